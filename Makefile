@@ -1,0 +1,66 @@
+# Everything a developer types. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format generate bench demo requirements clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+serve: $(VENV)/.server ## start PostgreSQL and the service on 127.0.0.1:50051
+	@exec $(BIN)/draftline serve
+
+demo: $(VENV)/.server ## walk through every call on 3,201 films
+	@exec $(BIN)/draftline demo
+
+bench: $(VENV)/.server ## measure, as ratios against what the machine can do
+	@exec $(BIN)/draftline bench
+
+test: $(VENV)/.dev ## run the whole suite on a PostgreSQL of its own
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/generate.py --check
+	PATH="$(BIN):$$PATH" tools/check_contract.sh
+	$(BIN)/draftline migrate --check
+
+format: $(VENV)/.dev ## format code and protos
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/buf format -w protos
+
+generate: $(VENV)/.dev ## write the stubs from protos/
+	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py
+
+requirements: $(VENV)/.dev ## pin the newest versions that requirements/*.in allow
+	cd requirements && for name in dev server; do \
+		../$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$name.txt $$name.in; done
+
+clean: ## remove the environment and the data of `make serve`
+	rm -rf $(VENV) .draftline
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Draftline needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+# The pins are installed with their hashes; the two packages of this tree on top of them, editable.
+define install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(1).txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
+endef
+
+$(VENV)/.server: requirements/server.txt pyproject.toml client/pyproject.toml | $(VENV)/bin/python
+	$(call install,server)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(VENV)/bin/python
+	$(call install,dev)
+	@touch $@ $(VENV)/.server
