@@ -89,7 +89,9 @@ def write_stubs(folder: Path) -> None:
         )
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(Path(work) / "draftline" / "v1", folder)
-        (folder / "__init__.py").write_text('"""Generated from protos/draftline/v1 by `make generate`; never edited."""\n')
+        (folder / "__init__.py").write_text(
+            '"""Generated from protos/draftline/v1 by `make generate`; never edited."""\n'
+        )
 
 
 def check_stubs() -> None:

@@ -175,7 +175,8 @@ class Operation(_message.Message):
     """`add`, `remove`, `replace`, `move`, `copy`, `test` (RFC 6902);
     `increment` adds the number `value` to a number (a missing member counts as 0);
     `union` appends what is missing of the array `value` (a missing member counts as []);
-    `subtract` removes every element that equals an element of the array `value`.
+    `subtract` removes every element that equals an element of the array `value`
+    (nothing to do for a missing member).
     """
     path: _builtins.str
     """Where to, as a JSON Pointer (RFC 6901): empty for the whole document, else

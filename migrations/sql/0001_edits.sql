@@ -1,0 +1,298 @@
+-- The edits of DESIGN: four merge strategies and nine operations, as functions that
+-- run inside the UPDATE. They never raise on bad edits: a failure is a value, so that
+-- one bad patch fails none of those that share its statement.
+-- tests/store/test_edits.py holds them equal to draftline_server.domain.edits.
+
+-- What an edit made of a content: the new content, or why there is none.
+-- failure: {"reason", "operation" (index), "path" (JSON Pointer), "message"}
+CREATE TYPE draftline.edit_outcome AS (content jsonb, failure jsonb);
+
+-- DEEP: objects merged key by key down to depth levels; 0 is all the way, 1 is `||`.
+CREATE FUNCTION draftline.merge_deep(target jsonb, delta jsonb, depth int) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF depth = 1 THEN
+        RETURN target || delta;
+    END IF;
+    RETURN target || coalesce((
+        SELECT jsonb_object_agg(d.key,
+            CASE WHEN jsonb_typeof(d.value) = 'object' AND jsonb_typeof(target -> d.key) = 'object'
+                 THEN draftline.merge_deep(target -> d.key, d.value, greatest(depth - 1, 0))
+                 ELSE d.value END)
+        FROM jsonb_each(delta) AS d
+        -- Only what is merged needs the walk; `||` takes the rest as it is.
+    ), '{}');
+END $$;
+
+-- RFC 7396, section 2: recursive, null deletes.
+CREATE FUNCTION draftline.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    merged jsonb := CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}' END;
+BEGIN
+    IF jsonb_typeof(patch) <> 'object' THEN
+        RETURN patch;
+    END IF;
+    RETURN coalesce((
+        SELECT (merged - coalesce(array_agg(p.key) FILTER (WHERE p.value = 'null'), '{}'))
+            || coalesce(jsonb_object_agg(p.key,
+                   CASE WHEN jsonb_typeof(p.value) = 'object'
+                        THEN draftline.merge_patch(merged -> p.key, p.value)
+                        ELSE p.value END) FILTER (WHERE p.value <> 'null'), '{}')
+        FROM jsonb_each(patch) AS p
+    ), merged);
+END $$;
+
+-- The JSON Pointer (RFC 6901) of reference tokens.
+CREATE FUNCTION draftline.pointer(path text[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(string_agg('/' || replace(replace(token, '~', '~0'), '/', '~1'), '' ORDER BY place), '')
+    FROM unnest(path) WITH ORDINALITY AS t(token, place)
+$$;
+
+-- Whether a reference token is an array index: digits without a leading zero.
+CREATE FUNCTION draftline.is_index(token text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT token ~ '^(0|[1-9][0-9]{0,8})$'
+$$;
+
+-- The value at a path, NULL where it does not resolve by the rules of RFC 6901
+-- (which `#>` does not keep: it takes -1 and 01 as indexes).
+CREATE FUNCTION draftline.resolve(document jsonb, path text[]) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    token text;
+BEGIN
+    FOREACH token IN ARRAY path LOOP
+        document := CASE jsonb_typeof(document)
+            WHEN 'object' THEN document -> token
+            WHEN 'array' THEN CASE WHEN draftline.is_index(token) THEN document -> token::int END
+        END;
+        EXIT WHEN document IS NULL;
+    END LOOP;
+    RETURN document;
+END $$;
+
+-- `add` of RFC 6902, section 4.1; NULL where the path does not resolve.
+CREATE FUNCTION draftline.add_at(document jsonb, path text[], value jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    parent jsonb;
+    token text := path[cardinality(path)];
+BEGIN
+    IF cardinality(path) = 0 THEN
+        RETURN value;
+    END IF;
+    parent := draftline.resolve(document, trim_array(path, 1));
+    IF jsonb_typeof(parent) = 'object' THEN
+        RETURN jsonb_set(document, path, value);
+    ELSIF jsonb_typeof(parent) = 'array' THEN
+        IF token = '-' THEN
+            token := jsonb_array_length(parent)::text;
+        END IF;
+        IF draftline.is_index(token) AND token::int <= jsonb_array_length(parent) THEN
+            RETURN jsonb_insert(document, trim_array(path, 1) || token, value);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- What is missing of additions, appended; each value once.
+CREATE FUNCTION draftline.array_union(target jsonb, additions jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT target || coalesce(jsonb_agg(added.item ORDER BY added.place), '[]')
+    FROM (
+        SELECT item, min(place) AS place
+        FROM jsonb_array_elements(additions) WITH ORDINALITY AS a(item, place)
+        WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(target) AS t(item) WHERE t.item = a.item)
+        GROUP BY item
+    ) AS added
+$$;
+
+-- The target without every element that equals one of the removals.
+CREATE FUNCTION draftline.array_subtract(target jsonb, removals jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(jsonb_agg(item ORDER BY place), '[]')
+    FROM jsonb_array_elements(target) WITH ORDINALITY AS t(item, place)
+    WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(removals) AS r(item) WHERE r.item = t.item)
+$$;
+
+-- Whether objects and arrays are nested deeper than max_depth. A scalar is no level.
+CREATE FUNCTION draftline.is_deeper(document jsonb, max_depth int) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT jsonb_path_exists(document,
+        format('strict $.**{%s} ? (@.type() == "object" || @.type() == "array")', max_depth)::jsonpath)
+$$;
+
+-- One operation: the new document, or the failure's reason and problem.
+-- operation: {"op", "path": [tokens], "from": [tokens], "value"}
+CREATE FUNCTION draftline.apply_operation(
+    INOUT document jsonb, operation jsonb, OUT reason text, OUT at text[], OUT problem text)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    op text := operation ->> 'op';
+    path text[] := ARRAY(SELECT jsonb_array_elements_text(operation -> 'path'));
+    source text[];
+    value jsonb := operation -> 'value';
+    target jsonb;
+BEGIN
+    reason := 'INVALID_OPERATION';
+    problem := 'does not resolve';
+    at := path;
+    IF op IN ('move', 'copy') THEN
+        source := ARRAY(SELECT jsonb_array_elements_text(operation -> 'from'));
+        value := draftline.resolve(document, source);
+        IF value IS NULL THEN
+            at := source;
+            document := NULL;
+            RETURN;
+        END IF;
+    ELSIF op <> 'add' THEN
+        target := draftline.resolve(document, path);
+    END IF;
+
+    CASE op
+        WHEN 'add', 'copy' THEN
+            document := draftline.add_at(document, path, value);
+        WHEN 'remove' THEN
+            IF cardinality(path) = 0 THEN
+                problem := 'the whole document cannot be removed';
+            END IF;
+            document := CASE WHEN target IS NOT NULL AND cardinality(path) > 0 THEN document #- path END;
+        WHEN 'replace' THEN
+            document := CASE WHEN target IS NOT NULL THEN draftline.put_at(document, path, value) END;
+        WHEN 'move' THEN
+            IF source <> path AND source = path[1:cardinality(source)] THEN
+                at := source;
+                problem := 'cannot be moved into itself';
+                document := NULL;
+            ELSIF source <> path THEN
+                document := draftline.add_at(document #- source, path, value);
+            END IF;
+        WHEN 'test' THEN
+            reason := 'TEST_FAILED';
+            document := CASE WHEN target = value THEN document END;
+        WHEN 'increment' THEN
+            IF target IS NULL THEN
+                document := draftline.add_at(document, path, value);
+            ELSIF jsonb_typeof(target) = 'number' THEN
+                document := draftline.put_at(document, path, to_jsonb(target::numeric + value::numeric));
+            ELSE
+                problem := 'does not lead to a number';
+                document := NULL;
+            END IF;
+        WHEN 'union' THEN
+            IF target IS NULL THEN
+                document := draftline.add_at(document, path, draftline.array_union('[]', value));
+            ELSIF jsonb_typeof(target) = 'array' THEN
+                document := draftline.put_at(document, path, draftline.array_union(target, value));
+            ELSE
+                problem := 'does not lead to an array';
+                document := NULL;
+            END IF;
+        WHEN 'subtract' THEN
+            IF jsonb_typeof(target) = 'array' THEN
+                document := draftline.put_at(document, path, draftline.array_subtract(target, value));
+            ELSIF target IS NOT NULL THEN
+                problem := 'does not lead to an array';
+                document := NULL;
+            END IF;
+    END CASE;
+END $$;
+
+-- The value put where one is already, or at a new key of an object.
+CREATE FUNCTION draftline.put_at(document jsonb, path text[], value jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN cardinality(path) = 0 THEN value ELSE jsonb_set(document, path, value) END
+$$;
+
+-- Operations in order, all or none.
+CREATE FUNCTION draftline.apply_operations(
+    document jsonb, operations jsonb, max_bytes int, max_depth int) RETURNS draftline.edit_outcome
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    operation jsonb;
+    step record;
+    place int := 0;
+BEGIN
+    FOR operation IN SELECT o FROM jsonb_array_elements(operations) AS o LOOP
+        step := draftline.apply_operation(document, operation);
+        IF step.document IS NULL THEN
+            RETURN (NULL, jsonb_build_object('reason', step.reason, 'operation', place,
+                'path', draftline.pointer(step.at), 'message', step.problem))::draftline.edit_outcome;
+        END IF;
+        document := step.document;
+        -- Copies can double a document a thousand times over: stop while it is small.
+        IF pg_column_size(document) > 4 * max_bytes THEN
+            RETURN (NULL, draftline.too_large('size', max_bytes))::draftline.edit_outcome;
+        ELSIF operation ->> 'op' IN ('copy', 'move') AND draftline.is_deeper(document, max_depth) THEN
+            RETURN (NULL, draftline.too_large('depth', max_depth))::draftline.edit_outcome;
+        END IF;
+        place := place + 1;
+    END LOOP;
+    IF jsonb_typeof(document) <> 'object' THEN
+        RETURN (NULL, jsonb_build_object('reason', 'INVALID_OPERATION', 'path', '',
+            'message', 'would be left with a value that is no object'))::draftline.edit_outcome;
+    END IF;
+    RETURN (document, NULL)::draftline.edit_outcome;
+END $$;
+
+-- The failure of a document that is over a limit: of size, in bytes of JSON text, or of depth.
+CREATE FUNCTION draftline.too_large(what text, maximum int) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT jsonb_build_object('reason', 'DOCUMENT_TOO_LARGE', 'what', what, 'limit', maximum)
+$$;
+
+-- Any edit. kind: a merge strategy, OPERATIONS, or NONE.
+CREATE FUNCTION draftline.edit(
+    content jsonb, kind text, edit jsonb, depth int, max_bytes int, max_depth int) RETURNS draftline.edit_outcome
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN CASE kind
+        WHEN 'SHALLOW' THEN (content || edit, NULL)::draftline.edit_outcome
+        WHEN 'OPERATIONS' THEN draftline.apply_operations(content, edit, max_bytes, max_depth)
+        WHEN 'DEEP' THEN (draftline.merge_deep(content, edit, depth), NULL)::draftline.edit_outcome
+        WHEN 'MERGE_PATCH' THEN (draftline.merge_patch(content, edit), NULL)::draftline.edit_outcome
+        WHEN 'REPLACE' THEN (edit, NULL)::draftline.edit_outcome
+        ELSE (content, NULL)::draftline.edit_outcome
+    END;
+END $$;
+
+-- The first of some paths whose text is too long for its index, as a JSON Pointer; NULL if none is.
+-- indexed_text: [[tokens], ...], the paths of the collection's TEXT fields.
+CREATE FUNCTION draftline.overlong_text(content jsonb, indexed_text jsonb, max_text_bytes int) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT draftline.pointer(path)
+    FROM jsonb_array_elements(indexed_text) AS p,
+        LATERAL (SELECT ARRAY(SELECT jsonb_array_elements_text(p)) AS path) AS q
+    WHERE jsonb_typeof(content #> path) = 'string' AND octet_length(content #>> path) > max_text_bytes
+    LIMIT 1
+$$;
+
+-- Why a content may not be stored, or NULL: over a limit, or a text too long for its index.
+CREATE FUNCTION draftline.content_failure(
+    content jsonb, indexed_text jsonb, max_bytes int, max_depth int, max_text_bytes int) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    path text;
+BEGIN
+    IF octet_length(content::text) > max_bytes THEN
+        RETURN draftline.too_large('size', max_bytes);
+    ELSIF draftline.is_deeper(content, max_depth) THEN
+        RETURN draftline.too_large('depth', max_depth);
+    ELSIF indexed_text <> '[]' THEN
+        path := draftline.overlong_text(content, indexed_text, max_text_bytes);
+        IF path IS NOT NULL THEN
+            RETURN jsonb_build_object('reason', 'INDEXED_TEXT_TOO_LONG', 'path', path, 'limit', max_text_bytes);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- The top-level keys whose values differ, in code point order.
+CREATE FUNCTION draftline.changed_fields(old jsonb, new jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(array_agg(key ORDER BY key COLLATE "C"), '{}')
+    FROM jsonb_each(old) AS o FULL JOIN jsonb_each(new) AS n USING (key)
+    WHERE o.value IS DISTINCT FROM n.value
+$$;

@@ -1,0 +1,5 @@
+"""`python -m draftline_server` is `draftline`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,121 @@
+"""The composition root: the only place that makes the parts and wires them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from .domain.content import Limits
+from .domain.cursor import Cursors
+from .rpc.collection_service import CollectionService
+from .rpc.content_service import ContentService
+from .rpc.health import Health
+from .rpc.server import SERVICES, Server, ServerOptions
+from .settings import Settings
+from .store.collections import CollectionStore
+from .store.content import ContentStore
+from .store.definitions import Definitions
+from .store.engine import Database, PoolSettings
+from .store.fetched_patches import FetchedPatches
+from .store.imports import ImportStore
+from .store.indexes import Indexes
+from .store.patches import InPlacePatches, PatchStore
+from .store.schema import check_revision, read_secret
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running service; `address` is where it listens."""
+
+    address: str
+    server: Server
+    database: Database
+
+
+@asynccontextmanager
+async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[App]:
+    """Serves the database at `url`, whose schema must be at `revision`, and drains at the end."""
+    if settings.host not in LOOPBACK:
+        raise ValueError(f"DRAFTLINE_HOST is {settings.host}: without authentication, loopback alone is served")
+    database = Database(url, _pool_settings(settings))
+    await database.open()
+    try:
+        await check_revision(database, revision)
+        indexes = Indexes(database)
+        server = await _server(settings, database, indexes)
+        port = await server.start()
+        reconciling = asyncio.create_task(_reconcile(indexes), name="indexes")
+        try:
+            yield App(f"{settings.host}:{port}", server, database)
+        finally:
+            reconciling.cancel()
+            await server.drain()
+    finally:
+        await database.close()
+
+
+async def serve(settings: Settings, url: str, revision: str) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with running(settings, url, revision) as app:
+        structlog.get_logger().info("serving", address=app.address)
+        await stop.wait()
+
+
+async def _server(settings: Settings, database: Database, indexes: Indexes) -> Server:
+    limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
+    definitions = Definitions(database)
+    cursors = Cursors(await read_secret(database, "page_token"))
+    applier = (InPlacePatches if settings.enable_partial_updates else FetchedPatches)(definitions, limits)
+    servicers = {
+        "draftline.v1.ContentService": ContentService(
+            ContentStore(database, definitions, limits),
+            PatchStore(database, definitions, applier),
+            ImportStore(database, definitions, limits),
+            limits,
+        ),
+        "draftline.v1.CollectionService": CollectionService(
+            CollectionStore(database, definitions, indexes, cursors, limits)
+        ),
+    }
+    health = Health([service.full_name for service in SERVICES], database.ping)
+    return Server(servicers, health, _server_options(settings))
+
+
+async def _reconcile(indexes: Indexes) -> None:
+    """Finishes what an earlier process was cut off from; reads are exact meanwhile."""
+    try:
+        await indexes.reconcile()
+    except Exception as error:
+        structlog.get_logger().warning("indexes_not_reconciled", exc_info=error)
+
+
+def _pool_settings(settings: Settings) -> PoolSettings:
+    return PoolSettings(
+        settings.pool_size,
+        settings.pool_connect_timeout_s,
+        settings.pool_idle_timeout_s,
+        settings.statement_timeout_s,
+        settings.retries,
+    )
+
+
+def _server_options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
+        f"{settings.host}:{settings.port}",
+        settings.reflection,
+        settings.call_timeout_s,
+        settings.drain_timeout_s,
+        settings.max_request_bytes,
+        settings.max_response_bytes,
+    )

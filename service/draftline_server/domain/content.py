@@ -1,0 +1,146 @@
+"""JSON content: what may be stored, and JSON's own idea of equality.
+
+Values are Python's: dict, list, str, bool, None, and for numbers int, Decimal or a
+finite float.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from .errors import DocumentTooLargeError, InvalidDocumentError
+
+Json = Any  # a recursive alias costs more in casts than it tells
+
+MAX_NUMBER_DIGITS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one document may hold, before and after a merge."""
+
+    max_bytes: int = 1024 * 1024  # of JSON text
+    max_depth: int = 32  # nested objects and arrays
+    max_nodes: int = 10_000  # values, containers included
+    max_indexed_text_bytes: int = 800  # of UTF-8
+
+
+def check_size(size: int, limits: Limits, where: str) -> None:
+    """Refuses a document of `size` bytes of JSON text."""
+    if size > limits.max_bytes:
+        raise DocumentTooLargeError(
+            f"{where}: {size} bytes of JSON, at most {limits.max_bytes}",
+            fields=[(where, f"must be at most {limits.max_bytes} bytes of JSON text")],
+            limit=limits.max_bytes,
+        )
+
+
+def check_value(value: Json, limits: Limits, where: str) -> None:
+    """Walks a value and refuses what PostgreSQL or a client could not carry.
+
+    Iterative, so that no nesting can exhaust the stack.
+    """
+    nodes = 0
+    level: list[Json] = [value]
+    depth = 0
+    while level:
+        nodes += len(level)
+        if nodes > limits.max_nodes:
+            raise _over(where, f"at most {limits.max_nodes} values", limits.max_nodes)
+        below: list[Json] = []
+        containers = False
+        for node in level:
+            if isinstance(node, dict):
+                containers = True
+                for key in node:
+                    _check_text(key, where)
+                below.extend(node.values())
+            elif isinstance(node, list):
+                containers = True
+                below.extend(node)
+            else:
+                _check_scalar(node, where)
+        depth += containers
+        if depth > limits.max_depth:
+            raise _over(where, f"at most {limits.max_depth} levels of nesting", limits.max_depth)
+        level = below
+
+
+def check_growth(value: Json, limits: Limits, where: str) -> None:
+    """Refuses what copies have made too deep, or too large even at one byte a value."""
+    count, depth = 0, 0
+    level: list[Json] = [value]
+    while level:
+        count += len(level)
+        if count > limits.max_bytes:
+            raise _over(where, f"at most {limits.max_bytes} bytes of JSON text", limits.max_bytes)
+        containers = [node for node in level if isinstance(node, dict | list)]
+        depth += bool(containers)
+        if depth > limits.max_depth:
+            raise _over(where, f"at most {limits.max_depth} levels of nesting", limits.max_depth)
+        level = [child for node in containers for child in (node.values() if isinstance(node, dict) else node)]
+
+
+def _over(where: str, rule: str, limit: int) -> DocumentTooLargeError:
+    return DocumentTooLargeError(f"{where}: must have {rule}", fields=[(where, f"must have {rule}")], limit=limit)
+
+
+def _check_scalar(value: Json, where: str) -> None:
+    if isinstance(value, str):
+        _check_text(value, where)
+    elif isinstance(value, Decimal):
+        check_number(value, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _invalid(where, "must hold no NaN or infinity")
+    elif isinstance(value, int) and value.bit_length() > 3 * MAX_NUMBER_DIGITS and abs(value) >= 10**MAX_NUMBER_DIGITS:
+        raise _number(where)
+
+
+def check_number(value: Decimal, where: str) -> None:
+    """Refuses a number that PostgreSQL cannot hold, well before its own limit."""
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):
+        raise _invalid(where, "must hold no NaN or infinity")
+    if -exponent > MAX_NUMBER_DIGITS or (value and value.adjusted() >= MAX_NUMBER_DIGITS):
+        raise _number(where)
+
+
+def _number(where: str) -> InvalidDocumentError:
+    return _invalid(where, f"numbers must have at most {MAX_NUMBER_DIGITS} digits before and after the point")
+
+
+def _check_text(text: str, where: str) -> None:
+    if "\0" in text:
+        raise _invalid(where, "text must not hold U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _invalid(where, "text must not hold lone surrogates") from None
+
+
+def _invalid(where: str, problem: str) -> InvalidDocumentError:
+    return InvalidDocumentError(f"{where}: {problem}", fields=[(where, problem)])
+
+
+def equal(a: Json, b: Json) -> bool:
+    """JSON equality: numbers by value, `true` is not 1, objects in any order."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(equal, a, b))
+    return type(a) is type(b) and a == b if isinstance(a, str) or isinstance(b, str) else bool(a == b)
+
+
+def changed_fields(old: dict[str, Json], new: dict[str, Json]) -> list[str]:
+    """The top-level keys whose values differ, in code point order."""
+    missing = object()
+    return sorted(
+        key
+        for key in old.keys() | new.keys()
+        if missing in (first := old.get(key, missing), second := new.get(key, missing)) or not equal(first, second)
+    )

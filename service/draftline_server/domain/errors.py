@@ -1,0 +1,141 @@
+"""What can go wrong, one class a reason of error_reason.proto.
+
+The logic raises these; `rpc/status.py` alone knows which status code each becomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class DraftlineError(Exception):
+    """An error whose text is meant for the caller.
+
+    `metadata` becomes ErrorInfo.metadata; `fields` becomes BadRequest: pairs of a
+    field's path in the request and what is wrong with it.
+    """
+
+    reason = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fields: Sequence[tuple[str, str]] = (),
+        **metadata: object,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = tuple(fields)
+        self.metadata: Mapping[str, str] = {key: str(value) for key, value in metadata.items() if value is not None}
+
+    def within(self, where: str) -> DraftlineError:
+        """The same error of a part of a request: `where` is put before its message and its fields."""
+        fields = [(f"{where}.{field}", problem) for field, problem in self.fields]
+        return type(self)(f"{where}: {self.message}", fields=fields, **self.metadata)
+
+
+class InvalidFieldError(DraftlineError):
+    reason = "INVALID_FIELD"
+
+    @classmethod
+    def of(cls, field: str, problem: str) -> InvalidFieldError:
+        return cls(f"{field}: {problem}", fields=[(field, problem)])
+
+
+class UndecodableRequestError(DraftlineError):
+    reason = "UNDECODABLE_REQUEST"
+
+
+class InvalidDocumentError(DraftlineError):
+    reason = "INVALID_DOCUMENT"
+
+
+class DocumentTooLargeError(DraftlineError):
+    reason = "DOCUMENT_TOO_LARGE"
+
+
+class IndexedTextTooLongError(DraftlineError):
+    reason = "INDEXED_TEXT_TOO_LONG"
+
+
+class InvalidOperationError(DraftlineError):
+    reason = "INVALID_OPERATION"
+
+
+class InvalidFilterError(DraftlineError):
+    reason = "INVALID_FILTER"
+
+
+class DuplicateRecordError(DraftlineError):
+    reason = "DUPLICATE_RECORD"
+
+
+class SchemaViolationError(DraftlineError):
+    reason = "SCHEMA_VIOLATION"
+
+
+class RecordNotFoundError(DraftlineError):
+    reason = "RECORD_NOT_FOUND"
+
+
+class RecordDeletedError(DraftlineError):
+    reason = "RECORD_DELETED"
+
+
+class RecordExistsError(DraftlineError):
+    reason = "RECORD_EXISTS"
+
+
+class RecordNotDeletedError(DraftlineError):
+    reason = "RECORD_NOT_DELETED"
+
+
+class VersionMismatchError(DraftlineError):
+    reason = "VERSION_MISMATCH"
+
+
+class ConditionNotMetError(DraftlineError):
+    reason = "CONDITION_NOT_MET"
+
+
+class OperationTestFailedError(DraftlineError):
+    reason = "TEST_FAILED"
+
+
+class CollectionNotFoundError(DraftlineError):
+    reason = "COLLECTION_NOT_FOUND"
+
+
+class CollectionConflictError(DraftlineError):
+    reason = "COLLECTION_CONFLICT"
+
+
+class EmptySnapshotError(DraftlineError):
+    reason = "EMPTY_SNAPSHOT"
+
+
+class ContentionError(DraftlineError):
+    reason = "CONTENTION"
+
+
+class DatabaseUnavailableError(DraftlineError):
+    reason = "DATABASE_UNAVAILABLE"
+
+
+class OverloadedError(DraftlineError):
+    reason = "OVERLOADED"
+
+
+class DeadlineExceededError(DraftlineError):
+    reason = "DEADLINE_EXCEEDED"
+
+
+class DrainingError(DraftlineError):
+    reason = "DRAINING"
+
+
+class UnexpectedError(DraftlineError):
+    """Carries an incident id and nothing else; what happened is in the log."""
+
+    reason = "INTERNAL"

@@ -1,0 +1,99 @@
+"""Records and the patches that change them, as the service passes them around.
+
+Content is JSON text throughout, so that numbers of any length pass untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from .edits import Operation, Strategy
+from .errors import DraftlineError
+from .query import Filter, Restriction
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """On whose behalf a call runs: one tenant and one user."""
+
+    tenant_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    collection: str
+    record_id: str
+    content: str
+    version: int
+    parent_id: str | None
+    position: int | None
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    updated_by: str
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record to create; `where` names its content in the request."""
+
+    collection: str
+    record_id: str
+    content: str
+    parent_id: str | None = None
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """JSON text of an object, merged by a strategy."""
+
+    json: str
+    strategy: Strategy
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    steps: Sequence[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A change of one record. `parent_id`: None leaves it, an empty text clears it."""
+
+    collection: str
+    record_id: str
+    change: Delta | Operations | None = None
+    expected_version: int | None = None
+    condition: Filter[Restriction] | None = None
+    allow_missing: bool = False
+    parent_id: str | None = None
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatchResult:
+    """What a patch did: the record after it, or why it was not applied."""
+
+    record: Record | None = None
+    changed_fields: Sequence[str] = field(default_factory=tuple)
+    error: DraftlineError | None = None
+
+
+class ImportMode(StrEnum):
+    UPSERT = "UPSERT"
+    SNAPSHOT = "SNAPSHOT"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    inserted: int
+    updated: int
+    unchanged: int
+    deleted: int

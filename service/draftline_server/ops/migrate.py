@@ -1,0 +1,126 @@
+"""Brings a database to the schema of this version, under an advisory lock."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command, op
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from ..store.tables import SCHEMA, metadata
+from .postgres import EmbeddedPostgres
+
+Action = Callable[[Config, Connection], None]
+
+FOLDER = Path(__file__).resolve().parents[3] / "migrations"
+
+# One migration at a time, whatever the number of processes that try.
+LOCK = 7_236_835_712
+
+
+def head() -> str:
+    """The revision that this version of the service needs."""
+    return str(ScriptDirectory(str(FOLDER)).get_current_head())
+
+
+def upgrade(url: str, revision: str = "head") -> str:
+    """Migrates the database at `url` up to a revision; the revision it then has."""
+    return asyncio.run(_run(url, lambda config, _: command.upgrade(config, revision)))
+
+
+def differences(url: str) -> list[object]:
+    """What the migrated database has otherwise than `store/tables.py` declares; empty when in step."""
+
+    found: list[object] = []
+
+    def compare(_: Config, connection: Connection) -> None:
+        context = MigrationContext.configure(
+            connection, opts={"include_schemas": True, "compare_type": True, "include_name": _ours}
+        )
+        found.extend(compare_metadata(context, metadata))
+
+    asyncio.run(_run(url, compare))
+    return found
+
+
+def go_to(url: str, revision: str) -> str:
+    """Migrates up or down to a revision, whichever way it lies."""
+    script = ScriptDirectory(str(FOLDER))
+    known = [entry.revision for entry in script.walk_revisions("base", "heads")]
+    if revision == "head":
+        return upgrade(url)
+    if revision != "base" and revision not in known:
+        raise ValueError(f"there is no revision {revision}; there are {', '.join(reversed(known))}")
+
+    def move(config: Config, connection: Connection) -> None:
+        current = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
+        back = revision == "base" or (current in known and known.index(current) < known.index(revision))
+        (command.downgrade if back else command.upgrade)(config, revision)
+
+    return asyncio.run(_run(url, move))
+
+
+def check_in_scratch(binaries: Path | None) -> list[object]:
+    """Migrates an empty database and compares it with `store/tables.py`."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedPostgres(Path(folder) / "pg", durable=False, binaries=binaries) as postgres,
+    ):
+        upgrade(postgres.url)
+        return differences(postgres.url)
+
+
+def run_script(name: str) -> None:
+    """Runs a file of migrations/sql, of any number of statements, in the migration's transaction."""
+    script = (FOLDER / "sql" / name).read_text()
+    bind = op.get_bind()
+    bind.exec_driver_sql("SELECT 1")  # begins the transaction, which the driver's own call would not
+    bind.connection.dbapi_connection.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
+
+
+def _ours(name: str | None, kind: str, _parents: object) -> bool:
+    if kind == "schema":
+        return name == SCHEMA
+    return not (kind == "table" and name == "alembic_version")
+
+
+async def _run(url: str, action: Action) -> str:
+    engine = create_async_engine(_sqlalchemy_url(url), poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+            await connection.execute(text("CREATE SCHEMA IF NOT EXISTS draftline"))
+            async with engine.connect() as worker:
+                await worker.run_sync(_call, action)
+                await worker.commit()
+                return await _revision(worker)
+    finally:
+        await engine.dispose()
+
+
+def _call(connection: Connection, action: Action) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.attributes["connection"] = connection
+    action(config, connection)
+
+
+async def _revision(connection: AsyncConnection) -> str:
+    def current(sync: Connection) -> str | None:
+        return MigrationContext.configure(sync, opts={"version_table_schema": SCHEMA}).get_current_revision()
+
+    return await connection.run_sync(current) or "base"
+
+
+def _sqlalchemy_url(url: str) -> str:
+    return url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+asyncpg://", 1)

@@ -1,0 +1,191 @@
+"""ContentService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from draftline.v1 import content_pb2, types_pb2
+
+from ..domain.content import Limits
+from ..domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
+from ..domain.records import Actor, ImportMode, NewRecord, Patch, PatchResult
+from ..store.content import ContentStore
+from ..store.imports import ImportStore
+from ..store.patches import PatchStore
+from .convert import to_condition, to_patch, to_record
+from .documents import document_text
+from .status import status_of
+
+IMPORT_MODES = {
+    content_pb2.IMPORT_MODE_UNSPECIFIED: ImportMode.UPSERT,
+    content_pb2.IMPORT_MODE_UPSERT: ImportMode.UPSERT,
+    content_pb2.IMPORT_MODE_SNAPSHOT: ImportMode.SNAPSHOT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContentService:
+    """Each method is named after its rpc: protos/draftline/v1/content.proto tells what it does."""
+
+    content: ContentStore
+    patches: PatchStore
+    imports: ImportStore
+    limits: Limits
+
+    async def CreateContent(  # noqa: N802
+        self, request: content_pb2.CreateContentRequest, actor: Actor
+    ) -> content_pb2.CreateContentResponse:
+        new = NewRecord(
+            request.collection,
+            request.record_id,
+            document_text(request.content, self.limits, "content"),
+            request.parent_id or None,
+            request.position if request.HasField("position") else None,
+        )
+        record = await self.content.create(actor, new, validate_only=request.validate_only)
+        return content_pb2.CreateContentResponse(
+            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
+        )
+
+    async def GetContent(  # noqa: N802
+        self, request: content_pb2.GetContentRequest, actor: Actor
+    ) -> content_pb2.GetContentResponse:
+        record = await self.content.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
+        return content_pb2.GetContentResponse(
+            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
+        )
+
+    async def PatchContent(  # noqa: N802
+        self, request: content_pb2.PatchContentRequest, actor: Actor
+    ) -> content_pb2.PatchContentResponse:
+        patch = to_patch(request, self.limits)
+        result = await self.patches.patch(actor, patch, validate_only=request.validate_only)
+        return content_pb2.PatchContentResponse(
+            record=self._record(result, actor, request), changed_fields=result.changed_fields
+        )
+
+    async def BatchPatchContent(  # noqa: N802
+        self, request: content_pb2.BatchPatchContentRequest, actor: Actor
+    ) -> content_pb2.BatchPatchContentResponse:
+        patches: list[Patch] = []
+        refused: dict[int, DraftlineError] = {}
+        _check_batch(request)
+        for place, item in enumerate(request.requests):
+            try:
+                patches.append(to_patch(item, self.limits))
+            except DraftlineError as error:
+                if not request.allow_partial:
+                    raise error.within(f"requests[{place}]") from None
+                refused[place] = error
+        results = iter(
+            await self.patches.patch_all(
+                actor, patches, allow_partial=request.allow_partial, validate_only=request.validate_only
+            )
+        )
+        response = content_pb2.BatchPatchContentResponse()
+        for place, item in enumerate(request.requests):
+            result = PatchResult(error=refused[place]) if place in refused else next(results)
+            if result.error is None:
+                response.results.add(
+                    status=types_pb2.Status(),
+                    record=self._record(result, actor, item),
+                    changed_fields=result.changed_fields,
+                )
+            elif request.allow_partial:
+                status = status_of(result.error.within(f"requests[{place}]"))
+                response.results.add(
+                    status=types_pb2.Status(code=status.code, message=status.message, details=status.details)
+                )
+            else:
+                raise result.error.within(f"requests[{place}]")
+        return response
+
+    async def DeleteContent(  # noqa: N802
+        self, request: content_pb2.DeleteContentRequest, actor: Actor
+    ) -> content_pb2.DeleteContentResponse:
+        record = await self.content.delete(
+            actor,
+            request.collection,
+            request.record_id,
+            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            condition=to_condition(request.condition),
+            allow_missing=request.allow_missing,
+            validate_only=request.validate_only,
+        )
+        if record is None:
+            return content_pb2.DeleteContentResponse()
+        return content_pb2.DeleteContentResponse(
+            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
+        )
+
+    async def UndeleteContent(  # noqa: N802
+        self, request: content_pb2.UndeleteContentRequest, actor: Actor
+    ) -> content_pb2.UndeleteContentResponse:
+        record = await self.content.undelete(
+            actor,
+            request.collection,
+            request.record_id,
+            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            validate_only=request.validate_only,
+        )
+        return content_pb2.UndeleteContentResponse(
+            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
+        )
+
+    async def ImportContent(  # noqa: N802
+        self, requests: AsyncIterator[content_pb2.ImportContentRequest], actor_of: Callable[[str], Actor]
+    ) -> content_pb2.ImportContentResponse:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidFieldError.of("header", "the first message of an import must be its header")
+        header = first.header
+        counts = await self.imports.load(
+            actor_of(header.tenant_id),
+            header.collection,
+            self._records(header.collection, requests),
+            IMPORT_MODES[header.mode],
+            allow_empty=header.allow_empty,
+        )
+        return content_pb2.ImportContentResponse(
+            inserted_count=counts.inserted,
+            updated_count=counts.updated,
+            unchanged_count=counts.unchanged,
+            deleted_count=counts.deleted,
+        )
+
+    async def _records(
+        self, collection: str, requests: AsyncIterator[content_pb2.ImportContentRequest]
+    ) -> AsyncIterator[list[NewRecord]]:
+        place = 0
+        async for request in requests:
+            if request.WhichOneof("part") != "chunk":
+                raise InvalidFieldError.of("header", "may be sent once, first")
+            chunk: list[NewRecord] = []
+            for item in request.chunk.records:
+                text = document_text(item.content, self.limits, f"records[{place}].content")
+                position = item.position if item.HasField("position") else None
+                chunk.append(NewRecord(collection, item.record_id, text, item.parent_id or None, position))
+                place += 1
+            yield chunk
+
+    def _record(
+        self, result: PatchResult, actor: Actor, request: content_pb2.PatchContentRequest
+    ) -> types_pb2.Record | None:
+        if result.record is None:
+            return None
+        return to_record(result.record, actor.tenant_id, request.response_encoding, request.fields)
+
+
+def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for place, item in enumerate(request.requests):
+        if item.tenant_id != request.tenant_id:
+            raise InvalidFieldError.of(f"requests[{place}].tenant_id", "must be that of the batch")
+        if item.validate_only:
+            raise InvalidFieldError.of(f"requests[{place}].validate_only", "is the batch's alone to set")
+        first = seen.setdefault((item.collection, item.record_id), place)
+        if first != place:
+            problem = f"names the record of requests[{first}] again"
+            field = f"requests[{place}].record_id"
+            raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=item.record_id)

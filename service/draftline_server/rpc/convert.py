@@ -1,0 +1,119 @@
+"""Messages of the contract to what the service works with, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from draftline.v1 import content_pb2, types_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ..domain.content import Json, Limits
+from ..domain.edits import Operation, Strategy, parse_pointer
+from ..domain.errors import InvalidFieldError
+from ..domain.query import Filter, FilterError, Restriction
+from ..domain.records import Delta, Operations, Patch, Record
+from ..store.failures import invalid_filter
+from .documents import document_text, json_value, to_document
+from .filters import parse_filter
+
+STRATEGIES = {
+    types_pb2.MERGE_STRATEGY_UNSPECIFIED: Strategy.SHALLOW,
+    types_pb2.MERGE_STRATEGY_SHALLOW: Strategy.SHALLOW,
+    types_pb2.MERGE_STRATEGY_DEEP: Strategy.DEEP,
+    types_pb2.MERGE_STRATEGY_MERGE_PATCH: Strategy.MERGE_PATCH,
+    types_pb2.MERGE_STRATEGY_REPLACE: Strategy.REPLACE,
+}
+
+
+def to_patch(request: content_pb2.PatchContentRequest, limits: Limits) -> Patch:
+    """A request's patch. InvalidFieldError for parts that do not go together."""
+    change = request.WhichOneof("change")
+    if change is None and not request.HasField("parent_id") and not request.HasField("position"):
+        raise InvalidFieldError.of("change", "one of delta, operations, parent_id and position must be set")
+    if change != "delta" and request.strategy != types_pb2.MERGE_STRATEGY_UNSPECIFIED:
+        raise InvalidFieldError.of("strategy", "goes with delta alone")
+    strategy = STRATEGIES[request.strategy]
+    if request.depth and strategy is not Strategy.DEEP:
+        raise InvalidFieldError.of("depth", "goes with MERGE_STRATEGY_DEEP alone")
+    edit: Delta | Operations | None = None
+    if change == "delta":
+        edit = Delta(document_text(request.delta, limits, "delta"), strategy, request.depth)
+    elif change == "operations":
+        edit = to_operations(request.operations, limits)
+    return Patch(
+        request.collection,
+        request.record_id,
+        edit,
+        request.expected_version if request.HasField("expected_version") else None,
+        to_condition(request.condition),
+        request.allow_missing,
+        request.parent_id if request.HasField("parent_id") else None,
+        request.position if request.HasField("position") else None,
+    )
+
+
+def to_condition(text: str) -> Filter[Restriction] | None:
+    try:
+        return parse_filter(text)
+    except FilterError as error:
+        raise invalid_filter("condition", error) from None
+
+
+def to_operations(message: types_pb2.OperationList, limits: Limits) -> Operations:
+    return Operations(
+        [_operation(step, limits, f"operations.operations[{i}]") for i, step in enumerate(message.operations)]
+    )
+
+
+def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Operation:
+    op = message.op
+    from_ = getattr(message, "from")
+    path = parse_pointer(message.path, f"{where}.path")
+    if op in ("move", "copy"):
+        if message.HasField("value"):
+            raise InvalidFieldError.of(f"{where}.value", f"{op} takes none")
+        return Operation(op, path, parse_pointer(from_, f"{where}.from"))
+    if from_:
+        raise InvalidFieldError.of(f"{where}.from", f"{op} takes none")
+    if op == "remove":
+        if message.HasField("value"):
+            raise InvalidFieldError.of(f"{where}.value", "remove takes none")
+        return Operation(op, path)
+    if not message.HasField("value"):
+        raise InvalidFieldError.of(f"{where}.value", f"{op} needs one")
+    value = json_value(message.value, limits, f"{where}.value")
+    _check_operand(op, value, f"{where}.value")
+    return Operation(op, path, value=value)
+
+
+def _check_operand(op: str, value: Json, where: str) -> None:
+    if op == "increment" and (isinstance(value, bool) or not isinstance(value, int | float | Decimal)):
+        raise InvalidFieldError.of(where, "increment needs a number")
+    if op in ("union", "subtract") and not isinstance(value, list):
+        raise InvalidFieldError.of(where, f"{op} needs an array")
+
+
+def to_record(record: Record, tenant_id: str, encoding: int, fields: Sequence[str]) -> types_pb2.Record:
+    message = types_pb2.Record(
+        tenant_id=tenant_id,
+        collection=record.collection,
+        record_id=record.record_id,
+        content=to_document(record.content, encoding, list(fields)),
+        version=record.version,
+        parent_id=record.parent_id,
+        position=record.position,
+        create_time=to_timestamp(record.created_at),
+        created_by=record.created_by,
+        update_time=to_timestamp(record.updated_at),
+        updated_by=record.updated_by,
+    )
+    if record.deleted_at is not None:
+        message.delete_time.CopyFrom(to_timestamp(record.deleted_at))
+    return message
+
+
+def to_timestamp(moment: datetime) -> Timestamp:
+    # Integers all the way: a float of today's seconds has no room for microseconds.
+    return Timestamp(seconds=int(moment.timestamp()), nanos=moment.microsecond * 1000)

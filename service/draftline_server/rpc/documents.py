@@ -1,0 +1,151 @@
+"""JSON documents on the wire: the one place that checks what callers send, in either form."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from draftline.v1 import types_pb2
+from google.protobuf import struct_pb2
+
+from ..domain.content import Json, Limits, check_size, check_value
+from ..domain.errors import DocumentTooLargeError, InvalidDocumentError
+
+_parse = msgspec.json.Decoder(float_hook=Decimal).decode
+_parse_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+# Numbers that may be over the limits, and escapes that may hide what cannot be stored.
+_SUSPICIOUS = re.compile(r"\d[eE][-+]?\d{3}|\d{1000}|\\u")
+
+_EXACT_INT = 2**53
+
+
+def document_text(document: types_pb2.Document, limits: Limits, where: str) -> str:
+    """A document as JSON text of an object that may be stored."""
+    if document.WhichOneof("encoding") == "struct":
+        text, value = _of_struct(document.struct, limits, where)
+    else:
+        text, value = document.json, _checked(document.json, limits, f"{where}.json")
+    if not isinstance(value, dict):
+        raise _invalid(where, "must be a JSON object")
+    return text
+
+
+def json_value(message: types_pb2.JsonValue, limits: Limits, where: str) -> Json:
+    """Any JSON value, numbers exact."""
+    if message.WhichOneof("encoding") == "value":
+        return _of_struct(message.value, limits, where)[1]
+    return _checked(message.json, limits, f"{where}.json")
+
+
+def _checked(text: str, limits: Limits, where: str) -> Json:
+    check_size(len(text) if text.isascii() else len(text.encode()), limits, where)
+    try:
+        value = _parse(text)
+    except RecursionError:
+        raise _too_deep(where, limits) from None
+    except msgspec.ValidationError:  # only an integer of more digits than Python reads
+        raise _invalid(where, "numbers must have at most 1000 digits before and after the point") from None
+    except msgspec.DecodeError as error:
+        raise _invalid(where, f"is no valid JSON: {error}") from None
+    if (
+        len(text) > 2 * limits.max_nodes
+        or text.count("{") + text.count("[") > limits.max_depth
+        or _SUSPICIOUS.search(text)
+    ):
+        check_value(value, limits, where)
+    return value
+
+
+def _of_struct(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where: str) -> tuple[str, Json]:
+    value = _plain(message, where)
+    check_value(value, limits, where)
+    text = _encode(value).decode()
+    check_size(len(text.encode()), limits, where)
+    return text, value
+
+
+def _plain(message: struct_pb2.Struct | struct_pb2.ListValue | struct_pb2.Value, where: str) -> Json:
+    if isinstance(message, struct_pb2.Struct):
+        return {key: _plain(value, where) for key, value in message.fields.items()}
+    if isinstance(message, struct_pb2.ListValue):
+        return [_plain(value, where) for value in message.values]
+    match message.WhichOneof("kind"):
+        case "number_value":
+            number = message.number_value
+            return int(number) if number.is_integer() and abs(number) <= _EXACT_INT else number
+        case "string_value":
+            return message.string_value
+        case "bool_value":
+            return message.bool_value
+        case "struct_value":
+            return _plain(message.struct_value, where)
+        case "list_value":
+            return _plain(message.list_value, where)
+        case "null_value":
+            return None
+    raise _invalid(where, "a google.protobuf.Value must have one kind set")
+
+
+def to_document(text: str, encoding: int, fields: list[str]) -> types_pb2.Document:
+    """Stored content as the caller wants it: some of its keys, as Struct where nothing would be lost."""
+    if fields:
+        members = _parse_members(text)
+        text = _encode({key: members[key] for key in fields if key in members}).decode()
+    if encoding != types_pb2.ENCODING_JSON:
+        try:
+            return types_pb2.Document(struct=_struct(_parse(text)))
+        except _InexactError:
+            pass
+    return types_pb2.Document(json=text)
+
+
+class _InexactError(Exception):
+    """A number that a double does not hold exactly."""
+
+
+def _struct(value: dict[str, Any]) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    for key, member in value.items():
+        _fill(struct.fields[key], member)
+    return struct
+
+
+def _fill(target: struct_pb2.Value, value: Json) -> None:
+    if value is None:
+        target.null_value = struct_pb2.NULL_VALUE
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, str):
+        target.string_value = value
+    elif isinstance(value, dict):
+        target.struct_value.CopyFrom(_struct(value))
+    elif isinstance(value, list):
+        target.list_value.SetInParent()
+        for item in value:
+            _fill(target.list_value.values.add(), item)
+    else:
+        target.number_value = _double(value)
+
+
+def _double(value: int | Decimal) -> float:
+    try:
+        double = float(value)
+    except OverflowError:
+        raise _InexactError from None
+    # A decimal is exact if its shortest form says the same: 0.1 is, though no binary fraction equals it.
+    if (Decimal(repr(double)) if isinstance(value, Decimal) else double) != value:
+        raise _InexactError
+    return double
+
+
+def _too_deep(where: str, limits: Limits) -> DocumentTooLargeError:
+    problem = f"must have at most {limits.max_depth} levels of nesting"
+    return DocumentTooLargeError(f"{where}: {problem}", fields=[(where, problem)], limit=limits.max_depth)
+
+
+def _invalid(where: str, problem: str) -> InvalidDocumentError:
+    return InvalidDocumentError(f"{where}: {problem}", fields=[(where, problem)])

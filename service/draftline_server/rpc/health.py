@@ -1,0 +1,60 @@
+"""grpc.health.v1, told by whether the database answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import structlog
+from grpc_health.v1 import health, health_pb2
+
+PROBE_INTERVAL_S = 1.0
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """SERVING while `probe` succeeds; NOT_SERVING while it fails, and once the server drains."""
+
+    def __init__(self, services: Sequence[str], probe: Callable[[], Awaitable[None]]) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._services = ["", *services]
+        self._probe = probe
+        self._task: asyncio.Task[None] | None = None
+        self._serving: bool | None = None
+
+    async def start(self) -> None:
+        await self._look()
+        self._task = asyncio.create_task(self._watch(), name="health")
+
+    async def drain(self) -> None:
+        """Says NOT_SERVING for good, so that callers go elsewhere."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(2 * PROBE_INTERVAL_S):
+                await self._probe()
+        except Exception as error:
+            await self._tell(False, reason=type(error).__name__)
+        else:
+            await self._tell(True)
+
+    async def _tell(self, serving: bool, **why: str) -> None:
+        if serving is self._serving:
+            return
+        self._serving = serving
+        structlog.get_logger().info("health_changed", serving=serving, **why)
+        for service in self._services:
+            await self.servicer.set(service, SERVING if serving else NOT_SERVING)

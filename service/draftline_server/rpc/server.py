@@ -1,0 +1,95 @@
+"""The gRPC server: services, health, reflection, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from draftline.v1 import collection_pb2, content_pb2
+from google.protobuf.descriptor import ServiceDescriptor
+from google.rpc import error_details_pb2  # noqa: F401  so that reflection can tell what errors carry
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+from .health import Health
+from .pipeline import handlers
+
+SERVICES: tuple[ServiceDescriptor, ...] = (
+    content_pb2.DESCRIPTOR.services_by_name["ContentService"],
+    collection_pb2.DESCRIPTOR.services_by_name["CollectionService"],
+)
+REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    address: str
+    reflection: bool
+    call_timeout_s: float
+    drain_timeout_s: float
+    max_request_bytes: int
+    max_response_bytes: int
+
+
+class Server:
+    """Serves `servicers` (by service name) until it is stopped."""
+
+    def __init__(self, servicers: Mapping[str, object], health: Health, options: ServerOptions) -> None:
+        self._options = options
+        self._health = health
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word
+                ("grpc.max_receive_message_length", options.max_request_bytes),
+                ("grpc.max_send_message_length", options.max_response_bytes),
+            ]
+        )
+        for service in SERVICES:
+            handler = handlers(service, servicers[service.full_name], options.call_timeout_s)
+            self._server.add_generic_rpc_handlers((handler,))
+        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
+        if options.reflection:
+            self._add_reflection()
+
+    async def start(self) -> int:
+        """Binds and serves; the port. OSError if the address is taken."""
+        try:
+            port = self._server.add_insecure_port(self._options.address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._options.address}: is something else using it?") from error
+        await self._server.start()
+        await self._health.start()
+        return port
+
+    async def drain(self) -> None:
+        """Refuses new calls, lets those in flight end within the drain timeout, then cuts them."""
+        structlog.get_logger().info("draining", timeout_s=self._options.drain_timeout_s)
+        await self._health.drain()
+        await self._server.stop(self._options.drain_timeout_s)
+
+    async def wait(self) -> None:
+        await self._server.wait_for_termination()
+
+    def _add_reflection(self) -> None:
+        names = [service.full_name for service in SERVICES]
+        names += [health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, *REFLECTION]
+        servicer = ReflectionServicer(service_names=names)
+        method = grpc.stream_stream_rpc_method_handler(
+            servicer.ServerReflectionInfo,
+            request_deserializer=reflection._reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection._reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        for name in REFLECTION:  # the two versions are the same on the wire
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}),)
+            )
+
+
+async def until(event: asyncio.Event, server: Server) -> None:
+    """Serves until the event is set, then drains."""
+    await event.wait()
+    await server.drain()

@@ -1,0 +1,95 @@
+"""Errors on the wire: one row a reason, and the details that go with it (AIP-193)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any
+from google.rpc import error_details_pb2, status_pb2
+
+from ..domain.errors import DraftlineError, UnexpectedError
+
+DOMAIN = "draftline"
+DETAILS_KEY = "grpc-status-details-bin"
+
+# What goes out in one error; over about 6 KB of trailers, clients refuse the call.
+MAX_MESSAGE = 1_000  # characters
+MAX_FIELDS = 10
+MAX_TEXT = 200  # characters of a field's path, a problem or a metadata value
+
+CODES: Mapping[str, grpc.StatusCode] = {
+    "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "UNDECODABLE_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_DOCUMENT": grpc.StatusCode.INVALID_ARGUMENT,
+    "DOCUMENT_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "INDEXED_TEXT_TOO_LONG": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_OPERATION": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_FILTER": grpc.StatusCode.INVALID_ARGUMENT,
+    "DUPLICATE_RECORD": grpc.StatusCode.INVALID_ARGUMENT,
+    "SCHEMA_VIOLATION": grpc.StatusCode.INVALID_ARGUMENT,
+    "RECORD_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "RECORD_DELETED": grpc.StatusCode.NOT_FOUND,
+    "RECORD_EXISTS": grpc.StatusCode.ALREADY_EXISTS,
+    "RECORD_NOT_DELETED": grpc.StatusCode.ALREADY_EXISTS,
+    "VERSION_MISMATCH": grpc.StatusCode.ABORTED,
+    "CONDITION_NOT_MET": grpc.StatusCode.FAILED_PRECONDITION,
+    "TEST_FAILED": grpc.StatusCode.FAILED_PRECONDITION,
+    "COLLECTION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "COLLECTION_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
+    "EMPTY_SNAPSHOT": grpc.StatusCode.FAILED_PRECONDITION,
+    "CONTENTION": grpc.StatusCode.ABORTED,
+    "DATABASE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+    "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "DRAINING": grpc.StatusCode.UNAVAILABLE,
+    "INTERNAL": grpc.StatusCode.INTERNAL,
+}
+
+
+def code_of(error: DraftlineError) -> grpc.StatusCode:
+    return CODES[error.reason]
+
+
+def status_of(error: DraftlineError) -> status_pb2.Status:
+    """The error as google.rpc.Status: ErrorInfo, and BadRequest where fields are to blame."""
+    code = code_of(error)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
+    for key, value in error.metadata.items():
+        info.metadata[key] = shortened(value)
+    status = status_pb2.Status(code=code.value[0], message=shortened(error.message, MAX_MESSAGE))
+    status.details.append(_packed(info))
+    if error.fields:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=shortened(field), description=shortened(problem))
+            for field, problem in error.fields[:MAX_FIELDS]
+        ]
+        status.details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+    return status
+
+
+def unexpected(error: BaseException, method: str) -> DraftlineError:
+    """An error whose text is not for the caller: it goes to the log under an incident id."""
+    incident = uuid.uuid4().hex
+    structlog.get_logger().error("unexpected_error", method=method, incident_id=incident, exc_info=error)
+    return UnexpectedError(
+        f"something unexpected happened; the server's log tells more under incident {incident}", incident_id=incident
+    )
+
+
+async def abort(context: grpc.aio.ServicerContext[object, object], error: DraftlineError) -> None:
+    """Ends the call with the error; does not return."""
+    status = status_of(error)
+    await context.abort(code_of(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
+
+
+def shortened(text: str, limit: int = MAX_TEXT) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

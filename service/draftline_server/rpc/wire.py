@@ -1,0 +1,95 @@
+"""Requests off the wire, and what their bytes alone can tell.
+
+protobuf keeps the last member of a oneof that is set twice and drops the others
+silently. A caller that sent both of two alternatives has made a mistake that
+should not become a write, so it is looked for, but only in requests that are longer
+than what was kept of them: those that were sent as protobuf writes them are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+
+from ..domain.errors import DraftlineError, InvalidFieldError, UndecodableRequestError
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class Refused:
+    """Stands in for a request that could not be taken; a handler answers its error."""
+
+    def __init__(self, error: DraftlineError) -> None:
+        self.error = error
+
+
+def deserializer(message_type: type[Message]) -> Callable[[bytes], Message | Refused]:
+    """Parses requests of a type. What fails becomes a value, because an exception here
+    would reach the caller as UNKNOWN with its text."""
+
+    def deserialize(data: bytes) -> Message | Refused:
+        try:
+            message = message_type.FromString(data)
+            if message.ByteSize() != len(data):
+                _refuse_double_oneofs(data, message_type.DESCRIPTOR, "")
+        except DecodeError:
+            problem = f"the request is no {message_type.DESCRIPTOR.full_name}"
+            return Refused(UndecodableRequestError(problem))
+        except DraftlineError as error:
+            return Refused(error)
+        return message
+
+    return deserialize
+
+
+def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str) -> None:
+    seen: dict[str, Any] = {}
+    counts: dict[int, int] = {}
+    for number, payload in _fields(data):
+        field = descriptor.fields_by_number.get(number)
+        if field is None:
+            continue
+        place = counts[number] = counts.get(number, -1) + 1
+        oneof = field.containing_oneof
+        if oneof is not None and not oneof.name.startswith("_"):
+            first = seen.setdefault(oneof.name, field)
+            if first is not field:
+                raise InvalidFieldError.of(
+                    f"{where}{oneof.name}", f"only one of {first.name} and {field.name} may be set"
+                )
+        if field.message_type is not None and payload is not None and not field.message_type.GetOptions().map_entry:
+            name = f"{field.name}[{place}]" if field.is_repeated else field.name
+            _refuse_double_oneofs(payload, field.message_type, f"{where}{name}.")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
+    """The field numbers of a message that is known to parse, with the bytes of those that have a length."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == _BYTES:
+            length, at = _varint(data, at)
+            yield tag >> 3, data[at : at + length]
+            at += length
+        elif kind == _VARINT:
+            _, at = _varint(data, at)
+            yield tag >> 3, None
+        elif kind in (_FIXED64, _FIXED32):
+            at += 8 if kind == _FIXED64 else 4
+            yield tag >> 3, None
+        else:
+            return  # groups: nothing of this contract
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7

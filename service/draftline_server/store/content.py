@@ -1,0 +1,172 @@
+"""Records: created, read, patched, deleted. Every write is one statement or one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import asyncpg
+import uuid_utils
+
+from ..domain.content import Limits
+from ..domain.errors import RecordDeletedError, RecordExistsError, RecordNotFoundError
+from ..domain.query import Filter, Restriction
+from ..domain.records import Actor, NewRecord, Record
+from .definitions import Definitions
+from .engine import Database, Transaction
+from .failures import condition_json, deleted, error_of, not_found
+from .statements import load
+
+SQL = load("content")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def limit_values(limits: Limits) -> dict[str, object]:
+    return {
+        "max_bytes": limits.max_bytes,
+        "max_depth": limits.max_depth,
+        "max_indexed_text_bytes": limits.max_indexed_text_bytes,
+    }
+
+
+def record_of(row: asyncpg.Record) -> Record:
+    return Record(
+        row["collection"],
+        row["record_id"],
+        row["content"],
+        row["version"],
+        row["parent_id"],
+        row["position"],
+        row["created_at"],
+        row["created_by"],
+        row["updated_at"],
+        row["updated_by"],
+        row["deleted_at"],
+    )
+
+
+class ContentStore:
+    """The baseline."""
+
+    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._limits = limits
+
+    async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
+        """RecordNotFoundError, or RecordDeletedError unless deleted records are asked for."""
+        rows = await self._database.fetch(
+            SQL["get_content"],
+            {"tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id},
+            read_only=True,
+        )
+        if not rows:
+            raise not_found(record_id)
+        record = record_of(rows[0])
+        if record.deleted_at is not None and not show_deleted:
+            raise deleted(record_id)
+        return record
+
+    async def create(self, actor: Actor, new: NewRecord, *, validate_only: bool) -> Record:
+        """RecordExistsError if the id is taken, by a deleted record too."""
+        moment = now()
+        record_id = new.record_id or str(uuid_utils.uuid7())
+
+        async def attempt() -> Record:
+            checked = self._definitions.known(actor.tenant_id, new.collection)
+            if checked.validator is not None:
+                checked.check(json.loads(new.content), "content")
+            values = {
+                "tenant_id": actor.tenant_id,
+                "user_id": actor.user_id,
+                "now": moment,
+                "collection": new.collection,
+                "record_id": record_id,
+                "content": new.content,
+                "parent_id": new.parent_id or None,
+                "position": new.position,
+                "definition_version": checked.definition.version,
+                **limit_values(self._limits),
+            }
+            row = (await self._write("create_content", values, validate_only))[0]
+            if row["failure"] is not None:
+                raise error_of(row["failure"], record_id, "content")
+            if not row["created"]:
+                raise RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
+            user = actor.user_id
+            return Record(
+                new.collection, record_id, row["content"], 1, new.parent_id or None, new.position,
+                moment, user, moment, user, None,
+            )  # fmt: skip
+
+        return await self._definitions.until_fresh(actor.tenant_id, [new.collection], attempt)
+
+    async def delete(
+        self,
+        actor: Actor,
+        collection: str,
+        record_id: str,
+        *,
+        expected_version: int | None,
+        condition: Filter[Restriction] | None,
+        allow_missing: bool,
+        validate_only: bool,
+    ) -> Record | None:
+        """The record as deleted; None for one that is not there, if that is allowed."""
+
+        async def attempt() -> Record | None:
+            checked = self._definitions.known(actor.tenant_id, collection)
+            values = {
+                **self._identity(actor, collection, record_id, expected_version),
+                "condition": condition_json(condition, checked),
+                "definition_version": checked.definition.version,
+            }
+            rows = await self._write("delete_content", values, validate_only)
+            try:
+                return self._changed(rows, record_id)
+            except (RecordNotFoundError, RecordDeletedError):
+                if allow_missing:
+                    return None
+                raise
+
+        return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
+
+    async def undelete(
+        self, actor: Actor, collection: str, record_id: str, *, expected_version: int | None, validate_only: bool
+    ) -> Record:
+        """RecordNotDeletedError if the record is live."""
+        values = self._identity(actor, collection, record_id, expected_version)
+        return self._changed(await self._write("undelete_content", values, validate_only), record_id)
+
+    def _identity(
+        self, actor: Actor, collection: str, record_id: str, expected_version: int | None
+    ) -> dict[str, object]:
+        return {
+            "tenant_id": actor.tenant_id,
+            "user_id": actor.user_id,
+            "now": now(),
+            "collection": collection,
+            "record_id": record_id,
+            "expected_version": expected_version,
+        }
+
+    def _changed(self, rows: Sequence[asyncpg.Record], record_id: str) -> Record:
+        if not rows:
+            raise not_found(record_id)
+        if rows[0]["failure"] is not None:
+            raise error_of(rows[0]["failure"], record_id, "content")
+        return record_of(rows[0])
+
+    async def _write(self, name: str, values: dict[str, object], validate_only: bool) -> Sequence[asyncpg.Record]:
+        if not validate_only:
+            return await self._database.fetch(SQL[name], values)
+
+        async def preview(transaction: Transaction) -> Sequence[asyncpg.Record]:
+            transaction.roll_back()
+            return await transaction.fetch(SQL[name], values)
+
+        return await self._database.transact(preview)

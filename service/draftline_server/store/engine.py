@@ -1,0 +1,271 @@
+"""The connection pool: how every statement reaches PostgreSQL.
+
+Invariants:
+- A single statement is its own transaction; there is no BEGIN around it.
+- What is retried is only what is known to have changed nothing: transactions that
+  PostgreSQL rolled back (SQLSTATE 40), and connections that failed before a
+  statement was sent. Reads are sent again when their connection is lost.
+- A call that is cancelled, or whose deadline passes, cancels its query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from ..domain.errors import DatabaseUnavailableError, DeadlineExceededError, OverloadedError
+from .errors import LOST_CONNECTION, is_retryable, translate
+from .statements import Statement
+
+T = TypeVar("T")
+Rows = Sequence[asyncpg.Record]
+
+# The moment (time.monotonic) at which the current call's time is over.
+call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    size: int = 20
+    connect_timeout_s: float = 10.0
+    idle_timeout_s: float = 30.0
+    statement_timeout_s: float = 30.0
+    retries: int = 5
+
+
+class _NotSentError(Exception):
+    """No connection could be had, so nothing was sent."""
+
+
+class Database:
+    """A pool of connections; `open` before use, `close` after."""
+
+    def __init__(self, url: str, settings: PoolSettings | None = None) -> None:
+        self.url = url
+        self.settings = settings or PoolSettings()
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        # Called with (sql, error or None) after each statement; for logs, metrics and tests.
+        self.observers: list[Callable[[str, BaseException | None], None]] = []
+
+    async def open(self) -> None:
+        """Prepares the pool; connections are made as they are needed."""
+        settings = self.settings
+        self._pool = await asyncpg.create_pool(
+            self.url,
+            min_size=0,
+            max_size=settings.size,
+            timeout=settings.connect_timeout_s,
+            max_inactive_connection_lifetime=settings.idle_timeout_s,
+            init=self._init,
+            server_settings={
+                "application_name": "draftline",
+                "statement_timeout": str(int(settings.statement_timeout_s * 1000)),
+                "idle_in_transaction_session_timeout": "60000",
+                "timezone": "UTC",
+                "jit": "off",
+            },
+        )
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Closes the pool; connections still in use after `timeout_s` are cut."""
+        if self._pool is None:
+            return
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout_s)
+        except TimeoutError:
+            self._pool.terminate()
+        self._pool = None
+
+    async def ping(self) -> None:
+        """Raises unless the database answers."""
+        async with self._connection() as connection:
+            await connection.fetchval("SELECT 1", timeout=self.settings.connect_timeout_s)
+
+    async def fetch(self, statement: Statement, values: dict[str, object], *, read_only: bool = False) -> Rows:
+        """Runs one statement as its own transaction. A read is sent again when its connection is lost."""
+
+        async def once() -> Rows:
+            async with self._connection() as connection:
+                rows: Rows = await connection.fetch(statement.sql, *statement.arguments(values), timeout=_remaining_s())
+                return rows
+
+        return await self._retrying(once, resend=read_only)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A connection of one's own without a time limit, for work that takes minutes."""
+        async with self._connection() as connection:
+            await connection.execute("SELECT set_config('statement_timeout', '0', false)")
+            try:
+                yield Session(connection)
+            finally:
+                # Closed and not given back: its settings and locks end with it.
+                await connection.close(timeout=5)
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Runs `work` in a transaction, again when PostgreSQL rolled it back for its neighbours' sake.
+
+        `work` must have no effect but on the database. An exception rolls back.
+        """
+
+        async def once() -> T:
+            async with self.transaction() as transaction:
+                return await work(transaction)
+
+        return await self._retrying(once, resend=False)
+
+    @asynccontextmanager
+    async def transaction(self, *, long: bool = False) -> AsyncIterator[Transaction]:
+        """A transaction, tried once, with errors as the driver raises them.
+
+        Its statements end by the call's deadline; a `long` one has no other limit.
+        """
+        async with self._connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                remaining = _remaining_s()
+                if remaining is not None or long:
+                    milliseconds = "0" if remaining is None else str(max(1, int(remaining * 1000)))
+                    await connection.execute("SELECT set_config('statement_timeout', $1, true)", milliseconds)
+                work = Transaction(connection)
+                yield work
+            except BaseException:
+                await self._roll_back(transaction)
+                raise
+            if work.kept:
+                await transaction.commit()
+            else:
+                await transaction.rollback()
+
+    @staticmethod
+    async def _roll_back(transaction: Any) -> None:
+        # A connection that is gone has rolled back by itself; its own error says more.
+        with suppress(*LOST_CONNECTION):
+            await transaction.rollback()
+
+    async def _retrying(self, once: Callable[[], Awaitable[T]], *, resend: bool) -> T:
+        def again(error: BaseException) -> bool:
+            return (
+                is_retryable(error)
+                or isinstance(error, _NotSentError)
+                or (resend and isinstance(error, LOST_CONNECTION))
+            )
+
+        async def attempts() -> T:
+            try:
+                return await once()
+            except Exception as error:
+                if not again(error):
+                    raise
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception(again),
+                stop=stop_after_attempt(self.settings.retries),
+                wait=wait_random_exponential(multiplier=0.02, max=1.0),
+                reraise=True,
+            ):
+                with attempt:
+                    return await once()
+            raise AssertionError("unreachable: tenacity raises after its last attempt")
+
+        return await self.translated(attempts)
+
+    async def translated(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs `work` once, with the driver's errors as those of the domain."""
+        try:
+            return await work()
+        except _NotSentError as error:
+            raise DatabaseUnavailableError("the database is out of reach; nothing was sent to it") from error
+        except Exception as error:
+            translated = translate(error)
+            if translated is None:
+                raise
+            raise translated from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        pool = self._pool
+        if pool is None:
+            raise DatabaseUnavailableError("the service is stopping")
+        try:
+            connection = await pool.acquire(timeout=min(self.settings.connect_timeout_s, _remaining_s() or 1e9))
+        except TimeoutError as error:
+            if pool.get_size() >= self.settings.size and pool.get_idle_size() == 0:
+                raise OverloadedError("all connections to the database are busy; try again later") from error
+            raise DatabaseUnavailableError("the database does not answer") from error
+        except (*LOST_CONNECTION, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+            raise _NotSentError from error
+        try:
+            yield connection
+        finally:
+            await pool.release(connection)
+
+    async def _init(self, connection: Any) -> None:
+        connection.add_query_logger(self._observe)
+
+    def _observe(self, query: Any) -> None:
+        for observer in self.observers:
+            observer(query.query, query.exception)
+
+
+class Session:
+    """Statements of one connection, each its own transaction."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._connection = connection
+
+    async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
+        rows: Rows = await self._connection.fetch(statement.sql, *statement.arguments(values))
+        return rows
+
+    async def execute(self, ddl: str) -> None:
+        await self._connection.execute(ddl)
+
+
+class Transaction:
+    """Statements that become visible together."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self.connection = connection
+        self.kept = True
+
+    def roll_back(self) -> None:
+        """Lets the transaction end as if it had never been; what it answered stands as a preview."""
+        self.kept = False
+
+    async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
+        rows: Rows = await self.connection.fetch(statement.sql, *statement.arguments(values), timeout=_remaining_s())
+        return rows
+
+    async def copy(self, table: str, columns: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> None:
+        """Streams rows into a table; no more of them are in memory than are on their way."""
+        await self.connection.copy_records_to_table(table, columns=columns, records=rows)
+
+    async def retry_part(self, part: Callable[[], Awaitable[T]], attempts: int = 5) -> T:
+        """Runs a part of the transaction behind a savepoint, again when its neighbours forced it back."""
+        for left in reversed(range(attempts)):
+            try:
+                async with self.connection.transaction():
+                    return await part()
+            except Exception as error:
+                if not (left and is_retryable(error)):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _remaining_s() -> float | None:
+    deadline = call_deadline.get()
+    if deadline is None:
+        return None
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise DeadlineExceededError("the call's time is over")
+    return remaining

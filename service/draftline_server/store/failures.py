@@ -1,0 +1,107 @@
+"""What the statements of content.sql answer instead of a record, as errors."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from ..domain.errors import (
+    ConditionNotMetError,
+    DocumentTooLargeError,
+    DraftlineError,
+    IndexedTextTooLongError,
+    InvalidFilterError,
+    InvalidOperationError,
+    OperationTestFailedError,
+    RecordDeletedError,
+    RecordNotDeletedError,
+    RecordNotFoundError,
+    VersionMismatchError,
+)
+from ..domain.query import Filter, FilterError, Restriction, to_json, with_types
+from .definitions import CheckedDefinition, StaleDefinitionError
+
+
+class RacedError(Exception):
+    """A record that was to be created came into being meanwhile; nothing was written of it."""
+
+
+def not_found(record_id: str) -> DraftlineError:
+    return RecordNotFoundError(f"there is no record {record_id!r}", record_id=record_id)
+
+
+def deleted(record_id: str) -> DraftlineError:
+    return RecordDeletedError(f"record {record_id!r} is deleted; UndeleteContent brings it back", record_id=record_id)
+
+
+def error_of(failure_json: str, record_id: str, where: str) -> DraftlineError:
+    """The error for a failure. `where` names the field of the request that made the content.
+
+    Raises StaleDefinitionError and RacedError, which are for the store itself.
+    """
+    failure = msgspec.json.decode(failure_json, type=dict[str, object])
+    reason = failure["reason"]
+    if reason == "STALE_DEFINITION":
+        raise StaleDefinitionError
+    if reason == "RACED":
+        raise RacedError
+    if reason == "RECORD_DELETED":
+        return deleted(record_id)
+    if reason == "RECORD_NOT_DELETED":
+        return RecordNotDeletedError(f"record {record_id!r} is not deleted", record_id=record_id)
+    if reason == "VERSION_MISMATCH":
+        return version_mismatch(record_id, failure["current_version"])
+    if reason == "CONDITION_NOT_MET":
+        return condition_not_met(record_id)
+    if reason in ("INVALID_OPERATION", "TEST_FAILED"):
+        return _of_operation(failure, where)
+    return _of_content(failure, where)
+
+
+def version_mismatch(record_id: str, current: object) -> DraftlineError:
+    return VersionMismatchError(
+        f"record {record_id!r} is at version {current}" if current else f"there is no record {record_id!r} yet",
+        current_version=current,
+        record_id=record_id,
+    )
+
+
+def condition_not_met(record_id: str) -> DraftlineError:
+    return ConditionNotMetError(f"record {record_id!r} does not satisfy the condition", record_id=record_id)
+
+
+def _of_operation(failure: dict[str, object], where: str) -> DraftlineError:
+    place, path = failure.get("operation"), failure.get("path", "")
+    field = where if place is None else f"{where}.operations[{place}]"
+    if failure["reason"] == "TEST_FAILED":
+        return OperationTestFailedError(f"{field}: the test of {path!r} failed", operation=place, path=path)
+    problem = f"path {path!r} {failure['message']}"
+    return InvalidOperationError(f"{field}: {problem}", fields=[(field, problem)], operation=place, path=path)
+
+
+def _of_content(failure: dict[str, object], where: str) -> DraftlineError:
+    limit = failure["limit"]
+    if failure["reason"] == "INDEXED_TEXT_TOO_LONG":
+        problem = f"the text at {failure['path']} is indexed and must be at most {limit} bytes"
+        return IndexedTextTooLongError(
+            f"{where}: {problem}", fields=[(where, problem)], path=failure["path"], limit=limit
+        )
+    rule = f"{limit} bytes of JSON text" if failure["what"] == "size" else f"{limit} levels of nesting"
+    problem = f"the merged content must have at most {rule}"
+    return DocumentTooLargeError(f"{where}: {problem}", fields=[(where, problem)], limit=limit)
+
+
+def condition_json(condition: Filter[Restriction] | None, checked: CheckedDefinition) -> str | None:
+    """A condition as `draftline.matches` takes it, typed by the declaration. InvalidFilterError."""
+    if condition is None:
+        return None
+    try:
+        return json.dumps(to_json(with_types(condition, checked.definition.fields)))
+    except FilterError as error:
+        raise invalid_filter("condition", error) from None
+
+
+def invalid_filter(field: str, error: FilterError) -> DraftlineError:
+    problem = f"at character {error.position}: {error.message}"
+    return InvalidFilterError(f"{field}: {problem}", fields=[(field, problem)], position=error.position)

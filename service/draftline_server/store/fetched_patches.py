@@ -1,0 +1,171 @@
+"""Patches by fetch, merge and replace under a row lock: what runs when partial updates are off.
+
+Several statements, and the whole content both ways, where `patches.py` needs one. The answers
+are the same; the whole suite of patches runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+import asyncpg
+import msgspec
+
+from ..domain.content import Json, Limits, changed_fields, equal
+from ..domain.edits import apply_delta, apply_operations
+from ..domain.errors import DraftlineError
+from ..domain.records import Actor, Delta, Operations, Patch, PatchResult, Record
+from .content import limit_values, record_of
+from .definitions import Definitions, StaleDefinitionError
+from .engine import Database, Transaction
+from .failures import RacedError, condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
+from .patches import where_of
+from .statements import load
+
+SQL = load("content")
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Edited:
+    """A record after its patch, before it is written."""
+
+    patch: Patch
+    record: Record
+    changed: Sequence[str]
+    is_new: bool
+    is_written: bool
+
+
+class FetchedPatches:
+    """The merge happens here, between a locking SELECT and an UPDATE of one transaction."""
+
+    def __init__(self, definitions: Definitions, limits: Limits) -> None:
+        self._definitions = definitions
+        self._limits = limits
+
+    async def apply(
+        self, runner: Database | Transaction, actor: Actor, patches: Sequence[Patch], moment: datetime
+    ) -> Sequence[PatchResult]:
+        """See PatchApplier."""
+        if isinstance(runner, Database):
+            return await runner.transact(lambda transaction: self.apply(transaction, actor, patches, moment))
+        await self._check_definitions(runner, actor, patches)
+        rows = await self._lock(runner, actor, patches)
+        outcomes: list[_Edited | DraftlineError] = []
+        for place, patch in enumerate(patches, start=1):
+            try:
+                outcomes.append(self._edit(actor, patch, rows.get(place), moment))
+            except DraftlineError as error:
+                outcomes.append(error)
+        await self._refuse_unfit(runner, actor, outcomes)
+        await self._write(runner, actor, [edited for edited in outcomes if isinstance(edited, _Edited)], moment)
+        return [
+            PatchResult(outcome.record, outcome.changed) if isinstance(outcome, _Edited) else PatchResult(error=outcome)
+            for outcome in outcomes
+        ]
+
+    async def _check_definitions(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> None:
+        collections = list({patch.collection for patch in patches})
+        values: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": collections}
+        versions = {
+            row["collection"]: row["version"] for row in await transaction.fetch(SQL["definition_versions"], values)
+        }
+        for collection in collections:
+            known = self._definitions.known(actor.tenant_id, collection)
+            if known.definition.version != versions.get(collection, 0):
+                raise StaleDefinitionError
+
+    async def _lock(
+        self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]
+    ) -> dict[int, asyncpg.Record]:
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id,
+            "collections": [patch.collection for patch in patches],
+            "record_ids": [patch.record_id for patch in patches],
+            "conditions": [
+                condition_json(patch.condition, self._definitions.known(actor.tenant_id, patch.collection))
+                for patch in patches
+            ],
+        }
+        return {row["place"]: row for row in await transaction.fetch(SQL["lock_content"], values)}
+
+    def _edit(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> _Edited:
+        old = self._current(actor, patch, row, moment)
+        before = _decode(old.content)
+        after = self._apply(patch, before)
+        content_changes = not equal(before, after)
+        new = replace(
+            old,
+            parent_id=old.parent_id if patch.parent_id is None else patch.parent_id or None,
+            position=old.position if patch.position is None else patch.position,
+        )
+        if row is not None and not content_changes and new == old:
+            return _Edited(patch, old, (), is_new=False, is_written=False)
+        if content_changes or row is None:
+            new = replace(new, content=_encode(after).decode())
+        new = replace(new, version=old.version + 1, updated_at=moment, updated_by=actor.user_id)
+        return _Edited(patch, new, changed_fields(before, after), is_new=row is None, is_written=True)
+
+    def _current(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> Record:
+        """The stored record, or the empty one that the patch may create."""
+        if row is None and not patch.allow_missing:
+            raise not_found(patch.record_id)
+        if row is not None and row["deleted_at"] is not None:
+            raise deleted(patch.record_id)
+        user = actor.user_id
+        empty = Record(patch.collection, patch.record_id, "{}", 0, None, None, moment, user, moment, user, None)
+        record = record_of(row) if row is not None else empty
+        if patch.expected_version is not None and patch.expected_version != record.version:
+            raise version_mismatch(patch.record_id, record.version)
+        if patch.condition is not None and (row is None or not row["condition_met"]):
+            raise condition_not_met(patch.record_id)
+        return record
+
+    def _apply(self, patch: Patch, content: Json) -> Json:
+        match patch.change:
+            case Delta(text, strategy, depth):
+                return apply_delta(content, _decode(text), strategy, depth)
+            case Operations(steps):
+                return apply_operations(content, steps, self._limits)
+            case None:
+                return content
+
+    async def _refuse_unfit(
+        self, transaction: Transaction, actor: Actor, outcomes: list[_Edited | DraftlineError]
+    ) -> None:
+        """Puts an error in the place of each edit whose content is over a limit."""
+        edits = [(place, edit) for place, edit in enumerate(outcomes) if isinstance(edit, _Edited) and edit.changed]
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id,
+            "collections": [edit.record.collection for _, edit in edits],
+            "contents": [edit.record.content for _, edit in edits],
+            **limit_values(self._limits),
+        }
+        for row in await transaction.fetch(SQL["content_failures"], values) if edits else []:
+            place, edit = edits[row["place"] - 1]
+            outcomes[place] = error_of(row["failure"], edit.record.record_id, where_of(edit.patch))
+
+    async def _write(self, transaction: Transaction, actor: Actor, edits: Sequence[_Edited], moment: datetime) -> None:
+        for is_new, name in ((False, "replace_content"), (True, "insert_content")):
+            records = [edit.record for edit in edits if edit.is_written and edit.is_new is is_new]
+            if not records:
+                continue
+            values: dict[str, object] = {
+                "tenant_id": actor.tenant_id,
+                "user_id": actor.user_id,
+                "now": moment,
+                "collections": [record.collection for record in records],
+                "record_ids": [record.record_id for record in records],
+                "contents": [record.content for record in records],
+                "parent_ids": [record.parent_id for record in records],
+                "positions": [record.position for record in records],
+            }
+            written = await transaction.fetch(SQL[name], values)
+            if is_new and len(written) < len(records):
+                raise RacedError

@@ -1,0 +1,95 @@
+"""Imports: a stream of records through COPY into a staging table, then one set-based upsert.
+
+All of it is one transaction: a stream that breaks leaves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+
+from ..domain.content import Limits
+from ..domain.errors import DuplicateRecordError, EmptySnapshotError, IndexedTextTooLongError
+from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
+from .content import limit_values, now
+from .definitions import CheckedDefinition, Definitions
+from .engine import Database, Transaction
+from .statements import load
+
+SQL = load("imports")
+COLUMNS = ("record_id", "content", "parent_id", "position")
+
+
+class ImportStore:
+    """Loads many records at once."""
+
+    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._limits = limits
+
+    async def load(
+        self,
+        actor: Actor,
+        collection: str,
+        chunks: AsyncIterator[Sequence[NewRecord]],
+        mode: ImportMode,
+        *,
+        allow_empty: bool,
+    ) -> ImportCounts:
+        """Creates, replaces and, for a snapshot, deletes. Nothing is kept unless the whole stream came."""
+        await self._definitions.load(actor.tenant_id, [collection])
+        checked = self._definitions.known(actor.tenant_id, collection)
+
+        async def work() -> ImportCounts:
+            async with self._database.transaction(long=True) as transaction:
+                await transaction.fetch(SQL["create_staging"], {})
+                await transaction.copy("staging", COLUMNS, _rows(chunks, checked))
+                await transaction.fetch(SQL["analyze_staging"], {})
+                staged = (await transaction.fetch(SQL["count_staging"], {}))[0]["staged"]
+                if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
+                    raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
+                await self._check(transaction, actor, collection)
+                return await transaction.retry_part(lambda: self._apply(transaction, actor, collection, mode, staged))
+
+        return await self._database.translated(work)
+
+    async def _check(self, transaction: Transaction, actor: Actor, collection: str) -> None:
+        for row in await transaction.fetch(SQL["duplicate_in_staging"], {}):
+            record_id = row["record_id"]
+            raise DuplicateRecordError(f"record {record_id!r} stands twice in the import", record_id=record_id)
+        values = {"tenant_id": actor.tenant_id, "collection": collection, **limit_values(self._limits)}
+        for row in await transaction.fetch(SQL["overlong_in_staging"], values):
+            limit = self._limits.max_indexed_text_bytes
+            problem = f"the text at {row['path']} is indexed and must be at most {limit} bytes"
+            raise IndexedTextTooLongError(
+                f"record {row['record_id']!r}: {problem}", path=row["path"], limit=limit, record_id=row["record_id"]
+            )
+
+    async def _apply(
+        self, transaction: Transaction, actor: Actor, collection: str, mode: ImportMode, staged: int
+    ) -> ImportCounts:
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id,
+            "collection": collection,
+            "user_id": actor.user_id,
+            "now": now(),
+            "is_snapshot": mode is ImportMode.SNAPSHOT,
+        }
+        await transaction.fetch(SQL["lock_imported"], values)
+        upserted = (await transaction.fetch(SQL["upsert_imported"], values))[0]
+        deleted = 0
+        if mode is ImportMode.SNAPSHOT:
+            deleted = (await transaction.fetch(SQL["delete_unlisted"], values))[0]["deleted"]
+        inserted, updated = upserted["inserted"], upserted["updated"]
+        return ImportCounts(inserted, updated, staged - inserted - updated, deleted)
+
+
+async def _rows(
+    chunks: AsyncIterator[Sequence[NewRecord]], checked: CheckedDefinition
+) -> AsyncIterator[tuple[str, str, str | None, int | None]]:
+    async for chunk in chunks:
+        for record in chunk:
+            if checked.validator is not None:
+                checked.check(json.loads(record.content), f"record {record.record_id!r}")
+            yield record.record_id, record.content, record.parent_id, record.position

@@ -1,0 +1,114 @@
+"""The indexes that declarations ask for: partial expression indexes, built concurrently.
+
+Invariants:
+- An index belongs to a collection's name and an order, whatever the tenants: those that
+  declare the same share it. Its name is a digest of both.
+- One process at a time builds or drops (an advisory lock), so a half-built index that is
+  found under the lock belongs to nobody and is built anew.
+- An index never makes a write fail: its expressions are NULL for what they cannot hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import structlog
+from sqlalchemy import Index, Table
+from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
+
+from ..domain.definitions import Definition, IndexOrder, IndexState
+from .definitions import definition_of
+from .engine import Database, Session
+from .filters import typed_field
+from .statements import DIALECT, load
+from .tables import record
+
+SQL = load("collections")
+LOCK_POLL_S = 0.2
+
+
+class Indexes:
+    """Brings the indexes in the database to what the declarations ask for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def states(self, definition: Definition) -> Mapping[IndexOrder, IndexState]:
+        """How far each index of a declaration is."""
+        wanted = {order: index_name(record, definition.collection, order) for order in definition.indexes()}
+        if not wanted:
+            return {}
+        rows = await self._database.fetch(SQL["present_indexes"], {"table": "draftline.record"}, read_only=True)
+        present = {row["name"]: row["valid"] for row in rows}
+        states = {True: IndexState.READY, False: IndexState.INVALID, None: IndexState.BUILDING}
+        return {order: states[present.get(name)] for order, name in wanted.items()}
+
+    async def reconcile(self, collection: str | None = None) -> None:
+        """Drops what nobody asks for or is half built; builds what is missing of one collection name, or of all."""
+        async with self._database.session() as session:
+            while not (await session.fetch(SQL["try_lock_indexes"], {}))[0]["locked"]:  # noqa: ASYNC110
+                await asyncio.sleep(LOCK_POLL_S)
+            try:
+                await self._reconcile(session, collection)
+            finally:
+                await session.fetch(SQL["unlock_indexes"], {})
+
+    async def _reconcile(self, session: Session, collection: str | None) -> None:
+        log = structlog.get_logger()
+        wanted = await self._wanted(session)
+        rows = await session.fetch(SQL["present_indexes"], {"table": "draftline.record"})
+        valid = {row["name"] for row in rows if row["valid"]}
+        for row in rows:
+            if not (row["valid"] and row["name"] in wanted):
+                await session.execute(_ddl(DropIndex(_named(row["name"]), if_exists=True)))
+                log.info("index_dropped", index=row["name"])
+        for name, (owner, order) in wanted.items():
+            if name not in valid and collection in (owner, None):
+                log.info("index_build_started", index=name, collection=owner)
+                await session.execute(_ddl(CreateIndex(_index(record, owner, order))))
+                log.info("index_built", index=name, collection=owner)
+
+    async def _wanted(self, session: Session) -> dict[str, tuple[str, IndexOrder]]:
+        wanted = {}
+        for row in await session.fetch(SQL["all_definitions"], {}):
+            definition = definition_of(row)
+            for order in definition.indexes():
+                wanted[index_name(record, definition.collection, order)] = (definition.collection, order)
+        return wanted
+
+
+def index_name(table: Table, collection: str, order: IndexOrder) -> str:
+    """Under PostgreSQL's 63 bytes, whatever the names it stands for."""
+    digest = hashlib.sha256(json.dumps([collection, _purpose(order)]).encode()).hexdigest()
+    return f"{table.name}_order_{digest[:32]}"
+
+
+def _purpose(order: IndexOrder) -> Sequence[object]:
+    return [[list(key.path), key.type, key.descending] for key in order]
+
+
+def _index(table: Table, collection: str, order: IndexOrder) -> Index:
+    expressions = []
+    for key in order:
+        expression = typed_field(table.c.content, key.path, key.type)
+        expressions.append((expression.desc() if key.descending else expression.asc()).nulls_last())
+    return Index(
+        index_name(table, collection, order),
+        table.c.tenant_id,
+        *expressions,
+        table.c.record_id,
+        postgresql_where=(table.c.collection == collection) & table.c.deleted_at.is_(None),
+        postgresql_concurrently=True,
+        _table=table,
+    )
+
+
+def _named(name: str) -> Index:
+    return Index(name, record.c.tenant_id, postgresql_concurrently=True, _table=record)
+
+
+def _ddl(element: ExecutableDDLElement) -> str:
+    return str(element.compile(dialect=DIALECT))

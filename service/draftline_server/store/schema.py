@@ -1,0 +1,34 @@
+"""What the service needs to find in the database before it serves."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from ..domain.errors import DraftlineError
+from .engine import Database
+from .statements import load
+
+SQL = load("database")
+
+
+class SchemaError(Exception):
+    """The database has another schema than this version of the service needs."""
+
+
+async def check_revision(database: Database, needed: str) -> None:
+    """SchemaError unless the database is at the needed revision."""
+    try:
+        rows = await database.fetch(SQL["revision"], {}, read_only=True)
+    except asyncpg.UndefinedTableError:
+        rows = []
+    except DraftlineError as error:
+        raise SchemaError(f"the schema cannot be read: {error.message}") from error
+    found = rows[0]["revision"] if rows else None
+    if found != needed:
+        state = f"is at revision {found}" if found else "was never migrated"
+        raise SchemaError(f"the database {state}, this version needs {needed}: run `draftline migrate`")
+
+
+async def read_secret(database: Database, name: str) -> bytes:
+    rows = await database.fetch(SQL["secret"], {"name": name}, read_only=True)
+    return str(rows[0]["value"]).encode()

@@ -1,0 +1,80 @@
+-- name: get_definitions
+-- The declarations of the named collections of a tenant.
+SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at
+FROM draftline.collection
+WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
+
+-- name: put_definition
+-- Replaces a declaration, unless it is not at the expected version. A declaration that
+-- changes nothing keeps its version.
+WITH current AS MATERIALIZED (
+    SELECT version FROM draftline.collection
+    WHERE tenant_id = :tenant_id AND collection = :collection
+    FOR UPDATE
+), stored AS (
+    INSERT INTO draftline.collection AS c
+        (tenant_id, collection, fields, orders, indexed_text, json_schema, version, created_at, updated_at)
+    SELECT :tenant_id, :collection, CAST(:fields AS jsonb), CAST(:orders AS jsonb), CAST(:indexed_text AS jsonb),
+        :json_schema, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz)
+    WHERE CAST(:expected_version AS bigint) IS NULL
+       OR CAST(:expected_version AS bigint) = coalesce((SELECT version FROM current), 0)
+    ON CONFLICT (tenant_id, collection) DO UPDATE
+    SET fields = excluded.fields, orders = excluded.orders, indexed_text = excluded.indexed_text,
+        json_schema = excluded.json_schema, version = c.version + 1, updated_at = excluded.updated_at
+    WHERE (c.fields, c.orders, c.json_schema)
+        IS DISTINCT FROM (excluded.fields, excluded.orders, excluded.json_schema)
+    RETURNING version
+)
+SELECT (SELECT version FROM current) AS version_before, (SELECT version FROM stored) AS version_after
+
+-- name: overlong_text
+-- A record whose text at a path is too long for its index.
+SELECT record_id
+FROM draftline.record
+WHERE tenant_id = :tenant_id AND collection = :collection
+  AND jsonb_typeof(content #> CAST(:path AS text[])) = 'string'
+  AND octet_length(content #>> CAST(:path AS text[])) > :max_indexed_text_bytes
+LIMIT 1
+
+-- name: list_collections
+-- The tenant's collections by name, from those with records (a loose index scan: one look-up
+-- a name, whatever the number of records) and those declared.
+WITH RECURSIVE used (collection, found) AS (
+    SELECT min(r.collection), 1 FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection > :after
+  UNION ALL
+    SELECT (SELECT min(r.collection) FROM draftline.record AS r
+            WHERE r.tenant_id = :tenant_id AND r.collection > u.collection), u.found + 1
+    FROM used AS u
+    WHERE u.collection IS NOT NULL AND u.found < :page_size
+)
+SELECT collection FROM used WHERE collection IS NOT NULL
+UNION
+SELECT collection FROM (
+    SELECT collection FROM draftline.collection
+    WHERE tenant_id = :tenant_id AND collection > :after
+    ORDER BY collection LIMIT :page_size
+) AS declared
+ORDER BY collection
+LIMIT :page_size
+
+-- name: all_definitions
+-- Every declaration of every tenant: those of one collection's name share their indexes.
+SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at
+FROM draftline.collection
+
+-- name: present_indexes
+-- The indexes that were made for declarations, told by their names.
+SELECT i.relname AS name, x.indisvalid AND x.indisready AS valid
+FROM pg_index AS x
+JOIN pg_class AS i ON i.oid = x.indexrelid
+WHERE x.indrelid = CAST(CAST(:table AS text) AS regclass) AND starts_with(i.relname, 'record_order_')
+
+-- name: try_lock_indexes
+-- One process at a time makes or drops indexes; the lock ends with the connection. It is tried
+-- and not waited for, because an index build waits for every statement that runs, that wait included.
+SELECT pg_try_advisory_lock(7236835713) AS locked
+
+-- name: unlock_indexes
+-- The other end of try_lock_indexes.
+SELECT pg_advisory_unlock(7236835713)

@@ -1,0 +1,111 @@
+"""Chunks of an import, and the hand-over between threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from draftline import ImportRecord
+from draftline.imports import CHUNK_BYTES, CHUNK_RECORDS, Chunker, import_messages, import_messages_async
+from draftline.sync.feed import Feed
+from draftline.v1 import content_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+HEADER = content_pb2.ImportContentRequest(header=content_pb2.ImportHeader(tenant_id="acme"))
+
+
+def chunks_of(messages: list[content_pb2.ImportContentRequest]) -> list[list[str]]:
+    assert messages[0] == HEADER
+    return [[record.record_id for record in message.chunk.records] for message in messages[1:]]
+
+
+@given(st.lists(st.integers(0, 300)), st.integers(1, 5), st.integers(1, 500))
+def test_chunks_hold_every_record_in_order_within_both_bounds(
+    sizes: list[int], max_records: int, max_bytes: int
+) -> None:
+    chunker = Chunker(max_records, max_bytes)
+    messages = [message for index, size in enumerate(sizes) for message in chunker.add((str(index), {"a": "x" * size}))]
+    messages += chunker.rest()
+    chunks = [message.chunk.records for message in messages]
+    assert [record.record_id for chunk in chunks for record in chunk] == [str(index) for index in range(len(sizes))]
+    for chunk in chunks:
+        assert 1 <= len(chunk) <= max_records
+        assert len(chunk) == 1 or sum(record.ByteSize() for record in chunk) <= max_bytes
+
+
+def test_import_without_a_record_is_the_header_alone() -> None:
+    assert chunks_of(list(import_messages(HEADER, []))) == []
+
+
+def test_records_are_read_no_further_than_the_chunk_that_is_asked_for() -> None:
+    read = 0
+
+    def records() -> Iterator[tuple[str, dict[str, int]]]:
+        nonlocal read
+        while True:
+            read += 1
+            yield str(read), {}
+
+    messages = import_messages(HEADER, records())
+    assert next(messages) == HEADER
+    assert read == 0
+    assert len(next(messages).chunk.records) == CHUNK_RECORDS
+    assert read == CHUNK_RECORDS + 1
+
+
+def test_large_records_are_sent_one_at_a_time() -> None:
+    large = {"a": "x" * (CHUNK_BYTES // 2 + 1)}
+    assert chunks_of(list(import_messages(HEADER, [("1", large), ("2", large)]))) == [["1"], ["2"]]
+
+
+def test_record_keeps_its_parent_and_position() -> None:
+    (_, message) = import_messages(HEADER, [ImportRecord("1", {"n": 10**30}, parent_id="p", position=0)])
+    (record,) = message.chunk.records
+    assert (record.parent_id, record.position, record.HasField("position")) == ("p", 0, True)
+    assert record.content.json == '{"n":1000000000000000000000000000000}'
+
+
+def test_record_without_parent_and_position_sends_none() -> None:
+    (_, message) = import_messages(HEADER, [("1", {})])
+    assert not message.chunk.records[0].HasField("parent_id")
+    assert not message.chunk.records[0].HasField("position")
+
+
+async def test_asynchronous_records_make_the_same_messages() -> None:
+    pairs = [(str(index), {"n": index}) for index in range(CHUNK_RECORDS * 2 + 1)]
+
+    async def records() -> AsyncIterator[tuple[str, dict[str, int]]]:
+        for pair in pairs:
+            yield pair
+
+    assert [each async for each in import_messages_async(HEADER, records())] == list(import_messages(HEADER, pairs))
+
+
+def test_feed_gives_what_was_put_and_ends() -> None:
+    feed: Feed[int] = Feed()
+    taken: list[int] = []
+    taker = threading.Thread(target=lambda: taken.extend(feed))
+    taker.start()
+    assert all(feed.put(number) for number in range(100))
+    feed.end()
+    taker.join(10)
+    assert taken == list(range(100))
+
+
+def test_feed_gives_the_last_item_after_its_end() -> None:
+    feed: Feed[int] = Feed()
+    feed.put(1)
+    feed.end()
+    assert list(feed) == [1]
+
+
+def test_feed_that_is_closed_takes_and_gives_nothing() -> None:
+    feed: Feed[int] = Feed()
+    feed.put(1)
+    waiting = threading.Timer(0, feed.close)
+    waiting.start()
+    assert feed.put(2) is False
+    with pytest.raises(StopIteration):
+        next(feed)

@@ -1,0 +1,191 @@
+"""Random contents and filters for the tests that hold SQL equal to the oracle: small pools, so that values meet."""
+
+import json
+from typing import Any
+
+from draftline_server.domain.literals import looks_like_number
+from draftline_server.domain.query import (
+    RECORD_ATTRIBUTES,
+    And,
+    Field,
+    FieldType,
+    Filter,
+    Literal,
+    LiteralKind,
+    Not,
+    Operator,
+    Or,
+    Path,
+    Restriction,
+)
+from hypothesis import strategies as st
+
+DECLARED: dict[Path, FieldType] = {
+    ("text",): FieldType.TEXT,
+    ("number",): FieldType.NUMBER,
+    ("boolean",): FieldType.BOOLEAN,
+    ("date",): FieldType.DATE,
+    ("time",): FieldType.TIMESTAMP,
+    ("in side", "text"): FieldType.TEXT,
+}
+KEYS = ["text", "number", "boolean", "date", "time", "in side", "a", "0", "-1", "é'\"\\%(x)s:y$1", "record", "😀", ""]
+TEXTS = [
+    "",
+    "a",
+    "ab",
+    "aé",
+    "b",
+    "a*",
+    "\ud7ff",
+    "\ue000",
+    "\uffff",
+    "😀",
+    "😀b",
+    "\U0010ffff",
+    "\U0010ffffx",
+    "a\n'\"\\",
+]
+DATES = ["2026-11-20", "Nov 20 2026", "2024-02-29", "1900-02-28", "0001-01-01", "9999-12-31"]
+TIMES = [
+    "2026-11-20T10:00:00Z",
+    "2026-11-20t10:00:00.000000+00:00",
+    "2026-11-20T12:00:00.0000009+02:00",
+    "2026-11-20T00:00:00Z",
+    "9999-12-31T23:59:59.999999Z",
+]
+NO_TIMES = [
+    "2026-02-29",
+    "Feb 30 2024",
+    "feb 01 2024",
+    "2026-13-01",
+    "0000-01-01",
+    "2026-1-1",
+    "２026-11-20",
+    "2026-11-20T24:00:00Z",
+    "2026-11-20T10:00:60Z",
+    "2026-11-20T10:00:00",
+    "2026-11-20 10:00:00Z",
+    "2026-11-20T10:00:00+24:00",
+    "0001-01-01T00:00:00+00:01",
+    "9999-12-31T23:59:59-00:01",
+]
+NUMBERS = ["0", "-0.0", "1", "1.0", "-1", "10e-1", "2", "0.1", "9007199254740993", "1e400", "9" * 1000]
+OPERATORS = list(Operator)
+ATTRIBUTES = {
+    "record_id": "a",
+    "version": 1,
+    "parent_id": None,
+    "position": 2,
+    "create_time": "2026-11-20T10:00:00+00:00",
+    "update_time": "2026-11-20T12:00:00+02:00",
+    "created_by": "b",
+}
+
+
+class _Number(str):
+    """A JSON number by its text, since Python's encoder knows no Decimal."""
+
+
+def to_json_text(value: Any) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key)}:{to_json_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(to_json_text, value)) + "]"
+    return json.dumps(value)
+
+
+_SCALARS = [None, True, False, *map(_Number, NUMBERS), *TEXTS, *NUMBERS[:6], *DATES, *TIMES, *NO_TIMES, "true", "null"]
+# One document a value, with the value in every place that filters look at: what random documents seldom hit.
+CORPUS = [
+    to_json_text({**dict.fromkeys(KEYS, value), "in side": {"text": value}, "0": {"a": [1, value]}})
+    for value in [*_SCALARS, *([scalar] for scalar in _SCALARS), *({text: 0} for text in TEXTS), [], {}, [["a"], [1]]]
+]
+_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
+_values = st.recursive(
+    st.sampled_from(_SCALARS) | _texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=4,
+)
+contents = st.dictionaries(st.sampled_from(KEYS), _values, max_size=6).map(to_json_text)
+
+_paths = st.one_of(
+    st.sampled_from([*DECLARED, ("a",), ("0", "a", "-1")]),
+    st.lists(st.sampled_from(KEYS), min_size=1, max_size=3).map(tuple),
+)
+_attributes = st.sampled_from(list(RECORD_ATTRIBUTES)).map(lambda name: Field((name,), of_record=True))
+_fields = st.one_of(_paths.map(Field), _paths.map(Field), _paths.map(Field), _attributes)
+
+
+def _words(texts: list[str], kind: LiteralKind) -> st.SearchStrategy[Literal]:
+    return st.sampled_from(texts).map(lambda text: Literal(kind, text))
+
+
+_TEXT, _NUMBER = LiteralKind.TEXT, LiteralKind.NUMBER
+_own = _words(NUMBERS, _NUMBER) | _words(["true", "false"], LiteralKind.BOOLEAN) | _words(TEXTS + DATES + TIMES, _TEXT)
+_literals = {
+    FieldType.TEXT: _own | _texts.map(lambda text: Literal(_TEXT, text)),
+    FieldType.NUMBER: _words(NUMBERS, _NUMBER) | _words(NUMBERS, _TEXT),
+    FieldType.BOOLEAN: _words(["true", "false"], LiteralKind.BOOLEAN),
+    FieldType.DATE: _words(DATES, _TEXT),
+    FieldType.TIMESTAMP: _words([*TIMES, "2026-11-20"], _TEXT),
+}
+
+
+@st.composite
+def restrictions(draw: st.DrawFn) -> Restriction:
+    """A valid comparison."""
+    field = draw(_fields)
+    type_ = RECORD_ATTRIBUTES[field.path[0]] if field.of_record else DECLARED.get(field.path)
+    form = draw(st.integers(0, 9))
+    equality = st.sampled_from([Operator.EQ, Operator.NE])
+    if form == 0:
+        return Restriction(field, Operator.HAS, Literal(LiteralKind.ANY, "*"))
+    if form == 1:
+        return Restriction(field, draw(equality), Literal(LiteralKind.NULL, "null"))
+    if form <= 3 and type_ in (None, FieldType.TEXT):
+        prefix = draw(st.sampled_from(TEXTS) | _texts)
+        return Restriction(field, draw(equality), Literal(_TEXT, prefix, prefix=True))
+    literal = draw(_literals[type_ or FieldType.TEXT])
+    is_boolean = type_ is FieldType.BOOLEAN or (type_ is None and literal.kind is LiteralKind.BOOLEAN)
+    operator = draw(equality | st.just(Operator.HAS) if is_boolean else st.sampled_from(OPERATORS))
+    return Restriction(field, operator, literal)
+
+
+def _combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    several = st.lists(inner, min_size=2, max_size=3).map(tuple)
+    return several.map(And) | several.map(Or) | inner.map(Not)
+
+
+filters = restrictions() | st.recursive(restrictions(), _combined, max_leaves=5)
+
+
+def render(tree: Filter[Restriction]) -> str:
+    """The filter as text, every part that is no comparison in parentheses."""
+    match tree:
+        case And():
+            return " AND ".join(_enclosed(term) for term in tree.terms)
+        case Or():
+            return " OR ".join(_enclosed(term) for term in tree.terms)
+        case Not():
+            return f"NOT {_enclosed(tree.term)}"
+    assert isinstance(tree, Restriction)
+    path = ".".join(_quoted(name) for name in tree.field.path)
+    of = "record" if tree.field.of_record else "content"
+    return f"{of}.{path} {tree.operator} {_literal(tree.literal)}"
+
+
+def _enclosed(tree: Filter[Restriction]) -> str:
+    return render(tree) if isinstance(tree, Restriction) else f"({render(tree)})"
+
+
+def _literal(literal: Literal) -> str:
+    bare = literal.kind is not LiteralKind.TEXT
+    assert not bare or literal.kind is not LiteralKind.NUMBER or looks_like_number(literal.text)
+    return literal.text if bare else _quoted(literal.text, star=literal.prefix)
+
+
+def _quoted(text: str, *, star: bool = False) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
+    return f'"{escaped}{"*" if star else ""}"'

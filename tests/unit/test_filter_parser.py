@@ -1,0 +1,314 @@
+"""The filter language: what a text means, and what is said of a text that means nothing."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from draftline_server.domain.literals import Value
+from draftline_server.domain.query import (
+    MERGED_ATTRIBUTES,
+    And,
+    Comparison,
+    Condition,
+    Field,
+    FieldType,
+    Filter,
+    FilterError,
+    Has,
+    Not,
+    Operator,
+    Or,
+    Present,
+    SortKey,
+    StartsWith,
+    to_json,
+    type_of,
+    with_types,
+)
+from draftline_server.rpc.filters import parse_filter, parse_order_by
+
+DECLARED = {
+    ("Title",): FieldType.TEXT,
+    ("Budget",): FieldType.NUMBER,
+    ("Seen",): FieldType.BOOLEAN,
+    ("Day",): FieldType.DATE,
+    ("Time",): FieldType.TIMESTAMP,
+}
+
+
+def typed(text: str) -> Filter[Condition]:
+    tree = parse_filter(text)
+    assert tree is not None
+    return with_types(tree, DECLARED)
+
+
+def number(name: str, value: int = 1, operator: Operator = Operator.EQ) -> Comparison:
+    return Comparison(Field((name,)), FieldType.NUMBER, operator, Decimal(value))
+
+
+def text_is(path: tuple[str, ...], value: str) -> Comparison:
+    return Comparison(Field(path), FieldType.TEXT, Operator.EQ, value)
+
+
+def declared(name: str, value: Value, operator: Operator = Operator.EQ) -> Comparison:
+    return Comparison(Field((name,)), DECLARED[(name,)], operator, value, indexed=True)
+
+
+def attribute(name: str, type_: FieldType, value: Value, operator: Operator = Operator.EQ) -> Comparison:
+    return Comparison(Field((name,), of_record=True), type_, operator, value)
+
+
+A, B, C, D = (number(name) for name in "abcd")
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("a = 1", A),
+        ("a=1 AND b=1 AND c=1", And((A, B, C))),
+        ("a=1 AND b=1 OR c=1 AND d=1", And((A, Or((B, C)), D))),
+        ("a=1 b=1 OR c=1", And((A, Or((B, C))))),
+        ("a=1 b=1 AND c=1 d=1", And((A, B, C, D))),
+        ("(a=1 AND b=1) OR c=1", Or((And((A, B)), C))),
+        ("NOT a=1 OR b=1", Or((Not(A), B))),
+        ("-a=1 -(b=1 OR c=1)", And((Not(A), Not(Or((B, C)))))),
+        ("NOT(a=1)", Not(A)),
+        ("a=1 (b=1)", And((A, B))),
+        ("\t a\n=\r1 ", A),
+        ("a != 1", Not(A)),
+        ("a>=-1", number("a", -1, Operator.GE)),
+        ("ORa = 1 ANDb = 1", And((number("ORa"), number("ANDb")))),
+        ('"AND" = 1', number("AND")),
+        ("a.AND.0 = x", text_is(("a", "AND", "0"), "x")),
+        ("a-b = x", text_is(("a-b",), "x")),
+        ("'x.y'.\"it's\" = x", text_is(("x.y", "it's"), "x")),
+        (r'"\"\\\u00e9\ud83d\ude00*" = x', text_is(('"\\é😀*',), "x")),
+        ('"" = ""', text_is(("",), "")),
+        ("名前 = 値", text_is(("名前",), "値")),
+        ("content.record.x = y", text_is(("record", "x"), "y")),
+        ("content.content = y", text_is(("content",), "y")),
+    ],
+)
+def test_filter_text_means_tree(text: str, tree: Filter[Condition]) -> None:
+    assert typed(text) == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("x = 1776", Comparison(Field(("x",)), FieldType.NUMBER, Operator.EQ, Decimal(1776))),
+        ("x = 007", text_is(("x",), "007")),
+        ('x = "1776"', text_is(("x",), "1776")),
+        ("x = true", Comparison(Field(("x",)), FieldType.BOOLEAN, Operator.EQ, True)),
+        ("x = 2026-11-20T10:00:00Z", text_is(("x",), "2026-11-20T10:00:00Z")),
+        ("x = urn:isbn:1", text_is(("x",), "urn:isbn:1")),
+        ("x = null", Not(Present(Field(("x",))))),
+        ("x != null", Present(Field(("x",)))),
+        ('x = "null"', text_is(("x",), "null")),
+        ("x:*", Present(Field(("x",)))),
+        ("x:1.0", Has(Field(("x",)), Decimal("1.0"), "1.0")),
+        ("x:y:z", Has(Field(("x",)), "y:z", "y:z")),
+        ("x:true", Has(Field(("x",)), True, "true")),
+        ('x = "Star*"', StartsWith(Field(("x",)), "Star")),
+        ('x = "*"', StartsWith(Field(("x",)), "")),
+        ('x != "Star*"', Not(StartsWith(Field(("x",)), "Star"))),
+        (r'x = "Star\*"', text_is(("x",), "Star*")),
+        (r'x = "a\nb\u0041"', text_is(("x",), "a\nbA")),
+        ('Title = "S*"', StartsWith(Field(("Title",)), "S", indexed=True)),
+        ("Title = 1776", declared("Title", "1776")),
+        ("Title:true", declared("Title", "true")),
+        ('Budget < "1e3"', declared("Budget", Decimal(1000), Operator.LT)),
+        ("Seen = false", declared("Seen", False)),
+        ("Day = 2024-02-29", declared("Day", date(2024, 2, 29))),
+        ('Day > "Jun 12 1998"', declared("Day", date(1998, 6, 12), Operator.GT)),
+        ("Time < 2026-11-20t10:00:00.5z", declared("Time", datetime(2026, 11, 20, 10, 0, 0, 500000, UTC), Operator.LT)),
+        ("Time = 2026-11-20T10:00:00.1234567+02:00", declared("Time", datetime(2026, 11, 20, 8, 0, 0, 123456, UTC))),
+        ("Time = 2026-11-20", declared("Time", datetime(2026, 11, 20, tzinfo=UTC))),
+        ("record.version < 7", attribute("version", FieldType.NUMBER, Decimal(7), Operator.LT)),
+        ("record.parent_id = 7", attribute("parent_id", FieldType.TEXT, "7")),
+        ("record.delete_time = null", Not(Present(Field(("delete_time",), of_record=True)))),
+    ],
+)
+def test_literal_is_read_by_its_field(text: str, condition: Filter[Condition]) -> None:
+    assert typed(text) == condition
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n\t"])
+def test_blank_filter_matches_everything(text: str) -> None:
+    assert parse_filter(text) is None
+    assert parse_order_by(text) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "says"),
+    [
+        ("a =", 3, "expected a value, but the text ends"),
+        ("a = 1 OR", 8, "expected a field"),
+        ("(a = 1", 6, "closing parenthesis"),
+        ("a = 1)", 5, "the end"),
+        ("a == 1", 3, "expected a value"),
+        ("AND a = 1", 0, "there is 'AND'"),
+        ("NOT NOT a = 1", 4, "there is 'NOT'"),
+        ("a..b = 1", 1, "expected"),
+        ("a, b = 1", 1, "there is ','"),
+        ("a = (b OR c)", 4, "expected a value"),
+        ('a = "x', 4, "never closed"),
+        ("😀 = 1 AND Drama", 10, "'Drama' stands alone"),
+        ("a = 1 and b = 2", 6, "capitals"),
+        ("a = now()", 4, "no functions: 'now'"),
+        ("a = 1 AND f(b)", 10, "no functions: 'f'"),
+        ("a = *", 4, "field:*"),
+        ("a = St*", 4, "in quotes"),
+        ('a = "*x"', 5, r"\*"),
+        ('a < "x*"', 6, "only after = or !="),
+        ('a:"x*"', 4, "only after = or !="),
+        (r'a = "x\q"', 6, "no escape"),
+        ('a = "\0"', 5, "U+0000"),
+        (r'a = "\u0000"', 4, "U+0000"),
+        ('a = "\ud800"', 5, "surrogate"),
+        (r'a = "\ud800"', 4, "surrogate"),
+        ("record = 1", 0, "record.version"),
+        ("content:x", 0, "content.content"),
+        ("a=1 record.state = DRAFT", 4, "record.update_time"),
+        ("record.version.x = 1", 0, "no attribute 'version.x'"),
+        ("a < null", 4, "null can only"),
+        ("a < true", 4, "true and false can only"),
+        ("Seen > false", 7, "true and false can only"),
+        ("Seen = 1", 7, "expected true or false"),
+        ("Budget = abc", 9, "expected a number"),
+        ('Budget = "1*"', 9, "a star matches texts"),
+        ("Day = 2026-02-30", 6, "expected a date"),
+        ("Day = 2026-02-03T00:00:00Z", 6, "expected a date"),
+        ("Time = 2026-11-20T10:00:00", 7, "offset"),
+        ("Time = 2026-11-20T24:00:00Z", 7, "offset"),
+        ("Time = 0001-01-01T00:00:00+01:00", 7, "offset"),
+        ("a = 1e1000", 4, "1,000 digits"),
+        ("a = 1e-1001", 4, "1,000 digits"),
+        ("a = 1e99999999999999999999", 4, "1,000 digits"),
+        (f"a = {'9' * 1001}", 4, "1,000 digits"),
+        ("(" * 33 + "a=1" + ")" * 33, 32, "nested"),
+        (" ".join(["a=1"] * 101), 400, "at most 100"),
+        (f'a = "{"é" * 2048}"', 0, "at most 4096"),
+        (f"a.{'b.' * 9}", 19, "expected"),
+    ],
+)
+def test_wrong_filter_is_refused_with_its_position(text: str, position: int, says: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        typed(text)
+    assert says in caught.value.message
+    assert caught.value.position == position
+
+
+def test_limits_are_what_they_say() -> None:
+    assert typed("(" * 32 + "a=1" + ")" * 32) == A
+    assert typed(" ".join(["a=1"] * 100)) == And((A,) * 100)
+    assert typed(f"a = {'9' * 1000}.{'9' * 1000}") is not None
+    nested = "a=1"
+    for _ in range(32):
+        nested = f"-(a=1 AND b=1 OR {nested})"
+    assert isinstance(typed(nested), Not)
+    with pytest.raises(FilterError, match="nested"):
+        typed(f"({nested})")
+
+
+@pytest.mark.parametrize(
+    "unit", ["(", "-", "NOT ", '"', "'", '"\\', "a.", "a", "a=1 ", "-(", "*", "=", "a:(", "\\", "😀"]
+)
+def test_hostile_filter_is_refused_soon(unit: str) -> None:
+    text = (unit * 4096)[: 4096 // len(unit.encode()) * len(unit)]
+    started = time.perf_counter()
+    with pytest.raises(FilterError):
+        typed(text)
+    assert time.perf_counter() - started < 1
+
+
+def test_draft_attributes_are_known_where_they_exist() -> None:
+    tree = parse_filter("record.state = DRAFT")
+    assert tree is not None
+    assert with_types(tree, {}, MERGED_ATTRIBUTES) == attribute("state", FieldType.TEXT, "DRAFT")
+
+
+def test_threads_parse_alike() -> None:
+    texts = [f"a = {n} OR (b:x AND NOT c.d != 'y*')" for n in range(50)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(parse_filter.__wrapped__, texts)) == [parse_filter(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("a", (SortKey(Field(("a",))),)),
+        (
+            ' "Major Genre" desc,config.0 asc , record.version',
+            (
+                SortKey(Field(("Major Genre",)), descending=True),
+                SortKey(Field(("config", "0"))),
+                SortKey(Field(("version",), of_record=True)),
+            ),
+        ),
+        ("desc desc, asc", (SortKey(Field(("desc",)), descending=True), SortKey(Field(("asc",))))),
+    ],
+)
+def test_order_text_means_keys(text: str, keys: tuple[SortKey, ...]) -> None:
+    assert parse_order_by(text) == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("a,", 2),
+        ("a b", 2),
+        ("a DESC", 2),
+        ("1 + 2", 2),
+        ("a = 1", 2),
+        ("f(x)", 0),
+        ("a,b,c,d,e,f,g,h,i", 16),
+        (",", 0),
+    ],
+)
+def test_wrong_order_is_refused_with_its_position(text: str, position: int) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse_order_by(text)
+    assert caught.value.position == position
+
+
+def test_unknown_attribute_in_an_order_is_refused() -> None:
+    (key,) = parse_order_by("record.size")
+    with pytest.raises(FilterError, match="no attribute 'size'"):
+        type_of(key.field, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        (
+            r'"a\"\\b".c < 1.50',
+            {"op": "<", "in": "content", "path": '{"a\\"\\\\b","c"}', "type": "NUMBER", "value": "1.50"},
+        ),
+        ('x = "y*"', {"op": "prefix", "in": "content", "path": '{"x"}', "value": "y"}),
+        ("x:true", {"op": "has", "in": "content", "path": '{"x"}', "type": "BOOLEAN", "value": "true", "key": "true"}),
+        (
+            "record.delete_time = null",
+            {"op": "not", "term": {"op": "present", "in": "record", "path": '{"delete_time"}'}},
+        ),
+        (
+            "Time = 2026-11-20",
+            {"op": "=", "in": "content", "path": '{"Time"}', "type": "TIMESTAMP", "value": "2026-11-20T00:00:00+00:00"},
+        ),
+        (
+            "x:* OR y:*",
+            {
+                "op": "or",
+                "terms": [
+                    {"op": "present", "in": "content", "path": '{"x"}'},
+                    {"op": "present", "in": "content", "path": '{"y"}'},
+                ],
+            },
+        ),
+    ],
+)
+def test_json_form_is_exact(text: str, form: dict[str, Any]) -> None:
+    assert to_json(typed(text)) == form
