@@ -62,27 +62,24 @@ END $$;
 CREATE FUNCTION draftline.read_timestamp(value text) RETURNS timestamptz
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    -- {time of day with its fraction, Z or the sign, hours, minutes}
-    part text[] := regexp_match(value,
-        '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]'
-        '((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?)'
-        '(?:([Zz])|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$' COLLATE "C");
+    -- Counted from the end: Z is one character, +01:00 six.
+    zone text := CASE WHEN value ~ '[Zz]$' COLLATE "C" THEN '' ELSE right(value, 6) END;
+    direction int := CASE left(zone, 1) WHEN '-' THEN 1 ELSE -1 END;
     day date;
     moment timestamp;
 BEGIN
-    IF part IS NULL THEN
+    IF value !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?'
+        '([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$' COLLATE "C") THEN
         RETURN NULL;
     END IF;
-    day := draftline.read_date(substr(value, 1, 10));
+    day := draftline.read_date(left(value, 10));
     IF day IS NULL THEN
         RETURN NULL;
     END IF;
-    moment := day + make_time(substr(part[1], 1, 2)::int, substr(part[1], 4, 2)::int,
-                              substr(part[1], 7, 9)::double precision);
-    IF part[2] IS NULL THEN
-        moment := moment + make_interval(
-            hours => (CASE part[3] WHEN '-' THEN 1 ELSE -1 END) * part[4]::int,
-            mins => (CASE part[3] WHEN '-' THEN 1 ELSE -1 END) * part[5]::int);
+    moment := day + make_time(substr(value, 12, 2)::int, substr(value, 15, 2)::int,
+        left(left(substr(value, 18), -greatest(length(zone), 1)), 9)::double precision);
+    IF zone <> '' THEN
+        moment := moment + direction * make_interval(hours => substr(zone, 2, 2)::int, mins => right(zone, 2)::int);
         IF moment < make_timestamp(1, 1, 1, 0, 0, 0) OR moment >= make_timestamp(10000, 1, 1, 0, 0, 0) THEN
             RETURN NULL;
         END IF;

@@ -6,11 +6,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draftline_server.domain.query import RECORD_ATTRIBUTES, FieldType, to_json, with_types
+from draftline_server.domain.query import RECORD_ATTRIBUTES, Field, FieldType, to_json, with_types
 from draftline_server.rpc.filters import parse_filter
 from draftline_server.store.filters import compile_filter, typed_field
 from filter_oracle import satisfies
-from filter_strategies import ATTRIBUTES, CORPUS, DECLARED, contents, filters, render
+from filter_strategies import ATTRIBUTES, CORPUS, DECLARED, comparisons_of, contents, filters, render
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, column
@@ -64,15 +64,25 @@ async def answer(connection: asyncpg.Connection, text: str, content: Any) -> boo
     return compiled_says[0]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(tree=filters, documents=st.lists(contents, max_size=4))
-async def test_sql_equals_oracle(connection: asyncpg.Connection, tree: Any, documents: list[str]) -> None:
-    text = render(tree)
-    documents = [*documents, *CORPUS]
+async def assert_like_oracle(connection: asyncpg.Connection, tree: Any, documents: list[str]) -> None:
     decoded = [json.loads(document, parse_float=Decimal) for document in documents]
     expected = [satisfies(tree, content, ATTRIBUTES, DECLARED) for content in decoded]
-    answers = zip(documents, expected, *await both(connection, text, documents), strict=True)
-    assert [answer for answer in answers if not answer[1] == answer[2] == answer[3]] == []
+    answers = zip(documents, expected, *await both(connection, render(tree), documents), strict=True)
+    assert [answer for answer in answers if not answer[1] == answer[2] == answer[3]] == [], render(tree)
+
+
+@pytest.mark.parametrize(("path", "type_"), [*DECLARED.items(), (("a",), None)])
+async def test_comparison_equals_oracle(
+    connection: asyncpg.Connection, path: tuple[str, ...], type_: FieldType | None
+) -> None:
+    for restriction in comparisons_of(Field(path), type_):
+        await assert_like_oracle(connection, restriction, CORPUS)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=filters, documents=st.lists(contents, max_size=4))
+async def test_filter_equals_oracle(connection: asyncpg.Connection, tree: Any, documents: list[str]) -> None:
+    await assert_like_oracle(connection, tree, [*documents, *CORPUS])
 
 
 @pytest.mark.parametrize(
