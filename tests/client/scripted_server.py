@@ -14,6 +14,7 @@ from draftline.content_calls import IMPORT_CONTENT
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+CANCELLATION_S = 0.2
 STATUS_TRAILER = "grpc-status-details-bin"
 
 
@@ -40,7 +41,7 @@ class ScriptedServer:
     metadata: list[dict[str, Any]] = field(default_factory=list)
     time_remaining: list[float | None] = field(default_factory=list)
     import_ended: threading.Event = field(default_factory=threading.Event)  # half-closed or broken
-    import_completed: bool = False  # half-closed by the client: the service would commit
+    import_completed: bool = False  # half-closed by the client, and not cancelled
 
     def __enter__(self) -> ScriptedServer:
         self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
@@ -69,6 +70,8 @@ class ScriptedServer:
 
     def _serve_import(self, messages: Any, context: Any) -> Any:
         self._note(context)
+        terminated = threading.Event()
+        context.add_callback(terminated.set)
         refuse_early = self.answers.get("refuse_import")
         received = []
         try:
@@ -77,7 +80,8 @@ class ScriptedServer:
                 self.requests.append(message)
                 if refuse_early is not None:
                     return self._answer("refuse_import", received, context)
-            self.import_completed = True
+            # To a server of grpcio, a stream that is cancelled may at first look like one that has ended.
+            self.import_completed = not terminated.wait(CANCELLATION_S)
         finally:
             self.import_ended.set()
         return self._answer("ImportContent", received, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import draftline
 import grpc
@@ -24,7 +25,7 @@ class Failed(grpc.RpcError):
     def details(self) -> str | None:
         return self._parts[1]
 
-    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...] | None:
+    def trailing_metadata(self) -> Any:
         return None if self._parts[2] is None else (("other", "x"), (STATUS_TRAILER, self._parts[2]))
 
 

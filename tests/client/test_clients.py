@@ -207,7 +207,7 @@ async def test_undelete_of_a_live_record_already_exists(client: Any) -> None:
 
 
 async def test_import_counts_what_it_did(client: Any) -> None:
-    records = [(str(number), {"n": number}) for number in range(1_234)]
+    records: list[tuple[str, dict[str, Any]]] = [(str(number), {"n": number}) for number in range(1_234)]
     assert await client.import_content("movies", iter(records)) == draftline.ImportResult(1_234, 0, 0, 0)
     records[0] = ("0", {"n": "changed"})
     assert await client.import_content("movies", records) == draftline.ImportResult(0, 1, 1_233, 0)

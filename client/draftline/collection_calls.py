@@ -1,0 +1,78 @@
+"""The calls of CollectionService."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from draftline.documents import encode
+from draftline.methods import Call, Method
+from draftline.models import Collection, DeclaredField, FieldType
+from draftline.requests import OrderLike, declared_fields, declared_order
+from draftline.responses import collection_of
+from draftline.v1 import collection_pb2 as pb
+
+_SERVICE = "CollectionService"
+
+PUT_COLLECTION = Method(
+    _SERVICE,
+    "PutCollection",
+    pb.PutCollectionRequest,
+    pb.PutCollectionResponse,
+    lambda it: collection_of(it.collection),
+)
+GET_COLLECTION = Method(
+    _SERVICE,
+    "GetCollection",
+    pb.GetCollectionRequest,
+    pb.GetCollectionResponse,
+    lambda it: collection_of(it.collection),
+    is_read=True,
+)
+LIST_COLLECTIONS = Method(
+    _SERVICE,
+    "ListCollections",
+    pb.ListCollectionsRequest,
+    pb.ListCollectionsResponse,
+    lambda it: [collection_of(each) for each in it.collections],
+    is_read=True,
+)
+
+METHODS = (PUT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS)
+
+
+def put_collection(
+    tenant_id: str,
+    collection: str,
+    *,
+    fields: Iterable[DeclaredField] | Mapping[str, FieldType | str],
+    orders: Iterable[OrderLike],
+    json_schema: Mapping[str, Any] | None,
+    expected_version: int | None,
+    validate_only: bool,
+) -> Call[pb.PutCollectionRequest, pb.PutCollectionResponse, Collection]:
+    if isinstance(orders, str):
+        raise TypeError(f"expected a list of orders, not the string {orders!r}")
+    request = pb.PutCollectionRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        fields=declared_fields(fields),
+        orders=[declared_order(order) for order in orders],
+        json_schema="" if json_schema is None else encode(json_schema),
+        expected_version=expected_version,
+        validate_only=validate_only,
+    )
+    return Call(PUT_COLLECTION, request)
+
+
+def get_collection(
+    tenant_id: str, collection: str
+) -> Call[pb.GetCollectionRequest, pb.GetCollectionResponse, Collection]:
+    return Call(GET_COLLECTION, pb.GetCollectionRequest(tenant_id=tenant_id, collection=collection))
+
+
+def list_collections(
+    tenant_id: str, *, page_size: int
+) -> Call[pb.ListCollectionsRequest, pb.ListCollectionsResponse, list[Collection]]:
+    """The call of the first page."""
+    return Call(LIST_COLLECTIONS, pb.ListCollectionsRequest(tenant_id=tenant_id, page_size=page_size))

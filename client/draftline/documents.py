@@ -1,0 +1,163 @@
+"""JSON text to Python values and back, with every number exact.
+
+The rule for numbers:
+
+* an integer is an `int`, whatever its length;
+* any other number is a `float` if the float holds exactly that decimal value
+  (`Decimal(repr(number))` equals it), else a `decimal.Decimal`.
+
+Written, an `int`, a `Decimal` and a `float` keep every digit that Python shows for
+them. NaN and the infinities are no JSON and are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from draftline.v1 import types_pb2
+
+# Far above what the service stores (32 levels), far below Python's recursion limit.
+MAX_DEPTH = 200
+
+# A decimal of at most 15 digits survives the way through a double (IEEE 754); one more
+# character is the point.
+_ALWAYS_EXACT_LENGTH = 16
+
+# `sys.set_int_max_str_digits` can be set no lower than this, so that a shorter text
+# always converts.
+_INT_DIGITS_ALWAYS_ALLOWED = 640
+
+_quote: Callable[[str], str] = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def encode(value: object) -> str:
+    """JSON text of a value made of dict, list, tuple, str, int, float, Decimal, bool and None.
+
+    Raises:
+        TypeError: a value of another type, or a key that is no string.
+        ValueError: NaN or an infinity, a lone surrogate, over 200 levels (or a value
+            that contains itself).
+    """
+    parts: list[str] = []
+    _write(value, parts, 0)
+    text = "".join(parts)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a text holds a lone surrogate, {error.object[error.start]!a}") from None
+    return text
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text, numbers by the rule above.
+
+    Raises:
+        ValueError: the text is not valid JSON.
+    """
+    try:
+        return _decoder.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # an integer over the interpreter's limit of digits
+        return _long_decoder.decode(text)
+
+
+def document(content: Mapping[str, Any]) -> types_pb2.Document:
+    """The message that carries an object. Raises as `encode`, and TypeError if it is none."""
+    if not isinstance(content, Mapping):
+        raise TypeError(f"content must be a dict, not {type(content).__name__}")
+    return types_pb2.Document(json=encode(content))
+
+
+def content_of(message: types_pb2.Document) -> dict[str, Any]:
+    """The object that a message carries, in either of its forms."""
+    if message.WhichOneof("encoding") == "struct":
+        return MessageToDict(message.struct)
+    content: dict[str, Any] = decode(message.json) if message.json else {}
+    return content
+
+
+def _write(value: object, parts: list[str], depth: int) -> None:
+    if isinstance(value, str):
+        parts.append(_quote(value))
+    elif value is None:
+        parts.append("null")
+    elif isinstance(value, bool):
+        parts.append("true" if value else "false")
+    elif isinstance(value, (int, float, Decimal)):
+        parts.append(_number(value))
+    elif depth == MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} levels of nesting, or a value that contains itself")
+    elif isinstance(value, Mapping):
+        _write_object(value, parts, depth)
+    elif isinstance(value, (list, tuple)):
+        _write_array(value, parts, depth)
+    else:
+        raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+def _write_object(value: Mapping[Any, Any], parts: list[str], depth: int) -> None:
+    separator = "{"
+    for key, member in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"the key {key!r} is no string")
+        parts.append(separator)
+        parts.append(_quote(key))
+        parts.append(":")
+        _write(member, parts, depth + 1)
+        separator = ","
+    parts.append("{}" if separator == "{" else "}")
+
+
+def _write_array(value: list[Any] | tuple[Any, ...], parts: list[str], depth: int) -> None:
+    separator = "["
+    for element in value:
+        parts.append(separator)
+        _write(element, parts, depth + 1)
+        separator = ","
+    parts.append("[]" if separator == "[" else "]")
+
+
+def _number(value: float | Decimal) -> str:
+    # The representations of the types themselves: a subclass (an enum, a NumPy double)
+    # may show itself as something that is no number.
+    if isinstance(value, int):
+        try:
+            return int.__repr__(value)
+        except ValueError:  # over the interpreter's limit of digits, which Decimal has not
+            return Decimal.__str__(Decimal(value))
+    if isinstance(value, float):
+        text = float.__repr__(value)
+        if text in ("nan", "inf", "-inf"):
+            raise ValueError(f"{text} is no JSON number")
+        return text
+    if not value.is_finite():
+        raise ValueError(f"{value} is no JSON number")
+    return Decimal.__str__(value)
+
+
+def _parse_float(text: str) -> float | Decimal:
+    number = float(text)
+    if len(text) <= _ALWAYS_EXACT_LENGTH and "e" not in text and "E" not in text:
+        return number
+    exact = Decimal(text)
+    return number if abs(number) <= sys.float_info.max and Decimal(repr(number)) == exact else exact
+
+
+def _parse_int(text: str) -> int:
+    return int(text) if len(text) <= _INT_DIGITS_ALWAYS_ALLOWED else int(Decimal(text))
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_decoder = json.JSONDecoder(parse_float=_parse_float, parse_constant=_refuse)
+_long_decoder = json.JSONDecoder(parse_float=_parse_float, parse_int=_parse_int, parse_constant=_refuse)

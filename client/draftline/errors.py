@@ -1,0 +1,169 @@
+"""What a call raises: one class for each thing that a caller can do about it.
+
+    try:
+        client.patch_content("movies", "m-1", {"Title": "Alien"}, expected_version=3)
+    except draftline.VersionMismatchError as error:
+        print("somebody was faster, it is now at", error.current_version)
+
+Arguments that cannot be sent at all raise ValueError or TypeError before any call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """A field of the request that breaks a rule of the contract."""
+
+    field: str
+    description: str
+
+
+class DraftlineError(Exception):
+    """A call that failed. Raised itself for codes that have no class of their own.
+
+    Attributes:
+        code: the canonical status code.
+        message: what went wrong, in English, for developers.
+        reason: the service's own reason (`error_reason.proto`, without its prefix), such
+            as "VERSION_MISMATCH"; empty if the error does not come from the service.
+        metadata: what belongs to the reason, all texts.
+        field_violations: the fields that break a rule, for an invalid request.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        field_violations: Sequence[FieldViolation] = (),
+    ) -> None:
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.field_violations = tuple(field_violations)
+        super().__init__(code, message, reason, self.metadata, self.field_violations)
+
+    def __str__(self) -> str:
+        label = f"{self.code.name}/{self.reason}" if self.reason else self.code.name
+        broken = "; ".join(f"{each.field}: {each.description}" for each in self.field_violations)
+        return f"{label}: {self.message}" + (f" ({broken})" if broken else "")
+
+    def _number(self, key: str) -> int | None:
+        text = self.metadata.get(key, "")
+        return int(text) if text.isdecimal() else None
+
+
+class InvalidArgumentError(DraftlineError):
+    """The request breaks a rule; sent again, it fails again."""
+
+
+class NotFoundError(DraftlineError):
+    """No such record or collection, or (reason "RECORD_DELETED") a record that is deleted."""
+
+
+class AlreadyExistsError(DraftlineError):
+    """The id is taken, or the record to bring back is not deleted."""
+
+
+class FailedPreconditionError(DraftlineError):
+    """What is stored does not allow it."""
+
+
+class ConditionNotMetError(FailedPreconditionError):
+    """The stored record does not satisfy `condition`."""
+
+
+class OperationTestFailedError(FailedPreconditionError):
+    """A `test` operation failed, so that none was applied."""
+
+    @property
+    def operation(self) -> int | None:
+        """The index of the operation, from 0."""
+        return self._number("operation")
+
+    @property
+    def path(self) -> str:
+        """The operation's path, a JSON Pointer."""
+        return self.metadata.get("path", "")
+
+
+class AbortedError(DraftlineError):
+    """A concurrent write stood in the way; nothing was changed."""
+
+
+class VersionMismatchError(AbortedError):
+    """`expected_version` is not the current version: read again, then retry with that."""
+
+    @property
+    def current_version(self) -> int | None:
+        """The version that the record has."""
+        return self._number("current_version")
+
+
+class PermissionDeniedError(DraftlineError):
+    """Not yours to do, whether it exists or not."""
+
+
+class UnauthenticatedError(DraftlineError):
+    """No valid token, or no user."""
+
+
+class UnavailableError(DraftlineError):
+    """The service is out of reach. A read was retried already; what a write did is unknown."""
+
+
+class ResourceExhaustedError(DraftlineError):
+    """The service has no room for the call now, or a message is over 16 MiB."""
+
+
+class DeadlineExceededError(DraftlineError):
+    """The call took longer than its timeout. What a write did is unknown."""
+
+
+class CallCancelledError(DraftlineError):
+    """The call was cancelled, for instance because the client was closed."""
+
+
+class UnimplementedError(DraftlineError):
+    """The server does not know the call: it is older than this client, or not Draftline."""
+
+
+class InternalError(DraftlineError):
+    """Something unexpected happened in the service."""
+
+    @property
+    def incident_id(self) -> str:
+        """What to look for in the server's log; empty if the error does not come from the service."""
+        return self.metadata.get("incident_id", "")
+
+
+BY_CODE: Mapping[grpc.StatusCode, type[DraftlineError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.ABORTED: AbortedError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.CANCELLED: CallCancelledError,
+    grpc.StatusCode.UNIMPLEMENTED: UnimplementedError,
+    grpc.StatusCode.INTERNAL: InternalError,
+}
+
+# Only where a reason means more than its code; each is a subclass of its code's class.
+BY_REASON: Mapping[str, type[DraftlineError]] = {
+    "VERSION_MISMATCH": VersionMismatchError,
+    "CONDITION_NOT_MET": ConditionNotMetError,
+    "TEST_FAILED": OperationTestFailedError,
+}

@@ -1,0 +1,83 @@
+"""Records of any number into the messages of an import, a few at a time.
+
+One chunk of records is held in memory at once, bounded by count and by bytes; nothing is
+read from the caller before there is room for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any
+
+from draftline.documents import document
+from draftline.models import ImportRecord
+from draftline.v1 import content_pb2 as pb
+
+CHUNK_RECORDS = 500
+CHUNK_BYTES = 1 << 20
+
+RecordLike = ImportRecord | tuple[str, Mapping[str, Any]]
+
+
+class Chunker:
+    """Gathers records, and gives a message whenever the next record would not fit any more.
+
+    A chunk has at most `max_records` records, and at most `max_bytes` bytes unless one
+    record alone has more.
+    """
+
+    def __init__(self, max_records: int = CHUNK_RECORDS, max_bytes: int = CHUNK_BYTES) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._records: list[pb.ImportRecord] = []
+        self._size_bytes = 0
+
+    def add(self, record: RecordLike) -> Iterator[pb.ImportContentRequest]:
+        """Takes a record; gives the chunk before it, if that is full."""
+        message = _import_record(record)
+        size_bytes = message.ByteSize()
+        if len(self._records) == self._max_records or self._size_bytes + size_bytes > self._max_bytes:
+            yield from self.rest()
+        self._records.append(message)
+        self._size_bytes += size_bytes
+
+    def rest(self) -> Iterator[pb.ImportContentRequest]:
+        """Gives what is left, if anything is."""
+        if self._records:
+            yield pb.ImportContentRequest(chunk=pb.ImportChunk(records=self._records))
+            self._records, self._size_bytes = [], 0
+
+
+def import_messages(
+    header: pb.ImportContentRequest, records: Iterable[RecordLike]
+) -> Iterator[pb.ImportContentRequest]:
+    """All messages of an import."""
+    chunker = Chunker()
+    yield header
+    for record in records:
+        yield from chunker.add(record)
+    yield from chunker.rest()
+
+
+async def import_messages_async(
+    header: pb.ImportContentRequest, records: AsyncIterable[RecordLike]
+) -> AsyncIterator[pb.ImportContentRequest]:
+    """The same, of records that are waited for."""
+    chunker = Chunker()
+    yield header
+    async for record in records:
+        for message in chunker.add(record):
+            yield message
+    for message in chunker.rest():
+        yield message
+
+
+def _import_record(record: RecordLike) -> pb.ImportRecord:
+    if not isinstance(record, ImportRecord):
+        record = ImportRecord(*record)
+    return pb.ImportRecord(
+        record_id=record.record_id,
+        content=document(record.content),
+        parent_id=record.parent_id,
+        position=record.position,
+    )

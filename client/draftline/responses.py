@@ -1,0 +1,95 @@
+"""What the messages of responses mean, as models."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from draftline.documents import content_of, decode
+from draftline.models import (
+    BatchResult,
+    Collection,
+    CollectionIndex,
+    DeclaredField,
+    DeclaredOrder,
+    FieldType,
+    ImportResult,
+    IndexState,
+    PatchResult,
+    Record,
+    SortKey,
+)
+from draftline.status import error_of_status
+from draftline.v1 import collection_pb2, content_pb2, types_pb2
+
+
+def _time(message: Timestamp) -> datetime:
+    return message.ToDatetime(tzinfo=timezone.utc)
+
+
+def record_of(message: types_pb2.Record) -> Record:
+    return Record(
+        tenant_id=message.tenant_id,
+        collection=message.collection,
+        record_id=message.record_id,
+        content=content_of(message.content),
+        version=message.version,
+        parent_id=message.parent_id if message.HasField("parent_id") else None,
+        position=message.position if message.HasField("position") else None,
+        create_time=_time(message.create_time),
+        created_by=message.created_by,
+        update_time=_time(message.update_time),
+        updated_by=message.updated_by,
+        delete_time=_time(message.delete_time) if message.HasField("delete_time") else None,
+    )
+
+
+def patch_result_of(message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult) -> PatchResult:
+    return PatchResult(record_of(message.record), tuple(message.changed_fields))
+
+
+def batch_results_of(response: content_pb2.BatchPatchContentResponse) -> list[BatchResult]:
+    return [
+        BatchResult(error=error_of_status(each.status))
+        if each.status.code
+        else BatchResult(result=patch_result_of(each))
+        for each in response.results
+    ]
+
+
+def import_result_of(response: content_pb2.ImportContentResponse) -> ImportResult:
+    return ImportResult(
+        inserted_count=response.inserted_count,
+        updated_count=response.updated_count,
+        unchanged_count=response.unchanged_count,
+        deleted_count=response.deleted_count,
+    )
+
+
+def _order_of(message: collection_pb2.DeclaredOrder) -> DeclaredOrder:
+    return DeclaredOrder(tuple(SortKey(key.path, key.descending) for key in message.keys))
+
+
+def _field_of(message: collection_pb2.DeclaredField) -> DeclaredField:
+    name = collection_pb2.FieldType.Name(message.type)
+    return DeclaredField(message.path, FieldType[name.removeprefix("FIELD_TYPE_")])
+
+
+def _index_of(message: collection_pb2.CollectionIndex) -> CollectionIndex:
+    name = collection_pb2.IndexState.Name(message.state)
+    return CollectionIndex(_order_of(message.order), IndexState[name.removeprefix("INDEX_STATE_")])
+
+
+def collection_of(message: collection_pb2.Collection) -> Collection:
+    return Collection(
+        tenant_id=message.tenant_id,
+        collection=message.collection,
+        fields=tuple(_field_of(each) for each in message.fields),
+        orders=tuple(_order_of(each) for each in message.orders),
+        json_schema=decode(message.json_schema) if message.json_schema else None,
+        version=message.version,
+        indexes=tuple(_index_of(each) for each in message.indexes),
+        create_time=_time(message.create_time) if message.HasField("create_time") else None,
+        update_time=_time(message.update_time) if message.HasField("update_time") else None,
+    )

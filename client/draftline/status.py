@@ -1,0 +1,118 @@
+"""From a gRPC status to the error that it means.
+
+The details of a status are `google.rpc.ErrorInfo` and `google.rpc.BadRequest`. They are
+read with messages that are the same on the wire and live in a descriptor pool of their
+own, so that this client neither needs googleapis-common-protos nor clashes with any
+version of it. `draftline.v1.Status` stands for `google.rpc.Status` likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, cast
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message import DecodeError
+
+from draftline.errors import BY_CODE, BY_REASON, DraftlineError, FieldViolation
+from draftline.v1 import types_pb2
+
+DOMAIN = "draftline"
+TRAILER = "grpc-status-details-bin"
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class FailedCall(Protocol):
+    """What the errors of the blocking and of the asyncio gRPC have in common."""
+
+    def code(self) -> grpc.StatusCode | None: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+def error_of_call(failure: grpc.RpcError) -> DraftlineError:
+    """The error that a failed call means, from its code and its trailers."""
+    call = cast(FailedCall, failure)
+    status = types_pb2.Status()
+    for key, value in call.trailing_metadata() or ():
+        if key == TRAILER and isinstance(value, bytes):
+            status = _parse_status(value)
+    # The code and the text of the call itself win: a proxy may answer in the service's place.
+    return _error(call.code() or grpc.StatusCode.UNKNOWN, call.details() or "", status)
+
+
+def error_of_status(status: types_pb2.Status) -> DraftlineError:
+    """The error that the status of one item of a batch means."""
+    return _error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
+
+
+def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> DraftlineError:
+    reason = ""
+    metadata: dict[str, str] = {}
+    violations: tuple[FieldViolation, ...] = ()
+    for detail in status.details:
+        kind = _DETAILS.get(detail.type_url.rpartition("/")[2])
+        if kind is None:
+            continue
+        try:
+            parsed = kind.FromString(detail.value)
+        except DecodeError:
+            continue
+        if kind is _DETAILS["google.rpc.BadRequest"]:
+            violations = tuple(FieldViolation(each.field, each.description) for each in parsed.field_violations)
+        elif parsed.domain == DOMAIN:
+            reason, metadata = parsed.reason, dict(parsed.metadata)
+    by_code = BY_CODE.get(code, DraftlineError)
+    by_reason = BY_REASON.get(reason, by_code)
+    chosen = by_reason if issubclass(by_reason, by_code) else by_code
+    return chosen(code, message, reason, metadata, violations)
+
+
+def _parse_status(trailer: bytes) -> types_pb2.Status:
+    try:
+        return types_pb2.Status.FromString(trailer)
+    except DecodeError:
+        return types_pb2.Status()
+
+
+def _detail_messages() -> dict[str, Any]:
+    text, message = FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_MESSAGE
+    package = "draftline.status"
+    entry = _message("MetadataEntry", key=(1, text), value=(2, text))
+    entry.options.map_entry = True
+    info = _message("ErrorInfo", reason=(1, text), domain=(2, text))
+    info.nested_type.append(entry)
+    _repeated(info, "metadata", 3, message, f".{package}.ErrorInfo.MetadataEntry")
+    bad_request = _message("BadRequest")
+    bad_request.nested_type.append(_message("FieldViolation", field=(1, text), description=(2, text)))
+    _repeated(bad_request, "field_violations", 1, message, f".{package}.BadRequest.FieldViolation")
+    file = FileDescriptorProto(name="status.proto", package=package, syntax="proto3", message_type=[info, bad_request])
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return {
+        f"google.rpc.{name}": message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in ("ErrorInfo", "BadRequest")
+    }
+
+
+def _message(name: str, **fields: tuple[int, FieldDescriptorProto.Type.ValueType]) -> DescriptorProto:
+    label = FieldDescriptorProto.LABEL_OPTIONAL
+    return DescriptorProto(
+        name=name,
+        field=[
+            FieldDescriptorProto(name=field, number=number, type=kind, label=label)
+            for field, (number, kind) in fields.items()
+        ],
+    )
+
+
+def _repeated(
+    owner: DescriptorProto, name: str, number: int, kind: FieldDescriptorProto.Type.ValueType, type_name: str
+) -> None:
+    owner.field.add(name=name, number=number, type=kind, type_name=type_name, label=FieldDescriptorProto.LABEL_REPEATED)
+
+
+_DETAILS = _detail_messages()

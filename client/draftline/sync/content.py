@@ -1,0 +1,262 @@
+"""The methods of ContentService, blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from draftline import content_calls
+from draftline.imports import RecordLike
+from draftline.models import (
+    UNSET,
+    BatchResult,
+    ImportMode,
+    ImportResult,
+    MergeStrategy,
+    Patch,
+    PatchResult,
+    Record,
+    Unset,
+)
+from draftline.op import Operation
+from draftline.sync.transport import Transport
+
+
+class ContentMethods(Transport):
+    def create_content(
+        self,
+        collection: str,
+        content: Mapping[str, Any],
+        *,
+        record_id: str | None = None,
+        parent_id: str | None = None,
+        position: int | None = None,
+        validate_only: bool = False,
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> Record:
+        """Creates a record, at version 1.
+
+            record = client.create_content("movies", {"Title": "Alien"}, record_id="m-1")
+
+        Args:
+            record_id: 1 to 128 characters; None: the service chooses a UUIDv7.
+            parent_id: an id of your choosing, up to 128 characters.
+            position: the place among its siblings.
+            validate_only: checks everything and answers as if it had been written.
+            fields: the top-level keys of the content wanted back; empty: all.
+
+        Raises:
+            AlreadyExistsError: the id is taken, by a deleted record too.
+            InvalidArgumentError: the content breaks a limit or the collection's schema.
+        """
+        call = content_calls.create_content(
+            self._tenant(tenant_id),
+            collection,
+            content,
+            record_id=record_id,
+            parent_id=parent_id,
+            position=position,
+            validate_only=validate_only,
+            fields=fields,
+        )
+        return self._call(call, timeout)
+
+    def get_content(
+        self,
+        collection: str,
+        record_id: str,
+        *,
+        fields: Iterable[str] = (),
+        show_deleted: bool = False,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> Record:
+        """Reads one record; with `show_deleted`, a deleted one too. Retried while the service is unavailable.
+
+        Raises:
+            NotFoundError: there is none, or it is deleted.
+        """
+        call = content_calls.get_content(
+            self._tenant(tenant_id), collection, record_id, fields=fields, show_deleted=show_deleted
+        )
+        return self._call(call, timeout)
+
+    def patch_content(
+        self,
+        collection: str,
+        record_id: str,
+        delta: Mapping[str, Any] | None = None,
+        *,
+        operations: Iterable[Operation] | None = None,
+        strategy: MergeStrategy | str | None = None,
+        depth: int = 0,
+        expected_version: int | None = None,
+        condition: str = "",
+        allow_missing: bool = False,
+        parent_id: str | Unset | None = UNSET,
+        position: int | None = None,
+        validate_only: bool = False,
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> PatchResult:
+        """Changes one record in one atomic step; there is no need to read it first.
+
+            client.patch_content("movies", "m-1", {"Rating": 8.5}, condition='owner = "ada"')
+            client.patch_content("movies", "m-1", {"cast": {"Ash": None}}, strategy="merge_patch")
+            client.patch_content("movies", "m-1", operations=[op.increment("/Votes", 1)])
+
+        A patch that changes nothing keeps the version and writes nothing.
+
+        Args:
+            delta: merged into the content by `strategy`.
+            operations: applied in order, all or none, instead of a delta; see `draftline.op`.
+            strategy: "shallow" (the default), "deep", "merge_patch" or "replace".
+            depth: for "deep": how many levels of objects are merged; 0: all.
+            expected_version: the version that the record must have; None: any.
+            condition: a filter that the stored record must satisfy (AIP-160).
+            allow_missing: creates the record if there is none.
+            parent_id: not given: unchanged; None: taken away.
+            position: the place among its siblings; None: unchanged.
+            validate_only: checks everything and answers as if it had been written.
+            fields: the top-level keys of the content wanted back; empty: all.
+
+        Raises:
+            NotFoundError: there is no such record, or it is deleted.
+            VersionMismatchError: it is not at `expected_version`.
+            ConditionNotMetError: it does not satisfy `condition`.
+            OperationTestFailedError: a `test` operation failed.
+            InvalidArgumentError: a path does not resolve, or the result breaks a limit.
+        """
+        patch = Patch(
+            record_id,
+            delta,
+            operations=operations,
+            strategy=strategy,
+            depth=depth,
+            expected_version=expected_version,
+            condition=condition,
+            allow_missing=allow_missing,
+            parent_id=parent_id,
+            position=position,
+            fields=fields,
+        )
+        call = content_calls.patch_content(self._tenant(tenant_id), collection, patch, validate_only=validate_only)
+        return self._call(call, timeout)
+
+    def batch_patch_content(
+        self,
+        collection: str,
+        patches: Iterable[Patch],
+        *,
+        allow_partial: bool = False,
+        validate_only: bool = False,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> list[BatchResult]:
+        """Changes 1 to 1,000 different records: all or none, or with `allow_partial` each on its own.
+
+            results = client.batch_patch_content("movies", [Patch("m-1", {"Rating": 8.5})], allow_partial=True)
+            failed = [each.error for each in results if each.error]
+
+        The results are in the order of the patches.
+
+        Raises:
+            DraftlineError: without `allow_partial`, the error of a patch that failed, as
+                `patch_content` raises it.
+        """
+        call = content_calls.batch_patch_content(
+            self._tenant(tenant_id), collection, patches, allow_partial=allow_partial, validate_only=validate_only
+        )
+        return self._call(call, timeout)
+
+    def delete_content(
+        self,
+        collection: str,
+        record_id: str,
+        *,
+        expected_version: int | None = None,
+        condition: str = "",
+        allow_missing: bool = False,
+        validate_only: bool = False,
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> Record | None:
+        """Deletes one record; `undelete_content` brings it back. The arguments are those of `patch_content`.
+
+        Returns the record with its `delete_time`; None if `allow_missing` found none.
+
+        Raises:
+            NotFoundError, VersionMismatchError, ConditionNotMetError: as `patch_content`.
+        """
+        call = content_calls.delete_content(
+            self._tenant(tenant_id),
+            collection,
+            record_id,
+            expected_version=expected_version,
+            condition=condition,
+            allow_missing=allow_missing,
+            validate_only=validate_only,
+            fields=fields,
+        )
+        return self._call(call, timeout)
+
+    def undelete_content(
+        self,
+        collection: str,
+        record_id: str,
+        *,
+        expected_version: int | None = None,
+        validate_only: bool = False,
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> Record:
+        """Brings a deleted record back.
+
+        Raises:
+            NotFoundError: there never was one.
+            AlreadyExistsError: it is not deleted.
+            VersionMismatchError: it is not at `expected_version`.
+        """
+        call = content_calls.undelete_content(
+            self._tenant(tenant_id),
+            collection,
+            record_id,
+            expected_version=expected_version,
+            validate_only=validate_only,
+            fields=fields,
+        )
+        return self._call(call, timeout)
+
+    def import_content(
+        self,
+        collection: str,
+        records: Iterable[RecordLike],
+        *,
+        mode: ImportMode | str = ImportMode.UPSERT,
+        allow_empty: bool = False,
+        tenant_id: str | None = None,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        """Loads any number of records in one transaction, reading them as they are sent.
+
+            client.import_content("movies", ((row["id"], row) for row in rows))
+
+        If `records` raises, nothing is imported and that error is raised on. The client's
+        default timeout does not apply: an import takes as long as it takes.
+
+        Args:
+            records: pairs of id and content, or `ImportRecord`s; an id at most once.
+            mode: "upsert", or "snapshot", which deletes what `records` does not hold.
+            allow_empty: lets a snapshot without a record delete the whole collection.
+
+        Raises:
+            InvalidArgumentError: a record breaks a rule; nothing is imported.
+            FailedPreconditionError: an empty snapshot without `allow_empty`.
+        """
+        call = content_calls.import_content(self._tenant(tenant_id), collection, mode=mode, allow_empty=allow_empty)
+        return self._import(call, records, timeout)
