@@ -1,0 +1,73 @@
+"""Records of the test's own tenant, over a real channel."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from answers import Records
+from draftline.v1 import content_pb2_grpc
+
+Serving = Callable[..., AbstractContextManager[Any]]
+Sql = Callable[..., list[asyncpg.Record]]
+
+
+@pytest.fixture(scope="session")
+def serving(pytestconfig: pytest.Config) -> Serving:
+    """Starts a server with other settings: `with serving(url, **settings) as running`."""
+    # Every folder's conftest is imported by the same name, so the one above is asked of pytest.
+    above = pytestconfig.pluginmanager.getplugin(str(Path(__file__).parents[1] / "conftest.py"))
+    return above.serving  # type: ignore[union-attr,no-any-return]
+
+
+@pytest.fixture
+def records(grpc_stub: Any, tenant_id: str) -> Records:
+    return Records(grpc_stub, tenant_id)
+
+
+@pytest.fixture(scope="module", params=["in_place", "replacing"])
+def patching_server(request: pytest.FixtureRequest) -> Any:
+    """Each of the two ways to patch: what they answer must be the same."""
+    return request.getfixturevalue("server" if request.param == "in_place" else "replacing_server")
+
+
+@pytest.fixture(scope="module")
+def patching_stub(patching_server: Any) -> Iterator[content_pb2_grpc.ContentServiceStub]:
+    with grpc.insecure_channel(patching_server.address) as channel:
+        yield content_pb2_grpc.ContentServiceStub(channel)
+
+
+@pytest.fixture
+def patched(patching_stub: Any, tenant_id: str) -> Records:
+    """Records on each of the two."""
+    return Records(patching_stub, tenant_id)
+
+
+@pytest.fixture(scope="session")
+def sql() -> Sql:
+    """Runs one statement on a database: `sql(url, query, *values)`."""
+
+    def run(url: str, query: str, *values: Any) -> list[asyncpg.Record]:
+        found: list[asyncpg.Record] = []
+
+        async def fetch() -> None:
+            connection = await asyncpg.connect(url)
+            try:
+                found.extend(await connection.fetch(query, *values))
+            finally:
+                await connection.close()
+
+        # On a thread of its own: the tests' loop may be running in this one.
+        thread = threading.Thread(target=asyncio.run, args=(fetch(),))
+        thread.start()
+        thread.join()
+        return found
+
+    return run
