@@ -87,7 +87,7 @@ def _compare(operator: Operator, literal: Literal, value: Any, type_: FieldType 
         return isinstance(value, str) and value.startswith(literal.text)
     type_ = type_ or _literal_type(literal)
     left, right = _typed(value, type_), _typed(_json_of(literal, type_), type_)
-    if left is None:
+    if left is None or (type_ is FieldType.NUMBER and not _fits(left)):
         return False
     return {
         Operator.EQ: left == right,
@@ -142,6 +142,11 @@ def _typed(value: Any, type_: FieldType) -> Any:
             return _date(value) if isinstance(value, str) else None
         case FieldType.TIMESTAMP:
             return _time(value) if isinstance(value, str) else None
+
+
+def _fits(number: int | Decimal) -> bool:
+    """At most 100 digits before and after the point; longer ones are not compared."""
+    return abs(number) < 10**100 and -int(Decimal(number).as_tuple().exponent) <= 100
 
 
 def _date(text: str) -> datetime | None:

@@ -30,6 +30,7 @@ class Chunker:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._records: list[pb.ImportRecord] = []
+        self._count = 0
         self._size_bytes = 0
 
     def add(self, record: RecordLike) -> Iterator[pb.ImportContentRequest]:
@@ -37,14 +38,19 @@ class Chunker:
         message = _import_record(record)
         size_bytes = message.ByteSize()
         if len(self._records) == self._max_records or self._size_bytes + size_bytes > self._max_bytes:
-            yield from self.rest()
+            yield from self._rest()
         self._records.append(message)
         self._size_bytes += size_bytes
 
-    def rest(self) -> Iterator[pb.ImportContentRequest]:
-        """Gives what is left, if anything is."""
+    def end(self) -> Iterator[pb.ImportContentRequest]:
+        """Gives what is left, and the message that says that this was all."""
+        yield from self._rest()
+        yield pb.ImportContentRequest(end=pb.ImportEnd(record_count=self._count))
+
+    def _rest(self) -> Iterator[pb.ImportContentRequest]:
         if self._records:
             yield pb.ImportContentRequest(chunk=pb.ImportChunk(records=self._records))
+            self._count += len(self._records)
             self._records, self._size_bytes = [], 0
 
 
@@ -56,7 +62,7 @@ def import_messages(
     yield header
     for record in records:
         yield from chunker.add(record)
-    yield from chunker.rest()
+    yield from chunker.end()
 
 
 async def import_messages_async(
@@ -68,7 +74,7 @@ async def import_messages_async(
     async for record in records:
         for message in chunker.add(record):
             yield message
-    for message in chunker.rest():
+    for message in chunker.end():
         yield message
 
 

@@ -222,10 +222,13 @@ BEGIN
                 'path', draftline.pointer(step.at), 'message', step.problem))::draftline.edit_outcome;
         END IF;
         document := step.document;
-        -- Copies can double a document a thousand times over: stop while it is small.
+        -- Copies can double a document a thousand times over, and each step can put a value where the
+        -- last one ended: stop while it is small and flat.
         IF pg_column_size(document) > 4 * max_bytes THEN
             RETURN (NULL, draftline.too_large('size', max_bytes))::draftline.edit_outcome;
-        ELSIF operation ->> 'op' IN ('copy', 'move') AND draftline.is_deeper(document, max_depth) THEN
+        ELSIF (CASE WHEN operation ->> 'op' IN ('copy', 'move') THEN draftline.is_deeper(document, max_depth)
+                    WHEN operation ->> 'op' IN ('add', 'replace', 'increment', 'union')
+                    THEN jsonb_array_length(operation -> 'path') > max_depth END) THEN
             RETURN (NULL, draftline.too_large('depth', max_depth))::draftline.edit_outcome;
         END IF;
         place := place + 1;

@@ -17,10 +17,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN jsonb_typeof(content #> path) = 'string' AND octet_length(content #>> path) <= 800
             THEN content #>> path END;
 
--- The number at a path, exact.
+-- The number at a path, exact. One of more than 100 digits before or after the point counts as
+-- missing, so that a row of an index has room for several.
 CREATE FUNCTION draftline.number_at(content jsonb, path text[]) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN jsonb_typeof(content #> path) = 'number' THEN (content #> path)::numeric END;
+RETURN CASE WHEN jsonb_typeof(content #> path) = 'number' AND abs((content #> path)::numeric) < 1e100
+             AND scale((content #> path)::numeric) <= 100 THEN (content #> path)::numeric END;
 
 -- The boolean at a path.
 CREATE FUNCTION draftline.boolean_at(content jsonb, path text[]) RETURNS boolean

@@ -17,8 +17,10 @@ HEADER = content_pb2.ImportContentRequest(header=content_pb2.ImportHeader(tenant
 
 
 def chunks_of(messages: list[content_pb2.ImportContentRequest]) -> list[list[str]]:
+    chunks = [[record.record_id for record in message.chunk.records] for message in messages[1:-1]]
     assert messages[0] == HEADER
-    return [[record.record_id for record in message.chunk.records] for message in messages[1:]]
+    assert messages[-1].end.record_count == sum(map(len, chunks))
+    return chunks
 
 
 @given(st.lists(st.integers(0, 300)), st.integers(1, 5), st.integers(1, 500))
@@ -27,15 +29,16 @@ def test_chunks_hold_every_record_in_order_within_both_bounds(
 ) -> None:
     chunker = Chunker(max_records, max_bytes)
     messages = [message for index, size in enumerate(sizes) for message in chunker.add((str(index), {"a": "x" * size}))]
-    messages += chunker.rest()
-    chunks = [message.chunk.records for message in messages]
+    *chunk_messages, end = [*messages, *chunker.end()]
+    assert end.end.record_count == len(sizes)
+    chunks = [message.chunk.records for message in chunk_messages]
     assert [record.record_id for chunk in chunks for record in chunk] == [str(index) for index in range(len(sizes))]
     for chunk in chunks:
         assert 1 <= len(chunk) <= max_records
         assert len(chunk) == 1 or sum(record.ByteSize() for record in chunk) <= max_bytes
 
 
-def test_import_without_a_record_is_the_header_alone() -> None:
+def test_import_without_a_record_is_header_and_end() -> None:
     assert chunks_of(list(import_messages(HEADER, []))) == []
 
 
@@ -61,14 +64,14 @@ def test_large_records_are_sent_one_at_a_time() -> None:
 
 
 def test_record_keeps_its_parent_and_position() -> None:
-    (_, message) = import_messages(HEADER, [ImportRecord("1", {"n": 10**30}, parent_id="p", position=0)])
+    (_, message, _) = import_messages(HEADER, [ImportRecord("1", {"n": 10**30}, parent_id="p", position=0)])
     (record,) = message.chunk.records
     assert (record.parent_id, record.position, record.HasField("position")) == ("p", 0, True)
     assert record.content.json == '{"n":1000000000000000000000000000000}'
 
 
 def test_record_without_parent_and_position_sends_none() -> None:
-    (_, message) = import_messages(HEADER, [("1", {})])
+    (_, message, _) = import_messages(HEADER, [("1", {})])
     assert not message.chunk.records[0].HasField("parent_id")
     assert not message.chunk.records[0].HasField("position")
 

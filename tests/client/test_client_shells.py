@@ -249,7 +249,7 @@ async def test_list_fetches_page_after_page(connect: Connect, scripted: Scripted
     assert [each.page_size for each in scripted.requests] == [2, 2, 2]
 
 
-async def test_import_sends_the_header_then_every_record(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_import_sends_header_records_and_end(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["ImportContent"] = lambda sent: content_pb2.ImportContentResponse(
         inserted_count=sum(len(each.chunk.records) for each in sent)
     )
@@ -258,7 +258,8 @@ async def test_import_sends_the_header_then_every_record(connect: Connect, scrip
         result = await client.import_content("movies", records, mode="snapshot")
     assert result == draftline.ImportResult(12_345, 0, 0, 0)
     assert scripted.requests[0].header.mode == content_pb2.IMPORT_MODE_SNAPSHOT
-    assert all(each.WhichOneof("part") == "chunk" for each in scripted.requests[1:])
+    assert all(each.WhichOneof("part") == "chunk" for each in scripted.requests[1:-1])
+    assert scripted.requests[-1].end.record_count == 12_345
     assert scripted.time_remaining[0] is None or scripted.time_remaining[0] > 1e6
 
 

@@ -33,7 +33,9 @@ class _FieldTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FieldType.V
     FIELD_TYPE_TEXT: _FieldType.ValueType  # 1
     """A JSON string, in code point order. When indexed, at most 800 bytes of UTF-8."""
     FIELD_TYPE_NUMBER: _FieldType.ValueType  # 2
-    """A JSON number."""
+    """A JSON number of at most 100 digits before and after the point; a longer one is
+    stored exactly, but counts as missing in filters and orders.
+    """
     FIELD_TYPE_BOOLEAN: _FieldType.ValueType  # 3
     """A JSON boolean; false before true."""
     FIELD_TYPE_DATE: _FieldType.ValueType  # 4
@@ -51,7 +53,9 @@ FIELD_TYPE_UNSPECIFIED: FieldType.ValueType  # 0
 FIELD_TYPE_TEXT: FieldType.ValueType  # 1
 """A JSON string, in code point order. When indexed, at most 800 bytes of UTF-8."""
 FIELD_TYPE_NUMBER: FieldType.ValueType  # 2
-"""A JSON number."""
+"""A JSON number of at most 100 digits before and after the point; a longer one is
+stored exactly, but counts as missing in filters and orders.
+"""
 FIELD_TYPE_BOOLEAN: FieldType.ValueType  # 3
 """A JSON boolean; false before true."""
 FIELD_TYPE_DATE: FieldType.ValueType  # 4
@@ -153,7 +157,7 @@ class DeclaredOrder(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SortKey]:
-        """1 to 4 keys, the most significant first."""
+        """1 to 4 keys, the most significant first: at most two of them texts, and then no numbers."""
 
     def __init__(
         self,

@@ -126,8 +126,8 @@ class ContentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportContent(self, request_iterator, context):
-        """Loads any number of records in one transaction: a header, then chunks. A
-        stream that breaks leaves nothing behind.
+        """Loads any number of records in one transaction: a header, then chunks, then
+        the end. A stream that breaks leaves nothing behind.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

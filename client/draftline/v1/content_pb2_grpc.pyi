@@ -57,8 +57,8 @@ class ContentServiceStub:
     the record is not deleted.
     """
     ImportContent: _grpc.StreamUnaryMultiCallable[_content_pb2.ImportContentRequest, _content_pb2.ImportContentResponse]
-    """Loads any number of records in one transaction: a header, then chunks. A
-    stream that breaks leaves nothing behind.
+    """Loads any number of records in one transaction: a header, then chunks, then
+    the end. A stream that breaks leaves nothing behind.
     """
 
 @_typing.type_check_only
@@ -90,8 +90,8 @@ class ContentServiceAsyncStub(ContentServiceStub):
     the record is not deleted.
     """
     ImportContent: _aio.StreamUnaryMultiCallable[_content_pb2.ImportContentRequest, _content_pb2.ImportContentResponse]  # type: ignore[assignment]
-    """Loads any number of records in one transaction: a header, then chunks. A
-    stream that breaks leaves nothing behind.
+    """Loads any number of records in one transaction: a header, then chunks, then
+    the end. A stream that breaks leaves nothing behind.
     """
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -162,8 +162,8 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_content_pb2.ImportContentRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_content_pb2.ImportContentResponse, _abc.Awaitable[_content_pb2.ImportContentResponse]]:
-        """Loads any number of records in one transaction: a header, then chunks. A
-        stream that breaks leaves nothing behind.
+        """Loads any number of records in one transaction: a header, then chunks, then
+        the end. A stream that breaks leaves nothing behind.
         """
 
 def add_ContentServiceServicer_to_server(servicer: ContentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

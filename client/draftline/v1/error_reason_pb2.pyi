@@ -101,6 +101,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. Something unexpected. Metadata: `incident_id`, which is in the
     server's log.
     """
+    ERROR_REASON_DRAFT_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """NOT_FOUND. The caller has no draft of the record."""
+    ERROR_REASON_DRAFT_VERSION_MISMATCH: _ErrorReason.ValueType  # 27
+    """ABORTED. `expected_draft_version` is not the draft's version. Metadata:
+    `current_draft_version` (0: there is none).
+    """
+    ERROR_REASON_DRAFT_DELETES_RECORD: _ErrorReason.ValueType  # 28
+    """FAILED_PRECONDITION. The caller's draft deletes the record, so it cannot be
+    changed; save with `replace`, or discard the draft.
+    """
+    ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 29
+    """ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts`, the
+    number of them, and for the first ten `conflict_0` and so on, each a JSON object
+    with `record_id`, `kind`, `path`, `base`, `mine`, `theirs`. A Commit with
+    `validate_only` and `allow_partial` answers them all.
+    """
+    ERROR_REASON_SELECTION_TOO_LARGE: _ErrorReason.ValueType  # 30
+    """INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.
+    Commit or discard them in parts, by `drafts`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
@@ -187,5 +207,25 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 24
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 25
 """INTERNAL. Something unexpected. Metadata: `incident_id`, which is in the
 server's log.
+"""
+ERROR_REASON_DRAFT_NOT_FOUND: ErrorReason.ValueType  # 26
+"""NOT_FOUND. The caller has no draft of the record."""
+ERROR_REASON_DRAFT_VERSION_MISMATCH: ErrorReason.ValueType  # 27
+"""ABORTED. `expected_draft_version` is not the draft's version. Metadata:
+`current_draft_version` (0: there is none).
+"""
+ERROR_REASON_DRAFT_DELETES_RECORD: ErrorReason.ValueType  # 28
+"""FAILED_PRECONDITION. The caller's draft deletes the record, so it cannot be
+changed; save with `replace`, or discard the draft.
+"""
+ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 29
+"""ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts`, the
+number of them, and for the first ten `conflict_0` and so on, each a JSON object
+with `record_id`, `kind`, `path`, `base`, `mine`, `theirs`. A Commit with
+`validate_only` and `allow_partial` answers them all.
+"""
+ERROR_REASON_SELECTION_TOO_LARGE: ErrorReason.ValueType  # 30
+"""INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.
+Commit or discard them in parts, by `drafts`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -70,18 +70,50 @@ def check_value(value: Json, limits: Limits, where: str) -> None:
 
 
 def check_growth(value: Json, limits: Limits, where: str) -> None:
-    """Refuses what copies have made too deep, or too large even at one byte a value."""
-    count, depth = 0, 0
+    """Refuses what copies have made too deep, or far too large, before it is too large to walk.
+
+    As the database measures it: the size of its binary form, which is at most four times that of the text.
+    """
+    size, depth = 8, 0
     level: list[Json] = [value]
     while level:
-        count += len(level)
-        if count > limits.max_bytes:
-            raise _over(where, f"at most {limits.max_bytes} bytes of JSON text", limits.max_bytes)
-        containers = [node for node in level if isinstance(node, dict | list)]
-        depth += bool(containers)
-        if depth > limits.max_depth:
-            raise _over(where, f"at most {limits.max_depth} levels of nesting", limits.max_depth)
-        level = [child for node in containers for child in (node.values() if isinstance(node, dict) else node)]
+        depth += any(isinstance(node, dict | list) for node in level)
+        below: list[Json] = []
+        for node in level:
+            size += 4 + _stored_size(node)
+            if isinstance(node, dict):
+                size += sum(4 + _stored_size(key) for key in node)
+                below.extend(node.values())
+            elif isinstance(node, list):
+                below.extend(node)
+        if size > 4 * limits.max_bytes:
+            raise _outgrown(where, f"{limits.max_bytes} bytes of JSON text", limits.max_bytes)
+        level = below
+    if depth > limits.max_depth:
+        raise too_deep(limits, where)
+
+
+def too_deep(limits: Limits, where: str) -> DocumentTooLargeError:
+    """The error of a merged content that is nested too deep."""
+    return _outgrown(where, f"{limits.max_depth} levels of nesting", limits.max_depth)
+
+
+def _outgrown(where: str, rule: str, limit: int) -> DocumentTooLargeError:
+    problem = f"the merged content must have at most {rule}"
+    return DocumentTooLargeError(f"{where}: {problem}", fields=[(where, problem)], limit=limit)
+
+
+def _stored_size(node: Json) -> int:
+    """What jsonb takes for a value without its members, in bytes, but for padding."""
+    if isinstance(node, str):
+        return len(node) if node.isascii() else len(node.encode())
+    if node is None or isinstance(node, bool):
+        return 0
+    if isinstance(node, int):
+        return 6 + node.bit_length() * 3 // 20
+    if isinstance(node, Decimal):
+        return 6 + len(node.as_tuple().digits) // 2
+    return 4
 
 
 def _over(where: str, rule: str, limit: int) -> DocumentTooLargeError:
@@ -104,7 +136,7 @@ def check_number(value: Decimal, where: str) -> None:
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int):
         raise _invalid(where, "must hold no NaN or infinity")
-    if -exponent > MAX_NUMBER_DIGITS or (value and value.adjusted() >= MAX_NUMBER_DIGITS):
+    if -exponent > MAX_NUMBER_DIGITS or (value.adjusted() if value else exponent) >= MAX_NUMBER_DIGITS:
         raise _number(where)
 
 
@@ -133,7 +165,14 @@ def equal(a: Json, b: Json) -> bool:
         return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, list):
         return isinstance(b, list) and len(a) == len(b) and all(map(equal, a, b))
-    return type(a) is type(b) and a == b if isinstance(a, str) or isinstance(b, str) else bool(a == b)
+    if isinstance(a, str) or isinstance(b, str):
+        return type(a) is type(b) and a == b
+    return bool(_exact(a) == _exact(b))
+
+
+def _exact(scalar: Json) -> Json:
+    # A float is the number that its JSON text says: 0.1 and not the binary fraction next to it.
+    return Decimal(repr(scalar)) if isinstance(scalar, float) else scalar
 
 
 def changed_fields(old: dict[str, Json], new: dict[str, Json]) -> list[str]:

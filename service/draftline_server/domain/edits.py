@@ -7,12 +7,13 @@ partial updates are switched off. Nothing here changes its arguments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from enum import StrEnum
 
-from .content import Json, Limits, check_growth, equal
+from .content import Json, Limits, check_growth, equal, too_deep
 from .errors import InvalidFieldError, InvalidOperationError, OperationTestFailedError
 
 
@@ -24,6 +25,8 @@ class Strategy(StrEnum):
 
 
 Path = tuple[str, ...]
+
+_BAD_ESCAPE = re.compile("~(?![01])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,9 @@ def parse_pointer(pointer: str, field: str) -> Path:
         raise InvalidFieldError.of(field, "a JSON Pointer is empty or starts with / (RFC 6901)")
     if "\0" in pointer:
         raise InvalidFieldError.of(field, "must not hold U+0000")
-    tokens = pointer[1:].split("/")
-    if any("~" in token.replace("~0", "").replace("~1", "") for token in tokens):
+    if _BAD_ESCAPE.search(pointer):
         raise InvalidFieldError.of(field, "in a JSON Pointer ~ is followed by 0 or 1 (RFC 6901)")
-    return tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens)
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
 
 
 def format_pointer(path: Sequence[str]) -> str:
@@ -91,17 +93,25 @@ def _merge_patch(target: Json, patch: Json) -> Json:
 
 
 def apply_operations(content: Json, operations: Sequence[Operation], limits: Limits) -> Json:
-    """Content after all operations, or the error of the first that fails."""
+    """Content after all operations, or the error of the first that fails.
+
+    It is never nested deeper than twice the limit: values keep the limit, and what is written deeper is refused.
+    """
     for index, operation in enumerate(operations):
         content = _Step(index, operation).apply(content)
         if operation.op in ("copy", "move"):
-            check_growth(content, limits, "operations")
+            check_growth(content, limits, WHERE)
+        elif operation.op in _WRITING and len(operation.path) > limits.max_depth:
+            raise too_deep(limits, WHERE)
     if not isinstance(content, dict):
-        raise InvalidOperationError("operations: path '' would be left with a value that is no object", path="")
+        problem = "path '' would be left with a value that is no object"
+        raise InvalidOperationError(f"{WHERE}: {problem}", fields=[(WHERE, problem)], path="")
     return content
 
 
 MISSING = object()
+WHERE = "operations"  # the field of a request that holds them
+_WRITING = ("add", "replace", "increment", "union")  # there is a value at their path afterwards
 _WIDE = Context(prec=5000, Emax=10_000, Emin=-10_000)
 
 
@@ -131,6 +141,10 @@ class _Step:
     index: int
     operation: Operation
 
+    @property
+    def _field(self) -> str:
+        return f"{WHERE}.operations[{self.index}]"
+
     def apply(self, document: Json) -> Json:
         step = self.operation
         match step.op:
@@ -150,7 +164,7 @@ class _Step:
                 found = resolve(document, step.path)
                 if found is MISSING or not equal(found, step.value):
                     raise OperationTestFailedError(
-                        f"operations[{self.index}]: the test of {format_pointer(step.path)!r} failed",
+                        f"{self._field}: the test of {format_pointer(step.path)!r} failed",
                         operation=self.index,
                         path=format_pointer(step.path),
                     )
@@ -223,8 +237,9 @@ class _Step:
 
     def _refuse(self, path: Path, problem: str) -> InvalidOperationError:
         pointer = format_pointer(path)
+        problem = f"path {pointer!r} {problem}"
         return InvalidOperationError(
-            f"operations[{self.index}]: path {pointer!r} {problem}", operation=self.index, path=pointer
+            f"{self._field}: {problem}", fields=[(self._field, problem)], operation=self.index, path=pointer
         )
 
 

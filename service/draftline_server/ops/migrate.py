@@ -94,7 +94,12 @@ def _ours(name: str | None, kind: str, _parents: object) -> bool:
 
 
 async def _run(url: str, action: Action) -> str:
-    engine = create_async_engine(_sqlalchemy_url(url), poolclass=NullPool)
+    engine = create_async_engine(
+        _sqlalchemy_url(url),
+        poolclass=NullPool,
+        # A user who is called like the schema would otherwise have it as the default one.
+        connect_args={"server_settings": {"search_path": "public"}},
+    )
     try:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")

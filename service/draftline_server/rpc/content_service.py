@@ -159,6 +159,10 @@ class ContentService:
     ) -> AsyncIterator[list[NewRecord]]:
         place = 0
         async for request in requests:
+            if request.WhichOneof("part") == "end":
+                if request.end.record_count != place:
+                    raise InvalidFieldError.of("end.record_count", f"is not {place}, the number that arrived")
+                return
             if request.WhichOneof("part") != "chunk":
                 raise InvalidFieldError.of("header", "may be sent once, first")
             chunk: list[NewRecord] = []
@@ -168,6 +172,8 @@ class ContentService:
                 chunk.append(NewRecord(collection, item.record_id, text, item.parent_id or None, position))
                 place += 1
             yield chunk
+        # A broken stream can look like one that ended: only its last message tells.
+        raise InvalidFieldError.of("end", "the last message of an import must be its end")
 
     def _record(
         self, result: PatchResult, actor: Actor, request: content_pb2.PatchContentRequest
