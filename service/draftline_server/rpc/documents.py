@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -47,7 +47,7 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
         value = _parse(text)
     except RecursionError:
         raise _too_deep(where, limits) from None
-    except msgspec.ValidationError:  # only an integer of more digits than Python reads
+    except (msgspec.ValidationError, InvalidOperation):  # more digits than an int, a larger exponent than a Decimal takes
         raise _invalid(where, "numbers must have at most 1000 digits before and after the point") from None
     except msgspec.DecodeError as error:
         raise _invalid(where, f"is no valid JSON: {error}") from None
