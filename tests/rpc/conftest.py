@@ -13,7 +13,7 @@ import asyncpg
 import grpc
 import pytest
 from answers import Records
-from draftline.v1 import content_pb2_grpc
+from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
 
 Serving = Callable[..., AbstractContextManager[Any]]
 Sql = Callable[..., list[asyncpg.Record]]
@@ -42,6 +42,12 @@ def patching_server(request: pytest.FixtureRequest) -> Any:
 def patching_stub(patching_server: Any) -> Iterator[content_pb2_grpc.ContentServiceStub]:
     with grpc.insecure_channel(patching_server.address) as channel:
         yield content_pb2_grpc.ContentServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def patching_collection_stub(patching_server: Any) -> Iterator[collection_pb2_grpc.CollectionServiceStub]:
+    with grpc.insecure_channel(patching_server.address) as channel:
+        yield collection_pb2_grpc.CollectionServiceStub(channel)
 
 
 @pytest.fixture
