@@ -18,10 +18,11 @@ from sqlalchemy.pool import NullPool
 
 from ..store.tables import SCHEMA, metadata
 from .postgres import EmbeddedPostgres
+from .shipped import shipped
 
 Action = Callable[[Config, Connection], None]
 
-FOLDER = Path(__file__).resolve().parents[3] / "migrations"
+FOLDER = shipped("migrations")
 
 # One migration at a time, whatever the number of processes that try.
 LOCK = 7_236_835_712

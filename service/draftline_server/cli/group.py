@@ -1,8 +1,7 @@
-"""The command line: `draftline serve | migrate | ...`."""
+"""The command group, and what its commands share."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -10,23 +9,26 @@ from typing import Any
 
 import click
 import structlog
-import uvloop
+from draftline import DraftlineError, UnavailableError
 from pydantic import ValidationError
 
-from . import app
-from .ops import logs, migrate
-from .ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
-from .settings import Settings
-from .store.schema import SchemaError
+from ..ops import logs, migrate
+from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from ..settings import Settings
+from ..store.schema import SchemaError
 
-EXPECTED = (EmbeddedPostgresError, SchemaError, OSError, ValueError)
+EXPECTED = (EmbeddedPostgresError, SchemaError, OSError, ValueError, TypeError)
+OUT_OF_REACH = "{message}\nIs the service running there? `draftline serve` starts it."
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="draftline-server")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Draftline: atomic JSON patches, drafts and live merged reads over PostgreSQL."""
+    """Draftline: atomic JSON patches, drafts and live merged reads over PostgreSQL.
+
+    Settings come from the environment, as DRAFTLINE_ and a name; README.md lists them.
+    """
     try:
         settings = Settings()
     except ValidationError as error:
@@ -43,7 +45,9 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except EXPECTED as error:
+        except UnavailableError as error:
+            raise click.ClickException(OUT_OF_REACH.format(message=error)) from error
+        except (*EXPECTED, DraftlineError) as error:
             raise click.ClickException(str(error)) from error
 
     return wrapped
@@ -61,29 +65,3 @@ def database(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
         if migrated:
             log.info("migrated", revision=migrate.upgrade(postgres.url))
         yield postgres.url
-
-
-@main.command()
-@click.pass_obj
-@reporting
-def serve(settings: Settings) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
-    with database(settings) as url:
-        uvloop.run(app.serve(settings, url, migrate.head()))
-
-
-@main.command("migrate")
-@click.option("--check", is_flag=True, help="Only tell whether the migrations make what the code declares.")
-@click.option("--to", "revision", default="head", help="A revision; an older one is gone back to.", show_default=True)
-@click.pass_obj
-@reporting
-def migrate_command(settings: Settings, check: bool, revision: str) -> None:
-    """Bring the database to the schema of this version."""
-    if check:
-        found = migrate.check_in_scratch(settings.postgres_bin)
-        for difference in found:
-            click.echo(f"not in step: {difference}")
-        click.echo("models and migrations are in step" if not found else "models and migrations differ")
-        sys.exit(bool(found))
-    with database(settings, migrated=False) as url:
-        click.echo(f"the database is at revision {migrate.go_to(url, revision)}")

@@ -1,0 +1,16 @@
+"""The command line: `draftline serve | migrate | health | import | collections | demo | bench`."""
+
+from __future__ import annotations
+
+from .collections import collections
+from .group import main
+from .imports import import_command
+from .service import health_command, migrate_command, serve
+from .shows import bench_command, demo_command
+
+for command in (
+    serve, migrate_command, health_command, import_command, collections, demo_command, bench_command
+):  # fmt: skip
+    main.add_command(command)
+
+__all__ = ["main"]

@@ -1,0 +1,56 @@
+"""Commands for who runs the service: `serve`, `migrate`, `health`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import uvloop
+
+from .. import app
+from ..ops import health, migrate
+from ..settings import Settings
+from .client import address_option
+from .group import database, reporting
+
+
+@click.command()
+@click.pass_obj
+@reporting
+def serve(settings: Settings) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    On the PostgreSQL of DRAFTLINE_DATABASE_URL, which must have been migrated, or on an embedded one, whose data
+    are kept in DRAFTLINE_DATA_DIR.
+    """
+    with database(settings) as url:
+        uvloop.run(app.serve(settings, url, migrate.head()))
+
+
+@click.command("migrate")
+@click.option("--check", is_flag=True, help="Only tell whether the migrations make what the code declares.")
+@click.option("--to", "revision", default="head", help="A revision; an older one is gone back to.", show_default=True)
+@click.pass_obj
+@reporting
+def migrate_command(settings: Settings, check: bool, revision: str) -> None:
+    """Bring the database to the schema of this version."""
+    if check:
+        found = migrate.check_in_scratch(settings.postgres_bin)
+        for difference in found:
+            click.echo(f"not in step: {difference}")
+        click.echo("models and migrations are in step" if not found else "models and migrations differ")
+        sys.exit(bool(found))
+    with database(settings, migrated=False) as url:
+        click.echo(f"the database is at revision {migrate.go_to(url, revision)}")
+
+
+@click.command("health")
+@address_option
+@click.option("--service", default="", help="A service by its full name, as draftline.v1.ContentService. Default: all.")
+@click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for the answer.")
+@reporting
+def health_command(address: str, service: str, timeout_s: float) -> None:
+    """Tell whether the service takes calls: exit status 0 when it is SERVING, 1 when not."""
+    state = health.state(address, service, timeout_s)
+    click.echo(state)
+    sys.exit(state != health.SERVING)

@@ -1,0 +1,178 @@
+"""Measures the service against what the machine can do, and tells the ratios.
+
+PostgreSQL, each server and each load run in processes of their own. Every figure is taken once a
+round, the rounds are interleaved, and the median of the rounds counts, so that what else the
+machine does meanwhile touches all figures alike. A figure is added to `_round`, a ratio to `RATIOS`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from draftline import Client
+from rich.console import Console
+from rich.table import Table
+
+from . import bench_copy, migrate
+from .bench_processes import Load, Timing, import_rate, measured, serving
+from .demo import films
+from .postgres import EmbeddedPostgres
+
+TENANT = "bench"
+PATCHED = "patched"
+IMPORTED = "imported"
+DECLARED = {"/Major Genre": "text", "/Worldwide Gross": "number", "/Release Date": "date"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured, and for how long."""
+
+    records: int = 100_000
+    imported: int = 100_000
+    rounds: int = 3
+    seconds: float = 3.0
+    concurrencies: tuple[int, ...] = (1, 16, 64)
+
+    @classmethod
+    def of(cls, *, quick: bool, **given: Any) -> Sizes:
+        return replace(cls(5_000, 10_000, 1, 1.0, (1, 64)) if quick else cls(), **given)
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where it is measured: a folder, the database, and a server with each position of the switch."""
+
+    home: Path
+    url: str
+    patching: str
+    replacing: str
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured: by name, a timing or a rate from each round."""
+
+    timings: dict[str, list[Timing]] = field(default_factory=dict)
+    rates: dict[str, list[float]] = field(default_factory=dict)
+
+    def rate(self, name: str) -> float:
+        """A second, the median of the rounds."""
+        rates = self.rates.get(name) or [timing.rate for timing in self.timings[name]]
+        return statistics.median(rates)
+
+    def latency_s(self, name: str, percent: int) -> float:
+        return statistics.median(timing.percentile_s(percent) for timing in self.timings[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A figure against its limit; `of` takes the highest concurrency measured."""
+
+    name: str
+    what: str
+    of: Callable[[Figures, int], float]
+
+
+RATIOS = (
+    Ratio(
+        "patch_vs_empty_rpc",
+        "PatchContent against an empty rpc, calls a second",
+        lambda it, top: it.rate(f"patch, {top} at once") / it.rate(f"empty rpc, {top} at once"),
+    ),
+    Ratio(
+        "replace_vs_empty_rpc",
+        "the same with partial updates switched off",
+        lambda it, top: it.rate(f"fetch and replace, {top} at once") / it.rate(f"empty rpc, {top} at once"),
+    ),
+    Ratio(
+        "partial_update_latency_gain",
+        "latency of a lone patch, lower by",
+        lambda it, _: 1 - it.latency_s("patch, 1 at once", 50) / it.latency_s("fetch and replace, 1 at once", 50),
+    ),
+    Ratio(
+        "import_vs_copy",
+        "ImportContent against COPY into the same table, records a second",
+        lambda it, _: it.rate("import") / it.rate("COPY"),
+    ),
+)
+
+
+def run(sizes: Sizes, binaries: Path | None, console: Console) -> None:
+    """Measures and prints. Raises RuntimeError if a server or a load fails; nothing is left running."""
+    figures = Figures()
+    with (
+        tempfile.TemporaryDirectory(prefix="draftline-bench-") as folder,
+        EmbeddedPostgres(Path(folder) / "data", binaries=binaries) as postgres,
+    ):
+        migrate.upgrade(postgres.url)
+        home = Path(folder)
+        with serving(home, postgres.url, True) as patching, serving(home, postgres.url, False) as replacing:
+            console.print(f"{sizes.records:,} records, {sizes.rounds} rounds of {sizes.seconds:g} s a figure")
+            stand = Stand(home, postgres.url, patching, replacing)
+            _prepare(patching, sizes)
+            for number in range(1, sizes.rounds + 1):
+                console.print(f"round {number} of {sizes.rounds}")
+                _round(figures, sizes, stand)
+    console.print(_figures_table(figures))
+    console.print(_ratios_table(figures, max(sizes.concurrencies)))
+
+
+def records(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Records like films: each is a film, with its number for an id."""
+    known = [content for _, content in films()]
+    for number in range(count):
+        yield record_id(number), {**known[number % len(known)], "Number": number}
+
+
+def record_id(number: int) -> str:
+    return f"film-{number:08}"
+
+
+def _prepare(address: str, sizes: Sizes) -> None:
+    with Client(address, tenant_id=TENANT, timeout=None) as client:
+        for collection in (PATCHED, IMPORTED):
+            client.put_collection(collection, fields=DECLARED)
+        client.import_content(PATCHED, records(sizes.records))
+
+
+def _round(figures: Figures, sizes: Sizes, stand: Stand) -> None:
+    for concurrency in sizes.concurrencies:
+        for name, address, kind in (
+            ("empty rpc", stand.patching, "empty"),
+            ("patch", stand.patching, "patch"),
+            ("fetch and replace", stand.replacing, "patch"),
+        ):
+            load = Load(kind, address, TENANT, PATCHED, sizes.records, concurrency, sizes.seconds)
+            figures.timings.setdefault(f"{name}, {concurrency} at once", []).append(measured(stand.home, load))
+    bench_copy.empty(stand.url, TENANT, IMPORTED)
+    imported = import_rate(stand.home, Load("import", stand.patching, TENANT, IMPORTED, sizes.imported, 1, 0))
+    figures.rates.setdefault("import", []).append(imported)
+    bench_copy.empty(stand.url, TENANT, IMPORTED)
+    copied = bench_copy.copy_rate(stand.url, TENANT, IMPORTED, list(records(sizes.imported)))
+    figures.rates.setdefault("COPY", []).append(copied)
+
+
+def _figures_table(figures: Figures) -> Table:
+    table = Table("figure", title="Figures: medians of the rounds", title_justify="left")
+    for name in ("a second", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(name, justify="right")
+    for name in figures.timings:
+        latencies = (f"{figures.latency_s(name, percent) * 1000:.2f}" for percent in (50, 95, 99))
+        table.add_row(name, f"{figures.rate(name):,.0f}", *latencies)
+    for name in figures.rates:
+        table.add_row(f"{name}, records", f"{figures.rate(name):,.0f}")
+    return table
+
+
+def _ratios_table(figures: Figures, top: int) -> Table:
+    table = Table("ratio", "what", title="Ratios", title_justify="left")
+    table.add_column("value", justify="right")
+    for ratio in RATIOS:
+        table.add_row(ratio.name, ratio.what, f"{ratio.of(figures, top):.2f}")
+    return table
