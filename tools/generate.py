@@ -7,7 +7,8 @@ from the descriptors all the same.
 
     python tools/generate.py            writes the stubs
     python tools/generate.py --check    exits 1 if the stubs are not in step with protos/
-    python tools/generate.py --image F  writes the compiled contract, for buf lint and breaking
+    python tools/generate.py --image F  writes the compiled contract, for buf lint and breaking;
+                                        with --bare without its comments
 """
 
 from __future__ import annotations
@@ -109,9 +110,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--bare", action="store_true")
     options = parser.parse_args()
     if options.image:
-        options.image.write_bytes(compile_contract().SerializeToString())
+        contract = compile_contract()
+        if options.bare:
+            for file in contract.file:
+                file.ClearField("source_code_info")
+        options.image.write_bytes(contract.SerializeToString(deterministic=True))
     elif options.check:
         check_stubs()
     else:
