@@ -47,7 +47,7 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
         value = _parse(text)
     except RecursionError:
         raise _too_deep(where, limits) from None
-    except (msgspec.ValidationError, InvalidOperation):  # more digits than an int, a larger exponent than a Decimal takes
+    except (msgspec.ValidationError, InvalidOperation):  # more digits than int takes, more of an exponent than Decimal
         raise _invalid(where, "numbers must have at most 1000 digits before and after the point") from None
     except msgspec.DecodeError as error:
         raise _invalid(where, f"is no valid JSON: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import grpc
 import structlog
@@ -15,10 +15,12 @@ from ..domain.errors import DraftlineError, UnexpectedError
 DOMAIN = "draftline"
 DETAILS_KEY = "grpc-status-details-bin"
 
-# What goes out in one error; over about 6 KB of trailers, clients refuse the call.
-MAX_MESSAGE = 1_000  # characters
+# What goes out in one error; over about 6 KB of trailers, clients refuse the call. The message
+# goes out twice, and the details in base64.
+MAX_MESSAGE = 1_000  # bytes as a trailer carries them, percent-encoded
 MAX_FIELDS = 10
-MAX_TEXT = 200  # characters of a field's path, a problem or a metadata value
+MAX_TEXT = 200  # bytes of a field's path, a problem or a metadata value
+MAX_DETAILS = 2_500  # bytes, but for the first field
 
 CODES: Mapping[str, grpc.StatusCode] = {
     "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
@@ -59,15 +61,22 @@ def status_of(error: DraftlineError) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     for key, value in error.metadata.items():
         info.metadata[key] = shortened(value)
-    status = status_pb2.Status(code=code.value[0], message=shortened(error.message, MAX_MESSAGE))
+    status = status_pb2.Status(code=code.value[0], message=shortened(error.message, MAX_MESSAGE, _percent_encoded_size))
     status.details.append(_packed(info))
     if error.fields:
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=shortened(field), description=shortened(problem))
-            for field, problem in error.fields[:MAX_FIELDS]
-        ]
-        status.details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+        status.details.append(_packed(_bad_request(error.fields, MAX_DETAILS - info.ByteSize())))
     return status
+
+
+def _bad_request(fields: Sequence[tuple[str, str]], room: int) -> error_details_pb2.BadRequest:
+    """As many of the fields as there is room for, in bytes; at least one."""
+    message = error_details_pb2.BadRequest()
+    for field, problem in fields[:MAX_FIELDS]:
+        message.field_violations.add(field=shortened(field), description=shortened(problem))
+        if message.ByteSize() > room and len(message.field_violations) > 1:
+            del message.field_violations[-1]
+            break
+    return message
 
 
 def unexpected(error: BaseException, method: str) -> DraftlineError:
@@ -85,8 +94,25 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: Draftl
     await context.abort(code_of(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
 
 
-def shortened(text: str, limit: int = MAX_TEXT) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _percent_encoded_size(text: str) -> int:
+    """The size of a status message on the wire: all but printable ASCII takes three bytes a byte."""
+    return sum(1 if " " <= char <= "~" and char != "%" else 3 * _utf8_size(char) for char in text)
+
+
+def shortened(text: str, limit: int = MAX_TEXT, size: Callable[[str], int] = _utf8_size) -> str:
+    """The text, cut where its size would be over the limit."""
+    if size(text) <= limit:
+        return text
+    room = limit - size("…")
+    for place, char in enumerate(text):
+        room -= size(char)
+        if room < 0:
+            return f"{text[:place]}…"
+    return text
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> Any:
