@@ -104,7 +104,7 @@ RATIOS = (
 
 
 def run(sizes: Sizes, binaries: Path | None, console: Console) -> None:
-    """Measures and prints. Raises RuntimeError if a server or a load fails; nothing is left running."""
+    """Measures and prints. Raises BenchError if a server or a load fails; nothing is left running."""
     figures = Figures()
     with (
         tempfile.TemporaryDirectory(prefix="draftline-bench-") as folder,

@@ -25,6 +25,10 @@ LOAD_PROCESSES = 2
 LOAD_START_S = 1.5
 
 
+class BenchError(Exception):
+    """A server or a load failed; the text ends with what it said last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What a load process does."""
@@ -73,7 +77,7 @@ def serving(home: Path, url: str, enable_partial_updates: bool) -> Iterator[str]
 
 
 def measured(home: Path, load: Load) -> Timing:
-    """Puts the load on from several processes at once. RuntimeError if a call fails."""
+    """Puts the load on from several processes at once. BenchError if a call fails."""
     count = min(LOAD_PROCESSES, load.concurrency)
     start_at = time.time() + LOAD_START_S
     shares = [
@@ -101,7 +105,7 @@ def _outcomes(home: Path, loads: Sequence[Load]) -> list[dict[str, Any]]:
             _end(process)
     for process, output in zip(processes, outputs, strict=True):
         if process.returncode != 0:
-            raise RuntimeError(f"a load process failed:\n{last_lines(output)}")
+            raise BenchError(f"a load process failed:\n{last_lines(output)}")
     return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 
@@ -118,7 +122,7 @@ def _address(process: subprocess.Popen[bytes], log_path: Path) -> str:
             if entry["event"] == "serving":
                 return str(entry["address"])
         time.sleep(0.02)
-    raise RuntimeError(f"the server did not start:\n{last_lines(log_path.read_bytes())}")
+    raise BenchError(f"the server did not start:\n{last_lines(log_path.read_bytes())}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
