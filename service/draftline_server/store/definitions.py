@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import NoReturn, TypeVar
 
 import asyncpg
 import jsonschema_rs
+import msgspec
 
+from ..domain.content import check_number
 from ..domain.definitions import Definition, IndexKey
 from ..domain.edits import format_pointer
 from ..domain.errors import ContentionError, InvalidFieldError, SchemaViolationError
@@ -26,6 +29,8 @@ from .statements import load
 
 SQL = load("collections")
 T = TypeVar("T")
+
+_parse = msgspec.json.Decoder(float_hook=Decimal).decode
 
 MAX_KEPT = 10_000  # definitions in memory, of all tenants
 MAX_STALE = 5  # times that a call finds its definition changed again
@@ -46,11 +51,11 @@ class CheckedDefinition:
         return compile_schema(self.definition.json_schema) if self.definition.json_schema else None
 
     def check(self, content: object, where: str) -> None:
-        """SchemaViolationError unless content, as Python values, satisfies the schema."""
+        """SchemaViolationError unless content satisfies the schema. JSON text is checked by its exact numbers."""
         if self.validator is None:
             return
         try:
-            self.validator.validate(content)
+            self.validator.validate(_parse(content) if isinstance(content, str) else content)
         except jsonschema_rs.ValidationError as error:
             path = format_pointer([str(token) for token in error.instance_path])
             problem = f"breaks the collection's JSON Schema at {path or 'its root'}: {_problem(error)}"
@@ -60,13 +65,26 @@ class CheckedDefinition:
 def compile_schema(text: str) -> jsonschema_rs.Validator:
     """A validator that fetches nothing: `$ref` must stay within the schema."""
     try:
-        schema = json.loads(text)
+        schema = json.loads(text, parse_float=_number, parse_constant=_refuse_constant)
         if not isinstance(schema, dict | bool):
             raise InvalidFieldError.of("json_schema", "a JSON Schema is an object or a boolean")
         return jsonschema_rs.validator_for(schema, retriever=_refuse_retrieval)
     except (ValueError, RecursionError) as error:
         problem = str(error) if isinstance(error, jsonschema_rs.ValidationError) else "is no valid JSON Schema"
         raise InvalidFieldError.of("json_schema", problem[:500]) from None
+
+
+def _number(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"{text} is too large") from error
+    check_number(number, "json_schema")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _refuse_retrieval(uri: str) -> NoReturn:

@@ -5,7 +5,6 @@ All of it is one transaction: a stream that breaks leaves nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 
 from ..domain.content import Limits
@@ -91,5 +90,5 @@ async def _rows(
     async for chunk in chunks:
         for record in chunk:
             if checked.validator is not None:
-                checked.check(json.loads(record.content), f"record {record.record_id!r}")
+                checked.check(record.content, f"record {record.record_id!r}")
             yield record.record_id, record.content, record.parent_id, record.position
