@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -78,8 +77,7 @@ class ContentStore:
 
         async def attempt() -> Record:
             checked = self._definitions.known(actor.tenant_id, new.collection)
-            if checked.validator is not None:
-                checked.check(json.loads(new.content), "content")
+            checked.check(new.content, "content")
             values = {
                 "tenant_id": actor.tenant_id,
                 "user_id": actor.user_id,

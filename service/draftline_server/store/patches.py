@@ -116,7 +116,7 @@ class PatchStore:
             if checked.validator is None or result.record is None:
                 continue
             try:
-                checked.check(msgspec.json.decode(result.record.content), where_of(patch))
+                checked.check(result.record.content, where_of(patch))
             except DraftlineError as error:
                 broken[place] = error
         return broken
@@ -144,7 +144,7 @@ class InPlacePatches:
         return [_result(patch, rows.get(place)) for place, patch in enumerate(patches, start=1)]
 
     def _arrays(self, actor: Actor, patches: Sequence[Patch]) -> dict[str, object]:
-        edits = [_edit_of(patch) for patch in patches]
+        edits = [edit_of(patch.change) for patch in patches]
         checked = [self._definitions.known(actor.tenant_id, patch.collection) for patch in patches]
         return {
             "collections": [patch.collection for patch in patches],
@@ -167,17 +167,18 @@ def where_of(patch: Patch) -> str:
     return "operations" if isinstance(patch.change, Operations) else "delta"
 
 
-def _edit_of(patch: Patch) -> tuple[str, str | None, int]:
-    match patch.change:
+def edit_of(change: Delta | Operations | None) -> tuple[str, str | None, int]:
+    """A change as `draftline.edit` takes it: kind, edit as JSON, and depth."""
+    match change:
         case Delta(json, strategy, depth):
             return strategy, json, depth
         case Operations(steps):
-            return "OPERATIONS", _encode([_step(step) for step in steps]).decode(), 0
+            return "OPERATIONS", _encode([step_json(step) for step in steps]).decode(), 0
         case None:
             return "NONE", None, 0
 
 
-def _step(step: Operation) -> dict[str, object]:
+def step_json(step: Operation) -> dict[str, object]:
     return {"op": step.op, "path": step.path, "from": step.source, "value": step.value}
 
 
