@@ -162,6 +162,8 @@ class ContentService:
             if request.WhichOneof("part") == "end":
                 if request.end.record_count != place:
                     raise InvalidFieldError.of("end.record_count", f"is not {place}, the number that arrived")
+                if await anext(requests, None) is not None:
+                    raise InvalidFieldError.of("end", "must be the last message of an import")
                 return
             if request.WhichOneof("part") != "chunk":
                 raise InvalidFieldError.of("header", "may be sent once, first")

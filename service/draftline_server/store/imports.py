@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from ..domain.content import Limits
-from ..domain.errors import DuplicateRecordError, EmptySnapshotError, IndexedTextTooLongError
+from ..domain.definitions import Definition
+from ..domain.errors import ContentionError, DuplicateRecordError, EmptySnapshotError, IndexedTextTooLongError
 from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
 from .content import limit_values, now
 from .definitions import CheckedDefinition, Definitions
@@ -48,17 +49,22 @@ class ImportStore:
                 staged = (await transaction.fetch(SQL["count_staging"], {}))[0]["staged"]
                 if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
                     raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
-                await self._check(transaction, actor, collection)
+                await self._check(transaction, actor, checked.definition)
                 return await transaction.retry_part(lambda: self._apply(transaction, actor, collection, mode, staged))
 
         return await self._database.translated(work)
 
-    async def _check(self, transaction: Transaction, actor: Actor, collection: str) -> None:
+    async def _check(self, transaction: Transaction, actor: Actor, definition: Definition) -> None:
+        identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
+        held = await transaction.fetch(SQL["hold_definition"], identity)
+        if (held[0]["version"] if held else 0) != definition.version:
+            raise ContentionError(
+                "the collection's declaration changed during the import; nothing was written, try again"
+            )
         for row in await transaction.fetch(SQL["duplicate_in_staging"], {}):
             record_id = row["record_id"]
             raise DuplicateRecordError(f"record {record_id!r} stands twice in the import", record_id=record_id)
-        values = {"tenant_id": actor.tenant_id, "collection": collection, **limit_values(self._limits)}
-        for row in await transaction.fetch(SQL["overlong_in_staging"], values):
+        for row in await transaction.fetch(SQL["overlong_in_staging"], {**identity, **limit_values(self._limits)}):
             limit = self._limits.max_indexed_text_bytes
             problem = f"the text at {row['path']} is indexed and must be at most {limit} bytes"
             raise IndexedTextTooLongError(
@@ -77,6 +83,7 @@ class ImportStore:
         }
         await transaction.fetch(SQL["lock_imported"], values)
         upserted = (await transaction.fetch(SQL["upsert_imported"], values))[0]
+        await transaction.fetch(SQL["refresh_imported"], values)
         deleted = 0
         if mode is ImportMode.SNAPSHOT:
             deleted = (await transaction.fetch(SQL["delete_unlisted"], values))[0]["deleted"]

@@ -15,6 +15,12 @@ ANALYZE staging
 -- How many records wait.
 SELECT count(*) AS staged FROM staging
 
+-- name: hold_definition
+-- The version of the collection's declaration, which stays as it is until the import is over.
+SELECT version FROM draftline.collection
+WHERE tenant_id = :tenant_id AND collection = :collection
+FOR SHARE
+
 -- name: duplicate_in_staging
 -- An id that stands twice.
 SELECT record_id FROM staging GROUP BY record_id HAVING count(*) > 1 LIMIT 1
@@ -63,6 +69,24 @@ WITH upserted AS (
     RETURNING version
 )
 SELECT count(*) FILTER (WHERE version = 1) AS inserted, count(*) FILTER (WHERE version > 1) AS updated FROM upserted
+
+-- name: refresh_imported
+-- Brings the drafts of all users over the imported records up to date.
+WITH stale AS MATERIALIZED (
+    SELECT d.user_id, d.record_id, d.edit, r.content
+    FROM draftline.draft AS d
+    JOIN staging AS s ON s.record_id = d.record_id
+    JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+    WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.kind <> 'CREATE'
+      AND d.merged <> draftline.apply_edit(d.edit, r.content)
+    ORDER BY d.record_id, d.user_id
+    FOR UPDATE OF d
+)
+UPDATE draftline.draft AS d
+SET merged = draftline.apply_edit(s.edit, s.content)
+FROM stale AS s
+WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = :collection AND d.record_id = s.record_id
 
 -- name: delete_unlisted
 -- What a snapshot does not hold is marked deleted.
