@@ -27,6 +27,8 @@ FOLDER = shipped("migrations")
 # One migration at a time, whatever the number of processes that try.
 LOCK = 7_236_835_712
 
+OLDEST_SERVER = 150_000  # as server_version_num tells it
+
 
 def head() -> str:
     """The revision that this version of the service needs."""
@@ -104,6 +106,7 @@ async def _run(url: str, action: Action) -> str:
     try:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await _check_server(connection)
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS draftline"))
             async with engine.connect() as worker:
@@ -112,6 +115,15 @@ async def _run(url: str, action: Action) -> str:
                 return await _revision(worker)
     finally:
         await engine.dispose()
+
+
+async def _check_server(connection: AsyncConnection) -> None:
+    found = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+    version, encoding = (await connection.execute(text(found))).one()
+    if version < OLDEST_SERVER:
+        raise ValueError(f"this is PostgreSQL {version // 10_000}, Draftline needs {OLDEST_SERVER // 10_000} or newer")
+    if encoding != "UTF8":
+        raise ValueError(f"the database's encoding is {encoding}, Draftline needs one created with ENCODING 'UTF8'")
 
 
 def _call(connection: Connection, action: Action) -> None:

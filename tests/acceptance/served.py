@@ -1,0 +1,77 @@
+"""`draftline serve` as a process of its own, as it is started for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from draftline_server.ops import postgres_child
+
+DRAFTLINE = str(Path(sys.executable).with_name("draftline"))
+STOP_S = 30
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This process's, with these settings and no others."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("DRAFTLINE_")}
+    return {**own, **{f"DRAFTLINE_{name.upper()}": str(value) for name, value in settings.items()}}
+
+
+def draftline(*arguments: str, stdin: bytes | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    command, environ = [DRAFTLINE, *arguments], environment(**settings)
+    done = subprocess.run(command, env=environ, input=stdin, capture_output=True, timeout=120, check=False)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@dataclass(frozen=True)
+class Served:
+    process: subprocess.Popen[str]
+    address: str
+    log: list[dict[str, Any]]
+
+    def stop(self, number: int) -> int:
+        """Sends a signal; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_S)
+
+
+@contextmanager
+def served(**settings: object) -> Iterator[Served]:
+    """A service on a free port, killed at the end of the block if it still runs."""
+    process = subprocess.Popen(
+        [DRAFTLINE, "serve"],
+        env=environment(port=0, log_format="json", **settings),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log: list[dict[str, Any]] = []
+    try:
+        yield Served(process, _address(process, log), log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def is_left_running(data_dir: Path) -> bool:
+    """Whether a PostgreSQL of this directory still runs."""
+    return postgres_child.servers(data_dir / "cluster") != []
+
+
+def _address(process: subprocess.Popen[str], log: list[dict[str, Any]]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        log.append(json.loads(line) if line.startswith("{") else {"event": line})
+        if log[-1]["event"] == "serving":
+            threading.Thread(target=lambda: log.extend({"event": rest} for rest in process.stderr), daemon=True).start()
+            return str(log[-1]["address"])
+    raise AssertionError(f"the service did not start: {log}")

@@ -1,0 +1,115 @@
+"""`draftline import` and `draftline collections`, against a service."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from draftline import Client, NotFoundError
+from served import draftline
+
+OPTIONS = ("--id-from", "Title", "--id-from", "Release Date")
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"tenant-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def client(server_address: str, tenant: str) -> Iterator[Client]:
+    with Client(server_address, tenant_id=tenant) as connected:
+        yield connected
+
+
+@pytest.fixture
+def where(server_address: str, tenant: str) -> tuple[str, ...]:
+    return ("--address", server_address, "--tenant", tenant, "--collection", "movies")
+
+
+def test_import_of_the_films_loads_all_and_again_none(films: Path, where: tuple[str, ...], client: Client) -> None:
+    first = draftline("import", str(films), *where, *OPTIONS)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == "movies: 3,201 inserted, 0 updated, 0 unchanged, 0 deleted\n"
+    again = draftline("import", str(films), *where, *OPTIONS)
+    assert again.stdout == "movies: 0 inserted, 0 updated, 3,201 unchanged, 0 deleted\n"
+    stored = client.get_content("movies", "the-land-girls-jun-12-1998")
+    assert stored.content == json.loads(films.read_text())[0]
+
+
+def test_snapshot_deletes_what_the_file_does_not_hold(where: tuple[str, ...], client: Client) -> None:
+    draftline("import", "-", *where, "--format", "ndjson", "--id", "id", stdin=b'{"id": "a"}\n{"id": "b"}\n')
+    lines = b'{"id": "b"}\n{"id": "c"}'
+    done = draftline("import", "-", *where, "--format", "ndjson", "--id", "id", "--mode", "snapshot", stdin=lines)
+    assert done.stdout == "movies: 1 inserted, 0 updated, 1 unchanged, 1 deleted\n"
+    with pytest.raises(NotFoundError):
+        client.get_content("movies", "a")
+
+
+def test_numbers_stay_exact_from_every_format(where: tuple[str, ...], client: Client, tmp_path: Path) -> None:
+    digits, decimals = "123456789012345678901234567890", "0.1234567890123456789012345678901234567890"
+    texts = {
+        "a.json": f'[{{"id": "a.json", "n": {digits}, "d": {decimals}}}]',
+        "a.ndjson": f'{{"id": "a.ndjson", "n": {digits}, "d": {decimals}}}\n',
+        "a.csv": f"id,n,d\na.csv,{digits},{decimals}\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        done = draftline("import", str(tmp_path / name), *where, "--id", "id")
+        assert done.returncode == 0, done.stderr
+        assert client.get_content("movies", name).content == {"id": name, "n": int(digits), "d": Decimal(decimals)}
+
+
+def test_broken_file_imports_nothing_and_says_where(where: tuple[str, ...], client: Client) -> None:
+    done = draftline("import", "-", *where, "--format", "json", "--id", "id", stdin=b'[{"id": "a"}, {"id": "b",}]')
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: record 2: ")
+    with pytest.raises(NotFoundError):
+        client.get_content("movies", "a")
+
+
+def test_refusal_of_the_service_is_told_in_a_line(where: tuple[str, ...]) -> None:
+    done = draftline("import", "-", *where, "--format", "ndjson", "--id", "id", stdin=b'{"id": "a"}\n{"id": "a"}\n')
+    assert done.returncode == 1
+    assert "stands twice" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_service_out_of_reach_is_told_with_what_to_do(films: Path) -> None:
+    done = draftline("import", str(films), "--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1", *OPTIONS)
+    assert done.returncode == 1
+    assert "`draftline serve` starts it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, tmp_path: Path) -> None:
+    where = ("--address", server_address, "--tenant", tenant)
+    put = draftline(
+        "collections", "put", "movies", *where, "--field", "/Title=text", "--field", "/a=b=number",
+        "--order", "/a=b desc, /Title",
+    )  # fmt: skip
+    assert put.returncode == 0, put.stderr
+    assert "/a=b desc, /Title" in put.stdout
+    shown = draftline("collections", "show", "movies", *where, "--json")
+    assert json.loads(shown.stdout) == {
+        "fields": {"/Title": "text", "/a=b": "number"},
+        "orders": [["/a=b desc", "/Title"]],
+        "json_schema": None,
+    }
+    declaration = tmp_path / "movies.json"
+    declaration.write_text(shown.stdout)
+    again = draftline("collections", "put", "movies", *where, "--file", str(declaration), "--expected-version", "1")
+    assert "movies, version 1" in again.stdout
+    listed = draftline("collections", "list", *where)
+    assert "movies" in listed.stdout
+    assert "3 of 3" in listed.stdout
+
+
+def test_unknown_collection_is_told_in_a_line(server_address: str, tenant: str) -> None:
+    shown = draftline("collections", "show", "nothing", "--address", server_address, "--tenant", tenant)
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("Error: NOT_FOUND/")

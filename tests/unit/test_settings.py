@@ -1,0 +1,64 @@
+"""Settings come from the environment alone, and what cannot be used is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from draftline_server.cli import main
+from draftline_server.settings import Settings
+from pydantic import ValidationError
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"DRAFTLINE_{name.upper()}", raising=False)
+
+
+def test_defaults_serve_on_loopback() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.database_url) == ("127.0.0.1", 50051, "")
+    assert settings.enable_partial_updates
+
+
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAFTLINE_PORT", "6000")
+    monkeypatch.setenv("DRAFTLINE_ENABLE_PARTIAL_UPDATES", "false")
+    monkeypatch.setenv("DRAFTLINE_DATA_DIR", "elsewhere")
+    settings = Settings()
+    assert (settings.port, settings.enable_partial_updates, settings.data_dir) == (6000, False, Path("elsewhere"))
+
+
+def test_file_of_settings_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("DRAFTLINE_PORT=6000\n")
+    monkeypatch.chdir(tmp_path)
+    assert Settings().port == 50051
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "65536"),
+        ("port", "http"),
+        ("max_content_depth", "33"),
+        ("pool_size", "0"),
+        ("drain_timeout_s", "0"),
+        ("log_format", "xml"),
+        ("enable_partial_updates", "perhaps"),
+    ],
+)
+def test_value_that_cannot_be_used_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DRAFTLINE_{name.upper()}", value)
+    with pytest.raises(ValidationError):
+        Settings()
+    refused = CliRunner().invoke(main, ["health"])
+    assert refused.exit_code == 1
+    assert f"DRAFTLINE_{name.upper()}: " in refused.output
+    assert "Traceback" not in refused.output
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_says_what_it_means(name: str) -> None:
+    assert Settings.model_fields[name].description
