@@ -1,0 +1,21 @@
+"""For what nobody announces: it is looked for until it is so, and long enough that a slow machine does not fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+PATIENCE_S = 30.0
+INTERVAL_S = 0.01
+
+
+def until(found: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+    """What `found` answers, once that is true."""
+    deadline = time.monotonic() + patience_s
+    while not (answer := found()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true in {patience_s} s")
+        time.sleep(INTERVAL_S)
+    return answer
