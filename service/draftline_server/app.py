@@ -14,16 +14,20 @@ from .domain.content import Limits
 from .domain.cursor import Cursors
 from .rpc.collection_service import CollectionService
 from .rpc.content_service import ContentService
+from .rpc.draft_service import DraftService
 from .rpc.health import Health
 from .rpc.server import SERVICES, Server, ServerOptions
 from .settings import Settings
 from .store.collections import CollectionStore
+from .store.commits import CommitStore
 from .store.content import ContentStore
 from .store.definitions import Definitions
+from .store.drafts import DraftStore
 from .store.engine import Database, PoolSettings
 from .store.fetched_patches import FetchedPatches
 from .store.imports import ImportStore
 from .store.indexes import Indexes
+from .store.merged import MergedStore
 from .store.patches import InPlacePatches, PatchStore
 from .store.schema import check_revision, read_secret
 
@@ -86,6 +90,12 @@ async def _server(settings: Settings, database: Database, indexes: Indexes) -> S
         ),
         "draftline.v1.CollectionService": CollectionService(
             CollectionStore(database, definitions, indexes, cursors, limits)
+        ),
+        "draftline.v1.DraftService": DraftService(
+            DraftStore(database, limits),
+            CommitStore(database, definitions, limits),
+            MergedStore(database, definitions, cursors),
+            limits,
         ),
     }
     health = Health([service.full_name for service in SERVICES], database.ping)

@@ -112,10 +112,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     changed; save with `replace`, or discard the draft.
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 29
-    """ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts`, the
-    number of them, and for the first ten `conflict_0` and so on, each a JSON object
-    with `record_id`, `kind`, `path`, `base`, `mine`, `theirs`. A Commit with
-    `validate_only` and `allow_partial` answers them all.
+    """ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts_count`.
+    The status carries the first of them, as many as an error has room for, each as
+    a draftline.v1.Conflict with its values shortened. A Commit with `validate_only`
+    and `allow_partial` answers them all, whole.
     """
     ERROR_REASON_SELECTION_TOO_LARGE: _ErrorReason.ValueType  # 30
     """INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.
@@ -219,10 +219,10 @@ ERROR_REASON_DRAFT_DELETES_RECORD: ErrorReason.ValueType  # 28
 changed; save with `replace`, or discard the draft.
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 29
-"""ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts`, the
-number of them, and for the first ten `conflict_0` and so on, each a JSON object
-with `record_id`, `kind`, `path`, `base`, `mine`, `theirs`. A Commit with
-`validate_only` and `allow_partial` answers them all.
+"""ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts_count`.
+The status carries the first of them, as many as an error has room for, each as
+a draftline.v1.Conflict with its values shortened. A Commit with `validate_only`
+and `allow_partial` answers them all, whole.
 """
 ERROR_REASON_SELECTION_TOO_LARGE: ErrorReason.ValueType  # 30
 """INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.

@@ -6,6 +6,10 @@ The logic raises these; `rpc/status.py` alone knows which status code each becom
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .drafts import Conflict
 
 
 class DraftlineError(Exception):
@@ -113,6 +117,35 @@ class CollectionConflictError(DraftlineError):
 
 class EmptySnapshotError(DraftlineError):
     reason = "EMPTY_SNAPSHOT"
+
+
+class DraftNotFoundError(DraftlineError):
+    reason = "DRAFT_NOT_FOUND"
+
+
+class DraftVersionMismatchError(DraftlineError):
+    reason = "DRAFT_VERSION_MISMATCH"
+
+
+class DraftDeletesRecordError(DraftlineError):
+    reason = "DRAFT_DELETES_RECORD"
+
+
+class ConflictError(DraftlineError):
+    """`conflicts` are those of domain.drafts; as many as there is room for go out with the error."""
+
+    reason = "CONFLICT"
+
+    def __init__(self, message: str, conflicts: Sequence[Conflict] = (), **metadata: object) -> None:
+        super().__init__(message, fields=(), **metadata)
+        self.conflicts = conflicts
+
+    def within(self, where: str) -> DraftlineError:
+        return ConflictError(f"{where}: {self.message}", self.conflicts, **self.metadata)
+
+
+class SelectionTooLargeError(DraftlineError):
+    reason = "SELECTION_TOO_LARGE"
 
 
 class ContentionError(DraftlineError):

@@ -13,7 +13,9 @@ def configure(log_format: str, level: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -22,7 +24,9 @@ def configure(log_format: str, level: str) -> None:
         renderer,
     ]
     if log_format == "json":
-        processors.insert(-1, structlog.processors.dict_tracebacks)
+        # Without the local variables, which hold what callers sent.
+        traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors.insert(-1, structlog.processors.ExceptionRenderer(traces))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

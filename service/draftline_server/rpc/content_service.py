@@ -15,7 +15,7 @@ from ..store.imports import ImportStore
 from ..store.patches import PatchStore
 from .convert import to_condition, to_patch, to_record
 from .documents import document_text
-from .status import status_of
+from .status import to_status
 
 IMPORT_MODES = {
     content_pb2.IMPORT_MODE_UNSPECIFIED: ImportMode.UPSERT,
@@ -93,10 +93,7 @@ class ContentService:
                     changed_fields=result.changed_fields,
                 )
             elif request.allow_partial:
-                status = status_of(result.error.within(f"requests[{place}]"))
-                response.results.add(
-                    status=types_pb2.Status(code=status.code, message=status.message, details=status.details)
-                )
+                response.results.add(status=to_status(result.error.within(f"requests[{place}]")))
             else:
                 raise result.error.within(f"requests[{place}]")
         return response

@@ -95,12 +95,14 @@ def _check_operand(op: str, value: Json, where: str) -> None:
         raise InvalidFieldError.of(where, f"{op} needs an array")
 
 
-def to_record(record: Record, tenant_id: str, encoding: int, fields: Sequence[str]) -> types_pb2.Record:
+def to_record(
+    record: Record, tenant_id: str, encoding: int, fields: Sequence[str], *, with_content: bool = True
+) -> types_pb2.Record:
     message = types_pb2.Record(
         tenant_id=tenant_id,
         collection=record.collection,
         record_id=record.record_id,
-        content=to_document(record.content, encoding, list(fields)),
+        content=to_document(record.content, encoding, list(fields)) if with_content else None,
         version=record.version,
         parent_id=record.parent_id,
         position=record.position,

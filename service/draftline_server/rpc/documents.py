@@ -25,13 +25,22 @@ _EXACT_INT = 2**53
 
 def document_text(document: types_pb2.Document, limits: Limits, where: str) -> str:
     """A document as JSON text of an object that may be stored."""
+    return _document(document, limits, where)[0]
+
+
+def document_value(document: types_pb2.Document, limits: Limits, where: str) -> dict[str, Json]:
+    """A document as an object of Python values that may be stored, numbers exact."""
+    return _document(document, limits, where)[1]
+
+
+def _document(document: types_pb2.Document, limits: Limits, where: str) -> tuple[str, dict[str, Json]]:
     if document.WhichOneof("encoding") == "struct":
         text, value = _of_struct(document.struct, limits, where)
     else:
         text, value = document.json, _checked(document.json, limits, f"{where}.json")
     if not isinstance(value, dict):
         raise _invalid(where, "must be a JSON object")
-    return text
+    return text, value
 
 
 def json_value(message: types_pb2.JsonValue, limits: Limits, where: str) -> Json:
@@ -101,6 +110,21 @@ def to_document(text: str, encoding: int, fields: list[str]) -> types_pb2.Docume
         except _InexactError:
             pass
     return types_pb2.Document(json=text)
+
+
+def to_json_value(text: str | None, encoding: int) -> types_pb2.JsonValue | None:
+    """A stored value as the caller wants it; None for one that is not there."""
+    if text is None:
+        return None
+    if encoding != types_pb2.ENCODING_JSON:
+        message = types_pb2.JsonValue()
+        try:
+            _fill(message.value, _parse(text))
+        except _InexactError:
+            pass
+        else:
+            return message
+    return types_pb2.JsonValue(json=text)
 
 
 class _InexactError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -41,64 +42,87 @@ def handlers(service: ServiceDescriptor, servicer: object, default_timeout_s: fl
 def _handler(method: MethodDescriptor, behavior: Any, default_timeout_s: float) -> grpc.RpcMethodHandler[Any, Any]:
     request_type = message_factory.GetMessageClass(method.input_type)
     response_type = message_factory.GetMessageClass(method.output_type)
+    make: Any
     if method.client_streaming:
-        wrapped = _client_streaming(method, behavior)
-        make = grpc.stream_unary_rpc_method_handler
+        make, wrapped = grpc.stream_unary_rpc_method_handler, _client_streaming(method, behavior)
+    elif method.server_streaming:
+        make, wrapped = grpc.unary_stream_rpc_method_handler, _server_streaming(method, behavior)
     else:
-        wrapped = _unary(method, behavior, default_timeout_s)
-        make = grpc.unary_unary_rpc_method_handler
-    return make(
+        make, wrapped = grpc.unary_unary_rpc_method_handler, _unary(method, behavior, default_timeout_s)
+    handler: grpc.RpcMethodHandler[Any, Any] = make(
         wrapped,
         request_deserializer=deserializer(request_type),
         response_serializer=response_type.SerializeToString,
     )
+    return handler
+
+
+@asynccontextmanager
+async def _answering(context: Context, method: MethodDescriptor) -> AsyncIterator[None]:
+    """Whatever goes wrong inside becomes the call's status."""
+    try:
+        yield
+    except (asyncio.CancelledError, grpc.aio.AbortError):
+        raise
+    except DraftlineError as error:
+        await abort(context, error)
+    except TimeoutError:
+        await abort(context, DeadlineExceededError("the call's time is over"))
+    except Exception as error:
+        await abort(context, unexpected(error, method.full_name))
 
 
 def _unary(method: MethodDescriptor, behavior: Unary, default_timeout_s: float) -> Any:
-    async def handle(request: Message | Refused, context: Context) -> Message | None:
-        try:
+    async def handle(request: Message | Refused, context: Context) -> Message:
+        async with _answering(context, method):
             message = checked(request)
-            remaining = context.time_remaining()
-            timeout_s = default_timeout_s if remaining is None else min(remaining, default_timeout_s)
-            call_deadline.set(time.monotonic() + timeout_s)
-            actor = actor_of(message.tenant_id, context.invocation_metadata())  # type: ignore[attr-defined]
+            timeout_s = _limit_time(context, default_timeout_s)
             async with asyncio.timeout(timeout_s):
-                return await behavior(message, actor)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except DraftlineError as error:
-            await abort(context, error)
-        except TimeoutError:
-            await abort(context, DeadlineExceededError("the call's time is over"))
-        except Exception as error:
-            await abort(context, unexpected(error, method.full_name))
-        return None
+                return await behavior(message, _actor(message, context))
+        raise AssertionError("unreachable: the call was answered or aborted")
+
+    return handle
+
+
+def _server_streaming(method: MethodDescriptor, behavior: Any) -> Any:
+    async def handle(request: Message | Refused, context: Context) -> AsyncIterator[Message]:
+        async with _answering(context, method):
+            message = checked(request)
+            _limit_time(context)
+            async for response in behavior(message, _actor(message, context)):
+                yield response
 
     return handle
 
 
 def _client_streaming(method: MethodDescriptor, behavior: Any) -> Any:
-    async def handle(requests: AsyncIterator[Message | Refused], context: Context) -> Message | None:
-        async def messages() -> AsyncIterator[Message]:
-            async for request in requests:
-                yield checked(request)
+    async def messages(requests: AsyncIterator[Message | Refused]) -> AsyncIterator[Message]:
+        async for request in requests:
+            yield checked(request)
 
-        try:
-            remaining = context.time_remaining()
-            if remaining is not None:
-                call_deadline.set(time.monotonic() + remaining)
-            return await behavior(  # type: ignore[no-any-return]
-                messages(), lambda tenant_id: actor_of(tenant_id, context.invocation_metadata())
+    async def handle(requests: AsyncIterator[Message | Refused], context: Context) -> Message:
+        async with _answering(context, method):
+            _limit_time(context)
+            response: Message = await behavior(
+                messages(requests), lambda tenant_id: actor_of(tenant_id, context.invocation_metadata())
             )
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except DraftlineError as error:
-            await abort(context, error)
-        except Exception as error:
-            await abort(context, unexpected(error, method.full_name))
-        return None
+            return response
+        raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle
+
+
+def _limit_time(context: Context, default_timeout_s: float | None = None) -> float | None:
+    """Sets the call's deadline: the caller's, but at most the default. The seconds that are left."""
+    given = [limit for limit in (context.time_remaining(), default_timeout_s) if limit is not None]
+    if not given:
+        return None
+    call_deadline.set(time.monotonic() + min(given))
+    return min(given)
+
+
+def _actor(message: Any, context: Context) -> Actor:
+    return actor_of(message.tenant_id, context.invocation_metadata())
 
 
 def checked(request: Message | Refused) -> Message:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 import structlog
-from draftline.v1 import collection_pb2, content_pb2
+from draftline.v1 import collection_pb2, content_pb2, draft_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import error_details_pb2  # noqa: F401  so that reflection can tell what errors carry
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,6 +21,7 @@ from .pipeline import handlers
 SERVICES: tuple[ServiceDescriptor, ...] = (
     content_pb2.DESCRIPTOR.services_by_name["ContentService"],
     collection_pb2.DESCRIPTOR.services_by_name["CollectionService"],
+    draft_pb2.DESCRIPTOR.services_by_name["DraftService"],
 )
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import grpc
 import structlog
+from draftline.v1 import draft_pb2, types_pb2
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from ..domain.errors import DraftlineError, UnexpectedError
+from ..domain.errors import ConflictError, DraftlineError, UnexpectedError
 
 DOMAIN = "draftline"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -42,6 +44,11 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "COLLECTION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "COLLECTION_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
     "EMPTY_SNAPSHOT": grpc.StatusCode.FAILED_PRECONDITION,
+    "DRAFT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "DRAFT_VERSION_MISMATCH": grpc.StatusCode.ABORTED,
+    "DRAFT_DELETES_RECORD": grpc.StatusCode.FAILED_PRECONDITION,
+    "CONFLICT": grpc.StatusCode.ABORTED,
+    "SELECTION_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
     "CONTENTION": grpc.StatusCode.ABORTED,
     "DATABASE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -65,7 +72,32 @@ def status_of(error: DraftlineError) -> status_pb2.Status:
     status.details.append(_packed(info))
     if error.fields:
         status.details.append(_packed(_bad_request(error.fields, MAX_DETAILS - info.ByteSize())))
+    if isinstance(error, ConflictError):
+        _add_conflicts(status, error)
     return status
+
+
+def to_status(error: DraftlineError) -> types_pb2.Status:
+    """The error of one item of a batch."""
+    status = status_of(error)
+    return types_pb2.Status(code=status.code, message=status.message, details=status.details)
+
+
+def _add_conflicts(status: status_pb2.Status, error: ConflictError) -> None:
+    """As many of the conflicts as there is room for, in bytes, their values shortened to JSON texts."""
+    for conflict in error.conflicts:
+        message = draft_pb2.Conflict(
+            record_id=shortened(conflict.record_id),
+            kind=draft_pb2.ConflictKind.Value(f"CONFLICT_KIND_{conflict.kind}"),
+            path=shortened(conflict.path),
+        )
+        for name in ("base", "mine", "theirs"):
+            text = getattr(conflict, name)
+            if text is not None:
+                getattr(message, name).json = shortened(text)
+        if status.ByteSize() + message.ByteSize() > MAX_DETAILS:
+            break
+        status.details.append(_packed(message))
 
 
 def _bad_request(fields: Sequence[tuple[str, str]], room: int) -> error_details_pb2.BadRequest:
@@ -115,7 +147,7 @@ def shortened(text: str, limit: int = MAX_TEXT, size: Callable[[str], int] = _ut
     return text
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> Any:
+def _packed(message: Message) -> Any:
     packed = Any()
     packed.Pack(message)
     return packed

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.content import Limits
 from ..domain.cursor import Cursors
 from ..domain.definitions import Definition, IndexOrder, IndexState
 from ..domain.edits import format_pointer
-from ..domain.errors import CollectionConflictError, CollectionNotFoundError, VersionMismatchError
+from ..domain.errors import CollectionConflictError, CollectionNotFoundError, ContentionError, VersionMismatchError
 from ..domain.records import Actor
 from .content import now
-from .definitions import CheckedDefinition, Definitions, compile_schema
-from .engine import Database, Transaction
+from .definitions import CheckedDefinition, Definitions, compile_schema, definition_of
+from .engine import Database, Transaction, call_deadline
+from .failures import RacedError
 from .indexes import Indexes
 from .statements import load
 
 SQL = load("collections")
+MAX_RACES = 5  # times that a collection is declared by another just as it is declared
+MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients take 4 MiB a message unless told otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class CollectionStore:
         self._indexes = indexes
         self._cursors = cursors
         self._limits = limits
+        self._builds: set[asyncio.Task[None]] = set()
 
     async def put(
         self, actor: Actor, definition: Definition, *, expected_version: int | None, validate_only: bool
@@ -51,18 +55,17 @@ class CollectionStore:
         if definition.json_schema:
             compile_schema(definition.json_schema)
         await self._refuse_overlong_text(actor, definition)
-        stored = await self._store(actor, definition, expected_version, validate_only)
-        if validate_only:
-            return StoredCollection(stored, dict.fromkeys(stored.indexes(), IndexState.BUILDING))
-        # A caller that goes away does not stop the build: the next one finds it done.
-        await asyncio.shield(self._indexes.reconcile(definition.collection))
-        return await self._with_indexes(stored)
+        stored = await self._until_stored(actor, definition, expected_version, validate_only)
+        if not validate_only:
+            await self._definitions.load(actor.tenant_id, [definition.collection])
+            await self._build(definition.collection)
+        return (await self._with_indexes([stored]))[0]
 
     async def get(self, actor: Actor, collection: str) -> StoredCollection:
         loaded = await self._definitions.load(actor.tenant_id, [collection])
         if collection not in loaded:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
-        return await self._with_indexes(loaded[collection].definition)
+        return (await self._with_indexes([loaded[collection].definition]))[0]
 
     async def page(self, actor: Actor, page_size: int, page_token: str) -> tuple[list[StoredCollection], str]:
         """Some collections by name, declared or not, and the token of the next page."""
@@ -75,12 +78,33 @@ class CollectionStore:
         )
         names = [row["collection"] for row in rows]
         loaded = await self._definitions.load(actor.tenant_id, names[:page_size])
-        found = [
-            await self._with_indexes(loaded.get(name, CheckedDefinition(Definition(name))).definition)
-            for name in names[:page_size]
-        ]
-        more = len(names) > page_size
-        return found, self._cursors.seal(query, [names[page_size - 1]]) if more else ""
+        definitions = [loaded.get(name, CheckedDefinition(Definition(name))).definition for name in names[:page_size]]
+        found = definitions[: _fitting(definitions)]
+        more = len(names) > len(found)
+        next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
+        return await self._with_indexes(found), next_token
+
+    async def _build(self, collection: str) -> None:
+        """Waits for the indexes; a caller that goes away does not stop the build: the next one finds it done."""
+
+        async def build() -> None:
+            call_deadline.set(None)  # of this task alone
+            await self._indexes.reconcile(collection)
+
+        task = asyncio.create_task(build(), name="indexes")
+        self._builds.add(task)
+        task.add_done_callback(self._builds.discard)
+        await asyncio.shield(task)
+
+    async def _until_stored(
+        self, actor: Actor, definition: Definition, expected_version: int | None, validate_only: bool
+    ) -> Definition:
+        for _ in range(MAX_RACES):
+            try:
+                return await self._store(actor, definition, expected_version, validate_only)
+            except RacedError:
+                continue
+        raise ContentionError("the collection keeps being declared by others; nothing was written, try again")
 
     async def _store(
         self, actor: Actor, definition: Definition, expected_version: int | None, validate_only: bool
@@ -94,19 +118,21 @@ class CollectionStore:
             "now": now(),
         }
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> Definition:
             row = (await transaction.fetch(SQL["put_definition"], values))[0]
             before = row["version_before"] or 0
             if expected_version is not None and expected_version != before:
                 raise VersionMismatchError(
                     f"collection {definition.collection!r} is at version {before}", current_version=before
                 )
+            if not before and row["version_after"] is None:
+                raise RacedError
             if validate_only:
                 transaction.roll_back()
+            key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
+            return definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
 
-        await self._database.transact(work)
-        loaded = await self._definitions.load(actor.tenant_id, [definition.collection])
-        return definition if validate_only else loaded[definition.collection].definition
+        return await self._database.transact(work)
 
     async def _refuse_overlong_text(self, actor: Actor, definition: Definition) -> None:
         for path in definition.indexed_text():
@@ -126,8 +152,26 @@ class CollectionStore:
                     record_id=record_id,
                 )
 
-    async def _with_indexes(self, definition: Definition) -> StoredCollection:
-        return StoredCollection(definition, await self._indexes.states(definition))
+    async def _with_indexes(self, definitions: Sequence[Definition]) -> list[StoredCollection]:
+        states = await self._indexes.states(definitions)
+        return [StoredCollection(definition, each) for definition, each in zip(definitions, states, strict=True)]
+
+
+def _fitting(definitions: Sequence[Definition]) -> int:
+    """How many of the definitions go into one page; at least one."""
+    size = 0
+    for place, definition in enumerate(definitions):
+        size += _size(definition)
+        if place and size > MAX_PAGE_BYTES:
+            return place
+    return len(definitions)
+
+
+def _size(definition: Definition) -> int:
+    """About how many bytes a definition takes in an answer, where fields and orders stand twice."""
+    paths = [*definition.fields, *(key.path for order in definition.orders for key in order)]
+    texts = [definition.json_schema, *(format_pointer(path) * 2 for path in paths)]
+    return 200 + sum(len(text.encode()) + 20 for text in texts)
 
 
 def _as_json(definition: Definition) -> dict[str, object]:

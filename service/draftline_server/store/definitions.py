@@ -9,6 +9,7 @@ that the first write of an undeclared collection needs no look-up.
 from __future__ import annotations
 
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from decimal import Decimal, InvalidOperation
@@ -33,6 +34,7 @@ T = TypeVar("T")
 _parse = msgspec.json.Decoder(float_hook=Decimal).decode
 
 MAX_KEPT = 10_000  # definitions in memory, of all tenants
+READ_AGE_S = 1.0  # how old a declaration may be that a read is typed by
 MAX_STALE = 5  # times that a call finds its definition changed again
 
 
@@ -102,11 +104,19 @@ class Definitions:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._kept: OrderedDict[tuple[str, str], CheckedDefinition] = OrderedDict()
+        self._loaded_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def known(self, tenant_id: str, collection: str) -> CheckedDefinition:
         """What memory holds; the empty definition where it holds nothing."""
         kept = self._kept.get((tenant_id, collection))
         return kept or CheckedDefinition(Definition(collection))
+
+    async def current(self, tenant_id: str, collection: str) -> CheckedDefinition:
+        """The declaration for a read: at most READ_AGE_S old."""
+        key = (tenant_id, collection)
+        if time.monotonic() - self._loaded_at.get(key, -READ_AGE_S) >= READ_AGE_S:
+            await self.load(tenant_id, [collection])
+        return self.known(tenant_id, collection)
 
     async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, CheckedDefinition]:
         """Reads declarations anew; those that do not exist are missing from the answer."""
@@ -116,10 +126,13 @@ class Definitions:
         loaded = {row["collection"]: CheckedDefinition(definition_of(row)) for row in rows}
         for collection in collections:
             self._kept.pop((tenant_id, collection), None)
+            self._loaded_at[tenant_id, collection] = time.monotonic()
             if collection in loaded:
                 self._kept[tenant_id, collection] = loaded[collection]
         while len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
+        while len(self._loaded_at) > MAX_KEPT:
+            self._loaded_at.popitem(last=False)
         return loaded
 
     async def until_fresh(self, tenant_id: str, collections: Collection[str], attempt: Callable[[], Awaitable[T]]) -> T:

@@ -9,12 +9,15 @@ import msgspec
 from ..domain.errors import (
     ConditionNotMetError,
     DocumentTooLargeError,
+    DraftDeletesRecordError,
     DraftlineError,
+    DraftVersionMismatchError,
     IndexedTextTooLongError,
     InvalidFilterError,
     InvalidOperationError,
     OperationTestFailedError,
     RecordDeletedError,
+    RecordExistsError,
     RecordNotDeletedError,
     RecordNotFoundError,
     VersionMismatchError,
@@ -54,9 +57,37 @@ def error_of(failure_json: str, record_id: str, where: str) -> DraftlineError:
         return version_mismatch(record_id, failure["current_version"])
     if reason == "CONDITION_NOT_MET":
         return condition_not_met(record_id)
+    if reason in _OF_DRAFTS:
+        return _of_draft(failure, record_id)
     if reason in ("INVALID_OPERATION", "TEST_FAILED"):
         return _of_operation(failure, where)
     return _of_content(failure, where)
+
+
+_OF_DRAFTS = ("RECORD_NOT_FOUND", "RECORD_EXISTS", "DRAFT_VERSION_MISMATCH", "DRAFT_DELETES_RECORD")
+
+
+def _of_draft(failure: dict[str, object], record_id: str) -> DraftlineError:
+    match failure["reason"]:
+        case "RECORD_NOT_FOUND":
+            return not_found(record_id)
+        case "RECORD_EXISTS":
+            return RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
+        case "DRAFT_DELETES_RECORD":
+            return DraftDeletesRecordError(
+                f"your draft deletes record {record_id!r}: save with replace, or discard the draft", record_id=record_id
+            )
+    return draft_version_mismatch(record_id, failure["current_draft_version"])
+
+
+def draft_version_mismatch(record_id: str, current: object) -> DraftlineError:
+    return DraftVersionMismatchError(
+        f"your draft of record {record_id!r} is at version {current}"
+        if current
+        else f"you have no draft of record {record_id!r}",
+        current_draft_version=current,
+        record_id=record_id,
+    )
 
 
 def version_mismatch(record_id: str, current: object) -> DraftlineError:

@@ -26,6 +26,7 @@ from .patches import where_of
 from .statements import load
 
 SQL = load("content")
+DRAFTS = load("drafts")
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -169,3 +170,5 @@ class FetchedPatches:
             written = await transaction.fetch(SQL[name], values)
             if is_new and len(written) < len(records):
                 raise RacedError
+            if not is_new:
+                await transaction.fetch(DRAFTS["refresh_drafts"], values)

@@ -35,19 +35,33 @@ class Indexes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turn = asyncio.Lock()
 
-    async def states(self, definition: Definition) -> Mapping[IndexOrder, IndexState]:
-        """How far each index of a declaration is."""
-        wanted = {order: index_name(record, definition.collection, order) for order in definition.indexes()}
-        if not wanted:
-            return {}
+    async def states(self, definitions: Sequence[Definition]) -> list[Mapping[IndexOrder, IndexState]]:
+        """How far each index of each declaration is."""
+        if not any(definition.fields for definition in definitions):
+            return [{} for _ in definitions]
         rows = await self._database.fetch(SQL["present_indexes"], {"table": "draftline.record"}, read_only=True)
         present = {row["name"]: row["valid"] for row in rows}
         states = {True: IndexState.READY, False: IndexState.INVALID, None: IndexState.BUILDING}
-        return {order: states[present.get(name)] for order, name in wanted.items()}
+        return [
+            {
+                order: states[present.get(index_name(record, definition.collection, order))]
+                for order in definition.indexes()
+            }
+            for definition in definitions
+        ]
 
     async def reconcile(self, collection: str | None = None) -> None:
-        """Drops what nobody asks for or is half built; builds what is missing of one collection name, or of all."""
+        """Drops what nobody asks for or is half built; builds what is missing of one collection name, or of all.
+
+        DatabaseUnavailableError if the connection is lost, which leaves the rest to the next time.
+        """
+        # In this process they wait here, and not each with a connection of the pool.
+        async with self._turn:
+            await self._database.translated(lambda: self._reconcile_alone(collection))
+
+    async def _reconcile_alone(self, collection: str | None) -> None:
         async with self._database.session() as session:
             while not (await session.fetch(SQL["try_lock_indexes"], {}))[0]["locked"]:  # noqa: ASYNC110
                 await asyncio.sleep(LOCK_POLL_S)

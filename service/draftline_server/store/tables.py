@@ -3,7 +3,7 @@ the migrations are compared with. All live in the schema `draftline`."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, MetaData, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "draftline"
@@ -53,6 +53,43 @@ collection = Table(
     _time("created_at"),
     _time("updated_at"),
     comment="What was declared of a collection; a collection without a row works all the same.",
+)
+
+draft = Table(
+    "draft",
+    metadata,
+    _key("tenant_id"),
+    _key("user_id"),
+    _key("collection"),
+    _key("record_id"),
+    Column("kind", Text, CheckConstraint("kind IN ('CHANGE', 'CREATE', 'DELETE')", name="kind"), nullable=False),
+    Column("edit", JSONB, nullable=False, comment="the edit, as 0002_drafts.sql defines it"),
+    Column(
+        "base",
+        JSONB,
+        nullable=False,
+        comment="the edit that puts back what the baseline held at the edited paths",
+    ),
+    Column(
+        "base_version",
+        BigInteger,
+        nullable=False,
+        comment="the version of the record that the draft was first saved over; 0: none",
+    ),
+    Column(
+        "merged",
+        JSONB,
+        CheckConstraint("jsonb_typeof(merged) = 'object'", name="merged"),
+        nullable=False,
+        comment="always the edit applied to the content of the record",
+    ),
+    Column("version", BigInteger, CheckConstraint("version > 0", name="version"), nullable=False),
+    Column("session_id", Text(collation="C"), nullable=False, comment="empty: none"),
+    Column("change_reason", Text, nullable=False, comment="empty: none"),
+    _time("created_at"),
+    _time("updated_at"),
+    Index("draft_record_idx", "tenant_id", "collection", "record_id"),
+    comment="One user's pending edit of one record.",
 )
 
 secret = Table(

@@ -6,7 +6,7 @@ WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 
 -- name: put_definition
 -- Replaces a declaration, unless it is not at the expected version. A declaration that
--- changes nothing keeps its version.
+-- changes nothing keeps its version. No version, neither before nor after: it came into being meanwhile.
 WITH current AS MATERIALIZED (
     SELECT version FROM draftline.collection
     WHERE tenant_id = :tenant_id AND collection = :collection
@@ -23,6 +23,7 @@ WITH current AS MATERIALIZED (
         json_schema = excluded.json_schema, version = c.version + 1, updated_at = excluded.updated_at
     WHERE (c.fields, c.orders, c.json_schema)
         IS DISTINCT FROM (excluded.fields, excluded.orders, excluded.json_schema)
+      AND (CAST(:expected_version AS bigint) IS NULL OR CAST(:expected_version AS bigint) = c.version)
     RETURNING version
 )
 SELECT (SELECT version FROM current) AS version_before, (SELECT version FROM stored) AS version_after

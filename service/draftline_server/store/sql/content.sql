@@ -105,6 +105,11 @@ WITH locked AS MATERIALIZED (
     ORDER BY k.collection, k.record_id
     ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
     RETURNING collection, record_id
+), refreshed AS MATERIALIZED (
+    SELECT CASE WHEN count(*) > 0 THEN draftline.refresh_drafts(CAST(:tenant_id AS text),
+        array_agg(k.collection), array_agg(k.record_id), array_agg(k.new_content)) END AS drafts
+    FROM checked AS k
+    WHERE k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
 )
 SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
     CASE WHEN k.version = 0 AND k.failure IS NULL AND n.record_id IS NULL
@@ -117,6 +122,7 @@ SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
     CASE WHEN k.failure IS NULL AND k.changes
         THEN draftline.changed_fields(k.content, k.new_content) ELSE '{}' END AS changed_fields
 FROM checked AS k
+CROSS JOIN refreshed
 LEFT JOIN updated AS u ON u.place = k.place
 LEFT JOIN created AS n ON n.collection = k.collection AND n.record_id = k.record_id
 

@@ -1,0 +1,323 @@
+-- The edits of drafts: sets and removals of values at paths, closed under composition.
+--
+-- An edit is {"v": value}, which makes the whole content that value, or a node:
+--   {"s": {key: value}, "r": [key], "m": {key: node}}, each member left out when it is empty.
+-- Applied to an object, a node sets the keys of s, removes those of r, and applies those of m to
+-- what is under their keys; applied to anything else, or to nothing, it starts from {}. A key
+-- stands in one member alone. So an edit can be applied to any content, and it never fails.
+-- tests/store/test_drafts.py holds the laws: apply(compose(a, b), x) = apply(b, apply(a, x)), and so on.
+
+-- A node of its members, without the empty ones.
+CREATE FUNCTION draftline.node(sets jsonb, removals text[], merges jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN sets <> '{}' THEN jsonb_build_object('s', sets) ELSE '{}' END
+        || CASE WHEN removals <> '{}' THEN jsonb_build_object('r', removals) ELSE '{}' END
+        || CASE WHEN merges <> '{}' THEN jsonb_build_object('m', merges) ELSE '{}' END
+$$;
+
+CREATE FUNCTION draftline.apply_node(node jsonb, target jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    merged jsonb := CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}' END;
+BEGIN
+    IF node ? 'r' THEN
+        merged := merged - ARRAY(SELECT jsonb_array_elements_text(node -> 'r'));
+    END IF;
+    IF node ? 'm' THEN
+        merged := merged || (SELECT jsonb_object_agg(m.key, draftline.apply_node(m.value, merged -> m.key))
+                             FROM jsonb_each(node -> 'm') AS m);
+    END IF;
+    RETURN CASE WHEN node ? 's' THEN merged || (node -> 's') ELSE merged END;
+END $$;
+
+-- The content that an edit makes of a content; this is what `merged` is.
+CREATE FUNCTION draftline.apply_edit(edit jsonb, content jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(edit -> 'v', draftline.apply_node(edit, content))
+$$;
+
+-- One edit that does what a and then b do.
+CREATE FUNCTION draftline.compose(a jsonb, b jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    a_sets jsonb := coalesce(a -> 's', '{}');
+    a_removals text[] := ARRAY(SELECT jsonb_array_elements_text(a -> 'r'));
+    a_merges jsonb := coalesce(a -> 'm', '{}');
+    b_sets jsonb := coalesce(b -> 's', '{}');
+    b_removals text[] := ARRAY(SELECT jsonb_array_elements_text(b -> 'r'));
+    b_touched text[];
+    child record;
+BEGIN
+    IF b ? 'v' OR a = '{}' THEN
+        RETURN b;
+    ELSIF a ? 'v' THEN
+        RETURN jsonb_build_object('v', draftline.apply_node(b, a -> 'v'));
+    END IF;
+    FOR child IN SELECT key, value FROM jsonb_each(coalesce(b -> 'm', '{}')) LOOP
+        IF a_sets ? child.key THEN
+            a_sets := a_sets || jsonb_build_object(child.key,
+                draftline.apply_node(child.value, a_sets -> child.key));
+        ELSIF child.key = ANY (a_removals) THEN
+            a_removals := array_remove(a_removals, child.key);
+            a_sets := a_sets || jsonb_build_object(child.key, draftline.apply_node(child.value, NULL));
+        ELSE
+            a_merges := a_merges || jsonb_build_object(child.key,
+                draftline.compose(coalesce(a_merges -> child.key, '{}'), child.value));
+        END IF;
+    END LOOP;
+    b_touched := b_removals || ARRAY(SELECT jsonb_object_keys(b_sets));
+    RETURN draftline.node(
+        (a_sets - b_touched) || b_sets,
+        ARRAY(SELECT unnest(a_removals) EXCEPT SELECT unnest(b_touched) ORDER BY 1) || b_removals,
+        a_merges - b_touched);
+END $$;
+
+-- The edit that puts back, at the paths of an edit, what a content holds there.
+CREATE FUNCTION draftline.inverse_node(node jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    present jsonb := CASE WHEN jsonb_typeof(content) = 'object' THEN content ELSE '{}' END;
+    touched text[] := ARRAY(SELECT jsonb_object_keys(coalesce(node -> 's', '{}')))
+        || ARRAY(SELECT jsonb_array_elements_text(node -> 'r'));
+BEGIN
+    RETURN draftline.node(
+        coalesce((SELECT jsonb_object_agg(k, present -> k) FROM unnest(touched) AS k WHERE present ? k), '{}'),
+        ARRAY(SELECT k FROM unnest(touched) AS k WHERE NOT present ? k ORDER BY k),
+        coalesce((SELECT jsonb_object_agg(m.key, draftline.inverse_node(m.value, present -> m.key))
+                  FROM jsonb_each(node -> 'm') AS m), '{}'));
+END $$;
+
+CREATE FUNCTION draftline.inverse(edit jsonb, content jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN edit ? 'v' THEN jsonb_build_object('v', content) ELSE draftline.inverse_node(edit, content) END
+$$;
+
+-- A content with a base put back. Unlike apply_node it makes no object where there is none
+-- but to put a value into it.
+CREATE FUNCTION draftline.restore_node(base jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    restored jsonb := content;
+    child record;
+    inner_value jsonb;
+BEGIN
+    IF jsonb_typeof(content) = 'object' THEN
+        restored := content - ARRAY(SELECT jsonb_array_elements_text(base -> 'r'));
+    ELSIF base ? 's' OR base ? 'm' THEN
+        restored := '{}';
+    ELSE
+        RETURN content;
+    END IF;
+    restored := restored || coalesce(base -> 's', '{}');
+    FOR child IN SELECT key, value FROM jsonb_each(coalesce(base -> 'm', '{}')) LOOP
+        inner_value := draftline.restore_node(child.value, restored -> child.key);
+        IF inner_value IS NOT NULL THEN
+            restored := restored || jsonb_build_object(child.key, inner_value);
+        END IF;
+    END LOOP;
+    RETURN CASE WHEN restored = '{}' AND content IS NULL THEN NULL ELSE restored END;
+END $$;
+
+CREATE FUNCTION draftline.restore(base jsonb, content jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN base = '{}' THEN content ELSE coalesce(base -> 'v', draftline.restore_node(base, content)) END
+$$;
+
+-- An edit without what it does not change of a content that it was made for: values that are there
+-- already, removals of what is not there. Where an object was to be merged into something that is
+-- none, it is set whole, for that is what the user replaced.
+CREATE FUNCTION draftline.prune_node(node jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    sets jsonb;
+    merges jsonb := '{}';
+    child record;
+    pruned jsonb;
+BEGIN
+    sets := coalesce((SELECT jsonb_object_agg(key, value) FROM jsonb_each(node -> 's')
+                      WHERE content -> key IS DISTINCT FROM value), '{}');
+    FOR child IN SELECT key, value FROM jsonb_each(coalesce(node -> 'm', '{}')) LOOP
+        IF content ? child.key AND jsonb_typeof(content -> child.key) <> 'object' THEN
+            sets := sets || jsonb_build_object(child.key, draftline.apply_node(child.value, NULL));
+            CONTINUE;
+        END IF;
+        pruned := draftline.prune_node(child.value, coalesce(content -> child.key, '{}'));
+        IF pruned <> '{}' THEN
+            merges := merges || jsonb_build_object(child.key, pruned);
+        ELSIF NOT content ? child.key THEN
+            sets := sets || jsonb_build_object(child.key, '{}'::jsonb);
+        END IF;
+    END LOOP;
+    RETURN draftline.node(
+        sets, ARRAY(SELECT k FROM jsonb_array_elements_text(node -> 'r') AS k WHERE content ? k), merges);
+END $$;
+
+CREATE FUNCTION draftline.prune(edit jsonb, content jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN edit -> 'v' = content THEN '{}' WHEN edit ? 'v' THEN edit
+                ELSE draftline.prune_node(edit, content) END
+$$;
+
+-- One conflict: {"kind", "path", "base", "mine", "theirs"}; a value that is not there is left out.
+CREATE FUNCTION draftline.conflict(kind text, path text[], base jsonb, mine jsonb, theirs jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT jsonb_build_object('kind', kind, 'path', draftline.pointer(path))
+        || CASE WHEN base IS NULL THEN '{}' ELSE jsonb_build_object('base', base) END
+        || CASE WHEN mine IS NULL THEN '{}' ELSE jsonb_build_object('mine', mine) END
+        || CASE WHEN theirs IS NULL THEN '{}' ELSE jsonb_build_object('theirs', theirs) END
+$$;
+
+-- Whether base, mine and theirs all differ; NULL is a value that is not there.
+CREATE FUNCTION draftline.differ(base jsonb, mine jsonb, theirs jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT base IS DISTINCT FROM mine AND base IS DISTINCT FROM theirs AND mine IS DISTINCT FROM theirs
+$$;
+
+-- The keys that a node sets or removes.
+CREATE FUNCTION draftline.leaf_keys(node jsonb) RETURNS SETOF text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 4 AS $$
+    SELECT jsonb_object_keys(coalesce(node -> 's', '{}'))
+    UNION ALL SELECT jsonb_array_elements_text(coalesce(node -> 'r', '[]'))
+$$;
+
+-- The conflicts of a node with a content, below a path. The base has the shape of the node. Where
+-- the content now holds something that is no object, and the node would merge into it, all of that
+-- is the conflict.
+CREATE FUNCTION draftline.node_conflicts(node jsonb, base jsonb, content jsonb, at text[]) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    found jsonb;
+    child record;
+BEGIN
+    found := coalesce((
+        SELECT jsonb_agg(draftline.conflict('VALUE', at || k, base -> 's' -> k, node -> 's' -> k, content -> k)
+                         ORDER BY k COLLATE "C")
+        FROM draftline.leaf_keys(node) AS k
+        WHERE draftline.differ(base -> 's' -> k, node -> 's' -> k, content -> k)), '[]');
+    FOR child IN SELECT key, value FROM jsonb_each(coalesce(node -> 'm', '{}')) ORDER BY key COLLATE "C" LOOP
+        IF jsonb_typeof(content -> child.key) <> 'object' THEN
+            found := found || draftline.conflict('VALUE', at || child.key,
+                draftline.apply_node(base -> 'm' -> child.key, NULL), draftline.apply_node(child.value, NULL),
+                content -> child.key);
+        ELSE
+            found := found || draftline.node_conflicts(
+                child.value, base -> 'm' -> child.key, content -> child.key, at || child.key);
+        END IF;
+    END LOOP;
+    RETURN found;
+END $$;
+
+-- What is left of a node when its conflicts are settled in the content's favour.
+CREATE FUNCTION draftline.settle_node(node jsonb, base jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    lost text[] := ARRAY(SELECT k FROM draftline.leaf_keys(node) AS k
+        WHERE draftline.differ(base -> 's' -> k, node -> 's' -> k, content -> k));
+BEGIN
+    RETURN draftline.node(
+        coalesce(node -> 's', '{}') - lost,
+        ARRAY(SELECT k FROM jsonb_array_elements_text(coalesce(node -> 'r', '[]')) AS k WHERE k <> ALL (lost)),
+        coalesce((
+            SELECT jsonb_object_agg(m.key,
+                draftline.settle_node(m.value, base -> 'm' -> m.key, content -> m.key))
+            FROM jsonb_each(node -> 'm') AS m
+            WHERE jsonb_typeof(content -> m.key) = 'object' OR NOT content ? m.key), '{}'));
+END $$;
+
+-- The conflicts of a draft with the record as it is: `[]` when a commit meets none.
+CREATE FUNCTION draftline.conflicts(
+    kind text, edit jsonb, base jsonb, content jsonb, is_deleted boolean) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN kind = 'CREATE' AND (content IS NULL OR (edit -> 'v' = content AND NOT is_deleted)) THEN '[]'
+        WHEN kind = 'CREATE' THEN jsonb_build_array(draftline.conflict('CREATED', '{}', NULL, edit -> 'v', content))
+        WHEN kind = 'DELETE' AND (is_deleted OR base -> 'v' = content) THEN '[]'
+        WHEN kind = 'DELETE' THEN jsonb_build_array(draftline.conflict('CHANGED', '{}', base -> 'v', NULL, content))
+        WHEN is_deleted THEN jsonb_build_array(
+            draftline.conflict('DELETED', '{}', content, draftline.apply_edit(edit, content), NULL))
+        WHEN edit ? 'v' AND draftline.differ(base -> 'v', edit -> 'v', content)
+            THEN jsonb_build_array(draftline.conflict('VALUE', '{}', base -> 'v', edit -> 'v', content))
+        WHEN edit ? 'v' THEN '[]'
+        ELSE draftline.node_conflicts(edit, base, content, '{}')
+    END
+$$;
+
+-- The content that is left when a change's conflicts are settled in the record's favour.
+CREATE FUNCTION draftline.settle(edit jsonb, base jsonb, content jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN NOT edit ? 'v' THEN draftline.apply_node(draftline.settle_node(edit, base, content), content)
+        WHEN draftline.differ(base -> 'v', edit -> 'v', content) THEN content
+        ELSE edit -> 'v'
+    END
+$$;
+
+-- The edit that sets the value at a path, or removes it where the value is NULL.
+CREATE FUNCTION draftline.edit_at(path text[], value jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN cardinality(path) = 0 THEN jsonb_build_object('v', value)
+        WHEN cardinality(path) > 1
+            THEN jsonb_build_object('m', jsonb_build_object(path[1], draftline.edit_at(path[2:], value)))
+        WHEN value IS NULL THEN jsonb_build_object('r', path)
+        ELSE jsonb_build_object('s', jsonb_build_object(path[1], value))
+    END
+$$;
+
+-- Operations as an edit: what they make, of a content, of the paths that they touch. Inside an array
+-- it is the whole array that is set, for its indexes mean nothing in another content.
+CREATE FUNCTION draftline.edit_of_operations(
+    content jsonb, operations jsonb, max_bytes int, max_depth int) RETURNS draftline.edit_outcome
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    outcome draftline.edit_outcome := draftline.apply_operations(content, operations, max_bytes, max_depth);
+    edit jsonb := '{}';
+    touched jsonb;
+    path text[];
+    depth int;
+BEGIN
+    IF outcome.failure IS NOT NULL THEN
+        RETURN outcome;
+    END IF;
+    FOR touched IN
+        SELECT o -> 'path' FROM jsonb_array_elements(operations) AS o
+        UNION ALL SELECT o -> 'from' FROM jsonb_array_elements(operations) AS o WHERE o ->> 'op' = 'move'
+    LOOP
+        path := ARRAY(SELECT jsonb_array_elements_text(touched));
+        depth := 0;
+        WHILE depth < cardinality(path) AND jsonb_typeof(content #> path[1:depth]) = 'object'
+                AND jsonb_typeof(outcome.content #> path[1:depth]) = 'object' LOOP
+            depth := depth + 1;
+        END LOOP;
+        path := path[1:depth];
+        edit := draftline.compose(edit, draftline.edit_at(path, outcome.content #> path));
+    END LOOP;
+    RETURN (edit, NULL)::draftline.edit_outcome;
+END $$;
+
+-- Brings the drafts of all users over some records up to date with their new contents. VOLATILE on
+-- purpose: its query takes a snapshot of its own, after the caller has locked the records, and so
+-- sees a draft that was saved while the caller waited for that lock. The caller's own snapshot does not.
+CREATE FUNCTION draftline.refresh_drafts(tenant text, collections text[], record_ids text[], contents jsonb[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    refreshed bigint;
+BEGIN
+    WITH stale AS MATERIALIZED (
+        SELECT d.user_id, d.collection, d.record_id, d.edit, p.content
+        FROM draftline.draft AS d
+        JOIN unnest(collections, record_ids, contents) AS p (collection, record_id, content)
+            ON d.collection = p.collection AND d.record_id = p.record_id
+        WHERE d.tenant_id = tenant AND d.kind <> 'CREATE'
+        ORDER BY d.collection, d.record_id, d.user_id
+        FOR UPDATE OF d
+    )
+    UPDATE draftline.draft AS d
+    SET merged = draftline.apply_edit(s.edit, s.content)
+    FROM stale AS s
+    WHERE d.tenant_id = tenant AND d.user_id = s.user_id AND d.collection = s.collection
+      AND d.record_id = s.record_id;
+    GET DIAGNOSTICS refreshed = ROW_COUNT;
+    RETURN refreshed;
+END $$;

@@ -1,0 +1,41 @@
+"""What a merged list is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .drafts import MergedRecord
+from .query import Filter, Restriction, SortKey
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1_000
+
+
+class View(StrEnum):
+    MERGED = "MERGED"
+    BASELINE = "BASELINE"
+    DRAFTS_ONLY = "DRAFTS_ONLY"
+
+
+@dataclass(frozen=True, slots=True)
+class MergedQuery:
+    """A list; `filter_text` and `order_text` are as the caller wrote them, for the page tokens."""
+
+    collection: str
+    filter: Filter[Restriction] | None = None
+    filter_text: str = ""
+    order: Sequence[SortKey] = ()
+    order_text: str = ""
+    record_ids: tuple[str, ...] = ()
+    session_id: str = ""
+    view: View = View.MERGED
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MergedPage:
+    records: Sequence[MergedRecord]
+    next_page_token: str
+    total_size: int | None = None

@@ -1,0 +1,152 @@
+"""Messages of draft.proto to what the service works with, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from draftline.v1 import draft_pb2, types_pb2
+
+from ..domain.content import Limits
+from ..domain.drafts import (
+    Change,
+    ChangeByOperations,
+    Conflict,
+    ConflictKind,
+    Creation,
+    Deletion,
+    DraftEdit,
+    DraftKind,
+    MergedRecord,
+    edit_of_delta,
+)
+from ..domain.edits import Strategy
+from ..domain.errors import InvalidFieldError
+from ..domain.merged import MergedQuery, View
+from ..domain.query import FilterError
+from ..domain.records import Actor
+from ..store.failures import invalid_filter
+from .convert import STRATEGIES, to_operations, to_record, to_timestamp
+from .documents import document_text, document_value, to_json_value
+from .filters import parse_filter, parse_order_by
+
+VIEWS = {
+    draft_pb2.VIEW_UNSPECIFIED: View.MERGED,
+    draft_pb2.VIEW_MERGED: View.MERGED,
+    draft_pb2.VIEW_BASELINE: View.BASELINE,
+    draft_pb2.VIEW_DRAFTS_ONLY: View.DRAFTS_ONLY,
+}
+KINDS = {
+    DraftKind.CHANGE: draft_pb2.DRAFT_KIND_CHANGE,
+    DraftKind.CREATE: draft_pb2.DRAFT_KIND_CREATE,
+    DraftKind.DELETE: draft_pb2.DRAFT_KIND_DELETE,
+}
+CONFLICT_KINDS = {
+    ConflictKind.VALUE: draft_pb2.CONFLICT_KIND_VALUE,
+    ConflictKind.DELETED: draft_pb2.CONFLICT_KIND_DELETED,
+    ConflictKind.CREATED: draft_pb2.CONFLICT_KIND_CREATED,
+    ConflictKind.CHANGED: draft_pb2.CONFLICT_KIND_CHANGED,
+}
+MAX_SHOWN_CONFLICTS = 100  # of one record in a list
+
+
+class Presentation(Protocol):
+    """How a request wants its records shown."""
+
+    @property
+    def fields(self) -> Sequence[str]: ...
+
+    @property
+    def response_encoding(self) -> int: ...
+
+
+def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
+    """An edit. InvalidFieldError for parts that do not go together."""
+    kind = message.WhichOneof("edit")
+    if kind != "delta" and message.strategy != types_pb2.MERGE_STRATEGY_UNSPECIFIED:
+        raise InvalidFieldError.of("strategy", "goes with delta alone")
+    strategy = STRATEGIES[message.strategy]
+    if message.depth and strategy is not Strategy.DEEP:
+        raise InvalidFieldError.of("depth", "goes with MERGE_STRATEGY_DEEP alone")
+    action: Change | ChangeByOperations | Creation | Deletion = Deletion()
+    if kind == "delta":
+        delta = document_value(message.delta, limits, "delta")
+        action = Change(edit_of_delta(delta, strategy, message.depth))
+    elif kind == "operations":
+        action = _operations(message.operations, limits)
+    elif kind == "create":
+        action = Creation(document_text(message.create, limits, "create"))
+    return DraftEdit(
+        message.record_id,
+        action,
+        message.expected_draft_version if message.HasField("expected_draft_version") else None,
+        message.base_version if message.HasField("base_version") else None,
+        message.replace,
+    )
+
+
+def _operations(message: types_pb2.OperationList, limits: Limits) -> ChangeByOperations:
+    for place, step in enumerate(message.operations):
+        if step.op == "test":
+            raise InvalidFieldError.of(
+                f"operations.operations[{place}].op", "test cannot be part of a draft, which holds no conditions"
+            )
+    return ChangeByOperations(to_operations(message, limits).steps)
+
+
+def to_query(request: draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest) -> MergedQuery:
+    """What a list is asked for. InvalidFilterError, InvalidFieldError with the character of the mistake."""
+    try:
+        condition = parse_filter(request.filter)
+    except FilterError as error:
+        raise invalid_filter("filter", error) from None
+    try:
+        order = parse_order_by(request.order_by)
+    except FilterError as error:
+        raise InvalidFieldError.of("order_by", f"at character {error.position}: {error.message}") from None
+    return MergedQuery(
+        request.collection,
+        condition,
+        request.filter,
+        order,
+        request.order_by,
+        tuple(request.record_ids) if isinstance(request, draft_pb2.GetMergedRequest) else (),
+        request.session_id,
+        VIEWS[request.view],
+        request.show_deleted,
+    )
+
+
+def to_merged(merged: MergedRecord, actor: Actor, shown: Presentation) -> draft_pb2.MergedRecord:
+    record = to_record(
+        merged.record,
+        actor.tenant_id,
+        shown.response_encoding,
+        shown.fields,
+        with_content=bool(merged.record.content),
+    )
+    if merged.draft_kind is None:
+        return draft_pb2.MergedRecord(record=record, state=draft_pb2.RECORD_STATE_PRISTINE)
+    return draft_pb2.MergedRecord(
+        record=record,
+        state=draft_pb2.RECORD_STATE_DRAFT,
+        draft_kind=KINDS[merged.draft_kind],
+        draft_version=merged.draft_version,
+        modified_fields=merged.modified_fields,
+        modified_by=merged.modified_by,
+        modify_time=to_timestamp(merged.modified_at) if merged.modified_at is not None else None,
+        session_id=merged.session_id,
+        change_reason=merged.change_reason,
+        conflicts=[to_conflict(each, shown.response_encoding) for each in merged.conflicts[:MAX_SHOWN_CONFLICTS]],
+    )
+
+
+def to_conflict(conflict: Conflict, encoding: int) -> draft_pb2.Conflict:
+    return draft_pb2.Conflict(
+        record_id=conflict.record_id,
+        kind=CONFLICT_KINDS[conflict.kind],
+        path=conflict.path,
+        base=to_json_value(conflict.base, encoding),
+        mine=to_json_value(conflict.mine, encoding),
+        theirs=to_json_value(conflict.theirs, encoding),
+    )

@@ -1,0 +1,162 @@
+"""DraftService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from draftline.v1 import draft_pb2, types_pb2
+
+from ..domain.content import Limits
+from ..domain.drafts import ConflictPolicy, DraftEdit, Selection
+from ..domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
+from ..domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from ..domain.records import Actor
+from ..store.commits import CommitStore
+from ..store.drafts import DraftStore
+from ..store.merged import MergedStore
+from .convert import to_record
+from .convert_drafts import to_conflict, to_draft_edit, to_merged, to_query
+from .status import to_status
+
+POLICIES = {
+    draft_pb2.CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy.REJECT,
+    draft_pb2.CONFLICT_POLICY_REJECT: ConflictPolicy.REJECT,
+    draft_pb2.CONFLICT_POLICY_KEEP_MINE: ConflictPolicy.KEEP_MINE,
+    draft_pb2.CONFLICT_POLICY_KEEP_THEIRS: ConflictPolicy.KEEP_THEIRS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftService:
+    """Each method is named after its rpc: protos/draftline/v1/draft.proto tells what it does."""
+
+    drafts: DraftStore
+    commits: CommitStore
+    merged: MergedStore
+    limits: Limits
+
+    async def SaveDraft(  # noqa: N802
+        self, request: draft_pb2.SaveDraftRequest, actor: Actor
+    ) -> draft_pb2.SaveDraftResponse:
+        _check_duplicates([edit.record_id for edit in request.edits], "edits[{}].record_id")
+        edits: list[DraftEdit] = []
+        refused: dict[int, DraftlineError] = {}
+        for place, edit in enumerate(request.edits):
+            try:
+                edits.append(to_draft_edit(edit, self.limits))
+            except DraftlineError as error:
+                if not request.allow_partial:
+                    raise error.within(f"edits[{place}]") from None
+                refused[place] = error
+        saved = iter(
+            await self.drafts.save(
+                actor,
+                request.collection,
+                edits,
+                session_id=request.session_id,
+                change_reason=request.change_reason,
+                allow_partial=request.allow_partial,
+                omit_content=request.omit_content,
+            )
+        )
+        response = draft_pb2.SaveDraftResponse()
+        for place in range(len(request.edits)):
+            result = None if place in refused else next(saved)
+            failure = refused[place] if result is None else result.error
+            if failure is not None:
+                if not request.allow_partial:
+                    raise failure.within(f"edits[{place}]")
+                response.results.add(status=to_status(failure.within(f"edits[{place}]")))
+            elif result is not None:
+                merged = result.merged and to_merged(result.merged, actor, request)
+                response.results.add(status=types_pb2.Status(), record=merged)
+        return response
+
+    async def GetMerged(  # noqa: N802
+        self, request: draft_pb2.GetMergedRequest, actor: Actor
+    ) -> draft_pb2.GetMergedResponse:
+        page = await self.merged.page(
+            actor,
+            to_query(request),
+            min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+            request.page_token,
+            include_total_size=request.include_total_size,
+        )
+        return draft_pb2.GetMergedResponse(
+            records=[to_merged(merged, actor, request) for merged in page.records],
+            next_page_token=page.next_page_token,
+            total_size=page.total_size,
+        )
+
+    async def StreamMerged(  # noqa: N802
+        self, request: draft_pb2.StreamMergedRequest, actor: Actor
+    ) -> AsyncIterator[draft_pb2.StreamMergedResponse]:
+        async for page in self.merged.pages(actor, to_query(request), MAX_PAGE_SIZE, request.page_token):
+            yield draft_pb2.StreamMergedResponse(
+                records=[to_merged(merged, actor, request) for merged in page.records],
+                next_page_token=page.next_page_token,
+            )
+
+    async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
+        results = await self.commits.commit(
+            actor,
+            request.collection,
+            _selection(request),
+            POLICIES[request.conflict_policy],
+            validate_only=request.validate_only,
+            allow_partial=request.allow_partial,
+        )
+        with_content = request.include_content or request.validate_only
+        response = draft_pb2.CommitResponse()
+        for result in results:
+            answer = response.results.add(
+                record_id=result.record_id,
+                status=types_pb2.Status() if result.error is None else to_status(result.error),
+                changed_fields=result.changed_fields,
+                conflicts=[to_conflict(conflict, request.response_encoding) for conflict in result.conflicts],
+            )
+            if result.record is not None:
+                record = to_record(
+                    result.record, actor.tenant_id, request.response_encoding, request.fields,
+                    with_content=with_content,
+                )  # fmt: skip
+                answer.record.CopyFrom(record)
+        return response
+
+    async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
+        dropped = await self.drafts.discard(
+            actor,
+            request.collection,
+            _selection(request),
+            validate_only=request.validate_only,
+            with_content=request.include_content,
+        )
+        return draft_pb2.DiscardResponse(records=[to_merged(merged, actor, request) for merged in dropped])
+
+
+def _selection(request: draft_pb2.CommitRequest | draft_pb2.DiscardRequest) -> Selection:
+    match request.WhichOneof("selection"):
+        case "drafts":
+            named = request.drafts.drafts
+            _check_duplicates([draft.record_id for draft in named], "drafts.drafts[{}].record_id")
+            return Selection(
+                {
+                    draft.record_id: draft.expected_draft_version if draft.HasField("expected_draft_version") else None
+                    for draft in named
+                }
+            )
+        case "session_id":
+            return Selection(session_id=request.session_id)
+        case "all":
+            return Selection()
+    raise InvalidFieldError.of("selection", "one of drafts, session_id and all must be set")
+
+
+def _check_duplicates(record_ids: list[str], where: str) -> None:
+    seen: dict[str, int] = {}
+    for place, record_id in enumerate(record_ids):
+        first = seen.setdefault(record_id, place)
+        if first != place:
+            field, problem = where.format(place), f"names the record of {where.format(first)} again"
+            raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=record_id)

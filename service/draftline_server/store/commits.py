@@ -1,0 +1,188 @@
+"""Commits: drafts written into the baseline, in one transaction.
+
+Records are locked first, in primary-key order, then the drafts over them. What is written
+is the kept merge itself; only where base, mine and theirs all differ is there anything to
+decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import asyncpg
+import msgspec
+
+from ..domain.content import Limits
+from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
+from ..domain.errors import ConflictError, ContentionError, DraftlineError
+from ..domain.records import Actor
+from .content import limit_values, now, record_of
+from .definitions import Definitions, StaleDefinitionError
+from .drafts import SQL, check_versions, conflicts_of, identity, selected
+from .engine import Database, Transaction
+from .failures import RacedError, error_of
+from .patches import MAX_RACES
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+class CommitStore:
+    """Writes drafts of one user."""
+
+    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._limits = limits
+
+    async def commit(
+        self,
+        actor: Actor,
+        collection: str,
+        selection: Selection,
+        policy: ConflictPolicy,
+        *,
+        validate_only: bool,
+        allow_partial: bool,
+    ) -> Sequence[CommitResult]:
+        """One result a draft, by record id. Without `allow_partial`, ConflictError or another error of any draft."""
+
+        async def work(transaction: Transaction) -> Sequence[CommitResult]:
+            rows = await self._lock(transaction, actor, collection, selection, policy)
+            results, actions = self._judge(actor, collection, rows, policy)
+            if not allow_partial:
+                _refuse_any(results)
+            if validate_only:
+                transaction.roll_back()
+            written = await self._write(transaction, actor, collection, actions)
+            return [
+                result if result.error is not None else replace(written[result.record_id], conflicts=result.conflicts)
+                for result in results
+            ]
+
+        async def attempt() -> Sequence[CommitResult]:
+            for _ in range(MAX_RACES):
+                try:
+                    return await self._database.transact(work)
+                except RacedError:
+                    continue
+            raise ContentionError("a record keeps being created meanwhile; nothing was committed, try again")
+
+        return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
+
+    def _judge(
+        self, actor: Actor, collection: str, rows: Sequence[asyncpg.Record], policy: ConflictPolicy
+    ) -> tuple[list[CommitResult], dict[str, str]]:
+        """What stands against each draft, and what is to be done of those that nothing stands against."""
+        results: list[CommitResult] = []
+        actions: dict[str, str] = {}
+        for row in rows:
+            conflicts = conflicts_of(row["record_id"], row["conflicts"])
+            error = self._objection(actor, collection, row, conflicts, policy)
+            results.append(CommitResult(row["record_id"], conflicts=conflicts, error=error))
+            if error is None:
+                actions[row["record_id"]] = _action(row, conflicts, policy)
+        return results, actions
+
+    async def _lock(
+        self, transaction: Transaction, actor: Actor, collection: str, selection: Selection, policy: ConflictPolicy
+    ) -> Sequence[asyncpg.Record]:
+        record_ids = await selected(transaction, actor, collection, selection)
+        checked = self._definitions.known(actor.tenant_id, collection)
+        values: dict[str, object] = {
+            **identity(actor, collection),
+            "record_ids": record_ids,
+            "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS,
+            "with_content": checked.validator is not None,
+            **limit_values(self._limits),
+        }
+        await transaction.fetch(SQL["lock_records"], values)
+        rows = await transaction.fetch(SQL["lock_drafts"], values)
+        if any(row["definition_version"] != checked.definition.version for row in rows):
+            raise StaleDefinitionError
+        check_versions(selection, {row["record_id"]: row["version"] for row in rows})
+        return rows
+
+    def _objection(
+        self,
+        actor: Actor,
+        collection: str,
+        row: asyncpg.Record,
+        conflicts: Sequence[Conflict],
+        policy: ConflictPolicy,
+    ) -> DraftlineError | None:
+        """Why a draft cannot be committed."""
+        record_id = row["record_id"]
+        if conflicts and policy is ConflictPolicy.REJECT:
+            return ConflictError(
+                f"your draft of record {record_id!r} is in conflict with the baseline",
+                conflicts,
+                record_id=record_id,
+                conflicts_count=len(conflicts),
+            )
+        if _action(row, conflicts, policy) in ("DROP", "DELETE"):
+            return None
+        where = f"record {record_id!r}"
+        if row["failure"] is not None:
+            return error_of(row["failure"], record_id, where)
+        checked = self._definitions.known(actor.tenant_id, collection)
+        if checked.validator is not None:
+            try:
+                checked.check(_decode(row["written"]), where)
+            except DraftlineError as error:
+                return error
+        return None
+
+    async def _write(
+        self, transaction: Transaction, actor: Actor, collection: str, actions: dict[str, str]
+    ) -> dict[str, CommitResult]:
+        """Writes, drops the drafts, brings those of others up to date, and reads what the records are now."""
+        writes = {record_id: action for record_id, action in actions.items() if action != "DROP"}
+        values: dict[str, object] = {
+            **identity(actor, collection),
+            "record_ids": list(writes),
+            "actions": list(writes.values()),
+            "now": now(),
+        }
+        rows = await transaction.fetch(SQL["write_drafts"], values) if writes else []
+        if any(row["raced"] for row in rows):
+            raise RacedError
+        dropped = {**values, "record_ids": list(actions), "with_content": False}
+        await transaction.fetch(SQL["forget_drafts"], dropped)
+        touched = [row["record_id"] for row in rows if row["written"]]
+        if touched:
+            refreshed = {**values, "collections": [collection] * len(touched), "record_ids": touched}
+            await transaction.fetch(SQL["refresh_drafts"], refreshed)
+        found = {row["record_id"]: record_of(row) for row in await transaction.fetch(SQL["read_records"], dropped)}
+        changed = {row["record_id"]: row["changed_fields"] for row in rows if row["written"]}
+        return {
+            record_id: CommitResult(record_id, found.get(record_id), changed.get(record_id, ()))
+            for record_id in actions
+        }
+
+
+def _action(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy) -> str:
+    """What committing a draft does: WRITE its merge, SETTLE it, DELETE the record, or DROP the draft alone."""
+    kind = DraftKind(row["kind"])
+    if conflicts and policy is ConflictPolicy.KEEP_THEIRS:
+        return "SETTLE" if conflicts[0].kind is ConflictKind.VALUE else "DROP"
+    if kind is DraftKind.DELETE:
+        return "DROP" if row["is_deleted"] else "DELETE"
+    return "WRITE"
+
+
+def _refuse_any(results: Sequence[CommitResult]) -> None:
+    """Raises the error of the drafts that have one: all conflicts together, else the first."""
+    errors = [result.error for result in results if result.error is not None]
+    if not errors:
+        return
+    conflicts = [conflict for error in errors if isinstance(error, ConflictError) for conflict in error.conflicts]
+    if not conflicts:
+        raise errors[0]
+    records = len({conflict.record_id for conflict in conflicts})
+    raise ConflictError(
+        f"{records} of {len(results)} drafts are in conflict with the baseline; nothing was committed",
+        conflicts,
+        conflicts_count=len(conflicts),
+    )

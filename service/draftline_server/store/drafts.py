@@ -1,0 +1,206 @@
+"""Drafts: saved and dropped. Commits are in commits.py, lists in merged.py.
+
+Invariant: `merged` is always the edit applied to the content of the record. Whoever writes
+a record has it locked, and refreshes the drafts over it before the lock is gone; whoever
+saves a draft locks its record FOR SHARE meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from ..domain.content import Limits
+from ..domain.drafts import (
+    MAX_SELECTED,
+    Change,
+    ChangeByOperations,
+    Conflict,
+    ConflictKind,
+    Creation,
+    DraftEdit,
+    DraftKind,
+    MergedRecord,
+    SaveResult,
+    Selection,
+)
+from ..domain.errors import ContentionError, DraftNotFoundError, SelectionTooLargeError
+from ..domain.records import Actor, Record
+from .content import limit_values, now
+from .engine import Database, Transaction
+from .failures import RacedError, draft_version_mismatch, error_of
+from .patches import MAX_RACES, step_json
+from .statements import load
+
+SQL = load("drafts")
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+_conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+
+
+class DraftStore:
+    """The drafts of each user."""
+
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+
+    async def save(
+        self,
+        actor: Actor,
+        collection: str,
+        edits: Sequence[DraftEdit],
+        *,
+        session_id: str,
+        change_reason: str,
+        allow_partial: bool,
+        omit_content: bool,
+    ) -> Sequence[SaveResult]:
+        """One result an edit. Without `allow_partial` nothing is saved if any has an error."""
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id,
+            "user_id": actor.user_id,
+            "collection": collection,
+            "now": now(),
+            "session_id": session_id,
+            "change_reason": change_reason,
+            "omit_content": omit_content,
+            **_arrays(edits),
+            **limit_values(self._limits),
+        }
+
+        async def work(transaction: Transaction) -> Sequence[SaveResult]:
+            rows = await transaction.fetch(SQL["save_drafts"], values)
+            results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
+            if not allow_partial and any(result.error for result in results.values()):
+                transaction.roll_back()
+            return [results[place] for place in range(1, len(edits) + 1)]
+
+        for _ in range(MAX_RACES):
+            try:
+                return await self._database.transact(work)
+            except RacedError:
+                continue
+        raise ContentionError("the same draft keeps being saved and dropped elsewhere; nothing was saved, try again")
+
+    async def discard(
+        self, actor: Actor, collection: str, selection: Selection, *, validate_only: bool, with_content: bool
+    ) -> Sequence[MergedRecord]:
+        """Drops drafts and answers what they were. DraftNotFoundError, DraftVersionMismatchError."""
+
+        async def work(transaction: Transaction) -> Sequence[MergedRecord]:
+            record_ids = await selected(transaction, actor, collection, selection)
+            values = {**identity(actor, collection), "record_ids": record_ids, "with_content": with_content}
+            rows = await transaction.fetch(SQL["drop_drafts"], values)
+            check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
+            if validate_only:
+                transaction.roll_back()
+            return [merged_of(row, actor, collection) for row in rows]
+
+        return await self._database.transact(work)
+
+
+def identity(actor: Actor, collection: str) -> dict[str, object]:
+    return {"tenant_id": actor.tenant_id, "user_id": actor.user_id, "collection": collection}
+
+
+async def selected(transaction: Transaction, actor: Actor, collection: str, selection: Selection) -> list[str]:
+    """The records of the selected drafts, in primary-key order. SelectionTooLargeError."""
+    wanted = selection.expected_versions
+    values: dict[str, object] = {
+        **identity(actor, collection),
+        "record_ids": None if wanted is None else list(wanted),
+        "session_id": selection.session_id,
+        "limit": MAX_SELECTED + 1,
+    }
+    rows = await transaction.fetch(SQL["select_drafts"], values)
+    if len(rows) > MAX_SELECTED:
+        raise SelectionTooLargeError(
+            f"the selection holds more than {MAX_SELECTED} drafts: take them in parts, by record", limit=MAX_SELECTED
+        )
+    return [row["record_id"] for row in rows]
+
+
+def check_versions(selection: Selection, found: dict[str, int]) -> None:
+    """DraftNotFoundError or DraftVersionMismatchError unless every draft that was named is as expected."""
+    for record_id, expected in (selection.expected_versions or {}).items():
+        if record_id not in found:
+            raise DraftNotFoundError(f"you have no draft of record {record_id!r}", record_id=record_id)
+        if expected is not None and expected != found[record_id]:
+            raise draft_version_mismatch(record_id, found[record_id])
+
+
+def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
+    """A merged record from the columns that the statements of drafts.sql share."""
+    return MergedRecord(
+        Record(
+            collection,
+            row["record_id"],
+            row["content"] or "",
+            row["version"],
+            row["parent_id"],
+            row["position"],
+            row["created_at"],
+            row["created_by"],
+            row["updated_at"],
+            row["updated_by"],
+            row["deleted_at"],
+        ),
+        DraftKind(row["draft_kind"]),
+        row["draft_version"],
+        row["modified_fields"],
+        actor.user_id,
+        row["draft_updated_at"],
+        row["session_id"],
+        row["change_reason"],
+        conflicts_of(row["record_id"], row["conflicts"]),
+    )
+
+
+def conflicts_of(record_id: str, text: str) -> list[Conflict]:
+    """Conflicts from the JSON that `draftline.conflicts` makes; values stay JSON text."""
+    if text == "[]":
+        return []
+    return [
+        Conflict(
+            record_id,
+            ConflictKind(msgspec.json.decode(entry["kind"])),
+            msgspec.json.decode(entry["path"]),
+            *(bytes(entry[name]).decode() if name in entry else None for name in ("base", "mine", "theirs")),
+        )
+        for entry in _conflicts(text)
+    ]
+
+
+def _arrays(edits: Sequence[DraftEdit]) -> dict[str, object]:
+    actions = [_action(edit) for edit in edits]
+    return {
+        "record_ids": [edit.record_id for edit in edits],
+        "actions": [name for name, _ in actions],
+        "edits": [text for _, text in actions],
+        "expected_draft_versions": [edit.expected_draft_version for edit in edits],
+        "base_versions": [edit.base_version for edit in edits],
+        "replaces": [edit.replace for edit in edits],
+    }
+
+
+def _action(edit: DraftEdit) -> tuple[str, str | None]:
+    match edit.action:
+        case Change(node):
+            return "CHANGE", _encode(node).decode()
+        case ChangeByOperations(steps):
+            return "OPERATIONS", _encode([step_json(step) for step in steps]).decode()
+        case Creation(text):
+            return "CREATE", text
+    return "DELETE", None
+
+
+def _saved(row: asyncpg.Record, actor: Actor, collection: str, edit: DraftEdit) -> SaveResult:
+    if row["failure"] is not None:
+        where = {"OPERATIONS": "operations", "CREATE": "create"}.get(_action(edit)[0], "delta")
+        return SaveResult(error=error_of(row["failure"], edit.record_id, where))
+    if row["vanishes"]:
+        return SaveResult()
+    return SaveResult(merged_of(row, actor, collection))

@@ -1,0 +1,155 @@
+"""Merged lists: pages and streams of records with the caller's drafts applied."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+
+import asyncpg
+
+from ..domain.cursor import Cursors, Position
+from ..domain.drafts import DraftKind, MergedRecord
+from ..domain.errors import InvalidFieldError
+from ..domain.merged import MergedPage, MergedQuery
+from ..domain.query import MERGED_ATTRIBUTES, FieldType, FilterError, Path, SortKey, type_of, with_types
+from ..domain.records import Actor, Record
+from .definitions import Definitions
+from .drafts import conflicts_of
+from .engine import Database
+from .failures import invalid_filter
+from .merged_query import OrderKey, Shape, count_statement, page_statement
+
+MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
+UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans
+
+
+class MergedStore:
+    """Reads lists of one user."""
+
+    def __init__(self, database: Database, definitions: Definitions, cursors: Cursors) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._cursors = cursors
+
+    async def page(
+        self, actor: Actor, query: MergedQuery, page_size: int, page_token: str, *, include_total_size: bool
+    ) -> MergedPage:
+        """Some records and the token of the next page. InvalidFilterError, InvalidFieldError for a foreign token."""
+        definition = (await self._definitions.current(actor.tenant_id, query.collection)).definition
+        bound = _bound(actor, query, definition.version)
+        after = self._cursors.open(bound, page_token) if page_token else None
+        shape = _shape(query, definition.fields)
+        if after is not None:
+            shape = replace(shape, after=tuple(value is None for value in after[1:]))
+        statement, fixed = page_statement(shape)
+        values = {**fixed, **_values(actor, query, after), "limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES}
+        rows = await self._database.fetch(statement, values, read_only=True)
+        kept = rows[: _fitting(rows, page_size)]
+        token = ""
+        if kept and rows[0]["found_count"] > len(kept):
+            token = self._cursors.seal(bound, _position(kept[-1], shape))
+        total = await self._count(actor, query, shape) if include_total_size else None
+        return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
+
+    async def pages(
+        self, actor: Actor, query: MergedQuery, page_size: int, page_token: str
+    ) -> AsyncIterator[MergedPage]:
+        """The list page by page, one in memory at a time."""
+        token = page_token
+        while True:
+            page = await self.page(actor, query, page_size, token, include_total_size=False)
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _count(self, actor: Actor, query: MergedQuery, shape: Shape) -> int:
+        statement, fixed = count_statement(replace(shape, after=None, order=()))
+        rows = await self._database.fetch(statement, {**fixed, **_values(actor, query, None)}, read_only=True)
+        total: int = rows[0]["total_size"]
+        return total
+
+
+def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> Shape:
+    try:
+        condition = with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
+    except FilterError as error:
+        raise invalid_filter("filter", error) from None
+    return Shape(
+        query.collection,
+        condition,
+        _order(tuple(query.order), declared),
+        query.view,
+        query.show_deleted,
+        bool(query.record_ids),
+        bool(query.session_id),
+    )
+
+
+def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple[OrderKey, ...]:
+    order: list[OrderKey] = []
+    for key in keys:
+        try:
+            type_ = type_of(key.field, declared, MERGED_ATTRIBUTES)
+        except FilterError as error:
+            raise InvalidFieldError.of("order_by", f"at character {error.position}: {error.message}") from None
+        if type_ is not None:
+            order.append(OrderKey(key.field, type_, key.descending, not key.field.of_record))
+        else:
+            order += [OrderKey(key.field, each, key.descending, declared=False) for each in UNDECLARED]
+    return tuple(order)
+
+
+def _bound(actor: Actor, query: MergedQuery, definition_version: int) -> Sequence[object]:
+    """What a token is good for; another declaration may sort otherwise."""
+    return (
+        "merged", actor.tenant_id, actor.user_id, query.collection, query.filter_text, query.order_text,
+        query.record_ids, query.session_id, query.view, query.show_deleted, definition_version,
+    )  # fmt: skip
+
+
+def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[str, object]:
+    values: dict[str, object] = {
+        "tenant_id": actor.tenant_id,
+        "user_id": actor.user_id,
+        "record_ids": list(query.record_ids),
+        "session_id": query.session_id,
+    }
+    if after is not None:
+        values["after_id"] = after[0]
+        values |= {f"after_{place}": value for place, value in enumerate(after[1:])}
+    return values
+
+
+def _position(row: asyncpg.Record, shape: Shape) -> Position:
+    return [row["record_id"], *(row[f"key_{place}"] for place in range(len(shape.order)))]
+
+
+def _fitting(rows: Sequence[asyncpg.Record], page_size: int) -> int:
+    """How many rows make the page: up to its size, and at least one within its bytes."""
+    size = 0
+    for place, row in enumerate(rows[:page_size]):
+        size += len(row["content"])
+        if place and size > MAX_PAGE_BYTES:
+            return place
+    return min(len(rows), page_size)
+
+
+def _merged(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
+    record = Record(
+        collection, row["record_id"], row["content"], row["version"], row["parent_id"], row["position"],
+        row["created_at"], row["created_by"], row["updated_at"], row["updated_by"], row["deleted_at"],
+    )  # fmt: skip
+    if row["draft_kind"] is None:
+        return MergedRecord(record)
+    return MergedRecord(
+        record,
+        DraftKind(row["draft_kind"]),
+        row["draft_version"],
+        row["modified_fields"],
+        actor.user_id,
+        row["draft_updated_at"],
+        row["session_id"],
+        row["change_reason"],
+        conflicts_of(row["record_id"], row["conflicts"]),
+    )

@@ -1,0 +1,289 @@
+-- name: save_drafts
+-- Edits of different records of one collection, in parallel arrays, composed onto the drafts of
+-- one user. The records are locked FOR SHARE, in primary-key order: a patch that is on its way
+-- finishes first, one that comes later sees these drafts (see draftline.refresh_drafts). One row
+-- answers each edit; a failure is a value, and keeps that edit alone from being saved.
+WITH locked AS MATERIALIZED (
+    SELECT r.*
+    FROM draftline.record AS r
+    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+    ORDER BY r.record_id
+    FOR SHARE OF r
+), mine AS MATERIALIZED (
+    SELECT d.*
+    FROM draftline.draft AS d
+    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+    ORDER BY d.record_id
+    FOR UPDATE OF d
+), judged AS MATERIALIZED (
+    SELECT p.place, p.record_id, p.action, p.edit, r.content, coalesce(r.version, 0) AS record_version,
+        r.deleted_at IS NOT NULL AS is_deleted, coalesce(d.version, 0) AS draft_version,
+        d.created_at AS draft_created_at,
+        CASE WHEN p.replaces THEN NULL ELSE d.kind END AS old_kind,
+        CASE WHEN NOT p.replaces THEN d.edit END AS old_edit,
+        CASE WHEN NOT p.replaces THEN d.base END AS old_base,
+        CASE WHEN NOT p.replaces THEN d.base_version END AS old_base_version,
+        CASE WHEN NOT p.replaces THEN d.merged END AS old_merged,
+        CASE
+            WHEN p.expected_draft_version <> coalesce(d.version, 0) THEN
+                jsonb_build_object('reason', 'DRAFT_VERSION_MISMATCH',
+                    'current_draft_version', coalesce(d.version, 0))
+            WHEN p.base_version <> coalesce(r.version, 0) THEN
+                jsonb_build_object('reason', 'VERSION_MISMATCH', 'current_version', coalesce(r.version, 0))
+            WHEN p.action = 'CREATE' AND d.kind = 'DELETE' AND NOT p.replaces THEN NULL
+            WHEN p.action = 'CREATE' AND (r.record_id IS NOT NULL OR (d.kind IS NOT NULL AND NOT p.replaces)) THEN
+                '{"reason": "RECORD_EXISTS"}'
+            WHEN p.action = 'CREATE' OR (d.kind = 'CREATE' AND NOT p.replaces) THEN NULL
+            WHEN r.record_id IS NULL THEN '{"reason": "RECORD_NOT_FOUND"}'
+            WHEN r.deleted_at IS NOT NULL AND (d.kind IS NULL OR p.replaces) THEN '{"reason": "RECORD_DELETED"}'
+            WHEN d.kind = 'DELETE' AND p.action <> 'DELETE' AND NOT p.replaces THEN
+                '{"reason": "DRAFT_DELETES_RECORD"}'
+        END AS refusal
+    FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:edits AS jsonb[]),
+            CAST(:expected_draft_versions AS bigint[]), CAST(:base_versions AS bigint[]),
+            CAST(:replaces AS boolean[]))
+        WITH ORDINALITY AS p (record_id, action, edit, expected_draft_version, base_version, replaces, place)
+    LEFT JOIN locked AS r ON r.record_id = p.record_id
+    LEFT JOIN mine AS d ON d.record_id = p.record_id
+), resolved AS MATERIALIZED (
+    -- The edit by itself, and the content that the paths edited here for the first time are based on.
+    SELECT j.*,
+        CASE WHEN refusal IS NOT NULL THEN NULL
+             WHEN action = 'OPERATIONS' THEN draftline.edit_of_operations(
+                coalesce(old_merged, content), edit, :max_bytes, :max_depth)
+             ELSE CAST(ROW(CASE action WHEN 'CREATE' THEN jsonb_build_object('v', edit) ELSE edit END, NULL)
+                AS draftline.edit_outcome)
+        END AS step,
+        CASE WHEN refusal IS NULL THEN draftline.restore(coalesce(old_base, '{}'), content) END AS basis
+    FROM judged AS j
+), composed AS MATERIALIZED (
+    SELECT r.*,
+        CASE WHEN action = 'DELETE' THEN 'DELETE' WHEN old_kind = 'CREATE' THEN 'CREATE'
+             WHEN action = 'CREATE' AND old_kind IS NULL THEN 'CREATE' ELSE 'CHANGE' END AS new_kind,
+        CASE WHEN action = 'DELETE' THEN '{}'
+             WHEN content IS NULL THEN draftline.compose(coalesce(old_edit, '{}'), (step).content)
+             ELSE draftline.prune(draftline.compose(coalesce(old_edit, '{}'), (step).content), basis)
+        END AS new_edit
+    FROM resolved AS r
+), checked AS MATERIALIZED (
+    SELECT m.*, draftline.apply_edit(new_edit, content) AS new_merged,
+        CASE WHEN content IS NULL THEN '{}' WHEN new_kind = 'DELETE' THEN jsonb_build_object('v', basis)
+             ELSE draftline.inverse(new_edit, basis) END AS new_base,
+        coalesce(refusal, (step).failure, draftline.content_failure(draftline.apply_edit(new_edit, content),
+            coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth, :max_indexed_text_bytes)) AS failure,
+        new_kind = 'DELETE' AND old_kind = 'CREATE' AS vanishes
+    FROM composed AS m
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
+), updated AS (
+    UPDATE draftline.draft AS d
+    SET kind = k.new_kind, edit = k.new_edit, base = k.new_base, merged = k.new_merged,
+        base_version = coalesce(k.old_base_version, k.record_version), version = d.version + 1,
+        session_id = :session_id, change_reason = :change_reason, updated_at = :now
+    FROM checked AS k
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+      AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND NOT k.vanishes
+    RETURNING d.record_id
+), vanished AS (
+    DELETE FROM draftline.draft AS d
+    USING checked AS k
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+      AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND k.vanishes
+), created AS (
+    INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
+        version, session_id, change_reason, created_at, updated_at)
+    SELECT :tenant_id, :user_id, :collection, k.record_id, k.new_kind, k.new_edit, k.new_base, k.record_version,
+        k.new_merged, 1, :session_id, :change_reason, CAST(:now AS timestamptz), CAST(:now AS timestamptz)
+    FROM checked AS k
+    WHERE k.failure IS NULL AND k.draft_version = 0
+    ORDER BY k.record_id
+    ON CONFLICT (tenant_id, user_id, collection, record_id) DO NOTHING
+    RETURNING record_id
+)
+SELECT k.place, k.record_id,
+    CASE WHEN k.failure IS NULL AND k.draft_version = 0 AND n.record_id IS NULL
+        THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
+    k.vanishes, CASE WHEN NOT :omit_content THEN k.new_merged::text END AS content, k.record_version AS version,
+    r.parent_id, r.position,
+    coalesce(r.created_at, k.draft_created_at, :now) AS created_at, coalesce(r.created_by, :user_id) AS created_by,
+    coalesce(r.updated_at, :now) AS updated_at, coalesce(r.updated_by, :user_id) AS updated_by, r.deleted_at,
+    k.new_kind AS draft_kind, k.draft_version + 1 AS draft_version, CAST(:now AS timestamptz) AS draft_updated_at,
+    CAST(:session_id AS text) AS session_id, CAST(:change_reason AS text) AS change_reason,
+    CASE WHEN k.failure IS NULL THEN draftline.changed_fields(
+        coalesce(k.content, '{}'), CASE k.new_kind WHEN 'DELETE' THEN '{}' ELSE k.new_merged END) END AS modified_fields,
+    CASE WHEN k.failure IS NULL AND (k.old_base_version <> k.record_version OR k.is_deleted)
+        THEN draftline.conflicts(k.new_kind, k.new_edit, k.new_base, k.content, k.is_deleted)::text
+        ELSE '[]' END AS conflicts
+FROM checked AS k
+LEFT JOIN locked AS r ON r.record_id = k.record_id
+LEFT JOIN created AS n ON n.record_id = k.record_id
+
+-- name: select_drafts
+-- The records of the selected drafts: of some records, of a session, or all.
+SELECT d.record_id
+FROM draftline.draft AS d
+WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+  AND (CAST(:record_ids AS text[]) IS NULL OR d.record_id = ANY (CAST(:record_ids AS text[])))
+  AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
+ORDER BY d.record_id
+LIMIT :limit
+
+-- name: lock_records
+-- Records, locked in primary-key order.
+SELECT r.record_id
+FROM draftline.record AS r
+JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+ORDER BY r.record_id
+FOR UPDATE OF r
+
+-- name: lock_drafts
+-- Drafts whose records are locked, and what a commit would meet: the conflicts, and why the content
+-- that would be written may not be stored.
+WITH locked AS MATERIALIZED (
+    SELECT d.*
+    FROM draftline.draft AS d
+    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+    ORDER BY d.record_id
+    FOR UPDATE OF d
+), compared AS MATERIALIZED (
+    SELECT d.*, r.version AS record_version, coalesce(r.deleted_at IS NOT NULL, false) AS is_deleted,
+        CASE WHEN d.base_version = coalesce(r.version, 0) THEN '[]'
+             ELSE draftline.conflicts(d.kind, d.edit, d.base, r.content, coalesce(r.deleted_at IS NOT NULL, false))
+        END AS conflicts, r.content
+    FROM locked AS d
+    LEFT JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+), outcome AS MATERIALIZED (
+    SELECT k.*, CASE WHEN k.kind = 'CHANGE' AND k.conflicts <> '[]' AND :keep_theirs
+        THEN draftline.settle(k.edit, k.base, k.content) ELSE k.merged END AS written
+    FROM compared AS k
+)
+SELECT o.record_id, o.kind, o.version, o.record_version, o.is_deleted, o.change_reason, o.conflicts::text AS conflicts,
+    CASE WHEN o.kind <> 'DELETE' THEN draftline.content_failure(o.written, coalesce(c.indexed_text, '[]'),
+        :max_bytes, :max_depth, :max_indexed_text_bytes)::text END AS failure,
+    coalesce(c.version, 0) AS definition_version,
+    CASE WHEN :with_content THEN o.written::text END AS written
+FROM outcome AS o
+LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
+ORDER BY o.record_id
+
+-- name: write_drafts
+-- Writes drafts that are locked with their records. action: WRITE the merge, SETTLE its conflicts in
+-- the record's favour, DELETE the record. What changes nothing is not written.
+WITH plan AS MATERIALIZED (
+    SELECT d.record_id, p.action, d.merged, d.edit, d.base
+    FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[])) AS p (record_id, action)
+    JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
+        AND d.collection = :collection AND d.record_id = p.record_id
+), target AS MATERIALIZED (
+    SELECT p.record_id, p.action, r.content AS old_content, r.version AS old_version, r.deleted_at IS NOT NULL AS was_deleted,
+        CASE p.action WHEN 'DELETE' THEN r.content
+            WHEN 'SETTLE' THEN draftline.settle(p.edit, p.base, r.content) ELSE p.merged END AS new_content
+    FROM plan AS p
+    LEFT JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+), updated AS (
+    UPDATE draftline.record AS r
+    SET content = t.new_content, version = r.version + 1, updated_at = :now, updated_by = :user_id,
+        deleted_at = CASE WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END
+    FROM target AS t
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = t.record_id
+      AND (t.new_content <> t.old_content OR t.was_deleted <> (t.action = 'DELETE'))
+    RETURNING r.record_id
+), created AS (
+    INSERT INTO draftline.record (tenant_id, collection, record_id, content, version,
+        created_at, created_by, updated_at, updated_by)
+    SELECT :tenant_id, :collection, t.record_id, t.new_content, 1,
+        CAST(:now AS timestamptz), :user_id, CAST(:now AS timestamptz), :user_id
+    FROM target AS t
+    WHERE t.old_version IS NULL
+    ORDER BY t.record_id
+    ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
+    RETURNING record_id
+)
+SELECT t.record_id, t.old_version IS NULL AND n.record_id IS NULL AS raced,
+    u.record_id IS NOT NULL OR n.record_id IS NOT NULL AS written,
+    CASE WHEN t.action = 'DELETE' THEN '{}'
+         ELSE draftline.changed_fields(coalesce(t.old_content, '{}'), t.new_content) END AS changed_fields
+FROM target AS t
+LEFT JOIN updated AS u ON u.record_id = t.record_id
+LEFT JOIN created AS n ON n.record_id = t.record_id
+
+-- name: read_records
+-- Records as they are now.
+SELECT r.record_id, r.collection, r.content::text AS content, r.version, r.parent_id, r.position,
+       r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at
+FROM draftline.record AS r
+JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+
+-- name: refresh_drafts
+-- Brings the drafts of all users over some records up to date.
+SELECT draftline.refresh_drafts(:tenant_id, array_agg(r.collection), array_agg(r.record_id), array_agg(r.content))
+FROM draftline.record AS r
+JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
+    ON r.collection = p.collection AND r.record_id = p.record_id
+WHERE r.tenant_id = :tenant_id
+
+-- name: drop_drafts
+-- Drops drafts, locked in primary-key order, and tells what they were.
+WITH locked AS MATERIALIZED (
+    SELECT d.*
+    FROM draftline.draft AS d
+    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+    ORDER BY d.record_id
+    FOR UPDATE OF d
+), dropped AS (
+    DELETE FROM draftline.draft AS d
+    USING locked AS l
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+      AND d.record_id = l.record_id
+    RETURNING d.*
+)
+SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, coalesce(r.version, 0) AS version,
+    r.parent_id, r.position, coalesce(r.created_at, d.created_at) AS created_at,
+    coalesce(r.created_by, d.user_id) AS created_by, coalesce(r.updated_at, d.updated_at) AS updated_at,
+    coalesce(r.updated_by, d.user_id) AS updated_by, r.deleted_at,
+    d.kind AS draft_kind, d.version AS draft_version, d.updated_at AS draft_updated_at, d.session_id, d.change_reason,
+    draftline.changed_fields(coalesce(r.content, '{}'), CASE d.kind WHEN 'DELETE' THEN '{}' ELSE d.merged END)
+        AS modified_fields, '[]' AS conflicts
+FROM dropped AS d
+LEFT JOIN draftline.record AS r
+    ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+ORDER BY d.record_id
+
+-- name: forget_drafts
+-- Drops drafts that the transaction has locked.
+DELETE FROM draftline.draft AS d
+USING unnest(CAST(:record_ids AS text[])) AS p (record_id)
+WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = p.record_id
+
+-- name: check_drafts
+-- Drafts whose merge is not their edit applied to the record, a page of all at a time. For the
+-- checker alone, which looks at every tenant's.
+SELECT d.tenant_id, d.user_id, d.collection, d.record_id,
+    d.kind <> 'CREATE' AND r.record_id IS NULL AS is_orphan,
+    d.merged IS DISTINCT FROM draftline.apply_edit(d.edit, r.content) AS differs
+FROM draftline.draft AS d
+LEFT JOIN draftline.record AS r
+    ON r.tenant_id = d.tenant_id AND r.collection = d.collection AND r.record_id = d.record_id
+WHERE (d.tenant_id, d.user_id, d.collection, d.record_id)
+    > (CAST(:tenant_id AS text), CAST(:user_id AS text), CAST(:collection AS text), CAST(:record_id AS text))
+ORDER BY d.tenant_id, d.user_id, d.collection, d.record_id
+LIMIT :limit
+
+-- name: repair_draft
+-- Applies the edit of one draft to its record again. The record is locked, so that no write comes between.
+WITH locked AS MATERIALIZED (
+    SELECT r.content FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id
+    FOR SHARE
+)
+UPDATE draftline.draft AS d
+SET merged = draftline.apply_edit(d.edit, (SELECT content FROM locked))
+WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = :record_id
+RETURNING d.record_id
