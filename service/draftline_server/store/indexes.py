@@ -1,4 +1,5 @@
-"""The indexes that declarations ask for: partial expression indexes, built concurrently.
+"""The indexes that declarations ask for: partial expression indexes, built concurrently, on
+records and, in the same orders, on the merges of drafts.
 
 Invariants:
 - An index belongs to a collection's name and an order, whatever the tenants: those that
@@ -24,10 +25,11 @@ from .definitions import definition_of
 from .engine import Database, Session
 from .filters import typed_field
 from .statements import DIALECT, load
-from .tables import record
+from .tables import draft, record
 
 SQL = load("collections")
 LOCK_POLL_S = 0.2
+TABLES = (record, draft)  # one index of each for every order
 
 
 class Indexes:
@@ -41,14 +43,10 @@ class Indexes:
         """How far each index of each declaration is."""
         if not any(definition.fields for definition in definitions):
             return [{} for _ in definitions]
-        rows = await self._database.fetch(SQL["present_indexes"], {"table": "draftline.record"}, read_only=True)
+        rows = await self._database.fetch(SQL["present_indexes"], {}, read_only=True)
         present = {row["name"]: row["valid"] for row in rows}
-        states = {True: IndexState.READY, False: IndexState.INVALID, None: IndexState.BUILDING}
         return [
-            {
-                order: states[present.get(index_name(record, definition.collection, order))]
-                for order in definition.indexes()
-            }
+            {order: _state(present, definition.collection, order) for order in definition.indexes()}
             for definition in definitions
         ]
 
@@ -73,25 +71,34 @@ class Indexes:
     async def _reconcile(self, session: Session, collection: str | None) -> None:
         log = structlog.get_logger()
         wanted = await self._wanted(session)
-        rows = await session.fetch(SQL["present_indexes"], {"table": "draftline.record"})
+        rows = await session.fetch(SQL["present_indexes"], {})
         valid = {row["name"] for row in rows if row["valid"]}
         for row in rows:
             if not (row["valid"] and row["name"] in wanted):
                 await session.execute(_ddl(DropIndex(_named(row["name"]), if_exists=True)))
                 log.info("index_dropped", index=row["name"])
-        for name, (owner, order) in wanted.items():
+        for name, (table, owner, order) in wanted.items():
             if name not in valid and collection in (owner, None):
                 log.info("index_build_started", index=name, collection=owner)
-                await session.execute(_ddl(CreateIndex(_index(record, owner, order))))
+                await session.execute(_ddl(CreateIndex(_index(table, owner, order))))
                 log.info("index_built", index=name, collection=owner)
 
-    async def _wanted(self, session: Session) -> dict[str, tuple[str, IndexOrder]]:
+    async def _wanted(self, session: Session) -> dict[str, tuple[Table, str, IndexOrder]]:
         wanted = {}
         for row in await session.fetch(SQL["all_definitions"], {}):
             definition = definition_of(row)
             for order in definition.indexes():
-                wanted[index_name(record, definition.collection, order)] = (definition.collection, order)
+                for table in TABLES:
+                    name = index_name(table, definition.collection, order)
+                    wanted[name] = (table, definition.collection, order)
         return wanted
+
+
+def _state(present: Mapping[str, bool], collection: str, order: IndexOrder) -> IndexState:
+    found = [present.get(index_name(table, collection, order)) for table in TABLES]
+    if False in found:
+        return IndexState.INVALID
+    return IndexState.BUILDING if None in found else IndexState.READY
 
 
 def index_name(table: Table, collection: str, order: IndexOrder) -> str:
@@ -105,16 +112,23 @@ def _purpose(order: IndexOrder) -> Sequence[object]:
 
 
 def _index(table: Table, collection: str, order: IndexOrder) -> Index:
+    """Of records, the live ones in order; of drafts, each user's in the order of their merges."""
+    if table is record:
+        leading, content = [table.c.tenant_id], table.c.content
+        predicate = (table.c.collection == collection) & table.c.deleted_at.is_(None)
+    else:
+        leading, content = [table.c.tenant_id, table.c.user_id], table.c.merged
+        predicate = table.c.collection == collection
     expressions = []
     for key in order:
-        expression = typed_field(table.c.content, key.path, key.type)
+        expression = typed_field(content, key.path, key.type)
         expressions.append((expression.desc() if key.descending else expression.asc()).nulls_last())
     return Index(
         index_name(table, collection, order),
-        table.c.tenant_id,
+        *leading,
         *expressions,
         table.c.record_id,
-        postgresql_where=(table.c.collection == collection) & table.c.deleted_at.is_(None),
+        postgresql_where=predicate,
         postgresql_concurrently=True,
         _table=table,
     )

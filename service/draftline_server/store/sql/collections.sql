@@ -69,7 +69,8 @@ FROM draftline.collection
 SELECT i.relname AS name, x.indisvalid AND x.indisready AS valid
 FROM pg_index AS x
 JOIN pg_class AS i ON i.oid = x.indexrelid
-WHERE x.indrelid = CAST(CAST(:table AS text) AS regclass) AND starts_with(i.relname, 'record_order_')
+WHERE x.indrelid IN (CAST('draftline.record' AS regclass), CAST('draftline.draft' AS regclass))
+  AND i.relname ~ '^(record|draft)_order_'
 
 -- name: try_lock_indexes
 -- One process at a time makes or drops indexes; the lock ends with the connection. It is tried
