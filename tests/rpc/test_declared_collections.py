@@ -1,0 +1,278 @@
+"""What a declaration brings about: indexes, checks of what is written, and that every server knows."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from answers import INVALID, TIMEOUT_S, Records, content_of, document, refusal_of, refused, steps
+from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, content_pb2_grpc
+from waiting import until
+
+TEXT, NUMBER = collection_pb2.FIELD_TYPE_TEXT, collection_pb2.FIELD_TYPE_NUMBER
+BUILDING = collection_pb2.INDEX_STATE_BUILDING
+READY = collection_pb2.INDEX_STATE_READY
+INVALID_INDEX = collection_pb2.INDEX_STATE_INVALID
+Put = collection_pb2.PutCollectionRequest
+
+
+@pytest.fixture
+def records(grpc_stub: Any, tenant_id: str) -> Records:
+    """In a collection whose name no other test declares: indexes are shared by name."""
+    return Records(grpc_stub, tenant_id, f"films '{uuid.uuid4().hex[:8]}'")
+
+
+def putting(records: Records, fields: Any = (), orders: Any = (), **options: Any) -> Put:
+    request = Put(tenant_id=records.tenant_id, collection=records.collection, **options)
+    for path, type_ in dict(fields).items():
+        request.fields.add(path=path, type=type_)
+    for order in orders:
+        request.orders.add(keys=[collection_pb2.SortKey(path=k.lstrip("-"), descending=k[0] == "-") for k in order])
+    return request
+
+
+def put(stub: Any, records: Records, fields: Any = (), orders: Any = (), **options: Any) -> collection_pb2.Collection:
+    return stub.PutCollection(putting(records, fields, orders, **options), timeout=TIMEOUT_S).collection
+
+
+def indexes(sql: Any, url: str, records: Records) -> dict[str, Any]:
+    """The definition of each index of records on this collection's name, and whether it is valid."""
+    query = """SELECT i.relname AS name, pg_get_indexdef(i.oid) AS definition, x.indisvalid AND x.indisready AS valid
+        FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
+        WHERE x.indrelid = 'draftline.record'::regclass
+          AND strpos(pg_get_expr(x.indpred, x.indrelid), quote_literal($1)) > 0"""
+    return {row["name"]: row for row in sql(url, query, records.collection)}
+
+
+@contextmanager
+def held_transaction(server: Any) -> Iterator[None]:
+    """A transaction that an index build must wait for, until the end of the block."""
+    ready, done = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(server.url)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE draftline.record IN ROW EXCLUSIVE MODE")
+            ready.set()
+            await asyncio.to_thread(done.wait)
+        await connection.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(hold(),))
+    thread.start()
+    assert ready.wait(TIMEOUT_S)
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def states(stub: Any, records: Records) -> list[int]:
+    request = collection_pb2.GetCollectionRequest(tenant_id=records.tenant_id, collection=records.collection)
+    return [index.state for index in stub.GetCollection(request, timeout=TIMEOUT_S).collection.indexes]
+
+
+def test_indexes_of_a_declaration_are_partial_and_valid(
+    records: Records, server: Any, sql: Any, collection_stub: Any
+) -> None:
+    put(collection_stub, records, {"/Major Genre": TEXT, "/n": NUMBER}, [["-/n", "/Major Genre"], ["/n"]])
+    found = indexes(sql, server.url, records)
+    assert len(found) == 3
+    for row in found.values():
+        assert row["valid"]
+        predicate = row["definition"].split(" WHERE ")[1]
+        assert "deleted_at IS NULL" in predicate
+        assert records.collection.replace("'", "''") in predicate
+        assert "(tenant_id, " in row["definition"]
+        assert row["definition"].split(" WHERE ")[0].endswith(", record_id)")
+    assert any("DESC NULLS LAST" in row["definition"] for row in found.values())
+    assert any("{Major Genre}" in row["definition"] or "Major Genre" in row["definition"] for row in found.values())
+
+
+def test_indexes_are_shared_and_dropped_when_nobody_wants_them(
+    records: Records, server: Any, sql: Any, collection_stub: Any
+) -> None:
+    other = Records(records.stub, f"{records.tenant_id}x", records.collection)
+    put(collection_stub, records, {"/a": TEXT, "/b": TEXT})
+    before = indexes(sql, server.url, records)
+    put(collection_stub, other, {"/b": TEXT, "/c": NUMBER})
+    both = indexes(sql, server.url, records)
+    assert (len(before), len(both)) == (2, 3)
+    assert before.keys() < both.keys()
+    put(collection_stub, records)
+    assert len(indexes(sql, server.url, records)) == 2
+    assert states(collection_stub, other) == [READY, READY]
+    put(collection_stub, other)
+    assert indexes(sql, server.url, records) == {}
+
+
+def test_fields_of_another_type_have_another_index(
+    records: Records, server: Any, sql: Any, collection_stub: Any
+) -> None:
+    put(collection_stub, records, {"/a": TEXT})
+    (before,) = indexes(sql, server.url, records)
+    put(collection_stub, records, {"/a": NUMBER})
+    (after,) = indexes(sql, server.url, records)
+    assert before != after
+
+
+def test_invalid_index_is_told_and_built_anew(records: Records, server: Any, sql: Any, collection_stub: Any) -> None:
+    put(collection_stub, records, {"/a": TEXT, "/b": TEXT})
+    name = min(indexes(sql, server.url, records))
+    sql(server.url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::text::regclass", f"draftline.{name}")
+    assert sorted(states(collection_stub, records)) == [READY, INVALID_INDEX]
+    put(collection_stub, records, {"/a": TEXT, "/b": TEXT})
+    assert states(collection_stub, records) == [READY, READY]
+    assert indexes(sql, server.url, records)[name]["valid"]
+
+
+def test_build_that_is_cut_off_is_unavailable_and_built_anew(
+    records: Records, server: Any, sql: Any, collection_stub: Any
+) -> None:
+    building = """SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+        AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"""
+    with held_transaction(server):
+        call = collection_stub.PutCollection.future(putting(records, {"/a": TEXT}), timeout=TIMEOUT_S)
+        until(lambda: sql(server.url, building))
+        assert states(collection_stub, records)[0] in (BUILDING, INVALID_INDEX)
+        sql(server.url, building.replace("SELECT pid", "SELECT pg_terminate_backend(pid)"))
+        refusal = refusal_of(call.exception(timeout=TIMEOUT_S))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+    records.create("m-1", {"a": "x"})
+    put(collection_stub, records, {"/a": TEXT})
+    assert states(collection_stub, records) == [READY]
+
+
+def test_build_outlives_the_call_that_asked_for_it(
+    records: Records, server: Any, sql: Any, collection_stub: Any
+) -> None:
+    with held_transaction(server):
+        with pytest.raises(grpc.RpcError) as caught:
+            collection_stub.PutCollection(putting(records, {"/a": TEXT}), timeout=1.0)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        records.create("m-1", {"a": "x"})
+    until(lambda: states(collection_stub, records) == [READY])
+
+
+def test_text_that_is_too_long_stands_in_the_way_of_its_declaration(records: Records, collection_stub: Any) -> None:
+    records.create("m-1", {"in": {"t": "ü" * 400}})
+    records.create("m-2", {"in": {"t": "ü" * 400 + "x"}})
+    refusal = refused(collection_stub.PutCollection, putting(records, {"/in/t": TEXT}))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "COLLECTION_CONFLICT")
+    assert refusal.metadata == {"path": "/in/t", "record_id": "m-2"}
+    assert put(collection_stub, records, {"/in/t": NUMBER}).version == 1
+    records.patch("m-2", {"in": {"t": "short"}})
+    assert put(collection_stub, records, {"/in/t": TEXT}).version == 2
+
+
+ODD = [
+    '"text"',
+    '"12"',
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "1e999",
+    "-1e-1000",
+    '"2026-02-30"',
+    '"9999-12-31T23:59:60Z"',
+    '""',
+]
+
+
+@pytest.mark.parametrize("type_", [TEXT, NUMBER, 3, 4, 5])
+def test_value_of_another_type_never_breaks_a_write(records: Records, collection_stub: Any, type_: int) -> None:
+    for n, value in enumerate(ODD):
+        records.create(f"before-{n}", f'{{"v": {value}}}')
+    put(collection_stub, records, {"/v": type_, "/v/w": NUMBER}, [["-/v", "/v/w"]])
+    for n, value in enumerate(ODD):
+        record = records.create(f"after-{n}", f'{{"v": {value}}}')
+        assert records.content(record.record_id) == records.content(f"before-{n}")
+        records.patch(f"before-{n}", f'{{"v": {{"w": {value}}}}}')
+
+
+def test_schema_holds_for_the_merged_result_of_every_write(records: Records, collection_stub: Any) -> None:
+    schema = '{"required": ["title"], "properties": {"n": {"type": "integer", "maximum": 9}}}'
+    put(collection_stub, records, json_schema=schema)
+    records.create("m-1", {"title": "A", "n": 1})
+    assert records.patch("m-1", {"n": 2.0}).record.version == 2
+    broken = [
+        (records.stub.CreateContent, records.creation("m-2", {"n": 1}), "content"),
+        (records.stub.CreateContent, records.creation("m-2", {"n": 1}, validate_only=True), "content"),
+        (records.stub.PatchContent, records.patching("m-1", {"n": 10}), "delta"),
+        (records.stub.PatchContent, records.patching("m-1", {"n": 10}, validate_only=True), "delta"),
+        (records.stub.PatchContent, records.patching("m-1", {"title": None}, strategy=3), "delta"),
+        (records.stub.PatchContent, records.patching("m-1", {"n": 10}, fields=["title"]), "delta"),
+        (records.stub.PatchContent, records.patching("m-2", {"n": 1}, allow_missing=True), "delta"),
+        (
+            records.stub.PatchContent,
+            records.patching("m-1", operations=steps({"op": "increment", "path": "/n", "value": 8})),
+            "operations",
+        ),
+    ]
+    for method, request, field in broken:
+        refusal = refused(method, request)
+        assert (refusal.code, refusal.reason, [*refusal.fields]) == (INVALID, "SCHEMA_VIOLATION", [field])
+        assert refusal.metadata["path"] in ("", "/n")
+    assert records.content("m-1") == {"title": "A", "n": 2}
+    assert records.is_missing("m-2")
+
+
+def test_schema_that_refers_to_itself_is_followed(records: Records, collection_stub: Any) -> None:
+    put(collection_stub, records, json_schema='{"additionalProperties": {"$ref": "#"}, "maxProperties": 1}')
+    assert records.create("m-1", {"a": {"b": {"c": {}}}}).version == 1
+    refusal = refused(records.stub.PatchContent, records.patching("m-1", {"a": {"b": {"c": {"d": {}, "e": {}}}}}))
+    assert refusal.metadata["path"] == "/a/b/c"
+    put(collection_stub, records, json_schema='{"$ref": "#"}')
+    assert records.patch("m-1", {"x": 1, "y": 2}).record.version == 2
+
+
+def test_record_from_before_the_schema_is_checked_when_written(records: Records, collection_stub: Any) -> None:
+    records.create("m-1", {"n": "old"})
+    put(collection_stub, records, json_schema='{"properties": {"n": {"type": "number"}}}')
+    assert records.content("m-1") == {"n": "old"}
+    assert refused(records.stub.PatchContent, records.patching("m-1", {"x": 1})).reason == "SCHEMA_VIOLATION"
+    assert content_of(records.patch("m-1", {"n": 1}).record) == {"n": 1}
+
+
+@pytest.fixture
+def neighbours(serving: Any, database_url: str) -> Iterator[tuple[Any, Any]]:
+    """Channels of two servers on one database."""
+    with serving(database_url) as one, serving(database_url) as other:  # noqa: SIM117
+        with grpc.insecure_channel(one.address) as first, grpc.insecure_channel(other.address) as second:
+            yield first, second
+
+
+def test_declaration_holds_at_once_for_every_server(neighbours: Any, tenant_id: str) -> None:
+    declaring = collection_pb2_grpc.CollectionServiceStub(neighbours[0])
+    records = Records(content_pb2_grpc.ContentServiceStub(neighbours[1]), tenant_id)
+    records.create("m-1", {"n": 1, "t": "x"})
+    for round_, schema in enumerate(['{"maxProperties": 2}', '{"maxProperties": 3}', '{"maxProperties": 2}']):
+        put(declaring, records, {"/t": TEXT}, json_schema=schema)
+        wide = {f"k{n}": n for n in range(int(schema[-2]) + 1)}
+        header = content_pb2.ImportHeader(tenant_id=tenant_id, collection="films")
+        row = content_pb2.ImportRecord(record_id="m-2", content=document(wide))
+        parts = [
+            content_pb2.ImportContentRequest(header=header),
+            content_pb2.ImportContentRequest(chunk=content_pb2.ImportChunk(records=[row])),
+            content_pb2.ImportContentRequest(end=content_pb2.ImportEnd(record_count=1)),
+        ]
+        batch = content_pb2.BatchPatchContentRequest(tenant_id=tenant_id, requests=[records.patching("m-1", wide)])
+        refusals = [
+            refused(records.stub.CreateContent, records.creation("m-2", wide)),
+            refused(records.stub.PatchContent, records.patching("m-1", wide, strategy=4)),
+            refused(records.stub.BatchPatchContent, batch),
+            refused(records.stub.ImportContent, iter(parts)),
+        ][round_:]  # each round another write is the first to meet the new declaration
+        assert {refusal.reason for refusal in refusals} == {"SCHEMA_VIOLATION"}
+        refusal = refused(records.stub.PatchContent, records.patching("m-1", {"t": "x" * 801}))
+        assert refusal.reason == "INDEXED_TEXT_TOO_LONG"
+    put(declaring, records)
+    assert records.patch("m-1", {"t": "x" * 801, "k": 1, "l": 2}).record.version == 2
