@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 import structlog
-from sqlalchemy import Index, Table
+from sqlalchemy import ColumnElement, Index, Table
 from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
 
 from ..domain.definitions import Definition, IndexOrder, IndexState
@@ -115,7 +115,7 @@ def _index(table: Table, collection: str, order: IndexOrder) -> Index:
     """Of records, the live ones in order; of drafts, each user's in the order of their merges."""
     if table is record:
         leading, content = [table.c.tenant_id], table.c.content
-        predicate = (table.c.collection == collection) & table.c.deleted_at.is_(None)
+        predicate: ColumnElement[bool] = (table.c.collection == collection) & table.c.deleted_at.is_(None)
     else:
         leading, content = [table.c.tenant_id, table.c.user_id], table.c.merged
         predicate = table.c.collection == collection
