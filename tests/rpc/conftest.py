@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +77,35 @@ def sql() -> Sql:
         return found
 
     return run
+
+
+LockedRecord = Callable[..., AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def locked_record() -> LockedRecord:
+    """Holds a record's row lock: `with locked_record(url, record_id, tenant_id)`."""
+
+    @contextmanager
+    def locked(url: str, record_id: str, tenant_id: str = "acme") -> Iterator[None]:
+        ready, done = threading.Event(), threading.Event()
+
+        async def hold() -> None:
+            connection = await asyncpg.connect(url)
+            async with connection.transaction():
+                query = "SELECT 1 FROM draftline.record WHERE tenant_id = $1 AND record_id = $2 FOR UPDATE"
+                assert await connection.fetch(query, tenant_id, record_id)
+                ready.set()
+                await asyncio.to_thread(done.wait)
+            await connection.close()
+
+        thread = threading.Thread(target=asyncio.run, args=(hold(),))
+        thread.start()
+        assert ready.wait(30)
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    return locked
