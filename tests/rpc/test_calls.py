@@ -9,6 +9,7 @@ import grpc
 import pytest
 from answers import TIMEOUT_S, Records, refusal_of
 from draftline.v1 import content_pb2, content_pb2_grpc
+from draftline_server.store.engine import Database, PoolSettings
 from waiting import until
 
 BLOCKED = """SELECT pid FROM pg_stat_activity
@@ -133,3 +134,14 @@ def test_unexpected_error_tells_an_incident_and_nothing_else(database_url: str, 
             assert refusal.metadata["incident_id"] in refusal.message
             for secret in ("record", "column", "collection", "SELECT", "Error"):
                 assert secret not in refusal.message
+
+
+async def test_busy_pool_is_no_database_that_is_away(database_url: str) -> None:
+    database = Database(database_url, PoolSettings(size=1, connect_timeout_s=5.0))
+    await database.open()
+    try:
+        async with database.session():
+            await database.ping()
+            await database.ping()
+    finally:
+        await database.close()

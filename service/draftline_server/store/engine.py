@@ -52,6 +52,7 @@ class Database:
         self.url = url
         self.settings = settings or PoolSettings()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
         # Called with (sql, error or None) after each statement; for logs, metrics and tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
 
@@ -65,17 +66,22 @@ class Database:
             timeout=settings.connect_timeout_s,
             max_inactive_connection_lifetime=settings.idle_timeout_s,
             init=self._init,
+            statement_cache_size=512,
+            max_cacheable_statement_size=64 * 1024,  # that of a merged page after a token has 16 KiB and more
             server_settings={
                 "application_name": "draftline",
                 "statement_timeout": str(int(settings.statement_timeout_s * 1000)),
                 "idle_in_transaction_session_timeout": "60000",
                 "timezone": "UTC",
                 "jit": "off",
+                # A page is read in a millisecond; starting workers for it takes four.
+                "max_parallel_workers_per_gather": "0",
             },
         )
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Closes the pool; connections still in use after `timeout_s` are cut."""
+        self._drop_ping()
         if self._pool is None:
             return
         try:
@@ -85,9 +91,21 @@ class Database:
         self._pool = None
 
     async def ping(self) -> None:
-        """Raises unless the database answers."""
-        async with self._connection() as connection:
-            await connection.fetchval("SELECT 1", timeout=self.settings.connect_timeout_s)
+        """Raises unless the database answers, over a connection of its own: a busy pool is no database that is away."""
+        timeout_s = self.settings.connect_timeout_s
+        try:
+            if self._pinging is None or self._pinging.is_closed():
+                settings = {"application_name": "draftline health"}
+                self._pinging = await asyncpg.connect(self.url, timeout=timeout_s, server_settings=settings)
+            await self._pinging.fetchval("SELECT 1", timeout=timeout_s)
+        except BaseException:
+            self._drop_ping()
+            raise
+
+    def _drop_ping(self) -> None:
+        if self._pinging is not None:
+            self._pinging.terminate()
+            self._pinging = None
 
     async def fetch(self, statement: Statement, values: dict[str, object], *, read_only: bool = False) -> Rows:
         """Runs one statement as its own transaction. A read is sent again when its connection is lost."""
