@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from answers import TIMEOUT_S
-from draftline.v1 import collection_pb2, content_pb2
+from draftline_server.rpc.server import SERVICES
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 
 UNARY: list[MethodDescriptor] = [
     method
-    for file in (content_pb2, collection_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
+    for service in SERVICES
     for method in service.methods
-    if not method.client_streaming
+    if not (method.client_streaming or method.server_streaming)
 ]
 BUGS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED)
 FAST = settings(
-    max_examples=400,
+    max_examples=250,
     deadline=None,
     derandomize=True,
     database=None,
@@ -64,6 +63,9 @@ TEXTS: dict[str, st.SearchStrategy[str]] = {
     "record_id": st.sampled_from(["r1", "r2", "r3", "r3", "\x7f", ""]),
     "json": st.sampled_from(JSON) | st.text(max_size=20),
     "json_schema": st.sampled_from(["", *JSON]) | st.text(max_size=20),
+    "filter": st.sampled_from(["", *FILTERS]) | st.text(max_size=20),
+    "order_by": st.sampled_from(["", "a", "a desc, b", "record.version", "a asc desc"]) | st.text(max_size=10),
+    "session_id": st.sampled_from(["", "s1", "s2", "\0"]),
     "condition": st.sampled_from(["", *FILTERS]) | st.text(max_size=20),
     "op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test", "increment", "union", "subtract", "x"]),
     "path": st.sampled_from(["", "/a", "/a/b", "/a/b/-", "/a/b/0", "/", "//", "/~", "a"]) | st.text(max_size=8),

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from answers import TIMEOUT_S, Records, refusal_of
-from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc
+from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc, draft_pb2
 from draftline_server import app
 from draftline_server.ops import migrate
 from draftline_server.ops.postgres import EmbeddedPostgres
@@ -25,7 +25,12 @@ from waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICES = ["", "draftline.v1.ContentService", "draftline.v1.CollectionService"]
+CONTRACT = [
+    service
+    for file in (content_pb2, collection_pb2, draft_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
+SERVICES = ["", *(service.full_name for service in CONTRACT)]
 
 
 def healths(channel: grpc.Channel) -> set[int]:
@@ -198,10 +203,9 @@ def test_second_server_on_a_port_is_refused(server: Any, database_url: str) -> N
 
 
 def test_every_method_of_the_contract_is_served(grpc_channel: grpc.Channel) -> None:
-    for file in (content_pb2, collection_pb2):
-        for service in file.DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                call = grpc_channel.stream_stream(f"/{service.full_name}/{method.name}")
-                with pytest.raises(grpc.RpcError) as caught:
-                    list(call(iter([b""]), timeout=TIMEOUT_S))
-                assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    for service in CONTRACT:
+        for method in service.methods:
+            call = grpc_channel.stream_stream(f"/{service.full_name}/{method.name}")
+            with pytest.raises(grpc.RpcError) as caught:
+                list(call(iter([b""]), timeout=TIMEOUT_S))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
