@@ -27,7 +27,7 @@ check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python tools/generate.py --check
+	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py --check
 	PATH="$(BIN):$$PATH" tools/check_contract.sh
 	$(BIN)/draftline migrate --check
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from draftline_server.ops import bench, demo
-from draftline_server.rpc.server import SERVICES
 from rich.console import Console
-from served import draftline
+from served import draftline, shown_services
 
 
 def test_demo_takes_every_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -23,7 +22,9 @@ def test_demo_takes_every_step_and_leaves_nothing_behind(tmp_path: Path) -> None
 
 
 def test_demo_covers_every_rpc() -> None:
-    assert {step.rpc for step in demo.STEPS} == {method.name for service in SERVICES for method in service.methods}
+    assert {step.rpc for step in demo.STEPS} == {
+        method.name for service in shown_services() for method in service.methods
+    }
 
 
 @pytest.mark.parametrize("step", demo.STEPS, ids=lambda step: step.run.__name__)

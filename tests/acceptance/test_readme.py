@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from draftline import Client
-from draftline_server.rpc.server import SERVICES
 from draftline_server.settings import Settings
-from served import environment
+from served import environment, shown_services
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -74,7 +73,7 @@ def test_settings_table_is_that_of_the_code() -> None:
 
 def test_table_of_calls_is_that_of_the_contract() -> None:
     shown = re.findall(r"^\| (?:`\w+Service`)? ?\| `(\w+)` \|", README, re.MULTILINE)
-    assert shown == [method.name for service in SERVICES for method in service.methods]
+    assert shown == [method.name for service in shown_services() for method in service.methods]
 
 
 @pytest.mark.parametrize("row", re.findall(r"^\| `([A-Z_]+)`(.*?) \| `(\{.*?)` \| `(\{.*?)` \|$", README, re.MULTILINE))
@@ -99,3 +98,9 @@ def _default(value: object) -> str:
     if value is None or value == "":
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def test_example_of_votes_loses_none(server_address: str) -> None:
+    for _ in range(2):
+        done = run([sys.executable, "examples/votes.py", server_address], server_address)
+        assert (done.stderr, done.stdout) == ("", "1000 of 1000 votes, 1000 versions later\n")
