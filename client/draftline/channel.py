@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from draftline import collection_calls, content_calls
+from draftline import collection_calls, content_calls, draft_calls
 from draftline.methods import Method
 from draftline.models import Unset
 
@@ -29,7 +29,11 @@ RETRY_POLICY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
-METHODS: tuple[Method[Any, Any, Any], ...] = (*content_calls.METHODS, *collection_calls.METHODS)
+METHODS: tuple[Method[Any, Any, Any], ...] = (
+    *content_calls.METHODS,
+    *collection_calls.METHODS,
+    *draft_calls.METHODS,
+)
 
 Token = str | Callable[[], str]
 Metadata = tuple[tuple[str, str], ...]

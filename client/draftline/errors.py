@@ -12,8 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
+
+if TYPE_CHECKING:
+    from draftline.draft_models import Conflict
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,21 @@ class InvalidArgumentError(DraftlineError):
     """The request breaks a rule; sent again, it fails again."""
 
 
+class InvalidFilterError(InvalidArgumentError):
+    """A filter or a condition does not parse."""
+
+    @property
+    def position(self) -> int | None:
+        """The character where it does not, from 0."""
+        return self._number("position")
+
+
 class NotFoundError(DraftlineError):
     """No such record or collection, or (reason "RECORD_DELETED") a record that is deleted."""
+
+
+class DraftNotFoundError(NotFoundError):
+    """The caller has no draft of the record."""
 
 
 class AlreadyExistsError(DraftlineError):
@@ -95,6 +112,10 @@ class OperationTestFailedError(FailedPreconditionError):
         return self.metadata.get("path", "")
 
 
+class DraftDeletesRecordError(FailedPreconditionError):
+    """The caller's draft deletes the record: save with `replace`, or discard the draft."""
+
+
 class AbortedError(DraftlineError):
     """A concurrent write stood in the way; nothing was changed."""
 
@@ -106,6 +127,31 @@ class VersionMismatchError(AbortedError):
     def current_version(self) -> int | None:
         """The version that the record has."""
         return self._number("current_version")
+
+
+class DraftVersionMismatchError(AbortedError):
+    """`expected_draft_version` is not the version of the caller's draft."""
+
+    @property
+    def current_draft_version(self) -> int | None:
+        """The version that the draft has; 0: there is none."""
+        return self._number("current_draft_version")
+
+
+class ConflictError(AbortedError):
+    """The drafts disagree with the baseline. They are drafts still; nothing was committed.
+
+    Attributes:
+        conflicts: the first of them, as many as an error has room for, long values
+            `Shortened`. `commit` with `validate_only` and `allow_partial` answers them all, whole.
+    """
+
+    conflicts: tuple[Conflict, ...] = ()
+
+    @property
+    def conflicts_count(self) -> int | None:
+        """How many there are in all."""
+        return self._number("conflicts_count")
 
 
 class PermissionDeniedError(DraftlineError):
@@ -163,6 +209,11 @@ BY_CODE: Mapping[grpc.StatusCode, type[DraftlineError]] = {
 
 # Only where a reason means more than its code; each is a subclass of its code's class.
 BY_REASON: Mapping[str, type[DraftlineError]] = {
+    "INVALID_FILTER": InvalidFilterError,
+    "DRAFT_NOT_FOUND": DraftNotFoundError,
+    "DRAFT_DELETES_RECORD": DraftDeletesRecordError,
+    "DRAFT_VERSION_MISMATCH": DraftVersionMismatchError,
+    "CONFLICT": ConflictError,
     "VERSION_MISMATCH": VersionMismatchError,
     "CONDITION_NOT_MET": ConditionNotMetError,
     "TEST_FAILED": OperationTestFailedError,

@@ -24,7 +24,7 @@ from draftline.status import error_of_status
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
 
 
-def _time(message: Timestamp) -> datetime:
+def time_of(message: Timestamp) -> datetime:
     return message.ToDatetime(tzinfo=timezone.utc)
 
 
@@ -37,11 +37,11 @@ def record_of(message: types_pb2.Record) -> Record:
         version=message.version,
         parent_id=message.parent_id if message.HasField("parent_id") else None,
         position=message.position if message.HasField("position") else None,
-        create_time=_time(message.create_time),
+        create_time=time_of(message.create_time),
         created_by=message.created_by,
-        update_time=_time(message.update_time),
+        update_time=time_of(message.update_time),
         updated_by=message.updated_by,
-        delete_time=_time(message.delete_time) if message.HasField("delete_time") else None,
+        delete_time=time_of(message.delete_time) if message.HasField("delete_time") else None,
     )
 
 
@@ -90,6 +90,6 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         json_schema=decode(message.json_schema) if message.json_schema else None,
         version=message.version,
         indexes=tuple(_index_of(each) for each in message.indexes),
-        create_time=_time(message.create_time) if message.HasField("create_time") else None,
-        update_time=_time(message.update_time) if message.HasField("update_time") else None,
+        create_time=time_of(message.create_time) if message.HasField("create_time") else None,
+        update_time=time_of(message.update_time) if message.HasField("update_time") else None,
     )

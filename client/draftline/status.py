@@ -1,9 +1,10 @@
 """From a gRPC status to the error that it means.
 
-The details of a status are `google.rpc.ErrorInfo` and `google.rpc.BadRequest`. They are
-read with messages that are the same on the wire and live in a descriptor pool of their
-own, so that this client neither needs googleapis-common-protos nor clashes with any
-version of it. `draftline.v1.Status` stands for `google.rpc.Status` likewise.
+The details of a status are `google.rpc.ErrorInfo`, `google.rpc.BadRequest` and our own
+`draftline.v1.Conflict`. The first two are read with messages that are the same on the
+wire and live in a descriptor pool of their own, so that this client neither needs
+googleapis-common-protos nor clashes with any version of it. `draftline.v1.Status` stands
+for `google.rpc.Status` likewise.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.message import DecodeError
 
-from draftline.errors import BY_CODE, BY_REASON, DraftlineError, FieldViolation
-from draftline.v1 import types_pb2
+from draftline.conflicts import conflict_of
+from draftline.draft_models import Conflict
+from draftline.errors import BY_CODE, BY_REASON, ConflictError, DraftlineError, FieldViolation
+from draftline.v1 import draft_pb2, types_pb2
 
 DOMAIN = "draftline"
 TRAILER = "grpc-status-details-bin"
@@ -53,6 +56,7 @@ def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> Dra
     reason = ""
     metadata: dict[str, str] = {}
     violations: tuple[FieldViolation, ...] = ()
+    conflicts: list[Conflict] = []
     for detail in status.details:
         kind = _DETAILS.get(detail.type_url.rpartition("/")[2])
         if kind is None:
@@ -61,14 +65,19 @@ def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> Dra
             parsed = kind.FromString(detail.value)
         except DecodeError:
             continue
-        if kind is _DETAILS["google.rpc.BadRequest"]:
+        if isinstance(parsed, draft_pb2.Conflict):
+            conflicts.append(conflict_of(parsed))
+        elif kind is _DETAILS["google.rpc.BadRequest"]:
             violations = tuple(FieldViolation(each.field, each.description) for each in parsed.field_violations)
         elif parsed.domain == DOMAIN:
             reason, metadata = parsed.reason, dict(parsed.metadata)
     by_code = BY_CODE.get(code, DraftlineError)
     by_reason = BY_REASON.get(reason, by_code)
     chosen = by_reason if issubclass(by_reason, by_code) else by_code
-    return chosen(code, message, reason, metadata, violations)
+    error = chosen(code, message, reason, metadata, violations)
+    if isinstance(error, ConflictError):
+        error.conflicts = tuple(conflicts)
+    return error
 
 
 def _parse_status(trailer: bytes) -> types_pb2.Status:
@@ -115,4 +124,4 @@ def _repeated(
     owner.field.add(name=name, number=number, type=kind, type_name=type_name, label=FieldDescriptorProto.LABEL_REPEATED)
 
 
-_DETAILS = _detail_messages()
+_DETAILS = {**_detail_messages(), draft_pb2.Conflict.DESCRIPTOR.full_name: draft_pb2.Conflict}

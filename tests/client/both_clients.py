@@ -10,6 +10,9 @@ from typing import Any
 import draftline
 
 
+ITERATING = {"list_collections", "get_merged", "stream_merged"}
+
+
 class Threaded:
     """Runs each call of a blocking client in a thread."""
 
@@ -18,15 +21,41 @@ class Threaded:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
-        if name.startswith("list_"):
+        if name in ITERATING:
             return lambda *args, **kwargs: _iterate(method(*args, **kwargs))
         return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
+
+    def session(self, *args: Any, **kwargs: Any) -> ThreadedSession:
+        return ThreadedSession(self._client.session(*args, **kwargs))
+
+
+class ThreadedSession:
+    """The same for a session."""
+
+    def __init__(self, session: draftline.Session) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> ThreadedSession:
+        await asyncio.to_thread(self._session.__enter__)
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await asyncio.to_thread(self._session.__exit__, *error)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._session, name)
+        if not callable(found):
+            return found
+        return lambda *args, **kwargs: asyncio.to_thread(found, *args, **kwargs)
 
 
 async def _iterate(items: Iterator[Any]) -> AsyncIterator[Any]:
     over = object()
-    while (item := await asyncio.to_thread(next, items, over)) is not over:
-        yield item
+    try:
+        while (item := await asyncio.to_thread(next, items, over)) is not over:
+            yield item
+    finally:
+        await asyncio.to_thread(items.close)  # type: ignore[attr-defined]  a generator
 
 
 Connect = Callable[..., AbstractAsyncContextManager[Any]]

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from draftline.channel import METHODS
 from draftline.content_calls import IMPORT_CONTENT
+from draftline.draft_calls import STREAM_MERGED
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
@@ -34,12 +35,14 @@ def info(reason: str, domain: str = "draftline", **metadata: str) -> error_detai
 @dataclass
 class ScriptedServer:
     """`answers[rpc]` is a function of the request (of the list of requests, for an import)
-    whose result is a response, or a `google.rpc.Status` to fail with."""
+    whose result is a response, or a `google.rpc.Status` to fail with; for a stream, the list
+    of its responses, and a status to fail with at its end."""
 
     answers: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, Any]] = field(default_factory=list)
     time_remaining: list[float | None] = field(default_factory=list)
+    stream_ended: threading.Event = field(default_factory=threading.Event)
     import_ended: threading.Event = field(default_factory=threading.Event)  # half-closed or broken
     import_completed: bool = False  # half-closed by the client, and not cancelled
 
@@ -61,12 +64,22 @@ class ScriptedServer:
         if method is IMPORT_CONTENT:
             return grpc.stream_unary_rpc_method_handler(self._serve_import, parse, serialize)
 
+        if method is STREAM_MERGED:
+            return grpc.unary_stream_rpc_method_handler(self._serve_stream, parse, serialize)
+
         def serve(request: Any, context: Any) -> Any:
             self._note(context)
             self.requests.append(request)
             return self._answer(method.name, request, context)
 
         return grpc.unary_unary_rpc_method_handler(serve, parse, serialize)
+
+    def _serve_stream(self, request: Any, context: Any) -> Any:
+        self._note(context)
+        self.requests.append(request)
+        context.add_callback(self.stream_ended.set)
+        for answer in self.answers["StreamMerged"](request):
+            yield self._given(answer, context)
 
     def _serve_import(self, messages: Any, context: Any) -> Any:
         self._note(context)
@@ -91,7 +104,9 @@ class ScriptedServer:
         self.time_remaining.append(context.time_remaining())
 
     def _answer(self, name: str, request: Any, context: Any) -> Any:
-        answer = self.answers[name](request)
+        return self._given(self.answers[name](request), context)
+
+    def _given(self, answer: Any, context: Any) -> Any:
         if not isinstance(answer, status_pb2.Status):
             return answer
         context.set_trailing_metadata(((STATUS_TRAILER, answer.SerializeToString()),))

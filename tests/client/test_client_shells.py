@@ -17,12 +17,13 @@ from both_clients import Connect
 from draftline.aio.ending import Ending
 from draftline.channel import METHODS, RETRY_POLICY
 from draftline.status import error_of_call
-from draftline.v1 import collection_pb2, content_pb2, types_pb2
+from draftline.v1 import collection_pb2, content_pb2, draft_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from scripted_server import STATUS_TRAILER, ScriptedServer, failure, info
 
 UNAVAILABLE, INTERNAL, INVALID_ARGUMENT = 14, 13, 3
 WAIT_S = 10
+SELECTING = ("commit", "discard")
 
 
 def record(**fields: Any) -> types_pb2.Record:
@@ -89,10 +90,10 @@ def test_both_clients_have_the_same_methods_and_arguments() -> None:
     assert inspect.signature(draftline.Client) == inspect.signature(draftline.AsyncClient)
 
 
-@pytest.mark.parametrize("service", ["ContentService", "CollectionService"])
-def test_every_rpc_of_the_contract_has_a_method(service: str) -> None:
-    file = {"ContentService": content_pb2, "CollectionService": collection_pb2}[service].DESCRIPTOR
-    rpcs = file.services_by_name[service].methods
+@pytest.mark.parametrize("file", [content_pb2, collection_pb2, draft_pb2], ids=lambda file: file.DESCRIPTOR.name)
+def test_every_rpc_of_the_contract_has_a_method(file: Any) -> None:
+    ((service, described),) = file.DESCRIPTOR.services_by_name.items()
+    rpcs = described.methods
     mine = {each.name: each for each in METHODS if each.service == service}
     assert {rpc.name for rpc in rpcs} == set(mine)
     for rpc in rpcs:
@@ -226,11 +227,14 @@ async def test_write_is_sent_once(connect: Connect, scripted: ScriptedServer, rp
         "delete_content": ("m-1",),
         "undelete_content": ("m-1",),
         "put_collection": (),
+        "save_draft": ("m-1", {}),
+        "commit": (),
+        "discard": (),
     }
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", rpc).lower()
     async with connect(scripted.address, tenant_id="acme") as client:
         with pytest.raises(draftline.UnavailableError):
-            await getattr(client, name)("movies", *arguments[name])
+            await getattr(client, name)("movies", *arguments[name], **({"all": True} if name in SELECTING else {}))
     assert len(scripted.requests) == 1
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from draftline.aio.collection import CollectionMethods
 from draftline.aio.content import ContentMethods
-from draftline.sync import Client
+from draftline.aio.drafts import DraftMethods
+from draftline.aio.merged import MergedMethods
+from draftline.aio.session import AsyncSession
+from draftline.sync import Client, Session
 
 
-class AsyncClient(ContentMethods, CollectionMethods):
+class AsyncClient(ContentMethods, CollectionMethods, DraftMethods, MergedMethods):
     """`draftline.Client` for asyncio: the same methods, arguments and results, awaited.
 
         async with draftline.AsyncClient("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
@@ -16,12 +19,14 @@ class AsyncClient(ContentMethods, CollectionMethods):
                 print(collection.collection)
 
     Make it anywhere, and use it in one event loop. `import_content` takes asynchronous
-    iterables too.
+    iterables too, lists are iterated with `async for`, and a session is an `async with` block.
     """
 
 
-for _name, _method in vars(AsyncClient.__mro__[1]).items() | vars(AsyncClient.__mro__[2]).items():
-    if not _name.startswith("_") and _method.__doc__ is None:
-        _method.__doc__ = getattr(Client, _name).__doc__
+for _ours, _theirs in ((AsyncClient, Client), (AsyncSession, Session)):
+    for _class in _ours.__mro__[:-1]:
+        for _name, _method in vars(_class).items():
+            if not _name.startswith("_") and _method.__doc__ is None:
+                _method.__doc__ = getattr(_theirs, _name).__doc__
 
-__all__ = ["AsyncClient"]
+__all__ = ["AsyncClient", "AsyncSession"]

@@ -11,6 +11,7 @@ import grpc.aio
 
 from draftline.aio.ending import Ending
 from draftline.channel import Connection
+from draftline.errors import UnavailableError
 from draftline.imports import RecordLike, import_messages, import_messages_async
 from draftline.methods import Call, RequestT, ResponseT, ResultT, next_page
 from draftline.models import ImportResult, Unset
@@ -59,6 +60,29 @@ class Transport(Connection):
             for item in call.method.parse(response):
                 yield item
             page = next_page(page, response)
+
+    async def _stream(
+        self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | None
+    ) -> AsyncIterator[ItemT]:
+        self._check_open()
+        rpc = self._rpc(self._channel.unary_stream, call.method)
+        rest: Call[RequestT, ResponseT, list[ItemT]] | None = call
+        while rest is not None:
+            sent, has_answered = rest, False
+            answering = rpc(sent.request, timeout=timeout, metadata=self._metadata())
+            try:
+                async for response in answering:
+                    has_answered, rest = True, next_page(sent, response)
+                    for item in call.method.parse(response):
+                        yield item
+            except grpc.RpcError as failure:
+                error = error_of_call(failure)
+                if not has_answered or not isinstance(error, UnavailableError):
+                    raise error from failure
+            else:
+                return
+            finally:
+                answering.cancel()  # of no effect on a call that is over
 
     async def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
         self._check_open()

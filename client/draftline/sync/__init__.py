@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from draftline.sync.collection import CollectionMethods
 from draftline.sync.content import ContentMethods
+from draftline.sync.drafts import DraftMethods
+from draftline.sync.merged import MergedMethods
+from draftline.sync.session import Session
 
 
-class Client(ContentMethods, CollectionMethods):
+class Client(ContentMethods, CollectionMethods, DraftMethods, MergedMethods):
     """A blocking client, safe to share between threads. Use it in a `with` block, or `close` it.
 
         with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
@@ -18,4 +21,4 @@ class Client(ContentMethods, CollectionMethods):
     """
 
 
-__all__ = ["Client"]
+__all__ = ["Client", "Session"]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 
 from draftline.channel import Connection
+from draftline.errors import UnavailableError
 from draftline.imports import RecordLike, import_messages
 from draftline.methods import Call, RequestT, ResponseT, ResultT, next_page
 from draftline.models import ImportResult, Unset
@@ -46,6 +47,26 @@ class Transport(Connection):
             response = self._send(page, timeout)
             yield from call.method.parse(response)
             page = next_page(page, response)
+
+    def _stream(self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | None) -> Iterator[ItemT]:
+        self._check_open()
+        rpc = self._rpc(self._channel.unary_stream, call.method)
+        rest: Call[RequestT, ResponseT, list[ItemT]] | None = call
+        while rest is not None:
+            sent, has_answered = rest, False
+            answering = rpc(sent.request, timeout=timeout, metadata=self._metadata())
+            try:
+                for response in answering:
+                    has_answered, rest = True, next_page(sent, response)
+                    yield from call.method.parse(response)
+            except grpc.RpcError as failure:
+                error = error_of_call(failure)
+                if not has_answered or not isinstance(error, UnavailableError):
+                    raise error from failure
+            else:
+                return
+            finally:
+                answering.cancel()  # of no effect on a call that is over
 
     def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
         self._check_open()

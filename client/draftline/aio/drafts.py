@@ -1,0 +1,157 @@
+"""The methods of DraftService but for the lists, for asyncio. Their docstrings are those of the blocking ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from draftline import draft_calls
+from draftline.aio.session import AsyncSession
+from draftline.aio.transport import Transport
+from draftline.draft_calls import RecordIds
+from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult
+from draftline.models import UNSET, MergeStrategy, Unset
+from draftline.op import Operation
+from draftline.sessions import SessionDrafts
+
+
+class DraftMethods(Transport):
+    async def save_draft(
+        self,
+        collection: str,
+        record_id: str,
+        delta: Mapping[str, Any] | None = None,
+        *,
+        operations: Iterable[Operation] | None = None,
+        create: Mapping[str, Any] | None = None,
+        delete: bool = False,
+        strategy: MergeStrategy | str | None = None,
+        depth: int = 0,
+        expected_draft_version: int | None = None,
+        base_version: int | None = None,
+        replace: bool = False,
+        session_id: str = "",
+        change_reason: str = "",
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> MergedRecord | None:
+        edit = DraftEdit(
+            record_id,
+            delta,
+            operations=operations,
+            create=create,
+            delete=delete,
+            strategy=strategy,
+            depth=depth,
+            expected_draft_version=expected_draft_version,
+            base_version=base_version,
+            replace=replace,
+        )
+        call = draft_calls.save_draft(
+            self._tenant(tenant_id),
+            collection,
+            [edit],
+            session_id=session_id,
+            change_reason=change_reason,
+            allow_partial=False,
+            omit_content=False,
+            fields=fields,
+        )
+        return (await self._call(call, timeout))[0].unwrap()
+
+    async def save_drafts(
+        self,
+        collection: str,
+        edits: Iterable[DraftEdit],
+        *,
+        session_id: str = "",
+        change_reason: str = "",
+        allow_partial: bool = False,
+        omit_content: bool = False,
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> list[SaveResult]:
+        call = draft_calls.save_draft(
+            self._tenant(tenant_id),
+            collection,
+            edits,
+            session_id=session_id,
+            change_reason=change_reason,
+            allow_partial=allow_partial,
+            omit_content=omit_content,
+            fields=fields,
+        )
+        return await self._call(call, timeout)
+
+    async def commit(
+        self,
+        collection: str,
+        *,
+        session_id: str | None = None,
+        record_ids: RecordIds | None = None,
+        all: bool = False,
+        conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT,
+        validate_only: bool = False,
+        allow_partial: bool = False,
+        change_reason: str = "",
+        include_content: bool = False,
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> list[CommitResult]:
+        call = draft_calls.commit(
+            self._tenant(tenant_id),
+            collection,
+            session_id=session_id,
+            record_ids=record_ids,
+            all=all,
+            conflict_policy=conflict_policy,
+            validate_only=validate_only,
+            allow_partial=allow_partial,
+            change_reason=change_reason,
+            include_content=include_content,
+            fields=fields,
+        )
+        return await self._call(call, timeout)
+
+    async def discard(
+        self,
+        collection: str,
+        *,
+        session_id: str | None = None,
+        record_ids: RecordIds | None = None,
+        all: bool = False,
+        validate_only: bool = False,
+        include_content: bool = False,
+        fields: Iterable[str] = (),
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> list[MergedRecord]:
+        call = draft_calls.discard(
+            self._tenant(tenant_id),
+            collection,
+            session_id=session_id,
+            record_ids=record_ids,
+            all=all,
+            validate_only=validate_only,
+            include_content=include_content,
+            fields=fields,
+        )
+        return await self._call(call, timeout)
+
+    def session(
+        self,
+        collection: str,
+        *,
+        session_id: str | None = None,
+        change_reason: str = "",
+        conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> AsyncSession:
+        drafts = SessionDrafts(collection, change_reason=change_reason, conflict_policy=ConflictPolicy(conflict_policy))
+        if session_id is not None:
+            drafts.session_id = session_id
+        return AsyncSession(self, drafts, tenant_id, timeout)

@@ -1,0 +1,32 @@
+"""Conflicts as answers and errors carry them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from draftline.documents import decode
+from draftline.draft_models import Conflict, ConflictKind, Shortened
+from draftline.models import UNSET
+from draftline.v1 import draft_pb2, types_pb2
+
+
+def conflict_of(message: draft_pb2.Conflict) -> Conflict:
+    return Conflict(
+        record_id=message.record_id,
+        kind=ConflictKind[draft_pb2.ConflictKind.Name(message.kind).removeprefix("CONFLICT_KIND_")],
+        path=message.path,
+        base=_value_of(message.base) if message.HasField("base") else UNSET,
+        mine=_value_of(message.mine) if message.HasField("mine") else UNSET,
+        theirs=_value_of(message.theirs) if message.HasField("theirs") else UNSET,
+    )
+
+
+def _value_of(message: types_pb2.JsonValue) -> Any:
+    if message.WhichOneof("encoding") == "value":
+        return MessageToDict(message.value)
+    try:
+        return decode(message.json)
+    except ValueError:  # cut off, which leaves a string or a bracket open or ends a number in "…"
+        return Shortened(message.json)

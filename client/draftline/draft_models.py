@@ -1,0 +1,159 @@
+"""What the calls on drafts take and give: frozen dataclasses and enums whose values are plain strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from draftline.errors import DraftlineError
+from draftline.models import MergeStrategy, Record
+from draftline.op import Operation
+
+
+class RecordState(str, Enum):
+    """Where a record stands between draft and baseline."""
+
+    PRISTINE = "pristine"  # the caller has no draft of it
+    DRAFT = "draft"  # the caller has one
+    COMMITTED = "committed"  # this and those below are for write-back, and not sent yet
+    SYNCING = "syncing"
+    SYNCED = "synced"
+    SYNC_ERROR = "sync_error"
+
+
+class DraftKind(str, Enum):
+    """What a draft does to its record."""
+
+    CHANGE = "change"
+    CREATE = "create"
+    DELETE = "delete"
+
+
+class ConflictKind(str, Enum):
+    """How a draft and the baseline disagree."""
+
+    VALUE = "value"  # both changed the value at the path, to different values
+    DELETED = "deleted"  # the draft changes a record that was deleted
+    CREATED = "created"  # the draft creates a record that exists by now
+    CHANGED = "changed"  # the draft deletes a record that was changed
+
+
+class View(str, Enum):
+    """What a list shows. Wherever one is taken, its string is too: `"drafts_only"`."""
+
+    MERGED = "merged"  # the baseline with the caller's drafts applied
+    BASELINE = "baseline"  # the baseline alone
+    DRAFTS_ONLY = "drafts_only"  # the caller's drafts alone, applied; with those that delete
+
+
+class ConflictPolicy(str, Enum):
+    """What a commit does where a draft and the baseline disagree."""
+
+    REJECT = "reject"  # commits nothing, and answers the conflicts
+    KEEP_MINE = "keep_mine"  # writes the draft's value; a deleted record comes back
+    KEEP_THEIRS = "keep_theirs"  # leaves the baseline's value, and writes the rest of the draft
+
+
+class Shortened(str):
+    """The beginning of a value's JSON text, ending in "…": an error has no room for a long one."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One path on which base, mine and theirs all differ. `UNSET` stands for a value that is not there."""
+
+    record_id: str
+    kind: ConflictKind
+    path: str  # a JSON Pointer into the content; empty for the whole
+    base: Any  # what the baseline held when the path was first edited
+    mine: Any  # what the draft holds
+    theirs: Any  # what the baseline holds now
+
+
+@dataclass(frozen=True)
+class MergedRecord:
+    """A record with the caller's draft applied. Times are aware, in UTC."""
+
+    record: Record  # with the merged content; for a drafted creation the version is 0
+    state: RecordState
+    draft_kind: DraftKind | None = None  # None without a draft
+    draft_version: int = 0  # 1 at first, one more with every save; 0: no draft
+    modified_fields: tuple[str, ...] = ()  # top-level keys that differ from the baseline, in code point order
+    modified_by: str = ""  # the caller, whose draft it is
+    modify_time: datetime | None = None  # when the draft was last saved
+    session_id: str = ""
+    change_reason: str = ""
+    conflicts: tuple[Conflict, ...] = ()  # what a commit would meet as things are, at most 100
+
+    @property
+    def record_id(self) -> str:
+        return self.record.record_id
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The merged content, or those of its top-level keys that `fields` asked for."""
+        return self.record.content
+
+
+@dataclass(frozen=True)
+class MergedPage:
+    """One page of a list."""
+
+    records: tuple[MergedRecord, ...]
+    next_page_token: str  # empty: this was the last page
+    total_size: int | None  # of the whole list; None unless it was asked for
+
+
+@dataclass(frozen=True)
+class DraftEdit:
+    """One edit to save. Exactly one of `delta`, `operations`, `create` and `delete` says what it does."""
+
+    record_id: str
+    delta: Mapping[str, Any] | None = None
+    operations: Iterable[Operation] | None = field(default=None, kw_only=True)
+    create: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    delete: bool = field(default=False, kw_only=True)
+    strategy: MergeStrategy | str | None = field(default=None, kw_only=True)
+    depth: int = field(default=0, kw_only=True)
+    expected_draft_version: int | None = field(default=None, kw_only=True)
+    base_version: int | None = field(default=None, kw_only=True)
+    replace: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class SaveResult:
+    """What one edit did: `error` says why it was not saved.
+
+    Without either, it was a creation that is deleted again, of which no draft is left.
+    """
+
+    record: MergedRecord | None = None
+    error: DraftlineError | None = None
+
+    def unwrap(self) -> MergedRecord | None:
+        """The record as the caller now sees it, or raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.record
+
+
+@dataclass(frozen=True)
+class CommitResult:
+    """What became of one draft: `error` says why it is a draft still."""
+
+    record_id: str
+    record: Record | None = None  # as written; its content is empty unless it was asked for
+    changed_fields: tuple[str, ...] = ()  # top-level keys whose values really changed, in code point order
+    conflicts: tuple[Conflict, ...] = ()  # what the policy settled, or what stands in the way
+    error: DraftlineError | None = None
+
+    def unwrap(self) -> Record | None:
+        """The record as written, or raises the error. None: a creation of which nothing was kept."""
+        if self.error is not None:
+            raise self.error
+        return self.record
