@@ -9,7 +9,6 @@ from typing import Any
 
 import draftline
 
-
 ITERATING = {"list_collections", "get_merged", "stream_merged"}
 
 
