@@ -5,7 +5,7 @@
 -- Applied to an object, a node sets the keys of s, removes those of r, and applies those of m to
 -- what is under their keys; applied to anything else, or to nothing, it starts from {}. A key
 -- stands in one member alone. So an edit can be applied to any content, and it never fails.
--- tests/store/test_drafts.py holds the laws: apply(compose(a, b), x) = apply(b, apply(a, x)), and so on.
+-- tests/store/test_draft_laws.py holds the laws: apply(compose(a, b), x) = apply(b, apply(a, x)), and so on.
 
 -- A node of its members, without the empty ones.
 CREATE FUNCTION draftline.node(sets jsonb, removals text[], merges jsonb) RETURNS jsonb
@@ -39,20 +39,26 @@ $$;
 -- One edit that does what a and then b do.
 CREATE FUNCTION draftline.compose(a jsonb, b jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-DECLARE
-    a_sets jsonb := coalesce(a -> 's', '{}');
-    a_removals text[] := ARRAY(SELECT jsonb_array_elements_text(a -> 'r'));
-    a_merges jsonb := coalesce(a -> 'm', '{}');
-    b_sets jsonb := coalesce(b -> 's', '{}');
-    b_removals text[] := ARRAY(SELECT jsonb_array_elements_text(b -> 'r'));
-    b_touched text[];
-    child record;
 BEGIN
     IF b ? 'v' OR a = '{}' THEN
         RETURN b;
     ELSIF a ? 'v' THEN
         RETURN jsonb_build_object('v', draftline.apply_node(b, a -> 'v'));
     END IF;
+    RETURN draftline.compose_nodes(a, b);
+END $$;
+
+CREATE FUNCTION draftline.compose_nodes(a jsonb, b jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    a_sets jsonb := coalesce(a -> 's', '{}');
+    a_removals text[] := ARRAY(SELECT jsonb_array_elements_text(a -> 'r'));
+    a_merges jsonb := coalesce(a -> 'm', '{}');
+    b_sets jsonb := coalesce(b -> 's', '{}');
+    b_removals text[] := ARRAY(SELECT jsonb_array_elements_text(b -> 'r'));
+    b_touched text[] := b_removals || ARRAY(SELECT jsonb_object_keys(b_sets));
+    child record;
+BEGIN
     FOR child IN SELECT key, value FROM jsonb_each(coalesce(b -> 'm', '{}')) LOOP
         IF a_sets ? child.key THEN
             a_sets := a_sets || jsonb_build_object(child.key,
@@ -65,7 +71,6 @@ BEGIN
                 draftline.compose(coalesce(a_merges -> child.key, '{}'), child.value));
         END IF;
     END LOOP;
-    b_touched := b_removals || ARRAY(SELECT jsonb_object_keys(b_sets));
     RETURN draftline.node(
         (a_sets - b_touched) || b_sets,
         ARRAY(SELECT unnest(a_removals) EXCEPT SELECT unnest(b_touched) ORDER BY 1) || b_removals,
@@ -77,14 +82,20 @@ CREATE FUNCTION draftline.inverse_node(node jsonb, content jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
     present jsonb := CASE WHEN jsonb_typeof(content) = 'object' THEN content ELSE '{}' END;
-    touched text[] := ARRAY(SELECT jsonb_object_keys(coalesce(node -> 's', '{}')))
-        || ARRAY(SELECT jsonb_array_elements_text(node -> 'r'));
+    touched text[] := CASE WHEN node ? 's' THEN ARRAY(SELECT jsonb_object_keys(node -> 's')) ELSE '{}' END;
+    absent text[] := '{}';
 BEGIN
+    IF node ? 'r' THEN
+        touched := touched || ARRAY(SELECT jsonb_array_elements_text(node -> 'r'));
+    END IF;
+    IF NOT present ?& touched THEN
+        absent := ARRAY(SELECT k FROM unnest(touched) AS k WHERE NOT present ? k ORDER BY k);
+    END IF;
     RETURN draftline.node(
         coalesce((SELECT jsonb_object_agg(k, present -> k) FROM unnest(touched) AS k WHERE present ? k), '{}'),
-        ARRAY(SELECT k FROM unnest(touched) AS k WHERE NOT present ? k ORDER BY k),
-        coalesce((SELECT jsonb_object_agg(m.key, draftline.inverse_node(m.value, present -> m.key))
-                  FROM jsonb_each(node -> 'm') AS m), '{}'));
+        absent,
+        CASE WHEN node ? 'm' THEN (SELECT jsonb_object_agg(m.key, draftline.inverse_node(m.value, present -> m.key))
+                                   FROM jsonb_each(node -> 'm') AS m) ELSE '{}' END);
 END $$;
 
 CREATE FUNCTION draftline.inverse(edit jsonb, content jsonb) RETURNS jsonb
@@ -92,21 +103,19 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN edit ? 'v' THEN jsonb_build_object('v', content) ELSE draftline.inverse_node(edit, content) END
 $$;
 
--- A content with a base put back. Unlike apply_node it makes no object where there is none
--- but to put a value into it.
+-- A content with a base put back. Unlike apply_node it makes no object where there is nothing
+-- but to put a value into it. Where there is something else, there was an object, or nothing.
 CREATE FUNCTION draftline.restore_node(base jsonb, content jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    restored jsonb := content;
+    restored jsonb;
     child record;
     inner_value jsonb;
 BEGIN
     IF jsonb_typeof(content) = 'object' THEN
         restored := content - ARRAY(SELECT jsonb_array_elements_text(base -> 'r'));
-    ELSIF base ? 's' OR base ? 'm' THEN
-        restored := '{}';
     ELSE
-        RETURN content;
+        restored := '{}';
     END IF;
     restored := restored || coalesce(base -> 's', '{}');
     FOR child IN SELECT key, value FROM jsonb_each(coalesce(base -> 'm', '{}')) LOOP
@@ -129,14 +138,20 @@ $$;
 CREATE FUNCTION draftline.prune_node(node jsonb, content jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    sets jsonb;
+    sets jsonb := coalesce(node -> 's', '{}');
+    removals text[] := '{}';
     merges jsonb := '{}';
     child record;
     pruned jsonb;
 BEGIN
-    sets := coalesce((SELECT jsonb_object_agg(key, value) FROM jsonb_each(node -> 's')
-                      WHERE content -> key IS DISTINCT FROM value), '{}');
-    FOR child IN SELECT key, value FROM jsonb_each(coalesce(node -> 'm', '{}')) LOOP
+    sets := sets - ARRAY(SELECT key FROM jsonb_each(sets) WHERE content -> key = value);
+    IF node ? 'r' THEN
+        removals := ARRAY(SELECT k FROM jsonb_array_elements_text(node -> 'r') AS k WHERE content ? k);
+    END IF;
+    IF NOT node ? 'm' THEN
+        RETURN draftline.node(sets, removals, merges);
+    END IF;
+    FOR child IN SELECT key, value FROM jsonb_each(node -> 'm') LOOP
         IF content ? child.key AND jsonb_typeof(content -> child.key) <> 'object' THEN
             sets := sets || jsonb_build_object(child.key, draftline.apply_node(child.value, NULL));
             CONTINUE;
@@ -148,8 +163,7 @@ BEGIN
             sets := sets || jsonb_build_object(child.key, '{}'::jsonb);
         END IF;
     END LOOP;
-    RETURN draftline.node(
-        sets, ARRAY(SELECT k FROM jsonb_array_elements_text(node -> 'r') AS k WHERE content ? k), merges);
+    RETURN draftline.node(sets, removals, merges);
 END $$;
 
 CREATE FUNCTION draftline.prune(edit jsonb, content jsonb) RETURNS jsonb
@@ -157,6 +171,22 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN edit -> 'v' = content THEN '{}' WHEN edit ? 'v' THEN edit
                 ELSE draftline.prune_node(edit, content) END
 $$;
+
+-- The top-level keys whose merged value is not the record's, in code point order. Only those that the
+-- edit touches are looked at.
+CREATE FUNCTION draftline.modified_fields(kind text, edit jsonb, content jsonb, merged jsonb) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF kind = 'DELETE' OR content IS NULL OR edit ? 'v' THEN
+        RETURN draftline.changed_fields(coalesce(content, '{}'), CASE kind WHEN 'DELETE' THEN '{}' ELSE merged END);
+    END IF;
+    RETURN ARRAY(
+        SELECT k FROM (
+            SELECT jsonb_object_keys(coalesce(edit -> 's', '{}') || coalesce(edit -> 'm', '{}'))
+            UNION ALL SELECT jsonb_array_elements_text(edit -> 'r')
+        ) AS touched (k)
+        WHERE content -> k IS DISTINCT FROM merged -> k ORDER BY k COLLATE "C");
+END $$;
 
 -- One conflict: {"kind", "path", "base", "mine", "theirs"}; a value that is not there is left out.
 CREATE FUNCTION draftline.conflict(kind text, path text[], base jsonb, mine jsonb, theirs jsonb) RETURNS jsonb
@@ -218,10 +248,12 @@ BEGIN
         coalesce(node -> 's', '{}') - lost,
         ARRAY(SELECT k FROM jsonb_array_elements_text(coalesce(node -> 'r', '[]')) AS k WHERE k <> ALL (lost)),
         coalesce((
-            SELECT jsonb_object_agg(m.key,
-                draftline.settle_node(m.value, base -> 'm' -> m.key, content -> m.key))
-            FROM jsonb_each(node -> 'm') AS m
-            WHERE jsonb_typeof(content -> m.key) = 'object' OR NOT content ? m.key), '{}'));
+            SELECT jsonb_object_agg(m.key, s.child)
+            FROM jsonb_each(node -> 'm') AS m,
+                LATERAL (SELECT draftline.settle_node(m.value, base -> 'm' -> m.key, content -> m.key) AS child) AS s
+            -- Where the content has nothing, only a value that is put there makes an object.
+            WHERE jsonb_typeof(content -> m.key) = 'object'
+               OR (content -> m.key IS NULL AND s.child ?| '{s,m}')), '{}'));
 END $$;
 
 -- The conflicts of a draft with the record as it is: `[]` when a commit meets none.
