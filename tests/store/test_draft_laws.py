@@ -1,0 +1,270 @@
+"""The laws of a draft's edits, and that SQL and the oracle of tests/draft_oracle.py are one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import draft_oracle as oracle
+import pytest
+from draftline_server.domain.content import Limits, equal
+from draftline_server.domain.drafts import edit_of_delta
+from draftline_server.domain.edits import MISSING, Strategy, apply_delta, apply_operations, parse_pointer
+from draftline_server.domain.errors import DraftlineError
+from draftline_server.domain.records import Operations
+from draftline_server.store.patches import edit_of
+from edit_strategies import contents, decode, deltas, operation_lists, to_text
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+LIMITS = Limits()
+many = settings(
+    max_examples=200,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+# Fewer keys than other contents have, so that edits of edits of contents meet.
+_keys = st.sampled_from(["a", "b", "é/~"])
+_scalars = st.sampled_from([None, True, 0, 1, "", "x"])
+_values = st.recursive(
+    _scalars | st.lists(_scalars, max_size=2), lambda inner: st.dictionaries(_keys, inner, max_size=3), max_leaves=6
+)
+documents = st.dictionaries(_keys, _values, max_size=3)
+
+
+def _disjoint(members: tuple[dict[str, Any], list[str], dict[str, Any]]) -> oracle.Edit:
+    """A node in which a key stands once."""
+    sets, removals, merges = members
+    sets = {key: value for key, value in sets.items() if key not in merges}
+    return oracle.node(sets, [key for key in removals if key not in sets and key not in merges], merges)
+
+
+def _node(inner: st.SearchStrategy[oracle.Edit]) -> st.SearchStrategy[oracle.Edit]:
+    members = st.tuples(
+        st.dictionaries(_keys, _values, max_size=2),
+        st.lists(_keys, max_size=2, unique=True),
+        st.dictionaries(_keys, inner, max_size=2),
+    )
+    return members.map(_disjoint)
+
+
+nodes = st.recursive(_node(st.just({})), _node, max_leaves=5)
+edits = nodes | nodes | nodes | documents.map(lambda document: {"v": document})
+
+
+@pytest.fixture(scope="module")
+async def connection(server: Any) -> AsyncIterator[asyncpg.Connection]:
+    """The functions under test keep nothing: one connection serves all."""
+    connected = await asyncpg.connect(server.url)
+    yield connected
+    await connected.close()
+
+
+async def call(connection: asyncpg.Connection, function: str, *arguments: Any) -> Any:
+    """What a function of jsonb makes; MISSING is NULL."""
+    places = ", ".join(f"${place}::text::jsonb" for place in range(1, len(arguments) + 1))
+    texts = [None if argument is MISSING else to_text(argument) for argument in arguments]
+    answer = await connection.fetchval(f"SELECT draftline.{function}({places})::text", *texts)
+    return MISSING if answer is None else decode(answer)
+
+
+def as_written(edit: Any) -> Any:
+    """An edit with its removals in one order: theirs means nothing."""
+    if "v" in edit:
+        return edit
+    sets, removals, merges = oracle.parts(edit)
+    return oracle.node(sets, sorted(removals), {key: as_written(child) for key, child in merges.items()})
+
+
+def keeps_a_key_once(edit: Any) -> bool:
+    if "v" in edit:
+        return len(edit) == 1
+    sets, removals, merges = oracle.parts(edit)
+    keys = [*sets, *removals, *merges]
+    return len(keys) == len(set(keys)) and all(keeps_a_key_once(child) for child in merges.values())
+
+
+@many
+@given(edit=edits, content=documents)
+async def test_apply_equals_oracle(connection: asyncpg.Connection, edit: Any, content: Any) -> None:
+    assert equal(await call(connection, "apply_edit", edit, content), oracle.apply(edit, content))
+
+
+@settings(many, max_examples=400)
+@given(a=edits, b=edits, content=documents)
+async def test_composed_edit_does_what_one_edit_after_the_other_does(
+    connection: asyncpg.Connection, a: Any, b: Any, content: Any
+) -> None:
+    composed = await call(connection, "compose", a, b)
+    assert equal(as_written(composed), as_written(oracle.compose(a, b)))
+    assert keeps_a_key_once(composed)
+    one_by_one = await call(connection, "apply_edit", b, await call(connection, "apply_edit", a, content))
+    assert equal(await call(connection, "apply_edit", composed, content), one_by_one)
+
+
+@settings(many, max_examples=100)
+@given(a=edits, b=edits, c=edits, content=documents)
+async def test_composition_is_associative_in_what_it_does(
+    connection: asyncpg.Connection, a: Any, b: Any, c: Any, content: Any
+) -> None:
+    left = oracle.compose(oracle.compose(a, b), c)
+    right = oracle.compose(a, oracle.compose(b, c))
+    assert equal(oracle.apply(left, content), oracle.apply(right, content))
+    assert equal(await call(connection, "apply_edit", left, content), oracle.apply(right, content))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "depth"),
+    [(Strategy.DEEP, depth) for depth in range(4)] + [(each, 0) for each in Strategy if each != "DEEP"],
+)
+@settings(many, max_examples=100)
+@given(data=st.data(), content=contents, other=contents)
+async def test_edit_of_a_delta_does_to_any_content_what_the_merge_does(
+    connection: asyncpg.Connection, strategy: Strategy, depth: int, data: Any, content: Any, other: Any
+) -> None:
+    delta = data.draw(deltas(content))
+    edit = edit_of_delta(delta, strategy, depth)
+    for each in (content, other):
+        expected = apply_delta(each, delta, strategy, depth)
+        assert equal(oracle.apply(edit, each), expected)
+        assert equal(await call(connection, "apply_edit", edit, each), expected)
+
+
+@settings(many, max_examples=400)
+@given(data=st.data(), content=contents)
+async def test_edit_of_operations_does_to_its_content_what_they_do(
+    connection: asyncpg.Connection, data: Any, content: Any
+) -> None:
+    steps = data.draw(operation_lists(content))
+    row = await connection.fetchrow(
+        """
+        SELECT content::text, failure::text
+        FROM draftline.edit_of_operations($1::text::jsonb, $2::text::jsonb, $3, $4)
+        """,
+        to_text(content), edit_of(Operations(steps))[1], LIMITS.max_bytes, LIMITS.max_depth,
+    )  # fmt: skip
+    try:
+        expected = apply_operations(content, steps, LIMITS)
+    except DraftlineError:
+        assert (row["content"], row["failure"] is None) == (None, False)
+        return
+    edit = decode(row["content"])
+    assert equal(as_written(edit), as_written(oracle.edit_of_operations(content, steps, LIMITS)))
+    assert equal(await call(connection, "apply_edit", edit, content), expected)
+
+
+@settings(many, max_examples=400)
+@given(edit=edits, content=documents)
+async def test_pruned_edit_does_the_same_and_changes_every_value_that_it_holds(
+    connection: asyncpg.Connection, edit: Any, content: Any
+) -> None:
+    pruned = await call(connection, "prune", edit, content)
+    assert equal(as_written(pruned), as_written(oracle.prune(edit, content)))
+    assert equal(await call(connection, "apply_edit", pruned, content), oracle.apply(edit, content))
+    if "v" in pruned:
+        assert not equal(pruned["v"], content)
+    for path, value in oracle.leaves(pruned) if "v" not in pruned else ():
+        assert not oracle.same(value, value_at(content, path))
+
+
+def value_at(content: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        content = oracle.at(content, key)
+    return content
+
+
+@settings(many, max_examples=400)
+@given(edit=edits, content=documents)
+async def test_base_put_back_undoes_the_edit(connection: asyncpg.Connection, edit: Any, content: Any) -> None:
+    pruned = oracle.prune(edit, content)
+    base = await call(connection, "inverse", pruned, content)
+    assert equal(as_written(base), as_written(oracle.inverse(pruned, content)))
+    applied = oracle.apply(pruned, content)
+    restored = await call(connection, "restore", base, applied)
+    assert equal(restored, oracle.restore(base, applied))
+    assert equal(without_what_was_made(restored, content), content)
+
+
+def without_what_was_made(restored: Any, content: Any) -> Any:
+    """What the edit made an object of, out of nothing, is left as an empty one."""
+    if not (isinstance(restored, dict) and isinstance(content, dict)):
+        return restored
+    return {
+        key: without_what_was_made(value, content.get(key))
+        for key, value in restored.items()
+        if key in content or not emptied(value)
+    }
+
+
+def emptied(value: Any) -> bool:
+    return isinstance(value, dict) and all(emptied(inner) for inner in value.values())
+
+
+@settings(many, max_examples=400)
+@given(edit=edits, first=documents, later=documents)
+async def test_base_stays_what_it_was_whatever_becomes_of_the_content(
+    connection: asyncpg.Connection, edit: Any, first: Any, later: Any
+) -> None:
+    pruned = oracle.prune(edit, first)
+    base = oracle.inverse(pruned, first)
+    basis = await call(connection, "restore", base, later)
+    assert equal(basis, oracle.restore(base, later))
+    again = await call(connection, "prune", pruned, basis)
+    assert equal(as_written(again), as_written(pruned))
+    assert equal(as_written(await call(connection, "inverse", again, basis)), as_written(base))
+
+
+async def conflicts(connection: asyncpg.Connection, edit: Any, base: Any, content: Any) -> list[Any]:
+    found = await connection.fetchval(
+        "SELECT draftline.conflicts('CHANGE', $1::text::jsonb, $2::text::jsonb, $3::text::jsonb, false)::text",
+        to_text(edit), to_text(base), to_text(content),
+    )  # fmt: skip
+    return [(each["path"], *(each.get(name, MISSING) for name in ("base", "mine", "theirs"))) for each in decode(found)]
+
+
+def paired(one: list[Any], other: list[Any]) -> bool:
+    ordered = sorted(one, key=lambda each: each[0]), sorted(other, key=lambda each: each[0])
+    return len(one) == len(other) and all(
+        left[0] == right[0] and all(map(oracle.same, left[1:], right[1:])) for left, right in zip(*ordered, strict=True)
+    )
+
+
+@settings(many, max_examples=400)
+@given(edit=edits, first=documents, data=st.data())
+async def test_conflicts_are_the_leaves_where_base_mine_and_theirs_differ(
+    connection: asyncpg.Connection, edit: Any, first: Any, data: Any
+) -> None:
+    pruned = oracle.prune(edit, first)
+    base = oracle.inverse(pruned, first)
+    assert await conflicts(connection, pruned, base, first) == []
+    later = data.draw(documents | edits.map(lambda theirs: oracle.apply(theirs, first)))
+    found = await conflicts(connection, pruned, base, later)
+    assert paired(found, oracle.conflicts(pruned, base, later))
+    assert all(oracle.differ(*three) for _, *three in found)
+
+
+@settings(many, max_examples=400)
+@given(edit=edits, first=documents, data=st.data())
+async def test_settled_conflicts_leave_theirs_and_every_other_leaf_mine(
+    connection: asyncpg.Connection, edit: Any, first: Any, data: Any
+) -> None:
+    pruned = oracle.prune(edit, first)
+    base = oracle.inverse(pruned, first)
+    later = data.draw(documents | edits.map(lambda theirs: oracle.apply(theirs, first)))
+    settled = await call(connection, "settle", pruned, base, later)
+    assert equal(settled, oracle.settle(pruned, base, later))
+    if "v" in pruned:
+        return
+    lost = [parse_pointer(path, "path") for path, *_ in oracle.conflicts(pruned, base, later)]
+    for path, mine in oracle.leaves(pruned):
+        if at := next((each for each in lost if path[: len(each)] == each), None):
+            assert oracle.same(value_at(settled, at), value_at(later, at))
+        else:
+            assert oracle.same(value_at(settled, path), mine)
+
+
+async def test_settled_conflict_makes_no_object_where_theirs_removed_it(connection: asyncpg.Connection) -> None:
+    edit, base = {"m": {"a": {"s": {"b": 2}}}}, {"m": {"a": {"s": {"b": 1}}}}
+    assert await call(connection, "settle", edit, base, {"c": 1}) == {"c": 1}
