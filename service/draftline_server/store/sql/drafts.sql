@@ -73,7 +73,7 @@ WITH locked AS MATERIALIZED (
              ELSE draftline.inverse(new_edit, basis) END AS new_base,
         coalesce(refusal, (step).failure, draftline.content_failure(draftline.apply_edit(new_edit, content),
             coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth, :max_indexed_text_bytes)) AS failure,
-        new_kind = 'DELETE' AND old_kind = 'CREATE' AS vanishes
+        new_kind = 'DELETE' AND coalesce(old_kind = 'CREATE', false) AS vanishes
     FROM composed AS m
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (
