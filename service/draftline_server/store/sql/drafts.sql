@@ -63,13 +63,14 @@ WITH locked AS MATERIALIZED (
         CASE WHEN action = 'DELETE' THEN 'DELETE' WHEN old_kind = 'CREATE' THEN 'CREATE'
              WHEN action = 'CREATE' AND old_kind IS NULL THEN 'CREATE' ELSE 'CHANGE' END AS new_kind,
         CASE WHEN action = 'DELETE' THEN '{}'
-             WHEN content IS NULL THEN draftline.compose(coalesce(old_edit, '{}'), (step).content)
+             WHEN content IS NULL OR old_kind = 'CREATE'
+                 THEN draftline.compose(coalesce(old_edit, '{}'), (step).content)
              ELSE draftline.prune(draftline.compose(coalesce(old_edit, '{}'), (step).content), basis)
         END AS new_edit
     FROM resolved AS r
 ), checked AS MATERIALIZED (
     SELECT m.*, draftline.apply_edit(new_edit, content) AS new_merged,
-        CASE WHEN content IS NULL THEN '{}' WHEN new_kind = 'DELETE' THEN jsonb_build_object('v', basis)
+        CASE WHEN new_kind = 'CREATE' THEN '{}' WHEN new_kind = 'DELETE' THEN jsonb_build_object('v', basis)
              ELSE draftline.inverse(new_edit, basis) END AS new_base,
         coalesce(refusal, (step).failure, draftline.content_failure(draftline.apply_edit(new_edit, content),
             coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth, :max_indexed_text_bytes)) AS failure,
