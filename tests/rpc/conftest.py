@@ -13,6 +13,7 @@ import asyncpg
 import grpc
 import pytest
 from answers import Records
+from drafting import Drafts
 from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
 
 Serving = Callable[..., AbstractContextManager[Any]]
@@ -30,6 +31,18 @@ def serving(pytestconfig: pytest.Config) -> Serving:
 @pytest.fixture
 def records(grpc_stub: Any, tenant_id: str) -> Records:
     return Records(grpc_stub, tenant_id)
+
+
+@pytest.fixture
+def ada(grpc_channel: grpc.Channel, tenant_id: str) -> Drafts:
+    """The drafts of a user, over the collection of `records`."""
+    return Drafts(grpc_channel, tenant_id, "ada")
+
+
+@pytest.fixture
+def bob(ada: Drafts) -> Drafts:
+    """Those of another."""
+    return ada.of(user="bob")
 
 
 @pytest.fixture(scope="module", params=["in_place", "replacing"])
