@@ -12,12 +12,14 @@ import structlog
 
 from .domain.content import Limits
 from .domain.cursor import Cursors
+from .domain.errors import DraftlineError
 from .rpc.collection_service import CollectionService
 from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
 from .rpc.server import SERVICES, Server, ServerOptions
 from .settings import Settings
+from .store.checks import DraftChecker, DraftDifference
 from .store.collections import CollectionStore
 from .store.commits import CommitStore
 from .store.content import ContentStore
@@ -30,6 +32,8 @@ from .store.indexes import Indexes
 from .store.merged import MergedStore
 from .store.patches import InPlacePatches, PatchStore
 from .store.schema import check_revision, read_secret
+
+__all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "running", "serve"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
@@ -74,6 +78,24 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
     async with running(settings, url, revision) as app:
         structlog.get_logger().info("serving", address=app.address)
         await stop.wait()
+
+
+class CheckError(Exception):
+    """The check could not go on; the text says why."""
+
+
+@asynccontextmanager
+async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator[DraftChecker]:
+    """The checker of the drafts in the database at `url`, whose schema must be at `revision`."""
+    database = Database(url, _pool_settings(settings))
+    await database.open()
+    try:
+        await check_revision(database, revision)
+        yield DraftChecker(database)
+    except DraftlineError as error:
+        raise CheckError(f"the check broke off: {error.message}") from error
+    finally:
+        await database.close()
 
 
 async def _server(settings: Settings, database: Database, indexes: Indexes) -> Server:

@@ -1,7 +1,8 @@
-"""The command line: `draftline serve | migrate | health | import | collections | demo | bench`."""
+"""The command line: `draftline serve | migrate | check | health | import | collections | demo | bench`."""
 
 from __future__ import annotations
 
+from .check import check_command
 from .collections import collections
 from .group import main
 from .imports import import_command
@@ -9,7 +10,7 @@ from .service import health_command, migrate_command, serve
 from .shows import bench_command, demo_command
 
 for command in (
-    serve, migrate_command, health_command, import_command, collections, demo_command, bench_command
+    serve, migrate_command, check_command, health_command, import_command, collections, demo_command, bench_command
 ):  # fmt: skip
     main.add_command(command)
 

@@ -12,13 +12,14 @@ import structlog
 from draftline import DraftlineError, UnavailableError
 from pydantic import ValidationError
 
+from ..app import CheckError
 from ..ops import logs, migrate
 from ..ops.bench_processes import BenchError
 from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from ..settings import Settings
 from ..store.schema import SchemaError
 
-EXPECTED = (BenchError, EmbeddedPostgresError, SchemaError, OSError, ValueError, TypeError)
+EXPECTED = (BenchError, CheckError, EmbeddedPostgresError, SchemaError, OSError, ValueError, TypeError)
 OUT_OF_REACH = "{message}\nIs the service running there? `draftline serve` starts it."
 
 

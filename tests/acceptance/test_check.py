@@ -1,0 +1,114 @@
+"""`draftline check` finds what no write of the service brings about, and mends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import run_sql, serving
+from draftline import Client, DraftEdit
+from draftline_server.store.checks import PAGE, DraftChecker, DraftDifference
+from draftline_server.store.engine import Database
+from served import draftline
+
+DRAFTS = 2 * PAGE + 100
+PLANT = "UPDATE draftline.draft SET merged = '{\"n\": -1}' WHERE record_id = '%s'"
+ORPHAN = "DELETE FROM draftline.record WHERE record_id = '%s'"
+
+
+@pytest.fixture
+def url(database_url: str) -> Iterator[str]:
+    """A database with a draft of each kind and, of another tenant's user, more than a page of them."""
+    with serving(database_url) as server:
+        with Client(server.address, tenant_id="acme", user="ada") as client:
+            client.import_content("movies", [("m-1", {"n": 1}), ("m-2", {"n": 2}), ("m-3", {"n": 3})])
+            client.save_draft("movies", "m-1", {"a": 1})
+            client.save_draft("movies", "m-2", delete=True)
+            client.save_draft("movies", "m-4", create={"n": 4})
+        with Client(server.address, tenant_id="zeta", user="bob") as client:
+            ids = [f"z-{number:05}" for number in range(DRAFTS)]
+            client.import_content("movies", [(record_id, {"n": 1}) for record_id in ids])
+            for start in range(0, DRAFTS, 1_000):
+                edits = [DraftEdit(record_id, {"a": 1}) for record_id in ids[start : start + 1_000]]
+                client.save_drafts("movies", edits, omit_content=True)
+        yield database_url
+
+
+def test_check_of_drafts_in_step_finds_nothing(url: str) -> None:
+    done = draftline("check", database_url=url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{DRAFTS + 3:,} drafts checked, 0 differ, 0 remain\n"
+
+
+def test_planted_difference_is_told_repaired_and_gone(url: str) -> None:
+    run_sql(url, *(PLANT % record_id for record_id in ("m-1", "m-2", "m-4", f"z-{DRAFTS - 1:05}")))
+    found = draftline("check", database_url=url)
+    assert found.returncode == 1
+    assert found.stdout.splitlines() == [
+        *(
+            f'the draft of "{record_id}" in "movies", by "{user}" of "{tenant}", differs from its edit'
+            for record_id, user, tenant in (
+                ("m-1", "ada", "acme"),
+                ("m-2", "ada", "acme"),
+                ("m-4", "ada", "acme"),
+                (f"z-{DRAFTS - 1:05}", "bob", "zeta"),
+            )
+        ),
+        f"{DRAFTS + 3:,} drafts checked, 4 differ, 4 remain",
+    ]
+    repaired = draftline("check", "--repair", database_url=url)
+    assert repaired.returncode == 0
+    assert repaired.stdout.splitlines()[0].endswith("differs from its edit: repaired")
+    assert repaired.stdout.splitlines()[-1] == f"{DRAFTS + 3:,} drafts checked, 4 differ, 4 repaired, 0 remain"
+    assert draftline("check", database_url=url).returncode == 0
+    with serving(url) as server, Client(server.address, tenant_id="acme", user="ada") as client:
+        seen = {each.record_id: each.content for each in client.get_merged("movies", view="drafts_only")}
+    assert seen == {"m-1": {"n": 1, "a": 1}, "m-2": {"n": 2}, "m-4": {"n": 4}}
+
+
+def test_orphan_is_told_and_remains(url: str) -> None:
+    run_sql(url, PLANT % "m-2", ORPHAN % "m-1")
+    done = draftline("check", "--repair", "--json", database_url=url)
+    assert done.returncode == 1
+    key = {"tenant_id": "acme", "user_id": "ada", "collection": "movies"}
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {**key, "record_id": "m-1", "is_orphan": True, "repaired": False},
+        {**key, "record_id": "m-2", "is_orphan": False, "repaired": True},
+        {"checked": DRAFTS + 3, "differences": 2, "repaired": 1, "remaining": 1},
+    ]
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    opened = Database(url)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_check_reads_a_page_at_a_time(database: Database) -> None:
+    seen: list[str] = []
+    database.observers.append(lambda sql, _: seen.append(sql))
+    checker = DraftChecker(database)
+    assert [each async for each in checker.differences()] == []
+    assert checker.checked == DRAFTS + 3
+    assert len([sql for sql in seen if "check_drafts" in sql]) == DRAFTS // PAGE + 1
+
+
+async def test_repair_of_a_draft_that_ended_meanwhile_does_nothing(database: Database) -> None:
+    checker = DraftChecker(database)
+    assert not await checker.repair(DraftDifference("acme", "eve", "movies", "m-1", is_orphan=False))
+
+
+def test_check_of_a_database_that_was_never_migrated_is_refused(tmp_path: Path) -> None:
+    done = draftline("check", data_dir=tmp_path, log_level="error")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the database was never migrated")
+
+
+def test_check_of_the_embedded_database(tmp_path: Path) -> None:
+    assert draftline("migrate", data_dir=tmp_path).returncode == 0
+    done = draftline("check", data_dir=tmp_path, log_level="error")
+    assert (done.returncode, done.stdout) == (0, "0 drafts checked, 0 differ, 0 remain\n")
