@@ -294,8 +294,11 @@ END $$;
 
 -- The top-level keys whose values differ, in code point order.
 CREATE FUNCTION draftline.changed_fields(old jsonb, new jsonb) RETURNS text[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT coalesce(array_agg(key ORDER BY key COLLATE "C"), '{}')
-    FROM jsonb_each(old) AS o FULL JOIN jsonb_each(new) AS n USING (key)
-    WHERE o.value IS DISTINCT FROM n.value
-$$;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT k FROM (
+            SELECT n.key FROM jsonb_each(new) AS n WHERE old -> n.key IS DISTINCT FROM n.value
+            UNION ALL SELECT o FROM jsonb_object_keys(old) AS o WHERE NOT new ? o
+        ) AS changed (k) ORDER BY k COLLATE "C");
+END $$;

@@ -99,6 +99,7 @@ class DraftService:
             )
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
+        with_content = request.include_content or request.validate_only
         results = await self.commits.commit(
             actor,
             request.collection,
@@ -106,8 +107,8 @@ class DraftService:
             POLICIES[request.conflict_policy],
             validate_only=request.validate_only,
             allow_partial=request.allow_partial,
+            with_content=with_content,
         )
-        with_content = request.include_content or request.validate_only
         response = draft_pb2.CommitResponse()
         for result in results:
             answer = response.results.add(

@@ -45,8 +45,12 @@ class CommitStore:
         *,
         validate_only: bool,
         allow_partial: bool,
+        with_content: bool,
     ) -> Sequence[CommitResult]:
-        """One result a draft, by record id. Without `allow_partial`, ConflictError or another error of any draft."""
+        """One result a draft, by record id; its content is empty unless asked for.
+
+        Without `allow_partial`, ConflictError or another error of any draft.
+        """
 
         async def work(transaction: Transaction) -> Sequence[CommitResult]:
             rows = await self._lock(transaction, actor, collection, selection, policy)
@@ -55,7 +59,7 @@ class CommitStore:
                 _refuse_any(results)
             if validate_only:
                 transaction.roll_back()
-            written = await self._write(transaction, actor, collection, actions)
+            written = await self._write(transaction, actor, collection, actions, with_content=with_content)
             return [
                 result if result.error is not None else replace(written[result.record_id], conflicts=result.conflicts)
                 for result in results
@@ -135,7 +139,7 @@ class CommitStore:
         return None
 
     async def _write(
-        self, transaction: Transaction, actor: Actor, collection: str, actions: dict[str, str]
+        self, transaction: Transaction, actor: Actor, collection: str, actions: dict[str, str], *, with_content: bool
     ) -> dict[str, CommitResult]:
         """Writes, drops the drafts, brings those of others up to date, and reads what the records are now."""
         writes = {record_id: action for record_id, action in actions.items() if action != "DROP"}
@@ -148,7 +152,7 @@ class CommitStore:
         rows = await transaction.fetch(SQL["write_drafts"], values) if writes else []
         if any(row["raced"] for row in rows):
             raise RacedError
-        dropped = {**values, "record_ids": list(actions), "with_content": False}
+        dropped = {**values, "record_ids": list(actions), "with_content": with_content}
         await transaction.fetch(SQL["forget_drafts"], dropped)
         touched = [row["record_id"] for row in rows if row["written"]]
         if touched:

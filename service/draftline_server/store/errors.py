@@ -15,7 +15,9 @@ from ..domain.errors import (
     OverloadedError,
 )
 
-LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError)
+# InternalClientError: what asyncpg raises when PostgreSQL has said goodbye to an idle connection
+# and its end has not been read yet.
+LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, OSError)
 
 # Classes of SQLSTATE (the first two characters), https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNAVAILABLE = {"08", "57", "25"}  # connection; operator intervention; a read-only standby after a failover

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 import structlog
-from sqlalchemy import ColumnElement, Index, Table
+from sqlalchemy import ColumnElement, Index, MetaData, Table
 from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
 
 from ..domain.definitions import Definition, IndexOrder, IndexState
@@ -111,9 +111,11 @@ def _purpose(order: IndexOrder) -> Sequence[object]:
     return [[list(key.path), key.type, key.descending] for key in order]
 
 
-def _index(table: Table, collection: str, order: IndexOrder) -> Index:
+def _index(declared: Table, collection: str, order: IndexOrder) -> Index:
     """Of records, the live ones in order; of drafts, each user's in the order of their merges."""
-    if table is record:
+    # On a copy: an index is remembered by its table, and those of declarations are none of the schema's.
+    table = declared.to_metadata(MetaData())
+    if declared is record:
         leading, content = [table.c.tenant_id], table.c.content
         predicate: ColumnElement[bool] = (table.c.collection == collection) & table.c.deleted_at.is_(None)
     else:
@@ -135,7 +137,8 @@ def _index(table: Table, collection: str, order: IndexOrder) -> Index:
 
 
 def _named(name: str) -> Index:
-    return Index(name, record.c.tenant_id, postgresql_concurrently=True, _table=record)
+    table = record.to_metadata(MetaData())
+    return Index(name, table.c.tenant_id, postgresql_concurrently=True)
 
 
 def _ddl(element: ExecutableDDLElement) -> str:

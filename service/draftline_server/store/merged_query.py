@@ -308,8 +308,7 @@ def _order_of(columns: Any, shape: Shape) -> list[Any]:
 def _answer(page: Any, shape: Shape) -> list[Any]:
     """What a row tells: the texts of its sort keys for the token, and what the draft means for the record."""
     c = page.c
-    without = case((c.draft_kind == "DELETE", cast("{}", JSONB())), else_=c.content)
-    modified = func.draftline.changed_fields(func.coalesce(c.baseline, cast("{}", JSONB())), without)
+    modified = func.draftline.modified_fields(c.draft_kind, c.edit, c.baseline, c.content)
     is_deleted = c.deleted_at.is_not(None)
     conflicts = func.draftline.conflicts(c.draft_kind, c.edit, c.base, c.baseline, is_deleted)
     plain = [column for column in c if column.name not in ("content", "edit", "base", "baseline", "bytes_before")

@@ -61,7 +61,7 @@ WITH locked AS MATERIALIZED (
             CAST(:allow_missings AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
         WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
             definition_version, allow_missing, parent_id, position, place)
-    WHERE p.allow_missing AND NOT EXISTS (SELECT FROM locked AS l WHERE l.place = p.place)
+    WHERE p.allow_missing AND p.place NOT IN (SELECT place FROM locked)
 ), judged AS MATERIALIZED (
     SELECT f.*, coalesce(c.indexed_text, '[]') AS indexed_text, CASE
         WHEN f.deleted_at IS NOT NULL THEN '{"reason": "RECORD_DELETED"}'
@@ -112,7 +112,8 @@ WITH locked AS MATERIALIZED (
     WHERE k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
 )
 SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
-    CASE WHEN k.version = 0 AND k.failure IS NULL AND n.record_id IS NULL
+    CASE WHEN k.version = 0 AND k.failure IS NULL
+            AND (k.collection, k.record_id) NOT IN (SELECT collection, record_id FROM created)
         THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
     k.new_content::text AS content, k.version + (k.failure IS NULL AND k.changes)::int AS version,
     k.new_parent_id AS parent_id, k.new_position AS position,
@@ -123,8 +124,6 @@ SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
         THEN draftline.changed_fields(k.content, k.new_content) ELSE '{}' END AS changed_fields
 FROM checked AS k
 CROSS JOIN refreshed
-LEFT JOIN updated AS u ON u.place = k.place
-LEFT JOIN created AS n ON n.collection = k.collection AND n.record_id = k.record_id
 
 -- name: delete_content
 -- Marks one record deleted. No row: there is none.

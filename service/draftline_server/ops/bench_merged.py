@@ -1,0 +1,239 @@
+"""Drafts and merged lists at size: what a page, a save and a commit cost beside the plain statements.
+
+The records are films with variations, made in the database; the indexes are those that the
+declaration asks for. A page is filtered by one declared field and sorted by another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+import draftline
+import grpc
+import msgspec
+from draftline.v1 import draft_pb2, draft_pb2_grpc
+
+from ..domain.merged import View
+from ..domain.query import Comparison, Field, FieldType, Operator
+from ..store.merged_query import OrderKey, Shape, page_statement
+from .demo import films
+
+COLLECTION = "movies"
+USER, EMPTY_HANDED = "drafter", "reader"
+FILTER, ORDER = '"Major Genre" = "Drama"', '"Worldwide Gross" desc'
+DECLARED = {"/Major Genre": "text", "/Production Budget": "number", "/Worldwide Gross": "number"}
+ORDERS = [
+    [draftline.SortKey("/Worldwide Gross", descending=True)],
+    ["/Major Genre", draftline.SortKey("/Worldwide Gross", descending=True)],
+]
+PAGE = 100
+DEEP = 1_000  # pages before the deep one
+EDITS = 1_000  # in one save, and in one commit
+WARM_UP, SAMPLES = 20, 100
+
+MAKE_RECORDS = """
+INSERT INTO draftline.record
+SELECT $1, 'movies', 'film-' || lpad(g::text, 8, '0'),
+    f.content || jsonb_build_object('Worldwide Gross', (random() * 1e9)::bigint, 'Number', g),
+    1, NULL, NULL, now(), 'bench', now(), 'bench', NULL
+FROM generate_series(0, $2::int - 1) AS g JOIN film AS f ON f.number = g % $3::int
+"""
+MAKE_DRAFTS = """
+INSERT INTO draftline.draft
+SELECT $1, $2, 'movies', record_id, 'CHANGE', edit, draftline.inverse(edit, content), 1,
+    draftline.apply_edit(edit, content), 1, '', '', now(), now()
+FROM (
+    SELECT record_id, content,
+        jsonb_build_object('s', jsonb_build_object('Worldwide Gross', (random() * 1e9)::bigint)) AS edit
+    FROM draftline.record
+    WHERE tenant_id = $1 AND collection = 'movies' AND (content ->> 'Number')::int % $3 = $4
+) AS chosen
+"""
+PLAIN_PAGE = """
+SELECT record_id, content::text, version, updated_at FROM draftline.record
+WHERE tenant_id = $1 AND collection = 'movies' AND deleted_at IS NULL
+  AND draftline.indexed_text_at(content, ARRAY['Major Genre']) COLLATE "C" = $2
+ORDER BY draftline.number_at(content, ARRAY['Worldwide Gross']) DESC NULLS LAST, record_id
+LIMIT 100
+"""
+PLAIN_INSERT = """
+INSERT INTO draftline.draft
+SELECT $1, 'plain', 'movies', p.record_id, 'CHANGE', '{}', '{}', 1, p.merged, 1, '', '', now(), now()
+FROM unnest($2::text[], $3::jsonb[]) AS p (record_id, merged)
+"""
+CHANGED = """
+SELECT (content || '{"Worldwide Gross": 1}')::text AS content FROM draftline.record
+WHERE tenant_id = $1 AND collection = 'movies' AND record_id = ANY ($2::text[]) ORDER BY record_id
+"""
+PLAIN_UPDATE = """
+UPDATE draftline.record AS r SET content = p.content, version = r.version + 1, updated_at = now()
+FROM unnest($2::text[], $3::jsonb[]) AS p (record_id, content)
+WHERE r.tenant_id = $1 AND r.collection = 'movies' AND r.record_id = p.record_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MergedSizes:
+    records: int = 1_000_000
+    few_records: int = 10_000
+    own_drafts: int = 5_000
+    other_drafts: int = 100_000
+
+
+async def prepare(url: str, address: str, sizes: MergedSizes) -> None:
+    """Makes the records of two tenants, one with many and one with few, and the drafts over both."""
+    async with draftline.AsyncClient(address, tenant_id=_tenant(sizes.few_records), timeout=None) as client:
+        await client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)
+    connection = await asyncpg.connect(url, server_settings={"statement_timeout": "0"})
+    try:
+        contents = [msgspec.json.Encoder(decimal_format="number").encode(content).decode() for _, content in films()]
+        await connection.execute("CREATE TEMPORARY TABLE film (number int PRIMARY KEY, content jsonb)")
+        await connection.copy_records_to_table("film", records=list(enumerate(contents)))
+        for count in (sizes.few_records, sizes.records):
+            await connection.execute(MAKE_RECORDS, _tenant(count), count, len(contents))
+            others = min(sizes.other_drafts, count)
+            for user, drafts in (
+                (USER, min(sizes.own_drafts, count // 2)),
+                *((f"u{i}", others // 20) for i in range(20)),
+            ):
+                step = max(1, count // max(1, drafts))
+                await connection.execute(MAKE_DRAFTS, _tenant(count), user, step, 1 % step)
+        await connection.execute("VACUUM ANALYZE draftline.record")
+        await connection.execute("VACUUM ANALYZE draftline.draft")
+    finally:
+        await connection.close()
+    async with draftline.AsyncClient(address, tenant_id=_tenant(sizes.records), timeout=None) as client:
+        await client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)
+
+
+async def measure(url: str, address: str, sizes: MergedSizes) -> Mapping[str, float]:
+    """Milliseconds by name: medians of a page, a save and a commit, and of the plain statements."""
+    connection = await asyncpg.connect(
+        url, max_cacheable_statement_size=65536, server_settings={"plan_cache_mode": "force_generic_plan", "jit": "off"}
+    )
+    many, few = _tenant(sizes.records), _tenant(sizes.few_records)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = draft_pb2_grpc.DraftServiceStub(channel)
+            deep = await _deep_token(stub, many)
+            found = {
+                "plain page, SQL": await _median(lambda: connection.fetch(PLAIN_PAGE, many, "Drama")),
+                "merged page, SQL": await _median(_page_in_sql(connection, many)),
+                "merged page": await _median(_page(stub, many, USER)),
+                "merged page 1,000": await _median(_page(stub, many, USER, deep)),
+                "merged page, no drafts": await _median(_page(stub, many, EMPTY_HANDED)),
+                "merged page, few records": await _median(_page(stub, few, USER)),
+            }
+            return found | await _writes(connection, stub, many)
+    finally:
+        await connection.close()
+
+
+def ratios(found: Mapping[str, float]) -> Mapping[str, float]:
+    """The figures against their limits: pages at most, writes at least."""
+    page = found["merged page"]
+    return {
+        "merged_sql_vs_plain": found["merged page, SQL"] / found["plain page, SQL"],
+        "merged_page1000_vs_page1": found["merged page 1,000"] / page,
+        "merged_drafts5000_vs_0": page / found["merged page, no drafts"],
+        "merged_1m_vs_10k": page / found["merged page, few records"],
+        "save_draft_vs_insert": found[f"plain insert of {EDITS:,}"] / found[f"SaveDraft of {EDITS:,}"],
+        "commit_vs_update": found[f"plain update of {EDITS:,}"] / found[f"Commit of {EDITS:,}"],
+    }
+
+
+def _tenant(records: int) -> str:
+    return f"merged-{records}"
+
+
+async def _median(call: Callable[[], Awaitable[Any]], warm_up: int = WARM_UP, samples: int = SAMPLES) -> float:
+    for _ in range(warm_up):
+        await call()
+    times = []
+    for _ in range(samples):
+        start = time.perf_counter()
+        await call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
+
+
+def _request(tenant_id: str, token: str = "") -> draft_pb2.GetMergedRequest:
+    return draft_pb2.GetMergedRequest(
+        tenant_id=tenant_id, collection=COLLECTION, filter=FILTER, order_by=ORDER, page_size=PAGE,
+        page_token=token, response_encoding="ENCODING_JSON",
+    )  # fmt: skip
+
+
+def _page(stub: Any, tenant_id: str, user: str, token: str = "") -> Callable[[], Awaitable[Any]]:
+    request = _request(tenant_id, token)
+
+    async def call() -> None:
+        answer = await stub.GetMerged(request, metadata=[("x-draftline-user", user)])
+        assert len(answer.records) == PAGE, len(answer.records)  # noqa: S101  a measure of something else
+
+    return call
+
+
+async def _deep_token(stub: Any, tenant_id: str) -> str:
+    token = ""
+    for _ in range(DEEP * PAGE // 1_000):
+        request = _request(tenant_id, token)
+        request.page_size = 1_000
+        token = (await stub.GetMerged(request, metadata=[("x-draftline-user", USER)])).next_page_token
+    return str(token)
+
+
+def _page_in_sql(connection: Any, tenant_id: str) -> Callable[[], Awaitable[Any]]:
+    genre = Comparison(Field(("Major Genre",)), FieldType.TEXT, Operator.EQ, "Drama", indexed=True)
+    order = (OrderKey(Field(("Worldwide Gross",)), FieldType.NUMBER, descending=True, declared=True),)
+    shape = Shape(COLLECTION, genre, order, View.MERGED, False, False, False)
+    statement, fixed = page_statement(shape)
+    values = {**fixed, "tenant_id": tenant_id, "user_id": USER, "limit": PAGE + 1, "max_bytes": 4 << 20}
+    arguments = statement.arguments(values)
+    return lambda: connection.fetch(statement.sql, *arguments)
+
+
+async def _writes(connection: Any, stub: Any, tenant_id: str) -> Mapping[str, float]:
+    """Saves and commits, each beside the plain statement on rows of the same kind, in turn."""
+    times: dict[str, list[float]] = {}
+
+    async def timed(name: str, call: Awaitable[Any]) -> None:
+        start = time.perf_counter()
+        await call
+        times.setdefault(f"{name} of {EDITS:,}", []).append((time.perf_counter() - start) * 1000)
+
+    user = [("x-draftline-user", "writer")]
+    commit = draft_pb2.CommitRequest(tenant_id=tenant_id, collection=COLLECTION, all=True)
+    for turn in range(7):
+        ids = [f"film-{number:08}" for number in range(turn * EDITS, (turn + 1) * EDITS)]
+        contents = [row["content"] for row in await connection.fetch(CHANGED, tenant_id, ids)]
+        save = draft_pb2.SaveDraftRequest(tenant_id=tenant_id, collection=COLLECTION, omit_content=True)
+        for record_id in ids:
+            save.edits.add(record_id=record_id).delta.json = f'{{"Worldwide Gross": {turn + 2}}}'
+        await timed("plain insert", connection.execute(PLAIN_INSERT, tenant_id, ids, contents))
+        await timed("SaveDraft", stub.SaveDraft(save, metadata=user))
+        await timed("Commit", stub.Commit(commit, metadata=user))
+        await timed("plain update", connection.execute(PLAIN_UPDATE, tenant_id, ids, contents))
+    await connection.execute("DELETE FROM draftline.draft WHERE tenant_id = $1 AND user_id = 'plain'", tenant_id)
+    return {name: statistics.median(values[2:]) for name, values in times.items()}
+
+
+def quick(sizes: MergedSizes) -> MergedSizes:
+    """A tenth and less of it, for a look."""
+    return replace(sizes, records=150_000, few_records=15_000, own_drafts=5_000, other_drafts=15_000)
+
+
+def run(url: str, address: str, sizes: MergedSizes) -> Mapping[str, float]:
+    """Prepares and measures."""
+
+    async def both() -> Mapping[str, float]:
+        await prepare(url, address, sizes)
+        return await measure(url, address, sizes)
+
+    return asyncio.run(both())
