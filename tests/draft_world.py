@@ -1,0 +1,179 @@
+"""One tenant's records and drafts through the stores themselves, as the tests of drafts drive them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from draftline_server.domain.content import Limits
+from draftline_server.domain.cursor import Cursors
+from draftline_server.domain.drafts import (
+    Change,
+    ChangeByOperations,
+    CommitResult,
+    ConflictPolicy,
+    Creation,
+    Deletion,
+    DraftEdit,
+    MergedRecord,
+    SaveResult,
+    Selection,
+    edit_of_delta,
+)
+from draftline_server.domain.edits import Operation, Strategy
+from draftline_server.domain.records import Actor, Delta, ImportCounts, ImportMode, NewRecord, Patch, Record
+from draftline_server.store.commits import CommitStore
+from draftline_server.store.content import ContentStore
+from draftline_server.store.definitions import Definitions
+from draftline_server.store.drafts import DraftStore
+from draftline_server.store.engine import Database, PoolSettings
+from draftline_server.store.fetched_patches import FetchedPatches
+from draftline_server.store.imports import ImportStore
+from draftline_server.store.merged import MergedStore
+from draftline_server.store.patches import InPlacePatches, PatchStore
+from draftline_server.store.statements import Statement, load
+
+COLLECTION = "films"
+CHECK = load("drafts")["check_drafts"]
+
+
+class World:
+    """The stores, and shortcuts that take and give plain JSON values. Users are named by one word."""
+
+    def __init__(
+        self, database: Database, tenant_id: str, limits: Limits | None = None, *, partial_updates: bool = True
+    ) -> None:
+        limits = limits or Limits()
+        self.database = database
+        self.tenant_id = tenant_id
+        self.definitions = Definitions(database)
+        applier = (InPlacePatches if partial_updates else FetchedPatches)(self.definitions, limits)
+        self.content = ContentStore(database, self.definitions, limits)
+        self.patches = PatchStore(database, self.definitions, applier)
+        self.imports = ImportStore(database, self.definitions, limits)
+        self.drafts = DraftStore(database, limits)
+        self.commits = CommitStore(database, self.definitions, limits)
+        self.merged = MergedStore(database, self.definitions, Cursors(b"secret"))
+
+    def actor(self, user: str) -> Actor:
+        return Actor(self.tenant_id, user)
+
+    async def create(self, record_id: str, content: dict[str, Any], user: str = "sys") -> None:
+        new = NewRecord(COLLECTION, record_id, json.dumps(content))
+        await self.content.create(self.actor(user), new, validate_only=False)
+
+    async def patch(
+        self, record_id: str, delta: dict[str, Any], strategy: Strategy = Strategy.DEEP, user: str = "sys"
+    ) -> None:
+        patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), strategy))
+        await self.patches.patch(self.actor(user), patch, validate_only=False)
+
+    async def delete(self, record_id: str, user: str = "sys") -> None:
+        await self.content.delete(
+            self.actor(user), COLLECTION, record_id, expected_version=None, condition=None, allow_missing=False,
+            validate_only=False,
+        )  # fmt: skip
+
+    async def undelete(self, record_id: str, user: str = "sys") -> None:
+        await self.content.undelete(
+            self.actor(user), COLLECTION, record_id, expected_version=None, validate_only=False
+        )  # fmt: skip
+
+    async def load(
+        self, records: dict[str, dict[str, Any]], mode: ImportMode = ImportMode.UPSERT, user: str = "sys"
+    ) -> ImportCounts:
+        async def chunks() -> AsyncIterator[Sequence[NewRecord]]:
+            yield [NewRecord(COLLECTION, record_id, json.dumps(content)) for record_id, content in records.items()]
+
+        return await self.imports.load(self.actor(user), COLLECTION, chunks(), mode, allow_empty=True)
+
+    async def record(self, record_id: str) -> Record:
+        return await self.content.get(self.actor("sys"), COLLECTION, record_id, show_deleted=True)
+
+    async def save_all(
+        self, user: str, edits: Sequence[DraftEdit], *, session_id: str = "", reason: str = "", partial: bool = False
+    ) -> Sequence[SaveResult]:
+        return await self.drafts.save(
+            self.actor(user), COLLECTION, edits, session_id=session_id, change_reason=reason, allow_partial=partial,
+            omit_content=False,
+        )  # fmt: skip
+
+    async def save(self, user: str, edit: DraftEdit, *, session_id: str = "") -> MergedRecord | None:
+        """What the record is then; None for a creation that is gone again. The edit's error is raised."""
+        result = (await self.save_all(user, [edit], session_id=session_id))[0]
+        if result.error is not None:
+            raise result.error
+        return result.merged
+
+    async def commit(
+        self, user: str, selection: Selection | None = None, policy: ConflictPolicy = ConflictPolicy.REJECT,
+        *, validate_only: bool = False, allow_partial: bool = False,
+    ) -> Sequence[CommitResult]:  # fmt: skip
+        return await self.commits.commit(
+            self.actor(user), COLLECTION, selection or Selection(), policy, validate_only=validate_only,
+            allow_partial=allow_partial, with_content=True,
+        )  # fmt: skip
+
+    async def discard(
+        self, user: str, selection: Selection | None = None, *, validate_only: bool = False
+    ) -> Sequence[MergedRecord]:
+        return await self.drafts.discard(
+            self.actor(user), COLLECTION, selection or Selection(), validate_only=validate_only, with_content=True
+        )
+
+    async def stored(self, table: str) -> list[dict[str, Any]]:
+        """Every row of this tenant in a table, with jsonb as Python values."""
+        order = "collection, record_id, user_id" if table == "draft" else "collection, record_id"
+        sql = f"SELECT to_jsonb(t)::text AS row FROM draftline.{table} AS t WHERE tenant_id = $1 ORDER BY {order}"
+        rows = await self.database.fetch(Statement("stored", sql, ("tenant_id",)), {"tenant_id": self.tenant_id})
+        return [json.loads(row["row"]) for row in rows]
+
+    async def draft(self, user: str, record_id: str) -> dict[str, Any] | None:
+        for row in await self.stored("draft"):
+            if (row["user_id"], row["record_id"]) == (user, record_id):
+                return row
+        return None
+
+    async def differences(self) -> list[Any]:
+        """Drafts whose merge is not their edit applied to the record's content."""
+        values: dict[str, object] = {
+            "tenant_id": self.tenant_id, "user_id": "", "collection": "", "record_id": "", "limit": 10_000
+        }  # fmt: skip
+        rows = [row for row in await self.database.fetch(CHECK, values) if row["tenant_id"] == self.tenant_id]
+        assert len(rows) == len(await self.stored("draft"))
+        return [dict(row) for row in rows if row["differs"] or row["is_orphan"]]
+
+
+@asynccontextmanager
+async def connected(url: str, **settings: Any) -> AsyncIterator[Database]:
+    database = Database(url, PoolSettings(**settings))
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def change(
+    record_id: str, delta: dict[str, Any], strategy: Strategy = Strategy.SHALLOW, depth: int = 0, **rest: Any
+) -> DraftEdit:
+    return DraftEdit(record_id, Change(edit_of_delta(delta, strategy, depth)), **rest)
+
+
+def operate(record_id: str, *steps: Operation, **rest: Any) -> DraftEdit:
+    return DraftEdit(record_id, ChangeByOperations(steps), **rest)
+
+
+def creation(record_id: str, content: dict[str, Any], **rest: Any) -> DraftEdit:
+    return DraftEdit(record_id, Creation(json.dumps(content)), **rest)
+
+
+def deletion(record_id: str, **rest: Any) -> DraftEdit:
+    return DraftEdit(record_id, Deletion(), **rest)
+
+
+def of_records(*record_ids: str, **versions: int) -> Selection:
+    """A selection by record, each with or without an expected version."""
+    return Selection({**dict.fromkeys(record_ids), **versions})

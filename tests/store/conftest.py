@@ -1,0 +1,22 @@
+"""The stores of a test's own tenant, without a service around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from draft_world import World, connected
+from draftline_server.store.engine import Database
+
+
+@pytest.fixture(scope="session")
+async def database(server: Any) -> AsyncIterator[Database]:
+    """The database that most tests share."""
+    async with connected(server.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(database: Database, tenant_id: str) -> World:
+    return World(database, tenant_id)
