@@ -77,8 +77,8 @@ WITH locked AS MATERIALIZED (
     FROM composed AS m
 ), checked AS MATERIALIZED (
     SELECT m.*, new_kind = 'DELETE' AND coalesce(old_kind = 'CREATE', false) AS vanishes,
-        coalesce(refusal, (step).failure, draftline.content_failure(new_merged,
-            coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth, :max_indexed_text_bytes)) AS failure
+        coalesce(refusal, (step).failure, CASE WHEN new_kind <> 'DELETE' THEN draftline.content_failure(new_merged,
+            coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth, :max_indexed_text_bytes) END) AS failure
     FROM merged AS m
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (
