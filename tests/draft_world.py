@@ -25,7 +25,7 @@ from draftline_server.domain.drafts import (
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.records import Actor, Delta, ImportCounts, ImportMode, NewRecord, Patch, Record
 from draftline_server.store.commits import CommitStore
-from draftline_server.store.content import ContentStore
+from draftline_server.store.content import ContentStore, now
 from draftline_server.store.definitions import Definitions
 from draftline_server.store.drafts import DraftStore
 from draftline_server.store.engine import Database, PoolSettings
@@ -59,6 +59,16 @@ class World:
 
     def actor(self, user: str) -> Actor:
         return Actor(self.tenant_id, user)
+
+    async def declare(
+        self, json_schema: str = "", *, fields: str = "[]", orders: str = "[]", indexed_text: str = "[]"
+    ) -> None:
+        """Declares the collection, without building its indexes."""
+        values: dict[str, object] = {
+            "tenant_id": self.tenant_id, "collection": COLLECTION, "fields": fields, "orders": orders,
+            "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None, "now": now(),
+        }  # fmt: skip
+        await self.database.fetch(load("collections")["put_definition"], values)
 
     async def create(self, record_id: str, content: dict[str, Any], user: str = "sys") -> None:
         new = NewRecord(COLLECTION, record_id, json.dumps(content))
