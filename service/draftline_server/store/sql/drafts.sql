@@ -15,6 +15,7 @@ WITH locked AS MATERIALIZED (
     FROM draftline.draft AS d
     JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+      AND (SELECT count(*) FROM locked) >= 0  -- first the records: who writes one has it before its drafts
     ORDER BY d.record_id
     FOR UPDATE OF d
 ), judged AS MATERIALIZED (
