@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from draftline_server.ops import bench, demo
+from draftline import Client
+from draftline_server.ops import bench, bench_merged, demo
+from draftline_server.ops.bench_merged import MergedSizes
+from draftline_server.ops.demo_steps import Step, films
+from draftline_server.rpc.server import SERVICES
 from rich.console import Console
-from served import draftline, shown_services
+from served import draftline
+
+DRAMAS = 789
+TITANIC = "titanic-dec-19-1997"
+
+
+@pytest.fixture(scope="module")
+def outcomes(server_address: str) -> Iterator[dict[str, Any]]:
+    """What each step answered, by the name of its function."""
+    tenant = "demo-of-the-tests"
+    with (
+        Client(server_address, tenant_id=tenant, user="ada") as ada,
+        Client(server_address, tenant_id=tenant, user="bob") as bob,
+    ):
+        clients = {"client": ada, "ada": ada, "bob": bob}
+        yield {step.run.__name__: step.outcome(clients) for step in demo.STEPS}
 
 
 def test_demo_takes_every_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -22,26 +43,63 @@ def test_demo_takes_every_step_and_leaves_nothing_behind(tmp_path: Path) -> None
 
 
 def test_demo_covers_every_rpc() -> None:
-    assert {step.rpc for step in demo.STEPS} == {
-        method.name for service in shown_services() for method in service.methods
-    }
+    assert {step.rpc for step in demo.STEPS} == {method.name for service in SERVICES for method in service.methods}
 
 
 @pytest.mark.parametrize("step", demo.STEPS, ids=lambda step: step.run.__name__)
-def test_demo_shows_the_call_that_it_makes(step: demo.Step) -> None:
+def test_demo_shows_the_call_that_it_makes(step: Step) -> None:
     compile(step.code, step.run.__name__, "exec")
-    called = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in step.rpc).strip("_")
-    assert f"client.{called}(" in step.code
+    assert any(f"{user}.{step.method}(" in step.code for user in ("client", "ada", "bob"))
+
+
+def test_demo_moves_a_film_into_the_list_of_its_drafter_alone(outcomes: dict[str, Any]) -> None:
+    ada, bob = outcomes["dramas_of_ada"], outcomes["dramas_of_bob"]
+    assert (ada.total_size, bob.total_size) == (DRAMAS + 1, DRAMAS)
+    assert ada.records[0].record_id == TITANIC
+    assert [each.record_id for each in ada.records[1:]] == [each.record_id for each in bob.records[:3]]
+    grosses = [each.content["Worldwide Gross"] for each in ada.records]
+    assert grosses == sorted(grosses, reverse=True)
+
+
+def test_demo_merges_what_agrees_and_tells_what_does_not(outcomes: dict[str, Any]) -> None:
+    (seen,) = outcomes["conflict_seen"]
+    assert seen.content == {"Major Genre": "Drama", "IMDB Rating": 7.9, "Tags": ["ship", "iceberg"]}
+    assert [each.path for each in outcomes["commit_rejected"].conflicts] == ["/Major Genre"]
+    (mine,), (theirs,) = outcomes["keep_mine"], outcomes["keep_theirs"]
+    assert mine.record.content == seen.content
+    assert theirs.record.content == {"Major Genre": "Thriller/Suspense", "MPAA Rating": "PG-13"}
+
+
+def test_demo_previews_what_is_not_written(outcomes: dict[str, Any]) -> None:
+    assert outcomes["preview"][0].changed_fields == ("Major Genre", "Tags")
+    assert outcomes["commit_of_bob"][0].record.version == outcomes["preview"][0].record.version
+
+
+def test_demo_ends_without_drafts(outcomes: dict[str, Any], server_address: str) -> None:
+    with Client(server_address, tenant_id="demo-of-the-tests", user="ada") as ada:
+        assert list(ada.get_merged("movies", view="drafts_only")) == []
+    assert dict(outcomes["stream"])["Drama"] == DRAMAS + 1
 
 
 def test_films_have_ids_of_their_own() -> None:
-    ids = [record_id for record_id, _ in demo.films()]
+    ids = [record_id for record_id, _ in films()]
     assert len(set(ids)) == len(ids) == 3201
     assert max(map(len, ids)) <= 128
 
 
 def test_bench_measures_every_ratio(capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.2, concurrencies=(1,))
+    merged = MergedSizes(records=8_000, few_records=1_000, own_drafts=100, other_drafts=200, deep=3)
+    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.2, concurrencies=(1,), merged=merged)
     bench.run(sizes, None, Console(width=200))
     printed = capsys.readouterr().out
-    assert [ratio.name for ratio in bench.RATIOS if ratio.name not in printed] == []
+    names = [*(ratio.name for ratio in bench.RATIOS), *bench_merged.LIMITS]
+    assert [name for name in names if name not in printed] == []
+
+
+def test_bench_measures_a_part(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.2, concurrencies=(1,))
+    bench.run(sizes, None, Console(width=200), [bench.Part.IMPORTS])
+    printed = capsys.readouterr().out
+    assert "import_vs_copy" in printed
+    assert "patch" not in printed
+    assert "merged" not in printed

@@ -16,6 +16,8 @@ from ..ops.threaded import threaded
 from ..settings import Settings
 from .group import reporting
 
+FILE_COLUMNS = 160
+
 
 @click.command("demo")
 @click.pass_obj
@@ -32,26 +34,33 @@ def demo_command(settings: Settings) -> None:
         revision = migrate.upgrade(postgres.url)
         with (
             threaded(running(own, postgres.url, revision)) as app,
-            Client(app.address, tenant_id="demo", user="ada") as client,
+            Client(app.address, tenant_id="demo", user="ada") as ada,
+            Client(app.address, tenant_id="demo", user="bob") as bob,
         ):
             console.print(f"A service of its own listens on {app.address}.", markup=False)
-            demo.walk(client, console)
+            demo.walk(ada, bob, console)
 
 
 @click.command("bench")
+@click.option("--only", "parts", type=click.Choice([part.value for part in bench.Part]), multiple=True,
+              help="A part of it; give several. Default: all.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Fewer records, one round of a second: a look, no measurement.")
 @click.option("--records", type=click.IntRange(min=1), help="Records in the collection that is patched.")
 @click.option("--rounds", type=click.IntRange(min=1), help="How often each figure is taken; the median counts.")
 @click.option("--seconds", type=float, help="How long each figure is taken for.")
 @click.pass_obj
 @reporting
-def bench_command(
-    settings: Settings, quick: bool, records: int | None, rounds: int | None, seconds: float | None
-) -> None:
+def bench_command(  # noqa: PLR0917 - click gives each by name
+    settings: Settings, parts: tuple[str, ...], quick: bool, records: int | None, rounds: int | None,
+    seconds: float | None,
+) -> None:  # fmt: skip
     """Measure, as ratios against what this machine can do.
 
-    On a PostgreSQL and services of its own, each in a process, with the load in further ones.
+    On a PostgreSQL and services of its own, each in a process, with the load in further ones. Patches and imports
+    take some minutes; so do merged lists, over a million records and 105,000 drafts.
     """
     given = {"records": records, "rounds": rounds, "seconds": seconds}
     sizes = bench.Sizes.of(quick=quick, **{name: value for name, value in given.items() if value is not None})
-    bench.run(sizes, settings.postgres_bin, Console(highlight=False))
+    console = Console(highlight=False)
+    chosen = [bench.Part(part) for part in parts] or bench.ALL
+    bench.run(sizes, settings.postgres_bin, console if console.is_terminal else Console(width=FILE_COLUMNS), chosen)

@@ -2,15 +2,17 @@
 
 PostgreSQL, each server and each load run in processes of their own. Every figure is taken once a
 round, the rounds are interleaved, and the median of the rounds counts, so that what else the
-machine does meanwhile touches all figures alike. A figure is added to `_round`, a ratio to `RATIOS`.
+machine does meanwhile touches all figures alike. A figure is added to a `_round`, a ratio to `RATIOS`.
+Merged lists and drafts, which want a million records, are measured in `bench_merged`.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,28 @@ from draftline import Client
 from rich.console import Console
 from rich.table import Table
 
-from . import bench_copy, migrate
+from . import bench_copy, bench_merged, bench_tables, migrate
+from .bench_merged import MergedSizes
 from .bench_processes import Load, Timing, import_rate, measured, serving
-from .demo import films
+from .bench_tables import Limit
+from .demo_steps import films
 from .postgres import EmbeddedPostgres
 
 TENANT = "bench"
 PATCHED = "patched"
 IMPORTED = "imported"
 DECLARED = {"/Major Genre": "text", "/Worldwide Gross": "number", "/Release Date": "date"}
+
+
+class Part(Enum):
+    """What can be measured by itself."""
+
+    PATCHES = "patches"
+    IMPORTS = "imports"
+    MERGED = "merged"
+
+
+ALL = tuple(Part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +53,12 @@ class Sizes:
     rounds: int = 3
     seconds: float = 3.0
     concurrencies: tuple[int, ...] = (1, 16, 64)
+    merged: MergedSizes = field(default_factory=MergedSizes)
 
     @classmethod
     def of(cls, *, quick: bool, **given: Any) -> Sizes:
-        return replace(cls(5_000, 10_000, 1, 1.0, (1, 64)) if quick else cls(), **given)
+        few = cls(5_000, 10_000, 1, 1.0, (1, 64), MergedSizes.of(quick=True))
+        return replace(few if quick else cls(), **given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,55 +89,72 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A figure against its limit; `of` takes the highest concurrency measured."""
+    """A figure against another; `of` takes the highest concurrency measured."""
 
+    part: Part
     name: str
-    what: str
+    limit: Limit
     of: Callable[[Figures, int], float]
 
 
 RATIOS = (
     Ratio(
+        Part.PATCHES,
         "patch_vs_empty_rpc",
-        "PatchContent against an empty rpc, calls a second",
+        Limit("PatchContent against an empty rpc, calls a second"),
         lambda it, top: it.rate(f"patch, {top} at once") / it.rate(f"empty rpc, {top} at once"),
     ),
     Ratio(
+        Part.PATCHES,
         "replace_vs_empty_rpc",
-        "the same with partial updates switched off",
+        Limit("the same with partial updates switched off"),
         lambda it, top: it.rate(f"fetch and replace, {top} at once") / it.rate(f"empty rpc, {top} at once"),
     ),
     Ratio(
+        Part.PATCHES,
         "partial_update_latency_gain",
-        "latency of a lone patch, lower by",
+        Limit("latency of a lone patch, lower by"),
         lambda it, _: 1 - it.latency_s("patch, 1 at once", 50) / it.latency_s("fetch and replace, 1 at once", 50),
     ),
     Ratio(
+        Part.IMPORTS,
         "import_vs_copy",
-        "ImportContent against COPY into the same table, records a second",
+        Limit("ImportContent against COPY into the same table, records a second"),
         lambda it, _: it.rate("import") / it.rate("COPY"),
     ),
 )
 
 
-def run(sizes: Sizes, binaries: Path | None, console: Console) -> None:
+def run(sizes: Sizes, binaries: Path | None, console: Console, parts: Collection[Part] = ALL) -> None:
     """Measures and prints. Raises BenchError if a server or a load fails; nothing is left running."""
-    figures = Figures()
     with (
         tempfile.TemporaryDirectory(prefix="draftline-bench-") as folder,
         EmbeddedPostgres(Path(folder) / "data", binaries=binaries) as postgres,
     ):
-        migrate.upgrade(postgres.url)
         home = Path(folder)
-        with serving(home, postgres.url, True) as patching, serving(home, postgres.url, False) as replacing:
-            console.print(f"{sizes.records:,} records, {sizes.rounds} rounds of {sizes.seconds:g} s a figure")
-            stand = Stand(home, postgres.url, patching, replacing)
-            _prepare(patching, sizes)
-            for number in range(1, sizes.rounds + 1):
-                console.print(f"round {number} of {sizes.rounds}")
-                _round(figures, sizes, stand)
+        migrate.upgrade(postgres.url)
+        with serving(home, postgres.url, True) as patching:
+            if set(parts) - {Part.MERGED}:
+                with serving(home, postgres.url, False) as replacing:
+                    _run_rounds(sizes, Stand(home, postgres.url, patching, replacing), console, parts)
+            if Part.MERGED in parts:
+                bench_merged.run(postgres.url, patching, sizes.merged, console)
+
+
+def _run_rounds(sizes: Sizes, stand: Stand, console: Console, parts: Collection[Part]) -> None:
+    console.print(f"{sizes.records:,} records, {sizes.rounds} rounds of {sizes.seconds:g} s a figure")
+    figures = Figures()
+    _prepare(stand.patching, sizes)
+    for number in range(1, sizes.rounds + 1):
+        console.print(f"round {number} of {sizes.rounds}")
+        if Part.PATCHES in parts:
+            _round_of_patches(figures, sizes, stand)
+        if Part.IMPORTS in parts:
+            _round_of_imports(figures, sizes, stand)
     console.print(_figures_table(figures))
-    console.print(_ratios_table(figures, max(sizes.concurrencies)))
+    top = max(sizes.concurrencies)
+    rows = ((each.name, each.limit, each.of(figures, top)) for each in RATIOS if each.part in parts)
+    console.print(bench_tables.ratios(rows))
 
 
 def records(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -141,7 +175,7 @@ def _prepare(address: str, sizes: Sizes) -> None:
         client.import_content(PATCHED, records(sizes.records))
 
 
-def _round(figures: Figures, sizes: Sizes, stand: Stand) -> None:
+def _round_of_patches(figures: Figures, sizes: Sizes, stand: Stand) -> None:
     for concurrency in sizes.concurrencies:
         for name, address, kind in (
             ("empty rpc", stand.patching, "empty"),
@@ -150,6 +184,9 @@ def _round(figures: Figures, sizes: Sizes, stand: Stand) -> None:
         ):
             load = Load(kind, address, TENANT, PATCHED, sizes.records, concurrency, sizes.seconds)
             figures.timings.setdefault(f"{name}, {concurrency} at once", []).append(measured(stand.home, load))
+
+
+def _round_of_imports(figures: Figures, sizes: Sizes, stand: Stand) -> None:
     bench_copy.empty(stand.url, TENANT, IMPORTED)
     imported = import_rate(stand.home, Load("import", stand.patching, TENANT, IMPORTED, sizes.imported, 1, 0))
     figures.rates.setdefault("import", []).append(imported)
@@ -167,12 +204,4 @@ def _figures_table(figures: Figures) -> Table:
         table.add_row(name, f"{figures.rate(name):,.0f}", *latencies)
     for name in figures.rates:
         table.add_row(f"{name}, records", f"{figures.rate(name):,.0f}")
-    return table
-
-
-def _ratios_table(figures: Figures, top: int) -> Table:
-    table = Table("ratio", "what", title="Ratios", title_justify="left")
-    table.add_column("value", justify="right")
-    for ratio in RATIOS:
-        table.add_row(ratio.name, ratio.what, f"{ratio.of(figures, top):.2f}")
     return table

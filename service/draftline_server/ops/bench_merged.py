@@ -10,32 +10,39 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import draftline
 import grpc
 import msgspec
-from draftline.v1 import draft_pb2, draft_pb2_grpc
+from draftline.v1 import draft_pb2, draft_pb2_grpc, types_pb2
+from rich.console import Console
 
 from ..domain.merged import View
 from ..domain.query import Comparison, Field, FieldType, Operator
 from ..store.merged_query import OrderKey, Shape, page_statement
-from .demo import films
+from . import bench_tables
+from .bench_processes import BenchError
+from .bench_tables import Limit
+from .demo_steps import films
 
 COLLECTION = "movies"
 USER, EMPTY_HANDED = "drafter", "reader"
 FILTER, ORDER = '"Major Genre" = "Drama"', '"Worldwide Gross" desc'
 DECLARED = {"/Major Genre": "text", "/Production Budget": "number", "/Worldwide Gross": "number"}
-ORDERS = [
+ORDERS: list[list[str | draftline.SortKey]] = [
     [draftline.SortKey("/Worldwide Gross", descending=True)],
     ["/Major Genre", draftline.SortKey("/Worldwide Gross", descending=True)],
 ]
-PAGE = 100
-DEEP = 1_000  # pages before the deep one
+PAGE, MAX_PAGE = 100, 1_000
 EDITS = 1_000  # in one save, and in one commit
-WARM_UP, SAMPLES = 20, 100
+ROUNDS, WARM_UP, SAMPLES = 10, 5, 20
+# What changes plans among the settings of the service's own connections.
+AS_THE_SERVICE = {"plan_cache_mode": "force_generic_plan", "jit": "off", "max_parallel_workers_per_gather": "0"}
+
+Call = Callable[[], Awaitable[Any]]
 
 MAKE_RECORDS = """
 INSERT INTO draftline.record
@@ -78,12 +85,31 @@ WHERE r.tenant_id = $1 AND r.collection = 'movies' AND r.record_id = p.record_id
 """
 
 
+# By name: what is compared, and the limit that it should hold.
+LIMITS = {
+    "merged_sql_vs_plain": Limit("a merged page against the plain indexed read of 100 rows, both in SQL", at_most=5),
+    "merged_page1000_vs_page1": Limit("GetMerged of a page deep in the list against the first", at_most=1.5),
+    "merged_drafts5000_vs_0": Limit("GetMerged for a user with many drafts against one with none", at_most=1.5),
+    "merged_1m_vs_10k": Limit("GetMerged over many records against few", at_most=1.5),
+    "save_draft_vs_insert": Limit("SaveDraft of 1,000 edits against a plain INSERT, rows a second", at_least=0.3),
+    "commit_vs_update": Limit("Commit of 1,000 drafts against a plain UPDATE, rows a second", at_least=0.3),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class MergedSizes:
+    """How much there is: in a large and a small collection, and drafts over each."""
+
     records: int = 1_000_000
     few_records: int = 10_000
     own_drafts: int = 5_000
     other_drafts: int = 100_000
+    deep: int = 1_000  # the page that is deep in the list; a quarter of the records is on that
+
+    @classmethod
+    def of(cls, *, quick: bool) -> MergedSizes:
+        """The real thing, or a tenth and less of it for a look."""
+        return cls(150_000, 15_000, 5_000, 15_000, 300) if quick else cls()
 
 
 async def prepare(url: str, address: str, sizes: MergedSizes) -> None:
@@ -112,25 +138,22 @@ async def prepare(url: str, address: str, sizes: MergedSizes) -> None:
         await client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)
 
 
-async def measure(url: str, address: str, sizes: MergedSizes) -> Mapping[str, float]:
+async def measure(url: str, address: str, sizes: MergedSizes) -> dict[str, float]:
     """Milliseconds by name: medians of a page, a save and a commit, and of the plain statements."""
-    connection = await asyncpg.connect(
-        url, max_cacheable_statement_size=65536, server_settings={"plan_cache_mode": "force_generic_plan", "jit": "off"}
-    )
+    connection = await asyncpg.connect(url, max_cacheable_statement_size=65536, server_settings=AS_THE_SERVICE)
     many, few = _tenant(sizes.records), _tenant(sizes.few_records)
     try:
         async with grpc.aio.insecure_channel(address) as channel:
             stub = draft_pb2_grpc.DraftServiceStub(channel)
-            deep = await _deep_token(stub, many)
-            found = {
-                "plain page, SQL": await _median(lambda: connection.fetch(PLAIN_PAGE, many, "Drama")),
-                "merged page, SQL": await _median(_page_in_sql(connection, many)),
-                "merged page": await _median(_page(stub, many, USER)),
-                "merged page 1,000": await _median(_page(stub, many, USER, deep)),
-                "merged page, no drafts": await _median(_page(stub, many, EMPTY_HANDED)),
-                "merged page, few records": await _median(_page(stub, few, USER)),
+            pages = {
+                "plain page, SQL": lambda: connection.fetch(PLAIN_PAGE, many, "Drama"),
+                "merged page, SQL": _page_in_sql(connection, many),
+                "merged page": _page(stub, many, USER),
+                "merged page, deep in the list": _page(stub, many, USER, await _deep_token(stub, many, sizes.deep)),
+                "merged page, no drafts": _page(stub, many, EMPTY_HANDED),
+                "merged page, few records": _page(stub, few, USER),
             }
-            return found | await _writes(connection, stub, many)
+            return await _medians(pages) | await _writes(connection, stub, many)
     finally:
         await connection.close()
 
@@ -140,7 +163,7 @@ def ratios(found: Mapping[str, float]) -> Mapping[str, float]:
     page = found["merged page"]
     return {
         "merged_sql_vs_plain": found["merged page, SQL"] / found["plain page, SQL"],
-        "merged_page1000_vs_page1": found["merged page 1,000"] / page,
+        "merged_page1000_vs_page1": found["merged page, deep in the list"] / page,
         "merged_drafts5000_vs_0": page / found["merged page, no drafts"],
         "merged_1m_vs_10k": page / found["merged page, few records"],
         "save_draft_vs_insert": found[f"plain insert of {EDITS:,}"] / found[f"SaveDraft of {EDITS:,}"],
@@ -152,25 +175,27 @@ def _tenant(records: int) -> str:
     return f"merged-{records}"
 
 
-async def _median(call: Callable[[], Awaitable[Any]], warm_up: int = WARM_UP, samples: int = SAMPLES) -> float:
-    for _ in range(warm_up):
-        await call()
-    times = []
-    for _ in range(samples):
-        start = time.perf_counter()
-        await call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000
+async def _medians(calls: Mapping[str, Call]) -> dict[str, float]:
+    """Takes the samples in rounds, so that what else the machine does touches all of them alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            for number in range(WARM_UP + SAMPLES):
+                start = time.perf_counter()
+                await call()
+                if number >= WARM_UP:
+                    times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) * 1000 for name, values in times.items()}
 
 
 def _request(tenant_id: str, token: str = "") -> draft_pb2.GetMergedRequest:
     return draft_pb2.GetMergedRequest(
         tenant_id=tenant_id, collection=COLLECTION, filter=FILTER, order_by=ORDER, page_size=PAGE,
-        page_token=token, response_encoding="ENCODING_JSON",
+        page_token=token, response_encoding=types_pb2.ENCODING_JSON,
     )  # fmt: skip
 
 
-def _page(stub: Any, tenant_id: str, user: str, token: str = "") -> Callable[[], Awaitable[Any]]:
+def _page(stub: Any, tenant_id: str, user: str, token: str = "") -> Call:
     request = _request(tenant_id, token)
 
     async def call() -> None:
@@ -180,16 +205,19 @@ def _page(stub: Any, tenant_id: str, user: str, token: str = "") -> Callable[[],
     return call
 
 
-async def _deep_token(stub: Any, tenant_id: str) -> str:
+async def _deep_token(stub: Any, tenant_id: str, deep: int) -> str:
+    """Where page `deep` begins; got at in pages of ten times the size, as far as they go."""
     token = ""
-    for _ in range(DEEP * PAGE // 1_000):
+    for left in range((deep - 1) * PAGE, 0, -MAX_PAGE):
         request = _request(tenant_id, token)
-        request.page_size = 1_000
+        request.page_size = min(MAX_PAGE, left)
         token = (await stub.GetMerged(request, metadata=[("x-draftline-user", USER)])).next_page_token
-    return str(token)
+        if not token:
+            raise BenchError(f"the list ends before page {deep:,}")
+    return token
 
 
-def _page_in_sql(connection: Any, tenant_id: str) -> Callable[[], Awaitable[Any]]:
+def _page_in_sql(connection: Any, tenant_id: str) -> Call:
     genre = Comparison(Field(("Major Genre",)), FieldType.TEXT, Operator.EQ, "Drama", indexed=True)
     order = (OrderKey(Field(("Worldwide Gross",)), FieldType.NUMBER, descending=True, declared=True),)
     shape = Shape(COLLECTION, genre, order, View.MERGED, False, False, False)
@@ -199,7 +227,7 @@ def _page_in_sql(connection: Any, tenant_id: str) -> Callable[[], Awaitable[Any]
     return lambda: connection.fetch(statement.sql, *arguments)
 
 
-async def _writes(connection: Any, stub: Any, tenant_id: str) -> Mapping[str, float]:
+async def _writes(connection: Any, stub: Any, tenant_id: str) -> dict[str, float]:
     """Saves and commits, each beside the plain statement on rows of the same kind, in turn."""
     times: dict[str, list[float]] = {}
 
@@ -224,16 +252,12 @@ async def _writes(connection: Any, stub: Any, tenant_id: str) -> Mapping[str, fl
     return {name: statistics.median(values[2:]) for name, values in times.items()}
 
 
-def quick(sizes: MergedSizes) -> MergedSizes:
-    """A tenth and less of it, for a look."""
-    return replace(sizes, records=150_000, few_records=15_000, own_drafts=5_000, other_drafts=15_000)
-
-
-def run(url: str, address: str, sizes: MergedSizes) -> Mapping[str, float]:
-    """Prepares and measures."""
-
-    async def both() -> Mapping[str, float]:
-        await prepare(url, address, sizes)
-        return await measure(url, address, sizes)
-
-    return asyncio.run(both())
+def run(url: str, address: str, sizes: MergedSizes, console: Console) -> None:
+    """Prepares, measures and prints. Raises BenchError if the list is too short for what is asked."""
+    drafts = sizes.own_drafts + sizes.other_drafts
+    console.print(f"{sizes.records:,} records, {drafts:,} drafts, pages of {PAGE}; making them takes a while")
+    asyncio.run(prepare(url, address, sizes))
+    found = asyncio.run(measure(url, address, sizes))
+    console.print(bench_tables.milliseconds(found, "Merged lists: medians"))
+    values = ratios(found)
+    console.print(bench_tables.ratios((name, limit, values[name]) for name, limit in LIMITS.items()))
