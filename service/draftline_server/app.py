@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,6 +72,7 @@ async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[
 
 async def serve(settings: Settings, url: str, revision: str) -> None:
     """Serves until SIGTERM or SIGINT."""
+    gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):

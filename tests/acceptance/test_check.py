@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import run_sql, serving
 from draftline import Client, DraftEdit
 from draftline_server.store.checks import PAGE, DraftChecker, DraftDifference
 from draftline_server.store.engine import Database
 from served import draftline
+from stand import run_sql, serving
 
 DRAFTS = 2 * PAGE + 100
 PLANT = "UPDATE draftline.draft SET merged = '{\"n\": -1}' WHERE record_id = '%s'"

@@ -16,8 +16,8 @@ import asyncpg
 import draftline
 import pytest
 from alembic.script import ScriptDirectory
-from conftest import on_database, run_sql, serving
 from draftline_server.ops import migrate
+from stand import on_database, run_sql, serving
 
 OURS = """
 SELECT coalesce(string_agg(name, ', ' ORDER BY name), '') FROM (
@@ -27,11 +27,6 @@ SELECT coalesce(string_agg(name, ', ' ORDER BY name), '') FROM (
 ) AS all_of_it WHERE name NOT LIKE '%alembic_version%'
 """
 WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-
-
-goes_back_to_base = pytest.mark.xfail(
-    reason="0001_down.sql drops functions by names that it read before CASCADE dropped them", strict=False
-)
 
 
 @contextmanager
@@ -68,7 +63,6 @@ def differences(url: str) -> str:
     return subprocess.check_output([sys.executable, "-c", code, url], text=True).strip()
 
 
-@goes_back_to_base
 def test_upgrade_downgrade_upgrade_ends_where_the_code_is(postgres_url: str) -> None:
     with blank(postgres_url) as url:
         assert beside(migrate.upgrade, url) == migrate.head()
@@ -152,7 +146,6 @@ def test_user_with_another_name_and_search_path_is_served(postgres_url: str) -> 
         run_sql(postgres_url, f"DROP ROLE {user}")
 
 
-@goes_back_to_base
 def test_schema_is_not_made_in_the_namesake_of_its_user(postgres_url: str) -> None:
     with blank(postgres_url) as url:
         run_sql(url, "CREATE SCHEMA app", "CREATE TABLE app.record (mine int)")

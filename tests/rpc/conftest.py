@@ -6,12 +6,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import grpc
 import pytest
+import stand
 from answers import Records
 from drafting import Drafts
 from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
@@ -21,11 +21,9 @@ Sql = Callable[..., list[asyncpg.Record]]
 
 
 @pytest.fixture(scope="session")
-def serving(pytestconfig: pytest.Config) -> Serving:
+def serving() -> Serving:
     """Starts a server with other settings: `with serving(url, **settings) as running`."""
-    # Every folder's conftest is imported by the same name, so the one above is asked of pytest.
-    above = pytestconfig.pluginmanager.getplugin(str(Path(__file__).parents[1] / "conftest.py"))
-    return above.serving  # type: ignore[union-attr,no-any-return]
+    return stand.serving
 
 
 @pytest.fixture

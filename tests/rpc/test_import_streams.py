@@ -188,7 +188,7 @@ import resource, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 import grpc
-from conftest import serving
+from stand import serving
 from draftline.v1 import content_pb2, content_pb2_grpc
 Part = content_pb2.ImportContentRequest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from draftline.v1 import content_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -116,6 +117,7 @@ def to_record(
     return message
 
 
+@lru_cache(maxsize=1024)  # the records of one write share their times; whoever takes one copies it
 def to_timestamp(moment: datetime) -> Timestamp:
     # Integers all the way: a float of today's seconds has no room for microseconds.
     return Timestamp(seconds=int(moment.timestamp()), nanos=moment.microsecond * 1000)

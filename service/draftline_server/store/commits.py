@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 
 import asyncpg
-import msgspec
 
 from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
@@ -24,8 +22,6 @@ from .drafts import SQL, check_versions, conflicts_of, identity, selected
 from .engine import Database, Transaction
 from .failures import RacedError, error_of
 from .patches import MAX_RACES
-
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 class CommitStore:
@@ -133,7 +129,7 @@ class CommitStore:
         checked = self._definitions.known(actor.tenant_id, collection)
         if checked.validator is not None:
             try:
-                checked.check(_decode(row["written"]), where)
+                checked.check(row["written"], where)
             except DraftlineError as error:
                 return error
         return None

@@ -52,12 +52,12 @@ class CheckedDefinition:
     def validator(self) -> jsonschema_rs.Validator | None:
         return compile_schema(self.definition.json_schema) if self.definition.json_schema else None
 
-    def check(self, content: object, where: str) -> None:
-        """SchemaViolationError unless content satisfies the schema. JSON text is checked by its exact numbers."""
+    def check(self, content: str, where: str) -> None:
+        """SchemaViolationError unless content, as JSON text, satisfies the schema; numbers are exact."""
         if self.validator is None:
             return
         try:
-            self.validator.validate(_parse(content) if isinstance(content, str) else content)
+            self.validator.validate(_parse(content))
         except jsonschema_rs.ValidationError as error:
             path = format_pointer([str(token) for token in error.instance_path])
             problem = f"breaks the collection's JSON Schema at {path or 'its root'}: {_problem(error)}"

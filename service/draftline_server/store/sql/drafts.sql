@@ -65,17 +65,18 @@ WITH locked AS MATERIALIZED (
     SELECT r.*,
         CASE WHEN action = 'DELETE' THEN 'DELETE' WHEN old_kind = 'CREATE' THEN 'CREATE'
              WHEN action = 'CREATE' AND old_kind IS NULL THEN 'CREATE' ELSE 'CHANGE' END AS new_kind,
-        CASE WHEN action = 'DELETE' THEN '{}'
-             WHEN content IS NULL OR old_kind = 'CREATE'
-                 THEN draftline.compose(coalesce(old_edit, '{}'), (step).content)
-             ELSE draftline.prune(draftline.compose(coalesce(old_edit, '{}'), (step).content), basis)
-        END AS new_edit
+        draftline.compose(coalesce(old_edit, '{}'), (step).content) AS edited
     FROM resolved AS r
+), rebased AS MATERIALIZED (
+    SELECT c.*, CASE
+        WHEN new_kind = 'DELETE' THEN CAST(ROW('{}', jsonb_build_object('v', basis)) AS draftline.based_edit)
+        WHEN new_kind = 'CREATE' THEN CAST(ROW(edited, '{}') AS draftline.based_edit)
+        ELSE draftline.rebase(edited, basis) END AS stored
+    FROM composed AS c
 ), merged AS MATERIALIZED (
-    SELECT m.*, draftline.apply_edit(new_edit, content) AS new_merged,
-        CASE WHEN new_kind = 'CREATE' THEN '{}' WHEN new_kind = 'DELETE' THEN jsonb_build_object('v', basis)
-             ELSE draftline.inverse(new_edit, basis) END AS new_base
-    FROM composed AS m
+    SELECT r.*, (stored).edit AS new_edit, (stored).base AS new_base,
+        draftline.apply_edit((stored).edit, content) AS new_merged
+    FROM rebased AS r
 ), checked AS MATERIALIZED (
     SELECT m.*, new_kind = 'DELETE' AND coalesce(old_kind = 'CREATE', false) AS vanishes,
         coalesce(refusal, (step).failure, CASE WHEN new_kind <> 'DELETE' THEN draftline.content_failure(new_merged,
@@ -225,12 +226,22 @@ JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.rec
 WHERE r.tenant_id = :tenant_id AND r.collection = :collection
 
 -- name: refresh_drafts
--- Brings the drafts of all users over some records up to date.
-SELECT draftline.refresh_drafts(:tenant_id, array_agg(r.collection), array_agg(r.record_id), array_agg(r.content))
-FROM draftline.record AS r
-JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
-    ON r.collection = p.collection AND r.record_id = p.record_id
-WHERE r.tenant_id = :tenant_id
+-- Brings the drafts of all users over some records, which the transaction has locked, up to date.
+WITH stale AS MATERIALIZED (
+    SELECT d.user_id, d.collection, d.record_id, d.edit, r.content
+    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
+    JOIN draftline.draft AS d
+        ON d.tenant_id = :tenant_id AND d.collection = p.collection AND d.record_id = p.record_id
+    JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    WHERE d.kind <> 'CREATE'
+    ORDER BY d.collection, d.record_id, d.user_id
+    FOR UPDATE OF d
+)
+UPDATE draftline.draft AS d
+SET merged = draftline.apply_edit(s.edit, s.content)
+FROM stale AS s
+WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = s.collection AND d.record_id = s.record_id
 
 -- name: drop_drafts
 -- Drops drafts, locked in primary-key order, and tells what they were.

@@ -1,0 +1,98 @@
+"""What tests stand on: databases cloned from the template, and real servers on threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from draftline_server import app
+from draftline_server.ops import migrate
+from draftline_server.settings import Settings
+
+
+def on_database(url: str, name: str) -> str:
+    """The same server's other database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def run_sql(url: str, *statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    # On a thread of its own: fixtures may run inside the tests' loop.
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    thread.join()
+
+
+@contextmanager
+def cloned(postgres_url: str, template: str) -> Iterator[str]:
+    name = f"draftline_test_{uuid.uuid4().hex}"
+    run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield on_database(postgres_url, name)
+    finally:
+        run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A real server on a thread of its own; `statements` collects what it sends to PostgreSQL while asked to."""
+
+    address: str
+    url: str
+    app: app.App
+
+    @contextmanager
+    def recorded_statements(self) -> Iterator[list[str]]:
+        seen: list[str] = []
+        observers = self.app.database.observers
+
+        def observe(sql: str, _: BaseException | None) -> None:
+            seen.append(sql)
+
+        observers.append(observe)
+        try:
+            yield seen
+        finally:
+            observers.remove(observe)
+
+
+@contextmanager
+def serving(url: str, **settings: object) -> Iterator[RunningServer]:
+    """Serves a database with these settings from a thread, until the end of the block."""
+    started: Future[app.App] = Future()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        try:
+            async with app.running(Settings(port=0, drain_timeout_s=2, **settings), url, migrate.head()) as running:
+                started.set_result(running)
+                await stop.wait()
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            raise
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="server")
+    thread.start()
+    try:
+        running = started.result(timeout=30)
+        yield RunningServer(running.address, url, running)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
