@@ -18,6 +18,7 @@ from .rpc.collection_service import CollectionService
 from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
+from .rpc.probe import state as health_state
 from .rpc.server import SERVICES, Server, ServerOptions
 from .settings import Settings
 from .store.checks import DraftChecker, DraftDifference
@@ -34,7 +35,7 @@ from .store.merged import MergedStore
 from .store.patches import InPlacePatches, PatchStore
 from .store.schema import check_revision, read_secret
 
-__all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "running", "serve"]
+__all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "health_state", "running", "serve"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 

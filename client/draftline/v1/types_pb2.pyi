@@ -95,10 +95,10 @@ class Document(_message.Message):
     """A JSON object. Requests may use either form; the answer uses the form that
     the request's `response_encoding` asks for.
 
-    Limits, on the document sent and on the result of a merge: 1 MiB as JSON
-    text, 32 levels of nesting, 10,000 values. Numbers have at most 1,000 digits
-    before and 1,000 after the decimal point. U+0000 and lone surrogates are
-    refused, because PostgreSQL cannot store them.
+    Limits, on the document sent and on the result of a merge: 1 MiB as JSON text,
+    32 levels of nesting. On the document sent: 10,000 values; numbers of at most
+    1,000 digits before and 1,000 after the decimal point. U+0000 and lone surrogates
+    are refused, because PostgreSQL cannot store them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

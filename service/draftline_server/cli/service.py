@@ -8,7 +8,7 @@ import click
 import uvloop
 
 from .. import app
-from ..ops import health, migrate
+from ..ops import migrate
 from ..settings import Settings
 from .client import address_option
 from .group import database, reporting
@@ -51,6 +51,6 @@ def migrate_command(settings: Settings, check: bool, revision: str) -> None:
 @reporting
 def health_command(address: str, service: str, timeout_s: float) -> None:
     """Tell whether the service takes calls: exit status 0 when it is SERVING, 1 when not."""
-    state = health.state(address, service, timeout_s)
+    state = app.health_state(address, service, timeout_s)
     click.echo(state)
-    sys.exit(state != health.SERVING)
+    sys.exit(state != "SERVING")

@@ -24,7 +24,7 @@ class Cursors:
     def seal(self, query: Sequence[object], position: Position) -> str:
         """A token for the place `position` in the answers of `query`."""
         payload = json.dumps(position, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._mac(query, payload) + payload).decode().rstrip("=")
+        return _encoded(self._mac(query, payload) + payload)
 
     def open(self, query: Sequence[object], token: str) -> Position:
         """The place that a token tells. InvalidFieldError unless it was sealed for this very query."""
@@ -33,7 +33,8 @@ class Cursors:
         except (binascii.Error, ValueError):
             sealed = b""
         mac, payload = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(query, payload)):
+        # The form is compared too: other texts decode to the same bytes.
+        if _encoded(sealed) != token or not hmac.compare_digest(mac, self._mac(query, payload)):
             raise InvalidFieldError.of(
                 "page_token", "is no token of this very query: send the other arguments as they were, or start anew"
             )
@@ -43,3 +44,7 @@ class Cursors:
     def _mac(self, query: Sequence[object], payload: bytes) -> bytes:
         bound = json.dumps(query, separators=(",", ":")).encode()
         return hmac.digest(self._secret, len(bound).to_bytes(8, "big") + bound + payload, hashlib.sha256)[:_MAC_BYTES]
+
+
+def _encoded(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import grpc
 import structlog
 from draftline.v1 import collection_pb2, content_pb2, draft_pb2
+from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.rpc import error_details_pb2  # noqa: F401  so that reflection can tell what errors carry
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .health import Health
@@ -78,11 +79,12 @@ class Server:
     def _add_reflection(self) -> None:
         names = [service.full_name for service in SERVICES]
         names += [health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, *REFLECTION]
+        _describe_reflection_v1()
         servicer = ReflectionServicer(service_names=names)
         method = grpc.stream_stream_rpc_method_handler(
             servicer.ServerReflectionInfo,
-            request_deserializer=reflection._reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection._reflection_pb2.ServerReflectionResponse.SerializeToString,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         for name in REFLECTION:  # the two versions are the same on the wire
             self._server.add_generic_rpc_handlers(
@@ -90,7 +92,9 @@ class Server:
             )
 
 
-async def until(event: asyncio.Event, server: Server) -> None:
-    """Serves until the event is set, then drains."""
-    await event.wait()
-    await server.drain()
+def _describe_reflection_v1() -> None:
+    """grpcio describes the older version alone; the newer has another package and is the same otherwise."""
+    file = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    text = text_format.MessageToString(file).replace("v1alpha", "v1")
+    renamed = text_format.Parse(text, FileDescriptorProto())
+    descriptor_pool.Default().AddSerializedFile(renamed.SerializeToString())

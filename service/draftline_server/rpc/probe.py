@@ -5,8 +5,6 @@ from __future__ import annotations
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-SERVING = "SERVING"
-
 
 def state(address: str, service: str, timeout_s: float) -> str:
     """SERVING, NOT_SERVING, SERVICE_UNKNOWN or, where nothing answers in time, the status of the call."""
