@@ -121,6 +121,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.
     Commit or discard them in parts, by `drafts`.
     """
+    ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 31
+    """INVALID_ARGUMENT. The answer would hold more content than most clients take; nothing
+    was written. Ask for fewer `fields` or for no content, or send less at once.
+    Metadata: `limit` (bytes of content).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
@@ -227,5 +232,10 @@ and `allow_partial` answers them all, whole.
 ERROR_REASON_SELECTION_TOO_LARGE: ErrorReason.ValueType  # 30
 """INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.
 Commit or discard them in parts, by `drafts`.
+"""
+ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 31
+"""INVALID_ARGUMENT. The answer would hold more content than most clients take; nothing
+was written. Ask for fewer `fields` or for no content, or send less at once.
+Metadata: `limit` (bytes of content).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -148,6 +148,10 @@ class SelectionTooLargeError(DraftlineError):
     reason = "SELECTION_TOO_LARGE"
 
 
+class AnswerTooLargeError(DraftlineError):
+    reason = "ANSWER_TOO_LARGE"
+
+
 class ContentionError(DraftlineError):
     reason = "CONTENTION"
 

@@ -58,6 +58,7 @@ class DraftService:
                 change_reason=request.change_reason,
                 allow_partial=request.allow_partial,
                 omit_content=request.omit_content,
+                answers_all=not request.fields,
             )
         )
         response = draft_pb2.SaveDraftResponse()
@@ -108,6 +109,7 @@ class DraftService:
             validate_only=request.validate_only,
             allow_partial=request.allow_partial,
             with_content=with_content,
+            answers_all=not request.fields,
         )
         response = draft_pb2.CommitResponse()
         for result in results:
@@ -132,6 +134,7 @@ class DraftService:
             _selection(request),
             validate_only=request.validate_only,
             with_content=request.include_content,
+            answers_all=not request.fields,
         )
         return draft_pb2.DiscardResponse(records=[to_merged(merged, actor, request) for merged in dropped])
 

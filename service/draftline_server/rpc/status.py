@@ -49,6 +49,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "DRAFT_DELETES_RECORD": grpc.StatusCode.FAILED_PRECONDITION,
     "CONFLICT": grpc.StatusCode.ABORTED,
     "SELECTION_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "ANSWER_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
     "CONTENTION": grpc.StatusCode.ABORTED,
     "DATABASE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import asyncpg
 
-from ..domain.content import Limits
+from ..domain.content import Limits, check_answer
 from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
 from ..domain.errors import ConflictError, ContentionError, DraftlineError
 from ..domain.records import Actor
@@ -42,6 +42,7 @@ class CommitStore:
         validate_only: bool,
         allow_partial: bool,
         with_content: bool,
+        answers_all: bool = True,
     ) -> Sequence[CommitResult]:
         """One result a draft, by record id; its content is empty unless asked for.
 
@@ -56,6 +57,8 @@ class CommitStore:
             if validate_only:
                 transaction.roll_back()
             written = await self._write(transaction, actor, collection, actions, with_content=with_content)
+            if answers_all:
+                check_answer(len(result.record.content) for result in written.values() if result.record is not None)
             return [
                 result if result.error is not None else replace(written[result.record_id], conflicts=result.conflicts)
                 for result in results

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
-from ..domain.content import Limits
+from ..domain.content import Limits, check_answer
 from ..domain.drafts import (
     MAX_SELECTED,
     Change,
@@ -57,8 +57,12 @@ class DraftStore:
         change_reason: str,
         allow_partial: bool,
         omit_content: bool,
+        answers_all: bool = True,
     ) -> Sequence[SaveResult]:
-        """One result an edit. Without `allow_partial` nothing is saved if any has an error."""
+        """One result an edit; `answers_all`: with all keys of the content.
+
+        Without `allow_partial` nothing is saved if any has an error.
+        """
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "user_id": actor.user_id,
@@ -73,6 +77,8 @@ class DraftStore:
 
         async def work(transaction: Transaction) -> Sequence[SaveResult]:
             rows = await transaction.fetch(SQL["save_drafts"], values)
+            if answers_all:
+                check_answer(len(row["content"] or "") for row in rows)
             results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
             if not allow_partial and any(result.error for result in results.values()):
                 transaction.roll_back()
@@ -86,7 +92,14 @@ class DraftStore:
         raise ContentionError("the same draft keeps being saved and dropped elsewhere; nothing was saved, try again")
 
     async def discard(
-        self, actor: Actor, collection: str, selection: Selection, *, validate_only: bool, with_content: bool
+        self,
+        actor: Actor,
+        collection: str,
+        selection: Selection,
+        *,
+        validate_only: bool,
+        with_content: bool,
+        answers_all: bool = True,
     ) -> Sequence[MergedRecord]:
         """Drops drafts and answers what they were. DraftNotFoundError, DraftVersionMismatchError."""
 
@@ -95,6 +108,8 @@ class DraftStore:
             values = {**identity(actor, collection), "record_ids": record_ids, "with_content": with_content}
             rows = await transaction.fetch(SQL["drop_drafts"], values)
             check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
+            if answers_all:
+                check_answer(len(row["content"] or "") for row in rows)
             if validate_only:
                 transaction.roll_back()
             return [merged_of(row, actor, collection) for row in rows]

@@ -9,7 +9,7 @@ from typing import Protocol
 import asyncpg
 import msgspec
 
-from ..domain.content import Limits
+from ..domain.content import Limits, check_answer
 from ..domain.edits import Operation
 from ..domain.errors import ContentionError, DraftlineError
 from ..domain.records import Actor, Delta, Operations, Patch, PatchResult
@@ -94,6 +94,11 @@ class PatchStore:
         async def work(transaction: Transaction) -> tuple[Sequence[PatchResult], dict[int, DraftlineError]]:
             results = await self._applier.apply(transaction, actor, patches, moment) if patches else []
             broken = self._broken(actor, patches, results)
+            check_answer(
+                len(result.record.content)
+                for patch, result in zip(patches, results, strict=True)
+                if patch.answers_all and result.record is not None
+            )
             failed = not allow_partial and any(result.error for result in results)
             if validate_only or broken or failed:
                 transaction.roll_back()
