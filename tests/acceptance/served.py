@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from draftline_server.ops import postgres_child
-from draftline_server.rpc.server import SERVICES
-from google.protobuf.descriptor import ServiceDescriptor
 
 DRAFTLINE = str(Path(sys.executable).with_name("draftline"))
 STOP_S = 30
-SHOWN = ("ContentService", "CollectionService")
 
 
 def environment(**settings: object) -> dict[str, str]:
@@ -63,11 +60,6 @@ def served(**settings: object) -> Iterator[Served]:
         if process.poll() is None:
             process.kill()
         process.wait()
-
-
-def shown_services() -> list[ServiceDescriptor]:
-    """The services that the demo walks through and README.md lists."""
-    return [service for service in SERVICES if service.name in SHOWN]
 
 
 def is_left_running(data_dir: Path) -> bool:

@@ -8,12 +8,15 @@ import shlex
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from draftline import Client
+from draftline import Client, ConflictError
+from draftline_server.ops.demo_steps import films
+from draftline_server.rpc.server import SERVICES
 from draftline_server.settings import Settings
-from served import environment, shown_services
+from served import environment
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -40,16 +43,26 @@ def test_quickstart_works_as_it_is_written(server_address: str) -> None:
     shell = "set -euo pipefail\n" + GRPCURL + "\n".join(blocks("bash"))
     done = run(["bash", "-c", shell.replace(SHOWN_ADDRESS, server_address)], server_address)
     assert done.returncode == 0, done.stderr
-    for told in ("SERVING", "3,201 inserted", "draftline.v1.ContentService", '"Jones"', '"IMDB Votes"'):
+    for told in ("SERVING", "3,201 inserted", "draftline.v1.ContentService", '"Jones"', '"IMDB Votes"', '"Alien"'):
         assert told in done.stdout
-    for block in blocks("python"):
-        done = run([sys.executable, "-c", block.replace(SHOWN_ADDRESS, server_address)], server_address)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines() == [
-            "1 470700000",
-            "('Tags',) 2",
-            "somebody was faster, it is now at 2",
-        ]
+    patches, drafts = (
+        run([sys.executable, "-c", block.replace(SHOWN_ADDRESS, server_address)], server_address)
+        for block in blocks("python")
+    )
+    assert (patches.stderr, patches.stdout.splitlines()) == (
+        "",
+        ["1 470700000", "('Tags',) 2", "somebody was faster, it is now at 2"],
+    )
+    assert (drafts.stderr, drafts.stdout.splitlines()) == (
+        "",
+        [
+            "Titanic",
+            "ET: The Extra-Terrestrial",
+            "/Major Genre is now Romantic Comedy",
+            "('Major Genre',)",
+            "[1, 4]",
+        ],
+    )
 
 
 def run(command: list[str], server_address: str) -> subprocess.CompletedProcess[str]:
@@ -73,7 +86,7 @@ def test_settings_table_is_that_of_the_code() -> None:
 
 def test_table_of_calls_is_that_of_the_contract() -> None:
     shown = re.findall(r"^\| (?:`\w+Service`)? ?\| `(\w+)` \|", README, re.MULTILINE)
-    assert shown == [method.name for service in shown_services() for method in service.methods]
+    assert shown == [method.name for service in SERVICES for method in service.methods]
 
 
 @pytest.mark.parametrize("row", re.findall(r"^\| `([A-Z_]+)`(.*?) \| `(\{.*?)` \| `(\{.*?)` \|$", README, re.MULTILINE))
@@ -94,13 +107,58 @@ def test_merge_strategies_do_what_the_table_says(row: tuple[str, ...], server_ad
     assert patched.record.content == json.loads(result)
 
 
+@pytest.mark.parametrize(
+    "row", re.findall(r"^\| `(.*?)` \| `(.*?)`(.*?) \| `(.*?)` \| (.*?) \|$", README, re.MULTILINE)
+)
+def test_conflicts_are_what_the_table_says(row: tuple[str, ...], server_address: str) -> None:
+    base, mine, how, theirs, committed = row
+    draft = {"value": json.loads(mine)}
+    record_id = uuid.uuid4().hex
+    with (
+        Client(server_address, tenant_id="readme", user=f"ada-{record_id}") as ada,
+        Client(server_address, tenant_id="readme", user="bob") as bob,
+    ):
+        bob.create_content("conflicts", {"value": json.loads(base)}, record_id=record_id)
+        ada.save_draft("conflicts", record_id, draft, strategy="deep" if "DEEP" in how else None)
+        bob.patch_content("conflicts", record_id, {"value": json.loads(theirs)})
+        if committed == "conflict":
+            with pytest.raises(ConflictError):
+                ada.commit("conflicts", all=True)
+        else:
+            ada.commit("conflicts", all=True)
+            stored = bob.get_content("conflicts", record_id).content["value"]
+            assert stored == json.loads(committed.strip("`"))
+
+
+@pytest.fixture(scope="module")
+def declared(server_address: str) -> Iterator[Client]:
+    """The films, declared as in the quickstart."""
+    with Client(server_address, tenant_id="readme") as client:
+        declaration = dict(re.findall(r'--field "(/.*?)=(\w+)"', README))
+        client.put_collection("films", fields=declaration)
+        client.import_content("films", films())
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), re.findall(r"^\| `([^`{]*(?:=|:|>)[^`]*)` \| ([\d,]+) \|$", README, re.MULTILINE)
+)
+def test_filters_find_as_many_films_as_the_table_says(text: str, count: str, declared: Client) -> None:
+    page = declared.get_merged_page("films", filter=text, page_size=1, include_total_size=True)
+    assert f"{page.total_size:,}" == count
+
+
+@pytest.mark.parametrize("text", re.findall(r"`(record\.[^`]+ [^`]+)`", README))
+def test_filters_of_attributes_are_as_written(text: str, declared: Client) -> None:
+    list(declared.get_merged("films", filter=text))
+
+
+def test_tables_are_found() -> None:
+    assert len(re.findall(r"^\| `.*` \| \d+ \|$", README, re.MULTILINE)) >= 4
+    assert len(re.findall(r"\| conflict \|$", README, re.MULTILINE)) == 1
+
+
 def _default(value: object) -> str:
     if value is None or value == "":
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def test_example_of_votes_loses_none(server_address: str) -> None:
-    for _ in range(2):
-        done = run([sys.executable, "examples/votes.py", server_address], server_address)
-        assert (done.stderr, done.stdout) == ("", "1000 of 1000 votes, 1000 versions later\n")

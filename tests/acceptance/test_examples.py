@@ -1,0 +1,55 @@
+"""The scripts in examples/ do what they say, and again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from draftline import Client
+from draftline_server.ops.demo_steps import films
+from served import environment
+from stand import serving
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(name: str, address: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"examples/{name}", address]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture
+def address(database_url: str) -> Iterator[str]:
+    """A service whose films are as the file has them."""
+    with serving(database_url) as server:
+        with Client(server.address, tenant_id="demo") as client:
+            client.import_content("movies", films())
+        yield server.address
+
+
+def test_example_of_votes_loses_none(address: str) -> None:
+    for _ in range(2):
+        done = run("votes.py", address)
+        assert (done.stderr, done.stdout) == ("", "1000 of 1000 votes, 1000 versions later\n")
+
+
+def test_example_of_drafts_shows_them_to_their_user_alone(address: str) -> None:
+    for _ in range(2):
+        done = run("drafts.py", address)
+        assert (done.stderr, done.stdout.splitlines()) == (
+            "",
+            [
+                "before:      36 westerns: Dances with Wolves, Hidalgo, Butch Cassidy and the Sundance Kid",
+                "ada drafts:  38 westerns: Avatar, Dances with Wolves, Hidalgo",
+                "bob sees:    36 westerns: Dances with Wolves, Hidalgo, Butch Cassidy and the Sundance Kid",
+                "would write: avatar-dec-18-2009 Major Genre",
+                "would write: dances-with-wolves-nov-09-1990 Tags",
+                "would write: serenity-2019 Major Genre, Title",
+                "discarded:   3 drafts",
+            ],
+        )
