@@ -88,7 +88,7 @@ def test_films_have_ids_of_their_own() -> None:
 
 
 def test_bench_measures_every_ratio(capsys: pytest.CaptureFixture[str]) -> None:
-    merged = MergedSizes(records=8_000, few_records=1_000, own_drafts=100, other_drafts=200, deep=3)
+    merged = MergedSizes(records=22_000, few_records=1_000, own_drafts=100, other_drafts=200, deep=3)
     sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.2, concurrencies=(1,), merged=merged)
     bench.run(sizes, None, Console(width=200))
     printed = capsys.readouterr().out
