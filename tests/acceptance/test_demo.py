@@ -89,7 +89,7 @@ def test_films_have_ids_of_their_own() -> None:
 
 def test_bench_measures_every_ratio(capsys: pytest.CaptureFixture[str]) -> None:
     merged = MergedSizes(records=22_000, few_records=1_000, own_drafts=100, other_drafts=200, deep=3)
-    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.2, concurrencies=(1,), merged=merged)
+    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.5, concurrencies=(1,), merged=merged)
     bench.run(sizes, None, Console(width=200))
     printed = capsys.readouterr().out
     names = [*(ratio.name for ratio in bench.RATIOS), *bench_merged.LIMITS]
@@ -97,7 +97,7 @@ def test_bench_measures_every_ratio(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bench_measures_a_part(capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.2, concurrencies=(1,))
+    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.5, concurrencies=(1,))
     bench.run(sizes, None, Console(width=200), [bench.Part.IMPORTS])
     printed = capsys.readouterr().out
     assert "import_vs_copy" in printed

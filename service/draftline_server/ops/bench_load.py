@@ -51,8 +51,9 @@ async def put_on(load: Load) -> dict[str, object]:
     latencies_s: list[float] = []
     async with grpc.aio.insecure_channel(load.address) as channel:
         rpc: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-        offset = time.time() - time.perf_counter()
-        start, end = load.start_at - offset, load.start_at + load.seconds - offset
+        # A process that was late to start has its whole time all the same.
+        start = time.perf_counter() + max(0.0, load.start_at - time.time())
+        end = start + load.seconds
 
         async def caller(clock: Callable[[], float] = time.perf_counter) -> None:
             while (began := clock()) < end:

@@ -85,6 +85,8 @@ def measured(home: Path, load: Load) -> Timing:
     ]
     outcomes = _outcomes(home, shares)
     latencies = sorted(latency for outcome in outcomes for latency in outcome["latencies_s"])
+    if not latencies:
+        raise BenchError(f"no call ended within {load.seconds:g} s")
     return Timing(sum(outcome["calls"] for outcome in outcomes) / load.seconds, latencies)
 
 
