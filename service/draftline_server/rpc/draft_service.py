@@ -16,7 +16,7 @@ from ..store.commits import CommitStore
 from ..store.drafts import DraftStore
 from ..store.merged import MergedStore
 from .convert import to_record
-from .convert_drafts import to_conflict, to_draft_edit, to_merged, to_query
+from .convert_drafts import MAX_PAGE_MESSAGE_BYTES, fitting, to_conflict, to_draft_edit, to_merged, to_query
 from .status import to_status
 
 POLICIES = {
@@ -77,27 +77,40 @@ class DraftService:
     async def GetMerged(  # noqa: N802
         self, request: draft_pb2.GetMergedRequest, actor: Actor
     ) -> draft_pb2.GetMergedResponse:
-        page = await self.merged.page(
-            actor,
-            to_query(request),
-            min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
-            request.page_token,
-            include_total_size=request.include_total_size,
-        )
-        return draft_pb2.GetMergedResponse(
-            records=[to_merged(merged, actor, request) for merged in page.records],
-            next_page_token=page.next_page_token,
-            total_size=page.total_size,
-        )
+        query, page_size = to_query(request), min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        while True:
+            page = await self.merged.page(
+                actor, query, page_size, request.page_token, include_total_size=request.include_total_size
+            )
+            response = draft_pb2.GetMergedResponse(
+                records=[to_merged(merged, actor, request) for merged in page.records],
+                next_page_token=page.next_page_token,
+                total_size=page.total_size,
+            )
+            page_size = fitting(response)
+            if page_size == len(response.records):
+                return response
 
     async def StreamMerged(  # noqa: N802
         self, request: draft_pb2.StreamMergedRequest, actor: Actor
     ) -> AsyncIterator[draft_pb2.StreamMergedResponse]:
-        async for page in self.merged.pages(actor, to_query(request), MAX_PAGE_SIZE, request.page_token):
-            yield draft_pb2.StreamMergedResponse(
+        query, page_size, token = to_query(request), MAX_PAGE_SIZE, request.page_token
+        while True:
+            page = await self.merged.page(actor, query, page_size, token, include_total_size=False)
+            response = draft_pb2.StreamMergedResponse(
                 records=[to_merged(merged, actor, request) for merged in page.records],
                 next_page_token=page.next_page_token,
             )
+            fits = fitting(response)
+            if fits < len(response.records):
+                page_size = fits
+                continue
+            yield response
+            token = page.next_page_token
+            if not token:
+                return
+            if 2 * response.ByteSize() < MAX_PAGE_MESSAGE_BYTES:  # the next may hold more
+                page_size = min(2 * page_size, MAX_PAGE_SIZE)
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
         with_content = request.include_content or request.validate_only
