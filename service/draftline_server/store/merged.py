@@ -129,7 +129,8 @@ def _fitting(rows: Sequence[asyncpg.Record], page_size: int) -> int:
     """How many rows make the page: up to its size, and at least one within its bytes."""
     size = 0
     for place, row in enumerate(rows[:page_size]):
-        size += len(row["content"])
+        content: str = row["content"]
+        size += len(content) if content.isascii() else len(content.encode())
         if place and size > MAX_PAGE_BYTES:
             return place
     return min(len(rows), page_size)
