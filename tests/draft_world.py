@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 from draftline_server.domain.content import Limits
@@ -138,7 +139,7 @@ class World:
         order = "collection, record_id, user_id" if table == "draft" else "collection, record_id"
         sql = f"SELECT to_jsonb(t)::text AS row FROM draftline.{table} AS t WHERE tenant_id = $1 ORDER BY {order}"
         rows = await self.database.fetch(Statement("stored", sql, ("tenant_id",)), {"tenant_id": self.tenant_id})
-        return [json.loads(row["row"]) for row in rows]
+        return [json.loads(row["row"], parse_float=Decimal) for row in rows]
 
     async def draft(self, user: str, record_id: str) -> dict[str, Any] | None:
         for row in await self.stored("draft"):

@@ -50,7 +50,11 @@ class Races:
     async def behind(self, first: Awaitable[Any]) -> AsyncIterator[None]:
         """The block runs while `first` has done its work and not committed; at its end `first` commits."""
         task = asyncio.ensure_future(first)
-        await self.held.worked.wait()
+        worked = asyncio.ensure_future(self.held.worked.wait())
+        await asyncio.wait([task, worked], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            worked.cancel()
+            task.result()
         try:
             yield
         finally:
