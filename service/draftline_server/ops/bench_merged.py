@@ -38,7 +38,7 @@ ORDERS: list[list[str | draftline.SortKey]] = [
 ]
 PAGE, MAX_PAGE = 100, 1_000
 EDITS = 1_000  # in one save, and in one commit
-ROUNDS, WARM_UP, SAMPLES = 10, 5, 20
+ROUNDS, WARM_UP, SAMPLES = 60, 1, 4  # short rounds: a burst of load lasts for seconds
 WRITES_WARM_UP, WRITES = 2, 9
 # What changes plans among the settings of the service's own connections.
 AS_THE_SERVICE = {"plan_cache_mode": "force_generic_plan", "jit": "off", "max_parallel_workers_per_gather": "0"}
