@@ -191,15 +191,19 @@ def _records(shape: Shape) -> _Branch:
 
 
 def _drafts(shape: Shape) -> _Branch:
-    r, d = record.c, draft.c
-    source = draft.outerjoin(
-        record,
-        and_(
-            r.tenant_id == _tenant(),
-            r.collection == _literal(shape.collection),
-            r.record_id == d.record_id,
-        ),
+    d = draft.c
+    # One look-up a draft, by the limit: as a plain join it may become a merge of all records that lie between drafts.
+    looked_up = (
+        select(record)
+        .where(
+            record.c.tenant_id == _tenant(),
+            record.c.collection == _literal(shape.collection),
+            record.c.record_id == d.record_id,
+        )
+        .limit(literal_column("1"))
+        .lateral("baseline_record")
     )
+    source, r = draft.outerjoin(looked_up, true()), looked_up.c
     version = func.coalesce(r.version, 0, type_=BigInteger())
     created_at, created_by = func.coalesce(r.created_at, d.created_at), func.coalesce(r.created_by, d.user_id)
     updated_at, updated_by = func.coalesce(r.updated_at, d.updated_at), func.coalesce(r.updated_by, d.user_id)
