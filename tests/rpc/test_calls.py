@@ -68,7 +68,8 @@ def test_cancelled_call_cancels_its_query(patched: Records, patching_server: Any
 def test_request_over_the_size_limit_is_refused(records: Records, server: Any) -> None:
     large = content_pb2.BatchPatchContentRequest(tenant_id=records.tenant_id)
     for n in range(17):
-        large.requests.add().CopyFrom(records.patching(f"m-{n}", {"a": "x" * (1024 * 1024 - 50)}, allow_missing=True))
+        item = records.patching(f"m-{n}", {"a": "x" * (1024 * 1024 - 50)}, allow_missing=True, fields=["none"])
+        large.requests.add().CopyFrom(item)
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(server.address, options=options) as channel:
         stub = content_pb2_grpc.ContentServiceStub(channel)

@@ -19,9 +19,10 @@ from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.records import Actor, Delta, Operations, Patch
 from draftline_server.rpc.filters import parse_filter
 from draftline_server.store.definitions import Definitions
-from draftline_server.store.engine import Database, call_deadline
+from draftline_server.store.engine import Database
 from draftline_server.store.patches import InPlacePatches
 from draftline_server.store.statements import Statement, load
+from draftline_server.store.transaction import call_deadline
 
 TIMEOUT_S = 30
 SQL = load("content")

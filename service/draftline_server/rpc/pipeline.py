@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from ..domain.errors import DeadlineExceededError, DraftlineError, InvalidFieldError
 from ..domain.records import Actor
-from ..store.engine import call_deadline
+from ..store.transaction import call_deadline
 from .auth import actor_of
 from .status import abort, unexpected
 from .wire import Refused, deserializer

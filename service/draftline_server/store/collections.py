@@ -15,10 +15,11 @@ from ..domain.errors import CollectionConflictError, CollectionNotFoundError, Co
 from ..domain.records import Actor
 from .content import now
 from .definitions import CheckedDefinition, Definitions, compile_schema, definition_of
-from .engine import Database, Transaction, call_deadline
+from .engine import Database
 from .failures import RacedError
 from .indexes import Indexes
 from .statements import load
+from .transaction import Transaction, call_deadline
 
 SQL = load("collections")
 MAX_RACES = 5  # times that a collection is declared by another just as it is declared

@@ -19,9 +19,10 @@ from ..domain.records import Actor
 from .content import limit_values, now, record_of
 from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL, check_versions, conflicts_of, identity, selected
-from .engine import Database, Transaction
+from .engine import Database
 from .failures import RacedError, error_of
 from .patches import MAX_RACES
+from .transaction import Transaction
 
 
 class CommitStore:

@@ -13,9 +13,10 @@ from ..domain.errors import RecordDeletedError, RecordExistsError, RecordNotFoun
 from ..domain.query import Filter, Restriction
 from ..domain.records import Actor, NewRecord, Record
 from .definitions import Definitions
-from .engine import Database, Transaction
+from .engine import Database
 from .failures import condition_json, deleted, error_of, not_found
 from .statements import load
+from .transaction import Transaction
 
 SQL = load("content")
 

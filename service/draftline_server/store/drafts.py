@@ -29,10 +29,11 @@ from ..domain.drafts import (
 from ..domain.errors import ContentionError, DraftNotFoundError, SelectionTooLargeError
 from ..domain.records import Actor, Record
 from .content import limit_values, now
-from .engine import Database, Transaction
+from .engine import Database
 from .failures import RacedError, draft_version_mismatch, error_of
 from .patches import MAX_RACES, step_json
 from .statements import load
+from .transaction import Transaction
 
 SQL = load("drafts")
 

@@ -11,30 +11,20 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ..domain.errors import DatabaseUnavailableError, DeadlineExceededError, OverloadedError
+from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from .errors import LOST_CONNECTION, is_retryable, translate
 from .statements import Statement
+from .transaction import SET_LONG, SET_SHORT, Rows, Session, Transaction, remaining_s
 
 T = TypeVar("T")
-Rows = Sequence[asyncpg.Record]
-
-# The moment (time.monotonic) at which the current call's time is over.
-call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
-
-
-SHORT = "SELECT set_config('statement_timeout', $1, true)"
-# What runs for long is planned for the sizes that it meets, and may read whole tables.
-LONG = f"{SHORT}, set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +113,7 @@ class Database:
 
         async def once() -> Rows:
             async with self._connection() as connection:
-                rows: Rows = await connection.fetch(statement.sql, *statement.arguments(values), timeout=_remaining_s())
+                rows: Rows = await connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
                 return rows
 
         return await self._retrying(once, resend=read_only)
@@ -161,10 +151,10 @@ class Database:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                remaining = _remaining_s()
+                remaining = remaining_s()
                 if remaining is not None or long:
                     milliseconds = "0" if remaining is None else str(max(1, int(remaining * 1000)))
-                    await connection.execute(LONG if long else SHORT, milliseconds)
+                    await connection.execute(SET_LONG if long else SET_SHORT, milliseconds)
                 work = Transaction(connection)
                 yield work
             except BaseException:
@@ -225,7 +215,7 @@ class Database:
         if pool is None:
             raise DatabaseUnavailableError("the service is stopping")
         try:
-            connection = await pool.acquire(timeout=min(self.settings.connect_timeout_s, _remaining_s() or 1e9))
+            connection = await pool.acquire(timeout=min(self.settings.connect_timeout_s, remaining_s() or 1e9))
         except TimeoutError as error:
             if pool.get_size() >= self.settings.size and pool.get_idle_size() == 0:
                 raise OverloadedError("all connections to the database are busy; try again later") from error
@@ -245,51 +235,6 @@ class Database:
             observer(query.query, query.exception)
 
 
-class Session:
-    """Statements of one connection, each its own transaction."""
-
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        self._connection = connection
-
-    async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
-        rows: Rows = await self._connection.fetch(statement.sql, *statement.arguments(values))
-        return rows
-
-    async def execute(self, ddl: str) -> None:
-        await self._connection.execute(ddl)
-
-
-class Transaction:
-    """Statements that become visible together."""
-
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        self.connection = connection
-        self.kept = True
-
-    def roll_back(self) -> None:
-        """Lets the transaction end as if it had never been; what it answered stands as a preview."""
-        self.kept = False
-
-    async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
-        rows: Rows = await self.connection.fetch(statement.sql, *statement.arguments(values), timeout=_remaining_s())
-        return rows
-
-    async def copy(self, table: str, columns: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> None:
-        """Streams rows into a table; no more of them are in memory than are on their way."""
-        await self.connection.copy_records_to_table(table, columns=columns, records=rows)
-
-    async def retry_part(self, part: Callable[[], Awaitable[T]], attempts: int = 5) -> T:
-        """Runs a part of the transaction behind a savepoint, again when its neighbours forced it back."""
-        for left in reversed(range(attempts)):
-            try:
-                async with self.connection.transaction():
-                    return await part()
-            except Exception as error:
-                if not (left and is_retryable(error)):
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-
 async def _reset(connection: Any) -> None:
     """Makes a connection ready for the next call, which costs a round trip only where something is left over.
 
@@ -297,13 +242,3 @@ async def _reset(connection: Any) -> None:
     """
     if connection.is_in_transaction():
         await connection.reset()
-
-
-def _remaining_s() -> float | None:
-    deadline = call_deadline.get()
-    if deadline is None:
-        return None
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise DeadlineExceededError("the call's time is over")
-    return remaining

@@ -20,10 +20,11 @@ from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Delta, Operations, Patch, PatchResult, Record
 from .content import limit_values, record_of
 from .definitions import Definitions, StaleDefinitionError
-from .engine import Database, Transaction
+from .engine import Database
 from .failures import RacedError, condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
 from .patches import where_of
 from .statements import load
+from .transaction import Transaction
 
 SQL = load("content")
 DRAFTS = load("drafts")

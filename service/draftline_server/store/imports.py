@@ -13,8 +13,9 @@ from ..domain.errors import ContentionError, DuplicateRecordError, EmptySnapshot
 from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
 from .content import limit_values, now
 from .definitions import CheckedDefinition, Definitions
-from .engine import Database, Transaction
+from .engine import Database
 from .statements import load
+from .transaction import Transaction
 
 SQL = load("imports")
 COLUMNS = ("record_id", "content", "parent_id", "position")

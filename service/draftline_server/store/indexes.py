@@ -22,10 +22,11 @@ from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
 
 from ..domain.definitions import Definition, IndexOrder, IndexState
 from .definitions import definition_of
-from .engine import Database, Session
+from .engine import Database
 from .filters import typed_field
 from .statements import DIALECT, load
 from .tables import draft, record
+from .transaction import Session
 
 SQL = load("collections")
 LOCK_POLL_S = 0.2

@@ -15,9 +15,10 @@ from ..domain.errors import ContentionError, DraftlineError
 from ..domain.records import Actor, Delta, Operations, Patch, PatchResult
 from .content import limit_values, now, record_of
 from .definitions import CheckedDefinition, Definitions
-from .engine import Database, Transaction
+from .engine import Database
 from .failures import RacedError, condition_json, error_of, not_found
 from .statements import load
+from .transaction import Transaction
 
 SQL = load("content")
 MAX_RACES = 5  # times that a record comes into being just as it is created

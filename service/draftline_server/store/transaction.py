@@ -1,0 +1,80 @@
+"""What runs statements: a session, each of its own, or a transaction, all or none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import TypeVar
+
+import asyncpg
+
+from ..domain.errors import DeadlineExceededError
+from .errors import is_retryable
+from .statements import Statement
+
+T = TypeVar("T")
+Rows = Sequence[asyncpg.Record]
+
+# The moment (time.monotonic) at which the current call's time is over.
+call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
+
+SET_SHORT = "SELECT set_config('statement_timeout', $1, true)"
+# What runs for long is planned for the sizes that it meets, and may read whole tables.
+SET_LONG = f"{SET_SHORT}, set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true)"
+
+
+class Session:
+    """Statements of one connection, each its own transaction."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._connection = connection
+
+    async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
+        rows: Rows = await self._connection.fetch(statement.sql, *statement.arguments(values))
+        return rows
+
+    async def execute(self, ddl: str) -> None:
+        await self._connection.execute(ddl)
+
+
+class Transaction:
+    """Statements that become visible together."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self.connection = connection
+        self.kept = True
+
+    def roll_back(self) -> None:
+        """Lets the transaction end as if it had never been; what it answered stands as a preview."""
+        self.kept = False
+
+    async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
+        rows: Rows = await self.connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
+        return rows
+
+    async def copy(self, table: str, columns: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> None:
+        """Streams rows into a table; no more of them are in memory than are on their way."""
+        await self.connection.copy_records_to_table(table, columns=columns, records=rows)
+
+    async def retry_part(self, part: Callable[[], Awaitable[T]], attempts: int = 5) -> T:
+        """Runs a part of the transaction behind a savepoint, again when its neighbours forced it back."""
+        for left in reversed(range(attempts)):
+            try:
+                async with self.connection.transaction():
+                    return await part()
+            except Exception as error:
+                if not (left and is_retryable(error)):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def remaining_s() -> float | None:
+    """What is left of the call's time; None without a deadline. DeadlineExceededError if nothing is."""
+    deadline = call_deadline.get()
+    if deadline is None:
+        return None
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise DeadlineExceededError("the call's time is over")
+    return remaining
