@@ -150,3 +150,11 @@ def test_value_that_is_no_id_is_refused(value: object) -> None:
 def test_nothing_to_make_an_id_of_is_refused() -> None:
     with pytest.raises(RecordFileError, match="record 1 has nothing in a, b"):
         list(record_files.identified([{"a": None}], IdRule(made_from=("a", "b"))))
+
+
+def test_reading_that_is_given_up_outlives_its_file() -> None:
+    file = io.BytesIO(b'{"id": 1}\n{"id": 2}\n')
+    rows = record_files.read(file, Format.NDJSON)
+    assert next(rows) == {"id": 1}
+    file.close()
+    rows.close()

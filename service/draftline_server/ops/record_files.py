@@ -80,7 +80,8 @@ def read(file: BinaryIO, format_: Format, text_fields: frozenset[str] = frozense
     except (json.JSONDecodeError, csv.Error) as error:
         raise RecordFileError(f"record {count + 1}: {getattr(error, 'msg', error)}") from None
     finally:
-        text.detach()
+        if not file.closed:  # as it may be for a reading that was given up
+            text.detach()
 
 
 def identified(rows: Iterable[Row], rule: IdRule) -> Iterator[tuple[str, Row]]:
