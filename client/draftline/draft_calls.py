@@ -144,7 +144,6 @@ def commit(
     conflict_policy: ConflictPolicy | str,
     validate_only: bool,
     allow_partial: bool,
-    change_reason: str,
     include_content: bool,
     fields: Iterable[str],
 ) -> Call[pb.CommitRequest, pb.CommitResponse, list[CommitResult]]:
@@ -154,7 +153,6 @@ def commit(
         conflict_policy=pb.ConflictPolicy.Value(f"CONFLICT_POLICY_{ConflictPolicy(conflict_policy).name}"),
         validate_only=validate_only,
         allow_partial=allow_partial,
-        change_reason=change_reason,
         include_content=include_content,
         fields=names(fields),
         response_encoding=ENCODING_JSON,

@@ -19,6 +19,15 @@ CREATE TABLE draftline.draft (
 -- Whose drafts a write of a record has to refresh.
 CREATE INDEX draft_record_idx ON draftline.draft (tenant_id, collection, record_id);
 
+-- As for records: a draft is looked up by its whole key.
+ALTER TABLE draftline.draft
+    ALTER COLUMN tenant_id SET (n_distinct = 1), ALTER COLUMN user_id SET (n_distinct = 1),
+    ALTER COLUMN collection SET (n_distinct = 1), ALTER COLUMN record_id SET (n_distinct = -1);
+INSERT INTO draftline.draft
+SELECT '', '', '', g::text, 'DELETE', '{}', '{}', 1, '{}', 1, '', '', now(), now() FROM generate_series(1, 10) AS g;
+ANALYZE draftline.draft;
+DELETE FROM draftline.draft;
+
 COMMENT ON TABLE draftline.draft IS 'One user''s pending edit of one record.';
 COMMENT ON COLUMN draftline.draft.edit IS 'the edit, as 0002_drafts.sql defines it';
 COMMENT ON COLUMN draftline.draft.base IS 'the edit that puts back what the baseline held at the edited paths';

@@ -99,7 +99,7 @@ def committed(**selection: Any) -> draft_pb2.CommitRequest:
     selected = {"session_id": None, "record_ids": None, "all": False} | selection
     options: dict[str, Any] = dict.fromkeys(("validate_only", "allow_partial", "include_content"), False)
     return commit(
-        "acme", "movies", conflict_policy="keep_mine", change_reason="", fields=(), **selected, **options
+        "acme", "movies", conflict_policy="keep_mine", fields=(), **selected, **options
     ).request
 
 

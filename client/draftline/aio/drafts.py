@@ -95,7 +95,6 @@ class DraftMethods(Transport):
         conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT,
         validate_only: bool = False,
         allow_partial: bool = False,
-        change_reason: str = "",
         include_content: bool = False,
         fields: Iterable[str] = (),
         tenant_id: str | None = None,
@@ -110,7 +109,6 @@ class DraftMethods(Transport):
             conflict_policy=conflict_policy,
             validate_only=validate_only,
             allow_partial=allow_partial,
-            change_reason=change_reason,
             include_content=include_content,
             fields=fields,
         )

@@ -138,7 +138,6 @@ class DraftMethods(Transport):
         conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT,
         validate_only: bool = False,
         allow_partial: bool = False,
-        change_reason: str = "",
         include_content: bool = False,
         fields: Iterable[str] = (),
         tenant_id: str | None = None,
@@ -161,7 +160,6 @@ class DraftMethods(Transport):
             conflict_policy: "reject" (the default), "keep_mine" or "keep_theirs".
             validate_only: answers exactly what would be written, but writes nothing.
             allow_partial: each draft on its own; those in conflict stay drafts.
-            change_reason: why, in your words; empty: the reasons given with the drafts.
             include_content: answers the content of each record; a preview always does.
             fields: the top-level keys of that content; empty: all.
 
@@ -179,7 +177,6 @@ class DraftMethods(Transport):
             conflict_policy=conflict_policy,
             validate_only=validate_only,
             allow_partial=allow_partial,
-            change_reason=change_reason,
             include_content=include_content,
             fields=fields,
         )

@@ -805,7 +805,6 @@ class CommitRequest(_message.Message):
     CONFLICT_POLICY_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
-    CHANGE_REASON_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     INCLUDE_CONTENT_FIELD_NUMBER: _builtins.int
@@ -823,8 +822,6 @@ class CommitRequest(_message.Message):
     """Answers exactly what would be written, with its content, but writes nothing (AIP-163)."""
     allow_partial: _builtins.bool
     """Absent: all drafts or none. Set: each on its own; those in conflict stay drafts."""
-    change_reason: _builtins.str
-    """Why, in the user's words: up to 1,000 characters. Empty: the reasons given with the drafts."""
     response_encoding: _types_pb2.Encoding.ValueType
     """The form of the answer's documents."""
     include_content: _builtins.bool
@@ -848,14 +845,13 @@ class CommitRequest(_message.Message):
         conflict_policy: Global___ConflictPolicy.ValueType = ...,
         validate_only: _builtins.bool = ...,
         allow_partial: _builtins.bool = ...,
-        change_reason: _builtins.str = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         include_content: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "drafts", b"drafts", "selection", b"selection", "session_id", b"session_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "conflict_policy", b"conflict_policy", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "allow_partial", b"allow_partial", "collection", b"collection", "conflict_policy", b"conflict_policy", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["drafts", "session_id", "all"]  # noqa: Y015
     _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015

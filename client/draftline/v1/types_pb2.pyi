@@ -32,7 +32,8 @@ class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.Val
     """Treated as ENCODING_STRUCT."""
     ENCODING_STRUCT: _Encoding.ValueType  # 1
     """google.protobuf.Struct. A document that holds a number which is not exactly
-    a double is answered as `json` all the same, so that nothing is lost.
+    a double is answered as `json` all the same, so that nothing is lost, and so is
+    one of more than 512 KiB, so that it can be delivered.
     """
     ENCODING_JSON: _Encoding.ValueType  # 2
     """JSON text."""
@@ -44,7 +45,8 @@ ENCODING_UNSPECIFIED: Encoding.ValueType  # 0
 """Treated as ENCODING_STRUCT."""
 ENCODING_STRUCT: Encoding.ValueType  # 1
 """google.protobuf.Struct. A document that holds a number which is not exactly
-a double is answered as `json` all the same, so that nothing is lost.
+a double is answered as `json` all the same, so that nothing is lost, and so is
+one of more than 512 KiB, so that it can be delivered.
 """
 ENCODING_JSON: Encoding.ValueType  # 2
 """JSON text."""

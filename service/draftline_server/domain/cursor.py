@@ -23,7 +23,7 @@ class Cursors:
 
     def seal(self, query: Sequence[object], position: Position) -> str:
         """A token for the place `position` in the answers of `query`."""
-        payload = json.dumps(position, separators=(",", ":")).encode()
+        payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
         return _encoded(self._mac(query, payload) + payload)
 
     def open(self, query: Sequence[object], token: str) -> Position:

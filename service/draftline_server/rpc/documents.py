@@ -18,9 +18,12 @@ _parse_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 # Numbers that may be over the limits, and escapes that may hide what cannot be stored.
-_SUSPICIOUS = re.compile(r"\d[eE][-+]?\d{3}|\d{1000}|\\u")
+_SUSPICIOUS = re.compile(r"\d[eE][-+]?\d{3}|(?<!\d)\d{1000}|\\u")
 
 _EXACT_INT = 2**53
+
+# A Struct can be six times as long as its JSON, and many clients take messages of 4 MiB.
+MAX_STRUCT_TEXT = 512 * 1024
 
 
 def document_text(document: types_pb2.Document, limits: Limits, where: str) -> str:
@@ -104,7 +107,7 @@ def to_document(text: str, encoding: int, fields: list[str]) -> types_pb2.Docume
     if fields:
         members = _parse_members(text)
         text = _encode({key: members[key] for key in fields if key in members}).decode()
-    if encoding != types_pb2.ENCODING_JSON:
+    if encoding != types_pb2.ENCODING_JSON and len(text) <= MAX_STRUCT_TEXT:
         try:
             return types_pb2.Document(struct=_struct(_parse(text)))
         except _InexactError:

@@ -53,11 +53,12 @@ class CommitStore:
         async def work(transaction: Transaction) -> Sequence[CommitResult]:
             rows = await self._lock(transaction, actor, collection, selection, policy)
             results, actions = self._judge(actor, collection, rows, policy)
+            versions = {row["record_id"]: row["record_version"] or 0 for row in rows}
             if not allow_partial:
                 _refuse_any(results)
             if validate_only:
                 transaction.roll_back()
-            written = await self._write(transaction, actor, collection, actions, with_content=with_content)
+            written = await self._write(transaction, actor, collection, actions, versions, with_content=with_content)
             if answers_all:
                 check_answer(len(result.record.content) for result in written.values() if result.record is not None)
             return [
@@ -97,6 +98,7 @@ class CommitStore:
         values: dict[str, object] = {
             **identity(actor, collection),
             "record_ids": record_ids,
+            "session_id": selection.session_id,
             "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS,
             "with_content": checked.validator is not None,
             **limit_values(self._limits),
@@ -139,7 +141,14 @@ class CommitStore:
         return None
 
     async def _write(
-        self, transaction: Transaction, actor: Actor, collection: str, actions: dict[str, str], *, with_content: bool
+        self,
+        transaction: Transaction,
+        actor: Actor,
+        collection: str,
+        actions: dict[str, str],
+        versions: dict[str, int],
+        *,
+        with_content: bool,
     ) -> dict[str, CommitResult]:
         """Writes, drops the drafts, brings those of others up to date, and reads what the records are now."""
         writes = {record_id: action for record_id, action in actions.items() if action != "DROP"}
@@ -147,6 +156,7 @@ class CommitStore:
             **identity(actor, collection),
             "record_ids": list(writes),
             "actions": list(writes.values()),
+            "versions": [versions[record_id] for record_id in writes],
             "now": now(),
         }
         rows = await transaction.fetch(SQL["write_drafts"], values) if writes else []

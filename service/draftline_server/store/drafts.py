@@ -106,7 +106,12 @@ class DraftStore:
 
         async def work(transaction: Transaction) -> Sequence[MergedRecord]:
             record_ids = await selected(transaction, actor, collection, selection)
-            values = {**identity(actor, collection), "record_ids": record_ids, "with_content": with_content}
+            values = {
+                **identity(actor, collection),
+                "record_ids": record_ids,
+                "session_id": selection.session_id,
+                "with_content": with_content,
+            }
             rows = await transaction.fetch(SQL["drop_drafts"], values)
             check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
             if answers_all:

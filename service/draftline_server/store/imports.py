@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+import structlog
+
 from ..domain.content import Limits
 from ..domain.definitions import Definition
 from ..domain.errors import ContentionError, DuplicateRecordError, EmptySnapshotError, IndexedTextTooLongError
@@ -18,6 +20,7 @@ from .statements import load
 from .transaction import Transaction
 
 SQL = load("imports")
+MANY = 1_000  # changed records, from which on the planner is told
 COLUMNS = ("record_id", "content", "parent_id", "position")
 
 
@@ -53,7 +56,17 @@ class ImportStore:
                 await self._check(transaction, actor, checked.definition)
                 return await transaction.retry_part(lambda: self._apply(transaction, actor, collection, mode, staged))
 
-        return await self._database.translated(work)
+        counts = await self._database.translated(work)
+        if counts.inserted + counts.updated + counts.deleted >= MANY:
+            await self._analyze()
+        return counts
+
+    async def _analyze(self) -> None:
+        """Best effort: the import is kept, and PostgreSQL does it by itself within a minute or so."""
+        try:
+            await self._database.fetch(SQL["analyze_records"], {})
+        except Exception as error:
+            structlog.get_logger().warning("records_not_analyzed", reason=type(error).__name__)
 
     async def _check(self, transaction: Transaction, actor: Actor, definition: Definition) -> None:
         identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
@@ -80,9 +93,8 @@ class ImportStore:
             "collection": collection,
             "user_id": actor.user_id,
             "now": now(),
-            "is_snapshot": mode is ImportMode.SNAPSHOT,
         }
-        await transaction.fetch(SQL["lock_imported"], values)
+        await transaction.fetch(SQL["lock_snapshot" if mode is ImportMode.SNAPSHOT else "lock_imported"], values)
         upserted = (await transaction.fetch(SQL["upsert_imported"], values))[0]
         await transaction.fetch(SQL["refresh_imported"], values)
         deleted = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import asyncpg
@@ -36,9 +36,9 @@ class MergedStore:
     ) -> MergedPage:
         """Some records and the token of the next page. InvalidFilterError, InvalidFieldError for a foreign token."""
         definition = (await self._definitions.current(actor.tenant_id, query.collection)).definition
-        bound = _bound(actor, query, definition.version)
-        after = self._cursors.open(bound, page_token) if page_token else None
         shape = _shape(query, definition.fields)
+        bound = _bound(actor, query, shape)
+        after = self._cursors.open(bound, page_token) if page_token else None
         if after is not None:
             shape = replace(shape, after=tuple(value is None for value in after[1:]))
         statement, fixed = page_statement(shape)
@@ -50,18 +50,6 @@ class MergedStore:
             token = self._cursors.seal(bound, _position(kept[-1], shape))
         total = await self._count(actor, query, shape) if include_total_size else None
         return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
-
-    async def pages(
-        self, actor: Actor, query: MergedQuery, page_size: int, page_token: str
-    ) -> AsyncIterator[MergedPage]:
-        """The list page by page, one in memory at a time."""
-        token = page_token
-        while True:
-            page = await self.page(actor, query, page_size, token, include_total_size=False)
-            yield page
-            token = page.next_page_token
-            if not token:
-                return
 
     async def _count(self, actor: Actor, query: MergedQuery, shape: Shape) -> int:
         statement, fixed = count_statement(replace(shape, after=None, order=()))
@@ -100,11 +88,11 @@ def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple
     return tuple(order)
 
 
-def _bound(actor: Actor, query: MergedQuery, definition_version: int) -> Sequence[object]:
-    """What a token is good for; another declaration may sort otherwise."""
+def _bound(actor: Actor, query: MergedQuery, shape: Shape) -> Sequence[object]:
+    """What a token is good for: a query, and the types by which a declaration has it sorted."""
     return (
         "merged", actor.tenant_id, actor.user_id, query.collection, query.filter_text, query.order_text,
-        query.record_ids, query.session_id, query.view, query.show_deleted, definition_version,
+        query.record_ids, query.session_id, query.view, query.show_deleted, [key.type for key in shape.order],
     )  # fmt: skip
 
 

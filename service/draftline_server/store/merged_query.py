@@ -105,7 +105,7 @@ def page_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
     union = union_all(*ranges)
     limit = _value("limit", type_=BigInteger())
     found = union.order_by(*_order_of(union.selected_columns, shape)).limit(limit).subquery("found")
-    size = func.pg_column_size(found.c.content)
+    size = func.octet_length(cast(found.c.content, Text()))
     total = func.sum(size).over(order_by=_order_of(found.c, shape), rows=(None, 0))
     page = select(found, (total - size).label("bytes_before"), func.count().over().label("found_count")).subquery(
         "page"

@@ -34,13 +34,26 @@ WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.indexed_text
 LIMIT 1
 
 -- name: lock_imported
--- Every record that the import will change, locked in primary-key order.
+-- Every record that an import will change, locked in primary-key order.
+SELECT count(*) FROM (
+    SELECT r.record_id
+    FROM draftline.record AS r
+    JOIN staging AS s ON s.record_id = r.record_id
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+      AND (r.deleted_at IS NOT NULL OR (r.content, r.parent_id, r.position)
+          IS DISTINCT FROM (s.content, s.parent_id, s.position))
+    ORDER BY r.record_id
+    FOR UPDATE OF r
+) AS locked
+
+-- name: lock_snapshot
+-- Every record that a snapshot will change or delete, locked in primary-key order.
 SELECT count(*) FROM (
     SELECT r.record_id
     FROM draftline.record AS r
     LEFT JOIN staging AS s ON s.record_id = r.record_id
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection
-      AND CASE WHEN s.record_id IS NULL THEN CAST(:is_snapshot AS boolean) AND r.deleted_at IS NULL
+      AND CASE WHEN s.record_id IS NULL THEN r.deleted_at IS NULL
                ELSE r.deleted_at IS NOT NULL OR (r.content, r.parent_id, r.position)
                    IS DISTINCT FROM (s.content, s.parent_id, s.position) END
     ORDER BY r.record_id
@@ -98,3 +111,7 @@ WITH deleted AS (
     RETURNING 1
 )
 SELECT count(*) AS deleted FROM deleted
+
+-- name: analyze_records
+-- Tells the planner what an import has changed, before it plans for what was there.
+ANALYZE draftline.record
