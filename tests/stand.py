@@ -79,7 +79,9 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
 
     async def serve() -> None:
         try:
-            async with app.running(Settings(port=0, drain_timeout_s=2, **settings), url, migrate.head()) as running:
+            async with app.running(
+                Settings(**{"port": 0, "drain_timeout_s": 2, **settings}), url, migrate.head()
+            ) as running:
                 started.set_result(running)
                 await stop.wait()
         except BaseException as error:

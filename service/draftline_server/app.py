@@ -110,7 +110,7 @@ async def _server(settings: Settings, database: Database, indexes: Indexes) -> S
         "draftline.v1.ContentService": ContentService(
             ContentStore(database, definitions, limits),
             PatchStore(database, definitions, applier),
-            ImportStore(database, definitions, limits),
+            ImportStore(database, definitions, limits, settings.max_imports),
             limits,
         ),
         "draftline.v1.CollectionService": CollectionService(
@@ -150,6 +150,7 @@ def _server_options(settings: Settings) -> ServerOptions:
         f"{settings.host}:{settings.port}",
         settings.reflection,
         settings.call_timeout_s,
+        settings.stream_idle_timeout_s,
         settings.drain_timeout_s,
         settings.max_request_bytes,
         settings.max_response_bytes,

@@ -54,6 +54,10 @@ def test_batch_of_some_fields_is_answered(records: Records) -> None:
     assert [dict(result.record.content.struct) for result in results] == [{"n": 1}] * COUNT
 
 
+def test_batch_of_large_fields_writes_nothing_either(records: Records) -> None:
+    assert "nothing was written" in refused(lambda: records.stub.BatchPatchContent(batch(records, ["text"])))
+
+
 def test_drafts_with_too_large_an_answer_are_not_saved(records: Records, ada: Drafts) -> None:
     assert "nothing was written" in refused(lambda: ada.stub.SaveDraft(saved(records), metadata=ada.metadata))
     page = ada.stub.GetMerged(

@@ -7,12 +7,11 @@ finite float.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from .errors import AnswerTooLargeError, DocumentTooLargeError, InvalidDocumentError
+from .errors import DocumentTooLargeError, InvalidDocumentError
 
 Json = Any  # a recursive alias costs more in casts than it tells
 
@@ -27,19 +26,6 @@ class Limits:
     max_depth: int = 32  # nested objects and arrays
     max_nodes: int = 10_000  # values, containers included
     max_indexed_text_bytes: int = 800  # of UTF-8
-
-
-MAX_ANSWER_BYTES = 4 * 1024 * 1024 - 256 * 1024  # of content: many clients take messages of 4 MiB
-
-
-def check_answer(sizes: Iterable[int]) -> None:
-    """Refuses a write whose answer could not be delivered, while it can still be undone."""
-    if sum(sizes) > MAX_ANSWER_BYTES:
-        raise AnswerTooLargeError(
-            f"the answer would hold more than {MAX_ANSWER_BYTES} bytes of content; nothing was written: "
-            "ask for fewer fields or for no content, or send less at once",
-            limit=MAX_ANSWER_BYTES,
-        )
 
 
 def check_size(size: int, limits: Limits, where: str) -> None:

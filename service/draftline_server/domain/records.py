@@ -65,10 +65,7 @@ class Operations:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A change of one record. `parent_id`: None leaves it, an empty text clears it.
-
-    `answers_all`: the whole content goes back to the caller, and not some of its keys.
-    """
+    """A change of one record. `parent_id`: None leaves it, an empty text clears it."""
 
     collection: str
     record_id: str
@@ -78,7 +75,6 @@ class Patch:
     allow_missing: bool = False
     parent_id: str | None = None
     position: int | None = None
-    answers_all: bool = True
 
 
 @dataclass(frozen=True, slots=True)

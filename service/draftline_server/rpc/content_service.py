@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from draftline.v1 import content_pb2, types_pb2
@@ -14,6 +14,7 @@ from ..store.content import ContentStore
 from ..store.imports import ImportStore
 from ..store.patches import PatchStore
 from .convert import to_condition, to_patch, to_record
+from .delivery import refuse_large
 from .documents import document_text
 from .status import to_status
 
@@ -78,9 +79,23 @@ class ContentService:
                 if not request.allow_partial:
                     raise error.within(f"requests[{place}]") from None
                 refused[place] = error
+        asked = {(item.collection, item.record_id): item for item in request.requests}
+
+        def deliverable(results: Sequence[PatchResult]) -> None:
+            records = (result.record for result in results if result.record is not None)
+            refuse_large(
+                to_record(each, actor.tenant_id, item.response_encoding, item.fields)
+                for each in records
+                if (item := asked[each.collection, each.record_id])
+            )
+
         results = iter(
             await self.patches.patch_all(
-                actor, patches, allow_partial=request.allow_partial, validate_only=request.validate_only
+                actor,
+                patches,
+                allow_partial=request.allow_partial,
+                validate_only=request.validate_only,
+                deliverable=deliverable,
             )
         )
         response = content_pb2.BatchPatchContentResponse()

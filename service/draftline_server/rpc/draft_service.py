@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from draftline.v1 import draft_pb2, types_pb2
 
 from ..domain.content import Limits
-from ..domain.drafts import ConflictPolicy, DraftEdit, Selection
+from ..domain.drafts import CommitResult, ConflictPolicy, DraftEdit, Selection
 from ..domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
 from ..domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ..domain.records import Actor
@@ -17,6 +18,7 @@ from ..store.drafts import DraftStore
 from ..store.merged import MergedStore
 from .convert import to_record
 from .convert_drafts import MAX_PAGE_MESSAGE_BYTES, fitting, to_conflict, to_draft_edit, to_merged, to_query
+from .delivery import refuse_large
 from .status import to_status
 
 POLICIES = {
@@ -49,6 +51,7 @@ class DraftService:
                 if not request.allow_partial:
                     raise error.within(f"edits[{place}]") from None
                 refused[place] = error
+        merged = partial(to_merged, actor=actor, shown=request)
         saved = iter(
             await self.drafts.save(
                 actor,
@@ -58,7 +61,7 @@ class DraftService:
                 change_reason=request.change_reason,
                 allow_partial=request.allow_partial,
                 omit_content=request.omit_content,
-                answers_all=not request.fields,
+                deliverable=lambda results: refuse_large(merged(each.merged) for each in results if each.merged),
             )
         )
         response = draft_pb2.SaveDraftResponse()
@@ -70,8 +73,7 @@ class DraftService:
                     raise failure.within(f"edits[{place}]")
                 response.results.add(status=to_status(failure.within(f"edits[{place}]")))
             elif result is not None:
-                merged = result.merged and to_merged(result.merged, actor, request)
-                response.results.add(status=types_pb2.Status(), record=merged)
+                response.results.add(status=types_pb2.Status(), record=result.merged and merged(result.merged))
         return response
 
     async def GetMerged(  # noqa: N802
@@ -113,7 +115,7 @@ class DraftService:
                 page_size = min(2 * page_size, MAX_PAGE_SIZE)
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
-        with_content = request.include_content or request.validate_only
+        answer = partial(_to_commit_result, request=request, actor=actor)
         results = await self.commits.commit(
             actor,
             request.collection,
@@ -121,35 +123,41 @@ class DraftService:
             POLICIES[request.conflict_policy],
             validate_only=request.validate_only,
             allow_partial=request.allow_partial,
-            with_content=with_content,
-            answers_all=not request.fields,
+            with_content=_with_content(request),
+            deliverable=lambda results: refuse_large(answer(result) for result in results),
         )
-        response = draft_pb2.CommitResponse()
-        for result in results:
-            answer = response.results.add(
-                record_id=result.record_id,
-                status=types_pb2.Status() if result.error is None else to_status(result.error),
-                changed_fields=result.changed_fields,
-                conflicts=[to_conflict(conflict, request.response_encoding) for conflict in result.conflicts],
-            )
-            if result.record is not None:
-                record = to_record(
-                    result.record, actor.tenant_id, request.response_encoding, request.fields,
-                    with_content=with_content,
-                )  # fmt: skip
-                answer.record.CopyFrom(record)
-        return response
+        return draft_pb2.CommitResponse(results=[answer(result) for result in results])
 
     async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
+        merged = partial(to_merged, actor=actor, shown=request)
         dropped = await self.drafts.discard(
             actor,
             request.collection,
             _selection(request),
             validate_only=request.validate_only,
             with_content=request.include_content,
-            answers_all=not request.fields,
+            deliverable=lambda records: refuse_large(merged(record) for record in records),
         )
-        return draft_pb2.DiscardResponse(records=[to_merged(merged, actor, request) for merged in dropped])
+        return draft_pb2.DiscardResponse(records=[merged(record) for record in dropped])
+
+
+def _with_content(request: draft_pb2.CommitRequest) -> bool:
+    return request.include_content or request.validate_only
+
+
+def _to_commit_result(result: CommitResult, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResult:
+    encoding = request.response_encoding
+    answer = draft_pb2.CommitResult(
+        record_id=result.record_id,
+        status=types_pb2.Status() if result.error is None else to_status(result.error),
+        changed_fields=result.changed_fields,
+        conflicts=[to_conflict(conflict, encoding) for conflict in result.conflicts],
+    )
+    if result.record is not None:
+        with_content = _with_content(request)
+        record = to_record(result.record, actor.tenant_id, encoding, request.fields, with_content=with_content)
+        answer.record.CopyFrom(record)
+    return answer
 
 
 def _selection(request: draft_pb2.CommitRequest | draft_pb2.DiscardRequest) -> Selection:

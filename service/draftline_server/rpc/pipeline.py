@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -19,10 +20,11 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from ..domain.errors import DeadlineExceededError, DraftlineError, InvalidFieldError
+from ..domain.errors import DeadlineExceededError, DraftlineError, DrainingError, InvalidFieldError
 from ..domain.records import Actor
 from ..store.transaction import call_deadline
 from .auth import actor_of
+from .lists import refuse_long_lists
 from .status import abort, unexpected
 from .wire import Refused, deserializer
 
@@ -32,23 +34,52 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Actor], Awaitable[Message]]
 
 
-def handlers(service: ServiceDescriptor, servicer: object, default_timeout_s: float) -> grpc.GenericRpcHandler:
-    """The service's methods, each wrapped; `default_timeout_s` is for callers that set no deadline."""
-    methods = {method.name: _handler(method, getattr(servicer, method.name), default_timeout_s)
+@dataclass(slots=True)
+class Calls:
+    """What the calls of a server share: their limits of time, how many there are, and whether it drains."""
+
+    call_timeout_s: float  # of a unary call
+    idle_timeout_s: float  # between two messages of a caller's stream
+    count: int = 0
+    draining: bool = False
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        self.count += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.count -= 1
+            if not self.count:
+                self.idle.set()
+
+    async def drained(self, timeout_s: float) -> None:
+        """Returns when no call is left, or when the time is over. Streams end at their next message."""
+        self.draining = True
+        if self.count:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.idle.wait(), timeout_s)
+
+
+def handlers(service: ServiceDescriptor, servicer: object, calls: Calls) -> grpc.GenericRpcHandler:
+    """The service's methods, each wrapped."""
+    methods = {method.name: _handler(method, getattr(servicer, method.name), calls)
                for method in service.methods}  # fmt: skip
     return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
-def _handler(method: MethodDescriptor, behavior: Any, default_timeout_s: float) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:
     request_type = message_factory.GetMessageClass(method.input_type)
     response_type = message_factory.GetMessageClass(method.output_type)
     make: Any
     if method.client_streaming:
-        make, wrapped = grpc.stream_unary_rpc_method_handler, _client_streaming(method, behavior)
+        make, wrapped = grpc.stream_unary_rpc_method_handler, _client_streaming(method, behavior, calls)
     elif method.server_streaming:
-        make, wrapped = grpc.unary_stream_rpc_method_handler, _server_streaming(method, behavior)
+        make, wrapped = grpc.unary_stream_rpc_method_handler, _server_streaming(method, behavior, calls)
     else:
-        make, wrapped = grpc.unary_unary_rpc_method_handler, _unary(method, behavior, default_timeout_s)
+        make, wrapped = grpc.unary_unary_rpc_method_handler, _unary(method, behavior, calls)
     handler: grpc.RpcMethodHandler[Any, Any] = make(
         wrapped,
         request_deserializer=deserializer(request_type),
@@ -58,10 +89,11 @@ def _handler(method: MethodDescriptor, behavior: Any, default_timeout_s: float) 
 
 
 @asynccontextmanager
-async def _answering(context: Context, method: MethodDescriptor) -> AsyncIterator[None]:
+async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -> AsyncIterator[None]:
     """Whatever goes wrong inside becomes the call's status."""
     try:
-        yield
+        with calls.one():
+            yield
     except (asyncio.CancelledError, grpc.aio.AbortError):
         raise
     except DraftlineError as error:
@@ -72,11 +104,11 @@ async def _answering(context: Context, method: MethodDescriptor) -> AsyncIterato
         await abort(context, unexpected(error, method.full_name))
 
 
-def _unary(method: MethodDescriptor, behavior: Unary, default_timeout_s: float) -> Any:
+def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     async def handle(request: Message | Refused, context: Context) -> Message:
-        async with _answering(context, method):
+        async with _answering(context, method, calls):
             message = checked(request)
-            timeout_s = _limit_time(context, default_timeout_s)
+            timeout_s = _limit_time(context, calls.call_timeout_s)
             async with asyncio.timeout(timeout_s):
                 return await behavior(message, _actor(message, context))
         raise AssertionError("unreachable: the call was answered or aborted")
@@ -84,27 +116,37 @@ def _unary(method: MethodDescriptor, behavior: Unary, default_timeout_s: float) 
     return handle
 
 
-def _server_streaming(method: MethodDescriptor, behavior: Any) -> Any:
+def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
     async def handle(request: Message | Refused, context: Context) -> AsyncIterator[Message]:
-        async with _answering(context, method):
+        async with _answering(context, method, calls):
             message = checked(request)
             _limit_time(context)
             async for response in behavior(message, _actor(message, context)):
                 yield response
+                if calls.draining:
+                    raise DrainingError("the server is stopping; go on with another, after the last message")
 
     return handle
 
 
-def _client_streaming(method: MethodDescriptor, behavior: Any) -> Any:
+def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
     async def messages(requests: AsyncIterator[Message | Refused]) -> AsyncIterator[Message]:
-        async for request in requests:
+        while True:
+            try:
+                async with asyncio.timeout(calls.idle_timeout_s):
+                    request = await anext(requests, None)
+            except TimeoutError:
+                problem = f"no message of the stream came for {calls.idle_timeout_s:g} s; nothing of it was kept"
+                raise DeadlineExceededError(problem) from None
+            if request is None:
+                return
             yield checked(request)
 
     async def handle(requests: AsyncIterator[Message | Refused], context: Context) -> Message:
-        async with _answering(context, method):
+        async with _answering(context, method, calls):
             _limit_time(context)
             response: Message = await behavior(
-                messages(requests), lambda tenant_id: actor_of(tenant_id, context.invocation_metadata())
+                messages(aiter(requests)), lambda tenant_id: actor_of(tenant_id, context.invocation_metadata())
             )
             return response
         raise AssertionError("unreachable: the call was answered or aborted")
@@ -129,6 +171,7 @@ def checked(request: Message | Refused) -> Message:
     """The request, if its bytes parsed and it keeps the rules of the contract."""
     if isinstance(request, Refused):
         raise request.error
+    refuse_long_lists(request)
     violations = protovalidate.collect_violations(request)
     if violations:
         fields = [(_path(violation.proto.field), _problem(violation)) for violation in violations]

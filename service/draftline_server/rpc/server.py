@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .health import Health
-from .pipeline import handlers
+from .pipeline import Calls, handlers
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
     content_pb2.DESCRIPTOR.services_by_name["ContentService"],
@@ -32,6 +33,7 @@ class ServerOptions:
     address: str
     reflection: bool
     call_timeout_s: float
+    stream_idle_timeout_s: float
     drain_timeout_s: float
     max_request_bytes: int
     max_response_bytes: int
@@ -43,6 +45,7 @@ class Server:
     def __init__(self, servicers: Mapping[str, object], health: Health, options: ServerOptions) -> None:
         self._options = options
         self._health = health
+        self._calls = Calls(options.call_timeout_s, options.stream_idle_timeout_s)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word
@@ -51,7 +54,7 @@ class Server:
             ]
         )
         for service in SERVICES:
-            handler = handlers(service, servicers[service.full_name], options.call_timeout_s)
+            handler = handlers(service, servicers[service.full_name], self._calls)
             self._server.add_generic_rpc_handlers((handler,))
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
         if options.reflection:
@@ -71,7 +74,11 @@ class Server:
         """Refuses new calls, lets those in flight end within the drain timeout, then cuts them."""
         structlog.get_logger().info("draining", timeout_s=self._options.drain_timeout_s)
         await self._health.drain()
-        await self._server.stop(self._options.drain_timeout_s)
+        stopping = asyncio.create_task(self._server.stop(self._options.drain_timeout_s))
+        await self._calls.drained(self._options.drain_timeout_s)
+        # What is open now are watches of health and reflection, which end by themselves never.
+        await self._server.stop(None)
+        await stopping
 
     async def wait(self) -> None:
         await self._server.wait_for_termination()

@@ -47,7 +47,7 @@ def deserializer(message_type: type[Message]) -> Callable[[bytes], Message | Ref
 def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str) -> None:
     seen: dict[str, Any] = {}
     counts: dict[int, int] = {}
-    for number, payload in _fields(data):
+    for number, payload in fields_of(data):
         field = descriptor.fields_by_number.get(number)
         if field is None:
             continue
@@ -59,13 +59,17 @@ def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str) -> None:
                 raise InvalidFieldError.of(
                     f"{where}{oneof.name}", f"only one of {first.name} and {field.name} may be set"
                 )
-        if field.message_type is not None and payload is not None and not field.message_type.GetOptions().map_entry:
+        if (
+            field.message_type is not None
+            and isinstance(payload, bytes)
+            and not field.message_type.GetOptions().map_entry
+        ):
             name = f"{field.name}[{place}]" if field.is_repeated else field.name
             _refuse_double_oneofs(payload, field.message_type, f"{where}{name}.")
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """The field numbers of a message that is known to parse, with the bytes of those that have a length."""
+def fields_of(data: bytes) -> Iterator[tuple[int, bytes | int | None]]:
+    """The field numbers of a message that is known to parse, with the bytes or the integer that they hold."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -75,8 +79,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
             yield tag >> 3, data[at : at + length]
             at += length
         elif kind == _VARINT:
-            _, at = _varint(data, at)
-            yield tag >> 3, None
+            value, at = _varint(data, at)
+            yield tag >> 3, value
         elif kind in (_FIXED64, _FIXED32):
             at += 8 if kind == _FIXED64 else 4
             yield tag >> 3, None

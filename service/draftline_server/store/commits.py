@@ -7,12 +7,12 @@ decide.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import asyncpg
 
-from ..domain.content import Limits, check_answer
+from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
 from ..domain.errors import ConflictError, ContentionError, DraftlineError
 from ..domain.records import Actor
@@ -43,11 +43,12 @@ class CommitStore:
         validate_only: bool,
         allow_partial: bool,
         with_content: bool,
-        answers_all: bool = True,
+        deliverable: Callable[[Sequence[CommitResult]], None] = lambda _: None,
     ) -> Sequence[CommitResult]:
         """One result a draft, by record id; its content is empty unless asked for.
 
-        Without `allow_partial`, ConflictError or another error of any draft.
+        Without `allow_partial`, ConflictError or another error of any draft. `deliverable` sees the
+        results before they are kept, and may raise.
         """
 
         async def work(transaction: Transaction) -> Sequence[CommitResult]:
@@ -59,12 +60,12 @@ class CommitStore:
             if validate_only:
                 transaction.roll_back()
             written = await self._write(transaction, actor, collection, actions, versions, with_content=with_content)
-            if answers_all:
-                check_answer(len(result.record.content) for result in written.values() if result.record is not None)
-            return [
+            answers = [
                 result if result.error is not None else replace(written[result.record_id], conflicts=result.conflicts)
                 for result in results
             ]
+            deliverable(answers)
+            return answers
 
         async def attempt() -> Sequence[CommitResult]:
             for _ in range(MAX_RACES):

@@ -7,12 +7,12 @@ saves a draft locks its record FOR SHARE meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import asyncpg
 import msgspec
 
-from ..domain.content import Limits, check_answer
+from ..domain.content import Limits
 from ..domain.drafts import (
     MAX_SELECTED,
     Change,
@@ -58,11 +58,11 @@ class DraftStore:
         change_reason: str,
         allow_partial: bool,
         omit_content: bool,
-        answers_all: bool = True,
+        deliverable: Callable[[Sequence[SaveResult]], None] = lambda _: None,
     ) -> Sequence[SaveResult]:
-        """One result an edit; `answers_all`: with all keys of the content.
+        """One result an edit. Without `allow_partial` nothing is saved if any has an error.
 
-        Without `allow_partial` nothing is saved if any has an error.
+        `deliverable` sees the results before they are kept, and may raise.
         """
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
@@ -78,12 +78,12 @@ class DraftStore:
 
         async def work(transaction: Transaction) -> Sequence[SaveResult]:
             rows = await transaction.fetch(SQL["save_drafts"], values)
-            if answers_all:
-                check_answer(len(row["content"] or "") for row in rows)
             results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
             if not allow_partial and any(result.error for result in results.values()):
                 transaction.roll_back()
-            return [results[place] for place in range(1, len(edits) + 1)]
+            answers = [results[place] for place in range(1, len(edits) + 1)]
+            deliverable(answers)
+            return answers
 
         for _ in range(MAX_RACES):
             try:
@@ -100,7 +100,7 @@ class DraftStore:
         *,
         validate_only: bool,
         with_content: bool,
-        answers_all: bool = True,
+        deliverable: Callable[[Sequence[MergedRecord]], None] = lambda _: None,
     ) -> Sequence[MergedRecord]:
         """Drops drafts and answers what they were. DraftNotFoundError, DraftVersionMismatchError."""
 
@@ -114,11 +114,11 @@ class DraftStore:
             }
             rows = await transaction.fetch(SQL["drop_drafts"], values)
             check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
-            if answers_all:
-                check_answer(len(row["content"] or "") for row in rows)
             if validate_only:
                 transaction.roll_back()
-            return [merged_of(row, actor, collection) for row in rows]
+            dropped = [merged_of(row, actor, collection) for row in rows]
+            deliverable(dropped)
+            return dropped
 
         return await self._database.transact(work)
 

@@ -11,7 +11,13 @@ import structlog
 
 from ..domain.content import Limits
 from ..domain.definitions import Definition
-from ..domain.errors import ContentionError, DuplicateRecordError, EmptySnapshotError, IndexedTextTooLongError
+from ..domain.errors import (
+    ContentionError,
+    DuplicateRecordError,
+    EmptySnapshotError,
+    IndexedTextTooLongError,
+    OverloadedError,
+)
 from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
 from .content import limit_values, now
 from .definitions import CheckedDefinition, Definitions
@@ -27,10 +33,12 @@ COLUMNS = ("record_id", "content", "parent_id", "position")
 class ImportStore:
     """Loads many records at once."""
 
-    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+    def __init__(self, database: Database, definitions: Definitions, limits: Limits, most: int = 4) -> None:
         self._database = database
         self._definitions = definitions
         self._limits = limits
+        self._most = most
+        self._running = 0
 
     async def load(
         self,
@@ -41,7 +49,27 @@ class ImportStore:
         *,
         allow_empty: bool,
     ) -> ImportCounts:
-        """Creates, replaces and, for a snapshot, deletes. Nothing is kept unless the whole stream came."""
+        """Creates, replaces and, for a snapshot, deletes. Nothing is kept unless the whole stream came.
+
+        OverloadedError while as many imports run as may run at once.
+        """
+        if self._running >= self._most:
+            raise OverloadedError(f"{self._running} imports are running already; try again later")
+        self._running += 1
+        try:
+            return await self._load(actor, collection, chunks, mode, allow_empty=allow_empty)
+        finally:
+            self._running -= 1
+
+    async def _load(
+        self,
+        actor: Actor,
+        collection: str,
+        chunks: AsyncIterator[Sequence[NewRecord]],
+        mode: ImportMode,
+        *,
+        allow_empty: bool,
+    ) -> ImportCounts:
         await self._definitions.load(actor.tenant_id, [collection])
         checked = self._definitions.known(actor.tenant_id, collection)
 

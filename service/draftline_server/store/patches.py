@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import asyncpg
 import msgspec
 
-from ..domain.content import Limits, check_answer
+from ..domain.content import Limits
 from ..domain.edits import Operation
 from ..domain.errors import ContentionError, DraftlineError
 from ..domain.records import Actor, Delta, Operations, Patch, PatchResult
@@ -51,15 +51,30 @@ class PatchStore:
         return result
 
     async def patch_all(
-        self, actor: Actor, patches: Sequence[Patch], *, allow_partial: bool, validate_only: bool
+        self,
+        actor: Actor,
+        patches: Sequence[Patch],
+        *,
+        allow_partial: bool,
+        validate_only: bool,
+        deliverable: Callable[[Sequence[PatchResult]], None] = lambda _: None,
     ) -> Sequence[PatchResult]:
-        """One result a patch. Without `allow_partial` nothing is written if any has an error."""
+        """One result a patch. Without `allow_partial` nothing is written if any has an error.
+
+        `deliverable` sees what several patches would answer before it is kept, and may raise.
+        """
         collections = {patch.collection for patch in patches}
 
         async def attempt() -> Sequence[PatchResult]:
             for _ in range(MAX_RACES):
                 try:
-                    return await self._attempt(actor, patches, allow_partial, validate_only)
+                    return await self._attempt(
+                        actor,
+                        patches,
+                        allow_partial=allow_partial,
+                        validate_only=validate_only,
+                        deliverable=deliverable,
+                    )
                 except RacedError:
                     continue
             raise ContentionError("the record keeps being created and removed; nothing was written, try again")
@@ -67,7 +82,13 @@ class PatchStore:
         return await self._definitions.until_fresh(actor.tenant_id, collections, attempt)
 
     async def _attempt(
-        self, actor: Actor, patches: Sequence[Patch], allow_partial: bool, validate_only: bool
+        self,
+        actor: Actor,
+        patches: Sequence[Patch],
+        *,
+        allow_partial: bool,
+        validate_only: bool,
+        deliverable: Callable[[Sequence[PatchResult]], None],
     ) -> Sequence[PatchResult]:
         moment = now()
         if len(patches) == 1 and not validate_only and not self._needs_check(actor, patches):
@@ -76,7 +97,12 @@ class PatchStore:
         while True:
             kept = [place for place in range(len(patches)) if place not in refused]
             results, broken = await self._in_transaction(
-                actor, [patches[place] for place in kept], moment, allow_partial, validate_only
+                actor,
+                [patches[place] for place in kept],
+                moment,
+                allow_partial=allow_partial,
+                validate_only=validate_only,
+                deliverable=deliverable,
             )
             if not (broken and allow_partial):
                 break
@@ -88,21 +114,25 @@ class PatchStore:
                 for place in range(len(patches))]  # fmt: skip
 
     async def _in_transaction(
-        self, actor: Actor, patches: Sequence[Patch], moment: datetime, allow_partial: bool, validate_only: bool
+        self,
+        actor: Actor,
+        patches: Sequence[Patch],
+        moment: datetime,
+        *,
+        allow_partial: bool,
+        validate_only: bool,
+        deliverable: Callable[[Sequence[PatchResult]], None],
     ) -> tuple[Sequence[PatchResult], dict[int, DraftlineError]]:
         """The results, and the schema's objections; with an objection, nothing was written."""
 
         async def work(transaction: Transaction) -> tuple[Sequence[PatchResult], dict[int, DraftlineError]]:
             results = await self._applier.apply(transaction, actor, patches, moment) if patches else []
             broken = self._broken(actor, patches, results)
-            check_answer(
-                len(result.record.content)
-                for patch, result in zip(patches, results, strict=True)
-                if patch.answers_all and result.record is not None
-            )
             failed = not allow_partial and any(result.error for result in results)
             if validate_only or broken or failed:
                 transaction.roll_back()
+            else:
+                deliverable(results)
             return results, broken
 
         return await self._database.transact(work)

@@ -1,0 +1,70 @@
+"""What happens between the statements of a commit, made to happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from answers import Records
+from drafting import Drafts
+from draftline.v1 import draft_pb2
+from draftline_server.store.transaction import Transaction
+
+Act = Callable[[], Any]
+
+
+@pytest.fixture
+def before_statement(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Act], None]:
+    """Does something, once, just before the server sends a statement of that name."""
+
+    def plan(name: str, act: Act) -> None:
+        send: Callable[..., Awaitable[Any]] = Transaction.fetch
+        left = [act]
+
+        async def fetch(self: Transaction, statement: Any, values: dict[str, object]) -> Any:
+            if statement.name == name and left:
+                await asyncio.to_thread(left.pop())
+            return await send(self, statement, values)
+
+        monkeypatch.setattr(Transaction, "fetch", fetch)
+
+    return plan
+
+
+def save(ada: Drafts, record_id: str, session_id: str = "", **edit: Any) -> None:
+    request = draft_pb2.SaveDraftRequest(**ada.where, session_id=session_id)
+    request.edits.add(record_id=record_id, **edit)
+    ada.stub.SaveDraft(request, metadata=ada.metadata)
+
+
+def test_creation_does_not_overwrite_a_record_that_came_meanwhile(
+    records: Records, ada: Drafts, before_statement: Callable[[str, Act], None]
+) -> None:
+    save(ada, "new", create={"json": '{"by": "ada"}'})
+    before_statement("write_drafts", lambda: records.create("new", {"by": "bob"}))
+    with pytest.raises(grpc.RpcError) as caught:
+        ada.stub.Commit(draft_pb2.CommitRequest(**ada.where, all=True), metadata=ada.metadata)
+    assert caught.value.code() is grpc.StatusCode.ABORTED  # type: ignore[attr-defined]
+    page = ada.stub.GetMerged(draft_pb2.GetMergedRequest(**ada.where, view="VIEW_BASELINE"), metadata=ada.metadata)
+    assert [(dict(each.record.content.struct), each.record.version) for each in page.records] == [({"by": "bob"}, 1)]
+
+
+@pytest.mark.parametrize("act", ["commit", "discard"])
+def test_draft_that_left_the_session_stays_a_draft(
+    records: Records, ada: Drafts, before_statement: Callable[[str, Act], None], act: str
+) -> None:
+    records.create("a", {})
+    save(ada, "a", "s1", delta={"json": '{"x": 1}'})
+    before = {"commit": "lock_records", "discard": "drop_drafts"}[act]
+    before_statement(before, lambda: save(ada, "a", "s2", delta={"json": '{"x": 2}'}))
+    selection = {**ada.where, "session_id": "s1"}
+    if act == "commit":
+        answer = ada.stub.Commit(draft_pb2.CommitRequest(**selection), metadata=ada.metadata).results
+    else:
+        answer = ada.stub.Discard(draft_pb2.DiscardRequest(**selection), metadata=ada.metadata).records
+    assert not answer
+    (merged,) = ada.stub.GetMerged(draft_pb2.GetMergedRequest(**ada.where), metadata=ada.metadata).records
+    assert (merged.session_id, dict(merged.record.content.struct), merged.record.version) == ("s2", {"x": 2}, 1)

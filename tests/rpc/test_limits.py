@@ -1,0 +1,104 @@
+"""What one caller may cost the others: long lists, silent imports, open streams."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from answers import Records
+from drafting import Drafts
+from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
+from draftline_server.domain.errors import InvalidFieldError
+from draftline_server.rpc.lists import refuse_long_lists
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        (draft_pb2.SaveDraftRequest(edits=[draft_pb2.DraftEdit()] * 1_001), "edits"),
+        (draft_pb2.GetMergedRequest(record_ids=[""] * 1_001), "record_ids"),
+        (draft_pb2.CommitRequest(drafts={"drafts": [{}] * 10_001}), "drafts.drafts"),
+        (content_pb2.BatchPatchContentRequest(requests=[content_pb2.PatchContentRequest()] * 1_001), "requests"),
+        (content_pb2.BatchPatchContentRequest(requests=[{}, {"fields": ["a"] * 101}]), "requests[1].fields"),
+        (content_pb2.PatchContentRequest(operations={"operations": [{}] * 1_001}), "operations.operations"),
+        (content_pb2.ImportContentRequest(chunk={"records": [{}] * 10_001}), "chunk.records"),
+    ],
+)
+def test_long_list_is_refused_by_its_length(message: Any, field: str) -> None:
+    with pytest.raises(InvalidFieldError) as caught:
+        refuse_long_lists(message)
+    assert caught.value.fields[0][0] == field
+
+
+def test_list_of_the_largest_size_is_taken() -> None:
+    refuse_long_lists(draft_pb2.SaveDraftRequest(edits=[draft_pb2.DraftEdit()] * 1_000))
+
+
+def test_half_a_million_empty_edits_are_refused(ada: Drafts) -> None:
+    request = draft_pb2.SaveDraftRequest(**ada.where, edits=[draft_pb2.DraftEdit()] * 500_000)
+    with pytest.raises(grpc.RpcError) as caught:
+        ada.stub.SaveDraft(request, metadata=ada.metadata, timeout=20)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
+    assert "no more than 1000" in caught.value.details()  # type: ignore[attr-defined]
+
+
+class Sending:
+    """An import that is open and sends nothing after its header, until it is let go."""
+
+    def __init__(self, stub: Any, tenant_id: str) -> None:
+        self._messages: queue.Queue[content_pb2.ImportContentRequest | None] = queue.Queue()
+        header = content_pb2.ImportHeader(tenant_id=tenant_id, collection="films")
+        self._messages.put(content_pb2.ImportContentRequest(header=header))
+        self.answer = stub.ImportContent.future(iter(self._messages.get, None))
+
+    def end(self) -> None:
+        self._messages.put(None)
+
+
+def test_silent_import_ends_and_leaves_nothing(database_url: str, serving: Any) -> None:
+    with serving(database_url, stream_idle_timeout_s=0.2) as running, grpc.insecure_channel(running.address) as channel:
+        sending = Sending(content_pb2_grpc.ContentServiceStub(channel), "acme")
+        assert sending.answer.exception(timeout=30).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        sending.end()
+
+
+def test_imports_beyond_the_setting_are_turned_away(database_url: str, serving: Any) -> None:
+    with serving(database_url, max_imports=1) as running, grpc.insecure_channel(running.address) as channel:
+        stub = content_pb2_grpc.ContentServiceStub(channel)
+        sending = [Sending(stub, "acme") for _ in range(3)]
+        refused = [each for each in sending if _code(each) is grpc.StatusCode.RESOURCE_EXHAUSTED]
+        for each in sending:
+            each.end()
+        assert len(refused) == 2
+        assert Records(stub, "acme").create("a", {}).version == 1
+
+
+def _code(sending: Sending) -> grpc.StatusCode | None:
+    try:
+        return sending.answer.exception(timeout=2).code()  # type: ignore[no-any-return]
+    except grpc.FutureTimeoutError:
+        return None
+
+
+def test_drain_does_not_wait_for_watchers(database_url: str, serving: Any) -> None:
+    ended = threading.Event()
+    with serving(database_url, drain_timeout_s=3_600) as running:  # the drain would not return within the hour
+        channel = grpc.insecure_channel(running.address)
+        watch: Iterator[Any] = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+
+        def read() -> None:
+            try:
+                for _ in watch:
+                    pass
+            except grpc.RpcError:
+                ended.set()
+
+        threading.Thread(target=read).start()
+    assert ended.wait(10)
+    channel.close()
