@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from draft_world import COLLECTION, World, change, creation, deletion
+from draftline_server.domain.drafts import MergedRecord
 from draftline_server.domain.errors import InvalidFieldError
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.domain.query import Field, SortKey
 from draftline_server.rpc.filters import parse_filter
 from draftline_server.store import merged as merged_store
+from draftline_server.store.merged_query import MAX_RANGED_KEYS
 
 ORDER = (SortKey(Field(("k",))),)
 QUERY = MergedQuery(COLLECTION, order=ORDER, order_text="k")
@@ -103,13 +105,41 @@ async def test_page_ends_by_bytes_and_the_next_goes_on(world: World, monkeypatch
     assert sorted(found) == ids
 
 
+async def walked(world: World, query: MergedQuery) -> list[MergedRecord]:
+    """The list in pages of one."""
+    found: list[MergedRecord] = []
+    token = ""
+    while True:
+        page = await world.merged.page(world.actor("ada"), query, 1, token, include_total_size=False)
+        found += page.records
+        token = page.next_page_token
+        if not token:
+            return found
+
+
 async def test_whole_list_in_pages_of_one_is_the_list_in_one_page(world: World) -> None:
     await numbered(world, 12)
     await world.save_all("ada", [change("03", {"k": None}), change("04", {"k": 0}), creation("new", {"k": 3})])
     whole = await world.merged.page(world.actor("ada"), QUERY, 100, "", include_total_size=True)
-    pages = [page async for page in world.merged.pages(world.actor("ada"), QUERY, 1, "")]
-    assert [each for page in pages for each in page.records] == list(whole.records)
-    assert whole.total_size == len(pages) == 13
+    assert await walked(world, QUERY) == list(whole.records)
+    assert whole.total_size == len(whole.records) == 13
+
+
+@pytest.mark.parametrize("count", [MAX_RANGED_KEYS, MAX_RANGED_KEYS + 1, 8])
+async def test_whole_list_by_many_declared_keys_in_pages_of_one_is_the_list_in_one_page(
+    world: World, count: int
+) -> None:
+    names = [f"k{place}" for place in range(count)]
+    await world.declare(fields=json.dumps([{"path": [name], "type": "NUMBER"} for name in names]))
+    # Equal first keys, so that the later ones decide; every third value is missing.
+    contents = [{name: n >> place & 1 for place, name in enumerate(names[::-1]) if (n + place) % 3} for n in range(24)]
+    await world.load({f"{n:02}": content for n, content in enumerate(contents)})
+    await world.save_all("ada", [change("03", {names[0]: 1}), creation("new", {names[-1]: 0})])
+    order = tuple(SortKey(Field((name,)), descending=place % 2 == 1) for place, name in enumerate(names))
+    query = MergedQuery(COLLECTION, order=order, order_text="many")
+    whole = await world.merged.page(world.actor("ada"), query, 100, "", include_total_size=False)
+    assert len(whole.records) == 25
+    assert await walked(world, query) == list(whole.records)
 
 
 @pytest.mark.parametrize("order", [(), ORDER, (SortKey(Field(("k",)), descending=True),)], ids=["id", "asc", "desc"])

@@ -133,7 +133,7 @@ class Explained:
 
     def __init__(self, connection: asyncpg.Connection, query: MergedQuery, fields: Mapping[Any, Any]) -> None:
         self.connection, self.query = connection, query
-        self.shape = _shape(query, fields)
+        self.shape, self.lifted_values = _shape(query, fields)
 
     async def run(self, position: list[Any] | None) -> tuple[dict[str, Any], list[Any] | None]:
         """The plan as it ran, and where the page ended."""
@@ -142,7 +142,7 @@ class Explained:
             shape = replace(shape, after=tuple(value is None for value in position[1:]))
         statement, fixed = page_statement(shape)
         values = {**fixed, **_values(World.actor(self, USER), self.query, position)}  # type: ignore[arg-type]
-        values |= {"limit": PAGE + 1, "max_bytes": MAX_PAGE_BYTES}
+        values |= {**self.lifted_values, "limit": PAGE + 1, "max_bytes": MAX_PAGE_BYTES}
         arguments = ", ".join(literal(values[name]) for name in statement.names)
         await self.connection.execute(f"PREPARE page AS {statement.sql}")
         try:

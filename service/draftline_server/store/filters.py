@@ -3,12 +3,16 @@
 A condition on a value that is missing or of another type is NULL, which WHERE takes for false. Only NOT needs more:
 `(x) IS NOT TRUE` keeps the logic two-valued, and leaves conditions that are not negated plain, so that indexes on
 `typed_field` match them.
+
+Values are bound as they come, or `lifted` out of the filter first: what is left is its form, which filters that differ
+in values share, and with it their statement.
 """
 
 import json
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     Boolean,
@@ -28,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
-from ..domain.literals import Value, value_text
+from ..domain.literals import value_text
 from ..domain.query import (
     And,
     Comparison,
@@ -58,6 +62,11 @@ _READERS: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
     FieldType.DATE: func.draftline.date_at,
     FieldType.TIMESTAMP: func.draftline.timestamp_at,
 }
+# asyncpg would send the first and the last day as infinity.
+_SENT_AS_TEXT: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
+    FieldType.DATE: func.draftline.read_date,
+    FieldType.TIMESTAMP: func.draftline.read_timestamp,
+}
 _OPERATORS: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     Operator.EQ: operator.eq,
     Operator.LT: operator.lt,
@@ -69,8 +78,52 @@ _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
 
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """A condition without its values, and the names by which they are to be bound.
+
+    A prefix has two values, or one if no text comes after all those that start with it.
+    """
+
+    condition: Condition
+    names: tuple[str, ...]
+
+
+Form: TypeAlias = Filter[Lifted]
+
+
+def lifted(tree: Filter[Condition]) -> tuple[Form, dict[str, object]]:
+    """The filter's form, which its values leave alone, and the values by the names that the form gives them."""
+    values: dict[str, object] = {}
+    return _lifted(tree, values), values
+
+
+def _lifted(tree: Filter[Condition], values: dict[str, object]) -> Form:
+    if isinstance(tree, And):
+        return And(tuple(_lifted(term, values) for term in tree.terms))
+    if isinstance(tree, Or):
+        return Or(tuple(_lifted(term, values) for term in tree.terms))
+    if isinstance(tree, Not):
+        return Not(_lifted(tree.term, values))
+    own = {f"value_{place}": value for place, value in enumerate(_values(tree), len(values))}
+    values |= own
+    return Lifted(_without_values(tree), tuple(own))
+
+
+def _without_values(condition: Condition) -> Condition:
+    match condition:
+        case Comparison():
+            return replace(condition, value="")
+        case StartsWith():
+            return replace(condition, prefix="")
+        case Has():
+            return replace(condition, value="", key="")
+        case Present():
+            return condition
+
+
 def compile_filter(
-    tree: Filter[Condition], content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]
+    tree: Filter[Condition] | Form, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]
 ) -> ColumnElement[bool]:
     """The filter over a jsonb column and the columns (of any name) that hold the record's attributes.
 
@@ -82,9 +135,15 @@ def compile_filter(
         return or_(*(compile_filter(term, content, attributes) for term in tree.terms))
     if isinstance(tree, Not):
         return compile_filter(tree.term, content, attributes).is_not(true())
-    if tree.field.of_record:
-        return _compile_attribute(tree, attributes[tree.field.path[0]])
-    return _compile_condition(tree, content)
+    condition = tree.condition if isinstance(tree, Lifted) else tree
+    type_ = _bound_type(condition)
+    if isinstance(tree, Lifted):
+        bound = [bindparam(name, type_=type_, required=False) for name in tree.names]
+    else:
+        bound = [bindparam(None, value, type_=type_, unique=True) for value in _values(tree)]
+    if condition.field.of_record:
+        return _compile_attribute(condition, bound, attributes[condition.field.path[0]])
+    return _compile_condition(condition, bound, content)
 
 
 def typed_field(content: ColumnElement[Any], path: Path, type_: FieldType) -> ColumnElement[Any]:
@@ -110,30 +169,52 @@ def _escaped(character: str) -> str:
     return character if plain else f"\\U{ord(character):08x}"
 
 
-def _compile_attribute(condition: Condition, column: ColumnElement[Any]) -> ColumnElement[bool]:
+def _values(condition: Condition) -> tuple[object, ...]:
+    """What a condition binds."""
+    match condition:
+        case Comparison(value=value):
+            return (value_text(value) if condition.type in _SENT_AS_TEXT else value,)
+        case StartsWith(prefix=prefix):
+            after = _after_prefix(prefix)
+            return (prefix,) if after is None else (prefix, after)
+        case Has(value=value):
+            return (json.dumps(value) if isinstance(value, str | bool) else str(value), condition.key)
+        case Present():
+            return ()
+
+
+def _bound_type(condition: Condition) -> TypeEngine[Any]:
+    if isinstance(condition, Comparison) and condition.type not in _SENT_AS_TEXT:
+        return _TYPES[condition.type]
+    return _TYPES[FieldType.TEXT]
+
+
+def _compile_attribute(
+    condition: Condition, bound: Sequence[ColumnElement[Any]], column: ColumnElement[Any]
+) -> ColumnElement[bool]:
     match condition:
         case Comparison():
-            place = _typed(column, condition.type)
-            return _OPERATORS[condition.operator](place, _bound(condition.value, condition.type))
+            return _compared(_typed(column, condition.type), condition, bound[0])
         case StartsWith():
-            return _starts_with(_typed(column, FieldType.TEXT), condition.prefix)
+            return _starts_with(_typed(column, FieldType.TEXT), *bound)
         case Present() | Has():  # an attribute is a scalar, so `with_types` leaves it no Has
             return column.is_not(None)
 
 
-def _compile_condition(condition: Condition, content: ColumnElement[Any]) -> ColumnElement[bool]:
+def _compile_condition(
+    condition: Condition, bound: Sequence[ColumnElement[Any]], content: ColumnElement[Any]
+) -> ColumnElement[bool]:
     path = condition.field.path
     match condition:
         case Comparison():
             place = _content_field(content, path, condition.type, condition.indexed)
-            return _OPERATORS[condition.operator](place, _bound(condition.value, condition.type))
+            return _compared(place, condition, bound[0])
         case StartsWith():
-            return _starts_with(_content_field(content, path, FieldType.TEXT, condition.indexed), condition.prefix)
-        case Has(value=value):
-            json_text = json.dumps(value) if isinstance(value, str | bool) else str(value)
-            scalar = cast(_bound(json_text, FieldType.TEXT), JSONB)
-            key = _bound(condition.key, FieldType.TEXT)
-            return func.draftline.has_at(content, path_literal(path), scalar, key, type_=Boolean())
+            return _starts_with(_content_field(content, path, FieldType.TEXT, condition.indexed), *bound)
+        case Has():
+            scalar, key = bound
+            json_scalar = cast(scalar, JSONB)
+            return func.draftline.has_at(content, path_literal(path), json_scalar, key, type_=Boolean())
         case Present():
             return func.draftline.present_at(content, path_literal(path), type_=Boolean())
 
@@ -149,18 +230,17 @@ def _typed(place: ColumnElement[Any], type_: FieldType) -> ColumnElement[Any]:
     return place.collate("C") if type_ is FieldType.TEXT else place
 
 
-def _bound(value: Value, type_: FieldType) -> ColumnElement[Any]:
-    if type_ in (FieldType.DATE, FieldType.TIMESTAMP):  # asyncpg would send the first and the last day as infinity
-        read = func.draftline.read_date if type_ is FieldType.DATE else func.draftline.read_timestamp
-        return read(_bound(value_text(value), FieldType.TEXT), type_=_TYPES[type_])
-    return bindparam(None, value, type_=_TYPES[type_], unique=True)
+def _compared(place: ColumnElement[Any], condition: Comparison, value: ColumnElement[Any]) -> ColumnElement[bool]:
+    read = _SENT_AS_TEXT.get(condition.type)
+    return _OPERATORS[condition.operator](place, read(value, type_=_TYPES[condition.type]) if read else value)
 
 
-def _starts_with(place: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
+def _starts_with(
+    place: ColumnElement[Any], prefix: ColumnElement[Any], after: ColumnElement[Any] | None = None
+) -> ColumnElement[bool]:
     """As a range, which an index serves whatever plan is made; LIKE needs to see its pattern."""
-    lower = place >= _bound(prefix, FieldType.TEXT)
-    after = _after_prefix(prefix)
-    return lower if after is None else and_(lower, place < _bound(after, FieldType.TEXT))
+    lower = place >= prefix
+    return lower if after is None else and_(lower, place < after)
 
 
 def _after_prefix(prefix: str) -> str | None:

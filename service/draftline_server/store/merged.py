@@ -17,6 +17,7 @@ from .definitions import Definitions
 from .drafts import conflicts_of
 from .engine import Database
 from .failures import invalid_filter
+from .filters import lifted
 from .merged_query import OrderKey, Shape, count_statement, page_statement
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
@@ -36,42 +37,47 @@ class MergedStore:
     ) -> MergedPage:
         """Some records and the token of the next page. InvalidFilterError, InvalidFieldError for a foreign token."""
         definition = (await self._definitions.current(actor.tenant_id, query.collection)).definition
-        shape = _shape(query, definition.fields)
+        shape, lifted_values = _shape(query, definition.fields)
         bound = _bound(actor, query, shape)
         after = self._cursors.open(bound, page_token) if page_token else None
         if after is not None:
             shape = replace(shape, after=tuple(value is None for value in after[1:]))
         statement, fixed = page_statement(shape)
-        values = {**fixed, **_values(actor, query, after), "limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES}
+        values = {**fixed, **lifted_values, **_values(actor, query, after)}
+        values |= {"limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES}
         rows = await self._database.fetch(statement, values, read_only=True)
         kept = rows[: _fitting(rows, page_size)]
         token = ""
         if kept and rows[0]["found_count"] > len(kept):
             token = self._cursors.seal(bound, _position(kept[-1], shape))
-        total = await self._count(actor, query, shape) if include_total_size else None
+        total = await self._count(actor, query, shape, lifted_values) if include_total_size else None
         return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
 
-    async def _count(self, actor: Actor, query: MergedQuery, shape: Shape) -> int:
+    async def _count(self, actor: Actor, query: MergedQuery, shape: Shape, lifted_values: Mapping[str, object]) -> int:
         statement, fixed = count_statement(replace(shape, after=None, order=()))
-        rows = await self._database.fetch(statement, {**fixed, **_values(actor, query, None)}, read_only=True)
+        values = {**fixed, **lifted_values, **_values(actor, query, None)}
+        rows = await self._database.fetch(statement, values, read_only=True)
         total: int = rows[0]["total_size"]
         return total
 
 
-def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> Shape:
+def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[Shape, Mapping[str, object]]:
+    """The shape of the query's statements, and the values of its filter, which they bind by name."""
     try:
         condition = with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
     except FilterError as error:
         raise invalid_filter("filter", error) from None
-    return Shape(
+    form, values = lifted(condition) if condition is not None else (None, {})
+    shape = Shape(
         query.collection,
-        condition,
+        form,
         _order(tuple(query.order), declared),
         query.view,
         query.show_deleted,
         bool(query.record_ids),
         bool(query.session_id),
     )
+    return shape, values
 
 
 def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple[OrderKey, ...]:

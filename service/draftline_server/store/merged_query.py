@@ -6,7 +6,8 @@ on its own content, and with the same limit. After a page token both start where
 before ended: a place in the order splits what follows it into ranges that an index serves,
 one for each key and its nulls.
 
-Everything that shapes the SQL is in `Shape`; statements are compiled once a shape. Only the
+Everything that shapes the SQL is in `Shape`; statements are compiled once a shape, and the
+values of a filter are lifted out of it, so that they make no shape of their own. Only the
 names of collections and of fields stand in the text, so that partial indexes match; every
 value is bound.
 """
@@ -44,7 +45,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from ..domain.merged import View
 from ..domain.query import Condition, Field, FieldType, Filter
-from .filters import compile_filter, path_literal, typed_field
+from .filters import Form, compile_filter, path_literal, typed_field
 from .statements import Statement, compiled
 from .tables import draft, record
 
@@ -56,6 +57,7 @@ _TYPES: Mapping[FieldType, Any] = {
     FieldType.TIMESTAMP: DateTime(timezone=True),
 }
 MAX_SORTED_TEXT = 1_000  # characters of the text of a field that is not declared
+MAX_RANGED_KEYS = 4  # of an order whose pages are read by ranges: each is a query of its own in the statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,13 @@ class OrderKey:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What decides the text of the statement; `after` tells for each key whether the token's value is null."""
+    """What decides the text of the statement; `after` tells for each key whether the token's value is null.
+
+    A filter whose values are not lifted is taken too, at the price of a statement of its own.
+    """
 
     collection: str
-    filter: Filter[Condition] | None
+    filter: Form | Filter[Condition] | None
     order: tuple[OrderKey, ...]
     view: View
     show_deleted: bool
@@ -93,12 +98,12 @@ class Shape:
     after: tuple[bool, ...] | None = None
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def page_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
-    """The statement of a page, and the values that the filter binds.
+    """The statement of a page, and the values that it binds itself.
 
-    The others are bound by name: tenant_id, user_id, limit, max_bytes, and as the shape asks for them
-    record_ids, session_id, after_id, after_0, after_1 and so on.
+    The others are bound by name: those lifted out of the filter, tenant_id, user_id, limit, max_bytes, and as the
+    shape asks for them record_ids, session_id, after_id, after_0, after_1 and so on.
     """
     branches = _branches(shape)
     ranges = [_range for branch in branches for _range in _ranges(shape, branch)]
@@ -118,9 +123,9 @@ def page_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
     return compiled("get_merged", statement)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def count_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
-    """The statement that counts the whole list, and the values that the filter binds."""
+    """The statement that counts the whole list, and the values that it binds itself."""
     counts = [
         select(func.count()).select_from(branch.source).where(and_(*branch.conditions)).scalar_subquery()
         for branch in _branches(shape)
@@ -253,14 +258,14 @@ def _session(shape: Shape, d: Any) -> list[ColumnElement[bool]]:
 
 
 def _ranges(shape: Shape, branch: _Branch) -> list[Any]:
-    """The branch, or what of it follows the token: ranges for an index, or one condition where none would serve."""
+    """The branch, or what of it follows the token: ranges for an index, or one condition."""
     keys = [key.expression(branch.content, branch.attributes) for key in shape.order]
     record_id = branch.attributes["record_id"]
     if shape.after is None:
         places: list[ColumnElement[bool]] = [true()]
     else:
         places = _places_after(shape.order, keys, shape.after, record_id)
-        if not all(key.declared for key in shape.order):
+        if len(shape.order) > MAX_RANGED_KEYS or not all(key.declared for key in shape.order):
             places = [or_(*places)]
     order = [_sorted(expression, key) for expression, key in zip(keys, shape.order, strict=True)]
     named = [expression.label(f"k{place}") for place, expression in enumerate(keys)]
