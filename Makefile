@@ -57,7 +57,7 @@ $(VENV)/bin/python:
 # The pins are installed with their hashes; the two packages of this tree on top of them, editable.
 define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(1).txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
 endef
 
 $(VENV)/.server: requirements/server.txt pyproject.toml client/pyproject.toml | $(VENV)/bin/python

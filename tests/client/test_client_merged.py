@@ -98,9 +98,7 @@ def saved(edit: DraftEdit) -> draft_pb2.DraftEdit:
 def committed(**selection: Any) -> draft_pb2.CommitRequest:
     selected = {"session_id": None, "record_ids": None, "all": False} | selection
     options: dict[str, Any] = dict.fromkeys(("validate_only", "allow_partial", "include_content"), False)
-    return commit(
-        "acme", "movies", conflict_policy="keep_mine", fields=(), **selected, **options
-    ).request
+    return commit("acme", "movies", conflict_policy="keep_mine", fields=(), **selected, **options).request
 
 
 def test_edit_is_sent_as_it_is_given() -> None:
