@@ -7,7 +7,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    for name in ("0002_tables.sql", "0002_drafts.sql"):
+    for name in ("0002_tables.sql", "0002_drafts.sql", "0002_conflicts.sql"):
         run_script(name)
 
 

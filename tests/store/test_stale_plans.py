@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncpg
+from draftline_server.store.commits import COMMITS
 from draftline_server.store.content import SQL as CONTENT
 from draftline_server.store.drafts import SQL as DRAFTS
 from draftline_server.store.engine import Database
@@ -36,8 +37,8 @@ async def test_statements_use_indexes_even_while_tables_are_small(database_url: 
                 CONTENT["patch_content"],
                 CONTENT["delete_content"],
                 DRAFTS["save_drafts"],
-                DRAFTS["lock_drafts"],
-                DRAFTS["write_drafts"],
+                COMMITS["lock_drafts"],
+                COMMITS["write_drafts"],
                 DRAFTS["drop_drafts"],
                 DRAFTS["refresh_drafts"],
             ):

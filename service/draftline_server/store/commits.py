@@ -18,11 +18,15 @@ from ..domain.errors import ConflictError, ContentionError, DraftlineError
 from ..domain.records import Actor
 from .content import limit_values, now, record_of
 from .definitions import Definitions, StaleDefinitionError
-from .drafts import SQL, check_versions, conflicts_of, identity, selected
+from .drafts import SQL as DRAFTS
+from .drafts import check_versions, conflicts_of, identity, selected
 from .engine import Database
 from .failures import RacedError, error_of
 from .patches import MAX_RACES
+from .statements import load
 from .transaction import Transaction
+
+COMMITS = load("commits")
 
 
 class CommitStore:
@@ -104,8 +108,8 @@ class CommitStore:
             "with_content": checked.validator is not None,
             **limit_values(self._limits),
         }
-        await transaction.fetch(SQL["lock_records"], values)
-        rows = await transaction.fetch(SQL["lock_drafts"], values)
+        await transaction.fetch(COMMITS["lock_records"], values)
+        rows = await transaction.fetch(COMMITS["lock_drafts"], values)
         if any(row["definition_version"] != checked.definition.version for row in rows):
             raise StaleDefinitionError
         check_versions(selection, {row["record_id"]: row["version"] for row in rows})
@@ -160,16 +164,16 @@ class CommitStore:
             "versions": [versions[record_id] for record_id in writes],
             "now": now(),
         }
-        rows = await transaction.fetch(SQL["write_drafts"], values) if writes else []
+        rows = await transaction.fetch(COMMITS["write_drafts"], values) if writes else []
         if any(row["raced"] for row in rows):
             raise RacedError
         dropped = {**values, "record_ids": list(actions), "with_content": with_content}
-        await transaction.fetch(SQL["forget_drafts"], dropped)
+        await transaction.fetch(COMMITS["forget_drafts"], dropped)
         touched = [row["record_id"] for row in rows if row["written"]]
         if touched:
             refreshed = {**values, "collections": [collection] * len(touched), "record_ids": touched}
-            await transaction.fetch(SQL["refresh_drafts"], refreshed)
-        found = {row["record_id"]: record_of(row) for row in await transaction.fetch(SQL["read_records"], dropped)}
+            await transaction.fetch(DRAFTS["refresh_drafts"], refreshed)
+        found = {row["record_id"]: record_of(row) for row in await transaction.fetch(COMMITS["read_records"], dropped)}
         changed = {row["record_id"]: row["changed_fields"] for row in rows if row["written"]}
         return {
             record_id: CommitResult(record_id, found.get(record_id), changed.get(record_id, ()))
