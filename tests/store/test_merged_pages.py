@@ -14,7 +14,7 @@ from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.domain.query import Field, SortKey
 from draftline_server.rpc.filters import parse_filter
 from draftline_server.store import merged as merged_store
-from draftline_server.store.merged_query import MAX_RANGED_KEYS
+from draftline_server.store.merged_order import MAX_RANGED_KEYS
 
 ORDER = (SortKey(Field(("k",))),)
 QUERY = MergedQuery(COLLECTION, order=ORDER, order_text="k")

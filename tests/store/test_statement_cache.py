@@ -13,7 +13,8 @@ from draftline_server.domain.query import MERGED_ATTRIBUTES, Field, FieldType, P
 from draftline_server.rpc.filters import parse_filter
 from draftline_server.store.filters import lifted
 from draftline_server.store.merged import _shape
-from draftline_server.store.merged_query import MAX_RANGED_KEYS, count_statement, page_statement
+from draftline_server.store.merged_order import MAX_RANGED_KEYS
+from draftline_server.store.merged_query import count_statement, page_statement
 
 DECLARED: Mapping[Path, FieldType] = {(str(type_).lower(),): type_ for type_ in FieldType}
 LAST = "\U0010ffff"

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from ..domain.merged import View
 from ..domain.query import Comparison, Field, FieldType, Operator
-from ..store.merged_query import OrderKey, Shape, page_statement
+from ..store.merged_order import OrderKey
+from ..store.merged_query import Shape, page_statement
 from . import bench_tables
 from .bench_processes import BenchError
 from .bench_tables import Limit

@@ -18,7 +18,8 @@ from .drafts import conflicts_of
 from .engine import Database
 from .failures import invalid_filter
 from .filters import lifted
-from .merged_query import OrderKey, Shape, count_statement, page_statement
+from .merged_order import OrderKey
+from .merged_query import Shape, count_statement, page_statement
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans

@@ -21,14 +21,10 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
-    Date,
     DateTime,
-    Numeric,
     Text,
     and_,
-    bindparam,
     case,
     cast,
     exists,
@@ -44,41 +40,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from ..domain.merged import View
-from ..domain.query import Condition, Field, FieldType, Filter
-from .filters import Form, compile_filter, path_literal, typed_field
+from ..domain.query import Condition, Filter
+from .filters import Form, compile_filter
+from .merged_order import MAX_RANGED_KEYS, OrderKey, bound, places_after, sorted_by
 from .statements import Statement, compiled
 from .tables import draft, record
-
-_TYPES: Mapping[FieldType, Any] = {
-    FieldType.TEXT: Text(collation="C"),
-    FieldType.NUMBER: Numeric(),
-    FieldType.BOOLEAN: Boolean(),
-    FieldType.DATE: Date(),
-    FieldType.TIMESTAMP: DateTime(timezone=True),
-}
-MAX_SORTED_TEXT = 1_000  # characters of the text of a field that is not declared
-MAX_RANGED_KEYS = 4  # of an order whose pages are read by ranges: each is a query of its own in the statement
-
-
-@dataclass(frozen=True, slots=True)
-class OrderKey:
-    """One sort key: a declared field, an attribute of the record, or one type of an undeclared field."""
-
-    field: Field
-    type: FieldType
-    descending: bool
-    declared: bool
-
-    def expression(self, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]) -> Any:
-        if self.field.of_record:
-            place = attributes[self.field.path[0]]
-            return place.collate("C") if self.type is FieldType.TEXT else place
-        if self.declared:
-            return typed_field(content, self.field.path, self.type)
-        if self.type is FieldType.TEXT:
-            text = func.draftline.text_at(content, path_literal(self.field.path), type_=Text())
-            return func.left(text, MAX_SORTED_TEXT, type_=Text()).collate("C")
-        return typed_field(content, self.field.path, self.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +74,7 @@ def page_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
     branches = _branches(shape)
     ranges = [_range for branch in branches for _range in _ranges(shape, branch)]
     union = union_all(*ranges)
-    limit = _value("limit", type_=BigInteger())
+    limit = bound("limit", type_=BigInteger())
     found = union.order_by(*_order_of(union.selected_columns, shape)).limit(limit).subquery("found")
     size = func.octet_length(cast(found.c.content, Text()))
     total = func.sum(size).over(order_by=_order_of(found.c, shape), rows=(None, 0))
@@ -117,7 +83,7 @@ def page_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
     )
     statement = (
         select(*_answer(page, shape))
-        .where(page.c.bytes_before <= _value("max_bytes", type_=BigInteger()))
+        .where(page.c.bytes_before <= bound("max_bytes", type_=BigInteger()))
         .order_by(*_order_of(page.c, shape))
     )
     return compiled("get_merged", statement)
@@ -249,12 +215,12 @@ def _filters(
     if shape.filter is not None:
         conditions.append(compile_filter(shape.filter, content, attributes))
     if shape.has_record_ids:
-        conditions.append(record_id == func.any(cast(_value("record_ids", type_=ARRAY(Text())), ARRAY(Text()))))
+        conditions.append(record_id == func.any(cast(bound("record_ids", type_=ARRAY(Text())), ARRAY(Text()))))
     return conditions
 
 
 def _session(shape: Shape, d: Any) -> list[ColumnElement[bool]]:
-    return [d.session_id == cast(_value("session_id"), Text())] if shape.has_session else []
+    return [d.session_id == cast(bound("session_id"), Text())] if shape.has_session else []
 
 
 def _ranges(shape: Shape, branch: _Branch) -> list[Any]:
@@ -264,54 +230,26 @@ def _ranges(shape: Shape, branch: _Branch) -> list[Any]:
     if shape.after is None:
         places: list[ColumnElement[bool]] = [true()]
     else:
-        places = _places_after(shape.order, keys, shape.after, record_id)
+        places = places_after(shape.order, keys, shape.after, record_id)
         if len(shape.order) > MAX_RANGED_KEYS or not all(key.declared for key in shape.order):
             places = [or_(*places)]
-    order = [_sorted(expression, key) for expression, key in zip(keys, shape.order, strict=True)]
+    order = [sorted_by(expression, key) for expression, key in zip(keys, shape.order, strict=True)]
     named = [expression.label(f"k{place}") for place, expression in enumerate(keys)]
     return [
         select(*branch.columns, *named)
         .select_from(branch.source)
         .where(*branch.conditions, place)
         .order_by(*order, record_id)
-        .limit(_value("limit", type_=BigInteger()))
+        .limit(bound("limit", type_=BigInteger()))
         .subquery()
         .select()
         for place in places
     ]
 
 
-def _places_after(
-    order: Sequence[OrderKey], keys: Sequence[Any], after: Sequence[bool], record_id: Any
-) -> list[ColumnElement[bool]]:
-    """Disjoint conditions, the last key's first: the same keys and a later id, or a later key, or its nulls."""
-    equal: list[ColumnElement[bool]] = []
-    places: list[list[ColumnElement[bool]]] = []
-    for place, (key, expression, is_null) in enumerate(zip(order, keys, after, strict=True)):
-        if is_null:
-            equal = [*equal, expression.is_(None)]
-            continue
-        value = _after_value(place, key)
-        beyond = expression < value if key.descending else expression > value
-        places.append([and_(*equal, expression.is_(None)), and_(*equal, beyond)])
-        equal = [*equal, expression == value]
-    last = and_(*equal, record_id > cast(_value("after_id"), Text(collation="C")))
-    nearest_first = [condition for pair in reversed(places) for condition in reversed(pair)]
-    return [last, *nearest_first]
-
-
-def _after_value(place: int, key: OrderKey) -> Any:
-    # Sent as text and read by its type: the token holds texts, and so no value loses a digit.
-    return cast(cast(_value(f"after_{place}"), Text()), _TYPES[key.type])
-
-
-def _sorted(expression: Any, key: OrderKey) -> Any:
-    return (expression.desc() if key.descending else expression.asc()).nulls_last()
-
-
 def _order_of(columns: Any, shape: Shape) -> list[Any]:
     """The order, by the columns that hold its keys."""
-    return [*(_sorted(columns[f"k{place}"], key) for place, key in enumerate(shape.order)), columns["record_id"]]
+    return [*(sorted_by(columns[f"k{place}"], key) for place, key in enumerate(shape.order)), columns["record_id"]]
 
 
 def _answer(page: Any, shape: Shape) -> list[Any]:
@@ -331,17 +269,12 @@ def _answer(page: Any, shape: Shape) -> list[Any]:
     ]
 
 
-def _value(name: str, type_: Any = None) -> ColumnElement[Any]:
-    """A value that the statement's caller gives."""
-    return bindparam(name, required=False, type_=type_)
-
-
 def _tenant() -> ColumnElement[Any]:
-    return cast(_value("tenant_id"), Text())
+    return cast(bound("tenant_id"), Text())
 
 
 def _user() -> ColumnElement[Any]:
-    return cast(_value("user_id"), Text())
+    return cast(bound("user_id"), Text())
 
 
 def _literal(name: str) -> ColumnElement[Any]:

@@ -1,0 +1,76 @@
+"""The order of a merged list: its keys as SQL, and what follows a place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Numeric, Text, and_, bindparam, cast, func
+
+from ..domain.query import Field, FieldType
+from .filters import path_literal, typed_field
+
+_TYPES: Mapping[FieldType, Any] = {
+    FieldType.TEXT: Text(collation="C"),
+    FieldType.NUMBER: Numeric(),
+    FieldType.BOOLEAN: Boolean(),
+    FieldType.DATE: Date(),
+    FieldType.TIMESTAMP: DateTime(timezone=True),
+}
+MAX_SORTED_TEXT = 1_000  # characters of the text of a field that is not declared
+MAX_RANGED_KEYS = 4  # of an order whose pages are read by ranges: each is a query of its own in the statement
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One sort key: a declared field, an attribute of the record, or one type of an undeclared field."""
+
+    field: Field
+    type: FieldType
+    descending: bool
+    declared: bool
+
+    def expression(self, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]) -> Any:
+        if self.field.of_record:
+            place = attributes[self.field.path[0]]
+            return place.collate("C") if self.type is FieldType.TEXT else place
+        if self.declared:
+            return typed_field(content, self.field.path, self.type)
+        if self.type is FieldType.TEXT:
+            text = func.draftline.text_at(content, path_literal(self.field.path), type_=Text())
+            return func.left(text, MAX_SORTED_TEXT, type_=Text()).collate("C")
+        return typed_field(content, self.field.path, self.type)
+
+
+def places_after(
+    order: Sequence[OrderKey], keys: Sequence[Any], after: Sequence[bool], record_id: Any
+) -> list[ColumnElement[bool]]:
+    """Disjoint conditions, the last key's first: the same keys and a later id, or a later key, or its nulls."""
+    equal: list[ColumnElement[bool]] = []
+    places: list[list[ColumnElement[bool]]] = []
+    for place, (key, expression, is_null) in enumerate(zip(order, keys, after, strict=True)):
+        if is_null:
+            equal = [*equal, expression.is_(None)]
+            continue
+        value = _after_value(place, key)
+        beyond = expression < value if key.descending else expression > value
+        places.append([and_(*equal, expression.is_(None)), and_(*equal, beyond)])
+        equal = [*equal, expression == value]
+    last = and_(*equal, record_id > cast(bound("after_id"), Text(collation="C")))
+    nearest_first = [condition for pair in reversed(places) for condition in reversed(pair)]
+    return [last, *nearest_first]
+
+
+def _after_value(place: int, key: OrderKey) -> Any:
+    # Sent as text and read by its type: the token holds texts, and so no value loses a digit.
+    return cast(cast(bound(f"after_{place}"), Text()), _TYPES[key.type])
+
+
+def sorted_by(expression: Any, key: OrderKey) -> Any:
+    return (expression.desc() if key.descending else expression.asc()).nulls_last()
+
+
+def bound(name: str, type_: Any = None) -> ColumnElement[Any]:
+    """A value that the statement's caller gives."""
+    return bindparam(name, required=False, type_=type_)
