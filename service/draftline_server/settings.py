@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(10.0, gt=0, description="how long calls may go on after SIGTERM")
     call_timeout_s: float = Field(30.0, gt=0, description="the longest a unary call may take")
     stream_idle_timeout_s: float = Field(60.0, gt=0, description="how long an import may send nothing")
-    max_imports: int = Field(4, gt=0, description="imports at once; each holds a connection")
+    max_imports: int = Field(8, gt=0, description="imports at once; each holds a connection")
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")
 

@@ -33,7 +33,7 @@ COLUMNS = ("record_id", "content", "parent_id", "position")
 class ImportStore:
     """Loads many records at once."""
 
-    def __init__(self, database: Database, definitions: Definitions, limits: Limits, most: int = 4) -> None:
+    def __init__(self, database: Database, definitions: Definitions, limits: Limits, most: int = 8) -> None:
         self._database = database
         self._definitions = definitions
         self._limits = limits
