@@ -20,7 +20,7 @@ COUNT = 3_500
 BLOCKED = """SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'draftline'"""
 BUSY = """SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'draftline'
-    AND (state = 'active' OR state LIKE 'idle in transaction%')"""
+    AND (state = 'active' OR state LIKE 'idle in transaction%') AND query LIKE '%get_merged%'"""
 
 
 @pytest.fixture
