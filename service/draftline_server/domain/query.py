@@ -28,6 +28,8 @@ RECORD_ATTRIBUTES: Mapping[str, FieldType] = {
     "updated_by": FieldType.TEXT,
     "delete_time": FieldType.TIMESTAMP,
 }
+# What record.state can be, as filters name it.
+STATES = ("PRISTINE", "DRAFT", "COMMITTED", "SYNCING", "SYNCED", "SYNC_ERROR")
 MERGED_ATTRIBUTES: Mapping[str, FieldType] = {
     **RECORD_ATTRIBUTES,
     "state": FieldType.TEXT,
@@ -231,6 +233,8 @@ def _condition(restriction: Restriction, type_: FieldType | None) -> Condition:
             raise FilterError(f"a star matches texts, and this field is a {type_}", literal.position)
         return StartsWith(place, literal.text, indexed)
     found = type_ or _own_type(literal)
+    if place.of_record and place.path == ("state",) and literal.text not in STATES:
+        raise FilterError(f"a record's state is one of {', '.join(STATES)}", literal.position)
     value = read_value(literal.text, found)
     if value is None:
         raise FilterError(f"the field is a {found}: expected {EXPECTED[found]}", literal.position)

@@ -174,14 +174,22 @@ def checked(request: Message | Refused) -> Message:
     refuse_long_lists(request)
     violations = protovalidate.collect_violations(request)
     if violations:
-        fields = [(_path(violation.proto.field), _problem(violation)) for violation in violations]
+        fields = [(_path(violation.proto.field), _problem(violation, request)) for violation in violations]
         raise InvalidFieldError("; ".join(f"{field}: {problem}" for field, problem in fields), fields=fields)
     return request
 
 
-def _problem(violation: protovalidate.Violation) -> str:
+def _problem(violation: protovalidate.Violation, request: Message) -> str:
     if violation.rule_value == NO_CONTROL_CHARACTERS:
         return "must hold no control characters"
+    descriptor: Any = request.DESCRIPTOR
+    path: Any = violation.proto.field
+    *above, last = path.elements
+    for element in above:
+        descriptor = descriptor.fields_by_name[element.field_name].message_type
+    oneof = descriptor.oneofs_by_name.get(last.field_name)
+    if oneof is not None:
+        return f"exactly one of {', '.join(member.name for member in oneof.fields)} must be set"
     return violation.proto.message
 
 

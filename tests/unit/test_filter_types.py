@@ -1,0 +1,25 @@
+"""What the types of attributes make of a filter."""
+
+from __future__ import annotations
+
+import pytest
+from draftline_server.domain.query import MERGED_ATTRIBUTES, FilterError, with_types
+from draftline_server.rpc.filters import parse_filter
+
+
+@pytest.mark.parametrize(
+    "text", ["record.state = FOO", "record.state != draft", "a = 1 AND record.state:RECORD_STATE_DRAFT"]
+)
+def test_unknown_state_is_refused_with_those_there_are(text: str) -> None:
+    parsed = parse_filter(text)
+    assert parsed is not None
+    with pytest.raises(FilterError, match="PRISTINE, DRAFT") as caught:
+        with_types(parsed, {}, MERGED_ATTRIBUTES)
+    assert text[caught.value.position :] in ("FOO", "draft", "RECORD_STATE_DRAFT")
+
+
+@pytest.mark.parametrize("text", ["record.state = DRAFT", "record.state:*", "record.state = null"])
+def test_known_state_is_taken(text: str) -> None:
+    parsed = parse_filter(text)
+    assert parsed is not None
+    with_types(parsed, {}, MERGED_ATTRIBUTES)
