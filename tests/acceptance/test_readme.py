@@ -43,7 +43,15 @@ def test_quickstart_works_as_it_is_written(server_address: str) -> None:
     shell = "set -euo pipefail\n" + GRPCURL + "\n".join(blocks("bash"))
     done = run(["bash", "-c", shell.replace(SHOWN_ADDRESS, server_address)], server_address)
     assert done.returncode == 0, done.stderr
-    for told in ("SERVING", "3,201 inserted", "draftline.v1.ContentService", '"Jones"', '"IMDB Votes"', '"Alien"', '"RECORD_STATE_DRAFT"'):
+    for told in (
+        "SERVING",
+        "3,201 inserted",
+        "draftline.v1.ContentService",
+        '"Jones"',
+        '"IMDB Votes"',
+        '"Alien"',
+        '"RECORD_STATE_DRAFT"',
+    ):
         assert told in done.stdout
     patches, drafts = (
         run([sys.executable, "-c", block.replace(SHOWN_ADDRESS, server_address)], server_address)
