@@ -64,6 +64,30 @@ FIELD_TYPE_TIMESTAMP: FieldType.ValueType  # 5
 """A JSON string that holds a point in time with its offset, `2026-11-20T10:00:00Z` (RFC 3339)."""
 Global___FieldType: _TypeAlias = FieldType  # noqa: Y015
 
+class _ChangeHistory:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeHistoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeHistory.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_HISTORY_UNSPECIFIED: _ChangeHistory.ValueType  # 0
+    """Treated as CHANGE_HISTORY_VALUES."""
+    CHANGE_HISTORY_VALUES: _ChangeHistory.ValueType  # 1
+    """The paths that a change edited, with their values before and after."""
+    CHANGE_HISTORY_PATHS: _ChangeHistory.ValueType  # 2
+    """The paths alone, which is smaller. Such changes cannot be reverted."""
+
+class ChangeHistory(_ChangeHistory, metaclass=_ChangeHistoryEnumTypeWrapper):
+    """What the change log keeps of a collection's changes."""
+
+CHANGE_HISTORY_UNSPECIFIED: ChangeHistory.ValueType  # 0
+"""Treated as CHANGE_HISTORY_VALUES."""
+CHANGE_HISTORY_VALUES: ChangeHistory.ValueType  # 1
+"""The paths that a change edited, with their values before and after."""
+CHANGE_HISTORY_PATHS: ChangeHistory.ValueType  # 2
+"""The paths alone, which is smaller. Such changes cannot be reverted."""
+Global___ChangeHistory: _TypeAlias = ChangeHistory  # noqa: Y015
+
 class _IndexState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -215,6 +239,7 @@ class Collection(_message.Message):
     INDEXES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns it."""
     collection: _builtins.str
@@ -225,6 +250,8 @@ class Collection(_message.Message):
     """
     version: _builtins.int
     """Starts at 1, one more with every PutCollection that changes something. 0: never declared."""
+    history: Global___ChangeHistory.ValueType
+    """What the change log keeps of its changes."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeclaredField]:
         """The fields whose types are known."""
@@ -257,10 +284,11 @@ class Collection(_message.Message):
         indexes: _abc.Iterable[Global___CollectionIndex] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        history: Global___ChangeHistory.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "create_time", b"create_time", "fields", b"fields", "indexes", b"indexes", "json_schema", b"json_schema", "orders", b"orders", "tenant_id", b"tenant_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "create_time", b"create_time", "fields", b"fields", "history", b"history", "indexes", b"indexes", "json_schema", b"json_schema", "orders", b"orders", "tenant_id", b"tenant_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,6 +307,8 @@ class PutCollectionRequest(_message.Message):
     JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -292,6 +322,14 @@ class PutCollectionRequest(_message.Message):
     """The version that the declaration must have, else ABORTED; 0: must not exist. Absent: any."""
     validate_only: _builtins.bool
     """Checks everything and answers as if it had been written, but writes nothing (AIP-163)."""
+    history: Global___ChangeHistory.ValueType
+    """What the change log keeps of this collection's changes. Absent: everything."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeclaredField]:
         """The fields whose types are known: at most 32, each path once."""
@@ -310,10 +348,12 @@ class PutCollectionRequest(_message.Message):
         json_schema: _builtins.str = ...,
         expected_version: _builtins.int | None = ...,
         validate_only: _builtins.bool = ...,
+        history: Global___ChangeHistory.ValueType = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "json_schema", b"json_schema", "orders", b"orders", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "history", b"history", "json_schema", b"json_schema", "orders", b"orders", "request_id", b"request_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015

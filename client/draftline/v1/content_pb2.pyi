@@ -63,6 +63,8 @@ class CreateContentRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -79,6 +81,14 @@ class CreateContentRequest(_message.Message):
     """Checks everything and answers as if it had been written, but writes nothing (AIP-163)."""
     response_encoding: _types_pb2.Encoding.ValueType
     """The form of the answer's documents."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Kept with the change."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def content(self) -> _types_pb2.Document:
         """The content. Required; may be the empty object."""
@@ -99,10 +109,12 @@ class CreateContentRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "content", b"content", "parent_id", b"parent_id", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "collection", b"collection", "content", b"content", "fields", b"fields", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "change_reason", b"change_reason", "collection", b"collection", "content", b"content", "fields", b"fields", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parent_id: _TypeAlias = _typing.Literal["parent_id"]  # noqa: Y015
     _WhichOneofArgType__parent_id: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id"]  # noqa: Y015
@@ -230,6 +242,8 @@ class PatchContentRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -262,6 +276,14 @@ class PatchContentRequest(_message.Message):
     """Checks everything and answers as if it had been written, but writes nothing (AIP-163)."""
     response_encoding: _types_pb2.Encoding.ValueType
     """The form of the answer's documents."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Kept with the change."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def delta(self) -> _types_pb2.Document:
         """Merged into the content by `strategy`. An empty object changes nothing."""
@@ -292,10 +314,12 @@ class PatchContentRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_parent_id", b"_parent_id", "_position", b"_position", "change", b"change", "delta", b"delta", "expected_version", b"expected_version", "operations", b"operations", "parent_id", b"parent_id", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_parent_id", b"_parent_id", "_position", b"_position", "allow_missing", b"allow_missing", "change", b"change", "collection", b"collection", "condition", b"condition", "delta", b"delta", "depth", b"depth", "expected_version", b"expected_version", "fields", b"fields", "operations", b"operations", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "response_encoding", b"response_encoding", "strategy", b"strategy", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_parent_id", b"_parent_id", "_position", b"_position", "allow_missing", b"allow_missing", "change", b"change", "change_reason", b"change_reason", "collection", b"collection", "condition", b"condition", "delta", b"delta", "depth", b"depth", "expected_version", b"expected_version", "fields", b"fields", "operations", b"operations", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "strategy", b"strategy", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -356,16 +380,27 @@ class BatchPatchContentRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     allow_partial: _builtins.bool
     """Absent: all patches or none. Set: each on its own; the answer tells which failed."""
     validate_only: _builtins.bool
     """Checks everything and answers as if it had been written, but writes nothing (AIP-163)."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Kept with the change."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___PatchContentRequest]:
         """1 to 1,000 patches of different records (AIP-234). Each must name the tenant
-        of the batch. They may span collections. `validate_only` is the batch's alone.
+        of the batch. They may span collections. `validate_only`, `change_reason` and
+        `request_id` are the batch's alone.
         """
 
     def __init__(
@@ -375,10 +410,12 @@ class BatchPatchContentRequest(_message.Message):
         requests: _abc.Iterable[Global___PatchContentRequest] | None = ...,
         allow_partial: _builtins.bool = ...,
         validate_only: _builtins.bool = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "requests", b"requests", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "change_reason", b"change_reason", "request_id", b"request_id", "requests", b"requests", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,6 +428,11 @@ class BatchPatchContentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
+    commit_id: _builtins.str
+    """What was written, as one: ListChanges finds its changes by it, and RevertChange takes
+    them all back. Empty if nothing was written.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchPatchContentResult]:
         """One result a request, in the order of the requests."""
@@ -399,10 +441,11 @@ class BatchPatchContentResponse(_message.Message):
         self,
         *,
         results: _abc.Iterable[Global___BatchPatchContentResult] | None = ...,
+        commit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_id", b"commit_id", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,6 +504,8 @@ class DeleteContentRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -480,6 +525,14 @@ class DeleteContentRequest(_message.Message):
     """Checks everything and answers as if it had been written, but writes nothing (AIP-163)."""
     response_encoding: _types_pb2.Encoding.ValueType
     """The form of the answer's documents."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Kept with the change."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys of the content wanted back; empty means all. At most 100."""
@@ -496,10 +549,12 @@ class DeleteContentRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "allow_missing", b"allow_missing", "collection", b"collection", "condition", b"condition", "expected_version", b"expected_version", "fields", b"fields", "record_id", b"record_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "allow_missing", b"allow_missing", "change_reason", b"change_reason", "collection", b"collection", "condition", b"condition", "expected_version", b"expected_version", "fields", b"fields", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -544,6 +599,8 @@ class UndeleteContentRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -556,6 +613,14 @@ class UndeleteContentRequest(_message.Message):
     """Checks everything and answers as if it had been written, but writes nothing (AIP-163)."""
     response_encoding: _types_pb2.Encoding.ValueType
     """The form of the answer's documents."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Kept with the change."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys of the content wanted back; empty means all. At most 100."""
@@ -570,10 +635,12 @@ class UndeleteContentRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "record_id", b"record_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "change_reason", b"change_reason", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -615,6 +682,8 @@ class ImportHeader(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     ALLOW_EMPTY_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -623,6 +692,14 @@ class ImportHeader(_message.Message):
     """What becomes of the records that the collection already holds."""
     allow_empty: _builtins.bool
     """Lets a snapshot without a record delete the whole collection."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Kept with the change."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     def __init__(
         self,
         *,
@@ -630,10 +707,12 @@ class ImportHeader(_message.Message):
         collection: _builtins.str = ...,
         mode: Global___ImportMode.ValueType = ...,
         allow_empty: _builtins.bool = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "collection", b"collection", "mode", b"mode", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_empty", b"allow_empty", "change_reason", b"change_reason", "collection", b"collection", "mode", b"mode", "request_id", b"request_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -782,6 +861,7 @@ class ImportContentResponse(_message.Message):
     UPDATED_COUNT_FIELD_NUMBER: _builtins.int
     UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
     inserted_count: _builtins.int
     """Created."""
     updated_count: _builtins.int
@@ -790,6 +870,10 @@ class ImportContentResponse(_message.Message):
     """Already so; not written, their version kept."""
     deleted_count: _builtins.int
     """Deleted because a snapshot did not hold them."""
+    commit_id: _builtins.str
+    """What was written, as one: ListChanges finds its changes by it, and RevertChange takes
+    them all back. Empty if nothing was written.
+    """
     def __init__(
         self,
         *,
@@ -797,10 +881,11 @@ class ImportContentResponse(_message.Message):
         updated_count: _builtins.int = ...,
         unchanged_count: _builtins.int = ...,
         deleted_count: _builtins.int = ...,
+        commit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "inserted_count", b"inserted_count", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_id", b"commit_id", "deleted_count", b"deleted_count", "inserted_count", b"inserted_count", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

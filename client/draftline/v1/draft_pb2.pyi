@@ -309,6 +309,7 @@ class SaveDraftRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     OMIT_CONTENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -325,6 +326,12 @@ class SaveDraftRequest(_message.Message):
     """The form of the answer's documents."""
     omit_content: _builtins.bool
     """Leaves the merged content out of the answer, which is then much shorter."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def edits(self) -> _containers.RepeatedCompositeFieldContainer[Global___DraftEdit]:
         """1 to 1,000 edits, each of another record."""
@@ -345,10 +352,11 @@ class SaveDraftRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         omit_content: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "edits", b"edits", "fields", b"fields", "omit_content", b"omit_content", "response_encoding", b"response_encoding", "session_id", b"session_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "edits", b"edits", "fields", b"fields", "omit_content", b"omit_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "session_id", b"session_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -422,12 +430,15 @@ class Conflict(_message.Message):
     BASE_FIELD_NUMBER: _builtins.int
     MINE_FIELD_NUMBER: _builtins.int
     THEIRS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """The record."""
     kind: Global___ConflictKind.ValueType
     """Of what kind."""
     path: _builtins.str
     """Where: a JSON Pointer (RFC 6901) into the content; empty for the whole."""
+    collection: _builtins.str
+    """The collection of the record."""
     @_builtins.property
     def base(self) -> _types_pb2.JsonValue:
         """What the baseline held when the path was first edited. Absent: nothing."""
@@ -449,10 +460,11 @@ class Conflict(_message.Message):
         base: _types_pb2.JsonValue | None = ...,
         mine: _types_pb2.JsonValue | None = ...,
         theirs: _types_pb2.JsonValue | None = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "mine", b"mine", "theirs", b"theirs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "kind", b"kind", "mine", b"mine", "path", b"path", "record_id", b"record_id", "theirs", b"theirs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "collection", b"collection", "kind", b"kind", "mine", b"mine", "path", b"path", "record_id", b"record_id", "theirs", b"theirs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -808,6 +820,8 @@ class CommitRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     INCLUDE_CONTENT_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -826,6 +840,16 @@ class CommitRequest(_message.Message):
     """The form of the answer's documents."""
     include_content: _builtins.bool
     """Answers the content of each record. A preview always does."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Empty: the reason
+    that each draft was saved with.
+    """
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def drafts(self) -> Global___DraftSelection:
         """The drafts of these records."""
@@ -848,10 +872,12 @@ class CommitRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         include_content: _builtins.bool = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "drafts", b"drafts", "selection", b"selection", "session_id", b"session_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "allow_partial", b"allow_partial", "collection", b"collection", "conflict_policy", b"conflict_policy", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "conflict_policy", b"conflict_policy", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["drafts", "session_id", "all"]  # noqa: Y015
     _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
@@ -866,6 +892,11 @@ class CommitResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
+    commit_id: _builtins.str
+    """What was written, as one: ListChanges finds its changes by it, and RevertChange takes
+    them all back. Empty if nothing was written.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CommitResult]:
         """One result a draft, by `record_id` in code point order."""
@@ -874,10 +905,11 @@ class CommitResponse(_message.Message):
         self,
         *,
         results: _abc.Iterable[Global___CommitResult] | None = ...,
+        commit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_id", b"commit_id", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -947,6 +979,7 @@ class DiscardRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     INCLUDE_CONTENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -961,6 +994,12 @@ class DiscardRequest(_message.Message):
     """The form of the answer's documents."""
     include_content: _builtins.bool
     """Answers the merged content that each draft had."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
     @_builtins.property
     def drafts(self) -> Global___DraftSelection:
         """The drafts of these records."""
@@ -981,10 +1020,11 @@ class DiscardRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         include_content: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "drafts", b"drafts", "selection", b"selection", "session_id", b"session_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "collection", b"collection", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "collection", b"collection", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["drafts", "session_id", "all"]  # noqa: Y015
     _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015

@@ -126,6 +126,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     was written. Ask for fewer `fields` or for no content, or send less at once.
     Metadata: `limit` (bytes of content).
     """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 32
+    """INVALID_ARGUMENT. The `request_id` was used for another request within the last 24
+    hours. Metadata: `request_id`.
+    """
+    ERROR_REASON_CHANGE_NOT_FOUND: _ErrorReason.ValueType  # 33
+    """NOT_FOUND. There is no such change, or no commit of that id; what is older than the
+    log's retention is gone.
+    """
+    ERROR_REASON_HISTORY_NOT_KEPT: _ErrorReason.ValueType  # 34
+    """FAILED_PRECONDITION. The change cannot be reverted, because the log kept its paths and
+    not its values (see ChangeHistory).
+    """
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 35
+    """OUT_OF_RANGE. The resume token is older than what the log still holds. Read what you
+    need anew, and watch from now on with an empty token.
+    """
+    ERROR_REASON_WATCHER_TOO_SLOW: _ErrorReason.ValueType  # 36
+    """UNAVAILABLE. The watcher did not read what it was sent for too long. Watch again with the last
+    `resume_token` that was received.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
@@ -237,5 +257,25 @@ ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 31
 """INVALID_ARGUMENT. The answer would hold more content than most clients take; nothing
 was written. Ask for fewer `fields` or for no content, or send less at once.
 Metadata: `limit` (bytes of content).
+"""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 32
+"""INVALID_ARGUMENT. The `request_id` was used for another request within the last 24
+hours. Metadata: `request_id`.
+"""
+ERROR_REASON_CHANGE_NOT_FOUND: ErrorReason.ValueType  # 33
+"""NOT_FOUND. There is no such change, or no commit of that id; what is older than the
+log's retention is gone.
+"""
+ERROR_REASON_HISTORY_NOT_KEPT: ErrorReason.ValueType  # 34
+"""FAILED_PRECONDITION. The change cannot be reverted, because the log kept its paths and
+not its values (see ChangeHistory).
+"""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 35
+"""OUT_OF_RANGE. The resume token is older than what the log still holds. Read what you
+need anew, and watch from now on with an empty token.
+"""
+ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 36
+"""UNAVAILABLE. The watcher did not read what it was sent for too long. Watch again with the last
+`resume_token` that was received.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
