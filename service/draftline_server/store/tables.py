@@ -3,8 +3,21 @@ the migrations are compared with. All live in the schema `draftline`."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, MetaData, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 SCHEMA = "draftline"
 
@@ -37,6 +50,13 @@ record = Table(
     _time("updated_at"),
     Column("updated_by", Text, nullable=False),
     _time("deleted_at", nullable=True),
+    Column(
+        "log_xact",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="the greatest transaction number of its changes",
+    ),
     comment="The baseline: one row a record.",
 )
 
@@ -52,6 +72,13 @@ collection = Table(
     Column("version", BigInteger, nullable=False),
     _time("created_at"),
     _time("updated_at"),
+    Column(
+        "history",
+        Text,
+        CheckConstraint("history IN ('VALUES', 'PATHS')", name="history"),
+        nullable=False,
+        comment="VALUES or PATHS",
+    ),
     comment="What was declared of a collection; a collection without a row works all the same.",
 )
 
@@ -98,4 +125,100 @@ secret = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
     comment="What the servers of this database share; page tokens are sealed with it.",
+)
+
+change = Table(
+    "change",
+    metadata,
+    _key("tenant_id"),
+    Column(
+        "log_xact",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="the greatest transaction number of this and all earlier changes of its record",
+    ),
+    Column("change_id", BigInteger, Sequence("change_id", metadata=metadata), primary_key=True),
+    Column("collection", Text(collation="C"), nullable=False),
+    Column("record_id", Text(collation="C"), nullable=False),
+    Column("version", BigInteger, nullable=False, comment="the record's since the change; 0 for a draft"),
+    Column(
+        "kind",
+        Text,
+        CheckConstraint("kind IN ('CREATE', 'UPDATE', 'DELETE', 'UNDELETE', 'DRAFT')", name="kind"),
+        nullable=False,
+        comment="DRAFT: only that a draft was saved or dropped; nothing for anyone but its user",
+    ),
+    Column("source", Text, nullable=False, comment="the rpc that wrote it"),
+    Column(
+        "edit",
+        JSONB,
+        comment="makes the content after of the content before, as 0002_drafts.sql defines edits; "
+        "NULL for a creation, whose content is not written twice",
+    ),
+    Column("base", JSONB, comment="makes the content before of the content after; NULL: the values were not kept"),
+    Column("attributes", JSONB, comment='{"parent_id": [old, new], "position": [old, new]}, those that changed'),
+    Column("user_id", Text(collation="C"), nullable=False),
+    Column("session_id", Text(collation="C"), nullable=False, comment="empty: none"),
+    Column("commit_id", UUID(as_uuid=False)),
+    Column("change_reason", Text, nullable=False, comment="empty: none"),
+    Column("request_id", UUID(as_uuid=False)),
+    Column("created_at", DateTime(timezone=True), primary_key=True),
+    Index("change_record_idx", "tenant_id", "collection", "record_id", "version"),
+    Index("change_user_idx", "tenant_id", "user_id", "log_xact", "change_id"),
+    Index(
+        "change_session_idx",
+        "tenant_id",
+        "session_id",
+        "log_xact",
+        "change_id",
+        postgresql_where=text("session_id <> ''"),
+    ),
+    Index(
+        "change_commit_idx",
+        "tenant_id",
+        "commit_id",
+        "log_xact",
+        "change_id",
+        postgresql_where=text("commit_id IS NOT NULL"),
+    ),
+    comment="The log of all changes of records, and a notice of every draft saved or dropped.",
+    postgresql_partition_by="RANGE (created_at)",
+)
+
+change_log = Table(
+    "change_log",
+    metadata,
+    Column(
+        "only_row", Boolean, CheckConstraint("only_row", name="only_row"), primary_key=True, server_default=text("true")
+    ),
+    Column(
+        "dropped_xact",
+        BigInteger,
+        nullable=False,
+        comment="with dropped_id: the last place in the order of the log that was dropped",
+    ),
+    Column("dropped_id", BigInteger, nullable=False),
+    Column("horizon", BigInteger, nullable=False, comment="draftline.log_horizon() when the log was last kept"),
+    Column(
+        "xact_offset",
+        BigInteger,
+        nullable=False,
+        comment="what is added to transaction numbers since the log moved to another cluster",
+    ),
+    comment="The state of the log as a whole; one row.",
+)
+
+request = Table(
+    "request",
+    metadata,
+    _key("tenant_id"),
+    _key("user_id"),
+    Column("request_id", UUID(as_uuid=False), primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False, comment="tells the request from another one with the same id"),
+    Column("response", LargeBinary, comment="the answer as it was sent"),
+    Column("answer", JSONB, comment="or, for a call of one record: the record and its changed_fields"),
+    _time("created_at"),
+    Index("request_created_idx", "created_at"),
+    comment="What was answered to requests that carry an id, written with what they wrote.",
 )

@@ -1,0 +1,192 @@
+-- The log's order; see 0003_tables.sql. keep_change_log() replaces both functions if the database moves
+-- to another cluster, whose transaction numbers start anew.
+CREATE FUNCTION draftline.log_xact() RETURNS bigint
+LANGUAGE sql STABLE AS $$ SELECT pg_current_xact_id()::text::bigint + 0 $$;
+
+-- Changes with a log_xact below this are all there; what is written later comes after them.
+CREATE FUNCTION draftline.log_horizon() RETURNS bigint
+LANGUAGE sql STABLE AS $$ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + 0 $$;
+
+-- The edit that makes one content of another, and the one that takes it back. Objects are compared key by key, all
+-- else as a whole. apply_node(edit, old) = new, and apply_node(base, new) = old.
+CREATE FUNCTION draftline.difference(old jsonb, new jsonb) RETURNS draftline.based_edit
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    sets jsonb;
+    olds jsonb;
+    added text[];
+    removed text[];
+    merges jsonb := '{}';
+    base_merges jsonb := '{}';
+    nested text[];
+    name text;
+    child draftline.based_edit;
+BEGIN
+    SELECT jsonb_object_agg(n.key, n.value) FILTER (WHERE NOT n.is_nested),
+        jsonb_object_agg(n.key, n.old) FILTER (WHERE NOT n.is_nested AND n.old IS NOT NULL),
+        array_agg(n.key) FILTER (WHERE n.old IS NULL), array_agg(n.key) FILTER (WHERE n.is_nested)
+    INTO sets, olds, added, nested
+    FROM (
+        SELECT e.key, e.value, old -> e.key AS old,
+            jsonb_typeof(e.value) = 'object' AND coalesce(jsonb_typeof(old -> e.key) = 'object', false) AS is_nested
+        FROM jsonb_each(new) AS e
+        WHERE old -> e.key IS DISTINCT FROM e.value
+    ) AS n;
+    removed := ARRAY(SELECT k FROM jsonb_object_keys(old) AS k WHERE NOT new ? k);
+    IF removed <> '{}' THEN
+        olds := coalesce(olds, '{}') || (SELECT jsonb_object_agg(k, old -> k) FROM unnest(removed) AS k);
+    END IF;
+    IF nested IS NOT NULL THEN
+        FOREACH name IN ARRAY nested LOOP
+            child := draftline.difference(old -> name, new -> name);
+            merges := merges || jsonb_build_object(name, child.edit);
+            base_merges := base_merges || jsonb_build_object(name, child.base);
+        END LOOP;
+    ELSIF added IS NULL AND removed = '{}' THEN
+        RETURN (CASE WHEN sets IS NULL THEN '{}' ELSE jsonb_build_object('s', sets) END,
+            CASE WHEN olds IS NULL THEN '{}' ELSE jsonb_build_object('s', olds) END)::draftline.based_edit;
+    END IF;
+    RETURN (draftline.node(coalesce(sets, '{}'), removed, merges),
+        draftline.node(coalesce(olds, '{}'), coalesce(added, '{}'), base_merges))::draftline.based_edit;
+END $$;
+
+-- The top-level keys of an edit that is no more than a difference, in code point order.
+CREATE FUNCTION draftline.edited_fields(edit jsonb) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT k FROM (
+            SELECT jsonb_object_keys(edit -> 's') UNION ALL SELECT jsonb_array_elements_text(edit -> 'r')
+            UNION ALL SELECT jsonb_object_keys(edit -> 'm')
+        ) AS edited (k) ORDER BY k COLLATE "C");
+END $$;
+
+-- An edit with null in the place of every value.
+CREATE FUNCTION draftline.without_values(edit jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT draftline.node(
+        coalesce((SELECT jsonb_object_agg(k, 'null'::jsonb) FROM jsonb_object_keys(edit -> 's') AS k), '{}'),
+        ARRAY(SELECT jsonb_array_elements_text(edit -> 'r')),
+        coalesce((SELECT jsonb_object_agg(m.key, draftline.without_values(m.value))
+                  FROM jsonb_each(edit -> 'm') AS m), '{}'))
+$$;
+
+-- The attributes that a change set, as the log keeps them; NULL if it set none.
+CREATE FUNCTION draftline.attribute_changes(
+    old_parent_id text, new_parent_id text, old_position bigint, new_position bigint) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT nullif(
+        CASE WHEN old_parent_id IS DISTINCT FROM new_parent_id
+             THEN jsonb_build_object('parent_id', jsonb_build_array(old_parent_id, new_parent_id)) ELSE '{}' END
+        || CASE WHEN old_position IS DISTINCT FROM new_position
+             THEN jsonb_build_object('position', jsonb_build_array(old_position, new_position)) ELSE '{}' END,
+        '{}')
+$$;
+
+-- The content that a record had at a version: its content now, with what came later taken back. NULL if the log does
+-- not hold all values that it takes.
+CREATE FUNCTION draftline.content_at(tenant text, of_collection text, of_record text, at_version bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    found jsonb;
+    reached bigint;
+    step record;
+BEGIN
+    SELECT r.content, r.version INTO found, reached FROM draftline.record AS r
+    WHERE r.tenant_id = tenant AND r.collection = of_collection AND r.record_id = of_record;
+    IF reached < at_version THEN
+        RETURN NULL;
+    END IF;
+    FOR step IN
+        SELECT c.version, c.base FROM draftline.change AS c
+        WHERE c.tenant_id = tenant AND c.collection = of_collection AND c.record_id = of_record
+          AND c.version > at_version AND c.version <= reached AND c.kind <> 'DRAFT'
+        ORDER BY c.version DESC
+    LOOP
+        IF step.version <> reached OR step.base IS NULL THEN
+            RETURN NULL;
+        END IF;
+        found := draftline.apply_node(step.base, found);
+        reached := reached - 1;
+    END LOOP;
+    RETURN CASE WHEN reached = at_version THEN found END;
+END $$;
+
+-- Partitions: one a week (UTC), named after its Monday. What falls into none goes to change_default, so that no
+-- write ever fails for want of one.
+CREATE TABLE draftline.change_default PARTITION OF draftline.change DEFAULT;
+
+CREATE FUNCTION draftline.add_change_partition(monday date) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    name text := 'change_' || to_char(monday, 'YYYYMMDD');
+    starts timestamptz := monday::timestamp AT TIME ZONE 'UTC';
+    ends timestamptz := (monday + 7)::timestamp AT TIME ZONE 'UTC';
+BEGIN
+    IF to_regclass(format('draftline.%I', name)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    -- Attached, and not made as a partition, which would lock out every writer.
+    EXECUTE format('CREATE TABLE draftline.%I (LIKE draftline.change INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
+    EXECUTE format('WITH moved AS (DELETE FROM draftline.change_default WHERE created_at >= %L AND created_at < %L
+        RETURNING *) INSERT INTO draftline.%I SELECT * FROM moved', starts, ends, name);
+    EXECUTE format('ALTER TABLE draftline.change ATTACH PARTITION draftline.%I FOR VALUES FROM (%L) TO (%L)',
+        name, starts, ends);
+    RETURN true;
+END $$;
+
+-- Drops what is older than a moment, by whole partitions, and tells the log how far it is gone.
+CREATE FUNCTION draftline.drop_changes(before timestamptz) RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    old text;
+    last record;
+BEGIN
+    FOR old IN
+        SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'draftline.change'::regclass AND c.relname ~ '^change_[0-9]{8}$'
+          AND (to_date(right(c.relname, 8), 'YYYYMMDD') + 7)::timestamp AT TIME ZONE 'UTC' <= before
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('SELECT log_xact, change_id FROM draftline.%I ORDER BY log_xact DESC, change_id DESC LIMIT 1', old)
+        INTO last;
+        IF last.log_xact IS NOT NULL THEN
+            UPDATE draftline.change_log SET dropped_xact = last.log_xact, dropped_id = last.change_id
+            WHERE (dropped_xact, dropped_id) < (last.log_xact, last.change_id);
+        END IF;
+        EXECUTE format('DROP TABLE draftline.%I', old);
+        RETURN NEXT old;
+    END LOOP;
+END $$;
+
+-- Keeps the order of the log when the database was restored into a cluster whose transaction numbers are lower.
+CREATE FUNCTION draftline.keep_log_order() RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    log draftline.change_log;
+    ahead bigint;
+BEGIN
+    SELECT * INTO log FROM draftline.change_log FOR UPDATE;
+    ahead := log.horizon - draftline.log_horizon();
+    IF ahead > 0 THEN
+        -- Further than any number can be that was drawn after the log was last kept.
+        log.xact_offset := log.xact_offset + ahead + 4294967296;
+        EXECUTE format('CREATE OR REPLACE FUNCTION draftline.log_xact() RETURNS bigint LANGUAGE sql STABLE AS
+            $f$ SELECT pg_current_xact_id()::text::bigint + %s $f$', log.xact_offset);
+        EXECUTE format('CREATE OR REPLACE FUNCTION draftline.log_horizon() RETURNS bigint LANGUAGE sql STABLE AS
+            $f$ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s $f$', log.xact_offset);
+    END IF;
+    UPDATE draftline.change_log SET xact_offset = log.xact_offset, horizon = draftline.log_horizon();
+    RETURN ahead > 0;
+END $$;
+
+DO $$
+BEGIN
+    FOR week IN 0..4 LOOP
+        PERFORM draftline.add_change_partition((date_trunc('week', now() AT TIME ZONE 'UTC') + week * interval '7 days')::date);
+    END LOOP;
+END $$;
+
+-- As for records: a request is looked up by its whole key.
+ALTER TABLE draftline.request ALTER COLUMN tenant_id SET (n_distinct = 1), ALTER COLUMN user_id SET (n_distinct = 1),
+    ALTER COLUMN request_id SET (n_distinct = -1);
