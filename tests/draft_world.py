@@ -11,7 +11,7 @@ from typing import Any
 from draftline_server.domain.content import Limits
 from draftline_server.domain.cursor import Cursors
 from draftline_server.domain.drafts import (
-    Change,
+    ChangeByDelta,
     ChangeByOperations,
     CommitResult,
     ConflictPolicy,
@@ -170,7 +170,7 @@ async def connected(url: str, **settings: Any) -> AsyncIterator[Database]:
 def change(
     record_id: str, delta: dict[str, Any], strategy: Strategy = Strategy.SHALLOW, depth: int = 0, **rest: Any
 ) -> DraftEdit:
-    return DraftEdit(record_id, Change(edit_of_delta(delta, strategy, depth)), **rest)
+    return DraftEdit(record_id, ChangeByDelta(edit_of_delta(delta, strategy, depth)), **rest)
 
 
 def operate(record_id: str, *steps: Operation, **rest: Any) -> DraftEdit:

@@ -83,6 +83,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
         '{}')
 $$;
 
+-- The answer to a call of one record, as requests keep it.
+CREATE FUNCTION draftline.answer(collection text, record_id text, content jsonb, version bigint, parent_id text,
+    "position" bigint, created_at timestamptz, created_by text, updated_at timestamptz, updated_by text,
+    deleted_at timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT jsonb_build_object('collection', collection, 'record_id', record_id, 'content', content,
+        'version', version, 'parent_id', parent_id, 'position', "position", 'created_at', created_at,
+        'created_by', created_by, 'updated_at', updated_at, 'updated_by', updated_by, 'deleted_at', deleted_at)
+$$;
+
 -- The content that a record had at a version: its content now, with what came later taken back. NULL if the log does
 -- not hold all values that it takes.
 CREATE FUNCTION draftline.content_at(tenant text, of_collection text, of_record text, at_version bigint) RETURNS jsonb

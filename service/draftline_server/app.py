@@ -18,6 +18,7 @@ from .rpc.collection_service import CollectionService
 from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
+from .rpc.once import Once
 from .rpc.probe import state as health_state
 from .rpc.server import SERVICES, Server, ServerOptions
 from .settings import Settings
@@ -33,6 +34,7 @@ from .store.imports import ImportStore
 from .store.indexes import Indexes
 from .store.merged import MergedStore
 from .store.patches import InPlacePatches, PatchStore
+from .store.requests import Requests
 from .store.schema import check_revision, read_secret
 
 __all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "health_state", "running", "serve"]
@@ -124,7 +126,7 @@ async def _server(settings: Settings, database: Database, indexes: Indexes) -> S
         ),
     }
     health = Health([service.full_name for service in SERVICES], database.ping)
-    return Server(servicers, health, _server_options(settings))
+    return Server(servicers, Once(Requests(database)), health, _server_options(settings))
 
 
 async def _reconcile(indexes: Indexes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from draft_world import COLLECTION, World, change, creation, deletion
 from draftline_server.domain.content import equal
-from draftline_server.domain.drafts import Change, Creation, DraftEdit, MergedRecord, edit_of_delta
+from draftline_server.domain.drafts import ChangeByDelta, Creation, DraftEdit, MergedRecord, edit_of_delta
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.domain.query import MERGED_ATTRIBUTES, Field, SortKey
@@ -117,7 +117,7 @@ def drafts(draw: st.DrawFn) -> DraftEdit:
         case 1:
             return DraftEdit(record_id, Creation(draw(contents)))
     text, strategy = draw(_deltas)
-    return DraftEdit(record_id, Change(edit_of_delta(decode(text), strategy)))
+    return DraftEdit(record_id, ChangeByDelta(edit_of_delta(decode(text), strategy)))
 
 
 _saves = st.tuples(st.sampled_from(["ada", "bob"]), st.lists(drafts(), max_size=4), st.sampled_from(["", "s"]))
@@ -171,7 +171,7 @@ async def corpus(database: Database) -> World:
     await insert(world, records)
     for first, user, session in ((1, "ada", ""), (2, "ada", "s"), (1, "bob", "s")):
         edits = [
-            DraftEdit(f"{place:03}", Change({"v": decode(CORPUS[(place + 7) % len(CORPUS)])}))
+            DraftEdit(f"{place:03}", ChangeByDelta({"v": decode(CORPUS[(place + 7) % len(CORPUS)])}))
             for place in range(first, len(CORPUS), 5)
         ]
         await save_some(world, user, edits, session)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from .changes import History
 from .edits import format_pointer
 from .errors import InvalidFieldError
 from .query import FieldType, Path
@@ -52,6 +53,7 @@ class Definition:
     version: int = 0
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    history: History = History.VALUES
 
     def indexes(self) -> list[IndexOrder]:
         """The orders to keep in indexes: each field ascending, then what was declared, each once."""
@@ -67,6 +69,7 @@ def declare(
     fields: Sequence[tuple[Path, FieldType]],
     orders: Sequence[Sequence[tuple[Path, bool]]],
     json_schema: str,
+    history: History = History.VALUES,
 ) -> Definition:
     """A definition of checked parts. InvalidFieldError for a path declared twice or an order of an undeclared one."""
     types: dict[Path, FieldType] = {}
@@ -86,4 +89,4 @@ def declare(
         if sum(KEY_BYTES[types[path]] for path, _ in order) > MAX_KEY_BYTES:
             raise InvalidFieldError.of(f"orders[{place}].keys", "may have at most two text fields, and then no number")
         kept.append(tuple(IndexKey(path, types[path], descending) for path, descending in order))
-    return Definition(collection, types, tuple(dict.fromkeys(kept)), json_schema)
+    return Definition(collection, types, tuple(dict.fromkeys(kept)), json_schema, history=history)

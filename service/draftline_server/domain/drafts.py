@@ -43,6 +43,7 @@ class ConflictPolicy(StrEnum):
 class Conflict:
     """A path on which base, mine and theirs differ: JSON texts, None for a value that is not there."""
 
+    collection: str
     record_id: str
     kind: ConflictKind
     path: str
@@ -52,7 +53,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangeByDelta:
     """An edit as `edit_of_delta` makes it."""
 
     edit: Json
@@ -78,7 +79,7 @@ class Deletion:
 @dataclass(frozen=True, slots=True)
 class DraftEdit:
     record_id: str
-    action: Change | ChangeByOperations | Creation | Deletion
+    action: ChangeByDelta | ChangeByOperations | Creation | Deletion
     expected_draft_version: int | None = None
     base_version: int | None = None
     replace: bool = False
@@ -125,6 +126,7 @@ class CommitResult:
     changed_fields: Sequence[str] = field(default_factory=tuple)
     conflicts: Sequence[Conflict] = ()
     error: DraftlineError | None = None
+    written: bool = False
 
 
 def edit_of_delta(delta: dict[str, Json], strategy: Strategy, depth: int = 0) -> Json:

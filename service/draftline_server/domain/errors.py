@@ -152,6 +152,26 @@ class AnswerTooLargeError(DraftlineError):
     reason = "ANSWER_TOO_LARGE"
 
 
+class RequestIdReusedError(DraftlineError):
+    reason = "REQUEST_ID_REUSED"
+
+
+class ChangeNotFoundError(DraftlineError):
+    reason = "CHANGE_NOT_FOUND"
+
+
+class HistoryNotKeptError(DraftlineError):
+    reason = "HISTORY_NOT_KEPT"
+
+
+class TokenExpiredError(DraftlineError):
+    reason = "TOKEN_EXPIRED"
+
+
+class WatcherTooSlowError(DraftlineError):
+    reason = "WATCHER_TOO_SLOW"
+
+
 class ContentionError(DraftlineError):
     reason = "CONTENTION"
 

@@ -9,18 +9,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from .edits import Operation, Strategy
 from .errors import DraftlineError
 from .query import Filter, Restriction
 
 
+class Hash(Protocol):
+    """What hashlib makes; more can be added to it until it is asked."""
+
+    def digest(self) -> bytes: ...
+
+
+class Answer(Protocol):
+    """What a call answers, as it can be kept: a message of protobuf."""
+
+    def SerializeToString(self) -> bytes: ...  # noqa: N802
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that happens once: its id, and a hash of everything else that it says."""
+
+    request_id: str
+    hashed: Hash
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.hashed.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """On whose behalf a call runs: one tenant and one user."""
+    """On whose behalf a call runs: one tenant and one user, and the request if it is to happen once."""
 
     tenant_id: str
     user_id: str
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +110,7 @@ class PatchResult:
     record: Record | None = None
     changed_fields: Sequence[str] = field(default_factory=tuple)
     error: DraftlineError | None = None
+    written: bool = False  # false: it was as the patch would have it
 
 
 class ImportMode(StrEnum):
@@ -97,3 +124,4 @@ class ImportCounts:
     updated: int
     unchanged: int
     deleted: int
+    commit_id: str = ""

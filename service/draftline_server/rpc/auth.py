@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..domain.errors import InvalidFieldError
-from ..domain.records import Actor
+from ..domain.records import Actor, Request
 
 USER_KEY = "x-draftline-user"
 DEFAULT_USER = "dev"
 MAX_USER = 128  # characters
 
 
-def actor_of(tenant_id: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> Actor:
+def actor_of(
+    tenant_id: str, metadata: Iterable[tuple[str, str | bytes]] | None, request: Request | None = None
+) -> Actor:
     """The tenant that the request names and the user that its metadata names.
 
     Nobody is authenticated yet, which is why the server binds to loopback alone.
@@ -23,4 +25,4 @@ def actor_of(tenant_id: str, metadata: Iterable[tuple[str, str | bytes]] | None)
     user = users[0] if users else DEFAULT_USER
     if not isinstance(user, str) or not 0 < len(user) <= MAX_USER or not user.isprintable():
         raise InvalidFieldError.of(USER_KEY, f"must be 1 to {MAX_USER} printable characters")
-    return Actor(tenant_id, user)
+    return Actor(tenant_id, user, request)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from draftline.v1 import collection_pb2
 
+from ..domain.changes import History
 from ..domain.definitions import Definition, IndexOrder, IndexState, declare
 from ..domain.edits import format_pointer, parse_pointer
 from ..domain.errors import InvalidFieldError
@@ -27,6 +28,12 @@ INDEX_STATES = {
     IndexState.READY: collection_pb2.INDEX_STATE_READY,
     IndexState.INVALID: collection_pb2.INDEX_STATE_INVALID,
 }
+HISTORIES = {
+    collection_pb2.CHANGE_HISTORY_UNSPECIFIED: History.VALUES,
+    collection_pb2.CHANGE_HISTORY_VALUES: History.VALUES,
+    collection_pb2.CHANGE_HISTORY_PATHS: History.PATHS,
+}
+HISTORY_VALUES = {history: value for value, history in HISTORIES.items()}
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 
@@ -40,13 +47,13 @@ class CollectionService:
     async def PutCollection(  # noqa: N802
         self, request: collection_pb2.PutCollectionRequest, actor: Actor
     ) -> collection_pb2.PutCollectionResponse:
-        stored = await self.collections.put(
+        return await self.collections.put(
             actor,
             to_definition(request),
+            lambda stored: collection_pb2.PutCollectionResponse(collection=to_collection(stored, actor)),
             expected_version=request.expected_version if request.HasField("expected_version") else None,
             validate_only=request.validate_only,
         )
-        return collection_pb2.PutCollectionResponse(collection=to_collection(stored, actor))
 
     async def GetCollection(  # noqa: N802
         self, request: collection_pb2.GetCollectionRequest, actor: Actor
@@ -72,7 +79,7 @@ def to_definition(request: collection_pb2.PutCollectionRequest) -> Definition:
         [(_pointer(key.path, f"orders[{i}].keys[{j}].path"), key.descending) for j, key in enumerate(order.keys)]
         for i, order in enumerate(request.orders)
     ]
-    return declare(request.collection, fields, orders, request.json_schema)
+    return declare(request.collection, fields, orders, request.json_schema, HISTORIES[request.history])
 
 
 def _pointer(text: str, where: str) -> tuple[str, ...]:
@@ -94,6 +101,7 @@ def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Coll
         orders=[_order(order) for order in definition.orders],
         json_schema=definition.json_schema,
         version=definition.version,
+        history=HISTORY_VALUES[definition.history],
         indexes=[
             collection_pb2.CollectionIndex(order=_order(order), state=INDEX_STATES[state])
             for order, state in stored.indexes.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from draftline.v1 import content_pb2, types_pb2
@@ -14,7 +14,7 @@ from ..store.content import ContentStore
 from ..store.imports import ImportStore
 from ..store.patches import PatchStore
 from .convert import to_condition, to_patch, to_record
-from .delivery import refuse_large
+from .delivery import deliverable
 from .documents import document_text
 from .status import to_status
 
@@ -44,7 +44,9 @@ class ContentService:
             request.parent_id or None,
             request.position if request.HasField("position") else None,
         )
-        record = await self.content.create(actor, new, validate_only=request.validate_only)
+        record = await self.content.create(
+            actor, new, change_reason=request.change_reason, validate_only=request.validate_only
+        )
         return content_pb2.CreateContentResponse(
             record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
         )
@@ -61,7 +63,9 @@ class ContentService:
         self, request: content_pb2.PatchContentRequest, actor: Actor
     ) -> content_pb2.PatchContentResponse:
         patch = to_patch(request, self.limits)
-        result = await self.patches.patch(actor, patch, validate_only=request.validate_only)
+        result = await self.patches.patch(
+            actor, patch, change_reason=request.change_reason, validate_only=request.validate_only
+        )
         return content_pb2.PatchContentResponse(
             record=self._record(result, actor, request), changed_fields=result.changed_fields
         )
@@ -79,39 +83,39 @@ class ContentService:
                 if not request.allow_partial:
                     raise error.within(f"requests[{place}]") from None
                 refused[place] = error
-        asked = {(item.collection, item.record_id): item for item in request.requests}
 
-        def deliverable(results: Sequence[PatchResult]) -> None:
-            records = (result.record for result in results if result.record is not None)
-            refuse_large(
-                to_record(each, actor.tenant_id, item.response_encoding, item.fields)
-                for each in records
-                if (item := asked[each.collection, each.record_id])
-            )
-
-        results = iter(
-            await self.patches.patch_all(
-                actor,
-                patches,
-                allow_partial=request.allow_partial,
-                validate_only=request.validate_only,
-                deliverable=deliverable,
-            )
-        )
-        response = content_pb2.BatchPatchContentResponse()
-        for place, item in enumerate(request.requests):
-            result = PatchResult(error=refused[place]) if place in refused else next(results)
+        def result_of(
+            item: content_pb2.PatchContentRequest, result: PatchResult, place: int
+        ) -> content_pb2.BatchPatchContentResult:
             if result.error is None:
-                response.results.add(
+                return content_pb2.BatchPatchContentResult(
                     status=types_pb2.Status(),
                     record=self._record(result, actor, item),
                     changed_fields=result.changed_fields,
                 )
-            elif request.allow_partial:
-                response.results.add(status=to_status(result.error.within(f"requests[{place}]")))
-            else:
-                raise result.error.within(f"requests[{place}]")
-        return response
+            error = result.error.within(f"requests[{place}]")
+            if not request.allow_partial:
+                raise error
+            return content_pb2.BatchPatchContentResult(status=to_status(error))
+
+        def answer(applied: Sequence[PatchResult], commit_id: str) -> content_pb2.BatchPatchContentResponse:
+            results = iter(applied)
+            return content_pb2.BatchPatchContentResponse(
+                results=deliverable(
+                    result_of(item, PatchResult(error=refused[place]) if place in refused else next(results), place)
+                    for place, item in enumerate(request.requests)
+                ),
+                commit_id=commit_id,
+            )
+
+        return await self.patches.patch_all(
+            actor,
+            patches,
+            answer,
+            change_reason=request.change_reason,
+            allow_partial=request.allow_partial,
+            validate_only=request.validate_only,
+        )
 
     async def DeleteContent(  # noqa: N802
         self, request: content_pb2.DeleteContentRequest, actor: Actor
@@ -123,6 +127,7 @@ class ContentService:
             expected_version=request.expected_version if request.HasField("expected_version") else None,
             condition=to_condition(request.condition),
             allow_missing=request.allow_missing,
+            change_reason=request.change_reason,
             validate_only=request.validate_only,
         )
         if record is None:
@@ -139,6 +144,7 @@ class ContentService:
             request.collection,
             request.record_id,
             expected_version=request.expected_version if request.HasField("expected_version") else None,
+            change_reason=request.change_reason,
             validate_only=request.validate_only,
         )
         return content_pb2.UndeleteContentResponse(
@@ -146,24 +152,22 @@ class ContentService:
         )
 
     async def ImportContent(  # noqa: N802
-        self, requests: AsyncIterator[content_pb2.ImportContentRequest], actor_of: Callable[[str], Actor]
+        self, header: content_pb2.ImportHeader, requests: AsyncIterator[content_pb2.ImportContentRequest], actor: Actor
     ) -> content_pb2.ImportContentResponse:
-        first = await anext(requests, None)
-        if first is None or first.WhichOneof("part") != "header":
-            raise InvalidFieldError.of("header", "the first message of an import must be its header")
-        header = first.header
-        counts = await self.imports.load(
-            actor_of(header.tenant_id),
+        return await self.imports.load(
+            actor,
             header.collection,
             self._records(header.collection, requests),
             IMPORT_MODES[header.mode],
+            lambda counts: content_pb2.ImportContentResponse(
+                inserted_count=counts.inserted,
+                updated_count=counts.updated,
+                unchanged_count=counts.unchanged,
+                deleted_count=counts.deleted,
+                commit_id=counts.commit_id,
+            ),
             allow_empty=header.allow_empty,
-        )
-        return content_pb2.ImportContentResponse(
-            inserted_count=counts.inserted,
-            updated_count=counts.updated,
-            unchanged_count=counts.unchanged,
-            deleted_count=counts.deleted,
+            change_reason=header.change_reason,
         )
 
     async def _records(
@@ -202,8 +206,9 @@ def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:
     for place, item in enumerate(request.requests):
         if item.tenant_id != request.tenant_id:
             raise InvalidFieldError.of(f"requests[{place}].tenant_id", "must be that of the batch")
-        if item.validate_only:
-            raise InvalidFieldError.of(f"requests[{place}].validate_only", "is the batch's alone to set")
+        for name in ("validate_only", "change_reason", "request_id"):
+            if getattr(item, name):
+                raise InvalidFieldError.of(f"requests[{place}].{name}", "is the batch's alone to set")
         first = seen.setdefault((item.collection, item.record_id), place)
         if first != place:
             problem = f"names the record of requests[{first}] again"

@@ -9,7 +9,7 @@ from draftline.v1 import draft_pb2, types_pb2
 
 from ..domain.content import Limits
 from ..domain.drafts import (
-    Change,
+    ChangeByDelta,
     ChangeByOperations,
     Conflict,
     ConflictKind,
@@ -73,10 +73,10 @@ def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
     strategy = STRATEGIES[message.strategy]
     if message.depth and strategy is not Strategy.DEEP:
         raise InvalidFieldError.of("depth", "goes with MERGE_STRATEGY_DEEP alone")
-    action: Change | ChangeByOperations | Creation | Deletion = Deletion()
+    action: ChangeByDelta | ChangeByOperations | Creation | Deletion = Deletion()
     if kind == "delta":
         delta = document_value(message.delta, limits, "delta")
-        action = Change(edit_of_delta(delta, strategy, message.depth))
+        action = ChangeByDelta(edit_of_delta(delta, strategy, message.depth))
     elif kind == "operations":
         action = _operations(message.operations, limits)
     elif kind == "create":
@@ -160,6 +160,7 @@ def fitting(page: draft_pb2.GetMergedResponse | draft_pb2.StreamMergedResponse) 
 
 def to_conflict(conflict: Conflict, encoding: int) -> draft_pb2.Conflict:
     return draft_pb2.Conflict(
+        collection=conflict.collection,
         record_id=conflict.record_id,
         kind=CONFLICT_KINDS[conflict.kind],
         path=conflict.path,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from draftline.v1 import draft_pb2, types_pb2
 
 from ..domain.content import Limits
-from ..domain.drafts import CommitResult, ConflictPolicy, DraftEdit, Selection
+from ..domain.drafts import CommitResult, ConflictPolicy, DraftEdit, SaveResult, Selection
 from ..domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
 from ..domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ..domain.records import Actor
@@ -18,7 +18,7 @@ from ..store.drafts import DraftStore
 from ..store.merged import MergedStore
 from .convert import to_record
 from .convert_drafts import MAX_PAGE_MESSAGE_BYTES, fitting, to_conflict, to_draft_edit, to_merged, to_query
-from .delivery import refuse_large
+from .delivery import deliverable
 from .status import to_status
 
 POLICIES = {
@@ -52,29 +52,35 @@ class DraftService:
                     raise error.within(f"edits[{place}]") from None
                 refused[place] = error
         merged = partial(to_merged, actor=actor, shown=request)
-        saved = iter(
-            await self.drafts.save(
-                actor,
-                request.collection,
-                edits,
-                session_id=request.session_id,
-                change_reason=request.change_reason,
-                allow_partial=request.allow_partial,
-                omit_content=request.omit_content,
-                deliverable=lambda results: refuse_large(merged(each.merged) for each in results if each.merged),
+
+        def result_of(result: SaveResult, place: int) -> draft_pb2.SaveDraftResult:
+            if result.error is None:
+                return draft_pb2.SaveDraftResult(
+                    status=types_pb2.Status(), record=merged(result.merged) if result.merged is not None else None
+                )
+            error = result.error.within(f"edits[{place}]")
+            if not request.allow_partial:
+                raise error
+            return draft_pb2.SaveDraftResult(status=to_status(error))
+
+        def answer(saved: Sequence[SaveResult]) -> draft_pb2.SaveDraftResponse:
+            results = iter(saved)
+            return draft_pb2.SaveDraftResponse(
+                results=deliverable(
+                    result_of(SaveResult(error=refused[place]) if place in refused else next(results), place)
+                    for place in range(len(request.edits))
+                )
             )
+
+        return await self.drafts.save(
+            actor,
+            request.collection,
+            edits,
+            answer,
+            session_id=request.session_id,
+            change_reason=request.change_reason,
+            omit_content=request.omit_content,
         )
-        response = draft_pb2.SaveDraftResponse()
-        for place in range(len(request.edits)):
-            result = None if place in refused else next(saved)
-            failure = refused[place] if result is None else result.error
-            if failure is not None:
-                if not request.allow_partial:
-                    raise failure.within(f"edits[{place}]")
-                response.results.add(status=to_status(failure.within(f"edits[{place}]")))
-            elif result is not None:
-                response.results.add(status=types_pb2.Status(), record=result.merged and merged(result.merged))
-        return response
 
     async def GetMerged(  # noqa: N802
         self, request: draft_pb2.GetMergedRequest, actor: Actor
@@ -116,29 +122,30 @@ class DraftService:
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
         answer = partial(_to_commit_result, request=request, actor=actor)
-        results = await self.commits.commit(
+        return await self.commits.commit(
             actor,
             request.collection,
             _selection(request),
             POLICIES[request.conflict_policy],
+            lambda results, commit_id: draft_pb2.CommitResponse(
+                results=deliverable(answer(result) for result in results), commit_id=commit_id
+            ),
+            change_reason=request.change_reason,
             validate_only=request.validate_only,
             allow_partial=request.allow_partial,
             with_content=_with_content(request),
-            deliverable=lambda results: refuse_large(answer(result) for result in results),
         )
-        return draft_pb2.CommitResponse(results=[answer(result) for result in results])
 
     async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
         merged = partial(to_merged, actor=actor, shown=request)
-        dropped = await self.drafts.discard(
+        return await self.drafts.discard(
             actor,
             request.collection,
             _selection(request),
+            lambda dropped: draft_pb2.DiscardResponse(records=deliverable(merged(record) for record in dropped)),
             validate_only=request.validate_only,
             with_content=request.include_content,
-            deliverable=lambda records: refuse_large(merged(record) for record in records),
         )
-        return draft_pb2.DiscardResponse(records=[merged(record) for record in dropped])
 
 
 def _with_content(request: draft_pb2.CommitRequest) -> bool:

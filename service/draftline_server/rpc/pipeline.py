@@ -21,10 +21,11 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 from ..domain.errors import DeadlineExceededError, DraftlineError, DrainingError, InvalidFieldError
-from ..domain.records import Actor
+from ..domain.records import Actor, Request
 from ..store.transaction import call_deadline
 from .auth import actor_of
 from .lists import refuse_long_lists
+from .once import Fingerprint, Once, request_of
 from .status import abort, unexpected
 from .wire import Refused, deserializer
 
@@ -38,6 +39,7 @@ Unary = Callable[[Any, Actor], Awaitable[Message]]
 class Calls:
     """What the calls of a server share: their limits of time, how many there are, and whether it drains."""
 
+    once: Once
     call_timeout_s: float  # of a unary call
     idle_timeout_s: float  # between two messages of a caller's stream
     count: int = 0
@@ -105,12 +107,15 @@ async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -
 
 
 def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
+    response_type = message_factory.GetMessageClass(method.output_type)
+
     async def handle(request: Message | Refused, context: Context) -> Message:
         async with _answering(context, method, calls):
             message = checked(request)
             timeout_s = _limit_time(context, calls.call_timeout_s)
             async with asyncio.timeout(timeout_s):
-                return await behavior(message, _actor(message, context))
+                actor = _actor(message, context, request_of(message, method.full_name))
+                return await calls.once.answer(lambda: behavior(message, actor), actor, message, response_type)
         raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle
@@ -130,7 +135,9 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
 
 
 def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
-    async def messages(requests: AsyncIterator[Message | Refused]) -> AsyncIterator[Message]:
+    response_type = message_factory.GetMessageClass(method.output_type)
+
+    async def messages(requests: AsyncIterator[Message | Refused], fingerprint: Fingerprint) -> AsyncIterator[Message]:
         while True:
             try:
                 async with asyncio.timeout(calls.idle_timeout_s):
@@ -140,15 +147,23 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 raise DeadlineExceededError(problem) from None
             if request is None:
                 return
-            yield checked(request)
+            message = checked(request)
+            fingerprint.add(message)
+            yield message
 
     async def handle(requests: AsyncIterator[Message | Refused], context: Context) -> Message:
         async with _answering(context, method, calls):
             _limit_time(context)
-            response: Message = await behavior(
-                messages(aiter(requests)), lambda tenant_id: actor_of(tenant_id, context.invocation_metadata())
-            )
-            return response
+            fingerprint = Fingerprint(method.full_name)
+            stream = messages(aiter(requests), fingerprint)
+            # Its first message says for whom it is, and whether it is to happen once.
+            first: Any = await anext(stream, None)
+            if first is None or first.WhichOneof("part") != "header":
+                raise InvalidFieldError.of("header", "the first message must be the header")
+            header = first.header
+            request = Request(header.request_id.lower(), fingerprint) if header.request_id else None
+            actor = actor_of(header.tenant_id, context.invocation_metadata(), request)
+            return await calls.once.answer(lambda: behavior(header, stream, actor), actor, header, response_type)
         raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle
@@ -163,8 +178,8 @@ def _limit_time(context: Context, default_timeout_s: float | None = None) -> flo
     return min(given)
 
 
-def _actor(message: Any, context: Context) -> Actor:
-    return actor_of(message.tenant_id, context.invocation_metadata())
+def _actor(message: Any, context: Context, request: Request | None = None) -> Actor:
+    return actor_of(message.tenant_id, context.invocation_metadata(), request)
 
 
 def checked(request: Message | Refused) -> Message:

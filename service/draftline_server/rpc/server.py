@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .health import Health
+from .once import Once
 from .pipeline import Calls, handlers
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
@@ -42,10 +43,10 @@ class ServerOptions:
 class Server:
     """Serves `servicers` (by service name) until it is stopped."""
 
-    def __init__(self, servicers: Mapping[str, object], health: Health, options: ServerOptions) -> None:
+    def __init__(self, servicers: Mapping[str, object], once: Once, health: Health, options: ServerOptions) -> None:
         self._options = options
         self._health = health
-        self._calls = Calls(options.call_timeout_s, options.stream_idle_timeout_s)
+        self._calls = Calls(once, options.call_timeout_s, options.stream_idle_timeout_s)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word

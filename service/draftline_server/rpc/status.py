@@ -50,6 +50,11 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "CONFLICT": grpc.StatusCode.ABORTED,
     "SELECTION_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
     "ANSWER_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "REQUEST_ID_REUSED": grpc.StatusCode.INVALID_ARGUMENT,
+    "CHANGE_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "HISTORY_NOT_KEPT": grpc.StatusCode.FAILED_PRECONDITION,
+    "TOKEN_EXPIRED": grpc.StatusCode.OUT_OF_RANGE,
+    "WATCHER_TOO_SLOW": grpc.StatusCode.UNAVAILABLE,
     "CONTENTION": grpc.StatusCode.ABORTED,
     "DATABASE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -88,6 +93,7 @@ def _add_conflicts(status: status_pb2.Status, error: ConflictError) -> None:
     """As many of the conflicts as there is room for, in bytes, their values shortened to JSON texts."""
     for conflict in error.conflicts:
         message = draft_pb2.Conflict(
+            collection=shortened(conflict.collection),
             record_id=shortened(conflict.record_id),
             kind=draft_pb2.ConflictKind.Value(f"CONFLICT_KIND_{conflict.kind}"),
             path=shortened(conflict.path),

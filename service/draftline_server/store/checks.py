@@ -34,7 +34,7 @@ class DraftChecker:
         """Every draft that is out of step, in primary-key order; bounded memory."""
         place = {"tenant_id": "", "user_id": "", "collection": "", "record_id": ""}
         while True:
-            rows = await self._database.fetch(SQL["check_drafts"], {**place, "limit": PAGE}, read_only=True)
+            rows = await self._database.fetch(SQL["check_drafts"], {**place, "limit": PAGE}, resend=True)
             self.checked += len(rows)
             for row in rows:
                 if row["differs"] or row["is_orphan"]:

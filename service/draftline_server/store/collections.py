@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..domain.content import Limits
 from ..domain.cursor import Cursors
 from ..domain.definitions import Definition, IndexOrder, IndexState
 from ..domain.edits import format_pointer
 from ..domain.errors import CollectionConflictError, CollectionNotFoundError, ContentionError, VersionMismatchError
-from ..domain.records import Actor
+from ..domain.records import Actor, Answer
 from .content import now
 from .definitions import CheckedDefinition, Definitions, compile_schema, definition_of
 from .engine import Database
 from .failures import RacedError
 from .indexes import Indexes
+from .requests import amend_answer, keep_answer
 from .statements import load
 from .transaction import Transaction, call_deadline
 
 SQL = load("collections")
+A = TypeVar("A", bound=Answer)
 MAX_RACES = 5  # times that a collection is declared by another just as it is declared
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients take 4 MiB a message unless told otherwise
 
@@ -46,9 +49,15 @@ class CollectionStore:
         self._builds: set[asyncio.Task[None]] = set()
 
     async def put(
-        self, actor: Actor, definition: Definition, *, expected_version: int | None, validate_only: bool
-    ) -> StoredCollection:
-        """Stores a declaration and brings its indexes about.
+        self,
+        actor: Actor,
+        definition: Definition,
+        answer: Callable[[StoredCollection], A],
+        *,
+        expected_version: int | None,
+        validate_only: bool,
+    ) -> A:
+        """Stores a declaration and brings its indexes about; what `answer` makes of both.
 
         VersionMismatchError; CollectionConflictError if a stored text is too long for a wanted index;
         InvalidFieldError for a JSON Schema that is none.
@@ -56,11 +65,25 @@ class CollectionStore:
         if definition.json_schema:
             compile_schema(definition.json_schema)
         await self._refuse_overlong_text(actor, definition)
-        stored = await self._until_stored(actor, definition, expected_version, validate_only)
+
+        async def work(transaction: Transaction) -> Definition:
+            stored = await self._store(transaction, actor, definition, expected_version)
+            if validate_only:
+                transaction.roll_back()
+            elif actor.request is not None:
+                # What holds from now on. If the indexes are never built, GetCollection tells.
+                response = answer((await self._with_indexes([stored]))[0])
+                await keep_answer(transaction, actor, response.SerializeToString())
+            return stored
+
+        stored = await self._until_stored(actor, work)
         if not validate_only:
             await self._definitions.load(actor.tenant_id, [definition.collection])
             await self._build(definition.collection)
-        return (await self._with_indexes([stored]))[0]
+        response = answer((await self._with_indexes([stored]))[0])
+        if not validate_only:
+            await amend_answer(self._database, actor, response.SerializeToString())
+        return response
 
     async def get(self, actor: Actor, collection: str) -> StoredCollection:
         loaded = await self._definitions.load(actor.tenant_id, [collection])
@@ -75,7 +98,7 @@ class CollectionStore:
         rows = await self._database.fetch(
             SQL["list_collections"],
             {"tenant_id": actor.tenant_id, "after": after, "page_size": page_size + 1},
-            read_only=True,
+            resend=True,
         )
         names = [row["collection"] for row in rows]
         loaded = await self._definitions.load(actor.tenant_id, names[:page_size])
@@ -97,43 +120,36 @@ class CollectionStore:
         task.add_done_callback(self._builds.discard)
         await asyncio.shield(task)
 
-    async def _until_stored(
-        self, actor: Actor, definition: Definition, expected_version: int | None, validate_only: bool
-    ) -> Definition:
+    async def _until_stored(self, actor: Actor, work: Callable[[Transaction], Awaitable[Definition]]) -> Definition:
         for _ in range(MAX_RACES):
             try:
-                return await self._store(actor, definition, expected_version, validate_only)
+                return await self._database.transact(work, resend=actor.request is not None)
             except RacedError:
                 continue
         raise ContentionError("the collection keeps being declared by others; nothing was written, try again")
 
     async def _store(
-        self, actor: Actor, definition: Definition, expected_version: int | None, validate_only: bool
+        self, transaction: Transaction, actor: Actor, definition: Definition, expected_version: int | None
     ) -> Definition:
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collection": definition.collection,
             **_as_json(definition),
             "json_schema": definition.json_schema,
+            "history": definition.history,
             "expected_version": expected_version,
             "now": now(),
         }
-
-        async def work(transaction: Transaction) -> Definition:
-            row = (await transaction.fetch(SQL["put_definition"], values))[0]
-            before = row["version_before"] or 0
-            if expected_version is not None and expected_version != before:
-                raise VersionMismatchError(
-                    f"collection {definition.collection!r} is at version {before}", current_version=before
-                )
-            if not before and row["version_after"] is None:
-                raise RacedError
-            if validate_only:
-                transaction.roll_back()
-            key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
-            return definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
-
-        return await self._database.transact(work)
+        row = (await transaction.fetch(SQL["put_definition"], values))[0]
+        before = row["version_before"] or 0
+        if expected_version is not None and expected_version != before:
+            raise VersionMismatchError(
+                f"collection {definition.collection!r} is at version {before}", current_version=before
+            )
+        if not before and row["version_after"] is None:
+            raise RacedError
+        key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
+        return definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
 
     async def _refuse_overlong_text(self, actor: Actor, definition: Definition) -> None:
         for path in definition.indexed_text():
@@ -144,7 +160,7 @@ class CollectionStore:
                 "path": list(path),
                 "max_indexed_text_bytes": limit,
             }
-            rows = await self._database.fetch(SQL["overlong_text"], values, read_only=True)
+            rows = await self._database.fetch(SQL["overlong_text"], values, resend=True)
             if rows:
                 pointer, record_id = format_pointer(path), rows[0]["record_id"]
                 raise CollectionConflictError(

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import asyncpg
+import uuid_utils
 
+from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
 from ..domain.errors import ConflictError, ContentionError, DraftlineError
-from ..domain.records import Actor
+from ..domain.records import Actor, Answer
 from .content import limit_values, now, record_of
 from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL as DRAFTS
@@ -23,10 +26,12 @@ from .drafts import check_versions, conflicts_of, identity, selected
 from .engine import Database
 from .failures import RacedError, error_of
 from .patches import MAX_RACES
+from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
 
 COMMITS = load("commits")
+A = TypeVar("A", bound=Answer)
 
 
 class CommitStore:
@@ -43,19 +48,21 @@ class CommitStore:
         collection: str,
         selection: Selection,
         policy: ConflictPolicy,
+        answer: Callable[[Sequence[CommitResult], str], A],
         *,
+        change_reason: str,
         validate_only: bool,
         allow_partial: bool,
         with_content: bool,
-        deliverable: Callable[[Sequence[CommitResult]], None] = lambda _: None,
-    ) -> Sequence[CommitResult]:
-        """One result a draft, by record id; its content is empty unless asked for.
+    ) -> A:
+        """What `answer` makes of the results, one a draft, by record id, and of the id of the commit.
 
-        Without `allow_partial`, ConflictError or another error of any draft. `deliverable` sees the
-        results before they are kept, and may raise.
+        The content of records is empty unless asked for. Without `allow_partial`, ConflictError or another
+        error of any draft. `answer` is called before anything is kept, and may raise.
         """
 
-        async def work(transaction: Transaction) -> Sequence[CommitResult]:
+        async def work(transaction: Transaction) -> A:
+            write = Write(actor, ChangeSource.COMMIT, now(), change_reason, str(uuid_utils.uuid7()))
             rows = await self._lock(transaction, actor, collection, selection, policy)
             results, actions = self._judge(actor, collection, rows, policy)
             versions = {row["record_id"]: row["record_version"] or 0 for row in rows}
@@ -63,18 +70,24 @@ class CommitStore:
                 _refuse_any(results)
             if validate_only:
                 transaction.roll_back()
-            written = await self._write(transaction, actor, collection, actions, versions, with_content=with_content)
-            answers = [
-                result if result.error is not None else replace(written[result.record_id], conflicts=result.conflicts)
-                for result in results
-            ]
-            deliverable(answers)
-            return answers
+            written = await self._write(transaction, write, collection, actions, versions, with_content=with_content)
+            response = answer(
+                [
+                    result
+                    if result.error is not None
+                    else replace(written[result.record_id], conflicts=result.conflicts)
+                    for result in results
+                ],
+                write.commit_id if any(result.written for result in written.values()) else "",
+            )
+            if not validate_only:
+                await keep_answer(transaction, actor, response.SerializeToString())
+            return response
 
-        async def attempt() -> Sequence[CommitResult]:
+        async def attempt() -> A:
             for _ in range(MAX_RACES):
                 try:
-                    return await self._database.transact(work)
+                    return await self._database.transact(work, resend=actor.request is not None)
                 except RacedError:
                     continue
             raise ContentionError("a record keeps being created meanwhile; nothing was committed, try again")
@@ -88,7 +101,7 @@ class CommitStore:
         results: list[CommitResult] = []
         actions: dict[str, str] = {}
         for row in rows:
-            conflicts = conflicts_of(row["record_id"], row["conflicts"])
+            conflicts = conflicts_of(collection, row["record_id"], row["conflicts"])
             error = self._objection(actor, collection, row, conflicts, policy)
             results.append(CommitResult(row["record_id"], conflicts=conflicts, error=error))
             if error is None:
@@ -148,7 +161,7 @@ class CommitStore:
     async def _write(
         self,
         transaction: Transaction,
-        actor: Actor,
+        write: Write,
         collection: str,
         actions: dict[str, str],
         versions: dict[str, int],
@@ -158,25 +171,30 @@ class CommitStore:
         """Writes, drops the drafts, brings those of others up to date, and reads what the records are now."""
         writes = {record_id: action for record_id, action in actions.items() if action != "DROP"}
         values: dict[str, object] = {
-            **identity(actor, collection),
+            **identity(write.actor, collection),
             "record_ids": list(writes),
             "actions": list(writes.values()),
             "versions": [versions[record_id] for record_id in writes],
-            "now": now(),
+            "now": write.moment,
+            "change_reason": write.change_reason,
+            "commit_id": write.commit_id or None,
+            "request_id": write.request_id,
         }
         rows = await transaction.fetch(COMMITS["write_drafts"], values) if writes else []
         if any(row["raced"] for row in rows):
             raise RacedError
-        dropped = {**values, "record_ids": list(actions), "with_content": with_content}
-        await transaction.fetch(COMMITS["forget_drafts"], dropped)
         touched = [row["record_id"] for row in rows if row["written"]]
+        dropped = {**values, "record_ids": list(actions), "written_ids": touched, "with_content": with_content}
+        await transaction.fetch(COMMITS["forget_drafts"], dropped)
         if touched:
             refreshed = {**values, "collections": [collection] * len(touched), "record_ids": touched}
             await transaction.fetch(DRAFTS["refresh_drafts"], refreshed)
         found = {row["record_id"]: record_of(row) for row in await transaction.fetch(COMMITS["read_records"], dropped)}
         changed = {row["record_id"]: row["changed_fields"] for row in rows if row["written"]}
         return {
-            record_id: CommitResult(record_id, found.get(record_id), changed.get(record_id, ()))
+            record_id: CommitResult(
+                record_id, found.get(record_id), changed.get(record_id, ()), written=record_id in changed
+            )
             for record_id in actions
         }
 

@@ -15,6 +15,7 @@ from ..domain.records import Actor, NewRecord, Record
 from .definitions import Definitions
 from .engine import Database
 from .failures import condition_json, deleted, error_of, not_found
+from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
 
@@ -62,7 +63,7 @@ class ContentStore:
         rows = await self._database.fetch(
             SQL["get_content"],
             {"tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id},
-            read_only=True,
+            resend=True,
         )
         if not rows:
             raise not_found(record_id)
@@ -71,7 +72,7 @@ class ContentStore:
             raise deleted(record_id)
         return record
 
-    async def create(self, actor: Actor, new: NewRecord, *, validate_only: bool) -> Record:
+    async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
         """RecordExistsError if the id is taken, by a deleted record too."""
         moment = now()
         record_id = new.record_id or str(uuid_utils.uuid7())
@@ -80,9 +81,7 @@ class ContentStore:
             checked = self._definitions.known(actor.tenant_id, new.collection)
             checked.check(new.content, "content")
             values = {
-                "tenant_id": actor.tenant_id,
-                "user_id": actor.user_id,
-                "now": moment,
+                **_written_by(actor, moment, change_reason),
                 "collection": new.collection,
                 "record_id": record_id,
                 "content": new.content,
@@ -91,7 +90,7 @@ class ContentStore:
                 "definition_version": checked.definition.version,
                 **limit_values(self._limits),
             }
-            row = (await self._write("create_content", values, validate_only))[0]
+            row = (await self._write(actor, "create_content", values, validate_only))[0]
             if row["failure"] is not None:
                 raise error_of(row["failure"], record_id, "content")
             if not row["created"]:
@@ -113,6 +112,7 @@ class ContentStore:
         expected_version: int | None,
         condition: Filter[Restriction] | None,
         allow_missing: bool,
+        change_reason: str,
         validate_only: bool,
     ) -> Record | None:
         """The record as deleted; None for one that is not there, if that is allowed."""
@@ -120,38 +120,39 @@ class ContentStore:
         async def attempt() -> Record | None:
             checked = self._definitions.known(actor.tenant_id, collection)
             values = {
-                **self._identity(actor, collection, record_id, expected_version),
+                **_written_by(actor, now(), change_reason),
+                **_identity(collection, record_id, expected_version),
                 "condition": condition_json(condition, checked),
                 "definition_version": checked.definition.version,
             }
-            rows = await self._write("delete_content", values, validate_only)
+            rows = await self._write(actor, "delete_content", values, validate_only)
             try:
                 return self._changed(rows, record_id)
             except (RecordNotFoundError, RecordDeletedError):
-                if allow_missing:
-                    return None
-                raise
+                if not allow_missing:
+                    raise
+                if not validate_only:
+                    await keep_answer(self._database, actor, b"")
+                return None
 
         return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
 
     async def undelete(
-        self, actor: Actor, collection: str, record_id: str, *, expected_version: int | None, validate_only: bool
+        self,
+        actor: Actor,
+        collection: str,
+        record_id: str,
+        *,
+        expected_version: int | None,
+        change_reason: str,
+        validate_only: bool,
     ) -> Record:
         """RecordNotDeletedError if the record is live."""
-        values = self._identity(actor, collection, record_id, expected_version)
-        return self._changed(await self._write("undelete_content", values, validate_only), record_id)
-
-    def _identity(
-        self, actor: Actor, collection: str, record_id: str, expected_version: int | None
-    ) -> dict[str, object]:
-        return {
-            "tenant_id": actor.tenant_id,
-            "user_id": actor.user_id,
-            "now": now(),
-            "collection": collection,
-            "record_id": record_id,
-            "expected_version": expected_version,
+        values = {
+            **_written_by(actor, now(), change_reason),
+            **_identity(collection, record_id, expected_version),
         }
+        return self._changed(await self._write(actor, "undelete_content", values, validate_only), record_id)
 
     def _changed(self, rows: Sequence[asyncpg.Record], record_id: str) -> Record:
         if not rows:
@@ -160,12 +161,29 @@ class ContentStore:
             raise error_of(rows[0]["failure"], record_id, "content")
         return record_of(rows[0])
 
-    async def _write(self, name: str, values: dict[str, object], validate_only: bool) -> Sequence[asyncpg.Record]:
+    async def _write(
+        self, actor: Actor, name: str, values: dict[str, object], validate_only: bool
+    ) -> Sequence[asyncpg.Record]:
         if not validate_only:
-            return await self._database.fetch(SQL[name], values)
+            return await self._database.fetch(SQL[name], values, resend=actor.request is not None)
 
         async def preview(transaction: Transaction) -> Sequence[asyncpg.Record]:
             transaction.roll_back()
             return await transaction.fetch(SQL[name], values)
 
         return await self._database.transact(preview)
+
+
+def _written_by(actor: Actor, moment: datetime, change_reason: str) -> dict[str, object]:
+    return {
+        "tenant_id": actor.tenant_id,
+        "user_id": actor.user_id,
+        "now": moment,
+        "change_reason": change_reason,
+        "request_id": actor.request.request_id if actor.request is not None else None,
+        "fingerprint": actor.request.fingerprint if actor.request is not None else None,
+    }
+
+
+def _identity(collection: str, record_id: str, expected_version: int | None) -> dict[str, object]:
+    return {"collection": collection, "record_id": record_id, "expected_version": expected_version}

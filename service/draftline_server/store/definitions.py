@@ -20,6 +20,7 @@ import asyncpg
 import jsonschema_rs
 import msgspec
 
+from ..domain.changes import History
 from ..domain.content import check_number
 from ..domain.definitions import Definition, IndexKey
 from ..domain.edits import format_pointer
@@ -121,7 +122,7 @@ class Definitions:
     async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, CheckedDefinition]:
         """Reads declarations anew; those that do not exist are missing from the answer."""
         rows = await self._database.fetch(
-            SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, read_only=True
+            SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, resend=True
         )
         loaded = {row["collection"]: CheckedDefinition(definition_of(row)) for row in rows}
         for collection in collections:
@@ -159,4 +160,5 @@ def definition_of(row: asyncpg.Record) -> Definition:
         row["version"],
         row["created_at"],
         row["updated_at"],
+        History(row["history"]),
     )

@@ -8,6 +8,7 @@ saves a draft locks its record FOR SHARE meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import asyncpg
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from ..domain.content import Limits
 from ..domain.drafts import (
     MAX_SELECTED,
-    Change,
+    ChangeByDelta,
     ChangeByOperations,
     Conflict,
     ConflictKind,
@@ -27,15 +28,17 @@ from ..domain.drafts import (
     Selection,
 )
 from ..domain.errors import ContentionError, DraftNotFoundError, SelectionTooLargeError
-from ..domain.records import Actor, Record
+from ..domain.records import Actor, Answer, Record
 from .content import limit_values, now
 from .engine import Database
 from .failures import RacedError, draft_version_mismatch, error_of
 from .patches import MAX_RACES, step_json
+from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("drafts")
+A = TypeVar("A", bound=Answer)
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -53,16 +56,16 @@ class DraftStore:
         actor: Actor,
         collection: str,
         edits: Sequence[DraftEdit],
+        answer: Callable[[Sequence[SaveResult]], A],
         *,
         session_id: str,
         change_reason: str,
-        allow_partial: bool,
         omit_content: bool,
-        deliverable: Callable[[Sequence[SaveResult]], None] = lambda _: None,
-    ) -> Sequence[SaveResult]:
-        """One result an edit. Without `allow_partial` nothing is saved if any has an error.
+    ) -> A:
+        """What `answer` makes of the results, one an edit.
 
-        `deliverable` sees the results before they are kept, and may raise.
+        `answer` is called before anything is kept, and may raise; without `allow_partial` it must if any
+        result has an error.
         """
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
@@ -76,18 +79,16 @@ class DraftStore:
             **limit_values(self._limits),
         }
 
-        async def work(transaction: Transaction) -> Sequence[SaveResult]:
+        async def work(transaction: Transaction) -> A:
             rows = await transaction.fetch(SQL["save_drafts"], values)
             results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
-            if not allow_partial and any(result.error for result in results.values()):
-                transaction.roll_back()
-            answers = [results[place] for place in range(1, len(edits) + 1)]
-            deliverable(answers)
-            return answers
+            response = answer([results[place] for place in range(1, len(edits) + 1)])
+            await keep_answer(transaction, actor, response.SerializeToString())
+            return response
 
         for _ in range(MAX_RACES):
             try:
-                return await self._database.transact(work)
+                return await self._database.transact(work, resend=actor.request is not None)
             except RacedError:
                 continue
         raise ContentionError("the same draft keeps being saved and dropped elsewhere; nothing was saved, try again")
@@ -97,30 +98,35 @@ class DraftStore:
         actor: Actor,
         collection: str,
         selection: Selection,
+        answer: Callable[[Sequence[MergedRecord]], A],
         *,
         validate_only: bool,
         with_content: bool,
-        deliverable: Callable[[Sequence[MergedRecord]], None] = lambda _: None,
-    ) -> Sequence[MergedRecord]:
-        """Drops drafts and answers what they were. DraftNotFoundError, DraftVersionMismatchError."""
+    ) -> A:
+        """Drops drafts; what `answer` makes of what they were, before that is kept.
 
-        async def work(transaction: Transaction) -> Sequence[MergedRecord]:
+        DraftNotFoundError, DraftVersionMismatchError.
+        """
+
+        async def work(transaction: Transaction) -> A:
             record_ids = await selected(transaction, actor, collection, selection)
             values = {
                 **identity(actor, collection),
                 "record_ids": record_ids,
                 "session_id": selection.session_id,
                 "with_content": with_content,
+                "now": now(),
             }
             rows = await transaction.fetch(SQL["drop_drafts"], values)
             check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
+            response = answer([merged_of(row, actor, collection) for row in rows])
             if validate_only:
                 transaction.roll_back()
-            dropped = [merged_of(row, actor, collection) for row in rows]
-            deliverable(dropped)
-            return dropped
+            else:
+                await keep_answer(transaction, actor, response.SerializeToString())
+            return response
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, resend=actor.request is not None)
 
 
 def identity(actor: Actor, collection: str) -> dict[str, object]:
@@ -176,16 +182,17 @@ def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecor
         row["draft_updated_at"],
         row["session_id"],
         row["change_reason"],
-        conflicts_of(row["record_id"], row["conflicts"]),
+        conflicts_of(collection, row["record_id"], row["conflicts"]),
     )
 
 
-def conflicts_of(record_id: str, text: str) -> list[Conflict]:
+def conflicts_of(collection: str, record_id: str, text: str) -> list[Conflict]:
     """Conflicts from the JSON that `draftline.conflicts` makes; values stay JSON text."""
     if text == "[]":
         return []
     return [
         Conflict(
+            collection,
             record_id,
             ConflictKind(msgspec.json.decode(entry["kind"])),
             msgspec.json.decode(entry["path"]),
@@ -209,7 +216,7 @@ def _arrays(edits: Sequence[DraftEdit]) -> dict[str, object]:
 
 def _action(edit: DraftEdit) -> tuple[str, str | None]:
     match edit.action:
-        case Change(node):
+        case ChangeByDelta(node):
             return "CHANGE", _encode(node).decode()
         case ChangeByOperations(steps):
             return "OPERATIONS", _encode([step_json(step) for step in steps]).decode()

@@ -4,7 +4,8 @@ Invariants:
 - A single statement is its own transaction; there is no BEGIN around it.
 - What is retried is only what is known to have changed nothing: transactions that
   PostgreSQL rolled back (SQLSTATE 40), and connections that failed before a
-  statement was sent. Reads are sent again when their connection is lost.
+  statement was sent. Reads are sent again when their connection is lost, and so are
+  writes that keep their request id, for those cannot happen twice.
 - A call that is cancelled, or whose deadline passes, cancels its query.
 """
 
@@ -22,7 +23,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from .errors import LOST_CONNECTION, is_retryable, translate
 from .statements import Statement
-from .transaction import SET_LONG, SET_SHORT, Rows, Session, Transaction, remaining_s
+from .transaction import SET_LIMIT, SET_LONG, Rows, Session, Transaction, remaining_s
 
 T = TypeVar("T")
 
@@ -108,53 +109,52 @@ class Database:
             self._pinging.terminate()
             self._pinging = None
 
-    async def fetch(self, statement: Statement, values: dict[str, object], *, read_only: bool = False) -> Rows:
-        """Runs one statement as its own transaction. A read is sent again when its connection is lost."""
+    async def fetch(self, statement: Statement, values: dict[str, object], *, resend: bool = False) -> Rows:
+        """Runs one statement as its own transaction.
+
+        `resend`: it is sent again when its connection is lost; for reads, and for writes that keep a request id.
+        """
 
         async def once() -> Rows:
             async with self._connection() as connection:
                 rows: Rows = await connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
                 return rows
 
-        return await self._retrying(once, resend=read_only)
+        return await self._retrying(once, resend=resend)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """A connection of one's own without a time limit, for work that takes minutes."""
         async with self._connection() as connection:
-            await connection.execute("SELECT set_config('statement_timeout', '0', false)")
+            await connection.execute(SET_LONG)
             try:
                 yield Session(connection)
             finally:
                 # Closed and not given back: its settings and locks end with it.
                 await connection.close(timeout=5)
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, resend: bool = False) -> T:
         """Runs `work` in a transaction, again when PostgreSQL rolled it back for its neighbours' sake.
 
-        `work` must have no effect but on the database. An exception rolls back.
+        `work` must have no effect but on the database. An exception rolls back. `resend`: see `fetch`.
         """
 
         async def once() -> T:
             async with self.transaction() as transaction:
                 return await work(transaction)
 
-        return await self._retrying(once, resend=False)
+        return await self._retrying(once, resend=resend)
 
     @asynccontextmanager
-    async def transaction(self, *, long: bool = False) -> AsyncIterator[Transaction]:
-        """A transaction, tried once, with errors as the driver raises them.
-
-        Its statements end by the call's deadline; a `long` one has no other limit.
-        """
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction, tried once, with errors as the driver raises them; it ends by the call's deadline."""
         async with self._connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
                 remaining = remaining_s()
-                if remaining is not None or long:
-                    milliseconds = "0" if remaining is None else str(max(1, int(remaining * 1000)))
-                    await connection.execute(SET_LONG if long else SET_SHORT, milliseconds)
+                if remaining is not None:
+                    await connection.execute(SET_LIMIT, str(max(1, int(remaining * 1000))))
                 work = Transaction(connection)
                 yield work
             except BaseException:

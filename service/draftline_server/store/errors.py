@@ -24,12 +24,20 @@ _UNAVAILABLE = {"08", "57", "25"}  # connection; operator intervention; a read-o
 _EXHAUSTED = {"53"}
 _BAD_DATA = {"22", "54"}  # what the checks before the database should have refused
 
+REQUEST_KEY = "request_pkey"
+
 QUERY_CANCELED = "57014"
 LOCK_TIMEOUT = "55P03"
 
 
-def translate(error: BaseException) -> DraftlineError | None:
+class AnsweredBeforeError(Exception):
+    """The request was answered before, so nothing was written; store/requests.py has the answer."""
+
+
+def translate(error: BaseException) -> DraftlineError | AnsweredBeforeError | None:
     """The caller's error for an exception of the driver; None when it is not one of those."""
+    if isinstance(error, asyncpg.UniqueViolationError) and (error.constraint_name or "") == REQUEST_KEY:
+        return AnsweredBeforeError()
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(error.sqlstate or "")
     if isinstance(error, asyncio.TimeoutError):

@@ -14,6 +14,7 @@ from decimal import Decimal
 import asyncpg
 import msgspec
 
+from ..domain.changes import Write
 from ..domain.content import Json, Limits, changed_fields, equal
 from ..domain.edits import apply_delta, apply_operations
 from ..domain.errors import DraftlineError
@@ -23,6 +24,7 @@ from .definitions import Definitions, StaleDefinitionError
 from .engine import Database
 from .failures import RacedError, condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
 from .patches import where_of
+from .requests import keep_record
 from .statements import load
 from .transaction import Transaction
 
@@ -38,10 +40,14 @@ class _Edited:
     """A record after its patch, before it is written."""
 
     patch: Patch
+    before: Record | None
     record: Record
     changed: Sequence[str]
-    is_new: bool
     is_written: bool
+
+    @property
+    def is_new(self) -> bool:
+        return self.before is None
 
 
 class FetchedPatches:
@@ -52,11 +58,15 @@ class FetchedPatches:
         self._limits = limits
 
     async def apply(
-        self, runner: Database | Transaction, actor: Actor, patches: Sequence[Patch], moment: datetime
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
         """See PatchApplier."""
+        actor, moment = write.actor, write.moment
         if isinstance(runner, Database):
-            return await runner.transact(lambda transaction: self.apply(transaction, actor, patches, moment))
+            return await runner.transact(
+                lambda transaction: self.apply(transaction, write, patches, keeps_answers=keeps_answers),
+                resend=actor.request is not None,
+            )
         await self._check_definitions(runner, actor, patches)
         rows = await self._lock(runner, actor, patches)
         outcomes: list[_Edited | DraftlineError] = []
@@ -66,9 +76,14 @@ class FetchedPatches:
             except DraftlineError as error:
                 outcomes.append(error)
         await self._refuse_unfit(runner, actor, outcomes)
-        await self._write(runner, actor, [edited for edited in outcomes if isinstance(edited, _Edited)], moment)
+        edited = [outcome for outcome in outcomes if isinstance(outcome, _Edited)]
+        await self._write(runner, write, edited)
+        if keeps_answers:
+            await self._keep_answers(runner, write, edited)
         return [
-            PatchResult(outcome.record, outcome.changed) if isinstance(outcome, _Edited) else PatchResult(error=outcome)
+            PatchResult(outcome.record, outcome.changed, written=outcome.is_written)
+            if isinstance(outcome, _Edited)
+            else PatchResult(error=outcome)
             for outcome in outcomes
         ]
 
@@ -108,11 +123,12 @@ class FetchedPatches:
             position=old.position if patch.position is None else patch.position,
         )
         if row is not None and not content_changes and new == old:
-            return _Edited(patch, old, (), is_new=False, is_written=False)
+            return _Edited(patch, old, old, (), is_written=False)
         if content_changes or row is None:
             new = replace(new, content=_encode(after).decode())
         new = replace(new, version=old.version + 1, updated_at=moment, updated_by=actor.user_id)
-        return _Edited(patch, new, changed_fields(before, after), is_new=row is None, is_written=True)
+        stored = old if row is not None else None
+        return _Edited(patch, stored, new, changed_fields(before, after), is_written=True)
 
     def _current(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> Record:
         """The stored record, or the empty one that the patch may create."""
@@ -153,9 +169,11 @@ class FetchedPatches:
             place, edit = edits[row["place"] - 1]
             outcomes[place] = error_of(row["failure"], edit.record.record_id, where_of(edit.patch))
 
-    async def _write(self, transaction: Transaction, actor: Actor, edits: Sequence[_Edited], moment: datetime) -> None:
+    async def _write(self, transaction: Transaction, write: Write, edits: Sequence[_Edited]) -> None:
+        actor, moment = write.actor, write.moment
         for is_new, name in ((False, "replace_content"), (True, "insert_content")):
-            records = [edit.record for edit in edits if edit.is_written and edit.is_new is is_new]
+            written = [edit for edit in edits if edit.is_written and edit.is_new is is_new]
+            records = [edit.record for edit in written]
             if not records:
                 continue
             values: dict[str, object] = {
@@ -168,8 +186,22 @@ class FetchedPatches:
                 "parent_ids": [record.parent_id for record in records],
                 "positions": [record.position for record in records],
             }
-            written = await transaction.fetch(SQL[name], values)
-            if is_new and len(written) < len(records):
+            stored = await transaction.fetch(SQL[name], values)
+            if is_new and len(stored) < len(records):
                 raise RacedError
+            logged = {
+                "old_contents": [edit.before.content if edit.before else None for edit in written],
+                "old_parent_ids": [edit.before.parent_id if edit.before else None for edit in written],
+                "old_positions": [edit.before.position if edit.before else None for edit in written],
+                "source": write.source,
+                "commit_id": write.commit_id or None,
+                "change_reason": write.change_reason,
+                "request_id": write.request_id,
+            }
+            await transaction.fetch(SQL["log_content"], {**values, **logged})
             if not is_new:
                 await transaction.fetch(DRAFTS["refresh_drafts"], values)
+
+    async def _keep_answers(self, transaction: Transaction, write: Write, edits: Sequence[_Edited]) -> None:
+        for edit in edits:
+            await keep_record(transaction, write.actor, edit.record, edit.changed)

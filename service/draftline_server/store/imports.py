@@ -1,14 +1,17 @@
-"""Imports: a stream of records through COPY into a staging table, then one set-based upsert.
+"""Imports: a stream of records through COPY into a staging table of its own, then one set-based upsert.
 
-All of it is one transaction: a stream that breaks leaves nothing.
+What the stream brings is written in one transaction, once all of it is there: a stream that breaks leaves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 
 import structlog
+import uuid_utils
 
+from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.definitions import Definition
 from ..domain.errors import (
@@ -18,14 +21,17 @@ from ..domain.errors import (
     IndexedTextTooLongError,
     OverloadedError,
 )
-from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
+from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
 from .content import limit_values, now
 from .definitions import CheckedDefinition, Definitions
 from .engine import Database
+from .failures import RacedError
+from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("imports")
+A = TypeVar("A", bound=Answer)
 MANY = 1_000  # changed records, from which on the planner is told
 COLUMNS = ("record_id", "content", "parent_id", "position")
 
@@ -46,9 +52,11 @@ class ImportStore:
         collection: str,
         chunks: AsyncIterator[Sequence[NewRecord]],
         mode: ImportMode,
+        answer: Callable[[ImportCounts], A],
         *,
         allow_empty: bool,
-    ) -> ImportCounts:
+        change_reason: str,
+    ) -> A:
         """Creates, replaces and, for a snapshot, deletes. Nothing is kept unless the whole stream came.
 
         OverloadedError while as many imports run as may run at once.
@@ -57,37 +65,45 @@ class ImportStore:
             raise OverloadedError(f"{self._running} imports are running already; try again later")
         self._running += 1
         try:
-            return await self._load(actor, collection, chunks, mode, allow_empty=allow_empty)
+            write = Write(actor, ChangeSource.IMPORT_CONTENT, now(), change_reason, str(uuid_utils.uuid7()))
+            response, counts = await self._database.translated(
+                lambda: self._load(write, collection, chunks, mode, answer, allow_empty=allow_empty)
+            )
         finally:
             self._running -= 1
+        if counts.inserted + counts.updated + counts.deleted >= MANY:
+            await self._analyze()
+        return response
 
     async def _load(
         self,
-        actor: Actor,
+        write: Write,
         collection: str,
         chunks: AsyncIterator[Sequence[NewRecord]],
         mode: ImportMode,
+        answer: Callable[[ImportCounts], A],
         *,
         allow_empty: bool,
-    ) -> ImportCounts:
-        await self._definitions.load(actor.tenant_id, [collection])
-        checked = self._definitions.known(actor.tenant_id, collection)
-
-        async def work() -> ImportCounts:
-            async with self._database.transaction(long=True) as transaction:
-                await transaction.fetch(SQL["create_staging"], {})
-                await transaction.copy("staging", COLUMNS, _rows(chunks, checked))
-                await transaction.fetch(SQL["analyze_staging"], {})
-                staged = (await transaction.fetch(SQL["count_staging"], {}))[0]["staged"]
-                if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
-                    raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
-                await self._check(transaction, actor, checked.definition)
-                return await transaction.retry_part(lambda: self._apply(transaction, actor, collection, mode, staged))
-
-        counts = await self._database.translated(work)
-        if counts.inserted + counts.updated + counts.deleted >= MANY:
-            await self._analyze()
-        return counts
+    ) -> tuple[A, ImportCounts]:
+        await self._definitions.load(write.actor.tenant_id, [collection])
+        checked = self._definitions.known(write.actor.tenant_id, collection)
+        async with self._database.session() as session:
+            await session.fetch(SQL["create_staging"], {})
+            async for chunk in chunks:
+                # Each chunk its own transaction: one that waited for the caller would hold up all watchers.
+                await session.copy("staging", COLUMNS, [_row(record, checked) for record in chunk])
+            await session.fetch(SQL["analyze_staging"], {})
+            staged = (await session.fetch(SQL["count_staging"], {}))[0]["staged"]
+            if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
+                raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
+            async with session.transaction() as transaction:
+                await self._check(transaction, write.actor, checked.definition)
+                counts = await transaction.retry_part(
+                    lambda: self._apply(transaction, write, collection, mode, staged), or_on=RacedError
+                )
+                response = answer(counts)
+                await keep_answer(transaction, write.actor, response.SerializeToString())
+            return response, counts
 
     async def _analyze(self) -> None:
         """Best effort: the import is kept, and PostgreSQL does it by itself within a minute or so."""
@@ -114,29 +130,38 @@ class ImportStore:
             )
 
     async def _apply(
-        self, transaction: Transaction, actor: Actor, collection: str, mode: ImportMode, staged: int
+        self, transaction: Transaction, write: Write, collection: str, mode: ImportMode, staged: int
     ) -> ImportCounts:
+        """RacedError if a record came into being meanwhile."""
         values: dict[str, object] = {
-            "tenant_id": actor.tenant_id,
+            "tenant_id": write.actor.tenant_id,
             "collection": collection,
-            "user_id": actor.user_id,
-            "now": now(),
+            "user_id": write.actor.user_id,
+            "now": write.moment,
+            "change_reason": write.change_reason,
+            "commit_id": write.commit_id or None,
+            "request_id": write.request_id,
         }
         await transaction.fetch(SQL["lock_snapshot" if mode is ImportMode.SNAPSHOT else "lock_imported"], values)
+        logged = (await transaction.fetch(SQL["log_imported"], values))[0]
         upserted = (await transaction.fetch(SQL["upsert_imported"], values))[0]
+        if tuple(logged) != tuple(upserted):
+            raise RacedError
         await transaction.fetch(SQL["refresh_imported"], values)
         deleted = 0
         if mode is ImportMode.SNAPSHOT:
             deleted = (await transaction.fetch(SQL["delete_unlisted"], values))[0]["deleted"]
         inserted, updated = upserted["inserted"], upserted["updated"]
-        return ImportCounts(inserted, updated, staged - inserted - updated, deleted)
+        return ImportCounts(
+            inserted,
+            updated,
+            staged - inserted - updated,
+            deleted,
+            write.commit_id if inserted + updated + deleted else "",
+        )
 
 
-async def _rows(
-    chunks: AsyncIterator[Sequence[NewRecord]], checked: CheckedDefinition
-) -> AsyncIterator[tuple[str, str, str | None, int | None]]:
-    async for chunk in chunks:
-        for record in chunk:
-            if checked.validator is not None:
-                checked.check(record.content, f"record {record.record_id!r}")
-            yield record.record_id, record.content, record.parent_id, record.position
+def _row(record: NewRecord, checked: CheckedDefinition) -> tuple[str, str, str | None, int | None]:
+    if checked.validator is not None:
+        checked.check(record.content, f"record {record.record_id!r}")
+    return record.record_id, record.content, record.parent_id, record.position

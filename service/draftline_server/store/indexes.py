@@ -44,7 +44,7 @@ class Indexes:
         """How far each index of each declaration is."""
         if not any(definition.fields for definition in definitions):
             return [{} for _ in definitions]
-        rows = await self._database.fetch(SQL["present_indexes"], {}, read_only=True)
+        rows = await self._database.fetch(SQL["present_indexes"], {}, resend=True)
         present = {row["name"]: row["valid"] for row in rows}
         return [
             {order: _state(present, definition.collection, order) for order in definition.indexes()}

@@ -46,7 +46,7 @@ class MergedStore:
         statement, fixed = page_statement(shape)
         values = {**fixed, **lifted_values, **_values(actor, query, after)}
         values |= {"limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES}
-        rows = await self._database.fetch(statement, values, read_only=True)
+        rows = await self._database.fetch(statement, values, resend=True)
         kept = rows[: _fitting(rows, page_size)]
         token = ""
         if kept and rows[0]["found_count"] > len(kept):
@@ -57,7 +57,7 @@ class MergedStore:
     async def _count(self, actor: Actor, query: MergedQuery, shape: Shape, lifted_values: Mapping[str, object]) -> int:
         statement, fixed = count_statement(replace(shape, after=None, order=()))
         values = {**fixed, **lifted_values, **_values(actor, query, None)}
-        rows = await self._database.fetch(statement, values, read_only=True)
+        rows = await self._database.fetch(statement, values, resend=True)
         total: int = rows[0]["total_size"]
         return total
 
@@ -147,5 +147,5 @@ def _merged(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
         row["draft_updated_at"],
         row["session_id"],
         row["change_reason"],
-        conflicts_of(row["record_id"], row["conflicts"]),
+        conflicts_of(collection, row["record_id"], row["conflicts"]),
     )

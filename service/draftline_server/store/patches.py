@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 import asyncpg
 import msgspec
+import uuid_utils
 
+from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.edits import Operation
 from ..domain.errors import ContentionError, DraftlineError
-from ..domain.records import Actor, Delta, Operations, Patch, PatchResult
+from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult
 from .content import limit_values, now, record_of
 from .definitions import CheckedDefinition, Definitions
 from .engine import Database
 from .failures import RacedError, condition_json, error_of, not_found
+from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("content")
+T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 MAX_RACES = 5  # times that a record comes into being just as it is created
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -30,9 +35,12 @@ class PatchApplier(Protocol):
     """Applies patches within a transaction or by itself; the results are in the order of the patches."""
 
     async def apply(
-        self, runner: Database | Transaction, actor: Actor, patches: Sequence[Patch], moment: datetime
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
-        """Raises StaleDefinitionError and RacedError when nothing may be kept of it."""
+        """`keeps_answers`: what each patch answers is kept under the request's id, for it is the whole call.
+
+        Raises StaleDefinitionError and RacedError when nothing may be kept of it.
+        """
 
 
 class PatchStore:
@@ -43,99 +51,89 @@ class PatchStore:
         self._definitions = definitions
         self._applier = applier
 
-    async def patch(self, actor: Actor, patch: Patch, *, validate_only: bool) -> PatchResult:
+    async def patch(self, actor: Actor, patch: Patch, *, change_reason: str, validate_only: bool) -> PatchResult:
         """The result of one patch; its error is raised."""
-        result = (await self.patch_all(actor, [patch], allow_partial=False, validate_only=validate_only))[0]
+
+        async def attempt() -> PatchResult:
+            write = Write(actor, ChangeSource.PATCH_CONTENT, now(), change_reason)
+            if not validate_only and not self._needs_check(actor, [patch]):
+                return (await self._applier.apply(self._database, write, [patch], keeps_answers=True))[0]
+            transact = self._database.transact
+            return await transact(partial(self._checked_one, write, patch, validate_only), resend=_resends(actor))
+
+        result = await self._until_applied(actor, [patch], attempt)
         if result.error is not None:
             raise result.error
         return result
+
+    async def _checked_one(
+        self, write: Write, patch: Patch, validate_only: bool, transaction: Transaction
+    ) -> PatchResult:
+        if validate_only:
+            transaction.roll_back()
+        results = await self._applier.apply(transaction, write, [patch], keeps_answers=not validate_only)
+        for error in self._broken(write.actor, [patch], results).values():
+            raise error
+        return results[0]
 
     async def patch_all(
         self,
         actor: Actor,
         patches: Sequence[Patch],
+        answer: Callable[[Sequence[PatchResult], str], A],
         *,
+        change_reason: str,
         allow_partial: bool,
         validate_only: bool,
-        deliverable: Callable[[Sequence[PatchResult]], None] = lambda _: None,
-    ) -> Sequence[PatchResult]:
-        """One result a patch. Without `allow_partial` nothing is written if any has an error.
+    ) -> A:
+        """What `answer` makes of the results, one a patch, and of the id of the commit.
 
-        `deliverable` sees what several patches would answer before it is kept, and may raise.
+        `answer` is called before anything is kept, and may raise; without `allow_partial` it must if any
+        result has an error.
         """
-        collections = {patch.collection for patch in patches}
 
-        async def attempt() -> Sequence[PatchResult]:
+        write = Write(actor, ChangeSource.BATCH_PATCH_CONTENT, now(), change_reason, str(uuid_utils.uuid7()))
+
+        async def attempt() -> A:
+            refused: dict[int, DraftlineError] = {}
+
+            async def work(transaction: Transaction) -> A | None:
+                """None when the schema refuses some, and the others are to be tried without them."""
+                places = [place for place in range(len(patches)) if place not in refused]
+                kept = [patches[place] for place in places]
+                applied = await self._applier.apply(transaction, write, kept, keeps_answers=False) if kept else []
+                broken = {places[place]: error for place, error in self._broken(actor, kept, applied).items()}
+                refused.update(broken)
+                if broken and allow_partial:
+                    transaction.roll_back()
+                    return None
+                results = dict(zip(places, applied, strict=True))
+                results |= {place: PatchResult(error=error) for place, error in refused.items()}
+                commit_id = write.commit_id if any(result.written for result in applied) else ""
+                response = answer([results[place] for place in range(len(patches))], commit_id)
+                if validate_only:
+                    transaction.roll_back()
+                else:
+                    await keep_answer(transaction, actor, response.SerializeToString())
+                return response
+
+            while True:
+                response = await self._database.transact(work, resend=_resends(actor))
+                if response is not None:
+                    return response
+
+        return await self._until_applied(actor, patches, attempt)
+
+    async def _until_applied(self, actor: Actor, patches: Sequence[Patch], attempt: Callable[[], Awaitable[T]]) -> T:
+        async def unraced() -> T:
             for _ in range(MAX_RACES):
                 try:
-                    return await self._attempt(
-                        actor,
-                        patches,
-                        allow_partial=allow_partial,
-                        validate_only=validate_only,
-                        deliverable=deliverable,
-                    )
+                    return await attempt()
                 except RacedError:
                     continue
             raise ContentionError("the record keeps being created and removed; nothing was written, try again")
 
-        return await self._definitions.until_fresh(actor.tenant_id, collections, attempt)
-
-    async def _attempt(
-        self,
-        actor: Actor,
-        patches: Sequence[Patch],
-        *,
-        allow_partial: bool,
-        validate_only: bool,
-        deliverable: Callable[[Sequence[PatchResult]], None],
-    ) -> Sequence[PatchResult]:
-        moment = now()
-        if len(patches) == 1 and not validate_only and not self._needs_check(actor, patches):
-            return await self._applier.apply(self._database, actor, patches, moment)
-        refused: dict[int, DraftlineError] = {}
-        while True:
-            kept = [place for place in range(len(patches)) if place not in refused]
-            results, broken = await self._in_transaction(
-                actor,
-                [patches[place] for place in kept],
-                moment,
-                allow_partial=allow_partial,
-                validate_only=validate_only,
-                deliverable=deliverable,
-            )
-            if not (broken and allow_partial):
-                break
-            refused |= {kept[place]: error for place, error in broken.items()}
-        answers = dict(zip(kept, results, strict=True))
-        for place, error in broken.items():
-            answers[kept[place]] = PatchResult(error=error)
-        return [answers[place] if place in answers else PatchResult(error=refused[place])
-                for place in range(len(patches))]  # fmt: skip
-
-    async def _in_transaction(
-        self,
-        actor: Actor,
-        patches: Sequence[Patch],
-        moment: datetime,
-        *,
-        allow_partial: bool,
-        validate_only: bool,
-        deliverable: Callable[[Sequence[PatchResult]], None],
-    ) -> tuple[Sequence[PatchResult], dict[int, DraftlineError]]:
-        """The results, and the schema's objections; with an objection, nothing was written."""
-
-        async def work(transaction: Transaction) -> tuple[Sequence[PatchResult], dict[int, DraftlineError]]:
-            results = await self._applier.apply(transaction, actor, patches, moment) if patches else []
-            broken = self._broken(actor, patches, results)
-            failed = not allow_partial and any(result.error for result in results)
-            if validate_only or broken or failed:
-                transaction.roll_back()
-            else:
-                deliverable(results)
-            return results, broken
-
-        return await self._database.transact(work)
+        return await self._definitions.until_fresh(actor.tenant_id, {patch.collection for patch in patches}, unraced)
 
     def _needs_check(self, actor: Actor, patches: Sequence[Patch]) -> bool:
         return any(self._checked(actor, patch).validator is not None for patch in patches)
@@ -158,6 +156,10 @@ class PatchStore:
         return broken
 
 
+def _resends(actor: Actor) -> bool:
+    return actor.request is not None
+
+
 class InPlacePatches:
     """The merge happens in SQL, inside the UPDATE."""
 
@@ -166,17 +168,27 @@ class InPlacePatches:
         self._limits = limits
 
     async def apply(
-        self, runner: Database | Transaction, actor: Actor, patches: Sequence[Patch], moment: datetime
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
         """See PatchApplier."""
+        actor, request = write.actor, write.actor.request
         values = {
             "tenant_id": actor.tenant_id,
-            "user_id": actor.user_id,
-            "now": moment,
+            "now": write.moment,
+            "source": write.source,
+            "commit_id": write.commit_id or None,
             **self._arrays(actor, patches),
+            "user_ids": [actor.user_id] * len(patches),
+            "change_reasons": [write.change_reason] * len(patches),
+            "request_ids": [write.request_id] * len(patches),
+            "fingerprints": [request.fingerprint if keeps_answers and request else None] * len(patches),
             **limit_values(self._limits),
         }
-        rows = {row["place"]: row for row in await runner.fetch(SQL["patch_content"], values)}
+        if isinstance(runner, Database):
+            fetched = await runner.fetch(SQL["patch_content"], values, resend=_resends(actor))
+        else:
+            fetched = await runner.fetch(SQL["patch_content"], values)
+        rows = {row["place"]: row for row in fetched}
         return [_result(patch, rows.get(place)) for place, patch in enumerate(patches, start=1)]
 
     def _arrays(self, actor: Actor, patches: Sequence[Patch]) -> dict[str, object]:
@@ -223,4 +235,4 @@ def _result(patch: Patch, row: asyncpg.Record | None) -> PatchResult:
         return PatchResult(error=not_found(patch.record_id))
     if row["failure"] is not None:
         return PatchResult(error=error_of(row["failure"], patch.record_id, where_of(patch)))
-    return PatchResult(record_of(row), row["changed_fields"])
+    return PatchResult(record_of(row), row["changed_fields"], written=row["changes"])

@@ -18,7 +18,7 @@ class SchemaError(Exception):
 async def check_revision(database: Database, needed: str) -> None:
     """SchemaError unless the database is at the needed revision."""
     try:
-        rows = await database.fetch(SQL["revision"], {}, read_only=True)
+        rows = await database.fetch(SQL["revision"], {}, resend=True)
     except asyncpg.UndefinedTableError:
         rows = []
     except DraftlineError as error:
@@ -30,5 +30,5 @@ async def check_revision(database: Database, needed: str) -> None:
 
 
 async def read_secret(database: Database, name: str) -> bytes:
-    rows = await database.fetch(SQL["secret"], {"name": name}, read_only=True)
+    rows = await database.fetch(SQL["secret"], {"name": name}, resend=True)
     return str(rows[0]["value"]).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -19,20 +20,30 @@ Rows = Sequence[asyncpg.Record]
 # The moment (time.monotonic) at which the current call's time is over.
 call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
 
-SET_SHORT = "SELECT set_config('statement_timeout', $1, true)"
-# What runs for long is planned for the sizes that it meets, and may read whole tables.
-SET_LONG = f"{SET_SHORT}, set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true)"
+SET_LIMIT = "SELECT set_config('statement_timeout', $1, true)"
+# What runs for long has no limit, is planned for the sizes that it meets, and may read whole tables.
+SET_LONG = """SELECT set_config('statement_timeout', '0', false), set_config('plan_cache_mode', 'auto', false),
+    set_config('enable_seqscan', 'on', false)"""
 
 
 class Session:
-    """Statements of one connection, each its own transaction."""
+    """A connection of one's own for what runs for long; its statements are each their own transaction."""
 
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         self._connection = connection
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
-        rows: Rows = await self._connection.fetch(statement.sql, *statement.arguments(values))
+        rows: Rows = await self._connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
         return rows
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        await self._connection.copy_records_to_table(table, columns=columns, records=rows, timeout=remaining_s())
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Rolled back by any exception."""
+        async with self._connection.transaction():
+            yield Transaction(self._connection)
 
     async def execute(self, ddl: str) -> None:
         await self._connection.execute(ddl)
@@ -53,18 +64,14 @@ class Transaction:
         rows: Rows = await self.connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
         return rows
 
-    async def copy(self, table: str, columns: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> None:
-        """Streams rows into a table; no more of them are in memory than are on their way."""
-        await self.connection.copy_records_to_table(table, columns=columns, records=rows)
-
-    async def retry_part(self, part: Callable[[], Awaitable[T]], attempts: int = 5) -> T:
-        """Runs a part of the transaction behind a savepoint, again when its neighbours forced it back."""
+    async def retry_part(self, part: Callable[[], Awaitable[T]], or_on: type[Exception], attempts: int = 5) -> T:
+        """Runs a part of the transaction behind a savepoint, again when its neighbours or `or_on` forced it back."""
         for left in reversed(range(attempts)):
             try:
                 async with self.connection.transaction():
                     return await part()
             except Exception as error:
-                if not (left and is_retryable(error)):
+                if not (left and (is_retryable(error) or isinstance(error, or_on))):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 

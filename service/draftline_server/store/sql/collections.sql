@@ -1,6 +1,6 @@
 -- name: get_definitions
 -- The declarations of the named collections of a tenant.
-SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at
+SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history
 FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 
@@ -13,16 +13,17 @@ WITH current AS MATERIALIZED (
     FOR UPDATE
 ), stored AS (
     INSERT INTO draftline.collection AS c
-        (tenant_id, collection, fields, orders, indexed_text, json_schema, version, created_at, updated_at)
+        (tenant_id, collection, fields, orders, indexed_text, json_schema, version, created_at, updated_at, history)
     SELECT :tenant_id, :collection, CAST(:fields AS jsonb), CAST(:orders AS jsonb), CAST(:indexed_text AS jsonb),
-        :json_schema, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz)
+        :json_schema, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), :history
     WHERE CAST(:expected_version AS bigint) IS NULL
        OR CAST(:expected_version AS bigint) = coalesce((SELECT version FROM current), 0)
     ON CONFLICT (tenant_id, collection) DO UPDATE
     SET fields = excluded.fields, orders = excluded.orders, indexed_text = excluded.indexed_text,
-        json_schema = excluded.json_schema, version = c.version + 1, updated_at = excluded.updated_at
-    WHERE (c.fields, c.orders, c.json_schema)
-        IS DISTINCT FROM (excluded.fields, excluded.orders, excluded.json_schema)
+        json_schema = excluded.json_schema, version = c.version + 1, updated_at = excluded.updated_at,
+        history = excluded.history
+    WHERE (c.fields, c.orders, c.json_schema, c.history)
+        IS DISTINCT FROM (excluded.fields, excluded.orders, excluded.json_schema, excluded.history)
       AND (CAST(:expected_version AS bigint) IS NULL OR CAST(:expected_version AS bigint) = c.version)
     RETURNING version
 )
@@ -61,7 +62,7 @@ LIMIT :page_size
 
 -- name: all_definitions
 -- Every declaration of every tenant: those of one collection's name share their indexes.
-SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at
+SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history
 FROM draftline.collection
 
 -- name: present_indexes

@@ -48,9 +48,12 @@ ORDER BY o.record_id
 -- at the version that was judged has raced: only one that was not there yet cannot be locked.
 WITH target AS MATERIALIZED (
     SELECT t.*, t.old_version IS NULL OR t.new_content <> t.old_content
-            OR t.was_deleted <> (t.action = 'DELETE') AS changes
+            OR t.was_deleted <> (t.action = 'DELETE') AS changes,
+        CASE WHEN t.new_content <> t.old_content
+            THEN draftline.difference(t.old_content, t.new_content) END AS difference
     FROM (
-        SELECT d.record_id, p.action, p.version AS judged_version, d.edit, r.content AS old_content,
+        SELECT d.record_id, p.action, p.version AS judged_version, r.content AS old_content,
+            d.session_id, d.change_reason, r.log_xact,
             r.version AS old_version, r.deleted_at IS NOT NULL AS was_deleted,
             CASE p.action WHEN 'DELETE' THEN r.content
                 WHEN 'SETTLE' THEN draftline.settle(d.edit, d.base, r.content) ELSE d.merged END AS new_content
@@ -64,28 +67,47 @@ WITH target AS MATERIALIZED (
 ), updated AS (
     UPDATE draftline.record AS r
     SET content = t.new_content, version = r.version + 1, updated_at = :now, updated_by = :user_id,
-        deleted_at = CASE WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END
+        deleted_at = CASE WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END,
+        log_xact = greatest(draftline.log_xact(), r.log_xact)
     FROM target AS t
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = t.record_id
       AND r.version = t.judged_version AND t.changes
     RETURNING r.record_id
 ), created AS (
     INSERT INTO draftline.record (tenant_id, collection, record_id, content, version,
-        created_at, created_by, updated_at, updated_by)
+        created_at, created_by, updated_at, updated_by, log_xact)
     SELECT :tenant_id, :collection, t.record_id, t.new_content, 1,
-        CAST(:now AS timestamptz), :user_id, CAST(:now AS timestamptz), :user_id
+        CAST(:now AS timestamptz), :user_id, CAST(:now AS timestamptz), :user_id, draftline.log_xact()
     FROM target AS t
     WHERE t.old_version IS NULL AND t.judged_version = 0
     ORDER BY t.record_id
     ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
     RETURNING record_id
-), judged AS (
+), judged AS MATERIALIZED (
     SELECT t.*, t.record_id IN (SELECT record_id FROM updated)
         OR t.record_id IN (SELECT record_id FROM created) AS written
     FROM target AS t
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
+        user_id, session_id, commit_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, greatest(draftline.log_xact(), j.log_xact), :collection, j.record_id,
+        coalesce(j.old_version, 0) + 1,
+        CASE WHEN j.old_version IS NULL THEN 'CREATE' WHEN j.action = 'DELETE' THEN 'DELETE'
+             WHEN j.was_deleted THEN 'UNDELETE' ELSE 'UPDATE' END, 'COMMIT',
+        CASE WHEN j.old_version IS NULL THEN NULL WHEN (j.difference).edit IS NULL THEN '{}'
+             WHEN c.history = 'PATHS' THEN draftline.without_values((j.difference).edit) ELSE (j.difference).edit END,
+        CASE WHEN j.old_version IS NULL THEN NULL WHEN (j.difference).edit IS NULL THEN '{}'
+             WHEN c.history = 'PATHS' THEN NULL ELSE (j.difference).base END,
+        :user_id, j.session_id, CAST(:commit_id AS uuid), coalesce(nullif(:change_reason, ''), j.change_reason),
+        CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM judged AS j
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
+    WHERE j.written
+    ORDER BY j.record_id
 )
 SELECT record_id, written, (changes AND NOT written) OR judged_version <> coalesce(old_version, 0) AS raced,
-    draftline.modified_fields('CHANGE', edit, old_content, new_content) AS changed_fields
+    CASE WHEN old_version IS NULL THEN draftline.changed_fields('{}', new_content)
+         WHEN (difference).edit IS NULL THEN '{}' ELSE draftline.edited_fields((difference).edit) END AS changed_fields
 FROM judged
 
 -- name: read_records
@@ -97,7 +119,17 @@ JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.rec
 WHERE r.tenant_id = :tenant_id AND r.collection = :collection
 
 -- name: forget_drafts
--- Drops drafts that the transaction has locked.
-DELETE FROM draftline.draft AS d
-USING unnest(CAST(:record_ids AS text[])) AS p (record_id)
-WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = p.record_id
+-- Drops drafts that the transaction has locked. Where the record was not written, the log tells the draft's user.
+WITH dropped AS (
+    DELETE FROM draftline.draft AS d
+    USING unnest(CAST(:record_ids AS text[])) AS p (record_id)
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+      AND d.record_id = p.record_id
+    RETURNING d.record_id, d.session_id
+)
+INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
+    user_id, session_id, change_reason, created_at)
+SELECT :tenant_id, draftline.log_xact(), :collection, record_id, 0, 'DRAFT', 'COMMIT',
+    :user_id, session_id, '', CAST(:now AS timestamptz)
+FROM dropped
+WHERE record_id NOT IN (SELECT unnest(CAST(:written_ids AS text[])))

@@ -18,11 +18,24 @@ WITH checked AS MATERIALIZED (
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), created AS (
     INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
-        created_at, created_by, updated_at, updated_by)
-    SELECT :tenant_id, :collection, :record_id, content, 1, :parent_id, :position, :now, :user_id, :now, :user_id
+        created_at, created_by, updated_at, updated_by, log_xact)
+    SELECT :tenant_id, :collection, :record_id, content, 1, :parent_id, :position, :now, :user_id, :now, :user_id,
+        draftline.log_xact()
     FROM checked WHERE failure IS NULL
     ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
-    RETURNING record_id
+    RETURNING record_id, content, parent_id, position, log_xact
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, attributes,
+        user_id, session_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, log_xact, :collection, record_id, 1, 'CREATE', 'CREATE_CONTENT',
+        draftline.attribute_changes(NULL, parent_id, NULL, position),
+        CAST(:user_id AS text), '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM created
+), kept AS (
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(:collection, record_id,
+        content, 1, parent_id, position, :now, :user_id, :now, :user_id, NULL), :now
+    FROM created WHERE CAST(:request_id AS uuid) IS NOT NULL
 )
 SELECT checked.failure::text AS failure, created.record_id IS NOT NULL AS created, checked.content::text AS content
 FROM checked LEFT JOIN created ON true
@@ -35,17 +48,18 @@ FROM checked LEFT JOIN created ON true
 -- patch alone from being applied.
 WITH locked AS MATERIALIZED (
     SELECT p.place, r.collection, r.record_id, r.content, r.version, r.parent_id, r.position,
-           r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at,
-           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version,
+           r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
+           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id,
            CASE WHEN p.sets_parent THEN p.parent_id ELSE r.parent_id END AS new_parent_id,
            coalesce(p.position, r.position) AS new_position
     FROM draftline.record AS r
     JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]),
             CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
             CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
-            CAST(:sets_parents AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
+            CAST(:sets_parents AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
+            CAST(:user_ids AS text[]))
         WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
-            definition_version, sets_parent, parent_id, position, place)
+            definition_version, sets_parent, parent_id, position, user_id, place)
         ON r.collection = p.collection AND r.record_id = p.record_id
     WHERE r.tenant_id = :tenant_id
     ORDER BY r.collection, r.record_id
@@ -53,17 +67,19 @@ WITH locked AS MATERIALIZED (
 ), found AS (
     SELECT * FROM locked
     UNION ALL
-    SELECT p.place, p.collection, p.record_id, '{}', 0, NULL, NULL, :now, :user_id, :now, :user_id, NULL,
-           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.parent_id, p.position
+    SELECT p.place, p.collection, p.record_id, '{}', 0, NULL, NULL, :now, p.user_id, :now, p.user_id, NULL, 0,
+           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id,
+           p.parent_id, p.position
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]),
             CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
             CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
-            CAST(:allow_missings AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
+            CAST(:allow_missings AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
+            CAST(:user_ids AS text[]))
         WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
-            definition_version, allow_missing, parent_id, position, place)
+            definition_version, allow_missing, parent_id, position, user_id, place)
     WHERE p.allow_missing AND p.place NOT IN (SELECT place FROM locked)
 ), judged AS MATERIALIZED (
-    SELECT f.*, coalesce(c.indexed_text, '[]') AS indexed_text, CASE
+    SELECT f.*, coalesce(c.indexed_text, '[]') AS indexed_text, coalesce(c.history, 'VALUES') AS history, CASE
         WHEN f.deleted_at IS NOT NULL THEN '{"reason": "RECORD_DELETED"}'
         WHEN f.definition_version <> coalesce(c.version, 0) THEN '{"reason": "STALE_DEFINITION"}'
         WHEN f.expected_version <> f.version
@@ -87,19 +103,22 @@ WITH locked AS MATERIALIZED (
             THEN draftline.content_failure((e.outcome).content, e.indexed_text,
                 :max_bytes, :max_depth, :max_indexed_text_bytes) END) AS failure
     FROM edited AS e
+), compared AS MATERIALIZED (
+    SELECT k.*, CASE WHEN k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
+        THEN draftline.difference(k.content, k.new_content) END AS difference
+    FROM checked AS k
 ), updated AS (
     UPDATE draftline.record AS r
     SET content = k.new_content, version = r.version + 1, parent_id = k.new_parent_id, position = k.new_position,
-        updated_at = :now, updated_by = :user_id
+        updated_at = :now, updated_by = k.user_id, log_xact = greatest(draftline.log_xact(), r.log_xact)
     FROM checked AS k
     WHERE r.tenant_id = :tenant_id AND r.collection = k.collection AND r.record_id = k.record_id
       AND k.version > 0 AND k.failure IS NULL AND k.changes
-    RETURNING k.place
 ), created AS (
     INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
-        created_at, created_by, updated_at, updated_by)
+        created_at, created_by, updated_at, updated_by, log_xact)
     SELECT :tenant_id, k.collection, k.record_id, k.new_content, 1, k.new_parent_id, k.new_position,
-        :now, :user_id, :now, :user_id
+        :now, k.user_id, :now, k.user_id, draftline.log_xact()
     FROM checked AS k
     WHERE k.version = 0 AND k.failure IS NULL
     ORDER BY k.collection, k.record_id
@@ -110,19 +129,55 @@ WITH locked AS MATERIALIZED (
         array_agg(k.collection), array_agg(k.record_id), array_agg(k.new_content)) END AS drafts
     FROM checked AS k
     WHERE k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
+), answered AS MATERIALIZED (
+    SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
+        CASE WHEN k.version = 0 AND k.failure IS NULL
+                AND (k.collection, k.record_id) NOT IN (SELECT collection, record_id FROM created)
+            THEN '{"reason": "RACED"}' ELSE k.failure END AS failure,
+        k.new_content, k.version + (k.failure IS NULL AND k.changes)::int AS version,
+        k.new_parent_id AS parent_id, k.new_position AS position,
+        CASE WHEN k.changes THEN :now ELSE k.updated_at END AS updated_at,
+        CASE WHEN k.changes THEN k.user_id ELSE k.updated_by END AS updated_by,
+        CASE WHEN k.failure IS NULL AND k.version = 0 THEN draftline.changed_fields('{}', k.new_content)
+             WHEN (k.difference).edit IS NOT NULL THEN draftline.edited_fields((k.difference).edit)
+             ELSE '{}' END AS changed_fields,
+        k.changes, k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.difference, k.history
+    FROM compared AS k
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
+        edit, base, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, greatest(draftline.log_xact(), a.log_xact), a.collection, a.record_id, a.version,
+        CASE WHEN a.version = 1 THEN 'CREATE' ELSE 'UPDATE' END, CAST(:source AS text),
+        CASE WHEN a.version = 1 THEN NULL WHEN (a.difference).edit IS NULL THEN '{}'
+             WHEN a.history = 'VALUES' THEN (a.difference).edit
+             ELSE draftline.without_values((a.difference).edit) END,
+        CASE WHEN a.version = 1 THEN NULL WHEN (a.difference).edit IS NULL THEN '{}'
+             WHEN a.history = 'VALUES' THEN (a.difference).base END,
+        CASE WHEN a.parent_id IS DISTINCT FROM a.old_parent_id OR a.position IS DISTINCT FROM a.old_position
+                OR (a.version = 1 AND coalesce(a.parent_id, a.position::text) IS NOT NULL)
+            THEN draftline.attribute_changes(CASE WHEN a.version > 1 THEN a.old_parent_id END, a.parent_id,
+                CASE WHEN a.version > 1 THEN a.old_position END, a.position) END,
+        p.user_id, '', CAST(:commit_id AS uuid), p.change_reason, p.request_id, :now
+    FROM answered AS a
+    JOIN unnest(CAST(:user_ids AS text[]), CAST(:change_reasons AS text[]), CAST(:request_ids AS uuid[]))
+        WITH ORDINALITY AS p (user_id, change_reason, request_id, place) ON p.place = a.place
+    WHERE a.failure IS NULL AND a.changes
+    ORDER BY a.collection, a.record_id
+), kept AS (
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+    SELECT :tenant_id, p.user_id, p.request_id, p.fingerprint, draftline.answer(a.collection, a.record_id,
+        a.new_content, a.version, a.parent_id, a.position, a.created_at, a.created_by, a.updated_at, a.updated_by, NULL)
+        || jsonb_build_object('changed_fields', a.changed_fields), :now
+    FROM answered AS a
+    JOIN unnest(CAST(:user_ids AS text[]), CAST(:request_ids AS uuid[]), CAST(:fingerprints AS bytea[]))
+        WITH ORDINALITY AS p (user_id, request_id, fingerprint, place) ON p.place = a.place
+    WHERE a.failure IS NULL AND p.fingerprint IS NOT NULL
+    ORDER BY p.user_id, p.request_id
 )
-SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
-    CASE WHEN k.version = 0 AND k.failure IS NULL
-            AND (k.collection, k.record_id) NOT IN (SELECT collection, record_id FROM created)
-        THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
-    k.new_content::text AS content, k.version + (k.failure IS NULL AND k.changes)::int AS version,
-    k.new_parent_id AS parent_id, k.new_position AS position,
-    CASE WHEN k.changes THEN :now ELSE k.updated_at END AS updated_at,
-    CASE WHEN k.changes THEN :user_id ELSE k.updated_by END AS updated_by,
-    NULL AS deleted_at,
-    CASE WHEN k.failure IS NULL AND k.changes
-        THEN draftline.changed_fields(k.content, k.new_content) ELSE '{}' END AS changed_fields
-FROM checked AS k
+SELECT a.place, a.collection, a.record_id, a.failure::text AS failure, a.new_content::text AS content, a.version,
+    a.parent_id, a.position, a.created_at, a.created_by, a.updated_at, a.updated_by, NULL AS deleted_at,
+    a.changed_fields, a.changes
+FROM answered AS a
 CROSS JOIN refreshed
 
 -- name: delete_content
@@ -147,10 +202,23 @@ WITH locked AS MATERIALIZED (
     FROM locked AS l
 ), updated AS (
     UPDATE draftline.record AS r
-    SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id
+    SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id,
+        log_xact = greatest(draftline.log_xact(), r.log_xact)
     FROM judged AS j
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND j.failure IS NULL
-    RETURNING r.version
+    RETURNING r.*
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
+        user_id, session_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'DELETE', 'DELETE_CONTENT', '{}', '{}',
+        :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM updated AS u
+), kept AS (
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(u.collection, u.record_id,
+        u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
+        u.deleted_at), :now
+    FROM updated AS u WHERE CAST(:request_id AS uuid) IS NOT NULL
 )
 SELECT j.failure::text AS failure, j.collection, j.record_id, j.content::text AS content,
     coalesce(u.version, j.version) AS version, j.parent_id, j.position, j.created_at, j.created_by,
@@ -173,10 +241,23 @@ WITH locked AS MATERIALIZED (
     FROM locked AS l
 ), updated AS (
     UPDATE draftline.record AS r
-    SET deleted_at = NULL, version = r.version + 1, updated_at = :now, updated_by = :user_id
+    SET deleted_at = NULL, version = r.version + 1, updated_at = :now, updated_by = :user_id,
+        log_xact = greatest(draftline.log_xact(), r.log_xact)
     FROM judged AS j
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND j.failure IS NULL
-    RETURNING r.version
+    RETURNING r.*
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
+        user_id, session_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'UNDELETE', 'UNDELETE_CONTENT', '{}', '{}',
+        :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM updated AS u
+), kept AS (
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(u.collection, u.record_id,
+        u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
+        u.deleted_at), :now
+    FROM updated AS u WHERE CAST(:request_id AS uuid) IS NOT NULL
 )
 SELECT j.failure::text AS failure, j.collection, j.record_id, j.content::text AS content,
     coalesce(u.version, j.version) AS version, j.parent_id, j.position, j.created_at, j.created_by,
@@ -186,7 +267,7 @@ FROM judged AS j LEFT JOIN updated AS u ON true
 -- name: lock_content
 -- The records of patches, locked in primary-key order, as the fetch-merge-replace path reads them.
 SELECT p.place, r.collection, r.record_id, r.content::text AS content, r.version, r.parent_id, r.position,
-       r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at,
+       r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
        p.condition IS NULL OR draftline.matches(
             draftline.attributes(r.record_id, r.version, r.parent_id, r.position,
                 r.created_at, r.created_by, r.updated_at, r.updated_by), r.content, p.condition) AS condition_met
@@ -219,7 +300,7 @@ WHERE failure IS NOT NULL
 -- Replaces records that the transaction has locked.
 UPDATE draftline.record AS r
 SET content = p.content, version = r.version + 1, parent_id = p.parent_id, position = p.position,
-    updated_at = :now, updated_by = :user_id
+    updated_at = :now, updated_by = :user_id, log_xact = greatest(draftline.log_xact(), r.log_xact)
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:contents AS jsonb[]),
         CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
     AS p (collection, record_id, content, parent_id, position)
@@ -228,11 +309,35 @@ WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id =
 -- name: insert_content
 -- New records; those whose id was taken meanwhile are not among the answers.
 INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
-    created_at, created_by, updated_at, updated_by)
-SELECT :tenant_id, p.collection, p.record_id, p.content, 1, p.parent_id, p.position, :now, :user_id, :now, :user_id
+    created_at, created_by, updated_at, updated_by, log_xact)
+SELECT :tenant_id, p.collection, p.record_id, p.content, 1, p.parent_id, p.position, :now, :user_id, :now, :user_id,
+    draftline.log_xact()
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:contents AS jsonb[]),
         CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
     AS p (collection, record_id, content, parent_id, position)
 ORDER BY p.collection, p.record_id
 ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
 RETURNING collection, record_id
+
+-- name: log_content
+-- The log of records that the transaction has written: what they were before is among the arguments, NULL for
+-- those that are new.
+INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
+    edit, base, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+SELECT :tenant_id, r.log_xact, r.collection, r.record_id, r.version,
+    CASE WHEN p.old_content IS NULL THEN 'CREATE' ELSE 'UPDATE' END, CAST(:source AS text),
+    CASE WHEN c.history = 'PATHS' THEN draftline.without_values((p.difference).edit) ELSE (p.difference).edit END,
+    CASE WHEN c.history = 'PATHS' AND (p.difference).edit <> '{}' THEN NULL ELSE (p.difference).base END,
+    draftline.attribute_changes(p.old_parent_id, r.parent_id, p.old_position, r.position),
+    :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+FROM (
+    SELECT u.*, CASE WHEN u.old_content IS NOT NULL
+        THEN draftline.difference(u.old_content, u.new_content) END AS difference
+    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:old_contents AS jsonb[]),
+            CAST(:contents AS jsonb[]), CAST(:old_parent_ids AS text[]), CAST(:old_positions AS bigint[]))
+        AS u (collection, record_id, old_content, new_content, old_parent_id, old_position)
+) AS p
+JOIN draftline.record AS r
+    ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
+ORDER BY r.collection, r.record_id

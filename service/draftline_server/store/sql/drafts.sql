@@ -107,6 +107,13 @@ WITH locked AS MATERIALIZED (
     ORDER BY k.record_id
     ON CONFLICT (tenant_id, user_id, collection, record_id) DO NOTHING
     RETURNING record_id
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
+        user_id, session_id, change_reason, created_at)
+    SELECT :tenant_id, draftline.log_xact(), :collection, k.record_id, 0, 'DRAFT', 'SAVE_DRAFT',
+        CAST(:user_id AS text), CAST(:session_id AS text), '', CAST(:now AS timestamptz)
+    FROM checked AS k
+    WHERE k.failure IS NULL
 )
 SELECT k.place, k.record_id,
     CASE WHEN k.failure IS NULL AND k.draft_version = 0 AND k.record_id NOT IN (SELECT record_id FROM created)
@@ -168,6 +175,12 @@ WITH locked AS MATERIALIZED (
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND d.record_id = l.record_id
     RETURNING d.*
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
+        user_id, session_id, change_reason, created_at)
+    SELECT :tenant_id, draftline.log_xact(), :collection, d.record_id, 0, 'DRAFT', 'DISCARD',
+        CAST(:user_id AS text), d.session_id, '', CAST(:now AS timestamptz)
+    FROM dropped AS d
 )
 SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, coalesce(r.version, 0) AS version,
     r.parent_id, r.position, coalesce(r.created_at, d.created_at) AS created_at,

@@ -1,11 +1,11 @@
 -- name: create_staging
--- Where an import's records wait; gone with the transaction, and never in the write-ahead log.
+-- Where an import's records wait; gone with the session, and never in the write-ahead log.
 CREATE TEMPORARY TABLE staging (
     record_id text COLLATE "C" NOT NULL,
     content jsonb NOT NULL,
     parent_id text COLLATE "C",
     position bigint
-) ON COMMIT DROP
+)
 
 -- name: analyze_staging
 -- Tells the planner how much there is; nobody else does for a temporary table.
@@ -60,13 +60,49 @@ SELECT count(*) FROM (
     FOR UPDATE OF r
 ) AS locked
 
+-- name: log_imported
+-- What the upsert is about to write: how many records it creates, and how many it changes. The records that
+-- are there are locked; one that comes into being now makes these numbers differ from the upsert's.
+WITH target AS (
+    SELECT s.record_id, s.content, s.parent_id, s.position, r.content AS old_content, r.parent_id AS old_parent_id,
+        r.position AS old_position, r.version, r.log_xact, r.deleted_at, coalesce(c.history, 'VALUES') AS history,
+        CASE WHEN r.content <> s.content THEN draftline.difference(r.content, s.content) END AS difference
+    FROM staging AS s
+    LEFT JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
+    WHERE r.record_id IS NULL OR r.deleted_at IS NOT NULL
+       OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position)
+    ORDER BY s.record_id
+    OFFSET 0  -- so that the difference is made once
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
+        edit, base, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id,
+        coalesce(t.version, 0) + 1,
+        CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.deleted_at IS NULL THEN 'UPDATE' ELSE 'UNDELETE' END,
+        'IMPORT_CONTENT',
+        CASE WHEN t.version IS NULL THEN NULL WHEN (t.difference).edit IS NULL THEN '{}'
+             WHEN t.history = 'PATHS' THEN draftline.without_values((t.difference).edit) ELSE (t.difference).edit END,
+        CASE WHEN t.version IS NULL THEN NULL WHEN (t.difference).edit IS NULL THEN '{}'
+             WHEN t.history = 'PATHS' THEN NULL ELSE (t.difference).base END,
+        CASE WHEN (t.parent_id, t.position) IS DISTINCT FROM (t.old_parent_id, t.old_position)
+            THEN draftline.attribute_changes(t.old_parent_id, t.parent_id, t.old_position, t.position) END,
+        :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM target AS t
+    RETURNING kind
+)
+SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHERE kind <> 'CREATE') AS updated
+FROM logged
+
 -- name: upsert_imported
 -- Creates what is new and replaces what differs; what is the same is left alone.
 WITH upserted AS (
     INSERT INTO draftline.record AS target (tenant_id, collection, record_id, content, version, parent_id, position,
-        created_at, created_by, updated_at, updated_by)
+        created_at, created_by, updated_at, updated_by, log_xact)
     SELECT :tenant_id, :collection, s.record_id, s.content, 1, s.parent_id, s.position,
-        CAST(:now AS timestamptz), CAST(:user_id AS text), CAST(:now AS timestamptz), CAST(:user_id AS text)
+        CAST(:now AS timestamptz), CAST(:user_id AS text), CAST(:now AS timestamptz), CAST(:user_id AS text),
+        draftline.log_xact()
     FROM staging AS s
     LEFT JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
@@ -76,7 +112,7 @@ WITH upserted AS (
     ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
     SET content = excluded.content, version = target.version + 1, parent_id = excluded.parent_id,
         position = excluded.position, updated_at = excluded.updated_at, updated_by = excluded.updated_by,
-        deleted_at = NULL
+        deleted_at = NULL, log_xact = greatest(excluded.log_xact, target.log_xact)
     WHERE target.deleted_at IS NOT NULL OR (target.content, target.parent_id, target.position)
         IS DISTINCT FROM (excluded.content, excluded.parent_id, excluded.position)
     RETURNING version
@@ -105,10 +141,17 @@ WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = :col
 -- What a snapshot does not hold is marked deleted.
 WITH deleted AS (
     UPDATE draftline.record AS r
-    SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id
+    SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id,
+        log_xact = greatest(draftline.log_xact(), r.log_xact)
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM staging AS s WHERE s.record_id = r.record_id)
-    RETURNING 1
+    RETURNING r.record_id, r.version, r.log_xact
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
+        user_id, session_id, commit_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, d.log_xact, :collection, d.record_id, d.version, 'DELETE', 'IMPORT_CONTENT', '{}', '{}',
+        :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM deleted AS d
 )
 SELECT count(*) AS deleted FROM deleted
 

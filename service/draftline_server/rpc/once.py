@@ -1,0 +1,80 @@
+"""Calls with a request id happen once (AIP-155): sent again, they get the same answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from ..domain.errors import ContentionError, DraftlineError
+from ..domain.records import Actor, Request
+from ..store.errors import AnsweredBeforeError
+from ..store.requests import Recalled, Requests
+from .convert import to_record
+
+M = TypeVar("M", bound=Message)
+
+
+class Fingerprint:
+    """A hash of all messages of a call, as many as there will be: two calls are the same request if theirs are."""
+
+    def __init__(self, method: str) -> None:
+        self._hash = hashlib.blake2b(method.encode(), digest_size=16)
+
+    def add(self, message: Message) -> None:
+        text = message.SerializeToString(deterministic=True)
+        self._hash.update(len(text).to_bytes(8, "big") + text)
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+def request_of(message: Any, method: str) -> Request | None:
+    """The request that a message is, if it carries an id and is no preview."""
+    if not getattr(message, "request_id", "") or getattr(message, "validate_only", False):
+        return None
+    fingerprint = Fingerprint(method)
+    fingerprint.add(message)
+    return Request(message.request_id.lower(), fingerprint)
+
+
+class Once:
+    """Runs calls so that one which was answered before is answered the same, and writes nothing."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    async def answer(
+        self, write: Callable[[], Awaitable[M]], actor: Actor, request: Message, response_type: type[M]
+    ) -> M:
+        """What `write` answers, or what it answered before. RequestIdReusedError if that was another request."""
+        if actor.request is None:
+            return await write()
+        try:
+            return await write()
+        except (AnsweredBeforeError, DraftlineError) as error:
+            recalled = await self._recalled(actor, error)
+        return _response(recalled, actor, request, response_type)
+
+    async def _recalled(self, actor: Actor, error: Exception) -> Recalled:
+        recalled = await self._requests.recall(actor)
+        if recalled is not None:
+            return recalled
+        if isinstance(error, AnsweredBeforeError):
+            raise ContentionError("the answer to this request was just dropped; send it with a new id") from error
+        raise error
+
+
+def _response(recalled: Recalled, actor: Actor, request: Any, response_type: type[M]) -> M:
+    if recalled.response is not None:
+        return response_type.FromString(recalled.response)
+    response: Any = response_type()
+    if recalled.record is not None:
+        record = to_record(recalled.record, actor.tenant_id, request.response_encoding, request.fields)
+        response.record.CopyFrom(record)
+        if recalled.changed_fields:
+            response.changed_fields.extend(recalled.changed_fields)
+    answer: M = response
+    return answer

@@ -1,0 +1,37 @@
+-- name: keep_answer
+-- Keeps what a request is answered, in the transaction of what it wrote. Fails if it was answered before.
+INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, response, created_at)
+VALUES (:tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, :response, CAST(:now AS timestamptz))
+
+-- name: keep_record
+-- The same for a call of one record.
+INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+VALUES (:tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
+    draftline.answer(:collection, :record_id, CAST(:content AS jsonb), :version, :parent_id, :position,
+        :created_at, :created_by, :updated_at, :updated_by, :deleted_at)
+    || jsonb_build_object('changed_fields', CAST(:changed_fields AS text[])), CAST(:now AS timestamptz))
+
+-- name: amend_answer
+-- Replaces what a request is answered by what it came to.
+UPDATE draftline.request SET response = :response
+WHERE tenant_id = :tenant_id AND user_id = :user_id AND request_id = CAST(:request_id AS uuid)
+
+-- name: recall_answer
+-- What a request was answered.
+SELECT fingerprint, response, answer::text AS answer
+FROM draftline.request
+WHERE tenant_id = :tenant_id AND user_id = :user_id AND request_id = CAST(:request_id AS uuid)
+
+-- name: forget_answers
+-- Drops some of the requests that will not be sent again; how many. Of all tenants: for the keeper of the log alone.
+WITH old AS MATERIALIZED (
+    SELECT tenant_id, user_id, request_id FROM draftline.request
+    WHERE created_at < CAST(:before AS timestamptz)
+    ORDER BY created_at LIMIT :limit
+), dropped AS (
+    DELETE FROM draftline.request AS r
+    USING old AS o
+    WHERE r.tenant_id = o.tenant_id AND r.user_id = o.user_id AND r.request_id = o.request_id
+    RETURNING 1
+)
+SELECT count(*) AS dropped FROM dropped
