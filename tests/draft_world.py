@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,16 @@ from draftline_server.domain.drafts import (
     edit_of_delta,
 )
 from draftline_server.domain.edits import Operation, Strategy
-from draftline_server.domain.records import Actor, Delta, ImportCounts, ImportMode, NewRecord, Patch, Record
+from draftline_server.domain.records import (
+    Actor,
+    Delta,
+    ImportCounts,
+    ImportMode,
+    NewRecord,
+    Patch,
+    PatchResult,
+    Record,
+)
 from draftline_server.store.commits import CommitStore
 from draftline_server.store.content import ContentStore, now
 from draftline_server.store.definitions import Definitions
@@ -38,6 +47,32 @@ from draftline_server.store.statements import Statement, load
 
 COLLECTION = "films"
 CHECK = load("drafts")["check_drafts"]
+
+
+class Told(list[Any]):
+    """Results as the answer of a call."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802
+        return b"told"
+
+
+class _NothingKeptError(Exception):
+    pass
+
+
+async def all_or_none(call: Callable[[Callable[..., Told]], Awaitable[Told]], *, partial: bool) -> Told:
+    """What `call` tells the answer that it is given; unless `partial`, nothing is kept if any result has an error."""
+    told: list[Told] = []
+
+    def answer(results: Sequence[Any], commit_id: str = "") -> Told:
+        told.append(Told(results))
+        if not partial and any(result.error for result in results):
+            raise _NothingKeptError
+        return told[-1]
+
+    with suppress(_NothingKeptError):
+        await call(answer)
+    return told[-1]
 
 
 class World:
@@ -68,37 +103,49 @@ class World:
         values: dict[str, object] = {
             "tenant_id": self.tenant_id, "collection": COLLECTION, "fields": fields, "orders": orders,
             "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None, "now": now(),
+            "history": "VALUES",
         }  # fmt: skip
         await self.database.fetch(load("collections")["put_definition"], values)
 
     async def create(self, record_id: str, content: dict[str, Any], user: str = "sys") -> None:
         new = NewRecord(COLLECTION, record_id, json.dumps(content))
-        await self.content.create(self.actor(user), new, validate_only=False)
+        await self.content.create(self.actor(user), new, change_reason="", validate_only=False)
 
     async def patch(
         self, record_id: str, delta: dict[str, Any], strategy: Strategy = Strategy.DEEP, user: str = "sys"
     ) -> None:
         patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), strategy))
-        await self.patches.patch(self.actor(user), patch, validate_only=False)
+        await self.patches.patch(self.actor(user), patch, change_reason="", validate_only=False)
 
     async def delete(self, record_id: str, user: str = "sys") -> None:
         await self.content.delete(
             self.actor(user), COLLECTION, record_id, expected_version=None, condition=None, allow_missing=False,
-            validate_only=False,
+            change_reason="", validate_only=False,
         )  # fmt: skip
 
     async def undelete(self, record_id: str, user: str = "sys") -> None:
         await self.content.undelete(
-            self.actor(user), COLLECTION, record_id, expected_version=None, validate_only=False
+            self.actor(user), COLLECTION, record_id, expected_version=None, change_reason="", validate_only=False
         )  # fmt: skip
 
     async def load(
         self, records: dict[str, dict[str, Any]], mode: ImportMode = ImportMode.UPSERT, user: str = "sys"
     ) -> ImportCounts:
+        """Counts of what was done."""
+
         async def chunks() -> AsyncIterator[Sequence[NewRecord]]:
             yield [NewRecord(COLLECTION, record_id, json.dumps(content)) for record_id, content in records.items()]
 
-        return await self.imports.load(self.actor(user), COLLECTION, chunks(), mode, allow_empty=True)
+        counts: list[ImportCounts] = []
+
+        def answer(each: ImportCounts) -> Told:
+            counts.append(each)
+            return Told()
+
+        await self.imports.load(
+            self.actor(user), COLLECTION, chunks(), mode, answer, allow_empty=True, change_reason=""
+        )
+        return counts[-1]
 
     async def record(self, record_id: str) -> Record:
         return await self.content.get(self.actor("sys"), COLLECTION, record_id, show_deleted=True)
@@ -106,10 +153,23 @@ class World:
     async def save_all(
         self, user: str, edits: Sequence[DraftEdit], *, session_id: str = "", reason: str = "", partial: bool = False
     ) -> Sequence[SaveResult]:
-        return await self.drafts.save(
-            self.actor(user), COLLECTION, edits, session_id=session_id, change_reason=reason, allow_partial=partial,
-            omit_content=False,
+        return await all_or_none(
+            lambda answer: self.drafts.save(
+                self.actor(user), COLLECTION, edits, answer, session_id=session_id, change_reason=reason,
+                omit_content=False,
+            ),
+            partial=partial,
         )  # fmt: skip
+
+    async def patch_all(
+        self, patches: Sequence[Patch], *, partial: bool = False, user: str = "sys"
+    ) -> Sequence[PatchResult]:
+        return await all_or_none(
+            lambda answer: self.patches.patch_all(
+                self.actor(user), patches, answer, change_reason="", allow_partial=partial, validate_only=False
+            ),
+            partial=partial,
+        )
 
     async def save(self, user: str, edit: DraftEdit, *, session_id: str = "") -> MergedRecord | None:
         """What the record is then; None for a creation that is gone again. The edit's error is raised."""
@@ -123,16 +183,17 @@ class World:
         *, validate_only: bool = False, allow_partial: bool = False,
     ) -> Sequence[CommitResult]:  # fmt: skip
         return await self.commits.commit(
-            self.actor(user), COLLECTION, selection or Selection(), policy, validate_only=validate_only,
-            allow_partial=allow_partial, with_content=True,
+            self.actor(user), COLLECTION, selection or Selection(), policy, lambda results, _: Told(results),
+            change_reason="", validate_only=validate_only, allow_partial=allow_partial, with_content=True,
         )  # fmt: skip
 
     async def discard(
         self, user: str, selection: Selection | None = None, *, validate_only: bool = False
     ) -> Sequence[MergedRecord]:
         return await self.drafts.discard(
-            self.actor(user), COLLECTION, selection or Selection(), validate_only=validate_only, with_content=True
-        )
+            self.actor(user), COLLECTION, selection or Selection(), Told, validate_only=validate_only,
+            with_content=True,
+        )  # fmt: skip
 
     async def stored(self, table: str) -> list[dict[str, Any]]:
         """Every row of this tenant in a table, with jsonb as Python values."""

@@ -1,7 +1,6 @@
 -- What the change log keeps of a collection: the values at the edited paths, or the paths alone.
 ALTER TABLE draftline.collection ADD COLUMN history text NOT NULL DEFAULT 'VALUES'
     CONSTRAINT collection_history_check CHECK (history IN ('VALUES', 'PATHS'));
-ALTER TABLE draftline.collection ALTER COLUMN history DROP DEFAULT;
 
 -- The order of the log. A change may be shown when every transaction up to its log_xact is over: then it is
 -- known that none will come before it. For that, log_xact is the number of the change's transaction or of an

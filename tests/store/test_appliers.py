@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from draft_world import all_or_none
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import DraftlineError
@@ -58,13 +59,17 @@ class Side:
         """What a caller is told."""
         try:
             if isinstance(step, Batch):
-                results = await self.patches.patch_all(
-                    self.actor, step.patches, allow_partial=step.allow_partial, validate_only=step.validate_only
-                )
+                results = await all_or_none(
+                    lambda answer: self.patches.patch_all(
+                        self.actor, step.patches, answer, change_reason="", allow_partial=step.allow_partial,
+                        validate_only=step.validate_only,
+                    ),
+                    partial=step.allow_partial,
+                )  # fmt: skip
                 return [told(result) for result in results]
             return await self.content.delete(
                 self.actor, *step.record, expected_version=None, condition=None, allow_missing=True,
-                validate_only=False,
+                change_reason="", validate_only=False,
             ) is None  # fmt: skip
         except DraftlineError as error:
             return told(PatchResult(error=error))

@@ -71,9 +71,7 @@ def _edits(record_ids: st.SearchStrategy[str]) -> st.SearchStrategy[DraftEdit]:
 
 def _batch(patches: list[Patch], partial: bool) -> Callable[[World], Any]:
     distinct = list({patch.record_id: patch for patch in patches}.values())
-    return lambda world: world.patches.patch_all(
-        world.actor("sys"), distinct, allow_partial=partial, validate_only=False
-    )  # fmt: skip
+    return lambda world: world.patch_all(distinct, partial=partial)
 
 
 def _save(user: str, edits: list[DraftEdit], session: str, partial: bool) -> Callable[[World], Any]:

@@ -14,6 +14,7 @@ import asyncpg
 import grpc
 import pytest
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, content_pb2_grpc, types_pb2
+from draftline_server.domain.changes import ChangeSource, Write
 from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.records import Actor, Delta, Operations, Patch
@@ -221,7 +222,7 @@ class Capture(Database):
     statement: Statement
     values: dict[str, object]
 
-    async def fetch(self, statement: Statement, values: dict[str, object], *, read_only: bool = False) -> Any:
+    async def fetch(self, statement: Statement, values: dict[str, object], *, resend: bool = False) -> Any:
         self.statement, self.values = statement, values
         return []
 
@@ -277,7 +278,10 @@ async def test_patch_content_finds_records_by_primary_key(crowded: asyncpg.Conne
     ]
     capture = Capture("")
     await InPlacePatches(Definitions(capture), Limits()).apply(
-        capture, Actor("tenant-0", "ada"), patches, datetime.now(UTC)
+        capture,
+        Write(Actor("tenant-0", "ada"), ChangeSource.PATCH_CONTENT, datetime.now(UTC)),
+        patches,
+        keeps_answers=True,
     )
     if plan == "generic":
         explained = await crowded.fetchval("SELECT pg_temp.generic_plan($1)", capture.statement.sql)

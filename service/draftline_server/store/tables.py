@@ -77,6 +77,7 @@ collection = Table(
         Text,
         CheckConstraint("history IN ('VALUES', 'PATHS')", name="history"),
         nullable=False,
+        server_default=text("'VALUES'"),
         comment="VALUES or PATHS",
     ),
     comment="What was declared of a collection; a collection without a row works all the same.",
