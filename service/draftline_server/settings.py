@@ -23,7 +23,9 @@ class Settings(BaseSettings):
 
     drain_timeout_s: float = Field(10.0, gt=0, description="how long calls may go on after SIGTERM")
     call_timeout_s: float = Field(30.0, gt=0, description="the longest a unary call may take")
-    stream_idle_timeout_s: float = Field(60.0, gt=0, description="how long an import may send nothing")
+    stream_idle_timeout_s: float = Field(60.0, gt=0, description="how long the other end of a stream may be idle")
+    watch_heartbeat_s: float = Field(15.0, gt=0, description="between two signs of life to a watcher")
+    max_watchers: int = Field(2_000, gt=0, description="watchers at once")
     max_imports: int = Field(8, gt=0, description="imports at once; each holds a connection")
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")

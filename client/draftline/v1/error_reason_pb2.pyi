@@ -142,9 +142,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE. The resume token is older than what the log still holds. Read what you
     need anew, and watch from now on with an empty token.
     """
-    ERROR_REASON_WATCHER_TOO_SLOW: _ErrorReason.ValueType  # 36
-    """UNAVAILABLE. The watcher did not read what it was sent for too long. Watch again with the last
-    `resume_token` that was received.
+    ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 36
+    """UNAVAILABLE. The reader of a stream read nothing of what it was sent for too long. Go on with
+    the last `resume_token` or `next_page_token` that was received.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -274,8 +274,8 @@ ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 35
 """OUT_OF_RANGE. The resume token is older than what the log still holds. Read what you
 need anew, and watch from now on with an empty token.
 """
-ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 36
-"""UNAVAILABLE. The watcher did not read what it was sent for too long. Watch again with the last
-`resume_token` that was received.
+ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 36
+"""UNAVAILABLE. The reader of a stream read nothing of what it was sent for too long. Go on with
+the last `resume_token` or `next_page_token` that was received.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

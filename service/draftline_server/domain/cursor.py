@@ -26,8 +26,8 @@ class Cursors:
         payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
         return _encoded(self._mac(query, payload) + payload)
 
-    def open(self, query: Sequence[object], token: str) -> Position:
-        """The place that a token tells. InvalidFieldError unless it was sealed for this very query."""
+    def open(self, query: Sequence[object], token: str, field: str = "page_token") -> Position:
+        """The place that a token tells. InvalidFieldError of the field unless it was sealed for this very query."""
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
@@ -36,7 +36,7 @@ class Cursors:
         # The form is compared too: other texts decode to the same bytes.
         if _encoded(sealed) != token or not hmac.compare_digest(mac, self._mac(query, payload)):
             raise InvalidFieldError.of(
-                "page_token", "is no token of this very query: send the other arguments as they were, or start anew"
+                field, "is no token of this very query: send the other arguments as they were, or start anew"
             )
         position: Position = json.loads(payload)
         return position

@@ -168,8 +168,8 @@ class TokenExpiredError(DraftlineError):
     reason = "TOKEN_EXPIRED"
 
 
-class WatcherTooSlowError(DraftlineError):
-    reason = "WATCHER_TOO_SLOW"
+class ReaderTooSlowError(DraftlineError):
+    reason = "READER_TOO_SLOW"
 
 
 class ContentionError(DraftlineError):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,12 +21,12 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from ..domain.errors import DeadlineExceededError, DraftlineError, DrainingError, InvalidFieldError
+from ..domain.errors import DeadlineExceededError, DraftlineError, DrainingError, InvalidFieldError, ReaderTooSlowError
 from ..domain.records import Actor, Request
 from ..store.transaction import call_deadline
 from .auth import actor_of
 from .lists import refuse_long_lists
-from .once import Fingerprint, Once, request_of
+from .once import Fingerprint, Once, normalize, request_of
 from .status import abort, unexpected
 from .wire import Refused, deserializer
 
@@ -41,7 +42,8 @@ class Calls:
 
     once: Once
     call_timeout_s: float  # of a unary call
-    idle_timeout_s: float  # between two messages of a caller's stream
+    idle_timeout_s: float  # of the other end of a stream: between two messages that it sends, or until it reads one
+    wrote: Callable[[str], None]  # called with the tenant of each call that may have written
     count: int = 0
     draining: bool = False
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,6 +58,14 @@ class Calls:
             self.count -= 1
             if not self.count:
                 self.idle.set()
+
+    @contextmanager
+    def writing(self, actor: Actor) -> Iterator[None]:
+        """Those who watch are woken when the call is over, whatever became of it."""
+        try:
+            yield
+        finally:
+            self.wrote(actor.tenant_id)
 
     async def drained(self, timeout_s: float) -> None:
         """Returns when no call is left, or when the time is over. Streams end at their next message."""
@@ -108,6 +118,7 @@ async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -
 
 def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
+    writes = "request_id" in method.input_type.fields_by_name
 
     async def handle(request: Message | Refused, context: Context) -> Message:
         async with _answering(context, method, calls):
@@ -115,23 +126,35 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
             timeout_s = _limit_time(context, calls.call_timeout_s)
             async with asyncio.timeout(timeout_s):
                 actor = _actor(message, context, request_of(message, method.full_name))
-                return await calls.once.answer(lambda: behavior(message, actor), actor, message, response_type)
+                with calls.writing(actor) if writes else nullcontext():
+                    return await calls.once.answer(partial(behavior, message, actor), actor, message, response_type)
         raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
-    async def handle(request: Message | Refused, context: Context) -> AsyncIterator[Message]:
+    async def handle(request: Message | Refused, context: Context) -> None:
         async with _answering(context, method, calls):
             message = checked(request)
             _limit_time(context)
-            async for response in behavior(message, _actor(message, context)):
-                yield response
-                if calls.draining:
-                    raise DrainingError("the server is stopping; go on with another, after the last message")
+            async with aclosing(behavior(message, _actor(message, context))) as responses:
+                async for response in responses:
+                    await _send(context, response, calls.idle_timeout_s)
+                    if calls.draining:
+                        raise DrainingError("the server is stopping; go on with another, after the last message")
 
     return handle
+
+
+async def _send(context: Context, response: Message, timeout_s: float) -> None:
+    """Waits until there is room for the message. ReaderTooSlowError if there is none for so long."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await context.write(response)
+    except TimeoutError:
+        problem = f"nothing of the stream was read for {timeout_s:g} s; go on after the last message"
+        raise ReaderTooSlowError(problem) from None
 
 
 def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
@@ -147,7 +170,9 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 raise DeadlineExceededError(problem) from None
             if request is None:
                 return
-            message = checked(request)
+            message: Any = checked(request)
+            if message.WhichOneof("part") == "header":
+                normalize(message.header)
             fingerprint.add(message)
             yield message
 
@@ -161,9 +186,11 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             if first is None or first.WhichOneof("part") != "header":
                 raise InvalidFieldError.of("header", "the first message must be the header")
             header = first.header
-            request = Request(header.request_id.lower(), fingerprint) if header.request_id else None
+            request = Request(header.request_id, fingerprint) if header.request_id else None
             actor = actor_of(header.tenant_id, context.invocation_metadata(), request)
-            return await calls.once.answer(lambda: behavior(header, stream, actor), actor, header, response_type)
+            write = partial(behavior, header, stream, actor)
+            with calls.writing(actor):
+                return await calls.once.answer(write, actor, header, response_type, rest=stream)
         raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle

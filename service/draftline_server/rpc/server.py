@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -41,12 +41,19 @@ class ServerOptions:
 
 
 class Server:
-    """Serves `servicers` (by service name) until it is stopped."""
+    """Serves `servicers` (by service name) until it is stopped; `wrote` is called with the tenants of writes."""
 
-    def __init__(self, servicers: Mapping[str, object], once: Once, health: Health, options: ServerOptions) -> None:
+    def __init__(
+        self,
+        servicers: Mapping[str, object],
+        once: Once,
+        wrote: Callable[[str], None],
+        health: Health,
+        options: ServerOptions,
+    ) -> None:
         self._options = options
         self._health = health
-        self._calls = Calls(once, options.call_timeout_s, options.stream_idle_timeout_s)
+        self._calls = Calls(once, options.call_timeout_s, options.stream_idle_timeout_s, wrote)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word

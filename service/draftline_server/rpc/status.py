@@ -54,7 +54,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "CHANGE_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "HISTORY_NOT_KEPT": grpc.StatusCode.FAILED_PRECONDITION,
     "TOKEN_EXPIRED": grpc.StatusCode.OUT_OF_RANGE,
-    "WATCHER_TOO_SLOW": grpc.StatusCode.UNAVAILABLE,
+    "READER_TOO_SLOW": grpc.StatusCode.UNAVAILABLE,
     "CONTENTION": grpc.StatusCode.ABORTED,
     "DATABASE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,

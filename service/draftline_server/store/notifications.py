@@ -1,0 +1,46 @@
+"""LISTEN and NOTIFY: they say that a tenant's log may have grown, and carry none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import asyncpg
+
+from .statements import load
+
+SQL = load("notifications")
+CHANNEL = "draftline_change"
+
+
+class Notifications:
+    """A connection of its own, open while it is used."""
+
+    def __init__(self, url: str, connect_timeout_s: float) -> None:
+        self._url = url
+        self._timeout_s = connect_timeout_s
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def open(self, heard: Callable[[str], None], lost: Callable[[], None]) -> None:
+        """Connects and listens: `heard` is called with a tenant that others wrote for, `lost` when the connection is."""
+        connection = await asyncpg.connect(
+            self._url, timeout=self._timeout_s, server_settings={"application_name": "draftline watch"}
+        )
+        self._connection = connection
+        own = connection.get_server_pid()
+        connection.add_termination_listener(lambda _: lost())
+        await connection.add_listener(
+            CHANNEL, lambda _, pid, __, tenant_id: heard(tenant_id) if pid != own else None
+        )
+
+    async def notify(self, tenant_ids: Collection[str]) -> None:
+        """Tells the others of tenants that were written for."""
+        if self._connection is None:
+            raise asyncpg.InterfaceError("not connected")
+        statement = SQL["notify"]
+        values: dict[str, object] = {"channel": CHANNEL, "tenant_ids": list(tenant_ids)}
+        await self._connection.execute(statement.sql, *statement.arguments(values), timeout=self._timeout_s)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

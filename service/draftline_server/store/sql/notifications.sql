@@ -1,0 +1,4 @@
+-- name: notify
+-- Tells who listens that the logs of some tenants have grown. Never in the transaction of a write: that would
+-- make all commits wait for one another.
+SELECT pg_notify(:channel, t.tenant_id) FROM unnest(CAST(:tenant_ids AS text[])) AS t (tenant_id)

@@ -1,0 +1,101 @@
+"""Who waits for a tenant's log to grow, and how they are woken: often enough, and never in vain a thousand times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+SPACING_S = 0.005  # between two wakes of a tenant: what is written meanwhile is read at once
+
+
+class Waking:
+    """The wakes of one tenant, counted: who has seen `count` waits for the next."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.watchers = 0
+        self.closed = False
+        self._event = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last = 0.0
+
+    def wake(self, delay_s: float = 0.0) -> None:
+        """Wakes all who wait, after a delay and not sooner than SPACING_S after the last time."""
+        loop = asyncio.get_running_loop()
+        due = max(loop.time() + delay_s, self._last + SPACING_S)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        if due <= loop.time():
+            self._fire()
+        else:
+            self._timer = loop.call_at(due, self._fire)
+
+    def close(self) -> None:
+        self.closed = True
+        self.drop()
+        self._fire()
+
+    def drop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def after(self, count: int, timeout_s: float) -> bool:
+        """Whether there was a wake after the count, which is waited for as long as that."""
+        if self.count > count or self.closed:
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        return self.count > count or self.closed
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._last = asyncio.get_running_loop().time()
+        self.count += 1
+        self._event.set()
+        self._event = asyncio.Event()
+
+
+class Wakes:
+    """The tenants that are watched by this process."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[str, Waking] = {}
+        self._closed = False
+
+    @contextmanager
+    def watching(self, tenant_id: str) -> Iterator[Waking]:
+        waking = self._tenants.setdefault(tenant_id, Waking())
+        waking.watchers += 1
+        if self._closed:
+            waking.close()
+        try:
+            yield waking
+        finally:
+            waking.watchers -= 1
+            if not waking.watchers:
+                waking.drop()
+                del self._tenants[tenant_id]
+
+    @property
+    def watchers(self) -> int:
+        return sum(waking.watchers for waking in self._tenants.values())
+
+    def wake(self, tenant_id: str) -> None:
+        waking = self._tenants.get(tenant_id)
+        if waking is not None:
+            waking.wake()
+
+    def wake_all(self) -> None:
+        for waking in self._tenants.values():
+            waking.wake()
+
+    def close(self) -> None:
+        """Ends every watch, now and from now on: the server stops."""
+        self._closed = True
+        for waking in self._tenants.values():
+            waking.close()
