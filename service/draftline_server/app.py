@@ -105,6 +105,7 @@ async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator
 
 async def _server(settings: Settings, database: Database, indexes: Indexes) -> Server:
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
+    requests = Requests(database)
     definitions = Definitions(database)
     cursors = Cursors(await read_secret(database, "page_token"))
     applier = (InPlacePatches if settings.enable_partial_updates else FetchedPatches)(definitions, limits)
@@ -116,7 +117,7 @@ async def _server(settings: Settings, database: Database, indexes: Indexes) -> S
             limits,
         ),
         "draftline.v1.CollectionService": CollectionService(
-            CollectionStore(database, definitions, indexes, cursors, limits)
+            CollectionStore(database, definitions, indexes, cursors, limits, requests=requests)
         ),
         "draftline.v1.DraftService": DraftService(
             DraftStore(database, limits),
@@ -126,7 +127,7 @@ async def _server(settings: Settings, database: Database, indexes: Indexes) -> S
         ),
     }
     health = Health([service.full_name for service in SERVICES], database.ping)
-    return Server(servicers, Once(Requests(database)), health, _server_options(settings))
+    return Server(servicers, Once(requests), health, _server_options(settings))
 
 
 async def _reconcile(indexes: Indexes) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from ..domain.errors import ContentionError, DraftlineError
+from ..domain.errors import (
+    ContentionError,
+    DatabaseUnavailableError,
+    DeadlineExceededError,
+    DraftlineError,
+    OverloadedError,
+)
 from ..domain.records import Actor, Request
 from ..store.errors import AnsweredBeforeError
 from ..store.requests import Recalled, Requests
@@ -35,9 +41,15 @@ def request_of(message: Any, method: str) -> Request | None:
     """The request that a message is, if it carries an id and is no preview."""
     if not getattr(message, "request_id", "") or getattr(message, "validate_only", False):
         return None
+    normalize(message)
     fingerprint = Fingerprint(method)
     fingerprint.add(message)
-    return Request(message.request_id.lower(), fingerprint)
+    return Request(message.request_id, fingerprint)
+
+
+def normalize(message: Any) -> None:
+    """A UUID is the same in upper and in lower case, and so is the request."""
+    message.request_id = message.request_id.lower()
 
 
 class Once:
@@ -47,19 +59,41 @@ class Once:
         self._requests = requests
 
     async def answer(
-        self, write: Callable[[], Awaitable[M]], actor: Actor, request: Message, response_type: type[M]
+        self,
+        write: Callable[[], Awaitable[M]],
+        actor: Actor,
+        request: Message,
+        response_type: type[M],
+        rest: AsyncIterator[Message] | None = None,
     ) -> M:
-        """What `write` answers, or what it answered before. RequestIdReusedError if that was another request."""
+        """What `write` answers, or what it answered before. RequestIdReusedError if that was another request.
+
+        `rest`: the messages of a stream that `write` may leave unread when it fails; all of them are the request.
+        """
         if actor.request is None:
             return await write()
         try:
             return await write()
+        except (OverloadedError, DeadlineExceededError):
+            raise  # there is no room or no time to look, and the caller may send it again
         except (AnsweredBeforeError, DraftlineError) as error:
             recalled = await self._recalled(actor, error)
+            if rest is not None:
+                async for _ in rest:
+                    pass
+            recalled.refuse_other(actor.request)
+            if recalled.unfinished is not None:
+                raise
         return _response(recalled, actor, request, response_type)
 
     async def _recalled(self, actor: Actor, error: Exception) -> Recalled:
-        recalled = await self._requests.recall(actor)
+        """What was answered before; if nothing was, `error` is the answer."""
+        try:
+            recalled = await self._requests.recall(actor)
+        except DatabaseUnavailableError as unknown:
+            # The error may be for what an earlier run of the same request did.
+            problem = "the database is out of reach; whether the call was done is not known, send it again with its id"
+            raise DatabaseUnavailableError(problem) from unknown
         if recalled is not None:
             return recalled
         if isinstance(error, AnsweredBeforeError):

@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
+
+import msgspec
 
 from ..domain.content import Limits
 from ..domain.cursor import Cursors
 from ..domain.definitions import Definition, IndexOrder, IndexState
 from ..domain.edits import format_pointer
-from ..domain.errors import CollectionConflictError, CollectionNotFoundError, ContentionError, VersionMismatchError
+from ..domain.errors import (
+    CollectionConflictError,
+    CollectionNotFoundError,
+    ContentionError,
+    DraftlineError,
+    VersionMismatchError,
+)
 from ..domain.records import Actor, Answer
 from .content import now
 from .definitions import CheckedDefinition, Definitions, compile_schema, definition_of
 from .engine import Database
+from .errors import AnsweredBeforeError
 from .failures import RacedError
 from .indexes import Indexes
-from .requests import amend_answer, keep_answer
+from .requests import Requests, keep_unfinished
 from .statements import load
 from .transaction import Transaction, call_deadline
 
@@ -27,6 +37,17 @@ SQL = load("collections")
 A = TypeVar("A", bound=Answer)
 MAX_RACES = 5  # times that a collection is declared by another just as it is declared
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients take 4 MiB a message unless told otherwise
+
+
+class _Written(msgspec.Struct):
+    """What the write of a declaration adds to it."""
+
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_decode_written = msgspec.json.Decoder(_Written).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +60,17 @@ class CollectionStore:
     """Declarations, and the indexes that follow from them."""
 
     def __init__(
-        self, database: Database, definitions: Definitions, indexes: Indexes, cursors: Cursors, limits: Limits
+        self,
+        database: Database,
+        definitions: Definitions,
+        indexes: Indexes,
+        cursors: Cursors,
+        limits: Limits,
+        *,
+        requests: Requests,
     ) -> None:
         self._database = database
+        self._requests = requests
         self._definitions = definitions
         self._indexes = indexes
         self._cursors = cursors
@@ -64,26 +93,41 @@ class CollectionStore:
         """
         if definition.json_schema:
             compile_schema(definition.json_schema)
-        await self._refuse_overlong_text(actor, definition)
 
         async def work(transaction: Transaction) -> Definition:
             stored = await self._store(transaction, actor, definition, expected_version)
             if validate_only:
                 transaction.roll_back()
-            elif actor.request is not None:
-                # What holds from now on. If the indexes are never built, GetCollection tells.
-                response = answer((await self._with_indexes([stored]))[0])
-                await keep_answer(transaction, actor, response.SerializeToString())
+            else:
+                await keep_unfinished(transaction, actor, _written(stored))
             return stored
 
-        stored = await self._until_stored(actor, work)
+        try:
+            await self._refuse_overlong_text(actor, definition)
+            stored = await self._until_stored(actor, work)
+        except (AnsweredBeforeError, DraftlineError):
+            before = await self._stored_before(actor, definition)
+            if before is None:
+                raise
+            stored = before
         if not validate_only:
             await self._definitions.load(actor.tenant_id, [definition.collection])
             await self._build(definition.collection)
         response = answer((await self._with_indexes([stored]))[0])
         if not validate_only:
-            await amend_answer(self._database, actor, response.SerializeToString())
+            await self._requests.finish(actor, response.SerializeToString())
         return response
+
+    async def _stored_before(self, actor: Actor, definition: Definition) -> Definition | None:
+        """The declaration as an earlier run of the request stored it, whose indexes were not waited for yet."""
+        recalled = await self._requests.recall(actor)
+        if actor.request is None or recalled is None or recalled.unfinished is None:
+            return None
+        recalled.refuse_other(actor.request)
+        written = _decode_written(recalled.unfinished)
+        return replace(
+            definition, version=written.version, created_at=written.created_at, updated_at=written.updated_at
+        )
 
     async def get(self, actor: Actor, collection: str) -> StoredCollection:
         loaded = await self._definitions.load(actor.tenant_id, [collection])
@@ -172,6 +216,11 @@ class CollectionStore:
     async def _with_indexes(self, definitions: Sequence[Definition]) -> list[StoredCollection]:
         states = await self._indexes.states(definitions)
         return [StoredCollection(definition, each) for definition, each in zip(definitions, states, strict=True)]
+
+
+def _written(stored: Definition) -> str:
+    values = {"version": stored.version, "created_at": stored.created_at, "updated_at": stored.updated_at}
+    return msgspec.json.encode(values).decode()
 
 
 def _fitting(definitions: Sequence[Definition]) -> int:

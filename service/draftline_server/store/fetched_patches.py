@@ -49,6 +49,10 @@ class _Edited:
     def is_new(self) -> bool:
         return self.before is None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.record.collection, self.record.record_id
+
 
 class FetchedPatches:
     """The merge happens here, between a locking SELECT and an UPDATE of one transaction."""
@@ -76,16 +80,17 @@ class FetchedPatches:
             except DraftlineError as error:
                 outcomes.append(error)
         await self._refuse_unfit(runner, actor, outcomes)
-        edited = [outcome for outcome in outcomes if isinstance(outcome, _Edited)]
-        await self._write(runner, write, edited)
-        if keeps_answers:
-            await self._keep_answers(runner, write, edited)
-        return [
-            PatchResult(outcome.record, outcome.changed, written=outcome.is_written)
+        stored = await self._write(runner, write, [outcome for outcome in outcomes if isinstance(outcome, _Edited)])
+        results = [
+            PatchResult(stored[outcome.key], outcome.changed, written=outcome.is_written)
             if isinstance(outcome, _Edited)
             else PatchResult(error=outcome)
             for outcome in outcomes
         ]
+        for result in results:
+            if keeps_answers and result.record is not None:
+                await keep_record(runner, actor, result.record, result.changed_fields)
+        return results
 
     async def _check_definitions(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> None:
         collections = list({patch.collection for patch in patches})
@@ -169,8 +174,12 @@ class FetchedPatches:
             place, edit = edits[row["place"] - 1]
             outcomes[place] = error_of(row["failure"], edit.record.record_id, where_of(edit.patch))
 
-    async def _write(self, transaction: Transaction, write: Write, edits: Sequence[_Edited]) -> None:
+    async def _write(
+        self, transaction: Transaction, write: Write, edits: Sequence[_Edited]
+    ) -> dict[tuple[str, str], Record]:
+        """The records by collection and id, their contents as PostgreSQL tells them."""
         actor, moment = write.actor, write.moment
+        after = {edit.key: edit.record for edit in edits}
         for is_new, name in ((False, "replace_content"), (True, "insert_content")):
             written = [edit for edit in edits if edit.is_written and edit.is_new is is_new]
             records = [edit.record for edit in written]
@@ -189,6 +198,9 @@ class FetchedPatches:
             stored = await transaction.fetch(SQL[name], values)
             if is_new and len(stored) < len(records):
                 raise RacedError
+            for row in stored:
+                key = row["collection"], row["record_id"]
+                after[key] = replace(after[key], content=row["content"])
             logged = {
                 "old_contents": [edit.before.content if edit.before else None for edit in written],
                 "old_parent_ids": [edit.before.parent_id if edit.before else None for edit in written],
@@ -201,7 +213,4 @@ class FetchedPatches:
             await transaction.fetch(SQL["log_content"], {**values, **logged})
             if not is_new:
                 await transaction.fetch(DRAFTS["refresh_drafts"], values)
-
-    async def _keep_answers(self, transaction: Transaction, write: Write, edits: Sequence[_Edited]) -> None:
-        for edit in edits:
-            await keep_record(transaction, write.actor, edit.record, edit.changed)
+        return after

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import asyncpg
 import msgspec
 
 from ..domain.errors import RequestIdReusedError
 from ..domain.records import Actor, Record, Request
 from .engine import Database
+from .errors import AnsweredBeforeError
 from .statements import load
 from .transaction import Transaction
 
@@ -42,11 +44,24 @@ _kept = msgspec.json.Decoder(_Kept).decode
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What was answered: the response as it was sent, or else the record of a call of one record."""
+    """What was answered: the response as it was sent, or else the record of a call of one record.
 
+    Neither, where the call goes on after its write and is not over: then what it wrote, as JSON.
+    """
+
+    fingerprint: bytes
     response: bytes | None
     record: Record | None = None
     changed_fields: tuple[str, ...] = ()
+    unfinished: str | None = None
+
+    def refuse_other(self, request: Request) -> None:
+        """RequestIdReusedError unless this is what that request was answered."""
+        if self.fingerprint != request.fingerprint:
+            problem = "was used for another request within the last 24 hours; every request needs an id of its own"
+            raise RequestIdReusedError(
+                f"request_id: {problem}", fields=[("request_id", problem)], request_id=request.request_id
+            )
 
 
 class Requests:
@@ -56,41 +71,50 @@ class Requests:
         self._database = database
 
     async def recall(self, actor: Actor) -> Recalled | None:
-        """What the actor's request was answered before. RequestIdReusedError if that was another request."""
+        """What was answered under the id of the actor's request, be it that request or another."""
         if actor.request is None:
             return None
         rows = await self._database.fetch(SQL["recall_answer"], _key(actor, actor.request), resend=True)
-        if not rows:
-            return None
-        if rows[0]["fingerprint"] != actor.request.fingerprint:
-            problem = "was used for another request within the last 24 hours; every request needs an id of its own"
-            raise RequestIdReusedError(
-                f"request_id: {problem}", fields=[("request_id", problem)], request_id=actor.request.request_id
-            )
-        if rows[0]["response"] is not None:
-            return Recalled(rows[0]["response"])
-        return _recalled(rows[0]["answer"])
+        return _recalled(rows[0]) if rows else None
+
+    async def finish(self, actor: Actor, response: bytes) -> None:
+        """Keeps the answer of a call that went on after its write. AnsweredBeforeError if another run was faster."""
+        if actor.request is None:
+            return
+        values = {**_key(actor, actor.request), "response": response}
+        if not await self._database.fetch(SQL["finish_answer"], values, resend=True):
+            raise AnsweredBeforeError
 
 
-def _recalled(answer: str) -> Recalled:
-    kept = _kept(answer)
+def _recalled(row: asyncpg.Record) -> Recalled:
+    fingerprint, response = row["fingerprint"], row["response"]
+    if response is not None:
+        return Recalled(fingerprint, response)
+    if row["unfinished"] is not None:
+        return Recalled(fingerprint, None, unfinished=row["unfinished"])
+    kept = _kept(row["answer"])
     record = Record(
         kept.collection, kept.record_id, bytes(kept.content).decode(), kept.version, kept.parent_id, kept.position,
         kept.created_at, kept.created_by, kept.updated_at, kept.updated_by, kept.deleted_at,
     )  # fmt: skip
-    return Recalled(None, record, tuple(kept.changed_fields))
+    return Recalled(fingerprint, None, record, tuple(kept.changed_fields))
 
 
 async def keep_answer(runner: Database | Transaction, actor: Actor, response: bytes) -> None:
     """Keeps the answer of a request, if it has an id. AnsweredBeforeError when it was answered before."""
-    if actor.request is not None:
-        await runner.fetch(SQL["keep_answer"], {**_key(actor, actor.request), "response": response})
+    if actor.request is None:
+        return
+    values = {**_key(actor, actor.request), "response": response}
+    if isinstance(runner, Database):
+        await runner.fetch(SQL["keep_answer"], values, resend=True)
+    else:
+        await runner.fetch(SQL["keep_answer"], values)
 
 
-async def amend_answer(database: Database, actor: Actor, response: bytes) -> None:
-    """Replaces what was kept, where a call goes on after its write."""
+async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) -> None:
+    """Keeps what a call wrote that goes on after it, as JSON, until Requests.finish keeps its answer."""
     if actor.request is not None:
-        await database.fetch(SQL["amend_answer"], {**_key(actor, actor.request), "response": response}, resend=True)
+        await transaction.fetch(SQL["keep_unfinished"], {**_key(actor, actor.request), "written": written})
 
 
 async def keep_record(transaction: Transaction, actor: Actor, record: Record, changed_fields: Sequence[str]) -> None:

@@ -297,7 +297,7 @@ SELECT * FROM (
 WHERE failure IS NOT NULL
 
 -- name: replace_content
--- Replaces records that the transaction has locked.
+-- Replaces records that the transaction has locked; their contents as they are stored.
 UPDATE draftline.record AS r
 SET content = p.content, version = r.version + 1, parent_id = p.parent_id, position = p.position,
     updated_at = :now, updated_by = :user_id, log_xact = greatest(draftline.log_xact(), r.log_xact)
@@ -305,6 +305,7 @@ FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:con
         CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
     AS p (collection, record_id, content, parent_id, position)
 WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+RETURNING r.collection, r.record_id, r.content::text AS content
 
 -- name: insert_content
 -- New records; those whose id was taken meanwhile are not among the answers.
@@ -317,7 +318,7 @@ FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:con
     AS p (collection, record_id, content, parent_id, position)
 ORDER BY p.collection, p.record_id
 ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
-RETURNING collection, record_id
+RETURNING collection, record_id, content::text AS content
 
 -- name: log_content
 -- The log of records that the transaction has written: what they were before is among the arguments, NULL for

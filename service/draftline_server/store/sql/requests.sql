@@ -11,14 +11,21 @@ VALUES (:tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
         :created_at, :created_by, :updated_at, :updated_by, :deleted_at)
     || jsonb_build_object('changed_fields', CAST(:changed_fields AS text[])), CAST(:now AS timestamptz))
 
--- name: amend_answer
--- Replaces what a request is answered by what it came to.
+-- name: keep_unfinished
+-- The same for a call that goes on after its write: what it wrote, until finish_answer adds what it is answered.
+INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+VALUES (:tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
+    jsonb_build_object('unfinished', CAST(:written AS jsonb)), CAST(:now AS timestamptz))
+
+-- name: finish_answer
+-- Keeps what such a call is answered, unless another run of it has done so. No row: it has.
 UPDATE draftline.request SET response = :response
-WHERE tenant_id = :tenant_id AND user_id = :user_id AND request_id = CAST(:request_id AS uuid)
+WHERE tenant_id = :tenant_id AND user_id = :user_id AND request_id = CAST(:request_id AS uuid) AND response IS NULL
+RETURNING request_id
 
 -- name: recall_answer
 -- What a request was answered.
-SELECT fingerprint, response, answer::text AS answer
+SELECT fingerprint, response, answer::text AS answer, (answer -> 'unfinished')::text AS unfinished
 FROM draftline.request
 WHERE tenant_id = :tenant_id AND user_id = :user_id AND request_id = CAST(:request_id AS uuid)
 
