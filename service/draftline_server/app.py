@@ -14,14 +14,21 @@ import structlog
 from .domain.content import Limits
 from .domain.cursor import Cursors
 from .domain.errors import DraftlineError
+from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
+from .rpc.change_service import ChangeService
 from .rpc.collection_service import CollectionService
 from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
+from .rpc.keys import KeyOptions, Keys
 from .rpc.once import Once
 from .rpc.probe import state as health_state
 from .rpc.server import SERVICES, Server, ServerOptions
+from .rpc.tls import Tls, TlsFiles
+from .rpc.tokens import TokenRules
+from .rpc.watch import Watches, WatchOptions
 from .settings import Settings
+from .store.changes import ChangeStore
 from .store.checks import DraftChecker, DraftDifference
 from .store.collections import CollectionStore
 from .store.commits import CommitStore
@@ -29,13 +36,18 @@ from .store.content import ContentStore
 from .store.definitions import Definitions
 from .store.drafts import DraftStore
 from .store.engine import Database, PoolSettings
+from .store.feed import Feed
 from .store.fetched_patches import FetchedPatches
 from .store.imports import ImportStore
 from .store.indexes import Indexes
 from .store.merged import MergedStore
+from .store.notifications import Notifications
 from .store.patches import InPlacePatches, PatchStore
 from .store.requests import Requests
+from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret
+from .workers.notifier import Notifier
+from .workers.wakes import Wakes
 
 __all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "health_state", "running", "serve"]
 
@@ -54,21 +66,31 @@ class App:
 @asynccontextmanager
 async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[App]:
     """Serves the database at `url`, whose schema must be at `revision`, and drains at the end."""
-    if settings.host not in LOOPBACK:
-        raise ValueError(f"DRAFTLINE_HOST is {settings.host}: without authentication, loopback alone is served")
+    is_protected = settings.has_authentication and settings.tls_certificate_file is not None
+    if settings.host not in LOOPBACK and not is_protected and not settings.dangerously_serve_unprotected:
+        raise ValueError(
+            f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
+        )
     database = Database(url, _pool_settings(settings))
     await database.open()
     try:
         await check_revision(database, revision)
-        indexes = Indexes(database)
-        server = await _server(settings, database, indexes)
+        indexes, wakes = Indexes(database), Wakes()
+        notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
+        server = await _server(settings, database, indexes, notifier, wakes)
         port = await server.start()
-        reconciling = asyncio.create_task(_reconcile(indexes), name="indexes")
+        tasks = [
+            asyncio.create_task(_reconcile(indexes), name="indexes"),
+            asyncio.create_task(notifier.run(), name="notifier"),
+        ]
         try:
             yield App(f"{settings.host}:{port}", server, database)
         finally:
-            reconciling.cancel()
+            wakes.close()
             await server.drain()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await database.close()
 
@@ -103,11 +125,15 @@ async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator
         await database.close()
 
 
-async def _server(settings: Settings, database: Database, indexes: Indexes) -> Server:
+async def _server(settings: Settings, database: Database, indexes: Indexes, notifier: Notifier, wakes: Wakes) -> Server:
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
     requests = Requests(database)
     definitions = Definitions(database)
     cursors = Cursors(await read_secret(database, "page_token"))
+    merged = MergedStore(database, definitions, cursors)
+    # Watchers read with a quarter of the connections and no more, so that they keep nobody else from his.
+    feed = Feed(database, max(1, settings.pool_size // 4))
+    watch_options = WatchOptions(settings.watch_heartbeat_s, settings.max_watchers)
     applier = (InPlacePatches if settings.enable_partial_updates else FetchedPatches)(definitions, limits)
     servicers = {
         "draftline.v1.ContentService": ContentService(
@@ -122,12 +148,25 @@ async def _server(settings: Settings, database: Database, indexes: Indexes) -> S
         "draftline.v1.DraftService": DraftService(
             DraftStore(database, limits),
             CommitStore(database, definitions, limits),
-            MergedStore(database, definitions, cursors),
+            merged,
             limits,
+        ),
+        "draftline.v1.ChangeService": ChangeService(
+            ChangeStore(database, cursors),
+            RevertStore(database, definitions, limits),
+            Watches(feed, merged, wakes, cursors, watch_options),
         ),
     }
     health = Health([service.full_name for service in SERVICES], database.ping)
-    return Server(servicers, Once(requests), health, _server_options(settings))
+    return Server(
+        servicers,
+        Once(requests),
+        notifier.wrote,
+        health,
+        _server_options(settings),
+        authenticator=_authenticator(settings),
+        tls=_tls(settings),
+    )
 
 
 async def _reconcile(indexes: Indexes) -> None:
@@ -151,10 +190,49 @@ def _pool_settings(settings: Settings) -> PoolSettings:
 def _server_options(settings: Settings) -> ServerOptions:
     return ServerOptions(
         f"{settings.host}:{settings.port}",
-        settings.reflection,
+        _reflects(settings),
         settings.call_timeout_s,
         settings.stream_idle_timeout_s,
         settings.drain_timeout_s,
         settings.max_request_bytes,
         settings.max_response_bytes,
+        settings.max_metadata_bytes,
+        settings.max_calls,
+        settings.max_streams_per_connection,
+        settings.max_connection_age_s,
+        settings.max_connection_grace_s,
+        settings.ping_interval_s,
+        settings.min_ping_interval_s,
     )
+
+
+def _reflects(settings: Settings) -> bool:
+    """Whoever develops may look around."""
+    if settings.reflection is not None:
+        return settings.reflection
+    return settings.host in LOOPBACK and not settings.has_authentication
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    if not settings.has_authentication:
+        return NoAuthentication()
+    keys = KeyOptions(settings.auth_jwks, settings.auth_secret_file, settings.auth_service_keys_file)
+    return TokenAuthentication(Keys(keys), token_rules(settings))
+
+
+def token_rules(settings: Settings) -> TokenRules:
+    return TokenRules(
+        settings.auth_issuer,
+        settings.auth_audience,
+        settings.auth_max_lifetime_s,
+        settings.auth_leeway_s,
+        settings.auth_user_claim,
+        settings.auth_tenants_claim,
+        settings.auth_permissions_claim,
+    )
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return None
+    return Tls(TlsFiles(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,9 +15,31 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".draftline"), description="where the embedded PostgreSQL keeps its data")
     postgres_bin: Path | None = Field(None, description="binaries for the embedded PostgreSQL; empty: found")
 
-    host: str = Field("127.0.0.1", description="address to listen on; loopback alone until there is authentication")
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; beyond loopback needs both authentication and TLS"
+    )
     port: int = Field(50051, ge=0, le=65535, description="port to listen on; 0: any free one")
-    reflection: bool = Field(True, description="whether grpcurl may ask for the contract")
+    reflection: bool | None = Field(
+        None, description="whether grpcurl may ask for the contract; empty: on loopback without authentication"
+    )
+    dangerously_serve_unprotected: bool = Field(
+        False, description="listen beyond loopback all the same: whoever gets there reads and writes everything"
+    )
+
+    auth_jwks: str = Field("", description="keys that sign tokens: the path or the https address of a JWK set")
+    auth_secret_file: Path | None = Field(None, description="a secret of 32 bytes or more that signs tokens (HS256)")
+    auth_service_keys_file: Path | None = Field(None, description="keys of services, hashed, with what each may do")
+    auth_issuer: str = Field("", description="the `iss` that tokens must have")
+    auth_audience: str = Field("", description="the `aud` that tokens must have")
+    auth_max_lifetime_s: float = Field(3600.0, gt=0, description="the longest that a token may be good for")
+    auth_leeway_s: float = Field(30.0, ge=0, description="how far the clock of the issuer may be off")
+    auth_user_claim: str = Field("sub", min_length=1, description="the claim that names the user")
+    auth_tenants_claim: str = Field("organization_ids", min_length=1, description="the claim that lists the tenants")
+    auth_permissions_claim: str = Field("scope", min_length=1, description="the claim that lists the permissions")
+
+    tls_certificate_file: Path | None = Field(None, description="the server's certificate and those above it, PEM")
+    tls_key_file: Path | None = Field(None, description="its key, PEM, without a password")
+    tls_client_ca_file: Path | None = Field(None, description="whose certificates callers must have; empty: none")
 
     enable_partial_updates: bool = Field(True, description="merge in the UPDATE; false: fetch, merge and replace")
 
@@ -29,6 +51,13 @@ class Settings(BaseSettings):
     max_imports: int = Field(8, gt=0, description="imports at once; each holds a connection")
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")
+    max_metadata_bytes: int = Field(16 * 1024, ge=1024, description="most metadata of a call, its token included")
+    max_calls: int = Field(3_000, gt=0, description="calls at once, watchers included")
+    max_streams_per_connection: int = Field(100, gt=0, description="calls at once on a connection; others wait there")
+    max_connection_age_s: float = Field(3600.0, gt=0, description="after which a connection takes no further calls")
+    max_connection_grace_s: float = Field(300.0, gt=0, description="how long its calls may go on")
+    ping_interval_s: float = Field(60.0, gt=0, description="after which a silent connection is tried")
+    min_ping_interval_s: float = Field(30.0, gt=0, description="callers that ping more often are disconnected")
 
     max_content_bytes: int = Field(1024 * 1024, gt=0, description="largest content, as JSON text")
     max_content_depth: int = Field(32, gt=0, le=32, description="levels of nesting in a content")
@@ -42,3 +71,17 @@ class Settings(BaseSettings):
 
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Settings:
+        if (self.auth_jwks or self.auth_secret_file) and not (self.auth_issuer and self.auth_audience):
+            raise ValueError("tokens need both DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE")
+        if (self.tls_certificate_file is None) is not (self.tls_key_file is None):
+            raise ValueError("TLS needs both DRAFTLINE_TLS_CERTIFICATE_FILE and DRAFTLINE_TLS_KEY_FILE")
+        if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
+            raise ValueError("DRAFTLINE_TLS_CLIENT_CA_FILE is of no use without TLS")
+        return self
+
+    @property
+    def has_authentication(self) -> bool:
+        return bool(self.auth_jwks or self.auth_secret_file or self.auth_service_keys_file)

@@ -146,6 +146,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The reader of a stream read nothing of what it was sent for too long. Go on with
     the last `resume_token` or `next_page_token` that was received.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 37
+    """UNAUTHENTICATED. The call carries no token or service key that is valid here. Metadata: `expired`
+    (`true`) if it is a token that was valid: send the call again with a new one. A stream ends so when
+    the token that it was opened with expires.
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 38
+    """PERMISSION_DENIED. The caller has no access to the tenant, which may exist or not, or lacks a
+    permission there. Metadata: `needed`, for a permission: all that the call needs, by spaces.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
@@ -277,5 +286,14 @@ need anew, and watch from now on with an empty token.
 ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 36
 """UNAVAILABLE. The reader of a stream read nothing of what it was sent for too long. Go on with
 the last `resume_token` or `next_page_token` that was received.
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 37
+"""UNAUTHENTICATED. The call carries no token or service key that is valid here. Metadata: `expired`
+(`true`) if it is a token that was valid: send the call again with a new one. A stream ends so when
+the token that it was opened with expires.
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 38
+"""PERMISSION_DENIED. The caller has no access to the tenant, which may exist or not, or lacks a
+permission there. Metadata: `needed`, for a permission: all that the call needs, by spaces.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

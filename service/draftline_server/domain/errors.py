@@ -172,6 +172,14 @@ class ReaderTooSlowError(DraftlineError):
     reason = "READER_TOO_SLOW"
 
 
+class UnauthenticatedError(DraftlineError):
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(DraftlineError):
+    reason = "PERMISSION_DENIED"
+
+
 class ContentionError(DraftlineError):
     reason = "CONTENTION"
 

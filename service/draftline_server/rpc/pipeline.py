@@ -1,5 +1,6 @@
-"""What happens around every call: the request is decoded, checked and given its actor
-and its time; whatever goes wrong becomes a status.
+"""What happens around every call: its caller is identified, the request is checked and given
+its actor and its time; whatever goes wrong becomes a status. Nobody is told anything of a
+request before it is known who asks.
 
 Handlers are wrapped once, when the server is built, from the descriptors of the
 services: a method cannot be served without passing here.
@@ -21,12 +22,21 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from ..domain.errors import DeadlineExceededError, DraftlineError, DrainingError, InvalidFieldError, ReaderTooSlowError
+from ..domain.errors import (
+    DeadlineExceededError,
+    DraftlineError,
+    DrainingError,
+    InvalidFieldError,
+    OverloadedError,
+    ReaderTooSlowError,
+)
 from ..domain.records import Actor, Request
 from ..store.transaction import call_deadline
-from .auth import actor_of
+from .auth import Authenticator, while_valid
+from .identity import Identity
 from .lists import refuse_long_lists
 from .once import Fingerprint, Once, normalize, request_of
+from .permissions import NEEDED
 from .status import abort, unexpected
 from .wire import Refused, deserializer
 
@@ -38,13 +48,16 @@ Unary = Callable[[Any, Actor], Awaitable[Message]]
 
 @dataclass(slots=True)
 class Calls:
-    """What the calls of a server share: their limits of time, how many there are, and whether it drains."""
+    """What the calls of a server share: who makes them, their limits, how many there are, and whether it drains."""
 
     once: Once
+    authenticator: Authenticator
+    most: int  # calls at once, of callers who are known
     call_timeout_s: float  # of a unary call
     idle_timeout_s: float  # of the other end of a stream: between two messages that it sends, or until it reads one
     wrote: Callable[[str], None]  # called with the tenant of each call that may have written
     count: int = 0
+    known: int = 0  # of these, whose callers were identified
     draining: bool = False
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,6 +71,17 @@ class Calls:
             self.count -= 1
             if not self.count:
                 self.idle.set()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """grpc's own limit, maximum_concurrent_rpcs, lets everything pass once it was reached (1.78)."""
+        if self.known >= self.most:
+            raise OverloadedError(f"{self.most} calls are under way already; try again later")
+        self.known += 1
+        try:
+            yield
+        finally:
+            self.known -= 1
 
     @contextmanager
     def writing(self, actor: Actor) -> Iterator[None]:
@@ -101,11 +125,13 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcM
 
 
 @asynccontextmanager
-async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -> AsyncIterator[None]:
-    """Whatever goes wrong inside becomes the call's status."""
+async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -> AsyncIterator[Identity]:
+    """For the caller, who must be known. Whatever goes wrong inside becomes the call's status."""
     try:
         with calls.one():
-            yield
+            identity = await calls.authenticator.identify(context.invocation_metadata())
+            with calls.admitted():
+                yield identity
     except (asyncio.CancelledError, grpc.aio.AbortError):
         raise
     except DraftlineError as error:
@@ -119,13 +145,14 @@ async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -
 def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
     writes = "request_id" in method.input_type.fields_by_name
+    needed = NEEDED[method.full_name]
 
     async def handle(request: Message | Refused, context: Context) -> Message:
-        async with _answering(context, method, calls):
-            message = checked(request)
+        async with _answering(context, method, calls) as identity:
+            message: Any = checked(request)
             timeout_s = _limit_time(context, calls.call_timeout_s)
             async with asyncio.timeout(timeout_s):
-                actor = _actor(message, context, request_of(message, method.full_name))
+                actor = identity.actor(message.tenant_id, needed, request_of(message, method.full_name))
                 with calls.writing(actor) if writes else nullcontext():
                     return await calls.once.answer(partial(behavior, message, actor), actor, message, response_type)
         raise AssertionError("unreachable: the call was answered or aborted")
@@ -134,11 +161,19 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
+    needed = NEEDED[method.full_name]
+
     async def handle(request: Message | Refused, context: Context) -> None:
-        async with _answering(context, method, calls):
-            message = checked(request)
+        async with _answering(context, method, calls) as identity:
+            message: Any = checked(request)
             _limit_time(context)
-            async with aclosing(behavior(message, _actor(message, context))) as responses:
+            actor = identity.actor(message.tenant_id, needed)
+
+            async def check() -> None:
+                again = await calls.authenticator.identify(context.invocation_metadata())
+                again.actor(message.tenant_id, needed)
+
+            async with while_valid(identity, check), aclosing(behavior(message, actor)) as responses:
                 async for response in responses:
                     await _send(context, response, calls.idle_timeout_s)
                     if calls.draining:
@@ -176,8 +211,10 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             fingerprint.add(message)
             yield message
 
+    needed = NEEDED[method.full_name]
+
     async def handle(requests: AsyncIterator[Message | Refused], context: Context) -> Message:
-        async with _answering(context, method, calls):
+        async with _answering(context, method, calls) as identity:
             _limit_time(context)
             fingerprint = Fingerprint(method.full_name)
             stream = messages(aiter(requests), fingerprint)
@@ -187,7 +224,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 raise InvalidFieldError.of("header", "the first message must be the header")
             header = first.header
             request = Request(header.request_id, fingerprint) if header.request_id else None
-            actor = actor_of(header.tenant_id, context.invocation_metadata(), request)
+            actor = identity.actor(header.tenant_id, needed, request)
             write = partial(behavior, header, stream, actor)
             with calls.writing(actor):
                 return await calls.once.answer(write, actor, header, response_type, rest=stream)
@@ -203,10 +240,6 @@ def _limit_time(context: Context, default_timeout_s: float | None = None) -> flo
         return None
     call_deadline.set(time.monotonic() + min(given))
     return min(given)
-
-
-def _actor(message: Any, context: Context, request: Request | None = None) -> Actor:
-    return actor_of(message.tenant_id, context.invocation_metadata(), request)
 
 
 def checked(request: Message | Refused) -> Message:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import grpc
 import structlog
-from draftline.v1 import collection_pb2, content_pb2, draft_pb2
+from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -17,15 +18,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from .auth import Authenticator
 from .health import Health
 from .once import Once
 from .pipeline import Calls, handlers
+from .tls import Tls
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
     content_pb2.DESCRIPTOR.services_by_name["ContentService"],
     collection_pb2.DESCRIPTOR.services_by_name["CollectionService"],
     draft_pb2.DESCRIPTOR.services_by_name["DraftService"],
+    change_pb2.DESCRIPTOR.services_by_name["ChangeService"],
 )
+PING_TIMEOUT_S = 20.0
+HANDSHAKE_TIMEOUT_S = 20.0
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -38,6 +44,13 @@ class ServerOptions:
     drain_timeout_s: float
     max_request_bytes: int
     max_response_bytes: int
+    max_metadata_bytes: int
+    max_calls: int  # of all callers at once
+    max_streams: int  # of a connection at once, as HTTP/2 calls what calls are there
+    max_connection_age_s: float
+    max_connection_grace_s: float  # for calls under way on a connection of that age
+    ping_interval_s: float  # after which a silent connection is asked for a sign of life
+    min_ping_interval_s: float  # a caller that asks more often loses its connection
 
 
 class Server:
@@ -50,17 +63,18 @@ class Server:
         wrote: Callable[[str], None],
         health: Health,
         options: ServerOptions,
+        *,
+        authenticator: Authenticator,
+        tls: Tls | None,
     ) -> None:
         self._options = options
         self._health = health
-        self._calls = Calls(once, options.call_timeout_s, options.stream_idle_timeout_s, wrote)
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word
-                ("grpc.max_receive_message_length", options.max_request_bytes),
-                ("grpc.max_send_message_length", options.max_response_bytes),
-            ]
+        self._authenticator = authenticator
+        self._tls = tls
+        self._calls = Calls(
+            once, authenticator, options.max_calls, options.call_timeout_s, options.stream_idle_timeout_s, wrote
         )
+        self._server = grpc.aio.server(options=channel_options(options))
         for service in SERVICES:
             handler = handlers(service, servicers[service.full_name], self._calls)
             self._server.add_generic_rpc_handlers((handler,))
@@ -69,9 +83,13 @@ class Server:
             self._add_reflection()
 
     async def start(self) -> int:
-        """Binds and serves; the port. OSError if the address is taken."""
+        """Binds and serves; the port. OSError if the address is taken, ValueError for keys that cannot be used."""
+        await self._authenticator.start()
         try:
-            port = self._server.add_insecure_port(self._options.address)
+            if self._tls is None:
+                port = self._server.add_insecure_port(self._options.address)
+            else:
+                port = self._server.add_secure_port(self._options.address, await self._tls.start())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._options.address}: is something else using it?") from error
         await self._server.start()
@@ -87,6 +105,9 @@ class Server:
         # What is open now are watches of health and reflection, which end by themselves never.
         await self._server.stop(None)
         await stopping
+        await self._authenticator.close()
+        if self._tls is not None:
+            await self._tls.close()
 
     async def wait(self) -> None:
         await self._server.wait_for_termination()
@@ -105,6 +126,31 @@ class Server:
             self._server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}),)
             )
+
+
+def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
+    """What grpc is told about connections."""
+    return [
+        ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word
+        ("grpc.max_receive_message_length", options.max_request_bytes),
+        ("grpc.max_send_message_length", options.max_response_bytes),
+        # One limit: between two, grpc refuses at random.
+        ("grpc.max_metadata_size", options.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", options.max_streams),
+        ("grpc.max_connection_age_ms", _ms(options.max_connection_age_s)),
+        ("grpc.max_connection_age_grace_ms", _ms(options.max_connection_grace_s)),
+        ("grpc.keepalive_time_ms", _ms(options.ping_interval_s)),
+        ("grpc.keepalive_timeout_ms", _ms(PING_TIMEOUT_S)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(options.min_ping_interval_s)),
+        ("grpc.http2.max_ping_strikes", 2),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.server_handshake_timeout_ms", _ms(HANDSHAKE_TIMEOUT_S)),
+    ]
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
 
 
 def _describe_reflection_v1() -> None:

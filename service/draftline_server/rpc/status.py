@@ -55,6 +55,8 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "HISTORY_NOT_KEPT": grpc.StatusCode.FAILED_PRECONDITION,
     "TOKEN_EXPIRED": grpc.StatusCode.OUT_OF_RANGE,
     "READER_TOO_SLOW": grpc.StatusCode.UNAVAILABLE,
+    "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
+    "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
     "CONTENTION": grpc.StatusCode.ABORTED,
     "DATABASE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -1,0 +1,156 @@
+"""What is read from files or from an address, and read again from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+
+Raw = TypeVar("Raw")
+Value = TypeVar("Value")
+
+FETCH_TIMEOUT_S = 5.0  # for all of an answer
+MAX_FETCHED_BYTES = 512 * 1024
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Reloaded(Generic[Raw, Value]):
+    """The value that was last made of a source. What cannot be read or used leaves it as it was.
+
+    Args:
+        name: of the source, for messages and the log.
+        read: the source as it is now, on a thread of its own.
+        make: the value. Fails with ValueError, whose text must tell nothing of what was read.
+        interval_s: between two readings.
+    """
+
+    def __init__(self, name: str, read: Callable[[], Raw], make: Callable[[Raw], Value], interval_s: float) -> None:
+        self.name = name
+        self.value: Value | None = None
+        self.version = 0  # of the value
+        self._read = read
+        self._make = make
+        self._interval_s = interval_s
+        self._raw: Raw | None = None
+        self._problem = ""
+        self._read_at = -float("inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._again: asyncio.Task[None] | None = None
+
+    async def start(self, *, required: bool = True) -> None:
+        """Reads it, and from then on again and again. ValueError if it cannot be used and is required."""
+        await self.refresh()
+        if required and self.value is None:
+            raise ValueError(f"{self.name} cannot be used: {self._problem}")
+        self._again = asyncio.create_task(self._keep_fresh(), name=f"reload {self.name}")
+
+    async def close(self) -> None:
+        for task in (self._again, self._reading):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def refresh(self, pause_s: float = 0.0) -> None:
+        """Reads it, once for all that ask meanwhile, unless it was read within the last `pause_s`."""
+        if self._reading is None:
+            if time.monotonic() - self._read_at < pause_s:
+                return
+            self._read_at = time.monotonic()
+            self._reading = asyncio.create_task(self._reload(), name=f"read {self.name}")
+        await asyncio.shield(self._reading)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            await self.refresh()
+
+    async def _reload(self) -> None:
+        try:
+            raw = await asyncio.to_thread(self._read)
+            if raw != self._raw:
+                self.value = self._make(raw)
+                self._raw = raw
+                self.version += 1
+                structlog.get_logger().info("loaded", source=self.name)
+            self._problem = ""
+        except Exception as error:  # whatever it is: better the last value than none
+            self._tell(_told(error))
+        finally:
+            self._reading = None
+
+    def _tell(self, problem: str) -> None:
+        """Once for as long as it stays the same."""
+        if problem != self._problem:
+            structlog.get_logger().warning(
+                "not_loaded", source=self.name, problem=problem, kept="nothing" if self.value is None else "the last"
+            )
+        self._problem = problem
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, without the path of a file."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) if isinstance(error, (OSError, ValueError)) else type(error).__name__
+
+
+def check_address(url: str) -> None:
+    """ValueError unless it is https, or http on this machine."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username or parts.scheme not in ("http", "https"):
+        raise ValueError("is no https address")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must be https beyond this machine")
+
+
+def fetch(url: str) -> bytes:
+    """What an address answers with 200, without following it elsewhere. Blocks; OSError, HTTPException or ValueError.
+
+    Of bounded size, and in bounded time however slowly it comes: the connection is shut from aside.
+    """
+    check_address(url)
+    parts = urlsplit(url)
+    make = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = make(parts.netloc, timeout=FETCH_TIMEOUT_S)
+    over = threading.Event()
+
+    def shut() -> None:
+        over.set()
+        if connection.sock is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(FETCH_TIMEOUT_S, shut)
+    timer.daemon = True
+    timer.start()
+    late = TimeoutError(f"no whole answer within {FETCH_TIMEOUT_S:g} s")
+    try:
+        connection.connect()
+        if over.is_set():  # by now there is something to shut; before, there was nothing
+            raise late
+        connection.request("GET", f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}")
+        response = connection.getresponse()
+        body = response.read(MAX_FETCHED_BYTES + 1)
+    except (OSError, HTTPException):
+        if over.is_set():
+            raise late from None
+        raise
+    finally:
+        timer.cancel()
+        connection.close()
+    if over.is_set():
+        raise late
+    if response.status != 200:
+        raise ValueError(f"answered {response.status}")
+    if len(body) > MAX_FETCHED_BYTES:
+        raise ValueError(f"answered more than {MAX_FETCHED_BYTES:,} bytes")
+    return body

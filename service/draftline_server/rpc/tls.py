@@ -1,0 +1,85 @@
+"""TLS from files that may be replaced while the server runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from .reloading import Reloaded
+
+INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. `client_ca`: whose certificates callers must have; None: callers need none.
+
+    (grpc in Python does not ask for a certificate that callers may leave out.)
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class Tls:
+    """Credentials for a server whose new connections use the files as they are now, or as they last were good."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._source = Reloaded("the TLS certificate", self._read, _configuration, INTERVAL_S)
+        self._given: grpc.ServerCertificateConfiguration | None = None
+
+    async def start(self) -> grpc.ServerCredentials:
+        """Reads the files, and keeps them fresh. ValueError if they cannot be used."""
+        await self._source.start()
+        self._given = self._source.value
+        given: Any = self._given  # None means the same as before, which the stubs do not know
+        changed: Any = self._changed
+        return grpc.dynamic_ssl_server_credentials(given, changed, self._files.client_ca is not None)
+
+    async def close(self) -> None:
+        await self._source.close()
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Called by grpc for each connection, on a thread of its own. None: the same as before."""
+        if self._source.value is self._given:
+            return None
+        self._given = self._source.value
+        return self._given
+
+    def _read(self) -> tuple[bytes, bytes, bytes | None]:
+        files = self._files
+        client_ca = None if files.client_ca is None else files.client_ca.read_bytes()
+        return files.certificate.read_bytes(), files.key.read_bytes(), client_ca
+
+
+def _configuration(read: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
+    """ValueError for what grpc would refuse only when somebody connects: files that do not belong together, say."""
+    chain, key, client_ca = read
+    certificate = _certificates(chain, "the certificate")[0]
+    if certificate.not_valid_after_utc <= datetime.now(UTC):
+        raise ValueError(f"the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+    try:
+        public = load_pem_private_key(key, password=None).public_key()
+    except (ValueError, TypeError):
+        raise ValueError("the key is no PEM key without a password") from None
+    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    if public.public_bytes(*form) != certificate.public_key().public_bytes(*form):
+        raise ValueError("the key is not the certificate's")
+    if client_ca is not None:
+        _certificates(client_ca, "the client CA")
+    return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
+
+
+def _certificates(pem: bytes, name: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise ValueError(f"{name} is no PEM certificate") from None

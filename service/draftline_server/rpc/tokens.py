@@ -1,0 +1,124 @@
+"""JSON Web Tokens (RFC 7519, and RFC 8725 on what to insist on)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from .identity import Identity, grants_of, is_user
+from .keys import SECRET_ALGORITHM, SERVICE_USER, Keys, secret_key
+
+REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What a token must say, and the names of the claims that tell user, tenants and permissions."""
+
+    issuer: str
+    audience: str
+    max_lifetime_s: float = 3600.0
+    leeway_s: float = 30.0
+    user_claim: str = "sub"
+    tenants_claim: str = "organization_ids"
+    permissions_claim: str = "scope"
+
+
+class RefusedTokenError(Exception):
+    """The text is for the log: it tells what was wrong, and nothing of what was sent."""
+
+    def __init__(self, why: str, *, expired: bool = False) -> None:
+        super().__init__(why)
+        self.expired = expired
+
+
+async def identity_in(token: str, keys: Keys, rules: TokenRules) -> Identity:
+    """Whose token it is. RefusedTokenError if it is nobody's."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        raise RefusedTokenError(f"header: {type(error).__name__}") from None
+    if "crit" in header:
+        raise RefusedTokenError("header: crit")
+    # `jku`, `jwk`, `x5u` and the like are not read: a token has no say in what it is verified with.
+    key_id, algorithm = header.get("kid", ""), header.get("alg")
+    if not isinstance(key_id, str) or not isinstance(algorithm, str):
+        raise RefusedTokenError("header: kid or alg is no text")
+    key = await keys.signing(key_id, algorithm)
+    if key is None:
+        raise RefusedTokenError("no such key")
+    return _identity(_claims(token, key, rules), rules)
+
+
+def _claims(token: str, key: jwt.PyJWK, rules: TokenRules) -> dict[str, Any]:
+    try:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[key.algorithm_name],
+            audience=rules.audience,
+            issuer=rules.issuer,
+            leeway=rules.leeway_s,
+            options={
+                "require": REQUIRED,
+                "verify_signature": True,
+                "verify_exp": True,
+                "verify_iat": True,
+                "verify_nbf": True,
+                "verify_iss": True,
+                "verify_aud": True,
+                "verify_sub": True,
+                "verify_jti": True,
+                "strict_aud": False,  # one of several will do
+                "enforce_minimum_key_length": True,
+            },
+        )
+    except jwt.ExpiredSignatureError:
+        raise RefusedTokenError("expired", expired=True) from None
+    except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
+        claim = f" {error.claim}" if isinstance(error, jwt.MissingRequiredClaimError) else ""
+        raise RefusedTokenError(f"{type(error).__name__}{claim}") from None
+
+
+def _identity(claims: dict[str, Any], rules: TokenRules) -> Identity:
+    issued_at, expires_at = claims["iat"], claims["exp"]
+    if not all(type(moment) in (int, float) for moment in (issued_at, expires_at)):
+        raise RefusedTokenError("iat or exp is no number")
+    if expires_at - issued_at > rules.max_lifetime_s:
+        raise RefusedTokenError(f"lifetime over {rules.max_lifetime_s:g} s")
+    user_id = claims.get(rules.user_claim)
+    if not is_user(user_id) or user_id.startswith(SERVICE_USER):
+        raise RefusedTokenError(f"{rules.user_claim} is no user")
+    try:
+        grants = grants_of(claims.get(rules.tenants_claim), claims.get(rules.permissions_claim))
+    except ValueError as error:
+        raise RefusedTokenError(f"{rules.tenants_claim} or {rules.permissions_claim} {error}") from None
+    return Identity(user_id, grants, expires_at + rules.leeway_s)
+
+
+def development_token(
+    secret: bytes, rules: TokenRules, *, user: str, tenants: Sequence[str], scopes: Sequence[str], lifetime_s: int
+) -> str:
+    """A token for trying things out, signed with the shared secret. ValueError for what would be refused."""
+    if not 0 < lifetime_s <= rules.max_lifetime_s:
+        raise ValueError(f"a token may live for at most {rules.max_lifetime_s:g} s")
+    now = int(time.time())
+    claims = {
+        "iss": rules.issuer,
+        "aud": rules.audience,
+        "sub": user,
+        "iat": now,
+        "exp": now + lifetime_s,
+        rules.user_claim: user,
+        rules.tenants_claim: list(tenants),
+        rules.permissions_claim: " ".join(scopes),
+    }
+    try:
+        _identity(claims, rules)
+    except RefusedTokenError as error:
+        raise ValueError(str(error)) from None
+    return jwt.encode(claims, secret_key(secret), algorithm=SECRET_ALGORITHM)
