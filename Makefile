@@ -19,8 +19,8 @@ demo: $(VENV)/.server ## walk through every call on 3,201 films
 bench: $(VENV)/.server ## measure, as ratios against what the machine can do
 	@exec $(BIN)/draftline bench
 
-test: $(VENV)/.dev ## run the whole suite on a PostgreSQL of its own
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## run the whole suite, on every core, on PostgreSQLs of its own
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python -m ruff format --check .

@@ -1,8 +1,10 @@
-"""Every test runs on a real PostgreSQL: a template is migrated once and cloned for who needs a database of its own."""
+"""Every test runs on a real PostgreSQL: a template is migrated once and cloned for who needs a database of its own.
+
+Under pytest-xdist each worker has a PostgreSQL of its own, or in a given one a template of its own.
+"""
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,9 +16,7 @@ from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
 from draftline_server.ops import logs, migrate
 from draftline_server.ops.postgres import EmbeddedPostgres
 from draftline_server.settings import Settings
-from stand import RunningServer, cloned, on_database, run_sql, serving
-
-TEMPLATE = "draftline_template"
+from stand import RunningServer, beside, cloned, on_database, run_sql, serving
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,14 +36,13 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres_url: str) -> Iterator[str]:
+def template(postgres_url: str, worker_id: str) -> Iterator[str]:
     """The name of a migrated, empty database."""
-    run_sql(postgres_url, f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}")
-    thread = threading.Thread(target=migrate.upgrade, args=(on_database(postgres_url, TEMPLATE),))
-    thread.start()
-    thread.join()
-    yield TEMPLATE
-    run_sql(postgres_url, f"DROP DATABASE {TEMPLATE}")
+    name = f"draftline_template_{worker_id}"
+    run_sql(postgres_url, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name} TEMPLATE template0")
+    beside(migrate.upgrade, on_database(postgres_url, name))
+    yield name
+    run_sql(postgres_url, f"DROP DATABASE {name}")
 
 
 @pytest.fixture

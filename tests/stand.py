@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from draftline_server import app
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
+
+T = TypeVar("T")
 
 
 def on_database(url: str, name: str) -> str:
@@ -31,10 +34,13 @@ def run_sql(url: str, *statements: str) -> None:
         finally:
             await connection.close()
 
-    # On a thread of its own: fixtures may run inside the tests' loop.
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    thread.join()
+    beside(asyncio.run, run())
+
+
+def beside(work: Callable[..., T], *arguments: Any) -> T:
+    """The result of work that runs a loop of its own, which the tests' thread may have already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 @contextmanager

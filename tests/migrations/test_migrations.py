@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +17,7 @@ import draftline
 import pytest
 from alembic.script import ScriptDirectory
 from draftline_server.ops import migrate
-from stand import on_database, run_sql, serving
+from stand import beside, on_database, run_sql, serving
 
 OURS = """
 SELECT coalesce(string_agg(name, ', ' ORDER BY name), '') FROM (
@@ -38,12 +38,6 @@ def blank(postgres_url: str, options: str = "") -> Iterator[str]:
         yield on_database(postgres_url, name)
     finally:
         run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def beside(work: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of work that runs a loop of its own, which the tests' thread has already."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def ask(url: str, query: str) -> Any:
