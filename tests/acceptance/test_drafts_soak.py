@@ -14,7 +14,7 @@ from draftline_server.store.drafts import SQL
 from soak import COLLECTION, RECORDS, Ledger, User
 
 USERS = 20
-SOAK_S = float(os.environ.get("DRAFTLINE_SOAK_S", "12"))
+SOAK_S = float(os.environ.get("DRAFTLINE_SOAK_S", "6"))
 MOST_PER_S = 100  # actions of each user, so that the work is bounded on a fast machine
 LEAST = 25  # actions of each user, so that there is something to see on a slow one
 SEED = 20261120

@@ -14,7 +14,7 @@ STRUCT, JSON = types_pb2.ENCODING_STRUCT, types_pb2.ENCODING_JSON
 CONTENTS: list[Any] = [
     pytest.param({"text": "é" * 250_000}, 20, JSON, id="two bytes a character"),
     pytest.param({"text": "x" * 1_000_000}, 9, JSON, id="a mebibyte a record"),
-    pytest.param({"numbers": [1] * 5_000}, 200, STRUCT, id="a struct larger than its json"),
+    pytest.param({"numbers": [1] * 5_000}, 100, STRUCT, id="a struct larger than its json"),
     pytest.param({"text": "x" * 5_000}, 1_500, JSON, id="many small ones"),
 ]
 

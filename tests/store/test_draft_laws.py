@@ -92,7 +92,7 @@ async def test_apply_equals_oracle(connection: asyncpg.Connection, edit: Any, co
     assert equal(await call(connection, "apply_edit", edit, content), oracle.apply(edit, content))
 
 
-@settings(many, max_examples=400)
+@many
 @given(a=edits, b=edits, content=documents)
 async def test_composed_edit_does_what_one_edit_after_the_other_does(
     connection: asyncpg.Connection, a: Any, b: Any, content: Any
@@ -132,7 +132,7 @@ async def test_edit_of_a_delta_does_to_any_content_what_the_merge_does(
         assert equal(await call(connection, "apply_edit", edit, each), expected)
 
 
-@settings(many, max_examples=400)
+@many
 @given(data=st.data(), content=contents)
 async def test_edit_of_operations_does_to_its_content_what_they_do(
     connection: asyncpg.Connection, data: Any, content: Any
@@ -155,7 +155,7 @@ async def test_edit_of_operations_does_to_its_content_what_they_do(
     assert equal(await call(connection, "apply_edit", edit, content), expected)
 
 
-@settings(many, max_examples=400)
+@many
 @given(edit=edits, content=documents)
 async def test_pruned_edit_does_the_same_and_changes_every_value_that_it_holds(
     connection: asyncpg.Connection, edit: Any, content: Any
@@ -175,7 +175,7 @@ def value_at(content: Any, path: tuple[str, ...]) -> Any:
     return content
 
 
-@settings(many, max_examples=400)
+@many
 @given(edit=edits, content=documents)
 async def test_base_put_back_undoes_the_edit(connection: asyncpg.Connection, edit: Any, content: Any) -> None:
     pruned = oracle.prune(edit, content)
@@ -202,7 +202,7 @@ def emptied(value: Any) -> bool:
     return isinstance(value, dict) and all(emptied(inner) for inner in value.values())
 
 
-@settings(many, max_examples=400)
+@many
 @given(edit=edits, first=documents, later=documents)
 async def test_base_stays_what_it_was_whatever_becomes_of_the_content(
     connection: asyncpg.Connection, edit: Any, first: Any, later: Any
@@ -231,7 +231,7 @@ def paired(one: list[Any], other: list[Any]) -> bool:
     )
 
 
-@settings(many, max_examples=400)
+@many
 @given(edit=edits, first=documents, data=st.data())
 async def test_conflicts_are_the_leaves_where_base_mine_and_theirs_differ(
     connection: asyncpg.Connection, edit: Any, first: Any, data: Any
@@ -245,7 +245,7 @@ async def test_conflicts_are_the_leaves_where_base_mine_and_theirs_differ(
     assert all(oracle.differ(*three) for _, *three in found)
 
 
-@settings(many, max_examples=400)
+@many
 @given(edit=edits, first=documents, data=st.data())
 async def test_settled_conflicts_leave_theirs_and_every_other_leaf_mine(
     connection: asyncpg.Connection, edit: Any, first: Any, data: Any

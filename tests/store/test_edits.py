@@ -32,7 +32,7 @@ async def connection(server: Any) -> AsyncIterator[asyncpg.Connection]:
 
 
 many = settings(
-    max_examples=400,
+    max_examples=200,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -85,7 +85,7 @@ async def test_delta_gives_what_the_oracle_gives(
     assert equal(await in_sql(connection, content, strategy, to_text(delta), depth), expected)
 
 
-@settings(many, max_examples=1200)
+@settings(many, max_examples=600)
 @given(data=st.data(), content=contents, max_depth=st.integers(2, 8))
 async def test_operations_give_what_the_oracle_gives(
     connection: asyncpg.Connection, data: st.DataObject, content: Any, max_depth: int
@@ -149,7 +149,7 @@ async def failure_of(connection: asyncpg.Connection, content: str, indexed: str,
     return None if failure is None else decode(failure)
 
 
-@settings(many, max_examples=200)
+@many
 @given(content=contents)
 async def test_content_is_refused_from_the_first_byte_over_its_limit(
     connection: asyncpg.Connection, content: Any

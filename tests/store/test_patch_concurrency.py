@@ -15,6 +15,7 @@ from draftline.v1 import content_pb2, content_pb2_grpc, types_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 CALLERS = 50
+TURNS = 10
 RACERS = 20
 COLLECTION = "raced"
 
@@ -114,24 +115,24 @@ def test_different_keys_patched_at_once_are_all_there(records: Records) -> None:
     records.patch("1", {}, allow_missing=True)
 
     def call(caller: int) -> None:
-        for turn in range(20):
+        for turn in range(TURNS):
             records.patch("1", {f"{caller}-{turn}": turn})
 
     at_once(CALLERS, call)
     content, version = records.read("1")
-    assert content == {f"{caller}-{turn}": turn for caller in range(CALLERS) for turn in range(20)}
-    assert version == 1 + CALLERS * 20
+    assert content == {f"{caller}-{turn}": turn for caller in range(CALLERS) for turn in range(TURNS)}
+    assert version == 1 + CALLERS * TURNS
 
 
 def test_increments_at_once_add_up(records: Records) -> None:
     records.patch("1", {"n": 10**29}, allow_missing=True)
 
     def call(_: int) -> None:
-        for _turn in range(20):
+        for _turn in range(TURNS):
             records.patch("1", [("increment", "/n", 1)])
 
     at_once(CALLERS, call)
-    assert records.read("1") == ({"n": 10**29 + CALLERS * 20}, 1 + CALLERS * 20)
+    assert records.read("1") == ({"n": 10**29 + CALLERS * TURNS}, 1 + CALLERS * TURNS)
 
 
 def test_expected_version_lets_one_racer_win(records: Records) -> None:
@@ -166,7 +167,7 @@ def test_upserts_that_expect_no_record_let_one_racer_win(records: Records) -> No
 
 
 def test_batches_in_opposite_orders_are_all_applied(records: Records, deadlocks: list[BaseException]) -> None:
-    callers, rounds = 10, 40
+    callers, rounds = 10, 20
     ids = [f"{place:02}" for place in range(20)]
     records.patch_all([records.patching(record_id, {}, allow_missing=True) for record_id in ids])
 
