@@ -220,7 +220,7 @@ class Database:
             if pool.get_size() >= self.settings.size and pool.get_idle_size() == 0:
                 raise OverloadedError("all connections to the database are busy; try again later") from error
             raise DatabaseUnavailableError("the database does not answer") from error
-        except (*LOST_CONNECTION, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+        except (*LOST_CONNECTION, asyncpg.PostgresError) as error:  # whatever it says of who connects, and to what
             raise _NotSentError from error
         try:
             yield connection

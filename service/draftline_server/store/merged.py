@@ -34,7 +34,14 @@ class MergedStore:
         self._cursors = cursors
 
     async def page(
-        self, actor: Actor, query: MergedQuery, page_size: int, page_token: str, *, include_total_size: bool
+        self,
+        actor: Actor,
+        query: MergedQuery,
+        page_size: int,
+        page_token: str,
+        *,
+        include_total_size: bool = False,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> MergedPage:
         """Some records and the token of the next page. InvalidFilterError, InvalidFieldError for a foreign token."""
         definition = (await self._definitions.current(actor.tenant_id, query.collection)).definition
@@ -45,9 +52,9 @@ class MergedStore:
             shape = replace(shape, after=tuple(value is None for value in after[1:]))
         statement, fixed = page_statement(shape)
         values = {**fixed, **lifted_values, **_values(actor, query, after)}
-        values |= {"limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES}
+        values |= {"limit": page_size + 1, "max_bytes": max_bytes}
         rows = await self._database.fetch(statement, values, resend=True)
-        kept = rows[: _fitting(rows, page_size)]
+        kept = rows[: _fitting(rows, page_size, max_bytes)]
         token = ""
         if kept and rows[0]["found_count"] > len(kept):
             token = self._cursors.seal(bound, _position(kept[-1], shape))
@@ -120,13 +127,13 @@ def _position(row: asyncpg.Record, shape: Shape) -> Position:
     return [row["record_id"], *(row[f"key_{place}"] for place in range(len(shape.order)))]
 
 
-def _fitting(rows: Sequence[asyncpg.Record], page_size: int) -> int:
+def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> int:
     """How many rows make the page: up to its size, and at least one within its bytes."""
     size = 0
     for place, row in enumerate(rows[:page_size]):
         content: str = row["content"]
         size += len(content) if content.isascii() else len(content.encode())
-        if place and size > MAX_PAGE_BYTES:
+        if place and size > max_bytes:
             return place
     return min(len(rows), page_size)
 

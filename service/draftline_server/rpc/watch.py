@@ -1,0 +1,168 @@
+"""WatchChanges: a tenant's log, or a user's merged view, as a stream."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from draftline.v1 import change_pb2, draft_pb2
+
+from ..domain.cursor import Cursors
+from ..domain.errors import DrainingError, InvalidFieldError, OverloadedError
+from ..domain.merged import MAX_PAGE_SIZE, MergedQuery
+from ..domain.query import FilterError
+from ..domain.records import Actor
+from ..store.failures import invalid_filter
+from ..store.feed import MAX_PAGE_BYTES, Feed, FeedPage, Place, Scope
+from ..store.merged import MergedStore
+from ..workers.tails import Tail, Tails
+from ..workers.wakes import Wakes, Waking
+from .convert_changes import to_change, to_change_filter
+from .convert_drafts import to_merged
+from .filters import parse_filter
+
+MERGED = change_pb2.WATCH_VIEW_MERGED
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    heartbeat_s: float  # between two signs of life
+    most: int  # watchers at once
+
+
+class Watches:
+    """Serves the watchers of this process."""
+
+    def __init__(self, feed: Feed, merged: MergedStore, wakes: Wakes, cursors: Cursors, options: WatchOptions) -> None:
+        self._feed = feed
+        self._merged = merged
+        self._wakes = wakes
+        self._tails = Tails(feed)
+        self._cursors = cursors
+        self._options = options
+
+    async def watch(
+        self, request: change_pb2.WatchChangesRequest, actor: Actor
+    ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """Ends with DrainingError when the server stops, after a last token."""
+        if self._wakes.watchers >= self._options.most:
+            raise OverloadedError(
+                f"{self._options.most} watchers are served already; try again later, or another server"
+            )
+        watch = await self._started(request, actor)
+        with self._wakes.watching(actor.tenant_id) as waking, self._tails.of(watch.scope, waking) as tail:
+            yield watch.message()
+            async for message in self._messages(watch, waking, tail):
+                yield message
+        raise DrainingError("the server is stopping; watch again with the last token")
+
+    async def _messages(
+        self, watch: _Watch, waking: Waking, tail: Tail
+    ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """What comes, and a sign of life where nothing does, until the server stops."""
+        while not waking.closed:
+            count = waking.count
+            page = await tail.read(watch.place, count)
+            if page.entries:
+                async for message in watch.messages(page):
+                    yield message
+            watch.place = page.end
+            if not page.more and not await waking.after(count, self._options.heartbeat_s):
+                waking.wake()  # looks again, in case a notice was lost
+                yield watch.message()
+        yield watch.message()
+
+    async def _started(self, request: change_pb2.WatchChangesRequest, actor: Actor) -> _Watch:
+        bound = [
+            "watch", actor.tenant_id, request.collection, request.view, request.filter,
+            actor.user_id if request.view == MERGED else "",
+        ]  # fmt: skip
+        if request.resume_token:
+            xact, change_id = self._cursors.open(bound, request.resume_token, "resume_token")
+            place = Place(int(xact or 0), int(change_id or 0))
+            await self._feed.check(place)
+        else:
+            place = await self._feed.now()
+        seal = partial(self._cursors.seal, bound)
+        if request.view != MERGED:
+            scope = Scope(actor.tenant_id, request.collection, with_values=not request.omit_values)
+            scope = scope.filtered(to_change_filter(request.filter))
+            return _ChangesWatch(scope, place, seal, request, actor)
+        if not request.collection:
+            raise InvalidFieldError.of("collection", "must be set to watch a merged view")
+        scope = Scope(actor.tenant_id, request.collection, drafts_of=actor.user_id, with_values=False)
+        watch = _MergedWatch(scope, place, seal, request, actor, self._merged)
+        await watch.check()
+        return watch
+
+
+@dataclass(slots=True)
+class _Watch(ABC):
+    """One watcher: what it watches, and how far it has read."""
+
+    scope: Scope
+    place: Place
+    seal: Callable[[Sequence[int]], str]
+    request: change_pb2.WatchChangesRequest
+    actor: Actor
+
+    def message(self, **parts: Any) -> change_pb2.WatchChangesResponse:
+        token = self.seal([self.place.xact, self.place.change_id])
+        return change_pb2.WatchChangesResponse(resume_token=token, **parts)
+
+    @abstractmethod
+    def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """What the watcher is sent of a page. The last message moves its place to the end of the page."""
+
+
+class _ChangesWatch(_Watch):
+    async def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        shown = self.request
+        self.place = page.end
+        yield self.message(
+            changes=[
+                to_change(entry.change, self.actor.tenant_id, shown.response_encoding, omit_values=shown.omit_values)
+                for entry in page.entries
+                if entry.change is not None
+            ]
+        )
+
+
+@dataclass(slots=True)
+class _MergedWatch(_Watch):
+    merged: MergedStore
+
+    async def check(self) -> None:
+        """InvalidFilterError for a filter that means nothing, before the first record comes."""
+        await self.merged.page(self.actor, self._query(("-",)), 1, "")
+
+    async def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """The records as they are now: in as many messages as they take, of which the last moves the token."""
+        record_ids = tuple(dict.fromkeys(entry.record_id for entry in page.entries))
+        query, token, gone = self._query(record_ids), "", dict.fromkeys(record_ids)
+        while True:
+            found = await self.merged.page(self.actor, query, MAX_PAGE_SIZE, token, max_bytes=MAX_PAGE_BYTES)
+            shown = []
+            for record in found.records:
+                gone.pop(record.record.record_id, None)
+                shown.append(_shown(record.record.record_id, to_merged(record, self.actor, self.request)))
+            token = found.next_page_token
+            if not token:
+                break
+            yield self.message(merged=shown)
+        self.place = page.end
+        yield self.message(merged=[*shown, *(_shown(record_id, None) for record_id in gone)])
+
+    def _query(self, record_ids: tuple[str, ...]) -> MergedQuery:
+        try:
+            condition = parse_filter(self.request.filter)
+        except FilterError as error:
+            raise invalid_filter("filter", error) from None
+        return MergedQuery(self.request.collection, condition, self.request.filter, record_ids=record_ids)
+
+
+def _shown(record_id: str, record: draft_pb2.MergedRecord | None) -> change_pb2.MergedChange:
+    return change_pb2.MergedChange(record_id=record_id, record=record)

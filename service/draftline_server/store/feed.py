@@ -1,0 +1,181 @@
+"""The log as a feed: read in its order, and only as far as nothing can come before what was read.
+
+A change may be shown when every transaction up to its `log_xact` is over (see migrations/sql/0003_tables.sql).
+Those that are committed but not that far are pending: an older transaction is still running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Text, and_, exists, func, literal_column, null, or_, select, tuple_
+
+from ..domain.changes import Change
+from ..domain.errors import TokenExpiredError
+from ..domain.query import Condition, Filter
+from .change_query import ATTRIBUTES, NO_NOTICES, change_columns, tenant
+from .changes import change_of
+from .engine import Database
+from .filters import Form, compile_filter, lifted
+from .merged_order import bound
+from .statements import Statement, compiled, load
+from .tables import change, change_log
+
+SQL = load("feed")
+MAX_ROWS = 500  # of one page
+MAX_PAGE_BYTES = 128 * 1024  # of values; more only for a single change
+MAX_ID = 2**63 - 1
+VALUES = ("edit", "base", "content")  # the columns that can be large
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in the order of the log; what comes after it is still to be read."""
+
+    xact: int
+    change_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a tenant's log is read; with the notices of one user's drafts if a user is named."""
+
+    tenant_id: str
+    collection: str = ""  # empty: all
+    drafts_of: str = ""  # empty: nobody's
+    with_values: bool = True  # of the changes' paths
+    form: Form | None = None  # of a filter
+    values: tuple[tuple[str, object], ...] = ()  # those lifted out of the filter
+
+    def filtered(self, condition: Filter[Condition] | None) -> Scope:
+        if condition is None:
+            return self
+        form, values = lifted(condition)
+        return replace(self, form=form, values=tuple(values.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A change of a record; None for a notice of a draft."""
+
+    place: Place
+    record_id: str
+    change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """What stands between two places of the log."""
+
+    start: Place
+    end: Place
+    entries: Sequence[Entry] = field(default_factory=tuple)
+    more: bool = False  # there is more to read right now
+    pending: bool = False  # there is more that cannot be read yet
+
+
+class Feed:
+    """Reads the log, with so many connections at once and no more, whatever the number of watchers."""
+
+    def __init__(self, database: Database, connections: int) -> None:
+        self._database = database
+        self._turns = asyncio.Semaphore(connections)
+
+    async def now(self) -> Place:
+        """The place that all is before that can be read now."""
+        rows = await self._database.fetch(SQL["log_horizon"], {}, resend=True)
+        return _before(rows[0]["horizon"])
+
+    async def check(self, place: Place) -> None:
+        """TokenExpiredError if what comes after the place was dropped, at least in part."""
+        rows = await self._database.fetch(SQL["log_horizon"], {}, resend=True)
+        _refuse_dropped(place, rows[0]["dropped_xact"], rows[0]["dropped_id"])
+
+    async def read(self, scope: Scope, after: Place) -> FeedPage:
+        """The next page after a place. TokenExpiredError."""
+        statement, fixed = _page_statement(bool(scope.collection), bool(scope.drafts_of), scope.with_values, scope.form)
+        values: Mapping[str, object] = {
+            **fixed,
+            **dict(scope.values),
+            "tenant_id": scope.tenant_id,
+            "collection": scope.collection,
+            "user_id": scope.drafts_of,
+            "after_xact": after.xact,
+            "after_id": after.change_id,
+            "limit": MAX_ROWS,
+            "max_bytes": MAX_PAGE_BYTES,
+        }
+        async with self._turns:
+            rows = await self._database.fetch(statement, dict(values), resend=True)
+        first = rows[0]
+        _refuse_dropped(after, first["dropped_xact"], first["dropped_id"])
+        entries = [_entry(row) for row in rows if row["change_id"] is not None]
+        more = bool(entries) and (first["found_count"] == MAX_ROWS or len(entries) < first["found_count"])
+        # All that can be read was read up to the horizon, but never back to before where it began.
+        end = entries[-1].place if more else max(after, _before(first["horizon"]))
+        return FeedPage(after, end, entries, more, first["pending"])
+
+
+def _before(xact: int) -> Place:
+    return Place(xact - 1, MAX_ID)
+
+
+def _refuse_dropped(place: Place, dropped_xact: int, dropped_id: int) -> None:
+    if place < Place(dropped_xact, dropped_id):
+        raise TokenExpiredError(
+            "resume_token: what comes after it was dropped from the log; read what you need anew, "
+            "and watch from now on with an empty token"
+        )
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        Place(row["log_xact"], row["change_id"]),
+        row["record_id"],
+        change_of(row) if row["kind"] != "DRAFT" else None,
+    )
+
+
+@lru_cache(maxsize=512)
+def _page_statement(
+    has_collection: bool, with_drafts: bool, with_values: bool, form: Form | None
+) -> tuple[Statement, Mapping[str, object]]:
+    """A page of the log, at least one row: its first columns tell how far the log goes."""
+    horizon = func.draftline.log_horizon(type_=BigInteger())
+    log = select(change_log.c.dropped_xact, change_log.c.dropped_id, horizon.label("horizon")).subquery("log")
+    of_tenant = change.c.tenant_id == tenant()
+    after = tuple_(bound("after_xact", type_=BigInteger()), bound("after_id", type_=BigInteger()))
+    conditions: list[ColumnElement[bool]] = [
+        of_tenant,
+        tuple_(change.c.log_xact, change.c.change_id) > after,
+        change.c.log_xact < horizon,
+    ]
+    if has_collection:
+        conditions.append(change.c.collection == bound("collection", type_=Text()))
+    mine = change.c.user_id == bound("user_id", type_=Text())
+    conditions.append(or_(NO_NOTICES, mine) if with_drafts else NO_NOTICES)
+    if form is not None:
+        conditions.append(compile_filter(form, null(), ATTRIBUTES))
+    limit = bound("limit", type_=BigInteger())
+    order = (change.c.log_xact, change.c.change_id)
+    columns = change_columns(with_values=with_values)
+    found = select(*columns).where(and_(*conditions)).order_by(*order).limit(limit).subquery("found")
+    place = (found.c.log_xact, found.c.change_id)
+    sizes = [func.coalesce(func.octet_length(found.c[name]), literal_column("0")) for name in VALUES]
+    size = sizes[0] + sizes[1] + sizes[2]
+    sized = select(
+        found,
+        func.count().over().label("found_count"),
+        (func.sum(size).over(order_by=place, rows=(None, 0)) - size).label("bytes_before"),
+    ).subquery("sized")
+    pending = exists().where(of_tenant, change.c.log_xact >= horizon)
+    page = (
+        select(log, pending.label("pending"), sized)
+        .select_from(log.outerjoin(sized, sized.c.bytes_before < bound("max_bytes", type_=BigInteger())))
+        .order_by(sized.c.log_xact, sized.c.change_id)
+    )
+    return compiled("read_feed", page)

@@ -1,0 +1,71 @@
+"""A watcher of the tests: what it was sent so far, and its last token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from answers import TIMEOUT_S
+from draftline.v1 import change_pb2, change_pb2_grpc, types_pb2
+
+
+@dataclass
+class Watcher:
+    stream: Any
+    messages: list[change_pb2.WatchChangesResponse] = field(default_factory=list)
+
+    def next(self) -> change_pb2.WatchChangesResponse:
+        message: change_pb2.WatchChangesResponse = next(self.stream)
+        self.messages.append(message)
+        return message
+
+    def broken(self) -> grpc.RpcError:
+        """The error that ends the stream, after whatever still comes."""
+        try:
+            while True:
+                self.next()
+        except grpc.RpcError as error:
+            return error
+
+    @property
+    def token(self) -> str:
+        return self.messages[-1].resume_token
+
+    def changes(self, count: int) -> list[change_pb2.Change]:
+        """The next changes, at least as many."""
+        found: list[change_pb2.Change] = []
+        while len(found) < count:
+            found += self.next().changes
+        return found
+
+    def versions(self, count: int) -> list[tuple[str, int]]:
+        found = [(change.record_id, change.version) for change in self.changes(count)]
+        assert len(found) == count
+        return found
+
+    def merged(self, count: int) -> list[change_pb2.MergedChange]:
+        """The next records of a merged view, at least as many."""
+        found: list[change_pb2.MergedChange] = []
+        while len(found) < count:
+            found += self.next().merged
+        return found
+
+
+@contextmanager
+def watching(channel: grpc.Channel, tenant_id: str, user: str = "ada", **request: Any) -> Iterator[Watcher]:
+    """A watcher that has its first message, and is cancelled in the end."""
+    request.setdefault("response_encoding", types_pb2.ENCODING_JSON)
+    stream = change_pb2_grpc.ChangeServiceStub(channel).WatchChanges(
+        change_pb2.WatchChangesRequest(tenant_id=tenant_id, **request),
+        timeout=2 * TIMEOUT_S,
+        metadata=(("x-draftline-user", user),),
+    )
+    watcher = Watcher(stream)
+    try:
+        watcher.next()
+        yield watcher
+    finally:
+        stream.cancel()
