@@ -49,11 +49,6 @@ CONFLICT_KINDS = {
 }
 MAX_SHOWN_CONFLICTS = 100  # of one record in a list
 
-# A client takes 4 MiB a message unless it is told otherwise. What a page is as a message is
-# known here alone: a Struct may be several times its JSON, and conflicts come on top.
-MAX_PAGE_MESSAGE_BYTES = 4 * 1024 * 1024 - 32 * 1024  # but for a token
-RECORD_TAG_BYTES = 6
-
 
 class Presentation(Protocol):
     """How a request wants its records shown."""
@@ -144,18 +139,6 @@ def to_merged(merged: MergedRecord, actor: Actor, shown: Presentation) -> draft_
         change_reason=merged.change_reason,
         conflicts=[to_conflict(each, shown.response_encoding) for each in merged.conflicts[:MAX_SHOWN_CONFLICTS]],
     )
-
-
-def fitting(page: draft_pb2.GetMergedResponse | draft_pb2.StreamMergedResponse) -> int:
-    """How many of the page's records go into one message; at least one, if there is one."""
-    if page.ByteSize() <= MAX_PAGE_MESSAGE_BYTES:
-        return len(page.records)
-    size = 0
-    for place, record in enumerate(page.records):
-        size += record.ByteSize() + RECORD_TAG_BYTES
-        if place and size > MAX_PAGE_MESSAGE_BYTES:
-            return place
-    return len(page.records)
 
 
 def to_conflict(conflict: Conflict, encoding: int) -> draft_pb2.Conflict:

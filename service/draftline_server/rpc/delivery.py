@@ -1,15 +1,21 @@
-"""Answers that could not be delivered: found while what they tell of can still be undone."""
+"""What goes into one message: many clients take those of up to 4 MiB.
+
+An answer that could not be delivered is found while what it tells of can still be undone; a page ends earlier.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from ..domain.errors import AnswerTooLargeError
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024 - 64 * 1024  # of the message: many clients take those of up to 4 MiB
+MAX_ANSWER_BYTES = 4 * 1024 * 1024 - 64 * 1024
+# What a page is as a message is known here alone: a Struct may be several times its JSON, and more comes on top.
+MAX_PAGE_MESSAGE_BYTES = 4 * 1024 * 1024 - 32 * 1024  # but for a token
+TAG_BYTES = 6
 M = TypeVar("M", bound=Message)
 
 
@@ -27,3 +33,15 @@ def deliverable(parts: Iterable[M]) -> list[M]:
             )
         kept.append(part)
     return kept
+
+
+def fitting(page: Message, parts: Sequence[Message]) -> int:
+    """How many of the page's parts go into one message; at least one, if there is one."""
+    if page.ByteSize() <= MAX_PAGE_MESSAGE_BYTES:
+        return len(parts)
+    size = 0
+    for place, part in enumerate(parts):
+        size += part.ByteSize() + TAG_BYTES
+        if place and size > MAX_PAGE_MESSAGE_BYTES:
+            return place
+    return len(parts)

@@ -17,8 +17,8 @@ from ..store.commits import CommitStore
 from ..store.drafts import DraftStore
 from ..store.merged import MergedStore
 from .convert import to_record
-from .convert_drafts import MAX_PAGE_MESSAGE_BYTES, fitting, to_conflict, to_draft_edit, to_merged, to_query
-from .delivery import deliverable
+from .convert_drafts import to_conflict, to_draft_edit, to_merged, to_query
+from .delivery import MAX_PAGE_MESSAGE_BYTES, deliverable, fitting
 from .status import to_status
 
 POLICIES = {
@@ -95,7 +95,7 @@ class DraftService:
                 next_page_token=page.next_page_token,
                 total_size=page.total_size,
             )
-            page_size = fitting(response)
+            page_size = fitting(response, response.records)
             if page_size == len(response.records):
                 return response
 
@@ -109,7 +109,7 @@ class DraftService:
                 records=[to_merged(merged, actor, request) for merged in page.records],
                 next_page_token=page.next_page_token,
             )
-            fits = fitting(response)
+            fits = fitting(response, response.records)
             if fits < len(response.records):
                 page_size = fits
                 continue
