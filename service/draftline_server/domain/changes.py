@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from .records import Actor
+from .drafts import Conflict
+from .errors import DraftlineError
+from .records import Actor, Record
+
+MAX_REVERTED = 10_000  # changes taken back at once
 
 
 class ChangeKind(StrEnum):
@@ -90,3 +94,25 @@ class Change:
     change_reason: str
     request_id: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRef:
+    """What identifies a change."""
+
+    collection: str
+    record_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevertResult:
+    """What became of one record: as it is now, or why its change was not taken back."""
+
+    collection: str
+    record_id: str
+    record: Record | None = None
+    changed_fields: Sequence[str] = ()
+    conflicts: Sequence[Conflict] = ()
+    error: DraftlineError | None = None
+    written: bool = False

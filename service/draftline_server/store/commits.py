@@ -17,14 +17,15 @@ import uuid_utils
 from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
-from ..domain.errors import ConflictError, ContentionError, DraftlineError
+from ..domain.errors import ContentionError, DraftlineError
 from ..domain.records import Actor, Answer
 from .content import limit_values, now, record_of
 from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL as DRAFTS
 from .drafts import check_versions, conflicts_of, identity, selected
 from .engine import Database
-from .failures import RacedError, error_of
+from .failures import RacedError
+from .objections import of_conflicts, of_content, refuse_any
 from .patches import MAX_RACES
 from .requests import keep_answer
 from .statements import load
@@ -67,7 +68,7 @@ class CommitStore:
             results, actions = self._judge(actor, collection, rows, policy)
             versions = {row["record_id"]: row["record_version"] or 0 for row in rows}
             if not allow_partial:
-                _refuse_any(results)
+                refuse_any(results, "drafts are in conflict with the baseline; nothing was committed")
             if validate_only:
                 transaction.roll_back()
             written = await self._write(transaction, write, collection, actions, versions, with_content=with_content)
@@ -139,24 +140,12 @@ class CommitStore:
         """Why a draft cannot be committed."""
         record_id = row["record_id"]
         if conflicts and policy is ConflictPolicy.REJECT:
-            return ConflictError(
-                f"your draft of record {record_id!r} is in conflict with the baseline",
-                conflicts,
-                record_id=record_id,
-                conflicts_count=len(conflicts),
-            )
+            told = f"your draft of record {record_id!r} is in conflict with the baseline"
+            return of_conflicts(told, record_id, conflicts)
         if _action(row, conflicts, policy) in ("DROP", "DELETE"):
             return None
-        where = f"record {record_id!r}"
-        if row["failure"] is not None:
-            return error_of(row["failure"], record_id, where)
         checked = self._definitions.known(actor.tenant_id, collection)
-        if checked.validator is not None:
-            try:
-                checked.check(row["written"], where)
-            except DraftlineError as error:
-                return error
-        return None
+        return of_content(row["failure"], row["written"], checked, record_id)
 
     async def _write(
         self,
@@ -207,19 +196,3 @@ def _action(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: Conflict
     if kind is DraftKind.DELETE:
         return "DROP" if row["is_deleted"] else "DELETE"
     return "WRITE"
-
-
-def _refuse_any(results: Sequence[CommitResult]) -> None:
-    """Raises the error of the drafts that have one: all conflicts together, else the first."""
-    errors = [result.error for result in results if result.error is not None]
-    if not errors:
-        return
-    conflicts = [conflict for error in errors if isinstance(error, ConflictError) for conflict in error.conflicts]
-    if not conflicts:
-        raise errors[0]
-    records = len({conflict.record_id for conflict in conflicts})
-    raise ConflictError(
-        f"{records} of {len(results)} drafts are in conflict with the baseline; nothing was committed",
-        conflicts,
-        conflicts_count=len(conflicts),
-    )

@@ -1,0 +1,96 @@
+"""What a list of changes is asked for, and the filters over them.
+
+A filter names the attributes of changes as they are, without a prefix. It is typed by itself: no declaration of a
+collection has a say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .changes import Change, ChangeKind, ChangeSource
+from .query import (
+    And,
+    Condition,
+    FieldType,
+    Filter,
+    FilterError,
+    Literal,
+    LiteralKind,
+    Not,
+    Operator,
+    Or,
+    Restriction,
+    with_types,
+)
+
+CHANGE_ATTRIBUTES: Mapping[str, FieldType] = {
+    "collection": FieldType.TEXT,
+    "record_id": FieldType.TEXT,
+    "version": FieldType.NUMBER,
+    "kind": FieldType.TEXT,
+    "source": FieldType.TEXT,
+    "user_id": FieldType.TEXT,
+    "session_id": FieldType.TEXT,
+    "commit_id": FieldType.TEXT,
+    "change_reason": FieldType.TEXT,
+    "request_id": FieldType.TEXT,
+    "create_time": FieldType.TIMESTAMP,
+}
+_CHOICES: Mapping[str, Sequence[str]] = {"kind": tuple(ChangeKind), "source": tuple(ChangeSource)}
+_IDS = ("commit_id", "request_id")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeQuery:
+    """A list; `filter_text` is as the caller wrote it, for the page tokens. Empty texts: of all."""
+
+    collection: str = ""
+    record_id: str = ""
+    filter: Filter[Condition] | None = None
+    filter_text: str = ""
+    oldest_first: bool = False
+    omit_values: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    changes: Sequence[Change]
+    next_page_token: str
+
+
+def with_change_types(tree: Filter[Restriction]) -> Filter[Condition]:
+    """The filter with its literals read as the types of the attributes that it names.
+
+    Raises FilterError for what is no attribute of a change, and for a literal that it cannot be compared with.
+    """
+    if isinstance(tree, And):
+        return And(tuple(map(with_change_types, tree.terms)))
+    if isinstance(tree, Or):
+        return Or(tuple(map(with_change_types, tree.terms)))
+    if isinstance(tree, Not):
+        return Not(with_change_types(tree.term))
+    field = tree.field
+    if field.of_record or ".".join(field.path) not in CHANGE_ATTRIBUTES:
+        name = ".".join(("record", *field.path) if field.of_record else field.path)
+        raise FilterError(f"a change has no attribute {name!r}; it has {', '.join(CHANGE_ATTRIBUTES)}", field.position)
+    (name,) = field.path
+    if tree.literal.kind not in (LiteralKind.ANY, LiteralKind.NULL) and (name in _CHOICES or name in _IDS):
+        tree = replace(tree, literal=_identity(name, tree.operator, tree.literal))
+    return with_types(replace(tree, field=replace(field, of_record=True)), {}, CHANGE_ATTRIBUTES)
+
+
+def _identity(name: str, operator: Operator, literal: Literal) -> Literal:
+    """The literal of an attribute that is no text of any order: one of a few words, or a UUID."""
+    if operator not in (Operator.EQ, Operator.NE, Operator.HAS):
+        raise FilterError(f"{name} can only be compared with = and !=", literal.position)
+    if name in _CHOICES:
+        if literal.prefix or literal.text not in _CHOICES[name]:
+            raise FilterError(f"{name} is one of {', '.join(_CHOICES[name])}", literal.position)
+        return literal
+    if literal.prefix or not _UUID.fullmatch(literal.text):
+        raise FilterError(f"{name} is a UUID, such as 0197c5a2-64b1-7c3e-8d0f-1a2b3c4d5e6f", literal.position)
+    return replace(literal, text=literal.text.lower())

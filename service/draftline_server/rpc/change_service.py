@@ -1,0 +1,62 @@
+"""ChangeService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from draftline.v1 import change_pb2
+
+from ..domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from ..domain.records import Actor
+from ..store.changes import ChangeStore
+from ..store.reverts import RevertStore
+from .convert_changes import shows_content, to_change, to_change_query, to_change_target, to_revert_result
+from .delivery import deliverable, fitting
+from .draft_service import POLICIES
+from .watch import Watches
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeService:
+    """Each method is named after its rpc: protos/draftline/v1/change.proto tells what it does."""
+
+    changes: ChangeStore
+    reverts: RevertStore
+    watches: Watches
+
+    async def ListChanges(  # noqa: N802
+        self, request: change_pb2.ListChangesRequest, actor: Actor
+    ) -> change_pb2.ListChangesResponse:
+        query, page_size = to_change_query(request), min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        while True:
+            page = await self.changes.page(actor, query, page_size, request.page_token)
+            response = change_pb2.ListChangesResponse(
+                changes=[to_change(change, actor.tenant_id, request.response_encoding) for change in page.changes],
+                next_page_token=page.next_page_token,
+            )
+            page_size = fitting(response, response.changes)
+            if page_size == len(response.changes):
+                return response
+
+    async def RevertChange(  # noqa: N802
+        self, request: change_pb2.RevertChangeRequest, actor: Actor
+    ) -> change_pb2.RevertChangeResponse:
+        return await self.reverts.revert(
+            actor,
+            to_change_target(request),
+            POLICIES[request.conflict_policy],
+            lambda results, commit_id: change_pb2.RevertChangeResponse(
+                results=deliverable(to_revert_result(result, request, actor) for result in results),
+                commit_id=commit_id,
+            ),
+            change_reason=request.change_reason,
+            validate_only=request.validate_only,
+            allow_partial=request.allow_partial,
+            with_content=shows_content(request),
+        )
+
+    def WatchChanges(  # noqa: N802
+        self, request: change_pb2.WatchChangesRequest, actor: Actor
+    ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        return self.watches.watch(request, actor)

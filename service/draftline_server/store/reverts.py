@@ -1,0 +1,193 @@
+"""Changes taken back, as new changes, in one transaction.
+
+Records are locked first, in primary-key order. A change is taken back by the base that the log keeps with it; only
+where its record was changed again since, at the same path and to another value, is there anything to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import asyncpg
+import uuid_utils
+
+from ..domain.changes import MAX_REVERTED, ChangeRef, ChangeSource, RevertResult, Write
+from ..domain.content import Limits
+from ..domain.drafts import Conflict, ConflictPolicy
+from ..domain.errors import ChangeNotFoundError, DraftlineError, HistoryNotKeptError, SelectionTooLargeError
+from ..domain.records import Actor, Answer
+from .content import limit_values, now, record_of
+from .definitions import Definitions, StaleDefinitionError
+from .drafts import SQL as DRAFTS
+from .drafts import conflicts_of
+from .engine import Database
+from .objections import of_conflicts, of_content, refuse_any
+from .requests import keep_answer
+from .statements import load
+from .transaction import Rows, Transaction
+
+SQL = load("reverts")
+A = TypeVar("A", bound=Answer)
+
+
+class RevertStore:
+    """Takes changes back."""
+
+    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._limits = limits
+
+    async def revert(
+        self,
+        actor: Actor,
+        target: ChangeRef | str,
+        policy: ConflictPolicy,
+        answer: Callable[[Sequence[RevertResult], str], A],
+        *,
+        change_reason: str,
+        validate_only: bool,
+        allow_partial: bool,
+        with_content: bool,
+    ) -> A:
+        """What `answer` makes of the results, one a record, and of the id of what was written.
+
+        `target` is one change, or the id of a commit. The content of records is empty unless asked for. Without
+        `allow_partial`, ConflictError or another error of any record. `answer` is called before anything is kept,
+        and may raise. ChangeNotFoundError, SelectionTooLargeError.
+        """
+        collections: set[str] = set()
+
+        async def work(transaction: Transaction) -> A:
+            write = Write(actor, ChangeSource.REVERT_CHANGE, now(), change_reason, str(uuid_utils.uuid7()))
+            values = {**self._values(write, target), "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS}
+            collections.update(await self._lock(transaction, values))
+            results = self._judge(
+                actor, await self._fetch(transaction, values, self._with_schema(actor, collections)), policy
+            )
+            if not allow_partial:
+                refuse_any(results, "records were changed since; nothing was reverted")
+            if validate_only:
+                transaction.roll_back()
+            refused = [result for result in results if result.error is not None]
+            shown = list(collections) if with_content else []
+            rows = await self._fetch(transaction, values, shown, refused)
+            await self._refresh_drafts(transaction, actor, rows)
+            reverted = [_reverted(row, result) for row, result in zip(rows, results, strict=True)]
+            response = answer(reverted, write.commit_id if any(result.written for result in reverted) else "")
+            if not validate_only:
+                await keep_answer(transaction, actor, response.SerializeToString())
+            return response
+
+        return await self._definitions.until_fresh(
+            actor.tenant_id, collections, lambda: self._database.transact(work, resend=actor.request is not None)
+        )
+
+    def _values(self, write: Write, target: ChangeRef | str) -> dict[str, object]:
+        change = target if isinstance(target, ChangeRef) else None
+        return {
+            "tenant_id": write.actor.tenant_id,
+            "user_id": write.actor.user_id,
+            "commit_id": target if change is None else None,
+            "collection": change and change.collection,
+            "record_id": change and change.record_id,
+            "version": change and change.version,
+            "now": write.moment,
+            "change_reason": write.change_reason,
+            "new_commit_id": write.commit_id,
+            "request_id": write.request_id,
+            **limit_values(self._limits),
+        }
+
+    async def _lock(self, transaction: Transaction, values: dict[str, object]) -> set[str]:
+        """Locks the records; their collections."""
+        found = await transaction.fetch(SQL["select_reverted"], {**values, "limit": MAX_REVERTED + 1})
+        if not found:
+            raise ChangeNotFoundError("there is no such change, or no commit of that id, in the log")
+        if len(found) > MAX_REVERTED:
+            raise SelectionTooLargeError(
+                f"the commit holds more than {MAX_REVERTED} changes, which is too many to take back at once",
+                limit=MAX_REVERTED,
+            )
+        keys = {"collections": [row["collection"] for row in found], "record_ids": [row["record_id"] for row in found]}
+        await transaction.fetch(SQL["lock_reverted"], {**values, **keys})
+        return set(keys["collections"])
+
+    async def _fetch(
+        self,
+        transaction: Transaction,
+        values: dict[str, object],
+        shown: Sequence[str],
+        refused: Sequence[RevertResult] | None = None,
+    ) -> Rows:
+        """What the reverts come to, with the contents of the collections that are to be shown.
+
+        They are done, but for those refused, unless that is None.
+        """
+        named = refused or ()
+        return await transaction.fetch(
+            SQL["revert_changes"],
+            {
+                **values,
+                "writes": refused is not None,
+                "refused_collections": [result.collection for result in named],
+                "refused_ids": [result.record_id for result in named],
+                "shown": shown,
+            },
+        )
+
+    def _with_schema(self, actor: Actor, collections: set[str]) -> list[str]:
+        known = self._definitions.known
+        return [name for name in collections if known(actor.tenant_id, name).validator is not None]
+
+    def _judge(self, actor: Actor, rows: Rows, policy: ConflictPolicy) -> list[RevertResult]:
+        """What stands against each revert."""
+        results: list[RevertResult] = []
+        for row in rows:
+            conflicts = conflicts_of(row["collection"], row["record_id"], row["conflicts"])
+            error = self._objection(actor, row, conflicts, policy)
+            results.append(RevertResult(row["collection"], row["record_id"], conflicts=conflicts, error=error))
+        return results
+
+    def _objection(
+        self, actor: Actor, row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy
+    ) -> DraftlineError | None:
+        """Why a change cannot be taken back."""
+        record_id, version = row["record_id"], row["change_version"]
+        checked = self._definitions.known(actor.tenant_id, row["collection"])
+        if row["definition_version"] != checked.definition.version:
+            raise StaleDefinitionError
+        if row["is_lost"]:
+            return HistoryNotKeptError(
+                f"the log kept the paths and not the values of version {version} of record {record_id!r}",
+                record_id=record_id,
+            )
+        if conflicts and policy is ConflictPolicy.REJECT:
+            told = f"record {record_id!r} was changed since version {version}"
+            return of_conflicts(told, record_id, conflicts)
+        return of_content(row["failure"], row["content"], checked, record_id) if row["needs_check"] else None
+
+    async def _refresh_drafts(self, transaction: Transaction, actor: Actor, rows: Rows) -> None:
+        """Brings the drafts of all users over what was written up to date."""
+        written = [row for row in rows if row["written"]]
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id,
+            "collections": [row["collection"] for row in written],
+            "record_ids": [row["record_id"] for row in written],
+        }
+        if written:
+            await transaction.fetch(DRAFTS["refresh_drafts"], values)
+
+
+def _reverted(row: asyncpg.Record, result: RevertResult) -> RevertResult:
+    if result.error is not None:
+        return result
+    return RevertResult(
+        result.collection,
+        result.record_id,
+        record_of(row),
+        row["changed_fields"] if row["written"] else (),
+        result.conflicts,
+        written=row["written"],
+    )

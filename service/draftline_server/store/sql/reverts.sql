@@ -1,0 +1,129 @@
+-- name: select_reverted
+-- The records whose changes are to be taken back: that of one change, or those of a commit.
+SELECT c.collection, c.record_id
+FROM draftline.change AS c
+WHERE c.tenant_id = :tenant_id AND c.commit_id = CAST(:commit_id AS uuid)
+UNION ALL
+SELECT c.collection, c.record_id
+FROM draftline.change AS c
+WHERE c.tenant_id = :tenant_id AND c.collection = CAST(:collection AS text) AND c.record_id = CAST(:record_id AS text)
+  AND c.version = CAST(:version AS bigint) AND c.kind <> 'DRAFT'
+LIMIT :limit
+
+-- name: lock_reverted
+-- These records, locked in primary-key order.
+SELECT r.record_id
+FROM draftline.record AS r
+JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
+    ON r.collection = p.collection AND r.record_id = p.record_id
+WHERE r.tenant_id = :tenant_id
+ORDER BY r.collection, r.record_id
+FOR UPDATE OF r
+
+-- name: revert_changes
+-- What it comes to that changes are taken back, whose records the transaction has locked: the conflicts, why the
+-- content may not be stored, and the record as it is then. With `writes` it is done, but for the records that are
+-- named as refused.
+--
+-- A creation and an undeletion are taken back by a deletion, a deletion by an undeletion; what else a change
+-- did is put back by its base. What is as it was before, stays as it is.
+WITH target AS MATERIALIZED (
+    SELECT c.*
+    FROM draftline.change AS c
+    WHERE c.tenant_id = :tenant_id AND c.commit_id = CAST(:commit_id AS uuid)
+    UNION ALL
+    SELECT c.*
+    FROM draftline.change AS c
+    WHERE c.tenant_id = :tenant_id AND c.collection = CAST(:collection AS text)
+      AND c.record_id = CAST(:record_id AS text) AND c.version = CAST(:version AS bigint) AND c.kind <> 'DRAFT'
+), found AS MATERIALIZED (
+    SELECT r.*, t.version AS change_version, t.kind, t.edit, t.base, r.deleted_at IS NOT NULL AS was_deleted,
+        t.kind IN ('CREATE', 'UNDELETE') AS deletes, t.kind = 'UPDATE' AND r.deleted_at IS NOT NULL AS is_gone,
+        CASE t.kind WHEN 'UPDATE' THEN false WHEN 'DELETE' THEN r.deleted_at IS NULL
+             ELSE r.deleted_at IS NOT NULL END AS is_done,
+        -- An attribute that was set again since stays as it is.
+        CASE WHEN t.kind <> 'CREATE' AND t.attributes ? 'parent_id'
+                AND r.parent_id IS NOT DISTINCT FROM t.attributes -> 'parent_id' ->> 1
+            THEN t.attributes -> 'parent_id' ->> 0 ELSE r.parent_id END AS old_parent_id,
+        CASE WHEN t.kind <> 'CREATE' AND t.attributes ? 'position'
+                AND r.position IS NOT DISTINCT FROM CAST(t.attributes -> 'position' ->> 1 AS bigint)
+            THEN CAST(t.attributes -> 'position' ->> 0 AS bigint) ELSE r.position END AS old_position,
+        CASE WHEN t.base IS NULL THEN r.content ELSE draftline.restore(t.base, r.content) END AS old_content,
+        coalesce(c.version, 0) AS definition_version, coalesce(c.indexed_text, '[]') AS indexed_text, c.history
+    FROM target AS t
+    JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = t.collection AND r.record_id = t.record_id
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = t.collection
+), restored AS MATERIALIZED (
+    SELECT f.*, f.base IS NULL AND f.kind <> 'CREATE' AND NOT f.is_done AS is_lost,
+        (f.old_content, f.old_parent_id, f.old_position) IS DISTINCT FROM (f.content, f.parent_id, f.position)
+            AS restores
+    FROM found AS f
+), judged AS MATERIALIZED (
+    SELECT s.*, CASE
+        WHEN s.is_done OR s.is_lost OR s.version = s.change_version OR (s.is_gone AND NOT s.restores) THEN '[]'
+        WHEN s.deletes THEN draftline.conflicts('DELETE', NULL, (
+            SELECT CASE WHEN l.content IS NULL THEN '{}' ELSE jsonb_build_object('v', l.content) END
+            FROM draftline.content_at(:tenant_id, s.collection, s.record_id, s.change_version) AS l (content)
+        ), s.content, false)
+        ELSE draftline.conflicts('CHANGE', s.base, s.edit, s.content, s.is_gone)
+    END AS conflicts
+    FROM restored AS s
+), settled AS MATERIALIZED (
+    SELECT j.*, j.is_done OR (:keep_theirs AND j.conflicts <> '[]' AND (j.deletes OR j.is_gone)) AS stays,
+        CASE WHEN :keep_theirs AND j.conflicts <> '[]' THEN draftline.settle(j.base, j.edit, j.content)
+             ELSE j.old_content END AS settled_content
+    FROM judged AS j
+), outcome AS MATERIALIZED (
+    SELECT s.*, CASE WHEN s.stays THEN s.content ELSE s.settled_content END AS new_content,
+        CASE WHEN s.stays THEN s.parent_id ELSE s.old_parent_id END AS new_parent_id,
+        CASE WHEN s.stays THEN s.position ELSE s.old_position END AS new_position,
+        CASE WHEN s.stays THEN s.was_deleted ELSE s.deletes OR (s.is_gone AND NOT s.restores) END AS is_deleted
+    FROM settled AS s
+), checked AS MATERIALIZED (
+    SELECT o.*, NOT o.is_deleted AND (o.was_deleted OR o.new_content <> o.content) AS needs_check,
+        :writes AND (o.is_deleted, o.new_content, o.new_parent_id, o.new_position)
+                IS DISTINCT FROM (o.was_deleted, o.content, o.parent_id, o.position)
+            AND (o.collection, o.record_id) NOT IN (
+                SELECT p.collection, p.record_id
+                FROM unnest(CAST(:refused_collections AS text[]), CAST(:refused_ids AS text[]))
+                    AS p (collection, record_id)) AS written,
+        CASE WHEN :writes AND o.new_content <> o.content
+            THEN draftline.difference(o.content, o.new_content) END AS difference
+    FROM outcome AS o
+), updated AS (
+    UPDATE draftline.record AS r
+    SET content = k.new_content, version = r.version + 1, parent_id = k.new_parent_id, position = k.new_position,
+        updated_at = :now, updated_by = :user_id,
+        deleted_at = CASE WHEN k.is_deleted THEN coalesce(k.deleted_at, CAST(:now AS timestamptz)) END,
+        log_xact = greatest(draftline.log_xact(), r.log_xact)
+    FROM checked AS k
+    WHERE r.tenant_id = :tenant_id AND r.collection = k.collection AND r.record_id = k.record_id AND k.written
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
+        attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, greatest(draftline.log_xact(), k.log_xact), k.collection, k.record_id, k.version + 1,
+        CASE WHEN k.is_deleted = k.was_deleted THEN 'UPDATE' WHEN k.is_deleted THEN 'DELETE' ELSE 'UNDELETE' END,
+        'REVERT_CHANGE',
+        CASE WHEN (k.difference).edit IS NULL THEN '{}'
+             WHEN k.history = 'PATHS' THEN draftline.without_values((k.difference).edit) ELSE (k.difference).edit END,
+        CASE WHEN (k.difference).edit IS NULL THEN '{}' WHEN k.history = 'PATHS' THEN NULL ELSE (k.difference).base END,
+        draftline.attribute_changes(k.parent_id, k.new_parent_id, k.position, k.new_position),
+        :user_id, '', CAST(:new_commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM checked AS k
+    WHERE k.written
+    ORDER BY k.collection, k.record_id
+)
+SELECT k.change_version, k.is_lost, k.conflicts::text AS conflicts, k.definition_version, k.needs_check, k.written,
+    CASE WHEN k.needs_check THEN draftline.content_failure(k.new_content, k.indexed_text,
+        :max_bytes, :max_depth, :max_indexed_text_bytes)::text END AS failure,
+    CASE WHEN (k.difference).edit IS NULL THEN '{}' ELSE draftline.edited_fields((k.difference).edit) END
+        AS changed_fields,
+    k.collection, k.record_id,
+    CASE WHEN k.collection = ANY (CAST(:shown AS text[])) THEN k.new_content::text ELSE '' END AS content,
+    k.version + k.written::int AS version, k.new_parent_id AS parent_id, k.new_position AS position,
+    k.created_at, k.created_by, CASE WHEN k.written THEN :now ELSE k.updated_at END AS updated_at,
+    CASE WHEN k.written THEN :user_id ELSE k.updated_by END AS updated_by,
+    CASE WHEN k.is_deleted THEN coalesce(k.deleted_at, CAST(:now AS timestamptz)) END AS deleted_at
+FROM checked AS k
+ORDER BY k.collection, k.record_id
