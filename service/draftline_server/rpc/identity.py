@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from ..domain.errors import PermissionDeniedError
-from ..domain.records import Actor, Request
+from ..domain.records import Actor
 from .permissions import Permission
 
 MAX_USER = 128  # characters
@@ -25,7 +25,7 @@ class Identity:
     grants: Grants | None = None
     expires_at: float = math.inf
 
-    def actor(self, tenant_id: str, needed: frozenset[Permission], request: Request | None = None) -> Actor:
+    def actor(self, tenant_id: str, needed: frozenset[Permission]) -> Actor:
         """The caller in a tenant. PermissionDeniedError says the same of a tenant that does not exist as of any
         other that is not the caller's."""
         if self.grants is not None:
@@ -35,7 +35,7 @@ class Identity:
             missing = sorted(needed - granted)
             if missing:
                 raise PermissionDeniedError(f"this call needs {' and '.join(missing)}", needed=" ".join(sorted(needed)))
-        return Actor(tenant_id, self.user_id, request)
+        return Actor(tenant_id, self.user_id)
 
 
 def is_user(value: object) -> TypeGuard[str]:

@@ -1,6 +1,6 @@
-"""What happens around every call: its caller is identified, the request is checked and given
-its actor and its time; whatever goes wrong becomes a status. Nobody is told anything of a
-request before it is known who asks.
+"""What happens around every call: its caller is identified and may do it or not (AIP-211), the
+request is checked and given its time; whatever goes wrong becomes a status. Nobody is told
+what is wrong with a request before it is known who asks.
 
 Handlers are wrapped once, when the server is built, from the descriptors of the
 services: a method cannot be served without passing here.
@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -149,10 +149,12 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
 
     async def handle(request: Message | Refused, context: Context) -> Message:
         async with _answering(context, method, calls) as identity:
-            message: Any = checked(request)
+            message = decoded(request)
+            actor = identity.actor(message.tenant_id, needed)
+            check(message)
             timeout_s = _limit_time(context, calls.call_timeout_s)
             async with asyncio.timeout(timeout_s):
-                actor = identity.actor(message.tenant_id, needed, request_of(message, method.full_name))
+                actor = replace(actor, request=request_of(message, method.full_name))
                 with calls.writing(actor) if writes else nullcontext():
                     return await calls.once.answer(partial(behavior, message, actor), actor, message, response_type)
         raise AssertionError("unreachable: the call was answered or aborted")
@@ -165,15 +167,16 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
 
     async def handle(request: Message | Refused, context: Context) -> None:
         async with _answering(context, method, calls) as identity:
-            message: Any = checked(request)
-            _limit_time(context)
+            message = decoded(request)
             actor = identity.actor(message.tenant_id, needed)
+            check(message)
+            _limit_time(context)
 
-            async def check() -> None:
+            async def identified() -> None:
                 again = await calls.authenticator.identify(context.invocation_metadata())
                 again.actor(message.tenant_id, needed)
 
-            async with while_valid(identity, check), aclosing(behavior(message, actor)) as responses:
+            async with while_valid(identity, identified), aclosing(behavior(message, actor)) as responses:
                 async for response in responses:
                     await _send(context, response, calls.idle_timeout_s)
                     if calls.draining:
@@ -205,7 +208,8 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 raise DeadlineExceededError(problem) from None
             if request is None:
                 return
-            message: Any = checked(request)
+            message = decoded(request)
+            check(message)
             if message.WhichOneof("part") == "header":
                 normalize(message.header)
             fingerprint.add(message)
@@ -224,7 +228,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 raise InvalidFieldError.of("header", "the first message must be the header")
             header = first.header
             request = Request(header.request_id, fingerprint) if header.request_id else None
-            actor = identity.actor(header.tenant_id, needed, request)
+            actor = replace(identity.actor(header.tenant_id, needed), request=request)
             write = partial(behavior, header, stream, actor)
             with calls.writing(actor):
                 return await calls.once.answer(write, actor, header, response_type, rest=stream)
@@ -242,16 +246,20 @@ def _limit_time(context: Context, default_timeout_s: float | None = None) -> flo
     return min(given)
 
 
-def checked(request: Message | Refused) -> Message:
-    """The request, if its bytes parsed and it keeps the rules of the contract."""
+def decoded(request: Message | Refused) -> Any:
+    """The request, if its bytes could be taken."""
     if isinstance(request, Refused):
         raise request.error
+    return request
+
+
+def check(request: Message) -> None:
+    """InvalidFieldError unless the request keeps the rules of the contract."""
     refuse_long_lists(request)
     violations = protovalidate.collect_violations(request)
     if violations:
         fields = [(_path(violation.proto.field), _problem(violation, request)) for violation in violations]
         raise InvalidFieldError("; ".join(f"{field}: {problem}" for field, problem in fields), fields=fields)
-    return request
 
 
 def _problem(violation: protovalidate.Violation, request: Message) -> str:
