@@ -1,0 +1,110 @@
+"""Calls with a request id as tests send them: by whom, how many at once, and what they leave in the tables."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from answers import TIMEOUT_S, Records, Refusal, refused
+from drafting import Drafts
+from draftline.v1 import change_pb2_grpc, collection_pb2_grpc, content_pb2_grpc
+
+TABLES = ("record", "draft", "collection", "change", "request")
+# What no two runs have in common: times, places in the log, and what holds made ids or times.
+OWN = {"tenant_id", "created_at", "updated_at", "log_xact", "change_id", "response", "answer", "fingerprint"}
+MADE = {"commit_id", "deleted_at"}  # and of these, what they are
+
+Rows = dict[str, list[dict[str, Any]]]
+AT_ONCE = 8
+
+Request = Any  # a message, or the list of messages of a stream
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One user of one tenant, and what to make requests with."""
+
+    channel: grpc.Channel
+    tenant_id: str
+    user: str = "ada"
+    commits: list[str] = field(default_factory=list, compare=False)  # the ids of what it wrote, to take it back
+
+    @property
+    def records(self) -> Records:
+        return Records(content_pb2_grpc.ContentServiceStub(self.channel), self.tenant_id)
+
+    @property
+    def drafts(self) -> Drafts:
+        return Drafts(self.channel, self.tenant_id, self.user)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("x-draftline-user", self.user),)
+
+    def send(self, method: str, request: Request) -> Any:
+        return self._call(method)(_sent(request), timeout=TIMEOUT_S, metadata=self.metadata)
+
+    def refused(self, method: str, request: Request) -> Refusal:
+        return refused(self._call(method), _sent(request), metadata=self.metadata)
+
+    def _call(self, method: str) -> Any:
+        collections = collection_pb2_grpc.CollectionServiceStub(self.channel)
+        changes = change_pb2_grpc.ChangeServiceStub(self.channel)
+        stubs = (self.records.stub, self.drafts.stub, collections, changes)
+        return next(getattr(stub, method) for stub in stubs if hasattr(stub, method))
+
+
+def _sent(request: Request) -> Any:
+    return iter(request) if isinstance(request, list) else request
+
+
+def stored(sql: Any, url: str, caller: Caller) -> Rows:
+    """What the tables hold of the caller's tenant."""
+    query = " UNION ALL ".join(
+        f"SELECT '{table}' AS name, to_jsonb(t)::text AS row FROM draftline.{table} AS t WHERE tenant_id = $1"
+        for table in TABLES
+    )
+    found: Rows = {table: [] for table in TABLES}
+    for name, row in sorted(map(tuple, sql(url, query, caller.tenant_id))):
+        found[name].append(json.loads(row))
+    return found
+
+
+def alike(rows: Rows) -> dict[str, list[str]]:
+    """What two tenants must have in common to which the same was done."""
+
+    def shown(name: str, value: Any) -> Any:
+        if name in MADE:
+            return value is not None
+        return "made" if name == "record_id" and len(value) == 36 else value
+
+    return {
+        table: sorted(str({name: shown(name, row[name]) for name in sorted(set(row) - OWN)}) for row in found)
+        for table, found in rows.items()
+    }
+
+
+def contents(rows: Rows) -> Rows:
+    """All but what is remembered of requests."""
+    return {table: found for table, found in rows.items() if table != "request"}
+
+
+def text(message: Any) -> bytes:
+    return message.SerializeToString(deterministic=True)
+
+
+def at_once(send: Callable[[int], Any], count: int = AT_ONCE) -> list[Any]:
+    """What each of so many calls comes to that start together."""
+    barrier = threading.Barrier(count)
+
+    def one(place: int) -> Any:
+        barrier.wait(30)
+        return send(place)
+
+    with ThreadPoolExecutor(count) as callers:
+        return list(callers.map(one, range(count)))
