@@ -33,8 +33,10 @@ CREATE TABLE draftline.change (
 ) PARTITION BY RANGE (created_at);
 
 CREATE INDEX change_record_idx ON draftline.change (tenant_id, collection, record_id, version);
-CREATE INDEX change_user_idx ON draftline.change (tenant_id, user_id, log_xact, change_id);
-CREATE INDEX change_session_idx ON draftline.change (tenant_id, session_id, log_xact, change_id) WHERE session_id <> '';
+-- Without the notices of drafts: there may be any number of them between two changes.
+CREATE INDEX change_user_idx ON draftline.change (tenant_id, user_id, log_xact, change_id) WHERE kind <> 'DRAFT';
+CREATE INDEX change_session_idx ON draftline.change (tenant_id, session_id, log_xact, change_id)
+    WHERE session_id <> '' AND kind <> 'DRAFT';
 CREATE INDEX change_commit_idx ON draftline.change (tenant_id, commit_id, log_xact, change_id)
     WHERE commit_id IS NOT NULL;
 
@@ -57,14 +59,17 @@ CREATE TABLE draftline.change_log (
     only_row boolean NOT NULL PRIMARY KEY DEFAULT true CONSTRAINT change_log_only_row_check CHECK (only_row),
     dropped_xact bigint NOT NULL,
     dropped_id bigint NOT NULL,
+    cluster bigint NOT NULL,
     horizon bigint NOT NULL,
     xact_offset bigint NOT NULL
 );
 COMMENT ON TABLE draftline.change_log IS 'The state of the log as a whole; one row.';
 COMMENT ON COLUMN draftline.change_log.dropped_xact IS 'with dropped_id: the last place in the order of the log that was dropped';
+COMMENT ON COLUMN draftline.change_log.cluster IS 'system_identifier of the PostgreSQL that the log was last kept in';
 COMMENT ON COLUMN draftline.change_log.horizon IS 'draftline.log_horizon() when the log was last kept';
 COMMENT ON COLUMN draftline.change_log.xact_offset IS 'what is added to transaction numbers since the log moved to another cluster';
-INSERT INTO draftline.change_log VALUES (true, 0, 0, 0, 0);
+INSERT INTO draftline.change_log (dropped_xact, dropped_id, cluster, horizon, xact_offset)
+SELECT 0, 0, system_identifier, 0, 0 FROM pg_control_system();
 
 -- Requests that are over, for as long as they may be sent again.
 CREATE TABLE draftline.request (

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -19,6 +18,7 @@ from draftline_server.store.indexes import Indexes
 from draftline_server.store.merged import MAX_PAGE_BYTES, _shape, _values
 from draftline_server.store.merged_query import page_statement
 from draftline_server.store.statements import load
+from explained import explained, nodes, rows_out, rows_read
 from stand import cloned
 
 TENANT, USER, PAGE = "t", "ada", 50
@@ -121,13 +121,6 @@ GUESSED = [("genre = g3 AND rank < 500", "year desc"), ("rank < 500", "title"), 
 OWN_DRAFTS = 2_016
 
 
-def literal(value: Any) -> str:
-    if isinstance(value, bool | int | Decimal):
-        return str(value).lower()
-    assert isinstance(value, str)
-    return "'" + value.replace("'", "''") + "'"
-
-
 class Explained:
     """The real statement of a page, prepared and planned as asked, and run."""
 
@@ -143,30 +136,12 @@ class Explained:
         statement, fixed = page_statement(shape)
         values = {**fixed, **_values(World.actor(self, USER), self.query, position)}  # type: ignore[arg-type]
         values |= {**self.lifted_values, "limit": PAGE + 1, "max_bytes": MAX_PAGE_BYTES}
-        arguments = ", ".join(literal(values[name]) for name in statement.names)
-        await self.connection.execute(f"PREPARE page AS {statement.sql}")
-        try:
-            text = await self.connection.fetchval(
-                f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE page ({arguments})"
-            )
-            rows = await self.connection.fetch(f"EXECUTE page ({arguments})")
-        finally:
-            await self.connection.execute("DEALLOCATE page")
+        plan, rows = await explained(self.connection, statement, values)
         end = rows[PAGE - 1] if len(rows) > PAGE else None
         keys = end and [end["record_id"], *(end[f"key_{place}"] for place in range(len(shape.order)))]
-        return json.loads(text)[0]["Plan"], keys
+        return plan, keys
 
     tenant_id = TENANT
-
-
-def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for below in node.get("Plans", ()):
-        yield from nodes(below)
-
-
-def rows_out(node: dict[str, Any]) -> float:
-    return float(node["Actual Rows"]) * float(node["Actual Loops"])
 
 
 def problems(plan: dict[str, Any]) -> list[str]:
@@ -181,15 +156,6 @@ def problems(plan: dict[str, Any]) -> list[str]:
             if taken > ranges * (PAGE + 1):
                 found.append(f"{node['Node Type']} of {taken:.0f} rows by {node['Sort Key']}")
     return found
-
-
-def rows_read(plan: dict[str, Any]) -> float:
-    """Of the tables, those that a filter removed included."""
-    return sum(
-        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-        for node in nodes(plan)
-        if node.get("Relation Name")
-    )
 
 
 async def assert_keeps_to_indexes(connection: asyncpg.Connection, query: MergedQuery, plan: str) -> None:

@@ -166,14 +166,21 @@ change = Table(
     Column("request_id", UUID(as_uuid=False)),
     Column("created_at", DateTime(timezone=True), primary_key=True),
     Index("change_record_idx", "tenant_id", "collection", "record_id", "version"),
-    Index("change_user_idx", "tenant_id", "user_id", "log_xact", "change_id"),
+    Index(
+        "change_user_idx",
+        "tenant_id",
+        "user_id",
+        "log_xact",
+        "change_id",
+        postgresql_where=text("kind <> 'DRAFT'"),
+    ),
     Index(
         "change_session_idx",
         "tenant_id",
         "session_id",
         "log_xact",
         "change_id",
-        postgresql_where=text("session_id <> ''"),
+        postgresql_where=text("session_id <> '' AND kind <> 'DRAFT'"),
     ),
     Index(
         "change_commit_idx",
@@ -200,6 +207,12 @@ change_log = Table(
         comment="with dropped_id: the last place in the order of the log that was dropped",
     ),
     Column("dropped_id", BigInteger, nullable=False),
+    Column(
+        "cluster",
+        BigInteger,
+        nullable=False,
+        comment="system_identifier of the PostgreSQL that the log was last kept in",
+    ),
     Column("horizon", BigInteger, nullable=False, comment="draftline.log_horizon() when the log was last kept"),
     Column(
         "xact_offset",
