@@ -1,5 +1,5 @@
--- The log's order; see 0003_tables.sql. keep_change_log() replaces both functions if the database moves
--- to another cluster, whose transaction numbers start anew.
+-- The log's order; see 0003_tables.sql. keep_log_order() replaces both functions if the database moves to another
+-- cluster, whose transaction numbers are others.
 CREATE FUNCTION draftline.log_xact() RETURNS bigint
 LANGUAGE sql STABLE AS $$ SELECT pg_current_xact_id()::text::bigint + 0 $$;
 
@@ -123,71 +123,88 @@ BEGIN
 END $$;
 
 -- Partitions: one a week (UTC), named after its Monday. What falls into none goes to change_default, so that no
--- write ever fails for want of one.
+-- write ever fails for want of one. Whoever waits for a lock here has others waiting behind it, all that reads the
+-- log and, for a drop, all that writes: so it gives up soon, and is called again later.
 CREATE TABLE draftline.change_default PARTITION OF draftline.change DEFAULT;
 
-CREATE FUNCTION draftline.add_change_partition(monday date) RETURNS boolean
-LANGUAGE plpgsql VOLATILE AS $$
+-- Makes the partition of a week; how many changes it took over from change_default.
+CREATE FUNCTION draftline.add_change_partition(monday date) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '200ms' AS $$
 DECLARE
     name text := 'change_' || to_char(monday, 'YYYYMMDD');
     starts timestamptz := monday::timestamp AT TIME ZONE 'UTC';
     ends timestamptz := (monday + 7)::timestamp AT TIME ZONE 'UTC';
-BEGIN
-    IF to_regclass(format('draftline.%I', name)) IS NOT NULL THEN
-        RETURN false;
-    END IF;
-    -- Attached, and not made as a partition, which would lock out every writer.
-    EXECUTE format('CREATE TABLE draftline.%I (LIKE draftline.change INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
-    EXECUTE format('WITH moved AS (DELETE FROM draftline.change_default WHERE created_at >= %L AND created_at < %L
+    move text := format('WITH moved AS (DELETE FROM draftline.change_default WHERE created_at >= %L AND created_at < %L
         RETURNING *) INSERT INTO draftline.%I SELECT * FROM moved', starts, ends, name);
+    moved bigint;
+    moved_late bigint;
+BEGIN
+    -- Attached when it is filled, and not made as a partition, which would lock out every writer.
+    EXECUTE format('CREATE TABLE draftline.%I (LIKE draftline.change INCLUDING ALL)', name);
+    -- As for records: a tenant and a collection may be all there is, and a record is looked up by its whole key.
+    EXECUTE format('ALTER TABLE draftline.%I ALTER COLUMN tenant_id SET (n_distinct = 1),
+        ALTER COLUMN collection SET (n_distinct = 1), ALTER COLUMN record_id SET (n_distinct = -1)', name);
+    EXECUTE move;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    -- What was written there meanwhile is moved when nobody can any more.
+    LOCK TABLE draftline.change_default IN ACCESS EXCLUSIVE MODE;
+    EXECUTE move;
+    GET DIAGNOSTICS moved_late = ROW_COUNT;
     EXECUTE format('ALTER TABLE draftline.change ATTACH PARTITION draftline.%I FOR VALUES FROM (%L) TO (%L)',
         name, starts, ends);
-    RETURN true;
+    RETURN moved + moved_late;
 END $$;
 
--- Drops what is older than a moment, by whole partitions, and tells the log how far it is gone.
-CREATE FUNCTION draftline.drop_changes(before timestamptz) RETURNS SETOF text
-LANGUAGE plpgsql VOLATILE AS $$
+-- Drops the oldest partition, if all of it is older than a moment, and tells the log how far it is gone. The name of
+-- the partition; NULL if there is none so old.
+CREATE FUNCTION draftline.drop_changes(before timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '200ms' AS $$
 DECLARE
-    old text;
+    oldest text;
     last record;
 BEGIN
-    FOR old IN
-        SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'draftline.change'::regclass AND c.relname ~ '^change_[0-9]{8}$'
-          AND (to_date(right(c.relname, 8), 'YYYYMMDD') + 7)::timestamp AT TIME ZONE 'UTC' <= before
-        ORDER BY c.relname
-    LOOP
-        EXECUTE format('SELECT log_xact, change_id FROM draftline.%I ORDER BY log_xact DESC, change_id DESC LIMIT 1', old)
-        INTO last;
-        IF last.log_xact IS NOT NULL THEN
-            UPDATE draftline.change_log SET dropped_xact = last.log_xact, dropped_id = last.change_id
-            WHERE (dropped_xact, dropped_id) < (last.log_xact, last.change_id);
-        END IF;
-        EXECUTE format('DROP TABLE draftline.%I', old);
-        RETURN NEXT old;
-    END LOOP;
+    SELECT c.relname INTO oldest
+    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'draftline.change'::regclass AND c.relname ~ '^change_[0-9]{8}$'
+      AND (to_date(right(c.relname, 8), 'YYYYMMDD') + 7)::timestamp AT TIME ZONE 'UTC' <= before
+    ORDER BY c.relname LIMIT 1;
+    IF oldest IS NULL THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('LOCK TABLE draftline.%I IN SHARE MODE', oldest);
+    EXECUTE format('SELECT log_xact, change_id FROM draftline.%I ORDER BY log_xact DESC, change_id DESC LIMIT 1', oldest)
+    INTO last;
+    LOCK TABLE ONLY draftline.change IN ACCESS EXCLUSIVE MODE;
+    UPDATE draftline.change_log SET dropped_xact = last.log_xact, dropped_id = last.change_id
+    WHERE (dropped_xact, dropped_id) < (last.log_xact, last.change_id);
+    EXECUTE format('DROP TABLE draftline.%I', oldest);
+    RETURN oldest;
 END $$;
 
--- Keeps the order of the log when the database was restored into a cluster whose transaction numbers are lower.
+-- Keeps the order of the log when the database was restored into another cluster, whose transaction numbers are
+-- others; whether it was. Called before anything is written there.
 CREATE FUNCTION draftline.keep_log_order() RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     log draftline.change_log;
+    here bigint := (SELECT system_identifier FROM pg_control_system());
     ahead bigint;
+    moved boolean;
 BEGIN
     SELECT * INTO log FROM draftline.change_log FOR UPDATE;
     ahead := log.horizon - draftline.log_horizon();
-    IF ahead > 0 THEN
+    moved := log.cluster <> here OR ahead > 0;
+    IF moved THEN
         -- Further than any number can be that was drawn after the log was last kept.
-        log.xact_offset := log.xact_offset + ahead + 4294967296;
+        log.xact_offset := log.xact_offset + greatest(ahead, 0) + 4294967296;
         EXECUTE format('CREATE OR REPLACE FUNCTION draftline.log_xact() RETURNS bigint LANGUAGE sql STABLE AS
             $f$ SELECT pg_current_xact_id()::text::bigint + %s $f$', log.xact_offset);
         EXECUTE format('CREATE OR REPLACE FUNCTION draftline.log_horizon() RETURNS bigint LANGUAGE sql STABLE AS
             $f$ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s $f$', log.xact_offset);
     END IF;
-    UPDATE draftline.change_log SET xact_offset = log.xact_offset, horizon = draftline.log_horizon();
-    RETURN ahead > 0;
+    UPDATE draftline.change_log
+    SET cluster = here, xact_offset = log.xact_offset, horizon = draftline.log_horizon();
+    RETURN moved;
 END $$;
 
 DO $$
