@@ -42,10 +42,11 @@ from .store.imports import ImportStore
 from .store.indexes import Indexes
 from .store.merged import MergedStore
 from .store.notifications import Notifications
-from .store.patches import InPlacePatches, PatchStore
+from .store.patches import InPlacePatches, PatchApplier, PatchStore
 from .store.requests import Requests
 from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret
+from .workers.group_commit import GroupCommit
 from .workers.notifier import Notifier
 from .workers.wakes import Wakes
 
@@ -134,7 +135,10 @@ async def _server(settings: Settings, database: Database, indexes: Indexes, noti
     # Watchers read with a quarter of the connections and no more, so that they keep nobody else from his.
     feed = Feed(database, max(1, settings.pool_size // 4))
     watch_options = WatchOptions(settings.watch_heartbeat_s, settings.max_watchers)
-    applier = (InPlacePatches if settings.enable_partial_updates else FetchedPatches)(definitions, limits)
+    applier: PatchApplier = FetchedPatches(definitions, limits)
+    if settings.enable_partial_updates:
+        in_place = InPlacePatches(definitions, limits)
+        applier = GroupCommit(in_place, settings.max_group_size) if settings.max_group_size > 1 else in_place
     servicers = {
         "draftline.v1.ContentService": ContentService(
             ContentStore(database, definitions, limits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -160,54 +161,89 @@ def _resends(actor: Actor) -> bool:
     return actor.request is not None
 
 
+@dataclass(frozen=True, slots=True)
+class PatchEntry:
+    """One patch as an argument of the statement: `values` are what it adds to each of ARRAYS."""
+
+    write: Write
+    patch: Patch
+    values: tuple[object, ...]
+
+
+ARRAYS = (
+    "collections", "record_ids", "kinds", "edits", "depths", "expected_versions", "conditions", "definition_versions",
+    "allow_missings", "sets_parents", "parent_ids", "positions",
+    "user_ids", "change_reasons", "request_ids", "fingerprints",
+)  # fmt: skip
+
+
 class InPlacePatches:
     """The merge happens in SQL, inside the UPDATE."""
 
     def __init__(self, definitions: Definitions, limits: Limits) -> None:
         self._definitions = definitions
-        self._limits = limits
+        self._limits = limit_values(limits)
 
     async def apply(
         self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
         """See PatchApplier."""
+        entries = [self.entry(write, patch, keeps_answers=keeps_answers) for patch in patches]
+        rows = await self.rows(runner, entries)
+        return [result_of(entry, row) for entry, row in zip(entries, rows, strict=True)]
+
+    def entry(self, write: Write, patch: Patch, *, keeps_answers: bool) -> PatchEntry:
+        """InvalidFilterError for a condition that its collection's declaration gives no meaning."""
         actor, request = write.actor, write.actor.request
-        values = {
-            "tenant_id": actor.tenant_id,
+        checked = self._definitions.known(actor.tenant_id, patch.collection)
+        values = (
+            patch.collection,
+            patch.record_id,
+            *edit_of(patch.change),
+            patch.expected_version,
+            condition_json(patch.condition, checked),
+            checked.definition.version,
+            patch.allow_missing,
+            patch.parent_id is not None,
+            patch.parent_id or None,
+            patch.position,
+            actor.user_id,
+            write.change_reason,
+            write.request_id,
+            request.fingerprint if keeps_answers and request else None,
+        )
+        return PatchEntry(write, patch, values)
+
+    async def rows(
+        self, runner: Database | Transaction, entries: Sequence[PatchEntry]
+    ) -> Sequence[asyncpg.Record | None]:
+        """Applies patches of different records of one tenant in one statement; what it answers to each."""
+        write = entries[0].write
+        values: dict[str, object] = {
+            "tenant_id": write.actor.tenant_id,
             "now": write.moment,
             "source": write.source,
             "commit_id": write.commit_id or None,
-            **self._arrays(actor, patches),
-            "user_ids": [actor.user_id] * len(patches),
-            "change_reasons": [write.change_reason] * len(patches),
-            "request_ids": [write.request_id] * len(patches),
-            "fingerprints": [request.fingerprint if keeps_answers and request else None] * len(patches),
-            **limit_values(self._limits),
+            **dict(zip(ARRAYS, zip(*(entry.values for entry in entries), strict=True), strict=True)),
+            **self._limits,
         }
         if isinstance(runner, Database):
-            fetched = await runner.fetch(SQL["patch_content"], values, resend=_resends(actor))
+            resend = all(_resends(entry.write.actor) for entry in entries)
+            fetched = await runner.fetch(SQL["patch_content"], values, resend=resend)
         else:
             fetched = await runner.fetch(SQL["patch_content"], values)
         rows = {row["place"]: row for row in fetched}
-        return [_result(patch, rows.get(place)) for place, patch in enumerate(patches, start=1)]
+        return [rows.get(place) for place in range(1, len(entries) + 1)]
 
-    def _arrays(self, actor: Actor, patches: Sequence[Patch]) -> dict[str, object]:
-        edits = [edit_of(patch.change) for patch in patches]
-        checked = [self._definitions.known(actor.tenant_id, patch.collection) for patch in patches]
-        return {
-            "collections": [patch.collection for patch in patches],
-            "record_ids": [patch.record_id for patch in patches],
-            "kinds": [kind for kind, _, _ in edits],
-            "edits": [edit for _, edit, _ in edits],
-            "depths": [depth for _, _, depth in edits],
-            "expected_versions": [patch.expected_version for patch in patches],
-            "conditions": [condition_json(p.condition, c) for p, c in zip(patches, checked, strict=True)],
-            "definition_versions": [c.definition.version for c in checked],
-            "allow_missings": [patch.allow_missing for patch in patches],
-            "sets_parents": [patch.parent_id is not None for patch in patches],
-            "parent_ids": [patch.parent_id or None for patch in patches],
-            "positions": [patch.position for patch in patches],
-        }
+
+def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
+    """Raises StaleDefinitionError and RacedError when nothing may be kept of it."""
+    patch = entry.patch
+    if row is None:
+        return PatchResult(error=not_found(patch.record_id))
+    if row["failure"] is not None:
+        return PatchResult(error=error_of(row["failure"], patch.record_id, where_of(patch)))
+    return PatchResult(record_of(row), row["changed_fields"], written=row["changes"])
 
 
 def where_of(patch: Patch) -> str:
@@ -228,11 +264,3 @@ def edit_of(change: Delta | Operations | None) -> tuple[str, str | None, int]:
 
 def step_json(step: Operation) -> dict[str, object]:
     return {"op": step.op, "path": step.path, "from": step.source, "value": step.value}
-
-
-def _result(patch: Patch, row: asyncpg.Record | None) -> PatchResult:
-    if row is None:
-        return PatchResult(error=not_found(patch.record_id))
-    if row["failure"] is not None:
-        return PatchResult(error=error_of(row["failure"], patch.record_id, where_of(patch)))
-    return PatchResult(record_of(row), row["changed_fields"], written=row["changes"])
