@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
@@ -40,6 +41,7 @@ from .store.feed import Feed
 from .store.fetched_patches import FetchedPatches
 from .store.imports import ImportStore
 from .store.indexes import Indexes
+from .store.log_keeping import LogKeeping
 from .store.merged import MergedStore
 from .store.notifications import Notifications
 from .store.patches import InPlacePatches, PatchApplier, PatchStore
@@ -47,6 +49,7 @@ from .store.requests import Requests
 from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret
 from .workers.group_commit import GroupCommit
+from .workers.log_keeper import LogKeeper
 from .workers.notifier import Notifier
 from .workers.wakes import Wakes
 
@@ -78,11 +81,14 @@ async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[
         await check_revision(database, revision)
         indexes, wakes = Indexes(database), Wakes()
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
+        keeper = LogKeeper(LogKeeping(database), _retention(settings), settings.log_keeping_interval_s)
+        await keeper.keep_order()
         server = await _server(settings, database, indexes, notifier, wakes)
         port = await server.start()
         tasks = [
             asyncio.create_task(_reconcile(indexes), name="indexes"),
             asyncio.create_task(notifier.run(), name="notifier"),
+            asyncio.create_task(keeper.run(), name="log_keeper"),
         ]
         try:
             yield App(f"{settings.host}:{port}", server, database)
@@ -179,6 +185,10 @@ async def _reconcile(indexes: Indexes) -> None:
         await indexes.reconcile()
     except Exception as error:
         structlog.get_logger().warning("indexes_not_reconciled", exc_info=error)
+
+
+def _retention(settings: Settings) -> timedelta | None:
+    return timedelta(days=settings.change_retention_days) if settings.change_retention_days else None
 
 
 def _pool_settings(settings: Settings) -> PoolSettings:

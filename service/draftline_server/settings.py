@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     stream_idle_timeout_s: float = Field(60.0, gt=0, description="how long the other end of a stream may be idle")
     watch_heartbeat_s: float = Field(15.0, gt=0, description="between two signs of life to a watcher")
     max_watchers: int = Field(2_000, gt=0, description="watchers at once")
+    change_retention_days: int = Field(90, ge=0, description="how long changes are kept at least; 0: for ever")
+    log_keeping_interval_s: float = Field(3600.0, gt=0, description="between two looks for what is too old to keep")
     max_imports: int = Field(8, gt=0, description="imports at once; each holds a connection")
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")
@@ -72,6 +74,13 @@ class Settings(BaseSettings):
 
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+
+    @field_validator("change_retention_days")
+    @classmethod
+    def _outlives_requests(cls, days: int) -> int:
+        if days == 1:
+            raise ValueError("must be 0 or at least 2, for changes are kept longer than the requests that wrote them")
+        return days
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Settings:

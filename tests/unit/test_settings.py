@@ -45,6 +45,7 @@ def test_file_of_settings_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
         ("max_content_depth", "33"),
         ("pool_size", "0"),
         ("drain_timeout_s", "0"),
+        ("change_retention_days", "1"),
         ("log_format", "xml"),
         ("enable_partial_updates", "perhaps"),
     ],

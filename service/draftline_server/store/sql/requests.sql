@@ -28,17 +28,3 @@ RETURNING request_id
 SELECT fingerprint, response, answer::text AS answer, (answer -> 'unfinished')::text AS unfinished
 FROM draftline.request
 WHERE tenant_id = :tenant_id AND user_id = :user_id AND request_id = CAST(:request_id AS uuid)
-
--- name: forget_answers
--- Drops some of the requests that will not be sent again; how many. Of all tenants: for the keeper of the log alone.
-WITH old AS MATERIALIZED (
-    SELECT tenant_id, user_id, request_id FROM draftline.request
-    WHERE created_at < CAST(:before AS timestamptz)
-    ORDER BY created_at LIMIT :limit
-), dropped AS (
-    DELETE FROM draftline.request AS r
-    USING old AS o
-    WHERE r.tenant_id = o.tenant_id AND r.user_id = o.user_id AND r.request_id = o.request_id
-    RETURNING 1
-)
-SELECT count(*) AS dropped FROM dropped
