@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from draft_world import COLLECTION, Told, World
+from draft_world import COLLECTION, Told, World, change
 from draftline_server.domain.change_query import ChangePage, ChangeQuery, with_change_types
 from draftline_server.domain.changes import Change, ChangeKind, ChangeRef, RevertResult
 from draftline_server.domain.content import equal
 from draftline_server.domain.cursor import Cursors
-from draftline_server.domain.drafts import ConflictPolicy
-from draftline_server.domain.edits import MISSING, parse_pointer
+from draftline_server.domain.drafts import ConflictKind, ConflictPolicy
+from draftline_server.domain.edits import MISSING, Strategy, parse_pointer
+from draftline_server.domain.records import Patch
 from draftline_server.rpc.filters import parse_filter
 from draftline_server.store.changes import ChangeStore
 from draftline_server.store.reverts import RevertStore
@@ -130,3 +131,37 @@ def replayed(state: State | None, change: Change) -> State:
         case ChangeKind.UPDATE:
             assert not is_deleted
     return content, is_deleted, attributes[0], attributes[1]
+
+
+async def some_of_everything(world: LoggedWorld) -> None:
+    """Each kind and source, several users, sessions, reasons and commits; and drafts that were saved and dropped."""
+    await world.load({"1": {"a": 1}, "2": {"a": 1}, "3": {}}, user="eve")
+    await world.create("4", {"a": 1}, user="ada")
+    await world.patch("1", {"a": 2}, user="ada")
+    await world.patch_all([Patch(COLLECTION, "2", position=1), Patch("other", "1", allow_missing=True)], user="bob")
+    await world.delete("2", user="bob")
+    await world.undelete("2", user="ada")
+    for user, session_id, reason in (("ada", "s", ""), ("bob", "", "b"), ("ada", "t", "because")):
+        edits = [change("1", {"a": f"{user}{session_id}"}), change("3", {session_id: 1})]
+        await world.save_all(user, edits, session_id=session_id, reason=reason)
+        await world.commit(user)
+    await world.delete("4", user="eve")
+    await world.load({"4": {"a": 4}}, user="eve")
+    await world.revert_version("4", 3, user="eve", change_reason="Ä\U0010ffff")
+    await world.save("ada", change("1", {"a": 5}), session_id="s")
+    await world.discard("ada")
+
+
+async def create_and_patch(world: LoggedWorld, *patches: dict[str, Any]) -> None:
+    """A record at version 1 of {"a": 1, "b": 1, "o": {"x": 1}}, then patched."""
+    await world.create("1", {"a": 1, "b": 1, "o": {"x": 1}})
+    for patch in patches:
+        await world.patch("1", patch, Strategy.MERGE_PATCH)
+
+
+async def content_of(world: LoggedWorld, record_id: str = "1") -> Any:
+    return json.loads((await world.record(record_id)).content)
+
+
+def conflicts_told(result: RevertResult) -> list[tuple[ConflictKind, str, str | None, str | None, str | None]]:
+    return [(each.kind, each.path, each.base, each.mine, each.theirs) for each in result.conflicts]

@@ -161,12 +161,12 @@ def restrictions(draw: st.DrawFn) -> Restriction:
     return draw(st.sampled_from(list(comparisons_of(field, type_))))
 
 
-def _combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     several = st.lists(inner, min_size=2, max_size=3).map(tuple)
     return several.map(And) | several.map(Or) | inner.map(Not)
 
 
-filters = restrictions() | st.recursive(restrictions(), _combined, max_leaves=5)
+filters = restrictions() | st.recursive(restrictions(), combined, max_leaves=5)
 
 
 def render(tree: Filter[Restriction]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from draft_world import World, connected
+from change_world import LoggedWorld
+from draft_world import connected
 from draftline_server.store.engine import Database
 
 
@@ -18,5 +19,5 @@ async def database(server: Any) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def world(database: Database, tenant_id: str) -> World:
-    return World(database, tenant_id)
+def world(database: Database, tenant_id: str) -> LoggedWorld:
+    return LoggedWorld(database, tenant_id)

@@ -1,0 +1,88 @@
+"""Filters over changes take what an oracle takes, whatever is compared with whatever."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from change_strategies import relaxed
+from change_world import LoggedWorld, some_of_everything
+from draftline_server.domain.change_query import CHANGE_ATTRIBUTES
+from draftline_server.domain.changes import Change, ChangeKind, ChangeSource
+from draftline_server.domain.query import And, Field, FieldType, Literal, LiteralKind, Operator, Restriction
+from filter_oracle import satisfies
+from filter_strategies import combined, render
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def attributes_of(change: Change) -> dict[str, Any]:
+    """As a filter sees them: what is empty is not there."""
+    attributes = {name: getattr(change, name) for name in CHANGE_ATTRIBUTES if name != "create_time"}
+    attributes["create_time"] = change.created_at.isoformat()
+    return {name: value for name, value in attributes.items() if value != ""}
+
+
+ALL_FIELDS = {(name,): type_ for name, type_ in CHANGE_ATTRIBUTES.items()}
+EQUALITY = [Operator.EQ, Operator.NE, Operator.HAS]
+
+
+def restrictions_of(logged: Sequence[Change]) -> list[Restriction]:
+    """Every attribute compared in every way with values that changes have, and with some that none has."""
+    found: list[Restriction] = []
+    for name, type_ in CHANGE_ATTRIBUTES.items():
+        field = Field((name,))
+        values = {str(attributes[name]) for each in logged if name in (attributes := attributes_of(each))}
+        of_words = {"kind": list(ChangeKind), "source": list(ChangeSource), "request_id": [str(uuid.uuid4())]}
+        values |= set(of_words.get(name, ()))
+        if type_ is FieldType.TEXT and name not in (*of_words, "commit_id"):
+            values |= {"", "s", "zzz", "A"}
+            found += [
+                Restriction(field, operator, Literal(LiteralKind.TEXT, prefix, prefix=True))
+                for prefix in ("", "a", "be", "Ä", "\U0010ffff")
+                for operator in (Operator.EQ, Operator.NE)
+            ]
+        is_ordered = name not in (*of_words, "commit_id")
+        kind = LiteralKind.NUMBER if type_ is FieldType.NUMBER else LiteralKind.TEXT
+        found += [
+            Restriction(field, operator, Literal(kind, value))
+            for value in sorted(values)
+            for operator in (Operator if is_ordered else EQUALITY)
+        ]
+        found += [Restriction(field, operator, Literal(LiteralKind.NULL, "null")) for operator in EQUALITY[:2]]
+        found.append(Restriction(field, Operator.HAS, Literal(LiteralKind.ANY, "*")))
+    return found
+
+
+async def assert_like_oracle(world: LoggedWorld, logged: Sequence[Change], tree: Any) -> None:
+    text = render(tree).replace("content.", "")
+    expected = [each for each in logged if satisfies(tree, attributes_of(each), {}, ALL_FIELDS)]
+    assert await world.all(filter_text=text, oldest_first=True) == expected, text
+
+
+async def test_filter_takes_the_changes_that_satisfy_it(world: LoggedWorld) -> None:
+    await some_of_everything(world)
+    logged = await world.all(oldest_first=True)
+    assert {each.kind for each in logged} == set(ChangeKind)
+    assert {each.source for each in logged} == set(ChangeSource)
+    for restriction in restrictions_of(logged):
+        await assert_like_oracle(world, logged, restriction)
+
+
+@given(data=st.data())
+@settings(relaxed, max_examples=80)
+async def test_filter_of_many_terms_takes_the_changes_that_satisfy_it(everything: Any, data: st.DataObject) -> None:
+    world, logged, restrictions = everything
+    one = st.integers(0, len(restrictions) - 1).map(lambda place: restrictions[place])
+    several = st.lists(one, min_size=2, max_size=4).map(tuple)
+    tree = data.draw(st.recursive(several.map(And), combined, max_leaves=6))
+    await assert_like_oracle(world, logged, tree)
+
+
+@pytest.fixture
+async def everything(world: LoggedWorld) -> Any:
+    await some_of_everything(world)
+    logged = await world.all(oldest_first=True)
+    return world, logged, restrictions_of(logged)
