@@ -116,10 +116,13 @@ def test_busy_pool_refuses_calls_and_recovers(database_url: str, serving: Any, s
     settings = {"pool_size": 2, "pool_connect_timeout_s": 0.5}
     with serving(database_url, **settings) as running, grpc.insecure_channel(running.address) as channel:
         records = Records(content_pb2_grpc.ContentServiceStub(channel), "acme")
-        records.create("m-1", {"a": 1})
-        with locked_record(database_url, "m-1"):
-            request = records.patching("m-1", {"a": 2})
-            slow = [records.stub.PatchContent.future(request, timeout=TIMEOUT_S) for _ in range(2)]
+        for record_id in ("m-1", "m-2"):
+            records.create(record_id, {"a": 1})
+        with locked_record(database_url, "m-1"), locked_record(database_url, "m-2"):
+            slow = [
+                records.stub.PatchContent.future(records.patching(record_id, {"a": 2}), timeout=TIMEOUT_S)
+                for record_id in ("m-1", "m-2")
+            ]
             until(lambda: len(sql(database_url, BLOCKED)) == 2)
             with pytest.raises(grpc.RpcError) as caught:
                 records.stub.GetContent(content_pb2.GetContentRequest(**records.ids("m-1")), timeout=TIMEOUT_S)

@@ -18,7 +18,7 @@ from ..domain.errors import DatabaseUnavailableError, DeadlineExceededError, Ove
 from ..domain.records import Patch, PatchResult
 from ..store.engine import Database
 from ..store.patches import InPlacePatches, PatchEntry, result_of
-from ..store.transaction import Transaction
+from ..store.transaction import Transaction, call_deadline
 
 SIZE = 64  # patches in a group, at most
 SLOW_S = 0.02  # after which a group that is still under way no longer holds up the next one
@@ -29,10 +29,35 @@ MOST = 4  # groups of one collection under way
 class _Call:
     entry: PatchEntry
     result: asyncio.Future[PatchResult]
+    deadline: float | None  # in terms of time.monotonic()
+    group: _Group | None = None  # once it is under way
 
     @property
     def is_awaited(self) -> bool:
         return not self.result.done()
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Calls that share a statement."""
+
+    calls: Sequence[_Call]
+    applying: asyncio.Task[None] | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        return any(call.is_awaited for call in self.calls)
+
+    def left_by_one(self) -> None:
+        """Stops the statement when nobody waits for it any more."""
+        if self.applying is not None and not self.is_awaited:
+            self.applying.cancel()
+
+    @property
+    def deadline(self) -> float | None:
+        """The last of its calls'."""
+        deadlines = [call.deadline for call in self.calls if call.deadline is not None]
+        return max(deadlines) if len(deadlines) == len(self.calls) else None
 
 
 @dataclass(eq=False, slots=True)
@@ -67,36 +92,47 @@ class GroupCommit:
         entry = self._applier.entry(write, patches[0], keeps_answers=keeps_answers)
         key = (write.actor.tenant_id, entry.patch.collection)
         lane = self._lanes.setdefault(key, _Lane())
-        call = _Call(entry, asyncio.get_running_loop().create_future())
+        call = _Call(entry, asyncio.get_running_loop().create_future(), call_deadline.get())
         if entry.patch.record_id in lane.behind:
             lane.behind[entry.patch.record_id].append(call)
         else:
             lane.behind[entry.patch.record_id] = deque()
             lane.ready.append(call)
             self._start(runner, key, lane)
-        return [await call.result]
+        try:
+            return [await call.result]
+        except asyncio.CancelledError:
+            if call.group is not None:
+                call.group.left_by_one()
+            raise
 
     def _start(self, database: Database, key: tuple[str, str], lane: _Lane) -> None:
         """Sends the next groups, as far as there is room for them."""
         while lane.ready and lane.has_room:
-            group: list[_Call] = []
-            while lane.ready and len(group) < self._size:
+            calls: list[_Call] = []
+            while lane.ready and len(calls) < self._size:
                 call = lane.ready.popleft()
                 if call.is_awaited:
-                    group.append(call)
+                    calls.append(call)
                 else:
                     self._follow(lane, call)
-            if not group:
+            if not calls:
                 continue
             lane.under_way += 1
+            group = _Group(calls)
+            for call in calls:
+                call.group = group
             # In a context of its own: the time of one call is not that of the group.
-            task = asyncio.get_running_loop().create_task(self._run(database, key, lane, group), context=Context())
+            task = asyncio.get_running_loop().create_task(
+                self._run(database, key, lane, group), name="group", context=Context()
+            )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if not lane.behind:
             self._lanes.pop(key, None)
 
-    async def _run(self, database: Database, key: tuple[str, str], lane: _Lane, group: Sequence[_Call]) -> None:
+    async def _run(self, database: Database, key: tuple[str, str], lane: _Lane, group: _Group) -> None:
+        call_deadline.set(group.deadline)
         is_slow = False
 
         def slow() -> None:
@@ -106,13 +142,15 @@ class GroupCommit:
             self._start(database, key, lane)
 
         timer = asyncio.get_running_loop().call_later(SLOW_S, slow)
+        group.applying = asyncio.current_task()
         try:
-            await self._apply(database, group)
+            if group.is_awaited:
+                await self._apply(database, group.calls)
         finally:
             timer.cancel()
             lane.slow -= is_slow
             lane.under_way -= 1
-            for call in group:
+            for call in group.calls:
                 if call.is_awaited:  # nobody waits for ever, whatever happened
                     call.result.cancel()
                 self._follow(lane, call)
