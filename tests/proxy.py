@@ -22,6 +22,7 @@ class Fate(Enum):
     PASS = auto()
     CUT = auto()  # it is lost, and its connection
     CUT_AFTER = auto()  # it arrives, and then its connection is lost
+    SILENCE = auto()  # it arrives, and nothing comes back any more, of which nobody is told
 
 
 class Way(Enum):
@@ -38,6 +39,7 @@ class _Link:
 
     there: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     back: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    silent: bool = False
 
     def cut(self) -> None:
         for _, writer in (self.there, self.back):
@@ -109,9 +111,10 @@ class Proxy:
                     await asyncio.sleep(self.delay_s)
                 fate = Fate.PASS if self.judge is None else self.judge(way, chunk)
                 await self._unstalled()
-                if fate is not Fate.CUT:
+                link.silent |= fate is Fate.SILENCE
+                if fate is not Fate.CUT and not (way is Way.BACK and link.silent):
                     writer.write(chunk)
-                if fate is not Fate.PASS:
+                if fate in (Fate.CUT, Fate.CUT_AFTER):
                     self._lose(link, way)
                     return
                 await writer.drain()

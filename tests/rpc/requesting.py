@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 import grpc
 from answers import TIMEOUT_S, Records, Refusal, refused
 from drafting import Drafts
 from draftline.v1 import change_pb2_grpc, collection_pb2_grpc, content_pb2_grpc
+from stand import beside
 
 TABLES = ("record", "draft", "collection", "change", "request")
 # What no two runs have in common: times, places in the log, and what holds made ids or times.
@@ -63,14 +66,22 @@ def _sent(request: Request) -> Any:
     return iter(request) if isinstance(request, list) else request
 
 
-def stored(sql: Any, url: str, caller: Caller) -> Rows:
+def stored(url: str, caller: Caller) -> Rows:
     """What the tables hold of the caller's tenant."""
+
+    async def fetch() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetch(query, caller.tenant_id)
+        finally:
+            await connection.close()
+
     query = " UNION ALL ".join(
         f"SELECT '{table}' AS name, to_jsonb(t)::text AS row FROM draftline.{table} AS t WHERE tenant_id = $1"
         for table in TABLES
     )
     found: Rows = {table: [] for table in TABLES}
-    for name, row in sorted(map(tuple, sql(url, query, caller.tenant_id))):
+    for name, row in sorted(map(tuple, beside(asyncio.run, fetch()))):
         found[name].append(json.loads(row))
     return found
 

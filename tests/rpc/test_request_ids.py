@@ -43,8 +43,8 @@ def request_id() -> str:
 
 
 @pytest.fixture
-def stored(server: Any, sql: Any) -> Stored:
-    return partial(requesting.stored, sql, server.url)
+def stored(server: Any) -> Stored:
+    return partial(requesting.stored, server.url)
 
 
 @each_mutation

@@ -38,7 +38,7 @@ def _done(rows: Rows) -> Any:
 @settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(_calls, min_size=5, max_size=20))
 def test_calls_with_ids_do_what_the_same_calls_would_do_each_once(
-    calls: list[tuple[Mutation, str, str]], server: Any, sql: Any
+    calls: list[tuple[Mutation, str, str]], server: Any
 ) -> None:
     name = uuid.uuid4().hex[:12]
     answered: dict[tuple[str, str], tuple[Any, bytes]] = {}
@@ -60,4 +60,4 @@ def test_calls_with_ids_do_what_the_same_calls_would_do_each_once(
             assert outcome == expected or (isinstance(outcome, bytes) and isinstance(expected, bytes))
             if isinstance(outcome, bytes):
                 answered[user, request_id] = request, outcome
-        assert _done(requesting.stored(sql, server.url, tried)) == _done(requesting.stored(sql, server.url, model))
+        assert _done(requesting.stored(server.url, tried)) == _done(requesting.stored(server.url, model))

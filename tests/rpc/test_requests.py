@@ -46,8 +46,8 @@ def request_id() -> str:
 
 
 @pytest.fixture
-def stored(patching_server: Any, sql: Any) -> Stored:
-    return partial(requesting.stored, sql, patching_server.url)
+def stored(patching_server: Any) -> Stored:
+    return partial(requesting.stored, patching_server.url)
 
 
 def test_every_rpc_that_writes_is_tried() -> None:
