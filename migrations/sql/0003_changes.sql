@@ -141,9 +141,14 @@ DECLARE
 BEGIN
     -- Attached when it is filled, and not made as a partition, which would lock out every writer.
     EXECUTE format('CREATE TABLE draftline.%I (LIKE draftline.change INCLUDING ALL)', name);
-    -- As for records: a tenant and a collection may be all there is, and a record is looked up by its whole key.
+    -- As for records: a tenant and a collection may be all there is, and a record is looked up by its whole key. Known
+    -- from the start, for plans are made before there are statistics of something.
     EXECUTE format('ALTER TABLE draftline.%I ALTER COLUMN tenant_id SET (n_distinct = 1),
         ALTER COLUMN collection SET (n_distinct = 1), ALTER COLUMN record_id SET (n_distinct = -1)', name);
+    EXECUTE format($f$INSERT INTO draftline.%I SELECT '', g, g, '', g::text, 1, 'CREATE', '', NULL, NULL, NULL, g::text,
+        '', NULL, '', NULL, %L FROM generate_series(1, 10) AS g$f$, name, starts);
+    EXECUTE format('ANALYZE draftline.%I', name);
+    EXECUTE format('DELETE FROM draftline.%I', name);
     EXECUTE move;
     GET DIAGNOSTICS moved = ROW_COUNT;
     -- What was written there meanwhile is moved when nobody can any more.
