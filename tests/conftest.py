@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
@@ -16,12 +17,36 @@ from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
 from draftline_server.ops import logs, migrate
 from draftline_server.ops.postgres import EmbeddedPostgres
 from draftline_server.settings import Settings
+from draftline_server.store.engine import Database
 from stand import RunningServer, beside, cloned, on_database, run_sql, serving
+from tenant_walls import Sent
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     logs.configure("console", "error")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sent() -> Iterator[Sent]:
+    """Whatever any server or store of this process sends to PostgreSQL, in the whole run."""
+    sent, observe = Sent(), Database._observe
+
+    def observed(database: Database, query: Any) -> None:
+        sent.add(query.query)
+        observe(database, query)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Database, "_observe", observed)
+        yield sent
+    sent.check()
+
+
+@pytest.fixture(autouse=True)
+def _walls(_sent: Sent) -> Iterator[None]:
+    """Fails a test during which a statement was sent that is not bound to one tenant."""
+    yield
+    _sent.check()
 
 
 @pytest.fixture(scope="session")
