@@ -28,25 +28,25 @@ def _quiet_logs() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _sent() -> Iterator[Sent]:
+def sent() -> Iterator[Sent]:
     """Whatever any server or store of this process sends to PostgreSQL, in the whole run."""
-    sent, observe = Sent(), Database._observe
+    everything, observe = Sent(), Database._observe
 
     def observed(database: Database, query: Any) -> None:
-        sent.add(query.query)
+        everything.add(query.query)
         observe(database, query)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Database, "_observe", observed)
-        yield sent
-    sent.check()
+        yield everything
+    everything.check()
 
 
 @pytest.fixture(autouse=True)
-def _walls(_sent: Sent) -> Iterator[None]:
+def _walls(sent: Sent) -> Iterator[None]:
     """Fails a test during which a statement was sent that is not bound to one tenant."""
     yield
-    _sent.check()
+    sent.check()
 
 
 @pytest.fixture(scope="session")

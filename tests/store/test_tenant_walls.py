@@ -113,11 +113,11 @@ def test_statement_that_is_bound_passes(sql: str) -> None:
     assert breaches(sql) == []
 
 
-async def test_whatever_is_sent_is_looked_at(database: Database, _sent: Sent) -> None:
-    _sent.check()
+async def test_whatever_is_sent_is_looked_at(database: Database, sent: Sent) -> None:
+    sent.check()
     await database.fetch(Statement("count_all", "/* count_all */ SELECT count(*) FROM draftline.record", ()), {})
     with pytest.raises(AssertionError, match="count_all"):
-        _sent.check()
+        sent.check()
 
 
 async def test_functions_that_touch_tenants_tables_are_told_the_tenant(connection: asyncpg.Connection) -> None:
