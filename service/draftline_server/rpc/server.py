@@ -84,14 +84,12 @@ class Server:
 
     async def start(self) -> int:
         """Binds and serves; the port. OSError if the address is taken, ValueError for keys that cannot be used."""
-        await self._authenticator.start()
         try:
-            if self._tls is None:
-                port = self._server.add_insecure_port(self._options.address)
-            else:
-                port = self._server.add_secure_port(self._options.address, await self._tls.start())
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._options.address}: is something else using it?") from error
+            await self._authenticator.start()
+            port = await self._bind()
+        except BaseException:
+            await self._forget_keys()
+            raise
         await self._server.start()
         await self._health.start()
         return port
@@ -105,6 +103,18 @@ class Server:
         # What is open now are watches of health and reflection, which end by themselves never.
         await self._server.stop(None)
         await stopping
+        await self._forget_keys()
+
+    async def _bind(self) -> int:
+        address = self._options.address
+        try:
+            if self._tls is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, await self._tls.start())
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: is something else using it?") from error
+
+    async def _forget_keys(self) -> None:
         await self._authenticator.close()
         if self._tls is not None:
             await self._tls.close()
