@@ -11,7 +11,17 @@
 """
 
 from draftline import op
-from draftline.aio import AsyncClient, AsyncSession
+from draftline.aio import AsyncCachedReader, AsyncClient, AsyncSession, AsyncWatch
+from draftline.caching import CacheStats
+from draftline.change_models import (
+    AttributeChange,
+    Change,
+    ChangeKind,
+    ChangeSource,
+    MergedChange,
+    PathChange,
+    RevertResult,
+)
 from draftline.draft_models import (
     CommitResult,
     Conflict,
@@ -39,6 +49,7 @@ from draftline.errors import (
     DraftVersionMismatchError,
     FailedPreconditionError,
     FieldViolation,
+    HistoryNotKeptError,
     InternalError,
     InvalidArgumentError,
     InvalidFilterError,
@@ -46,6 +57,7 @@ from draftline.errors import (
     OperationTestFailedError,
     PermissionDeniedError,
     ResourceExhaustedError,
+    TokenExpiredError,
     UnauthenticatedError,
     UnavailableError,
     UnimplementedError,
@@ -54,6 +66,7 @@ from draftline.errors import (
 from draftline.models import (
     UNSET,
     BatchResult,
+    ChangeHistory,
     Collection,
     CollectionIndex,
     DeclaredField,
@@ -67,20 +80,31 @@ from draftline.models import (
     Patch,
     PatchResult,
     Record,
+    Results,
     SortKey,
     Unset,
 )
 from draftline.op import Operation
-from draftline.sync import Client, Session
+from draftline.retries import Retry
+from draftline.sync import CachedReader, Client, Session, Watch
 
 __all__ = [
     "UNSET",
     "AbortedError",
     "AlreadyExistsError",
+    "AsyncCachedReader",
     "AsyncClient",
     "AsyncSession",
+    "AsyncWatch",
+    "AttributeChange",
     "BatchResult",
+    "CacheStats",
+    "CachedReader",
     "CallCancelledError",
+    "Change",
+    "ChangeHistory",
+    "ChangeKind",
+    "ChangeSource",
     "Client",
     "Collection",
     "CollectionIndex",
@@ -102,6 +126,7 @@ __all__ = [
     "FailedPreconditionError",
     "FieldType",
     "FieldViolation",
+    "HistoryNotKeptError",
     "ImportMode",
     "ImportRecord",
     "ImportResult",
@@ -110,6 +135,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidFilterError",
     "MergeStrategy",
+    "MergedChange",
     "MergedPage",
     "MergedRecord",
     "NotFoundError",
@@ -117,19 +143,25 @@ __all__ = [
     "OperationTestFailedError",
     "Patch",
     "PatchResult",
+    "PathChange",
     "PermissionDeniedError",
     "Record",
     "RecordState",
     "ResourceExhaustedError",
+    "Results",
+    "Retry",
+    "RevertResult",
     "SaveResult",
     "Session",
     "Shortened",
     "SortKey",
+    "TokenExpiredError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
     "Unset",
     "VersionMismatchError",
     "View",
+    "Watch",
     "op",
 ]

@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import grpc
 
-from draftline import collection_calls, content_calls, draft_calls
+from draftline import change_calls, collection_calls, content_calls, draft_calls
 from draftline.methods import Method
 from draftline.models import Unset
+from draftline.retries import Attempts, Retry
 
 MAX_MESSAGE_BYTES = 16 << 20
 DEFAULT_TIMEOUT_S = 30.0
+DEFAULT_RETRY = Retry()
 
 # A gRPC server closes a connection that is pinged more often than every 5 minutes, unless
 # it is told otherwise; load balancers tend to forget an idle one after 350 seconds.
 KEEPALIVE_TIME_MS = 320_000
 KEEPALIVE_TIMEOUT_MS = 20_000
 
-RETRY_POLICY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
+# After a failed connection gRPC fails every call for a while without trying another. By default
+# that grows to two minutes, for which a watch would miss that the service is back.
+INITIAL_RECONNECT_BACKOFF_MS = 200
+MAX_RECONNECT_BACKOFF_MS = 3_000
 
 METHODS: tuple[Method[Any, Any, Any], ...] = (
     *content_calls.METHODS,
     *collection_calls.METHODS,
     *draft_calls.METHODS,
+    *change_calls.METHODS,
 )
 
 Token = str | Callable[[], str]
 Metadata = tuple[tuple[str, str], ...]
-
-
-def service_config(methods: Iterable[Method[Any, Any, Any]]) -> str:
-    """gRPC's service config, by which the channel itself sends reads again."""
-    reads = [{"service": f"draftline.v1.{it.service}", "method": it.name} for it in methods if it.is_read]
-    return json.dumps({"methodConfig": [{"name": reads, "retryPolicy": RETRY_POLICY}]})
 
 
 def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -53,12 +47,13 @@ def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
         "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
         "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
         "grpc.primary_user_agent": f"draftline-python/{version('draftline')}",
-        "grpc.service_config": service_config(METHODS),
+        "grpc.initial_reconnect_backoff_ms": INITIAL_RECONNECT_BACKOFF_MS,
+        "grpc.max_reconnect_backoff_ms": MAX_RECONNECT_BACKOFF_MS,
     }
     return list({**options, **dict(extra)}.items())
 
 
-class Connection:
+class Connection(ABC):
     """The part of a client that does no I/O."""
 
     def __init__(
@@ -70,6 +65,7 @@ class Connection:
         token: Token | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float | None = DEFAULT_TIMEOUT_S,
+        retry: Retry = DEFAULT_RETRY,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         """Opens nothing yet: the first call connects.
@@ -82,7 +78,9 @@ class Connection:
                 time, so it should answer from memory. Without `credentials` it travels in
                 the clear: give both, unless the service is on this machine.
             credentials: TLS, for example `grpc.ssl_channel_credentials()`. None: plain text.
-            timeout: seconds that a call may take if it names no timeout itself; None: any time.
+            timeout: seconds that a call may take if it names no timeout itself, all its attempts
+                together; None: any time.
+            retry: how often, and how much later, calls are sent again that may be.
             options: further channel options of gRPC, which win over the client's own.
 
         Raises:
@@ -96,13 +94,15 @@ class Connection:
         self._token = token
         self._credentials = credentials
         self._timeout_s = timeout
+        self._retry = retry
         self._options = channel_options(options)
         self._is_closed = False
         self._rpcs: dict[str, Any] = {}
         self._open()
 
+    @abstractmethod
     def _open(self) -> None:
-        raise NotImplementedError
+        """Prepares the channel."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r}, tenant_id={self._tenant_id!r}, user={self._user!r})"
@@ -113,8 +113,9 @@ class Connection:
             raise ValueError("no tenant_id: give one to the client or to the call")
         return tenant_id
 
-    def _timeout(self, timeout: float | Unset | None) -> float | None:
-        return self._timeout_s if isinstance(timeout, Unset) else timeout
+    def _attempts(self, timeout: float | Unset | None, *, may_repeat: bool) -> Attempts:
+        timeout_s = self._timeout_s if isinstance(timeout, Unset) else timeout
+        return Attempts(self._retry, timeout_s, may_repeat=may_repeat)
 
     def _metadata(self) -> Metadata:
         metadata = []

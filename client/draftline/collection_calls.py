@@ -7,8 +7,8 @@ from typing import Any
 
 from draftline.documents import encode
 from draftline.methods import Call, Method
-from draftline.models import Collection, DeclaredField, FieldType
-from draftline.requests import OrderLike, declared_fields, declared_order
+from draftline.models import ChangeHistory, Collection, DeclaredField, FieldType
+from draftline.requests import OrderLike, declared_fields, declared_order, request_id_of
 from draftline.responses import collection_of
 from draftline.v1 import collection_pb2 as pb
 
@@ -48,8 +48,10 @@ def put_collection(
     fields: Iterable[DeclaredField] | Mapping[str, FieldType | str],
     orders: Iterable[OrderLike],
     json_schema: Mapping[str, Any] | None,
+    history: ChangeHistory | str,
     expected_version: int | None,
     validate_only: bool,
+    request_id: str | None,
 ) -> Call[pb.PutCollectionRequest, pb.PutCollectionResponse, Collection]:
     if isinstance(orders, str):
         raise TypeError(f"expected a list of orders, not the string {orders!r}")
@@ -59,8 +61,10 @@ def put_collection(
         fields=declared_fields(fields),
         orders=[declared_order(order) for order in orders],
         json_schema="" if json_schema is None else encode(json_schema),
+        history=pb.ChangeHistory.Value(f"CHANGE_HISTORY_{ChangeHistory(history).name}"),
         expected_version=expected_version,
         validate_only=validate_only,
+        request_id=request_id_of(request_id),
     )
     return Call(PUT_COLLECTION, request)
 

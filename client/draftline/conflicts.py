@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-
-from draftline.documents import decode
+from draftline.documents import json_value_of
 from draftline.draft_models import Conflict, ConflictKind, Shortened
 from draftline.models import UNSET
 from draftline.v1 import draft_pb2, types_pb2
@@ -20,13 +18,12 @@ def conflict_of(message: draft_pb2.Conflict) -> Conflict:
         base=_value_of(message.base) if message.HasField("base") else UNSET,
         mine=_value_of(message.mine) if message.HasField("mine") else UNSET,
         theirs=_value_of(message.theirs) if message.HasField("theirs") else UNSET,
+        collection=message.collection,
     )
 
 
 def _value_of(message: types_pb2.JsonValue) -> Any:
-    if message.WhichOneof("encoding") == "value":
-        return MessageToDict(message.value)
     try:
-        return decode(message.json)
+        return json_value_of(message)
     except ValueError:  # cut off, which leaves a string or a bracket open or ends a number in "…"
         return Shortened(message.json)

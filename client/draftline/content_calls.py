@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from draftline.documents import document
+from draftline.imports import ImportCall
 from draftline.methods import Call, Method
-from draftline.models import UNSET, BatchResult, ImportMode, ImportResult, Patch, PatchResult, Record
-from draftline.requests import merge_strategy, names, operation_list
+from draftline.models import UNSET, BatchResult, ImportMode, Patch, PatchResult, Record, Results
+from draftline.requests import merge_strategy, names, operation_list, request_id_of
 from draftline.responses import batch_results_of, import_result_of, patch_result_of, record_of
 from draftline.v1 import content_pb2 as pb
 from draftline.v1.types_pb2 import ENCODING_JSON
@@ -63,6 +64,8 @@ def create_content(
     position: int | None,
     validate_only: bool,
     fields: Iterable[str],
+    change_reason: str,
+    request_id: str | None,
 ) -> Call[pb.CreateContentRequest, pb.CreateContentResponse, Record]:
     request = pb.CreateContentRequest(
         tenant_id=tenant_id,
@@ -74,6 +77,8 @@ def create_content(
         validate_only=validate_only,
         fields=names(fields),
         response_encoding=ENCODING_JSON,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
     )
     return Call(CREATE_CONTENT, request)
 
@@ -93,21 +98,38 @@ def get_content(
 
 
 def patch_content(
-    tenant_id: str, collection: str, patch: Patch, *, validate_only: bool
+    tenant_id: str,
+    collection: str,
+    patch: Patch,
+    *,
+    validate_only: bool,
+    change_reason: str,
+    request_id: str | None,
 ) -> Call[pb.PatchContentRequest, pb.PatchContentResponse, PatchResult]:
     request = _patch_request(tenant_id, collection, patch)
     request.validate_only = validate_only
+    request.change_reason = change_reason
+    request.request_id = request_id_of(request_id)
     return Call(PATCH_CONTENT, request)
 
 
 def batch_patch_content(
-    tenant_id: str, collection: str, patches: Iterable[Patch], *, allow_partial: bool, validate_only: bool
-) -> Call[pb.BatchPatchContentRequest, pb.BatchPatchContentResponse, list[BatchResult]]:
+    tenant_id: str,
+    collection: str,
+    patches: Iterable[Patch],
+    *,
+    allow_partial: bool,
+    validate_only: bool,
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.BatchPatchContentRequest, pb.BatchPatchContentResponse, Results[BatchResult]]:
     request = pb.BatchPatchContentRequest(
         tenant_id=tenant_id,
         requests=[_patch_request(tenant_id, collection, patch) for patch in patches],
         allow_partial=allow_partial,
         validate_only=validate_only,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
     )
     return Call(BATCH_PATCH_CONTENT, request)
 
@@ -122,6 +144,8 @@ def delete_content(
     allow_missing: bool,
     validate_only: bool,
     fields: Iterable[str],
+    change_reason: str,
+    request_id: str | None,
 ) -> Call[pb.DeleteContentRequest, pb.DeleteContentResponse, Record | None]:
     request = pb.DeleteContentRequest(
         tenant_id=tenant_id,
@@ -133,6 +157,8 @@ def delete_content(
         validate_only=validate_only,
         fields=names(fields),
         response_encoding=ENCODING_JSON,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
     )
     return Call(DELETE_CONTENT, request)
 
@@ -145,6 +171,8 @@ def undelete_content(
     expected_version: int | None,
     validate_only: bool,
     fields: Iterable[str],
+    change_reason: str,
+    request_id: str | None,
 ) -> Call[pb.UndeleteContentRequest, pb.UndeleteContentResponse, Record]:
     request = pb.UndeleteContentRequest(
         tenant_id=tenant_id,
@@ -154,19 +182,29 @@ def undelete_content(
         validate_only=validate_only,
         fields=names(fields),
         response_encoding=ENCODING_JSON,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
     )
     return Call(UNDELETE_CONTENT, request)
 
 
 def import_content(
-    tenant_id: str, collection: str, *, mode: ImportMode | str, allow_empty: bool
-) -> Call[pb.ImportContentRequest, pb.ImportContentResponse, ImportResult]:
+    tenant_id: str,
+    collection: str,
+    *,
+    mode: ImportMode | str,
+    allow_empty: bool,
+    change_reason: str,
+    request_id: str | None,
+) -> ImportCall:
     """The call with the header, which `imports` puts before the records."""
     header = pb.ImportHeader(
         tenant_id=tenant_id,
         collection=collection,
         mode=pb.ImportMode.Value(f"IMPORT_MODE_{ImportMode(mode).name}"),
         allow_empty=allow_empty,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
     )
     return Call(IMPORT_CONTENT, pb.ImportContentRequest(header=header))
 

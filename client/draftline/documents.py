@@ -84,6 +84,13 @@ def content_of(message: types_pb2.Document) -> dict[str, Any]:
     return content
 
 
+def json_value_of(message: types_pb2.JsonValue) -> Any:
+    """The value that a message carries, in either of its forms. ValueError: its text is not valid JSON."""
+    if message.WhichOneof("encoding") == "value":
+        return MessageToDict(message.value)
+    return decode(message.json)
+
+
 def _write(value: object, parts: list[str], depth: int) -> None:
     if isinstance(value, str):
         parts.append(_quote(value))

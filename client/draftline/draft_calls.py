@@ -17,7 +17,8 @@ from draftline.draft_models import (
 )
 from draftline.draft_responses import commit_results_of, merged_page_of, merged_records_of, save_results_of
 from draftline.methods import Call, Method
-from draftline.requests import merge_strategy, names, operation_list
+from draftline.models import Results
+from draftline.requests import conflict_policy_of, merge_strategy, names, operation_list, request_id_of
 from draftline.v1 import draft_pb2 as pb
 from draftline.v1.types_pb2 import ENCODING_JSON
 
@@ -52,6 +53,7 @@ def save_draft(
     allow_partial: bool,
     omit_content: bool,
     fields: Iterable[str],
+    request_id: str | None,
 ) -> Call[pb.SaveDraftRequest, pb.SaveDraftResponse, list[SaveResult]]:
     request = pb.SaveDraftRequest(
         tenant_id=tenant_id,
@@ -63,6 +65,7 @@ def save_draft(
         omit_content=omit_content,
         fields=names(fields),
         response_encoding=ENCODING_JSON,
+        request_id=request_id_of(request_id),
     )
     return Call(SAVE_DRAFT, request)
 
@@ -146,16 +149,20 @@ def commit(
     allow_partial: bool,
     include_content: bool,
     fields: Iterable[str],
-) -> Call[pb.CommitRequest, pb.CommitResponse, list[CommitResult]]:
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.CommitRequest, pb.CommitResponse, Results[CommitResult]]:
     request = pb.CommitRequest(
         tenant_id=tenant_id,
         collection=collection,
-        conflict_policy=pb.ConflictPolicy.Value(f"CONFLICT_POLICY_{ConflictPolicy(conflict_policy).name}"),
+        conflict_policy=conflict_policy_of(conflict_policy),
         validate_only=validate_only,
         allow_partial=allow_partial,
         include_content=include_content,
         fields=names(fields),
         response_encoding=ENCODING_JSON,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
     )
     return Call(COMMIT, _selecting(request, session_id, record_ids, all))
 
@@ -170,6 +177,7 @@ def discard(
     validate_only: bool,
     include_content: bool,
     fields: Iterable[str],
+    request_id: str | None,
 ) -> Call[pb.DiscardRequest, pb.DiscardResponse, list[MergedRecord]]:
     request = pb.DiscardRequest(
         tenant_id=tenant_id,
@@ -178,6 +186,7 @@ def discard(
         include_content=include_content,
         fields=names(fields),
         response_encoding=ENCODING_JSON,
+        request_id=request_id_of(request_id),
     )
     return Call(DISCARD, _selecting(request, session_id, record_ids, all))
 

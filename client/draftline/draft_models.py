@@ -65,7 +65,10 @@ class Shortened(str):
 
 @dataclass(frozen=True)
 class Conflict:
-    """One path on which base, mine and theirs all differ. `UNSET` stands for a value that is not there."""
+    """One path on which base, mine and theirs all differ. `UNSET` stands for a value that is not there.
+
+    For a revert, base is what the change left, mine what was there before it, theirs what is there now.
+    """
 
     record_id: str
     kind: ConflictKind
@@ -73,6 +76,7 @@ class Conflict:
     base: Any  # what the baseline held when the path was first edited
     mine: Any  # what the draft holds
     theirs: Any  # what the baseline holds now
+    collection: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from draftline.draft_models import (
     RecordState,
     SaveResult,
 )
+from draftline.models import Results
 from draftline.responses import record_of, time_of
 from draftline.status import error_of_status
 from draftline.v1 import draft_pb2 as pb
@@ -56,8 +57,8 @@ def _save_result_of(message: pb.SaveDraftResult) -> SaveResult:
     return SaveResult(merged_record_of(message.record) if message.HasField("record") else None)
 
 
-def commit_results_of(response: pb.CommitResponse) -> list[CommitResult]:
-    return [
+def commit_results_of(response: pb.CommitResponse) -> Results[CommitResult]:
+    results = (
         CommitResult(
             record_id=each.record_id,
             record=record_of(each.record) if each.HasField("record") else None,
@@ -66,4 +67,5 @@ def commit_results_of(response: pb.CommitResponse) -> list[CommitResult]:
             error=error_of_status(each.status) if each.status.code else None,
         )
         for each in response.results
-    ]
+    )
+    return Results(results, response.commit_id)

@@ -38,6 +38,8 @@ class DraftlineError(Exception):
             as "VERSION_MISMATCH"; empty if the error does not come from the service.
         metadata: what belongs to the reason, all texts.
         field_violations: the fields that break a rule, for an invalid request.
+        retry_delay_s: seconds that the service wants to pass before the call is sent again;
+            None: it did not say.
     """
 
     def __init__(
@@ -47,13 +49,15 @@ class DraftlineError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         field_violations: Sequence[FieldViolation] = (),
+        retry_delay_s: float | None = None,
     ) -> None:
         self.code = code
         self.message = message
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.field_violations = tuple(field_violations)
-        super().__init__(code, message, reason, self.metadata, self.field_violations)
+        self.retry_delay_s = retry_delay_s
+        super().__init__(code, message, reason, self.metadata, self.field_violations, retry_delay_s)
 
     def __str__(self) -> str:
         label = f"{self.code.name}/{self.reason}" if self.reason else self.code.name
@@ -112,6 +116,10 @@ class OperationTestFailedError(FailedPreconditionError):
         return self.metadata.get("path", "")
 
 
+class HistoryNotKeptError(FailedPreconditionError):
+    """The change cannot be reverted: the log did not keep its values."""
+
+
 class DraftDeletesRecordError(FailedPreconditionError):
     """The caller's draft deletes the record: save with `replace`, or discard the draft."""
 
@@ -139,11 +147,12 @@ class DraftVersionMismatchError(AbortedError):
 
 
 class ConflictError(AbortedError):
-    """The drafts disagree with the baseline. They are drafts still; nothing was committed.
+    """What is stored was changed by others. Nothing was committed or reverted; drafts are drafts still.
 
     Attributes:
         conflicts: the first of them, as many as an error has room for, long values
-            `Shortened`. `commit` with `validate_only` and `allow_partial` answers them all, whole.
+            `Shortened`. `commit` and `revert` with `validate_only` and `allow_partial` answer
+            them all, whole.
     """
 
     conflicts: tuple[Conflict, ...] = ()
@@ -163,7 +172,15 @@ class UnauthenticatedError(DraftlineError):
 
 
 class UnavailableError(DraftlineError):
-    """The service is out of reach. A read was retried already; what a write did is unknown."""
+    """The service is out of reach. The call was retried already, unless it was a write without a
+    request id; what a write did is unknown, and sending it again with its id is safe."""
+
+
+class TokenExpiredError(DraftlineError):
+    """The resume token is older than what the log still holds.
+
+    Changes were missed: read what you need anew, and watch from now on, without a token.
+    """
 
 
 class ResourceExhaustedError(DraftlineError):
@@ -210,6 +227,8 @@ BY_CODE: Mapping[grpc.StatusCode, type[DraftlineError]] = {
 # Only where a reason means more than its code; each is a subclass of its code's class.
 BY_REASON: Mapping[str, type[DraftlineError]] = {
     "INVALID_FILTER": InvalidFilterError,
+    "TOKEN_EXPIRED": TokenExpiredError,
+    "HISTORY_NOT_KEPT": HistoryNotKeptError,
     "DRAFT_NOT_FOUND": DraftNotFoundError,
     "DRAFT_DELETES_RECORD": DraftDeletesRecordError,
     "DRAFT_VERSION_MISMATCH": DraftVersionMismatchError,

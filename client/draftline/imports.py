@@ -6,17 +6,27 @@ read from the caller before there is room for it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from draftline.documents import document
-from draftline.models import ImportRecord
+from draftline.methods import Call
+from draftline.models import ImportRecord, ImportResult
 from draftline.v1 import content_pb2 as pb
 
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 1 << 20
 
+ImportCall = Call[pb.ImportContentRequest, pb.ImportContentResponse, ImportResult]
 RecordLike = ImportRecord | tuple[str, Mapping[str, Any]]
+
+
+def may_repeat(call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike]) -> bool:
+    """Whether it can be sent twice, and does no harm: its records can be read again, and it has a request id.
+
+    An iterable that is no collection may give less the second time, as a cursor does.
+    """
+    return bool(call.request.header.request_id) and isinstance(records, Collection)
 
 
 class Chunker:

@@ -19,11 +19,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class Method(Generic[RequestT, ResponseT, ResultT]):
-    """One rpc: its name, its messages, and what its response means.
-
-    `is_read` is the retry policy: a read is sent again when the service is UNAVAILABLE;
-    a write is not, because nobody knows what the first attempt did.
-    """
+    """One rpc: its name, its messages, and what its response means."""
 
     service: str
     name: str
@@ -43,6 +39,14 @@ class Call(Generic[RequestT, ResponseT, ResultT]):
 
     method: Method[RequestT, ResponseT, ResultT]
     request: RequestT
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether it does no harm to send it twice: it writes nothing, or once only, by its request id.
+
+        Without one, nobody knows what an attempt did that got no answer.
+        """
+        return self.method.is_read or bool(getattr(self.request, "request_id", ""))
 
 
 def next_page(

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from draftline.errors import DraftlineError
 from draftline.op import Operation
+
+ResultT = TypeVar("ResultT")
 
 
 class Unset(Enum):
@@ -50,12 +52,32 @@ class FieldType(str, Enum):
     TIMESTAMP = "timestamp"
 
 
+class ChangeHistory(str, Enum):
+    """What the change log keeps of a collection's changes."""
+
+    VALUES = "values"  # the paths that a change edited, with their values before and after
+    PATHS = "paths"  # the paths alone, which is smaller; such changes cannot be reverted
+
+
 class IndexState(str, Enum):
     """How far an index is."""
 
     BUILDING = "building"  # reads are exact, but not yet fast
     READY = "ready"
     INVALID = "invalid"  # the build was cut off; put_collection builds it anew
+
+
+class Results(list[ResultT]):
+    """What a call did, result by result.
+
+    Attributes:
+        commit_id: what was written, as one: `changes` finds it, and `revert` takes it back.
+            Empty if nothing was written.
+    """
+
+    def __init__(self, results: Iterable[ResultT], commit_id: str) -> None:
+        super().__init__(results)
+        self.commit_id = commit_id
 
 
 @dataclass(frozen=True)
@@ -137,6 +159,7 @@ class ImportResult:
     updated_count: int  # changed, or brought back from deletion
     unchanged_count: int  # already so, their versions kept
     deleted_count: int  # not in a snapshot
+    commit_id: str = ""  # what was written, as one: `revert` takes it back; empty if nothing was
 
 
 @dataclass(frozen=True)
@@ -183,3 +206,4 @@ class Collection:
     indexes: tuple[CollectionIndex, ...]
     create_time: datetime | None
     update_time: datetime | None
+    history: ChangeHistory = ChangeHistory.VALUES

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping
 
 from draftline.documents import encode
+from draftline.draft_models import ConflictPolicy
 from draftline.models import DeclaredField, DeclaredOrder, FieldType, MergeStrategy, SortKey
 from draftline.op import Operation
-from draftline.v1 import collection_pb2, types_pb2
+from draftline.v1 import collection_pb2, draft_pb2, types_pb2
 
 _WITHOUT_VALUE = {"remove", "move", "copy"}
 _WITH_SOURCE = {"move", "copy"}
@@ -22,10 +24,19 @@ def names(values: Iterable[str]) -> Iterable[str]:
     return values
 
 
+def request_id_of(request_id: str | None) -> str:
+    """The id that makes a call happen once: one of its own unless it is given. Empty: none is sent."""
+    return str(uuid.uuid4()) if request_id is None else request_id
+
+
 def merge_strategy(strategy: MergeStrategy | str | None) -> types_pb2.MergeStrategy.ValueType:
     if strategy is None:
         return types_pb2.MERGE_STRATEGY_UNSPECIFIED
     return types_pb2.MergeStrategy.Value(f"MERGE_STRATEGY_{MergeStrategy(strategy).name}")
+
+
+def conflict_policy_of(policy: ConflictPolicy | str) -> draft_pb2.ConflictPolicy.ValueType:
+    return draft_pb2.ConflictPolicy.Value(f"CONFLICT_POLICY_{ConflictPolicy(policy).name}")
 
 
 def operation_list(operations: Iterable[Operation]) -> types_pb2.OperationList:

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from draftline.documents import content_of, decode
 from draftline.models import (
     BatchResult,
+    ChangeHistory,
     Collection,
     CollectionIndex,
     DeclaredField,
@@ -18,6 +19,7 @@ from draftline.models import (
     IndexState,
     PatchResult,
     Record,
+    Results,
     SortKey,
 )
 from draftline.status import error_of_status
@@ -49,13 +51,14 @@ def patch_result_of(message: content_pb2.PatchContentResponse | content_pb2.Batc
     return PatchResult(record_of(message.record), tuple(message.changed_fields))
 
 
-def batch_results_of(response: content_pb2.BatchPatchContentResponse) -> list[BatchResult]:
-    return [
+def batch_results_of(response: content_pb2.BatchPatchContentResponse) -> Results[BatchResult]:
+    results = (
         BatchResult(error=error_of_status(each.status))
         if each.status.code
         else BatchResult(result=patch_result_of(each))
         for each in response.results
-    ]
+    )
+    return Results(results, response.commit_id)
 
 
 def import_result_of(response: content_pb2.ImportContentResponse) -> ImportResult:
@@ -64,6 +67,7 @@ def import_result_of(response: content_pb2.ImportContentResponse) -> ImportResul
         updated_count=response.updated_count,
         unchanged_count=response.unchanged_count,
         deleted_count=response.deleted_count,
+        commit_id=response.commit_id,
     )
 
 
@@ -92,4 +96,11 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         indexes=tuple(_index_of(each) for each in message.indexes),
         create_time=time_of(message.create_time) if message.HasField("create_time") else None,
         update_time=time_of(message.update_time) if message.HasField("update_time") else None,
+        history=_history_of(message.history),
     )
+
+
+def _history_of(history: collection_pb2.ChangeHistory.ValueType) -> ChangeHistory:
+    if history == collection_pb2.CHANGE_HISTORY_UNSPECIFIED:
+        return ChangeHistory.VALUES
+    return ChangeHistory[collection_pb2.ChangeHistory.Name(history).removeprefix("CHANGE_HISTORY_")]

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, SaveResult
+from draftline.models import Results
 
 
 @dataclass
@@ -29,7 +30,7 @@ class SessionDrafts:
     change_reason: str = ""
     conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT
     versions: dict[str, int] = field(default_factory=dict)
-    results: tuple[CommitResult, ...] = ()
+    results: Results[CommitResult] = field(default_factory=lambda: Results([], ""))
     may_have_drafts: bool = False
 
     def expecting(self, edits: Iterable[DraftEdit]) -> list[DraftEdit]:

@@ -1,8 +1,8 @@
 """From a gRPC status to the error that it means.
 
-The details of a status are `google.rpc.ErrorInfo`, `google.rpc.BadRequest` and our own
-`draftline.v1.Conflict`. The first two are read with messages that are the same on the
-wire and live in a descriptor pool of their own, so that this client neither needs
+The details of a status are `google.rpc.ErrorInfo`, `google.rpc.BadRequest`, `google.rpc.RetryInfo`
+and our own `draftline.v1.Conflict`. The first three are read with messages that are the same on
+the wire and live in a descriptor pool of their own, so that this client neither needs
 googleapis-common-protos nor clashes with any version of it. `draftline.v1.Status` stands
 for `google.rpc.Status` likewise.
 """
@@ -37,14 +37,16 @@ class FailedCall(Protocol):
 
 
 def error_of_call(failure: grpc.RpcError) -> DraftlineError:
-    """The error that a failed call means, from its code and its trailers."""
+    """The error that a failed call means, from its code and its trailers. The call is its cause."""
     call = cast(FailedCall, failure)
     status = types_pb2.Status()
     for key, value in call.trailing_metadata() or ():
         if key == TRAILER and isinstance(value, bytes):
             status = _parse_status(value)
     # The code and the text of the call itself win: a proxy may answer in the service's place.
-    return _error(call.code() or grpc.StatusCode.UNKNOWN, call.details() or "", status)
+    error = _error(call.code() or grpc.StatusCode.UNKNOWN, call.details() or "", status)
+    error.__cause__ = failure
+    return error
 
 
 def error_of_status(status: types_pb2.Status) -> DraftlineError:
@@ -57,6 +59,7 @@ def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> Dra
     metadata: dict[str, str] = {}
     violations: tuple[FieldViolation, ...] = ()
     conflicts: list[Conflict] = []
+    retry_delay_s = None
     for detail in status.details:
         kind = _DETAILS.get(detail.type_url.rpartition("/")[2])
         if kind is None:
@@ -69,12 +72,14 @@ def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> Dra
             conflicts.append(conflict_of(parsed))
         elif kind is _DETAILS["google.rpc.BadRequest"]:
             violations = tuple(FieldViolation(each.field, each.description) for each in parsed.field_violations)
+        elif kind is _DETAILS["google.rpc.RetryInfo"]:
+            retry_delay_s = max(0.0, parsed.retry_delay.seconds + parsed.retry_delay.nanos / 1e9)
         elif parsed.domain == DOMAIN:
             reason, metadata = parsed.reason, dict(parsed.metadata)
     by_code = BY_CODE.get(code, DraftlineError)
     by_reason = BY_REASON.get(reason, by_code)
     chosen = by_reason if issubclass(by_reason, by_code) else by_code
-    error = chosen(code, message, reason, metadata, violations)
+    error = chosen(code, message, reason, metadata, violations, retry_delay_s)
     if isinstance(error, ConflictError):
         error.conflicts = tuple(conflicts)
     return error
@@ -89,6 +94,7 @@ def _parse_status(trailer: bytes) -> types_pb2.Status:
 
 def _detail_messages() -> dict[str, Any]:
     text, message = FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_MESSAGE
+    long, int32 = FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_INT32
     package = "draftline.status"
     entry = _message("MetadataEntry", key=(1, text), value=(2, text))
     entry.options.map_entry = True
@@ -98,12 +104,16 @@ def _detail_messages() -> dict[str, Any]:
     bad_request = _message("BadRequest")
     bad_request.nested_type.append(_message("FieldViolation", field=(1, text), description=(2, text)))
     _repeated(bad_request, "field_violations", 1, message, f".{package}.BadRequest.FieldViolation")
-    file = FileDescriptorProto(name="status.proto", package=package, syntax="proto3", message_type=[info, bad_request])
+    retry = _message("RetryInfo", retry_delay=(1, message))
+    retry.field[0].type_name = f".{package}.RetryInfo.Duration"
+    retry.nested_type.append(_message("Duration", seconds=(1, long), nanos=(2, int32)))
+    messages = [info, bad_request, retry]
+    file = FileDescriptorProto(name="status.proto", package=package, syntax="proto3", message_type=messages)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return {
         f"google.rpc.{name}": message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-        for name in ("ErrorInfo", "BadRequest")
+        for name in (each.name for each in messages)
     }
 
 

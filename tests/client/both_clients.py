@@ -9,7 +9,7 @@ from typing import Any
 
 import draftline
 
-ITERATING = {"list_collections", "get_merged", "stream_merged"}
+ITERATING = {"list_collections", "get_merged", "stream_merged", "changes"}
 
 
 class Threaded:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from draftline.change_calls import WATCH_CHANGES
 from draftline.channel import METHODS
 from draftline.content_calls import IMPORT_CONTENT
 from draftline.draft_calls import STREAM_MERGED
@@ -64,8 +65,12 @@ class ScriptedServer:
         if method is IMPORT_CONTENT:
             return grpc.stream_unary_rpc_method_handler(self._serve_import, parse, serialize)
 
-        if method is STREAM_MERGED:
-            return grpc.unary_stream_rpc_method_handler(self._serve_stream, parse, serialize)
+        if method in (STREAM_MERGED, WATCH_CHANGES):
+
+            def serve_stream(request: Any, context: Any) -> Any:
+                return self._serve_stream(method.name, request, context)
+
+            return grpc.unary_stream_rpc_method_handler(serve_stream, parse, serialize)
 
         def serve(request: Any, context: Any) -> Any:
             self._note(context)
@@ -74,11 +79,11 @@ class ScriptedServer:
 
         return grpc.unary_unary_rpc_method_handler(serve, parse, serialize)
 
-    def _serve_stream(self, request: Any, context: Any) -> Any:
+    def _serve_stream(self, name: str, request: Any, context: Any) -> Any:
         self._note(context)
         self.requests.append(request)
         context.add_callback(self.stream_ended.set)
-        for answer in self.answers["StreamMerged"](request):
+        for answer in self.answers[name](request):
             yield self._given(answer, context)
 
     def _serve_import(self, messages: Any, context: Any) -> Any:

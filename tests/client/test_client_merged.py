@@ -16,10 +16,8 @@ from draftline.status import error_of_status
 from draftline.v1 import draft_pb2, types_pb2
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
+from scripted_answers import ABORTED, INTERNAL, QUICK, UNAVAILABLE, WAIT_S
 from scripted_server import ScriptedServer, failure, info
-
-UNAVAILABLE, INTERNAL, ABORTED = 14, 13, 10
-WAIT_S = 10
 
 
 def answer(*record_ids: str, token: str = "") -> draft_pb2.StreamMergedResponse:
@@ -43,7 +41,7 @@ async def test_stream_that_breaks_off_goes_on_where_it_was(connect: Connect, scr
         "3": [answer("e")],
     }
     scripted.answers["StreamMerged"] = lambda request: streams[request.page_token]
-    async with connect(scripted.address, tenant_id="acme") as client:
+    async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
         assert await streamed(client, [], order_by="n desc", view="baseline") == ["a", "b", "c", "d", "e"]
     assert [each.page_token for each in scripted.requests] == ["", "2", "3"]
     assert {each.order_by for each in scripted.requests} == {"n desc"}
@@ -52,7 +50,7 @@ async def test_stream_that_breaks_off_goes_on_where_it_was(connect: Connect, scr
 
 async def test_stream_that_breaks_off_after_its_end_is_whole(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["StreamMerged"] = lambda _: [answer("a"), failure(UNAVAILABLE, "draining")]
-    async with connect(scripted.address, tenant_id="acme") as client:
+    async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
         assert await streamed(client, []) == ["a"]
     assert len(scripted.requests) == 1
 
@@ -60,7 +58,7 @@ async def test_stream_that_breaks_off_after_its_end_is_whole(connect: Connect, s
 async def test_stream_that_fails_otherwise_raises_after_what_came(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["StreamMerged"] = lambda _: [answer("a", token="1"), failure(INTERNAL, "no", info("INTERNAL"))]
     seen: list[str] = []
-    async with connect(scripted.address, tenant_id="acme") as client:
+    async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
         with pytest.raises(draftline.InternalError):
             await streamed(client, seen)
     assert seen == ["a"]
@@ -69,7 +67,7 @@ async def test_stream_that_fails_otherwise_raises_after_what_came(connect: Conne
 async def test_stream_gives_up_when_nothing_comes_any_more(connect: Connect, scripted: ScriptedServer) -> None:
     broken = [failure(UNAVAILABLE, "gone")]
     scripted.answers["StreamMerged"] = lambda it: broken if it.page_token else [answer("a", token="1"), *broken]
-    async with connect(scripted.address, tenant_id="acme") as client:
+    async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
         with pytest.raises(draftline.UnavailableError):
             await streamed(client, [])
     assert {each.page_token for each in scripted.requests} == {"", "1"}
@@ -81,7 +79,7 @@ async def test_stream_that_is_left_is_cancelled(connect: Connect, scripted: Scri
             yield answer("a", token="1")
 
     scripted.answers["StreamMerged"] = endless
-    async with connect(scripted.address, tenant_id="acme") as client:
+    async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
         stream = client.stream_merged("movies")
         async for _ in stream:
             break
@@ -90,7 +88,7 @@ async def test_stream_that_is_left_is_cancelled(connect: Connect, scripted: Scri
 
 
 def saved(edit: DraftEdit) -> draft_pb2.DraftEdit:
-    options: dict[str, Any] = dict.fromkeys(("session_id", "change_reason"), "")
+    options: dict[str, Any] = dict.fromkeys(("session_id", "change_reason", "request_id"), "")
     call = save_draft("acme", "movies", [edit], allow_partial=False, omit_content=False, fields=(), **options)
     return call.request.edits[0]
 
@@ -98,6 +96,7 @@ def saved(edit: DraftEdit) -> draft_pb2.DraftEdit:
 def committed(**selection: Any) -> draft_pb2.CommitRequest:
     selected = {"session_id": None, "record_ids": None, "all": False} | selection
     options: dict[str, Any] = dict.fromkeys(("validate_only", "allow_partial", "include_content"), False)
+    options |= {"change_reason": "", "request_id": ""}
     return commit("acme", "movies", conflict_policy="keep_mine", fields=(), **selected, **options).request
 
 

@@ -13,9 +13,11 @@ from draftline.v1 import collection_pb2, content_pb2, types_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+UNTOLD: dict[str, Any] = {"change_reason": "", "request_id": ""}
+
 
 def patched(delta: Any = None, **arguments: Any) -> content_pb2.PatchContentRequest:
-    return patch_content("acme", "movies", Patch("m-1", delta, **arguments), validate_only=False).request
+    return patch_content("acme", "movies", Patch("m-1", delta, **arguments), validate_only=False, **UNTOLD).request
 
 
 def put(**arguments: Any) -> collection_pb2.PutCollectionRequest:
@@ -25,6 +27,8 @@ def put(**arguments: Any) -> collection_pb2.PutCollectionRequest:
         "json_schema": None,
         "expected_version": None,
         "validate_only": False,
+        "history": "values",
+        "request_id": "",
     } | arguments
     return put_collection("acme", "movies", **given_or_default).request
 
@@ -60,12 +64,12 @@ def test_patch_with_every_option_sends_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parent_id", "is_sent", "sent"), [(UNSET, False, ""), (None, True, ""), ("", True, ""), ("p", True, "p")]
+    ("parent_id", "is_sent", "expected"), [(UNSET, False, ""), (None, True, ""), ("", True, ""), ("p", True, "p")]
 )
-def test_patch_parent_id_none_takes_the_parent_away(parent_id: Any, is_sent: bool, sent: str) -> None:
+def test_patch_parent_id_none_takes_the_parent_away(parent_id: Any, is_sent: bool, expected: str) -> None:
     request = patched(parent_id=parent_id)
     assert request.HasField("parent_id") is is_sent
-    assert request.parent_id == sent
+    assert request.parent_id == expected
 
 
 @pytest.mark.parametrize("strategy", list(MergeStrategy))
@@ -143,7 +147,7 @@ def test_pointer_resolves_to_its_keys(keys: list[str]) -> None:
 
 def test_create_without_an_id_leaves_it_to_the_service() -> None:
     request = create_content(
-        "acme", "movies", {}, record_id=None, parent_id=None, position=None, validate_only=True, fields=()
+        "acme", "movies", {}, record_id=None, parent_id=None, position=None, validate_only=True, fields=(), **UNTOLD
     ).request
     assert request.record_id == ""
     assert request.HasField("content")
@@ -162,6 +166,7 @@ def test_delete_without_a_version_sends_none() -> None:
         allow_missing=True,
         validate_only=False,
         fields=(),
+        **UNTOLD,
     ).request
     assert not request.HasField("expected_version")
     assert request.allow_missing
@@ -169,7 +174,7 @@ def test_delete_without_a_version_sends_none() -> None:
 
 def test_batch_patches_may_name_a_collection_of_their_own() -> None:
     patches = [Patch("m-1", {"a": 1}), Patch("a-1", position=3, collection="actors")]
-    request = batch_patch_content("acme", "movies", patches, allow_partial=True, validate_only=True).request
+    request = batch_patch_content("acme", "movies", patches, allow_partial=True, validate_only=True, **UNTOLD).request
     assert [each.collection for each in request.requests] == ["movies", "actors"]
     assert {each.tenant_id for each in request.requests} == {"acme"}
     assert request.requests[1].WhichOneof("change") is None
@@ -180,7 +185,7 @@ def test_batch_patches_may_name_a_collection_of_their_own() -> None:
 
 @pytest.mark.parametrize("mode", list(ImportMode))
 def test_import_header_has_its_mode(mode: ImportMode) -> None:
-    header = import_content("acme", "movies", mode=mode.value, allow_empty=True).request.header
+    header = import_content("acme", "movies", mode=mode.value, allow_empty=True, **UNTOLD).request.header
     assert content_pb2.ImportMode.Name(header.mode).endswith(f"_{mode.name}")
     assert header.allow_empty
 

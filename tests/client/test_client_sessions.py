@@ -39,7 +39,7 @@ async def test_session_commits_its_edits_together(films: Any) -> None:
         await session.create("m-4", {"n": 4})
         await session.save([DraftEdit("m-3", {"n": 33}), DraftEdit("m-4", {"b": 1}, strategy="merge_patch")])
         assert (await contents(films))["m-1"] == {"n": 1}
-        assert session.results == ()
+        assert session.results == []
     assert await contents(films) == {"m-1": {"n": 1, "a": 2}, "m-3": {"n": 33}, "m-4": {"n": 4, "b": 1}}
     assert [each.record_id for each in session.results] == ["m-1", "m-2", "m-3", "m-4"]
     assert await contents(films, "drafts_only") == {}
@@ -110,7 +110,7 @@ async def test_session_without_drafts_commits_nothing(films: Any) -> None:
     async with films.session("movies") as gone:
         await gone.create("m-9", {})
         assert await gone.delete("m-9") is None
-    assert (session.results, gone.results) == ((), ())
+    assert (session.results, gone.results) == ([], [])
     assert session.session_id != gone.session_id
 
 

@@ -206,13 +206,17 @@ async def test_undelete_of_a_live_record_already_exists(client: Any) -> None:
     assert caught.value.reason == "RECORD_NOT_DELETED"
 
 
+def counts(result: draftline.ImportResult) -> tuple[int, ...]:
+    return (result.inserted_count, result.updated_count, result.unchanged_count, result.deleted_count)
+
+
 async def test_import_counts_what_it_did(client: Any) -> None:
     records: list[tuple[str, dict[str, Any]]] = [(str(number), {"n": number}) for number in range(1_234)]
-    assert await client.import_content("movies", iter(records)) == draftline.ImportResult(1_234, 0, 0, 0)
+    assert counts(await client.import_content("movies", iter(records))) == (1_234, 0, 0, 0)
     records[0] = ("0", {"n": "changed"})
-    assert await client.import_content("movies", records) == draftline.ImportResult(0, 1, 1_233, 0)
+    assert counts(await client.import_content("movies", records)) == (0, 1, 1_233, 0)
     kept = [ImportRecord("0", {"n": "changed"}), ImportRecord("new", FILM, parent_id="p", position=7)]
-    assert await client.import_content("movies", kept, mode="snapshot") == draftline.ImportResult(1, 0, 1, 1_233)
+    assert counts(await client.import_content("movies", kept, mode="snapshot")) == (1, 0, 1, 1_233)
     new = await client.get_content("movies", "new")
     assert (new.content, new.parent_id, new.position) == (FILM, "p", 7)
 

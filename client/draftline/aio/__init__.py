@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from draftline.aio.changes import ChangeMethods
 from draftline.aio.collection import CollectionMethods
 from draftline.aio.content import ContentMethods
 from draftline.aio.drafts import DraftMethods
+from draftline.aio.imports import ImportMethods
 from draftline.aio.merged import MergedMethods
+from draftline.aio.reader import AsyncCachedReader
 from draftline.aio.session import AsyncSession
-from draftline.sync import Client, Session
+from draftline.aio.watch import AsyncWatch
+from draftline.sync import CachedReader, Client, Session, Watch
 
 
-class AsyncClient(ContentMethods, CollectionMethods, DraftMethods, MergedMethods):
+class AsyncClient(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, ChangeMethods):
     """`draftline.Client` for asyncio: the same methods, arguments and results, awaited.
 
         async with draftline.AsyncClient("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
@@ -19,14 +23,22 @@ class AsyncClient(ContentMethods, CollectionMethods, DraftMethods, MergedMethods
                 print(collection.collection)
 
     Make it anywhere, and use it in one event loop. `import_content` takes asynchronous
-    iterables too, lists are iterated with `async for`, and a session is an `async with` block.
+    iterables too, lists and watches are iterated with `async for`, and sessions and watches
+    are `async with` blocks.
     """
 
 
-for _ours, _theirs in ((AsyncClient, Client), (AsyncSession, Session)):
+_PAIRS: tuple[tuple[type, type], ...] = (
+    (AsyncClient, Client),
+    (AsyncSession, Session),
+    (AsyncWatch, Watch),
+    (AsyncCachedReader, CachedReader),
+)
+
+for _ours, _theirs in _PAIRS:
     for _class in _ours.__mro__[:-1]:
         for _name, _method in vars(_class).items():
             if not _name.startswith("_") and _method.__doc__ is None:
                 _method.__doc__ = getattr(_theirs, _name).__doc__
 
-__all__ = ["AsyncClient", "AsyncSession"]
+__all__ = ["AsyncCachedReader", "AsyncClient", "AsyncSession", "AsyncWatch"]

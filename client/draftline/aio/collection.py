@@ -7,7 +7,7 @@ from typing import Any
 
 from draftline import collection_calls
 from draftline.aio.transport import Transport
-from draftline.models import UNSET, Collection, DeclaredField, FieldType, Unset
+from draftline.models import UNSET, ChangeHistory, Collection, DeclaredField, FieldType, Unset
 from draftline.requests import OrderLike
 
 
@@ -19,8 +19,10 @@ class CollectionMethods(Transport):
         fields: Iterable[DeclaredField] | Mapping[str, FieldType | str] = (),
         orders: Iterable[OrderLike] = (),
         json_schema: Mapping[str, Any] | None = None,
+        history: ChangeHistory | str = ChangeHistory.VALUES,
         expected_version: int | None = None,
         validate_only: bool = False,
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
@@ -30,8 +32,10 @@ class CollectionMethods(Transport):
             fields=fields,
             orders=orders,
             json_schema=json_schema,
+            history=history,
             expected_version=expected_version,
             validate_only=validate_only,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
 

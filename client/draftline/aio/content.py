@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from draftline import content_calls
 from draftline.aio.transport import Transport
-from draftline.imports import RecordLike
 from draftline.models import (
     UNSET,
     BatchResult,
-    ImportMode,
-    ImportResult,
     MergeStrategy,
     Patch,
     PatchResult,
     Record,
+    Results,
     Unset,
 )
 from draftline.op import Operation
@@ -33,6 +31,8 @@ class ContentMethods(Transport):
         position: int | None = None,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
@@ -45,6 +45,8 @@ class ContentMethods(Transport):
             position=position,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
 
@@ -79,6 +81,8 @@ class ContentMethods(Transport):
         position: int | None = None,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> PatchResult:
@@ -95,7 +99,14 @@ class ContentMethods(Transport):
             position=position,
             fields=fields,
         )
-        call = content_calls.patch_content(self._tenant(tenant_id), collection, patch, validate_only=validate_only)
+        call = content_calls.patch_content(
+            self._tenant(tenant_id),
+            collection,
+            patch,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id=request_id,
+        )
         return await self._call(call, timeout)
 
     async def batch_patch_content(
@@ -105,11 +116,19 @@ class ContentMethods(Transport):
         *,
         allow_partial: bool = False,
         validate_only: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
-    ) -> list[BatchResult]:
+    ) -> Results[BatchResult]:
         call = content_calls.batch_patch_content(
-            self._tenant(tenant_id), collection, patches, allow_partial=allow_partial, validate_only=validate_only
+            self._tenant(tenant_id),
+            collection,
+            patches,
+            allow_partial=allow_partial,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
 
@@ -123,6 +142,8 @@ class ContentMethods(Transport):
         allow_missing: bool = False,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record | None:
@@ -135,6 +156,8 @@ class ContentMethods(Transport):
             allow_missing=allow_missing,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
 
@@ -146,6 +169,8 @@ class ContentMethods(Transport):
         expected_version: int | None = None,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
@@ -156,18 +181,7 @@ class ContentMethods(Transport):
             expected_version=expected_version,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
-
-    async def import_content(
-        self,
-        collection: str,
-        records: Iterable[RecordLike] | AsyncIterable[RecordLike],
-        *,
-        mode: ImportMode | str = ImportMode.UPSERT,
-        allow_empty: bool = False,
-        tenant_id: str | None = None,
-        timeout: float | None = None,
-    ) -> ImportResult:
-        call = content_calls.import_content(self._tenant(tenant_id), collection, mode=mode, allow_empty=allow_empty)
-        return await self._import(call, records, timeout)

@@ -10,7 +10,7 @@ from draftline.aio.session import AsyncSession
 from draftline.aio.transport import Transport
 from draftline.draft_calls import RecordIds
 from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult
-from draftline.models import UNSET, MergeStrategy, Unset
+from draftline.models import UNSET, MergeStrategy, Results, Unset
 from draftline.op import Operation
 from draftline.sessions import SessionDrafts
 
@@ -33,6 +33,7 @@ class DraftMethods(Transport):
         session_id: str = "",
         change_reason: str = "",
         fields: Iterable[str] = (),
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedRecord | None:
@@ -57,6 +58,7 @@ class DraftMethods(Transport):
             allow_partial=False,
             omit_content=False,
             fields=fields,
+            request_id=request_id,
         )
         return (await self._call(call, timeout))[0].unwrap()
 
@@ -70,6 +72,7 @@ class DraftMethods(Transport):
         allow_partial: bool = False,
         omit_content: bool = False,
         fields: Iterable[str] = (),
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> list[SaveResult]:
@@ -82,6 +85,7 @@ class DraftMethods(Transport):
             allow_partial=allow_partial,
             omit_content=omit_content,
             fields=fields,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
 
@@ -97,9 +101,11 @@ class DraftMethods(Transport):
         allow_partial: bool = False,
         include_content: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
-    ) -> list[CommitResult]:
+    ) -> Results[CommitResult]:
         call = draft_calls.commit(
             self._tenant(tenant_id),
             collection,
@@ -111,6 +117,8 @@ class DraftMethods(Transport):
             allow_partial=allow_partial,
             include_content=include_content,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
 
@@ -124,6 +132,7 @@ class DraftMethods(Transport):
         validate_only: bool = False,
         include_content: bool = False,
         fields: Iterable[str] = (),
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> list[MergedRecord]:
@@ -136,6 +145,7 @@ class DraftMethods(Transport):
             validate_only=validate_only,
             include_content=include_content,
             fields=fields,
+            request_id=request_id,
         )
         return await self._call(call, timeout)
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from draftline.aio.ending import Ending
 from draftline.channel import Connection
-from draftline.errors import UnavailableError
-from draftline.imports import RecordLike, import_messages, import_messages_async
-from draftline.methods import Call, RequestT, ResponseT, ResultT, next_page
-from draftline.models import ImportResult, Unset
+from draftline.errors import DraftlineError
+from draftline.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
+from draftline.models import Unset
+from draftline.retries import Attempts
 from draftline.status import error_of_call
-from draftline.v1 import content_pb2
 
 ItemT = TypeVar("ItemT")
 SelfT = TypeVar("SelfT", bound="Transport")
@@ -64,80 +62,48 @@ class Transport(Connection):
     async def _stream(
         self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | None
     ) -> AsyncIterator[ItemT]:
-        self._check_open()
-        rpc = self._rpc(self._channel.unary_stream, call.method)
+        attempts = self._attempts(timeout, may_repeat=call.may_repeat)
         rest: Call[RequestT, ResponseT, list[ItemT]] | None = call
         while rest is not None:
-            sent, has_answered = rest, False
-            answering = rpc(sent.request, timeout=timeout, metadata=self._metadata())
+            self._check_open()
+            rpc = self._rpc(self._channel.unary_stream, call.method)
+            sent = rest
+            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=self._metadata())
             try:
                 async for response in answering:
-                    has_answered, rest = True, next_page(sent, response)
+                    attempts.progress()
+                    rest = next_page(sent, response)
                     for item in call.method.parse(response):
                         yield item
             except grpc.RpcError as failure:
-                error = error_of_call(failure)
-                if not has_answered or not isinstance(error, UnavailableError):
-                    raise error from failure
+                if rest is not None:
+                    await pause(attempts, error_of_call(failure))
             else:
                 return
             finally:
                 answering.cancel()  # of no effect on a call that is over
 
+    def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
+        """A stream without a deadline."""
+        self._check_open()
+        return self._rpc(self._channel.unary_stream, method)(request, metadata=self._metadata())
+
     async def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
-        self._check_open()
-        rpc = self._rpc(self._channel.unary_unary, call.method)
-        try:
-            response: ResponseT = await rpc(call.request, timeout=self._timeout(timeout), metadata=self._metadata())
-        except grpc.RpcError as failure:
-            raise error_of_call(failure) from failure
-        return response
-
-    async def _import(
-        self,
-        call: Call[content_pb2.ImportContentRequest, content_pb2.ImportContentResponse, ImportResult],
-        records: Iterable[RecordLike] | AsyncIterable[RecordLike],
-        timeout: float | None,
-    ) -> ImportResult:
-        self._check_open()
-        rpc = self._rpc(self._channel.stream_unary, call.method)
-        sending = rpc(timeout=timeout, metadata=self._metadata())
-        ending = Ending(sending)
-        try:
-            async for message in _messages(call.request, records):
-                if not await _is_written(sending, message):
-                    break
+        attempts = self._attempts(timeout, may_repeat=call.may_repeat)
+        while True:
+            self._check_open()
+            rpc = self._rpc(self._channel.unary_unary, call.method)
+            try:
+                response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=self._metadata())
+            except grpc.RpcError as failure:
+                await pause(attempts, error_of_call(failure))
             else:
-                await sending.done_writing()
-            return call.method.parse(await _outcome(sending, ending))
-        finally:
-            # Whatever went wrong, the caller's records or this task: nothing is imported.
-            # Of no effect on a call that is over.
-            sending.cancel()
+                return response
 
 
-async def _messages(
-    header: content_pb2.ImportContentRequest, records: Iterable[RecordLike] | AsyncIterable[RecordLike]
-) -> AsyncIterator[content_pb2.ImportContentRequest]:
-    if isinstance(records, AsyncIterable):
-        async for message in import_messages_async(header, records):
-            yield message
-    else:
-        for message in import_messages(header, records):
-            yield message
-
-
-async def _is_written(sending: Any, message: content_pb2.ImportContentRequest) -> bool:
-    """Waits for room and writes the message. False: the call is over, `_outcome` tells why."""
-    try:
-        await sending.write(message)
-    except (asyncio.InvalidStateError, grpc.RpcError):
-        return False
-    return True
-
-
-async def _outcome(sending: Any, ending: Ending) -> Any:
-    try:
-        return await sending
-    except grpc.RpcError as failure:
-        raise error_of_call(ending.best(failure)) from failure
+async def pause(attempts: Attempts, error: DraftlineError) -> None:
+    """Waits until the call may be sent again, or raises the error."""
+    pause_s = attempts.pause_s(error)
+    if pause_s is None:
+        raise error
+    await asyncio.sleep(pause_s)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from draftline.sync.changes import ChangeMethods
 from draftline.sync.collection import CollectionMethods
 from draftline.sync.content import ContentMethods
 from draftline.sync.drafts import DraftMethods
+from draftline.sync.imports import ImportMethods
 from draftline.sync.merged import MergedMethods
+from draftline.sync.reader import CachedReader
 from draftline.sync.session import Session
+from draftline.sync.watch import Watch
 
 
-class Client(ContentMethods, CollectionMethods, DraftMethods, MergedMethods):
+class Client(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, ChangeMethods):
     """A blocking client, safe to share between threads. Use it in a `with` block, or `close` it.
 
         with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
@@ -18,7 +22,13 @@ class Client(ContentMethods, CollectionMethods, DraftMethods, MergedMethods):
     Every method takes `tenant_id`, which stands in for the client's own, and `timeout` in
     seconds (None: any time). What fails raises a subclass of `DraftlineError`; arguments
     that cannot be sent raise ValueError or TypeError.
+
+    Every method that writes takes `request_id`, a UUID that makes the call happen once: sent
+    again with it within 24 hours, the same call gets the same answer and writes nothing. A call
+    without one makes its own, by which it is sent again while the service is unavailable (see
+    `Retry`). `request_id=""` sends none, and the call once. Most also take `change_reason`, why
+    in your words, which the change log keeps.
     """
 
 
-__all__ = ["Client", "Session"]
+__all__ = ["CachedReader", "Client", "Session", "Watch"]

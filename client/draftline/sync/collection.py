@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from draftline import collection_calls
-from draftline.models import UNSET, Collection, DeclaredField, FieldType, Unset
+from draftline.models import UNSET, ChangeHistory, Collection, DeclaredField, FieldType, Unset
 from draftline.requests import OrderLike
 from draftline.sync.transport import Transport
 
@@ -19,8 +19,10 @@ class CollectionMethods(Transport):
         fields: Iterable[DeclaredField] | Mapping[str, FieldType | str] = (),
         orders: Iterable[OrderLike] = (),
         json_schema: Mapping[str, Any] | None = None,
+        history: ChangeHistory | str = ChangeHistory.VALUES,
         expected_version: int | None = None,
         validate_only: bool = False,
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
@@ -39,6 +41,8 @@ class CollectionMethods(Transport):
             fields: types by path, at most 32; each field gets an index.
             orders: further orders to keep in indexes, at most 16, each of 1 to 4 paths.
             json_schema: what content must satisfy from now on, up to 256 KiB.
+            history: what the change log keeps: "values" (the default), or "paths" alone, which is
+                smaller, and whose changes cannot be reverted.
             expected_version: the version that the declaration must have; 0: must not exist.
             validate_only: checks everything and answers as if it had been written.
 
@@ -52,15 +56,17 @@ class CollectionMethods(Transport):
             fields=fields,
             orders=orders,
             json_schema=json_schema,
+            history=history,
             expected_version=expected_version,
             validate_only=validate_only,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 
     def get_collection(
         self, collection: str, *, tenant_id: str | None = None, timeout: float | Unset | None = UNSET
     ) -> Collection:
-        """Reads one declaration. Retried while the service is unavailable.
+        """Reads one declaration.
 
         Raises:
             NotFoundError: the collection was never declared.

@@ -6,16 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from draftline import content_calls
-from draftline.imports import RecordLike
 from draftline.models import (
     UNSET,
     BatchResult,
-    ImportMode,
-    ImportResult,
     MergeStrategy,
     Patch,
     PatchResult,
     Record,
+    Results,
     Unset,
 )
 from draftline.op import Operation
@@ -33,6 +31,8 @@ class ContentMethods(Transport):
         position: int | None = None,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
@@ -60,6 +60,8 @@ class ContentMethods(Transport):
             position=position,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 
@@ -73,7 +75,7 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
-        """Reads one record; with `show_deleted`, a deleted one too. Retried while the service is unavailable.
+        """Reads one record; with `show_deleted`, a deleted one too.
 
         Raises:
             NotFoundError: there is none, or it is deleted.
@@ -99,6 +101,8 @@ class ContentMethods(Transport):
         position: int | None = None,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> PatchResult:
@@ -143,7 +147,14 @@ class ContentMethods(Transport):
             position=position,
             fields=fields,
         )
-        call = content_calls.patch_content(self._tenant(tenant_id), collection, patch, validate_only=validate_only)
+        call = content_calls.patch_content(
+            self._tenant(tenant_id),
+            collection,
+            patch,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id=request_id,
+        )
         return self._call(call, timeout)
 
     def batch_patch_content(
@@ -153,22 +164,30 @@ class ContentMethods(Transport):
         *,
         allow_partial: bool = False,
         validate_only: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
-    ) -> list[BatchResult]:
+    ) -> Results[BatchResult]:
         """Changes 1 to 1,000 different records: all or none, or with `allow_partial` each on its own.
 
             results = client.batch_patch_content("movies", [Patch("m-1", {"Rating": 8.5})], allow_partial=True)
             failed = [each.error for each in results if each.error]
 
-        The results are in the order of the patches.
+        The results are in the order of the patches; their `commit_id` is what `revert` takes back.
 
         Raises:
             DraftlineError: without `allow_partial`, the error of a patch that failed, as
                 `patch_content` raises it.
         """
         call = content_calls.batch_patch_content(
-            self._tenant(tenant_id), collection, patches, allow_partial=allow_partial, validate_only=validate_only
+            self._tenant(tenant_id),
+            collection,
+            patches,
+            allow_partial=allow_partial,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 
@@ -182,6 +201,8 @@ class ContentMethods(Transport):
         allow_missing: bool = False,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record | None:
@@ -201,6 +222,8 @@ class ContentMethods(Transport):
             allow_missing=allow_missing,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 
@@ -212,6 +235,8 @@ class ContentMethods(Transport):
         expected_version: int | None = None,
         validate_only: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
@@ -229,34 +254,7 @@ class ContentMethods(Transport):
             expected_version=expected_version,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return self._call(call, timeout)
-
-    def import_content(
-        self,
-        collection: str,
-        records: Iterable[RecordLike],
-        *,
-        mode: ImportMode | str = ImportMode.UPSERT,
-        allow_empty: bool = False,
-        tenant_id: str | None = None,
-        timeout: float | None = None,
-    ) -> ImportResult:
-        """Loads any number of records in one transaction, reading them as they are sent.
-
-            client.import_content("movies", ((row["id"], row) for row in rows))
-
-        If `records` raises, nothing is imported and that error is raised on. The client's
-        default timeout does not apply: an import takes as long as it takes.
-
-        Args:
-            records: pairs of id and content, or `ImportRecord`s; an id at most once.
-            mode: "upsert", or "snapshot", which deletes what `records` does not hold.
-            allow_empty: lets a snapshot without a record delete the whole collection.
-
-        Raises:
-            InvalidArgumentError: a record breaks a rule; nothing is imported.
-            FailedPreconditionError: an empty snapshot without `allow_empty`.
-        """
-        call = content_calls.import_content(self._tenant(tenant_id), collection, mode=mode, allow_empty=allow_empty)
-        return self._import(call, records, timeout)

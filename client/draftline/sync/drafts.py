@@ -8,7 +8,7 @@ from typing import Any
 from draftline import draft_calls
 from draftline.draft_calls import RecordIds
 from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult
-from draftline.models import UNSET, MergeStrategy, Unset
+from draftline.models import UNSET, MergeStrategy, Results, Unset
 from draftline.op import Operation
 from draftline.sessions import SessionDrafts
 from draftline.sync.session import Session
@@ -33,6 +33,7 @@ class DraftMethods(Transport):
         session_id: str = "",
         change_reason: str = "",
         fields: Iterable[str] = (),
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedRecord | None:
@@ -87,6 +88,7 @@ class DraftMethods(Transport):
             allow_partial=False,
             omit_content=False,
             fields=fields,
+            request_id=request_id,
         )
         return self._call(call, timeout)[0].unwrap()
 
@@ -100,6 +102,7 @@ class DraftMethods(Transport):
         allow_partial: bool = False,
         omit_content: bool = False,
         fields: Iterable[str] = (),
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> list[SaveResult]:
@@ -125,6 +128,7 @@ class DraftMethods(Transport):
             allow_partial=allow_partial,
             omit_content=omit_content,
             fields=fields,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 
@@ -140,9 +144,11 @@ class DraftMethods(Transport):
         allow_partial: bool = False,
         include_content: bool = False,
         fields: Iterable[str] = (),
+        change_reason: str = "",
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
-    ) -> list[CommitResult]:
+    ) -> Results[CommitResult]:
         """Writes drafts of yours into the baseline, in one transaction. One of the first three says which.
 
             client.commit("movies", session_id="evening")
@@ -150,7 +156,7 @@ class DraftMethods(Transport):
             preview = client.commit("movies", all=True, validate_only=True, allow_partial=True)
 
         What others changed meanwhile at other paths stays as they changed it. The results
-        are in the order of the record ids.
+        are in the order of the record ids, and their `commit_id` is what `revert` takes back.
 
         Args:
             session_id: the drafts last saved with this session.
@@ -162,6 +168,7 @@ class DraftMethods(Transport):
             allow_partial: each draft on its own; those in conflict stay drafts.
             include_content: answers the content of each record; a preview always does.
             fields: the top-level keys of that content; empty: all.
+            change_reason: why, in your words; empty: the reason that each draft was saved with.
 
         Raises:
             ConflictError: drafts disagree with the baseline, and the policy is "reject".
@@ -179,6 +186,8 @@ class DraftMethods(Transport):
             allow_partial=allow_partial,
             include_content=include_content,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 
@@ -192,6 +201,7 @@ class DraftMethods(Transport):
         validate_only: bool = False,
         include_content: bool = False,
         fields: Iterable[str] = (),
+        request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> list[MergedRecord]:
@@ -212,6 +222,7 @@ class DraftMethods(Transport):
             validate_only=validate_only,
             include_content=include_content,
             fields=fields,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 

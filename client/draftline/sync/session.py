@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from draftline.draft_models import CommitResult, DraftEdit, MergedRecord, SaveResult
-from draftline.models import MergeStrategy, Unset
+from draftline.models import MergeStrategy, Results, Unset
 from draftline.op import Operation
 from draftline.sessions import SessionDrafts
 
@@ -32,8 +32,8 @@ class Session:
         return self._drafts.session_id
 
     @property
-    def results(self) -> tuple[CommitResult, ...]:
-        """What the commit at the end did; empty before."""
+    def results(self) -> Results[CommitResult]:
+        """What the commit at the end did, with its `commit_id`; empty before."""
         return self._drafts.results
 
     def edit(
@@ -107,11 +107,10 @@ class Session:
 
     def _commit(self) -> None:
         if self._drafts.versions:
-            results = self._client.commit(
+            self._drafts.results = self._client.commit(
                 self._drafts.collection,
                 record_ids=self._drafts.versions,
                 conflict_policy=self._drafts.conflict_policy,
                 tenant_id=self._tenant_id,
                 timeout=self._timeout,
             )
-            self._drafts.results = tuple(results)

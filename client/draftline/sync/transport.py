@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import grpc
 
 from draftline.channel import Connection
-from draftline.errors import UnavailableError
-from draftline.imports import RecordLike, import_messages
-from draftline.methods import Call, RequestT, ResponseT, ResultT, next_page
-from draftline.models import ImportResult, Unset
+from draftline.errors import DraftlineError
+from draftline.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
+from draftline.models import Unset
+from draftline.retries import Attempts
 from draftline.status import error_of_call
-from draftline.sync.feed import Feed
-from draftline.v1 import content_pb2
 
 ItemT = TypeVar("ItemT")
 SelfT = TypeVar("SelfT", bound="Transport")
@@ -49,62 +48,47 @@ class Transport(Connection):
             page = next_page(page, response)
 
     def _stream(self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | None) -> Iterator[ItemT]:
-        self._check_open()
-        rpc = self._rpc(self._channel.unary_stream, call.method)
+        attempts = self._attempts(timeout, may_repeat=call.may_repeat)
         rest: Call[RequestT, ResponseT, list[ItemT]] | None = call
         while rest is not None:
-            sent, has_answered = rest, False
-            answering = rpc(sent.request, timeout=timeout, metadata=self._metadata())
+            self._check_open()
+            rpc = self._rpc(self._channel.unary_stream, call.method)
+            sent = rest
+            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=self._metadata())
             try:
                 for response in answering:
-                    has_answered, rest = True, next_page(sent, response)
+                    attempts.progress()
+                    rest = next_page(sent, response)
                     yield from call.method.parse(response)
             except grpc.RpcError as failure:
-                error = error_of_call(failure)
-                if not has_answered or not isinstance(error, UnavailableError):
-                    raise error from failure
+                if rest is not None:
+                    pause(attempts, error_of_call(failure))
             else:
                 return
             finally:
                 answering.cancel()  # of no effect on a call that is over
 
+    def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
+        """A stream without a deadline."""
+        self._check_open()
+        return self._rpc(self._channel.unary_stream, method)(request, metadata=self._metadata())
+
     def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
-        self._check_open()
-        rpc = self._rpc(self._channel.unary_unary, call.method)
-        try:
-            response: ResponseT = rpc(call.request, timeout=self._timeout(timeout), metadata=self._metadata())
-        except grpc.RpcError as failure:
-            raise error_of_call(failure) from failure
-        return response
-
-    def _import(
-        self,
-        call: Call[content_pb2.ImportContentRequest, content_pb2.ImportContentResponse, ImportResult],
-        records: Iterable[RecordLike],
-        timeout: float | None,
-    ) -> ImportResult:
-        self._check_open()
-        rpc = self._rpc(self._channel.stream_unary, call.method)
-        feed: Feed[content_pb2.ImportContentRequest] = Feed()
-        sending = rpc.future(feed, timeout=timeout, metadata=self._metadata())
-        sending.add_done_callback(lambda _: feed.close())
-        try:
-            for message in import_messages(call.request, records):
-                if not feed.put(message):
-                    break
+        attempts = self._attempts(timeout, may_repeat=call.may_repeat)
+        while True:
+            self._check_open()
+            rpc = self._rpc(self._channel.unary_unary, call.method)
+            try:
+                response: ResponseT = rpc(call.request, timeout=attempts.left_s(), metadata=self._metadata())
+            except grpc.RpcError as failure:
+                pause(attempts, error_of_call(failure))
             else:
-                feed.end()
-            return call.method.parse(_outcome(sending))
-        finally:
-            # Whatever went wrong, the caller's records or this thread: nothing is imported.
-            # Of no effect on a call that is over. The feed must close after the call, not
-            # before, for its end would tell the service that the records are complete.
-            sending.cancel()
-            feed.close()
+                return response
 
 
-def _outcome(sending: Any) -> Any:
-    try:
-        return sending.result()
-    except grpc.RpcError as failure:
-        raise error_of_call(failure) from failure
+def pause(attempts: Attempts, error: DraftlineError) -> None:
+    """Waits until the call may be sent again, or raises the error."""
+    pause_s = attempts.pause_s(error)
+    if pause_s is None:
+        raise error
+    time.sleep(pause_s)

@@ -1,0 +1,93 @@
+"""The import of ContentService for asyncio. Its docstring is that of the blocking one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+
+from draftline import content_calls
+from draftline.aio.ending import Ending
+from draftline.aio.transport import Transport, pause
+from draftline.errors import DraftlineError
+from draftline.imports import ImportCall, RecordLike, import_messages, import_messages_async, may_repeat
+from draftline.models import ImportMode, ImportResult
+from draftline.status import error_of_call
+from draftline.v1 import content_pb2
+
+
+class ImportMethods(Transport):
+    async def import_content(
+        self,
+        collection: str,
+        records: Iterable[RecordLike] | AsyncIterable[RecordLike],
+        *,
+        mode: ImportMode | str = ImportMode.UPSERT,
+        allow_empty: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        tenant_id: str | None = None,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        call = content_calls.import_content(
+            self._tenant(tenant_id),
+            collection,
+            mode=mode,
+            allow_empty=allow_empty,
+            change_reason=change_reason,
+            request_id=request_id,
+        )
+        attempts = self._attempts(timeout, may_repeat=may_repeat(call, records))
+        while True:
+            self._check_open()
+            try:
+                return await self._import(call, records, attempts.left_s())
+            except DraftlineError as error:
+                await pause(attempts, error)
+
+    async def _import(
+        self, call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike], timeout_s: float | None
+    ) -> ImportResult:
+        rpc = self._rpc(self._channel.stream_unary, call.method)
+        sending = rpc(timeout=timeout_s, metadata=self._metadata())
+        ending = Ending(sending)
+        try:
+            async for message in _messages(call.request, records):
+                if not await _is_written(sending, message):
+                    break
+            else:
+                await sending.done_writing()
+            return call.method.parse(await _outcome(sending, ending))
+        finally:
+            # Whatever went wrong, the caller's records or this task: nothing is imported.
+            # Of no effect on a call that is over.
+            sending.cancel()
+
+
+async def _messages(
+    header: content_pb2.ImportContentRequest, records: Iterable[RecordLike] | AsyncIterable[RecordLike]
+) -> AsyncIterator[content_pb2.ImportContentRequest]:
+    if isinstance(records, AsyncIterable):
+        async for message in import_messages_async(header, records):
+            yield message
+    else:
+        for message in import_messages(header, records):
+            yield message
+
+
+async def _is_written(sending: Any, message: content_pb2.ImportContentRequest) -> bool:
+    """Waits for room and writes the message. False: the call is over, `_outcome` tells why."""
+    try:
+        await sending.write(message)
+    except (asyncio.InvalidStateError, grpc.RpcError):
+        return False
+    return True
+
+
+async def _outcome(sending: Any, ending: Ending) -> Any:
+    try:
+        return await sending
+    except grpc.RpcError as failure:
+        raise error_of_call(ending.best(failure)) from failure

@@ -1,0 +1,183 @@
+"""A cached reader, blocking."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+
+from draftline import change_calls
+from draftline.caching import Cache, CacheStats, Fetch, copied
+from draftline.change_models import Change
+from draftline.errors import DraftlineError
+from draftline.models import Record
+from draftline.sync.content import ContentMethods
+from draftline.sync.watch import Watch
+from draftline.watching import DEFAULT_SILENCE_S, rewatch_s
+
+
+class CachedReader:
+    """Reads records from memory, which a watch keeps true. Safe to share between threads.
+
+        with draftline.CachedReader(client, "movies") as reader:
+            reader.get("movies", "m-1")  # fetched
+            reader.get("movies", "m-1")  # from memory, and as it is now
+            print(reader.stats.hits, reader.stats.misses)
+
+    No answer is older than what the watch has brought, which is mostly milliseconds behind.
+    When its connection breaks, memory answers for `max_lost_s` more (and for `silence_s`
+    before, if it broke unnoticed). From then on, and when the log no longer tells what was
+    missed, memory is emptied, and every record is fetched until the watch is on again.
+
+    To read your own writes, name the version that the write made; memory answers if it has that:
+
+        written = client.patch_content("movies", "m-1", {"Rating": 9})
+        reader.get("movies", "m-1", min_version=written.record.version)
+
+    It watches from the beginning of the `with` block, or from the first record that is asked
+    for, until `close`.
+    """
+
+    def __init__(
+        self,
+        client: ContentMethods,
+        collection: str | None = None,
+        *,
+        max_records: int = 10_000,
+        max_lost_s: float = 10.0,
+        silence_s: float = DEFAULT_SILENCE_S,
+        tenant_id: str | None = None,
+    ) -> None:
+        """Reads through a client, which must stay open.
+
+        Args:
+            collection: whose records are read; None: any of the tenant's.
+            max_records: how many are held in memory: those that were read last.
+            max_lost_s: seconds that memory may answer while the watch is without a connection.
+            silence_s: as in `Client.watch`.
+        """
+        self._client = client
+        self._collection = collection
+        self._tenant_id = client._tenant(tenant_id)
+        self._silence_s = silence_s
+        self._cache: Cache[Future[Record]] = Cache(max_records, max_lost_s)
+        self._lock = threading.Lock()  # of all that follows, and of the cache
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._watch: Watch[Change] | None = None
+        self._error: DraftlineError | None = None
+
+    @property
+    def stats(self) -> CacheStats:
+        """How often memory answered, and how many records it holds."""
+        with self._lock:
+            return self._cache.stats
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether memory may answer. While not, every record is fetched."""
+        with self._lock:
+            return self._cache.is_watching
+
+    @property
+    def error(self) -> DraftlineError | None:
+        """Why it does not watch, if the service refuses to be watched. It tries again now and then."""
+        return self._error
+
+    def get(self, collection: str, record_id: str, *, min_version: int = 0) -> Record:
+        """The whole record, from memory or by `get_content`. What you do to its content stays yours.
+
+        Those who want a record that is being fetched wait for the same fetch.
+
+        Args:
+            min_version: the least version that will do; a record that is older is fetched.
+
+        Raises:
+            NotFoundError: there is none, or it is deleted.
+            ValueError: the reader watches another collection.
+        """
+        if self._collection not in (None, collection):
+            raise ValueError(f"this reader reads {self._collection!r} alone")
+        self._begin()
+        key = (collection, record_id)
+        while True:
+            with self._lock:
+                record = self._cache.find(key, min_version)
+                shared = self._cache.under_way(key, min_version)
+                if record is None and shared is None:
+                    mine = self._cache.begin(key, Future())
+            if record is not None:
+                return copied(record)
+            if shared is None:
+                return copied(self._fetched(mine))
+            with suppress(CancelledError):  # who fetched it was interrupted
+                return copied(shared.future.result())
+
+    def close(self) -> None:
+        """Ends the watch, and empties memory. May be called twice."""
+        with self._lock:
+            self._closed.set()
+            watch, thread = self._watch, self._thread
+        if watch is not None:
+            watch.close()
+        if thread is not None:
+            thread.join()
+
+    def __enter__(self) -> CachedReader:
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _fetched(self, fetch: Fetch[Future[Record]]) -> Record:
+        record = None
+        try:
+            record = self._client.get_content(*fetch.key, tenant_id=self._tenant_id)
+            fetch.future.set_result(record)
+        except Exception as error:
+            fetch.future.set_exception(error)
+            raise
+        finally:
+            fetch.future.cancel()  # of no effect unless this thread was interrupted
+            with self._lock:
+                self._cache.end(fetch, record)
+        return record
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._follow, name="draftline-reader", daemon=True)
+                self._thread.start()
+
+    def _follow(self) -> None:
+        """Keeps memory true, with one watch after another."""
+        failures = 0
+        while (watch := self._next_watch()) is not None:
+            try:
+                for changes in watch.messages():
+                    with self._lock:
+                        self._cache.heard(changes)
+                    failures, self._error = 0, None
+            except DraftlineError as error:
+                failures, self._error = failures + 1, error
+                pause_s = rewatch_s(self._client._retry, failures, error)
+            else:
+                return
+            finally:
+                watch.close()
+                with self._lock:
+                    self._cache.stop()
+            self._closed.wait(pause_s)
+
+    def _next_watch(self) -> Watch[Change] | None:
+        call = change_calls.watch_changes(
+            self._tenant_id, self._collection, filter="", resume_token="", omit_values=False
+        )
+        with self._lock:
+            self._watch = None if self._closed.is_set() else Watch(self._client, call, self._silence_s, self._lost)
+            return self._watch
+
+    def _lost(self) -> None:
+        with self._lock:
+            self._cache.lost()

@@ -1,0 +1,145 @@
+"""A watch, blocking."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Generic
+
+import grpc
+
+from draftline.errors import DraftlineError, UnavailableError
+from draftline.status import error_of_call
+from draftline.sync.alarm import Alarm
+from draftline.sync.transport import Transport
+from draftline.v1 import change_pb2 as pb
+from draftline.watching import ItemT, WatchCall, WatchState
+
+
+class Watch(Generic[ItemT]):
+    """An iterator over what happens. Made by `Client.watch` and `Client.watch_merged`.
+
+        with client.watch("movies") as watch:  # sees every change from here on
+            for change in watch:
+                print(change.record_id, change.version, change.user_id)
+
+    It begins when the `with` block does, with `ready`, or with the first item that is asked
+    for. A connection that breaks off, or falls silent, is replaced by one that goes on where
+    it was, however long that takes: each item comes once, a record's in order.
+
+    Iterate in one thread; `close` may be called from any, and ends the iteration. So does
+    closing the client.
+    """
+
+    def __init__(
+        self,
+        client: Transport,
+        call: WatchCall[ItemT],
+        silence_s: float,
+        on_lost: Callable[[], object] | None = None,
+    ) -> None:
+        self._client = client
+        self._call = call
+        self._state = WatchState(call, client._retry)
+        self._on_lost = on_lost
+        self._closed = threading.Event()
+        self._stream: Any = None
+        self._alarm = Alarm(silence_s, self._cut)
+
+    @property
+    def resume_token(self) -> str:
+        """Where to go on in another process: covers every item that was handed over.
+
+        Keep it after you have dealt with an item. If that was not the last of its message,
+        the token is that of the message before, and some items come again: a change is
+        known by its collection, record and version.
+        """
+        return self._state.resume_token
+
+    def ready(self) -> None:
+        """Waits until nothing is missed any more: all that happens from then on will be handed over.
+
+        Raises:
+            UnavailableError: the service is out of reach, after as many attempts as any call has.
+            TokenExpiredError: the token that it was to go on from is older than the log.
+        """
+        while not self._state.is_ready and not self._is_over():
+            self._receive()
+
+    def messages(self) -> Iterator[list[ItemT]]:
+        """Iterates over messages instead: the items of each together, none for a sign of life.
+
+        For who keeps `resume_token` in one transaction with what he makes of the items.
+        """
+        while not self._is_over():
+            if not self._state.has_items:
+                self._receive()
+            if not self._is_over():
+                yield self._state.hand_over_all()
+
+    def close(self) -> None:
+        """Cancels the stream and ends the iteration. May be called twice."""
+        self._closed.set()
+        self._alarm.stop()
+        self._cut()
+
+    def __enter__(self) -> Watch[ItemT]:
+        self.ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Watch[ItemT]:
+        return self
+
+    def __next__(self) -> ItemT:
+        while not self._is_over():
+            if self._state.has_items:
+                return self._state.hand_over()
+            self._receive()
+        raise StopIteration
+
+    def _is_over(self) -> bool:
+        return self._closed.is_set() or self._client._is_closed
+
+    def _receive(self) -> None:
+        """Takes in a message, over as many connections as it takes; none if the watch ends meanwhile."""
+        while not self._is_over():
+            try:
+                self._state.take(self._next())
+            except BaseException as error:
+                self._disconnect()  # what may be lost with it, the next connection asks for
+                if isinstance(error, Exception) and self._is_over():
+                    return
+                pause_s = self._state.pause_s(error) if isinstance(error, DraftlineError) else None
+                if pause_s is None:
+                    raise
+                self._closed.wait(pause_s)
+            else:
+                return
+
+    def _next(self) -> pb.WatchChangesResponse:
+        if self._stream is None:
+            self._stream = self._client._connect(self._call.method, self._state.request())
+            if self._closed.is_set():  # which did not see this stream
+                self._cut()
+        try:
+            with self._alarm:
+                message: pb.WatchChangesResponse = next(self._stream)
+        except StopIteration:
+            raise UnavailableError(grpc.StatusCode.UNAVAILABLE, "the stream ended") from None
+        except grpc.RpcError as failure:
+            raise error_of_call(failure) from failure
+        return message
+
+    def _disconnect(self) -> None:
+        self._cut()
+        self._stream = None
+        if self._on_lost is not None:
+            self._on_lost()
+
+    def _cut(self) -> None:
+        stream = self._stream
+        if stream is not None:
+            stream.cancel()
