@@ -51,9 +51,11 @@ def test_quickstart_works_as_it_is_written(server_address: str) -> None:
         '"IMDB Votes"',
         '"Alien"',
         '"RECORD_STATE_DRAFT"',
+        '"CHANGE_KIND_UPDATE"',
+        '"/Crew"',
     ):
         assert told in done.stdout
-    patches, drafts = (
+    patches, drafts, changes = (
         run([sys.executable, "-c", block.replace(SHOWN_ADDRESS, server_address)], server_address)
         for block in blocks("python")
     )
@@ -69,6 +71,15 @@ def test_quickstart_works_as_it_is_written(server_address: str) -> None:
             "/Major Genre is now Romantic Comedy",
             "[('Major Genre',)]",
             "[1, 4]",
+        ],
+    )
+    assert (changes.stderr, changes.stdout.splitlines()) == (
+        "",
+        [
+            "7.5",
+            "ada /IMDB Rating 7.5 to 9.9",
+            "('IMDB Rating',)",
+            "[(3, 'not that good'), (2, 'so good'), (1, '')]",
         ],
     )
 
