@@ -54,10 +54,14 @@ class Feed:
             yield part
 
 
+# The sessions whose last statement was to copy what had come.
+COPIED = """FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'idle' AND query LIKE 'COPY "staging"%'"""
+
+
 def open_imports(sql: Any, url: str) -> int:
-    """How many imports are in COPY."""
-    query = "SELECT count(*) AS n FROM pg_stat_progress_copy WHERE datname = current_database()"
-    return int(sql(url, query)[0]["n"])
+    """How many imports wait for more of their streams."""
+    return int(sql(url, f"SELECT count(*) AS n {COPIED}")[0]["n"])
 
 
 @contextmanager
@@ -106,9 +110,7 @@ def test_import_whose_connection_is_cut_leaves_nothing(records: Records, server:
 
 def test_import_whose_database_session_is_cut_leaves_nothing(records: Records, server: Any, sql: Any) -> None:
     with half_sent(records, server, sql) as (feed, call):
-        sql(
-            server.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy WHERE datname = current_database()"
-        )
+        sql(server.url, f"SELECT pg_terminate_backend(pid) {COPIED}")
         feed.put(chunk(["c"], {}))
         feed.put(end(3))
         feed.put(None)
