@@ -10,9 +10,9 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import refusal_of
+from answers import content_of, refusal_of
 from draftline.v1 import collection_pb2
-from mutations import MUTATIONS, Mutation, batch, increment, putting, with_id
+from mutations import MUTATIONS, Mutation, batch, deleting, increment, patching, putting, with_id
 from requesting import Caller, at_once, text
 from waiting import until
 
@@ -75,6 +75,29 @@ def test_batches_that_cross_in_records_and_ids_do_not_block_each_other(caller: C
         assert [outcome for outcome in outcomes if isinstance(outcome, str)] == ["REQUEST_ID_REUSED"] * 4
         expected += sum(orders[place][1] for place in done)
         assert [caller.records.content(name)["n"] for name in "ab"] == [expected, expected]
+
+
+def test_call_whose_connection_postgres_ends_is_sent_again(
+    caller: Caller, server: Any, sql: Any, locked_record: Callable[..., Any]
+) -> None:
+    waiting = """SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+        AND query LIKE '/* %_content */%' AND wait_event_type = 'Lock'"""
+    for name in "ab":
+        caller.records.create(name, {"n": 1})
+    requests = {
+        "PatchContent": patching(caller, "a", **increment()),
+        "BatchPatchContent": batch(caller, {"a": increment(), "b": increment()}),
+        "DeleteContent": deleting(caller),
+    }
+    for method, request in requests.items():
+        sent = with_id(request, str(uuid.uuid4()))
+        with ThreadPoolExecutor(1) as callers, locked_record(server.url, "a", caller.tenant_id):
+            call = callers.submit(caller.send, method, sent)
+            until(lambda: sql(server.url, waiting))
+            sql(server.url, waiting.replace("SELECT pid", "SELECT pg_terminate_backend(pid)"))
+        assert text(call.result(30)) == text(caller.send(method, sent))
+    assert content_of(caller.records.get("a", show_deleted=True))["n"] == 3
+    assert (caller.records.get("a", show_deleted=True).version, caller.records.get("b").version) == (4, 2)
 
 
 @pytest.fixture
