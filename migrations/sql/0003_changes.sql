@@ -123,8 +123,10 @@ BEGIN
 END $$;
 
 -- Partitions: one a week (UTC), named after its Monday. What falls into none goes to change_default, so that no
--- write ever fails for want of one. Whoever waits for a lock here has others waiting behind it, all that reads the
--- log and, for a drop, all that writes: so it gives up soon, and is called again later.
+-- write ever fails for want of one. Partitions come and go while nobody uses the log, for a statement that has begun
+-- knows those that there were: it would write to change_default what belongs elsewhere by now, and fail, or not look
+-- where changes were moved to. All reads and writes wait behind who waits for that, so it gives up soon, and is
+-- called again later.
 CREATE TABLE draftline.change_default PARTITION OF draftline.change DEFAULT;
 
 -- Makes the partition of a week; how many changes it took over from change_default.
@@ -139,7 +141,7 @@ DECLARE
     moved bigint;
     moved_late bigint;
 BEGIN
-    -- Attached when it is filled, and not made as a partition, which would lock out every writer.
+    -- Attached when it is filled, so that others have not long to wait.
     EXECUTE format('CREATE TABLE draftline.%I (LIKE draftline.change INCLUDING ALL)', name);
     -- As for records: a tenant and a collection may be all there is, and a record is looked up by its whole key. Known
     -- from the start, for plans are made before there are statistics of something.
@@ -151,8 +153,8 @@ BEGIN
     EXECUTE format('DELETE FROM draftline.%I', name);
     EXECUTE move;
     GET DIAGNOSTICS moved = ROW_COUNT;
-    -- What was written there meanwhile is moved when nobody can any more.
-    LOCK TABLE draftline.change_default IN ACCESS EXCLUSIVE MODE;
+    -- What was written there meanwhile is moved when nobody is on the way there any more.
+    LOCK TABLE ONLY draftline.change IN ACCESS EXCLUSIVE MODE;
     EXECUTE move;
     GET DIAGNOSTICS moved_late = ROW_COUNT;
     EXECUTE format('ALTER TABLE draftline.change ATTACH PARTITION draftline.%I FOR VALUES FROM (%L) TO (%L)',

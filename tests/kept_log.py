@@ -1,0 +1,83 @@
+"""The log as its keeper finds it: weeks with and without a partition, and changes as old as a test wants them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import asyncpg
+from draftline_server.store.engine import Database
+from draftline_server.store.log_keeping import LogKeeping
+from draftline_server.workers.log_keeper import LogKeeper
+from hearing import logged
+
+WEEK = timedelta(weeks=1)
+WEEKS = """
+    SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS monday
+    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'draftline.change'::regclass AND c.relname <> 'change_default' ORDER BY monday
+"""
+PLACE = "SELECT ARRAY[dropped_xact, dropped_id] FROM draftline.change_log"
+LOGGED = """
+    INSERT INTO draftline.change (tenant_id, log_xact, change_id, collection, record_id, version, kind, source,
+        edit, base, user_id, session_id, change_reason, created_at)
+    VALUES ('t', $1, $2::bigint, 'films', $2::bigint::text, 1, 'UPDATE', 'PATCH_CONTENT', '{}', '{}', 'ada', '', '', $3)
+"""
+REQUEST = """
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, response, created_at)
+    SELECT 't', 'ada', gen_random_uuid(), '', '', $2 FROM generate_series(1, $1::int)
+"""
+PATIENCE_S = 30
+
+
+def keeper_of(database: Database, retention: timedelta | None = None) -> LogKeeper:
+    return LogKeeper(LogKeeping(database), retention, 3600)
+
+
+def monday_of(moment: datetime) -> date:
+    return moment.date() - timedelta(days=moment.weekday())
+
+
+def start_of(monday: date) -> datetime:
+    return datetime(monday.year, monday.month, monday.day, tzinfo=UTC)
+
+
+async def weeks(connection: asyncpg.Connection) -> list[date]:
+    return [row["monday"] for row in await connection.fetch(WEEKS)]
+
+
+async def unkept(connection: asyncpg.Connection) -> None:
+    """As if nobody had kept the log for the last weeks: there is no partition for what is written now."""
+    for monday in await weeks(connection):
+        await connection.execute(f"DROP TABLE draftline.change_{monday:%Y%m%d}")
+
+
+async def in_default(connection: asyncpg.Connection) -> int:
+    return int(await connection.fetchval("SELECT count(*) FROM draftline.change_default"))
+
+
+async def complaints(keeper: LogKeeper, moment: datetime) -> list[dict[str, Any]]:
+    """What a turn could not do."""
+    with logged() as events:
+        await keeper.turn(moment)
+    return [dict(event) for event in events if event["event"] == "log_not_kept"]
+
+
+async def quietly(keeper: LogKeeper, moment: datetime) -> None:
+    """A turn that does all that is due."""
+    assert await complaints(keeper, moment) == []
+
+
+async def until(found: Callable[[], Awaitable[bool]]) -> None:
+    """Until it is so, which nobody tells."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if await found():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def places(connection: asyncpg.Connection) -> list[int]:
+    return [row[0] for row in await connection.fetch("SELECT log_xact FROM draftline.change ORDER BY log_xact")]
