@@ -197,6 +197,7 @@ def _pool_settings(settings: Settings) -> PoolSettings:
         settings.pool_connect_timeout_s,
         settings.pool_idle_timeout_s,
         settings.statement_timeout_s,
+        settings.lock_timeout_s,
         settings.retries,
     )
 

@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     pool_size: int = Field(20, gt=0, description="connections to the database")
     pool_connect_timeout_s: float = Field(10.0, gt=0, description="how long a connection may take to be had")
     pool_idle_timeout_s: float = Field(30.0, gt=0, description="how long an idle connection is kept")
-    statement_timeout_s: float = Field(30.0, gt=0, description="the longest a statement may run")
+    statement_timeout_s: float = Field(25.0, gt=0, description="the longest a statement of a call may run")
+    lock_timeout_s: float = Field(10.0, gt=0, description="how long a statement may wait for what another holds")
     retries: int = Field(5, ge=1, description="attempts at a transaction that collides with others")
 
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")

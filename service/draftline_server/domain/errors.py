@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .drafts import Conflict
 
+# What is said of every end that leaves it open what was done.
+WRITE_IS_UNKNOWN = "whether a write was done is not known; sent again with the same request_id, it is done once"
+
 
 class DraftlineError(Exception):
     """An error whose text is meant for the caller.

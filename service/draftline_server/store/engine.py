@@ -3,10 +3,12 @@
 Invariants:
 - A single statement is its own transaction; there is no BEGIN around it.
 - What is retried is only what is known to have changed nothing: transactions that
-  PostgreSQL rolled back (SQLSTATE 40), and connections that failed before a
-  statement was sent. Reads are sent again when their connection is lost, and so are
-  writes that keep their request id, for those cannot happen twice.
-- A call that is cancelled, or whose deadline passes, cancels its query.
+  PostgreSQL rolled back (SQLSTATE 40), and those whose connection could not be had or
+  was lost before the commit. Reads are sent again when their connection is lost, and so
+  are writes that keep their request id, for those cannot happen twice.
+- A call that is cancelled, or whose deadline passes, cancels its query. Whatever has no
+  deadline has a limit all the same, and so has the return of a connection: no answer is
+  waited for for ever, and a connection of which that is not sure goes with its call.
 """
 
 from __future__ import annotations
@@ -15,17 +17,30 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from random import uniform
+from typing import Any, NoReturn, TypeVar
 
 import asyncpg
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
-from .errors import LOST_CONNECTION, is_retryable, translate
+from .errors import LOST_CONNECTION, OUT_OF_REACH, NothingDoneError, UnforeseenError, is_retryable, translate
 from .statements import Statement
-from .transaction import SET_LIMIT, SET_LONG, Rows, Session, Transaction, remaining_s
+from .transaction import SET_LONG, Rows, Session, Transaction, remaining_s
 
 T = TypeVar("T")
+
+BACKOFF_S = (0.02, 1.0)  # the longest pause before the second attempt, which doubles, and its bound
+ENDING_S = 2.0  # how long a connection may take to roll back, or to be ready for the next call
+GRACE_S = 5.0  # how much later than PostgreSQL we end a statement that has no deadline
+# PostgreSQL ends what it does for a service that is gone, and what its transactions hold, before long.
+CLIENT_CHECK = {
+    "idle_in_transaction_session_timeout": "20s",
+    "client_connection_check_interval": "10s",
+    "tcp_keepalives_idle": "30s",
+    "tcp_keepalives_interval": "10s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60s",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +48,9 @@ class PoolSettings:
     size: int = 20
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 30.0
-    statement_timeout_s: float = 30.0
+    statement_timeout_s: float = 25.0
+    lock_timeout_s: float = 10.0
     retries: int = 5
-
-
-class _NotSentError(Exception):
-    """No connection could be had, so nothing was sent."""
 
 
 class Database:
@@ -65,10 +77,12 @@ class Database:
             reset=_reset,
             statement_cache_size=512,
             max_cacheable_statement_size=64 * 1024,  # that of a merged page after a token has 16 KiB and more
+            command_timeout=settings.statement_timeout_s + GRACE_S,
             server_settings={
                 "application_name": "draftline",
-                "statement_timeout": str(int(settings.statement_timeout_s * 1000)),
-                "idle_in_transaction_session_timeout": "60000",
+                "statement_timeout": _ms(settings.statement_timeout_s),
+                "lock_timeout": _ms(settings.lock_timeout_s),
+                **CLIENT_CHECK,
                 "timezone": "UTC",
                 "jit": "off",
                 # Statements are planned once a connection: planning a merged page takes 2.5 ms, running it 1.
@@ -131,7 +145,8 @@ class Database:
                 yield Session(connection)
             finally:
                 # Closed and not given back: its settings and locks end with it.
-                await connection.close(timeout=5)
+                with suppress(TimeoutError):
+                    await connection.close(timeout=ENDING_S)
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, resend: bool = False) -> T:
         """Runs `work` in a transaction, again when PostgreSQL rolled it back for its neighbours' sake.
@@ -147,85 +162,65 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A transaction, tried once, with errors as the driver raises them; it ends by the call's deadline."""
+        """A transaction, tried once, with errors as the driver raises them.
+
+        NothingDoneError if its connection is lost before the commit.
+        """
         async with self._connection() as connection:
             transaction = connection.transaction()
-            await transaction.start()
             try:
-                remaining = remaining_s()
-                if remaining is not None:
-                    await connection.execute(SET_LIMIT, str(max(1, int(remaining * 1000))))
+                await transaction.start()
                 work = Transaction(connection)
                 yield work
+                if not work.kept:
+                    await transaction.rollback()
+                    return
+            except LOST_CONNECTION as error:
+                raise NothingDoneError from error
             except BaseException:
-                await self._roll_back(transaction)
+                await _roll_back(connection, transaction)
                 raise
-            if work.kept:
-                await transaction.commit()
-            else:
-                await transaction.rollback()
-
-    @staticmethod
-    async def _roll_back(transaction: Any) -> None:
-        # A connection that is gone has rolled back by itself; its own error says more.
-        with suppress(*LOST_CONNECTION):
-            await transaction.rollback()
+            await transaction.commit()
 
     async def _retrying(self, once: Callable[[], Awaitable[T]], *, resend: bool) -> T:
-        def again(error: BaseException) -> bool:
-            return (
-                is_retryable(error)
-                or isinstance(error, _NotSentError)
-                or (resend and isinstance(error, LOST_CONNECTION))
-            )
-
-        async def attempts() -> T:
+        lost = False
+        for attempt in range(1, self.settings.retries + 1):
             try:
                 return await once()
             except Exception as error:
-                if not again(error):
-                    raise
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(again),
-                stop=stop_after_attempt(self.settings.retries),
-                wait=wait_random_exponential(multiplier=0.02, max=1.0),
-                reraise=True,
-            ):
-                with attempt:
-                    return await once()
-            raise AssertionError("unreachable: tenacity raises after its last attempt")
-
-        return await self.translated(attempts)
+                is_lost = isinstance(error, LOST_CONNECTION)
+                again = is_retryable(error) or isinstance(error, NothingDoneError) or (resend and is_lost)
+                lost = lost or is_lost
+                if not again or attempt == self.settings.retries:
+                    raise_translated(error, lost=lost)
+            await asyncio.sleep(pause_s(attempt))
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def translated(self, work: Callable[[], Awaitable[T]]) -> T:
         """Runs `work` once, with the driver's errors as those of the domain."""
         try:
             return await work()
-        except _NotSentError as error:
-            raise DatabaseUnavailableError("the database is out of reach; nothing was sent to it") from error
         except Exception as error:
-            translated = translate(error)
-            if translated is None:
-                raise
-            raise translated from error
+            raise_translated(error)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         pool = self._pool
         if pool is None:
-            raise DatabaseUnavailableError("the service is stopping")
+            raise DatabaseUnavailableError("the service is stopping; nothing was changed, try again later")
         try:
             connection = await pool.acquire(timeout=min(self.settings.connect_timeout_s, remaining_s() or 1e9))
         except TimeoutError as error:
             if pool.get_size() >= self.settings.size and pool.get_idle_size() == 0:
-                raise OverloadedError("all connections to the database are busy; try again later") from error
-            raise DatabaseUnavailableError("the database does not answer") from error
+                problem = "all connections to the database are busy; nothing was changed, try again later"
+                raise OverloadedError(problem) from error
+            raise DatabaseUnavailableError(OUT_OF_REACH) from error
         except (*LOST_CONNECTION, asyncpg.PostgresError) as error:  # whatever it says of who connects, and to what
-            raise _NotSentError from error
+            raise NothingDoneError from error
         try:
             yield connection
         finally:
-            await pool.release(connection)
+            await _release(pool, connection)
 
     async def _init(self, connection: Any) -> None:
         connection.add_query_logger(self._observe)
@@ -233,6 +228,40 @@ class Database:
     def _observe(self, query: Any) -> None:
         for observer in self.observers:
             observer(query.query, query.exception)
+
+
+def pause_s(attempt: int) -> float:
+    """A random pause after so many attempts, so that those who collided do not meet again."""
+    first_s, most_s = BACKOFF_S
+    return uniform(0, min(first_s * 2 ** (attempt - 1), most_s))  # noqa: S311  not for secrets
+
+
+def raise_translated(error: Exception, *, lost: bool = False) -> NoReturn:
+    """Raises what the error is for those above; see errors.translate."""
+    translated = translate(error, lost=lost)
+    if translated is None or translated is error:
+        raise error
+    # What PostgreSQL says of something unforeseen may hold contents, and it would be in the log.
+    raise translated from (None if isinstance(translated, UnforeseenError) else error)
+
+
+def _ms(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
+async def _roll_back(connection: Any, transaction: Any) -> None:
+    """In time, or else with the connection: PostgreSQL then rolls back by itself."""
+    try:
+        async with asyncio.timeout(ENDING_S):
+            await transaction.rollback()
+    except (TimeoutError, asyncpg.PostgresError, *LOST_CONNECTION):
+        connection.terminate()
+
+
+async def _release(pool: Any, connection: Any) -> None:
+    """Gives a connection back. One that is not ready in time was closed by that."""
+    with suppress(TimeoutError):
+        await pool.release(connection, timeout=ENDING_S)
 
 
 async def _reset(connection: Any) -> None:

@@ -1,12 +1,18 @@
-"""What the database refused, told by SQLSTATE and never by text."""
+"""What the database refused, told by SQLSTATE and never by text.
+
+Every message says what became of a write: nothing, or that it is not known. Then, and only then, its request_id
+tells (see requests.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import asyncpg
 
 from ..domain.errors import (
+    WRITE_IS_UNKNOWN,
     ContentionError,
     DatabaseUnavailableError,
     DeadlineExceededError,
@@ -15,50 +21,92 @@ from ..domain.errors import (
     OverloadedError,
 )
 
-# InternalClientError: what asyncpg raises when PostgreSQL has said goodbye to an idle connection
-# and its end has not been read yet.
-LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, OSError)
-
-# Classes of SQLSTATE (the first two characters), https://www.postgresql.org/docs/current/errcodes-appendix.html
-_UNAVAILABLE = {"08", "57", "25"}  # connection; operator intervention; a read-only standby after a failover
-_EXHAUSTED = {"53"}
-_BAD_DATA = {"22", "54"}  # what the checks before the database should have refused
+# The statement may have been done or not. InternalClientError: what asyncpg raises when PostgreSQL has said goodbye
+# to an idle connection and its end has not been read yet.
+LOST_CONNECTION = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleSessionTimeoutError,
+    OSError,
+)
 
 REQUEST_KEY = "request_pkey"
 
-QUERY_CANCELED = "57014"
-LOCK_TIMEOUT = "55P03"
+OUT_OF_REACH = "the database is out of reach; nothing was changed, try again later"
+LOST = f"the connection to the database was lost; {WRITE_IS_UNKNOWN}"
+
+# By SQLSTATE, or else by its class, the first two characters:
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
+    "08": (DatabaseUnavailableError, LOST),
+    "22": (InvalidDocumentError, "the document holds a value that the database cannot store"),
+    "25006": (DatabaseUnavailableError, "the database takes no writes now; nothing was changed, try again later"),
+    "25P03": (DatabaseUnavailableError, OUT_OF_REACH),  # we were silent for too long
+    "25P04": (DatabaseUnavailableError, OUT_OF_REACH),
+    "40": (ContentionError, "concurrent writes kept colliding; nothing was changed, try again"),
+    "40003": (DatabaseUnavailableError, LOST),
+    "53": (OverloadedError, "the database has no room for this call now; nothing was changed, try again later"),
+    "54": (InvalidDocumentError, "the document holds a value that the database cannot store"),
+    "55P03": (ContentionError, "another write held what this one needs for too long; nothing was changed, try again"),
+    "57": (DatabaseUnavailableError, LOST),
+    "57014": (DeadlineExceededError, "the database took too long; nothing was changed"),
+    "57P03": (DatabaseUnavailableError, OUT_OF_REACH),  # it starts, stops or recovers
+    "58": (DatabaseUnavailableError, "the database's storage fails; nothing was changed, try again later"),
+}
+# What another attempt may meet after one whose outcome is not known.
+_PASSING = (ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError)
 
 
 class AnsweredBeforeError(Exception):
     """The request was answered before, so nothing was written; store/requests.py has the answer."""
 
 
-def translate(error: BaseException) -> DraftlineError | AnsweredBeforeError | None:
-    """The caller's error for an exception of the driver; None when it is not one of those."""
-    if isinstance(error, asyncpg.UniqueViolationError) and (error.constraint_name or "") == REQUEST_KEY:
-        return AnsweredBeforeError()
+class NothingDoneError(Exception):
+    """A connection could not be had, or was lost before the commit; its cause tells why."""
+
+
+class UnforeseenError(Exception):
+    """PostgreSQL refused what it never should. For the log: of what was sent and stored it tells nothing."""
+
+    def __init__(self, sqlstate: str, constraint: str) -> None:
+        super().__init__(f"PostgreSQL answered SQLSTATE {sqlstate}" + (f", {constraint}" if constraint else ""))
+        self.sqlstate = sqlstate
+
+
+def translate(error: BaseException, *, lost: bool = False) -> Exception | None:
+    """What an exception of the driver is for those above; None when it is not one of those.
+
+    A DraftlineError, AnsweredBeforeError or UnforeseenError. `lost`: an attempt before had an unknown outcome.
+    """
+    translated = error if isinstance(error, DraftlineError) else _translate(error)
+    return DatabaseUnavailableError(LOST) if lost and isinstance(translated, _PASSING) else translated
+
+
+def _translate(error: BaseException) -> Exception | None:
+    if isinstance(error, NothingDoneError):
+        no_room = isinstance(error.__cause__, asyncpg.InsufficientResourcesError)
+        return OverloadedError(_REFUSALS["53"][1]) if no_room else DatabaseUnavailableError(OUT_OF_REACH)
     if isinstance(error, asyncpg.PostgresError):
-        return _of_sqlstate(error.sqlstate or "")
+        return _of_sqlstate(error)
     if isinstance(error, asyncio.TimeoutError):
-        return DeadlineExceededError("the call's time is over; the database was told to stop")
+        return DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
     if isinstance(error, LOST_CONNECTION):
-        return DatabaseUnavailableError("the database is out of reach")
+        return DatabaseUnavailableError(LOST)
     return None
 
 
-def _of_sqlstate(sqlstate: str) -> DraftlineError | None:
-    if sqlstate == QUERY_CANCELED:
-        return DeadlineExceededError("the call's time is over; the database was told to stop")
-    if sqlstate == LOCK_TIMEOUT or sqlstate[:2] == "40":
-        return ContentionError("concurrent writes kept colliding; nothing was changed, try again")
-    if sqlstate[:2] in _UNAVAILABLE:
-        return DatabaseUnavailableError("the database is out of reach")
-    if sqlstate[:2] in _EXHAUSTED:
-        return OverloadedError("the database has no room for this call now")
-    if sqlstate[:2] in _BAD_DATA:
-        return InvalidDocumentError("the document holds a value that the database cannot store")
-    return None
+def _of_sqlstate(error: asyncpg.PostgresError) -> Exception:
+    sqlstate, constraint = error.sqlstate or "", error.constraint_name or ""
+    if constraint == REQUEST_KEY and isinstance(error, asyncpg.UniqueViolationError):
+        return AnsweredBeforeError()
+    refusal = _REFUSALS.get(sqlstate) or _REFUSALS.get(sqlstate[:2])
+    if refusal is None:
+        return UnforeseenError(sqlstate, constraint)
+    kind, message = refusal
+    return kind(message)
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -21,16 +21,14 @@ class Notifications:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
     async def open(self, heard: Callable[[str], None], lost: Callable[[], None]) -> None:
-        """Connects and listens: `heard` is called with a tenant that others wrote for, `lost` when the connection is."""
+        """Connects and listens: `heard` is called with a tenant others wrote for, `lost` when the connection is."""
         connection = await asyncpg.connect(
             self._url, timeout=self._timeout_s, server_settings={"application_name": "draftline watch"}
         )
         self._connection = connection
         own = connection.get_server_pid()
         connection.add_termination_listener(lambda _: lost())
-        await connection.add_listener(
-            CHANNEL, lambda _, pid, __, tenant_id: heard(tenant_id) if pid != own else None
-        )
+        await connection.add_listener(CHANNEL, lambda _, pid, __, tenant_id: heard(tenant_id) if pid != own else None)
 
     async def notify(self, tenant_ids: Collection[str]) -> None:
         """Tells the others of tenants that were written for."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncpg
-
 from ..domain.errors import DraftlineError
 from .engine import Database
+from .errors import UnforeseenError
 from .statements import load
 
 SQL = load("database")
+UNDEFINED_TABLE = "42P01"
 
 
 class SchemaError(Exception):
@@ -19,7 +19,9 @@ async def check_revision(database: Database, needed: str) -> None:
     """SchemaError unless the database is at the needed revision."""
     try:
         rows = await database.fetch(SQL["revision"], {}, resend=True)
-    except asyncpg.UndefinedTableError:
+    except UnforeseenError as error:
+        if error.sqlstate != UNDEFINED_TABLE:
+            raise
         rows = []
     except DraftlineError as error:
         raise SchemaError(f"the schema cannot be read: {error.message}") from error

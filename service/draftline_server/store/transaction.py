@@ -20,10 +20,10 @@ Rows = Sequence[asyncpg.Record]
 # The moment (time.monotonic) at which the current call's time is over.
 call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
 
-SET_LIMIT = "SELECT set_config('statement_timeout', $1, true)"
-# What runs for long has no limit, is planned for the sizes that it meets, and may read whole tables.
-SET_LONG = """SELECT set_config('statement_timeout', '0', false), set_config('plan_cache_mode', 'auto', false),
-    set_config('enable_seqscan', 'on', false)"""
+# What runs for long has no limit at the database, is planned for the sizes that it meets, and may read whole tables.
+SET_LONG = """SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
+    set_config('plan_cache_mode', 'auto', false), set_config('enable_seqscan', 'on', false)"""
+LONG_S = 3600.0  # of one of its statements, in case no answer ever comes
 
 
 class Session:
@@ -33,35 +33,40 @@ class Session:
         self._connection = connection
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
-        rows: Rows = await self._connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
+        arguments = statement.arguments(values)
+        rows: Rows = await self._connection.fetch(statement.sql, *arguments, timeout=remaining_s(LONG_S))
         return rows
 
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        await self._connection.copy_records_to_table(table, columns=columns, records=rows, timeout=remaining_s())
+        limit_s = remaining_s(LONG_S)
+        await self._connection.copy_records_to_table(table, columns=columns, records=rows, timeout=limit_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Rolled back by any exception."""
         async with self._connection.transaction():
-            yield Transaction(self._connection)
+            yield Transaction(self._connection, LONG_S)
 
     async def execute(self, ddl: str) -> None:
-        await self._connection.execute(ddl)
+        await self._connection.execute(ddl, timeout=LONG_S)
 
 
 class Transaction:
     """Statements that become visible together."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], statement_s: float | None = None) -> None:
+        """`statement_s`: how long each may take; None: as long as any statement of a call."""
         self.connection = connection
         self.kept = True
+        self._statement_s = statement_s
 
     def roll_back(self) -> None:
         """Lets the transaction end as if it had never been; what it answered stands as a preview."""
         self.kept = False
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
-        rows: Rows = await self.connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
+        limit_s = remaining_s(self._statement_s)
+        rows: Rows = await self.connection.fetch(statement.sql, *statement.arguments(values), timeout=limit_s)
         return rows
 
     async def retry_part(self, part: Callable[[], Awaitable[T]], or_on: type[Exception], attempts: int = 5) -> T:
@@ -76,11 +81,11 @@ class Transaction:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def remaining_s() -> float | None:
-    """What is left of the call's time; None without a deadline. DeadlineExceededError if nothing is."""
+def remaining_s(otherwise: float | None = None) -> float | None:
+    """What is left of the call's time; `otherwise` without a deadline. DeadlineExceededError if nothing is."""
     deadline = call_deadline.get()
     if deadline is None:
-        return None
+        return otherwise
     remaining = deadline - time.monotonic()
     if remaining <= 0:
         raise DeadlineExceededError("the call's time is over")
