@@ -29,6 +29,7 @@ FAST = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
+UUID = "0197c5a2-64b1-7c3e-8d0f-1a2b3c4d5e6f"
 ODD_TEXT = [
     "",
     "\0",
@@ -57,26 +58,38 @@ JSON = [
     '{"properties": {"a": {"type": "number"}}}', '{"$ref": "http://example.org/x"}',
     '{"pattern": "(", "minimum": 1e400}',
 ]  # fmt: skip
-FILTERS = ["a = 1", "NOT a", "a:b", "a.b > 1e400", "record.version = 1", "(a = 1 OR b", "a = " + "9" * 400, '"" = ""']
+FILTERS = [
+    "a = 1", "NOT a", "a:b", "a.b > 1e400", "record.version = 1", "(a = 1 OR b", "a = " + "9" * 400, '"" = ""',
+    "kind = DELETE", "version > 1e400 OR user_id:*", f'commit_id = "{UUID}" AND session_id = ""', "create_time < 1",
+]  # fmt: skip
+ORDERS = ["", "a", "a desc, b", "record.version", "a asc desc", "create_time", "create_time desc"]
 TEXTS: dict[str, st.SearchStrategy[str]] = {
-    "collection": st.sampled_from(["c1", "c2", "c2", ""]),
-    "record_id": st.sampled_from(["r1", "r2", "r3", "r3", "\x7f", ""]),
+    "collection": st.sampled_from(["c1", "c2", "c2", "c2", "c1", ""]),
+    "record_id": st.sampled_from(["r1", "r2", "r3", "r3", "r1", "r2", "r3", "\x7f", ""]),
     "json": st.sampled_from(JSON) | st.text(max_size=20),
     "json_schema": st.sampled_from(["", *JSON]) | st.text(max_size=20),
     "filter": st.sampled_from(["", *FILTERS]) | st.text(max_size=20),
-    "order_by": st.sampled_from(["", "a", "a desc, b", "record.version", "a asc desc"]) | st.text(max_size=10),
-    "session_id": st.sampled_from(["", "s1", "s2", "\0"]),
+    "order_by": st.sampled_from(ORDERS) | st.text(max_size=10),
+    "session_id": st.sampled_from(["", "", "s1", "s2", "\0"]),
+    "request_id": st.sampled_from(["", "", "", "", UUID, UUID.upper(), "x"]),
+    "commit_id": st.sampled_from([UUID, UUID.upper(), "x"]),
+    "change_reason": st.sampled_from(["", "", "", "why", "\0"]),
     "condition": st.sampled_from(["", *FILTERS]) | st.text(max_size=20),
     "op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test", "increment", "union", "subtract", "x"]),
     "path": st.sampled_from(["", "/a", "/a/b", "/a/b/-", "/a/b/0", "/", "//", "/~", "a"]) | st.text(max_size=8),
 }  # fmt: skip
 NUMBERS: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.CPPTYPE_INT32: st.sampled_from([0, 1, -1, 2**31 - 1, -(2**31)]),
-    FieldDescriptor.CPPTYPE_INT64: st.sampled_from([0, 1, 2, -1, 2**63 - 1, -(2**63)]),
+    FieldDescriptor.CPPTYPE_INT64: st.sampled_from([0, 1, 1, 2, 2, -1, 2**63 - 1, -(2**63)]),
     FieldDescriptor.CPPTYPE_UINT32: st.sampled_from([0, 1, 2, 32, 33, 2**32 - 1]),
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
-    FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([0, 1, 1, 2, 3, 4, 99, -1]),
+    FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([0, 0, 1, 1, 1, 2, 3, 4, 99, -1]),
+}
+# How many of ten times; what most requests need is there, and what may spoil any of them seldom is.
+LEFT_OUT = {
+    **dict.fromkeys(("tenant_id", "collection", "record_id"), 1),
+    **dict.fromkeys(("request_id", "change_reason", "session_id", "strategy", "depth", "condition"), 8),
 }
 
 
@@ -92,9 +105,9 @@ def messages(draw: st.DrawFn, descriptor: Any, levels: int = 9) -> Message:
                         draw(messages(field.message_type.fields[1].message_type, levels - 1))
                     )
             continue
-        if draw(st.integers(0, 9)) < (1 if field.name in ("tenant_id", "collection", "record_id") else 4):
+        if draw(st.integers(0, 9)) < LEFT_OUT.get(field.name, 4):
             continue
-        count = draw(st.integers(0, 3)) if field.is_repeated else 1
+        count = draw(st.sampled_from([1, 1, 2, 3, 0])) if field.is_repeated else 1
         for _ in range(count):
             _set(draw, message, field, levels)
     return message
@@ -121,6 +134,8 @@ def with_tenant(message: Any, tenant_id: str) -> Any:
     message.tenant_id = tenant_id
     for item in getattr(message, "requests", ()):
         item.tenant_id = tenant_id
+        for name in ("validate_only", "change_reason", "request_id"):  # those of the batch
+            item.ClearField(name)
     return message
 
 
