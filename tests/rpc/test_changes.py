@@ -11,6 +11,7 @@ from answers import INVALID, Records
 from changing import ABSENT, Changes, attributes_of, paths_of
 from drafting import Drafts, edit
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, types_pb2
+from watching import watching
 
 KIND, SOURCE = change_pb2.ChangeKind.Name, change_pb2.ChangeSource.Name
 
@@ -250,6 +251,25 @@ def test_page_of_large_values_can_be_delivered(records: Records, log: Changes) -
             token, pages = page.next_page_token, pages + 1
         assert len(seen) == len(set(seen)) == 37
         assert pages > 1
+
+
+def test_long_paths_can_be_delivered(records: Records, log: Changes) -> None:
+    """A long key makes every path below it long: four edits of 20 KB have paths of 6 MiB."""
+    key = "k" * 16_000
+    with watching(log.channel, log.tenant_id) as watcher:
+        token = watcher.token
+    for n in (0, 1):
+        content = {key: dict.fromkeys((str(place) for place in range(100)), n)}
+        requests = [records.patching(str(place), content, allow_missing=True) for place in range(4)]
+        batch = content_pb2.BatchPatchContentRequest(tenant_id=log.tenant_id, requests=requests)
+        commit_id = records.stub.BatchPatchContent(batch).commit_id
+    first = log.page(filter=f'commit_id = "{commit_id}"', order_by="create_time")
+    rest = log.page(filter=f'commit_id = "{commit_id}"', order_by="create_time", page_token=first.next_page_token)
+    assert [len(page.changes) for page in (first, rest)] == [2, 2]
+    with watching(log.channel, log.tenant_id, resume_token=token) as watcher:
+        assert watcher.versions(8) == [(str(place), version) for version in (1, 2) for place in range(4)]
+        assert list(watcher.messages[-1].changes) == list(rest.changes)[-len(watcher.messages[-1].changes) :]
+        assert all(message.ByteSize() < 4 * 1024 * 1024 for message in watcher.messages)
 
 
 def test_list_of_nothing_is_empty(log: Changes) -> None:

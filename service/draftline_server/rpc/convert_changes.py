@@ -62,7 +62,7 @@ def to_change_target(request: change_pb2.RevertChangeRequest) -> ChangeRef | str
     return ChangeRef(request.change.collection, request.change.record_id, request.change.version)
 
 
-def to_change(change: Change, tenant_id: str, encoding: int, *, omit_values: bool = False) -> change_pb2.Change:
+def to_change(change: Change, tenant_id: str, encoding: int) -> change_pb2.Change:
     if sum(len(path.old_value or "") + len(path.new_value or "") for path in change.paths) > MAX_STRUCT_TEXT:
         encoding = types_pb2.ENCODING_JSON
     return change_pb2.Change(
@@ -72,8 +72,8 @@ def to_change(change: Change, tenant_id: str, encoding: int, *, omit_values: boo
         version=change.version,
         kind=KINDS[change.kind],
         source=SOURCES[change.source],
-        paths=[_path(path, encoding, omit_values) for path in change.paths],
-        values_omitted=change.values_omitted or (omit_values and bool(change.paths)),
+        paths=[_path(path, encoding) for path in change.paths],
+        values_omitted=change.values_omitted,
         attributes=[
             change_pb2.AttributeChange(
                 name=each.name,
@@ -91,9 +91,7 @@ def to_change(change: Change, tenant_id: str, encoding: int, *, omit_values: boo
     )
 
 
-def _path(path: PathChange, encoding: int, omit_values: bool) -> change_pb2.PathChange:
-    if omit_values:
-        return change_pb2.PathChange(path=path.path)
+def _path(path: PathChange, encoding: int) -> change_pb2.PathChange:
     return change_pb2.PathChange(
         path=path.path,
         old_value=to_json_value(path.old_value, encoding),

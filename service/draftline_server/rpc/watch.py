@@ -22,6 +22,7 @@ from ..workers.tails import Tail, Tails
 from ..workers.wakes import Wakes, Waking
 from .convert_changes import to_change, to_change_filter
 from .convert_drafts import to_merged
+from .delivery import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
 from .filters import parse_filter
 
 MERGED = change_pb2.WATCH_VIEW_MERGED
@@ -120,15 +121,20 @@ class _Watch(ABC):
 
 class _ChangesWatch(_Watch):
     async def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
-        shown = self.request
+        changes: list[change_pb2.Change] = []
+        size = 0
+        for entry in page.entries:
+            if entry.change is None:
+                continue
+            change = to_change(entry.change, self.actor.tenant_id, self.request.response_encoding)
+            size += change.ByteSize() + TAG_BYTES
+            if changes and size > MAX_PAGE_MESSAGE_BYTES:
+                yield self.message(changes=changes)
+                changes, size = [], change.ByteSize()
+            changes.append(change)
+            self.place = entry.place
         self.place = page.end
-        yield self.message(
-            changes=[
-                to_change(entry.change, self.actor.tenant_id, shown.response_encoding, omit_values=shown.omit_values)
-                for entry in page.entries
-                if entry.change is not None
-            ]
-        )
+        yield self.message(changes=changes)
 
 
 @dataclass(slots=True)
