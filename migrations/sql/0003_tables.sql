@@ -86,4 +86,4 @@ CREATE INDEX request_created_idx ON draftline.request (created_at);
 COMMENT ON TABLE draftline.request IS 'What was answered to requests that carry an id, written with what they wrote.';
 COMMENT ON COLUMN draftline.request.fingerprint IS 'tells the request from another one with the same id';
 COMMENT ON COLUMN draftline.request.response IS 'the answer as it was sent';
-COMMENT ON COLUMN draftline.request.answer IS 'or, for a call of one record: the record and its changed_fields';
+COMMENT ON COLUMN draftline.request.answer IS 'or the record and its changed_fields, for a call of one; or what a call has written that is not over';

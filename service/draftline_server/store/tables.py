@@ -231,7 +231,11 @@ request = Table(
     Column("request_id", UUID(as_uuid=False), primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False, comment="tells the request from another one with the same id"),
     Column("response", LargeBinary, comment="the answer as it was sent"),
-    Column("answer", JSONB, comment="or, for a call of one record: the record and its changed_fields"),
+    Column(
+        "answer",
+        JSONB,
+        comment="or the record and its changed_fields, for a call of one; or what a call has written that is not over",
+    ),
     _time("created_at"),
     Index("request_created_idx", "created_at"),
     comment="What was answered to requests that carry an id, written with what they wrote.",
