@@ -159,7 +159,7 @@ async def test_step_that_fails_is_told_and_keeps_nothing_else_from_being_done(
     await connection.execute(REQUEST, 1, now - timedelta(days=2))
     told = await complaints(keeper_of(database, timedelta(days=2)), now)
     assert [(each["event"], each["step"], each["reason"].partition(":")[0]) for each in told] == [
-        ("log_not_kept", "keep_order", "UndefinedObjectError"),
+        ("log_not_kept", "keep_order", "UnforeseenError"),
         ("log_not_kept", "add_partitions", "DuplicateTableError"),
     ]
     assert await connection.fetchval("SELECT count(*) FROM draftline.request") == 0

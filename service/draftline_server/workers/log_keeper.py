@@ -87,4 +87,5 @@ class LogKeeper:
 
 
 def _warn(step: str, error: Exception) -> None:
-    structlog.get_logger().warning("log_not_kept", step=step, reason=f"{type(error).__name__}: {error}")
+    said = str(error).partition("\n")[0]  # without the details, which may hold contents
+    structlog.get_logger().warning("log_not_kept", step=step, reason=f"{type(error).__name__}: {said}")
