@@ -13,7 +13,7 @@ import pytest
 from answers import content_of, refusal_of
 from draftline.v1 import collection_pb2
 from mutations import MUTATIONS, Mutation, batch, deleting, increment, patching, putting, with_id
-from requesting import Caller, at_once, text
+from requesting import Caller, at_once, stored, text
 from waiting import until
 
 ROUNDS = 15
@@ -41,12 +41,14 @@ def narrow_server(server: Any, serving: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("mutation", {each.method: each for each in MUTATIONS}.values(), ids=str)
-def test_one_connection_is_enough(mutation: Mutation, narrow_server: Any) -> None:
-    with calling(narrow_server) as caller:
+def test_calls_at_once_by_two_servers_happen_once(mutation: Mutation, server: Any, narrow_server: Any) -> None:
+    with calling(server) as caller, grpc.insecure_channel(narrow_server.address) as narrow:
         mutation.prepare(caller)
         request = with_id(mutation.request(caller), str(uuid.uuid4()))
-        answers = at_once(lambda _: caller.send(mutation.method, request), 4)
-        assert len({text(answer) for answer in answers}) == 1
+        callers = [caller, Caller(narrow, caller.tenant_id)]
+        answers = at_once(lambda place: callers[place % 2].send(mutation.method, request))
+        assert {text(answer) for answer in answers} == {text(answers[0])}
+        assert len(stored(server.url, caller)["request"]) == 1
 
 
 def test_batches_that_cross_in_records_and_ids_do_not_block_each_other(caller: Caller) -> None:
