@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import asyncpg
 
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
-from .errors import LOST_CONNECTION, OUT_OF_REACH, NothingDoneError, UnforeseenError, is_retryable, translate
+from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
 from .statements import Statement
 from .transaction import SET_LONG, Rows, Session, Transaction, remaining_s
 
@@ -175,9 +175,9 @@ class Database:
                 if not work.kept:
                     await transaction.rollback()
                     return
-            except LOST_CONNECTION as error:
-                raise NothingDoneError from error
-            except BaseException:
+            except BaseException as error:
+                if is_lost(error):
+                    raise NothingDoneError from error
                 await _roll_back(connection, transaction)
                 raise
             await transaction.commit()
@@ -188,9 +188,8 @@ class Database:
             try:
                 return await once()
             except Exception as error:
-                is_lost = isinstance(error, LOST_CONNECTION)
-                again = is_retryable(error) or isinstance(error, NothingDoneError) or (resend and is_lost)
-                lost = lost or is_lost
+                lost = lost or is_lost(error)
+                again = is_retryable(error) or isinstance(error, NothingDoneError) or (resend and is_lost(error))
                 if not again or attempt == self.settings.retries:
                     raise_translated(error, lost=lost)
             await asyncio.sleep(pause_s(attempt))
@@ -215,8 +214,11 @@ class Database:
                 problem = "all connections to the database are busy; nothing was changed, try again later"
                 raise OverloadedError(problem) from error
             raise DatabaseUnavailableError(OUT_OF_REACH) from error
-        except (*LOST_CONNECTION, asyncpg.PostgresError) as error:  # whatever it says of who connects, and to what
-            raise NothingDoneError from error
+        except Exception as error:
+            # PostgresError: whatever it says of who connects, and to what.
+            if is_lost(error) or isinstance(error, asyncpg.PostgresError):
+                raise NothingDoneError from error
+            raise
         try:
             yield connection
         finally:
@@ -254,7 +256,9 @@ async def _roll_back(connection: Any, transaction: Any) -> None:
     try:
         async with asyncio.timeout(ENDING_S):
             await transaction.rollback()
-    except (TimeoutError, asyncpg.PostgresError, *LOST_CONNECTION):
+    except Exception as error:
+        if not (is_lost(error) or isinstance(error, TimeoutError | asyncpg.PostgresError)):
+            raise
         connection.terminate()
 
 

@@ -21,9 +21,9 @@ from ..domain.errors import (
     OverloadedError,
 )
 
-# The statement may have been done or not. InternalClientError: what asyncpg raises when PostgreSQL has said goodbye
-# to an idle connection and its end has not been read yet.
-LOST_CONNECTION = (
+# InternalClientError: what asyncpg raises when PostgreSQL has said goodbye to an idle connection and its end has not
+# been read yet.
+_LOST_CONNECTION = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -93,7 +93,7 @@ def _translate(error: BaseException) -> Exception | None:
         return _of_sqlstate(error)
     if isinstance(error, asyncio.TimeoutError):
         return DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
-    if isinstance(error, LOST_CONNECTION):
+    if is_lost(error):
         return DatabaseUnavailableError(LOST)
     return None
 
@@ -107,6 +107,12 @@ def _of_sqlstate(error: asyncpg.PostgresError) -> Exception:
         return UnforeseenError(sqlstate, constraint)
     kind, message = refusal
     return kind(message)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is gone; a statement under way may have been done or not."""
+    # To Python, a TimeoutError is an OSError.
+    return isinstance(error, _LOST_CONNECTION) and not isinstance(error, TimeoutError)
 
 
 def is_retryable(error: BaseException) -> bool:
