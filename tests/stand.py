@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import uvloop
 from draftline_server import app
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
@@ -80,7 +81,7 @@ class RunningServer:
 def serving(url: str, **settings: object) -> Iterator[RunningServer]:
     """Serves a database with these settings from a thread, until the end of the block."""
     started: Future[app.App] = Future()
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()  # as it is served
     stop = asyncio.Event()
 
     async def serve() -> None:
@@ -104,3 +105,13 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+def start(url: str, **settings: object) -> None:
+    """Starts a server and stops it: for one that must not start."""
+
+    async def serve() -> None:
+        async with app.running(Settings(**{"port": 0, **settings}), url, migrate.head()):
+            pass
+
+    beside(asyncio.run, serve())

@@ -20,7 +20,7 @@ from draftline import Client
 from rich.console import Console
 from rich.table import Table
 
-from . import bench_copy, bench_merged, bench_tables, migrate
+from . import bench_copy, bench_merged, bench_tables, bench_watch, migrate
 from .bench_merged import MergedSizes
 from .bench_processes import Load, Timing, import_rate, measured, serving
 from .bench_tables import Limit
@@ -39,6 +39,7 @@ class Part(Enum):
     PATCHES = "patches"
     IMPORTS = "imports"
     MERGED = "merged"
+    WATCH = "watch"
 
 
 ALL = tuple(Part)
@@ -52,22 +53,25 @@ class Sizes:
     imported: int = 100_000
     rounds: int = 3
     seconds: float = 3.0
-    concurrencies: tuple[int, ...] = (1, 16, 64)
+    concurrencies: tuple[int, ...] = (1, 16, 128)
+    watchers: int = 1_000
     merged: MergedSizes = field(default_factory=MergedSizes)
 
     @classmethod
     def of(cls, *, quick: bool, **given: Any) -> Sizes:
-        few = cls(5_000, 10_000, 1, 1.0, (1, 64), MergedSizes.of(quick=True))
+        few = cls(5_000, 10_000, 1, 1.0, (1, 128), 200, MergedSizes.of(quick=True))
         return replace(few if quick else cls(), **given)
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where it is measured: a folder, the database, and a server with each position of the switch."""
+    """Where it is measured: a folder, the database, and servers: as it comes, with one statement a patch, and
+    with partial updates switched off."""
 
     home: Path
     url: str
-    patching: str
+    grouping: str
+    single: str
     replacing: str
 
 
@@ -106,6 +110,18 @@ RATIOS = (
     ),
     Ratio(
         Part.PATCHES,
+        "patch_grouped_vs_single",
+        Limit("the same against one statement a patch"),
+        lambda it, top: it.rate(f"patch, {top} at once") / it.rate(f"patch, one a statement, {top} at once"),
+    ),
+    Ratio(
+        Part.PATCHES,
+        "patch_ids_vs_none",
+        Limit("the same against patches without request ids"),
+        lambda it, top: it.rate(f"patch, {top} at once") / it.rate(f"patch, no request id, {top} at once"),
+    ),
+    Ratio(
+        Part.PATCHES,
         "replace_vs_empty_rpc",
         Limit("the same with partial updates switched off"),
         lambda it, top: it.rate(f"fetch and replace, {top} at once") / it.rate(f"empty rpc, {top} at once"),
@@ -133,18 +149,24 @@ def run(sizes: Sizes, binaries: Path | None, console: Console, parts: Collection
     ):
         home = Path(folder)
         migrate.upgrade(postgres.url)
-        with serving(home, postgres.url, True) as patching:
-            if set(parts) - {Part.MERGED}:
-                with serving(home, postgres.url, False) as replacing:
-                    _run_rounds(sizes, Stand(home, postgres.url, patching, replacing), console, parts)
+        with serving(home, postgres.url) as grouping:
+            if set(parts) & {Part.PATCHES, Part.IMPORTS}:
+                with (
+                    serving(home, postgres.url, max_group_size=1) as single,
+                    serving(home, postgres.url, enable_partial_updates=False) as replacing,
+                ):
+                    addresses = (each.address for each in (grouping, single, replacing))
+                    _run_rounds(sizes, Stand(home, postgres.url, *addresses), console, parts)
+            if Part.WATCH in parts:
+                console.print(bench_watch.run(postgres.url, grouping, sizes.watchers))
             if Part.MERGED in parts:
-                bench_merged.run(postgres.url, patching, sizes.merged, console)
+                bench_merged.run(postgres.url, grouping.address, sizes.merged, console)
 
 
 def _run_rounds(sizes: Sizes, stand: Stand, console: Console, parts: Collection[Part]) -> None:
     console.print(f"{sizes.records:,} records, {sizes.rounds} rounds of {sizes.seconds:g} s a figure")
     figures = Figures()
-    _prepare(stand.patching, sizes)
+    _prepare(stand.grouping, sizes)
     for number in range(1, sizes.rounds + 1):
         console.print(f"round {number} of {sizes.rounds}")
         if Part.PATCHES in parts:
@@ -177,18 +199,22 @@ def _prepare(address: str, sizes: Sizes) -> None:
 
 def _round_of_patches(figures: Figures, sizes: Sizes, stand: Stand) -> None:
     for concurrency in sizes.concurrencies:
-        for name, address, kind in (
-            ("empty rpc", stand.patching, "empty"),
-            ("patch", stand.patching, "patch"),
-            ("fetch and replace", stand.replacing, "patch"),
+        for name, address, kind, request_ids in (
+            ("empty rpc", stand.grouping, "empty", False),
+            ("patch", stand.grouping, "patch", True),
+            ("patch, no request id", stand.grouping, "patch", False),
+            ("patch, one a statement", stand.single, "patch", True),
+            ("fetch and replace", stand.replacing, "patch", True),
         ):
-            load = Load(kind, address, TENANT, PATCHED, sizes.records, concurrency, sizes.seconds)
+            load = Load(
+                kind, address, TENANT, PATCHED, sizes.records, concurrency, sizes.seconds, request_ids=request_ids
+            )
             figures.timings.setdefault(f"{name}, {concurrency} at once", []).append(measured(stand.home, load))
 
 
 def _round_of_imports(figures: Figures, sizes: Sizes, stand: Stand) -> None:
     bench_copy.empty(stand.url, TENANT, IMPORTED)
-    imported = import_rate(stand.home, Load("import", stand.patching, TENANT, IMPORTED, sizes.imported, 1, 0))
+    imported = import_rate(stand.home, Load("import", stand.grouping, TENANT, IMPORTED, sizes.imported, 1, 0))
     figures.rates.setdefault("import", []).append(imported)
     bench_copy.empty(stand.url, TENANT, IMPORTED)
     copied = bench_copy.copy_rate(stand.url, TENANT, IMPORTED, list(records(sizes.imported)))

@@ -11,6 +11,7 @@ import json
 import random
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -35,13 +36,14 @@ def requests_of(load: Load) -> tuple[str, Iterator[bytes]]:
 
 
 def _patches(load: Load) -> Iterator[bytes]:
-    chooser = random.Random(load.seed)  # noqa: S311 - a load needs no secrets
+    chooser = random.Random(f"{load.seed} {load.start_at}")  # noqa: S311 - a load needs no secrets
     request = content_pb2.PatchContentRequest(
         tenant_id=load.tenant_id, collection=load.collection, response_encoding=types_pb2.ENCODING_JSON
     )
     while True:
         request.record_id = record_id(chooser.randrange(load.records))
         request.delta.json = f'{{"IMDB Votes":{chooser.randrange(1 << 40)}}}'
+        request.request_id = str(uuid.UUID(int=chooser.getrandbits(128), version=4)) if load.request_ids else ""
         yield request.SerializeToString()
 
 

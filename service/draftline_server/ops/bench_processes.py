@@ -10,6 +10,7 @@ import math
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Load:
     seconds: float
     start_at: float = 0.0  # Unix time
     seed: int = 0
+    request_ids: bool = True  # of patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +58,42 @@ class Timing:
         return self.latencies_s[max(0, math.ceil(len(self.latencies_s) * percent / 100) - 1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server in a process of its own."""
+
+    address: str
+    process_id: int
+
+    def memory_mib(self) -> float:
+        """What it holds in memory; NaN where the system does not tell."""
+        try:
+            status = Path(f"/proc/{self.process_id}/status").read_text()
+        except OSError:
+            return math.nan
+        (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+        return int(line.split()[1]) / 1024
+
+
 @contextmanager
-def serving(home: Path, url: str, enable_partial_updates: bool) -> Iterator[str]:
-    """A server in a process of its own; its address."""
-    settings = {
-        "DATABASE_URL": url,
-        "PORT": "0",
-        "LOG_FORMAT": "json",
-        "DRAIN_TIMEOUT_S": "1",
-        "ENABLE_PARTIAL_UPDATES": str(enable_partial_updates).lower(),
+def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
+    """A server with these settings, named as in the environment and in small letters."""
+    given = {
+        "database_url": url,
+        "port": 0,
+        "log_format": "json",
+        "drain_timeout_s": 1,
+        # All of a load goes over few connections.
+        "max_streams_per_connection": 10_000,
+        **settings,
     }
-    log_path = home / f"server-{settings['ENABLE_PARTIAL_UPDATES']}.log"
-    with log_path.open("wb") as log:
-        variables = [f"DRAFTLINE_{name}={value}" for name, value in settings.items()]
+    with tempfile.NamedTemporaryFile(dir=home, suffix=".log") as log:
+        variables = [f"DRAFTLINE_{name.upper()}={value}" for name, value in given.items()]
         process = _spawn(home, log, *variables, sys.executable, "-m", "draftline_server", "serve")
-    try:
-        yield _address(process, log_path)
-    finally:
-        _end(process)
+        try:
+            yield Served(_address(process, Path(log.name)), process.pid)
+        finally:
+            _end(process)
 
 
 def measured(home: Path, load: Load) -> Timing:

@@ -17,7 +17,8 @@ class Waking:
         self.watchers = 0
         self.closed = False
         self._event = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0  # when it fires
         self._last = 0.0
 
     def wake(self, delay_s: float = 0.0) -> None:
@@ -25,12 +26,13 @@ class Waking:
         loop = asyncio.get_running_loop()
         due = max(loop.time() + delay_s, self._last + SPACING_S)
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._due <= due:
                 return
             self._timer.cancel()
         if due <= loop.time():
             self._fire()
         else:
+            self._due = due
             self._timer = loop.call_at(due, self._fire)
 
     def close(self) -> None:
