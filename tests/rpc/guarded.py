@@ -65,17 +65,23 @@ def request_of(method: MethodDescriptor, tenant_id: str) -> Message:
     return made
 
 
-@contextmanager
-def guarded(url: str, folder: Path, *entries: str, **settings: Any) -> Iterator[Guarded]:
-    """With a public key, a shared secret and keys of services."""
+def key_settings(folder: Path, *entries: str) -> dict[str, Any]:
+    """A public key, a shared secret and keys of services, in files."""
     (folder / "secret").write_bytes(SECRET)
     (folder / "keys.json").write_text(f'{{"keys": [{", ".join(entries)}]}}')
-    own = {
+    return {
         "auth_jwks": str(key_file(folder, ISSUER)),
         "auth_secret_file": folder / "secret",
         "auth_service_keys_file": folder / "keys.json",
         "auth_issuer": RULES.issuer,
         "auth_audience": RULES.audience,
     }
-    with serving(url, **{**own, **settings}) as running, grpc.insecure_channel(running.address) as channel:
+
+
+@contextmanager
+def guarded(url: str, folder: Path, *entries: str, **settings: Any) -> Iterator[Guarded]:
+    with (
+        serving(url, **{**key_settings(folder, *entries), **settings}) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
         yield Guarded(running, folder, channel)

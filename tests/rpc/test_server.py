@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from draftline_server.store.schema import SchemaError
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
+from stand import start
 from waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -160,17 +160,6 @@ def waiting(sql: Any, url: str) -> list[Any]:
     query = """SELECT pid FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'draftline'"""
     return list(sql(url, query))
-
-
-def start(url: str, **settings: Any) -> None:
-    """Starts a server that must not start, on a loop of its own."""
-
-    async def serve() -> None:
-        async with app.running(Settings(**{"port": 0, **settings}), url, migrate.head()):
-            pass
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, serve()).result()
 
 
 def test_server_refuses_a_database_that_was_never_migrated(database_url: str, sql: Any) -> None:
