@@ -37,7 +37,9 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     CHANGE_KIND_UPDATE: _ChangeKind.ValueType  # 2
     """Its content or its attributes changed."""
     CHANGE_KIND_DELETE: _ChangeKind.ValueType  # 3
-    """It was deleted. Its content stays as it was."""
+    """It was deleted. Its content stays as it was, unless that takes an undeletion back which
+    had changed it.
+    """
     CHANGE_KIND_UNDELETE: _ChangeKind.ValueType  # 4
     """It was brought back, and its content may have changed with that."""
 
@@ -51,7 +53,9 @@ CHANGE_KIND_CREATE: ChangeKind.ValueType  # 1
 CHANGE_KIND_UPDATE: ChangeKind.ValueType  # 2
 """Its content or its attributes changed."""
 CHANGE_KIND_DELETE: ChangeKind.ValueType  # 3
-"""It was deleted. Its content stays as it was."""
+"""It was deleted. Its content stays as it was, unless that takes an undeletion back which
+had changed it.
+"""
 CHANGE_KIND_UNDELETE: ChangeKind.ValueType  # 4
 """It was brought back, and its content may have changed with that."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015

@@ -113,7 +113,7 @@ class _ConflictKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conflict
     """The draft deletes a record that was changed."""
 
 class ConflictKind(_ConflictKind, metaclass=_ConflictKindEnumTypeWrapper):
-    """What kind of conflict a draft has with the baseline."""
+    """What kind of conflict a draft has with the baseline, or a revert with what was changed since."""
 
 CONFLICT_KIND_UNSPECIFIED: ConflictKind.ValueType  # 0
 """Never sent."""

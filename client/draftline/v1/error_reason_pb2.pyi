@@ -112,14 +112,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     changed; save with `replace`, or discard the draft.
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 29
-    """ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts_count`.
+    """ABORTED. The drafts, or the changes that a revert takes back, are in conflict with the baseline. Metadata: `conflicts_count`.
     The status carries the first of them, as many as an error has room for, each as
     a draftline.v1.Conflict with its values shortened. A Commit with `validate_only`
     and `allow_partial` answers them all, whole.
     """
     ERROR_REASON_SELECTION_TOO_LARGE: _ErrorReason.ValueType  # 30
-    """INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.
-    Commit or discard them in parts, by `drafts`.
+    """INVALID_ARGUMENT. The selection holds more than 10,000 drafts, or the commit that is to be
+    reverted as many changes. Metadata: `limit`. Take them in parts: `drafts` by record, changes one by one.
     """
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 31
     """INVALID_ARGUMENT. The answer would hold more content than most clients take; nothing
@@ -136,7 +136,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_HISTORY_NOT_KEPT: _ErrorReason.ValueType  # 34
     """FAILED_PRECONDITION. The change cannot be reverted, because the log kept its paths and
-    not its values (see ChangeHistory).
+    not its values (see ChangeHistory). Metadata: `record_id`.
     """
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 35
     """OUT_OF_RANGE. The resume token is older than what the log still holds. Read what you
@@ -253,14 +253,14 @@ ERROR_REASON_DRAFT_DELETES_RECORD: ErrorReason.ValueType  # 28
 changed; save with `replace`, or discard the draft.
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 29
-"""ABORTED. The drafts are in conflict with the baseline. Metadata: `conflicts_count`.
+"""ABORTED. The drafts, or the changes that a revert takes back, are in conflict with the baseline. Metadata: `conflicts_count`.
 The status carries the first of them, as many as an error has room for, each as
 a draftline.v1.Conflict with its values shortened. A Commit with `validate_only`
 and `allow_partial` answers them all, whole.
 """
 ERROR_REASON_SELECTION_TOO_LARGE: ErrorReason.ValueType  # 30
-"""INVALID_ARGUMENT. The selection holds more than 10,000 drafts. Metadata: `limit`.
-Commit or discard them in parts, by `drafts`.
+"""INVALID_ARGUMENT. The selection holds more than 10,000 drafts, or the commit that is to be
+reverted as many changes. Metadata: `limit`. Take them in parts: `drafts` by record, changes one by one.
 """
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 31
 """INVALID_ARGUMENT. The answer would hold more content than most clients take; nothing
@@ -277,7 +277,7 @@ log's retention is gone.
 """
 ERROR_REASON_HISTORY_NOT_KEPT: ErrorReason.ValueType  # 34
 """FAILED_PRECONDITION. The change cannot be reverted, because the log kept its paths and
-not its values (see ChangeHistory).
+not its values (see ChangeHistory). Metadata: `record_id`.
 """
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 35
 """OUT_OF_RANGE. The resume token is older than what the log still holds. Read what you
