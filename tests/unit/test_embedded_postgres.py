@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import asyncpg
 import pytest
 from draftline_server.ops import postgres_child
 from draftline_server.ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from waiting import until
 
 NOBODY = 65534
 HOLDER = """
@@ -96,6 +98,12 @@ async def ask(url: str, query: str) -> Any:
         await connection.close()
 
 
+def is_ready(data_dir: Path, pid: int) -> bool:
+    """Whether the server of the directory is this process, and takes connections."""
+    lines = postgres_child.pid_file(data_dir / "cluster")
+    return lines[0] == str(pid) and lines[7] == "ready"
+
+
 def psql(address: str, query: str) -> str:
     """The same, asked by PostgreSQL's own client."""
     program = str(postgres_child.find_binaries() / "psql")
@@ -164,6 +172,30 @@ def test_server_of_killed_process_goes_away(data_dir: Path, hold: Hold) -> None:
     holder.kill()
     wait_for_end(server)
     assert postgres_child.servers(data_dir / "cluster") == []
+
+
+async def test_server_that_ends_by_itself_is_started_again(data_dir: Path) -> None:
+    server = EmbeddedPostgres(data_dir)
+    with server:
+        await ask(server.url, "CREATE TABLE IF NOT EXISTS survived AS SELECT 7 AS n")
+        for _ in range(2):
+            killed = server.pid
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+            wait_for_end(killed)
+            until(lambda killed=killed: server.pid != killed and server.is_ready())
+            assert await ask(server.url, "SELECT n FROM survived") == 7
+    assert postgres_child.servers(data_dir / "cluster") == []
+
+
+def test_server_that_was_started_again_goes_away_with_its_process(data_dir: Path, hold: Hold) -> None:
+    holder, server, _ = hold(data_dir)
+    os.kill(server, signal.SIGKILL)
+    wait_for_end(server)
+    again = until(lambda: [pid for pid in postgres_child.servers(data_dir / "cluster") if is_ready(data_dir, pid)])
+    holder.kill()
+    wait_for_end(again[0])
+    until(lambda: postgres_child.servers(data_dir / "cluster") == [])
 
 
 async def test_start_right_after_a_killed_process_finds_its_commits(data_dir: Path, hold: Hold) -> None:

@@ -7,6 +7,7 @@ Invariants:
   drains before `stop`. On Linux it carries a death signal: when we are killed it shuts down by itself, and the next
   `start` waits for that.
 * ``cluster/`` (PGDATA) appears by rename, complete: one that exists is whole, one that was interrupted never was.
+* A server that ends before `stop`, as it does when the disk is full, is started again until it runs.
 * It listens on a Unix socket in a directory that only its owner can enter, hence ``trust``; there is no TCP port.
 * It never runs as root: for root it runs in a user namespace, or else as the owner of the data directory.
 """
@@ -20,7 +21,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -29,13 +29,13 @@ from urllib.parse import quote
 
 from draftline_server.ops import postgres_child as child
 from draftline_server.ops.postgres_child import EmbeddedPostgresError
+from draftline_server.ops.postgres_keeper import Keeper
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
 
 _SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _LOG_BYTES = 8 * 1024 * 1024
-_LOG_CHECK_S = 30.0
 _SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
@@ -51,6 +51,9 @@ _SETTINGS = {
     "logging_collector": "off",
     "log_destination": "stderr",
     "log_checkpoints": "off",
+    # Neither contents nor statements.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
 }
 
 
@@ -76,7 +79,7 @@ class EmbeddedPostgres:
         self._socket_dir = Path()
         self._lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = threading.Event()
+        self._keeper: Keeper | None = None
 
     @property
     def url(self) -> str:
@@ -119,6 +122,7 @@ class EmbeddedPostgres:
                 self._init(version, deadline)
             self._socket_dir = self._make_socket_dir()
             self._launch(deadline)
+            self._keeper = Keeper(self)
         except BaseException as error:
             self.stop()
             if isinstance(error, OSError):
@@ -127,7 +131,9 @@ class EmbeddedPostgres:
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """Shut down: fast (SIGINT) within ``timeout_s``, then immediate, then by SIGKILL. Harmless when stopped."""
-        self._stopping.set()
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
         for number, patience_s in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
             if self._process is None:
                 break
@@ -258,15 +264,23 @@ class EmbeddedPostgres:
         if own.is_symlink():
             own.unlink()
 
-    def _launch(self, deadline: float) -> None:
+    def start_again(self) -> None:
+        """Start a server that has ended; for the keeper. Raises OSError."""
+        with self._open(self.log_path) as log:
+            self._process = self._spawn(log)
+
+    def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()] + self._fsync_settings()
         settings.append('--unix_socket_directories="' + str(self._socket_dir).replace('"', '""') + '"')
         server = self._bin / "postgres"
-        self._trim_log()
+        return child.spawn(self._identity, self._dir, log, server, "-D", str(self._cluster), *settings)
+
+    def _launch(self, deadline: float) -> None:
+        self.trim_log()
         with self._open(self.log_path) as log:
             before = log.seek(0, os.SEEK_END)
-            self._process = child.spawn(self._identity, self._dir, log, server, "-D", str(self._cluster), *settings)
-            while not self._is_ready():
+            self._process = self._spawn(log)
+            while not self.is_ready():
                 ended = self._process.poll() is not None
                 if ended or time.monotonic() > deadline:
                     outcome = f"ended with status {self._process.returncode}" if ended else "is not ready in time"
@@ -276,18 +290,13 @@ class EmbeddedPostgres:
                         f"PostgreSQL in {self._cluster} {outcome}. End of {self.log_path}:\n{end}"
                     )
                 time.sleep(0.01)
-        self._stopping = threading.Event()
-        threading.Thread(target=self._watch_log, args=(self._stopping,), name="postgres-log", daemon=True).start()
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether the server takes connections."""
         lines = child.pid_file(self._cluster)
-        return self._process is not None and lines[0] == str(self._process.pid) and lines[7] == "ready"
+        return self.pid is not None and lines[0] == str(self.pid) and lines[7] == "ready"
 
-    def _watch_log(self, stopping: threading.Event) -> None:
-        while not stopping.wait(_LOG_CHECK_S):
-            self._trim_log()
-
-    def _trim_log(self) -> None:
+    def trim_log(self) -> None:
         """Move a log past its limit aside; PostgreSQL, which holds it open for append, goes on at its new end."""
         with contextlib.suppress(OSError), self._open(self.log_path) as log:
             if log.seek(0, os.SEEK_END) > _LOG_BYTES:

@@ -1,0 +1,71 @@
+"""Keeps a server running that ends by itself, as PostgreSQL does when a full disk stops its recovery."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Protocol
+
+import structlog
+
+LOG_CHECK_S = 30.0
+CHECK_S = 0.1
+RESTART_S = (0.2, 2.0)  # the first and the longest pause before one that ended again is started again
+
+
+class Kept(Protocol):
+    """The server; its methods are called from the keeper's thread."""
+
+    @property
+    def pid(self) -> int | None:
+        """None when it has ended."""
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections."""
+
+    def start_again(self) -> None:
+        """Starts it, and does not wait until it is ready. OSError."""
+
+    def trim_log(self) -> None:
+        """Keeps its log from growing for ever."""
+
+
+class Keeper:
+    """A thread that looks after a server until `stop`.
+
+    The death signal of a server that it starts fires when the thread ends: with `stop`, or with this process.
+    """
+
+    def __init__(self, server: Kept) -> None:
+        self._server = server
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="postgres-keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        trimmed_at = time.monotonic()
+        while not self._stopping.wait(CHECK_S):
+            if self._server.pid is None:
+                self._bring_back()
+            elif time.monotonic() > trimmed_at + LOG_CHECK_S:
+                trimmed_at = time.monotonic()
+                self._server.trim_log()
+
+    def _bring_back(self) -> None:
+        """Returns when the server takes connections again."""
+        log, pause_s = structlog.get_logger(), RESTART_S[0]
+        log.error("postgres_ended")
+        while not self._server.is_ready():
+            wait_s = CHECK_S
+            if self._server.pid is None:
+                with contextlib.suppress(OSError):
+                    self._server.start_again()
+                wait_s, pause_s = pause_s, min(2 * pause_s, RESTART_S[1])
+            if self._stopping.wait(wait_s):
+                return
+        log.info("postgres_started_again")
