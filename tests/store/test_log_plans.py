@@ -1,0 +1,105 @@
+"""The log is read in its order through all weeks at once, and before there are statistics of any."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+from change_world import LoggedWorld
+from draftline_server.store.engine import Database
+from draftline_server.store.feed import MAX_ROWS, Feed, Place, Scope
+from draftline_server.store.statements import Statement
+from explained import explained, nodes, rows_read
+from kept_log import WEEK, monday_of, start_of, weeks
+from stand import cloned
+
+WEEKS, CHANGES = 9, 180_000
+FILL = f"""
+    INSERT INTO draftline.change (tenant_id, log_xact, change_id, collection, record_id, version, kind, source, edit,
+        base, user_id, session_id, change_reason, created_at)
+    SELECT CASE WHEN n % 2 = 0 THEN 't' ELSE 'other' END, n / 3, n, 'films', (n % 1000)::text, 1 + n / 1000, 'UPDATE',
+        'PATCH_CONTENT', '{{"s": {{"a": 1}}}}', '{{"s": {{"a": 2}}}}', 'ada', '', '',
+        $1::timestamptz + n * interval '{WEEKS} weeks' / {CHANGES + 1}
+    FROM generate_series(1, {CHANGES}) AS n
+"""
+
+
+class Capturing(Database):
+    """Keeps what was sent last."""
+
+    statement: Statement
+    values: dict[str, object]
+
+    async def fetch(self, statement: Statement, values: dict[str, object], **options: Any) -> Any:
+        self.statement, self.values = statement, values
+        return await super().fetch(statement, values, **options)
+
+
+@pytest.fixture(scope="module", params=["new", "analyzed"])
+async def url(postgres_url: str, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """Nine weeks of the log, and partitions for four more."""
+    with cloned(postgres_url, template) as made:
+        connection = await asyncpg.connect(made)
+        first = monday_of(datetime.now(UTC)) - (WEEKS - 1) * WEEK
+        for n in range(WEEKS - 1):
+            await connection.execute("SELECT draftline.add_change_partition($1)", first + n * WEEK)
+        assert len(await weeks(connection)) >= WEEKS + 4
+        await connection.execute(FILL, start_of(first))
+        await connection.execute("UPDATE draftline.change_log SET horizon = $1", CHANGES)
+        await connection.execute("SELECT draftline.keep_log_order()")
+        if request.param == "analyzed":
+            await connection.execute("ANALYZE draftline.change")
+        await connection.close()
+        yield made
+
+
+@pytest.fixture
+async def log(url: str) -> AsyncIterator[Capturing]:
+    database = Capturing(url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One that plans as the service's own do."""
+    settings = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
+    connected = await asyncpg.connect(url, server_settings=settings)
+    yield connected
+    await connected.close()
+
+
+@pytest.mark.parametrize("collection", ["", "films"])
+async def test_feed_is_read_in_its_order_from_every_week(
+    log: Capturing, connection: asyncpg.Connection, collection: str
+) -> None:
+    for after in (Place(0, 0), Place(CHANGES // 6, 0), Place(CHANGES // 3 - 1, 0)):
+        page = await Feed(log, 1).read(Scope("t", collection), after)
+        assert len(page.entries) == min(MAX_ROWS, rows_after(after))
+        await check_plan(connection, log, MAX_ROWS)
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_list_of_a_collection_is_read_in_its_order_from_every_week(
+    log: Capturing, connection: asyncpg.Connection, oldest_first: bool
+) -> None:
+    page = await LoggedWorld(log, "t").page(collection="films", page_size=100, oldest_first=oldest_first)
+    assert len(page.changes) == 100
+    await check_plan(connection, log, 101)
+
+
+async def check_plan(connection: asyncpg.Connection, log: Capturing, limit: int) -> None:
+    plan, _ = await explained(connection, log.statement, log.values)
+    scans = [node for node in nodes(plan) if node.get("Relation Name", "").startswith("change_2")]
+    assert {node["Node Type"] for node in scans} <= {"Index Scan", "Index Only Scan"}
+    assert "Merge Append" in {node["Node Type"] for node in nodes(plan)}
+    # The first row of each week has to be looked at to know whose is next.
+    assert rows_read(plan) <= limit + 2 * (WEEKS + 5) + 2
+
+
+def rows_after(place: Place) -> int:
+    return sum(n % 2 == 0 and (n // 3, n) > (place.xact, place.change_id) for n in range(1, CHANGES + 1))
