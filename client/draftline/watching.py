@@ -52,7 +52,7 @@ class WatchState(Generic[ItemT]):
         return bool(self._items)
 
     def request(self) -> pb.WatchChangesRequest:
-        """What the next connection asks for."""
+        """What the next connection asks for; all that was taken in must have been handed over."""
         self._is_first = True
         request = pb.WatchChangesRequest()
         request.CopyFrom(self._call.request)

@@ -9,7 +9,8 @@ from typing import Any
 
 import draftline
 
-ITERATING = {"list_collections", "get_merged", "stream_merged", "changes"}
+ITERATING = {"list_collections", "get_merged", "stream_merged", "changes", "messages"}
+_OVER = object()
 
 
 class Threaded:
@@ -24,34 +25,60 @@ class Threaded:
             return lambda *args, **kwargs: _iterate(method(*args, **kwargs))
         return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
 
-    def session(self, *args: Any, **kwargs: Any) -> ThreadedSession:
-        return ThreadedSession(self._client.session(*args, **kwargs))
+    def session(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
+        return ThreadedBlock(self._client.session(*args, **kwargs))
+
+    def watch(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
+        return ThreadedBlock(self._client.watch(*args, **kwargs))
+
+    def watch_merged(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
+        return ThreadedBlock(self._client.watch_merged(*args, **kwargs))
+
+    def reader(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
+        return ThreadedBlock(draftline.CachedReader(self._client, *args, **kwargs))
 
 
-class ThreadedSession:
-    """The same for a session."""
+class ThreadedBlock:
+    """The same for what is a `with` block: a session, a watch, a reader."""
 
-    def __init__(self, session: draftline.Session) -> None:
-        self._session = session
+    def __init__(self, block: Any) -> None:
+        self._block = block
 
-    async def __aenter__(self) -> ThreadedSession:
-        await asyncio.to_thread(self._session.__enter__)
+    async def __aenter__(self) -> ThreadedBlock:
+        await asyncio.to_thread(self._block.__enter__)
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await asyncio.to_thread(self._session.__exit__, *error)
+        await asyncio.to_thread(self._block.__exit__, *error)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._session, name)
+        found = getattr(self._block, name)
+        if name in ITERATING:
+            return lambda: _iterate(found())
         if not callable(found):
             return found
         return lambda *args, **kwargs: asyncio.to_thread(found, *args, **kwargs)
 
+    def __aiter__(self) -> ThreadedBlock:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await asyncio.to_thread(next, self._block, _OVER)
+        if item is _OVER:
+            raise StopAsyncIteration
+        return item
+
+
+def reader_of(client: Any, *args: Any, **kwargs: Any) -> Any:
+    """A cached reader of the same kind."""
+    if isinstance(client, Threaded):
+        return client.reader(*args, **kwargs)
+    return draftline.AsyncCachedReader(client, *args, **kwargs)
+
 
 async def _iterate(items: Iterator[Any]) -> AsyncIterator[Any]:
-    over = object()
     try:
-        while (item := await asyncio.to_thread(next, items, over)) is not over:
+        while (item := await asyncio.to_thread(next, items, _OVER)) is not _OVER:
             yield item
     finally:
         await asyncio.to_thread(items.close)  # type: ignore[attr-defined]  a generator

@@ -17,6 +17,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 CANCELLATION_S = 0.2
+HOLD = object()  # in the place of an answer of a stream: stays open until the other end leaves
 STATUS_TRAILER = "grpc-status-details-bin"
 
 
@@ -36,8 +37,8 @@ def info(reason: str, domain: str = "draftline", **metadata: str) -> error_detai
 @dataclass
 class ScriptedServer:
     """`answers[rpc]` is a function of the request (of the list of requests, for an import)
-    whose result is a response, or a `google.rpc.Status` to fail with; for a stream, the list
-    of its responses, and a status to fail with at its end."""
+    whose result is a response, or a `google.rpc.Status` to fail with; for a stream, its
+    responses, and at its end a status to fail with, or `HOLD`."""
 
     answers: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
@@ -82,9 +83,14 @@ class ScriptedServer:
     def _serve_stream(self, name: str, request: Any, context: Any) -> Any:
         self._note(context)
         self.requests.append(request)
+        ended = threading.Event()
+        context.add_callback(ended.set)
         context.add_callback(self.stream_ended.set)
         for answer in self.answers[name](request):
-            yield self._given(answer, context)
+            if answer is HOLD:
+                ended.wait()
+            else:
+                yield self._given(answer, context)
 
     def _serve_import(self, messages: Any, context: Any) -> Any:
         self._note(context)
