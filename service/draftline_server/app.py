@@ -15,6 +15,7 @@ import structlog
 from .domain.content import Limits
 from .domain.cursor import Cursors
 from .domain.errors import DraftlineError
+from .rpc.admission import AdmissionOptions
 from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
 from .rpc.change_service import ChangeService
 from .rpc.collection_service import CollectionService
@@ -218,6 +219,7 @@ def _server_options(settings: Settings) -> ServerOptions:
         settings.max_connection_grace_s,
         settings.ping_interval_s,
         settings.min_ping_interval_s,
+        AdmissionOptions(settings.max_in_flight, settings.max_waiting, settings.max_wait_s),
     )
 
 

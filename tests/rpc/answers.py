@@ -44,11 +44,12 @@ def refusal_in(status: types_pb2.Status) -> Refusal:
 
 
 def _read(code: grpc.StatusCode, status: status_pb2.Status) -> Refusal:
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "draftline"
     for detail in status.details[1:]:
-        assert detail.Unpack(bad)
+        assert detail.Unpack(bad) or detail.Unpack(retry)
+    assert (retry.retry_delay.ToMicroseconds() > 0) is (code is grpc.StatusCode.RESOURCE_EXHAUSTED)
     fields = {violation.field: violation.description for violation in bad.field_violations}
     return Refusal(code, status.message, info.reason, dict(info.metadata), fields)
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from draftline.v1 import error_reason_pb2
 from draftline_server.domain import errors
-from draftline_server.domain.errors import DraftlineError, InvalidFieldError
+from draftline_server.domain.errors import DraftlineError, InvalidFieldError, OverloadedError
 from draftline_server.rpc.status import CODES, status_of, unexpected
 from google.rpc import error_details_pb2
 
@@ -54,7 +54,17 @@ def test_error_becomes_a_status_with_its_reason(each: type[DraftlineError]) -> N
     assert (status.code, status.message) == (CODES[each.reason].value[0], "why")
     assert status.details[0].Unpack(info)
     assert (info.reason, info.domain, dict(info.metadata)) == (each.reason, "draftline", {"key": "7"})
-    assert len(status.details) == 1
+    assert len(status.details) == (2 if each is OverloadedError else 1)
+
+
+def test_overload_tells_when_to_come_again_and_not_all_at_once() -> None:
+    delays_s = set()
+    for _ in range(20):
+        retry = error_details_pb2.RetryInfo()
+        assert status_of(OverloadedError("why", retry_after_s=3.0)).details[1].Unpack(retry)
+        delays_s.add(retry.retry_delay.ToMicroseconds() / 1e6)
+    assert len(delays_s) > 1
+    assert 1.5 <= min(delays_s) <= max(delays_s) <= 4.5
 
 
 def test_error_of_a_part_names_the_part() -> None:

@@ -192,7 +192,15 @@ class DatabaseUnavailableError(DraftlineError):
 
 
 class OverloadedError(DraftlineError):
+    """There is no room now, and nothing was done; there may be after `retry_after_s`."""
+
     reason = "OVERLOADED"
+
+    def __init__(
+        self, message: str, *, fields: Sequence[tuple[str, str]] = (), retry_after_s: float = 1.0, **metadata: object
+    ) -> None:
+        super().__init__(message, fields=fields, **metadata)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceededError(DraftlineError):

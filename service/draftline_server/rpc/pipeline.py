@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,7 +31,8 @@ from ..domain.errors import (
     ReaderTooSlowError,
 )
 from ..domain.records import Actor, Request
-from ..store.transaction import call_deadline
+from ..store.transaction import call_deadline, call_tenant
+from .admission import Admission
 from .auth import Authenticator, while_valid
 from .identity import Identity
 from .lists import refuse_long_lists
@@ -40,6 +41,7 @@ from .permissions import NEEDED
 from .status import abort, unexpected
 from .wire import Refused, deserializer
 
+WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # which wait most of the time, and have a limit of their own
 NO_CONTROL_CHARACTERS = r"^\P{Cc}*$"  # the pattern of ids in the contract
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,6 +54,7 @@ class Calls:
 
     once: Once
     authenticator: Authenticator
+    admission: Admission
     most: int  # calls at once, of callers who are known
     call_timeout_s: float  # of a unary call
     idle_timeout_s: float  # of the other end of a stream: between two messages that it sends, or until it reads one
@@ -94,6 +97,7 @@ class Calls:
     async def drained(self, timeout_s: float) -> None:
         """Returns when no call is left, or when the time is over. Streams end at their next message."""
         self.draining = True
+        self.admission.drain()
         if self.count:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.idle.wait(), timeout_s)
@@ -151,9 +155,10 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
         async with _answering(context, method, calls) as identity:
             message = decoded(request)
             actor = identity.actor(message.tenant_id, needed)
-            check(message)
+            call_tenant.set(actor.tenant_id)
             timeout_s = _limit_time(context, calls.call_timeout_s)
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), calls.admission.turn(actor.tenant_id, timeout_s):
+                check(message)
                 actor = replace(actor, request=request_of(message, method.full_name))
                 with calls.writing(actor) if writes else nullcontext():
                     return await calls.once.answer(partial(behavior, message, actor), actor, message, response_type)
@@ -169,20 +174,39 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
         async with _answering(context, method, calls) as identity:
             message = decoded(request)
             actor = identity.actor(message.tenant_id, needed)
+            call_tenant.set(actor.tenant_id)
             check(message)
-            _limit_time(context)
+            timeout_s = _limit_time(context)
+            stream = behavior(message, actor)
+            if method.full_name not in WATCHES:
+                stream = _in_turns(stream, actor, calls.admission, timeout_s)
 
             async def identified() -> None:
                 again = await calls.authenticator.identify(context.invocation_metadata())
                 again.actor(message.tenant_id, needed)
 
-            async with while_valid(identity, identified), aclosing(behavior(message, actor)) as responses:
+            async with while_valid(identity, identified), aclosing(stream) as responses:
                 async for response in responses:
                     await _send(context, response, calls.idle_timeout_s)
                     if calls.draining:
                         raise DrainingError("the server is stopping; go on with another, after the last message")
 
     return handle
+
+
+async def _in_turns(
+    pages: AsyncGenerator[Message], actor: Actor, admission: Admission, timeout_s: float | None
+) -> AsyncIterator[Message]:
+    """Each page is read and made in a turn; none is taken up while the other end reads."""
+    async with aclosing(pages):
+        turn = admission.turn(actor.tenant_id, timeout_s)
+        while True:
+            async with turn:
+                page = await anext(pages, None)
+            if page is None:
+                return
+            yield page
+            turn = admission.next_turn(actor.tenant_id)
 
 
 async def _send(context: Context, response: Message, timeout_s: float) -> None:
@@ -219,7 +243,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
 
     async def handle(requests: AsyncIterator[Message | Refused], context: Context) -> Message:
         async with _answering(context, method, calls) as identity:
-            _limit_time(context)
+            timeout_s = _limit_time(context)
             fingerprint = Fingerprint(method.full_name)
             stream = messages(aiter(requests), fingerprint)
             # Its first message says for whom it is, and whether it is to happen once.
@@ -230,8 +254,10 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             request = Request(header.request_id, fingerprint) if header.request_id else None
             actor = replace(identity.actor(header.tenant_id, needed), request=request)
             write = partial(behavior, header, stream, actor)
-            with calls.writing(actor):
-                return await calls.once.answer(write, actor, header, response_type, rest=stream)
+            call_tenant.set(actor.tenant_id)
+            async with calls.admission.turn(actor.tenant_id, timeout_s):
+                with calls.writing(actor):
+                    return await calls.once.answer(write, actor, header, response_type, rest=stream)
         raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle

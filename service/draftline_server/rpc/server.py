@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from .admission import Admission, AdmissionOptions
 from .auth import Authenticator
 from .health import Health
 from .once import Once
@@ -51,6 +52,7 @@ class ServerOptions:
     max_connection_grace_s: float  # for calls under way on a connection of that age
     ping_interval_s: float  # after which a silent connection is asked for a sign of life
     min_ping_interval_s: float  # a caller that asks more often loses its connection
+    admission: AdmissionOptions
 
 
 class Server:
@@ -72,7 +74,13 @@ class Server:
         self._authenticator = authenticator
         self._tls = tls
         self._calls = Calls(
-            once, authenticator, options.max_calls, options.call_timeout_s, options.stream_idle_timeout_s, wrote
+            once,
+            authenticator,
+            Admission(options.admission),
+            options.max_calls,
+            options.call_timeout_s,
+            options.stream_idle_timeout_s,
+            wrote,
         )
         self._server = grpc.aio.server(options=channel_options(options))
         for service in SERVICES:

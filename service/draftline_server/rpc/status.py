@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from random import uniform
 
 import grpc
 import structlog
@@ -12,7 +13,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from ..domain.errors import ConflictError, DraftlineError, UnexpectedError
+from ..domain.errors import ConflictError, DraftlineError, OverloadedError, UnexpectedError
 
 DOMAIN = "draftline"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -71,7 +72,7 @@ def code_of(error: DraftlineError) -> grpc.StatusCode:
 
 
 def status_of(error: DraftlineError) -> status_pb2.Status:
-    """The error as google.rpc.Status: ErrorInfo, and BadRequest where fields are to blame."""
+    """The error as google.rpc.Status: ErrorInfo, BadRequest where fields are to blame, RetryInfo where it passes."""
     code = code_of(error)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     for key, value in error.metadata.items():
@@ -82,6 +83,8 @@ def status_of(error: DraftlineError) -> status_pb2.Status:
         status.details.append(_packed(_bad_request(error.fields, MAX_DETAILS - info.ByteSize())))
     if isinstance(error, ConflictError):
         _add_conflicts(status, error)
+    if isinstance(error, OverloadedError):
+        status.details.append(_packed(_retry_info(error.retry_after_s)))
     return status
 
 
@@ -107,6 +110,13 @@ def _add_conflicts(status: status_pb2.Status, error: ConflictError) -> None:
         if status.ByteSize() + message.ByteSize() > MAX_DETAILS:
             break
         status.details.append(_packed(message))
+
+
+def _retry_info(after_s: float) -> error_details_pb2.RetryInfo:
+    """Not the same for all, who would all come back at once."""
+    message = error_details_pb2.RetryInfo()
+    message.retry_delay.FromMicroseconds(round(after_s * uniform(0.5, 1.5) * 1e6))  # noqa: S311  not for secrets
+    return message
 
 
 def _bad_request(fields: Sequence[tuple[str, str]], room: int) -> error_details_pb2.BadRequest:

@@ -23,9 +23,10 @@ from typing import Any, NoReturn, TypeVar
 import asyncpg
 
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
+from ..domain.turns import Turns
 from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
 from .statements import Statement
-from .transaction import SET_LONG, Rows, Session, Transaction, remaining_s
+from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, remaining_s
 
 T = TypeVar("T")
 
@@ -60,6 +61,7 @@ class Database:
         self.url = url
         self.settings = settings or PoolSettings()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._turns = Turns(self.settings.size)
         self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
         # Called with (sql, error or None) after each statement; for logs, metrics and tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
@@ -207,22 +209,36 @@ class Database:
         pool = self._pool
         if pool is None:
             raise DatabaseUnavailableError("the service is stopping; nothing was changed, try again later")
-        try:
-            connection = await pool.acquire(timeout=min(self.settings.connect_timeout_s, remaining_s() or 1e9))
-        except TimeoutError as error:
-            if pool.get_size() >= self.settings.size and pool.get_idle_size() == 0:
+        limit_s = min(self.settings.connect_timeout_s, remaining_s() or 1e9)
+        if not self._turns.take_now():
+            try:
+                async with asyncio.timeout(limit_s):
+                    await self._turns.take(call_tenant.get())
+            except TimeoutError as error:
                 problem = "all connections to the database are busy; nothing was changed, try again later"
                 raise OverloadedError(problem) from error
+        try:
+            connection = await self._acquired(pool, limit_s)
+            try:
+                yield connection
+            finally:
+                await _release(pool, connection)
+        finally:
+            self._turns.give_back()
+
+    @staticmethod
+    async def _acquired(pool: Any, limit_s: float) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection of the pool, which has one for each turn."""
+        try:
+            connection: asyncpg.Connection[asyncpg.Record] = await pool.acquire(timeout=limit_s)
+        except TimeoutError as error:
             raise DatabaseUnavailableError(OUT_OF_REACH) from error
         except Exception as error:
             # PostgresError: whatever it says of who connects, and to what.
             if is_lost(error) or isinstance(error, asyncpg.PostgresError):
                 raise NothingDoneError from error
             raise
-        try:
-            yield connection
-        finally:
-            await _release(pool, connection)
+        return connection
 
     async def _init(self, connection: Any) -> None:
         connection.add_query_logger(self._observe)

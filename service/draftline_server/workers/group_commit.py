@@ -18,7 +18,7 @@ from ..domain.errors import DatabaseUnavailableError, DeadlineExceededError, Ove
 from ..domain.records import Patch, PatchResult
 from ..store.engine import Database
 from ..store.patches import InPlacePatches, PatchEntry, result_of
-from ..store.transaction import Transaction, call_deadline
+from ..store.transaction import Transaction, call_deadline, call_tenant
 
 SIZE = 64  # patches in a group, at most
 SLOW_S = 0.02  # after which a group that is still under way no longer holds up the next one
@@ -123,8 +123,10 @@ class GroupCommit:
             for call in calls:
                 call.group = group
             # In a context of its own: the time of one call is not that of the group.
+            context = Context()
+            context.run(call_tenant.set, key[0])
             task = asyncio.get_running_loop().create_task(
-                self._run(database, key, lane, group), name="group", context=Context()
+                self._run(database, key, lane, group), name="group", context=context
             )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
