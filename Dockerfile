@@ -4,7 +4,7 @@
 #   docker run --network host -v draftline-data:/data draftline
 #   docker run --network host -e DRAFTLINE_DATABASE_URL=postgresql://... draftline migrate
 #
-# The service listens on loopback alone, hence --network host.
+# Without TLS and keys to know callers by, the service listens on loopback alone, hence --network host.
 ARG PYTHON=3.11-slim
 
 FROM python:${PYTHON} AS build

@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from draftline_server.rpc.keys import KeyOptions, Keys
-from draftline_server.rpc.tokens import TokenRules
+from draftline_server.rpc.tokens import RefusedTokenError, TokenRules, identity_in
 from jwt.algorithms import get_default_algorithms
 
 RULES = TokenRules(issuer="https://issuer.example", audience="draftline")
@@ -115,3 +115,11 @@ async def keys_of(
     keys = Keys(options)
     await keys.start()
     return keys
+
+
+async def is_taken(token: str, keys: Keys) -> bool:
+    try:
+        await identity_in(token, keys, RULES)
+    except RefusedTokenError:
+        return False
+    return True

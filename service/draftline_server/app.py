@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,7 @@ import structlog
 from .domain.content import Limits
 from .domain.cursor import Cursors
 from .domain.errors import DraftlineError
+from .rpc import probe, tokens
 from .rpc.admission import AdmissionOptions
 from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
 from .rpc.change_service import ChangeService
@@ -22,8 +23,10 @@ from .rpc.collection_service import CollectionService
 from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
-from .rpc.keys import KeyOptions, Keys
+from .rpc.keys import KeyOptions, Keys, new_service_key
 from .rpc.once import Once
+from .rpc.permissions import Permission
+from .rpc.probe import Security, security
 from .rpc.probe import state as health_state
 from .rpc.server import SERVICES, Server, ServerOptions
 from .rpc.tls import Tls, TlsFiles
@@ -54,7 +57,12 @@ from .workers.log_keeper import LogKeeper
 from .workers.notifier import Notifier
 from .workers.wakes import Wakes
 
-__all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "health_state", "running", "serve"]
+__all__ = [
+    "PERMISSIONS", "App", "CheckError", "DraftChecker", "DraftDifference", "Security", "checking", "development_token",
+    "health_state", "new_service_key", "own_security", "running", "security", "serve",
+]  # fmt: skip
+
+PERMISSIONS = [permission.value for permission in Permission]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
@@ -176,7 +184,7 @@ async def _server(settings: Settings, database: Database, indexes: Indexes, noti
         health,
         _server_options(settings),
         authenticator=_authenticator(settings),
-        tls=_tls(settings),
+        tls=Tls(files) if (files := _tls_files(settings)) else None,
     )
 
 
@@ -234,10 +242,10 @@ def _authenticator(settings: Settings) -> Authenticator:
     if not settings.has_authentication:
         return NoAuthentication()
     keys = KeyOptions(settings.auth_jwks, settings.auth_secret_file, settings.auth_service_keys_file)
-    return TokenAuthentication(Keys(keys), token_rules(settings))
+    return TokenAuthentication(Keys(keys), _token_rules(settings))
 
 
-def token_rules(settings: Settings) -> TokenRules:
+def _token_rules(settings: Settings) -> TokenRules:
     return TokenRules(
         settings.auth_issuer,
         settings.auth_audience,
@@ -249,7 +257,23 @@ def token_rules(settings: Settings) -> TokenRules:
     )
 
 
-def _tls(settings: Settings) -> Tls | None:
+def development_token(
+    settings: Settings, *, user: str, tenants: Sequence[str], scopes: Sequence[str], lifetime_s: int
+) -> str:
+    """A token signed with the shared secret of the settings. ValueError if there is none, or for what it cannot say."""
+    if settings.auth_secret_file is None:
+        raise ValueError("DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with")
+    secret, rules = settings.auth_secret_file.read_bytes(), _token_rules(settings)
+    return tokens.development_token(secret, rules, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
+
+
+def own_security(settings: Settings) -> Security:
+    """How to reach the service that these settings make."""
+    files = _tls_files(settings)
+    return Security() if files is None else probe.own_security(files)
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
     if settings.tls_certificate_file is None or settings.tls_key_file is None:
         return None
-    return Tls(TlsFiles(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file))
+    return TlsFiles(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)

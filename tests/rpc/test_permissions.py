@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -87,3 +89,13 @@ def test_token_without_scopes_allows_nothing(guarded_server: Guarded, method: Me
     denied = guarded_server.refusal(method, ISSUER.token(scope=None), request_of(method, "acme"))
     assert denied is not None
     assert denied.reason == "PERMISSION_DENIED"
+
+
+def test_table_in_the_documentation_is_that_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    rows = re.findall(r"^\| `(\w+:\w+)` \| (.*) \|$", text, re.MULTILINE)
+    shown = {permission: set(re.findall(r"`(\w+)`", rpcs)) for permission, rpcs in rows}
+    assert shown == {
+        permission: {method.name for method in METHODS if permission in NEEDED[method.full_name]}
+        for permission in Permission
+    }

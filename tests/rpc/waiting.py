@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from inspect import isawaitable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 PATIENCE_S = 30.0
@@ -18,4 +20,14 @@ def until(found: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"did not come true in {patience_s} s")
         time.sleep(INTERVAL_S)
+    return answer
+
+
+async def eventually(found: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+    """The same beside the tests' loop; what is found may have to be awaited."""
+    deadline = time.monotonic() + patience_s
+    while not (answer := await told if isawaitable(told := found()) else told):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true in {patience_s} s")
+        await asyncio.sleep(INTERVAL_S)
     return answer

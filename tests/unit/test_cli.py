@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from draftline_server.cli import main
 
-COMMANDS = ["serve", "migrate", "check", "health", "import", "collections", "demo", "bench"]
+COMMANDS = ["serve", "migrate", "check", "health", "token", "service-key", "import", "collections", "demo", "bench"]
 IMPORT = ["--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1"]
 
 

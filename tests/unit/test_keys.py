@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.server
 import json
 import os
-import socket
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from draftline_server.rpc import keys as keys_module
-from draftline_server.rpc import reloading
 from draftline_server.rpc.keys import (
     KeyOptions,
     Keys,
@@ -29,34 +20,18 @@ from draftline_server.rpc.keys import (
     service_keys,
 )
 from draftline_server.rpc.permissions import Permission
-from draftline_server.rpc.tokens import RefusedTokenError, identity_in
 from hearing import logged
 from jwt.algorithms import RSAAlgorithm
-from minting import RULES, SECRET, Issuer, key_set, keys_of, secret_token
+from minting import SECRET, Issuer, is_taken, key_set, keys_of, secret_token
+from waiting import eventually
 
 FIRST = Issuer.of()
 SECOND = Issuer.of("second")
-PATIENCE_S = 30.0
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys_module, "FILE_INTERVAL_S", 0.01)
-
-
-async def is_taken(token: str, keys: Keys) -> bool:
-    try:
-        await identity_in(token, keys, RULES)
-    except RefusedTokenError:
-        return False
-    return True
-
-
-async def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (await answer if asyncio.iscoroutine(answer := true()) else answer):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 def replaced(path: Path, content: bytes) -> None:
@@ -71,11 +46,11 @@ async def test_keys_of_a_file_are_those_that_are_in_it_now(tmp_path: Path) -> No
     path = tmp_path / "jwks.json"
     assert [await is_taken(each.token(), keys) for each in (FIRST, SECOND)] == [True, False]
     replaced(path, key_set(FIRST, SECOND))
-    await until(lambda: is_taken(SECOND.token(), keys))
+    await eventually(lambda: is_taken(SECOND.token(), keys))
     assert await is_taken(FIRST.token(), keys)
     version = keys.version
     replaced(path, key_set(SECOND))
-    await until(lambda: keys.version > version)
+    await eventually(lambda: keys.version > version)
     assert [await is_taken(each.token(), keys) for each in (FIRST, SECOND)] == [False, True]
     await keys.close()
 
@@ -89,10 +64,10 @@ async def test_file_that_went_bad_leaves_the_keys_as_they_were(tmp_path: Path, b
             path.unlink()
         else:
             replaced(path, bad)
-        await until(lambda: [each for each in logs if each["event"] == "not_loaded"])
+        await eventually(lambda: [each for each in logs if each["event"] == "not_loaded"])
         assert await is_taken(FIRST.token(), keys)
         replaced(path, key_set(SECOND))
-        await until(lambda: is_taken(SECOND.token(), keys))
+        await eventually(lambda: is_taken(SECOND.token(), keys))
     warnings = [each for each in logs if each["event"] == "not_loaded"]
     assert [(each["log_level"], each["source"], each["kept"]) for each in warnings] == [
         ("warning", "the JWK set", "the last")
@@ -106,7 +81,7 @@ async def test_shared_secret_is_the_one_that_is_in_the_file_now(tmp_path: Path) 
     other = b"another secret that is long enough to sign with"
     assert [await is_taken(secret_token(each), keys) for each in (SECRET, other)] == [True, False]
     replaced(tmp_path / "secret", other)
-    await until(lambda: is_taken(secret_token(other), keys))
+    await eventually(lambda: is_taken(secret_token(other), keys))
     assert not await is_taken(secret_token(SECRET), keys)
     await keys.close()
 
@@ -184,7 +159,7 @@ async def test_services_are_known_by_any_of_their_keys_until_it_is_taken_out(tmp
     assert [each.user_id if each else None for each in found] == ["service:billing", "service:billing", None]
     assert found[0].grants == {"acme": {Permission.CONTENT_READ}}
     replaced(tmp_path / "keys.json", f'{{"keys": [{made[1][1]}, {made[2][1]}]}}'.encode())
-    await until(lambda: keys.service(made[2][0]))
+    await eventually(lambda: keys.service(made[2][0]))
     assert [keys.service(key) is not None for key, _ in made] == [False, True, True]
     await keys.close()
 
@@ -212,193 +187,6 @@ def test_entry_that_cannot_be_meant_is_refused(change: dict[str, Any], told: str
     entry = {"name": "billing", "sha256": "0" * 64, "tenants": ["acme"], "scopes": ["content:read"], **change}
     with pytest.raises(ValueError, match=told):
         service_keys(json.dumps({"keys": [entry]}).encode())
-
-
-# Keys at an address
-
-
-@dataclass
-class Endpoint:
-    """Serves a JWK set on loopback; `answer` writes the whole answer to a connection."""
-
-    address: str = ""
-    hits: int = 0
-    answer: Callable[[Any], None] = lambda _: None
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def serve(self, *issuers: Issuer) -> None:
-        self.answer = answering(200, key_set(*issuers))
-
-
-def answering(status: int, body: bytes, **headers: str) -> Callable[[Any], None]:
-    lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
-    return lambda wfile: wfile.write("\r\n".join([*lines, "", ""]).encode() + body)
-
-
-@contextmanager
-def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            made.hits += 1
-            with suppress(OSError):  # who asked has gone
-                made.answer(self.wfile)
-            self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.address = f"http://127.0.0.1:{server.server_port}/keys?a=b"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.stop.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@pytest.fixture
-def served() -> Iterator[Endpoint]:
-    with endpoint() as made:
-        made.serve(FIRST)
-        yield made
-
-
-@asynccontextmanager
-async def keys_at(address: str) -> AsyncIterator[Keys]:
-    keys = Keys(KeyOptions(jwks=address))
-    await keys.start()
-    try:
-        yield keys
-    finally:
-        await keys.close()
-
-
-async def test_key_that_is_not_known_is_looked_for_at_the_address(
-    served: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with keys_at(served.address) as keys:
-        monkeypatch.setattr(keys_module, "REFRESH_PAUSE_S", 0.0)
-        assert await is_taken(FIRST.token(), keys)
-        assert served.hits == 1
-        served.serve(FIRST, SECOND)
-        assert await is_taken(SECOND.token(), keys)
-        assert await is_taken(FIRST.token(), keys)
-        assert served.hits == 2
-        served.serve(SECOND)
-        assert await is_taken(FIRST.token(), keys)  # nothing has asked yet
-        assert not await is_taken(Issuer.of("third").token(), keys)
-        assert not await is_taken(FIRST.token(), keys)
-
-
-async def test_address_is_asked_again_from_time_to_time(served: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys_module, "ADDRESS_INTERVAL_S", 0.01)
-    async with keys_at(served.address) as keys:
-        version = keys.version
-        served.serve(SECOND)
-        await until(lambda: keys.version > version)
-        assert not await is_taken(FIRST.token(), keys)
-
-
-async def test_tokens_of_unknown_keys_do_not_make_the_service_ask_at_their_pace(served: Endpoint) -> None:
-    strangers = [Issuer(f"stranger-{n}", "RS256", SECOND.key).token() for n in range(50)]
-    async with keys_at(served.address) as keys:
-        assert not any(await asyncio.gather(*(is_taken(token, keys) for token in strangers)))
-        assert served.hits == 1
-        keys._public._read_at -= 2 * keys_module.REFRESH_PAUSE_S
-        assert not any(await asyncio.gather(*(is_taken(token, keys) for token in strangers)))
-        assert not any(await asyncio.gather(*(is_taken(token, keys) for token in strangers)))
-        assert served.hits == 2
-
-
-def drip(wfile: Any) -> None:
-    """A byte now and then, so that no read ever times out."""
-    wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-    for _ in range(1000):
-        wfile.write(b" ")
-        wfile.flush()
-        time.sleep(0.02)
-
-
-def drip_headers(wfile: Any) -> None:
-    wfile.write(b"HTTP/1.1 200 OK\r\n")
-    for _ in range(1000):
-        wfile.write(b"x")
-        wfile.flush()
-        time.sleep(0.02)
-
-
-LIES: dict[str, Callable[[Any], None]] = {
-    "an error": answering(500, key_set(SECOND)),
-    "not found": answering(404, b""),
-    "elsewhere": answering(302, b"", location="http://127.0.0.1:1/"),
-    "nothing": lambda _: None,
-    "no HTTP": lambda wfile: wfile.write(b"hello\r\n\r\n"),
-    "HTML": answering(200, b"<html>sign in</html>"),
-    "no keys": answering(200, b'{"keys": []}'),
-    "no set": answering(200, b'["keys"]'),
-    "deep": answering(200, b"[" * 200_000),
-    "a secret": answering(200, key_set({"kty": "oct", "kid": "first", "k": "AAAA" * 20})),
-    "too much": answering(200, key_set(SECOND) + b" " * reloading.MAX_FETCHED_BYTES),
-    "too little": lambda wfile: wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{}"),
-    "silence": lambda _: time.sleep(1.0),
-    "no end": lambda wfile: wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n") and time.sleep(1.0),
-    "drops": drip,
-    "drops of headers": drip_headers,
-}
-
-
-HANGS = ("silence", "no end", "drops", "drops of headers")
-
-
-@pytest.mark.parametrize("lie", LIES)
-async def test_address_that_lies_or_hangs_leaves_the_keys_as_they_were(
-    served: Endpoint, lie: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keys_module, "REFRESH_PAUSE_S", 0.0)
-    async with keys_at(served.address) as keys:
-        if lie in HANGS:
-            monkeypatch.setattr(reloading, "FETCH_TIMEOUT_S", 0.5)
-        served.answer = LIES[lie]
-        asking = asyncio.create_task(is_taken(SECOND.token(), keys))
-        await until(lambda: served.hits == 2)
-        assert await is_taken(FIRST.token(), keys)  # meanwhile
-        assert not await asking
-        assert await is_taken(FIRST.token(), keys)
-        monkeypatch.setattr(reloading, "FETCH_TIMEOUT_S", PATIENCE_S)
-        served.serve(FIRST, SECOND)
-        assert await is_taken(SECOND.token(), keys)
-
-
-async def test_address_out_of_reach_is_no_reason_not_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys_module, "REFRESH_PAUSE_S", 0.0)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with logged() as logs:
-        async with keys_at(f"http://127.0.0.1:{port}/") as keys:
-            assert not await is_taken(FIRST.token(), keys)
-    assert {(each["event"], each["kept"]) for each in logs} == {("not_loaded", "nothing")}
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://example.org/keys",
-        "ftp://127.0.0.1/",
-        "file:///etc/passwd",
-        "https://",
-        "https://a:b@example.org/",
-        "://x",
-    ],
-)
-def test_address_that_is_not_protected_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="https"):
-        Keys(KeyOptions(jwks=address))
 
 
 async def test_key_set_with_private_parts_is_not_read(tmp_path: Path) -> None:

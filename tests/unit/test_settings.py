@@ -63,3 +63,23 @@ def test_value_that_cannot_be_used_is_refused_by_name(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_says_what_it_means(name: str) -> None:
     assert Settings.model_fields[name].description
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"auth_jwks": "keys.json"}, "tokens need both DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE"),
+        ({"auth_secret_file": "secret", "auth_issuer": "x"}, "tokens need both"),
+        ({"tls_certificate_file": "cert.pem"}, "TLS needs both"),
+        ({"tls_key_file": "key.pem"}, "TLS needs both"),
+        ({"tls_client_ca_file": "ca.pem"}, "DRAFTLINE_TLS_CLIENT_CA_FILE is of no use without TLS"),
+    ],
+)
+def test_settings_that_need_each_other_are_refused_alone(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], told: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"DRAFTLINE_{name.upper()}", value)
+    refused = CliRunner().invoke(main, ["health"])
+    assert refused.exit_code == 1
+    assert f"\n  {told}" in refused.output

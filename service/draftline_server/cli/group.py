@@ -34,10 +34,17 @@ def main(context: click.Context) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        problems = "\n".join(f"  DRAFTLINE_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        problems = "\n".join(
+            f"  {_named(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
+        )
         raise click.ClickException(f"these settings cannot be used:\n{problems}") from None
     logs.configure(settings.log_format, settings.log_level)
     context.obj = settings
+
+
+def _named(place: tuple[int | str, ...]) -> str:
+    """The setting; nothing for what several of them have to do with each other."""
+    return f"DRAFTLINE_{place[0]}: ".upper() if place else ""
 
 
 def reporting(command: Callable[..., Any]) -> Callable[..., Any]:

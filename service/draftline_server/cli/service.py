@@ -10,7 +10,7 @@ import uvloop
 from .. import app
 from ..ops import migrate
 from ..settings import Settings
-from .client import address_option
+from .client import reaching
 from .group import database, reporting
 
 
@@ -45,12 +45,12 @@ def migrate_command(settings: Settings, check: bool, revision: str) -> None:
 
 
 @click.command("health")
-@address_option
+@reaching
 @click.option("--service", default="", help="A service by its full name, as draftline.v1.ContentService. Default: all.")
 @click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for the answer.")
 @reporting
-def health_command(address: str, service: str, timeout_s: float) -> None:
+def health_command(address: str, security: app.Security, service: str, timeout_s: float) -> None:
     """Tell whether the service takes calls: exit status 0 when it is SERVING, 1 when not."""
-    state = app.health_state(address, service, timeout_s)
+    state = app.health_state(address, service, timeout_s, security)
     click.echo(state)
     sys.exit(state != "SERVING")

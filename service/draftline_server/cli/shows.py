@@ -30,7 +30,10 @@ def demo_command(settings: Settings) -> None:
         tempfile.TemporaryDirectory(prefix="draftline-demo-") as folder,
         EmbeddedPostgres(Path(folder), durable=False, binaries=settings.postgres_bin) as postgres,
     ):
-        own = settings.model_copy(update={"port": 0, "drain_timeout_s": 1.0})
+        # On loopback, and known to nobody else: without keys and TLS.
+        fields = Settings.model_fields.items()
+        open_ = {name: field.default for name, field in fields if name == "host" or name.startswith(("auth_", "tls_"))}
+        own = settings.model_copy(update={**open_, "port": 0, "drain_timeout_s": 1.0})
         revision = migrate.upgrade(postgres.url)
         with (
             threaded(running(own, postgres.url, revision)) as app,

@@ -1,0 +1,51 @@
+"""`draftline token` and `draftline service-key`: what callers are known by."""
+
+from __future__ import annotations
+
+import click
+
+from .. import app
+from ..settings import Settings
+from .group import reporting
+
+tenant_option = click.option("--tenant", "tenants", required=True, multiple=True, help="For this tenant; give several.")
+scope_option = click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(app.PERMISSIONS),
+    default=app.PERMISSIONS,
+    help="With this permission; give several. Default: all.",
+)
+
+
+@click.command("token")
+@click.option("--user", required=True, help="Who acts.")
+@tenant_option
+@scope_option
+@click.option("--lifetime", "lifetime_s", type=int, default=3600, show_default=True, help="Seconds it is good for.")
+@click.pass_obj
+@reporting
+def token_command(
+    settings: Settings, user: str, tenants: tuple[str, ...], scopes: tuple[str, ...], lifetime_s: int
+) -> None:
+    """Make a token for trying things out, signed with the secret in DRAFTLINE_AUTH_SECRET_FILE.
+
+    For DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE; commands take it from DRAFTLINE_TOKEN.
+    """
+    click.echo(app.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s))
+
+
+@click.command("service-key")
+@click.argument("name")
+@tenant_option
+@scope_option
+@reporting
+def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, ...]) -> None:
+    """Make a key for the service NAME, which then acts as the user service:NAME.
+
+    The key goes to the service, and is shown this once. Its entry, which holds a hash of it alone, goes into the file
+    of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may have several, so that one can replace another.
+    """
+    key, entry = app.new_service_key(name, tenants, scopes)
+    click.echo(f"key    {key}\nentry  {entry}")
