@@ -102,3 +102,12 @@ def test_drain_does_not_wait_for_watchers(database_url: str, serving: Any) -> No
         threading.Thread(target=read).start()
     assert ended.wait(10)
     channel.close()
+
+
+@pytest.mark.parametrize("expected", [grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND])
+def test_calls_beyond_those_of_a_connection_wait_for_their_turn(records: Records, expected: grpc.StatusCode) -> None:
+    if expected is grpc.StatusCode.OK:
+        records.create("a", {})
+    request = content_pb2.GetContentRequest(**records.ids("a"))
+    calls = [records.stub.GetContent.future(request, timeout=60) for _ in range(1_000)]
+    assert {call.code() for call in calls} == {expected}
