@@ -15,7 +15,7 @@ import pytest
 from answers import TIMEOUT_S, Refusal, refusal_of
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
 from draftline_server.domain.errors import UnauthenticatedError
-from draftline_server.rpc import auth
+from draftline_server.rpc import auth, pipeline, wire
 from draftline_server.rpc.auth import TokenAuthentication, while_valid
 from draftline_server.rpc.identity import Identity
 from draftline_server.rpc.keys import new_service_key
@@ -280,3 +280,21 @@ def test_as_many_calls_as_may_be_are_answered_and_others_told_to_wait(
         until(lambda: server.refusal(GET, ISSUER.token(), request_of(GET, "acme")).reason == "INVALID_FIELD")
         for watch in watches:
             watch.cancel()
+
+
+def test_request_is_not_even_parsed_before_its_caller_is_known(
+    postgres_url: str, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+
+    def noting(message_type: Any) -> Any:
+        parse = wire.parser(message_type)
+        return lambda data: parsed.append(data) or parse(data)
+
+    monkeypatch.setattr(pipeline, "parser", noting)
+    with cloned(postgres_url, template) as url, guarded(url, tmp_path) as server:
+        for method in METHODS:
+            assert server.refusal(method, STRANGER.token(), request_of(method, "acme")) == NOBODY
+        assert not parsed
+        assert server.refusal(GET, ISSUER.token(), request_of(GET, "acme")) is not None
+        assert parsed

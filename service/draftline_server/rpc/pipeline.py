@@ -39,7 +39,7 @@ from .lists import refuse_long_lists
 from .once import Fingerprint, Once, normalize, request_of
 from .permissions import NEEDED
 from .status import abort, unexpected
-from .wire import Refused, deserializer
+from .wire import parser
 
 WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # which wait most of the time, and have a limit of their own
 NO_CONTROL_CHARACTERS = r"^\P{Cc}*$"  # the pattern of ids in the contract
@@ -111,7 +111,6 @@ def handlers(service: ServiceDescriptor, servicer: object, calls: Calls) -> grpc
 
 
 def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:
-    request_type = message_factory.GetMessageClass(method.input_type)
     response_type = message_factory.GetMessageClass(method.output_type)
     make: Any
     if method.client_streaming:
@@ -120,11 +119,7 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcM
         make, wrapped = grpc.unary_stream_rpc_method_handler, _server_streaming(method, behavior, calls)
     else:
         make, wrapped = grpc.unary_unary_rpc_method_handler, _unary(method, behavior, calls)
-    handler: grpc.RpcMethodHandler[Any, Any] = make(
-        wrapped,
-        request_deserializer=deserializer(request_type),
-        response_serializer=response_type.SerializeToString,
-    )
+    handler: grpc.RpcMethodHandler[Any, Any] = make(wrapped, response_serializer=response_type.SerializeToString)
     return handler
 
 
@@ -149,11 +144,11 @@ async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -
 def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
     writes = "request_id" in method.input_type.fields_by_name
-    needed = NEEDED[method.full_name]
+    needed, parse = NEEDED[method.full_name], _parser(method)
 
-    async def handle(request: Message | Refused, context: Context) -> Message:
+    async def handle(request: bytes, context: Context) -> Message:
         async with _answering(context, method, calls) as identity:
-            message = decoded(request)
+            message: Any = parse(request)
             actor = identity.actor(message.tenant_id, needed)
             call_tenant.set(actor.tenant_id)
             timeout_s = _limit_time(context, calls.call_timeout_s)
@@ -168,11 +163,11 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
-    needed = NEEDED[method.full_name]
+    needed, parse = NEEDED[method.full_name], _parser(method)
 
-    async def handle(request: Message | Refused, context: Context) -> None:
+    async def handle(request: bytes, context: Context) -> None:
         async with _answering(context, method, calls) as identity:
-            message = decoded(request)
+            message: Any = parse(request)
             actor = identity.actor(message.tenant_id, needed)
             call_tenant.set(actor.tenant_id)
             check(message)
@@ -221,8 +216,9 @@ async def _send(context: Context, response: Message, timeout_s: float) -> None:
 
 def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
+    needed, parse = NEEDED[method.full_name], _parser(method)
 
-    async def messages(requests: AsyncIterator[Message | Refused], fingerprint: Fingerprint) -> AsyncIterator[Message]:
+    async def messages(requests: AsyncIterator[bytes], fingerprint: Fingerprint) -> AsyncIterator[Message]:
         while True:
             try:
                 async with asyncio.timeout(calls.idle_timeout_s):
@@ -232,16 +228,14 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 raise DeadlineExceededError(problem) from None
             if request is None:
                 return
-            message = decoded(request)
+            message: Any = parse(request)
             check(message)
             if message.WhichOneof("part") == "header":
                 normalize(message.header)
             fingerprint.add(message)
             yield message
 
-    needed = NEEDED[method.full_name]
-
-    async def handle(requests: AsyncIterator[Message | Refused], context: Context) -> Message:
+    async def handle(requests: AsyncIterator[bytes], context: Context) -> Message:
         async with _answering(context, method, calls) as identity:
             timeout_s = _limit_time(context)
             fingerprint = Fingerprint(method.full_name)
@@ -272,11 +266,8 @@ def _limit_time(context: Context, default_timeout_s: float | None = None) -> flo
     return min(given)
 
 
-def decoded(request: Message | Refused) -> Any:
-    """The request, if its bytes could be taken."""
-    if isinstance(request, Refused):
-        raise request.error
-    return request
+def _parser(method: MethodDescriptor) -> Callable[[bytes], Message]:
+    return parser(message_factory.GetMessageClass(method.input_type))
 
 
 def check(request: Message) -> None:

@@ -13,35 +13,28 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
-from ..domain.errors import DraftlineError, InvalidFieldError, UndecodableRequestError
+from ..domain.errors import InvalidFieldError, UndecodableRequestError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-class Refused:
-    """Stands in for a request that could not be taken; a handler answers its error."""
+def parser(message_type: type[Message]) -> Callable[[bytes], Message]:
+    """Parses requests of a type. UndecodableRequestError or InvalidFieldError for what cannot be taken.
 
-    def __init__(self, error: DraftlineError) -> None:
-        self.error = error
+    It is not for grpc to call: what its deserializers raise reaches the caller as UNKNOWN with its text, and they
+    are called before it is known who asks.
+    """
 
-
-def deserializer(message_type: type[Message]) -> Callable[[bytes], Message | Refused]:
-    """Parses requests of a type. What fails becomes a value, because an exception here
-    would reach the caller as UNKNOWN with its text."""
-
-    def deserialize(data: bytes) -> Message | Refused:
+    def parse(data: bytes) -> Message:
         try:
             message = message_type.FromString(data)
             if message.ByteSize() != len(data):
                 _refuse_double_oneofs(data, message_type.DESCRIPTOR, "")
         except DecodeError:
-            problem = f"the request is no {message_type.DESCRIPTOR.full_name}"
-            return Refused(UndecodableRequestError(problem))
-        except DraftlineError as error:
-            return Refused(error)
+            raise UndecodableRequestError(f"the request is no {message_type.DESCRIPTOR.full_name}") from None
         return message
 
-    return deserialize
+    return parse
 
 
 def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str) -> None:
