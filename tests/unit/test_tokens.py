@@ -65,7 +65,7 @@ async def test_token_of_the_shared_secret_is_taken(keys: Keys) -> None:
         ({"organization_ids": None}, {}),
         ({"organization_ids": []}, {}),
         ({"organization_ids": "acme"}, {"acme": ALL}),
-        ({"organization_ids": {"a": "draft:write", "b": ["change:read"]}}, {"a": {"draft:write"}, "b": {"change:read"}}),
+        ({"organization_ids": {"a": "draft:write", "b": ["x"]}}, {"a": {"draft:write"}, "b": set()}),
     ],
 )  # fmt: skip
 async def test_scopes_hold_in_the_tenants_of_the_token(keys: Keys, changes: Any, grants: Any) -> None:
@@ -179,7 +179,7 @@ async def test_secret_is_good_for_its_own_algorithm_alone(keys: Keys, algorithm:
         {"kid": "first", "jwk": STRANGER.jwk(kid="first")},
         {"kid": "first", "jku": "http://127.0.0.1:1/jwks.json", "x5u": "http://127.0.0.1:1/x", "x5c": ["AAAA"]},
     ],
-    ids=repr,
+    ids=",".join,
 )
 async def test_token_of_a_stranger_is_refused_whatever_it_says_of_its_key(keys: Keys, headers: dict[str, Any]) -> None:
     await refusal(STRANGER.token(headers), keys)
