@@ -123,7 +123,8 @@ async def test_file_that_is_missing_is_refused_by_its_kind(tmp_path: Path) -> No
         {**RSAAlgorithm.to_jwk(FIRST.key, as_dict=True), "kid": "first"},
         {},
     ],
-    ids=lambda key: ",".join(f"{name}={str(value)[:12]}" for name, value in key.items() if name not in ("e", "n")),
+    # Without the numbers of the keys, which are others in every run.
+    ids=lambda key: ",".join(name if len(str(value)) > 12 else f"{name}={value}" for name, value in key.items()),
 )
 def test_key_that_cannot_verify_is_left_out(unusable: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="holds no public key"):
