@@ -11,9 +11,18 @@ import grpc
 import pytest
 from answers import Records
 from drafting import Drafts
-from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
-from draftline_server.domain.errors import InvalidFieldError
+from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2, types_pb2
+from draftline_server.domain.content import Limits
+from draftline_server.domain.errors import (
+    DocumentTooLargeError,
+    InvalidDocumentError,
+    InvalidFieldError,
+    UndecodableRequestError,
+)
+from draftline_server.rpc.documents import document_text
 from draftline_server.rpc.lists import refuse_long_lists
+from draftline_server.rpc.wire import parser
+from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 
@@ -102,6 +111,26 @@ def test_drain_does_not_wait_for_watchers(database_url: str, serving: Any) -> No
         threading.Thread(target=read).start()
     assert ended.wait(10)
     channel.close()
+
+
+def test_padded_request_is_looked_into_so_far_and_no_further() -> None:
+    field = content_pb2.GetContentRequest(fields=["a"]).SerializeToString()
+    padded = b"\xf8\x01\x80\x00"  # an unknown number, zero in two bytes
+    assert parser(content_pb2.GetContentRequest)(field + padded)
+    named_twice = content_pb2.GetContentRequest(tenant_id="a").SerializeToString() * 100_000
+    with pytest.raises(UndecodableRequestError, match="50000"):
+        parser(content_pb2.GetContentRequest)(named_twice)
+
+
+def test_document_of_too_many_values_is_refused_before_they_are_looked_at() -> None:
+    broken = [struct_pb2.Value()] * 9_998  # none of them is a value
+    within, beyond = types_pb2.Document(), types_pb2.Document()
+    within.struct.fields["a"].list_value.values.extend(broken)
+    beyond.struct.fields["a"].list_value.values.extend([*broken, *broken])
+    with pytest.raises(InvalidDocumentError, match="one kind"):
+        document_text(within, Limits(), "content")
+    with pytest.raises(DocumentTooLargeError, match="10000 values"):
+        document_text(beyond, Limits(), "content")
 
 
 @pytest.mark.parametrize("expected", [grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND])

@@ -49,7 +49,7 @@ def check_value(value: Json, limits: Limits, where: str) -> None:
     while level:
         nodes += len(level)
         if nodes > limits.max_nodes:
-            raise _over(where, f"at most {limits.max_nodes} values", limits.max_nodes)
+            raise too_many(limits, where)
         below: list[Json] = []
         containers = False
         for node in level:
@@ -91,6 +91,11 @@ def check_growth(value: Json, limits: Limits, where: str) -> None:
         level = below
     if depth > limits.max_depth:
         raise too_deep(limits, where)
+
+
+def too_many(limits: Limits, where: str) -> DocumentTooLargeError:
+    """The error of a document of too many values."""
+    return _over(where, f"at most {limits.max_nodes} values", limits.max_nodes)
 
 
 def too_deep(limits: Limits, where: str) -> DocumentTooLargeError:

@@ -10,7 +10,7 @@ import msgspec
 from draftline.v1 import types_pb2
 from google.protobuf import struct_pb2
 
-from ..domain.content import Json, Limits, check_size, check_value
+from ..domain.content import Json, Limits, check_size, check_value, too_many
 from ..domain.errors import DocumentTooLargeError, InvalidDocumentError
 
 _parse = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -73,33 +73,46 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
 
 
 def _of_struct(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where: str) -> tuple[str, Json]:
-    value = _plain(message, where)
+    value = _plain(message, limits, where)
     check_value(value, limits, where)
     text = _encode(value).decode()
     check_size(len(text.encode()), limits, where)
     return text, value
 
 
-def _plain(message: struct_pb2.Struct | struct_pb2.ListValue | struct_pb2.Value, where: str) -> Json:
-    if isinstance(message, struct_pb2.Struct):
-        return {key: _plain(value, where) for key, value in message.fields.items()}
-    if isinstance(message, struct_pb2.ListValue):
-        return [_plain(value, where) for value in message.values]
-    match message.WhichOneof("kind"):
-        case "number_value":
-            number = message.number_value
-            return int(number) if number.is_integer() and abs(number) <= _EXACT_INT else number
-        case "string_value":
-            return message.string_value
-        case "bool_value":
-            return message.bool_value
-        case "struct_value":
-            return _plain(message.struct_value, where)
-        case "list_value":
-            return _plain(message.list_value, where)
-        case "null_value":
-            return None
-    raise _invalid(where, "a google.protobuf.Value must have one kind set")
+def _plain(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where: str) -> Json:
+    """The value that a message holds. DocumentTooLargeError as soon as it has too many, not after all of them."""
+    nodes = 1
+
+    def of(node: struct_pb2.Struct | struct_pb2.ListValue | struct_pb2.Value) -> Json:
+        nonlocal nodes
+        if isinstance(node, struct_pb2.Struct):
+            nodes += len(node.fields)
+        elif isinstance(node, struct_pb2.ListValue):
+            nodes += len(node.values)
+        if nodes > limits.max_nodes:
+            raise too_many(limits, where)
+        if isinstance(node, struct_pb2.Struct):
+            return {key: of(value) for key, value in node.fields.items()}
+        if isinstance(node, struct_pb2.ListValue):
+            return [of(value) for value in node.values]
+        match node.WhichOneof("kind"):
+            case "number_value":
+                number = node.number_value
+                return int(number) if number.is_integer() and abs(number) <= _EXACT_INT else number
+            case "string_value":
+                return node.string_value
+            case "bool_value":
+                return node.bool_value
+            case "struct_value":
+                return of(node.struct_value)
+            case "list_value":
+                return of(node.list_value)
+            case "null_value":
+                return None
+        raise _invalid(where, "a google.protobuf.Value must have one kind set")
+
+    return of(message)
 
 
 def to_document(text: str, encoding: int, fields: list[str]) -> types_pb2.Document:

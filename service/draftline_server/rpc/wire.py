@@ -9,6 +9,7 @@ than what was kept of them: those that were sent as protobuf writes them are not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -16,6 +17,8 @@ from google.protobuf.message import DecodeError, Message
 from ..domain.errors import InvalidFieldError, UndecodableRequestError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+MAX_FIELDS = 50_000  # of a request that was not sent as protobuf writes it; to look at each takes a microsecond
 
 
 def parser(message_type: type[Message]) -> Callable[[bytes], Message]:
@@ -29,7 +32,7 @@ def parser(message_type: type[Message]) -> Callable[[bytes], Message]:
         try:
             message = message_type.FromString(data)
             if message.ByteSize() != len(data):
-                _refuse_double_oneofs(data, message_type.DESCRIPTOR, "")
+                _refuse_double_oneofs(data, message_type.DESCRIPTOR, "", count(1))
         except DecodeError:
             raise UndecodableRequestError(f"the request is no {message_type.DESCRIPTOR.full_name}") from None
         return message
@@ -37,10 +40,12 @@ def parser(message_type: type[Message]) -> Callable[[bytes], Message]:
     return parse
 
 
-def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str) -> None:
+def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str, looked_at: Iterator[int]) -> None:
     seen: dict[str, Any] = {}
     counts: dict[int, int] = {}
     for number, payload in fields_of(data):
+        if next(looked_at) > MAX_FIELDS:
+            raise UndecodableRequestError(f"the request repeats fields or pads them, and has more than {MAX_FIELDS}")
         field = descriptor.fields_by_number.get(number)
         if field is None:
             continue
@@ -58,7 +63,7 @@ def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str) -> None:
             and not field.message_type.GetOptions().map_entry
         ):
             name = f"{field.name}[{place}]" if field.is_repeated else field.name
-            _refuse_double_oneofs(payload, field.message_type, f"{where}{name}.")
+            _refuse_double_oneofs(payload, field.message_type, f"{where}{name}.", looked_at)
 
 
 def fields_of(data: bytes) -> Iterator[tuple[int, bytes | int | None]]:
