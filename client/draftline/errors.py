@@ -147,7 +147,7 @@ class DraftVersionMismatchError(AbortedError):
 
 
 class ConflictError(AbortedError):
-    """What is stored was changed by others. Nothing was committed or reverted; drafts are drafts still.
+    """Others changed the same since. Nothing was committed or reverted, and drafts are drafts still.
 
     Attributes:
         conflicts: the first of them, as many as an error has room for, long values
@@ -172,8 +172,10 @@ class UnauthenticatedError(DraftlineError):
 
 
 class UnavailableError(DraftlineError):
-    """The service is out of reach. The call was retried already, unless it was a write without a
-    request id; what a write did is unknown, and sending it again with its id is safe."""
+    """The service is out of reach. The call was sent again already, unless it is a write without a request id.
+
+    What a write did is unknown. To send it again with the same id is safe.
+    """
 
 
 class TokenExpiredError(DraftlineError):

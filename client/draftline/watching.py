@@ -25,7 +25,7 @@ WatchCall = Call[pb.WatchChangesRequest, pb.WatchChangesResponse, list[ItemT]]
 # The service gives a sign of life every 15 seconds, unless it is set otherwise.
 DEFAULT_SILENCE_S = 60.0
 
-# Between two watches of a reader that the service refuses.
+# Between two watches of a reader that may not watch, or cannot read what comes.
 REFUSED_S = 30.0
 
 
@@ -95,7 +95,8 @@ class WatchState(Generic[ItemT]):
         return self._retry.pause_s(self._failures, error)
 
 
-def rewatch_s(retry: Retry, failures: int, error: DraftlineError) -> float:
-    """Seconds until one who must watch begins anew, after an error that stands."""
-    pause_s = retry.pause_s(failures, error)
-    return pause_s if isinstance(error, TokenExpiredError) or is_interrupted(error) else max(pause_s, REFUSED_S)
+def rewatch_s(retry: Retry, failures: int, error: Exception) -> float:
+    """Seconds until a reader watches anew, after an error that ended its watch."""
+    if isinstance(error, DraftlineError) and (isinstance(error, TokenExpiredError) or is_interrupted(error)):
+        return retry.pause_s(failures, error)
+    return REFUSED_S

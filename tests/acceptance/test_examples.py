@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,3 +54,29 @@ def test_example_of_drafts_shows_them_to_their_user_alone(address: str) -> None:
                 "discarded:   3 drafts",
             ],
         )
+
+
+def test_example_of_changes_tells_who_made_them_and_takes_them_back(address: str) -> None:
+    for _ in range(2):
+        done = run("changes.py", address)
+        assert (done.stderr, done.stdout.splitlines()) == (
+            "",
+            [
+                "bob by patch_content: /Genre to Drama, /Rating to 7.6 (I have seen it)",
+                "ada by commit: /Genre to Classic (all of them are old)",
+                "shane: /Genre would be Western again, but is Drama by now",
+                "Alien: Horror",
+                "Jaws: Horror",
+                "Shane: Drama",
+            ],
+        )
+
+
+def test_example_of_a_cache_reads_from_memory_what_is_true(address: str) -> None:
+    for _ in range(2):
+        done = run("cache.py", address)
+        found = re.fullmatch(
+            r"500 votes, and never fewer than before\n(\d+) reads from memory, (\d+) from the service\n", done.stdout
+        )
+        assert found, (done.stderr, done.stdout)
+        assert int(found[1]) > int(found[2])

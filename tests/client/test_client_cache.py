@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any
-
 import pytest
-from draftline import UNSET, AttributeChange, CacheStats, Change, ChangeKind, ChangeSource, PathChange, Record
-from draftline.caching import Cache, Fetch, Key, applied, copied
+from cache_world import KEYS, MAX_LOST_S, NOON, World, change_of, happened, record_of
+from draftline import UNSET, AttributeChange, CacheStats, Change, ChangeKind, Record
+from draftline.caching import Cache, applied, copied
 from hypothesis import given
 from hypothesis import strategies as st
-
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-KEYS: list[Key] = [("movies", "1"), ("movies", "2"), ("actors", "1")]
-MAX_LOST_S = 10.0
-
-
-def record_of(key: Key = KEYS[0], version: int = 1, **content: Any) -> Record:
-    return Record("acme", *key, content, version, None, None, NOON, "ada", NOON, "ada", None)
-
-
-def change_of(version: int, *paths: tuple[str, Any], key: Key = KEYS[0], **fields: Any) -> Change:
-    told: dict[str, Any] = {
-        "kind": ChangeKind.UPDATE,
-        "source": ChangeSource.PATCH_CONTENT,
-        "values_omitted": False,
-        "attributes": (),
-        "user_id": "bob",
-        "session_id": "",
-        "commit_id": "",
-        "change_reason": "",
-        "request_id": "",
-        "create_time": NOON.replace(hour=13),
-    } | fields
-    edits = tuple(PathChange(path, UNSET, value) for path, value in paths)
-    return Change("acme", *key, version, paths=edits, **told)
 
 
 def filled(*records: Record, max_records: int = 10) -> Cache[None]:
@@ -167,135 +137,6 @@ def test_copy_is_the_callers_own() -> None:
     assert mine == kept
     mine.content["a"]["b"][1]["c"] = 3
     assert kept == record_of(a={"b": [1, {"c": 2}]})
-
-
-@dataclass(eq=False)
-class Fetching:
-    fetch: Fetch[None]
-    leasts: list[int]  # the least version that will do, for each who waits for it
-    version: int = 0  # that it found; 0: it has not read yet
-    record: Record | None = None  # None: it is deleted
-
-
-class World:
-    """A service, its log, a watch that brings it late, and fetches that read somewhere between begin and end."""
-
-    def __init__(self, keys: Sequence[Key], *, is_simple: bool) -> None:
-        self.is_simple = is_simple
-        self.now = 0.0
-        self.cache: Cache[None] = Cache(len(keys), MAX_LOST_S, clock=lambda: self.now)
-        self.history: dict[Key, list[Record]] = {key: [record_of(key, a=0)] for key in keys}
-        self.deleted: set[Key] = set()
-        self.log: list[Change] = []
-        self.place = 0  # in the log, of the watch
-        self.fetching: list[Fetching] = []
-        self.cache.heard([])
-
-    def steps(self) -> list[Callable[[], None]]:
-        """All that can happen next; in a simple world, what matters most."""
-        steps: list[Callable[[], None]] = [self.hear, self.expire]
-        of_each: list[Callable[[Key], None]] = [self.write, self.ask, self.ask_own]
-        if not self.is_simple:
-            steps += [self.lose_shortly, self.lose_for_long]
-            of_each += [self.write_untold, self.bury]
-        steps += [partial(step, key) for key in self.history for step in of_each]
-        for each in self.fetching:
-            steps.append(partial(self.end if each.version else self.read, each))
-        return steps
-
-    def write(self, key: Key, *, is_told: bool = True) -> None:
-        last = self.history[key][-1]
-        if key not in self.deleted:
-            change = change_of(last.version + 1, ("/a", last.version), key=key, values_omitted=not is_told)
-            self.log.append(change)
-            content = {"a": last.version}
-            self._keep(replace(last, content=content, update_time=change.create_time, updated_by="bob"))
-
-    def write_untold(self, key: Key) -> None:
-        self.write(key, is_told=False)
-
-    def bury(self, key: Key) -> None:
-        """Deletes it, or brings it back."""
-        kind = ChangeKind.UNDELETE if key in self.deleted else ChangeKind.DELETE
-        last = self.history[key][-1]
-        self.log.append(change_of(last.version + 1, key=key, kind=kind))
-        self.deleted ^= {key}
-        self._keep(last)
-
-    def _keep(self, record: Record) -> None:
-        key = (record.collection, record.record_id)
-        self.history[key].append(replace(record, version=record.version + 1))
-
-    def hear(self) -> None:
-        """The next change, or a sign of life."""
-        changes = self.log[self.place : self.place + 1]
-        self.place += len(changes)
-        self.cache.heard(changes)
-
-    def lose_shortly(self) -> None:
-        self.cache.lost()
-        self.now += 1
-
-    def lose_for_long(self) -> None:
-        self.cache.lost()
-        self.now += MAX_LOST_S + 1
-
-    def expire(self) -> None:
-        """The next watch begins from now on, and what came before is not told."""
-        self.cache.stop()
-        self.place = len(self.log)
-
-    def ask(self, key: Key) -> None:
-        """While it watches, what was delivered will do, else only what is there now."""
-        self._ask(key, self._delivered(key) if self.cache.is_watching else self.history[key][-1].version, 0)
-
-    def ask_own(self, key: Key) -> None:
-        newest = self.history[key][-1].version
-        self._ask(key, newest, newest)
-
-    def _ask(self, key: Key, least: int, min_version: int) -> None:
-        record = self.cache.find(key, min_version)
-        if record is not None:
-            self._check(record, key, least)
-        elif (shared := self.cache.under_way(key, min_version)) is None:
-            self.fetching.append(Fetching(self.cache.begin(key, None), [least]))
-        else:
-            (its,) = (each for each in self.fetching if each.fetch is shared)
-            its.leasts.append(least)
-
-    def read(self, its: Fetching) -> None:
-        last = self.history[its.fetch.key][-1]
-        its.version = last.version
-        its.record = None if its.fetch.key in self.deleted else last
-
-    def end(self, its: Fetching) -> None:
-        self.fetching.remove(its)
-        self.cache.end(its.fetch, its.record)
-        assert its.version >= max(its.leasts)
-
-    def check(self) -> None:
-        """What memory would answer."""
-        assert self.cache.stats.records <= len(self.history)
-        if self.cache.is_watching:
-            for key, record in self.cache._records.items():
-                self._check(record, key, self._delivered(key))
-
-    def _check(self, record: Record, key: Key, least: int) -> None:
-        assert record.version >= least
-        assert record == self.history[key][record.version - 1]
-
-    def _delivered(self, key: Key) -> int:
-        versions = (it.version for it in self.log[: self.place] if (it.collection, it.record_id) == key)
-        return max(versions, default=1)
-
-
-def happened(choices: Iterable[int], world: World) -> World:
-    """The world after these of its steps, one after the other."""
-    for choice in choices:
-        steps = world.steps()
-        steps[choice % len(steps)]()
-        world.check()
-    return world
 
 
 def test_no_answer_is_older_than_what_was_delivered_in_any_order_of_six_steps() -> None:

@@ -232,10 +232,20 @@ async def test_expired_token_empties_memory_and_begins_anew(client: Any, service
 async def test_reader_that_may_not_watch_fetches(client: Any, service: Service, scripted: ScriptedServer) -> None:
     scripted.answers["WatchChanges"] = lambda _: [failure(7, "not yours")]
     async with reader_of(client, "movies") as reader:
-        await until(lambda: reader.error is not None)
-        assert isinstance(reader.error, draftline.PermissionDeniedError)
+        await until(lambda: isinstance(reader.error, draftline.PermissionDeniedError))
         assert [(await reader.get("movies", "m-1")).version for _ in range(2)] == [1, 1]
         assert reader.stats == draftline.CacheStats(hits=0, misses=2, records=0)
+    assert service.fetches == ["m-1", "m-1"]
+
+
+async def test_reader_that_cannot_read_what_comes_fetches(client: Any, service: Service) -> None:
+    async with reader_of(client, "movies") as reader:
+        await until(lambda: reader.is_watching)
+        await reader.get("movies", "m-1")
+        service.tell(change(2, kind=99))  # type: ignore[arg-type]  of a newer service
+        await until(lambda: isinstance(reader.error, ValueError))
+        assert (reader.is_watching, reader.stats.records) == (False, 0)
+        await reader.get("movies", "m-1")
     assert service.fetches == ["m-1", "m-1"]
 
 

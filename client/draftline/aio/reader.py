@@ -10,7 +10,6 @@ from draftline import change_calls
 from draftline.aio.content import ContentMethods
 from draftline.aio.watch import AsyncWatch
 from draftline.caching import Cache, CacheStats, Fetch, copied
-from draftline.errors import DraftlineError
 from draftline.models import Record
 from draftline.watching import DEFAULT_SILENCE_S, rewatch_s
 
@@ -39,7 +38,7 @@ class AsyncCachedReader:
         self._cache: Cache[asyncio.Future[Record]] = Cache(max_records, max_lost_s)
         self._is_closed = False
         self._following: asyncio.Task[None] | None = None
-        self._error: DraftlineError | None = None
+        self._error: Exception | None = None
 
     @property
     def stats(self) -> CacheStats:
@@ -50,7 +49,7 @@ class AsyncCachedReader:
         return self._cache.is_watching
 
     @property
-    def error(self) -> DraftlineError | None:
+    def error(self) -> Exception | None:
         return self._error
 
     async def get(self, collection: str, record_id: str, *, min_version: int = 0) -> Record:
@@ -105,7 +104,7 @@ class AsyncCachedReader:
                 async for changes in watch.messages():
                     self._cache.heard(changes)
                     failures, self._error = 0, None
-            except DraftlineError as error:
+            except Exception as error:
                 failures, self._error = failures + 1, error
                 pause_s = rewatch_s(self._client._retry, failures, error)
             else:

@@ -64,7 +64,11 @@ class AsyncWatch(Generic[ItemT]):
         self._cut()
 
     async def __aenter__(self) -> AsyncWatch[ItemT]:
-        await self.ready()
+        try:
+            await self.ready()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

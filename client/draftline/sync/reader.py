@@ -9,7 +9,6 @@ from contextlib import suppress
 from draftline import change_calls
 from draftline.caching import Cache, CacheStats, Fetch, copied
 from draftline.change_models import Change
-from draftline.errors import DraftlineError
 from draftline.models import Record
 from draftline.sync.content import ContentMethods
 from draftline.sync.watch import Watch
@@ -65,7 +64,7 @@ class CachedReader:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._watch: Watch[Change] | None = None
-        self._error: DraftlineError | None = None
+        self._error: Exception | None = None
 
     @property
     def stats(self) -> CacheStats:
@@ -80,8 +79,8 @@ class CachedReader:
             return self._cache.is_watching
 
     @property
-    def error(self) -> DraftlineError | None:
-        """Why it does not watch, if the service refuses to be watched. It tries again now and then."""
+    def error(self) -> Exception | None:
+        """Why the last watch ended, until the next one is on. None: it is on, or never was."""
         return self._error
 
     def get(self, collection: str, record_id: str, *, min_version: int = 0) -> Record:
@@ -159,7 +158,7 @@ class CachedReader:
                     with self._lock:
                         self._cache.heard(changes)
                     failures, self._error = 0, None
-            except DraftlineError as error:
+            except Exception as error:
                 failures, self._error = failures + 1, error
                 pause_s = rewatch_s(self._client._retry, failures, error)
             else:

@@ -84,7 +84,11 @@ class Watch(Generic[ItemT]):
         self._cut()
 
     def __enter__(self) -> Watch[ItemT]:
-        self.ready()
+        try:
+            self.ready()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,48 @@
+"""Who changed what and why, and how a commit is taken back although somebody went on from it.
+
+make serve                                  in one terminal
+.venv/bin/python examples/changes.py        in another
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+
+import draftline
+
+FILMS = {
+    "alien": {"Title": "Alien", "Genre": "Horror"},
+    "jaws": {"Title": "Jaws", "Genre": "Horror"},
+    "shane": {"Title": "Shane", "Genre": "Western"},
+}
+
+
+def main(address: str) -> None:
+    with (
+        draftline.Client(address, tenant_id="demo", user="ada") as ada,
+        draftline.Client(address, tenant_id="demo", user="bob") as bob,
+    ):
+        ada.import_content("shelf", FILMS.items(), mode="snapshot")
+        with ada.session("shelf", change_reason="all of them are old") as session:
+            for film in FILMS:
+                session.edit(film, {"Genre": "Classic"})
+        bob.patch_content("shelf", "shane", {"Genre": "Drama", "Rating": 7.6}, change_reason="I have seen it")
+
+        for change in islice(bob.changes("shelf", "shane"), 2):
+            edits = ", ".join(f"{each.path} to {each.new_value}" for each in change.paths)
+            print(f"{change.user_id} by {change.source.value}: {edits} ({change.change_reason})")
+
+        commit_id = session.results.commit_id
+        try:
+            ada.revert(commit_id=commit_id)
+        except draftline.ConflictError as error:
+            for each in error.conflicts:
+                print(f"{each.record_id}: {each.path} would be {each.mine} again, but is {each.theirs} by now")
+        ada.revert(commit_id=commit_id, conflict_policy="keep_theirs", change_reason="they are ageless")
+        for film in ada.get_merged("shelf"):
+            print(f"{film.content['Title']}: {film.content['Genre']}")
+
+
+if __name__ == "__main__":
+    main(*(sys.argv[1:] or ["127.0.0.1:50051"]))

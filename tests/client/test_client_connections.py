@@ -1,0 +1,146 @@
+"""Both clients on the live service, over connections that are cut: each write and each change comes once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import draftline
+import pytest
+from both_clients import Connect, reader_of
+from draftline import op
+from proxy import Fate, Proxy, Way, before
+
+WAIT_S = 60
+PATIENT = draftline.Retry(max_attempts=50, initial_backoff_s=0.01, max_backoff_s=0.1)
+RECORDS, WRITES = 4, 40
+
+
+@pytest.fixture
+def tenant_id() -> str:
+    return f"tenant-{uuid.uuid4()}"
+
+
+@asynccontextmanager
+async def cutting(proxy: Proxy, seed: int) -> AsyncIterator[None]:
+    """Cuts all connections of a proxy again and again, the pauses as the seed has them."""
+    chosen = random.Random(seed)
+
+    async def cut() -> None:
+        while True:
+            await asyncio.sleep(chosen.uniform(0.005, 0.05))
+            proxy.cut()
+
+    cuts = asyncio.ensure_future(cut())
+    try:
+        yield
+    finally:
+        cuts.cancel()
+
+
+async def test_increments_over_cut_connections_count_once(
+    connect: Connect, server_address: str, tenant_id: str
+) -> None:
+    """An answer is lost as often as a request is, and nobody can tell which it was."""
+    sent = itertools.count()
+
+    def judge(way: Way, _: bytes) -> Fate:
+        return Fate.CUT if way is Way.BACK and next(sent) % 5 == 4 else Fate.PASS
+
+    with before(server_address) as (proxy, address):
+        async with connect(address, tenant_id=tenant_id, user="ada", retry=PATIENT) as client:
+            await client.create_content("counts", {"n": 0}, record_id="1")
+            proxy.judge = judge
+            for _ in range(WRITES):
+                await client.patch_content("counts", "1", operations=[op.increment("/n")])
+            proxy.judge = None
+            counted = await client.get_content("counts", "1")
+    assert (counted.content, counted.version) == ({"n": WRITES}, WRITES + 1)
+    assert proxy.cuts > WRITES / 10
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_watch_over_cut_connections_sees_every_change_once_and_in_order(
+    connect: Connect, server_address: str, tenant_id: str, seed: int
+) -> None:
+    with before(server_address) as (proxy, address):
+        async with (
+            draftline.AsyncClient(server_address, tenant_id=tenant_id, user="bob") as writer,
+            connect(address, tenant_id=tenant_id, user="ada", retry=PATIENT) as client,
+            client.watch("counts") as watch,
+            cutting(proxy, seed),
+        ):
+
+            async def write(record_id: str) -> None:
+                for number in range(WRITES):
+                    await writer.patch_content("counts", record_id, {"n": number}, allow_missing=True)
+                    await asyncio.sleep(0.005)
+
+            async def see() -> list[tuple[str, int]]:
+                seen = [await anext(watch) for _ in range(RECORDS * WRITES)]
+                return [(each.record_id, each.version) for each in seen]
+
+            seeing = asyncio.ensure_future(see())
+            await asyncio.gather(*(write(str(number)) for number in range(RECORDS)))
+            seen = await asyncio.wait_for(seeing, WAIT_S)
+            await writer.patch_content("counts", "0", {"last": True})
+            assert (await asyncio.wait_for(anext(watch), WAIT_S)).version == WRITES + 1
+    for number in range(RECORDS):
+        versions = [version for record_id, version in seen if record_id == str(number)]
+        assert versions == list(range(1, WRITES + 1))
+    assert proxy.cuts > 3
+
+
+async def test_watch_over_a_connection_that_goes_silent_finds_another(
+    connect: Connect, server_address: str, tenant_id: str
+) -> None:
+    """As behind a router that was restarted: nothing arrives, and nobody is told."""
+    with before(server_address) as (proxy, address):
+        async with (
+            draftline.AsyncClient(server_address, tenant_id=tenant_id, user="bob") as writer,
+            connect(address, tenant_id=tenant_id, user="ada", retry=PATIENT) as client,
+            client.watch("counts", silence_s=0.3) as watch,
+        ):
+            proxy.stalled = True
+            await writer.patch_content("counts", "1", {"n": 1}, allow_missing=True)
+            waiting = asyncio.ensure_future(anext(watch))
+            await asyncio.sleep(1)
+            proxy.stalled = False
+            assert (await asyncio.wait_for(waiting, WAIT_S)).version == 1
+
+
+async def test_reader_over_cut_connections_ends_at_what_is_stored(
+    connect: Connect, server_address: str, tenant_id: str
+) -> None:
+    with before(server_address) as (proxy, address):
+        async with (
+            draftline.AsyncClient(server_address, tenant_id=tenant_id, user="bob") as writer,
+            connect(address, tenant_id=tenant_id, user="ada", retry=PATIENT) as client,
+            reader_of(client, max_records=RECORDS - 1) as reader,
+        ):
+            ids = [str(number) for number in range(RECORDS)]
+            await writer.import_content("counts", [(each, {"n": 0}) for each in ids])
+            async with cutting(proxy, 3):
+                for number in range(1, WRITES):
+                    written = await writer.patch_content("counts", ids[number % RECORDS], {"n": number})
+                    for each in ids:
+                        least = written.record.version if each == written.record.record_id else 0
+                        record = await reader.get("counts", each, min_version=least)
+                        assert record.version >= least
+            for each in ids:
+                stored = await writer.get_content("counts", each)
+                assert await once_at(stored.version, reader, each) == stored
+
+
+async def once_at(version: int, reader: Any, record_id: str) -> draftline.Record:
+    async def look() -> draftline.Record:
+        while (record := await reader.get("counts", record_id)).version < version:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
+        return record
+
+    return await asyncio.wait_for(look(), WAIT_S)
