@@ -1,5 +1,5 @@
-"""Turns: so many at once and no more. Those who wait come in rotation, one of each tenant, so that whoever sends much
-waits for himself.
+"""Turns: so many at once and no more. The next is for a tenant who has the fewest, and among those in rotation: who
+sends much waits for himself, and takes all if nobody else wants any.
 
 Not for several threads. Invariants: nobody waits while there is room; a turn that ends passes to the next who waits.
 """
@@ -20,7 +20,9 @@ class Turns:
         self.most = most
         self.taken = 0
         self.waiting = 0
-        self._queues: OrderedDict[str, _Queue] = OrderedDict()  # by tenant; the first is the next to be served
+        self.ended = 0  # so far
+        self._taken_by: dict[str, int] = {}  # tenants, those with none left out
+        self._queues: OrderedDict[str, _Queue] = OrderedDict()  # by tenant, who was served last stands last
 
     def waiting_of(self, tenant_id: str) -> int:
         queue = self._queues.get(tenant_id)
@@ -30,16 +32,18 @@ class Turns:
     def waiting_tenants(self) -> int:
         return len(self._queues)
 
-    def take_now(self) -> bool:
+    def take_now(self, tenant_id: str) -> bool:
         """A turn, if there is room."""
-        if self.taken < self.most:
-            self.taken += 1
-            return True
-        return False
+        if self.taken >= self.most:
+            return False
+        self.taken += 1
+        taken_by = self._taken_by
+        taken_by[tenant_id] = taken_by.get(tenant_id, 0) + 1
+        return True
 
     async def take(self, tenant_id: str) -> None:
         """A turn, now or when it comes. Who is cancelled while he waits gets none."""
-        if self.take_now():
+        if self.take_now(tenant_id):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(tenant_id, OrderedDict())[turn] = None
@@ -50,21 +54,20 @@ class Turns:
             if turn.cancelled():
                 self._leave(tenant_id, turn)
             elif turn.exception() is None:  # it had just come
-                self.give_back()
+                self.give_back(tenant_id)
             raise
 
-    def give_back(self) -> None:
+    def give_back(self, tenant_id: str) -> None:
         """Ends a turn, which passes to the next who waits."""
-        while self._queues:
-            tenant_id, queue = next(iter(self._queues.items()))
-            turn = next(iter(queue))
-            self._leave(tenant_id, turn)
-            if not turn.done():  # else he was cancelled, and does not know yet
-                if queue:
-                    self._queues.move_to_end(tenant_id)
-                turn.set_result(None)
-                return
+        self.ended += 1
         self.taken -= 1
+        left = self._taken_by[tenant_id] - 1
+        if left:
+            self._taken_by[tenant_id] = left
+        else:
+            del self._taken_by[tenant_id]
+        if self._queues:
+            self._pass_on()
 
     def turn_away(self, error: Callable[[], Exception]) -> None:
         """Fails all who wait."""
@@ -74,6 +77,18 @@ class Turns:
             self._leave(tenant_id, turn)
             if not turn.done():
                 turn.set_exception(error())
+
+    def _pass_on(self) -> None:
+        while self._queues:
+            following = min(self._queues, key=lambda waiting: self._taken_by.get(waiting, 0))
+            turn = next(iter(self._queues[following]))
+            self._leave(following, turn)
+            if not turn.done():  # else he was cancelled, and does not know yet
+                if following in self._queues:
+                    self._queues.move_to_end(following)
+                self.take_now(following)
+                turn.set_result(None)
+                return
 
     def _leave(self, tenant_id: str, turn: asyncio.Future[None]) -> None:
         queue = self._queues.get(tenant_id)

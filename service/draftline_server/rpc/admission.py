@@ -3,7 +3,7 @@
 A call that is refused has done nothing. What is bounded is the memory that calls take and the time that they wait;
 connections are shared out by store/engine.py, for many calls may share one statement.
 
-- Those who wait come in rotation over the tenants (see domain/turns.py). A tenant alone may use everything.
+- The next to run is a call of a tenant who has the fewest running (see domain/turns.py). One alone may use everything.
 - A tenant may have as many calls waiting as there is room left for others: however many one sends, another finds room.
 - Nobody waits for what he will not live to see: who would wait longer than his time, or than the limit, by the rate at
   which calls ended lately, is refused when he comes.
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 from ..domain.errors import DeadlineExceededError, DrainingError, OverloadedError
 from ..domain.turns import Turns
@@ -38,28 +38,25 @@ class Admission:
         self._turns = Turns(options.most)
         self._options = options
         self._draining = False
-        # How many calls end while others wait: the rate, and what was counted since.
+        # How many calls end in a second while others wait, and since when it is counted anew.
         self._per_s: float | None = None
-        self._counted = 0
-        self._counted_since = 0.0
+        self._ended_before = 0
+        self._since = 0.0
 
     def turn(self, tenant_id: str, time_left_s: float | None) -> Turn:
         """What a call is to run in: `async with`. OverloadedError, DeadlineExceededError or DrainingError."""
-        return Turn(self, tenant_id, time_left_s)
+        return Turn(self._turns, tenant_id, lambda: self._wait(tenant_id, time_left_s))
 
     def next_turn(self, tenant_id: str) -> Turn:
         """The same for a call that was let in before and goes on: it waits as long as it takes."""
-        return Turn(self, tenant_id, None, was_let_in=True)
+        return Turn(self._turns, tenant_id, lambda: self._wait_again(tenant_id))
 
     def drain(self) -> None:
         """Refuses those who wait, and from now on those who would have to."""
         self._draining = True
         self._turns.turn_away(_draining)
 
-    def enter_now(self) -> bool:
-        return self._turns.take_now()
-
-    async def enter(self, tenant_id: str, time_left_s: float | None) -> None:
+    async def _wait(self, tenant_id: str, time_left_s: float | None) -> None:
         """Waits for room, or refuses."""
         if self._draining:
             raise _draining()
@@ -69,7 +66,7 @@ class Admission:
         limit_s = most_s if time_left_s is None else min(most_s, time_left_s)
         self._look()
         waiting = turns.waiting_of(tenant_id)
-        # In rotation: as many of each other tenant come before, but no more than there are.
+        # As many of each other tenant come before, but no more than there are.
         ahead = min((waiting + 1) * (turns.waiting_tenants + (not waiting)), turns.waiting + 1)
         if waiting >= self._options.most_waiting - turns.waiting or self._wait_s(ahead) > limit_s:
             raise self._refusal()
@@ -79,28 +76,24 @@ class Admission:
         except TimeoutError:
             raise self._refusal() from None
 
-    async def enter_again(self, tenant_id: str) -> None:
+    async def _wait_again(self, tenant_id: str) -> None:
         if self._draining:
             raise _draining()
         await self._turns.take(tenant_id)
 
-    def leave(self) -> None:
-        self._counted += 1
-        self._turns.give_back()
-
     def _look(self) -> None:
         """Keeps the rate up to date, from when the first has to wait until nobody does."""
         now = time.monotonic()
-        passed_s = now - self._counted_since
+        ended, passed_s = self._turns.ended - self._ended_before, now - self._since
         if not self._turns.waiting:
             self._per_s = None
         elif passed_s < PACE_S:
             return
         else:
-            self._per_s = max(self._counted, 1) / passed_s
-            if self._counted < PACE_CALLS:  # a few slow ones tell little: on
+            self._per_s = max(ended, 1) / passed_s
+            if ended < PACE_CALLS:  # a few slow ones tell little: on
                 return
-        self._counted, self._counted_since = 0, now
+        self._ended_before, self._since = self._turns.ended, now
 
     def _wait_s(self, ahead: int) -> float:
         """How long so many calls will take; nothing as long as it is not known."""
@@ -117,28 +110,19 @@ class Admission:
 class Turn:
     """The time in which a call runs."""
 
-    __slots__ = ("_admission", "_tenant_id", "_time_left_s", "_was_let_in")
+    __slots__ = ("_tenant_id", "_turns", "_wait")
 
-    def __init__(
-        self, admission: Admission, tenant_id: str, time_left_s: float | None, *, was_let_in: bool = False
-    ) -> None:
-        self._admission = admission
+    def __init__(self, turns: Turns, tenant_id: str, wait: Callable[[], Awaitable[None]]) -> None:
+        self._turns = turns
         self._tenant_id = tenant_id
-        self._time_left_s = time_left_s
-        self._was_let_in = was_let_in
+        self._wait = wait
 
     async def __aenter__(self) -> None:
-        if self._admission.enter_now():
-            return
-        if self._was_let_in:
-            await self._admission.enter_again(self._tenant_id)
-        else:
-            await self._admission.enter(self._tenant_id, self._time_left_s)
+        if not self._turns.take_now(self._tenant_id):
+            await self._wait()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._admission.leave()
+    async def __aexit__(self, *_: object) -> None:
+        self._turns.give_back(self._tenant_id)
 
 
 def _draining() -> DrainingError:

@@ -210,10 +210,11 @@ class Database:
         if pool is None:
             raise DatabaseUnavailableError("the service is stopping; nothing was changed, try again later")
         limit_s = min(self.settings.connect_timeout_s, remaining_s() or 1e9)
-        if not self._turns.take_now():
+        tenant_id = call_tenant.get()
+        if not self._turns.take_now(tenant_id):
             try:
                 async with asyncio.timeout(limit_s):
-                    await self._turns.take(call_tenant.get())
+                    await self._turns.take(tenant_id)
             except TimeoutError as error:
                 problem = "all connections to the database are busy; nothing was changed, try again later"
                 raise OverloadedError(problem) from error
@@ -224,7 +225,7 @@ class Database:
             finally:
                 await _release(pool, connection)
         finally:
-            self._turns.give_back()
+            self._turns.give_back(tenant_id)
 
     @staticmethod
     async def _acquired(pool: Any, limit_s: float) -> asyncpg.Connection[asyncpg.Record]:

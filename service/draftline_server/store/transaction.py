@@ -19,7 +19,7 @@ Rows = Sequence[asyncpg.Record]
 
 # The moment (time.monotonic) at which the current call's time is over.
 call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
-# Whose call it is; empty: no tenant's. Connections are shared out in rotation over these.
+# Whose call it is; empty: no tenant's. Connections are shared out among these.
 call_tenant: ContextVar[str] = ContextVar("call_tenant", default="")
 
 # What runs for long has no limit at the database, is planned for the sizes that it meets, and may read whole tables.
