@@ -44,6 +44,14 @@ def test_long_list_is_refused_by_its_length(message: Any, field: str) -> None:
     assert caught.value.fields[0][0] == field
 
 
+def test_lists_within_lists_are_counted_together() -> None:
+    edit = draft_pb2.DraftEdit(operations={"operations": [{}] * 1_000})
+    refuse_long_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 49))
+    with pytest.raises(InvalidFieldError, match="50000 items together") as caught:
+        refuse_long_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 50))
+    assert caught.value.fields[0][0] == "edits[49].operations.operations"
+
+
 def test_list_of_the_largest_size_is_taken() -> None:
     refuse_long_lists(draft_pb2.SaveDraftRequest(edits=[draft_pb2.DraftEdit()] * 1_000))
 

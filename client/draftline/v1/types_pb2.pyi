@@ -212,7 +212,9 @@ class OperationList(_message.Message):
     OPERATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
-        """1 to 1,000 operations."""
+        """1 to 1,000 operations. In one request, with the patches or edits that they belong to,
+        at most 50,000.
+        """
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from ..store.reverts import RevertStore
 from .convert_changes import shows_content, to_change, to_change_query, to_change_target, to_revert_result
 from .delivery import deliverable, fitting
 from .draft_service import POLICIES
+from .pacing import paced
 from .watch import Watches
 
 
@@ -32,7 +33,10 @@ class ChangeService:
         while True:
             page = await self.changes.page(actor, query, page_size, request.page_token)
             response = change_pb2.ListChangesResponse(
-                changes=[to_change(change, actor.tenant_id, request.response_encoding) for change in page.changes],
+                changes=[
+                    to_change(change, actor.tenant_id, request.response_encoding)
+                    async for change in paced(page.changes)
+                ],
                 next_page_token=page.next_page_token,
             )
             page_size = fitting(response, response.changes)

@@ -16,6 +16,7 @@ from ..store.patches import PatchStore
 from .convert import to_condition, to_patch, to_record
 from .delivery import deliverable
 from .documents import document_text
+from .pacing import paced
 from .status import to_status
 
 IMPORT_MODES = {
@@ -76,7 +77,7 @@ class ContentService:
         patches: list[Patch] = []
         refused: dict[int, DraftlineError] = {}
         _check_batch(request)
-        for place, item in enumerate(request.requests):
+        async for place, item in paced(enumerate(request.requests)):
             try:
                 patches.append(to_patch(item, self.limits))
             except DraftlineError as error:
@@ -184,7 +185,7 @@ class ContentService:
             if request.WhichOneof("part") != "chunk":
                 raise InvalidFieldError.of("header", "may be sent once, first")
             chunk: list[NewRecord] = []
-            for item in request.chunk.records:
+            async for item in paced(request.chunk.records):
                 text = document_text(item.content, self.limits, f"records[{place}].content")
                 position = item.position if item.HasField("position") else None
                 chunk.append(NewRecord(collection, item.record_id, text, item.parent_id or None, position))

@@ -19,6 +19,7 @@ from ..store.merged import MergedStore
 from .convert import to_record
 from .convert_drafts import to_conflict, to_draft_edit, to_merged, to_query
 from .delivery import MAX_PAGE_MESSAGE_BYTES, deliverable, fitting
+from .pacing import paced
 from .status import to_status
 
 POLICIES = {
@@ -44,7 +45,7 @@ class DraftService:
         _check_duplicates([edit.record_id for edit in request.edits], "edits[{}].record_id")
         edits: list[DraftEdit] = []
         refused: dict[int, DraftlineError] = {}
-        for place, edit in enumerate(request.edits):
+        async for place, edit in paced(enumerate(request.edits)):
             try:
                 edits.append(to_draft_edit(edit, self.limits))
             except DraftlineError as error:
@@ -91,7 +92,7 @@ class DraftService:
                 actor, query, page_size, request.page_token, include_total_size=request.include_total_size
             )
             response = draft_pb2.GetMergedResponse(
-                records=[to_merged(merged, actor, request) for merged in page.records],
+                records=[to_merged(merged, actor, request) async for merged in paced(page.records)],
                 next_page_token=page.next_page_token,
                 total_size=page.total_size,
             )
@@ -106,7 +107,7 @@ class DraftService:
         while True:
             page = await self.merged.page(actor, query, page_size, token, include_total_size=False)
             response = draft_pb2.StreamMergedResponse(
-                records=[to_merged(merged, actor, request) for merged in page.records],
+                records=[to_merged(merged, actor, request) async for merged in paced(page.records)],
                 next_page_token=page.next_page_token,
             )
             fits = fitting(response, response.records)

@@ -1,7 +1,8 @@
 """Lists that are too long, refused by their length before anyone looks at what they hold.
 
 protovalidate checks every element of a list before it tells that there are too many; for
-half a million of them that takes half a minute.
+half a million of them that takes half a minute. Lists within lists are counted together: a
+thousand edits of a thousand operations each are as many.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .wire import fields_of
 # RepeatedRules.max_items (buf/validate/validate.proto).
 RULES, REPEATED, MAX_ITEMS = 1159, 18, 2
 
+MAX_MESSAGES = 50_000  # in all lists of a request together
+
 
 @dataclass(frozen=True, slots=True)
 class _List:
@@ -29,26 +32,34 @@ class _List:
     name: str
     is_repeated: bool
     max_items: int | None
+    holds_messages: bool
     inner: tuple[_List, ...]
 
 
 def refuse_long_lists(message: Message) -> None:
-    """InvalidFieldError for a list of more items than its rule allows."""
-    _check(message, _lists(message.DESCRIPTOR), "")
+    """InvalidFieldError for a list of more items than its rule allows, or lists of too many together."""
+    _check(message, _lists(message.DESCRIPTOR), "", MAX_MESSAGES)
 
 
-def _check(message: Any, lists: tuple[_List, ...], where: str) -> None:
+def _check(message: Any, lists: tuple[_List, ...], where: str, room: int) -> int:
+    """How many more messages there may be."""
     for each in lists:
         value = getattr(message, each.name)
         if each.is_repeated and each.max_items is not None and len(value) > each.max_items:
             raise InvalidFieldError.of(f"{where}{each.name}", f"must contain no more than {each.max_items} item(s)")
+        if each.is_repeated and each.holds_messages:
+            room -= len(value)
+            if room < 0:
+                problem = f"must not bring the lists of the request to more than {MAX_MESSAGES} items together"
+                raise InvalidFieldError.of(f"{where}{each.name}", problem)
         if not each.inner:
             continue
         if each.is_repeated:
             for place, item in enumerate(value):
-                _check(item, each.inner, f"{where}{each.name}[{place}].")
+                room = _check(item, each.inner, f"{where}{each.name}[{place}].", room)
         elif message.HasField(each.name):
-            _check(value, each.inner, f"{where}{each.name}.")
+            room = _check(value, each.inner, f"{where}{each.name}.", room)
+    return room
 
 
 @cache
@@ -59,7 +70,7 @@ def _lists(descriptor: Descriptor) -> tuple[_List, ...]:
         inner = _lists(field.message_type) if ours else ()
         limit = _max_items(field) if field.is_repeated else None
         if inner or limit is not None:
-            found.append(_List(field.name, field.is_repeated, limit, inner))
+            found.append(_List(field.name, field.is_repeated, limit, field.message_type is not None, inner))
     return tuple(found)
 
 
