@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")
     max_metadata_bytes: int = Field(16 * 1024, ge=1024, description="most metadata of a call, its token included")
     max_calls: int = Field(3_000, gt=0, description="calls at once, watchers included")
-    max_in_flight: int = Field(256, gt=0, description="calls that run at once; watchers do not count")
+    max_in_flight: int = Field(256, gt=0, description="calls that run at once but for watchers; some are kept for tenants with none")
     max_waiting: int = Field(512, ge=0, description="calls that wait to run; one tenant's leave as much room to others")
     max_wait_s: float = Field(
         2.0, gt=0, description="how long a call may wait to run; if it would be longer, it is refused"

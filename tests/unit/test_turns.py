@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 TENANTS = ("a", "b", "c")
 ARRIVALS = st.tuples(st.just("arrive"), st.sampled_from(TENANTS))
+SIZES = st.sampled_from([(1, 0), (2, 0), (2, 1), (3, 0), (4, 1), (4, 2)])
 PICKS = st.integers(0, 1_000)
 COMMANDS = st.lists(
     st.one_of(ARRIVALS, ARRIVALS, st.tuples(st.just("end"), PICKS), st.tuples(st.just("cancel"), PICKS)), max_size=60
@@ -30,8 +31,8 @@ async def settled() -> None:
 class Crowd:
     """Numbered calls that take turns."""
 
-    def __init__(self, most: int) -> None:
-        self.turns = Turns(most)
+    def __init__(self, most: int, kept: int = 0) -> None:
+        self.turns = Turns(most, kept)
         self.running: dict[int, str] = {}
         self.waiting: dict[int, str] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -71,6 +72,7 @@ class Model:
     """Who runs and who waits, said as plainly as it can be."""
 
     most: int
+    kept: int
     running: dict[int, str] = field(default_factory=dict)
     queues: list[tuple[str, list[int]]] = field(default_factory=list)  # who was served last stands last
 
@@ -78,8 +80,11 @@ class Model:
     def waiting(self) -> dict[int, str]:
         return {number: tenant_id for tenant_id, numbers in self.queues for number in numbers}
 
+    def has_room(self, tenant_id: str) -> bool:
+        return len(self.running) < self.most - (self.kept if tenant_id in self.running.values() else 0)
+
     def arrive(self, number: int, tenant_id: str) -> None:
-        if len(self.running) < self.most:
+        if self.has_room(tenant_id):
             self.running[number] = tenant_id
             return
         for queued, numbers in self.queues:
@@ -93,19 +98,19 @@ class Model:
             del self.running[number]
         self.queues = [(tenant_id, [each for each in numbers if each != number]) for tenant_id, numbers in self.queues]
         self.queues = [queue for queue in self.queues if queue[1]]
-        if self.queues and len(self.running) < self.most:
+        while rooms := [queue for queue in self.queues if self.has_room(queue[0])]:
             taken = list(self.running.values())
-            following = min(self.queues, key=lambda queue: taken.count(queue[0]))
+            following = min(rooms, key=lambda queue: taken.count(queue[0]))
             self.queues.remove(following)
             tenant_id, (first, *rest) = following
             self.running[first] = tenant_id
             self.queues += [(tenant_id, rest)] if rest else []
 
 
-@given(most=st.integers(1, 4), commands=COMMANDS)
-def test_turns_come_to_whom_the_model_gives_them(most: int, commands: list[tuple[str, str | int]]) -> None:
+@given(sizes=SIZES, commands=COMMANDS)
+def test_turns_come_to_whom_the_model_gives_them(sizes: tuple[int, int], commands: list[tuple[str, str | int]]) -> None:
     async def run() -> None:
-        crowd, model = Crowd(most), Model(most)
+        crowd, model = Crowd(*sizes), Model(*sizes)
         for number, (command, argument) in enumerate(commands):
             if isinstance(argument, str):
                 crowd.arrive(number, argument)
@@ -124,12 +129,12 @@ def test_turns_come_to_whom_the_model_gives_them(most: int, commands: list[tuple
     asyncio.run(run())
 
 
-@given(most=st.integers(1, 3), commands=COMMANDS, pauses=st.lists(st.integers(0, 3), min_size=60, max_size=60))
+@given(sizes=SIZES, commands=COMMANDS, pauses=st.lists(st.integers(0, 3), min_size=60, max_size=60))
 def test_no_turn_is_lost_whatever_happens_at_the_same_moment(
-    most: int, commands: list[tuple[str, str | int]], pauses: list[int]
+    sizes: tuple[int, int], commands: list[tuple[str, str | int]], pauses: list[int]
 ) -> None:
     async def run() -> None:
-        crowd, arrived = Crowd(most), 0
+        crowd, arrived, (most, kept) = Crowd(*sizes), 0, sizes
         for (command, argument), pause in zip(commands, pauses, strict=False):
             if isinstance(argument, str):
                 crowd.arrive(arrived, argument)
@@ -141,7 +146,7 @@ def test_no_turn_is_lost_whatever_happens_at_the_same_moment(
         await settled()
         assert crowd.turns.taken == len(crowd.running) <= most
         assert crowd.turns.waiting == len(crowd.waiting)
-        assert not crowd.waiting or len(crowd.running) == most
+        assert not crowd.waiting or len(crowd.running) >= most - kept
         await crowd.leave()
         assert (crowd.turns.taken, crowd.turns.waiting, crowd.turns._taken_by) == (0, 0, {})
 
@@ -163,12 +168,16 @@ async def test_who_sends_little_comes_before_who_sends_much() -> None:
     await crowd.leave()
 
 
-async def test_who_is_alone_has_all_turns() -> None:
-    crowd = Crowd(4)
-    for number in range(5):
+async def test_who_is_alone_has_all_turns_but_those_that_are_kept() -> None:
+    crowd = Crowd(6, kept=2)
+    for number in range(10):
         crowd.arrive(number, "much")
     await settled()
     assert sorted(crowd.running) == [0, 1, 2, 3]
+    for number in range(10, 14):
+        crowd.arrive(number, f"little-{number % 3}")
+    await settled()
+    assert sorted(crowd.running) == [0, 1, 2, 3, 10, 11]
     await crowd.leave()
 
 

@@ -1,7 +1,7 @@
-"""Turns: so many at once and no more. The next is for a tenant who has the fewest, and among those in rotation: who
-sends much waits for himself, and takes all if nobody else wants any.
+"""Turns: so many at once and no more. The next is for a tenant who has the fewest, and among those in rotation, and a
+few are kept for tenants who have none: who sends much waits for himself.
 
-Not for several threads. Invariants: nobody waits while there is room; a turn that ends passes to the next who waits.
+Not for several threads. Invariant: nobody waits while there is room for him.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ _Queue = OrderedDict[asyncio.Future[None], None]
 
 
 class Turns:
-    """At most so many at once."""
+    """At most so many at once, of which some are kept for tenants who have none."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, most: int, kept: int) -> None:
+        self._most = most
+        self._most_of_others = most - kept
         self.taken = 0
         self.waiting = 0
         self.ended = 0  # so far
@@ -34,11 +35,11 @@ class Turns:
 
     def take_now(self, tenant_id: str) -> bool:
         """A turn, if there is room."""
-        if self.taken >= self.most:
+        taken = self._taken_by.get(tenant_id, 0)
+        if self.taken >= (self._most_of_others if taken else self._most):
             return False
         self.taken += 1
-        taken_by = self._taken_by
-        taken_by[tenant_id] = taken_by.get(tenant_id, 0) + 1
+        self._taken_by[tenant_id] = taken + 1
         return True
 
     async def take(self, tenant_id: str) -> None:
@@ -82,12 +83,14 @@ class Turns:
         while self._queues:
             following = min(self._queues, key=lambda waiting: self._taken_by.get(waiting, 0))
             turn = next(iter(self._queues[following]))
-            self._leave(following, turn)
-            if not turn.done():  # else he was cancelled, and does not know yet
+            if turn.done():  # he was cancelled, and does not know yet
+                self._leave(following, turn)
+            elif self.take_now(following):
+                self._leave(following, turn)
                 if following in self._queues:
                     self._queues.move_to_end(following)
-                self.take_now(following)
                 turn.set_result(None)
+            else:
                 return
 
     def _leave(self, tenant_id: str, turn: asyncio.Future[None]) -> None:

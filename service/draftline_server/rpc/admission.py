@@ -3,7 +3,8 @@
 A call that is refused has done nothing. What is bounded is the memory that calls take and the time that they wait;
 connections are shared out by store/engine.py, for many calls may share one statement.
 
-- The next to run is a call of a tenant who has the fewest running (see domain/turns.py). One alone may use everything.
+- The next to run is a call of a tenant who has the fewest running, and room is kept for tenants who have none (see
+  domain/turns.py). Else one alone may use everything.
 - A tenant may have as many calls waiting as there is room left for others: however many one sends, another finds room.
 - Nobody waits for what he will not live to see: who would wait longer than his time, or than the limit, by the rate at
   which calls ended lately, is refused when he comes.
@@ -21,6 +22,7 @@ from ..domain.turns import Turns
 
 # Over at least this time, and this many of them, it is counted how many calls end.
 PACE_S, PACE_CALLS = 0.2, 16
+KEPT_PART = 8  # of the calls that run is kept for tenants who have none
 RETRY_S = (0.1, 10.0)  # the least and the most that a caller is asked to wait
 
 
@@ -35,7 +37,7 @@ class Admission:
     """Decides over the calls of one process."""
 
     def __init__(self, options: AdmissionOptions) -> None:
-        self._turns = Turns(options.most)
+        self._turns = Turns(options.most, options.most // KEPT_PART)
         self._options = options
         self._draining = False
         # How many calls end in a second while others wait, and since when it is counted anew.

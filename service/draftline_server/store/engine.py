@@ -54,6 +54,9 @@ class PoolSettings:
     retries: int = 5
 
 
+KEPT_PART = 10  # of the connections is kept for tenants who have none
+
+
 class Database:
     """A pool of connections; `open` before use, `close` after."""
 
@@ -61,7 +64,7 @@ class Database:
         self.url = url
         self.settings = settings or PoolSettings()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._turns = Turns(self.settings.size)
+        self._turns = Turns(self.settings.size, self.settings.size // KEPT_PART)
         self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
         # Called with (sql, error or None) after each statement; for logs, metrics and tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []

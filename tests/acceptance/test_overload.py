@@ -1,0 +1,110 @@
+"""Ten times what the service can do. DRAFTLINE_OVERLOAD_S makes it longer.
+
+The database answers late, so that it is the limit, and not this machine: what is asserted is what no load of others
+changes, and the figures are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import asyncpg
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from overload import OK, RECORDS, REFUSED, TIMEOUT_S, Answers, Callers, channels
+from proxy import before_postgres
+from served import Served, served
+
+OVERLOAD_S = float(os.environ.get("DRAFTLINE_OVERLOAD_S", "8"))
+POOL, DELAY_S = 10, 0.05  # connections, and what the network takes there and back again, each
+MAX_IN_FLIGHT, MAX_WAITING = 32, 64
+MEASURED_S = 2.0
+MOST_GROWTH_BYTES = 48 * 1024 * 1024
+
+
+@pytest.fixture
+def far_server(database_url: str) -> Any:
+    """A service whose database can do about POOL / (2 * DELAY_S) statements a second."""
+    with (
+        before_postgres(database_url) as (proxy, url),
+        served(database_url=url, pool_size=POOL, max_in_flight=MAX_IN_FLIGHT, max_waiting=MAX_WAITING) as running,
+    ):
+        proxy.delay_s = DELAY_S
+        yield running
+
+
+async def fill(url: str, *tenant_ids: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        """
+        INSERT INTO draftline.record (tenant_id, collection, record_id, content, version,
+            created_at, created_by, updated_at, updated_by)
+        SELECT tenant_id, 'films', 'r-' || n, '{"title": "Alien"}', 1, now(), 'a', now(), 'a'
+        FROM unnest($1::text[]) AS tenant_id, generate_series(0, $2) AS n
+        """,
+        list(tenant_ids),
+        RECORDS - 1,
+    )
+    await connection.close()
+
+
+async def test_overload_is_refused_and_harms_nobody_else(far_server: Served, database_url: str) -> None:
+    await fill(database_url, "large", "small")
+    process = psutil.Process(far_server.process.pid)
+    async with channels(far_server.address, 8) as many, channels(far_server.address, 1) as one:
+        large, small = Callers(many, "large"), Callers(one, "small")
+        await large.at_once(MAX_IN_FLIGHT, 1.0)
+        before = await large.at_once(MAX_IN_FLIGHT, MEASURED_S)
+        capacity = before.counts["OK"] / MEASURED_S
+        alone = await small.at_once(1, MEASURED_S)
+        await large.per_second(10 * capacity, 1.0)  # what grows at the first overload, does so now
+        resident = process.memory_info().rss
+        async with asyncio.timeout(OVERLOAD_S + 4 * TIMEOUT_S), asyncio.TaskGroup() as tasks:
+            overloaded = tasks.create_task(large.per_second(10 * capacity, OVERLOAD_S))
+            beside = tasks.create_task(small.at_once(1, OVERLOAD_S))
+            health = tasks.create_task(healthy(one[0]))
+        grown = process.memory_info().rss - resident
+        after = await large.at_once(MAX_IN_FLIGHT, MEASURED_S)
+    tell(capacity, alone, overloaded.result(), beside.result(), grown, after)
+    check_refusals(overloaded.result())
+    assert set(beside.result().counts) == {"OK"}
+    assert set(after.counts) == {"OK"}
+    assert health.result()
+    assert overloaded.result().percentile_s(99) < TIMEOUT_S
+    assert grown < MOST_GROWTH_BYTES
+
+
+def check_refusals(answers: Answers) -> None:
+    assert set(answers.counts) - {"DEADLINE_EXCEEDED"} == {"OK", "RESOURCE_EXHAUSTED"}
+    assert set(answers.reasons) == {"OVERLOADED"}
+    assert len(answers.retries_s) == answers.counts["RESOURCE_EXHAUSTED"]
+    assert min(answers.retries_s) > 0
+
+
+async def healthy(channel: Any) -> bool:
+    """Whether health answers all along."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    for _ in range(int(OVERLOAD_S)):
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            return False
+        await asyncio.sleep(0.9)
+    return True
+
+
+def tell(capacity: float, alone: Answers, overloaded: Answers, beside: Answers, grown: int, after: Answers) -> None:
+    def ms(answers: Answers, percent: float, code: grpc.StatusCode = OK) -> str:
+        return f"{1e3 * answers.percentile_s(percent, code):.1f} ms"
+
+    print(
+        f"\n{capacity:.0f} calls a second at best, 10 times as many for {OVERLOAD_S:g} s: {overloaded.counts}"
+        f"\naccepted in {ms(overloaded, 50)}, 99 % in {ms(overloaded, 99)}; refused in {ms(overloaded, 50, REFUSED)}, "
+        f"99 % in {ms(overloaded, 99, REFUSED)}"
+        f"\nanother tenant: alone in {ms(alone, 50)}, 99 % in {ms(alone, 99)}; "
+        f"beside it in {ms(beside, 50)}, 99 % in {ms(beside, 99)}"
+        f"\nmemory grew by {grown / 2**20:.1f} MiB; right after {after.counts['OK'] / MEASURED_S:.0f} calls a second"
+    )
