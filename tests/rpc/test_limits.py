@@ -24,6 +24,7 @@ from draftline_server.rpc.lists import refuse_long_lists
 from draftline_server.rpc.wire import parser
 from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from waiting import until
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,18 @@ def test_imports_beyond_the_setting_are_turned_away(database_url: str, serving: 
             each.end()
         assert len(refused) == 2
         assert Records(stub, "acme").create("a", {}).version == 1
+
+
+def test_imports_of_one_tenant_leave_room_for_others(database_url: str, serving: Any) -> None:
+    with serving(database_url, max_imports=4) as running, grpc.insecure_channel(running.address) as channel:
+        stub = content_pb2_grpc.ContentServiceStub(channel)
+        acme = [Sending(stub, "acme") for _ in range(4)]
+        until(lambda: sum(each.answer.done() for each in acme) == 1)
+        umbrella = [Sending(stub, "umbrella") for _ in range(2)]
+        until(lambda: sum(each.answer.done() for each in umbrella) == 1)
+        assert sum(each.answer.done() for each in acme) == 1
+        for each in (*acme, *umbrella):
+            each.end()
 
 
 def _code(sending: Sending) -> grpc.StatusCode | None:

@@ -22,6 +22,7 @@ from ..domain.errors import (
     OverloadedError,
 )
 from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
+from ..domain.turns import Turns
 from .content import limit_values, now
 from .definitions import CheckedDefinition, Definitions
 from .engine import Database
@@ -32,6 +33,7 @@ from .transaction import Transaction
 
 SQL = load("imports")
 A = TypeVar("A", bound=Answer)
+KEPT_PART = 4  # of the imports at once is kept for tenants who have none
 MANY = 1_000  # changed records, from which on the planner is told
 COLUMNS = ("record_id", "content", "parent_id", "position")
 
@@ -43,8 +45,7 @@ class ImportStore:
         self._database = database
         self._definitions = definitions
         self._limits = limits
-        self._most = most
-        self._running = 0
+        self._turns = Turns(most, most // KEPT_PART)
 
     async def load(
         self,
@@ -59,18 +60,17 @@ class ImportStore:
     ) -> A:
         """Creates, replaces and, for a snapshot, deletes. Nothing is kept unless the whole stream came.
 
-        OverloadedError while as many imports run as may run at once.
+        OverloadedError while as many imports run, of this tenant or of all, as may run at once.
         """
-        if self._running >= self._most:
-            raise OverloadedError(f"{self._running} imports are running already; try again later")
-        self._running += 1
+        if not self._turns.take_now(actor.tenant_id):
+            raise OverloadedError(f"{self._turns.taken} imports are running already; nothing was done, try again later")
         try:
             write = Write(actor, ChangeSource.IMPORT_CONTENT, now(), change_reason, str(uuid_utils.uuid7()))
             response, counts = await self._database.translated(
                 lambda: self._load(write, collection, chunks, mode, answer, allow_empty=allow_empty)
             )
         finally:
-            self._running -= 1
+            self._turns.give_back(actor.tenant_id)
         if counts.inserted + counts.updated + counts.deleted >= MANY:
             await self._analyze()
         return response
