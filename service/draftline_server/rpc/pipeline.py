@@ -218,15 +218,16 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
     response_type = message_factory.GetMessageClass(method.output_type)
     needed, parse = NEEDED[method.full_name], _parser(method)
 
-    async def messages(requests: AsyncIterator[bytes], fingerprint: Fingerprint) -> AsyncIterator[Message]:
+    async def messages(context: Context, fingerprint: Fingerprint) -> AsyncIterator[Message]:
         while True:
             try:
                 async with asyncio.timeout(calls.idle_timeout_s):
-                    request = await anext(requests, None)
+                    # An iterator that is left half-way would keep the call, as in status.abort.
+                    request = await context.read()
             except TimeoutError:
                 problem = f"no message of the stream came for {calls.idle_timeout_s:g} s; nothing of it was kept"
                 raise DeadlineExceededError(problem) from None
-            if request is None:
+            if request is grpc.aio.EOF:
                 return
             message: Any = parse(request)
             check(message)
@@ -235,11 +236,11 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             fingerprint.add(message)
             yield message
 
-    async def handle(requests: AsyncIterator[bytes], context: Context) -> Message:
+    async def handle(_: AsyncIterator[bytes], context: Context) -> Message:
         async with _answering(context, method, calls) as identity:
             timeout_s = _limit_time(context)
             fingerprint = Fingerprint(method.full_name)
-            stream = messages(aiter(requests), fingerprint)
+            stream = messages(context, fingerprint)
             # Its first message says for whom it is, and whether it is to happen once.
             first: Any = await anext(stream, None)
             if first is None or first.WhichOneof("part") != "header":
