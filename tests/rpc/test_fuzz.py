@@ -22,7 +22,7 @@ UNARY: list[MethodDescriptor] = [
 ]
 BUGS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED)
 FAST = settings(
-    max_examples=120,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     database=None,
@@ -163,7 +163,7 @@ def answered(channel: grpc.Channel, method: MethodDescriptor, data: bytes) -> gr
 
 @pytest.mark.parametrize("method", UNARY, ids=lambda method: method.name)
 def test_random_bytes_are_never_answered_as_a_bug(grpc_channel: grpc.Channel, method: MethodDescriptor) -> None:
-    @FAST
+    @settings(FAST, max_examples=100)
     @given(st.binary(max_size=100) | damaged(method.input_type))
     def check(data: bytes) -> None:
         answered(grpc_channel, method, data)
