@@ -45,10 +45,10 @@ class Tail:
 
     async def _advance(self, after: Place, count: int) -> None:
         """Reads the next page, once for all who wait for it. A watcher that goes away does not stop it."""
-        if self._reading is None:
+        if self._reading is None or self._reading.done():
             # In a context of its own: the time of the call that happens to be first is not that of all.
             task = asyncio.get_running_loop().create_task(self._read(after, count), name="tail", context=Context())
-            task.add_done_callback(self._read_ended)
+            task.add_done_callback(_heed)
             self._reading = task
         await asyncio.shield(self._reading)
 
@@ -59,10 +59,10 @@ class Tail:
         if page.pending and not page.more:
             self._waking.wake(self._pause_s)
 
-    def _read_ended(self, task: asyncio.Task[None]) -> None:
-        self._reading = None
-        if not task.cancelled():
-            task.exception()  # those who wait for it have it
+
+def _heed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # those who wait for it have it
 
 
 class Tails:

@@ -1,0 +1,42 @@
+"""Many watchers of one log share what is read of its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from draftline_server.store.feed import FeedPage, Place, Scope
+from draftline_server.workers.tails import Tail
+from draftline_server.workers.wakes import Waking
+
+
+class Pages:
+    """A feed that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.answer = asyncio.Event()
+        self.reads = 0
+
+    async def read(self, scope: Scope, after: Place) -> FeedPage:
+        self.reads += 1
+        await self.answer.wait()
+        return FeedPage(after, Place(self.reads, 0))
+
+
+async def test_watcher_that_comes_just_as_a_read_ends_has_the_next_one() -> None:
+    pages: Any = Pages()
+    tail, start = Tail(pages, Scope("acme"), Waking()), Place(0, 0)
+
+    async def comes_with_the_answer() -> FeedPage:
+        await pages.answer.wait()
+        assert pages.reads == 1
+        return await tail.read(Place(1, 0), 1)  # a wake later than what was read
+
+    first = asyncio.create_task(tail.read(start, 0))
+    while not pages.reads:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(comes_with_the_answer())
+    await asyncio.sleep(0)
+    pages.answer.set()  # both go on in the same turn of the loop
+    assert (await first).end > start
+    assert (await second).end == Place(2, 0)
