@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +144,27 @@ def test_heartbeats_come_and_move_the_token(serving: Any, database_url: str, ten
         records_of(channel, tenant_id).create("1", {})
         with watching(channel, tenant_id, resume_token=watcher.token) as resumed:
             assert resumed.versions(1) == [("1", 1)]
+
+
+def test_heartbeats_come_while_others_are_sent_changes(serving: Any, database_url: str, tenant_id: str) -> None:
+    with serving(database_url, watch_heartbeat_s=0.3) as running, grpc.insecure_channel(running.address) as channel:
+        records, over = records_of(channel, tenant_id), threading.Event()
+
+        def write() -> None:
+            for n in itertools.count():
+                if over.is_set():
+                    return
+                records.create(str(n), {})
+
+        with watching(channel, tenant_id, collection="untouched") as watcher, ThreadPoolExecutor() as pool:
+            writing = pool.submit(write)
+            try:
+                first = watcher.token
+                while watcher.next().resume_token == first:
+                    assert not watcher.messages[-1].changes
+            finally:
+                over.set()
+            writing.result()
 
 
 @pytest.mark.parametrize("place", [0, 7, 20, -1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -53,27 +54,33 @@ class Watches:
             raise OverloadedError(
                 f"{self._options.most} watchers are served already; try again later, or another server"
             )
-        watch = await self._started(request, actor)
-        with self._wakes.watching(actor.tenant_id) as waking, self._tails.of(watch.scope, waking) as tail:
-            yield watch.message()
-            async for message in self._messages(watch, waking, tail):
-                yield message
+        with self._wakes.watching(actor.tenant_id) as waking:  # from here on it counts
+            watch = await self._started(request, actor)
+            with self._tails.of(watch.scope, waking) as tail:
+                yield watch.message()
+                async for message in self._messages(watch, waking, tail):
+                    yield message
         raise DrainingError("the server is stopping; watch again with the last token")
 
     async def _messages(
         self, watch: _Watch, waking: Waking, tail: Tail
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
         """What comes, and a sign of life where nothing does, until the server stops."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._options.heartbeat_s
         while not waking.closed:
             count = waking.count
             page = await tail.read(watch.place, count)
             if page.entries:
                 async for message in watch.messages(page):
                     yield message
+                due = clock() + self._options.heartbeat_s
             watch.place = page.end
-            if not page.more and not await waking.after(count, self._options.heartbeat_s):
-                waking.wake()  # looks again, in case a notice was lost
+            if clock() >= due:  # however often it was woken for what is not sent to it
                 yield watch.message()
+                due = clock() + self._options.heartbeat_s
+            if not page.more and not await waking.after(count, due - clock()):
+                waking.wake()  # looks again, in case a notice was lost
         yield watch.message()
 
     async def _started(self, request: change_pb2.WatchChangesRequest, actor: Actor) -> _Watch:

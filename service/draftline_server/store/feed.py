@@ -87,13 +87,12 @@ class Feed:
 
     async def now(self) -> Place:
         """The place that all is before that can be read now."""
-        rows = await self._database.fetch(SQL["log_horizon"], {}, resend=True)
-        return _before(rows[0]["horizon"])
+        return _before((await self._log())["horizon"])
 
     async def check(self, place: Place) -> None:
         """TokenExpiredError if what comes after the place was dropped, at least in part."""
-        rows = await self._database.fetch(SQL["log_horizon"], {}, resend=True)
-        _refuse_dropped(place, rows[0]["dropped_xact"], rows[0]["dropped_id"])
+        log = await self._log()
+        _refuse_dropped(place, log["dropped_xact"], log["dropped_id"])
 
     async def read(self, scope: Scope, after: Place) -> FeedPage:
         """The next page after a place. TokenExpiredError."""
@@ -118,6 +117,12 @@ class Feed:
         # All that can be read was read up to the horizon, but never back to before where it began.
         end = entries[-1].place if more else max(after, _before(first["horizon"]))
         return FeedPage(after, end, entries, more, first["pending"])
+
+    async def _log(self) -> Any:
+        """How far the log goes, and how far it is dropped."""
+        async with self._turns:
+            rows = await self._database.fetch(SQL["log_horizon"], {}, resend=True)
+        return rows[0]
 
 
 def _before(xact: int) -> Place:
