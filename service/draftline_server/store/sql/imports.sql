@@ -61,8 +61,9 @@ SELECT count(*) FROM (
 ) AS locked
 
 -- name: log_imported
--- What the upsert is about to write: how many records it creates, and how many it changes. The records that
--- are there are locked; one that comes into being now makes these numbers differ from the upsert's.
+-- What the upsert is about to write: how many records it creates, how many it changes, and a digest of which and to
+-- what versions. Not all of them are locked: what came into being or ceased to be the same meanwhile may be written
+-- by others once more, and then the digest differs from the upsert's.
 WITH target AS (
     SELECT s.record_id, s.content, s.parent_id, s.position, r.content AS old_content, r.parent_id AS old_parent_id,
         r.position AS old_position, r.version, r.log_xact, r.deleted_at, coalesce(c.history, 'VALUES') AS history,
@@ -90,9 +91,10 @@ WITH target AS (
             THEN draftline.attribute_changes(t.old_parent_id, t.parent_id, t.old_position, t.position) END,
         :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM target AS t
-    RETURNING kind
+    RETURNING kind, record_id, version
 )
-SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHERE kind <> 'CREATE') AS updated
+SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHERE kind <> 'CREATE') AS updated,
+    sum(hashtextextended(record_id, version)) AS digest
 FROM logged
 
 -- name: upsert_imported
@@ -115,9 +117,11 @@ WITH upserted AS (
         deleted_at = NULL, log_xact = greatest(excluded.log_xact, target.log_xact)
     WHERE target.deleted_at IS NOT NULL OR (target.content, target.parent_id, target.position)
         IS DISTINCT FROM (excluded.content, excluded.parent_id, excluded.position)
-    RETURNING version
+    RETURNING record_id, version
 )
-SELECT count(*) FILTER (WHERE version = 1) AS inserted, count(*) FILTER (WHERE version > 1) AS updated FROM upserted
+SELECT count(*) FILTER (WHERE version = 1) AS inserted, count(*) FILTER (WHERE version > 1) AS updated,
+    sum(hashtextextended(record_id, version)) AS digest
+FROM upserted
 
 -- name: refresh_imported
 -- Brings the drafts of all users over the imported records up to date.
