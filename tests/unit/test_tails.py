@@ -14,11 +14,12 @@ class Pages:
     """A feed that answers when it is told to."""
 
     def __init__(self) -> None:
-        self.answer = asyncio.Event()
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
         self.reads = 0
 
     async def read(self, scope: Scope, after: Place) -> FeedPage:
         self.reads += 1
+        self.asked.set()
         await self.answer.wait()
         return FeedPage(after, Place(self.reads, 0))
 
@@ -33,8 +34,7 @@ async def test_watcher_that_comes_just_as_a_read_ends_has_the_next_one() -> None
         return await tail.read(Place(1, 0), 1)  # a wake later than what was read
 
     first = asyncio.create_task(tail.read(start, 0))
-    while not pages.reads:
-        await asyncio.sleep(0)
+    await pages.asked.wait()
     second = asyncio.create_task(comes_with_the_answer())
     await asyncio.sleep(0)
     pages.answer.set()  # both go on in the same turn of the loop
