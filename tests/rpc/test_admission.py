@@ -1,0 +1,143 @@
+"""Calls for which there is no room: who waits, who is refused, and who is not counted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import grpc
+import pytest
+from answers import TIMEOUT_S, Records, refusal_of, refused
+from drafting import Drafts
+from draftline.v1 import content_pb2, content_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from waiting import until
+from watching import watching
+
+OVERLOADED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+
+
+class Full:
+    """A server with room for one call, and one that takes it until it is let go."""
+
+    def __init__(self, running: Any, locked_record: Callable[..., AbstractContextManager[None]]) -> None:
+        self.channel = grpc.insecure_channel(running.address)
+        self.records = Records(content_pb2_grpc.ContentServiceStub(self.channel), "acme")
+        self.turns = running.app.server._calls.admission._turns
+        for record_id in ("held", "free"):
+            self.records.create(record_id, {"n": 0})
+        self._held = ExitStack()
+        self._held.enter_context(locked_record(running.url, "held"))
+        self.first = self.patch("held")
+        until(lambda: self.turns.taken == 1)
+
+    def patch(self, record_id: str) -> Any:
+        """A patch that is on its way."""
+        return self.records.stub.PatchContent.future(self.records.patching(record_id, {"n": 1}), timeout=TIMEOUT_S)
+
+    def patch_that_waits(self) -> Any:
+        waiting = self.patch("free")
+        until(lambda: self.turns.waiting == 1)
+        return waiting
+
+    def let_go(self) -> None:
+        self._held.close()
+        assert self.first.result().record.version == 2
+
+    @property
+    def get(self) -> content_pb2.GetContentRequest:
+        return content_pb2.GetContentRequest(**self.records.ids("free"))
+
+
+@pytest.fixture
+def full(database_url: str, serving: Any, locked_record: Any) -> Iterator[Callable[..., Full]]:
+    with ExitStack() as opened:
+
+        def make(**settings: object) -> Full:
+            running = opened.enter_context(serving(database_url, max_in_flight=1, **settings))
+            made = Full(running, locked_record)
+            opened.callback(made.channel.close)
+            opened.callback(made._held.close)
+            return made
+
+        yield make
+
+
+def test_call_waits_for_room_and_the_next_is_refused(full: Callable[..., Full]) -> None:
+    server = full(max_waiting=2, max_wait_s=600)
+    waiting = server.patch_that_waits()
+    refusal = refused(server.records.stub.GetContent, server.get)
+    assert (refusal.code, refusal.reason) == OVERLOADED
+    assert refusal.message == "1 calls are under way and 1 wait; nothing was done, try again later"
+    assert not waiting.done()
+    server.let_go()
+    assert waiting.result().record.version == 2
+    assert server.records.content("free") == {"n": 1}
+
+
+def test_call_that_waited_too_long_is_refused(full: Callable[..., Full]) -> None:
+    server = full(max_wait_s=0.05)
+    refusal = refused(server.records.stub.GetContent, server.get)
+    assert (refusal.code, refusal.reason) == OVERLOADED
+
+
+def test_call_that_is_given_up_while_it_waits_leaves(full: Callable[..., Full]) -> None:
+    server = full(max_wait_s=600)
+    with pytest.raises(grpc.RpcError) as caught:
+        server.records.stub.GetContent(server.get, timeout=0.2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+    server.patch_that_waits().cancel()
+    until(lambda: server.turns.waiting == 0)
+    server.let_go()
+    assert server.records.content("free") == {"n": 0}
+
+
+def test_pages_of_a_stream_are_read_in_turn(full: Callable[..., Full]) -> None:
+    server = full(max_waiting=0)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(Drafts(server.channel, "acme", "ada").stream())
+    refusal = refusal_of(caught.value)
+    assert (refusal.code, refusal.reason) == OVERLOADED
+    server.let_go()
+    (page,) = Drafts(server.channel, "acme", "ada").stream()
+    assert len(page.records) == 2
+    until(lambda: server.turns.taken == 0)
+
+
+def test_imports_are_let_in_as_other_calls_are(full: Callable[..., Full]) -> None:
+    server = full(max_waiting=0)
+    header = content_pb2.ImportHeader(tenant_id="acme", collection="films")
+    with pytest.raises(grpc.RpcError) as caught:
+        server.records.stub.ImportContent(iter([content_pb2.ImportContentRequest(header=header)]), timeout=TIMEOUT_S)
+    refusal = refusal_of(caught.value)
+    assert (refusal.code, refusal.reason) == OVERLOADED
+
+
+def test_watchers_and_health_need_no_room(full: Callable[..., Full]) -> None:
+    server = full(max_waiting=0)
+    with watching(server.channel, "acme") as watcher:
+        health = health_pb2_grpc.HealthStub(server.channel)
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        server.let_go()
+        assert watcher.versions(1) == [("held", 2)]
+
+
+def test_drain_refuses_who_waits_and_lets_the_others_end(database_url: str, serving: Any, locked_record: Any) -> None:
+    with serving(database_url, max_in_flight=1, max_wait_s=600, drain_timeout_s=TIMEOUT_S) as running:
+        server = Full(running, locked_record)
+        waiting = server.patch_that_waits()
+
+        def release() -> None:
+            waiting.exception(timeout=TIMEOUT_S)
+            server.let_go()
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
+    releasing.join()
+    refusal = refusal_of(waiting.exception())
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    assert server.first.result().record.version == 2
+    server.channel.close()

@@ -1,0 +1,49 @@
+"""Connections are shared out among tenants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from draftline_server.domain.errors import OverloadedError
+from draftline_server.store.engine import Database, PoolSettings
+from draftline_server.store.statements import Statement
+from draftline_server.store.transaction import call_tenant
+
+ONE = Statement("one", "/* one */ SELECT 1", ())
+
+
+@pytest.fixture
+async def single(server: object) -> AsyncIterator[Database]:
+    """A pool of one connection that gives up soon."""
+    database = Database(server.url, PoolSettings(size=1, connect_timeout_s=30))  # type: ignore[attr-defined]
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_one_tenants_statements_do_not_keep_anothers_waiting(single: Database) -> None:
+    done: list[str] = []
+
+    async def fetch(tenant_id: str) -> None:
+        call_tenant.set(tenant_id)
+        await single.fetch(ONE, {})
+        done.append(tenant_id)
+
+    call_tenant.set("large")
+    async with asyncio.TaskGroup() as tasks, single.transaction():
+        for tenant_id in [*["large"] * 20, "small"]:
+            tasks.create_task(fetch(tenant_id))
+        await asyncio.sleep(0)
+        assert done == []
+    assert done.index("small") == 1
+    assert len(done) == 21
+
+
+async def test_statement_without_a_connection_in_time_is_refused(single: Database) -> None:
+    single.settings = PoolSettings(size=1, connect_timeout_s=0.01)
+    async with single.transaction():
+        with pytest.raises(OverloadedError, match="nothing was changed"):
+            await single.fetch(ONE, {})
+    assert await single.fetch(ONE, {})
