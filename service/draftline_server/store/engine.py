@@ -149,8 +149,8 @@ class Database:
             try:
                 yield Session(connection)
             finally:
-                # Closed and not given back: its settings and locks end with it.
-                with suppress(TimeoutError):
+                # Closed and not given back: its settings and locks end with it. It may be gone by now.
+                with suppress(TimeoutError, asyncpg.InterfaceError):
                     await connection.close(timeout=ENDING_S)
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, resend: bool = False) -> T:

@@ -1,0 +1,80 @@
+"""Every watcher sees every acknowledged change once, in the order of its record, whoever is cut off or killed.
+
+DRAFTLINE_WATCH_S makes it longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+from history import End, History, Stored, Written
+from proxy import Proxy, before
+from stage import staged
+from watchers import Watcher
+from writers import CHANNEL_OPTIONS, Writer, prepare
+
+WATCH_S = float(os.environ.get("DRAFTLINE_WATCH_S", "8"))
+KILLS = 2
+WRITERS = 10
+WATCHERS = 5
+CUT_OFF = 2  # of these, at random
+CUT_EVERY_S = 0.5
+PATIENCE_S = 60.0
+TENANT = "acme"
+
+
+async def cutting(proxy: Proxy) -> None:
+    while True:
+        await asyncio.sleep(random.uniform(0, 2 * CUT_EVERY_S))
+        proxy.cut()
+
+
+def by_record(changes: Sequence[Written]) -> dict[str, list[Written]]:
+    found: dict[str, list[Written]] = defaultdict(list)
+    for change in changes:
+        found[change.record_id].append(change)
+    return found
+
+
+async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path) -> None:
+    history, is_over = History(), asyncio.Event()
+    with staged(tmp_path / "data", watch_heartbeat_s=1) as stage, before(stage.address) as (proxy, cut_address):
+        addresses = [cut_address] * CUT_OFF + [stage.address] * (WATCHERS - CUT_OFF)
+        watchers = [Watcher(address, TENANT) for address in addresses]
+        watching = [asyncio.create_task(watcher.watch()) for watcher in watchers]
+        await asyncio.gather(*(watcher.is_ready.wait() for watcher in watchers))
+        async with grpc.aio.insecure_channel(stage.address, CHANNEL_OPTIONS) as channel:
+            await prepare(channel, TENANT, history)
+            writers = [Writer(channel, TENANT, f"w{number}", history) for number in range(WRITERS)]
+            working = [asyncio.create_task(writer.work(is_over.is_set)) for writer in writers]
+            cuts = asyncio.create_task(cutting(proxy))
+            for _ in range(KILLS):
+                await asyncio.sleep(WATCH_S / (KILLS + 1))
+                await stage.kill_service()
+            await asyncio.sleep(WATCH_S / (KILLS + 1))
+            is_over.set()
+            await asyncio.gather(*working)
+            cuts.cancel()
+        stored = await Stored.read(stage.postgres.url, TENANT)
+        async with asyncio.timeout(PATIENCE_S):
+            while any(len(watcher.seen) < len(stored.log) for watcher in watchers):  # noqa: ASYNC110  they say nothing
+                await asyncio.sleep(0.05)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+    print(
+        f"{history.count(End.DONE)} calls, {len(stored.log)} changes, "
+        f"streams of the watchers: {[watcher.streams for watcher in watchers]}, {proxy.cuts} connections cut"
+    )
+    assert history.problems(stored) == []
+    expected = by_record([replace(written, place=(0, 0)) for written in stored.log])
+    for watcher in watchers:
+        assert watcher.surprises == []
+        assert by_record(watcher.seen) == expected
