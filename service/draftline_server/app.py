@@ -52,6 +52,7 @@ from .store.patches import InPlacePatches, PatchApplier, PatchStore
 from .store.requests import Requests
 from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret
+from .store.schemas import Schemas
 from .workers.group_commit import GroupCommit
 from .workers.log_keeper import LogKeeper
 from .workers.notifier import Notifier
@@ -84,7 +85,7 @@ async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[
         raise ValueError(
             f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
         )
-    database = Database(url, _pool_settings(settings))
+    database, schemas = Database(url, _pool_settings(settings)), Schemas(settings.schema_timeout_s)
     await database.open()
     try:
         await check_revision(database, revision)
@@ -92,7 +93,7 @@ async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
         keeper = LogKeeper(LogKeeping(database), _retention(settings), settings.log_keeping_interval_s)
         await keeper.keep_order()
-        server = await _server(settings, database, indexes, notifier, wakes)
+        server = await _server(settings, database, schemas, indexes=indexes, notifier=notifier, wakes=wakes)
         port = await server.start()
         tasks = [
             asyncio.create_task(_reconcile(indexes), name="indexes"),
@@ -108,6 +109,7 @@ async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
+        await schemas.close()
         await database.close()
 
 
@@ -141,10 +143,12 @@ async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator
         await database.close()
 
 
-async def _server(settings: Settings, database: Database, indexes: Indexes, notifier: Notifier, wakes: Wakes) -> Server:
+async def _server(
+    settings: Settings, database: Database, schemas: Schemas, *, indexes: Indexes, notifier: Notifier, wakes: Wakes
+) -> Server:
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
     requests = Requests(database)
-    definitions = Definitions(database)
+    definitions = Definitions(database, schemas)
     cursors = Cursors(await read_secret(database, "page_token"))
     merged = MergedStore(database, definitions, cursors)
     # Watchers read with a quarter of the connections and no more, so that they keep nobody else from his.

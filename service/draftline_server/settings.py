@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")
     max_metadata_bytes: int = Field(16 * 1024, ge=1024, description="most metadata of a call, its token included")
     max_calls: int = Field(3_000, gt=0, description="calls at once, watchers included")
-    max_in_flight: int = Field(256, gt=0, description="calls that run at once but for watchers; some are kept for tenants with none")
+    max_in_flight: int = Field(
+        256, gt=0, description="calls that run at once but for watchers; some are kept for tenants with none"
+    )
     max_waiting: int = Field(512, ge=0, description="calls that wait to run; one tenant's leave as much room to others")
     max_wait_s: float = Field(
         2.0, gt=0, description="how long a call may wait to run; if it would be longer, it is refused"
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     max_content_bytes: int = Field(1024 * 1024, gt=0, description="largest content, as JSON text")
     max_content_depth: int = Field(32, gt=0, le=32, description="levels of nesting in a content")
     max_content_nodes: int = Field(10_000, gt=0, description="values in a document that is sent")
+    schema_timeout_s: float = Field(1.0, gt=0, description="processor time that a check by a JSON Schema may take")
 
     pool_size: int = Field(20, gt=0, description="connections to the database")
     pool_connect_timeout_s: float = Field(10.0, gt=0, description="how long a connection may take to be had")

@@ -24,7 +24,7 @@ from ..domain.errors import (
 )
 from ..domain.records import Actor, Answer
 from .content import now
-from .definitions import CheckedDefinition, Definitions, compile_schema, definition_of
+from .definitions import Definitions, definition_of
 from .engine import Database
 from .errors import AnsweredBeforeError
 from .failures import RacedError
@@ -92,7 +92,7 @@ class CollectionStore:
         InvalidFieldError for a JSON Schema that is none.
         """
         if definition.json_schema:
-            compile_schema(definition.json_schema)
+            await self._definitions.schemas.check(actor.tenant_id, definition.json_schema)
 
         async def work(transaction: Transaction) -> Definition:
             stored = await self._store(transaction, actor, definition, expected_version)
@@ -133,7 +133,7 @@ class CollectionStore:
         loaded = await self._definitions.load(actor.tenant_id, [collection])
         if collection not in loaded:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
-        return (await self._with_indexes([loaded[collection].definition]))[0]
+        return (await self._with_indexes([loaded[collection]]))[0]
 
     async def page(self, actor: Actor, page_size: int, page_token: str) -> tuple[list[StoredCollection], str]:
         """Some collections by name, declared or not, and the token of the next page."""
@@ -146,7 +146,7 @@ class CollectionStore:
         )
         names = [row["collection"] for row in rows]
         loaded = await self._definitions.load(actor.tenant_id, names[:page_size])
-        definitions = [loaded.get(name, CheckedDefinition(Definition(name))).definition for name in names[:page_size]]
+        definitions = [loaded.get(name, Definition(name)) for name in names[:page_size]]
         found = definitions[: _fitting(definitions)]
         more = len(names) > len(found)
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""

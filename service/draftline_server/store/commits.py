@@ -25,7 +25,7 @@ from .drafts import SQL as DRAFTS
 from .drafts import check_versions, conflicts_of, identity, selected
 from .engine import Database
 from .failures import RacedError
-from .objections import of_conflicts, of_content, refuse_any
+from .objections import of_conflicts, of_content, refuse_any, where_of
 from .patches import MAX_RACES
 from .requests import keep_answer
 from .statements import load
@@ -65,7 +65,7 @@ class CommitStore:
         async def work(transaction: Transaction) -> A:
             write = Write(actor, ChangeSource.COMMIT, now(), change_reason, str(uuid_utils.uuid7()))
             rows = await self._lock(transaction, actor, collection, selection, policy)
-            results, actions = self._judge(actor, collection, rows, policy)
+            results, actions = self._judge(collection, rows, policy, await self._violations(actor, collection, rows))
             versions = {row["record_id"]: row["record_version"] or 0 for row in rows}
             if not allow_partial:
                 refuse_any(results, "drafts are in conflict with the baseline; nothing was committed")
@@ -95,15 +95,31 @@ class CommitStore:
 
         return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
 
+    async def _violations(
+        self, actor: Actor, collection: str, rows: Sequence[asyncpg.Record]
+    ) -> dict[str, DraftlineError]:
+        """By record, the errors of what would break the JSON Schema."""
+        contents = {
+            row["record_id"]: (collection, row["written"], where_of(row["record_id"]))
+            for row in rows
+            if row["written"] is not None and row["kind"] != DraftKind.DELETE
+        }
+        violations = await self._definitions.violations(actor.tenant_id, list(contents.values()))
+        return {record_id: error for record_id, error in zip(contents, violations, strict=True) if error is not None}
+
     def _judge(
-        self, actor: Actor, collection: str, rows: Sequence[asyncpg.Record], policy: ConflictPolicy
+        self,
+        collection: str,
+        rows: Sequence[asyncpg.Record],
+        policy: ConflictPolicy,
+        violations: dict[str, DraftlineError],
     ) -> tuple[list[CommitResult], dict[str, str]]:
         """What stands against each draft, and what is to be done of those that nothing stands against."""
         results: list[CommitResult] = []
         actions: dict[str, str] = {}
         for row in rows:
             conflicts = conflicts_of(collection, row["record_id"], row["conflicts"])
-            error = self._objection(actor, collection, row, conflicts, policy)
+            error = _objection(row, conflicts, policy, violations)
             results.append(CommitResult(row["record_id"], conflicts=conflicts, error=error))
             if error is None:
                 actions[row["record_id"]] = _action(row, conflicts, policy)
@@ -113,39 +129,21 @@ class CommitStore:
         self, transaction: Transaction, actor: Actor, collection: str, selection: Selection, policy: ConflictPolicy
     ) -> Sequence[asyncpg.Record]:
         record_ids = await selected(transaction, actor, collection, selection)
-        checked = self._definitions.known(actor.tenant_id, collection)
+        definition = self._definitions.known(actor.tenant_id, collection)
         values: dict[str, object] = {
             **identity(actor, collection),
             "record_ids": record_ids,
             "session_id": selection.session_id,
             "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS,
-            "with_content": checked.validator is not None,
+            "with_content": bool(definition.json_schema),
             **limit_values(self._limits),
         }
         await transaction.fetch(COMMITS["lock_records"], values)
         rows = await transaction.fetch(COMMITS["lock_drafts"], values)
-        if any(row["definition_version"] != checked.definition.version for row in rows):
+        if any(row["definition_version"] != definition.version for row in rows):
             raise StaleDefinitionError
         check_versions(selection, {row["record_id"]: row["version"] for row in rows})
         return rows
-
-    def _objection(
-        self,
-        actor: Actor,
-        collection: str,
-        row: asyncpg.Record,
-        conflicts: Sequence[Conflict],
-        policy: ConflictPolicy,
-    ) -> DraftlineError | None:
-        """Why a draft cannot be committed."""
-        record_id = row["record_id"]
-        if conflicts and policy is ConflictPolicy.REJECT:
-            told = f"your draft of record {record_id!r} is in conflict with the baseline"
-            return of_conflicts(told, record_id, conflicts)
-        if _action(row, conflicts, policy) in ("DROP", "DELETE"):
-            return None
-        checked = self._definitions.known(actor.tenant_id, collection)
-        return of_content(row["failure"], row["written"], checked, record_id)
 
     async def _write(
         self,
@@ -186,6 +184,19 @@ class CommitStore:
             )
             for record_id in actions
         }
+
+
+def _objection(
+    row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy, violations: dict[str, DraftlineError]
+) -> DraftlineError | None:
+    """Why a draft cannot be committed."""
+    record_id = row["record_id"]
+    if conflicts and policy is ConflictPolicy.REJECT:
+        told = f"your draft of record {record_id!r} is in conflict with the baseline"
+        return of_conflicts(told, record_id, conflicts)
+    if _action(row, conflicts, policy) in ("DROP", "DELETE"):
+        return None
+    return of_content(row["failure"], record_id) or violations.get(record_id)
 
 
 def _action(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy) -> str:

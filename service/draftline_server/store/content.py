@@ -78,8 +78,13 @@ class ContentStore:
         record_id = new.record_id or str(uuid_utils.uuid7())
 
         async def attempt() -> Record:
-            checked = self._definitions.known(actor.tenant_id, new.collection)
-            checked.check(new.content, "content")
+            definition = self._definitions.known(actor.tenant_id, new.collection)
+            (violation,) = await self._definitions.violations(
+                actor.tenant_id, [(new.collection, new.content, "content")]
+            )
+            if violation is not None:
+                await self._definitions.refuse_stale(actor.tenant_id, definition)
+                raise violation
             values = {
                 **_written_by(actor, moment, change_reason),
                 "collection": new.collection,
@@ -87,7 +92,7 @@ class ContentStore:
                 "content": new.content,
                 "parent_id": new.parent_id or None,
                 "position": new.position,
-                "definition_version": checked.definition.version,
+                "definition_version": definition.version,
                 **limit_values(self._limits),
             }
             row = (await self._write(actor, "create_content", values, validate_only))[0]
@@ -118,12 +123,12 @@ class ContentStore:
         """The record as deleted; None for one that is not there, if that is allowed."""
 
         async def attempt() -> Record | None:
-            checked = self._definitions.known(actor.tenant_id, collection)
+            definition = self._definitions.known(actor.tenant_id, collection)
             values = {
                 **_written_by(actor, now(), change_reason),
                 **_identity(collection, record_id, expected_version),
-                "condition": condition_json(condition, checked),
-                "definition_version": checked.definition.version,
+                "condition": condition_json(condition, definition),
+                "definition_version": definition.version,
             }
             rows = await self._write(actor, "delete_content", values, validate_only)
             try:

@@ -11,28 +11,21 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from decimal import Decimal, InvalidOperation
-from functools import cached_property
-from typing import NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 import asyncpg
-import jsonschema_rs
-import msgspec
 
 from ..domain.changes import History
-from ..domain.content import check_number
 from ..domain.definitions import Definition, IndexKey
-from ..domain.edits import format_pointer
-from ..domain.errors import ContentionError, InvalidFieldError, SchemaViolationError
+from ..domain.errors import ContentionError, SchemaViolationError
 from ..domain.query import FieldType
 from .engine import Database
+from .schemas import Schemas
 from .statements import load
 
 SQL = load("collections")
 T = TypeVar("T")
-
-_parse = msgspec.json.Decoder(float_hook=Decimal).decode
 
 MAX_KEPT = 10_000  # definitions in memory, of all tenants
 READ_AGE_S = 1.0  # how old a declaration may be that a read is typed by
@@ -43,88 +36,32 @@ class StaleDefinitionError(Exception):
     """A write was checked against a declaration that no longer holds; nothing was written."""
 
 
-class CheckedDefinition:
-    """A definition with its JSON Schema ready to use."""
-
-    def __init__(self, definition: Definition) -> None:
-        self.definition = definition
-
-    @cached_property
-    def validator(self) -> jsonschema_rs.Validator | None:
-        return compile_schema(self.definition.json_schema) if self.definition.json_schema else None
-
-    def check(self, content: str, where: str) -> None:
-        """SchemaViolationError unless content, as JSON text, satisfies the schema; numbers are exact."""
-        if self.validator is None:
-            return
-        try:
-            self.validator.validate(_parse(content))
-        except jsonschema_rs.ValidationError as error:
-            path = format_pointer([str(token) for token in error.instance_path])
-            problem = f"breaks the collection's JSON Schema at {path or 'its root'}: {_problem(error)}"
-            raise SchemaViolationError(f"{where}: {problem}", fields=[(where, problem)], path=path) from None
-
-
-def compile_schema(text: str) -> jsonschema_rs.Validator:
-    """A validator that fetches nothing: `$ref` must stay within the schema."""
-    try:
-        schema = json.loads(text, parse_float=_number, parse_constant=_refuse_constant)
-        if not isinstance(schema, dict | bool):
-            raise InvalidFieldError.of("json_schema", "a JSON Schema is an object or a boolean")
-        return jsonschema_rs.validator_for(schema, retriever=_refuse_retrieval)
-    except (ValueError, RecursionError) as error:
-        problem = str(error) if isinstance(error, jsonschema_rs.ValidationError) else "is no valid JSON Schema"
-        raise InvalidFieldError.of("json_schema", problem[:500]) from None
-
-
-def _number(text: str) -> Decimal:
-    try:
-        number = Decimal(text)
-    except InvalidOperation as error:
-        raise ValueError(f"{text} is too large") from error
-    check_number(number, "json_schema")
-    return number
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _refuse_retrieval(uri: str) -> NoReturn:
-    raise ValueError(f"$ref must stay within the schema, not lead to {uri}")
-
-
-def _problem(error: jsonschema_rs.ValidationError) -> str:
-    # The message quotes the value; a caller who may write it may read it, but not at any length.
-    return error.message if len(error.message) <= 300 else error.message[:300] + "…"
-
-
 class Definitions:
     """The declarations that this process has seen, by tenant and collection."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, schemas: Schemas | None = None) -> None:
         self._database = database
-        self._kept: OrderedDict[tuple[str, str], CheckedDefinition] = OrderedDict()
+        self.schemas = schemas or Schemas()
+        self._kept: OrderedDict[tuple[str, str], Definition] = OrderedDict()
         self._loaded_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    def known(self, tenant_id: str, collection: str) -> CheckedDefinition:
+    def known(self, tenant_id: str, collection: str) -> Definition:
         """What memory holds; the empty definition where it holds nothing."""
-        kept = self._kept.get((tenant_id, collection))
-        return kept or CheckedDefinition(Definition(collection))
+        return self._kept.get((tenant_id, collection)) or Definition(collection)
 
-    async def current(self, tenant_id: str, collection: str) -> CheckedDefinition:
+    async def current(self, tenant_id: str, collection: str) -> Definition:
         """The declaration for a read: at most READ_AGE_S old."""
         key = (tenant_id, collection)
         if time.monotonic() - self._loaded_at.get(key, -READ_AGE_S) >= READ_AGE_S:
             await self.load(tenant_id, [collection])
         return self.known(tenant_id, collection)
 
-    async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, CheckedDefinition]:
+    async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, Definition]:
         """Reads declarations anew; those that do not exist are missing from the answer."""
         rows = await self._database.fetch(
             SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, resend=True
         )
-        loaded = {row["collection"]: CheckedDefinition(definition_of(row)) for row in rows}
+        loaded = {row["collection"]: definition_of(row) for row in rows}
         for collection in collections:
             self._kept.pop((tenant_id, collection), None)
             self._loaded_at[tenant_id, collection] = time.monotonic()
@@ -135,6 +72,30 @@ class Definitions:
         while len(self._loaded_at) > MAX_KEPT:
             self._loaded_at.popitem(last=False)
         return loaded
+
+    async def violations(
+        self, tenant_id: str, contents: Sequence[tuple[str, str, str]]
+    ) -> list[SchemaViolationError | None]:
+        """What breaks the JSON Schemas of collections as they are in memory.
+
+        Of each content: its collection, its JSON text, and where it is from, for the error.
+        """
+        found: list[SchemaViolationError | None] = [None] * len(contents)
+        for collection in {collection for collection, _, _ in contents}:
+            schema = self.known(tenant_id, collection).json_schema
+            if schema:
+                places = [place for place, content in enumerate(contents) if content[0] == collection]
+                checked = [contents[place][1:] for place in places]
+                errors = await self.schemas.violations(tenant_id, schema, checked)
+                for place, error in zip(places, errors, strict=True):
+                    found[place] = error
+        return found
+
+    async def refuse_stale(self, tenant_id: str, definition: Definition) -> None:
+        """StaleDefinitionError if the declaration is another one by now."""
+        loaded = await self.load(tenant_id, [definition.collection])
+        if loaded.get(definition.collection, Definition(definition.collection)).version != definition.version:
+            raise StaleDefinitionError
 
     async def until_fresh(self, tenant_id: str, collections: Collection[str], attempt: Callable[[], Awaitable[T]]) -> T:
         """Runs `attempt` until it does not find the declarations in memory stale."""

@@ -6,6 +6,7 @@ import json
 
 import msgspec
 
+from ..domain.definitions import Definition
 from ..domain.errors import (
     ConditionNotMetError,
     DocumentTooLargeError,
@@ -23,7 +24,7 @@ from ..domain.errors import (
     VersionMismatchError,
 )
 from ..domain.query import Filter, FilterError, Restriction, to_json, with_types
-from .definitions import CheckedDefinition, StaleDefinitionError
+from .definitions import StaleDefinitionError
 
 
 class RacedError(Exception):
@@ -123,12 +124,12 @@ def _of_content(failure: dict[str, object], where: str) -> DraftlineError:
     return DocumentTooLargeError(f"{where}: {problem}", fields=[(where, problem)], limit=limit)
 
 
-def condition_json(condition: Filter[Restriction] | None, checked: CheckedDefinition) -> str | None:
+def condition_json(condition: Filter[Restriction] | None, definition: Definition) -> str | None:
     """A condition as `draftline.matches` takes it, typed by the declaration. InvalidFilterError."""
     if condition is None:
         return None
     try:
-        return json.dumps(to_json(with_types(condition, checked.definition.fields)))
+        return json.dumps(to_json(with_types(condition, definition.fields)))
     except FilterError as error:
         raise invalid_filter("condition", error) from None
 

@@ -100,7 +100,7 @@ class FetchedPatches:
         }
         for collection in collections:
             known = self._definitions.known(actor.tenant_id, collection)
-            if known.definition.version != versions.get(collection, 0):
+            if known.version != versions.get(collection, 0):
                 raise StaleDefinitionError
 
     async def _lock(

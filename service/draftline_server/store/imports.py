@@ -24,9 +24,10 @@ from ..domain.errors import (
 from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
 from ..domain.turns import Turns
 from .content import limit_values, now
-from .definitions import CheckedDefinition, Definitions
+from .definitions import Definitions
 from .engine import Database
 from .failures import RacedError
+from .objections import where_of
 from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
@@ -86,24 +87,31 @@ class ImportStore:
         allow_empty: bool,
     ) -> tuple[A, ImportCounts]:
         await self._definitions.load(write.actor.tenant_id, [collection])
-        checked = self._definitions.known(write.actor.tenant_id, collection)
+        definition = self._definitions.known(write.actor.tenant_id, collection)
         async with self._database.session() as session:
             await session.fetch(SQL["create_staging"], {})
             async for chunk in chunks:
                 # Each chunk its own transaction: one that waited for the caller would hold up all watchers.
-                await session.copy("staging", COLUMNS, [_row(record, checked) for record in chunk])
+                await self._refuse_unfit(write.actor, collection, chunk)
+                await session.copy("staging", COLUMNS, [_row(record) for record in chunk])
             await session.fetch(SQL["analyze_staging"], {})
             staged = (await session.fetch(SQL["count_staging"], {}))[0]["staged"]
             if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
                 raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
             async with session.transaction() as transaction:
-                await self._check(transaction, write.actor, checked.definition)
+                await self._check(transaction, write.actor, definition)
                 counts = await transaction.retry_part(
                     lambda: self._apply(transaction, write, collection, mode, staged), or_on=RacedError
                 )
                 response = answer(counts)
                 await keep_answer(transaction, write.actor, response.SerializeToString())
             return response, counts
+
+    async def _refuse_unfit(self, actor: Actor, collection: str, chunk: Sequence[NewRecord]) -> None:
+        contents = [(collection, record.content, where_of(record.record_id)) for record in chunk]
+        for violation in await self._definitions.violations(actor.tenant_id, contents):
+            if violation is not None:
+                raise violation
 
     async def _analyze(self) -> None:
         """Best effort: the import is kept, and PostgreSQL does it by itself within a minute or so."""
@@ -132,7 +140,7 @@ class ImportStore:
     async def _apply(
         self, transaction: Transaction, write: Write, collection: str, mode: ImportMode, staged: int
     ) -> ImportCounts:
-        """RacedError if a record came into being meanwhile."""
+        """RacedError if a record came into being, or one that is not locked was changed, meanwhile."""
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
             "collection": collection,
@@ -161,7 +169,5 @@ class ImportStore:
         )
 
 
-def _row(record: NewRecord, checked: CheckedDefinition) -> tuple[str, str, str | None, int | None]:
-    if checked.validator is not None:
-        checked.check(record.content, f"record {record.record_id!r}")
+def _row(record: NewRecord) -> tuple[str, str, str | None, int | None]:
     return record.record_id, record.content, record.parent_id, record.position

@@ -44,7 +44,7 @@ class MergedStore:
         max_bytes: int = MAX_PAGE_BYTES,
     ) -> MergedPage:
         """Some records and the token of the next page. InvalidFilterError, InvalidFieldError for a foreign token."""
-        definition = (await self._definitions.current(actor.tenant_id, query.collection)).definition
+        definition = await self._definitions.current(actor.tenant_id, query.collection)
         shape, lifted_values = _shape(query, definition.fields)
         bound = _bound(actor, query, shape)
         after = self._cursors.open(bound, page_token) if page_token else None

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from ..domain.drafts import Conflict
 from ..domain.errors import ConflictError, DraftlineError
-from .definitions import CheckedDefinition
 from .failures import error_of
 
 
@@ -21,17 +20,14 @@ def of_conflicts(message: str, record_id: str, conflicts: Sequence[Conflict]) ->
     return ConflictError(message, conflicts, record_id=record_id, conflicts_count=len(conflicts))
 
 
-def of_content(failure: str | None, content: str, checked: CheckedDefinition, record_id: str) -> DraftlineError | None:
-    """Why a content may not be stored: what the database told, or the collection's JSON Schema."""
-    where = f"record {record_id!r}"
-    if failure is not None:
-        return error_of(failure, record_id, where)
-    if checked.validator is not None:
-        try:
-            checked.check(content, where)
-        except DraftlineError as error:
-            return error
-    return None
+def of_content(failure: str | None, record_id: str) -> DraftlineError | None:
+    """Why the database says that a content may not be stored."""
+    return error_of(failure, record_id, where_of(record_id)) if failure is not None else None
+
+
+def where_of(record_id: str) -> str:
+    """How an error of a record names it that no field of the request is to blame for."""
+    return f"record {record_id!r}"
 
 
 def refuse_any(results: Sequence[Outcome], told: str) -> None:

@@ -17,7 +17,7 @@ from ..domain.edits import Operation
 from ..domain.errors import ContentionError, DraftlineError
 from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult
 from .content import limit_values, now, record_of
-from .definitions import CheckedDefinition, Definitions
+from .definitions import Definitions
 from .engine import Database
 from .failures import RacedError, condition_json, error_of, not_found
 from .requests import keep_answer
@@ -73,7 +73,7 @@ class PatchStore:
         if validate_only:
             transaction.roll_back()
         results = await self._applier.apply(transaction, write, [patch], keeps_answers=not validate_only)
-        for error in self._broken(write.actor, [patch], results).values():
+        for error in (await self._broken(write.actor, [patch], results)).values():
             raise error
         return results[0]
 
@@ -103,8 +103,8 @@ class PatchStore:
                 places = [place for place in range(len(patches)) if place not in refused]
                 kept = [patches[place] for place in places]
                 applied = await self._applier.apply(transaction, write, kept, keeps_answers=False) if kept else []
-                broken = {places[place]: error for place, error in self._broken(actor, kept, applied).items()}
-                refused.update(broken)
+                broken = await self._broken(actor, kept, applied)
+                refused.update({places[place]: error for place, error in broken.items()})
                 if broken and allow_partial:
                     transaction.roll_back()
                     return None
@@ -137,24 +137,19 @@ class PatchStore:
         return await self._definitions.until_fresh(actor.tenant_id, {patch.collection for patch in patches}, unraced)
 
     def _needs_check(self, actor: Actor, patches: Sequence[Patch]) -> bool:
-        return any(self._checked(actor, patch).validator is not None for patch in patches)
+        return any(self._definitions.known(actor.tenant_id, patch.collection).json_schema for patch in patches)
 
-    def _checked(self, actor: Actor, patch: Patch) -> CheckedDefinition:
-        return self._definitions.known(actor.tenant_id, patch.collection)
-
-    def _broken(
+    async def _broken(
         self, actor: Actor, patches: Sequence[Patch], results: Sequence[PatchResult]
     ) -> dict[int, DraftlineError]:
-        broken: dict[int, DraftlineError] = {}
-        for place, (patch, result) in enumerate(zip(patches, results, strict=True)):
-            checked = self._checked(actor, patch)
-            if checked.validator is None or result.record is None:
-                continue
-            try:
-                checked.check(result.record.content, where_of(patch))
-            except DraftlineError as error:
-                broken[place] = error
-        return broken
+        """By place, the errors of what would break a JSON Schema."""
+        contents = {
+            place: (patch.collection, result.record.content, where_of(patch))
+            for place, (patch, result) in enumerate(zip(patches, results, strict=True))
+            if result.record is not None
+        }
+        violations = await self._definitions.violations(actor.tenant_id, list(contents.values()))
+        return {place: error for place, error in zip(contents, violations, strict=True) if error is not None}
 
 
 def _resends(actor: Actor) -> bool:
@@ -195,14 +190,14 @@ class InPlacePatches:
     def entry(self, write: Write, patch: Patch, *, keeps_answers: bool) -> PatchEntry:
         """InvalidFilterError for a condition that its collection's declaration gives no meaning."""
         actor, request = write.actor, write.actor.request
-        checked = self._definitions.known(actor.tenant_id, patch.collection)
+        definition = self._definitions.known(actor.tenant_id, patch.collection)
         values = (
             patch.collection,
             patch.record_id,
             *edit_of(patch.change),
             patch.expected_version,
-            condition_json(patch.condition, checked),
-            checked.definition.version,
+            condition_json(patch.condition, definition),
+            definition.version,
             patch.allow_missing,
             patch.parent_id is not None,
             patch.parent_id or None,

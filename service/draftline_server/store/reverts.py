@@ -22,7 +22,7 @@ from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
 from .engine import Database
-from .objections import of_conflicts, of_content, refuse_any
+from .objections import of_conflicts, of_content, refuse_any, where_of
 from .requests import keep_answer
 from .statements import load
 from .transaction import Rows, Transaction
@@ -63,9 +63,8 @@ class RevertStore:
             write = Write(actor, ChangeSource.REVERT_CHANGE, now(), change_reason, str(uuid_utils.uuid7()))
             values = {**self._values(write, target), "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS}
             collections.update(await self._lock(transaction, values))
-            results = self._judge(
-                actor, await self._fetch(transaction, values, self._with_schema(actor, collections)), policy
-            )
+            judged = await self._fetch(transaction, values, self._with_schema(actor, collections))
+            results = self._judge(actor, judged, policy, await self._violations(actor, judged))
             if not allow_partial:
                 refuse_any(results, "records were changed since; nothing was reverted")
             if validate_only:
@@ -139,14 +138,28 @@ class RevertStore:
 
     def _with_schema(self, actor: Actor, collections: set[str]) -> list[str]:
         known = self._definitions.known
-        return [name for name in collections if known(actor.tenant_id, name).validator is not None]
+        return [name for name in collections if known(actor.tenant_id, name).json_schema]
 
-    def _judge(self, actor: Actor, rows: Rows, policy: ConflictPolicy) -> list[RevertResult]:
+    async def _violations(self, actor: Actor, rows: Rows) -> dict[tuple[str, str], DraftlineError]:
+        """By record, the errors of what would break a JSON Schema."""
+        contents = {
+            (row["collection"], row["record_id"]): (row["collection"], row["content"], where_of(row["record_id"]))
+            for row in rows
+            if row["needs_check"]
+        }
+        violations = await self._definitions.violations(actor.tenant_id, list(contents.values()))
+        return {key: error for key, error in zip(contents, violations, strict=True) if error is not None}
+
+    def _judge(
+        self, actor: Actor, rows: Rows, policy: ConflictPolicy, violations: dict[tuple[str, str], DraftlineError]
+    ) -> list[RevertResult]:
         """What stands against each revert."""
         results: list[RevertResult] = []
         for row in rows:
             conflicts = conflicts_of(row["collection"], row["record_id"], row["conflicts"])
             error = self._objection(actor, row, conflicts, policy)
+            if error is None:
+                error = violations.get((row["collection"], row["record_id"]))
             results.append(RevertResult(row["collection"], row["record_id"], conflicts=conflicts, error=error))
         return results
 
@@ -155,8 +168,7 @@ class RevertStore:
     ) -> DraftlineError | None:
         """Why a change cannot be taken back."""
         record_id, version = row["record_id"], row["change_version"]
-        checked = self._definitions.known(actor.tenant_id, row["collection"])
-        if row["definition_version"] != checked.definition.version:
+        if row["definition_version"] != self._definitions.known(actor.tenant_id, row["collection"]).version:
             raise StaleDefinitionError
         if row["is_lost"]:
             return HistoryNotKeptError(
@@ -166,7 +178,7 @@ class RevertStore:
         if conflicts and policy is ConflictPolicy.REJECT:
             told = f"record {record_id!r} was changed since version {version}"
             return of_conflicts(told, record_id, conflicts)
-        return of_content(row["failure"], row["content"], checked, record_id) if row["needs_check"] else None
+        return of_content(row["failure"], record_id)
 
     async def _refresh_drafts(self, transaction: Transaction, actor: Actor, rows: Rows) -> None:
         """Brings the drafts of all users over what was written up to date."""
