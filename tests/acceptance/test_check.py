@@ -5,35 +5,47 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from draftline import Client, DraftEdit
 from draftline_server.store.checks import PAGE, DraftChecker, DraftDifference
 from draftline_server.store.engine import Database
 from served import draftline
-from stand import run_sql, serving
+from stand import cloned, run_sql, serving
 
 DRAFTS = 2 * PAGE + 100
 PLANT = "UPDATE draftline.draft SET merged = '{\"n\": -1}' WHERE record_id = '%s'"
 ORPHAN = "DELETE FROM draftline.record WHERE record_id = '%s'"
 
 
+@pytest.fixture(scope="module")
+def filled(postgres_url: str, template: str) -> Iterator[str]:
+    """The name of a database with a draft of each kind and, of another tenant's user, more than a page of them."""
+    with cloned(postgres_url, template) as url:
+        with serving(url) as server:
+            fill(server.address)
+        yield urlsplit(url).path.removeprefix("/")
+
+
+def fill(address: str) -> None:
+    with Client(address, tenant_id="acme", user="ada") as client:
+        client.import_content("movies", [("m-1", {"n": 1}), ("m-2", {"n": 2}), ("m-3", {"n": 3})])
+        client.save_draft("movies", "m-1", {"a": 1})
+        client.save_draft("movies", "m-2", delete=True)
+        client.save_draft("movies", "m-4", create={"n": 4})
+    with Client(address, tenant_id="zeta", user="bob") as client:
+        ids = [f"z-{number:05}" for number in range(DRAFTS)]
+        client.import_content("movies", [(record_id, {"n": 1}) for record_id in ids])
+        for start in range(0, DRAFTS, 1_000):
+            edits = [DraftEdit(record_id, {"a": 1}) for record_id in ids[start : start + 1_000]]
+            client.save_drafts("movies", edits, omit_content=True)
+
+
 @pytest.fixture
-def url(database_url: str) -> Iterator[str]:
-    """A database with a draft of each kind and, of another tenant's user, more than a page of them."""
-    with serving(database_url) as server:
-        with Client(server.address, tenant_id="acme", user="ada") as client:
-            client.import_content("movies", [("m-1", {"n": 1}), ("m-2", {"n": 2}), ("m-3", {"n": 3})])
-            client.save_draft("movies", "m-1", {"a": 1})
-            client.save_draft("movies", "m-2", delete=True)
-            client.save_draft("movies", "m-4", create={"n": 4})
-        with Client(server.address, tenant_id="zeta", user="bob") as client:
-            ids = [f"z-{number:05}" for number in range(DRAFTS)]
-            client.import_content("movies", [(record_id, {"n": 1}) for record_id in ids])
-            for start in range(0, DRAFTS, 1_000):
-                edits = [DraftEdit(record_id, {"a": 1}) for record_id in ids[start : start + 1_000]]
-                client.save_drafts("movies", edits, omit_content=True)
-        yield database_url
+def url(postgres_url: str, filled: str) -> Iterator[str]:
+    with cloned(postgres_url, filled) as made:
+        yield made
 
 
 def test_check_of_drafts_in_step_finds_nothing(url: str) -> None:

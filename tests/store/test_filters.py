@@ -1,6 +1,7 @@
 """Filters in SQL: compiled expressions and `draftline.matches` mean what the oracle means, and indexes serve them."""
 
 import json
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,14 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 SQL_TYPES = {FieldType.TEXT: "text", FieldType.NUMBER: "numeric", FieldType.TIMESTAMP: "timestamptz"}
 COLUMNS = {name: column(name) for name in RECORD_ATTRIBUTES}
+
+
+@pytest.fixture
+async def connection(server: Any) -> AsyncIterator[asyncpg.Connection]:
+    """To the database that tests share: what is made here is temporary."""
+    connected = await asyncpg.connect(server.url)
+    yield connected
+    await connected.close()
 
 
 def compiled(expression: ColumnElement[Any]) -> tuple[str, list[Any]]:
