@@ -22,7 +22,7 @@ UNARY: list[MethodDescriptor] = [
 ]
 BUGS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED)
 FAST = settings(
-    max_examples=200,
+    max_examples=400,
     deadline=None,
     derandomize=True,
     database=None,

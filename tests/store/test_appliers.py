@@ -28,6 +28,7 @@ DECLARE = Statement(
     "declare",
     """
     INSERT INTO draftline.collection
+        (tenant_id, collection, fields, orders, indexed_text, json_schema, version, created_at, updated_at)
     VALUES ($1, 'declared', '[{"path": ["a"], "type": "TEXT"}]', '[]', '[["a"]]',
         '{"properties": {"b": {"not": {"type": "boolean"}}}}', 1, now(), now())
     """,

@@ -183,11 +183,16 @@ async def test_call_that_is_cancelled_in_its_group_leaves_the_group_alone(groupe
         await asyncio.sleep(0)
 
     grouped.applier.before = enter
+    lone = asyncio.create_task(grouped.patch(counting("lone")))
+    await entered.wait()
+    entered.clear()
     first, *rest = [asyncio.create_task(grouped.patch(counting(str(place)))) for place in range(10)]
+    await lone
     await entered.wait()
     first.cancel()
     results = await asyncio.gather(*rest)
     assert all(result.record is not None for result in results)
+    assert grouped.applier.groups == [["lone"], [str(place) for place in range(10)]]
     assert [await grouped.number(str(place)) for place in range(10)] == [1] * 10
 
 

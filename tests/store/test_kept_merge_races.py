@@ -83,7 +83,7 @@ async def races(database_url: str) -> AsyncIterator[Races]:
 def batch(world: World, delta: str) -> Awaitable[Any]:
     """Two patches, so that they run in a transaction."""
     patches = [Patch(COLLECTION, record_id, Delta(delta, Strategy.SHALLOW)) for record_id in ("1", "2")]
-    return world.patches.patch_all(world.actor("sys"), patches, allow_partial=False, validate_only=False)
+    return world.patch_all(patches)
 
 
 async def two_records(world: World) -> None:

@@ -13,7 +13,7 @@ from draftline_server.domain.errors import InvalidFieldError
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.domain.query import Field, SortKey
 from draftline_server.rpc.filters import parse_filter
-from draftline_server.store import merged as merged_store
+from draftline_server.store.merged import MergedStore
 from draftline_server.store.merged_order import MAX_RANGED_KEYS
 
 ORDER = (SortKey(Field(("k",))),)
@@ -90,7 +90,7 @@ async def test_token_of_another_declaration_is_refused(world: World) -> None:
 
 
 async def test_page_ends_by_bytes_and_the_next_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merged_store, "MAX_PAGE_BYTES", 1_000)
+    monkeypatch.setitem(MergedStore.page.__kwdefaults__, "max_bytes", 1_000)
     ids = await numbered(world, 9, filler="é" * 190)
     await world.save("ada", change(ids[3], {"filler": "x" * 5_000}))
     found, token = [], ""

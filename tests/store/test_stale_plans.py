@@ -27,10 +27,12 @@ async def plan_of(connection: asyncpg.Connection, statement: Statement) -> str:
 async def test_statements_use_indexes_even_while_tables_are_small(database_url: str) -> None:
     database = Database(database_url)
     await database.open()
+    direct = await asyncpg.connect(database_url)
+    await direct.execute(FEW)
+    await direct.close()
     try:
         async with database.session() as session:
             connection = session._connection
-            await connection.execute(FEW)
             await connection.execute("ANALYZE")
             for statement in (
                 CONTENT["get_content"],

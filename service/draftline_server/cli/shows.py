@@ -24,7 +24,7 @@ FILE_COLUMNS = 160
 @reporting
 def demo_command(settings: Settings) -> None:
     """Walk through every call, on 3,201 films and a service of its own."""
-    logs.configure(settings.log_format, "warning")
+    logs.configure(settings.log_format, "error")  # that it knows nobody is meant here
     console = Console(highlight=False)
     with (
         tempfile.TemporaryDirectory(prefix="draftline-demo-") as folder,

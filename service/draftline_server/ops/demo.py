@@ -6,9 +6,9 @@ from draftline import Client
 from rich.console import Console
 from rich.syntax import Syntax
 
-from . import demo_content, demo_drafts, demo_results
+from . import demo_changes, demo_content, demo_drafts, demo_results
 
-STEPS = (*demo_content.STEPS, *demo_drafts.STEPS)
+STEPS = (*demo_content.STEPS, *demo_drafts.STEPS, *demo_changes.STEPS)
 
 
 def walk(ada: Client, bob: Client, console: Console) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from draftline import (
     UNSET,
     BatchResult,
+    Change,
     Collection,
     CommitResult,
     Conflict,
@@ -18,6 +19,7 @@ from draftline import (
     MergedRecord,
     PatchResult,
     Record,
+    RevertResult,
 )
 from draftline.documents import encode
 from rich.console import Group, RenderableType
@@ -32,7 +34,7 @@ def shown(result: Any) -> RenderableType:
     if isinstance(result, MergedPage):
         return _lines([*map(_line, result.records), ("total_size", f"{result.total_size:,}")])
     if isinstance(result, list | tuple):
-        if len(result) == 1 and isinstance(result[0], CommitResult | MergedRecord):
+        if len(result) == 1 and isinstance(result[0], CommitResult | MergedRecord | RevertResult):
             return _lines(_pairs(result[0]))
         return _lines([_numbered(each, number) for number, each in enumerate(result, 1)])
     if isinstance(result, ConflictError):
@@ -52,8 +54,10 @@ def _pairs(result: Any) -> list[tuple[str, str]]:
         return pairs + ([("delete_time", str(result.delete_time))] if result.delete_time else [])
     if isinstance(result, MergedRecord):
         return [("record_id", result.record_id), *_pairs_of_draft(result)]
-    if isinstance(result, CommitResult):
+    if isinstance(result, CommitResult | RevertResult):
         return [("record_id", result.record_id), *_pairs_of_commit(result)]
+    if isinstance(result, Change):
+        return [("record_id", result.record_id), ("change", _short(result))]
     if isinstance(result, ImportResult):
         return [
             (name, f"{getattr(result, f'{name}_count'):,}") for name in ("inserted", "updated", "unchanged", "deleted")
@@ -79,7 +83,7 @@ def _pairs_of_draft(merged: MergedRecord) -> list[tuple[str, str]]:
     return pairs + [("conflict", _conflict(each)) for each in merged.conflicts]
 
 
-def _pairs_of_commit(result: CommitResult) -> list[tuple[str, str]]:
+def _pairs_of_commit(result: CommitResult | RevertResult) -> list[tuple[str, str]]:
     pairs = [("changed_fields", ", ".join(result.changed_fields) or "none")]
     if result.record:
         pairs += [pair for pair in _pairs(result.record)[1:] if pair[1] != "{}"]
@@ -112,6 +116,10 @@ def _short(each: Any) -> str:
         if each.error is not None:
             return f"{type(each.error).__name__}: {each.error}"
         return ", ".join(f"{name}={value}" for name, value in _pairs(each.result))
+    if isinstance(each, Change):
+        paths = ", ".join(path.path or "all of it" for path in each.paths)
+        why = f" ({each.change_reason})" if each.change_reason else ""
+        return f"version {each.version} by {each.user_id}: {each.kind.value} of {paths}{why}"
     return str(each)
 
 

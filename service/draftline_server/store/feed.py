@@ -90,9 +90,14 @@ class Feed:
         return _before((await self._log())["horizon"])
 
     async def check(self, place: Place) -> None:
-        """TokenExpiredError if what comes after the place was dropped, at least in part."""
+        """TokenExpiredError if what comes after the place was dropped, or if the log ends before it."""
         log = await self._log()
         _refuse_dropped(place, log["dropped_xact"], log["dropped_id"])
+        if place > _before(log["horizon"]):
+            raise TokenExpiredError(
+                "resume_token: the database has not come that far, as after a failover that lost writes; "
+                "read what you need anew, and watch from now on with an empty token"
+            )
 
     async def read(self, scope: Scope, after: Place) -> FeedPage:
         """The next page after a place. TokenExpiredError."""

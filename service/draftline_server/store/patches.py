@@ -216,7 +216,8 @@ class InPlacePatches:
         write = entries[0].write
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
-            "now": write.moment,
+            # What shares a statement with others is written when that is sent: after whatever it waited for.
+            "now": now() if isinstance(runner, Database) else write.moment,
             "source": write.source,
             "commit_id": write.commit_id or None,
             **dict(zip(ARRAYS, zip(*(entry.values for entry in entries), strict=True), strict=True)),

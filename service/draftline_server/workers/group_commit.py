@@ -181,9 +181,7 @@ class GroupCommit:
                         call.result.set_exception(error)
 
     async def _apply_alone(self, database: Database, group: Sequence[_Call]) -> None:
-        for call in group:
-            if not call.is_awaited:
-                continue
+        async def alone(call: _Call) -> None:
             try:
                 (row,) = await self._applier.rows(database, [call.entry])
                 result = result_of(call.entry, row)
@@ -192,6 +190,8 @@ class GroupCommit:
             else:
                 if call.is_awaited:
                     call.result.set_result(result)
+
+        await asyncio.gather(*(alone(call) for call in group if call.is_awaited))
 
     @staticmethod
     def _follow(lane: _Lane, call: _Call) -> None:

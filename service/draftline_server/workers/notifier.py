@@ -59,7 +59,11 @@ class Notifier:
             self._work.clear()
             if self._written and not self._lost:
                 written, self._written = self._written, set()
-                await self._notifications.notify(written)
+                try:
+                    await self._notifications.notify(written)
+                except Exception:
+                    self._written |= written  # told when the connection is back
+                    raise
             await asyncio.sleep(SPACING_S)
 
     def _on_lost(self) -> None:
