@@ -332,6 +332,15 @@ def test_too_many_watchers_are_refused(serving: Any, database_url: str, tenant_i
         until(watches_again)
 
 
+def test_watchers_of_one_tenant_leave_room_for_others(serving: Any, database_url: str, tenant_id: str) -> None:
+    with serving(database_url, max_watchers=4) as running, grpc.insecure_channel(running.address) as channel:
+        stub = change_pb2_grpc.ChangeServiceStub(channel)
+        with watching(channel, tenant_id), watching(channel, tenant_id), watching(channel, tenant_id):
+            assert _watch_refused(stub, change_pb2.WatchChangesRequest(tenant_id=tenant_id)).reason == "OVERLOADED"
+            with watching(channel, f"{tenant_id}-2"):
+                pass
+
+
 def test_watch_of_a_database_that_is_away_says_so(serving: Any, database_url: str, tenant_id: str, sql: Any) -> None:
     with serving(database_url, watch_heartbeat_s=0.2) as running, grpc.insecure_channel(running.address) as channel:
         with watching(channel, tenant_id) as watcher:

@@ -16,6 +16,7 @@ from ..domain.errors import DrainingError, InvalidFieldError, OverloadedError
 from ..domain.merged import MAX_PAGE_SIZE, MergedQuery
 from ..domain.query import FilterError
 from ..domain.records import Actor
+from ..domain.turns import Turns
 from ..store.failures import invalid_filter
 from ..store.feed import MAX_PAGE_BYTES, Feed, FeedPage, Place, Scope
 from ..store.merged import MergedStore
@@ -26,6 +27,7 @@ from .convert_drafts import to_merged
 from .delivery import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
 from .filters import parse_filter
 
+KEPT_PART = 4  # of the watchers is kept for tenants who have none
 MERGED = change_pb2.WATCH_VIEW_MERGED
 
 
@@ -45,21 +47,25 @@ class Watches:
         self._tails = Tails(feed)
         self._cursors = cursors
         self._options = options
+        self._turns = Turns(options.most, options.most // KEPT_PART)
 
     async def watch(
         self, request: change_pb2.WatchChangesRequest, actor: Actor
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
         """Ends with DrainingError when the server stops, after a last token."""
-        if self._wakes.watchers >= self._options.most:
+        if not self._turns.take_now(actor.tenant_id):
             raise OverloadedError(
-                f"{self._options.most} watchers are served already; try again later, or another server"
+                f"{self._turns.taken} watchers are served already; try again later, or another server"
             )
-        with self._wakes.watching(actor.tenant_id) as waking:  # from here on it counts
-            watch = await self._started(request, actor)
-            with self._tails.of(watch.scope, waking) as tail:
-                yield watch.message()
-                async for message in self._messages(watch, waking, tail):
-                    yield message
+        try:
+            with self._wakes.watching(actor.tenant_id) as waking:
+                watch = await self._started(request, actor)
+                with self._tails.of(watch.scope, waking) as tail:
+                    yield watch.message()
+                    async for message in self._messages(watch, waking, tail):
+                        yield message
+        finally:
+            self._turns.give_back(actor.tenant_id)
         raise DrainingError("the server is stopping; watch again with the last token")
 
     async def _messages(

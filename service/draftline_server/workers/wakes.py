@@ -83,10 +83,6 @@ class Wakes:
                 waking.drop()
                 del self._tenants[tenant_id]
 
-    @property
-    def watchers(self) -> int:
-        return sum(waking.watchers for waking in self._tenants.values())
-
     def wake(self, tenant_id: str) -> None:
         waking = self._tenants.get(tenant_id)
         if waking is not None:
