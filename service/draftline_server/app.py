@@ -166,7 +166,15 @@ async def _server(
             limits,
         ),
         "draftline.v1.CollectionService": CollectionService(
-            CollectionStore(database, definitions, indexes, cursors, limits, requests=requests)
+            CollectionStore(
+                database,
+                definitions,
+                indexes,
+                cursors,
+                limits,
+                requests=requests,
+                max_indexes=settings.max_indexes_per_tenant,
+            )
         ),
         "draftline.v1.DraftService": DraftService(
             DraftStore(database, limits),

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     max_content_bytes: int = Field(1024 * 1024, gt=0, description="largest content, as JSON text")
     max_content_depth: int = Field(32, gt=0, le=32, description="levels of nesting in a content")
     max_content_nodes: int = Field(10_000, gt=0, description="values in a document that is sent")
+    max_indexes_per_tenant: int = Field(
+        200, gt=0, description="fields and orders that a tenant may declare, each with an index"
+    )
     schema_timeout_s: float = Field(1.0, gt=0, description="processor time that a check by a JSON Schema may take")
 
     pool_size: int = Field(20, gt=0, description="connections to the database")

@@ -63,6 +63,7 @@ class CollectionServiceServicer(object):
         indexes it asks for, without blocking reads or writes. Returns when they are
         built; a caller whose deadline passes first finds the state of each index with
         GetCollection, while the build goes on.
+        What is written after the answer goes by the declaration; what was under way is over.
         Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
         stored cannot be indexed.
         """

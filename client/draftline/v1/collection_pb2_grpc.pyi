@@ -42,6 +42,7 @@ class CollectionServiceStub:
     indexes it asks for, without blocking reads or writes. Returns when they are
     built; a caller whose deadline passes first finds the state of each index with
     GetCollection, while the build goes on.
+    What is written after the answer goes by the declaration; what was under way is over.
     Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
     stored cannot be indexed.
     """
@@ -62,6 +63,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     indexes it asks for, without blocking reads or writes. Returns when they are
     built; a caller whose deadline passes first finds the state of each index with
     GetCollection, while the build goes on.
+    What is written after the answer goes by the declaration; what was under way is over.
     Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
     stored cannot be indexed.
     """
@@ -85,6 +87,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         indexes it asks for, without blocking reads or writes. Returns when they are
         built; a caller whose deadline passes first finds the state of each index with
         GetCollection, while the build goes on.
+        What is written after the answer goes by the declaration; what was under way is over.
         Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
         stored cannot be indexed.
         """

@@ -78,8 +78,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_COLLECTION_NOT_FOUND: _ErrorReason.ValueType  # 17
     """NOT_FOUND. The collection was never declared."""
     ERROR_REASON_COLLECTION_CONFLICT: _ErrorReason.ValueType  # 18
-    """FAILED_PRECONDITION. What is stored stands in the way of the declaration, for
-    example an indexed text over 800 bytes. Metadata: `path`, `record_id`.
+    """FAILED_PRECONDITION. What is stored stands in the way of the declaration: an indexed
+    text over 800 bytes (metadata: `path`, `record_id`), or as many declared fields and
+    orders as the tenant may have (metadata: `limit`).
     """
     ERROR_REASON_EMPTY_SNAPSHOT: _ErrorReason.ValueType  # 19
     """FAILED_PRECONDITION. A snapshot import without a record would delete the whole
@@ -219,8 +220,9 @@ ERROR_REASON_TEST_FAILED: ErrorReason.ValueType  # 16
 ERROR_REASON_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 17
 """NOT_FOUND. The collection was never declared."""
 ERROR_REASON_COLLECTION_CONFLICT: ErrorReason.ValueType  # 18
-"""FAILED_PRECONDITION. What is stored stands in the way of the declaration, for
-example an indexed text over 800 bytes. Metadata: `path`, `record_id`.
+"""FAILED_PRECONDITION. What is stored stands in the way of the declaration: an indexed
+text over 800 bytes (metadata: `path`, `record_id`), or as many declared fields and
+orders as the tenant may have (metadata: `limit`).
 """
 ERROR_REASON_EMPTY_SNAPSHOT: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION. A snapshot import without a record would delete the whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -18,7 +18,6 @@ from ..domain.edits import format_pointer
 from ..domain.errors import (
     CollectionConflictError,
     CollectionNotFoundError,
-    ContentionError,
     DraftlineError,
     VersionMismatchError,
 )
@@ -27,7 +26,6 @@ from .content import now
 from .definitions import Definitions, definition_of
 from .engine import Database
 from .errors import AnsweredBeforeError
-from .failures import RacedError
 from .indexes import Indexes
 from .requests import Requests, keep_unfinished
 from .statements import load
@@ -35,7 +33,7 @@ from .transaction import Transaction, call_deadline
 
 SQL = load("collections")
 A = TypeVar("A", bound=Answer)
-MAX_RACES = 5  # times that a collection is declared by another just as it is declared
+WRITES_POLL_S = 0.05
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients take 4 MiB a message unless told otherwise
 
 
@@ -68,6 +66,7 @@ class CollectionStore:
         limits: Limits,
         *,
         requests: Requests,
+        max_indexes: int,
     ) -> None:
         self._database = database
         self._requests = requests
@@ -75,6 +74,7 @@ class CollectionStore:
         self._indexes = indexes
         self._cursors = cursors
         self._limits = limits
+        self._max_indexes = max_indexes  # of a tenant
         self._builds: set[asyncio.Task[None]] = set()
 
     async def put(
@@ -88,8 +88,8 @@ class CollectionStore:
     ) -> A:
         """Stores a declaration and brings its indexes about; what `answer` makes of both.
 
-        VersionMismatchError; CollectionConflictError if a stored text is too long for a wanted index;
-        InvalidFieldError for a JSON Schema that is none.
+        VersionMismatchError; CollectionConflictError if a stored text is too long for a wanted index, or the tenant
+        has too many; InvalidFieldError for a JSON Schema that is none.
         """
         if definition.json_schema:
             await self._definitions.schemas.check(actor.tenant_id, definition.json_schema)
@@ -104,13 +104,14 @@ class CollectionStore:
 
         try:
             await self._refuse_overlong_text(actor, definition)
-            stored = await self._until_stored(actor, work)
+            stored = await self._database.transact(work, resend=actor.request is not None)
         except (AnsweredBeforeError, DraftlineError):
             before = await self._stored_before(actor, definition)
             if before is None:
                 raise
             stored = before
         if not validate_only:
+            await self._outlast_writes()
             await self._definitions.load(actor.tenant_id, [definition.collection])
             await self._build(definition.collection)
         response = answer((await self._with_indexes([stored]))[0])
@@ -164,14 +165,6 @@ class CollectionStore:
         task.add_done_callback(self._builds.discard)
         await asyncio.shield(task)
 
-    async def _until_stored(self, actor: Actor, work: Callable[[Transaction], Awaitable[Definition]]) -> Definition:
-        for _ in range(MAX_RACES):
-            try:
-                return await self._database.transact(work, resend=actor.request is not None)
-            except RacedError:
-                continue
-        raise ContentionError("the collection keeps being declared by others; nothing was written, try again")
-
     async def _store(
         self, transaction: Transaction, actor: Actor, definition: Definition, expected_version: int | None
     ) -> Definition:
@@ -184,16 +177,37 @@ class CollectionStore:
             "expected_version": expected_version,
             "now": now(),
         }
+        await transaction.fetch(SQL["lock_declaration"], values)
+        indexes = await self._count_indexes(transaction, actor)
         row = (await transaction.fetch(SQL["put_definition"], values))[0]
         before = row["version_before"] or 0
         if expected_version is not None and expected_version != before:
             raise VersionMismatchError(
                 f"collection {definition.collection!r} is at version {before}", current_version=before
             )
-        if not before and row["version_after"] is None:
-            raise RacedError
+        if indexes < (after := await self._count_indexes(transaction, actor)) > self._max_indexes:
+            raise CollectionConflictError(
+                f"the tenant would declare {after} fields and orders, and may have {self._max_indexes} indexes",
+                limit=self._max_indexes,
+            )
         key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
         return definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
+
+    async def _count_indexes(self, transaction: Transaction, actor: Actor) -> int:
+        count: int = (await transaction.fetch(SQL["count_indexes"], {"tenant_id": actor.tenant_id}))[0]["count"]
+        return count
+
+    async def _outlast_writes(self) -> None:
+        """Waits for the writes that went by the declaration before: whatever is written once this one is answered
+        goes by it."""
+        running = await self._running_writes()
+        while running:
+            await asyncio.sleep(WRITES_POLL_S)
+            running &= await self._running_writes()
+
+    async def _running_writes(self) -> set[str]:
+        rows = await self._database.fetch(SQL["running_writes"], {}, resend=True)
+        return {row["transaction"] for row in rows}
 
     async def _refuse_overlong_text(self, actor: Actor, definition: Definition) -> None:
         for path in definition.indexed_text():

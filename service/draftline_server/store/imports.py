@@ -122,7 +122,8 @@ class ImportStore:
 
     async def _check(self, transaction: Transaction, actor: Actor, definition: Definition) -> None:
         identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
-        held = await transaction.fetch(SQL["hold_definition"], identity)
+        await transaction.fetch(SQL["hold_declaration"], identity)
+        held = await transaction.fetch(SQL["definition_version"], identity)
         if (held[0]["version"] if held else 0) != definition.version:
             raise ContentionError(
                 "the collection's declaration changed during the import; nothing was written, try again"

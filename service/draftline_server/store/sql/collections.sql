@@ -4,9 +4,32 @@ SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, 
 FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 
+-- name: lock_declaration
+-- One declaration of a collection at a time, and none while an import of it is on its way, declared or not
+-- (hold_declaration); and one of a tenant, for its indexes are counted.
+SELECT pg_advisory_xact_lock(723683571, hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text))),
+    pg_advisory_xact_lock(723683572, hashtext(CAST(:tenant_id AS text)))
+
+-- name: count_indexes
+-- How many indexes a tenant's declarations ask for.
+SELECT coalesce(sum(jsonb_array_length(fields) + jsonb_array_length(orders)), 0)::int AS count
+FROM draftline.collection
+WHERE tenant_id = :tenant_id
+
+-- name: running_writes
+-- The transactions of the service that may have read a declaration which is not the last one any more. Those of
+-- imports cannot: they hold theirs.
+SELECT DISTINCT l.virtualtransaction AS transaction
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.relation = CAST('draftline.collection' AS regclass) AND l.pid <> pg_backend_pid()
+  AND a.application_name = current_setting('application_name')
+  AND NOT EXISTS (SELECT FROM pg_locks AS i
+      WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = 723683571 AND i.objsubid = 2)
+
 -- name: put_definition
 -- Replaces a declaration, unless it is not at the expected version. A declaration that
--- changes nothing keeps its version. No version, neither before nor after: it came into being meanwhile.
+-- changes nothing keeps its version.
 WITH current AS MATERIALIZED (
     SELECT version FROM draftline.collection
     WHERE tenant_id = :tenant_id AND collection = :collection
@@ -25,9 +48,8 @@ WITH current AS MATERIALIZED (
     WHERE (c.fields, c.orders, c.json_schema, c.history)
         IS DISTINCT FROM (excluded.fields, excluded.orders, excluded.json_schema, excluded.history)
       AND (CAST(:expected_version AS bigint) IS NULL OR CAST(:expected_version AS bigint) = c.version)
-    RETURNING version
 )
-SELECT (SELECT version FROM current) AS version_before, (SELECT version FROM stored) AS version_after
+SELECT (SELECT version FROM current) AS version_before
 
 -- name: overlong_text
 -- A record whose text at a path is too long for its index.

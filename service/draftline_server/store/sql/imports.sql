@@ -15,11 +15,14 @@ ANALYZE staging
 -- How many records wait.
 SELECT count(*) AS staged FROM staging
 
--- name: hold_definition
--- The version of the collection's declaration, which stays as it is until the import is over.
+-- name: hold_declaration
+-- The collection's declaration, or that it has none, stays as it is until the import is over (see lock_declaration).
+SELECT pg_advisory_xact_lock_shared(723683571, hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text)))
+
+-- name: definition_version
+-- The version of the collection's declaration.
 SELECT version FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = :collection
-FOR SHARE
 
 -- name: duplicate_in_staging
 -- An id that stands twice.
