@@ -79,7 +79,7 @@ class Calls:
     def admitted(self) -> Iterator[None]:
         """grpc's own limit, maximum_concurrent_rpcs, lets everything pass once it was reached (1.78)."""
         if self.known >= self.most:
-            raise OverloadedError(f"{self.most} calls are under way already; try again later")
+            raise OverloadedError(f"{self.most} calls are under way already; nothing was done, try again later")
         self.known += 1
         try:
             yield
