@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,16 +57,19 @@ class Stage:
     def address(self) -> str:
         return f"127.0.0.1:{self._port}"
 
-    def beside(self, work: Callable[..., T], *arguments: Any) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+    def beside(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        return self._thread.submit(work, *arguments)
+
+    async def _beside(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.wrap_future(self.beside(work, *arguments))
 
     # The faults. Each returns the moment at which PostgreSQL was back, or never away.
 
     async def kill_service(self) -> float:
         """By SIGKILL; a new one is started at once."""
         assert self.served is not None
-        await self.beside(self.served.stop, signal.SIGKILL)
-        await self.beside(self.serve)
+        await self._beside(self.served.stop, signal.SIGKILL)
+        await self._beside(self.serve)
         return time.monotonic()
 
     async def kill_backend(self) -> float:
@@ -86,8 +89,8 @@ class Stage:
         return time.monotonic()
 
     async def restart_postgres(self) -> float:
-        await self.beside(self.postgres.stop)
-        await self.beside(self.postgres.start)
+        await self._beside(self.postgres.stop)
+        await self._beside(self.postgres.start)
         return time.monotonic()
 
     async def _backends(self) -> list[int]:
@@ -112,13 +115,11 @@ class Stage:
 @contextmanager
 def staged(data_dir: Path, **settings: object) -> Iterator[Stage]:
     stage = Stage(data_dir, **settings)
-    thread = stage._thread
     try:
-        thread.submit(stage.start).result()
+        stage.beside(stage.start).result()
         yield stage
     finally:
-        thread.submit(stage.stop).result()
-        thread.shutdown()
+        stage.beside(stage.stop).result()
 
 
 @dataclass(frozen=True)

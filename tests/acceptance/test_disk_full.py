@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from draftline.v1 import content_pb2, content_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from history import History, Stored
 from served import served
+from waiting import eventually
 from writers import ATTEMPT_S, CHANNEL_OPTIONS, COLLECTION, Writer, prepare
 
 DISK_BYTES = 160 * 1024 * 1024
 WRITERS = 8
-PATIENCE_S = 60.0
 POLL_S = 0.05
 TENANT = "acme"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -52,12 +52,6 @@ def fill(disk: Path) -> Path:
         while True:
             file.write(bytes(1024))
     return ballast
-
-
-async def until(found: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not found():  # noqa: ASYNC110  nobody announces it
-            await asyncio.sleep(POLL_S)
 
 
 class Reader:
@@ -108,23 +102,23 @@ async def test_full_disk_refuses_writes_and_loses_nothing(disk: Path) -> None:
             reading = asyncio.create_task(reader.read())
             writers = [Writer(channel, TENANT, f"w{number}", history) for number in range(WRITERS)]
             working = [asyncio.create_task(writer.work(is_over.is_set)) for writer in writers]
-            await until(lambda: len(history.acknowledged) > 100)
+            await eventually(lambda: len(history.acknowledged) > 100)
 
             await begin_log(url)
             ballast = fill(disk)
-            await until(lambda: history.refusals["RESOURCE_EXHAUSTED"])
+            await eventually(lambda: history.refusals["RESOURCE_EXHAUSTED"])
             refused_at, read_before = time.monotonic(), reader.ends["OK"]
-            await until(lambda: reader.ends["OK"] > read_before)
+            await eventually(lambda: reader.ends["OK"] > read_before)
             assert set(reader.ends) == {"OK"}
             print(f"\n{len(history.acknowledged)} writes, then {history.refusals}, while reads go on")
 
             await spend_log(url)
-            await until(lambda: not reader.is_serving)
-            await until(lambda: history.refusals["UNAVAILABLE"])
+            await eventually(lambda: not reader.is_serving)
+            await eventually(lambda: history.refusals["UNAVAILABLE"])
 
             ballast.unlink()
             freed_at = time.monotonic()
-            await until(lambda: history.acknowledged[-1] > freed_at and reader.is_serving)
+            await eventually(lambda: history.acknowledged[-1] > freed_at and reader.is_serving)
             print(f"freed after {freed_at - refused_at:.1f} s, back after {history.acknowledged[-1] - freed_at:.1f} s")
             is_over.set()
             await asyncio.gather(*working)

@@ -17,6 +17,7 @@ import grpc
 from history import End, History, Stored, Written
 from proxy import Proxy, before
 from stage import staged
+from waiting import eventually
 from watchers import Watcher
 from writers import CHANNEL_OPTIONS, Writer, prepare
 
@@ -26,7 +27,6 @@ WRITERS = 10
 WATCHERS = 5
 CUT_OFF = 2  # of these, at random
 CUT_EVERY_S = 0.5
-PATIENCE_S = 60.0
 TENANT = "acme"
 
 
@@ -63,9 +63,7 @@ async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path) -> No
             await asyncio.gather(*working)
             cuts.cancel()
         stored = await Stored.read(stage.postgres.url, TENANT)
-        async with asyncio.timeout(PATIENCE_S):
-            while any(len(watcher.seen) < len(stored.log) for watcher in watchers):  # noqa: ASYNC110  they say nothing
-                await asyncio.sleep(0.05)
+        await eventually(lambda: all(len(watcher.seen) >= len(stored.log) for watcher in watchers))
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)

@@ -69,7 +69,14 @@ class Writer:
     """One user, who writes one thing after another."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, tenant_id: str, name: str, history: History, *, has_ids: bool = True
+        self,
+        channel: grpc.aio.Channel,
+        tenant_id: str,
+        name: str,
+        history: History,
+        *,
+        has_ids: bool = True,
+        attempt_s: float = ATTEMPT_S,
     ) -> None:
         self._content = content_pb2_grpc.ContentServiceStub(channel)
         self._drafts = draft_pb2_grpc.DraftServiceStub(channel)
@@ -78,6 +85,7 @@ class Writer:
         self._name = name
         self._history = history
         self._has_ids = has_ids
+        self._attempt_s = attempt_s
         self._random = random.Random(f"{tenant_id} {name}")
         self._number = 0
         kinds = {self._increment: 10, self._unite: 4, self._batch: 3, self._create: 2, self._import: 1}
@@ -211,7 +219,7 @@ class Writer:
         return Sending(dict.fromkeys(record_ids, sign(self._name)), send)
 
     def _options(self) -> dict[str, Any]:
-        return {"timeout": ATTEMPT_S, "metadata": self._metadata}
+        return {"timeout": self._attempt_s, "metadata": self._metadata}
 
 
 async def prepare(channel: grpc.aio.Channel, tenant_id: str, history: History) -> None:

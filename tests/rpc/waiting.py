@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import Callable
-from inspect import isawaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,11 +23,15 @@ def until(found: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
     return answer
 
 
-async def eventually(found: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
-    """The same beside the tests' loop; what is found may have to be awaited."""
+async def eventually(found: Callable[[], Any | Awaitable[Any]], patience_s: float = 2 * PATIENCE_S) -> Any:
+    """The same beside other tasks; `found` may be asynchronous."""
     deadline = time.monotonic() + patience_s
-    while not (answer := await told if isawaitable(told := found()) else told):
+    while True:
+        answer = found()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"did not come true in {patience_s} s")
         await asyncio.sleep(INTERVAL_S)
-    return answer

@@ -21,12 +21,12 @@ from draftline_server.store.engine import BACKOFF_S, pause_s
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Transaction, call_deadline
 from proxy import Fate, Way, before_postgres
+from waiting import PATIENCE_S, eventually
 
 ADD = Statement("add", "UPDATE counted SET n = n + 1 WHERE id = $1 RETURNING n", ("id",))
 READ = Statement("read", "SELECT n FROM counted WHERE id = $1", ("id",))
 END_ME = Statement("end_me", "SELECT pg_terminate_backend(pg_backend_pid())", ())
 SLEEP = Statement("sleep", "SELECT pg_sleep($1)", ("seconds",))
-PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -47,12 +47,6 @@ async def connections(connection: asyncpg.Connection) -> int:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'draftline'"
     )
     return found
-
-
-async def until(found: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await found():  # noqa: ASYNC110  nobody announces it
-            await asyncio.sleep(0.01)
 
 
 async def test_deadlock_is_retried_and_both_are_done(database_url: str, counted: asyncpg.Connection) -> None:
@@ -117,7 +111,7 @@ async def test_connection_lost_at_the_commit_leaves_it_unknown(
             async def is_settled() -> bool:
                 return await n_of(counted) == is_done and await connections(counted) == 0
 
-            await until(is_settled)
+            await eventually(is_settled)
 
 
 async def test_idle_connections_are_let_go(database_url: str, counted: asyncpg.Connection) -> None:
@@ -126,7 +120,7 @@ async def test_idle_connections_are_let_go(database_url: str, counted: asyncpg.C
 
     async with connected(database_url, idle_timeout_s=0.05) as database:
         await asyncio.gather(*(database.fetch(SLEEP, {"seconds": 0.01}) for _ in range(5)))
-        await until(are_gone)
+        await eventually(are_gone)
         assert (await database.fetch(READ, {"id": 1}))[0]["n"] == 0
 
 
@@ -162,7 +156,36 @@ async def test_statement_ends_with_its_call(database_url: str, counted: asyncpg.
     async with connected(database_url) as database:
         with pytest.raises(DeadlineExceededError, match=WRITE_IS_UNKNOWN):
             await database.fetch(SLEEP, {"seconds": PATIENCE_S})
-        await until(is_idle)
+        await eventually(is_idle)
+
+
+async def test_database_that_falls_silent_is_given_up_and_its_connection_too(
+    database_url: str, counted: asyncpg.Connection
+) -> None:
+    with before_postgres(database_url) as (proxy, url):
+        async with connected(url, size=1, statement_timeout_s=0.1) as database, asyncio.timeout(PATIENCE_S):
+            await database.fetch(READ, {"id": 1})
+            proxy.stalled = True
+            with pytest.raises(DeadlineExceededError, match=WRITE_IS_UNKNOWN):
+                await database.fetch(ADD, {"id": 1}, resend=True)
+            proxy.stalled = False
+            assert (await database.fetch(READ, {"id": 2}))[0]["n"] == 0
+
+
+async def test_call_that_ends_while_it_commits_gives_its_connection_back(
+    database_url: str, counted: asyncpg.Connection
+) -> None:
+    async def work(transaction: Transaction) -> None:
+        await transaction.fetch(ADD, {"id": 1})
+        proxy.stalled = True
+
+    with before_postgres(database_url) as (proxy, url):
+        async with connected(url, size=1) as database, asyncio.timeout(PATIENCE_S):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await database.transact(work)
+            proxy.stalled = False
+            assert (await database.fetch(READ, {"id": 2}))[0]["n"] == 0
 
 
 async def test_connections_tell_postgresql_their_limits(database_url: str) -> None:

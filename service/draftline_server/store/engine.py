@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 BACKOFF_S = (0.02, 1.0)  # the longest pause before the second attempt, which doubles, and its bound
 ENDING_S = 2.0  # how long a connection may take to roll back, or to be ready for the next call
+RECONNECT_S = 1.0  # between two times that all connections are made anew
 GRACE_S = 5.0  # how much later than PostgreSQL we end a statement that has no deadline
 # PostgreSQL ends what it does for a service that is gone, and what its transactions hold, before long.
 CLIENT_CHECK = {
@@ -66,6 +68,7 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._turns = Turns(self.settings.size, self.settings.size // KEPT_PART)
         self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connected_anew_at = float("-inf")
         # Called with (sql, error or None) after each statement; for logs, metrics and tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
 
@@ -225,6 +228,9 @@ class Database:
             connection = await self._acquired(pool, limit_s)
             try:
                 yield connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                await self._connect_anew(pool)
+                raise
             finally:
                 await _release(pool, connection)
         finally:
@@ -243,6 +249,12 @@ class Database:
                 raise NothingDoneError from error
             raise
         return connection
+
+    async def _connect_anew(self, pool: Any) -> None:
+        """After a failover, who connects now may be led to another server than those who are connected."""
+        if time.monotonic() > self._connected_anew_at + RECONNECT_S:
+            self._connected_anew_at = time.monotonic()
+            await pool.expire_connections()
 
     async def _init(self, connection: Any) -> None:
         connection.add_query_logger(self._observe)
