@@ -8,6 +8,11 @@ ALTER TABLE draftline.collection ADD COLUMN history text NOT NULL DEFAULT 'VALUE
 -- the order of its versions, although transactions end in another order than they drew their numbers in.
 ALTER TABLE draftline.record ADD COLUMN log_xact bigint NOT NULL DEFAULT 0;
 
+-- What a draft was checked by when it was saved, so that a commit need not check it again.
+ALTER TABLE draftline.draft ADD COLUMN definition_version bigint;
+COMMENT ON COLUMN draftline.draft.definition_version
+    IS 'the version of the declaration that it was checked by when it was saved; NULL: not known';
+
 CREATE SEQUENCE draftline.change_id;
 
 CREATE TABLE draftline.change (

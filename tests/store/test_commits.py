@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,13 @@ from draftline_server.domain.errors import (
     SelectionTooLargeError,
 )
 from draftline_server.store import drafts as drafts_store
+from draftline_server.store.statements import Statement
+
+LATER = Statement(
+    "later",
+    "UPDATE draftline.draft SET updated_at = updated_at + $2::interval WHERE tenant_id = $1",
+    ("tenant_id", "ahead"),
+)
 
 
 async def three_drafts(world: World) -> None:
@@ -176,9 +184,12 @@ async def test_deletion_is_not_held_to_the_limits_of_what_it_deletes(database: A
     assert await contents(shallow) == {}
 
 
-async def test_commit_is_held_to_the_length_of_indexed_texts(world: World) -> None:
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(hours=1)])
+async def test_commit_is_held_to_the_length_of_indexed_texts(world: World, ahead: timedelta) -> None:
+    """Whatever the clock says of the server that saved the draft."""
     await world.create("1", {"a": 1})
     await world.save("ada", change("1", {"t": "x" * 801}))
+    await world.database.fetch(LATER, {"tenant_id": world.tenant_id, "ahead": ahead})
     await world.declare("", fields='[{"path": ["t"], "type": "TEXT"}]', indexed_text='[["t"]]')
     with pytest.raises(IndexedTextTooLongError):
         await world.commit("ada")

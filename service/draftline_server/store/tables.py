@@ -116,6 +116,11 @@ draft = Table(
     Column("change_reason", Text, nullable=False, comment="empty: none"),
     _time("created_at"),
     _time("updated_at"),
+    Column(
+        "definition_version",
+        BigInteger,
+        comment="the version of the declaration that it was checked by when it was saved; NULL: not known",
+    ),
     Index("draft_record_idx", "tenant_id", "collection", "record_id"),
     comment="One user's pending edit of one record.",
 )

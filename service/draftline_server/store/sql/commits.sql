@@ -33,7 +33,8 @@ WITH locked AS MATERIALIZED (
 )
 SELECT o.record_id, o.kind, o.version, o.record_version, o.is_deleted, o.conflicts::text AS conflicts,
     -- What was checked when it was saved, and is what it was, needs no second look.
-    CASE WHEN o.kind <> 'DELETE' AND (o.base_version <> coalesce(o.record_version, 0) OR c.updated_at >= o.updated_at)
+    CASE WHEN o.kind <> 'DELETE' AND (o.base_version <> coalesce(o.record_version, 0)
+            OR o.definition_version IS DISTINCT FROM coalesce(c.version, 0))
         THEN draftline.content_failure(o.written, coalesce(c.indexed_text, '[]'),
         :max_bytes, :max_depth, :max_indexed_text_bytes)::text END AS failure,
     coalesce(c.version, 0) AS definition_version,

@@ -79,6 +79,7 @@ WITH locked AS MATERIALIZED (
     FROM rebased AS r
 ), checked AS MATERIALIZED (
     SELECT m.*, new_kind = 'DELETE' AND coalesce(old_kind = 'CREATE', false) AS vanishes,
+        coalesce(c.version, 0) AS definition_version,
         coalesce(refusal, (step).failure, CASE WHEN new_kind <> 'DELETE' THEN draftline.content_failure(new_merged,
             coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth, :max_indexed_text_bytes) END) AS failure
     FROM merged AS m
@@ -87,7 +88,8 @@ WITH locked AS MATERIALIZED (
     UPDATE draftline.draft AS d
     SET kind = k.new_kind, edit = k.new_edit, base = k.new_base, merged = k.new_merged,
         base_version = coalesce(k.old_base_version, k.record_version), version = d.version + 1,
-        session_id = :session_id, change_reason = :change_reason, updated_at = :now
+        session_id = :session_id, change_reason = :change_reason, updated_at = :now,
+        definition_version = k.definition_version
     FROM checked AS k
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND NOT k.vanishes
@@ -99,9 +101,10 @@ WITH locked AS MATERIALIZED (
       AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND k.vanishes
 ), created AS (
     INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
-        version, session_id, change_reason, created_at, updated_at)
+        version, session_id, change_reason, created_at, updated_at, definition_version)
     SELECT :tenant_id, :user_id, :collection, k.record_id, k.new_kind, k.new_edit, k.new_base, k.record_version,
-        k.new_merged, 1, :session_id, :change_reason, CAST(:now AS timestamptz), CAST(:now AS timestamptz)
+        k.new_merged, 1, :session_id, :change_reason, CAST(:now AS timestamptz), CAST(:now AS timestamptz),
+        k.definition_version
     FROM checked AS k
     WHERE k.failure IS NULL AND k.draft_version = 0
     ORDER BY k.record_id
