@@ -10,7 +10,7 @@ import grpc
 
 from draftline import content_calls
 from draftline.aio.ending import Ending
-from draftline.aio.transport import Transport, pause
+from draftline.aio.transport import Transport
 from draftline.errors import DraftlineError
 from draftline.imports import ImportCall, RecordLike, import_messages, import_messages_async, may_repeat
 from draftline.models import ImportMode, ImportResult
@@ -45,7 +45,7 @@ class ImportMethods(Transport):
             try:
                 return await self._import(call, records, attempts.left_s())
             except DraftlineError as error:
-                await pause(attempts, error)
+                await self._pause(attempts, error)
 
     async def _import(
         self, call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike], timeout_s: float | None

@@ -77,7 +77,7 @@ class Transport(Connection):
                         yield item
             except grpc.RpcError as failure:
                 if rest is not None:
-                    await pause(attempts, error_of_call(failure))
+                    await self._pause(attempts, error_of_call(failure))
             else:
                 return
             finally:
@@ -96,14 +96,13 @@ class Transport(Connection):
             try:
                 response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=self._metadata())
             except grpc.RpcError as failure:
-                await pause(attempts, error_of_call(failure))
+                await self._pause(attempts, error_of_call(failure))
             else:
                 return response
 
-
-async def pause(attempts: Attempts, error: DraftlineError) -> None:
-    """Waits until the call may be sent again, or raises the error."""
-    pause_s = attempts.pause_s(error)
-    if pause_s is None:
-        raise error
-    await asyncio.sleep(pause_s)
+    async def _pause(self, attempts: Attempts, error: DraftlineError) -> None:
+        """Waits until the call may be sent again, or raises the error."""
+        pause_s = attempts.pause_s(error)
+        if pause_s is None:
+            raise error
+        await asyncio.sleep(pause_s)

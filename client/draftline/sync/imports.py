@@ -13,7 +13,7 @@ from draftline.imports import ImportCall, RecordLike, import_messages, may_repea
 from draftline.models import ImportMode, ImportResult
 from draftline.status import error_of_call
 from draftline.sync.feed import Feed
-from draftline.sync.transport import Transport, pause
+from draftline.sync.transport import Transport
 from draftline.v1 import content_pb2
 
 
@@ -65,7 +65,7 @@ class ImportMethods(Transport):
             try:
                 return self._import(call, records, attempts.left_s())
             except DraftlineError as error:
-                pause(attempts, error)
+                self._pause(attempts, error)
 
     def _import(self, call: ImportCall, records: Iterable[RecordLike], timeout_s: float | None) -> ImportResult:
         rpc = self._rpc(self._channel.stream_unary, call.method)

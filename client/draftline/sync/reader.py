@@ -167,7 +167,7 @@ class CachedReader:
                 watch.close()
                 with self._lock:
                     self._cache.stop()
-            self._closed.wait(pause_s)
+            self._client._pauses.wait(pause_s, self._closed.is_set)
 
     def _next_watch(self) -> Watch[Change] | None:
         call = change_calls.watch_changes(

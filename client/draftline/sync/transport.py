@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from draftline.methods import Call, Method, RequestT, ResponseT, ResultT, next_p
 from draftline.models import Unset
 from draftline.retries import Attempts
 from draftline.status import error_of_call
+from draftline.sync.pauses import Pauses
 
 ItemT = TypeVar("ItemT")
 SelfT = TypeVar("SelfT", bound="Transport")
@@ -25,10 +25,12 @@ class Transport(Connection):
             self._channel = grpc.insecure_channel(self._target, self._options)
         else:
             self._channel = grpc.secure_channel(self._target, self._credentials, self._options)
+        self._pauses = Pauses(self._channel)
 
     def close(self) -> None:
         """Closes the channel and cancels what is under way. May be called twice."""
         self._is_closed = True
+        self._pauses.close()
         self._channel.close()
 
     def __enter__(self: SelfT) -> SelfT:
@@ -62,7 +64,7 @@ class Transport(Connection):
                     yield from call.method.parse(response)
             except grpc.RpcError as failure:
                 if rest is not None:
-                    pause(attempts, error_of_call(failure))
+                    self._pause(attempts, error_of_call(failure))
             else:
                 return
             finally:
@@ -81,14 +83,13 @@ class Transport(Connection):
             try:
                 response: ResponseT = rpc(call.request, timeout=attempts.left_s(), metadata=self._metadata())
             except grpc.RpcError as failure:
-                pause(attempts, error_of_call(failure))
+                self._pause(attempts, error_of_call(failure))
             else:
                 return response
 
-
-def pause(attempts: Attempts, error: DraftlineError) -> None:
-    """Waits until the call may be sent again, or raises the error."""
-    pause_s = attempts.pause_s(error)
-    if pause_s is None:
-        raise error
-    time.sleep(pause_s)
+    def _pause(self, attempts: Attempts, error: DraftlineError) -> None:
+        """Waits until the call may be sent again, or raises the error."""
+        pause_s = attempts.pause_s(error)
+        if pause_s is None:
+            raise error
+        self._pauses.wait(pause_s)

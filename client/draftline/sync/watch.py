@@ -82,6 +82,7 @@ class Watch(Generic[ItemT]):
         self._closed.set()
         self._alarm.stop()
         self._cut()
+        self._client._pauses.wake()
 
     def __enter__(self) -> Watch[ItemT]:
         try:
@@ -119,7 +120,7 @@ class Watch(Generic[ItemT]):
                 pause_s = self._state.pause_s(error) if isinstance(error, DraftlineError) else None
                 if pause_s is None:
                     raise
-                self._closed.wait(pause_s)
+                self._client._pauses.wait(pause_s, self._closed.is_set)
             else:
                 return
 
