@@ -51,7 +51,7 @@ class Issuer:
             "aud": RULES.audience,
             "sub": "ada",
             "iat": In(0),
-            "exp": In(60),
+            "exp": In(3000),
             "organization_ids": ["acme"],
             "scope": SCOPES,
             **changes,

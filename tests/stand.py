@@ -88,7 +88,7 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
     async def serve() -> None:
         try:
             async with app.running(
-                Settings(**{"port": 0, "drain_timeout_s": 2, **settings}), url, migrate.head()
+                Settings(**{"port": 0, "drain_timeout_s": 2, "max_imports": 16, **settings}), url, migrate.head()
             ) as running:
                 started.set_result(running)
                 await stop.wait()
