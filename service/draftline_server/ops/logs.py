@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
 
 import structlog
 
@@ -13,23 +15,57 @@ def configure(log_format: str, level: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _tell_exceptions,
         renderer,
     ]
-    if log_format == "json":
-        # Without the local variables, which hold what callers sent.
-        traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        processors.insert(-1, structlog.processors.ExceptionRenderer(traces))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    root = logging.getLogger()
+    root.handlers = [*(each for each in root.handlers if not isinstance(each, _OfLibraries)), _OfLibraries()]
+
+
+class _OfLibraries(logging.Handler):
+    """What libraries log, asyncio's forgotten tasks among it: that they did, and where, for their texts quote too."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        place = f"{record.module}:{record.lineno}"
+        structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=place, exc_info=error)
+
+
+def _tell_exceptions(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Exceptions by their types and by where they were raised, without a word of their own.
+
+    The texts of exceptions quote what callers sent: PostgreSQL's hold rows and statements, Python's values and paths.
+    """
+    told = event.pop("exc_info", None)
+    error = sys.exception() if told is True else told
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_told(error))
+    return event
+
+
+def _told(error: BaseException) -> Iterator[str]:
+    """The exception, innermost place first, and what brought it about."""
+    kind = type(error)
+    facts = [getattr(error, name, None) for name in ("sqlstate", "constraint_name", "errno")]
+    yield " ".join([f"{kind.__module__}.{kind.__qualname__}", *(str(fact) for fact in facts if fact is not None)])
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        yield f"  {frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}:{line}"
+    above = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if above is not None:
+        yield "because of"
+        yield from _told(above)

@@ -1,0 +1,78 @@
+"""The log tells what went wrong and where, in no words but its own."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+
+import asyncpg
+import pytest
+import structlog
+from draftline_server.ops import logs
+
+SECRET = "Alien, and what it says"
+
+
+FORMATS = pytest.mark.parametrize("log_format", ["json", "console"])
+
+
+@contextmanager
+def told(log_format: str) -> Iterator[io.StringIO]:
+    """What is written to standard error until the end of the block."""
+    before = structlog.get_config()
+    with redirect_stderr(io.StringIO()) as written:
+        logs.configure(log_format, "debug")
+        try:
+            yield written
+        finally:
+            structlog.configure(**before)
+
+
+def failing() -> None:
+    try:
+        int(SECRET)
+    except ValueError as error:
+        broken = asyncpg.CheckViolationError(SECRET)
+        broken.constraint_name = "record_content_check"
+        raise broken from error
+
+
+@FORMATS
+@pytest.mark.parametrize("is_given", [True, False])
+def test_exception_is_told_by_its_type_and_place_alone(log_format: str, is_given: bool) -> None:
+    with told(log_format) as written:
+        try:
+            failing()
+        except asyncpg.CheckViolationError as error:
+            structlog.get_logger().error("unexpected_error", exc_info=error if is_given else True)
+    text = written.getvalue()
+    assert "CheckViolationError 23514 record_content_check" in text
+    assert f"{__name__}.failing:" in text
+    assert text.index("CheckViolationError") < text.index("because of") < text.index("ValueError")
+    assert SECRET not in text
+    assert __file__ not in text
+
+
+@FORMATS
+def test_log_of_a_library_is_told_by_its_place_alone(log_format: str) -> None:
+    with told(log_format) as written:
+        try:
+            failing()
+        except asyncpg.CheckViolationError:
+            logging.getLogger("asyncio").exception("Task exception was never retrieved: %s", SECRET)
+        logging.getLogger("asyncio").info("nothing to tell: %s", SECRET)
+    text = written.getvalue()
+    assert text.count("library_log") == 1
+    assert "asyncio" in text
+    assert "test_logs:" in text
+    assert "CheckViolationError 23514" in text
+    assert SECRET not in text
+
+
+def test_configuring_again_tells_nothing_twice() -> None:
+    with told("console") as written:
+        logs.configure("console", "debug")
+        logging.getLogger("asyncio").warning("once")
+    assert written.getvalue().count("library_log") == 1
