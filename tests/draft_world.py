@@ -43,6 +43,7 @@ from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.imports import ImportStore
 from draftline_server.store.merged import MergedStore
 from draftline_server.store.patches import InPlacePatches, PatchStore
+from draftline_server.store.schemas import Schemas
 from draftline_server.store.statements import Statement, load
 
 COLLECTION = "films"
@@ -75,6 +76,9 @@ async def all_or_none(call: Callable[[Callable[..., Told]], Awaitable[Told]], *,
     return told[-1]
 
 
+SCHEMAS = Schemas()  # of all worlds: its processes end with this one
+
+
 class World:
     """The stores, and shortcuts that take and give plain JSON values. Users are named by one word."""
 
@@ -84,7 +88,7 @@ class World:
         limits = limits or Limits()
         self.database = database
         self.tenant_id = tenant_id
-        self.definitions = Definitions(database)
+        self.definitions = Definitions(database, SCHEMAS)
         applier = (InPlacePatches if partial_updates else FetchedPatches)(self.definitions, limits)
         self.content = ContentStore(database, self.definitions, limits)
         self.patches = PatchStore(database, self.definitions, applier)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from draft_world import all_or_none
+from draft_world import SCHEMAS, all_or_none
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import DraftlineError
@@ -158,7 +158,7 @@ def sides(database: Database) -> Any:
         made: list[Side] = []
         for applier in (InPlacePatches, FetchedPatches):
             actor = Actor(f"tenant-{next(_tenants)}", "ada")
-            definitions = Definitions(database)
+            definitions = Definitions(database, SCHEMAS)
             made.append(
                 Side(
                     database,

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from draft_world import SCHEMAS
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import ContentionError, DatabaseUnavailableError, DraftlineError
@@ -31,7 +32,7 @@ class Watched(InPlacePatches):
     """Counts the groups; `before` is called with each, and may raise."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(Definitions(database), Limits())
+        super().__init__(Definitions(database, SCHEMAS), Limits())
         self.groups: list[list[str]] = []
         self.before: Any = None
 
@@ -50,7 +51,7 @@ class Grouped:
         self.actor = Actor(f"grouped-{next(_tenants)}", "ada")
         self.applier = Watched(database)
         self.groups = GroupCommit(self.applier)
-        self.store = PatchStore(database, Definitions(database), self.groups)
+        self.store = PatchStore(database, Definitions(database, SCHEMAS), self.groups)
 
     async def patch(self, patch: Patch) -> PatchResult:
         return await self.store.patch(self.actor, patch, change_reason="", validate_only=False)

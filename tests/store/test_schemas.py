@@ -108,4 +108,3 @@ async def test_creation_goes_by_the_schema_of_the_moment(world: World) -> None:
     await world.definitions.load(world.tenant_id, [COLLECTION])
     await world.declare()  # as another server does
     await world.create("1", {})
-    await world.definitions.schemas.close()

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from draft_world import SCHEMAS
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, content_pb2_grpc, types_pb2
 from draftline_server.domain.changes import ChangeSource, Write
 from draftline_server.domain.content import Limits
@@ -277,7 +278,7 @@ async def test_patch_content_finds_records_by_primary_key(crowded: asyncpg.Conne
         Patch("films", str(50 * n), changes[n % 2], condition=condition, allow_missing=n % 3 == 0) for n in range(count)
     ]
     capture = Capture("")
-    await InPlacePatches(Definitions(capture), Limits()).apply(
+    await InPlacePatches(Definitions(capture, SCHEMAS), Limits()).apply(
         capture,
         Write(Actor("tenant-0", "ada"), ChangeSource.PATCH_CONTENT, datetime.now(UTC)),
         patches,

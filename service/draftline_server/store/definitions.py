@@ -39,9 +39,9 @@ class StaleDefinitionError(Exception):
 class Definitions:
     """The declarations that this process has seen, by tenant and collection."""
 
-    def __init__(self, database: Database, schemas: Schemas | None = None) -> None:
+    def __init__(self, database: Database, schemas: Schemas) -> None:
         self._database = database
-        self.schemas = schemas or Schemas()
+        self.schemas = schemas
         self._kept: OrderedDict[tuple[str, str], Definition] = OrderedDict()
         self._loaded_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
