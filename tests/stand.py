@@ -88,7 +88,9 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
     async def serve() -> None:
         try:
             async with app.running(
-                Settings(**{"port": 0, "drain_timeout_s": 2, "max_imports": 16, **settings}), url, migrate.head()
+                Settings(**{"port": 0, "metrics_port": None, "drain_timeout_s": 2, "max_imports": 16, **settings}),
+                url,
+                migrate.head(),
             ) as running:
                 started.set_result(running)
                 await stop.wait()
@@ -112,7 +114,7 @@ def start(url: str, **settings: object) -> None:
     """Starts a server and stops it: for one that must not start."""
 
     async def serve() -> None:
-        async with app.running(Settings(**{"port": 0, **settings}), url, migrate.head()):
+        async with app.running(Settings(**{"port": 0, "metrics_port": None, **settings}), url, migrate.head()):
             pass
 
     beside(asyncio.run, serve())

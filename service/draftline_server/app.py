@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
 
 import structlog
 
@@ -24,11 +26,14 @@ from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
 from .rpc.keys import KeyOptions, Keys, new_service_key
+from .rpc.metrics import Metrics, Readings
+from .rpc.monitoring import Monitoring
 from .rpc.once import Once
 from .rpc.permissions import Permission
 from .rpc.probe import Security, security
 from .rpc.probe import state as health_state
 from .rpc.server import SERVICES, Server, ServerOptions
+from .rpc.telemetry import Telemetry
 from .rpc.tls import Tls, TlsFiles
 from .rpc.tokens import TokenRules
 from .rpc.watch import Watches, WatchOptions
@@ -70,22 +75,30 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A running service; `address` is where it listens."""
+    """A running service; `address` is where it listens, `metrics_port` where it is measured, if anywhere."""
 
     address: str
+    metrics_port: int | None
     server: Server
     database: Database
 
 
 @asynccontextmanager
-async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[App]:
-    """Serves the database at `url`, whose schema must be at `revision`, and drains at the end."""
+async def running(
+    settings: Settings, url: str, revision: str, *, metrics_socket: Path | None = None
+) -> AsyncIterator[App]:
+    """Serves the database at `url`, whose schema must be at `revision`, and drains at the end.
+
+    `metrics_socket`: a Unix socket to be measured at instead of a port, for who adds up several processes.
+    """
     is_protected = settings.has_authentication and settings.tls_certificate_file is not None
     if settings.host not in LOOPBACK and not is_protected and not settings.dangerously_serve_unprotected:
         raise ValueError(
             f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
         )
     database, schemas = Database(url, _pool_settings(settings)), Schemas(settings.schema_timeout_s)
+    telemetry = Telemetry()
+    database.runner.observers.append(telemetry.ran)
     await database.open()
     try:
         await check_revision(database, revision)
@@ -93,35 +106,39 @@ async def running(settings: Settings, url: str, revision: str) -> AsyncIterator[
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
         keeper = LogKeeper(LogKeeping(database), _retention(settings), settings.log_keeping_interval_s)
         await keeper.keep_order()
-        server = await _server(settings, database, schemas, indexes=indexes, notifier=notifier, wakes=wakes)
-        port = await server.start()
-        tasks = [
-            asyncio.create_task(_reconcile(indexes), name="indexes"),
-            asyncio.create_task(notifier.run(), name="notifier"),
-            asyncio.create_task(keeper.run(), name="log_keeper"),
-        ]
-        try:
-            yield App(f"{settings.host}:{port}", server, database)
-        finally:
-            wakes.close()
-            await server.drain()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        server, watches = await _server(
+            settings, database, schemas, telemetry, indexes=indexes, notifier=notifier, wakes=wakes
+        )
+        metrics = Metrics(telemetry, _readings(database, server, watches, keeper), metadata.version("draftline-server"))
+        async with _measured(metrics, server, settings, metrics_socket) as metrics_port:
+            port = await server.start()
+            tasks = [
+                asyncio.create_task(_reconcile(indexes), name="indexes"),
+                asyncio.create_task(notifier.run(), name="notifier"),
+                asyncio.create_task(keeper.run(), name="log_keeper"),
+            ]
+            try:
+                yield App(f"{settings.host}:{port}", metrics_port, server, database)
+            finally:
+                wakes.close()
+                await server.drain()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await schemas.close()
         await database.close()
 
 
-async def serve(settings: Settings, url: str, revision: str) -> None:
+async def serve(settings: Settings, url: str, revision: str, *, metrics_socket: Path | None = None) -> None:
     """Serves until SIGTERM or SIGINT."""
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    async with running(settings, url, revision) as app:
-        structlog.get_logger().info("serving", address=app.address)
+    async with running(settings, url, revision, metrics_socket=metrics_socket) as app:
+        structlog.get_logger().info("serving", address=app.address, metrics_port=app.metrics_port)
         await stop.wait()
 
 
@@ -144,8 +161,15 @@ async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator
 
 
 async def _server(
-    settings: Settings, database: Database, schemas: Schemas, *, indexes: Indexes, notifier: Notifier, wakes: Wakes
-) -> Server:
+    settings: Settings,
+    database: Database,
+    schemas: Schemas,
+    telemetry: Telemetry,
+    *,
+    indexes: Indexes,
+    notifier: Notifier,
+    wakes: Wakes,
+) -> tuple[Server, Watches]:
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
     requests = Requests(database)
     definitions = Definitions(database, schemas)
@@ -154,10 +178,14 @@ async def _server(
     # Watchers read with a quarter of the connections and no more, so that they keep nobody else from his.
     feed = Feed(database, max(1, settings.pool_size // 4))
     watch_options = WatchOptions(settings.watch_heartbeat_s, settings.max_watchers)
+    watches = Watches(feed, merged, wakes, cursors, watch_options)
     applier: PatchApplier = FetchedPatches(definitions, limits)
     if settings.enable_partial_updates:
         in_place = InPlacePatches(definitions, limits)
-        applier = GroupCommit(in_place, settings.max_group_size) if settings.max_group_size > 1 else in_place
+        if settings.max_group_size > 1:
+            applier = GroupCommit(in_place, settings.max_group_size, telemetry.group_sizes.observe)
+        else:
+            applier = in_place
     servicers = {
         "draftline.v1.ContentService": ContentService(
             ContentStore(database, definitions, limits),
@@ -185,11 +213,11 @@ async def _server(
         "draftline.v1.ChangeService": ChangeService(
             ChangeStore(database, cursors),
             RevertStore(database, definitions, limits),
-            Watches(feed, merged, wakes, cursors, watch_options),
+            watches,
         ),
     }
     health = Health([service.full_name for service in SERVICES], database.ping)
-    return Server(
+    server = Server(
         servicers,
         Once(requests),
         notifier.wrote,
@@ -197,7 +225,42 @@ async def _server(
         _server_options(settings),
         authenticator=_authenticator(settings),
         tls=Tls(files) if (files := _tls_files(settings)) else None,
+        telemetry=telemetry,
     )
+    return server, watches
+
+
+def _readings(database: Database, server: Server, watches: Watches, keeper: LogKeeper) -> Readings:
+    return {
+        "draftline_calls_open": lambda: server.calls.count,
+        "draftline_calls_running": lambda: server.calls.admission.running,
+        "draftline_calls_waiting": lambda: server.calls.admission.waiting,
+        "draftline_watchers": lambda: watches.count,
+        "draftline_pool_size": lambda: database.settings.size,
+        "draftline_pool_in_use": lambda: database.in_use,
+        "draftline_pool_waiting": lambda: database.waiting,
+        "draftline_pool_exhausted_total": lambda: database.exhausted,
+        "draftline_transaction_retries_total": lambda: database.retries,
+        "draftline_database_reachable": lambda: server.health.is_reachable,
+        "draftline_log_held_up": lambda: keeper.held_up,
+        "draftline_log_keeping_failures_total": lambda: keeper.failures,
+    }
+
+
+@asynccontextmanager
+async def _measured(
+    metrics: Metrics, server: Server, settings: Settings, socket: Path | None
+) -> AsyncIterator[int | None]:
+    """Answers who measures the process, until the end of the block; the port, if it has one."""
+    monitoring, port = Monitoring(metrics.text, server.is_ready), None
+    if socket is not None:
+        await monitoring.start_at(socket)
+    elif settings.metrics_port is not None:
+        port = await monitoring.start(settings.metrics_host, settings.metrics_port)
+    try:
+        yield port
+    finally:
+        await monitoring.close()
 
 
 async def _reconcile(indexes: Indexes) -> None:

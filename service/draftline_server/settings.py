@@ -84,8 +84,16 @@ class Settings(BaseSettings):
     lock_timeout_s: float = Field(10.0, gt=0, description="how long a statement may wait for what another holds")
     retries: int = Field(5, ge=1, description="attempts at a transaction that collides with others")
 
+    metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz, which are open to all")
+    metrics_port: int | None = Field(9464, ge=0, le=65535, description="their port; 0: any free one; empty: none")
+
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _may_be_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("change_retention_days")
     @classmethod

@@ -25,7 +25,7 @@ class Full:
     def __init__(self, running: Any, locked_record: Callable[..., AbstractContextManager[None]]) -> None:
         self.channel = grpc.insecure_channel(running.address)
         self.records = Records(content_pb2_grpc.ContentServiceStub(self.channel), "acme")
-        self.turns = running.app.server._calls.admission._turns
+        self.turns = running.app.server.calls.admission._turns
         for record_id in ("held", "free"):
             self.records.create(record_id, {"n": 0})
         self._held = ExitStack()

@@ -244,7 +244,7 @@ def test_connection_serves_no_more_calls_at_once_than_is_set(url: str) -> None:
         wire.send(*(frame for n in range(100) for frame in opening(2 * n + 1, WATCH, request)))
         refused = [next(frame for frame in frames if frame.kind == RST_STREAM) for _ in range(90)]
         assert {frame.payload for frame in refused} == {struct.pack(">I", ENHANCE_YOUR_CALM)}
-        until(lambda: running.app.server._calls.count == 10)
+        until(lambda: running.app.server.calls.count == 10)
         with grpc.insecure_channel(running.address) as channel:
             assert health(channel) == SERVING
 
@@ -266,7 +266,7 @@ def test_rapid_resets_leave_nothing_behind(url: str, open_for: int) -> None:
                 frames = opening(2 * n + 1, WATCH, request) if n < 2000 else []
                 wire.send(*frames, *([reset(2 * (n - open_for) + 1)] if n >= open_for else []))
             assert health(channel) == SERVING
-            until(lambda: not running.app.server._calls.count)
+            until(lambda: not running.app.server.calls.count)
             wire.socket.shutdown(socket.SHUT_RDWR)
             reading.join()
         records = content_pb2_grpc.ContentServiceStub(channel)

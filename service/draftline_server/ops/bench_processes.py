@@ -81,6 +81,7 @@ def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
     given = {
         "database_url": url,
         "port": 0,
+        "metrics_port": 0,
         "log_format": "json",
         "drain_timeout_s": 1,
         # All of a load goes over few connections.

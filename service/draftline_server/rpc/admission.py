@@ -45,6 +45,16 @@ class Admission:
         self._ended_before = 0
         self._since = 0.0
 
+    @property
+    def running(self) -> int:
+        """Calls that have their turn."""
+        return self._turns.taken
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for theirs."""
+        return self._turns.waiting
+
     def turn(self, tenant_id: str, time_left_s: float | None) -> Turn:
         """What a call is to run in: `async with`. OverloadedError, DeadlineExceededError or DrainingError."""
         return Turn(self._turns, tenant_id, lambda: self._wait(tenant_id, time_left_s))

@@ -25,6 +25,11 @@ class Health:
         self._task: asyncio.Task[None] | None = None
         self._serving: bool | None = None
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the database answered when it was asked last."""
+        return self._serving is True
+
     async def start(self) -> None:
         await self._look()
         self._task = asyncio.create_task(self._watch(), name="health")

@@ -34,11 +34,13 @@ from ..domain.records import Actor, Request
 from ..store.transaction import call_deadline, call_tenant
 from .admission import Admission
 from .auth import Authenticator, while_valid
+from .effects import counting
 from .identity import Identity
 from .lists import refuse_long_lists
 from .once import Fingerprint, Once, normalize, request_of
 from .permissions import NEEDED
-from .status import abort, unexpected
+from .status import abort, code_of, unexpected
+from .telemetry import Call, Method, Telemetry
 from .wire import parser
 
 WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # which wait most of the time, and have a limit of their own
@@ -59,6 +61,7 @@ class Calls:
     call_timeout_s: float  # of a unary call
     idle_timeout_s: float  # of the other end of a stream: between two messages that it sends, or until it reads one
     wrote: Callable[[str], None]  # called with the tenant of each call that may have written
+    telemetry: Telemetry
     count: int = 0
     known: int = 0  # of these, whose callers were identified
     draining: bool = False
@@ -111,7 +114,7 @@ def handlers(service: ServiceDescriptor, servicer: object, calls: Calls) -> grpc
 
 
 def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:
-    response_type = message_factory.GetMessageClass(method.output_type)
+    behavior = counting(method.full_name, behavior, calls.telemetry)
     make: Any
     if method.client_streaming:
         make, wrapped = grpc.stream_unary_rpc_method_handler, _client_streaming(method, behavior, calls)
@@ -119,56 +122,74 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcM
         make, wrapped = grpc.unary_stream_rpc_method_handler, _server_streaming(method, behavior, calls)
     else:
         make, wrapped = grpc.unary_unary_rpc_method_handler, _unary(method, behavior, calls)
-    handler: grpc.RpcMethodHandler[Any, Any] = make(wrapped, response_serializer=response_type.SerializeToString)
+    handler: grpc.RpcMethodHandler[Any, Any] = make(wrapped)  # which answers what goes out, as bytes
     return handler
 
 
 @asynccontextmanager
-async def _answering(context: Context, method: MethodDescriptor, calls: Calls) -> AsyncIterator[Identity]:
+async def _answering(context: Context, method: Method, calls: Calls) -> AsyncIterator[tuple[Identity, Call]]:
     """For the caller, who must be known. Whatever goes wrong inside becomes the call's status."""
+    call = calls.telemetry.began(method)
     try:
         with calls.one():
             identity = await calls.authenticator.identify(context.invocation_metadata())
+            call.user_id = identity.user_id
             with calls.admitted():
-                yield identity
-    except (asyncio.CancelledError, grpc.aio.AbortError):
+                yield identity, call
+    except asyncio.CancelledError:
+        left_s = context.time_remaining()
+        is_late = left_s is not None and left_s <= 0
+        call.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
         raise
-    except DraftlineError as error:
-        await abort(context, error)
-    except TimeoutError:
-        await abort(context, DeadlineExceededError("the call's time is over"))
     except Exception as error:
-        await abort(context, unexpected(error, method.full_name))
+        await abort(context, _told(error, call))
+    finally:
+        calls.telemetry.ended(call)
+
+
+def _told(error: Exception, call: Call) -> DraftlineError:
+    """What the caller is told of it. No frame may keep the error: it would keep the call, as in status.abort."""
+    if isinstance(error, TimeoutError):
+        error = DeadlineExceededError("the call's time is over")
+    elif not isinstance(error, DraftlineError):
+        error = unexpected(error, call.method.name)
+    call.code, call.reason = code_of(error), error.reason
+    return error
 
 
 def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
     writes = "request_id" in method.input_type.fields_by_name
-    needed, parse = NEEDED[method.full_name], _parser(method)
+    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.method(method.full_name)
 
-    async def handle(request: bytes, context: Context) -> Message:
-        async with _answering(context, method, calls) as identity:
+    async def handle(request: bytes, context: Context) -> bytes:
+        async with _answering(context, counts, calls) as (identity, call):
+            call.received_bytes = len(request)
             message: Any = parse(request)
             actor = identity.actor(message.tenant_id, needed)
+            call.tenant_id = actor.tenant_id
             call_tenant.set(actor.tenant_id)
             timeout_s = _limit_time(context, calls.call_timeout_s)
             async with asyncio.timeout(timeout_s), calls.admission.turn(actor.tenant_id, timeout_s):
                 check(message)
                 actor = replace(actor, request=request_of(message, method.full_name))
                 with calls.writing(actor) if writes else nullcontext():
-                    return await calls.once.answer(partial(behavior, message, actor), actor, message, response_type)
+                    answer = await calls.once.answer(partial(behavior, message, actor), actor, message, response_type)
+            return _sent(answer, call)
         raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
-    needed, parse = NEEDED[method.full_name], _parser(method)
+    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.method(method.full_name)
 
     async def handle(request: bytes, context: Context) -> None:
-        async with _answering(context, method, calls) as identity:
+        async with _answering(context, counts, calls) as (identity, call):
+            call.received_bytes = len(request)
             message: Any = parse(request)
             actor = identity.actor(message.tenant_id, needed)
+            call.tenant_id = actor.tenant_id
             call_tenant.set(actor.tenant_id)
             check(message)
             timeout_s = _limit_time(context)
@@ -182,7 +203,7 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
 
             async with while_valid(identity, identified), aclosing(stream) as responses:
                 async for response in responses:
-                    await _send(context, response, calls.idle_timeout_s)
+                    await _send(context, _sent(response, call), calls.idle_timeout_s)
                     if calls.draining:
                         raise DrainingError("the server is stopping; go on with another, after the last message")
 
@@ -204,7 +225,13 @@ async def _in_turns(
             turn = admission.next_turn(actor.tenant_id)
 
 
-async def _send(context: Context, response: Message, timeout_s: float) -> None:
+def _sent(response: Message, call: Call) -> bytes:
+    data = response.SerializeToString()
+    call.sent_bytes += len(data)
+    return data
+
+
+async def _send(context: Context, response: bytes, timeout_s: float) -> None:
     """Waits until there is room for the message. ReaderTooSlowError if there is none for so long."""
     try:
         async with asyncio.timeout(timeout_s):
@@ -216,9 +243,9 @@ async def _send(context: Context, response: Message, timeout_s: float) -> None:
 
 def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
-    needed, parse = NEEDED[method.full_name], _parser(method)
+    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.method(method.full_name)
 
-    async def messages(context: Context, fingerprint: Fingerprint) -> AsyncIterator[Message]:
+    async def messages(context: Context, fingerprint: Fingerprint, call: Call) -> AsyncIterator[Message]:
         while True:
             try:
                 async with asyncio.timeout(calls.idle_timeout_s):
@@ -229,6 +256,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 raise DeadlineExceededError(problem) from None
             if request is grpc.aio.EOF:
                 return
+            call.received_bytes += len(request)
             message: Any = parse(request)
             check(message)
             if message.WhichOneof("part") == "header":
@@ -236,11 +264,11 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             fingerprint.add(message)
             yield message
 
-    async def handle(_: AsyncIterator[bytes], context: Context) -> Message:
-        async with _answering(context, method, calls) as identity:
+    async def handle(_: AsyncIterator[bytes], context: Context) -> bytes:
+        async with _answering(context, counts, calls) as (identity, call):
             timeout_s = _limit_time(context)
             fingerprint = Fingerprint(method.full_name)
-            stream = messages(context, fingerprint)
+            stream = messages(context, fingerprint, call)
             # Its first message says for whom it is, and whether it is to happen once.
             first: Any = await anext(stream, None)
             if first is None or first.WhichOneof("part") != "header":
@@ -249,10 +277,12 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             request = Request(header.request_id, fingerprint) if header.request_id else None
             actor = replace(identity.actor(header.tenant_id, needed), request=request)
             write = partial(behavior, header, stream, actor)
+            call.tenant_id = actor.tenant_id
             call_tenant.set(actor.tenant_id)
             async with calls.admission.turn(actor.tenant_id, timeout_s):
                 with calls.writing(actor):
-                    return await calls.once.answer(write, actor, header, response_type, rest=stream)
+                    answer = await calls.once.answer(write, actor, header, response_type, rest=stream)
+            return _sent(answer, call)
         raise AssertionError("unreachable: the call was answered or aborted")
 
     return handle

@@ -23,6 +23,7 @@ from .auth import Authenticator
 from .health import Health
 from .once import Once
 from .pipeline import Calls, handlers
+from .telemetry import Telemetry
 from .tls import Tls
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
@@ -68,12 +69,13 @@ class Server:
         *,
         authenticator: Authenticator,
         tls: Tls | None,
+        telemetry: Telemetry,
     ) -> None:
         self._options = options
-        self._health = health
+        self.health = health
         self._authenticator = authenticator
         self._tls = tls
-        self._calls = Calls(
+        self.calls = Calls(
             once,
             authenticator,
             Admission(options.admission),
@@ -81,14 +83,19 @@ class Server:
             options.call_timeout_s,
             options.stream_idle_timeout_s,
             wrote,
+            telemetry,
         )
         self._server = grpc.aio.server(options=channel_options(options))
         for service in SERVICES:
-            handler = handlers(service, servicers[service.full_name], self._calls)
+            handler = handlers(service, servicers[service.full_name], self.calls)
             self._server.add_generic_rpc_handlers((handler,))
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
         if options.reflection:
             self._add_reflection()
+
+    async def is_ready(self) -> bool:
+        """Whether calls that come now are likely to be answered."""
+        return self.health.is_reachable and not self.calls.draining
 
     async def start(self) -> int:
         """Binds and serves; the port. OSError if the address is taken, ValueError for keys that cannot be used."""
@@ -99,15 +106,15 @@ class Server:
             await self._forget_keys()
             raise
         await self._server.start()
-        await self._health.start()
+        await self.health.start()
         return port
 
     async def drain(self) -> None:
         """Refuses new calls, lets those in flight end within the drain timeout, then cuts them."""
         structlog.get_logger().info("draining", timeout_s=self._options.drain_timeout_s)
-        await self._health.drain()
+        await self.health.drain()
         stopping = asyncio.create_task(self._server.stop(self._options.drain_timeout_s))
-        await self._calls.drained(self._options.drain_timeout_s)
+        await self.calls.drained(self._options.drain_timeout_s)
         # What is open now are watches of health and reflection, which end by themselves never.
         await self._server.stop(None)
         await stopping

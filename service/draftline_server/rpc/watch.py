@@ -49,6 +49,11 @@ class Watches:
         self._options = options
         self._turns = Turns(options.most, options.most // KEPT_PART)
 
+    @property
+    def count(self) -> int:
+        """Watchers that are served."""
+        return self._turns.taken
+
     async def watch(
         self, request: change_pb2.WatchChangesRequest, actor: Actor
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:

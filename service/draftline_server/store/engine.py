@@ -26,6 +26,7 @@ import asyncpg
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from ..domain.turns import Turns
 from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
+from .runs import Runner
 from .statements import Statement
 from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, remaining_s
 
@@ -69,8 +70,21 @@ class Database:
         self._turns = Turns(self.settings.size, self.settings.size // KEPT_PART)
         self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
         self._connected_anew_at = float("-inf")
-        # Called with (sql, error or None) after each statement; for logs, metrics and tests.
+        # Called with (sql, error or None) after whatever is sent, by the driver too; for tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
+        self.runner = Runner()
+        self.retries = 0  # so far: transactions and statements that were begun anew
+        self.exhausted = 0  # so far: times that no connection came free in time
+
+    @property
+    def in_use(self) -> int:
+        """Connections that somebody has."""
+        return self._turns.taken
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return self._turns.waiting
 
     async def open(self) -> None:
         """Prepares the pool; connections are made as they are needed."""
@@ -139,7 +153,8 @@ class Database:
 
         async def once() -> Rows:
             async with self._connection() as connection:
-                rows: Rows = await connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
+                sent = connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
+                rows: Rows = await self.runner.run(statement.name, sent)
                 return rows
 
         return await self._retrying(once, resend=resend)
@@ -150,7 +165,7 @@ class Database:
         async with self._connection() as connection:
             await connection.execute(SET_LONG)
             try:
-                yield Session(connection)
+                yield Session(connection, self.runner)
             finally:
                 # Closed and not given back: its settings and locks end with it. It may be gone by now.
                 with suppress(TimeoutError, asyncpg.InterfaceError):
@@ -177,8 +192,8 @@ class Database:
         async with self._connection() as connection:
             transaction = connection.transaction()
             try:
-                await transaction.start()
-                work = Transaction(connection)
+                await self.runner.run("begin", transaction.start())
+                work = Transaction(connection, self.runner)
                 yield work
                 if not work.kept:
                     await transaction.rollback()
@@ -188,7 +203,7 @@ class Database:
                     raise NothingDoneError from error
                 await _roll_back(connection, transaction)
                 raise
-            await transaction.commit()
+            await self.runner.run("commit", transaction.commit())
 
     async def _retrying(self, once: Callable[[], Awaitable[T]], *, resend: bool) -> T:
         lost = False
@@ -200,6 +215,7 @@ class Database:
                 again = is_retryable(error) or isinstance(error, NothingDoneError) or (resend and is_lost(error))
                 if not again or attempt == self.settings.retries:
                     raise_translated(error, lost=lost)
+            self.retries += 1
             await asyncio.sleep(pause_s(attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -222,6 +238,7 @@ class Database:
                 async with asyncio.timeout(limit_s):
                     await self._turns.take(tenant_id)
             except TimeoutError as error:
+                self.exhausted += 1
                 problem = "all connections to the database are busy; nothing was changed, try again later"
                 raise OverloadedError(problem) from error
         try:

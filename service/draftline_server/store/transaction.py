@@ -12,6 +12,7 @@ import asyncpg
 
 from ..domain.errors import DeadlineExceededError
 from .errors import is_retryable
+from .runs import Runner
 from .statements import Statement
 
 T = TypeVar("T")
@@ -31,35 +32,41 @@ LONG_S = 3600.0  # of one of its statements, in case no answer ever comes
 class Session:
     """A connection of one's own for what runs for long; its statements are each their own transaction."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], runner: Runner) -> None:
         self._connection = connection
+        self._runner = runner
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
         arguments = statement.arguments(values)
-        rows: Rows = await self._connection.fetch(statement.sql, *arguments, timeout=remaining_s(LONG_S))
+        sent = self._connection.fetch(statement.sql, *arguments, timeout=remaining_s(LONG_S))
+        rows: Rows = await self._runner.run(statement.name, sent)
         return rows
 
     async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         limit_s = remaining_s(LONG_S)
-        await self._connection.copy_records_to_table(table, columns=columns, records=rows, timeout=limit_s)
+        sent = self._connection.copy_records_to_table(table, columns=columns, records=rows, timeout=limit_s)
+        await self._runner.run("copy", sent)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Rolled back by any exception."""
         async with self._connection.transaction():
-            yield Transaction(self._connection, LONG_S)
+            yield Transaction(self._connection, self._runner, LONG_S)
 
     async def execute(self, ddl: str) -> None:
-        await self._connection.execute(ddl, timeout=LONG_S)
+        await self._runner.run("ddl", self._connection.execute(ddl, timeout=LONG_S))
 
 
 class Transaction:
     """Statements that become visible together."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], statement_s: float | None = None) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record], runner: Runner, statement_s: float | None = None
+    ) -> None:
         """`statement_s`: how long each may take; None: as long as any statement of a call."""
         self.connection = connection
         self.kept = True
+        self._runner = runner
         self._statement_s = statement_s
 
     def roll_back(self) -> None:
@@ -68,7 +75,8 @@ class Transaction:
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
         limit_s = remaining_s(self._statement_s)
-        rows: Rows = await self.connection.fetch(statement.sql, *statement.arguments(values), timeout=limit_s)
+        sent = self.connection.fetch(statement.sql, *statement.arguments(values), timeout=limit_s)
+        rows: Rows = await self._runner.run(statement.name, sent)
         return rows
 
     async def retry_part(self, part: Callable[[], Awaitable[T]], or_on: type[Exception], attempts: int = 5) -> T:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 
@@ -18,7 +18,8 @@ from ..domain.errors import DatabaseUnavailableError, DeadlineExceededError, Ove
 from ..domain.records import Patch, PatchResult
 from ..store.engine import Database
 from ..store.patches import InPlacePatches, PatchEntry, result_of
-from ..store.transaction import Transaction, call_deadline, call_tenant
+from ..store.runs import Runs, call_runs
+from ..store.transaction import Rows, Transaction, call_deadline, call_tenant
 
 SIZE = 64  # patches in a group, at most
 SLOW_S = 0.02  # after which a group that is still under way no longer holds up the next one
@@ -30,6 +31,7 @@ class _Call:
     entry: PatchEntry
     result: asyncio.Future[PatchResult]
     deadline: float | None  # in terms of time.monotonic()
+    runs: Runs | None
     group: _Group | None = None  # once it is under way
 
     @property
@@ -77,9 +79,11 @@ class _Lane:
 class GroupCommit:
     """Applies single patches in groups, and several as they are; a PatchApplier around another."""
 
-    def __init__(self, applier: InPlacePatches, size: int = SIZE) -> None:
+    def __init__(self, applier: InPlacePatches, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
+        """`formed`: called with the size of each group."""
         self._applier = applier
         self._size = size
+        self._formed = formed
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -92,7 +96,7 @@ class GroupCommit:
         entry = self._applier.entry(write, patches[0], keeps_answers=keeps_answers)
         key = (write.actor.tenant_id, entry.patch.collection)
         lane = self._lanes.setdefault(key, _Lane())
-        call = _Call(entry, asyncio.get_running_loop().create_future(), call_deadline.get())
+        call = _Call(entry, asyncio.get_running_loop().create_future(), call_deadline.get(), call_runs.get())
         if entry.patch.record_id in lane.behind:
             lane.behind[entry.patch.record_id].append(call)
         else:
@@ -147,6 +151,8 @@ class GroupCommit:
         group.applying = asyncio.current_task()
         try:
             if group.is_awaited:
+                if self._formed is not None:
+                    self._formed(len(group.calls))
                 await self._apply(database, group.calls)
         finally:
             timer.cancel()
@@ -160,7 +166,7 @@ class GroupCommit:
 
     async def _apply(self, database: Database, group: Sequence[_Call]) -> None:
         try:
-            rows = await self._applier.rows(database, [call.entry for call in group])
+            rows = await self._rows(database, group)
         except (OverloadedError, DeadlineExceededError) as error:
             _fail(group, error)
         except DatabaseUnavailableError as error:
@@ -183,7 +189,7 @@ class GroupCommit:
     async def _apply_alone(self, database: Database, group: Sequence[_Call]) -> None:
         async def alone(call: _Call) -> None:
             try:
-                (row,) = await self._applier.rows(database, [call.entry])
+                (row,) = await self._rows(database, [call])
                 result = result_of(call.entry, row)
             except Exception as error:
                 _fail([call], error)
@@ -192,6 +198,17 @@ class GroupCommit:
                     call.result.set_result(result)
 
         await asyncio.gather(*(alone(call) for call in group if call.is_awaited))
+
+    async def _rows(self, database: Database, calls: Sequence[_Call]) -> Rows:
+        """What the applier answers; each call is told of the statements."""
+        runs = Runs()
+        call_runs.set(runs)
+        try:
+            return await self._applier.rows(database, [call.entry for call in calls])
+        finally:
+            for call in calls:
+                if call.runs is not None:
+                    call.runs.share(runs)
 
     @staticmethod
     def _follow(lane: _Lane, call: _Call) -> None:

@@ -29,6 +29,8 @@ class LogKeeper:
         self._log = log
         self._retention = retention
         self._interval_s = interval_s
+        self.held_up = 0  # transactions that held up watchers at the last look
+        self.failures = 0  # so far
 
     async def run(self) -> None:
         while True:
@@ -41,15 +43,16 @@ class LogKeeper:
             if await self._log.keep_order():
                 structlog.get_logger().warning("log_moved", reason="the database was restored into another cluster")
         except Exception as error:
-            _warn("keep_order", error)
+            self._warn("keep_order", error)
 
     async def turn(self, moment: datetime) -> None:
         """Does what is due at a moment; what another process is at is left to it."""
         await self.keep_order()
+        self.held_up = 0  # whoever has the turn counts them
         try:
             await self._log.take_turn(lambda turn: self._take(turn, moment))
         except Exception as error:
-            _warn("take_turn", error)
+            self._warn("take_turn", error)
 
     async def _take(self, turn: LogTurn, moment: datetime) -> None:
         steps: list[Callable[[LogTurn, datetime], Awaitable[None]]] = [
@@ -59,7 +62,7 @@ class LogKeeper:
             try:
                 await step(turn, moment)
             except Exception as error:
-                _warn(step.__name__.lstrip("_"), error)
+                self._warn(step.__name__.lstrip("_"), error)
 
     async def _add_partitions(self, turn: LogTurn, moment: datetime) -> None:
         for monday in await turn.missing_weeks(moment):
@@ -79,13 +82,15 @@ class LogKeeper:
             await asyncio.sleep(PAUSE_S)
 
     async def _tell_open_transactions(self, turn: LogTurn, moment: datetime) -> None:
-        for row in await turn.open_transactions(moment - OPEN_TOO_LONG):
+        rows = await turn.open_transactions(moment - OPEN_TOO_LONG)
+        self.held_up = len(rows)
+        for row in rows:
             structlog.get_logger().warning(
                 "log_held_up", reason="watchers are shown nothing that was written since this transaction began",
                 holder=row["holder"], database=row["database"], since=row["since"].isoformat(),
             )  # fmt: skip
 
-
-def _warn(step: str, error: Exception) -> None:
-    said = str(error).partition("\n")[0]  # without the details, which may hold contents
-    structlog.get_logger().warning("log_not_kept", step=step, reason=f"{type(error).__name__}: {said}")
+    def _warn(self, step: str, error: Exception) -> None:
+        self.failures += 1
+        said = str(error).partition("\n")[0]  # without the details, which may hold contents
+        structlog.get_logger().warning("log_not_kept", step=step, reason=f"{type(error).__name__}: {said}")

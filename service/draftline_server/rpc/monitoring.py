@@ -1,0 +1,125 @@
+"""What is asked of a process from outside its calls, by HTTP: /metrics, /livez and /readyz.
+
+Nothing of it is secret and nothing is changed by it: it has no authentication, and an address of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import structlog
+
+from .metrics import CONTENT_TYPE
+
+REQUEST_S = 5.0  # for a request to come, and for its answer to be taken
+MAX_HEAD_BYTES = 16 * 1024
+MAX_CONNECTIONS = 32
+PLAIN = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer to a GET."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = PLAIN
+
+
+class Monitoring:
+    """Answers from `start` until it is closed."""
+
+    def __init__(self, metrics: Callable[[], Awaitable[bytes]], is_ready: Callable[[], Awaitable[bool]]) -> None:
+        self._metrics = metrics
+        self._is_ready = is_ready
+        self._server: asyncio.Server | None = None
+        self._connections = 0
+
+    async def start(self, host: str, port: int) -> int:
+        """The port; 0 is any free one. OSError if it cannot be had."""
+        try:
+            self._server = await asyncio.start_server(self._answer, host, port, limit=MAX_HEAD_BYTES)
+        except OSError as error:
+            raise OSError(
+                f"DRAFTLINE_METRICS_PORT: cannot listen on {host}:{port}: is something else using it? "
+                "0 takes any free port, and an empty one none"
+            ) from error
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start_at(self, path: Path) -> None:
+        """Listens on a Unix socket, for a process that asks several."""
+        self._server = await asyncio.start_unix_server(self._answer, path, limit=MAX_HEAD_BYTES)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()  # whose last answers may go out
+            self._server = None
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        try:
+            if self._connections <= MAX_CONNECTIONS:
+                async with asyncio.timeout(REQUEST_S):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                page = await self._page(head)
+                writer.write(_message(page, with_body=not head.startswith(b"HEAD ")))
+                async with asyncio.timeout(REQUEST_S):
+                    await writer.drain()
+        except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
+            pass  # it was no request, or nobody waits for the answer
+        finally:
+            self._connections -= 1
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _page(self, head: bytes) -> Page:
+        method, _, rest = head.partition(b" ")
+        path = rest.partition(b" ")[0].partition(b"?")[0]
+        if method not in (b"GET", b"HEAD"):
+            return Page(HTTPStatus.METHOD_NOT_ALLOWED, b"")
+        try:
+            match path:
+                case b"/metrics":
+                    return Page(HTTPStatus.OK, await self._metrics(), CONTENT_TYPE)
+                case b"/livez":
+                    return Page(HTTPStatus.OK, b"ok\n")
+                case b"/readyz":
+                    if await self._is_ready():
+                        return Page(HTTPStatus.OK, b"ok\n")
+                    return Page(HTTPStatus.SERVICE_UNAVAILABLE, b"not ready\n")
+        except Exception as error:
+            structlog.get_logger().error("monitoring_failed", path=path.decode(), exc_info=error)
+            return Page(HTTPStatus.INTERNAL_SERVER_ERROR, b"")
+        return Page(HTTPStatus.NOT_FOUND, b"/metrics /livez /readyz\n")
+
+
+def _message(page: Page, *, with_body: bool) -> bytes:
+    lines = [
+        f"HTTP/1.1 {page.status.value} {page.status.phrase}",
+        f"Content-Type: {page.content_type}",
+        f"Content-Length: {len(page.body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + (page.body if with_body else b"")
+
+
+async def fetched(path: Path, page: str, timeout_s: float) -> tuple[int, bytes]:
+    """Status and body of a page of the process that listens on a Unix socket. OSError or TimeoutError if none comes."""
+    async with asyncio.timeout(timeout_s):
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            writer.write(f"GET {page} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+    try:
+        return int(head.split(b" ", 2)[1]), body
+    except (IndexError, ValueError):
+        raise OSError("no answer came") from None

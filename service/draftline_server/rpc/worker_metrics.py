@@ -1,0 +1,114 @@
+"""The metrics of several worker processes as those of one service.
+
+Each worker tells its own (monitoring.py, on a Unix socket), and here they are added up. What a worker counted before
+it ended stays counted: a counter that fell would be taken for one that began anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from .monitoring import Monitoring, fetched
+
+ASK_S = 2.0  # how long a worker may take to answer
+# What is not added up: the same in all, or of the first of them.
+SAME = {"draftline_build_info": max, "process_start_time_seconds": min, "process_max_fds": min}
+
+Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+class WorkerMetrics:
+    """Serves the metrics of all workers; not for several threads."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, Path] = {}
+        self._last: dict[str, list[Metric]] = {}  # what each worker told last
+        self._kept: list[Metric] = []  # what those that ended had counted
+        self._ended = 0
+        self._monitoring = Monitoring(self.text, self.is_ready)
+
+    async def start(self, host: str, port: int) -> int:
+        """See Monitoring.start."""
+        return await self._monitoring.start(host, port)
+
+    async def close(self) -> None:
+        await self._monitoring.close()
+
+    def began(self, worker: str, socket: Path) -> None:
+        """A worker was started, under a name that no other had; it need not listen yet."""
+        self._sockets[worker] = socket
+
+    def ended(self, worker: str) -> None:
+        """A worker is gone, whatever way."""
+        if self._sockets.pop(worker, None) is not None:
+            self._ended += 1
+            counts = [metric for metric in self._last.pop(worker, []) if metric.type != "gauge"]
+            self._kept = list(added([self._kept, counts]))
+
+    async def is_ready(self) -> bool:
+        """Whether any of them is."""
+        answers = await asyncio.gather(*(_asked(socket, "/readyz") for socket in self._sockets.values()))
+        return any(answer is not None for answer in answers)
+
+    async def text(self) -> bytes:
+        """In the text format of Prometheus. A worker that does not answer counts with what it told last."""
+        sockets = dict(self._sockets)
+        answers = await asyncio.gather(*(_asked(socket, "/metrics") for socket in sockets.values()))
+        told = dict(zip(sockets, answers, strict=True))
+        for worker, text in told.items():
+            if text is not None and worker in self._sockets:
+                self._last[worker] = list(text_string_to_metric_families(text.decode()))
+        answering = sum(answer is not None for answer in answers)
+        own: list[Metric] = [
+            GaugeMetricFamily("draftline_workers", "Worker processes that answer.", answering),
+            CounterMetricFamily("draftline_workers_ended", "Worker processes that ended.", self._ended),
+        ]
+        registry = CollectorRegistry()
+        registry.register(_Families([*own, *added([self._kept, *self._last.values()])]))
+        return generate_latest(registry)
+
+
+class _Families:
+    """What the library wants for a collector."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def added(told: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
+    """The metrics of several processes, each sample the sum of theirs, in the order in which they came first."""
+    families: dict[str, Metric] = {}
+    values: dict[str, Values] = {}
+    for metric in (metric for metrics in told for metric in metrics):
+        families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+        samples = values.setdefault(metric.name, {})
+        for sample in metric.samples:
+            key = (sample.name, tuple(sample.labels.items()))
+            joined = SAME.get(sample.name)
+            if key not in samples:
+                samples[key] = sample.value
+            else:
+                samples[key] = joined(samples[key], sample.value) if joined else samples[key] + sample.value
+    for name, family in families.items():
+        for (sample_name, labels), value in values[name].items():
+            family.add_sample(sample_name, dict(labels), value)
+        yield family
+
+
+async def _asked(socket: Path, page: str) -> bytes | None:
+    """The page of a worker; None if it does not answer, or is not ready."""
+    try:
+        status, body = await fetched(socket, page, ASK_S)
+    except (OSError, TimeoutError):
+        return None
+    return body if status == 200 else None

@@ -1,0 +1,186 @@
+"""What is measured of a service, over a real port, after calls of every kind."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+import stand
+from answers import TIMEOUT_S, document
+from drafting import Drafts, edit
+from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
+from scraping import Scrape, page, scrape
+from stand import RunningServer, cloned, serving
+from waiting import until
+from watching import watching
+
+PATCH = "draftline.v1.ContentService/PatchContent"
+
+
+@pytest.fixture(scope="module")
+def measured(postgres_url: str, template: str) -> Iterator[RunningServer]:
+    with cloned(postgres_url, template) as url, serving(url, metrics_port=0) as running:
+        yield running
+
+
+@pytest.fixture
+def channel(measured: RunningServer) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(measured.address) as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: grpc.Channel) -> content_pb2_grpc.ContentServiceStub:
+    return content_pb2_grpc.ContentServiceStub(channel)
+
+
+@pytest.fixture
+def ada(channel: grpc.Channel, tenant_id: str) -> Drafts:
+    return Drafts(channel, tenant_id, "ada")
+
+
+def read(server: RunningServer) -> Scrape:
+    assert server.app.metrics_port is not None
+    return scrape(server.app.metrics_port)
+
+
+class Since:
+    """How far values have grown since a moment."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self._server, self._before = server, read(server)
+
+    def __call__(self, name: str, **labels: str) -> float:
+        return read(self._server).value(name, **labels) - self._before.value(name, **labels)
+
+
+def create(stub: Any, tenant_id: str, *record_ids: str) -> None:
+    for record_id in record_ids:
+        request = content_pb2.CreateContentRequest(
+            tenant_id=tenant_id, collection="films", record_id=record_id, content=document({"n": 1})
+        )
+        stub.CreateContent(request, timeout=TIMEOUT_S)
+
+
+def patch(tenant_id: str, record_id: str, **options: Any) -> content_pb2.PatchContentRequest:
+    return content_pb2.PatchContentRequest(
+        tenant_id=tenant_id, collection="films", record_id=record_id, delta=document({"n": 2}), **options
+    )
+
+
+def test_calls_are_counted_by_method_and_code_with_time_sizes_and_statements(
+    measured: RunningServer, stub: Any, tenant_id: str
+) -> None:
+    create(stub, tenant_id, "m-1")
+    grown, request = Since(measured), patch(tenant_id, "m-1")
+    answer = stub.PatchContent(request, timeout=TIMEOUT_S)
+    with pytest.raises(grpc.RpcError):
+        stub.PatchContent(patch(tenant_id, "none"), timeout=TIMEOUT_S)
+    assert grown("grpc_server_call_started_total", grpc_method=PATCH) == 2
+    for code in ("OK", "NOT_FOUND"):
+        labels = {"grpc_method": PATCH, "grpc_status": code}
+        assert grown("grpc_server_call_duration_seconds_count", **labels) == 1
+        assert 0 < grown("grpc_server_call_duration_seconds_sum", **labels) < TIMEOUT_S
+    ok = {"grpc_method": PATCH, "grpc_status": "OK"}
+    assert grown("grpc_server_call_rcvd_total_compressed_message_size_bytes_sum", **ok) == request.ByteSize()
+    assert grown("grpc_server_call_sent_total_compressed_message_size_bytes_sum", **ok) == answer.ByteSize()
+    assert grown("draftline_call_statements_sum", grpc_method=PATCH) == 2
+    assert grown("draftline_call_statements_bucket", grpc_method=PATCH, le="1.0") == 2
+    assert grown("draftline_statement_duration_seconds_count", statement="patch_content") == 2
+    assert grown("draftline_group_size_count") == 2
+
+
+def test_statements_of_a_group_are_each_calls_and_are_counted_once(
+    measured: RunningServer, stub: Any, tenant_id: str
+) -> None:
+    ids = [f"m-{number}" for number in range(40)]
+    create(stub, tenant_id, *ids)
+    grown = Since(measured)
+    for call in [stub.PatchContent.future(patch(tenant_id, record_id), timeout=TIMEOUT_S) for record_id in ids]:
+        call.result()
+    statements = grown("draftline_statement_duration_seconds_count", statement="patch_content")
+    assert grown("draftline_call_statements_sum", grpc_method=PATCH) == len(ids)
+    assert 1 <= statements == grown("draftline_group_size_count") < len(ids)
+    assert grown("draftline_group_size_sum") == len(ids)
+
+
+def test_transactions_are_counted_with_their_beginning_and_end(
+    replacing_measured: RunningServer, tenant_id: str
+) -> None:
+    with grpc.insecure_channel(replacing_measured.address) as channel:
+        stub = content_pb2_grpc.ContentServiceStub(channel)
+        create(stub, tenant_id, "m-1", "m-2")
+        stub.PatchContent(patch(tenant_id, "m-2"), timeout=TIMEOUT_S)  # after which the declaration is known
+        grown = Since(replacing_measured)
+        stub.PatchContent(patch(tenant_id, "m-1"), timeout=TIMEOUT_S)
+    assert grown("draftline_call_statements_sum", grpc_method=PATCH) == 8
+    assert [grown("draftline_statement_duration_seconds_count", statement=name) for name in ("begin", "commit")] == [
+        1,
+        1,
+    ]
+
+
+@pytest.fixture
+def replacing_measured(postgres_url: str, template: str) -> Iterator[RunningServer]:
+    settings = {"metrics_port": 0, "enable_partial_updates": False}
+    with cloned(postgres_url, template) as url, serving(url, **settings) as running:
+        yield running
+
+
+def test_drafts_are_counted_but_for_previews_and_refused_edits(
+    measured: RunningServer, stub: Any, ada: Drafts, tenant_id: str
+) -> None:
+    create(stub, tenant_id, "m-1", "m-2")
+    grown = Since(measured)
+    ada.save(edit("m-1", {"n": 3}), edit("m-2", {"n": 3}), edit("none", {"n": 3}), allow_partial=True)
+    stub.PatchContent(patch(tenant_id, "m-1"), timeout=TIMEOUT_S)
+    selection = {**ada.where, "all": True}
+    for options in ({"validate_only": True}, {}):
+        with pytest.raises(grpc.RpcError):
+            ada.send("Commit", draft_pb2.CommitRequest(**selection, **options))
+    ada.send("Commit", draft_pb2.CommitRequest(**selection, allow_partial=True))
+    ada.send("Discard", draft_pb2.DiscardRequest(**selection, validate_only=True))
+    ada.send("Discard", draft_pb2.DiscardRequest(**selection))
+    assert [grown(f"draftline_drafts_{done}_total") for done in ("saved", "committed", "discarded")] == [2, 1, 1]
+    assert grown("draftline_draft_conflicts_total") == 2
+
+
+def test_watchers_are_shown_while_they_watch(measured: RunningServer, channel: grpc.Channel, tenant_id: str) -> None:
+    with watching(channel, tenant_id):
+        assert read(measured).value("draftline_watchers") == 1
+    until(lambda: read(measured).value("draftline_watchers") == 0)
+    method = "draftline.v1.ChangeService/WatchChanges"
+    assert read(measured).value("grpc_server_call_duration_seconds_count", grpc_method=method, grpc_status="CANCELLED")
+
+
+def test_no_label_holds_what_callers_send(measured: RunningServer, stub: Any, tenant_id: str) -> None:
+    create(stub, tenant_id, "m-1")
+    with pytest.raises(grpc.RpcError):
+        stub.GetContent(content_pb2.GetContentRequest(tenant_id=tenant_id), timeout=TIMEOUT_S)
+    assert tenant_id not in read(measured).text
+
+
+def test_probes_answer_and_anything_else_is_refused(measured: RunningServer) -> None:
+    port = measured.app.metrics_port or 0
+    assert page(port, "/livez") == page(port, "/readyz") == (200, "ok\n")
+    assert page(port, "/metrics", "HEAD") == (200, "")
+    assert page(port, "/") == (404, "/metrics /livez /readyz\n")
+    assert page(port, "/metrics", "POST")[0] == 405
+
+
+def test_probes_go_on_while_nonsense_is_sent(measured: RunningServer) -> None:
+    address = ("127.0.0.1", measured.app.metrics_port or 0)
+    for nonsense in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"x" * 100_000, b"GET /metrics"):
+        with socket.create_connection(address, timeout=TIMEOUT_S) as connection:
+            connection.sendall(nonsense)
+    assert page(address[1], "/livez") == (200, "ok\n")
+
+
+def test_port_that_is_taken_is_told_by_its_setting(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"DRAFTLINE_METRICS_PORT: cannot listen on 127.0.0.1:{port}"):
+            stand.start(database_url, metrics_port=port)
