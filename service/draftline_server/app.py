@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib import metadata
 from pathlib import Path
 
 import structlog
@@ -26,12 +25,13 @@ from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
 from .rpc.keys import KeyOptions, Keys, new_service_key
-from .rpc.metrics import Metrics, Readings
-from .rpc.monitoring import Monitoring
+from .rpc.metrics import Metrics
+from .rpc.monitoring import measured
 from .rpc.once import Once
 from .rpc.permissions import Permission
 from .rpc.probe import Security, security
 from .rpc.probe import state as health_state
+from .rpc.readings import readings_of
 from .rpc.server import SERVICES, Server, ServerOptions
 from .rpc.telemetry import Telemetry
 from .rpc.tls import Tls, TlsFiles
@@ -58,6 +58,7 @@ from .store.requests import Requests
 from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret
 from .store.schemas import Schemas
+from .workers.draft_check import DraftCheck
 from .workers.group_commit import GroupCommit
 from .workers.log_keeper import LogKeeper
 from .workers.notifier import Notifier
@@ -106,16 +107,19 @@ async def running(
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
         keeper = LogKeeper(LogKeeping(database), _retention(settings), settings.log_keeping_interval_s)
         await keeper.keep_order()
+        draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
         server, watches = await _server(
             settings, database, schemas, telemetry, indexes=indexes, notifier=notifier, wakes=wakes
         )
-        metrics = Metrics(telemetry, _readings(database, server, watches, keeper), metadata.version("draftline-server"))
-        async with _measured(metrics, server, settings, metrics_socket) as metrics_port:
+        metrics = Metrics(telemetry, readings_of(database, server, watches, keeper, draft_check))
+        address = metrics_socket or (settings.metrics_host, settings.metrics_port)
+        async with measured(metrics.text, server.is_ready, address) as metrics_port:
             port = await server.start()
             tasks = [
                 asyncio.create_task(_reconcile(indexes), name="indexes"),
                 asyncio.create_task(notifier.run(), name="notifier"),
                 asyncio.create_task(keeper.run(), name="log_keeper"),
+                asyncio.create_task(draft_check.run(), name="draft_check"),
             ]
             try:
                 yield App(f"{settings.host}:{port}", metrics_port, server, database)
@@ -228,39 +232,6 @@ async def _server(
         telemetry=telemetry,
     )
     return server, watches
-
-
-def _readings(database: Database, server: Server, watches: Watches, keeper: LogKeeper) -> Readings:
-    return {
-        "draftline_calls_open": lambda: server.calls.count,
-        "draftline_calls_running": lambda: server.calls.admission.running,
-        "draftline_calls_waiting": lambda: server.calls.admission.waiting,
-        "draftline_watchers": lambda: watches.count,
-        "draftline_pool_size": lambda: database.settings.size,
-        "draftline_pool_in_use": lambda: database.in_use,
-        "draftline_pool_waiting": lambda: database.waiting,
-        "draftline_pool_exhausted_total": lambda: database.exhausted,
-        "draftline_transaction_retries_total": lambda: database.retries,
-        "draftline_database_reachable": lambda: server.health.is_reachable,
-        "draftline_log_held_up": lambda: keeper.held_up,
-        "draftline_log_keeping_failures_total": lambda: keeper.failures,
-    }
-
-
-@asynccontextmanager
-async def _measured(
-    metrics: Metrics, server: Server, settings: Settings, socket: Path | None
-) -> AsyncIterator[int | None]:
-    """Answers who measures the process, until the end of the block; the port, if it has one."""
-    monitoring, port = Monitoring(metrics.text, server.is_ready), None
-    if socket is not None:
-        await monitoring.start_at(socket)
-    elif settings.metrics_port is not None:
-        port = await monitoring.start(settings.metrics_host, settings.metrics_port)
-    try:
-        yield port
-    finally:
-        await monitoring.close()
 
 
 async def _reconcile(indexes: Indexes) -> None:

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     max_watchers: int = Field(2_000, gt=0, description="watchers at once")
     change_retention_days: int = Field(90, ge=0, description="how long changes are kept at least; 0: for ever")
     log_keeping_interval_s: float = Field(3600.0, gt=0, description="between two looks for what is too old to keep")
+    draft_check_interval_s: float = Field(
+        86400.0, ge=0, description="between two checks that drafts are in step with their records; 0: none"
+    )
     max_imports: int = Field(8, gt=0, description="imports at once; each holds a connection")
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")

@@ -22,7 +22,8 @@ STOP_S = 30
 def environment(**settings: object) -> dict[str, str]:
     """This process's, with these settings and no others."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("DRAFTLINE_")}
-    return {**own, **{f"DRAFTLINE_{name.upper()}": str(value) for name, value in settings.items()}}
+    given = {"metrics_port": "", **settings}  # a port that is the same for all would be taken
+    return {**own, **{f"DRAFTLINE_{name.upper()}": str(value) for name, value in given.items()}}
 
 
 def draftline(*arguments: str, stdin: bytes | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -49,7 +50,7 @@ def served(**settings: object) -> Iterator[Served]:
     """A service on a free port, killed at the end of the block if it still runs."""
     process = subprocess.Popen(
         [DRAFTLINE, "serve"],
-        env=environment(**{"port": 0, "metrics_port": "", "log_format": "json", **settings}),
+        env=environment(**{"port": 0, "log_format": "json", **settings}),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from draftline import Client, DraftEdit
-from draftline_server.store.checks import PAGE, DraftChecker, DraftDifference
+from draftline_server.store.checks import PAGE, SQL, DraftChecker, DraftDifference
 from draftline_server.store.engine import Database
+from draftline_server.workers.draft_check import DraftCheck
+from hearing import logged
 from served import draftline
 from stand import cloned, run_sql, serving
 
@@ -107,6 +110,28 @@ async def test_check_reads_a_page_at_a_time(database: Database) -> None:
     assert [each async for each in checker.differences()] == []
     assert checker.checked == DRAFTS + 3
     assert len([sql for sql in seen if "check_drafts" in sql]) == DRAFTS // PAGE + 1
+
+
+async def test_service_counts_what_it_finds_and_leaves_the_mending(url: str, database: Database) -> None:
+    run_sql(url, PLANT % "m-2", ORPHAN % "m-1")
+    check = DraftCheck(DraftChecker(database), 3600)
+    with logged() as events:
+        for _ in range(2):
+            await check.check()
+    assert (check.done, check.differences) == (2, 4)
+    assert [(event["event"], event["count"]) for event in events] == [("drafts_out_of_step", 2)] * 2
+
+
+async def test_service_checks_nothing_while_another_process_does(url: str, database: Database) -> None:
+    run_sql(url, PLANT % "m-2")
+    check = DraftCheck(DraftChecker(database), 3600)
+    other = await asyncpg.connect(url)
+    await other.execute(SQL["try_lock_check"].sql)
+    await check.check()
+    assert (check.done, check.differences) == (0, 0)
+    await other.close()
+    await check.check()
+    assert (check.done, check.differences) == (1, 1)
 
 
 async def test_repair_of_a_draft_that_ended_meanwhile_does_nothing(database: Database) -> None:

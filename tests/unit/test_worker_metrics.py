@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import grpc
 import pytest
-from draftline_server.rpc.metrics import READINGS, Metrics
+from draftline_server.rpc.metrics import Metrics
 from draftline_server.rpc.monitoring import Monitoring
+from draftline_server.rpc.readings import Reading
 from draftline_server.rpc.telemetry import Telemetry
 from draftline_server.rpc.worker_metrics import WorkerMetrics
 from scraping import Scrape
 
+READINGS = [Reading("draftline_pool_size", "Connections.", lambda: 2)]
 METHOD = "draftline.v1.ContentService.PatchContent"
 
 
@@ -24,7 +27,7 @@ class Worker:
         self.socket = socket
         self.telemetry = Telemetry()
         self.is_ready = True
-        metrics = Metrics(self.telemetry, dict.fromkeys(READINGS, lambda: 2), "1.2.3")
+        metrics = Metrics(self.telemetry, READINGS)
         self.monitoring = Monitoring(metrics.text, self._is_ready)
 
     async def _is_ready(self) -> bool:
@@ -71,9 +74,9 @@ async def test_samples_are_the_sums_of_all_workers(workers: list[Worker], merged
     assert scrape.value(f"{size}_sum", grpc_status="OK") == 12_000
     assert [scrape.value(f"{size}_bucket", grpc_status="OK", le=le) for le in ("1024.0", "2048.0", "+Inf")] == [0, 6, 6]
     assert scrape.value("draftline_pool_size") == 6
-    assert scrape.value("draftline_build_info", version="1.2.3") == 1
+    assert scrape.value("draftline_build_info", version=metadata.version("draftline-server")) == 1
     assert scrape.value("draftline_workers") == 3
-    single = Scrape((await Metrics(Telemetry(), dict.fromkeys(READINGS, lambda: 2), "1.2.3").text()).decode())
+    single = Scrape((await Metrics(Telemetry(), READINGS).text()).decode())
     assert {family.name for family in single.families} < {family.name for family in scrape.families}
 
 

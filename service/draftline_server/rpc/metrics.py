@@ -6,7 +6,8 @@ codes, reasons and statements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -19,37 +20,19 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from .readings import Reading
 from .telemetry import Distribution, Telemetry
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-# Read from where they are kept when somebody asks; names that end with _total only ever grow.
-READINGS: Mapping[str, str] = {
-    "draftline_calls_open": "Calls under way, watchers and those that wait included.",
-    "draftline_calls_running": "Calls that have their turn.",
-    "draftline_calls_waiting": "Calls that wait for their turn.",
-    "draftline_watchers": "Watchers that are served.",
-    "draftline_pool_size": "Connections to the database that there may be.",
-    "draftline_pool_in_use": "Connections to the database in use.",
-    "draftline_pool_waiting": "How many wait for a connection to the database.",
-    "draftline_pool_exhausted_total": "Times that no connection came free in time.",
-    "draftline_transaction_retries_total": "Transactions and statements that were tried again.",
-    "draftline_database_reachable": "1 while the database answers, else 0.",
-    "draftline_log_held_up": "Transactions open for over ten minutes, which hold up watchers, at the last look.",
-    "draftline_log_keeping_failures_total": "Steps of the keeping of the change log that failed.",
-}
-Readings = Mapping[str, Callable[[], float]]
-
 
 class Metrics:
-    """Makes of counts what is scraped; `readings` has one for each of READINGS."""
+    """Makes of counts what is scraped."""
 
-    def __init__(self, telemetry: Telemetry, readings: Readings, version: str) -> None:
-        if set(readings) != set(READINGS):
-            raise ValueError(f"readings differ from what is documented: {set(readings) ^ set(READINGS)}")
+    def __init__(self, telemetry: Telemetry, readings: Sequence[Reading]) -> None:
         self._telemetry = telemetry
         self._readings = readings
-        self._version = version
+        self._version = metadata.version("draftline-server")
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -69,11 +52,9 @@ class Metrics:
         yield from self._work()
 
     def _read(self) -> Iterator[Metric]:
-        for name, read in self._readings.items():
-            if name.endswith("_total"):
-                yield CounterMetricFamily(name, READINGS[name], read())
-            else:
-                yield GaugeMetricFamily(name, READINGS[name], read())
+        for name, description, read in self._readings:
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(name, description, read())
 
     def _calls(self) -> Iterator[Metric]:
         """Names and bounds of the first four are those of gRFC A66."""

@@ -6,8 +6,8 @@ Nothing of it is secret and nothing is changed by it: it has no authentication, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -97,6 +97,24 @@ class Monitoring:
             structlog.get_logger().error("monitoring_failed", path=path.decode(), exc_info=error)
             return Page(HTTPStatus.INTERNAL_SERVER_ERROR, b"")
         return Page(HTTPStatus.NOT_FOUND, b"/metrics /livez /readyz\n")
+
+
+@asynccontextmanager
+async def measured(
+    metrics: Callable[[], Awaitable[bytes]],
+    is_ready: Callable[[], Awaitable[bool]],
+    address: Path | tuple[str, int | None],
+) -> AsyncIterator[int | None]:
+    """Answers at a Unix socket, or at host and port unless that is None; the port, if there is one."""
+    monitoring, port = Monitoring(metrics, is_ready), None
+    if isinstance(address, Path):
+        await monitoring.start_at(address)
+    elif address[1] is not None:
+        port = await monitoring.start(address[0], address[1])
+    try:
+        yield port
+    finally:
+        await monitoring.close()
 
 
 def _message(page: Page, *, with_body: bool) -> bytes:

@@ -45,6 +45,17 @@ class DraftChecker:
                 return
             place = {name: rows[-1][name] for name in place}
 
+    async def count(self) -> int | None:
+        """How many are out of step; None if another process is counting."""
+
+        async def alone() -> int | None:
+            async with self._database.session() as session:
+                if not (await session.fetch(SQL["try_lock_check"], {}))[0]["locked"]:
+                    return None
+                return sum([1 async for _ in self.differences()])
+
+        return await self._database.translated(alone)
+
     async def repair(self, difference: DraftDifference) -> bool:
         """Applies the draft's edit to its record again. False for an orphan, which only its user can settle."""
         if difference.is_orphan:

@@ -196,6 +196,10 @@ LEFT JOIN draftline.record AS r
     ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
 ORDER BY d.record_id
 
+-- name: try_lock_check
+-- One process at a time; the lock ends with the connection.
+SELECT pg_try_advisory_lock(7236835715) AS locked
+
 -- name: check_drafts
 -- Drafts whose merge is not their edit applied to the record, a page of all at a time. For the
 -- checker alone, which looks at every tenant's.
