@@ -226,3 +226,31 @@ async def test_operations_that_nest_step_by_step_are_refused_while_the_content_i
     expected = by_oracle({}, steps)
     assert told(expected)["metadata"] == {"limit": "32"}
     assert told(await operations_in_sql(connection, {}, steps)) == told(expected)
+
+
+DIFFERENCE = """
+    SELECT d.edit::text AS edit, d.base::text AS base, d.fields,
+        draftline.apply_node(d.edit, $1::text::jsonb)::text AS after,
+        draftline.apply_node(d.base, $2::text::jsonb)::text AS before
+    FROM (VALUES ($1::text::jsonb, $2::text::jsonb, $3::text::jsonb)) AS v (old, new, touched)
+    CROSS JOIN draftline.difference_at(v.old, v.new, v.touched) AS d
+"""
+
+
+@many
+@given(old=contents, data=st.data(), others=contents)
+async def test_difference_leads_there_and_back(
+    connection: asyncpg.Connection, old: Any, data: st.DataObject, others: Any
+) -> None:
+    delta = data.draw(deltas(old))
+    new = {**old, **delta}
+    row = await connection.fetchrow(DIFFERENCE, to_text(old), to_text(new), to_text({**others, **delta}))
+    if equal(old, new):
+        assert row is None
+        return
+    assert equal(decode(row["after"]), new)
+    assert equal(decode(row["before"]), old)
+    assert sorted(row["fields"]) == changed_fields(old, new)
+    # Whatever else was looked at.
+    whole = await connection.fetchrow(DIFFERENCE, to_text(old), to_text(new), to_text({**old, **new}))
+    assert [decode(whole[name]) for name in ("edit", "base")] == [decode(row[name]) for name in ("edit", "base")]

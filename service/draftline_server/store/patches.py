@@ -239,7 +239,7 @@ def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
         return PatchResult(error=not_found(patch.record_id))
     if row["failure"] is not None:
         return PatchResult(error=error_of(row["failure"], patch.record_id, where_of(patch)))
-    return PatchResult(record_of(row), row["changed_fields"], written=row["changes"])
+    return PatchResult(record_of(row), sorted(row["changed_fields"]), written=row["changes"])
 
 
 def where_of(patch: Patch) -> str:

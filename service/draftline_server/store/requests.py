@@ -97,7 +97,7 @@ def _recalled(row: asyncpg.Record) -> Recalled:
         kept.collection, kept.record_id, bytes(kept.content).decode(), kept.version, kept.parent_id, kept.position,
         kept.created_at, kept.created_by, kept.updated_at, kept.updated_by, kept.deleted_at,
     )  # fmt: skip
-    return Recalled(fingerprint, None, record, tuple(kept.changed_fields))
+    return Recalled(fingerprint, None, record, tuple(sorted(kept.changed_fields)))
 
 
 async def keep_answer(runner: Database | Transaction, actor: Actor, response: bytes) -> None:

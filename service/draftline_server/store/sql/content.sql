@@ -100,13 +100,18 @@ WITH locked AS MATERIALIZED (
         e.version = 0 OR (e.outcome).content <> e.content OR e.new_parent_id IS DISTINCT FROM e.parent_id
             OR e.new_position IS DISTINCT FROM e.position AS changes,
         coalesce(e.refusal, (e.outcome).failure, CASE WHEN e.version = 0 OR (e.outcome).content <> e.content
-            THEN draftline.content_failure((e.outcome).content, e.indexed_text,
-                :max_bytes, :max_depth, :max_indexed_text_bytes) END) AS failure
+            THEN draftline.content_failure((e.outcome).content, e.indexed_text, :max_bytes,
+                -- A merge is no deeper than what is merged, and a level takes two characters.
+                CASE WHEN e.kind = 'OPERATIONS' OR (octet_length(e.edit::text) > 2 * CAST(:max_depth AS int)
+                    AND draftline.is_deeper(e.edit, :max_depth)) THEN :max_depth END,
+                :max_indexed_text_bytes) END) AS failure
     FROM edited AS e
 ), compared AS MATERIALIZED (
-    SELECT k.*, CASE WHEN k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
-        THEN draftline.difference(k.content, k.new_content) END AS difference
+    SELECT k.*, d.edit AS made_by, d.base AS unmade_by, d.fields
     FROM checked AS k
+    LEFT JOIN LATERAL draftline.difference_at(k.content, k.new_content, CASE
+            WHEN k.kind IN ('SHALLOW', 'DEEP', 'MERGE_PATCH') THEN k.edit ELSE k.content || k.new_content END) AS d
+        ON k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
 ), updated AS (
     UPDATE draftline.record AS r
     SET content = k.new_content, version = r.version + 1, parent_id = k.new_parent_id, position = k.new_position,
@@ -139,20 +144,19 @@ WITH locked AS MATERIALIZED (
         CASE WHEN k.changes THEN :now ELSE k.updated_at END AS updated_at,
         CASE WHEN k.changes THEN k.user_id ELSE k.updated_by END AS updated_by,
         CASE WHEN k.failure IS NULL AND k.version = 0 THEN draftline.changed_fields('{}', k.new_content)
-             WHEN (k.difference).edit IS NOT NULL THEN draftline.edited_fields((k.difference).edit)
-             ELSE '{}' END AS changed_fields,
-        k.changes, k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.difference, k.history
+             ELSE coalesce(k.fields, '{}') END AS changed_fields,
+        k.changes, k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.made_by, k.unmade_by,
+        k.history
     FROM compared AS k
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
         edit, base, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
     SELECT :tenant_id, greatest(draftline.log_xact(), a.log_xact), a.collection, a.record_id, a.version,
         CASE WHEN a.version = 1 THEN 'CREATE' ELSE 'UPDATE' END, CAST(:source AS text),
-        CASE WHEN a.version = 1 THEN NULL WHEN (a.difference).edit IS NULL THEN '{}'
-             WHEN a.history = 'VALUES' THEN (a.difference).edit
-             ELSE draftline.without_values((a.difference).edit) END,
-        CASE WHEN a.version = 1 THEN NULL WHEN (a.difference).edit IS NULL THEN '{}'
-             WHEN a.history = 'VALUES' THEN (a.difference).base END,
+        CASE WHEN a.version = 1 THEN NULL WHEN a.made_by IS NULL THEN '{}'
+             WHEN a.history = 'VALUES' THEN a.made_by ELSE draftline.without_values(a.made_by) END,
+        CASE WHEN a.version = 1 THEN NULL WHEN a.made_by IS NULL THEN '{}'
+             WHEN a.history = 'VALUES' THEN a.unmade_by END,
         CASE WHEN a.parent_id IS DISTINCT FROM a.old_parent_id OR a.position IS DISTINCT FROM a.old_position
                 OR (a.version = 1 AND coalesce(a.parent_id, a.position::text) IS NOT NULL)
             THEN draftline.attribute_changes(CASE WHEN a.version > 1 THEN a.old_parent_id END, a.parent_id,
