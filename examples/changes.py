@@ -40,8 +40,8 @@ def main(address: str) -> None:
             for each in error.conflicts:
                 print(f"{each.record_id}: {each.path} would be {each.mine} again, but is {each.theirs} by now")
         ada.revert(commit_id=commit_id, conflict_policy="keep_theirs", change_reason="they are ageless")
-        for film in ada.get_merged("shelf"):
-            print(f"{film.content['Title']}: {film.content['Genre']}")
+        for merged in ada.get_merged("shelf"):
+            print(f"{merged.content['Title']}: {merged.content['Genre']}")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,18 @@ import sys
 import draftline
 from draftline import DraftEdit, op
 
-WESTERNS = {"filter": '"Major Genre" = "Western"', "order_by": '"Worldwide Gross" desc', "fields": ["Title"]}
 SESSION = "an evening with westerns"
 
 
 def top(client: draftline.Client) -> str:
-    page = client.get_merged_page("movies", page_size=3, include_total_size=True, **WESTERNS)
+    page = client.get_merged_page(
+        "movies",
+        filter='"Major Genre" = "Western"',
+        order_by='"Worldwide Gross" desc',
+        fields=["Title"],
+        page_size=3,
+        include_total_size=True,
+    )
     return f"{page.total_size} westerns: {', '.join(each.content['Title'] for each in page.records)}"
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Any, NamedTuple
 
+from draftline.choices import Choice
 from draftline.draft_models import Conflict, MergedRecord
 from draftline.errors import DraftlineError
 from draftline.models import Record
 
 
-class ChangeKind(str, Enum):
+class ChangeKind(Choice):
     """What a change did to its record."""
 
     CREATE = "create"
@@ -21,7 +21,7 @@ class ChangeKind(str, Enum):
     UNDELETE = "undelete"  # its content may have changed with that
 
 
-class ChangeSource(str, Enum):
+class ChangeSource(Choice):
     """Which call wrote a change."""
 
     CREATE_CONTENT = "create_content"

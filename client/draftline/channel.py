@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from draftline import change_calls, collection_calls, content_calls, draft_calls
 from draftline.methods import Method
@@ -35,7 +36,13 @@ METHODS: tuple[Method[Any, Any, Any], ...] = (
     *change_calls.METHODS,
 )
 
-Token = str | Callable[[], str]
+Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
+Interceptor = (
+    grpc.UnaryUnaryClientInterceptor
+    | grpc.UnaryStreamClientInterceptor
+    | grpc.StreamUnaryClientInterceptor
+    | grpc.aio.ClientInterceptor
+)
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -67,21 +74,37 @@ class Connection(ABC):
         timeout: float | None = DEFAULT_TIMEOUT_S,
         retry: Retry = DEFAULT_RETRY,
         options: Sequence[tuple[str, Any]] = (),
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Opens nothing yet: the first call connects.
+
+            client = draftline.Client(
+                "content.example.org:443",
+                tenant_id="acme",
+                credentials=grpc.ssl_channel_credentials(),
+                token=lambda: session.access_token,
+                timeout=5,
+                retry=draftline.Retry(max_attempts=3),
+                options=[("grpc.default_compression_algorithm", grpc.Compression.Gzip)],
+            )
 
         Args:
             target: where the service is, `host:port` or any name that gRPC resolves.
             tenant_id: the organisation of every call that names none itself.
             user: who acts, until the service reads tokens. Printable ASCII.
-            token: sent as a bearer token with each call; a function is asked for it each
-                time, so it should answer from memory. Without `credentials` it travels in
-                the clear: give both, unless the service is on this machine.
+            token: sent as a bearer token with each call. A function is asked for it each time, so
+                it should answer from memory; `AsyncClient` takes one that is awaited too. A call
+                that is refused as UNAUTHENTICATED did nothing, and is sent once more with what the
+                function then answers, so that a watch outlives the tokens that it is opened with.
+                What the function raises is raised on. Without `credentials` a token travels
+                in the clear: give both, unless the service is on this machine.
             credentials: TLS, for example `grpc.ssl_channel_credentials()`. None: plain text.
             timeout: seconds that a call may take if it names no timeout itself, all its attempts
                 together; None: any time.
             retry: how often, and how much later, calls are sent again that may be.
             options: further channel options of gRPC, which win over the client's own.
+            interceptors: gRPC's own, for the blocking or the asyncio channel as the client is; the
+                first is the outermost. They see each attempt of a call.
 
         Raises:
             ValueError: `user` cannot be sent.
@@ -96,6 +119,7 @@ class Connection(ABC):
         self._timeout_s = timeout
         self._retry = retry
         self._options = channel_options(options)
+        self._interceptors = tuple(interceptors)
         self._is_closed = False
         self._rpcs: dict[str, Any] = {}
         self._open()
@@ -113,18 +137,27 @@ class Connection(ABC):
             raise ValueError("no tenant_id: give one to the client or to the call")
         return tenant_id
 
-    def _attempts(self, timeout: float | Unset | None, *, may_repeat: bool) -> Attempts:
+    def _attempts(self, timeout: float | Unset | None, *, may_repeat: bool, may_renew: bool = True) -> Attempts:
         timeout_s = self._timeout_s if isinstance(timeout, Unset) else timeout
-        return Attempts(self._retry, timeout_s, may_repeat=may_repeat)
+        return Attempts(self._retry, timeout_s, may_repeat=may_repeat, may_renew=may_renew and self._may_renew)
 
-    def _metadata(self) -> Metadata:
+    @property
+    def _may_renew(self) -> bool:
+        """Whether there may be another token than the one that was refused."""
+        return callable(self._token)
+
+    def _metadata_with(self, token: str | Awaitable[str] | None) -> Metadata:
         metadata = []
         if self._user is not None:
             metadata.append(("x-draftline-user", self._user))
-        if self._token is not None:
-            token = self._token if isinstance(self._token, str) else self._token()
+        if token is not None:
+            if not isinstance(token, str):
+                raise TypeError(f"a token is a string, not {type(token).__name__}")
             metadata.append(("authorization", f"Bearer {token}"))
         return tuple(metadata)
+
+    def _token_now(self) -> str | Awaitable[str] | None:
+        return self._token() if callable(self._token) else self._token
 
     def _rpc(self, kind: Any, method: Method[Any, Any, Any]) -> Any:
         """The callable that sends a method; `kind` is the channel's maker of such callables."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from typing import Any
 
+from draftline.choices import Choice
 from draftline.errors import DraftlineError
 from draftline.models import MergeStrategy, Record
 from draftline.op import Operation
 
 
-class RecordState(str, Enum):
+class RecordState(Choice):
     """Where a record stands between draft and baseline."""
 
     PRISTINE = "pristine"  # the caller has no draft of it
@@ -24,7 +24,7 @@ class RecordState(str, Enum):
     SYNC_ERROR = "sync_error"
 
 
-class DraftKind(str, Enum):
+class DraftKind(Choice):
     """What a draft does to its record."""
 
     CHANGE = "change"
@@ -32,7 +32,7 @@ class DraftKind(str, Enum):
     DELETE = "delete"
 
 
-class ConflictKind(str, Enum):
+class ConflictKind(Choice):
     """How a draft and the baseline disagree."""
 
     VALUE = "value"  # both changed the value at the path, to different values
@@ -41,7 +41,7 @@ class ConflictKind(str, Enum):
     CHANGED = "changed"  # the draft deletes a record that was changed
 
 
-class View(str, Enum):
+class View(Choice):
     """What a list shows. Wherever one is taken, its string is too: `"drafts_only"`."""
 
     MERGED = "merged"  # the baseline with the caller's drafts applied
@@ -49,7 +49,7 @@ class View(str, Enum):
     DRAFTS_ONLY = "drafts_only"  # the caller's drafts alone, applied; with those that delete
 
 
-class ConflictPolicy(str, Enum):
+class ConflictPolicy(Choice):
     """What a commit does where a draft and the baseline disagree."""
 
     REJECT = "reject"  # commits nothing, and answers the conflicts

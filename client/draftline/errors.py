@@ -168,7 +168,12 @@ class PermissionDeniedError(DraftlineError):
 
 
 class UnauthenticatedError(DraftlineError):
-    """No valid token, or no user."""
+    """No valid token, or no user. Nothing was done; where `token` is a function, it was asked again already."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the token was valid, and is no more."""
+        return self.metadata.get("expired") == "true"
 
 
 class UnavailableError(DraftlineError):

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
+from draftline.choices import Choice
 from draftline.errors import DraftlineError
 from draftline.op import Operation
 
@@ -26,7 +27,7 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 
-class MergeStrategy(str, Enum):
+class MergeStrategy(Choice):
     """How a delta is merged into content. Wherever one is taken, its string is too: `"deep"`."""
 
     SHALLOW = "shallow"  # top-level keys are replaced, null is stored, nothing is deleted
@@ -35,14 +36,14 @@ class MergeStrategy(str, Enum):
     REPLACE = "replace"  # the delta becomes the content
 
 
-class ImportMode(str, Enum):
+class ImportMode(Choice):
     """What an import does with the records that the collection already holds."""
 
     UPSERT = "upsert"  # creates and replaces; others stay as they are
     SNAPSHOT = "snapshot"  # the same, and records that the import does not hold are deleted
 
 
-class FieldType(str, Enum):
+class FieldType(Choice):
     """The type by which a declared field is compared, sorted and indexed."""
 
     TEXT = "text"
@@ -52,14 +53,14 @@ class FieldType(str, Enum):
     TIMESTAMP = "timestamp"
 
 
-class ChangeHistory(str, Enum):
+class ChangeHistory(Choice):
     """What the change log keeps of a collection's changes."""
 
     VALUES = "values"  # the paths that a change edited, with their values before and after
     PATHS = "paths"  # the paths alone, which is smaller; such changes cannot be reverted
 
 
-class IndexState(str, Enum):
+class IndexState(Choice):
     """How far an index is."""
 
     BUILDING = "building"  # reads are exact, but not yet fast

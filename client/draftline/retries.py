@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from draftline.errors import DraftlineError, UnavailableError
+from draftline.errors import DraftlineError, UnauthenticatedError, UnavailableError
 
 # Doubled this often, any pause is over its bound; so a watch may fail any number of times.
 _MOST_DOUBLINGS = 30
@@ -72,10 +72,13 @@ class Attempts:
         timeout_s: float | None,
         *,
         may_repeat: bool,
+        may_renew: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._retry = retry
         self._may_repeat = may_repeat
+        self._may_renew = may_renew
+        self._is_renewed = False
         self._clock = clock
         self._ends_at = None if timeout_s is None else clock() + timeout_s
         self._failures = 0
@@ -87,9 +90,14 @@ class Attempts:
     def progress(self) -> None:
         """Part of the answer came: what fails from here on is the first failure again."""
         self._failures = 0
+        self._is_renewed = False
 
     def pause_s(self, error: DraftlineError) -> float | None:
         """Seconds to wait before the next attempt. None: the error stands."""
+        # What was refused for its token did nothing; so this needs no request id, and is no failure of the service.
+        if isinstance(error, UnauthenticatedError) and self._may_renew and not self._is_renewed:
+            self._is_renewed = True
+            return 0.0
         self._failures += 1
         if not self._may_repeat or not is_transient(error) or self._failures >= self._retry.max_attempts:
             return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-from draftline.errors import DraftlineError, TokenExpiredError
+from draftline.errors import DraftlineError, TokenExpiredError, UnauthenticatedError
 from draftline.methods import Call
 from draftline.retries import Retry, is_interrupted
 from draftline.v1 import change_pb2 as pb
@@ -37,12 +37,14 @@ class WatchState(Generic[ItemT]):
         is_ready: a message came, so that nothing is missed from there on.
     """
 
-    def __init__(self, call: WatchCall[ItemT], retry: Retry) -> None:
+    def __init__(self, call: WatchCall[ItemT], retry: Retry, *, may_renew: bool = False) -> None:
         self._call = call
         self._retry = retry
         self._items: deque[ItemT] = deque()
         self._next_token = ""
         self._failures = 0
+        self._may_renew = may_renew
+        self._is_renewed = False  # the token, since the last message but for a connection's first
         self._is_first = True  # of its connection is the next message
         self.resume_token = call.request.resume_token
         self.is_ready = False
@@ -68,6 +70,7 @@ class WatchState(Generic[ItemT]):
         # The first comes at once, even from a service that breaks off at once each time.
         if not self._is_first:
             self._failures = 0
+            self._is_renewed = False
         self._is_first = False
         self.is_ready = True
 
@@ -87,7 +90,11 @@ class WatchState(Generic[ItemT]):
         """Seconds to wait before the next connection, after one that failed. None: the error stands.
 
         A watch that was never ready gives up after as many attempts as any call; one that was goes on.
+        A stream ends when the token that it was opened with expires, and goes on with the next.
         """
+        if isinstance(error, UnauthenticatedError) and self._may_renew and not self._is_renewed:
+            self._is_renewed = True
+            return 0.0
         self._failures += 1
         has_given_up = not self.is_ready and self._failures >= self._retry.max_attempts
         if has_given_up or not is_interrupted(error):

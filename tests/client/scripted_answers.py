@@ -9,7 +9,7 @@ from draftline.v1 import content_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 1, 3, 4, 8
-ABORTED, OUT_OF_RANGE, INTERNAL, UNAVAILABLE = 10, 11, 13, 14
+ABORTED, OUT_OF_RANGE, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 10, 11, 13, 14, 16
 
 # Pauses too short to wait for.
 QUICK = draftline.Retry(max_attempts=4, initial_backoff_s=0.001, max_backoff_s=0.01)

@@ -39,7 +39,8 @@ class ImportMethods(Transport):
             change_reason=change_reason,
             request_id=request_id,
         )
-        attempts = self._attempts(timeout, may_repeat=may_repeat(call, records))
+        is_repeatable = may_repeat(call, records)
+        attempts = self._attempts(timeout, may_repeat=is_repeatable, may_renew=is_repeatable)
         while True:
             self._check_open()
             try:
@@ -51,7 +52,7 @@ class ImportMethods(Transport):
         self, call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike], timeout_s: float | None
     ) -> ImportResult:
         rpc = self._rpc(self._channel.stream_unary, call.method)
-        sending = rpc(timeout=timeout_s, metadata=self._metadata())
+        sending = rpc(timeout=timeout_s, metadata=await self._metadata())
         ending = Ending(sending)
         try:
             async for message in _messages(call.request, records):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from draftline.channel import Connection
+from draftline.channel import Connection, Metadata
 from draftline.errors import DraftlineError
 from draftline.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
 from draftline.models import Unset
@@ -28,10 +28,13 @@ class Transport(Connection):
     @property
     def _channel(self) -> grpc.aio.Channel:
         if self._opened is None:
+            interceptors: Any = self._interceptors
             if self._credentials is None:
-                self._opened = grpc.aio.insecure_channel(self._target, self._options)
+                self._opened = grpc.aio.insecure_channel(self._target, self._options, interceptors=interceptors)
             else:
-                self._opened = grpc.aio.secure_channel(self._target, self._credentials, self._options)
+                self._opened = grpc.aio.secure_channel(
+                    self._target, self._credentials, self._options, interceptors=interceptors
+                )
         return self._opened
 
     async def close(self) -> None:
@@ -68,7 +71,7 @@ class Transport(Connection):
             self._check_open()
             rpc = self._rpc(self._channel.unary_stream, call.method)
             sent = rest
-            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=self._metadata())
+            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=await self._metadata())
             try:
                 async for response in answering:
                     attempts.progress()
@@ -83,10 +86,14 @@ class Transport(Connection):
             finally:
                 answering.cancel()  # of no effect on a call that is over
 
-    def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
+    async def _metadata(self) -> Metadata:
+        token = self._token_now()
+        return self._metadata_with(await token if isinstance(token, Awaitable) else token)
+
+    async def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
         """A stream without a deadline."""
         self._check_open()
-        return self._rpc(self._channel.unary_stream, method)(request, metadata=self._metadata())
+        return self._rpc(self._channel.unary_stream, method)(request, metadata=await self._metadata())
 
     async def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
         attempts = self._attempts(timeout, may_repeat=call.may_repeat)
@@ -94,7 +101,9 @@ class Transport(Connection):
             self._check_open()
             rpc = self._rpc(self._channel.unary_unary, call.method)
             try:
-                response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=self._metadata())
+                response: ResponseT = await rpc(
+                    call.request, timeout=attempts.left_s(), metadata=await self._metadata()
+                )
             except grpc.RpcError as failure:
                 await self._pause(attempts, error_of_call(failure))
             else:

@@ -38,7 +38,7 @@ class AsyncWatch(Generic[ItemT]):
         self._client = client
         self._call = call
         self._silence_s = silence_s
-        self._state = WatchState(call, client._retry)
+        self._state = WatchState(call, client._retry, may_renew=client._may_renew)
         self._on_lost = on_lost
         self._closed = asyncio.Event()
         self._stream: Any = None
@@ -106,7 +106,7 @@ class AsyncWatch(Generic[ItemT]):
 
     async def _next(self) -> pb.WatchChangesResponse:
         if self._stream is None:
-            self._stream = self._client._connect(self._call.method, self._state.request())
+            self._stream = await self._client._connect(self._call.method, self._state.request())
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._stream.read())
         # To be cancelled here leaves the reading under way, which the next call waits for.

@@ -59,7 +59,8 @@ class ImportMethods(Transport):
             change_reason=change_reason,
             request_id=request_id,
         )
-        attempts = self._attempts(timeout, may_repeat=may_repeat(call, records))
+        is_repeatable = may_repeat(call, records)
+        attempts = self._attempts(timeout, may_repeat=is_repeatable, may_renew=is_repeatable)
         while True:
             self._check_open()
             try:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from draftline.channel import Connection
+from draftline.channel import Connection, Metadata
 from draftline.errors import DraftlineError
 from draftline.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
 from draftline.models import Unset
@@ -22,10 +22,12 @@ SelfT = TypeVar("SelfT", bound="Transport")
 class Transport(Connection):
     def _open(self) -> None:
         if self._credentials is None:
-            self._channel = grpc.insecure_channel(self._target, self._options)
+            channel = grpc.insecure_channel(self._target, self._options)
         else:
-            self._channel = grpc.secure_channel(self._target, self._credentials, self._options)
-        self._pauses = Pauses(self._channel)
+            channel = grpc.secure_channel(self._target, self._credentials, self._options)
+        self._pauses = Pauses(channel)
+        interceptors: Any = self._interceptors
+        self._channel = grpc.intercept_channel(channel, *interceptors)
 
     def close(self) -> None:
         """Closes the channel and cancels what is under way. May be called twice."""
@@ -69,6 +71,9 @@ class Transport(Connection):
                 return
             finally:
                 answering.cancel()  # of no effect on a call that is over
+
+    def _metadata(self) -> Metadata:
+        return self._metadata_with(self._token_now())
 
     def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
         """A stream without a deadline."""

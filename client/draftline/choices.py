@@ -1,0 +1,14 @@
+"""Enums whose values are plain strings."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Choice(str, Enum):
+    """One of a few words. What is none of them is refused by a ValueError that tells them all."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Choice:
+        allowed = ", ".join(repr(each.value) for each in cls)
+        raise ValueError(f"{value!r} is no {cls.__name__}; there are {allowed}")
