@@ -115,7 +115,11 @@ class MergedPage:
 
 @dataclass(frozen=True)
 class DraftEdit:
-    """One edit to save. Exactly one of `delta`, `operations`, `create` and `delete` says what it does."""
+    """One edit to save. Exactly one of `delta`, `operations`, `create` and `delete` says what it does.
+
+    edits = [DraftEdit("m-1", {"Rating": 9}), DraftEdit("m-3", create={"Title": "Cube"}), DraftEdit("m-4", delete=True)]
+    client.save_drafts("movies", edits, session_id="evening")
+    """
 
     record_id: str
     delta: Mapping[str, Any] | None = None

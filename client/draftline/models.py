@@ -103,6 +103,10 @@ class Record:
 class Patch:
     """One patch of a batch: the arguments of `patch_content`, with the same meaning.
 
+        rated = Patch("m-1", {"Rating": 8.5}, expected_version=1)
+        counted = Patch("m-2", operations=[op.increment("/Votes")])
+        client.batch_patch_content("movies", [rated, counted])
+
     Either `delta` or `operations`, or neither to change `parent_id` or `position` alone.
     """
 
@@ -144,7 +148,10 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """One record of an import. A plain `(record_id, content)` does where there is no more to say."""
+    """One record of an import. A plain `(record_id, content)` does where there is no more to say.
+
+    client.import_content("scenes", [draftline.ImportRecord("s-1", {"Title": "The egg"}, parent_id="m-1", position=1)])
+    """
 
     record_id: str
     content: Mapping[str, Any]

@@ -20,7 +20,10 @@ Operation: TypeAlias = Mapping[str, Any]
 
 
 def pointer(*keys: str | int) -> str:
-    """The JSON Pointer to a place, from its keys and indexes: `pointer("a/b", 0)` is `/a~1b/0`."""
+    """The JSON Pointer to a place, from its keys and indexes.
+
+    print(op.pointer("a/b", 0))  # /a~1b/0
+    """
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 
 

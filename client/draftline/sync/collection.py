@@ -68,6 +68,10 @@ class CollectionMethods(Transport):
     ) -> Collection:
         """Reads one declaration.
 
+            client.put_collection("movies", fields={"/Title": "text"})
+            found = client.get_collection("movies")
+            print(found.fields[0].path, found.indexes[0].state.value)  # /Title ready
+
         Raises:
             NotFoundError: the collection was never declared.
         """
@@ -77,6 +81,8 @@ class CollectionMethods(Transport):
         self, *, page_size: int = 0, tenant_id: str | None = None, timeout: float | Unset | None = UNSET
     ) -> Iterator[Collection]:
         """Iterates over the tenant's collections by name, declared or not.
+
+            print([each.collection for each in client.list_collections()])  # ['movies']
 
         Pages of `page_size` (0: 100; at most 1,000) are fetched as the iteration needs
         them, each with its own timeout and retries.

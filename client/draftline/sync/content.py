@@ -38,7 +38,7 @@ class ContentMethods(Transport):
     ) -> Record:
         """Creates a record, at version 1.
 
-            record = client.create_content("movies", {"Title": "Alien"}, record_id="m-1")
+            record = client.create_content("movies", {"Title": "Brazil"}, record_id="m-3")
 
         Args:
             record_id: 1 to 128 characters; None: the service chooses a UUIDv7.
@@ -76,6 +76,9 @@ class ContentMethods(Transport):
         timeout: float | Unset | None = UNSET,
     ) -> Record:
         """Reads one record; with `show_deleted`, a deleted one too.
+
+            film = client.get_content("movies", "m-1", fields=["Title"])
+            print(film.version, film.content)  # 1 {'Title': 'Alien'}
 
         Raises:
             NotFoundError: there is none, or it is deleted.
@@ -208,6 +211,8 @@ class ContentMethods(Transport):
     ) -> Record | None:
         """Deletes one record; `undelete_content` brings it back. The arguments are those of `patch_content`.
 
+            client.delete_content("movies", "m-1", condition='owner = "ada"')
+
         Returns the record with its `delete_time`; None if `allow_missing` found none.
 
         Raises:
@@ -241,6 +246,9 @@ class ContentMethods(Transport):
         timeout: float | Unset | None = UNSET,
     ) -> Record:
         """Brings a deleted record back.
+
+            client.delete_content("movies", "m-1")
+            print(client.undelete_content("movies", "m-1").version)  # 3
 
         Raises:
             NotFoundError: there never was one.

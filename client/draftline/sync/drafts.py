@@ -207,6 +207,10 @@ class DraftMethods(Transport):
     ) -> list[MergedRecord]:
         """Drops drafts of yours, selected as by `commit`; the baseline stays as it is.
 
+            client.save_draft("movies", "m-1", {"Rating": 1}, session_id="evening")
+            dropped = client.discard("movies", session_id="evening")
+            print([each.record_id for each in dropped])  # ['m-1']
+
         Returns the records as you saw them with the drafts, without their content unless
         `include_content` is set.
 

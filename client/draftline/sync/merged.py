@@ -121,6 +121,8 @@ class MergedMethods(Transport):
     ) -> Iterator[MergedRecord]:
         """Iterates over the same list in one call, for long ones. The arguments are those of `get_merged`.
 
+            votes = sum(each.content["Votes"] for each in client.stream_merged("movies", fields=["Votes"]))
+
         If the service goes away meanwhile, the iteration goes on where it was; each record
         comes once. The client's default timeout does not apply: a stream takes as long as
         its reader. To leave off early, close the iterator or drop it.

@@ -30,8 +30,9 @@ class CachedReader:
 
     To read your own writes, name the version that the write made; memory answers if it has that:
 
-        written = client.patch_content("movies", "m-1", {"Rating": 9})
-        reader.get("movies", "m-1", min_version=written.record.version)
+        with draftline.CachedReader(client, "movies") as reader:
+            written = client.patch_content("movies", "m-1", {"Rating": 9})
+            print(reader.get("movies", "m-1", min_version=written.record.version).content["Rating"])  # 9
 
     It watches from the beginning of the `with` block, or from the first record that is asked
     for, until `close`.

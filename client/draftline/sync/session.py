@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Drafts that are committed together at the end of a `with` block. Made by `Client.session`."""
+    """Drafts that are committed together at the end of a `with` block. Made by `Client.session`.
+
+    with client.session("movies") as session:
+        session.edit("m-1", {"Rating": 8.5})
+        session.edit("m-1", operations=[op.increment("/Votes")])  # on top of that
+        session.create("m-5", {"Title": "Brazil"})
+        session.delete("m-4")
+    print([(each.record_id, each.changed_fields) for each in session.results][0])  # ('m-1', ('Rating', 'Votes'))
+    """
 
     def __init__(
         self, client: DraftMethods, drafts: SessionDrafts, tenant_id: str | None, timeout: float | Unset | None

@@ -69,6 +69,10 @@ class Watch(Generic[ItemT]):
     def messages(self) -> Iterator[list[ItemT]]:
         """Iterates over messages instead: the items of each together, none for a sign of life.
 
+            with client.watch("movies") as watch:
+                for changes in watch.messages():
+                    print([change.record_id for change in changes], watch.resume_token)
+
         For who keeps `resume_token` in one transaction with what he makes of the items.
         """
         while not self._is_over():

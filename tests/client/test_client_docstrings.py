@@ -1,0 +1,88 @@
+"""The examples in the client's docstrings are run as they stand, against the service."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import draftline
+import grpc
+import pytest
+import shown
+from draftline import Client, errors, op
+
+PUBLIC = {name: getattr(draftline, name) for name in draftline.__all__ if name != "op"}
+BUILDERS = {f"op.{name}": each for name, each in inspect.getmembers(op, inspect.isfunction)}
+DOCUMENTED = shown.documented({"draftline": draftline, "draftline.errors": errors, "op": op, **BUILDERS, **PUBLIC})
+EXAMPLES = {
+    f"{name}-{number}": code
+    for name, docstring in DOCUMENTED.items()
+    # The asyncio client's methods have the docstrings of the blocking one.
+    if not (name.startswith("Async") and "." in name)
+    for number, code in enumerate(shown.examples(docstring))
+}
+FILMS = {
+    "m-1": {"Title": "Alien", "Votes": 1, "owner": "ada", "Major Genre": "Horror", "cast": {"Ash": "Holm"}},
+    "m-2": {"Title": "Jaws", "Votes": 2, "Major Genre": "Drama"},
+    "m-4": {"Title": "Shane", "Votes": 4},
+}
+
+
+@pytest.fixture
+def client(server_address: str) -> Iterator[Client]:
+    """With the films that examples speak of, and drafts to commit."""
+    with Client(server_address, tenant_id=f"tenant-{uuid.uuid4()}", user="ada") as made:
+        made.import_content("movies", FILMS.items())
+        yield made
+
+
+def names(client: Client) -> dict[str, Any]:
+    """What examples take for granted."""
+    rows = [{"id": "m-8", "Title": "Them"}, {"id": "m-9", "Title": "Cube"}]
+    session = SimpleNamespace(access_token="t-1")
+    shared = {"client": client, "draftline": draftline, "grpc": grpc, "rows": rows, "session": session}
+    return {**PUBLIC, "op": op, **shared}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_of_a_docstring_works(name: str, client: Client, server_address: str) -> None:
+    code = shown.at(EXAMPLES[name], server_address, acme=client._tenant(None))
+    stage(name, client)
+    given = names(client)
+    if "AsyncClient" in name:
+        given["client"] = None
+    if "watch" not in code or "CachedReader" in name:
+        shown.run(code, given)
+    else:
+        kind = draftline.AsyncClient if "async" in code else Client
+        given["client"] = kind(server_address, tenant_id=client._tenant(None), user="ada")
+        shown.run_watch(code, given, client)
+
+
+def stage(name: str, client: Client) -> None:
+    """Some examples need a draft, a session or a change to be there."""
+    if name.startswith("Client.commit"):
+        client.save_draft("movies", "m-2", {"Votes": 3}, session_id="evening")
+        for votes in range(3):
+            client.save_draft("movies", "m-1", {"Votes": votes})
+    if name.startswith("Client.revert"):
+        client.patch_content("movies", "m-1", {"Rating": 1})
+        client.save_draft("movies", "m-2", {"Rating": 1})
+    if name.startswith("draftline.errors"):
+        for votes in range(3):
+            client.patch_content("movies", "m-1", {"Votes": 100 + votes})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DOCUMENTED if name.startswith("Client.") and name not in ("Client.close",)]
+)
+def test_every_method_of_the_client_shows_an_example(name: str) -> None:
+    assert shown.examples(DOCUMENTED[name])
+
+
+def test_what_is_printed_is_compared() -> None:
+    with pytest.raises(AssertionError, match="and not where it should: 2"):
+        shown.run("print(1)  # 2", {})

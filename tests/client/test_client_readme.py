@@ -1,0 +1,41 @@
+"""What client/README.md shows is run as it stands, from top to bottom, but for the address and a large number."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import shown
+from draftline import Client
+
+README = (Path(__file__).parent.parent.parent / "client" / "README.md").read_text()
+FILMS = {
+    "m-1": {"Title": "Alien", "Major Genre": "Horror"},
+    "m-2": {"Title": "Jaws", "Major Genre": "Drama"},
+    "m-5": {"Title": "Brazil", "Rating": 8},
+}
+
+
+def test_code_of_the_readme_works_as_it_is_written(server_address: str) -> None:
+    tenant = f"tenant-{uuid.uuid4()}"
+    first, *others = (
+        shown.at(code, server_address, **{'"acme"': f'"{tenant}"', "1_000_000": "1_000"})
+        for code in shown.blocks(README, "python")
+    )
+    names: dict[str, Any] = {"grpc": grpc, "remember": lambda token: None, "session": SimpleNamespace(access_token="t")}
+    shown.run(first, names)
+    assert len(others) == 7
+    with Client(server_address, tenant_id=tenant, user="ada") as client:
+        client.import_content("movies", FILMS.items())
+        with Client(server_address, tenant_id=tenant, user="bob") as bob:
+            bob.patch_content("movies", "m-1", {"Votes": 100})
+        for code in others:
+            names["client"] = client
+            if ".watch(" in code:
+                names["client"] = Client(server_address, tenant_id=tenant, user="ada")
+                shown.run_watch(code, names, client)
+            else:
+                shown.run(code, names)
