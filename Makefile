@@ -26,6 +26,7 @@ check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy --python-version 3.10 client/draftline examples
 	$(BIN)/lint-imports --no-logo
 	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py --check
 	PATH="$(BIN):$$PATH" tools/check_contract.sh

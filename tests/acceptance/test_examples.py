@@ -80,3 +80,48 @@ def test_example_of_a_cache_reads_from_memory_what_is_true(address: str) -> None
         )
         assert found, (done.stderr, done.stdout)
         assert int(found[1]) > int(found[2])
+
+
+def test_example_of_a_service_sells_no_seat_twice(address: str) -> None:
+    for _ in range(2):
+        done = run("service.py", address)
+        assert (done.stderr, done.stdout.splitlines()) == (
+            "",
+            ["40 of 60 buyers were told that a seat is theirs, 0 are free", "40 seats are sold, to 40 buyers"],
+        )
+
+
+def test_example_of_a_form_keeps_what_was_typed(address: str) -> None:
+    for _ in range(2):
+        done = run("form.py", address)
+        assert (done.stderr, done.stdout.splitlines()) == (
+            "",
+            [
+                "bob sees:     Alien",
+                "ada is back:  Alien (1979) with unsaved edits",
+                "old window:   another is at version 5 of the draft",
+                "conflict:     /Rating was 8, is 8.4, would be 9.5",
+                "written:      Title Alien (1979), Rating 9.5, Genre Science Fiction",
+            ],
+        )
+
+
+def test_example_of_a_bulk_import_writes_what_changed(address: str) -> None:
+    for _ in range(2):
+        done = run("bulk_import.py", address)
+        assert (done.stderr, done.stdout.splitlines()) == (
+            "",
+            [
+                "night 0: 20,000 inserted, 0 updated, 0 unchanged, 0 deleted",
+                "night 1: 20 inserted, 1,998 updated, 17,982 unchanged, 20 deleted",
+                "night 2: 20 inserted, 1,998 updated, 17,982 unchanged, 20 deleted",
+                "ada sees: {'name': \"Ada's part\", 'price': 32}",
+                "a broken file: invalid literal for int() with base 10: 'seven'",
+                "still there: 20,000 parts",
+            ],
+        )
+
+
+def test_every_example_is_run_here() -> None:
+    shown = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert set(re.findall(r'run\("(\w+\.py)"', Path(__file__).read_text())) == shown

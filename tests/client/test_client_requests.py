@@ -79,7 +79,7 @@ def test_strategy_and_its_string_are_the_same(strategy: MergeStrategy) -> None:
 
 
 def test_unknown_strategy_is_refused() -> None:
-    with pytest.raises(ValueError, match="is not a valid MergeStrategy"):
+    with pytest.raises(ValueError, match="is no MergeStrategy"):
         patched({}, strategy="deepest")
 
 
