@@ -41,9 +41,12 @@ class _OfLibraries(logging.Handler):
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        place = f"{record.module}:{record.lineno}"
-        structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=place, exc_info=error)
+        try:
+            error = record.exc_info[1] if record.exc_info else None
+            place = f"{record.module}:{record.lineno}"
+            structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=place, exc_info=error)
+        except Exception:  # such as that of a standard error which was closed: nobody is to fail for his log
+            self.handleError(record)
 
 
 def _tell_exceptions(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
