@@ -65,6 +65,7 @@ class Calls:
     count: int = 0
     known: int = 0  # of these, whose callers were identified
     draining: bool = False
+    turned_away: asyncio.Event = field(default_factory=asyncio.Event)  # set once callers know to go elsewhere
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
@@ -97,10 +98,23 @@ class Calls:
         finally:
             self.wrote(actor.tenant_id)
 
-    async def drained(self, timeout_s: float) -> None:
-        """Returns when no call is left, or when the time is over. Streams end at their next message."""
+    def drain(self) -> None:
+        """From now on calls are not begun, those that wait are refused, and streams end at their next message."""
         self.draining = True
         self.admission.drain()
+
+    def refuse_late(self) -> None:
+        if self.draining:
+            raise DrainingError("the server is stopping; nothing was done, call another one")
+
+    async def settled(self) -> None:
+        """While the server drains, until callers know to go elsewhere: who is answered before comes again at once."""
+        if self.draining:
+            await self.turned_away.wait()
+
+    async def drained(self, timeout_s: float) -> None:
+        """Returns when no call is left, or when the time is over."""
+        self.turned_away.set()
         if self.count:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.idle.wait(), timeout_s)
@@ -132,6 +146,7 @@ async def _answering(context: Context, method: Method, calls: Calls) -> AsyncIte
     call = calls.telemetry.began(method)
     try:
         with calls.one():
+            calls.refuse_late()
             identity = await calls.authenticator.identify(context.invocation_metadata())
             call.user_id = identity.user_id
             with calls.admitted():
@@ -142,7 +157,10 @@ async def _answering(context: Context, method: Method, calls: Calls) -> AsyncIte
         call.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
         raise
     except Exception as error:
+        await calls.settled()
         await abort(context, _told(error, call))
+    else:
+        await calls.settled()
     finally:
         calls.telemetry.ended(call)
 

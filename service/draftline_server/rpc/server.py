@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
@@ -34,6 +35,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 )
 PING_TIMEOUT_S = 20.0
 HANDSHAKE_TIMEOUT_S = 20.0
+SETTLE_S = 0.05
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -113,8 +115,14 @@ class Server:
         """Refuses new calls, lets those in flight end within the drain timeout, then cuts them."""
         structlog.get_logger().info("draining", timeout_s=self._options.drain_timeout_s)
         await self.health.drain()
+        self.calls.drain()
+        # What has come by now is taken up: grpc would end it with CANCELLED (grpc/grpc#41785), as if the caller had.
+        await asyncio.sleep(SETTLE_S)
         stopping = asyncio.create_task(self._server.stop(self._options.drain_timeout_s))
+        await asyncio.sleep(SETTLE_S)  # until callers have read that this connection is for no more calls
         await self.calls.drained(self._options.drain_timeout_s)
+        with suppress(TimeoutError):  # until the last answers are sent
+            await asyncio.wait_for(asyncio.shield(stopping), SETTLE_S)
         # What is open now are watches of health and reflection, which end by themselves never.
         await self._server.stop(None)
         await stopping
