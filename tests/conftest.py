@@ -6,7 +6,7 @@ Under pytest-xdist each worker has a PostgreSQL of its own, or in a given one a 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from draftline_server.ops import logs, migrate
 from draftline_server.ops.postgres import EmbeddedPostgres
 from draftline_server.settings import Settings
 from draftline_server.store.engine import Database
+from lengths import IS_SOAK
 from stand import RunningServer, beside, cloned, on_database, run_sql, serving
 from tenant_walls import Sent
+
+FIGURE = "figure"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +50,27 @@ def _walls(sent: Sent) -> Iterator[None]:
     """Fails a test during which a statement was sent that is not bound to one tenant."""
     yield
     sent.check()
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tells a figure that a test took; `make soak` lists them all when it is over."""
+
+    def told(figure: str) -> None:
+        print(f"\n{figure}", flush=True)
+        record_property(FIGURE, figure)
+
+    return told
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not IS_SOAK:
+        return
+    terminalreporter.section("figures")
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        for name, figure in report.user_properties if report.when == "call" else []:
+            if name == FIGURE:
+                terminalreporter.line(f"{report.head_line}: {figure}")
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,15 @@ class Stage:
         await self._beside(self.serve)
         return time.monotonic()
 
+    async def drain_service(self) -> tuple[int, float]:
+        """By SIGTERM, and a new one is started: the exit status, and the seconds until then."""
+        assert self.served is not None
+        struck = time.monotonic()
+        status = await self._beside(self.served.stop, signal.SIGTERM)
+        ended = time.monotonic()
+        await self._beside(self.serve)
+        return status, ended - struck
+
     async def kill_backend(self) -> float:
         """By SIGKILL, on which PostgreSQL ends all others and recovers."""
         lost = asyncio.Event()

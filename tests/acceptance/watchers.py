@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class Watcher:
     token: str = ""
     seen: list[Written] = field(default_factory=list)
     streams: int = 0
+    ends: Counter[str] = field(default_factory=Counter)  # of streams, by the reasons of their errors
     surprises: list[str] = field(default_factory=list)
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -39,6 +41,7 @@ class Watcher:
                         self.seen += [_written(change) for change in message.changes]
                         self.is_ready.set()
                 except grpc.aio.AioRpcError as error:
+                    self.ends[reason_of(error)] += 1
                     if (error.code(), reason_of(error)) not in PASSING:
                         self.surprises.append(f"{error.code()} {reason_of(error)} {error.details()}")
                 except TimeoutError:

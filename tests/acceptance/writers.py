@@ -189,13 +189,17 @@ class Writer:
                 content_pb2.ImportContentRequest(chunk=content_pb2.ImportChunk(records=rows)),
                 content_pb2.ImportContentRequest(end=content_pb2.ImportEnd(record_count=len(rows))),
             ]
+            # grpc.aio tells in ways of its own that a call was cut off which still sent (grpc/grpc#36066).
             try:
                 await self._content.ImportContent(iter(parts), **self._options())
-            except asyncio.CancelledError:  # which is what grpc makes of a stream that is cut off
+            except asyncio.CancelledError:
                 if cast("asyncio.Task[None]", asyncio.current_task()).cancelling():
                     raise
-                metadata = grpc.aio.Metadata()
-                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, metadata, metadata, "cut off") from None
+                raise _cut_off() from None
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.INTERNAL and not reason_of(error):
+                    raise _cut_off() from error
+                raise
 
         return Sending(dict.fromkeys(record_ids, replace), send)
 
@@ -235,6 +239,11 @@ async def prepare(channel: grpc.aio.Channel, tenant_id: str, history: History) -
         )  # fmt: skip
         answer = await stub.CreateContent(request, timeout=ATTEMPT_S, wait_for_ready=True)
         history.close(call, End.DONE, _versions([answer.record]), time.monotonic())
+
+
+def _cut_off() -> grpc.aio.AioRpcError:
+    metadata = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, metadata, metadata, "cut off")
 
 
 def _step(op: str, path: str, value: str) -> types_pb2.OperationList:
