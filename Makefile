@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format generate landed bench demo requirements clean
+.PHONY: help serve test soak check format generate landed bench demo requirements clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -21,6 +21,12 @@ bench: $(VENV)/.server ## measure, as ratios against what the machine can do
 
 test: $(VENV)/.dev ## run the whole suite, on every core, on PostgreSQLs of its own
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+# What can go on for as long as one likes, and does so for a little while in `make test`.
+SOAKS := faults_soak requests_cut disk_full network overload drain hostile hostile_connections isolation discretion \
+	drafts_soak watch_soak
+soak: $(VENV)/.dev ## the long forms of the tests of faults, load and hostile input, and their figures: about 40 minutes
+	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest $(SOAKS:%=tests/acceptance/test_%.py)
 
 check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python -m ruff format --check .

@@ -1,26 +1,27 @@
-"""Nothing lost, nothing leaked: many users over the same records. DRAFTLINE_SOAK_S makes it longer."""
+"""Nothing lost, nothing leaked: many users over the same records."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 from draftline import AsyncClient, Record
 from draftline_server.store.drafts import SQL
+from lengths import length
 from soak import COLLECTION, RECORDS, Ledger, User
 
 USERS = 20
-SOAK_S = float(os.environ.get("DRAFTLINE_SOAK_S", "6"))
+SOAK_S = length("DRAFTS_S", 6.0, soak=60.0)
 MOST_PER_S = 100  # actions of each user, so that the work is bounded on a fast machine
 LEAST = 25  # actions of each user, so that there is something to see on a slow one
 SEED = 20261120
 
 
-async def test_nothing_is_lost_and_nothing_leaks(server: Any) -> None:
+async def test_nothing_is_lost_and_nothing_leaks(server: Any, tell: Callable[[str], None]) -> None:
     tenant_id = f"tenant-{uuid.uuid4().hex[:12]}"
     ledger = Ledger()
     clients = [
@@ -38,7 +39,7 @@ async def test_nothing_is_lost_and_nothing_leaks(server: Any) -> None:
     finally:
         await asyncio.gather(*(client.close() for client in clients))
     assert await broken_drafts(server.url, tenant_id) == []
-    print(f"\n{sum(ledger.counts.values())} actions: {dict(sorted(ledger.counts.items()))}")
+    tell(f"{sum(ledger.counts.values())} actions: {dict(sorted(ledger.counts.items()))}")
     for action in ("save", "commit", "patch", "batch", "load", "discard", "list"):
         assert ledger.counts[action] > 0, f"{action} never came about"
 

@@ -1,27 +1,33 @@
-"""Nothing lost, doubled or torn, whatever is killed. DRAFTLINE_KILLS and DRAFTLINE_RESTARTS make it longer."""
+"""Nothing lost, doubled or torn, whatever is killed."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Callable
 from itertools import chain, cycle, islice
 from pathlib import Path
 
 import grpc
 from history import End, History, Stored
+from lengths import IS_SOAK, length
 from stage import Recovery, recovery, staged
+from waiting import eventually
 from writers import CHANNEL_OPTIONS, Writer, prepare
 
-KILLS = int(os.environ.get("DRAFTLINE_KILLS", "3"))
-RESTARTS = int(os.environ.get("DRAFTLINE_RESTARTS", "1"))
-STEADY_S = float(os.environ.get("DRAFTLINE_STEADY_S", "1"))  # between two faults
-WRITERS = 24
+KILLS = length("KILLS", 3, soak=20)  # of the server and of backends of PostgreSQL
+RESTARTS = length("RESTARTS", 1, soak=5)  # of PostgreSQL
+WRITES = length("WRITES", 0, soak=200_000)  # calls acknowledged at least, over all faults
+STEADY_S = length("STEADY_S", 1.0, soak=5.0)  # between two faults
+WRITERS = length("WRITERS", 24, soak=64)
 BLIND = 4  # more, who have no request ids
 PATIENCE_S = 30.0
+LONG_S = 3_600.0
+# A long run counts if it was a load before each fault, and was back soon: as etcd holds itself to.
+LEAST_PER_S, MOST_BACK_S, MOST_RECOVERED_S = 100, 5.0, 10.0
 TENANT = "acme"
 
 
-async def test_nothing_is_lost_doubled_or_torn_whatever_is_killed(tmp_path: Path) -> None:
+async def test_nothing_is_lost_doubled_or_torn_whatever_is_killed(tmp_path: Path, tell: Callable[[str], None]) -> None:
     history, is_over = History(), asyncio.Event()
     recoveries: list[Recovery] = []
     with staged(tmp_path / "data") as stage:
@@ -31,15 +37,21 @@ async def test_nothing_is_lost_doubled_or_torn_whatever_is_killed(tmp_path: Path
             writers += [Writer(channel, TENANT, f"b{number}", history, has_ids=False) for number in range(BLIND)]
             working = [asyncio.create_task(writer.work(is_over.is_set)) for writer in writers]
             kills = islice(cycle([stage.kill_service, stage.kill_backend, stage.terminate_backends]), KILLS)
-            for fault in chain(kills, [stage.restart_postgres] * RESTARTS):
+            for number, fault in enumerate(chain(kills, [stage.restart_postgres] * RESTARTS), 1):
+                share = WRITES * number // (KILLS + RESTARTS)
+                await eventually(lambda share=share: len(history.acknowledged) >= share, LONG_S)
                 recoveries.append(await recovery(fault, history, steady_s=STEADY_S, patience_s=PATIENCE_S))
-                print(recoveries[-1], flush=True)
+                tell(str(recoveries[-1]))
             is_over.set()
             await asyncio.gather(*working)
         stored = await Stored.read(stage.postgres.url, TENANT)
-    print(
+    tell(
         f"{history.count(End.DONE)} calls acknowledged, {history.count(End.REFUSED)} refused, "
         f"{history.count(End.UNKNOWN)} unknown, {len(stored.log)} changes of {len(stored.records)} records"
     )
     assert history.problems(stored) == []
     assert all(each.back_s < PATIENCE_S for each in recoveries)
+    if IS_SOAK:
+        assert min(each.rate_before for each in recoveries) >= LEAST_PER_S
+        assert max(each.back_s for each in recoveries) < MOST_BACK_S
+        assert max(each.recovered_s for each in recoveries) < MOST_RECOVERED_S

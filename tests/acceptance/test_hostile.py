@@ -1,17 +1,15 @@
 """Whatever is sent to it, the service answers, stores all of it or nothing, and goes on as before.
 
-DRAFTLINE_HOSTILE_CASES: how many calls at least, the whole corpus among them from WHOLE on, and of fewer a part of it;
-the others are made at random.
+At least CASES calls: the whole corpus among them from WHOLE on, and of fewer a part of it; the rest is made at random.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +23,13 @@ from hostile_caller import TENANT, Hostile, Outcomes, Probe
 from hostility import Case, all_texts, cut_cases, field_cases, large_cases, metadata_cases
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from lengths import length
 from request_bytes import METHODS, good
 from request_strategies import damaged, messages
 from served import Served, draftline, served
 
-CASES = int(os.environ.get("DRAFTLINE_HOSTILE_CASES", "4000"))
 WHOLE = 24_000
+CASES = length("HOSTILE_CASES", 4_000, soak=WHOLE)
 AT_ONCE = 48
 SLOW_S = 5.0  # the longest that a good call may take beside hostile ones; the test prints how long it took
 GROWTH = 64 * 1024  # kB of memory that the server may grow by once it has been through all of it
@@ -56,7 +55,9 @@ def token() -> str:
     return minting.secret_token(organization_ids=[TENANT, *sorted(named)], exp=minting.In(3_000))
 
 
-async def test_nothing_that_is_sent_is_answered_as_a_bug(service: Served, database_url: str) -> None:
+async def test_nothing_that_is_sent_is_answered_as_a_bug(
+    service: Served, database_url: str, tell: Callable[[str], None]
+) -> None:
     outcomes, caller = Outcomes(), token()
     with grpc.insecure_channel(service.address, OPTIONS) as blocking:
         async with grpc.aio.insecure_channel(service.address, OPTIONS) as channel:
@@ -78,13 +79,11 @@ async def test_nothing_that_is_sent_is_answered_as_a_bug(service: Served, databa
             finally:
                 probe.stop()
             after = await asyncio.to_thread(probe.median_s)
-    print(f"\n{outcomes.kinds.total()} cases in {took:.0f} s: { {code.name: n for code, n in outcomes.codes.items()} }")
-    print(f"by kind: {dict(outcomes.kinds)}")
-    print(f"memory in kB, before, after each half of the corpus, and after all: {memory}")
-    print(
-        f"a good call takes {1e3 * usual:.1f} ms before and {1e3 * after:.1f} ms after; the slowest, in s, beside each:"
-    )
-    print({kind: round(slowest, 3) for kind, slowest in outcomes.slowest.items()})
+    tell(f"{outcomes.kinds.total()} cases in {took:.0f} s: { {code.name: n for code, n in outcomes.codes.items()} }")
+    tell(f"by kind: {dict(outcomes.kinds)}")
+    tell(f"memory in kB, before, after each half of the corpus, and after all: {memory}")
+    slowest = {kind: round(took_s, 3) for kind, took_s in outcomes.slowest.items()}
+    tell(f"a good call takes {1e3 * usual:.1f} ms before, {1e3 * after:.1f} ms after, at most in s beside: {slowest}")
     assert not outcomes.bugs, "\n".join([f"{len(outcomes.bugs)} bugs:", *outcomes.bugs[:20]])
     assert service.process.poll() is None
     assert outcomes.kinds.total() >= CASES

@@ -1,12 +1,8 @@
-"""A network that delays, stalls, cuts and half-closes: no write is lost, and no connection with it.
-
-DRAFTLINE_NETWORK_ROUNDS makes it longer.
-"""
+"""A network that delays, stalls, cuts and half-closes: no write is lost, and no connection with it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,12 +13,13 @@ import pytest
 from answers import document
 from draftline.v1 import content_pb2, content_pb2_grpc
 from history import End, History, Stored
+from lengths import length
 from proxy import Proxy, Way, before, before_postgres
 from served import served
 from waiting import PATIENCE_S, eventually
 from writers import CHANNEL_OPTIONS, Writer, prepare
 
-ROUNDS = int(os.environ.get("DRAFTLINE_NETWORK_ROUNDS", "1"))
+ROUNDS = length("NETWORK_ROUNDS", 1, soak=10)
 WRITERS = 16
 BLIND = 4
 ATTEMPT_S = 1.0  # shorter than a stall
@@ -107,7 +104,7 @@ async def are_pooled(connection: asyncpg.Connection, count: int, condition: str 
 
 @pytest.mark.parametrize("where", ["database", "callers"])
 async def test_network_that_fails_loses_no_write_and_no_connection(
-    database_url: str, connection: asyncpg.Connection, where: str
+    database_url: str, connection: asyncpg.Connection, where: str, tell: Callable[[str], None]
 ) -> None:
     history, is_over = History(), asyncio.Event()
     settings = {"pool_size": POOL, "pool_connect_timeout_s": 1, "pool_idle_timeout_s": 1}
@@ -124,7 +121,10 @@ async def test_network_that_fails_loses_no_write_and_no_connection(
                 is_over.set()
                 await asyncio.gather(*working)
         stored = await Stored.read(database_url, TENANT)
-        print(f"\n{history.count(End.DONE)} calls acknowledged, attempts refused: {dict(history.refusals)}")
+        tell(
+            f"{ROUNDS} times {len(TROUBLES)} troubles: {history.count(End.DONE)} calls acknowledged, attempts refused: "
+            f"{dict(history.refusals)}"
+        )
         assert history.problems(stored) == []
         await all_of_the_pool_is_there(service.address, connection)
         await eventually(partial(are_pooled, connection, 0))

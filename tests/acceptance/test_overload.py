@@ -1,4 +1,4 @@
-"""Ten times what the service can do. DRAFTLINE_OVERLOAD_S makes it longer.
+"""Ten times what the service can do.
 
 The database answers late, so that it is the limit, and not this machine: what is asserted is what no load of others
 changes, and the figures are told.
@@ -7,7 +7,7 @@ changes, and the figures are told.
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -15,11 +15,12 @@ import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from lengths import length
 from overload import OK, RECORDS, REFUSED, TIMEOUT_S, Answers, Callers, channels
 from proxy import before_postgres
 from served import Served, served
 
-OVERLOAD_S = float(os.environ.get("DRAFTLINE_OVERLOAD_S", "8"))
+OVERLOAD_S = length("OVERLOAD_S", 8.0, soak=60.0)
 POOL, DELAY_S = 10, 0.05  # connections, and what the network takes there and back again, each
 MAX_IN_FLIGHT, MAX_WAITING = 32, 64
 MEASURED_S = 2.0
@@ -52,7 +53,9 @@ async def fill(url: str, *tenant_ids: str) -> None:
     await connection.close()
 
 
-async def test_overload_is_refused_and_harms_nobody_else(far_server: Served, database_url: str) -> None:
+async def test_overload_is_refused_and_harms_nobody_else(
+    far_server: Served, database_url: str, tell: Callable[[str], None]
+) -> None:
     await fill(database_url, "large", "small")
     process = psutil.Process(far_server.process.pid)
     async with channels(far_server.address, 8) as many, channels(far_server.address, 1) as one:
@@ -69,7 +72,7 @@ async def test_overload_is_refused_and_harms_nobody_else(far_server: Served, dat
             health = tasks.create_task(healthy(one[0]))
         grown = process.memory_info().rss - resident
         after = await large.at_once(MAX_IN_FLIGHT, MEASURED_S)
-    tell(capacity, alone, overloaded.result(), beside.result(), grown, after)
+    tell(figures(capacity, alone, overloaded.result(), beside.result(), grown, after))
     check_refusals(overloaded.result())
     assert set(beside.result().counts) == {"OK"}
     assert set(after.counts) == {"OK"}
@@ -96,12 +99,12 @@ async def healthy(channel: Any) -> bool:
     return True
 
 
-def tell(capacity: float, alone: Answers, overloaded: Answers, beside: Answers, grown: int, after: Answers) -> None:
+def figures(capacity: float, alone: Answers, overloaded: Answers, beside: Answers, grown: int, after: Answers) -> str:
     def ms(answers: Answers, percent: float, code: grpc.StatusCode = OK) -> str:
         return f"{1e3 * answers.percentile_s(percent, code):.1f} ms"
 
-    print(
-        f"\n{capacity:.0f} calls a second at best, 10 times as many for {OVERLOAD_S:g} s: {overloaded.counts}"
+    return (
+        f"{capacity:.0f} calls a second at best, 10 times as many for {OVERLOAD_S:g} s: {overloaded.counts}"
         f"\naccepted in {ms(overloaded, 50)}, 99 % in {ms(overloaded, 99)}; refused in {ms(overloaded, 50, REFUSED)}, "
         f"99 % in {ms(overloaded, 99, REFUSED)}"
         f"\nanother tenant: alone in {ms(alone, 50)}, 99 % in {ms(alone, 99)}; "

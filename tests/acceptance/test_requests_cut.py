@@ -1,11 +1,7 @@
-"""Hundreds of cuts between the service and PostgreSQL: every call that is repeated until it is answered happens once.
-
-DRAFTLINE_CUTS says how many.
-"""
+"""Hundreds of cuts between the service and PostgreSQL: calls that are repeated until they are answered happen once."""
 
 from __future__ import annotations
 
-import os
 import random
 import uuid
 from collections import defaultdict
@@ -17,6 +13,7 @@ from typing import Any
 import grpc
 from answers import content_of
 from drafting import edit
+from lengths import length
 from mutations import (
     batch,
     committing,
@@ -33,7 +30,7 @@ from proxy import Fate, Judge, Way, before_postgres
 from requesting import Caller, stored
 from stand import serving
 
-CUTS = int(os.environ.get("DRAFTLINE_CUTS", "200"))
+CUTS = length("CUTS", 200, soak=400)
 CUT_ONE_IN = 25  # pieces of what is sent
 PATCHERS = 4  # of one record
 
@@ -82,7 +79,9 @@ def until_answered(caller: Caller, method: str, request: Any) -> Any:
                 raise
 
 
-def test_every_call_happens_once_however_often_the_database_is_lost(database_url: str) -> None:
+def test_every_call_happens_once_however_often_the_database_is_lost(
+    database_url: str, tell: Callable[[str], None]
+) -> None:
     answers: dict[str, list[Any]] = defaultdict(list)
     with (
         before_postgres(database_url) as (proxy, url),
@@ -109,6 +108,7 @@ def test_every_call_happens_once_however_often_the_database_is_lost(database_url
     found = {row["record_id"]: row for row in rows["record"]}
     calls = {name: len(given) for name, given in answers.items()}
     commits = answers["commit"][1::2]
+    tell(f"{proxy.cuts} cuts, {sum(calls.values())} calls, each done once: {calls}")
 
     def counted(name: str, given: list[Any]) -> None:
         """Every increment of a record was made once, and was answered with what it made."""

@@ -1,28 +1,25 @@
-"""Every watcher sees every acknowledged change once, in the order of its record, whoever is cut off or killed.
-
-DRAFTLINE_WATCH_S makes it longer.
-"""
+"""Every watcher sees every acknowledged change once, in the order of its record, whoever is cut off or killed."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 from history import End, History, Stored, Written
+from lengths import length
 from proxy import Proxy, before
 from stage import staged
 from waiting import eventually
 from watchers import Watcher
 from writers import CHANNEL_OPTIONS, Writer, prepare
 
-WATCH_S = float(os.environ.get("DRAFTLINE_WATCH_S", "8"))
-KILLS = 2
+WATCH_S = length("WATCH_S", 8.0, soak=60.0)
+KILLS = length("WATCH_KILLS", 2, soak=6)
 WRITERS = 10
 WATCHERS = 5
 CUT_OFF = 2  # of these, at random
@@ -43,7 +40,7 @@ def by_record(changes: Sequence[Written]) -> dict[str, list[Written]]:
     return found
 
 
-async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path) -> None:
+async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path, tell: Callable[[str], None]) -> None:
     history, is_over = History(), asyncio.Event()
     with staged(tmp_path / "data", watch_heartbeat_s=1) as stage, before(stage.address) as (proxy, cut_address):
         addresses = [cut_address] * CUT_OFF + [stage.address] * (WATCHERS - CUT_OFF)
@@ -67,7 +64,7 @@ async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path) -> No
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
-    print(
+    tell(
         f"{history.count(End.DONE)} calls, {len(stored.log)} changes, "
         f"streams of the watchers: {[watcher.streams for watcher in watchers]}, {proxy.cuts} connections cut"
     )
