@@ -200,7 +200,7 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
-    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.method(method.full_name)
+    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.stream(method.full_name)
 
     async def handle(request: bytes, context: Context) -> None:
         async with _answering(context, counts, calls) as (identity, call):

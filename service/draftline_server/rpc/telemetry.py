@@ -26,6 +26,11 @@ LATENCY_S = (
 SIZE_BYTES = (0, 1024, 2048, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 STATEMENT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
 STATEMENTS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
+# Why streams are likely to be ended half-way: told as 0 until it happens, else the first time would not be seen.
+CUT_OFF = (
+    "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "INTERNAL", "OVERLOADED", "PERMISSION_DENIED",
+    "READER_TOO_SLOW", "TOKEN_EXPIRED", "UNAUTHENTICATED",
+)  # fmt: skip
 GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
@@ -108,6 +113,12 @@ class Telemetry:
         """Of a name with a dot before the method."""
         return self.methods.setdefault(full_name, Method("/".join(full_name.rsplit(".", 1))))
 
+    def stream(self, full_name: str) -> Method:
+        """The same of one that sends a stream."""
+        method = self.method(full_name)
+        method.cut_off.update(dict.fromkeys(CUT_OFF, 0))
+        return method
+
     @staticmethod
     def began(method: Method) -> Call:
         method.started += 1
@@ -123,10 +134,10 @@ class Telemetry:
         outcome.received_bytes.observe(call.received_bytes)
         outcome.sent_bytes.observe(call.sent_bytes)
         method.statements.observe(call.runs.count)
-        if call.reason == OverloadedError.reason:
-            method.shed += 1
-        elif call.reason and call.sent_bytes:
+        if call.reason and call.sent_bytes:
             method.cut_off[call.reason] += 1
+        elif call.reason == OverloadedError.reason:
+            method.shed += 1
 
     def ran(self, run: Run) -> None:
         """An observer of a Runner."""
