@@ -1,4 +1,4 @@
-"""The walk through every call, and the benchmark, as far as that they run and leave nothing behind."""
+"""The walk through every call, as far as that it runs and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 from draftline import Client
-from draftline_server.ops import bench, bench_merged, demo
-from draftline_server.ops.bench_merged import MergedSizes
+from draftline_server.ops import demo
 from draftline_server.ops.demo_steps import Step, films
 from draftline_server.rpc.server import SERVICES
-from rich.console import Console
 from served import draftline
 
 DRAMAS = 789
@@ -85,21 +83,3 @@ def test_films_have_ids_of_their_own() -> None:
     ids = [record_id for record_id, _ in films()]
     assert len(set(ids)) == len(ids) == 3201
     assert max(map(len, ids)) <= 128
-
-
-def test_bench_measures_every_ratio(capsys: pytest.CaptureFixture[str]) -> None:
-    merged = MergedSizes(records=22_000, few_records=1_000, own_drafts=100, other_drafts=200, deep=3)
-    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.5, concurrencies=(1,), merged=merged)
-    bench.run(sizes, None, Console(width=200))
-    printed = capsys.readouterr().out
-    names = [*(ratio.name for ratio in bench.RATIOS), *bench_merged.LIMITS]
-    assert [name for name in names if name not in printed] == []
-
-
-def test_bench_measures_a_part(capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = bench.Sizes(records=50, imported=50, rounds=1, seconds=0.5, concurrencies=(1,))
-    bench.run(sizes, None, Console(width=200), [bench.Part.IMPORTS])
-    printed = capsys.readouterr().out
-    assert "import_vs_copy" in printed
-    assert "patch" not in printed
-    assert "merged" not in printed

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..app import CheckError
 from ..ops import logs, migrate
-from ..ops.bench_processes import BenchError
+from ..ops.bench import BenchError
 from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from ..settings import Settings
 from ..store.schema import SchemaError

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 
 import asyncpg
 from draftline import AsyncClient
-from rich.table import Table
 
-from .bench_processes import Served
+from .figures import Figures
+from .sizes import Sizes
+from .stand import Stand
 
 TENANT = "watched"
 COLLECTION = "films"
@@ -21,30 +21,26 @@ PAUSE_S = 0.01  # between two of them
 CLIENTS = 20  # connections that the watchers share
 
 
-def run(url: str, served: Served, watchers: int) -> Table:
-    """The figures, as a table."""
-    return asyncio.run(_run(url, served, watchers))
+def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
+    asyncio.run(_measure(stand, sizes.watchers, figures))
 
 
-async def _run(url: str, served: Served, watchers: int) -> Table:
-    table = Table("figure", title="Watching", title_justify="left")
-    table.add_column("value", justify="right")
-    delays = sorted(await _delays_s(served.address))
-    for percent in (50, 99):
-        delay_s = delays[max(0, math.ceil(len(delays) * percent / 100) - 1)]
-        table.add_row(f"from a write's answer to its watcher, p{percent}", f"{delay_s * 1000:.2f} ms")
-    before = served.memory_mib()
-    table.add_row(f"memory of {watchers:,} idle watchers", f"{await _memory_mib(served, watchers) - before:,.1f} MiB")
-    table.add_row("a change of one field, with its indexes", f"{await _bytes_per_change(url):,.0f} bytes")
-    return table
+async def _measure(stand: Stand, watchers: int, figures: Figures) -> None:
+    figures.add_times("from a write's answer to its watcher", await _delays_s(stand))
+    before = stand.server.memory_mib()
+    figures.add(f"server memory of {watchers:,} idle watchers", "MiB", await _memory_mib(stand, watchers) - before)
+    figures.add("a change of one field, with its indexes", "bytes", await _bytes_per_change(stand.url))
 
 
-async def _delays_s(address: str) -> Sequence[float]:
+async def _delays_s(stand: Stand) -> Sequence[float]:
     """Of each change. 0 where the watcher had it before the writer had its answer."""
     answered: dict[tuple[str, int], float] = {}
     seen: dict[tuple[str, int], float] = {}
 
-    async with AsyncClient(address, tenant_id=TENANT) as client, client.watch(COLLECTION, omit_values=True) as watch:
+    async with (
+        AsyncClient(stand.address, tenant_id=TENANT, token=stand.token([TENANT])) as client,
+        client.watch(COLLECTION, omit_values=True) as watch,
+    ):
 
         async def follow() -> None:
             while len(seen) < WRITERS * WRITES:
@@ -57,20 +53,22 @@ async def _delays_s(address: str) -> Sequence[float]:
                 answered[str(writer), result.record.version] = time.perf_counter()
                 await asyncio.sleep(PAUSE_S)
 
+        await watch.ready()
         await asyncio.gather(follow(), *(write(writer) for writer in range(WRITERS)))
     return [max(0.0, seen[change] - answered[change]) for change in answered]
 
 
-async def _memory_mib(served: Served, watchers: int) -> float:
-    """Of the server, with that many watchers: one half of one tenant, the others each of another."""
-    clients = [AsyncClient(served.address) for _ in range(CLIENTS)]
+async def _memory_mib(stand: Stand, watchers: int) -> float:
+    """Of the server, with that many watchers: one half of one tenant, the others of several."""
+    tenants = [TENANT, *(f"{TENANT}-{number}" for number in range(CLIENTS // 2))]
+    clients = [AsyncClient(stand.address, token=stand.token(tenants)) for _ in range(CLIENTS)]
     watches = [
-        clients[number % CLIENTS].watch(tenant_id=TENANT if number % 2 else f"{TENANT}-{number}")
+        clients[number % CLIENTS].watch(tenant_id=TENANT if number % 2 else tenants[1 + number // 2 % (CLIENTS // 2)])
         for number in range(watchers)
     ]
     try:
         await asyncio.gather(*(watch.ready() for watch in watches))
-        return served.memory_mib()
+        return stand.server.memory_mib()
     finally:
         for watch in watches:
             await watch.close()

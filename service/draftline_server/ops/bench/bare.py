@@ -1,0 +1,111 @@
+"""The limits of a patch: its statement alone, sent through asyncpg, and pgbench with a plain UPDATE a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import subprocess
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from ...domain.changes import ChangeSource, Write
+from ...domain.content import Limits
+from ...domain.edits import Strategy
+from ...domain.records import Actor, Delta, Patch, Request
+from ...store.content import now
+from ...store.definitions import Definitions
+from ...store.engine import Database
+from ...store.patches import InPlacePatches
+from ...store.statements import Statement
+from ...store.transaction import Rows, Transaction
+from ..postgres_child import find_binaries, last_lines
+from .loads import Load
+from .processes import BenchError, started
+from .records import record_id
+from .requests import delta
+
+PGBENCH_CLIENTS = 32
+PREPARED_PER_S = 3_000  # statements made beforehand, so that their making is not measured
+# What changes plans among the settings of the service's own connections.
+AS_THE_SERVICE = {
+    "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}  # fmt: skip
+
+PLAIN_PATCH = """
+\\set number random(0, {last})
+\\set votes random(0, 1000000000)
+UPDATE draftline.record
+SET content = content || jsonb_build_object('IMDB Votes', :votes::int), version = version + 1, updated_at = now()
+WHERE tenant_id = '{tenant_id}' AND collection = '{collection}' AND record_id = 'film-' || lpad(:number::text, 8, '0');
+"""
+
+
+class _Told(Transaction):
+    """Runs nothing, and remembers what it was to run."""
+
+    def __init__(self) -> None:
+        self.sent: deque[tuple[str, list[object]]] = deque()
+
+    async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
+        self.sent.append((statement.sql, statement.arguments(values)))
+        return []
+
+
+@asynccontextmanager
+async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    """What runs the next patch's statement, with all that it writes: the one that PatchContent would send."""
+    database = Database(load.url)
+    await database.open()
+    try:
+        definitions = Definitions(database)
+        await definitions.load(load.tenant_id, [load.collection])
+    finally:
+        await database.close()
+    applier, told = InPlacePatches(definitions, Limits()), _Told()
+    chooser = random.Random(load.seed)  # noqa: S311 - a load needs no secrets
+
+    async def prepare() -> None:
+        request = Request(str(uuid.uuid4()), hashlib.blake2b(digest_size=16))
+        write = Write(Actor(load.tenant_id, "bench", request), ChangeSource.PATCH_CONTENT, now())
+        number, change = chooser.randrange(load.records), Delta(delta(chooser), Strategy.SHALLOW)
+        patch = Patch(load.collection, record_id(number), change)
+        await applier.rows(told, [applier.entry(write, patch, keeps_answers=True)])
+
+    async def call() -> None:
+        if not told.sent:
+            await prepare()
+        sql, arguments = told.sent.popleft()
+        await connection.fetch(sql, *arguments)
+
+    for _ in range(round(PREPARED_PER_S * (load.warm_up_s + load.seconds))):
+        await prepare()
+    connection = await asyncpg.connect(load.url, server_settings=AS_THE_SERVICE, max_cacheable_statement_size=65536)
+    try:
+        yield call
+    finally:
+        await connection.close()
+
+
+def pgbench_rate(home: Path, conninfo: str, binaries: Path | None, load: Load) -> float:
+    """Transactions a second, a plain UPDATE of one row each, from PGBENCH_CLIENTS at once."""
+    program = find_binaries(binaries) / "pgbench"
+    if not program.exists():
+        raise BenchError(f"there is no {program}, which BatchPatchContent is held against")
+    script = home / "patch.pgbench"
+    script.write_text(PLAIN_PATCH.format(last=load.records - 1, tenant_id=load.tenant_id, collection=load.collection))
+    arguments = [f"--client={PGBENCH_CLIENTS}", "--jobs=1", "--no-vacuum", "--protocol=prepared", f"--file={script}"]
+    arguments.append(f"--time={max(1, round(load.seconds))}")
+    process = started(home, subprocess.PIPE, str(program), *arguments, conninfo)
+    output, _ = process.communicate()
+    rate = re.search(rb"^tps = ([0-9.]+)", output, re.MULTILINE)
+    if process.returncode != 0 or rate is None:
+        raise BenchError(f"pgbench failed:\n{last_lines(output)}")
+    return float(rate[1])

@@ -1,0 +1,68 @@
+"""Imports, and their limit: COPY of the same rows into the same table, straight to PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+from draftline import Client
+from draftline.documents import encode
+
+from .figures import Figures
+from .loads import Load
+from .sizes import Sizes
+from .stand import Stand
+
+TENANT, COLLECTION = "bench", "imported"
+DECLARED = {"/Major Genre": "text", "/Worldwide Gross": "number", "/Release Date": "date"}
+IMPORT, COPY = "ImportContent", "COPY into the same table"
+UNIT = "records/s"
+COLUMNS = (
+    "tenant_id", "collection", "record_id", "content", "version", "created_at", "created_by", "updated_at", "updated_by"
+)  # fmt: skip
+
+
+def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
+    token = stand.token([TENANT])
+    with Client(stand.address, tenant_id=TENANT, token=token) as client:
+        client.put_collection(COLLECTION, fields=DECLARED)
+    load = Load("import", stand.address, stand.url, token, TENANT, COLLECTION, sizes.imported)
+    for _ in range(sizes.rounds):
+        for name, kind, limit in ((IMPORT, "import", COPY), (COPY, "copy", "")):
+            asyncio.run(_empty(stand.url))
+            outcome = stand.loads.once(load.of_kind(kind))
+            figures.add(name, UNIT, outcome["rate"], limit=limit)
+    asyncio.run(_empty(stand.url))
+
+
+async def _empty(url: str) -> None:
+    """Takes the records away, room and all, so that each import starts alike."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "DELETE FROM draftline.record WHERE tenant_id = $1 AND collection = $2", TENANT, COLLECTION
+        )
+        await connection.execute("VACUUM ANALYZE draftline.record")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
+async def copied(url: str, tenant_id: str, collection: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> float:
+    """Copies, by asyncpg: records a second."""
+    now = datetime.now(UTC)
+    rows = [
+        (tenant_id, collection, record_id, encode(content), 1, now, "bench", now, "bench")
+        for record_id, content in records
+    ]
+    connection = await asyncpg.connect(url)
+    try:
+        began = time.perf_counter()
+        await connection.copy_records_to_table("record", schema_name="draftline", columns=COLUMNS, records=rows)
+        return len(rows) / (time.perf_counter() - began)
+    finally:
+        await connection.close()

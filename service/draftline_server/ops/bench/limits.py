@@ -1,0 +1,109 @@
+"""The ratios: figures of one run against each other, and the limits that they should keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from . import drafts, imports, merged, patches, stream
+from .figures import Figures
+from .patches import at
+from .sizes import Part, Sizes
+
+Of = Callable[[Figures, Sizes], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """`of` tells it from what was measured at these sizes."""
+
+    part: Part
+    name: str
+    what: str
+    of: Of
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def limit(self) -> str:
+        bounds = (("at least", self.at_least), ("at most", self.at_most))
+        return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+
+    def holds(self, value: float) -> bool:
+        low, high = self.at_least, self.at_most
+        return (low is None or value >= low) and (high is None or value <= high)
+
+
+def ratios_of(figures: Figures, sizes: Sizes, parts: tuple[Part, ...]) -> Iterator[tuple[Ratio, float]]:
+    """Each ratio of these parts, with its value."""
+    for ratio in RATIOS:
+        if ratio.part in parts:
+            yield ratio, ratio.of(figures, sizes)
+
+
+def _top(numerator: str, denominator: str) -> Of:
+    """Of two rates, both with the most calls in flight."""
+    return lambda it, sizes: it.value(at(numerator, sizes.top)) / it.value(at(denominator, sizes.top))
+
+
+def _values(numerator: str, denominator: str) -> Of:
+    return lambda it, _: it.value(numerator) / it.value(denominator)
+
+
+def _alone_against_bare(it: Figures, _: Sizes) -> float:
+    least_ms = it.latency_ms(at(patches.EMPTY, 1)) + it.latency_ms(patches.BARE)
+    return it.latency_ms(at(patches.PATCH, 1)) / least_ms
+
+
+def _latency_gain(it: Figures, _: Sizes) -> float:
+    return 1 - it.latency_ms(at(patches.PATCH, 1)) / it.latency_ms(at(patches.REPLACING, 1))
+
+
+def _page(it: Figures, sizes: Sizes) -> float:
+    """Of the longest list, for the user with the most drafts."""
+    return it.value(merged.page_of(sizes.records, max(sizes.own_drafts)))
+
+
+def _flat_in_drafts(it: Figures, sizes: Sizes) -> float:
+    return _page(it, sizes) / it.value(merged.page_of(sizes.records, min(sizes.own_drafts)))
+
+
+def _flat_in_size(it: Figures, sizes: Sizes) -> float:
+    return _page(it, sizes) / it.value(merged.page_of(sizes.lengths[0], max(sizes.own_drafts)))
+
+
+RATIOS = (
+    Ratio(Part.PATCHES, "patch_vs_empty_rpc", "PatchContent against the empty rpc, calls a second",
+          _top(patches.PATCH, patches.EMPTY), at_least=0.6),
+    Ratio(Part.PATCHES, "patch_grouped_vs_single", "the same against one statement per call",
+          _top(patches.PATCH, patches.SINGLE), at_least=2),
+    Ratio(Part.PATCHES, "patch_ids_vs_none", "the same against patches without request ids",
+          _top(patches.PATCH, patches.NO_REQUEST_ID)),
+    Ratio(Part.PATCHES, "patch_latency_vs_bare", "PatchContent alone against the empty rpc and its statement",
+          _alone_against_bare, at_most=1.5),
+    Ratio(Part.PATCHES, "partial_update_latency_gain", "partial updates on against off: latency lower by",
+          _latency_gain, at_least=0.2),
+    Ratio(Part.PATCHES, "partial_update_statement_gain", "partial updates on against off: statements fewer by",
+          lambda it, _: 1 - it.value(patches.STATEMENTS) / it.value(patches.STATEMENTS_REPLACING), at_least=0.5),
+    Ratio(Part.PATCHES, "batch_rows_vs_pgbench", "BatchPatchContent of 100 against pgbench, rows a second",
+          _values(patches.BATCH, patches.PGBENCH), at_least=2),
+    Ratio(Part.MERGED, "merged_sql_vs_plain", "a merged page against the plain indexed read, SQL alone",
+          _values(merged.MERGED_SQL, merged.PLAIN_SQL), at_most=5),
+    Ratio(Part.MERGED, "merged_page1000_vs_page1", "GetMerged deep in the list against its first page",
+          lambda it, sizes: it.value(merged.DEEP) / _page(it, sizes), at_most=1.5),
+    Ratio(Part.MERGED, "merged_drafts5000_vs_0", "GetMerged with many drafts against none",
+          _flat_in_drafts, at_most=1.5),
+    Ratio(Part.MERGED, "merged_1m_vs_10k", "GetMerged of the longest list against the shortest",
+          _flat_in_size, at_most=1.5),
+    Ratio(Part.MERGED, "merged_call_vs_bare", "GetMerged against the empty rpc and its SQL",
+          lambda it, sizes: _page(it, sizes) / (it.value(merged.EMPTY_ALONE) + it.value(merged.MERGED_SQL)),
+          at_most=2),
+    Ratio(Part.MERGED, "save_draft_vs_insert", "SaveDraft of 1,000 against a plain INSERT, rows a second",
+          _values(drafts.SAVE, drafts.INSERT), at_least=0.3),
+    Ratio(Part.MERGED, "commit_vs_update", "Commit of 1,000 against a plain UPDATE, rows a second",
+          _values(drafts.COMMIT, drafts.UPDATE), at_least=0.3),
+    Ratio(Part.IMPORTS, "import_vs_copy", "ImportContent against COPY into the same table, records a second",
+          _values(imports.IMPORT, imports.COPY), at_least=0.4),
+    Ratio(Part.MERGED, "stream_memory_mb", "StreamMerged of the whole list: the server's memory above idle, MiB",
+          lambda it, _: it.value(stream.MEMORY), at_most=100),
+)  # fmt: skip

@@ -1,0 +1,64 @@
+"""The merged lists that are measured: records of a tenant for each length, and drafts over them."""
+
+from __future__ import annotations
+
+import asyncpg
+import draftline
+
+from .records import fill, settle
+from .sizes import Sizes
+from .stand import Stand
+
+COLLECTION = "movies"
+DECLARED = {"/Major Genre": "text", "/Production Budget": "number", "/Worldwide Gross": "number"}
+ORDERS: list[list[str | draftline.SortKey]] = [
+    [draftline.SortKey("/Worldwide Gross", descending=True)],
+    ["/Major Genre", draftline.SortKey("/Worldwide Gross", descending=True)],
+]
+OTHERS = 20  # users who have drafts of the same records
+
+MAKE_DRAFTS = """
+INSERT INTO draftline.draft
+SELECT $1, $2, $5, record_id, 'CHANGE', edit, draftline.inverse(edit, content), 1,
+    draftline.apply_edit(edit, content), 1, '', '', now(), now()
+FROM (
+    SELECT record_id, content,
+        jsonb_build_object('s', jsonb_build_object('Worldwide Gross', (random() * 1e9)::bigint)) AS edit
+    FROM draftline.record
+    WHERE tenant_id = $1 AND collection = $5 AND (content ->> 'Number')::int % $3 = $4
+) AS chosen
+"""
+
+
+def tenant_of(records: int) -> str:
+    return f"merged-{records}"
+
+
+def user_with(own_drafts: int) -> str:
+    return f"user-{own_drafts}"
+
+
+async def prepare(stand: Stand, sizes: Sizes) -> None:
+    """Makes a list for each length, and for each the drafts of users with few and with many."""
+    connection = await asyncpg.connect(stand.url, server_settings={"statement_timeout": "0"})
+    try:
+        for count in sizes.lengths:
+            await fill(connection, tenant_of(count), COLLECTION, count)
+            await _declare(stand, count)
+            shares = {f"other-{number}": min(sizes.other_drafts, count) // OTHERS for number in range(OTHERS)}
+            shares |= {user_with(own): min(own, count // 2) for own in sizes.own_drafts}
+            for user, share in shares.items():
+                if share:
+                    step = max(1, count // share)
+                    await connection.execute(MAKE_DRAFTS, tenant_of(count), user, step, 1 % step, COLLECTION)
+    finally:
+        await connection.close()
+    await settle(stand.url)
+
+
+async def _declare(stand: Stand, count: int) -> None:
+    tenant_id = tenant_of(count)
+    async with draftline.AsyncClient(
+        stand.address, tenant_id=tenant_id, token=stand.token([tenant_id]), timeout=None
+    ) as client:
+        await client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)

@@ -1,0 +1,139 @@
+"""A load process: reads orders from standard input, a line of JSON each, and answers each by one on standard output.
+
+Requests are bytes and answers stay bytes, so that little of what is measured is the load's own work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import uvloop
+from draftline import Client
+from draftline.v1 import draft_pb2, draft_pb2_grpc, types_pb2
+from grpc_health.v1 import health_pb2
+
+from . import requests
+from .bare import bare_patches
+from .imports import copied
+from .loads import Load
+from .records import records
+
+LATENCIES_KEPT = 20_000
+MAX_MESSAGE_BYTES = 64 << 20
+
+Call = Callable[[], Awaitable[Any]]
+
+# By kind: the method, and requests without end.
+CALLS: dict[str, tuple[str, Callable[[Load], Iterator[bytes]]]] = {
+    # What a call through this server costs that does nothing: not authenticated, not admitted, no statement.
+    "empty": (
+        "/grpc.health.v1.Health/Check",
+        lambda _: itertools.repeat(health_pb2.HealthCheckRequest().SerializeToString()),
+    ),
+    "patch": ("/draftline.v1.ContentService/PatchContent", requests.patches),
+    "patch of one record": ("/draftline.v1.ContentService/PatchContent", requests.patches_of_one_record),
+    "batch": ("/draftline.v1.ContentService/BatchPatchContent", requests.batches),
+    "get": ("/draftline.v1.ContentService/GetContent", requests.gets),
+}
+
+
+@asynccontextmanager
+async def _calls(load: Load) -> AsyncIterator[Call]:
+    """What makes the next call."""
+    if load.kind == "bare patch":
+        async with bare_patches(load) as call:
+            yield call
+        return
+    method, made = CALLS[load.kind]
+    upcoming = made(load)
+    metadata = (("authorization", f"Bearer {load.token}"),) if load.token else None
+    async with grpc.aio.insecure_channel(load.address) as channel:
+        rpc: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        yield lambda: rpc(next(upcoming), metadata=metadata)
+
+
+async def put_on(load: Load) -> dict[str, object]:
+    """Says when it is ready and is told when to start; calls that end before that warm up and do not count."""
+    latencies_s: list[float] = []
+    cpu_s = [0.0, 0.0]
+    async with _calls(load) as call:
+        say({})
+        start_at: float = json.loads(sys.stdin.readline())["start_at"]
+        start = time.perf_counter() + start_at - time.time()
+        end = start + load.seconds
+
+        async def caller(clock: Callable[[], float] = time.perf_counter) -> None:
+            while (began := clock()) < end:
+                await call()
+                if start <= (ended := clock()) < end:
+                    latencies_s.append(ended - began)
+
+        def note_cpu(place: int) -> None:
+            cpu_s[place] = time.process_time()
+
+        loop = asyncio.get_running_loop()
+        for place, moment in enumerate((start, end)):
+            loop.call_later(max(0.0, moment - time.perf_counter()), note_cpu, place)
+        await asyncio.gather(*(caller() for _ in range(load.concurrency)))
+        note_cpu(1)
+    latencies_s.sort()
+    step = max(1, len(latencies_s) // LATENCIES_KEPT)
+    return {"calls": len(latencies_s), "latencies_s": latencies_s[::step], "cpu_s": cpu_s[1] - cpu_s[0]}
+
+
+def import_records(load: Load) -> dict[str, object]:
+    """Imports through the client, as a caller would: records a second."""
+    made = list(records(load.records))
+    with Client(load.address, tenant_id=load.tenant_id, token=load.token, timeout=None) as client:
+        began = time.perf_counter()
+        client.import_content(load.collection, made)
+        return {"rate": load.records / (time.perf_counter() - began)}
+
+
+def copy_records(load: Load) -> dict[str, object]:
+    """COPY of the same records into the same table: records a second."""
+    return {"rate": asyncio.run(copied(load.url, load.tenant_id, load.collection, list(records(load.records))))}
+
+
+def stream_records(load: Load) -> dict[str, object]:
+    """Reads a whole list by StreamMerged: how many records, and how long it took."""
+    request = draft_pb2.StreamMergedRequest(
+        tenant_id=load.tenant_id, collection=load.collection, response_encoding=types_pb2.ENCODING_JSON
+    )
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+    with grpc.insecure_channel(load.address, options=options) as channel:
+        began = time.perf_counter()
+        stub = draft_pb2_grpc.DraftServiceStub(channel)
+        answers = stub.StreamMerged(request, metadata=(("authorization", f"Bearer {load.token}"),))
+        count = sum(len(answer.records) for answer in answers)
+        return {"count": count, "seconds": time.perf_counter() - began}
+
+
+ONCE = {"import": import_records, "copy": copy_records, "stream": stream_records}
+
+
+def say(told: object) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    gc.freeze()
+    while line := sys.stdin.readline():
+        load = Load(**json.loads(line))
+        outcome = ONCE[load.kind](load) if load.kind in ONCE else uvloop.run(put_on(load))
+        say(outcome)
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Load, put on by processes of its own that live as long as the benchmark; `load_process` is their end of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..postgres_child import last_lines
+from .processes import BenchError, end, started
+
+PROCESSES = 2
+LEAD_S = 0.05  # from when all are ready to the first call, so that they begin at once
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a load process is to do."""
+
+    kind: str  # a name in load_process.CALLS or load_process.ONCE
+    address: str = ""
+    url: str = ""  # of the database, for what goes past the service
+    token: str = ""
+    tenant_id: str = ""
+    collection: str = ""
+    records: int = 0  # there are, or are to be imported
+    concurrency: int = 1
+    seconds: float = 0.0
+    warm_up_s: float = 0.0
+    seed: str = ""
+    request_ids: bool = True  # of patches
+
+    def of_kind(self, kind: str) -> Load:
+        return replace(self, kind=kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Calls that were answered, a second, and how long they took, in seconds."""
+
+    calls: int
+    seconds: float
+    latencies_s: Sequence[float]
+    cpu_s: float  # processor time of the load itself
+    used_s: Mapping[str, float] = field(default_factory=dict)  # processor time of others meanwhile, by name
+
+    @property
+    def rate(self) -> float:
+        return self.calls / self.seconds
+
+
+class Loads:
+    """The load processes. Methods raise BenchError if a call fails or a process ends."""
+
+    def __init__(self, home: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        self._home = home
+        self._processes = processes
+
+    def put_on(self, load: Load, used_s: Callable[[], Mapping[str, float]] = dict) -> Timing:
+        """Calls from all processes at once; one call at a time comes from one.
+
+        `used_s` tells the processor time of others so far; it is asked when the measured time begins and ends.
+        """
+        count = min(len(self._processes), load.concurrency)
+        for number, process in enumerate(self._processes[:count]):
+            share = load.concurrency // count + (number < load.concurrency % count)
+            self._order(process, asdict(replace(load, concurrency=share, seed=f"{number} {time.time()}")))
+        for process in self._processes[:count]:
+            self._outcome(process)  # it is ready
+        start_at = time.time() + LEAD_S + load.warm_up_s
+        for process in self._processes[:count]:
+            self._order(process, {"start_at": start_at})
+        time.sleep(max(0.0, start_at - time.time()))
+        before = used_s()
+        time.sleep(max(0.0, start_at + load.seconds - time.time()))
+        after = used_s()
+        outcomes = [self._outcome(process) for process in self._processes[:count]]
+        latencies_s = [latency for outcome in outcomes for latency in outcome["latencies_s"]]
+        if not latencies_s:
+            raise BenchError(f"{load.kind}: no call ended within {load.seconds:g} s")
+        calls, cpu_s = (sum(outcome[name] for outcome in outcomes) for name in ("calls", "cpu_s"))
+        return Timing(calls, load.seconds, latencies_s, cpu_s, {name: after[name] - before[name] for name in after})
+
+    def once(self, load: Load) -> Mapping[str, Any]:
+        """One thing that takes its time, in one process: what it tells."""
+        self._order(self._processes[0], asdict(load))
+        return self._outcome(self._processes[0])
+
+    @staticmethod
+    def _order(process: subprocess.Popen[bytes], order: Mapping[str, Any]) -> None:
+        assert process.stdin is not None  # noqa: S101 - for mypy
+        try:
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+        except OSError:
+            raise BenchError("a load process is gone") from None
+
+    @staticmethod
+    def _outcome(process: subprocess.Popen[bytes]) -> Mapping[str, Any]:
+        assert process.stdout is not None  # noqa: S101 - for mypy
+        said = b""
+        for line in process.stdout:
+            if line.startswith(b"{"):
+                outcome: Mapping[str, Any] = json.loads(line)
+                return outcome
+            said += line
+        raise BenchError(f"a load process failed:\n{last_lines(said)}")
+
+
+@contextmanager
+def loading(home: Path, count: int = PROCESSES) -> Iterator[Loads]:
+    """Load processes, until the end of the block."""
+    command = (sys.executable, "-m", "draftline_server.ops.bench.load_process")
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for _ in range(count):
+            processes.append(started(home, subprocess.PIPE, *command, stdin=subprocess.PIPE))
+        yield Loads(home, processes)
+    finally:
+        for process in processes:
+            end(process)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()

@@ -1,0 +1,151 @@
+"""Merged lists at size: what a page costs beside the plain read.
+
+A page is filtered by one declared field and sorted by another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import grpc
+import uvloop
+from draftline.v1 import draft_pb2, types_pb2
+from grpc_health.v1 import health_pb2
+
+from ...domain.merged import View
+from ...domain.query import Comparison, Field, FieldType, Operator
+from ...store.merged_order import OrderKey
+from ...store.merged_query import Shape, page_statement
+from . import drafts, lists, stream
+from .bare import AS_THE_SERVICE
+from .figures import Figures
+from .lists import COLLECTION, tenant_of, user_with
+from .processes import BenchError
+from .sizes import Sizes
+from .stand import Stand
+
+FILTER, ORDER = '"Major Genre" = "Drama"', '"Worldwide Gross" desc'
+PAGE, MAX_PAGE = 100, 1_000
+WARM_UP, SAMPLES = 1, 4  # of each kind of page in each round
+
+EMPTY_ALONE = "empty rpc, alone"
+PLAIN_SQL = "the plain indexed read of a page, SQL"
+MERGED_SQL = "a merged page, SQL"
+DEEP = "GetMerged, a page deep in the list"
+
+Call = Callable[[], Awaitable[Any]]
+
+PLAIN_PAGE = """
+SELECT record_id, content::text, version, updated_at FROM draftline.record
+WHERE tenant_id = $1 AND collection = 'movies' AND deleted_at IS NULL
+  AND draftline.indexed_text_at(content, ARRAY['Major Genre']) COLLATE "C" = $2
+ORDER BY draftline.number_at(content, ARRAY['Worldwide Gross']) DESC NULLS LAST, record_id
+LIMIT 100
+"""
+
+
+def page_of(records: int, own_drafts: int) -> str:
+    """The name of a figure: the first page of a list."""
+    return f"GetMerged, {records:,} records, {own_drafts:,} own drafts"
+
+
+def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
+    """BenchError if the list is too short for what is asked."""
+    uvloop.run(lists.prepare(stand, sizes))
+    uvloop.run(_measure(stand, sizes, figures))
+    stream.measure(stand, sizes, figures)
+
+
+async def _measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
+    connection = await asyncpg.connect(stand.url, max_cacheable_statement_size=65536, server_settings=AS_THE_SERVICE)
+    try:
+        async with grpc.aio.insecure_channel(stand.address) as channel:
+            pages = _Pages(stand, channel)
+            for name, times_s in (await _times_s(await _calls(pages, connection, sizes), sizes.page_rounds)).items():
+                figures.add_times(name, times_s, limit=PLAIN_SQL if name == MERGED_SQL else "")
+            await drafts.measure(stand, connection, channel, tenant_of(sizes.records), figures)
+    finally:
+        await connection.close()
+
+
+async def _calls(pages: _Pages, connection: Any, sizes: Sizes) -> Mapping[str, Call]:
+    many, most = sizes.records, max(sizes.own_drafts)
+    calls = {
+        EMPTY_ALONE: pages.empty,
+        PLAIN_SQL: lambda: connection.fetch(PLAIN_PAGE, tenant_of(many), "Drama"),
+        MERGED_SQL: _page_in_sql(connection, tenant_of(many), user_with(most)),
+    }
+    for count in sizes.lengths:
+        for own in sizes.own_drafts:
+            calls[page_of(count, own)] = await pages.page(count, own)
+    calls[DEEP] = await pages.page(many, most, await pages.deep_token(many, most, sizes.deep))
+    return calls
+
+
+async def _times_s(calls: Mapping[str, Call], rounds: int) -> Mapping[str, Sequence[float]]:
+    """Takes the samples in rounds, so that what else the machine does touches all of them alike."""
+    times_s: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            for number in range(WARM_UP + SAMPLES):
+                start = time.perf_counter()
+                await call()
+                if number >= WARM_UP:
+                    times_s[name].append(time.perf_counter() - start)
+    return times_s
+
+
+class _Pages:
+    """Calls whose requests and answers stay bytes, so that what is measured is little of our own work."""
+
+    def __init__(self, stand: Stand, channel: grpc.aio.Channel) -> None:
+        self._stand = stand
+        self._get_merged: Any = channel.unary_unary("/draftline.v1.DraftService/GetMerged")
+        self._check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+
+    async def empty(self) -> None:
+        await self._check(health_pb2.HealthCheckRequest().SerializeToString())
+
+    async def page(self, records: int, own_drafts: int, page_token: str = "") -> Call:
+        request = _request(records, page_token).SerializeToString()
+        metadata = self._metadata(records, own_drafts)
+        found = draft_pb2.GetMergedResponse.FromString(await self._get_merged(request, metadata=metadata))
+        if len(found.records) < PAGE:
+            raise BenchError(f"a page of {records:,} records has {len(found.records)} of them: that is too few")
+        return lambda: self._get_merged(request, metadata=metadata)
+
+    async def deep_token(self, records: int, own_drafts: int, deep: int) -> str:
+        """Where page `deep` begins; got at in pages of ten times the size, as far as they go."""
+        token = ""
+        for left in range((deep - 1) * PAGE, 0, -MAX_PAGE):
+            request = _request(records, token)
+            request.page_size = min(MAX_PAGE, left)
+            answer = await self._get_merged(request.SerializeToString(), metadata=self._metadata(records, own_drafts))
+            token = draft_pb2.GetMergedResponse.FromString(answer).next_page_token
+            if not token:
+                raise BenchError(f"the list ends before page {deep:,}")
+        return token
+
+    def _metadata(self, records: int, own_drafts: int) -> tuple[tuple[str, str], ...]:
+        token = self._stand.token([tenant_of(records)], user_with(own_drafts))
+        return (("authorization", f"Bearer {token}"),)
+
+
+def _request(records: int, page_token: str) -> draft_pb2.GetMergedRequest:
+    return draft_pb2.GetMergedRequest(
+        tenant_id=tenant_of(records), collection=COLLECTION, filter=FILTER, order_by=ORDER, page_size=PAGE,
+        page_token=page_token, response_encoding=types_pb2.ENCODING_JSON,
+    )  # fmt: skip
+
+
+def _page_in_sql(connection: Any, tenant_id: str, user_id: str) -> Call:
+    genre = Comparison(Field(("Major Genre",)), FieldType.TEXT, Operator.EQ, "Drama", indexed=True)
+    order = (OrderKey(Field(("Worldwide Gross",)), FieldType.NUMBER, descending=True, declared=True),)
+    shape = Shape(COLLECTION, genre, order, View.MERGED, False, False, False)
+    statement, fixed = page_statement(shape)
+    values = {**fixed, "tenant_id": tenant_id, "user_id": user_id, "limit": PAGE + 1, "max_bytes": 4 << 20}
+    arguments = statement.arguments(values)
+    return lambda: connection.fetch(statement.sql, *arguments)

@@ -1,0 +1,126 @@
+"""The processes of a benchmark: servers, and the time and memory that they and PostgreSQL take.
+
+Each is a child that dies with us, whatever way we end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..postgres_child import SAME, last_lines, spawn
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+
+
+class BenchError(Exception):
+    """A server or a load failed; the text ends with what it said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server in a process of its own."""
+
+    address: str
+    process_id: int
+
+    def memory_mib(self) -> float:
+        """What it holds in memory; NaN where the system does not tell."""
+        return _memory_mib(self.process_id, "VmRSS:")
+
+    def peak_memory_mib(self) -> float:
+        """The most that it held since `forget_peak`; NaN where the system does not tell."""
+        return _memory_mib(self.process_id, "VmHWM:")
+
+    def forget_peak(self) -> None:
+        with suppress(OSError):
+            Path(f"/proc/{self.process_id}/clear_refs").write_text("5")
+
+    def cpu_s(self) -> float:
+        """Processor time that it took so far, for itself and for the system's work on its behalf."""
+        return _cpu_s(self.process_id)
+
+
+def children_cpu_s(process_id: int) -> float:
+    """Processor time of a process and of the children that it has."""
+    total = _cpu_s(process_id)
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == process_id:
+                total += _cpu_of(fields)
+    return total
+
+
+def _cpu_s(process_id: int) -> float:
+    try:
+        return _cpu_of(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split())
+    except OSError:
+        return math.nan
+
+
+def _cpu_of(fields: list[str]) -> float:
+    """utime and stime of proc_pid_stat(5); `fields` begin after the name, with the third."""
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mib(process_id: int, name: str) -> float:
+    try:
+        status = Path(f"/proc/{process_id}/status").read_text()
+    except OSError:
+        return math.nan
+    (line,) = [line for line in status.splitlines() if line.startswith(name)]
+    return int(line.split()[1]) / 1024
+
+
+@contextmanager
+def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
+    """A server with these settings, named as in the environment and in small letters."""
+    own = {"database_url": url, "port": 0, "metrics_port": 0, "log_format": "json", "drain_timeout_s": 1}
+    given = {**own, **settings}
+    with tempfile.NamedTemporaryFile(dir=home, suffix=".log") as log:
+        variables = [f"DRAFTLINE_{name.upper()}={value}" for name, value in given.items()]
+        process = started(home, log, *variables, sys.executable, "-m", "draftline_server", "serve")
+        try:
+            yield Served(_address(process, Path(log.name)), process.pid)
+        finally:
+            end(process)
+
+
+def started(home: Path, output: Any, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """A child; `command` may begin with variables of its environment."""
+    env = shutil.which("env") or "/usr/bin/env"
+    return spawn(SAME, home, output, Path(env), *command, stdin=stdin)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], log_path: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        lines = log_path.read_text().splitlines()
+        for entry in (json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")):
+            if entry["event"] == "serving":
+                return str(entry["address"])
+        time.sleep(0.02)
+    raise BenchError(f"the server did not start:\n{last_lines(log_path.read_bytes())}")

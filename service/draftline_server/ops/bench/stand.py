@@ -1,0 +1,83 @@
+"""Where it is measured: a PostgreSQL, a server and load processes, all of them ours alone."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...rpc.permissions import Permission
+from ...rpc.tokens import TokenRules, development_token
+from .. import migrate
+from ..postgres import EmbeddedPostgres
+from .loads import Loads, loading
+from .processes import Served, children_cpu_s, serving
+
+DAY_S = 86_400
+RULES = TokenRules("bench", "bench", max_lifetime_s=DAY_S)
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """`server` has every setting as it comes, and knows its callers by tokens."""
+
+    home: Path
+    postgres: EmbeddedPostgres
+    binaries: Path | None
+    secret_file: Path
+    server: Served
+    loads: Loads
+
+    @property
+    def url(self) -> str:
+        return self.postgres.url
+
+    @property
+    def address(self) -> str:
+        return self.server.address
+
+    def token(self, tenants: Sequence[str], user: str = "bench") -> str:
+        """Good for all that there is to do in these tenants."""
+        scopes = [permission.value for permission in Permission]
+        secret = self.secret_file.read_bytes()
+        return development_token(secret, RULES, user=user, tenants=tenants, scopes=scopes, lifetime_s=DAY_S)
+
+    def another(self, **settings: object) -> AbstractContextManager[Served]:
+        """A further server over the same database."""
+        return serving(self.home, self.url, **_authentication(self.secret_file), **settings)
+
+    def used_s(self, server: Served) -> Mapping[str, float]:
+        """Processor time so far."""
+        pid = self.postgres.pid
+        return {"server": server.cpu_s(), "PostgreSQL": children_cpu_s(pid) if pid is not None else 0.0}
+
+
+@contextmanager
+def standing(binaries: Path | None) -> Iterator[Stand]:
+    """Nothing is left of it at the end. BenchError if a server does not start."""
+    with (
+        tempfile.TemporaryDirectory(prefix="draftline-bench-") as folder,
+        EmbeddedPostgres(Path(folder) / "data", binaries=binaries) as postgres,
+    ):
+        home = Path(folder)
+        secret_file = home / "secret"
+        secret_file.write_bytes(secrets.token_bytes(SECRET_BYTES))
+        migrate.upgrade(postgres.url)
+        with (
+            serving(home, postgres.url, **_authentication(secret_file)) as server,
+            loading(home) as loads,
+        ):
+            yield Stand(home, postgres, binaries, secret_file, server, loads)
+
+
+def _authentication(secret_file: Path) -> dict[str, object]:
+    return {
+        "auth_secret_file": secret_file,
+        "auth_issuer": RULES.issuer,
+        "auth_audience": RULES.audience,
+        "auth_max_lifetime_s": RULES.max_lifetime_s,
+    }

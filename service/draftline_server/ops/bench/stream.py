@@ -1,0 +1,29 @@
+"""A whole list as one stream: how fast it is, and what it takes of the server's memory."""
+
+from __future__ import annotations
+
+from .figures import Figures
+from .lists import COLLECTION, tenant_of, user_with
+from .loads import Load
+from .processes import BenchError
+from .sizes import Sizes
+from .stand import Stand
+
+STREAM = "StreamMerged of the whole list"
+MEMORY = "server memory above idle, StreamMerged of the whole list"
+
+
+def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
+    """By a server that has done nothing else: what another has got used to would not show."""
+    tenant_id = tenant_of(sizes.records)
+    token = stand.token([tenant_id], user_with(max(sizes.own_drafts)))
+    for _ in range(sizes.rounds):
+        with stand.another() as server:
+            idle_mib = server.memory_mib()
+            server.forget_peak()
+            load = Load("stream", server.address, token=token, tenant_id=tenant_id, collection=COLLECTION)
+            outcome = stand.loads.once(load)
+            if outcome["count"] != sizes.records:
+                raise BenchError(f"the stream has {outcome['count']:,} of {sizes.records:,} records")
+            figures.add(STREAM, "records/s", outcome["count"] / outcome["seconds"])
+            figures.add(MEMORY, "MiB", server.peak_memory_mib() - idle_mib)
