@@ -23,6 +23,7 @@ from ...store.content import now
 from ...store.definitions import Definitions
 from ...store.engine import Database
 from ...store.patches import InPlacePatches
+from ...store.schemas import Schemas
 from ...store.statements import Statement
 from ...store.transaction import Rows, Transaction
 from ..postgres_child import find_binaries, last_lines
@@ -65,7 +66,7 @@ async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]
     database = Database(load.url)
     await database.open()
     try:
-        definitions = Definitions(database)
+        definitions = Definitions(database, Schemas())
         await definitions.load(load.tenant_id, [load.collection])
     finally:
         await database.close()
