@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -50,7 +51,7 @@ def test_rpc_without_a_row_is_not_served(monkeypatch: pytest.MonkeyPatch) -> Non
     method = METHODS[0]
     monkeypatch.setattr(pipeline, "NEEDED", {name: row for name, row in NEEDED.items() if name != method.full_name})
     with pytest.raises(KeyError, match=method.name):
-        pipeline.handlers(method.containing_service, _Servicer(), None)
+        pipeline.handlers(method.containing_service, _Servicer(), SimpleNamespace(telemetry=None))
 
 
 class _Servicer:
