@@ -29,6 +29,7 @@ from ..domain.errors import (
     InvalidFieldError,
     OverloadedError,
     ReaderTooSlowError,
+    UndecodableRequestError,
 )
 from ..domain.records import Actor, Request
 from ..store.transaction import call_deadline, call_tenant
@@ -129,13 +130,14 @@ def handlers(service: ServiceDescriptor, servicer: object, calls: Calls) -> grpc
 
 def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:
     behavior = counting(method.full_name, behavior, calls.telemetry)
-    make: Any
+    # All read their messages themselves: grpc.aio would leave a call open whose one message never comes, for ever.
+    make: Any = grpc.stream_unary_rpc_method_handler
     if method.client_streaming:
-        make, wrapped = grpc.stream_unary_rpc_method_handler, _client_streaming(method, behavior, calls)
+        wrapped = _client_streaming(method, behavior, calls)
     elif method.server_streaming:
-        make, wrapped = grpc.unary_stream_rpc_method_handler, _server_streaming(method, behavior, calls)
+        make, wrapped = grpc.stream_stream_rpc_method_handler, _server_streaming(method, behavior, calls)
     else:
-        make, wrapped = grpc.unary_unary_rpc_method_handler, _unary(method, behavior, calls)
+        wrapped = _unary(method, behavior, calls)
     handler: grpc.RpcMethodHandler[Any, Any] = make(wrapped)  # which answers what goes out, as bytes
     return handler
 
@@ -180,19 +182,20 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     writes = "request_id" in method.input_type.fields_by_name
     needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.method(method.full_name)
 
-    async def handle(request: bytes, context: Context) -> bytes:
+    async def handle(_: object, context: Context) -> bytes:
         async with _answering(context, counts, calls) as (identity, call):
-            call.received_bytes = len(request)
-            message: Any = parse(request)
-            actor = identity.actor(message.tenant_id, needed)
-            call.tenant_id = actor.tenant_id
-            call_tenant.set(actor.tenant_id)
             timeout_s = _limit_time(context, calls.call_timeout_s)
-            async with asyncio.timeout(timeout_s), calls.admission.turn(actor.tenant_id, timeout_s):
-                check(message)
-                actor = replace(actor, request=request_of(message, method.full_name))
-                with calls.writing(actor) if writes else nullcontext():
-                    answer = await calls.once.answer(partial(behavior, message, actor), actor, message, response_type)
+            async with asyncio.timeout(timeout_s):
+                message: Any = parse(await _only_message(context, call))
+                actor = identity.actor(message.tenant_id, needed)
+                call.tenant_id = actor.tenant_id
+                call_tenant.set(actor.tenant_id)
+                async with calls.admission.turn(actor.tenant_id, timeout_s):
+                    check(message)
+                    actor = replace(actor, request=request_of(message, method.full_name))
+                    write = partial(behavior, message, actor)
+                    with calls.writing(actor) if writes else nullcontext():
+                        answer = await calls.once.answer(write, actor, message, response_type)
             return _sent(answer, call)
         raise AssertionError("unreachable: the call was answered or aborted")
 
@@ -202,10 +205,10 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
     needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.stream(method.full_name)
 
-    async def handle(request: bytes, context: Context) -> None:
+    async def handle(_: object, context: Context) -> None:
         async with _answering(context, counts, calls) as (identity, call):
-            call.received_bytes = len(request)
-            message: Any = parse(request)
+            async with asyncio.timeout(calls.idle_timeout_s):
+                message: Any = parse(await _only_message(context, call))
             actor = identity.actor(message.tenant_id, needed)
             call.tenant_id = actor.tenant_id
             call_tenant.set(actor.tenant_id)
@@ -241,6 +244,16 @@ async def _in_turns(
                 return
             yield page
             turn = admission.next_turn(actor.tenant_id)
+
+
+async def _only_message(context: Context, call: Call) -> bytes:
+    """Of a call that sends one."""
+    request = await context.read()
+    if request is grpc.aio.EOF:
+        raise UndecodableRequestError("the call ended without its message")
+    data: bytes = request
+    call.received_bytes = len(data)
+    return data
 
 
 def _sent(response: Message, call: Call) -> bytes:
