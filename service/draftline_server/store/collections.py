@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,7 +24,7 @@ from ..domain.errors import (
 )
 from ..domain.records import Actor, Answer
 from .content import now
-from .definitions import Definitions, definition_of
+from .definitions import READ_AGE_S, Definitions, definition_of
 from .engine import Database
 from .errors import AnsweredBeforeError
 from .indexes import Indexes
@@ -94,26 +95,30 @@ class CollectionStore:
         if definition.json_schema:
             await self._definitions.schemas.check(actor.tenant_id, definition.json_schema)
 
-        async def work(transaction: Transaction) -> Definition:
-            stored = await self._store(transaction, actor, definition, expected_version)
+        async def work(transaction: Transaction) -> tuple[Definition, bool]:
+            stored, is_new = await self._store(transaction, actor, definition, expected_version)
             if validate_only:
                 transaction.roll_back()
             else:
                 await keep_unfinished(transaction, actor, _written(stored))
-            return stored
+            return stored, is_new
 
+        is_new = True
         try:
             await self._refuse_overlong_text(actor, definition)
-            stored = await self._database.transact(work, resend=actor.request is not None)
+            stored, is_new = await self._database.transact(work, resend=actor.request is not None)
         except (AnsweredBeforeError, DraftlineError):
             before = await self._stored_before(actor, definition)
             if before is None:
                 raise
             stored = before
         if not validate_only:
+            stored_at = time.monotonic()
             await self._outlast_writes()
             await self._definitions.load(actor.tenant_id, [definition.collection])
             await self._build(definition.collection)
+            if is_new:
+                await self._outlast_copies(stored_at)
         response = answer((await self._with_indexes([stored]))[0])
         if not validate_only:
             await self._requests.finish(actor, response.SerializeToString())
@@ -167,7 +172,8 @@ class CollectionStore:
 
     async def _store(
         self, transaction: Transaction, actor: Actor, definition: Definition, expected_version: int | None
-    ) -> Definition:
+    ) -> tuple[Definition, bool]:
+        """The declaration as it is stored now, and whether it is another one than before."""
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collection": definition.collection,
@@ -191,7 +197,8 @@ class CollectionStore:
                 limit=self._max_indexes,
             )
         key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
-        return definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
+        stored = definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
+        return stored, stored.version != before
 
     async def _count_indexes(self, transaction: Transaction, actor: Actor) -> int:
         count: int = (await transaction.fetch(SQL["count_indexes"], {"tenant_id": actor.tenant_id}))[0]["count"]
@@ -204,6 +211,11 @@ class CollectionStore:
         while running:
             await asyncio.sleep(WRITES_POLL_S)
             running &= await self._running_writes()
+
+    async def _outlast_copies(self, stored_at: float) -> None:
+        """Waits until other processes have forgotten the declaration before, by which they type what they read."""
+        if (await self._database.fetch(SQL["other_processes"], {}, resend=True))[0]["others"]:
+            await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
 
     async def _running_writes(self) -> set[str]:
         rows = await self._database.fetch(SQL["running_writes"], {}, resend=True)

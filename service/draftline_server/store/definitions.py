@@ -58,13 +58,16 @@ class Definitions:
 
     async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, Definition]:
         """Reads declarations anew; those that do not exist are missing from the answer."""
+        asked_at = time.monotonic()
         rows = await self._database.fetch(
             SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, resend=True
         )
         loaded = {row["collection"]: definition_of(row) for row in rows}
         for collection in collections:
+            if self._loaded_at.get((tenant_id, collection), asked_at) > asked_at:
+                continue  # somebody asked later, and was answered sooner
             self._kept.pop((tenant_id, collection), None)
-            self._loaded_at[tenant_id, collection] = time.monotonic()
+            self._loaded_at[tenant_id, collection] = asked_at
             if collection in loaded:
                 self._kept[tenant_id, collection] = loaded[collection]
         while len(self._kept) > MAX_KEPT:

@@ -27,6 +27,11 @@ WHERE l.relation = CAST('draftline.collection' AS regclass) AND l.pid <> pg_back
   AND NOT EXISTS (SELECT FROM pg_locks AS i
       WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = 723683571 AND i.objsubid = 2)
 
+-- name: other_processes
+-- Whether other processes of the service use this database, told by the connections that each of them listens on.
+SELECT count(*) > 1 AS others FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'draftline watch'
+
 -- name: put_definition
 -- Replaces a declaration, unless it is not at the expected version. A declaration that
 -- changes nothing keeps its version.
