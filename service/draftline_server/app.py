@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from .domain.content import Limits
 from .domain.cursor import Cursors
 from .domain.errors import DraftlineError
+from .ops.stopping import stop_by_signal
+from .options import LOOPBACK, pool_settings, retention, server_options, tls_files, token_rules
 from .rpc import probe, tokens
-from .rpc.admission import AdmissionOptions
 from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
 from .rpc.change_service import ChangeService
 from .rpc.collection_service import CollectionService
@@ -32,10 +32,9 @@ from .rpc.permissions import Permission
 from .rpc.probe import Security, security
 from .rpc.probe import state as health_state
 from .rpc.readings import readings_of
-from .rpc.server import SERVICES, Server, ServerOptions
+from .rpc.server import SERVICES, Server
 from .rpc.telemetry import Telemetry
-from .rpc.tls import Tls, TlsFiles
-from .rpc.tokens import TokenRules
+from .rpc.tls import Tls
 from .rpc.watch import Watches, WatchOptions
 from .settings import Settings
 from .store.changes import ChangeStore
@@ -45,7 +44,7 @@ from .store.commits import CommitStore
 from .store.content import ContentStore
 from .store.definitions import Definitions
 from .store.drafts import DraftStore
-from .store.engine import Database, PoolSettings
+from .store.engine import Database, connections_of
 from .store.feed import Feed
 from .store.fetched_patches import FetchedPatches
 from .store.imports import ImportStore
@@ -56,7 +55,7 @@ from .store.notifications import Notifications
 from .store.patches import InPlacePatches, PatchApplier, PatchStore
 from .store.requests import Requests
 from .store.reverts import RevertStore
-from .store.schema import check_revision, read_secret
+from .store.schema import check_revision, read_secret, read_usable_connections
 from .store.schemas import Schemas
 from .workers.draft_check import DraftCheck
 from .workers.group_commit import GroupCommit
@@ -71,8 +70,6 @@ __all__ = [
 
 PERMISSIONS = [permission.value for permission in Permission]
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -86,10 +83,11 @@ class App:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, url: str, revision: str, *, metrics_socket: Path | None = None
+    settings: Settings, url: str, revision: str, *, worker: int = 0, metrics_socket: Path | None = None
 ) -> AsyncIterator[App]:
     """Serves the database at `url`, whose schema must be at `revision`, and drains at the end.
 
+    `worker`: which of the processes that share the port, from 1; 0 for one that has it to itself.
     `metrics_socket`: a Unix socket to be measured at instead of a port, for who adds up several processes.
     """
     is_protected = settings.has_authentication and settings.tls_certificate_file is not None
@@ -97,7 +95,7 @@ async def running(
         raise ValueError(
             f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
         )
-    database, schemas = Database(url, _pool_settings(settings)), Schemas(settings.schema_timeout_s)
+    database, schemas = Database(url, pool_settings(settings)), Schemas(settings.schema_timeout_s)
     telemetry = Telemetry()
     database.runner.observers.append(telemetry.ran)
     await database.open()
@@ -105,22 +103,22 @@ async def running(
         await check_revision(database, revision)
         indexes, wakes = Indexes(database), Wakes()
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
-        keeper = LogKeeper(LogKeeping(database), _retention(settings), settings.log_keeping_interval_s)
+        keeper = LogKeeper(LogKeeping(database), retention(settings), settings.log_keeping_interval_s)
         await keeper.keep_order()
         draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
         server, watches = await _server(
-            settings, database, schemas, telemetry, indexes=indexes, notifier=notifier, wakes=wakes
-        )
+            settings, database, schemas, telemetry,
+            indexes=indexes, notifier=notifier, wakes=wakes, shares_port=worker > 0,
+        )  # fmt: skip
         metrics = Metrics(telemetry, readings_of(database, server, watches, keeper, draft_check))
         address = metrics_socket or (settings.metrics_host, settings.metrics_port)
         async with measured(metrics.text, server.is_ready, address) as metrics_port:
             port = await server.start()
-            tasks = [
-                asyncio.create_task(_reconcile(indexes), name="indexes"),
-                asyncio.create_task(notifier.run(), name="notifier"),
-                asyncio.create_task(keeper.run(), name="log_keeper"),
-                asyncio.create_task(draft_check.run(), name="draft_check"),
-            ]
+            works: list[Coroutine[Any, Any, None]] = [notifier.run()]
+            if worker <= 1:  # one of them will do for the rest, and tells of it once
+                scarce = _tell_scarce_connections(settings, database)
+                works += [_reconcile(indexes), keeper.run(), draft_check.run(), scarce]
+            tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield App(f"{settings.host}:{port}", metrics_port, server, database)
             finally:
@@ -134,15 +132,20 @@ async def running(
         await database.close()
 
 
-async def serve(settings: Settings, url: str, revision: str, *, metrics_socket: Path | None = None) -> None:
-    """Serves until SIGTERM or SIGINT."""
+async def serve(
+    settings: Settings,
+    url: str,
+    revision: str,
+    *,
+    serving: Callable[[App], None],
+    worker: int = 0,
+    metrics_socket: Path | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, having called `serving` when it does; for the rest see `running`."""
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with running(settings, url, revision, metrics_socket=metrics_socket) as app:
-        structlog.get_logger().info("serving", address=app.address, metrics_port=app.metrics_port)
+    stop = stop_by_signal()
+    async with running(settings, url, revision, worker=worker, metrics_socket=metrics_socket) as app:
+        serving(app)
         await stop.wait()
 
 
@@ -153,7 +156,7 @@ class CheckError(Exception):
 @asynccontextmanager
 async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator[DraftChecker]:
     """The checker of the drafts in the database at `url`, whose schema must be at `revision`."""
-    database = Database(url, _pool_settings(settings))
+    database = Database(url, pool_settings(settings))
     await database.open()
     try:
         await check_revision(database, revision)
@@ -173,6 +176,7 @@ async def _server(
     indexes: Indexes,
     notifier: Notifier,
     wakes: Wakes,
+    shares_port: bool,
 ) -> tuple[Server, Watches]:
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
     requests = Requests(database)
@@ -226,9 +230,9 @@ async def _server(
         Once(requests),
         notifier.wrote,
         health,
-        _server_options(settings),
+        server_options(settings, shares_port=shares_port),
         authenticator=_authenticator(settings),
-        tls=Tls(files) if (files := _tls_files(settings)) else None,
+        tls=Tls(files) if (files := tls_files(settings)) else None,
         telemetry=telemetry,
     )
     return server, watches
@@ -242,65 +246,22 @@ async def _reconcile(indexes: Indexes) -> None:
         structlog.get_logger().warning("indexes_not_reconciled", exc_info=error)
 
 
-def _retention(settings: Settings) -> timedelta | None:
-    return timedelta(days=settings.change_retention_days) if settings.change_retention_days else None
-
-
-def _pool_settings(settings: Settings) -> PoolSettings:
-    return PoolSettings(
-        settings.pool_size,
-        settings.pool_connect_timeout_s,
-        settings.pool_idle_timeout_s,
-        settings.statement_timeout_s,
-        settings.lock_timeout_s,
-        settings.retries,
-    )
-
-
-def _server_options(settings: Settings) -> ServerOptions:
-    return ServerOptions(
-        f"{settings.host}:{settings.port}",
-        _reflects(settings),
-        settings.call_timeout_s,
-        settings.stream_idle_timeout_s,
-        settings.drain_timeout_s,
-        settings.max_request_bytes,
-        settings.max_response_bytes,
-        settings.max_metadata_bytes,
-        settings.max_calls,
-        settings.max_streams_per_connection,
-        settings.max_connection_age_s,
-        settings.max_connection_grace_s,
-        settings.ping_interval_s,
-        settings.min_ping_interval_s,
-        AdmissionOptions(settings.max_in_flight, settings.max_waiting, settings.max_wait_s),
-    )
-
-
-def _reflects(settings: Settings) -> bool:
-    """Whoever develops may look around."""
-    if settings.reflection is not None:
-        return settings.reflection
-    return settings.host in LOOPBACK and not settings.has_authentication
+async def _tell_scarce_connections(settings: Settings, database: Database) -> None:
+    """Once, for it is nothing that a restart of ours would mend."""
+    wanted = settings.workers * connections_of(settings.pool_size)
+    with suppress(DraftlineError):
+        if (allowed := await read_usable_connections(database)) < wanted:
+            structlog.get_logger().warning(
+                "connections_scarce", workers=settings.workers, wanted=wanted, allowed=allowed,
+                mend="lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise PostgreSQL's max_connections",
+            )  # fmt: skip
 
 
 def _authenticator(settings: Settings) -> Authenticator:
     if not settings.has_authentication:
         return NoAuthentication()
     keys = KeyOptions(settings.auth_jwks, settings.auth_secret_file, settings.auth_service_keys_file)
-    return TokenAuthentication(Keys(keys), _token_rules(settings))
-
-
-def _token_rules(settings: Settings) -> TokenRules:
-    return TokenRules(
-        settings.auth_issuer,
-        settings.auth_audience,
-        settings.auth_max_lifetime_s,
-        settings.auth_leeway_s,
-        settings.auth_user_claim,
-        settings.auth_tenants_claim,
-        settings.auth_permissions_claim,
-    )
+    return TokenAuthentication(Keys(keys), token_rules(settings))
 
 
 def development_token(
@@ -309,17 +270,11 @@ def development_token(
     """A token signed with the shared secret of the settings. ValueError if there is none, or for what it cannot say."""
     if settings.auth_secret_file is None:
         raise ValueError("DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with")
-    secret, rules = settings.auth_secret_file.read_bytes(), _token_rules(settings)
+    secret, rules = settings.auth_secret_file.read_bytes(), token_rules(settings)
     return tokens.development_token(secret, rules, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
 
 
 def own_security(settings: Settings) -> Security:
     """How to reach the service that these settings make."""
-    files = _tls_files(settings)
+    files = tls_files(settings)
     return Security() if files is None else probe.own_security(files)
-
-
-def _tls_files(settings: Settings) -> TlsFiles | None:
-    if settings.tls_certificate_file is None or settings.tls_key_file is None:
-        return None
-    return TlsFiles(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)

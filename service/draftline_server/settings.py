@@ -19,6 +19,7 @@ class Settings(BaseSettings):
         "127.0.0.1", description="address to listen on; beyond loopback needs both authentication and TLS"
     )
     port: int = Field(50051, ge=0, le=65535, description="port to listen on; 0: any free one")
+    workers: int = Field(1, ge=1, le=256, description="processes that serve; limits, pools and caches are of each")
     reflection: bool | None = Field(
         None, description="whether grpcurl may ask for the contract; empty: on loopback without authentication"
     )

@@ -17,9 +17,12 @@ from ..ops import logs, migrate
 from ..ops.bench import BenchError
 from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from ..settings import Settings
+from ..store.engine import connections_of
 from ..store.schema import SchemaError
+from ..supervised import WorkerError
 
-EXPECTED = (BenchError, CheckError, EmbeddedPostgresError, SchemaError, OSError, ValueError, TypeError)
+EXPECTED = (BenchError, CheckError, EmbeddedPostgresError, SchemaError, WorkerError, OSError, ValueError, TypeError)
+OTHERS = 20  # connections to the embedded PostgreSQL that are left to others, and to its superuser
 OUT_OF_REACH = "{message}\nIs the service running there? `draftline serve` starts it."
 
 
@@ -69,7 +72,8 @@ def database(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
         yield settings.database_url
         return
     log = structlog.get_logger()
-    with EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin) as postgres:
+    connections = max(100, settings.workers * connections_of(settings.pool_size) + OTHERS)
+    with EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections) as postgres:
         log.info("postgres_started", data_dir=str(settings.data_dir))
         if migrated:
             log.info("migrated", revision=migrate.upgrade(postgres.url))

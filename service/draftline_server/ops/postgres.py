@@ -40,7 +40,6 @@ _SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
     "wal_compression": "on",
@@ -64,16 +63,19 @@ class EmbeddedPostgres:
     thread that lives as long as the server should: the main thread, not one of a pool.
     """
 
-    def __init__(self, data_dir: Path, *, durable: bool = True, binaries: Path | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, durable: bool = True, binaries: Path | None = None, connections: int = 100
+    ) -> None:
         """Name the directory; nothing is touched before `start`.
 
         ``durable=False`` trades crash safety of the data for speed, for tests. ``binaries`` is the directory of
-        ``postgres`` and ``initdb``; without it `postgres_child.find_binaries` looks for one.
+        ``postgres`` and ``initdb``; without it `postgres_child.find_binaries` looks for one. ``connections``: at most.
         """
         self._dir = Path(data_dir).resolve()
         self._cluster = self._dir / "cluster"
         self._durable = durable
         self._binaries = binaries
+        self._connections = connections
         self._identity = child.SAME
         self._bin = Path()
         self._socket_dir = Path()
@@ -271,6 +273,7 @@ class EmbeddedPostgres:
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()] + self._fsync_settings()
+        settings.append(f"--max_connections={self._connections}")
         settings.append('--unix_socket_directories="' + str(self._socket_dir).replace('"', '""') + '"')
         server = self._bin / "postgres"
         return child.spawn(self._identity, self._dir, log, server, "-D", str(self._cluster), *settings)

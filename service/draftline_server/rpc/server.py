@@ -42,6 +42,7 @@ REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.Se
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     address: str
+    shares_port: bool  # with others who say so too
     reflection: bool
     call_timeout_s: float
     stream_idle_timeout_s: float
@@ -164,7 +165,7 @@ class Server:
 def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
     """What grpc is told about connections."""
     return [
-        ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word
+        ("grpc.so_reuseport", int(options.shares_port)),  # else a second server takes the same port without a word
         ("grpc.max_receive_message_length", options.max_request_bytes),
         ("grpc.max_send_message_length", options.max_response_bytes),
         # One limit: between two, grpc refuses at random.

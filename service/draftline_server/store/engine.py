@@ -57,7 +57,13 @@ class PoolSettings:
     retries: int = 5
 
 
+BESIDES = 2  # connections of a process that are not in its pool: to listen, and to see whether the database answers
 KEPT_PART = 10  # of the connections is kept for tenants who have none
+
+
+def connections_of(pool_size: int) -> int:
+    """How many connections a process with such a pool may come to have."""
+    return pool_size + BESIDES
 
 
 class Database:

@@ -34,3 +34,8 @@ async def check_revision(database: Database, needed: str) -> None:
 async def read_secret(database: Database, name: str) -> bytes:
     rows = await database.fetch(SQL["secret"], {"name": name}, resend=True)
     return str(rows[0]["value"]).encode()
+
+
+async def read_usable_connections(database: Database) -> int:
+    """How many connections the server of the database allows to all who use it."""
+    return int((await database.fetch(SQL["usable_connections"], {}, resend=True))[0]["usable"])

@@ -1,0 +1,75 @@
+"""What the parts are told of the settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from .rpc.admission import AdmissionOptions
+from .rpc.server import ServerOptions
+from .rpc.tls import TlsFiles
+from .rpc.tokens import TokenRules
+from .settings import Settings
+from .store.engine import PoolSettings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+
+def retention(settings: Settings) -> timedelta | None:
+    return timedelta(days=settings.change_retention_days) if settings.change_retention_days else None
+
+
+def pool_settings(settings: Settings) -> PoolSettings:
+    return PoolSettings(
+        settings.pool_size,
+        settings.pool_connect_timeout_s,
+        settings.pool_idle_timeout_s,
+        settings.statement_timeout_s,
+        settings.lock_timeout_s,
+        settings.retries,
+    )
+
+
+def server_options(settings: Settings, *, shares_port: bool) -> ServerOptions:
+    return ServerOptions(
+        f"{settings.host}:{settings.port}",
+        shares_port,
+        _reflects(settings),
+        settings.call_timeout_s,
+        settings.stream_idle_timeout_s,
+        settings.drain_timeout_s,
+        settings.max_request_bytes,
+        settings.max_response_bytes,
+        settings.max_metadata_bytes,
+        settings.max_calls,
+        settings.max_streams_per_connection,
+        settings.max_connection_age_s,
+        settings.max_connection_grace_s,
+        settings.ping_interval_s,
+        settings.min_ping_interval_s,
+        AdmissionOptions(settings.max_in_flight, settings.max_waiting, settings.max_wait_s),
+    )
+
+
+def _reflects(settings: Settings) -> bool:
+    """Whoever develops may look around."""
+    if settings.reflection is not None:
+        return settings.reflection
+    return settings.host in LOOPBACK and not settings.has_authentication
+
+
+def token_rules(settings: Settings) -> TokenRules:
+    return TokenRules(
+        settings.auth_issuer,
+        settings.auth_audience,
+        settings.auth_max_lifetime_s,
+        settings.auth_leeway_s,
+        settings.auth_user_claim,
+        settings.auth_tenants_claim,
+        settings.auth_permissions_claim,
+    )
+
+
+def tls_files(settings: Settings) -> TlsFiles | None:
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return None
+    return TlsFiles(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)
