@@ -27,6 +27,7 @@ ALL_TENANTS = frozenset({
     "all_definitions",  # tenants that declare the same share the index
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
+    "count_drafts",
     "forget_answers",  # drops what is old, whoever's it is
     *("missing_weeks", "add_partition", "drop_oldest"),  # the log is kept by whole weeks
 })  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
@@ -119,3 +121,14 @@ class Settings(BaseSettings):
     @property
     def has_authentication(self) -> bool:
         return bool(self.auth_jwks or self.auth_secret_file or self.auth_service_keys_file)
+
+
+# In the environment, and no setting of the service: the command line's own.
+_OTHERS = {"DRAFTLINE_TOKEN"}
+
+
+def unknown_settings() -> dict[str, str]:
+    """What looks like a setting and is none, with the one that may be meant, or nothing."""
+    known = {f"DRAFTLINE_{name.upper()}" for name in Settings.model_fields}
+    given = sorted(name for name in os.environ if name.startswith("DRAFTLINE_") and name not in known | _OTHERS)
+    return {name: next(iter(get_close_matches(name, known, n=1)), "") for name in given}

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from draftline import Client, DraftEdit
+from draftline_server.ops import migrate
 from draftline_server.store.checks import PAGE, SQL, DraftChecker, DraftDifference
 from draftline_server.store.engine import Database
 from draftline_server.workers.draft_check import DraftCheck
@@ -139,13 +140,22 @@ async def test_repair_of_a_draft_that_ended_meanwhile_does_nothing(database: Dat
     assert not await checker.repair(DraftDifference("acme", "eve", "movies", "m-1", is_orphan=False))
 
 
-def test_check_of_a_database_that_was_never_migrated_is_refused(tmp_path: Path) -> None:
-    done = draftline("check", data_dir=tmp_path, log_level="error")
+def test_check_of_a_database_that_was_never_migrated_is_refused(postgres_url: str) -> None:
+    with cloned(postgres_url, "template0") as empty:
+        done = draftline("check", database_url=empty)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: the database was never migrated")
 
 
+def test_check_in_a_folder_without_data_makes_none(tmp_path: Path) -> None:
+    done = draftline("check", data_dir=tmp_path / "data", log_level="error")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: there is no database in ")
+    assert not (tmp_path / "data").exists()
+
+
 def test_check_of_the_embedded_database(tmp_path: Path) -> None:
-    assert draftline("migrate", data_dir=tmp_path).returncode == 0
+    migrated = draftline("migrate", "--json", data_dir=tmp_path)
+    assert (migrated.returncode, json.loads(migrated.stdout)) == (0, {"revision": migrate.head()})
     done = draftline("check", data_dir=tmp_path, log_level="error")
     assert (done.returncode, done.stdout) == (0, "0 drafts checked, 0 differ, 0 remain\n")

@@ -37,6 +37,11 @@ def test_import_of_the_films_loads_all_and_again_none(films: Path, where: tuple[
     assert first.stdout == "movies: 3,201 inserted, 0 updated, 0 unchanged, 0 deleted\n"
     again = draftline("import", str(films), *where, *OPTIONS)
     assert again.stdout == "movies: 0 inserted, 0 updated, 3,201 unchanged, 0 deleted\n"
+    told = json.loads(draftline("import", str(films), *where, *OPTIONS, "--json").stdout)
+    assert told == {
+        "collection": "movies", "inserted_count": 0, "updated_count": 0, "unchanged_count": 3201, "deleted_count": 0,
+        "commit_id": "",
+    }  # fmt: skip
     stored = client.get_content("movies", "the-land-girls-jun-12-1998")
     assert stored.content == json.loads(films.read_text())[0]
 
@@ -81,7 +86,7 @@ def test_refusal_of_the_service_is_told_in_a_line(where: tuple[str, ...]) -> Non
 
 def test_service_out_of_reach_is_told_with_what_to_do(films: Path) -> None:
     done = draftline("import", str(films), "--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1", *OPTIONS)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "`draftline serve` starts it" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -90,20 +95,27 @@ def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, 
     where = ("--address", server_address, "--tenant", tenant)
     put = draftline(
         "collections", "put", "movies", *where, "--field", "/Title=text", "--field", "/a=b=number",
-        "--order", "/a=b desc, /Title",
+        "--order", "/a=b desc, /Title", "--history", "paths",
     )  # fmt: skip
     assert put.returncode == 0, put.stderr
     assert "/a=b desc, /Title" in put.stdout
     shown = draftline("collections", "show", "movies", *where, "--json")
-    assert json.loads(shown.stdout) == {
+    orders = [["/Title"], ["/a=b"], ["/a=b desc", "/Title"]]
+    told = {
+        "collection": "movies",
+        "version": 1,
         "fields": {"/Title": "text", "/a=b": "number"},
         "orders": [["/a=b desc", "/Title"]],
         "json_schema": None,
+        "history": "paths",
+        "indexes": [{"order": order, "state": "ready"} for order in orders],
     }
+    assert json.loads(shown.stdout) == told
     declaration = tmp_path / "movies.json"
     declaration.write_text(shown.stdout)
     again = draftline("collections", "put", "movies", *where, "--file", str(declaration), "--expected-version", "1")
     assert "movies, version 1" in again.stdout
+    assert json.loads(draftline("collections", "list", *where, "--json").stdout) == [told]
     listed = draftline("collections", "list", *where)
     assert "movies" in listed.stdout
     assert "3 of 3" in listed.stdout
@@ -113,3 +125,12 @@ def test_unknown_collection_is_told_in_a_line(server_address: str, tenant: str) 
     shown = draftline("collections", "show", "nothing", "--address", server_address, "--tenant", tenant)
     assert shown.returncode == 1
     assert shown.stderr.startswith("Error: NOT_FOUND/")
+    assert "meant" not in shown.stderr
+
+
+def test_near_name_is_told_for_an_unknown_collection(server_address: str, tenant: str) -> None:
+    where = ("--address", server_address, "--tenant", tenant)
+    put = draftline("collections", "put", "movies", *where, "--json")
+    assert json.loads(put.stdout)["version"] == 1
+    shown = draftline("collections", "show", "movis", *where)
+    assert (shown.returncode, shown.stderr.splitlines()[-1]) == (1, "Is 'movies' meant?")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 from draftline_server.cli import main
+from draftline_server.cli.sections import Sections
+from draftline_server.rpc.keys import digest_of
 
-COMMANDS = ["serve", "migrate", "check", "health", "token", "service-key", "import", "collections", "demo", "bench"]
+COMMANDS = list(main.commands)
+WITHOUT_DATA = {"serve", "demo", "bench"}  # these go on for long, or show what is for people
 IMPORT = ["--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1"]
 
 
@@ -19,14 +23,84 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def leaves(group: click.Group, *above: str) -> list[tuple[str, click.Command]]:
+    """Every command that is no group, by its whole name."""
+    found: list[tuple[str, click.Command]] = []
+    for name, each in group.commands.items():
+        found += leaves(each, *above, name) if isinstance(each, click.Group) else [(" ".join((*above, name)), each)]
+    return found
+
+
 def test_help_lists_every_command() -> None:
     status, output = run("-h")
     assert status == 0
-    assert sorted(main.commands) == sorted(COMMANDS)
     assert [command for command in COMMANDS if f"\n  {command}" not in output] == []
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "collections list", "collections show", "collections put"])
+def test_every_command_stands_in_one_section() -> None:
+    assert isinstance(main, Sections)
+    assert sorted(sum(main.sections.values(), [])) == sorted(main.commands)  # noqa: RUF017  a handful
+
+
+def test_help_tells_each_command_whole_and_what_exit_statuses_mean() -> None:
+    _, output = run("-h")
+    assert "..." not in output.partition("Run the service:")[2]
+    assert [line.split()[0] for line in output.partition("Exit status:\n")[2].splitlines()] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(("name", "command"), leaves(main), ids=[name for name, _ in leaves(main)])
+def test_every_command_with_data_tells_it_as_json(name: str, command: click.Command) -> None:
+    has_json = any("--json" in each.opts for each in command.params)
+    assert has_json is (name not in WITHOUT_DATA)
+
+
+def test_near_name_is_told_for_an_unknown_command() -> None:
+    status, output = run("serv")
+    assert status == 2
+    assert "Did you mean 'serve'?" in output
+
+
+def test_near_name_is_told_for_what_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAFTLINE_PROT", "6000")
+    monkeypatch.setenv("DRAFTLINE_TOKEN", "the command line's own")
+    result = CliRunner().invoke(main, ["health", "--address", "127.0.0.1:1", "--timeout", "1"])
+    assert result.stderr == "DRAFTLINE_PROT is no setting: is DRAFTLINE_PORT meant?\n"
+
+
+def test_token_is_told_as_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret of more than 32 bytes, to sign with")
+    for name, value in {"SECRET_FILE": tmp_path / "secret", "ISSUER": "us", "AUDIENCE": "us"}.items():
+        monkeypatch.setenv(f"DRAFTLINE_AUTH_{name}", str(value))
+    status, output = run("token", "--user", "ada", "--tenant", "acme", "--scope", "content:read", "--json")
+    told = json.loads(output)
+    assert (status, told.pop("token").count(".")) == (0, 2)
+    assert told == {"user": "ada", "tenants": ["acme"], "scopes": ["content:read"], "expires_in_s": 3600}
+
+
+def test_service_key_is_told_as_json() -> None:
+    status, output = run("service-key", "billing", "--tenant", "acme", "--json")
+    told = json.loads(output)
+    assert (status, digest_of(told["key"])) == (0, told["entry"]["sha256"])
+    assert told["entry"]["name"] == "billing"
+
+
+def test_service_out_of_reach_has_an_exit_status_of_its_own() -> None:
+    status, output = run("collections", "list", "--tenant", "t", "--address", "127.0.0.1:1")
+    assert status == 3
+    assert "`draftline serve` starts it" in output
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "check"])
+def test_database_out_of_reach_has_an_exit_status_of_its_own(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("DRAFTLINE_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    monkeypatch.setenv("DRAFTLINE_LOG_LEVEL", "error")
+    status, output = run(command)
+    assert status == 3
+    assert "the database is out of reach" in output
+    assert len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *(name for name, _ in leaves(main) if " " in name)])
 def test_help_of_a_command_says_what_it_does_and_each_option(command: str) -> None:
     status, output = run(*command.split(), "-h")
     assert status == 0
@@ -77,6 +151,11 @@ def test_declaration_is_given_in_one_way(tmp_path: Path) -> None:
 def test_field_that_cannot_be_declared_is_refused(field: str) -> None:
     status, _ = run("collections", "put", "c", "--tenant", "t", "--address", "127.0.0.1:1", "--field", field)
     assert status != 0
+
+
+def test_health_is_told_as_json() -> None:
+    status, output = run("health", "--address", "127.0.0.1:1", "--timeout", "2", "--json")
+    assert (status, json.loads(output)["state"]) == (1, "UNAVAILABLE")
 
 
 def test_health_of_nothing_is_no_success() -> None:

@@ -55,7 +55,7 @@ def test_value_that_cannot_be_used_is_refused_by_name(monkeypatch: pytest.Monkey
     with pytest.raises(ValidationError):
         Settings()
     refused = CliRunner().invoke(main, ["health"])
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert f"DRAFTLINE_{name.upper()}: " in refused.output
     assert "Traceback" not in refused.output
 
@@ -81,5 +81,5 @@ def test_settings_that_need_each_other_are_refused_alone(
     for name, value in given.items():
         monkeypatch.setenv(f"DRAFTLINE_{name.upper()}", value)
     refused = CliRunner().invoke(main, ["health"])
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert f"\n  {told}" in refused.output

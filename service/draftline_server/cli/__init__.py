@@ -10,10 +10,10 @@ from .keys import service_key_command, token_command
 from .service import health_command, migrate_command, serve
 from .shows import bench_command, demo_command
 
-for command in (
-    serve, migrate_command, check_command, health_command, token_command, service_key_command, import_command,
-    collections, demo_command, bench_command,
-):  # fmt: skip
-    main.add_command(command)
+main.add_section("Run the service", (serve, migrate_command, health_command))
+main.add_section("Look after the data", (check_command,))
+main.add_section("Use a service", (import_command, collections))
+main.add_section("Let callers in", (token_command, service_key_command))
+main.add_section("Try it, and measure it", (demo_command, bench_command))
 
 __all__ = ["main"]

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 
 import click
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import app
 from ..app import DraftChecker, DraftDifference
 from ..ops import migrate
 from ..settings import Settings
-from .group import database, reporting
+from .group import database, json_option, reporting
+
+REFRESH_S = 0.1
 
 
 @dataclass(slots=True)
@@ -37,16 +38,19 @@ class Counts:
 
 @click.command("check")
 @click.option("--repair", is_flag=True, help="Mend what differs, by applying the draft's edit to its record again.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a difference, and the summary as the last.")
+@json_option
 @click.pass_obj
 @reporting
 def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
-    """Compare every draft's merge with its edit applied to its record: exit status 1 if differences remain.
+    """Look for drafts that are out of step with their records.
+
+    Compares every draft's merge with its edit applied to its record; exit status 1 if differences remain. With --json,
+    one object a difference, and the summary as the last.
 
     In the database of the settings, of all tenants, and while the service runs if it is not the embedded one. A draft
     is an orphan when it changes a record that is not there at all; its user alone can settle that, by a discard.
     """
-    with database(settings, migrated=False) as url:
+    with database(settings, migrated=False, made=False) as url:
         counts = asyncio.run(_check(settings, url, repair=repair, as_json=as_json))
     click.echo(json.dumps(asdict(counts)) if as_json else str(counts))
     sys.exit(counts.remaining > 0)
@@ -55,7 +59,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
 async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -> Counts:
     counts = Counts()
     async with app.checking(settings, url, migrate.head()) as checker:
-        with _progress(checker):
+        async with _progress(checker):
             async for each in checker.differences():
                 repaired = repair and await checker.repair(each)
                 counts.differences += 1
@@ -76,16 +80,26 @@ def _line(difference: DraftDifference, repaired: bool) -> str:
     return f"the draft of {record} in {collection}, by {user} of {tenant}, {problem}{mended}"
 
 
-@contextmanager
-def _progress(checker: DraftChecker) -> Iterator[None]:
+@asynccontextmanager
+async def _progress(checker: DraftChecker) -> AsyncIterator[None]:
     """Tells on a terminal how far the check is."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
         return
+    total = await checker.total()
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("drafts"), TimeRemainingColumn())
+    progress = Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())
+    task = progress.add_task("check", total=total)
 
-    def state() -> Text:
-        return Text(f"{checker.checked:,} drafts checked")
+    async def follow() -> None:
+        while True:
+            progress.update(task, completed=checker.checked)
+            await asyncio.sleep(REFRESH_S)
 
-    with Live(get_renderable=state, console=console, transient=True, redirect_stdout=sys.stdout.isatty()):
-        yield
+    with progress:
+        following = asyncio.create_task(follow())
+        try:
+            yield
+        finally:
+            following.cancel()

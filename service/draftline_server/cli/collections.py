@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from typing import Any, TextIO
 
 import click
-from draftline import Client, Collection, IndexState, SortKey
+from draftline import ChangeHistory, Client, Collection, IndexState, NotFoundError, SortKey
 from rich.console import Console
 from rich.table import Table
 
+from .building import shown_building
 from .client import with_client
-from .group import reporting
+from .group import json_option, reporting
+
+# Of what `--json` tells, what is no part of a declaration.
+TOLD_ONLY = {"collection", "version", "indexes"}
+DECLARED = {"fields", "orders", "json_schema", "history"}
 
 
 @click.group()
@@ -20,12 +26,17 @@ def collections() -> None:
 
 
 @collections.command("list")
+@json_option
 @reporting
 @with_client
-def list_command(client: Client) -> None:
+def list_command(client: Client, as_json: bool) -> None:
     """List the tenant's collections, declared or not."""
+    found = list(client.list_collections())
+    if as_json:
+        click.echo(json.dumps([_told(each) for each in found], indent=2, ensure_ascii=False))
+        return
     table = Table("collection", "version", "fields", "indexes ready")
-    for each in client.list_collections():
+    for each in found:
         ready = sum(index.state is IndexState.READY for index in each.indexes)
         version = str(each.version) if each.version else "not declared"
         table.add_row(each.collection, version, str(len(each.fields)), f"{ready} of {len(each.indexes)}")
@@ -34,16 +45,20 @@ def list_command(client: Client) -> None:
 
 @collections.command("show")
 @click.argument("collection")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, which `collections put --file` takes.")
+@json_option
 @reporting
 @with_client
 def show_command(client: Client, collection: str, as_json: bool) -> None:
-    """Show what is declared of COLLECTION, and how far its indexes are."""
-    found = client.get_collection(collection)
-    if as_json:
-        click.echo(json.dumps(_declaration(found), indent=2, ensure_ascii=False))
-    else:
-        show(found, _console())
+    """Show what is declared of a collection, and how far its indexes are.
+
+    What --json tells, `collections put --file` takes.
+    """
+    try:
+        found = client.get_collection(collection)
+    except NotFoundError as error:
+        near = get_close_matches(collection, [each.collection for each in client.list_collections()], n=1)
+        raise click.ClickException(f"{error}" + (f"\nIs {near[0]!r} meant?" if near else "")) from error
+    _show(found, as_json)
 
 
 @collections.command("put")
@@ -53,62 +68,84 @@ def show_command(client: Client, collection: str, as_json: bool) -> None:
 @click.option("--order", "orders", metavar="KEYS", multiple=True,
               help="An order to keep in an index, as '/Source, /Production Budget desc'.")  # fmt: skip
 @click.option("--schema", type=click.File(encoding="utf-8"), help="A file with the JSON Schema of the content.")
+@click.option("--history", type=click.Choice([each.value for each in ChangeHistory]),
+              help="What the change log keeps of changes. Default: values.")  # fmt: skip
 @click.option("--file", "declaration", type=click.File(encoding="utf-8"), help="All of it as JSON; see `show --json`.")
 @click.option("--expected-version", type=int, help="Fail unless the declaration is at this version; 0: is new.")
 @click.option("--validate-only", is_flag=True, help="Check everything, write nothing.")
 @click.option("--timeout", "timeout_s", type=float, help="Seconds to wait for the indexes. Default: until built.")
+@json_option
 @reporting
 @with_client
 def put_command(  # noqa: PLR0917 - click gives each by name
     client: Client, collection: str, fields: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None,
-    declaration: TextIO | None, expected_version: int | None, validate_only: bool, timeout_s: float | None,
+    history: str | None, declaration: TextIO | None, expected_version: int | None, validate_only: bool,
+    timeout_s: float | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Declare COLLECTION, in place of what was declared of it, and build its indexes."""
-    if declaration and (fields or orders or schema):
-        raise click.UsageError("--file holds the whole declaration: give no --field, --order or --schema with it.")
-    wanted = _read(declaration) if declaration else _from_options(fields, orders, schema)
-    put = client.put_collection(
-        collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
-    )
-    show(put, _console())
+    """Declare a collection, in place of what was declared of it, and build its indexes."""
+    if declaration and (fields or orders or schema or history):
+        raise click.UsageError("--file holds the whole declaration: give no --field, --order, --schema or --history.")
+    wanted = _read(declaration) if declaration else _from_options(fields, orders, schema, history)
+    with shown_building(client, collection):
+        put = client.put_collection(
+            collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
+        )
+    _show(put, as_json)
 
 
-def show(collection: Collection, console: Console) -> None:
-    """Prints a declaration."""
+def _show(collection: Collection, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_told(collection), indent=2, ensure_ascii=False))
+        return
+    console = _console()
     title = f"{collection.collection}, version {collection.version}"
     table = Table("index", "type", "state", title=title, title_justify="left")
-    types = {field.path: getattr(field.type, "value", field.type) for field in collection.fields}
+    types = {field.path: str(field.type) for field in collection.fields}
     for index in collection.indexes:
         keys = index.order.keys
         kinds = ", ".join(types.get(key.path, "") for key in keys)
-        table.add_row(", ".join(map(_key_text, keys)), kinds, index.state.value)
+        table.add_row(", ".join(map(_key_text, keys)), kinds, str(index.state))
     console.print(table)
+    if collection.history is ChangeHistory.PATHS:
+        console.print("The change log keeps paths alone.")
     if collection.json_schema is not None:
         console.print("JSON Schema:", json.dumps(collection.json_schema, ensure_ascii=False), markup=False)
 
 
-def _from_options(fields: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None) -> dict[str, Any]:
+def _from_options(
+    fields: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None, history: str | None
+) -> dict[str, Any]:
     return {
         "fields": dict(map(_field, fields)),
         "orders": [[_key(key.strip()) for key in order.split(",")] for order in orders],
         "json_schema": json.load(schema) if schema else None,
+        "history": history or ChangeHistory.VALUES,
     }
 
 
 def _read(declaration: TextIO) -> dict[str, Any]:
     read = json.load(declaration)
-    if not isinstance(read, dict) or not read.keys() <= {"fields", "orders", "json_schema"}:
-        raise ValueError("the declaration must be an object of fields, orders and json_schema")
+    if not isinstance(read, dict) or not read.keys() <= DECLARED | TOLD_ONLY:
+        raise ValueError(f"the declaration must be an object of {', '.join(sorted(DECLARED))}")
     orders = [[_key(key) for key in order] for order in read.get("orders", [])]
-    return {"fields": read.get("fields", {}), "orders": orders, "json_schema": read.get("json_schema")}
+    rest = {name: read[name] for name in ("fields", "json_schema", "history") if name in read}
+    return {"orders": orders, **rest}
 
 
-def _declaration(collection: Collection) -> dict[str, Any]:
+def _told(collection: Collection) -> dict[str, Any]:
     return {
-        "fields": {field.path: getattr(field.type, "value", field.type) for field in collection.fields},
-        "orders": [[_key_text(key) for key in order.keys] for order in collection.orders],
+        "collection": collection.collection,
+        "version": collection.version,
+        "fields": {field.path: str(field.type) for field in collection.fields},
+        "orders": [_order(order.keys) for order in collection.orders],
         "json_schema": collection.json_schema,
+        "history": str(collection.history),
+        "indexes": [{"order": _order(each.order.keys), "state": str(each.state)} for each in collection.indexes],
     }
+
+
+def _order(keys: tuple[SortKey, ...]) -> list[str]:
+    return list(map(_key_text, keys))
 
 
 def _field(text: str) -> tuple[str, str]:

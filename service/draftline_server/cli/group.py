@@ -15,24 +15,53 @@ from pydantic import ValidationError
 from ..app import CheckError
 from ..ops import logs, migrate
 from ..ops.bench import BenchError
+from ..ops.migrate import MigrateError
 from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
-from ..settings import Settings
+from ..settings import Settings, unknown_settings
 from ..store.engine import connections_of
-from ..store.schema import SchemaError
+from ..store.schema import OutOfReachError, SchemaError
 from ..supervised import WorkerError
+from .sections import Sections
 
-EXPECTED = (BenchError, CheckError, EmbeddedPostgresError, SchemaError, WorkerError, OSError, ValueError, TypeError)
+EXPECTED = (
+    BenchError, CheckError, EmbeddedPostgresError, MigrateError, SchemaError, WorkerError, OSError, ValueError, TypeError,
+)  # fmt: skip
 OTHERS = 20  # connections to the embedded PostgreSQL that are left to others, and to its superuser
-OUT_OF_REACH = "{message}\nIs the service running there? `draftline serve` starts it."
+NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts it."
+
+EXIT_STATUS = """\b
+Exit status:
+  0  done, and what was looked at is well
+  1  refused, failed, or what was looked at is not well
+  2  the command line or a setting is wrong; nothing was begun
+  3  the service or the database is out of reach; it may do later
+"""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class NotReachedError(click.ClickException):
+    """Nobody answered: the same command may do later."""
+
+    exit_code = 3
+
+
+class SettingsError(click.ClickException):
+    """The settings cannot be used."""
+
+    exit_code = 2
+
+
+@click.group(
+    cls=Sections, epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="draftline-server")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Draftline: atomic JSON patches, drafts and live merged reads over PostgreSQL.
 
-    Settings come from the environment, as DRAFTLINE_ and a name; README.md lists them.
+    Settings come from the environment, as DRAFTLINE_ and a name; README.md lists them. Results go to standard output,
+    as JSON with --json; progress, logs and errors to standard error.
     """
     try:
         settings = Settings()
@@ -40,7 +69,9 @@ def main(context: click.Context) -> None:
         problems = "\n".join(
             f"  {_named(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
         )
-        raise click.ClickException(f"these settings cannot be used:\n{problems}") from None
+        raise SettingsError(f"these settings cannot be used:\n{problems}") from None
+    for name, near in unknown_settings().items():
+        click.echo(f"{name} is no setting" + (f": is {near} meant?" if near else ""), err=True)
     logs.configure(settings.log_format, settings.log_level)
     context.obj = settings
 
@@ -58,7 +89,9 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*arguments, **options)
         except UnavailableError as error:
-            raise click.ClickException(OUT_OF_REACH.format(message=error)) from error
+            raise NotReachedError(NO_SERVICE.format(message=error)) from error
+        except OutOfReachError as error:
+            raise NotReachedError(str(error)) from error
         except (*EXPECTED, DraftlineError) as error:
             raise click.ClickException(str(error)) from error
 
@@ -66,14 +99,20 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def database(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
-    """The user's PostgreSQL as it is, or the embedded one, started and migrated."""
+def database(settings: Settings, *, migrated: bool = True, made: bool = True) -> Iterator[str]:
+    """The user's PostgreSQL as it is, or the embedded one, started, and migrated if `migrated`.
+
+    Where there is none yet, one is made if `made`, else that is an EmbeddedPostgresError.
+    """
     if settings.database_url:
         yield settings.database_url
         return
     log = structlog.get_logger()
     connections = max(100, settings.workers * connections_of(settings.pool_size) + OTHERS)
-    with EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections) as postgres:
+    embedded = EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections)
+    if not made and not embedded.exists:
+        raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}: `draftline serve` makes one")
+    with embedded as postgres:
         log.info("postgres_started", data_dir=str(settings.data_dir))
         if migrated:
             log.info("migrated", revision=migrate.upgrade(postgres.url))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import click
@@ -14,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColum
 from ..ops import record_files
 from ..ops.record_files import Format, IdRule
 from .client import with_client
-from .group import reporting
+from .group import json_option, reporting
 
 REFRESH_RECORDS = 500
 
@@ -30,17 +32,18 @@ REFRESH_RECORDS = 500
 @click.option("--mode", type=click.Choice([each.value for each in ImportMode]), default="upsert", show_default=True,
               help="snapshot also deletes what the file does not hold.")  # fmt: skip
 @click.option("--allow-empty", is_flag=True, help="Let an empty snapshot delete the whole collection.")
+@json_option
 @reporting
 @with_client
 def import_command(  # noqa: PLR0917 - click gives each by name
     client: Client, file: BinaryIO, collection: str, field: str | None, fields: tuple[str, ...], by_row: bool,
-    format_name: str | None, text_fields: tuple[str, ...], mode: str, allow_empty: bool,
+    format_name: str | None, text_fields: tuple[str, ...], mode: str, allow_empty: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Load FILE (`-`: standard input) into a collection: all of it or, if anything is wrong with it, nothing.
+    """Load a file into a collection: all of it, or nothing.
 
-    FILE is a JSON array of objects (.json), one object a line (.ndjson, .jsonl), or CSV with a header (.csv). It is
-    read as it is sent, whatever its size, and numbers stay exact. Say where ids come from by one of --id, --id-from
-    and --id-row: the same file then always has the same ids.
+    FILE (`-`: standard input) is a JSON array of objects (.json), one object a line (.ndjson, .jsonl), or CSV with a
+    header (.csv). It is read as it is sent, whatever its size, and numbers stay exact. Say where ids come from by one
+    of --id, --id-from and --id-row: the same file then always has the same ids.
 
     In CSV, an empty cell becomes null, a number or true or false what it says, and anything else text.
     """
@@ -50,10 +53,11 @@ def import_command(  # noqa: PLR0917 - click gives each by name
     rows = record_files.read(file, format_, frozenset(text_fields))
     identified = record_files.identified(rows, IdRule(field, fields))
     result = client.import_content(collection, _shown(identified, file), mode=mode, allow_empty=allow_empty)
-    click.echo(
+    told = (
         f"{collection}: {result.inserted_count:,} inserted, {result.updated_count:,} updated, "
         f"{result.unchanged_count:,} unchanged, {result.deleted_count:,} deleted"
     )
+    click.echo(json.dumps({"collection": collection, **asdict(result)}) if as_json else told)
 
 
 def _shown(records: Iterator[tuple[str, dict[str, Any]]], file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from .. import app
 from ..settings import Settings
-from .group import reporting
+from .group import json_option, reporting
 
 tenant_option = click.option("--tenant", "tenants", required=True, multiple=True, help="For this tenant; give several.")
 scope_option = click.option(
@@ -24,28 +26,34 @@ scope_option = click.option(
 @tenant_option
 @scope_option
 @click.option("--lifetime", "lifetime_s", type=int, default=3600, show_default=True, help="Seconds it is good for.")
+@json_option
 @click.pass_obj
 @reporting
-def token_command(
-    settings: Settings, user: str, tenants: tuple[str, ...], scopes: tuple[str, ...], lifetime_s: int
+def token_command(  # noqa: PLR0917 - click gives each by name
+    settings: Settings, user: str, tenants: tuple[str, ...], scopes: tuple[str, ...], lifetime_s: int, as_json: bool
 ) -> None:
-    """Make a token for trying things out, signed with the secret in DRAFTLINE_AUTH_SECRET_FILE.
+    """Make a token for trying things out.
 
-    For DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE; commands take it from DRAFTLINE_TOKEN.
+    It is signed with the secret in DRAFTLINE_AUTH_SECRET_FILE, for DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE;
+    commands take it from DRAFTLINE_TOKEN.
     """
-    click.echo(app.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s))
+    token = app.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
+    told = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
+    click.echo(json.dumps(told) if as_json else token)
 
 
 @click.command("service-key")
 @click.argument("name")
 @tenant_option
 @scope_option
+@json_option
 @reporting
-def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, ...]) -> None:
-    """Make a key for the service NAME, which then acts as the user service:NAME.
+def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, ...], as_json: bool) -> None:
+    """Make a key for a service.
 
-    The key goes to the service, and is shown this once. Its entry, which holds a hash of it alone, goes into the file
-    of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may have several, so that one can replace another.
+    The service NAME then acts as the user service:NAME. The key goes to it, and is shown this once. Its entry, which
+    holds a hash of it alone, goes into the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may
+    have several, so that one can replace another.
     """
     key, entry = app.new_service_key(name, tenants, scopes)
-    click.echo(f"key    {key}\nentry  {entry}")
+    click.echo(json.dumps({"key": key, "entry": json.loads(entry)}) if as_json else f"key    {key}\nentry  {entry}")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 import click
 import structlog
 import uvloop
+from rich.console import Console
 
 from .. import app, supervised
 from ..ops import migrate
 from ..settings import Settings
 from .client import reaching
-from .group import database, reporting
+from .group import database, json_option, reporting
 
 
 @click.command()
@@ -42,27 +47,48 @@ def _tell(running: app.App) -> None:
 @click.command("migrate")
 @click.option("--check", is_flag=True, help="Only tell whether the migrations make what the code declares.")
 @click.option("--to", "revision", default="head", help="A revision; an older one is gone back to.", show_default=True)
+@json_option
 @click.pass_obj
 @reporting
-def migrate_command(settings: Settings, check: bool, revision: str) -> None:
+def migrate_command(settings: Settings, check: bool, revision: str, as_json: bool) -> None:
     """Bring the database to the schema of this version."""
     if check:
-        found = migrate.check_in_scratch(settings.postgres_bin)
-        for difference in found:
-            click.echo(f"not in step: {difference}")
-        click.echo("models and migrations are in step" if not found else "models and migrations differ")
-        sys.exit(bool(found))
-    with database(settings, migrated=False) as url:
-        click.echo(f"the database is at revision {migrate.go_to(url, revision)}")
+        _check_migrations(settings, as_json)
+    with database(settings, migrated=False) as url, _progress() as tell:
+        reached = migrate.go_to(url, revision, tell)
+    click.echo(json.dumps({"revision": reached}) if as_json else f"the database is at revision {reached}")
+
+
+def _check_migrations(settings: Settings, as_json: bool) -> NoReturn:
+    found = [str(each) for each in migrate.check_in_scratch(settings.postgres_bin)]
+    told = [f"not in step: {difference}" for difference in found]
+    told.append("models and migrations differ" if found else "models and migrations are in step")
+    click.echo(json.dumps({"differences": found}) if as_json else "\n".join(told))
+    sys.exit(bool(found))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Tells on a terminal which step of a migration is done, and that the next is under way."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("migrating"):
+        yield lambda step: console.print(step, markup=False)
 
 
 @click.command("health")
 @reaching
 @click.option("--service", default="", help="A service by its full name, as draftline.v1.ContentService. Default: all.")
 @click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for the answer.")
+@json_option
 @reporting
-def health_command(address: str, security: app.Security, service: str, timeout_s: float) -> None:
-    """Tell whether the service takes calls: exit status 0 when it is SERVING, 1 when not."""
+def health_command(address: str, security: app.Security, service: str, timeout_s: float, as_json: bool) -> None:
+    """Tell whether the service takes calls.
+
+    Exit status 0 when it is SERVING, 1 when not.
+    """
     state = app.health_state(address, service, timeout_s, security)
-    click.echo(state)
+    click.echo(json.dumps({"address": address, "service": service, "state": state}) if as_json else state)
     sys.exit(state != "SERVING")

@@ -24,7 +24,7 @@ Writable = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.pass_obj
 @reporting
 def demo_command(settings: Settings) -> None:
-    """Walk through every call, on 3,201 films and a service of its own."""
+    """Walk through every call, on 3,201 films."""
     logs.configure(settings.log_format, "error")  # that it knows nobody is meant here
     console = Console(highlight=False)
     with (

@@ -7,15 +7,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from ..store.schema import OutOfReachError
 from ..store.tables import SCHEMA, metadata
 from .postgres import EmbeddedPostgres
 from .shipped import shipped
@@ -28,6 +31,10 @@ FOLDER = shipped("migrations")
 LOCK = 7_236_835_712
 
 OLDEST_SERVER = 150_000  # as server_version_num tells it
+
+
+class MigrateError(Exception):
+    """The database refuses; the text says what."""
 
 
 def head() -> str:
@@ -55,16 +62,16 @@ def differences(url: str) -> list[object]:
     return found
 
 
-def go_to(url: str, revision: str) -> str:
-    """Migrates up or down to a revision, whichever way it lies."""
+def go_to(url: str, revision: str, tell: Callable[[str], None] = lambda _: None) -> str:
+    """Migrates up or down to a revision, whichever way it lies. `tell` hears of each step that is done."""
     script = ScriptDirectory(str(FOLDER))
     known = [entry.revision for entry in script.walk_revisions("base", "heads")]
-    if revision == "head":
-        return upgrade(url)
+    revision = known[0] if revision == "head" else revision
     if revision != "base" and revision not in known:
         raise ValueError(f"there is no revision {revision}; there are {', '.join(reversed(known))}")
 
     def move(config: Config, connection: Connection) -> None:
+        config.attributes["tell"] = tell
         current = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
         back = revision == "base" or (current in known and known.index(current) < known.index(revision))
         (command.downgrade if back else command.upgrade)(config, revision)
@@ -102,6 +109,16 @@ def _ours(name: str | None, kind: str, _parents: object) -> bool:
 
 
 async def _run(url: str, action: Action) -> str:
+    try:
+        return await _migrate(url, action)
+    except OSError as error:
+        raise OutOfReachError(f"the database is out of reach: {error}") from error
+    except (asyncpg.PostgresError, DBAPIError) as error:
+        told = getattr(error, "orig", None) or error
+        raise MigrateError(f"the database refuses: {told}") from error
+
+
+async def _migrate(url: str, action: Action) -> str:
     engine = create_async_engine(
         _sqlalchemy_url(url),
         poolclass=NullPool,

@@ -95,6 +95,11 @@ class EmbeddedPostgres:
         return f"host='{host}' port=5432 user=draftline dbname=draftline"
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a cluster already; else `start` makes one."""
+        return (self._cluster / "PG_VERSION").exists()
+
+    @property
     def log_path(self) -> Path:
         """The server's log; past 8 MiB it moves to ``postgres.log.1``, which it replaces."""
         return self._dir / "postgres.log"
@@ -120,7 +125,7 @@ class EmbeddedPostgres:
             self._take_lock()
             self._wait_for_previous(deadline)
             version = self._check_binaries(deadline)
-            if not (self._cluster / "PG_VERSION").exists():
+            if not self.exists:
                 self._init(version, deadline)
             self._socket_dir = self._make_socket_dir()
             self._launch(deadline)

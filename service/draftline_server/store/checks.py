@@ -30,6 +30,10 @@ class DraftChecker:
         self._database = database
         self.checked = 0  # drafts looked at so far
 
+    async def total(self) -> int:
+        """How many drafts there are."""
+        return int((await self._database.fetch(SQL["count_drafts"], {}, resend=True))[0]["count"])
+
     async def differences(self) -> AsyncIterator[DraftDifference]:
         """Every draft that is out of step, in primary-key order; bounded memory."""
         place = {"tenant_id": "", "user_id": "", "collection": "", "record_id": ""}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..domain.errors import DraftlineError
+from ..domain.errors import DatabaseUnavailableError, DraftlineError
 from .engine import Database
 from .errors import UnforeseenError
 from .statements import load
@@ -15,6 +15,10 @@ class SchemaError(Exception):
     """The database has another schema than this version of the service needs."""
 
 
+class OutOfReachError(Exception):
+    """The database does not answer, or not us; the text says why."""
+
+
 async def check_revision(database: Database, needed: str) -> None:
     """SchemaError unless the database is at the needed revision."""
     try:
@@ -23,6 +27,8 @@ async def check_revision(database: Database, needed: str) -> None:
         if error.sqlstate != UNDEFINED_TABLE:
             raise
         rows = []
+    except DatabaseUnavailableError as error:
+        raise OutOfReachError(f"the schema cannot be read: {error.message}") from error
     except DraftlineError as error:
         raise SchemaError(f"the schema cannot be read: {error.message}") from error
     found = rows[0]["revision"] if rows else None

@@ -200,6 +200,10 @@ ORDER BY d.record_id
 -- One process at a time; the lock ends with the connection.
 SELECT pg_try_advisory_lock(7236835715) AS locked
 
+-- name: count_drafts
+--- How many drafts there are, of all tenants. For the checker alone.
+SELECT count(*) AS count FROM draftline.draft
+
 -- name: check_drafts
 -- Drafts whose merge is not their edit applied to the record, a page of all at a time. For the
 -- checker alone, which looks at every tenant's.
