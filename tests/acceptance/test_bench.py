@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from draftline_server.ops import bench
@@ -49,8 +50,25 @@ def test_bench_tells_figures_with_units_and_percentiles(found: dict[str, Any]) -
     patch = figures["PatchContent, 2 in flight"]
     assert 0 < patch["p50"] <= patch["p95"] <= patch["p99"]
     assert patch["limit"] == figures["empty rpc, 2 in flight"]["value"]
-    assert figures["statements a patch, partial updates on"]["value"] < 2
-    assert figures["statements a patch, partial updates off"]["value"] > 4
+    assert figures["statements a patch, partial updates on"]["value"] == pytest.approx(1, abs=0.1)
+    assert figures["statements a patch, partial updates off"]["value"] > 6
+
+
+def test_bench_draws_every_ratio_that_has_a_limit(found: dict[str, Any]) -> None:
+    words = texts(bench.chart.draw(found))
+    assert set(NAMES) <= set(words)
+    assert {"1 in flight", "2 in flight", "1,000 records", "22,000 records"} <= set(words)
+
+
+def test_chart_of_some_figures_leaves_out_the_others(found: dict[str, Any]) -> None:
+    some = {**found, "figures": [], "ratios": {"import_vs_copy": 0.1, "stream_memory_mb": None}}
+    words = texts(bench.chart.draw(some))
+    assert [name for name in NAMES if name in words] == ["import_vs_copy"]
+    assert {"0.10", "at least 0.4"} <= set(words)
+
+
+def texts(svg: str) -> list[str | None]:
+    return [text.text for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_bench_measures_a_part(capsys: pytest.CaptureFixture[str]) -> None:

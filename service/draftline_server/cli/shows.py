@@ -54,11 +54,13 @@ def demo_command(settings: Settings) -> None:
 @click.option("--seconds", type=float, help="How long each figure is taken for.")
 @click.option("--results", type=Writable, default="bench-results.json", show_default=True,
               help="Where the figures go, as JSON.")  # fmt: skip
+@click.option("--chart", type=Writable, default="bench-results.svg", show_default=True,
+              help="Where they are drawn, as SVG.")  # fmt: skip
 @click.pass_obj
 @reporting
 def bench_command(  # noqa: PLR0917 - click gives each by name
     settings: Settings, parts: tuple[str, ...], quick: bool, records: int | None, rounds: int | None,
-    seconds: float | None, results: Path,
+    seconds: float | None, results: Path, chart: Path,
 ) -> None:  # fmt: skip
     """Measure, as ratios against what this machine can do.
 
@@ -73,3 +75,4 @@ def bench_command(  # noqa: PLR0917 - click gives each by name
         sizes, settings.postgres_bin, console if console.is_terminal else Console(width=FILE_COLUMNS), chosen
     )
     bench.report.write(results, found)
+    chart.write_text(bench.chart.draw(found))

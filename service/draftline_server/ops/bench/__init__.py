@@ -15,14 +15,14 @@ from typing import Any
 import asyncpg
 from rich.console import Console
 
-from . import imports, merged, patches, report, watch
+from . import chart, imports, merged, patches, report, watch
 from .figures import Figures
 from .limits import RATIOS, ratios_of
 from .processes import BenchError
 from .sizes import ALL, Part, Sizes
 from .stand import Stand, standing
 
-__all__ = ["ALL", "RATIOS", "BenchError", "Part", "Sizes", "run"]
+__all__ = ["ALL", "RATIOS", "BenchError", "Part", "Sizes", "chart", "report", "run"]
 
 # In this order: imports while the tables are empty, and patches, which leave dead rows behind, late.
 PARTS: dict[Part, Callable[[Stand, Sizes, Figures], None]] = {

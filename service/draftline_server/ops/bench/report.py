@@ -21,17 +21,19 @@ PACKAGES = ("draftline-server", "grpcio", "protobuf", "asyncpg", "uvloop")
 
 def results(figures: Figures, ratios: Sequence[tuple[Ratio, float]], postgres: str) -> dict[str, Any]:
     """Latencies are in milliseconds; a figure's `limit` is what the figure that bounds it came to, in its unit."""
-    return {
+    found = {
         "machine": machine(),
         "versions": {"python": platform.python_version(), "postgresql": postgres}
         | {name: version(name) for name in PACKAGES},
         "figures": [_entry(figures, figure) for figure in figures],
         "ratios": {ratio.name: value for ratio, value in ratios},
     }
+    finite: dict[str, Any] = _finite(found)
+    return finite
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
-    path.write_text(json.dumps(_finite(found), indent=2, allow_nan=False) + "\n")
+    path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
 
 
 def _entry(figures: Figures, figure: Figure) -> dict[str, Any]:

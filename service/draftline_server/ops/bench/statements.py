@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 from draftline import Client
 
@@ -11,8 +12,9 @@ from .records import record_id
 from .stand import Stand
 
 CALLS = 100
-# BEGIN and COMMIT count, for they are sent; what asks once a second whether the database is there does not.
-LOGGED = re.compile(rb"LOG:  (?:execute [^:]+|statement): (?!SELECT 1$)", re.MULTILINE)
+# BEGIN and COMMIT count, for they are sent. What is sent by the clock does not: whether the database is there, and to
+# watchers that there are changes, of all the calls of a moment in one.
+LOGGED = re.compile(rb"LOG:  (?:execute [^:]+|statement): (?!SELECT 1$|/\* notify \*/)", re.MULTILINE)
 
 
 def statements_per_patch(stand: Stand, load: Load, **settings: object) -> float:
@@ -26,7 +28,7 @@ def statements_per_patch(stand: Stand, load: Load, **settings: object) -> float:
         client.patch_content(load.collection, record_id(0), {"Number": 0})  # the first has the declaration to read
         before = log_path.stat().st_size
         for number in range(CALLS):
-            client.patch_content(load.collection, record_id(number % load.records), {"Votes": number})
+            client.patch_content(load.collection, record_id(number % load.records), {"Number": time.time_ns()})
     with log_path.open("rb") as log:
         log.seek(before)
         return len(LOGGED.findall(log.read())) / CALLS

@@ -1,0 +1,148 @@
+"""A chart of what `report.results` holds: what there is of it, in three panels."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .limits import RATIOS, Ratio
+from .patches import EMPTY, PATCH, SINGLE, at
+from .svg import FAINT, INK, RULE, Canvas
+
+WIDTH, MARGIN = 960, 28
+BARS_TOP, BARS_HEIGHT = 76, 290
+PLOT_TOP, PLOT_BOTTOM = 74, 44  # within a panel of bars: room for its title and its legend, and for its groups' names
+RATIOS_TOP, ROW = 58, 25
+AXIS_X, AXIS_WIDTH = 250, 480
+LEAST, MOST = 1 / 4, 8.0  # times better than the limit, at the ends of the axis
+GOOD, BAD = "#2f8f5b", "#c8463c"
+LIMIT_COLOR, OWN_COLOR, OTHER_COLOR = "#b9c2ca", "#2868b0", "#8fb8e3"
+SHADES = ("#a9cbe8", "#5f9bd3", "#2868b0", "#17406f")
+
+_PAGE = re.compile(r"GetMerged, ([\d,]+) records, ([\d,]+) own drafts")
+_IN_FLIGHT = re.compile(rf"{PATCH}, (\d+) in flight")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bars:
+    """Groups of bars by name, each with a value for each label of the legend; None: no bar."""
+
+    title: str
+    colors: Mapping[str, str]
+    groups: Mapping[str, Sequence[float | None]]
+    axis: str
+
+
+def draw(found: Mapping[str, Any]) -> str:
+    """SVG."""
+    figures = {figure["name"]: figure for figure in found["figures"]}
+    told = ((ratio, found["ratios"].get(ratio.name)) for ratio in RATIOS if ratio.limit)
+    ratios = [(ratio, value) for ratio, value in told if value is not None]
+    panels = [bars for bars in (_patches(figures), _pages(figures)) if bars.groups]
+    ratios_top = BARS_TOP + (BARS_HEIGHT if panels else 0)
+    height = ratios_top + RATIOS_TOP + ROW * len(ratios) + MARGIN
+    canvas = Canvas(WIDTH, height, "Draftline, measured against what the machine can do")
+    machine, versions = found["machine"], found["versions"]
+    canvas.text(MARGIN, 36, "Draftline, measured against what the machine can do", size=17, bold=True)
+    place = (
+        f"{machine['cores']} cores of {machine['processor']}, shared by a server, PostgreSQL {versions['postgresql']} "
+        f"and the load; Python {versions['python']}, grpcio {versions['grpcio']}"
+    )
+    canvas.text(MARGIN, 56, place, color=FAINT)
+    width = (WIDTH - MARGIN) / 2 - MARGIN
+    for number, bars in enumerate(panels):
+        _draw_bars(canvas, bars, MARGIN + number * (width + MARGIN), width)
+    if ratios:
+        _draw_ratios(canvas, ratios, ratios_top)
+    return str(canvas)
+
+
+def _patches(figures: Mapping[str, Any]) -> _Bars:
+    shown = {"empty rpc": EMPTY, "PatchContent": PATCH, "one statement per call": SINGLE}
+    found = sorted(int(match[1]) for name in figures if (match := _IN_FLIGHT.fullmatch(name)))
+    groups = {
+        f"{count} in flight": [_value(figures.get(at(name, count))) for name in shown.values()] for count in found
+    }
+    colors = dict(zip(shown, (LIMIT_COLOR, OWN_COLOR, OTHER_COLOR), strict=True))
+    return _Bars("Patches of random records, calls a second", colors, groups, "calls/s")
+
+
+def _pages(figures: Mapping[str, Any]) -> _Bars:
+    pages = {match.groups(): figure for name, figure in figures.items() if (match := _PAGE.fullmatch(name))}
+    drafts = list(dict.fromkeys(own for _, own in pages))
+    groups = {
+        f"{records} records": [_value(pages.get((records, own))) for own in drafts]
+        for records in dict.fromkeys(records for records, _ in pages)
+    }
+    colors = dict(zip((f"{own} own drafts" for own in drafts), SHADES, strict=False))
+    return _Bars("A page of 100 merged records, filtered and sorted, ms", colors, groups, "ms")
+
+
+def _value(figure: Mapping[str, Any] | None) -> float | None:
+    return None if figure is None else figure["value"]
+
+
+def _draw_bars(canvas: Canvas, bars: _Bars, left: float, width: float) -> None:
+    canvas.text(left, BARS_TOP + 26, bars.title, size=13, bold=True)
+    x = left
+    for label, color in bars.colors.items():
+        canvas.box(x, BARS_TOP + 38, 10, 10, color)
+        canvas.text(x + 15, BARS_TOP + 47, label, size=11, color=FAINT)
+        x += 27 + 6.2 * len(label)
+    top, bottom = BARS_TOP + PLOT_TOP, BARS_TOP + BARS_HEIGHT - PLOT_BOTTOM
+    highest = max(value for values in bars.groups.values() for value in values if value is not None)
+    canvas.line(left, bottom, left + width, bottom)
+    room = width / len(bars.groups)
+    for place, (name, values) in enumerate(bars.groups.items()):
+        present = [
+            (value, color) for value, color in zip(values, bars.colors.values(), strict=False) if value is not None
+        ]
+        thickness = min(34.0, (room - 14) / len(bars.colors))
+        x = left + place * room + (room - thickness * len(present)) / 2
+        canvas.text(left + (place + 0.5) * room, bottom + 18, name, size=11, color=FAINT, anchor="middle")
+        for value, color in present:
+            tall = max(1.0, value / highest * (bottom - top - 14))
+            canvas.box(x + 1, bottom - tall, thickness - 2, tall, color)
+            canvas.text(x + thickness / 2, bottom - tall - 4, _short(value), size=10, anchor="middle")
+            x += thickness
+
+
+def _draw_ratios(canvas: Canvas, ratios: Sequence[tuple[Ratio, float]], top: float) -> None:
+    canvas.text(MARGIN, top + 22, "How far each ratio is from its limit", size=13, bold=True)
+    bottom = top + RATIOS_TOP - 8 + ROW * len(ratios)
+    for factor in (1 / 4, 1 / 2, 1, 2, 4, 8):
+        x = _place(factor)
+        canvas.line(x, top + RATIOS_TOP - 8, x, bottom, color=INK if factor == 1 else RULE)
+        words = "limit" if factor == 1 else f"{factor:g}× better" if factor > 1 else f"{1 / factor:g}× worse"
+        canvas.text(x, top + RATIOS_TOP - 14, words, size=10, color=FAINT, anchor="middle")
+    for place, (ratio, value) in enumerate(ratios):
+        middle = top + RATIOS_TOP - 8 + (place + 0.5) * ROW
+        score = _score(ratio, value)
+        x, color = _place(score), GOOD if ratio.holds(value) else BAD
+        canvas.text(MARGIN, middle + 4, ratio.name, size=11.5)
+        canvas.box(min(x, _place(1)), middle - 7, max(2.0, abs(x - _place(1))), 14, color)
+        told = AXIS_X + AXIS_WIDTH + 24
+        canvas.text(told + 34, middle + 4, _short(value), size=11.5, color=color, anchor="end", bold=True)
+        canvas.text(told + 46, middle + 4, ratio.limit, size=11.5, color=FAINT)
+
+
+def _score(ratio: Ratio, value: float) -> float:
+    """How many times better than the limit; below 1: worse."""
+    if ratio.at_least is not None:
+        score = value / ratio.at_least
+    else:
+        score = (ratio.at_most or 1) / value if value > 0 else MOST
+    return min(MOST, max(LEAST, score))
+
+
+def _place(score: float) -> float:
+    return AXIS_X + AXIS_WIDTH * math.log(score / LEAST) / math.log(MOST / LEAST)
+
+
+def _short(value: float) -> str:
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
