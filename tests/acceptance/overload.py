@@ -51,20 +51,25 @@ class Answers:
 
 
 class Callers:
-    """Many who read records of one tenant."""
+    """Many who read records of one tenant or, `counting`, patch them by one more each."""
 
-    def __init__(self, channels: Sequence[Any], tenant_id: str) -> None:
+    def __init__(self, channels: Sequence[Any], tenant_id: str, *, counting: bool = False) -> None:
+        self._counting = counting
         self._stubs = [content_pb2_grpc.ContentServiceStub(channel) for channel in channels]
         self._tenant_id = tenant_id
         self._random = random.Random(tenant_id)
 
     async def call(self, answers: Answers) -> None:
-        request = content_pb2.GetContentRequest(
-            tenant_id=self._tenant_id, collection="films", record_id=f"r-{self._random.randrange(RECORDS)}"
-        )
+        stub, record_id = self._random.choice(self._stubs), f"r-{self._random.randrange(RECORDS)}"
+        named = {"tenant_id": self._tenant_id, "collection": "films", "record_id": record_id}
         started, error = time.perf_counter(), None
         try:
-            await self._random.choice(self._stubs).GetContent(request, timeout=TIMEOUT_S)
+            if self._counting:
+                patch = content_pb2.PatchContentRequest(**named)
+                patch.operations.operations.add(op="increment", path="/n").value.json = "1"
+                await stub.PatchContent(patch, timeout=TIMEOUT_S)
+            else:
+                await stub.GetContent(content_pb2.GetContentRequest(**named), timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as failed:
             error = failed
         answers.note(time.perf_counter() - started, error)

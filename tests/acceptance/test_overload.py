@@ -44,7 +44,7 @@ async def fill(url: str, *tenant_ids: str) -> None:
         """
         INSERT INTO draftline.record (tenant_id, collection, record_id, content, version,
             created_at, created_by, updated_at, updated_by)
-        SELECT tenant_id, 'films', 'r-' || n, '{"title": "Alien"}', 1, now(), 'a', now(), 'a'
+        SELECT tenant_id, 'films', 'r-' || n, '{"title": "Alien", "n": 0}', 1, now(), 'a', now(), 'a'
         FROM unnest($1::text[]) AS tenant_id, generate_series(0, $2) AS n
         """,
         list(tenant_ids),
@@ -79,6 +79,39 @@ async def test_overload_is_refused_and_harms_nobody_else(
     assert health.result()
     assert overloaded.result().percentile_s(99) < TIMEOUT_S
     assert grown < MOST_GROWTH_BYTES
+
+
+async def test_64_times_the_pool_in_flight_are_shed_and_those_let_in_are_counted_once(
+    far_server: Served, database_url: str
+) -> None:
+    await fill(database_url, "crowd")
+    process = psutil.Process(far_server.process.pid)
+    async with channels(far_server.address, 8) as many, asyncio.timeout(OVERLOAD_S + 4 * TIMEOUT_S):
+        crowd = Callers(many, "crowd", counting=True)
+        first = await crowd.at_once(64 * POOL, MEASURED_S)  # what grows at the first overload, does so now
+        resident = process.memory_info().rss
+        answers = await crowd.at_once(64 * POOL, MEASURED_S)
+        grown = process.memory_info().rss - resident
+    print(f"\n{64 * POOL} in flight: {answers.counts}, 99 % of those let in within {answers.percentile_s(99):.2f} s")
+    for each in (first, answers):
+        check_refusals(each)
+    assert answers.percentile_s(99) < TIMEOUT_S
+    assert grown < MOST_GROWTH_BYTES
+    acknowledged, expired = (
+        sum(each.counts.get(code, 0) for each in (first, answers)) for code in ("OK", "DEADLINE_EXCEEDED")
+    )
+    assert acknowledged <= await counted(database_url, "crowd") <= acknowledged + expired
+
+
+async def counted(url: str, tenant_id: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        total: int = await connection.fetchval(
+            "SELECT sum((content ->> 'n')::int) FROM draftline.record WHERE tenant_id = $1", tenant_id
+        )
+        return total
+    finally:
+        await connection.close()
 
 
 def check_refusals(answers: Answers) -> None:

@@ -3,82 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 import pytest
-from draft_world import SCHEMAS
-from draftline_server.domain.content import Limits, equal
+from draftline_server.domain.content import equal
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import ContentionError, DatabaseUnavailableError, DraftlineError
-from draftline_server.domain.records import Actor, Delta, Operations, Patch, PatchResult
+from draftline_server.domain.records import Delta, Operations, Patch
 from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.definitions import Definitions
 from draftline_server.store.engine import Database, PoolSettings
-from draftline_server.store.patches import InPlacePatches, PatchEntry, PatchStore
-from draftline_server.workers.group_commit import GroupCommit
+from draftline_server.store.patches import PatchEntry
 from edit_strategies import changes, contents
+from grouping import Grouped, counting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_appliers import CONDITIONS, STORED, decode, told
+from test_appliers import CONDITIONS
 
 IDS = ("1", "2", "😀")
-_tenants = itertools.count()
-
-
-class Watched(InPlacePatches):
-    """Counts the groups; `before` is called with each, and may raise."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(Definitions(database, SCHEMAS), Limits())
-        self.groups: list[list[str]] = []
-        self.before: Any = None
-
-    async def rows(self, runner: Any, entries: Sequence[PatchEntry]) -> Any:
-        self.groups.append([entry.patch.record_id for entry in entries])
-        if self.before is not None:
-            await self.before(entries)
-        return await super().rows(runner, entries)
-
-
-class Grouped:
-    """A tenant's patches, in groups or one at a time."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.actor = Actor(f"grouped-{next(_tenants)}", "ada")
-        self.applier = Watched(database)
-        self.groups = GroupCommit(self.applier)
-        self.store = PatchStore(database, Definitions(database, SCHEMAS), self.groups)
-
-    async def patch(self, patch: Patch) -> PatchResult:
-        return await self.store.patch(self.actor, patch, change_reason="", validate_only=False)
-
-    async def told(self, patch: Patch) -> Any:
-        try:
-            return told(await self.patch(patch))
-        except DraftlineError as error:
-            return told(PatchResult(error=error))
-
-    async def stored(self) -> list[dict[str, Any]]:
-        rows = await self.database.fetch(STORED, {"tenant_id": self.actor.tenant_id})
-        return [{**row, "content": decode(row["content"])} for row in rows]
-
-    async def number(self, record_id: str) -> int:
-        (content,) = [row["content"] for row in await self.stored() if row["record_id"] == record_id]
-        number: int = content["n"]
-        return number
 
 
 @pytest.fixture
 def grouped(database: Database) -> Grouped:
     return Grouped(database)
-
-
-def counting(record_id: str, **rest: Any) -> Patch:
-    return Patch("films", record_id, Operations([Operation("increment", ("n",), value=1)]), allow_missing=True, **rest)
 
 
 @st.composite

@@ -1,0 +1,70 @@
+"""Patches that share statements, and what became of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from draft_world import SCHEMAS
+from draftline_server.domain.content import Limits
+from draftline_server.domain.edits import Operation
+from draftline_server.domain.errors import DraftlineError
+from draftline_server.domain.records import Actor, Operations, Patch, PatchResult, Request
+from draftline_server.store.definitions import Definitions
+from draftline_server.store.engine import Database
+from draftline_server.store.patches import InPlacePatches, PatchEntry, PatchStore
+from draftline_server.workers.group_commit import GroupCommit
+from test_appliers import STORED, decode, told
+
+_tenants = itertools.count()
+
+
+class Watched(InPlacePatches):
+    """Counts the groups; `before` is called with each, and may raise."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(Definitions(database, SCHEMAS), Limits())
+        self.groups: list[list[str]] = []
+        self.before: Any = None
+
+    async def rows(self, runner: Any, entries: Sequence[PatchEntry]) -> Any:
+        self.groups.append([entry.patch.record_id for entry in entries])
+        if self.before is not None:
+            await self.before(entries)
+        return await super().rows(runner, entries)
+
+
+class Grouped:
+    """A tenant's patches, in groups or one at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.actor = Actor(f"grouped-{next(_tenants)}", "ada")
+        self.applier = Watched(database)
+        self.groups = GroupCommit(self.applier)
+        self.store = PatchStore(database, Definitions(database, SCHEMAS), self.groups)
+
+    async def patch(self, patch: Patch, request: Request | None = None) -> PatchResult:
+        actor = replace(self.actor, request=request)
+        return await self.store.patch(actor, patch, change_reason="", validate_only=False)
+
+    async def told(self, patch: Patch) -> Any:
+        try:
+            return told(await self.patch(patch))
+        except DraftlineError as error:
+            return told(PatchResult(error=error))
+
+    async def stored(self) -> list[dict[str, Any]]:
+        rows = await self.database.fetch(STORED, {"tenant_id": self.actor.tenant_id})
+        return [{**row, "content": decode(row["content"])} for row in rows]
+
+    async def number(self, record_id: str) -> int:
+        (content,) = [row["content"] for row in await self.stored() if row["record_id"] == record_id]
+        number: int = content["n"]
+        return number
+
+
+def counting(record_id: str, **rest: Any) -> Patch:
+    return Patch("films", record_id, Operations([Operation("increment", ("n",), value=1)]), allow_missing=True, **rest)
