@@ -24,7 +24,8 @@ from ..supervised import WorkerError
 from .sections import Sections
 
 EXPECTED = (
-    BenchError, CheckError, EmbeddedPostgresError, MigrateError, SchemaError, WorkerError, OSError, ValueError, TypeError,
+    BenchError, CheckError, EmbeddedPostgresError, MigrateError, SchemaError, WorkerError, OSError, ValueError,
+    TypeError,
 )  # fmt: skip
 OTHERS = 20  # connections to the embedded PostgreSQL that are left to others, and to its superuser
 NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts it."

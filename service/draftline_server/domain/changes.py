@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from .drafts import Conflict
 from .errors import DraftlineError
+from .frozen import frozen
 from .records import Actor, Record
 
 MAX_REVERTED = 10_000  # changes taken back at once
@@ -43,7 +43,7 @@ class History(StrEnum):
     PATHS = "PATHS"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Write:
     """What the log tells of a write, whatever it writes. `commit_id` groups what one call wrote."""
 
@@ -58,7 +58,7 @@ class Write:
         return self.actor.request.request_id if self.actor.request is not None else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathChange:
     """One edited path of the content; the values are JSON text, None where there is nothing."""
 
@@ -67,7 +67,7 @@ class PathChange:
     new_value: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttributeChange:
     """One attribute of the record that was set; the values are JSON text, None where there is nothing."""
 
@@ -76,7 +76,7 @@ class AttributeChange:
     new_value: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One entry of the log; collection, record and version identify it."""
 
@@ -96,7 +96,7 @@ class Change:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangeRef:
     """What identifies a change."""
 
@@ -105,7 +105,7 @@ class ChangeRef:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RevertResult:
     """What became of one record: as it is now, or why its change was not taken back."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from .changes import History
 from .edits import format_pointer
 from .errors import InvalidFieldError
+from .frozen import frozen
 from .query import FieldType, Path
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IndexKey:
     """One key of an index: a declared field and a direction; nulls come last in both."""
 
@@ -42,7 +43,7 @@ class IndexState(StrEnum):
     INVALID = "INVALID"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Definition:
     """The declaration of a collection; `version` 0 is a collection that was never declared."""
 

@@ -8,13 +8,14 @@ keep it true.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from .content import Json
 from .edits import Operation, Strategy
 from .errors import DraftlineError
+from .frozen import frozen
 from .records import Record
 
 MAX_SELECTED = 10_000  # drafts in one commit or discard
@@ -39,7 +40,7 @@ class ConflictPolicy(StrEnum):
     KEEP_THEIRS = "KEEP_THEIRS"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Conflict:
     """A path on which base, mine and theirs differ: JSON texts, None for a value that is not there."""
 
@@ -52,31 +53,31 @@ class Conflict:
     theirs: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangeByDelta:
     """An edit as `edit_of_delta` makes it."""
 
     edit: Json
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangeByOperations:
     steps: Sequence[Operation]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Creation:
     """JSON text of the new record's content."""
 
     json: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deletion:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DraftEdit:
     record_id: str
     action: ChangeByDelta | ChangeByOperations | Creation | Deletion
@@ -85,7 +86,7 @@ class DraftEdit:
     replace: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MergedRecord:
     """A record with the caller's draft applied; `draft_kind` None without one.
 
@@ -103,7 +104,7 @@ class MergedRecord:
     conflicts: Sequence[Conflict] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaveResult:
     """What one edit did; neither part for a drafted creation that is gone again."""
 
@@ -111,7 +112,7 @@ class SaveResult:
     error: DraftlineError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selection:
     """Which of the caller's drafts: of some records (with expected versions), of a session, or all."""
 
@@ -119,7 +120,7 @@ class Selection:
     session_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommitResult:
     record_id: str
     record: Record | None = None

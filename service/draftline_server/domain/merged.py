@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from .drafts import MergedRecord
+from .frozen import frozen
 from .query import Filter, Restriction, SortKey
 
 DEFAULT_PAGE_SIZE = 100
@@ -19,7 +19,7 @@ class View(StrEnum):
     DRAFTS_ONLY = "DRAFTS_ONLY"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MergedQuery:
     """A list; `filter_text` and `order_text` are as the caller wrote them, for the page tokens."""
 
@@ -34,7 +34,7 @@ class MergedQuery:
     show_deleted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MergedPage:
     records: Sequence[MergedRecord]
     next_page_token: str

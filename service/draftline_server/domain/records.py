@@ -6,13 +6,14 @@ Content is JSON text throughout, so that numbers of any length pass untouched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from .edits import Operation, Strategy
 from .errors import DraftlineError
+from .frozen import frozen
 from .query import Filter, Restriction
 
 
@@ -28,7 +29,7 @@ class Answer(Protocol):
     def SerializeToString(self) -> bytes: ...  # noqa: N802
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A call that happens once: its id, and a hash of everything else that it says."""
 
@@ -40,7 +41,7 @@ class Request:
         return self.hashed.digest()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Actor:
     """On whose behalf a call runs: one tenant and one user, and the request if it is to happen once."""
 
@@ -49,7 +50,7 @@ class Actor:
     request: Request | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     collection: str
     record_id: str
@@ -64,7 +65,7 @@ class Record:
     deleted_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewRecord:
     """A record to create; `where` names its content in the request."""
 
@@ -75,7 +76,7 @@ class NewRecord:
     position: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delta:
     """JSON text of an object, merged by a strategy."""
 
@@ -84,12 +85,12 @@ class Delta:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operations:
     steps: Sequence[Operation]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Patch:
     """A change of one record. `parent_id`: None leaves it, an empty text clears it."""
 
@@ -103,7 +104,7 @@ class Patch:
     position: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PatchResult:
     """What a patch did: the record after it, or why it was not applied."""
 
@@ -118,7 +119,7 @@ class ImportMode(StrEnum):
     SNAPSHOT = "SNAPSHOT"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImportCounts:
     inserted: int
     updated: int

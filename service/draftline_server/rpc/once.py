@@ -60,9 +60,9 @@ class Once:
 
     async def answer(
         self,
-        write: Callable[[], Awaitable[M]],
-        actor: Actor,
+        write: Callable[[Any, Actor], Awaitable[M]],
         request: Message,
+        actor: Actor,
         response_type: type[M],
         rest: AsyncIterator[Message] | None = None,
     ) -> M:
@@ -71,9 +71,9 @@ class Once:
         `rest`: the messages of a stream that `write` may leave unread when it fails; all of them are the request.
         """
         if actor.request is None:
-            return await write()
+            return await write(request, actor)
         try:
-            return await write()
+            return await write(request, actor)
         except (OverloadedError, DeadlineExceededError):
             raise  # there is no room or no time to look, and the caller may send it again
         except (AnsweredBeforeError, DraftlineError) as error:

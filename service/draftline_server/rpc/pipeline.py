@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import grpc
-import protovalidate
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
@@ -27,98 +25,29 @@ from ..domain.errors import (
     DraftlineError,
     DrainingError,
     InvalidFieldError,
-    OverloadedError,
     ReaderTooSlowError,
     UndecodableRequestError,
 )
 from ..domain.records import Actor, Request
 from ..store.transaction import call_deadline, call_tenant
 from .admission import Admission
-from .auth import Authenticator, while_valid
+from .auth import while_valid
+from .calls import Calls
 from .effects import counting
 from .identity import Identity
-from .lists import refuse_long_lists
-from .once import Fingerprint, Once, normalize, request_of
-from .permissions import NEEDED
+from .once import Fingerprint, normalize, request_of
+from .permissions import NEEDED, Permission
+from .rules import check
 from .status import abort, code_of, unexpected
-from .telemetry import Call, Method, Telemetry
+from .telemetry import Call, Method
 from .wire import parser
 
 WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # which wait most of the time, and have a limit of their own
-NO_CONTROL_CHARACTERS = r"^\P{Cc}*$"  # the pattern of ids in the contract
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Actor], Awaitable[Message]]
-
-
-@dataclass(slots=True)
-class Calls:
-    """What the calls of a server share: who makes them, their limits, how many there are, and whether it drains."""
-
-    once: Once
-    authenticator: Authenticator
-    admission: Admission
-    most: int  # calls at once, of callers who are known
-    call_timeout_s: float  # of a unary call
-    idle_timeout_s: float  # of the other end of a stream: between two messages that it sends, or until it reads one
-    wrote: Callable[[str], None]  # called with the tenant of each call that may have written
-    telemetry: Telemetry
-    count: int = 0
-    known: int = 0  # of these, whose callers were identified
-    draining: bool = False
-    turned_away: asyncio.Event = field(default_factory=asyncio.Event)  # set once callers know to go elsewhere
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        self.count += 1
-        self.idle.clear()
-        try:
-            yield
-        finally:
-            self.count -= 1
-            if not self.count:
-                self.idle.set()
-
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """grpc's own limit, maximum_concurrent_rpcs, lets everything pass once it was reached (1.78)."""
-        if self.known >= self.most:
-            raise OverloadedError(f"{self.most} calls are under way already; nothing was done, try again later")
-        self.known += 1
-        try:
-            yield
-        finally:
-            self.known -= 1
-
-    @contextmanager
-    def writing(self, actor: Actor) -> Iterator[None]:
-        """Those who watch are woken when the call is over, whatever became of it."""
-        try:
-            yield
-        finally:
-            self.wrote(actor.tenant_id)
-
-    def drain(self) -> None:
-        """From now on calls are not begun, those that wait are refused, and streams end at their next message."""
-        self.draining = True
-        self.admission.drain()
-
-    def refuse_late(self) -> None:
-        if self.draining:
-            raise DrainingError("the server is stopping; nothing was done, call another one")
-
-    async def settled(self) -> None:
-        """While the server drains, until callers know to go elsewhere: who is answered before comes again at once."""
-        if self.draining:
-            await self.turned_away.wait()
-
-    async def drained(self, timeout_s: float) -> None:
-        """Returns when no call is left, or when the time is over."""
-        self.turned_away.set()
-        if self.count:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.idle.wait(), timeout_s)
+T = TypeVar("T")
+Answer = Callable[[Context, Identity, Call], Awaitable[T]]
 
 
 def handlers(service: ServiceDescriptor, servicer: object, calls: Calls) -> grpc.GenericRpcHandler:
@@ -142,29 +71,32 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcM
     return handler
 
 
-@asynccontextmanager
-async def _answering(context: Context, method: Method, calls: Calls) -> AsyncIterator[tuple[Identity, Call]]:
-    """For the caller, who must be known. Whatever goes wrong inside becomes the call's status."""
-    call = calls.telemetry.began(method)
-    try:
-        with calls.one():
+def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[object, Context], Awaitable[T]]:
+    """What calls `answer` when the caller is known. Whatever goes wrong there becomes the call's status."""
+
+    async def handle(_: object, context: Context) -> T:
+        call = calls.come(method)
+        try:
             calls.refuse_late()
             identity = await calls.authenticator.identify(context.invocation_metadata())
-            call.user_id = identity.user_id
-            with calls.admitted():
-                yield identity, call
-    except asyncio.CancelledError:
-        left_s = context.time_remaining()
-        is_late = left_s is not None and left_s <= 0
-        call.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
-        raise
-    except Exception as error:
-        await calls.settled()
-        await abort(context, _told(error, call))
-    else:
-        await calls.settled()
-    finally:
-        calls.telemetry.ended(call)
+            calls.admit(call, identity)
+            answered = await answer(context, identity, call)
+        except asyncio.CancelledError:
+            left_s = context.time_remaining()
+            is_late = left_s is not None and left_s <= 0
+            call.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            await calls.settled()
+            await abort(context, _told(error, call))
+        else:
+            await calls.settled()
+            return answered
+        finally:
+            calls.gone(call)
+        raise AssertionError("unreachable: the call was answered or aborted")
+
+    return handle
 
 
 def _told(error: Exception, call: Call) -> DraftlineError:
@@ -180,55 +112,50 @@ def _told(error: Exception, call: Call) -> DraftlineError:
 def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
     writes = "request_id" in method.input_type.fields_by_name
-    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.method(method.full_name)
+    needed, parse, name = NEEDED[method.full_name], _parser(method), method.full_name
 
-    async def handle(_: object, context: Context) -> bytes:
-        async with _answering(context, counts, calls) as (identity, call):
-            timeout_s = _limit_time(context, calls.call_timeout_s)
-            async with asyncio.timeout(timeout_s):
-                message: Any = parse(await _only_message(context, call))
-                actor = identity.actor(message.tenant_id, needed)
-                call.tenant_id = actor.tenant_id
-                call_tenant.set(actor.tenant_id)
-                async with calls.admission.turn(actor.tenant_id, timeout_s):
-                    check(message)
-                    actor = replace(actor, request=request_of(message, method.full_name))
-                    write = partial(behavior, message, actor)
-                    with calls.writing(actor) if writes else nullcontext():
-                        answer = await calls.once.answer(write, actor, message, response_type)
-            return _sent(answer, call)
-        raise AssertionError("unreachable: the call was answered or aborted")
+    async def answer(context: Context, identity: Identity, call: Call) -> bytes:
+        timeout_s = _limit_time(context, calls.call_timeout_s)
+        async with asyncio.timeout(timeout_s):
+            message: Any = parse(await _only_message(context, call))
+            actor = _actor(identity, message, needed, call)
+            async with calls.admission.turn(actor.tenant_id, timeout_s):
+                check(message)
+                if not writes:
+                    return _sent(await behavior(message, actor), call)
+                actor = Actor(actor.tenant_id, actor.user_id, request_of(message, name))
+                try:
+                    return _sent(await calls.once.answer(behavior, message, actor, response_type), call)
+                finally:
+                    calls.wrote(actor.tenant_id)
 
-    return handle
+    return _answering(calls.telemetry.method(name), calls, answer)
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
-    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.stream(method.full_name)
+    needed, parse = NEEDED[method.full_name], _parser(method)
 
-    async def handle(_: object, context: Context) -> None:
-        async with _answering(context, counts, calls) as (identity, call):
-            async with asyncio.timeout(calls.idle_timeout_s):
-                message: Any = parse(await _only_message(context, call))
-            actor = identity.actor(message.tenant_id, needed)
-            call.tenant_id = actor.tenant_id
-            call_tenant.set(actor.tenant_id)
-            check(message)
-            timeout_s = _limit_time(context)
-            stream = behavior(message, actor)
-            if method.full_name not in WATCHES:
-                stream = _in_turns(stream, actor, calls.admission, timeout_s)
+    async def answer(context: Context, identity: Identity, call: Call) -> None:
+        async with asyncio.timeout(calls.idle_timeout_s):
+            message: Any = parse(await _only_message(context, call))
+        actor = _actor(identity, message, needed, call)
+        check(message)
+        timeout_s = _limit_time(context)
+        stream = behavior(message, actor)
+        if method.full_name not in WATCHES:
+            stream = _in_turns(stream, actor, calls.admission, timeout_s)
 
-            async def identified() -> None:
-                again = await calls.authenticator.identify(context.invocation_metadata())
-                again.actor(message.tenant_id, needed)
+        async def identified() -> None:
+            again = await calls.authenticator.identify(context.invocation_metadata())
+            again.actor(message.tenant_id, needed)
 
-            async with while_valid(identity, identified), aclosing(stream) as responses:
-                async for response in responses:
-                    await _send(context, _sent(response, call), calls.idle_timeout_s)
-                    if calls.draining:
-                        raise DrainingError("the server is stopping; go on with another, after the last message")
+        async with while_valid(identity, identified), aclosing(stream) as responses:
+            async for response in responses:
+                await _send(context, _sent(response, call), calls.idle_timeout_s)
+                if calls.draining:
+                    raise DrainingError("the server is stopping; go on with another, after the last message")
 
-    return handle
+    return _answering(calls.telemetry.stream(method.full_name), calls, answer)
 
 
 async def _in_turns(
@@ -274,7 +201,7 @@ async def _send(context: Context, response: bytes, timeout_s: float) -> None:
 
 def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
-    needed, parse, counts = NEEDED[method.full_name], _parser(method), calls.telemetry.method(method.full_name)
+    needed, parse = NEEDED[method.full_name], _parser(method)
 
     async def messages(context: Context, fingerprint: Fingerprint, call: Call) -> AsyncIterator[Message]:
         while True:
@@ -295,70 +222,49 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             fingerprint.add(message)
             yield message
 
-    async def handle(_: AsyncIterator[bytes], context: Context) -> bytes:
-        async with _answering(context, counts, calls) as (identity, call):
-            timeout_s = _limit_time(context)
-            fingerprint = Fingerprint(method.full_name)
-            stream = messages(context, fingerprint, call)
-            # Its first message says for whom it is, and whether it is to happen once.
-            first: Any = await anext(stream, None)
-            if first is None or first.WhichOneof("part") != "header":
-                raise InvalidFieldError.of("header", "the first message must be the header")
-            header = first.header
-            request = Request(header.request_id, fingerprint) if header.request_id else None
-            actor = replace(identity.actor(header.tenant_id, needed), request=request)
-            write = partial(behavior, header, stream, actor)
-            call.tenant_id = actor.tenant_id
-            call_tenant.set(actor.tenant_id)
-            async with calls.admission.turn(actor.tenant_id, timeout_s):
-                with calls.writing(actor):
-                    answer = await calls.once.answer(write, actor, header, response_type, rest=stream)
-            return _sent(answer, call)
-        raise AssertionError("unreachable: the call was answered or aborted")
+    async def answer(context: Context, identity: Identity, call: Call) -> bytes:
+        timeout_s = _limit_time(context)
+        fingerprint = Fingerprint(method.full_name)
+        stream = messages(context, fingerprint, call)
+        # Its first message says for whom it is, and whether it is to happen once.
+        first: Any = await anext(stream, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidFieldError.of("header", "the first message must be the header")
+        header = first.header
+        actor = _actor(identity, header, needed, call)
+        if header.request_id:
+            actor = replace(actor, request=Request(header.request_id, fingerprint))
 
-    return handle
+        async def load(_: Message, actor: Actor) -> Message:
+            loaded: Message = await behavior(header, stream, actor)
+            return loaded
+
+        async with calls.admission.turn(actor.tenant_id, timeout_s):
+            try:
+                return _sent(await calls.once.answer(load, header, actor, response_type, rest=stream), call)
+            finally:
+                calls.wrote(actor.tenant_id)
+
+    return _answering(calls.telemetry.method(method.full_name), calls, answer)
+
+
+def _actor(identity: Identity, message: Any, needed: frozenset[Permission], call: Call) -> Actor:
+    """The caller in the tenant of the message."""
+    actor = identity.actor(message.tenant_id, needed)
+    call.tenant_id = actor.tenant_id
+    call_tenant.set(actor.tenant_id)
+    return actor
 
 
 def _limit_time(context: Context, default_timeout_s: float | None = None) -> float | None:
     """Sets the call's deadline: the caller's, but at most the default. The seconds that are left."""
-    given = [limit for limit in (context.time_remaining(), default_timeout_s) if limit is not None]
-    if not given:
-        return None
-    call_deadline.set(time.monotonic() + min(given))
-    return min(given)
+    timeout_s: float | None = context.time_remaining()
+    if timeout_s is None or (default_timeout_s is not None and timeout_s > default_timeout_s):
+        timeout_s = default_timeout_s
+    if timeout_s is not None:
+        call_deadline.set(time.monotonic() + timeout_s)
+    return timeout_s
 
 
 def _parser(method: MethodDescriptor) -> Callable[[bytes], Message]:
     return parser(message_factory.GetMessageClass(method.input_type))
-
-
-def check(request: Message) -> None:
-    """InvalidFieldError unless the request keeps the rules of the contract."""
-    refuse_long_lists(request)
-    violations = protovalidate.collect_violations(request)
-    if violations:
-        fields = [(_path(violation.proto.field), _problem(violation, request)) for violation in violations]
-        raise InvalidFieldError("; ".join(f"{field}: {problem}" for field, problem in fields), fields=fields)
-
-
-def _problem(violation: protovalidate.Violation, request: Message) -> str:
-    if violation.rule_value == NO_CONTROL_CHARACTERS:
-        return "must hold no control characters"
-    descriptor: Any = request.DESCRIPTOR
-    path: Any = violation.proto.field
-    *above, last = path.elements
-    for element in above:
-        descriptor = descriptor.fields_by_name[element.field_name].message_type
-    oneof = descriptor.oneofs_by_name.get(last.field_name)
-    if oneof is not None:
-        return f"exactly one of {', '.join(member.name for member in oneof.fields)} must be set"
-    return violation.proto.message
-
-
-def _path(path: Any) -> str:
-    parts: list[str] = []
-    for element in path.elements:
-        subscript = element.subscript
-        index = f"[{subscript.value}]" if subscript is not None else ""
-        parts.append(element.field_name + index)
-    return ".".join(parts)

@@ -21,9 +21,10 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .admission import Admission, AdmissionOptions
 from .auth import Authenticator
+from .calls import Calls
 from .health import Health
 from .once import Once
-from .pipeline import Calls, handlers
+from .pipeline import handlers
 from .telemetry import Telemetry
 from .tls import Tls
 

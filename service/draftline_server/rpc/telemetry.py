@@ -86,6 +86,7 @@ class Call:
     request_id: str = ""
     received_bytes: int = 0
     sent_bytes: int = 0
+    is_admitted: bool = False
 
 
 class Statements:

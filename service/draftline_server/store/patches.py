@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -15,8 +14,9 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.edits import Operation
 from ..domain.errors import ContentionError, DraftlineError
-from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult
-from .content import limit_values, now, record_of
+from ..domain.frozen import frozen
+from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult, Record
+from .content import limit_values, now
 from .definitions import Definitions
 from .engine import Database
 from .failures import RacedError, condition_json, error_of, not_found
@@ -156,7 +156,7 @@ def _resends(actor: Actor) -> bool:
     return actor.request is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PatchEntry:
     """One patch as an argument of the statement: `values` are what it adds to each of ARRAYS."""
 
@@ -228,7 +228,7 @@ class InPlacePatches:
             fetched = await runner.fetch(SQL["patch_content"], values, resend=resend)
         else:
             fetched = await runner.fetch(SQL["patch_content"], values)
-        rows = {row["place"]: row for row in fetched}
+        rows: dict[int, asyncpg.Record] = {row[0]: row for row in fetched}
         return [rows.get(place) for place in range(1, len(entries) + 1)]
 
 
@@ -239,7 +239,12 @@ def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
         return PatchResult(error=not_found(patch.record_id))
     if row["failure"] is not None:
         return PatchResult(error=error_of(row["failure"], patch.record_id, where_of(patch)))
-    return PatchResult(record_of(row), sorted(row["changed_fields"]), written=row["changes"])
+    _, _, content, version, parent_id, position, created_at, created_by, updated_at, updated_by, changed, changes = row
+    record = Record(
+        patch.collection, patch.record_id, content, version, parent_id, position,
+        created_at, created_by, updated_at, updated_by, None,
+    )  # fmt: skip
+    return PatchResult(record, sorted(changed), written=changes)
 
 
 def where_of(patch: Patch) -> str:

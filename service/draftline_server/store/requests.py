@@ -8,13 +8,14 @@ answer is there, and is given again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
 
 from ..domain.errors import RequestIdReusedError
+from ..domain.frozen import frozen
 from ..domain.records import Actor, Record, Request
 from .engine import Database
 from .errors import AnsweredBeforeError
@@ -42,7 +43,7 @@ class _Kept(msgspec.Struct):
 _kept = msgspec.json.Decoder(_Kept).decode
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recalled:
     """What was answered: the response as it was sent, or else the record of a call of one record.
 
@@ -122,7 +123,7 @@ async def keep_record(transaction: Transaction, actor: Actor, record: Record, ch
     if actor.request is None:
         return
     values = {
-        **{name: getattr(record, name) for name in Record.__slots__},
+        **{each.name: getattr(record, each.name) for each in fields(record)},
         "changed_fields": list(changed_fields),
     }
     await transaction.fetch(SQL["keep_record"], {**_key(actor, actor.request), **values})

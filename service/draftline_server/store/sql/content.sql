@@ -178,9 +178,8 @@ WITH locked AS MATERIALIZED (
     WHERE a.failure IS NULL AND p.fingerprint IS NOT NULL
     ORDER BY p.user_id, p.request_id
 )
-SELECT a.place, a.collection, a.record_id, a.failure::text AS failure, a.new_content::text AS content, a.version,
-    a.parent_id, a.position, a.created_at, a.created_by, a.updated_at, a.updated_by, NULL AS deleted_at,
-    a.changed_fields, a.changes
+SELECT a.place, a.failure::text AS failure, a.new_content::text AS content, a.version, a.parent_id, a.position,
+    a.created_at, a.created_by, a.updated_at, a.updated_by, a.changed_fields, a.changes
 FROM answered AS a
 CROSS JOIN refreshed
 
