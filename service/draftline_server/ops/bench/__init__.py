@@ -38,11 +38,14 @@ def run(sizes: Sizes, binaries: Path | None, console: Console, parts: Collection
 
     Raises BenchError if a server or a load fails; nothing is left running.
     """
-    figures = Figures()
     chosen = tuple(part for part in PARTS if part in parts)
-    with standing(binaries) as stand:
+    with console.status("starting") as status, standing(binaries) as stand:
+        figures = Figures(
+            lambda latest: status.update(f"{latest.name}: {report.number(latest.values[-1])} {latest.unit}")
+        )
         for part in chosen:
             console.print(f"measuring {part.value}")
+            status.update("preparing")
             PARTS[part](stand, sizes, figures)
         postgres = asyncio.run(_version(stand.url))
     ratios = list(ratios_of(figures, sizes, chosen))

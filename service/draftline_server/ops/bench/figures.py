@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 PERCENTILES = (50, 95, 99)
@@ -33,10 +33,11 @@ class Figure:
 
 
 class Figures:
-    """All that was measured, in the order of its first round."""
+    """All that was measured, in the order of its first round; `added` is told the latest."""
 
-    def __init__(self) -> None:
+    def __init__(self, added: Callable[[Figure], None] = lambda _: None) -> None:
         self._figures: dict[str, Figure] = {}
+        self._added = added
 
     def __iter__(self) -> Iterator[Figure]:
         return iter(self._figures.values())
@@ -48,6 +49,7 @@ class Figures:
         figure = self._figures.setdefault(name, Figure(name, unit, limit))
         figure.values.append(value)
         figure.latencies_s.append(sorted(latencies_s))
+        self._added(figure)
 
     def add_times(self, name: str, times_s: Sequence[float], *, limit: str = "") -> None:
         """Calls one after another: their median, in milliseconds."""
