@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from draftline_server.domain.content import Limits
-from draftline_server.domain.cursor import Cursors
 from draftline_server.domain.drafts import (
     ChangeByDelta,
     ChangeByOperations,
@@ -36,6 +35,7 @@ from draftline_server.domain.records import (
 )
 from draftline_server.store.commits import CommitStore
 from draftline_server.store.content import ContentStore, now
+from draftline_server.store.cursors import Cursors
 from draftline_server.store.definitions import Definitions
 from draftline_server.store.drafts import DraftStore
 from draftline_server.store.engine import Database, PoolSettings

@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 
 from .domain.content import Limits
-from .domain.cursor import Cursors
 from .domain.errors import DraftlineError
 from .ops.stopping import stop_by_signal
 from .options import LOOPBACK, pool_settings, retention, server_options, tls_files, token_rules
@@ -42,6 +41,7 @@ from .store.checks import DraftChecker, DraftDifference
 from .store.collections import CollectionStore
 from .store.commits import CommitStore
 from .store.content import ContentStore
+from .store.cursors import Cursors
 from .store.definitions import Definitions
 from .store.drafts import DraftStore
 from .store.engine import Database, connections_of

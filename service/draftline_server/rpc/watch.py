@@ -11,12 +11,12 @@ from typing import Any
 
 from draftline.v1 import change_pb2, draft_pb2
 
-from ..domain.cursor import Cursors
 from ..domain.errors import DrainingError, InvalidFieldError, OverloadedError
 from ..domain.merged import MAX_PAGE_SIZE, MergedQuery
 from ..domain.query import FilterError
 from ..domain.records import Actor
 from ..domain.turns import Turns
+from ..store.cursors import Cursors
 from ..store.failures import invalid_filter
 from ..store.feed import MAX_PAGE_BYTES, Feed, FeedPage, Place, Scope
 from ..store.merged import MergedStore

@@ -13,10 +13,10 @@ import msgspec
 
 from ..domain.change_query import ChangePage, ChangeQuery
 from ..domain.changes import AttributeChange, Change, ChangeKind, ChangeSource, PathChange
-from ..domain.cursor import Cursors
 from ..domain.edits import format_pointer
 from ..domain.records import Actor
 from .change_query import Shape, list_statement, pinned
+from .cursors import Cursors
 from .engine import Database
 from .filters import lifted
 

@@ -13,7 +13,6 @@ from typing import TypeVar
 import msgspec
 
 from ..domain.content import Limits
-from ..domain.cursor import Cursors
 from ..domain.definitions import Definition, IndexOrder, IndexState
 from ..domain.edits import format_pointer
 from ..domain.errors import (
@@ -24,6 +23,7 @@ from ..domain.errors import (
 )
 from ..domain.records import Actor, Answer
 from .content import now
+from .cursors import Cursors
 from .definitions import READ_AGE_S, Definitions, definition_of
 from .engine import Database
 from .errors import AnsweredBeforeError

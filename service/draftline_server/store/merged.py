@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import asyncpg
 
-from ..domain.cursor import Cursors, Position
 from ..domain.drafts import DraftKind, MergedRecord
 from ..domain.errors import InvalidFieldError
 from ..domain.merged import MergedPage, MergedQuery
 from ..domain.query import MERGED_ATTRIBUTES, FieldType, FilterError, Path, SortKey, type_of, with_types
 from ..domain.records import Actor, Record
+from .cursors import Cursors, Position
 from .definitions import Definitions
 from .drafts import conflicts_of
 from .engine import Database
