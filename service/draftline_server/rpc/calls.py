@@ -14,6 +14,9 @@ from .identity import Identity
 from .once import Once
 from .telemetry import Call, Method, Telemetry
 
+# No more calls come when there were none in so many intervals; there are so many of these at most.
+SETTLE_S, SETTLE_QUIET, SETTLE_MOST = 0.02, 4, 50
+
 
 @dataclass(slots=True)
 class Calls:
@@ -28,6 +31,7 @@ class Calls:
     wrote: Callable[[str], None]  # called with the tenant of each call that may have written
     telemetry: Telemetry
     count: int = 0
+    begun: int = 0  # ever
     known: int = 0  # of these, whose callers were identified
     draining: bool = False
     turned_away: asyncio.Event = field(default_factory=asyncio.Event)  # set once callers know to go elsewhere
@@ -36,6 +40,7 @@ class Calls:
     def come(self, method: Method) -> Call:
         """A call has come; `gone` when it is over."""
         self.count += 1
+        self.begun += 1
         self.idle.clear()
         return self.telemetry.began(method)
 
@@ -54,17 +59,27 @@ class Calls:
         if not self.count:
             self.idle.set()
 
-    def drain(self) -> None:
-        """From now on calls are not begun, those that wait are refused, and streams end at their next message."""
+    async def drain(self) -> None:
+        """From now on calls are not begun, those that wait are refused, and streams end at their next message.
+
+        Returns when no more come: who is in a call is kept there, so that he does not come again at once.
+        """
         self.draining = True
         self.admission.drain()
+        quiet = 0
+        for _ in range(SETTLE_MOST):
+            before = self.begun
+            await asyncio.sleep(SETTLE_S)
+            quiet = quiet + 1 if self.begun == before else 0
+            if quiet == SETTLE_QUIET or not self.count:
+                return
 
     def refuse_late(self) -> None:
         if self.draining:
             raise DrainingError("the server is stopping; nothing was done, call another one")
 
     async def settled(self) -> None:
-        """While the server drains, until callers know to go elsewhere: who is answered before comes again at once."""
+        """While the server drains, until callers know to go elsewhere."""
         if self.draining:
             await self.turned_away.wait()
 

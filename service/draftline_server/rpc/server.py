@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .admission import Admission, AdmissionOptions
 from .auth import Authenticator
-from .calls import Calls
+from .calls import SETTLE_S, Calls
 from .health import Health
 from .once import Once
 from .pipeline import handlers
@@ -36,7 +36,6 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 )
 PING_TIMEOUT_S = 20.0
 HANDSHAKE_TIMEOUT_S = 20.0
-SETTLE_S = 0.05
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -117,11 +116,10 @@ class Server:
         """Refuses new calls, lets those in flight end within the drain timeout, then cuts them."""
         structlog.get_logger().info("draining", timeout_s=self._options.drain_timeout_s)
         await self.health.drain()
-        self.calls.drain()
         # What has come by now is taken up: grpc would end it with CANCELLED (grpc/grpc#41785), as if the caller had.
-        await asyncio.sleep(SETTLE_S)
+        await self.calls.drain()
         stopping = asyncio.create_task(self._server.stop(self._options.drain_timeout_s))
-        await asyncio.sleep(SETTLE_S)  # until callers have read that this connection is for no more calls
+        await asyncio.sleep(SETTLE_S)  # so that callers are told of the end of the connection before they are answered
         await self.calls.drained(self._options.drain_timeout_s)
         with suppress(TimeoutError):  # until the last answers are sent
             await asyncio.wait_for(asyncio.shield(stopping), SETTLE_S)
