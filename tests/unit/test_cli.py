@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from commands import leaves
 from draftline_server.cli import main
 from draftline_server.cli.sections import Sections
 from draftline_server.rpc.keys import digest_of
@@ -21,14 +22,6 @@ def run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
-
-
-def leaves(group: click.Group, *above: str) -> list[tuple[str, click.Command]]:
-    """Every command that is no group, by its whole name."""
-    found: list[tuple[str, click.Command]] = []
-    for name, each in group.commands.items():
-        found += leaves(each, *above, name) if isinstance(each, click.Group) else [(" ".join((*above, name)), each)]
-    return found
 
 
 def test_help_lists_every_command() -> None:
