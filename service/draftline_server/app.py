@@ -17,6 +17,7 @@ from .domain.errors import DraftlineError
 from .ops.stopping import stop_by_signal
 from .options import LOOPBACK, pool_settings, retention, server_options, tls_files, token_rules
 from .rpc import probe, tokens
+from .rpc.access_log import AccessLog, Logged, slow_statements
 from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
 from .rpc.change_service import ChangeService
 from .rpc.collection_service import CollectionService
@@ -96,8 +97,7 @@ async def running(
             f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
         )
     database, schemas = Database(url, pool_settings(settings)), Schemas(settings.schema_timeout_s)
-    telemetry = Telemetry()
-    database.runner.observers.append(telemetry.ran)
+    telemetry = _telemetry(settings, database)
     await database.open()
     try:
         await check_revision(database, revision)
@@ -130,6 +130,16 @@ async def running(
     finally:
         await schemas.close()
         await database.close()
+
+
+def _telemetry(settings: Settings, database: Database) -> Telemetry:
+    """Counts what happens, and logs of it what the settings say."""
+    telemetry = Telemetry()
+    database.runner.observers += [telemetry.ran, slow_statements(settings.slow_statement_s)]
+    logged = Logged(settings.access_log)
+    if logged is not Logged.NONE:
+        telemetry.listeners.append(AccessLog(logged, settings.slow_call_s).ended)
+    return telemetry
 
 
 async def serve(

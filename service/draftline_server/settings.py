@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz, which are open to all")
     metrics_port: int | None = Field(9464, ge=0, le=65535, description="their port; 0: any free one; empty: none")
 
+    access_log: str = Field(
+        "all",
+        pattern="^(all|notable|none)$",
+        description="calls that are logged: all, notable (the service failed, or it took long) or none",
+    )
+    slow_call_s: float = Field(1.0, gt=0, description="how long a unary call takes that is notable")
+    slow_statement_s: float = Field(0.5, gt=0, description="how long a statement takes that is logged")
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
 

@@ -50,7 +50,7 @@ def served(**settings: object) -> Iterator[Served]:
     """A service on a free port, killed at the end of the block if it still runs."""
     process = subprocess.Popen(
         [DRAFTLINE, "serve"],
-        env=environment(**{"port": 0, "log_format": "json", **settings}),
+        env=environment(**{"port": 0, "log_format": "json", "access_log": "notable", **settings}),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -93,7 +93,9 @@ def watched(log_format: str, **settings: object) -> Iterator[Watched]:
     """The service as a process, whose whole standard error is kept."""
     process = subprocess.Popen(
         [DRAFTLINE, "serve"],
-        env=environment(port=0, log_format=log_format, log_level="debug", **settings),
+        env=environment(
+            port=0, log_format=log_format, log_level="debug", access_log="all", slow_statement_s=0.000001, **settings
+        ),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -34,7 +34,9 @@ def demo_command(settings: Settings) -> None:
         # On loopback, and known to nobody else: without keys and TLS.
         fields = Settings.model_fields.items()
         open_ = {name: field.default for name, field in fields if name == "host" or name.startswith(("auth_", "tls_"))}
-        own = settings.model_copy(update={**open_, "port": 0, "drain_timeout_s": 1.0})
+        own = settings.model_copy(
+            update={**open_, "port": 0, "metrics_port": None, "access_log": "none", "drain_timeout_s": 1.0}
+        )
         revision = migrate.upgrade(postgres.url)
         with (
             threaded(running(own, postgres.url, revision)) as app,

@@ -71,6 +71,11 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcM
     return handler
 
 
+def _counts(method: MethodDescriptor, calls: Calls) -> Method:
+    streams = {"takes_stream": method.client_streaming, "sends_stream": method.server_streaming}
+    return calls.telemetry.method(method.full_name, **streams)
+
+
 def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[object, Context], Awaitable[T]]:
     """What calls `answer` when the caller is known. Whatever goes wrong there becomes the call's status."""
 
@@ -78,7 +83,8 @@ def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[obj
         call = calls.come(method)
         try:
             calls.refuse_late()
-            identity = await calls.authenticator.identify(context.invocation_metadata())
+            call.metadata = context.invocation_metadata()
+            identity = await calls.authenticator.identify(call.metadata)
             calls.admit(call, identity)
             answered = await answer(context, identity, call)
         except asyncio.CancelledError:
@@ -123,13 +129,16 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
                 check(message)
                 if not writes:
                     return _sent(await behavior(message, actor), call)
-                actor = Actor(actor.tenant_id, actor.user_id, request_of(message, name))
+                request = request_of(message, name)
+                if request is not None:
+                    call.request_id = request.request_id
+                    actor = Actor(actor.tenant_id, actor.user_id, request)
                 try:
                     return _sent(await calls.once.answer(behavior, message, actor, response_type), call)
                 finally:
                     calls.wrote(actor.tenant_id)
 
-    return _answering(calls.telemetry.method(name), calls, answer)
+    return _answering(_counts(method, calls), calls, answer)
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
@@ -155,7 +164,7 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 if calls.draining:
                     raise DrainingError("the server is stopping; go on with another, after the last message")
 
-    return _answering(calls.telemetry.stream(method.full_name), calls, answer)
+    return _answering(_counts(method, calls), calls, answer)
 
 
 async def _in_turns(
@@ -233,6 +242,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
         header = first.header
         actor = _actor(identity, header, needed, call)
         if header.request_id:
+            call.request_id = header.request_id
             actor = replace(actor, request=Request(header.request_id, fingerprint))
 
         async def load(_: Message, actor: Actor) -> Message:
@@ -245,7 +255,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             finally:
                 calls.wrote(actor.tenant_id)
 
-    return _answering(calls.telemetry.method(method.full_name), calls, answer)
+    return _answering(_counts(method, calls), calls, answer)
 
 
 def _actor(identity: Identity, message: Any, needed: frozenset[Permission], call: Call) -> Actor:

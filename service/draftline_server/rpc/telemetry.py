@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -65,6 +65,7 @@ class Method:
     """`name` as gRFC A66 has it: draftline.v1.ContentService/PatchContent."""
 
     name: str
+    is_stream: bool = False
     started: int = 0
     shed: int = 0
     cut_off: Counter[str] = field(default_factory=Counter)  # by reason, after something was sent; of streams
@@ -84,6 +85,8 @@ class Call:
     user_id: str = ""
     tenant_id: str = ""
     request_id: str = ""
+    trace_id: str = ""
+    metadata: Iterable[tuple[str, str | bytes]] | None = None
     received_bytes: int = 0
     sent_bytes: int = 0
     is_admitted: bool = False
@@ -104,21 +107,20 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.methods: dict[str, Method] = {}
+        # Called with each call that is over and how many seconds it took. They must not raise.
+        self.listeners: list[Callable[[Call, float], None]] = []
         self.statements: defaultdict[str, Statements] = defaultdict(Statements)
         self.group_sizes = Distribution(GROUP_SIZES)
         self.drafts: Counter[str] = Counter(dict.fromkeys(("saved", "committed", "discarded"), 0))
         self.conflicts = 0
         self.imported: Counter[str] = Counter(dict.fromkeys(("inserted", "updated", "unchanged", "deleted"), 0))
 
-    def method(self, full_name: str) -> Method:
+    def method(self, full_name: str, *, takes_stream: bool = False, sends_stream: bool = False) -> Method:
         """Of a name with a dot before the method."""
-        return self.methods.setdefault(full_name, Method("/".join(full_name.rsplit(".", 1))))
-
-    def stream(self, full_name: str) -> Method:
-        """The same of one that sends a stream."""
-        method = self.method(full_name)
-        method.cut_off.update(dict.fromkeys(CUT_OFF, 0))
-        return method
+        method = Method("/".join(full_name.rsplit(".", 1)), takes_stream or sends_stream)
+        if sends_stream:
+            method.cut_off.update(dict.fromkeys(CUT_OFF, 0))
+        return self.methods.setdefault(full_name, method)
 
     @staticmethod
     def began(method: Method) -> Call:
@@ -127,18 +129,19 @@ class Telemetry:
         call_runs.set(runs)
         return Call(method, runs, time.perf_counter())
 
-    @staticmethod
-    def ended(call: Call) -> None:
-        method = call.method
+    def ended(self, call: Call) -> None:
+        method, duration_s = call.method, time.perf_counter() - call.started
         outcome = method.outcomes[call.code.name]
-        outcome.duration_s.observe(time.perf_counter() - call.started)
+        outcome.duration_s.observe(duration_s)
         outcome.received_bytes.observe(call.received_bytes)
         outcome.sent_bytes.observe(call.sent_bytes)
         method.statements.observe(call.runs.count)
-        if call.reason and call.sent_bytes:
+        if method.is_stream and call.reason and call.sent_bytes:
             method.cut_off[call.reason] += 1
         elif call.reason == OverloadedError.reason:
             method.shed += 1
+        for listener in self.listeners:
+            listener(call, duration_s)
 
     def ran(self, run: Run) -> None:
         """An observer of a Runner."""

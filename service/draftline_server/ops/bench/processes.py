@@ -88,7 +88,14 @@ def _memory_mib(process_id: int, name: str) -> float:
 @contextmanager
 def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
     """A server with these settings, named as in the environment and in small letters."""
-    own = {"database_url": url, "port": 0, "metrics_port": 0, "log_format": "json", "drain_timeout_s": 1}
+    own = {
+        "database_url": url,
+        "port": 0,
+        "metrics_port": 0,
+        "access_log": "notable",
+        "log_format": "json",
+        "drain_timeout_s": 1,
+    }
     given = {**own, **settings}
     with tempfile.NamedTemporaryFile(dir=home, suffix=".log") as log:
         variables = [f"DRAFTLINE_{name.upper()}={value}" for name, value in given.items()]

@@ -1,0 +1,86 @@
+"""What the log tells of calls and of slow statements: who, what, how long, and never what was in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
+from typing import Any
+
+import grpc
+import structlog
+
+from ..store.runs import Run
+from ..store.transaction import call_tenant
+from .telemetry import Call
+from .trace_context import trace_context
+
+OURS = frozenset({
+    grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED,
+})  # fmt: skip
+MAX_ID = 128  # characters
+
+
+class Logged(StrEnum):
+    """Which calls are logged."""
+
+    ALL = "all"
+    NOTABLE = "notable"  # those that failed by our fault, and unary ones that took long
+    NONE = "none"
+
+
+class AccessLog:
+    """A line for each call that is over; a listener of Telemetry."""
+
+    def __init__(self, logged: Logged, slow_s: float) -> None:
+        self._all = logged is Logged.ALL
+        self._slow_s = slow_s
+        self._log: Any = structlog.get_logger().bind()  # once: it takes as long as all the rest
+
+    def ended(self, call: Call, duration_s: float) -> None:
+        notable = call.code in OURS or (duration_s >= self._slow_s and not call.method.is_stream)
+        if not (notable or self._all):
+            return
+        event: dict[str, object] = {
+            "method": call.method.name,
+            "code": call.code.name,
+            "duration_ms": round(duration_s * 1000, 3),
+            "statements": call.runs.count,
+            "tenant_id": _shown(call.tenant_id),
+            "user_id": call.user_id,
+        }
+        if call.reason:
+            event["reason"] = call.reason
+        if call.request_id:
+            event["request_id"] = call.request_id
+        trace_id = call.trace_id or _trace_id(call)
+        if trace_id:
+            event["trace_id"] = trace_id
+        # Such as that of a standard error which was closed: no call is to fail for its line.
+        with suppress(OSError, ValueError):
+            (self._log.warning if notable else self._log.info)("call", **event)
+
+
+def _trace_id(call: Call) -> str:
+    told = trace_context(call.metadata)
+    return told.trace_id if told is not None else ""
+
+
+def _shown(text: str) -> str:
+    """What a caller sent before it was looked at, so that it stays one word of one line."""
+    return text if len(text) <= MAX_ID and text.isprintable() else ascii(text[:MAX_ID])
+
+
+def slow_statements(slow_s: float) -> Callable[[Run], None]:
+    """An observer of a Runner that logs what takes as long, by the name in the comment that its SQL begins with."""
+
+    def ran(run: Run) -> None:
+        if run.duration_s >= slow_s:
+            with suppress(OSError, ValueError):
+                structlog.get_logger().warning(
+                    "slow_statement", statement=run.name, duration_ms=round(run.duration_s * 1000, 3),
+                    failed=run.failed, tenant_id=call_tenant.get(),
+                )  # fmt: skip
+
+    return ran
