@@ -16,7 +16,7 @@ from draftline_server import app
 from draftline_server.ops import migrate
 from draftline_server.ops.postgres import EmbeddedPostgres
 from draftline_server.settings import Settings
-from draftline_server.store.schema import SchemaError
+from draftline_server.store.schema import OutOfReachError, SchemaError
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
@@ -175,7 +175,7 @@ def test_server_refuses_an_old_schema(database_url: str, sql: Any) -> None:
 
 
 def test_server_refuses_a_database_that_is_away(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match="cannot be read"):
+    with pytest.raises(OutOfReachError, match="cannot be read"):
         start(f"postgresql://x@/x?host={tmp_path}")
 
 
