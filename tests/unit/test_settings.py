@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,18 @@ def test_settings_that_need_each_other_are_refused_alone(
     refused = CliRunner().invoke(main, ["health"])
     assert refused.exit_code == 2
     assert f"\n  {told}" in refused.output
+
+
+UNITS = {"": 1, " s": 1, " bytes": 1, " KiB": 1024, " MiB": 1024**2}
+
+
+def test_limits_in_the_documentation_are_the_defaults() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    table = text[text.index("## Limits") : text.index("## What a valid token")]
+    told = {}
+    for values, names in re.findall(r"^\| .*? \| (.*?) \| (`.*?`) \| .*?\|$", table, re.MULTILINE):
+        for value, name in zip(values.split("; "), names.split("; "), strict=True):
+            (number, unit) = re.fullmatch(r"([\d,]+)(.*)", value).groups()  # type: ignore[union-attr]
+            told[name.strip("`").lower()] = int(number.replace(",", "")) * UNITS[unit]
+    assert len(told) > 15
+    assert told == {name: getattr(Settings(), name) for name in told}
