@@ -35,6 +35,7 @@ from .rpc.readings import readings_of
 from .rpc.server import SERVICES, Server
 from .rpc.telemetry import Telemetry
 from .rpc.tls import Tls
+from .rpc.traces import traced
 from .rpc.watch import Watches, WatchOptions
 from .settings import Settings
 from .store.changes import ChangeStore
@@ -112,7 +113,10 @@ async def running(
         )  # fmt: skip
         metrics = Metrics(telemetry, readings_of(database, server, watches, keeper, draft_check))
         address = metrics_socket or (settings.metrics_host, settings.metrics_port)
-        async with measured(metrics.text, server.is_ready, address) as metrics_port:
+        async with (
+            traced(telemetry, settings.traces_endpoint, settings.traces_sampled_part),
+            measured(metrics.text, server.is_ready, address) as metrics_port,
+        ):
             port = await server.start()
             works: list[Coroutine[Any, Any, None]] = [notifier.run()]
             if worker <= 1:  # one of them will do for the rest, and tells of it once

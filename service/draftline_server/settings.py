@@ -100,6 +100,14 @@ class Settings(BaseSettings):
     )
     slow_call_s: float = Field(1.0, gt=0, description="how long a unary call takes that is notable")
     slow_statement_s: float = Field(0.5, gt=0, description="how long a statement takes that is logged")
+    traces_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="where traces go by OTLP over gRPC, as http://127.0.0.1:4317; empty: there are none",
+    )
+    traces_sampled_part: float = Field(
+        1.0, ge=0, le=1, description="of the traces that begin here; those of callers go by them"
+    )
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
 
