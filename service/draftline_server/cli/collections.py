@@ -8,12 +8,11 @@ from typing import Any, TextIO
 
 import click
 from draftline import ChangeHistory, Client, Collection, IndexState, NotFoundError, SortKey
-from rich.console import Console
 from rich.table import Table
 
 from .building import shown_building
 from .client import with_client
-from .group import json_option, reporting
+from .group import json_option, reporting, result_console
 
 # Of what `--json` tells, what is no part of a declaration.
 TOLD_ONLY = {"collection", "version", "indexes"}
@@ -40,7 +39,7 @@ def list_command(client: Client, as_json: bool) -> None:
         ready = sum(index.state is IndexState.READY for index in each.indexes)
         version = str(each.version) if each.version else "not declared"
         table.add_row(each.collection, version, str(len(each.fields)), f"{ready} of {len(each.indexes)}")
-    _console().print(table)
+    result_console().print(table)
 
 
 @collections.command("show")
@@ -97,7 +96,7 @@ def _show(collection: Collection, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_told(collection), indent=2, ensure_ascii=False))
         return
-    console = _console()
+    console = result_console()
     title = f"{collection.collection}, version {collection.version}"
     table = Table("index", "type", "state", title=title, title_justify="left")
     types = {field.path: str(field.type) for field in collection.fields}
@@ -162,9 +161,3 @@ def _key(text: str) -> SortKey:
 
 def _key_text(key: SortKey) -> str:
     return f"{key.path} desc" if key.descending else key.path
-
-
-def _console() -> Console:
-    """Standard output, as wide as it needs to be where that is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=1000)

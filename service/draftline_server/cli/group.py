@@ -11,6 +11,7 @@ import click
 import structlog
 from draftline import DraftlineError, UnavailableError
 from pydantic import ValidationError
+from rich.console import Console
 
 from ..app import CheckError
 from ..ops import logs, migrate
@@ -39,6 +40,12 @@ Exit status:
 """
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+
+
+def result_console() -> Console:
+    """Standard output, as wide as it needs to be where that is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=1000)
 
 
 class NotReachedError(click.ClickException):

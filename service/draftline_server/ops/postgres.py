@@ -31,9 +31,9 @@ from draftline_server.ops import postgres_child as child
 from draftline_server.ops.postgres_child import EmbeddedPostgresError
 from draftline_server.ops.postgres_keeper import Keeper
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+__all__ = ["SOCKET", "EmbeddedPostgres", "EmbeddedPostgresError"]
 
-_SOCKET = ".s.PGSQL.5432"
+SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _LOG_BYTES = 8 * 1024 * 1024
 _SETTINGS = {
@@ -252,7 +252,7 @@ class EmbeddedPostgres:
         """``socket/``; where that is too long for an address, or has a comma, a link there to a private one in /tmp."""
         self._remove_socket_dir()
         own = self._dir / "socket"
-        if len(os.fsencode(own / _SOCKET)) <= _SOCKET_PATH_BYTES and "," not in str(own):
+        if len(os.fsencode(own / SOCKET)) <= _SOCKET_PATH_BYTES and "," not in str(own):
             own.mkdir(mode=0o700, exist_ok=True)
             self._give(own)
             return own
@@ -265,7 +265,7 @@ class EmbeddedPostgres:
         own = self._dir / "socket"
         place = own.readlink() if own.is_symlink() else own
         with contextlib.suppress(OSError):
-            for name in (_SOCKET, f"{_SOCKET}.lock"):
+            for name in (SOCKET, f"{SOCKET}.lock"):
                 (place / name).unlink(missing_ok=True)
             place.rmdir()
         if own.is_symlink():

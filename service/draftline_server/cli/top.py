@@ -1,0 +1,156 @@
+"""`draftline top`: what a service does just now, in the terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
+from datetime import timedelta
+
+import click
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..ops.locks import LocksError, Wait, embedded_url, waits
+from ..ops.scrapes import Between, ScrapeError, scrape
+from ..ops.top import Activity, activity
+from ..settings import Settings
+from .group import NotReachedError, json_option, reporting, result_console
+
+MOST_STATEMENTS = 8  # shown
+MIB = 1 << 20
+
+
+@click.command("top")
+@click.option("--url", help="Where the metrics are. Default: those of the settings, http://127.0.0.1:9464/metrics.")
+@click.option("--interval", "interval_s", type=click.FloatRange(min=0.1), default=2.0, show_default=True,
+              help="Seconds from one look to the next.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Two looks, and what was done between them.")
+@json_option
+@click.pass_obj
+@reporting
+def top_command(settings: Settings, url: str | None, interval_s: float, once: bool, as_json: bool) -> None:
+    """Show live rates, latencies, pool and locks.
+
+    From the metrics of a service and, if DRAFTLINE_DATABASE_URL or the data folder tells where it is, the locks of its
+    database. With --json, one object each interval. Ctrl-C ends it.
+    """
+    looks = _looks(url or _url_of(settings), interval_s, lambda: _locks(settings))
+    console = result_console()
+    live = (
+        None if as_json or once or not console.is_terminal else Live(console=console, auto_refresh=False, screen=True)
+    )
+    with live or nullcontext(), suppress(KeyboardInterrupt):
+        for each in looks:
+            if live is not None:
+                live.update(_shown(each) if each else Text("The service is out of reach.", "bold red"), refresh=True)
+            elif each is None:
+                raise NotReachedError("the service is out of reach by now")
+            elif as_json:
+                click.echo(json.dumps(asdict(each)))
+            else:
+                console.print(_shown(each))
+            if once:
+                break
+
+
+def _url_of(settings: Settings) -> str:
+    if not settings.metrics_port:
+        raise click.UsageError("DRAFTLINE_METRICS_PORT does not tell where the metrics are: give --url.")
+    return f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"
+
+
+def _looks(url: str, interval_s: float, locks: Callable[[], list[Wait] | None]) -> Iterator[Activity | None]:
+    """What was done in each interval; None for one in which the service could not be reached, but for the first."""
+    try:
+        before = scrape(url)
+    except ScrapeError as error:
+        raise NotReachedError(f"{error}\nIs the service running there? `draftline serve` starts it.") from error
+    while True:
+        time.sleep(interval_s)
+        try:
+            after = scrape(url)
+        except ScrapeError:
+            yield None
+            continue
+        yield activity(Between(before, after), locks())
+        before = after
+
+
+def _locks(settings: Settings) -> list[Wait] | None:
+    url = settings.database_url or embedded_url(settings.data_dir)
+    if url is None:
+        return None
+    try:
+        return waits(url)
+    except LocksError:
+        return None
+
+
+def _shown(now: Activity) -> Group:
+    return Group(_summary(now), _methods(now), _statements(now), _waits(now))
+
+
+def _summary(now: Activity) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    reachable = Text("database reachable", "green") if now.is_database_reachable else Text("no database", "bold red")
+    up = timedelta(seconds=int(now.uptime_s))
+    workers = "1 process" if now.workers == 1 else f"{now.workers} workers"
+    grid.add_row(Text(f"draftline {now.version}", "bold"), workers, f"up {up}", reachable)
+    memory = f"{now.memory_bytes / MIB:,.0f} MiB"
+    grid.add_row("processor", f"{now.cpu_cores:.2f} cores", f"memory {memory}", f"{now.watchers:,} watchers")
+    grid.add_row("calls", f"{now.calls_running:,} running", f"{now.calls_waiting:,} waiting",
+                 _alarming(f"{now.calls_shed_per_s:,.1f}/s shed", now.calls_shed_per_s))  # fmt: skip
+    grid.add_row("pool", f"{now.pool_in_use:,} of {now.pool_size:,} in use",
+                 _alarming(f"{now.pool_waiting:,} waiting", now.pool_waiting),
+                 f"{now.retries_per_s:,.1f}/s retries")  # fmt: skip
+    if now.patches_per_statement is not None:
+        grid.add_row("groups", f"{now.patches_per_statement:,.1f} patches a statement")
+    return grid
+
+
+def _methods(now: Activity) -> Table:
+    table = Table("call", title=f"calls in {now.interval_s:.1f} s", title_justify="left", expand=False)
+    for name in ("per s", "errors per s", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(name, justify="right")
+    for each in now.methods:
+        table.add_row(
+            each.method.rpartition(".")[2], f"{each.calls_per_s:,.1f}",
+            _alarming(f"{each.errors_per_s:,.1f}", each.errors_per_s),
+            _ms(each.p50_ms), _ms(each.p95_ms), _ms(each.p99_ms),
+        )  # fmt: skip
+    return table
+
+
+def _statements(now: Activity) -> Table:
+    table = Table("statement", title="statements by time taken", title_justify="left")
+    for name in ("per s", "mean ms"):
+        table.add_column(name, justify="right")
+    for each in now.statements[:MOST_STATEMENTS]:
+        table.add_row(each.statement, f"{each.runs_per_s:,.1f}", _ms(each.mean_ms))
+    return table
+
+
+def _waits(now: Activity) -> Table | Text:
+    if now.locks is None:
+        return Text("locks: set DRAFTLINE_DATABASE_URL to the service's database to see them", "dim")
+    if not now.locks:
+        return Text("nobody waits for a lock", "dim")
+    table = Table("waits", "for", "lock", "blocked by", "which is", "open for", title="locks", title_justify="left")
+    for each in now.locks:
+        blocker = f"{each.blocker} {each.application}".strip() if each.blocker else "a prepared transaction"
+        table.add_row(str(each.pid), f"{each.waited_s:,.1f} s", f"{each.kind} {each.relation}".strip(), blocker,
+                      each.state, f"{each.open_s:,.1f} s")  # fmt: skip
+    return table
+
+
+def _alarming(text: str, count: float) -> Text:
+    return Text(text, "bold red" if count else "")
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"

@@ -1,0 +1,74 @@
+"""Who waits for whom in the database, for `draftline top`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+from .postgres import SOCKET
+
+TIMEOUT_S = 5.0
+MOST = 20  # waits that are told
+
+# What is locked is known of some kinds of locks alone: of a row, it is the transaction that wrote it.
+WAITS = """
+SELECT w.pid, l.locktype AS kind, coalesce(l.relation::regclass::text, '') AS relation,
+    coalesce(extract(epoch FROM clock_timestamp() - w.query_start), 0)::float8 AS waited_s,
+    b.pid AS blocker, coalesce(b.application_name, '') AS application, coalesce(b.state, '') AS state,
+    coalesce(extract(epoch FROM clock_timestamp() - b.xact_start), 0)::float8 AS open_s
+FROM pg_stat_activity AS w
+CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocking(pid)
+LEFT JOIN pg_stat_activity AS b ON b.pid = blocking.pid
+LEFT JOIN pg_locks AS l ON l.pid = w.pid AND NOT l.granted
+WHERE w.datname = current_database() AND w.wait_event_type = 'Lock'
+ORDER BY waited_s DESC, w.pid, b.pid
+LIMIT $1
+"""
+
+
+def embedded_url(data_dir: Path) -> str | None:
+    """Of the embedded PostgreSQL that a service runs over this directory; None if there is none."""
+    place = data_dir.resolve() / "socket"
+    if not (place / SOCKET).exists():
+        return None
+    return f"postgresql://draftline@/draftline?host={quote(str(place.resolve()))}&port=5432"
+
+
+class LocksError(Exception):
+    """The database does not tell; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One session of the database that waits for another; times are in seconds."""
+
+    pid: int
+    kind: str  # of the lock: transactionid, tuple, relation, advisory and so on
+    relation: str  # empty where the lock does not say
+    waited_s: float
+    blocker: int | None  # None: a prepared transaction
+    application: str  # of the blocker
+    state: str  # of the blocker: active, idle in transaction
+    open_s: float  # how old the blocker's transaction is
+
+
+def waits(url: str) -> list[Wait]:
+    """The longest first."""
+    try:
+        rows = asyncio.run(asyncio.wait_for(_rows(url), TIMEOUT_S))
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise LocksError(f"the database does not tell its locks: {error or 'no answer in time'}") from error
+    return [Wait(**{**row, "blocker": row["blocker"] or None}) for row in rows]
+
+
+async def _rows(url: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(url, timeout=TIMEOUT_S)
+    try:
+        found: list[asyncpg.Record] = await connection.fetch(WAITS, MOST)
+    finally:
+        await connection.close(timeout=TIMEOUT_S)
+    return found
