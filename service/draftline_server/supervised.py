@@ -12,9 +12,10 @@ import structlog
 
 from .ops.shared_port import shared_port
 from .ops.stopping import stop_by_signal
-from .ops.supervisor import WorkerError, supervise
+from .ops.supervisor import WorkerError, WorkerOutOfReachError, supervise
 from .rpc.worker_metrics import WorkerMetrics
 from .settings import Settings
+from .store.schema import OutOfReachError
 from .worker import order
 
 __all__ = ["WorkerError", "serve"]
@@ -45,7 +46,7 @@ def _name(worker: int, start: int) -> str:
 
 
 async def serve(settings: Settings, url: str, revision: str) -> None:
-    """Serves from `settings.workers` processes until SIGTERM or SIGINT. WorkerError, OSError."""
+    """Serves from `settings.workers` processes until SIGTERM or SIGINT. WorkerError, OutOfReachError, OSError."""
     stop = stop_by_signal()
     metrics = WorkerMetrics()
     with (
@@ -61,7 +62,10 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
                 )
 
             drain_s = settings.drain_timeout_s
-            await supervise(settings.workers, orders, stop=stop, serving=serving, drain_timeout_s=drain_s)
+            try:
+                await supervise(settings.workers, orders, stop=stop, serving=serving, drain_timeout_s=drain_s)
+            except WorkerOutOfReachError as error:
+                raise OutOfReachError(str(error)) from None
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ import uvloop
 from . import app
 from .ops import logs
 from .settings import Settings
-from .store.schema import SchemaError
+from .store.schema import OutOfReachError, SchemaError
 
 READ_BYTES = 64 * 1024
 EXPECTED = (SchemaError, OSError, ValueError)
@@ -64,6 +64,9 @@ def main() -> None:
     )  # fmt: skip
     try:
         uvloop.run(serving)
+    except OutOfReachError as error:
+        _tell(out_of_reach=str(error))
+        sys.exit(1)
     except EXPECTED as error:
         _tell(problem=str(error))
         sys.exit(1)

@@ -28,6 +28,7 @@ EXPECTED = (
     BenchError, CheckError, EmbeddedPostgresError, MigrateError, SchemaError, WorkerError, OSError, ValueError,
     TypeError,
 )  # fmt: skip
+DOCTOR = "doctor"
 OTHERS = 20  # connections to the embedded PostgreSQL that are left to others, and to its superuser
 NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts it."
 
@@ -74,18 +75,23 @@ def main(context: click.Context) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {_named(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
-        )
-        raise SettingsError(f"these settings cannot be used:\n{problems}") from None
-    for name, near in unknown_settings().items():
+        if context.invoked_subcommand == DOCTOR:  # it tells them with all else that is wrong
+            context.obj = error
+            return
+        problems = "".join(f"\n  {problem}" for problem in problems_of(error))
+        raise SettingsError(f"these settings cannot be used:{problems}") from None
+    for name, near in unknown_settings().items() if context.invoked_subcommand != DOCTOR else ():
         click.echo(f"{name} is no setting" + (f": is {near} meant?" if near else ""), err=True)
     logs.configure(settings.log_format, settings.log_level)
     context.obj = settings
 
 
+def problems_of(error: ValidationError) -> list[str]:
+    """What is wrong with settings, each by name but for what several have to do with each other."""
+    return [_named(problem["loc"]) + problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
+
+
 def _named(place: tuple[int | str, ...]) -> str:
-    """The setting; nothing for what several of them have to do with each other."""
     return f"DRAFTLINE_{place[0]}: ".upper() if place else ""
 
 

@@ -42,6 +42,11 @@ def head() -> str:
     return str(ScriptDirectory(str(FOLDER)).get_current_head())
 
 
+def revisions() -> list[str]:
+    """Those that this version knows, newest first."""
+    return [entry.revision for entry in ScriptDirectory(str(FOLDER)).walk_revisions("base", "heads")]
+
+
 def upgrade(url: str, revision: str = "head") -> str:
     """Migrates the database at `url` up to a revision; the revision it then has."""
     return asyncio.run(_run(url, lambda config, _: command.upgrade(config, revision)))
@@ -64,8 +69,7 @@ def differences(url: str) -> list[object]:
 
 def go_to(url: str, revision: str, tell: Callable[[str], None] = lambda _: None) -> str:
     """Migrates up or down to a revision, whichever way it lies. `tell` hears of each step that is done."""
-    script = ScriptDirectory(str(FOLDER))
-    known = [entry.revision for entry in script.walk_revisions("base", "heads")]
+    known = revisions()
     revision = known[0] if revision == "head" else revision
     if revision != "base" and revision not in known:
         raise ValueError(f"there is no revision {revision}; there are {', '.join(reversed(known))}")

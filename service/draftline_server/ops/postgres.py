@@ -56,6 +56,11 @@ _SETTINGS = {
 }
 
 
+def url_at(sockets: Path) -> str:
+    """Of the server whose socket is in this directory."""
+    return f"postgresql://draftline@/draftline?host={quote(str(sockets))}&port=5432"
+
+
 class EmbeddedPostgres:
     """One PostgreSQL server over ``data_dir``, with a database and a superuser both called ``draftline``.
 
@@ -86,7 +91,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """URL for asyncpg, SQLAlchemy (with its driver's prefix) and libpq. Raises EmbeddedPostgresError if stopped."""
-        return f"postgresql://draftline@/draftline?host={quote(str(self._running_socket_dir()))}&port=5432"
+        return url_at(self._running_socket_dir())
 
     @property
     def conninfo(self) -> str:

@@ -31,6 +31,10 @@ class WorkerError(Exception):
     """A worker cannot be started, or did not end; the text says why."""
 
 
+class WorkerOutOfReachError(WorkerError):
+    """A worker does not reach the database."""
+
+
 class Orders(Protocol):
     """What workers are told, and who wants to know of them."""
 
@@ -52,7 +56,7 @@ class Worker:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Starts it; returns when it serves. WorkerError if it ends instead."""
+        """Starts it; returns when it serves. WorkerError, told by itself, if it ends instead."""
         order = self._orders.began(self.number, self._starts + 1)
         self._starts += 1
         # In a session of its own: a Ctrl-C in the terminal reaches the supervisor alone.
@@ -64,11 +68,12 @@ class Worker:
         with suppress(ConnectionError):  # it has ended, and this is told below
             sink.write(order + b"\n")
             await sink.drain()
-        said = await source.readline()
-        problem = json.loads(said).get("problem") if said else f"{await self.ended()}; its log says why"
-        if problem is not None:
-            await self.ended()
-            raise WorkerError(problem)
+        line = await source.readline()
+        said = json.loads(line) if line else {"problem": f"{await self.ended()}; its log says why"}
+        for kind, error in (("problem", WorkerError), ("out_of_reach", WorkerOutOfReachError)):
+            if kind in said:
+                await self.ended()
+                raise error(said[kind])
 
     async def ended(self) -> str:
         """Waits for its end; in words."""

@@ -33,7 +33,7 @@ class Tls:
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
-        self._source = Reloaded("the TLS certificate", self._read, _configuration, INTERVAL_S)
+        self._source = Reloaded("the TLS certificate", self._read, configuration, INTERVAL_S)
         self._given: grpc.ServerCertificateConfiguration | None = None
 
     async def start(self) -> grpc.ServerCredentials:
@@ -60,8 +60,11 @@ class Tls:
         return files.certificate.read_bytes(), files.key.read_bytes(), client_ca
 
 
-def _configuration(read: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
-    """ValueError for what grpc would refuse only when somebody connects: files that do not belong together, say."""
+def configuration(read: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
+    """Of certificate, key and the client CA, all PEM.
+
+    ValueError for what grpc would refuse only when somebody connects: files that do not belong together, say.
+    """
     chain, key, client_ca = read
     certificate = _certificates(chain, "the certificate")[0]
     if certificate.not_valid_after_utc <= datetime.now(UTC):

@@ -19,12 +19,7 @@ from .monitoring import Monitoring, fetched
 
 ASK_S = 2.0  # how long a worker may take to answer
 # What is not added up: the same in all, or of the first of them.
-SAME = {
-    "draftline_build_info": max,
-    "draftline_database_reachable": min,
-    "process_start_time_seconds": min,
-    "process_max_fds": min,
-}
+SAME = {"draftline_build_info": max, "process_start_time_seconds": min, "process_max_fds": min}
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

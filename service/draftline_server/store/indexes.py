@@ -26,7 +26,7 @@ from .engine import Database
 from .filters import typed_field
 from .statements import DIALECT, load
 from .tables import draft, record
-from .transaction import Session
+from .transaction import Rows, Session
 
 SQL = load("collections")
 LOCK_POLL_S = 0.2
@@ -51,6 +51,18 @@ class Indexes:
             for definition in definitions
         ]
 
+    async def unready(self) -> Mapping[str, tuple[str, IndexState]]:
+        """The indexes in the database that declarations of any tenant ask for and that are not ready: of which
+        collection's name, and how far."""
+        wanted = _wanted(await self._database.fetch(SQL["all_definitions"], {}, resend=True))
+        rows = await self._database.fetch(SQL["present_indexes"], {}, resend=True)
+        valid = {row["name"]: row["valid"] for row in rows}
+        return {
+            name: (owner, IndexState.INVALID if name in valid else IndexState.BUILDING)
+            for name, (_, owner, _) in wanted.items()
+            if not valid.get(name)
+        }
+
     async def reconcile(self, collection: str | None = None) -> None:
         """Drops what nobody asks for or is half built; builds what is missing of one collection name, or of all.
 
@@ -71,7 +83,7 @@ class Indexes:
 
     async def _reconcile(self, session: Session, collection: str | None) -> None:
         log = structlog.get_logger()
-        wanted = await self._wanted(session)
+        wanted = _wanted(await session.fetch(SQL["all_definitions"], {}))
         rows = await session.fetch(SQL["present_indexes"], {})
         valid = {row["name"] for row in rows if row["valid"]}
         for row in rows:
@@ -84,15 +96,16 @@ class Indexes:
                 await session.execute(_ddl(CreateIndex(_index(table, owner, order))))
                 log.info("index_built", index=name, collection=owner)
 
-    async def _wanted(self, session: Session) -> dict[str, tuple[Table, str, IndexOrder]]:
-        wanted = {}
-        for row in await session.fetch(SQL["all_definitions"], {}):
-            definition = definition_of(row)
-            for order in definition.indexes():
-                for table in TABLES:
-                    name = index_name(table, definition.collection, order)
-                    wanted[name] = (table, definition.collection, order)
-        return wanted
+
+def _wanted(rows: Rows) -> dict[str, tuple[Table, str, IndexOrder]]:
+    wanted = {}
+    for row in rows:
+        definition = definition_of(row)
+        for order in definition.indexes():
+            for table in TABLES:
+                name = index_name(table, definition.collection, order)
+                wanted[name] = (table, definition.collection, order)
+    return wanted
 
 
 def _state(present: Mapping[str, bool], collection: str, order: IndexOrder) -> IndexState:

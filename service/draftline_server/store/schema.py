@@ -21,20 +21,25 @@ class OutOfReachError(Exception):
 
 async def check_revision(database: Database, needed: str) -> None:
     """SchemaError unless the database is at the needed revision."""
+    found = await find_revision(database)
+    if found != needed:
+        state = f"is at revision {found}" if found else "was never migrated"
+        raise SchemaError(f"the database {state}, this version needs {needed}: run `draftline migrate`")
+
+
+async def find_revision(database: Database) -> str | None:
+    """The revision of the database; None if it was never migrated. SchemaError and OutOfReachError."""
     try:
         rows = await database.fetch(SQL["revision"], {}, resend=True)
     except UnforeseenError as error:
-        if error.sqlstate != UNDEFINED_TABLE:
-            raise
-        rows = []
+        if error.sqlstate == UNDEFINED_TABLE:
+            return None
+        raise
     except DatabaseUnavailableError as error:
         raise OutOfReachError(f"the schema cannot be read: {error.message}") from error
     except DraftlineError as error:
         raise SchemaError(f"the schema cannot be read: {error.message}") from error
-    found = rows[0]["revision"] if rows else None
-    if found != needed:
-        state = f"is at revision {found}" if found else "was never migrated"
-        raise SchemaError(f"the database {state}, this version needs {needed}: run `draftline migrate`")
+    return rows[0]["revision"] if rows else None
 
 
 async def read_secret(database: Database, name: str) -> bytes:

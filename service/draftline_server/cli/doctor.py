@@ -1,0 +1,87 @@
+"""`draftline doctor`: what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.text import Text
+
+from .. import app
+from ..ops.doctor import examine
+from ..ops.findings import Finding, State, fault
+from ..settings import Settings
+from .group import DOCTOR, json_option, problems_of, reporting
+
+HEALTH_S = 3.0
+STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red", State.SKIPPED: "dim"}
+CHECK_WIDTH = 18
+
+
+@click.command(DOCTOR)
+@click.option("--quick", is_flag=True, help="Leave out the look at every draft, which takes long where there are many.")
+@json_option
+@click.pass_obj
+@reporting
+def doctor_command(given: Settings | ValidationError, quick: bool, as_json: bool) -> None:
+    """Tell what is wrong, and how to mend it.
+
+    Examines settings, files, ports, the database and what is in it; exit status 1 if there is a fault. Nothing is
+    changed, made or started. Run it with the settings of the service, before its start or beside it. With --json, one
+    object a check, and the counts as the last.
+    """
+    counts = asyncio.run(_examine(given, quick=quick, as_json=as_json))
+    faults, warnings = counts[State.FAULT], counts[State.WARNING]
+    if as_json:
+        click.echo(json.dumps({"faults": faults, "warnings": warnings}))
+    else:
+        click.echo(f"{_counted(faults, 'fault')}, {_counted(warnings, 'warning')}")
+    sys.exit(faults > 0)
+
+
+async def _examine(given: Settings | ValidationError, *, quick: bool, as_json: bool) -> dict[State, int]:
+    counts = dict.fromkeys(State, 0)
+    console = Console(highlight=False, soft_wrap=True)
+    async for finding in _findings(given, quick=quick):
+        counts[finding.state] += 1
+        if as_json:
+            click.echo(json.dumps(asdict(finding)))
+        else:
+            console.print(_lines(finding))
+    return counts
+
+
+async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncIterator[Finding]:
+    if isinstance(given, ValidationError):
+        for problem in problems_of(given):
+            yield fault("settings", problem, "mend it in the environment; README.md lists the settings")
+        return
+    settings = given
+
+    def health(address: str) -> str:
+        try:
+            return app.health_state(address, "", HEALTH_S, app.own_security(settings))
+        except (OSError, ValueError):
+            return "it cannot be asked without a good certificate of its own"
+
+    async for finding in examine(settings, health, with_drafts=not quick):
+        yield finding
+
+
+def _lines(finding: Finding) -> Text:
+    line = Text.assemble(
+        (f"{finding.state:<9}", STYLES[finding.state]), f"{finding.check:<{CHECK_WIDTH}}{finding.told}"
+    )
+    if finding.mend:
+        line.append(f"\n{'':9}{'to mend it:':<{CHECK_WIDTH}}{finding.mend}")
+    return line
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"

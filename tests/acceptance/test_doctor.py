@@ -1,0 +1,340 @@
+"""`draftline doctor` names what was planted, and how to mend it; and it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from certificates import Authority
+from click.testing import CliRunner
+from draftline import Client
+from draftline_server.cli import main
+from draftline_server.domain.errors import DraftlineError
+from draftline_server.ops import doctor, doctor_database, migrate
+from draftline_server.ops.postgres import EmbeddedPostgres
+from draftline_server.settings import Settings
+from draftline_server.store.statements import compiled
+from served import DRAFTLINE, environment, served
+from served import draftline as command
+from sqlalchemy import text
+from stand import beside, cloned, run_sql, serving
+
+AUTHORITY = Authority("doctor")
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+# Not the ports that a service of somebody else may have just now.
+OWN = {"port": 0, "metrics_port": 0}
+
+
+@dataclass(frozen=True)
+class Examination:
+    status: int
+    findings: list[dict[str, str]]
+    counts: dict[str, int]
+
+    @property
+    def wrong(self) -> list[dict[str, str]]:
+        return [each for each in self.findings if each["state"] in ("warning", "fault")]
+
+    @property
+    def fault(self) -> dict[str, str]:
+        """The only thing that is wrong."""
+        (found,) = self.wrong
+        assert (self.status, found["state"], self.counts) == (1, "fault", {"faults": 1, "warnings": 0})
+        assert found["mend"]
+        return found
+
+    def told(self, check: str) -> dict[str, str]:
+        (found,) = [each for each in self.findings if each["check"] == check]
+        return found
+
+
+def examined(*options: str, **settings: object) -> Examination:
+    return _examination(command("doctor", "--json", *options, **{**OWN, **settings}))
+
+
+def _examination(done: subprocess.CompletedProcess[str]) -> Examination:
+    assert "Traceback" not in done.stderr
+    *findings, counts = [json.loads(line) for line in done.stdout.splitlines()]
+    return Examination(done.returncode, findings, counts)
+
+
+def examined_without_privileges(**settings: object) -> Examination:
+    """By who is held to the modes of files, as root is without two of its capabilities."""
+    environ = environment(**{**OWN, **settings})
+    arguments = [DRAFTLINE, "doctor", "--json"]
+    return _examination(
+        subprocess.run(
+            arguments, env=environ, capture_output=True, text=True, check=False, preexec_fn=_without_privileges
+        )
+    )
+
+
+def _without_privileges() -> None:
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_url: str, template: str) -> Iterator[str]:
+    """The name of a database with a declared collection and a draft."""
+    with cloned(postgres_url, template) as url:
+        with serving(url) as server, Client(server.address, tenant_id="acme", user="ada") as client:
+            client.put_collection("films", fields={"/title": "text"})
+            client.import_content("films", [("m-1", {"title": "Alien"})])
+            client.save_draft("films", "m-1", {"title": "Aliens"})
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def url(postgres_url: str, filled: str) -> Iterator[str]:
+    with cloned(postgres_url, filled) as made:
+        yield made
+
+
+def test_nothing_is_wrong_with_a_service_that_can_be_started(url: str) -> None:
+    found = examined(database_url=url)
+    assert (found.status, found.wrong, found.counts) == (0, [], {"faults": 0, "warnings": 0})
+    assert found.told("drafts")["told"] == "1 are in step with their records"
+
+
+def test_nothing_is_wrong_with_a_service_that_runs(url: str) -> None:
+    with served(database_url=url, workers=2, metrics_port=0) as service:
+        (measured,) = [entry["metrics_port"] for entry in service.log if "metrics_port" in entry]
+        port = service.address.rpartition(":")[2]
+        found = examined(database_url=url, port=port, metrics_port=measured)
+    assert found.wrong == []
+    assert "SERVING" in found.told("port")["told"]
+    assert "is measured" in found.told("metrics port")["told"]
+
+
+def test_for_people_it_is_a_list_that_ends_with_how_many_are_wrong(url: str) -> None:
+    done = command("doctor", database_url=url, portt=1, **OWN)
+    assert done.returncode == 0  # a warning is no fault
+    first, mend, *_, last = done.stdout.splitlines()
+    assert first == "warning  settings          there is no such setting: DRAFTLINE_PORTT (is DRAFTLINE_PORT meant?)"
+    assert mend.split(maxsplit=3)[3].startswith("mend the name")
+    assert last == "0 faults, 1 warning"
+
+
+# The ten faults.
+
+
+def test_database_that_is_down_is_named() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        found = examined(database_url=f"postgresql://ada:hush@127.0.0.1:{unused.getsockname()[1]}/films").fault
+    assert found["check"] == "database"
+    assert "cannot be reached: Connection refused" in found["told"] or "Connect call failed" in found["told"]
+    assert "start PostgreSQL" in found["mend"]
+    assert "hush" not in str(found)
+
+
+def test_old_schema_is_named(postgres_url: str, template: str) -> None:
+    with cloned(postgres_url, template) as url:
+        beside(migrate.go_to, url, "0002")
+        found = examined(database_url=url).fault
+    assert found["told"] == f"the database is at revision 0002, this version needs {migrate.head()}"
+    assert found["mend"] == "run `draftline migrate`"
+
+
+def test_invalid_index_is_named_and_its_mend_mends_it(url: str) -> None:
+    run_sql(url, INVALIDATE)
+    found = examined(database_url=url).fault
+    assert found["check"] == "indexes"
+    assert "of films (invalid)" in found["told"]
+    assert "restart the service" in found["mend"]
+    with serving(url) as server, Client(server.address, tenant_id="acme") as client:
+        client.put_collection("films", fields={"/title": "text"})
+        assert examined(database_url=url).wrong == []
+
+
+INVALIDATE = """UPDATE pg_index SET indisvalid = false
+    WHERE indexrelid = (SELECT min(oid) FROM pg_class WHERE relname ~ '^record_order_')"""
+
+
+def test_taken_port_is_named(url: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for setting, check in (("port", "port"), ("metrics_port", "metrics port")):
+            found = examined(database_url=url, **{setting: port}).fault
+            assert found["check"] == check
+            assert f"127.0.0.1:{port} is taken by another program" in found["told"]
+            assert f"set DRAFTLINE_{setting.upper()}" in found["mend"]
+
+
+def test_unreadable_key_is_named(tmp_path: Path) -> None:
+    files = AUTHORITY.issue().write(tmp_path)
+    files["tls_key_file"].chmod(0)
+    found = examined_without_privileges(data_dir=tmp_path, **files).fault
+    assert found["check"] == "tls"
+    assert found["told"] == f"DRAFTLINE_TLS_KEY_FILE: {files['tls_key_file']} cannot be read: Permission denied"
+    assert found["mend"].startswith(f"let user {os.geteuid()} read it")
+
+
+def test_expired_certificate_is_named(url: str, tmp_path: Path) -> None:
+    files = AUTHORITY.issue(lifetime=-timedelta(hours=1)).write(tmp_path)
+    found = examined(database_url=url, **files).fault
+    assert found["check"] == "tls"
+    assert found["told"].startswith("the certificate expired at ")
+    assert "put a certificate that is valid" in found["mend"]
+
+
+def test_unwritable_data_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o555)
+    for place in (folder, folder / "deeper"):
+        found = examined_without_privileges(data_dir=place).fault
+        assert found["check"] == "data folder"
+        assert "cannot be written to" in found["told"]
+        assert "DRAFTLINE_DATA_DIR" in found["mend"]
+    assert list(folder.iterdir()) == []
+
+
+def test_wrong_password_is_named(tmp_path: Path) -> None:
+    with with_passwords(tmp_path) as url:
+        found = examined(database_url=url.replace("draftline@", "guest:hush@")).fault
+        assert found["check"] == "database"
+        assert "refuses the password" in found["told"]
+        assert "mend user and password in DRAFTLINE_DATABASE_URL" in found["mend"]
+        assert "hush" not in str(found)
+        assert examined(database_url=url.replace("draftline@", "guest:right@")).fault["check"] == "schema"
+
+
+def test_draft_out_of_step_is_named_and_its_mend_mends_it(url: str) -> None:
+    run_sql(url, 'UPDATE draftline.draft SET merged = \'{"title": "Jaws"}\'')
+    found = examined(database_url=url).fault
+    assert found["told"] == "of 1, 1 differ from their edits, and 0 are of records that are gone"
+    assert "`draftline check`" in found["mend"]
+    assert examined("--quick", database_url=url).wrong == []
+    assert command("check", "--repair", database_url=url).returncode == 0
+    assert examined(database_url=url).wrong == []
+
+
+@pytest.mark.parametrize(("hours", "way"), [(1, "ahead of"), (-1, "behind")])
+def test_clock_that_is_an_hour_off_is_named(url: str, monkeypatch: pytest.MonkeyPatch, hours: int, way: str) -> None:
+    now = doctor.now
+    monkeypatch.setattr(doctor, "now", lambda: now() + timedelta(hours=hours))
+    for name, value in environment(database_url=url, **OWN).items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(main, ["doctor", "--json"])
+    *lines, _ = [json.loads(line) for line in done.stdout.splitlines()]
+    (found,) = [line for line in lines if line["state"] == "fault"]
+    assert found["check"] == "clock"
+    assert found["told"].startswith("the clock of this machine is 3,")
+    assert found["told"].endswith(f" s {way} the database's")
+    assert "NTP" in found["mend"]
+    assert done.exit_code == 1
+
+
+# What else it names.
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "told"),
+    [
+        ({"port": "http"}, "settings", "DRAFTLINE_PORT: "),
+        ({"host": "0.0.0.0"}, "protection", "refuses DRAFTLINE_HOST=0.0.0.0"),
+        ({"host": "192.0.2.1", "dangerously_serve_unprotected": True}, "port", "is no address of this machine"),
+        ({"postgres_bin": "/nowhere"}, "postgres programs", "No PostgreSQL binaries"),
+        ({"database_url": "postgresql://ada@localhost:none/films"}, "database", "cannot be understood"),
+        ({"auth_service_keys_file": "/nowhere"}, "authentication", "cannot be read: No such file"),
+        ({"data_dir": "/proc/version"}, "data folder", "is no folder"),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path: Path, settings: dict[str, Any], check: str, told: str) -> None:
+    found = examined(**{"data_dir": tmp_path / "none", **settings})
+    faults = [each for each in found.wrong if each["state"] == "fault"]
+    assert [each["check"] for each in faults] == [check]
+    assert told in faults[0]["told"]
+    assert faults[0]["mend"]
+
+
+def test_database_of_another_name_and_one_that_was_never_migrated_are_named(postgres_url: str) -> None:
+    missing = examined(database_url=postgres_url.replace("/draftline?", "/no_such?")).fault
+    assert "is not there, but its server is" in missing["told"]
+    bare = examined(database_url=postgres_url.replace("/draftline?", "/postgres?")).fault
+    assert (bare["told"], bare["mend"]) == ("the database was never migrated", "run `draftline migrate`")
+
+
+def test_schema_of_a_newer_version_is_named(url: str) -> None:
+    run_sql(url, "UPDATE draftline.alembic_version SET version_num = '9999'")
+    assert "newer" in examined(database_url=url).fault["told"]
+
+
+def test_user_who_did_not_migrate_is_warned(url: str) -> None:
+    run_sql(
+        url, "CREATE ROLE doctor_guest LOGIN", "GRANT USAGE ON SCHEMA draftline TO doctor_guest",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA draftline TO doctor_guest",
+    )  # fmt: skip
+    try:
+        (found,) = examined(database_url=url.replace("draftline@", "doctor_guest@")).wrong
+        assert (found["check"], found["state"]) == ("privileges", "warning")
+    finally:
+        run_sql(url, "DROP OWNED BY doctor_guest", "DROP ROLE doctor_guest")
+
+
+def test_too_few_connections_are_warned_of(url: str) -> None:
+    (found,) = examined(database_url=url, workers=4, pool_size=50).wrong
+    assert (found["check"], found["state"]) == ("connections", "warning")
+    assert "may want 208" in found["told"]
+
+
+# What it leaves as it was.
+
+
+def test_folder_and_database_that_are_not_there_are_not_made(tmp_path: Path) -> None:
+    found = examined(data_dir=tmp_path / "data")
+    assert found.wrong == []
+    assert found.told("database")["state"] == "skipped"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_embedded_database_is_examined_while_its_service_runs_and_left_alone_when_not(tmp_path: Path) -> None:
+    with served(data_dir=tmp_path) as service:
+        found = examined(data_dir=tmp_path, port=service.address.rpartition(":")[2])
+        assert found.wrong == []
+        assert found.told("schema")["told"] == f"revision {migrate.head()}"
+        assert service.stop(15) == 0
+    before = contents(tmp_path)
+    assert examined(data_dir=tmp_path).wrong == []
+    assert contents(tmp_path) == before
+
+
+def contents(folder: Path) -> dict[str, tuple[int, float]]:
+    return {str(path): (path.stat().st_size, path.stat().st_mtime) for path in folder.rglob("*")}
+
+
+def test_its_connections_take_no_write(url: str) -> None:
+    """PostgreSQL refuses it, whatever it may come to do."""
+
+    async def write() -> None:
+        async with doctor_database._opened(url, Settings()) as opened:
+            await opened.fetch(compiled("write", text("CREATE TABLE public.made ()"))[0], {})
+
+    with pytest.raises(DraftlineError):
+        beside(asyncio.run, write())
+
+
+@contextmanager
+def with_passwords(folder: Path) -> Iterator[str]:
+    """A PostgreSQL that wants the password `right` of `guest`."""
+    with EmbeddedPostgres(folder / "data", durable=False) as postgres:
+        run_sql(postgres.url, "CREATE ROLE guest LOGIN SUPERUSER PASSWORD 'right'")
+        rules = folder / "data" / "cluster" / "pg_hba.conf"
+        rules.write_text("local all guest scram-sha-256\nlocal all all trust\n")
+        run_sql(postgres.url, "SELECT pg_reload_conf()")
+        yield postgres.url
