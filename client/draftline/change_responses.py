@@ -13,6 +13,7 @@ from draftline.change_models import (
     PathChange,
     RevertResult,
 )
+from draftline.choices import received
 from draftline.conflicts import conflict_of
 from draftline.documents import json_value_of
 from draftline.draft_responses import merged_record_of
@@ -54,8 +55,8 @@ def _change_of(message: pb.Change) -> Change:
         collection=message.collection,
         record_id=message.record_id,
         version=message.version,
-        kind=ChangeKind[pb.ChangeKind.Name(message.kind).removeprefix("CHANGE_KIND_")],
-        source=ChangeSource[pb.ChangeSource.Name(message.source).removeprefix("CHANGE_SOURCE_")],
+        kind=received(ChangeKind, pb.ChangeKind, message.kind),
+        source=received(ChangeSource, pb.ChangeSource, message.source),
         paths=tuple(PathChange(each.path, *_values_of(each, UNSET)) for each in message.paths),
         values_omitted=message.values_omitted,
         attributes=tuple(AttributeChange(each.name, *_values_of(each, None)) for each in message.attributes),

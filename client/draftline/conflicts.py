@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from draftline.choices import received
 from draftline.documents import json_value_of
 from draftline.draft_models import Conflict, ConflictKind, Shortened
 from draftline.models import UNSET
@@ -13,7 +14,7 @@ from draftline.v1 import draft_pb2, types_pb2
 def conflict_of(message: draft_pb2.Conflict) -> Conflict:
     return Conflict(
         record_id=message.record_id,
-        kind=ConflictKind[draft_pb2.ConflictKind.Name(message.kind).removeprefix("CONFLICT_KIND_")],
+        kind=received(ConflictKind, draft_pb2.ConflictKind, message.kind),
         path=message.path,
         base=_value_of(message.base) if message.HasField("base") else UNSET,
         mine=_value_of(message.mine) if message.HasField("mine") else UNSET,

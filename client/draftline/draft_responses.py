@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from draftline.choices import received
 from draftline.conflicts import conflict_of
 from draftline.draft_models import (
     CommitResult,
@@ -18,11 +19,10 @@ from draftline.v1 import draft_pb2 as pb
 
 
 def merged_record_of(message: pb.MergedRecord) -> MergedRecord:
-    kind = pb.DraftKind.Name(message.draft_kind).removeprefix("DRAFT_KIND_")
     return MergedRecord(
         record=record_of(message.record),
-        state=RecordState[pb.RecordState.Name(message.state).removeprefix("RECORD_STATE_")],
-        draft_kind=DraftKind[kind] if message.draft_kind else None,
+        state=received(RecordState, pb.RecordState, message.state),
+        draft_kind=received(DraftKind, pb.DraftKind, message.draft_kind) if message.draft_kind else None,
         draft_version=message.draft_version,
         modified_fields=tuple(message.modified_fields),
         modified_by=message.modified_by,

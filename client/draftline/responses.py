@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from draftline.choices import received
 from draftline.documents import content_of, decode
 from draftline.models import (
     BatchResult,
@@ -76,13 +77,11 @@ def _order_of(message: collection_pb2.DeclaredOrder) -> DeclaredOrder:
 
 
 def _field_of(message: collection_pb2.DeclaredField) -> DeclaredField:
-    name = collection_pb2.FieldType.Name(message.type)
-    return DeclaredField(message.path, FieldType[name.removeprefix("FIELD_TYPE_")])
+    return DeclaredField(message.path, received(FieldType, collection_pb2.FieldType, message.type))
 
 
 def _index_of(message: collection_pb2.CollectionIndex) -> CollectionIndex:
-    name = collection_pb2.IndexState.Name(message.state)
-    return CollectionIndex(_order_of(message.order), IndexState[name.removeprefix("INDEX_STATE_")])
+    return CollectionIndex(_order_of(message.order), received(IndexState, collection_pb2.IndexState, message.state))
 
 
 def collection_of(message: collection_pb2.Collection) -> Collection:
@@ -103,4 +102,4 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
 def _history_of(history: collection_pb2.ChangeHistory.ValueType) -> ChangeHistory:
     if history == collection_pb2.CHANGE_HISTORY_UNSPECIFIED:
         return ChangeHistory.VALUES
-    return ChangeHistory[collection_pb2.ChangeHistory.Name(history).removeprefix("CHANGE_HISTORY_")]
+    return received(ChangeHistory, collection_pb2.ChangeHistory, history)

@@ -7,9 +7,20 @@ from typing import Any
 
 import draftline
 import pytest
-from draftline.choices import Choice
+from both_clients import Connect
+from draftline.choices import Choice, received
+from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, types_pb2
+from scripted_answers import record
+from scripted_log import change
+from scripted_server import ScriptedServer
 
 CHOICES = [each for each in vars(draftline).values() if isinstance(each, type) and issubclass(each, Choice)]
+
+
+def enum_of(name: str) -> Any:
+    """The contract's own."""
+    files = (types_pb2, content_pb2, collection_pb2, draft_pb2, change_pb2)
+    return next(getattr(file, name) for file in files if hasattr(file, name))
 
 
 def test_every_enum_is_a_choice() -> None:
@@ -22,6 +33,30 @@ def test_every_enum_is_a_choice() -> None:
 def test_choice_is_its_word(choice: Any) -> None:
     for each in choice:
         assert (each, f"{each}", str(each), choice(each.value)) == (each.value, each.value, each.value, each)
+
+
+@pytest.mark.parametrize(("choice", "enum"), [(each, enum_of(each.__name__)) for each in CHOICES])
+def test_every_number_of_the_contract_has_a_word(choice: Any, enum: Any) -> None:
+    numbers = set(enum.values()) - {0}
+    assert {received(choice, enum, number) for number in numbers} == set(choice)
+
+
+async def test_words_of_a_newer_service_are_taken(connect: Connect, scripted: ScriptedServer) -> None:
+    changes = [change(1, kind=77, source=88)]
+    scripted.answers["ListChanges"] = lambda _: change_pb2.ListChangesResponse(changes=changes)
+    merged = draft_pb2.MergedRecord(record=record(), state=99, draft_kind=98, conflicts=[draft_pb2.Conflict(kind=97)])
+    scripted.answers["GetMerged"] = lambda _: draft_pb2.GetMergedResponse(records=[merged])
+    async with connect(scripted.address, tenant_id="acme") as client:
+        (told,) = [each async for each in client.changes("movies", "m-1")]
+        (seen,) = [each async for each in client.get_merged("movies")]
+    assert (told.kind, f"{told.source}", repr(told.kind)) == (
+        "unknown_77",
+        "unknown_88",
+        "<ChangeKind.UNKNOWN_77: 'unknown_77'>",
+    )
+    assert (seen.state, seen.draft_kind, seen.conflicts[0].kind) == ("unknown_99", "unknown_98", "unknown_97")
+    assert seen.state not in set(draftline.RecordState)
+    assert isinstance(seen.state, draftline.RecordState)
 
 
 @pytest.mark.parametrize(
