@@ -105,7 +105,7 @@ class Proxy:
             self._links.discard(link)
 
     async def _pump(self, link: _Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, RuntimeError):  # RuntimeError: it was half-closed meanwhile
+        try:
             while chunk := await reader.read(CHUNK_BYTES):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
@@ -120,6 +120,11 @@ class Proxy:
                 await writer.drain()
             await self._unstalled()
             _end((reader, writer))
+        except RuntimeError:  # it was half-closed meanwhile
+            pass
+        except OSError:  # one end was reset, of which the other is to hear
+            await self._unstalled()
+            link.cut()
 
     def _lose(self, link: _Link, way: Way) -> None:
         """The sender loses its connection at once; the other end once it has what was sent before."""
