@@ -67,7 +67,7 @@ def bench_command(  # noqa: PLR0917 - click gives each by name
     """Measure, as ratios against what this machine can do.
 
     On a PostgreSQL and services of its own, each in a process, with the load in further ones. All of it takes a
-    quarter of an hour, over a million records and 105,000 drafts; --quick less than two minutes.
+    quarter of an hour, over a million records and 105,000 drafts of them; --quick less than two minutes.
     """
     given = {"records": records, "rounds": rounds, "seconds": seconds}
     sizes = bench.Sizes.of(quick=quick, **{name: value for name, value in given.items() if value is not None})

@@ -24,8 +24,9 @@ SELECT $1, $2, $5, record_id, 'CHANGE', edit, draftline.inverse(edit, content), 
 FROM (
     SELECT record_id, content,
         jsonb_build_object('s', jsonb_build_object('Worldwide Gross', (random() * 1e9)::bigint)) AS edit
-    FROM draftline.record
-    WHERE tenant_id = $1 AND collection = $5 AND (content ->> 'Number')::int % $3 = $4
+    FROM generate_series($4::int, $6::int - 1, $3::int) AS g
+    JOIN draftline.record ON record_id = 'film-' || lpad(g::text, 8, '0')
+    WHERE tenant_id = $1 AND collection = $5
 ) AS chosen
 """
 
@@ -45,12 +46,13 @@ async def prepare(stand: Stand, sizes: Sizes) -> None:
         for count in sizes.lengths:
             await fill(connection, tenant_of(count), COLLECTION, count)
             await _declare(stand, count)
-            shares = {f"other-{number}": min(sizes.other_drafts, count) // OTHERS for number in range(OTHERS)}
+            others = min(sizes.other_drafts, count // 10)
+            shares = {f"other-{number}": others // OTHERS for number in range(OTHERS)}
             shares |= {user_with(own): min(own, count // 2) for own in sizes.own_drafts}
-            for user, share in shares.items():
+            for place, (user, share) in enumerate(shares.items()):
                 if share:
                     step = max(1, count // share)
-                    await connection.execute(MAKE_DRAFTS, tenant_of(count), user, step, 1 % step, COLLECTION)
+                    await connection.execute(MAKE_DRAFTS, tenant_of(count), user, step, place % step, COLLECTION, count)
     finally:
         await connection.close()
     await settle(stand.url)

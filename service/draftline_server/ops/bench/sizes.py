@@ -31,7 +31,7 @@ class Sizes:
     concurrencies: tuple[int, ...] = (1, 16, 64, 128)  # with 1 among them; the ratios go by 1 and by the highest
     lists: tuple[int, ...] = (10_000, 100_000)  # records of the smaller merged lists
     own_drafts: tuple[int, ...] = (0, 50, 5_000)
-    other_drafts: int = 100_000  # in each list, or a draft a record where it is shorter
+    other_drafts: int = 100_000  # by others, in each list; in a shorter one for every tenth record
     deep: int = 1_000  # the page that is deep in the list; a quarter of the records is on that
     page_rounds: int = 60  # short ones: a burst of load lasts for seconds
     watchers: int = 1_000
