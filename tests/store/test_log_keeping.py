@@ -140,7 +140,9 @@ async def test_transaction_that_holds_up_the_log_is_told(
     async def is_told(moment: datetime) -> bool:
         with logged() as events:
             await keeper.turn(moment)
-        return pid in [event["holder"] for event in events if event["event"] == "log_held_up"]
+        holders = [event["holder"] for event in events if event["event"] == "log_held_up"]
+        assert keeper.held_up == len(holders)
+        return pid in holders
 
     assert not await is_told(now)
     assert await is_told(now + OPEN_TOO_LONG + timedelta(minutes=1))
@@ -157,7 +159,9 @@ async def test_step_that_fails_is_told_and_keeps_nothing_else_from_being_done(
     await connection.execute(f"CREATE TABLE draftline.change_{monday_of(now):%Y%m%d} (in_the_way int)")
     await connection.execute("ALTER TABLE draftline.change_log RENAME TO elsewhere")
     await connection.execute(REQUEST, 1, now - timedelta(days=2))
-    told = await complaints(keeper_of(database, timedelta(days=2)), now)
+    keeper = keeper_of(database, timedelta(days=2))
+    told = await complaints(keeper, now)
+    assert keeper.failures == len(told)
     assert [(each["event"], each["step"], each["reason"].partition(":")[0]) for each in told] == [
         ("log_not_kept", "keep_order", "UnforeseenError"),
         ("log_not_kept", "add_partitions", "DuplicateTableError"),
