@@ -9,7 +9,7 @@ CREATE TEMPORARY TABLE staging (
 
 -- name: analyze_staging
 -- Tells the planner how much there is; nobody else does for a temporary table.
-ANALYZE staging
+ANALYZE staging (record_id)
 
 -- name: count_staging
 -- How many records wait.
