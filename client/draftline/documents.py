@@ -33,7 +33,7 @@ _ALWAYS_EXACT_LENGTH = 16
 # always converts.
 _INT_DIGITS_ALWAYS_ALLOWED = 640
 
-_quote: Callable[[str], str] = json.JSONEncoder(ensure_ascii=False).encode
+_quote: Callable[[str], str] = json.encoder.encode_basestring
 
 
 def encode(value: object) -> str:
