@@ -78,7 +78,7 @@ WITH locked AS MATERIALIZED (
         WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
             definition_version, allow_missing, parent_id, position, user_id, place)
     WHERE p.allow_missing AND p.place NOT IN (SELECT place FROM locked)
-), judged AS MATERIALIZED (
+), judged AS (
     SELECT f.*, coalesce(c.indexed_text, '[]') AS indexed_text, coalesce(c.history, 'VALUES') AS history, CASE
         WHEN f.deleted_at IS NOT NULL THEN '{"reason": "RECORD_DELETED"}'
         WHEN f.definition_version <> coalesce(c.version, 0) THEN '{"reason": "STALE_DEFINITION"}'
@@ -91,10 +91,12 @@ WITH locked AS MATERIALIZED (
     END AS refusal
     FROM found AS f
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = f.collection
-), edited AS MATERIALIZED (
+    OFFSET 0  -- each step once, for the next
+), edited AS (
     SELECT j.*, CASE WHEN j.refusal IS NULL
         THEN draftline.edit(j.content, j.kind, j.edit, j.depth, :max_bytes, :max_depth) END AS outcome
     FROM judged AS j
+    OFFSET 0
 ), checked AS MATERIALIZED (
     SELECT e.*, (e.outcome).content AS new_content,
         e.version = 0 OR (e.outcome).content <> e.content OR e.new_parent_id IS DISTINCT FROM e.parent_id
@@ -106,12 +108,13 @@ WITH locked AS MATERIALIZED (
                     AND draftline.is_deeper(e.edit, :max_depth)) THEN :max_depth END,
                 :max_indexed_text_bytes) END) AS failure
     FROM edited AS e
-), compared AS MATERIALIZED (
+), compared AS (
     SELECT k.*, d.edit AS made_by, d.base AS unmade_by, d.fields
     FROM checked AS k
     LEFT JOIN LATERAL draftline.difference_at(k.content, k.new_content, CASE
             WHEN k.kind IN ('SHALLOW', 'DEEP', 'MERGE_PATCH') THEN k.edit ELSE k.content || k.new_content END) AS d
         ON k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
+    OFFSET 0
 ), updated AS (
     UPDATE draftline.record AS r
     SET content = k.new_content, version = r.version + 1, parent_id = k.new_parent_id, position = k.new_position,
