@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2
 
 PROBE_INTERVAL_S = 1.0
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Health:
-    """SERVING while `probe` succeeds; NOT_SERVING while it fails, and once the server drains."""
+    """SERVING while `probe` succeeds; NOT_SERVING while it fails, and once the server drains.
+
+    grpc's own servicer forgets all who watch a service when one of them ends.
+    """
 
     def __init__(self, services: Sequence[str], probe: Callable[[], Awaitable[None]]) -> None:
-        self.servicer = health.aio.HealthServicer()
-        self._services = ["", *services]
+        self._services = frozenset(["", *services])
         self._probe = probe
         self._task: asyncio.Task[None] | None = None
         self._serving: bool | None = None
+        self._changed = asyncio.Condition()
+
+    def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus | None:
+        """None for a service that is none."""
+        if service not in self._services:
+            return None
+        return SERVING if self._serving else NOT_SERVING
+
+    async def follow(self, service: str) -> AsyncIterator[health_pb2.HealthCheckResponse.ServingStatus]:
+        """Its status and whatever it becomes, for ever."""
+        told = None
+        while True:
+            async with self._changed:
+                while (status := self.status(service) or UNKNOWN) == told:
+                    await self._changed.wait()
+            told = status
+            yield status
 
     @property
     def is_reachable(self) -> bool:
@@ -40,7 +60,7 @@ class Health:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        await self.servicer.enter_graceful_shutdown()
+        await self._become(False)
 
     async def _watch(self) -> None:
         while True:
@@ -59,7 +79,10 @@ class Health:
     async def _tell(self, serving: bool, **why: str) -> None:
         if serving is self._serving:
             return
-        self._serving = serving
         structlog.get_logger().info("health_changed", serving=serving, **why)
-        for service in self._services:
-            await self.servicer.set(service, SERVING if serving else NOT_SERVING)
+        await self._become(serving)
+
+    async def _become(self, serving: bool) -> None:
+        async with self._changed:
+            self._serving = serving
+            self._changed.notify_all()

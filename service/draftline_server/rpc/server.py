@@ -11,13 +11,7 @@ from dataclasses import dataclass
 import grpc
 import structlog
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
-from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.rpc import error_details_pb2  # noqa: F401  so that reflection can tell what errors carry
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .admission import Admission, AdmissionOptions
 from .auth import Authenticator
@@ -27,6 +21,7 @@ from .once import Once
 from .pipeline import handlers
 from .telemetry import Telemetry
 from .tls import Tls
+from .unguarded import Unguarded
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
     content_pb2.DESCRIPTOR.services_by_name["ContentService"],
@@ -36,7 +31,6 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 )
 PING_TIMEOUT_S = 20.0
 HANDSHAKE_TIMEOUT_S = 20.0
-REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +86,10 @@ class Server:
         for service in SERVICES:
             handler = handlers(service, servicers[service.full_name], self.calls)
             self._server.add_generic_rpc_handlers((handler,))
-        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
+        unguarded = Unguarded(options.stream_idle_timeout_s)
+        self._server.add_generic_rpc_handlers((unguarded.health(health),))
         if options.reflection:
-            self._add_reflection()
+            self._server.add_generic_rpc_handlers(unguarded.reflection([each.full_name for each in SERVICES]))
 
     async def is_ready(self) -> bool:
         """Whether calls that come now are likely to be answered."""
@@ -145,21 +140,6 @@ class Server:
     async def wait(self) -> None:
         await self._server.wait_for_termination()
 
-    def _add_reflection(self) -> None:
-        names = [service.full_name for service in SERVICES]
-        names += [health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, *REFLECTION]
-        _describe_reflection_v1()
-        servicer = ReflectionServicer(service_names=names)
-        method = grpc.stream_stream_rpc_method_handler(
-            servicer.ServerReflectionInfo,
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        for name in REFLECTION:  # the two versions are the same on the wire
-            self._server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}),)
-            )
-
 
 def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
     """What grpc is told about connections."""
@@ -187,11 +167,3 @@ def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
 
 def _ms(seconds: float) -> int:
     return math.ceil(seconds * 1000)
-
-
-def _describe_reflection_v1() -> None:
-    """grpcio describes the older version alone; the newer has another package and is the same otherwise."""
-    file = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
-    text = text_format.MessageToString(file).replace("v1alpha", "v1")
-    renamed = text_format.Parse(text, FileDescriptorProto())
-    descriptor_pool.Default().AddSerializedFile(renamed.SerializeToString())
