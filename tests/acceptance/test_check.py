@@ -15,7 +15,7 @@ from draftline_server.store.checks import PAGE, SQL, DraftChecker, DraftDifferen
 from draftline_server.store.engine import Database
 from draftline_server.workers.draft_check import DraftCheck
 from hearing import logged
-from served import draftline
+from served import draftline, served
 from stand import cloned, run_sql, serving
 
 DRAFTS = 2 * PAGE + 100
@@ -145,6 +145,16 @@ def test_check_of_a_database_that_was_never_migrated_is_refused(postgres_url: st
         done = draftline("check", database_url=empty)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: the database was never migrated")
+
+
+def test_check_of_the_embedded_database_while_it_is_served(tmp_path: Path) -> None:
+    with served(data_dir=tmp_path, metrics_port=0) as service:
+        with Client(service.address, tenant_id="acme") as client:
+            client.save_draft("movies", "m-1", create={"n": 1})
+        done = draftline("check", data_dir=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "1 drafts checked, 0 differ, 0 remain\n")
+        refused = draftline("migrate", data_dir=tmp_path)
+        assert (refused.returncode, "is in use by another Draftline" in refused.stderr) == (1, True)
 
 
 def test_check_in_a_folder_without_data_makes_none(tmp_path: Path) -> None:

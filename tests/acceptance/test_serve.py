@@ -91,7 +91,7 @@ def test_unmigrated_database_is_refused(postgres_url: str) -> None:
 
 def test_unreachable_database_is_refused_in_a_line() -> None:
     refused = draftline("serve", database_url="postgresql://nobody@127.0.0.1:1/none", log_level="error")
-    assert refused.returncode == 1
+    assert refused.returncode == 3
     assert refused.stderr.startswith("Error: ")
     assert "Traceback" not in refused.stderr
 

@@ -47,8 +47,8 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
     Compares every draft's merge with its edit applied to its record; exit status 1 if differences remain. With --json,
     one object a difference, and the summary as the last.
 
-    In the database of the settings, of all tenants, and while the service runs if it is not the embedded one. A draft
-    is an orphan when it changes a record that is not there at all; its user alone can settle that, by a discard.
+    In the database of the settings, of all tenants, and while the service runs. A draft is an orphan when it changes a
+    record that is not there at all; its user alone can settle that, by a discard.
     """
     with database(settings, migrated=False, made=False) as url:
         counts = asyncio.run(_check(settings, url, repair=repair, as_json=as_json))

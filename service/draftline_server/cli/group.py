@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
@@ -16,8 +16,9 @@ from rich.console import Console
 from ..app import CheckError
 from ..ops import logs, migrate
 from ..ops.bench import BenchError
+from ..ops.locks import embedded_url
 from ..ops.migrate import MigrateError
-from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from ..settings import Settings, unknown_settings
 from ..store.engine import connections_of
 from ..store.schema import OutOfReachError, SchemaError
@@ -116,7 +117,8 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
 def database(settings: Settings, *, migrated: bool = True, made: bool = True) -> Iterator[str]:
     """The user's PostgreSQL as it is, or the embedded one, started, and migrated if `migrated`.
 
-    Where there is none yet, one is made if `made`, else that is an EmbeddedPostgresError.
+    Where there is none yet, one is made if `made`. If not, that is an EmbeddedPostgresError, and one that a service
+    runs already will do.
     """
     if settings.database_url:
         yield settings.database_url
@@ -126,8 +128,15 @@ def database(settings: Settings, *, migrated: bool = True, made: bool = True) ->
     embedded = EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections)
     if not made and not embedded.exists:
         raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}: `draftline serve` makes one")
-    with embedded as postgres:
-        log.info("postgres_started", data_dir=str(settings.data_dir))
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(embedded).url
+            log.info("postgres_started", data_dir=str(settings.data_dir))
+        except InUseError:
+            running = None if made else embedded_url(settings.data_dir)
+            if running is None:
+                raise
+            url = running
         if migrated:
-            log.info("migrated", revision=migrate.upgrade(postgres.url))
-        yield postgres.url
+            log.info("migrated", revision=migrate.upgrade(url))
+        yield url

@@ -28,10 +28,10 @@ from typing import IO, Self
 from urllib.parse import quote
 
 from draftline_server.ops import postgres_child as child
-from draftline_server.ops.postgres_child import EmbeddedPostgresError
+from draftline_server.ops.postgres_child import EmbeddedPostgresError, InUseError
 from draftline_server.ops.postgres_keeper import Keeper
 
-__all__ = ["SOCKET", "EmbeddedPostgres", "EmbeddedPostgresError"]
+__all__ = ["SOCKET", "EmbeddedPostgres", "EmbeddedPostgresError", "InUseError"]
 
 SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
@@ -185,7 +185,7 @@ class EmbeddedPostgres:
             lock.seek(0)
             holder = lock.read(20).decode().strip() or "unknown"
             lock.close()
-            raise EmbeddedPostgresError(
+            raise InUseError(
                 f"{self._dir} is in use by another Draftline, process {holder}: stop that one, or use another directory"
             ) from None
         lock.truncate(0)

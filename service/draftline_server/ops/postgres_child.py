@@ -45,6 +45,10 @@ class EmbeddedPostgresError(Exception):
     """PostgreSQL cannot be found, made, started or reached; the text says which directory, why, and what to do."""
 
 
+class InUseError(EmbeddedPostgresError):
+    """Another process runs the PostgreSQL of this directory."""
+
+
 def find_binaries(explicit: Path | None = None) -> Path:
     """The directory of ``initdb`` and ``postgres``: ``explicit``, else the wheel's, else the system's (newest first).
 
