@@ -23,7 +23,7 @@ RUN useradd --system --user-group --no-create-home draftline && install -d -o dr
 ENV PATH=/opt/draftline/bin:$PATH PYTHONUNBUFFERED=1 DRAFTLINE_DATA_DIR=/data DRAFTLINE_LOG_FORMAT=json
 USER draftline
 VOLUME /data
-EXPOSE 50051
+EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["draftline", "health", "--timeout", "4"]
 ENTRYPOINT ["draftline"]

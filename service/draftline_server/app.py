@@ -15,7 +15,7 @@ import structlog
 from .domain.content import Limits
 from .domain.errors import DraftlineError
 from .ops.stopping import stop_by_signal
-from .options import LOOPBACK, pool_settings, retention, server_options, tls_files, token_rules
+from .options import LOOPBACK, metrics_address, pool_settings, retention, server_options, tls_files, token_rules
 from .rpc import probe, tokens
 from .rpc.access_log import AccessLog, Logged, slow_statements
 from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
@@ -112,7 +112,7 @@ async def running(
             indexes=indexes, notifier=notifier, wakes=wakes, shares_port=worker > 0,
         )  # fmt: skip
         metrics = Metrics(telemetry, readings_of(database, server, watches, keeper, draft_check))
-        address = metrics_socket or (settings.metrics_host, settings.metrics_port)
+        address = metrics_socket or metrics_address(settings)
         async with (
             traced(telemetry, settings.traces_endpoint, settings.traces_sampled_part),
             measured(metrics.text, server.is_ready, address) as metrics_port,

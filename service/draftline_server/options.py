@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from .rpc.admission import AdmissionOptions
+from .rpc.monitoring import Address
 from .rpc.server import ServerOptions
 from .rpc.tls import TlsFiles
 from .rpc.tokens import TokenRules
@@ -55,6 +56,13 @@ def _reflects(settings: Settings) -> bool:
     if settings.reflection is not None:
         return settings.reflection
     return settings.host in LOOPBACK and not settings.has_authentication
+
+
+def metrics_address(settings: Settings) -> Address | None:
+    """Where the process is to be measured. Who named no port gets what is free: it may be the second of a machine."""
+    if settings.metrics_port is None:
+        return None
+    return Address(settings.metrics_host, settings.metrics_port, "metrics_port" not in settings.model_fields_set)
 
 
 def token_rules(settings: Settings) -> TokenRules:

@@ -91,7 +91,9 @@ class Settings(BaseSettings):
     retries: int = Field(5, ge=1, description="attempts at a transaction that collides with others")
 
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz, which are open to all")
-    metrics_port: int | None = Field(9464, ge=0, le=65535, description="their port; 0: any free one; empty: none")
+    metrics_port: int | None = Field(
+        9464, ge=0, le=65535, description="their port; 0: any free one, as where the default is taken; empty: none"
+    )
 
     access_log: str = Field(
         "all",

@@ -13,6 +13,7 @@ import structlog
 from .ops.shared_port import shared_port
 from .ops.stopping import stop_by_signal
 from .ops.supervisor import WorkerError, WorkerOutOfReachError, supervise
+from .options import metrics_address
 from .rpc.worker_metrics import WorkerMetrics
 from .settings import Settings
 from .store.schema import OutOfReachError
@@ -70,10 +71,11 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
 
 @asynccontextmanager
 async def _measured(metrics: WorkerMetrics, settings: Settings) -> AsyncIterator[int | None]:
-    if settings.metrics_port is None:
+    address = metrics_address(settings)
+    if address is None:
         yield None
         return
-    port = await metrics.start(settings.metrics_host, settings.metrics_port)
+    port = await metrics.start(address)
     try:
         yield port
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,11 @@ import stand
 from answers import TIMEOUT_S, document
 from drafting import Drafts, edit
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
+from draftline_server.options import metrics_address
+from draftline_server.rpc.monitoring import Address
+from draftline_server.rpc.monitoring import measured as measured_at
+from draftline_server.settings import Settings
+from hearing import logged
 from scraping import Scrape, page, scrape
 from stand import RunningServer, cloned, serving
 from waiting import until
@@ -177,6 +183,30 @@ def test_probes_go_on_while_nonsense_is_sent(measured: RunningServer) -> None:
         with socket.create_connection(address, timeout=TIMEOUT_S) as connection:
             connection.sendall(nonsense)
     assert page(address[1], "/livez") == (200, "ok\n")
+
+
+async def test_port_that_nobody_named_gives_way_where_it_is_taken() -> None:
+    async def nothing() -> bytes:
+        return b""
+
+    async def ready() -> bool:
+        return True
+
+    with socket.create_server(("127.0.0.1", 0)) as other, logged() as events:
+        taken = other.getsockname()[1]
+        async with measured_at(nothing, ready, Address("127.0.0.1", taken, gives_way=True)) as port:
+            assert port not in (None, 0, taken)
+            assert await asyncio.to_thread(page, port or 0, "/readyz") == (200, "ok\n")
+    assert [(event["event"], event["port"]) for event in events] == [("metrics_port_taken", taken)]
+
+
+def test_port_gives_way_unless_it_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert metrics_address(Settings()) == Address("127.0.0.1", 9464, gives_way=True)
+    assert metrics_address(Settings(metrics_port=9464)) == Address("127.0.0.1", 9464, gives_way=False)
+    monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "9000")
+    assert metrics_address(Settings()) == Address("127.0.0.1", 9000, gives_way=False)
+    monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "")
+    assert metrics_address(Settings()) is None
 
 
 def test_port_that_is_taken_is_told_by_its_setting(database_url: str) -> None:

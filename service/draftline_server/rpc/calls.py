@@ -53,11 +53,11 @@ class Calls:
         call.user_id = identity.user_id
 
     def gone(self, call: Call) -> None:
-        self.telemetry.ended(call)
         self.known -= call.is_admitted
         self.count -= 1
         if not self.count:
             self.idle.set()
+        self.telemetry.ended(call)
 
     async def drain(self) -> None:
         """From now on calls are not begun, those that wait are refused, and streams end at their next message.

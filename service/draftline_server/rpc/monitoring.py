@@ -6,11 +6,13 @@ Nothing of it is secret and nothing is changed by it: it has no authentication, 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -20,6 +22,14 @@ REQUEST_S = 5.0  # for a request to come, and for its answer to be taken
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 32
 PLAIN = "text/plain; charset=utf-8"
+
+
+class Address(NamedTuple):
+    """Where to listen. `port`: 0 is any free one. `gives_way`: if it is taken, any free one will do."""
+
+    host: str
+    port: int
+    gives_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +50,15 @@ class Monitoring:
         self._server: asyncio.Server | None = None
         self._connections = 0
 
-    async def start(self, host: str, port: int) -> int:
-        """The port; 0 is any free one. OSError if it cannot be had."""
+    async def start(self, address: Address) -> int:
+        """The port. OSError if it cannot be had."""
+        host, port, gives_way = address
         try:
             self._server = await asyncio.start_server(self._answer, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:
+            if gives_way and error.errno == errno.EADDRINUSE:
+                structlog.get_logger().warning("metrics_port_taken", port=port, reason="another is used instead")
+                return await self.start(Address(host, 0))
             raise OSError(
                 f"DRAFTLINE_METRICS_PORT: cannot listen on {host}:{port}: is something else using it? "
                 "0 takes any free port, and an empty one none"
@@ -103,14 +117,14 @@ class Monitoring:
 async def measured(
     metrics: Callable[[], Awaitable[bytes]],
     is_ready: Callable[[], Awaitable[bool]],
-    address: Path | tuple[str, int | None],
+    address: Path | Address | None,
 ) -> AsyncIterator[int | None]:
-    """Answers at a Unix socket, or at host and port unless that is None; the port, if there is one."""
+    """Answers at a Unix socket or a port, if at any; the port, if there is one."""
     monitoring, port = Monitoring(metrics, is_ready), None
     if isinstance(address, Path):
         await monitoring.start_at(address)
-    elif address[1] is not None:
-        port = await monitoring.start(address[0], address[1])
+    elif address is not None:
+        port = await monitoring.start(address)
     try:
         yield port
     finally:

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .monitoring import Monitoring, fetched
+from .monitoring import Address, Monitoring, fetched
 
 ASK_S = 2.0  # how long a worker may take to answer
 # What is not added up: the same in all, or of the first of them.
@@ -34,9 +34,9 @@ class WorkerMetrics:
         self._ended = 0
         self._monitoring = Monitoring(self.text, self.is_ready)
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, address: Address) -> int:
         """See Monitoring.start."""
-        return await self._monitoring.start(host, port)
+        return await self._monitoring.start(address)
 
     async def close(self) -> None:
         await self._monitoring.close()
