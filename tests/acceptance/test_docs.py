@@ -14,10 +14,12 @@ from typing import Any
 import draftline
 import pytest
 import shown
+from alembic.script import ScriptDirectory
 from commands import leaves
 from draftline import Client
 from draftline.v1 import draft_pb2, error_reason_pb2
 from draftline_server.cli import main
+from draftline_server.ops import migrate
 from draftline_server.ops.demo_steps import films
 from draftline_server.rpc.status import CODES
 from draftline_server.settings import Settings
@@ -128,6 +130,12 @@ def test_every_error_reason_is_documented_with_its_code() -> None:
 def test_every_conflict_kind_is_documented() -> None:
     kinds = {name.removeprefix("CONFLICT_KIND_") for name in draft_pb2.ConflictKind.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
     assert {row[0] for row in rows("drafts.md", r"`([A-Z]+)`", "(.*?)", "(.*?)")} == kinds
+
+
+def test_every_revision_can_be_gone_back_to_as_documented() -> None:
+    script = ScriptDirectory(str(migrate.FOLDER))
+    known = [each.revision for each in script.walk_revisions()]
+    assert [each[0] for each in rows("upgrading.md", r"`(\w+)`", "(.*?)")] == [*known[1:], "base"]
 
 
 def test_every_command_is_documented() -> None:

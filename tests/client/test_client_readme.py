@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import grpc
 import shown
 from draftline import Client
 
@@ -25,7 +24,7 @@ def test_code_of_the_readme_works_as_it_is_written(server_address: str) -> None:
         shown.at(code, server_address, **{'"acme"': f'"{tenant}"', "1_000_000": "1_000"})
         for code in shown.blocks(README, "python")
     )
-    names: dict[str, Any] = {"grpc": grpc, "remember": lambda token: None, "session": SimpleNamespace(access_token="t")}
+    names: dict[str, Any] = {"remember": lambda token: None, "session": SimpleNamespace(access_token="t")}
     shown.run(first, names)
     assert len(others) == 7
     with Client(server_address, tenant_id=tenant, user="ada") as client:
