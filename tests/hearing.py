@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+import pytest
 import structlog
 from draftline_server.ops import logs
+from draftline_server.ops.call_lines import CallLines
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
+
+
+def _event(line: msgspec.Struct) -> EventDict:
+    """A line as structlog would tell it."""
+    told = {name: value for name, value in msgspec.structs.asdict(line).items() if value != ""}
+    return {"log_level": told.pop("level"), **{name: value for name, value in told.items() if name != "worker"}}
 
 
 @contextmanager
@@ -17,7 +26,8 @@ def logged() -> Iterator[list[EventDict]]:
     before = structlog.get_config()
     logs.configure("console", "debug")
     try:
-        with capture_logs() as events:
+        with capture_logs() as events, pytest.MonkeyPatch.context() as patched:
+            patched.setattr(CallLines, "write", lambda _, line: events.append(_event(line)))
             yield events
     finally:
         structlog.configure(**before)

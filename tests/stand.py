@@ -88,7 +88,16 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
     async def serve() -> None:
         try:
             async with app.running(
-                Settings(**{"port": 0, "metrics_port": None, "drain_timeout_s": 2, "max_imports": 16, **settings}),
+                Settings(
+                    **{
+                        "port": 0,
+                        "metrics_port": None,
+                        "log_level": "error",
+                        "drain_timeout_s": 2,
+                        "max_imports": 16,
+                        **settings,
+                    }
+                ),
                 url,
                 migrate.head(),
             ) as running:

@@ -14,6 +14,7 @@ import structlog
 
 from .domain.content import Limits
 from .domain.errors import DraftlineError
+from .ops.call_lines import CallLines
 from .ops.stopping import stop_by_signal
 from .options import LOOPBACK, metrics_address, pool_settings, retention, server_options, tls_files, token_rules
 from .rpc import probe, tokens
@@ -98,7 +99,7 @@ async def running(
             f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
         )
     database, schemas = Database(url, pool_settings(settings)), Schemas(settings.schema_timeout_s)
-    telemetry = _telemetry(settings, database)
+    telemetry = _telemetry(settings, database, worker)
     await database.open()
     try:
         await check_revision(database, revision)
@@ -136,13 +137,14 @@ async def running(
         await database.close()
 
 
-def _telemetry(settings: Settings, database: Database) -> Telemetry:
+def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
     """Counts what happens, and logs of it what the settings say."""
     telemetry = Telemetry()
     database.runner.observers += [telemetry.ran, slow_statements(settings.slow_statement_s)]
     logged = Logged(settings.access_log)
     if logged is not Logged.NONE:
-        telemetry.listeners.append(AccessLog(logged, settings.slow_call_s).ended)
+        lines = CallLines(settings.log_format, settings.log_level, worker=worker)
+        telemetry.listeners.append(AccessLog(logged, settings.slow_call_s, lines.write).ended)
     return telemetry
 
 

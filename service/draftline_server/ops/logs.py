@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 
-import msgspec
 import structlog
 
 
 def configure(log_format: str, level: str, *, worker: int = 0) -> None:
     """`console` for people, `json` for machines, both to standard error. `worker`: which of several says it."""
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(serializer=_json)
+        structlog.processors.JSONRenderer()
         if log_format == "json"
-        else _Console(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
-        _Stamp(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
         _tell_exceptions,
         renderer,
     ]
@@ -36,42 +34,6 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
     )
     root = logging.getLogger()
     root.handlers = [*(each for each in root.handlers if not isinstance(each, _OfLibraries)), _OfLibraries()]
-
-
-class _Stamp:
-    """The time, in UTC and ISO 8601: there is a line for each call, and most of it would go into the date."""
-
-    def __init__(self) -> None:
-        self._second, self._date = 0, ""
-
-    def __call__(self, _: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        second, rest_ns = divmod(time.time_ns(), 1_000_000_000)
-        if second != self._second:
-            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        event["timestamp"] = f"{self._date}.{rest_ns // 1000:06}Z"
-        return event
-
-
-class _Console(structlog.dev.ConsoleRenderer):
-    """For people; calls in a line that is made sooner, for there are many."""
-
-    def __call__(self, logger: object, name: str, event: structlog.typing.EventDict) -> str:
-        if event["event"] != "call":
-            return super().__call__(logger, name, event)
-        head = f"{event.pop('timestamp')} [{event.pop('level'):<9}] {event.pop('event')}"
-        return " ".join([head, *(f"{key}={_word(value)}" for key, value in event.items())])
-
-
-def _word(value: object) -> str:
-    text = str(value)
-    return text if text and " " not in text else repr(text)
-
-
-_encode = msgspec.json.Encoder(enc_hook=repr).encode
-
-
-def _json(event: structlog.typing.EventDict, **_: object) -> str:
-    return _encode(event).decode()
 
 
 class _OfLibraries(logging.Handler):
