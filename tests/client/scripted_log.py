@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from draftline.v1 import change_pb2
+from draftline.v1 import change_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from scripted_server import HOLD
 
@@ -26,6 +26,12 @@ def change(version: int, **fields: Any) -> change_pb2.Change:
     )
     message.MergeFrom(change_pb2.Change(**fields))
     return message
+
+
+def unreadable(version: int) -> change_pb2.Change:
+    """One whose value is no JSON."""
+    broken = change_pb2.PathChange(path="/n", new_value=types_pb2.JsonValue(json="{"))
+    return change(version, paths=[broken])
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 from both_clients import Connect, reader_of
 from draftline.v1 import change_pb2, content_pb2
 from scripted_answers import OUT_OF_RANGE, QUICK, UNAVAILABLE, WAIT_S, record
-from scripted_log import change
+from scripted_log import change, unreadable
 from scripted_server import HOLD, ScriptedServer, failure, info
 
 SOON_S = 0.01
@@ -242,9 +242,20 @@ async def test_reader_that_cannot_read_what_comes_fetches(client: Any, service: 
     async with reader_of(client, "movies") as reader:
         await until(lambda: reader.is_watching)
         await reader.get("movies", "m-1")
-        service.tell(change(2, kind=99))  # type: ignore[arg-type]  of a newer service
+        service.tell(unreadable(2))
         await until(lambda: isinstance(reader.error, ValueError))
         assert (reader.is_watching, reader.stats.records) == (False, 0)
+        await reader.get("movies", "m-1")
+    assert service.fetches == ["m-1", "m-1"]
+
+
+async def test_reader_fetches_what_only_a_newer_service_can_tell(client: Any, service: Service) -> None:
+    async with reader_of(client, "movies") as reader:
+        await until(lambda: reader.is_watching)
+        await reader.get("movies", "m-1")
+        service.tell(change(2, kind=99))  # type: ignore[arg-type]
+        await until(lambda: reader.stats.records == 0)
+        assert reader.is_watching
         await reader.get("movies", "m-1")
     assert service.fetches == ["m-1", "m-1"]
 
