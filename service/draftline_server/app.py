@@ -62,6 +62,7 @@ from .store.schema import check_revision, read_secret, read_usable_connections
 from .store.schemas import Schemas
 from .workers.draft_check import DraftCheck
 from .workers.group_commit import GroupCommit
+from .workers.group_reads import GroupReads
 from .workers.log_keeper import LogKeeper
 from .workers.notifier import Notifier
 from .workers.wakes import Wakes
@@ -210,9 +211,11 @@ async def _server(
             applier = GroupCommit(in_place, settings.max_group_size, telemetry.group_sizes.observe)
         else:
             applier = in_place
+    content = ContentStore(database, definitions, limits)
     servicers = {
         "draftline.v1.ContentService": ContentService(
-            ContentStore(database, definitions, limits),
+            content,
+            GroupReads(content, settings.max_group_size) if settings.max_group_size > 1 else content,
             PatchStore(database, definitions, applier),
             ImportStore(database, definitions, limits, settings.max_imports),
             limits,

@@ -44,7 +44,12 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = Field(None, description="its key, PEM, without a password")
     tls_client_ca_file: Path | None = Field(None, description="whose certificates callers must have; empty: none")
 
-    max_group_size: int = Field(64, ge=1, le=1000, description="patches that share a statement; 1: each has its own")
+    max_group_size: int = Field(
+        64,
+        ge=1,
+        le=1000,
+        description="patches, or reads of single records, that share a statement; 1: each has its own",
+    )
     enable_partial_updates: bool = Field(True, description="merge in the UPDATE; false: fetch, merge and replace")
 
     drain_timeout_s: float = Field(10.0, gt=0, description="how long calls may go on after SIGTERM")

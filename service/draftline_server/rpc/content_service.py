@@ -13,6 +13,7 @@ from ..domain.records import Actor, ImportMode, NewRecord, Patch, PatchResult
 from ..store.content import ContentStore
 from ..store.imports import ImportStore
 from ..store.patches import PatchStore
+from ..workers.group_reads import GroupReads
 from .convert import to_condition, to_patch, to_record
 from .delivery import deliverable
 from .documents import document_text
@@ -31,6 +32,7 @@ class ContentService:
     """Each method is named after its rpc: protos/draftline/v1/content.proto tells what it does."""
 
     content: ContentStore
+    reads: ContentStore | GroupReads
     patches: PatchStore
     imports: ImportStore
     limits: Limits
@@ -55,7 +57,7 @@ class ContentService:
     async def GetContent(  # noqa: N802
         self, request: content_pb2.GetContentRequest, actor: Actor
     ) -> content_pb2.GetContentResponse:
-        record = await self.content.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
+        record = await self.reads.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
         return content_pb2.GetContentResponse(
             record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
         )

@@ -60,17 +60,20 @@ class ContentStore:
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
         """RecordNotFoundError, or RecordDeletedError unless deleted records are asked for."""
-        rows = await self._database.fetch(
-            SQL["get_content"],
-            {"tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id},
-            resend=True,
-        )
-        if not rows:
-            raise not_found(record_id)
-        record = record_of(rows[0])
-        if record.deleted_at is not None and not show_deleted:
-            raise deleted(record_id)
-        return record
+        (record,) = await self.find(actor, [(collection, record_id)])
+        return shown(record, record_id, show_deleted=show_deleted)
+
+    async def find(self, actor: Actor, ids: Sequence[tuple[str, str]]) -> Sequence[Record | None]:
+        """Records of collections, in the order of their ids, which may repeat; None for one that is not there."""
+        collections, record_ids = zip(*ids, strict=True)
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id,
+            "collections": collections,
+            "record_ids": record_ids,
+        }
+        rows = await self._database.fetch(SQL["get_content"], values, resend=True)
+        found = {row["place"]: record_of(row) for row in rows}
+        return [found.get(place) for place in range(1, len(ids) + 1)]
 
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
         """RecordExistsError if the id is taken, by a deleted record too."""
@@ -177,6 +180,15 @@ class ContentStore:
             return await transaction.fetch(SQL[name], values)
 
         return await self._database.transact(preview)
+
+
+def shown(record: Record | None, record_id: str, *, show_deleted: bool) -> Record:
+    """What was found, if it is to be shown. RecordNotFoundError, RecordDeletedError."""
+    if record is None:
+        raise not_found(record_id)
+    if record.deleted_at is not None and not show_deleted:
+        raise deleted(record_id)
+    return record
 
 
 def _written_by(actor: Actor, moment: datetime, change_reason: str) -> dict[str, object]:

@@ -1,9 +1,11 @@
 -- name: get_content
--- One record, deleted or not.
-SELECT record_id, collection, content::text AS content, version, parent_id, position,
-       created_at, created_by, updated_at, updated_by, deleted_at
-FROM draftline.record
-WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
+-- Records of one tenant, deleted or not; `place` tells which of the ids each is.
+SELECT p.place, r.record_id, r.collection, r.content::text AS content, r.version, r.parent_id, r.position,
+       r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at
+FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
+    WITH ORDINALITY AS p (collection, record_id, place)
+JOIN draftline.record AS r ON r.collection = p.collection AND r.record_id = p.record_id
+WHERE r.tenant_id = :tenant_id
 
 -- name: create_content
 -- A new record, unless its id is taken, its content over a limit, or the declaration
