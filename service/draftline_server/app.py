@@ -138,6 +138,12 @@ async def running(
         await database.close()
 
 
+def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> GroupReads | ContentStore:
+    if settings.max_group_size == 1:
+        return content
+    return GroupReads(content, settings.max_group_size, telemetry.group_sizes["reads"].observe)
+
+
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
     """Counts what happens, and logs of it what the settings say."""
     telemetry = Telemetry()
@@ -208,14 +214,14 @@ async def _server(
     if settings.enable_partial_updates:
         in_place = InPlacePatches(definitions, limits)
         if settings.max_group_size > 1:
-            applier = GroupCommit(in_place, settings.max_group_size, telemetry.group_sizes.observe)
+            applier = GroupCommit(in_place, settings.max_group_size, telemetry.group_sizes["patches"].observe)
         else:
             applier = in_place
     content = ContentStore(database, definitions, limits)
     servicers = {
         "draftline.v1.ContentService": ContentService(
             content,
-            GroupReads(content, settings.max_group_size) if settings.max_group_size > 1 else content,
+            _reads(settings, content, telemetry),
             PatchStore(database, definitions, applier),
             ImportStore(database, definitions, limits, settings.max_imports),
             limits,

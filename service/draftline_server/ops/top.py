@@ -62,8 +62,8 @@ class Activity:
 
 def activity(between: Between, locks: Sequence[Wait] | None) -> Activity:
     now = between.after
-    groups = between.grown("draftline_group_size_count")
-    grouped = sum(between.grown("draftline_group_size_sum").values())
+    groups = between.grown_by("draftline_group_size_count", "kind").get("patches", 0.0)
+    grouped = between.grown_by("draftline_group_size_sum", "kind").get("patches", 0.0)
     return Activity(
         interval_s=between.seconds,
         version=now.label("draftline_build_info", "version"),
@@ -80,7 +80,7 @@ def activity(between: Between, locks: Sequence[Wait] | None) -> Activity:
         pool_in_use=int(now.value("draftline_pool_in_use")),
         pool_waiting=int(now.value("draftline_pool_waiting")),
         watchers=int(now.value("draftline_watchers")),
-        patches_per_statement=grouped / sum(groups.values()) if sum(groups.values()) else None,
+        patches_per_statement=grouped / groups if groups else None,
         retries_per_s=between.rate("draftline_transaction_retries_total"),
         methods=_methods(between),
         statements=_statements(between),

@@ -110,7 +110,7 @@ class Telemetry:
         # Called with each call that is over and how many seconds it took. They must not raise.
         self.listeners: list[Callable[[Call, float], None]] = []
         self.statements: defaultdict[str, Statements] = defaultdict(Statements)
-        self.group_sizes = Distribution(GROUP_SIZES)
+        self.group_sizes = {kind: Distribution(GROUP_SIZES) for kind in ("patches", "reads")}
         self.drafts: Counter[str] = Counter(dict.fromkeys(("saved", "committed", "discarded"), 0))
         self.conflicts = 0
         self.imported: Counter[str] = Counter(dict.fromkeys(("inserted", "updated", "unchanged", "deleted"), 0))

@@ -5,7 +5,7 @@ A read never joins a statement that was sent before it came, so it sees whatever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..domain.frozen import frozen
@@ -25,9 +25,10 @@ class _Read:
 class GroupReads:
     """Reads records of one tenant together."""
 
-    def __init__(self, content: ContentStore, size: int = SIZE) -> None:
+    def __init__(self, content: ContentStore, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
+        """`formed`: called with the size of each group."""
         self._content = content
-        self._groups: Groups[_Read, Record] = Groups(self._read, size)
+        self._groups: Groups[_Read, Record] = Groups(self._read, size, formed)
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
         """See ContentStore.get."""
