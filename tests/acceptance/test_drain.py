@@ -19,7 +19,7 @@ from waiting import eventually
 from watchers import Watcher
 from writers import CHANNEL_OPTIONS, Writer, prepare, reason_of
 
-DRAINS = length("DRAINS", 2, soak=20)
+DRAINS = length("DRAINS", 1, soak=20)
 DRAIN_TIMEOUT_S = 2.0
 CLOSING_S = 10.0  # what it may take to end what is left then
 WRITERS = 16
