@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from rich.console import Console
 
-from . import chart, imports, merged, patches, report, watch
+from . import chart, imports, merged, patches, report, watch, workers
 from .figures import Figures
 from .limits import RATIOS, ratios_of
 from .processes import BenchError
@@ -30,6 +30,7 @@ PARTS: dict[Part, Callable[[Stand, Sizes, Figures], None]] = {
     Part.MERGED: merged.measure,
     Part.PATCHES: patches.measure,
     Part.WATCH: watch.measure,
+    Part.WORKERS: workers.measure,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import drafts, imports, merged, patches, stream
+from . import drafts, imports, merged, patches, stream, workers
 from .figures import Figures
 from .patches import at
 from .sizes import Part, Sizes
@@ -106,4 +106,8 @@ RATIOS = (
           _values(imports.IMPORT, imports.COPY), at_least=0.4),
     Ratio(Part.MERGED, "stream_memory_mb", "StreamMerged of the whole list: the server's memory above idle, MiB",
           lambda it, _: it.value(stream.MEMORY), at_most=100),
+    Ratio(Part.WORKERS, "patch_workers2_vs_1", "PatchContent with two workers against one, calls a second",
+          _values(workers.of(patches.PATCH, 2), workers.of(patches.PATCH, 1))),
+    Ratio(Part.WORKERS, "get_workers2_vs_1", "GetContent with two workers against one, calls a second",
+          _values(workers.of(patches.GET, 2), workers.of(patches.GET, 1))),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -28,6 +28,7 @@ from .loads import Load
 from .records import records
 
 LATENCIES_KEPT = 20_000
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 MAX_MESSAGE_BYTES = 64 << 20
 
 Call = Callable[[], Awaitable[Any]]
@@ -56,9 +57,13 @@ async def _calls(load: Load) -> AsyncIterator[Call]:
     method, made = CALLS[load.kind]
     upcoming = made(load)
     metadata = (("authorization", f"Bearer {load.token}"),) if load.token else None
-    async with grpc.aio.insecure_channel(load.address) as channel:
-        rpc: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-        yield lambda: rpc(next(upcoming), metadata=metadata)
+    async with AsyncExitStack() as opened:
+        rpcs: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = []
+        for _ in range(load.connections):
+            channel = await opened.enter_async_context(grpc.aio.insecure_channel(load.address, OWN_CONNECTION))
+            rpcs.append(channel.unary_unary(method))
+        turns = itertools.cycle(rpcs)
+        yield lambda: next(turns)(next(upcoming), metadata=metadata)
 
 
 async def put_on(load: Load) -> dict[str, object]:

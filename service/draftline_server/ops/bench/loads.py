@@ -31,6 +31,7 @@ class Load:
     collection: str = ""
     records: int = 0  # there are, or are to be imported
     concurrency: int = 1
+    connections: int = 1  # of each process
     seconds: float = 0.0
     warm_up_s: float = 0.0
     seed: str = ""

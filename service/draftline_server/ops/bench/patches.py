@@ -54,7 +54,7 @@ class _Measured:
 
 def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
     token = stand.token([TENANT])
-    asyncio.run(_prepare(stand, sizes, token))
+    asyncio.run(prepare(stand, TENANT, sizes.records, token))
     load = Load(
         "", url=stand.url, token=token, tenant_id=TENANT, collection=COLLECTION, records=sizes.records,
         seconds=sizes.seconds, warm_up_s=sizes.warm_up_s,
@@ -90,13 +90,14 @@ def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
         figures.add(name, "statements", statements_per_patch(stand, load, **settings))
 
 
-async def _prepare(stand: Stand, sizes: Sizes, token: str) -> None:
+async def prepare(stand: Stand, tenant_id: str, records: int, token: str) -> None:
+    """Makes a declared collection of so many records."""
     connection = await asyncpg.connect(stand.url, server_settings={"statement_timeout": "0"})
     try:
-        await fill(connection, TENANT, COLLECTION, sizes.records)
+        await fill(connection, tenant_id, COLLECTION, records)
     finally:
         await connection.close()
-    with Client(stand.address, tenant_id=TENANT, token=token, timeout=None) as client:
+    with Client(stand.address, tenant_id=tenant_id, token=token, timeout=None) as client:
         client.put_collection(COLLECTION, fields=DECLARED)
     await settle(stand.url)
 

@@ -14,6 +14,7 @@ class Part(Enum):
     MERGED = "merged"
     PATCHES = "patches"
     WATCH = "watch"
+    WORKERS = "workers"
 
 
 ALL = tuple(Part)
