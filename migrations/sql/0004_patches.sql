@@ -51,7 +51,7 @@ BEGIN
         path := indexed_text -> place;
         value := content;
         FOR depth IN 0 .. jsonb_array_length(path) - 1 LOOP
-            value := CASE WHEN jsonb_typeof(value) = 'object' THEN value -> (path ->> depth) END;
+            value := value #> ARRAY[path ->> depth];  -- as indexed_text_at finds it: in arrays too
         END LOOP;
         IF jsonb_typeof(value) = 'string' AND octet_length(value #>> '{}') > max_text_bytes THEN
             RETURN draftline.pointer(ARRAY(SELECT jsonb_array_elements_text(path)));

@@ -176,12 +176,16 @@ async def test_content_is_refused_from_the_first_level_over_its_limit(connection
         ({"a": {"b/c": [100_000_000_000]}}, None),
         ({"a": "é" * 5, "t": "x" * 9}, None),
         ({"t": "x" * 10}, "/t"),
+        ({"l": ["x" * 10]}, "/l/0"),
+        ({"l": ["x" * 9]}, None),
+        ({"l": {"0": "x" * 10}}, "/l/0"),
+        ({"l": "x" * 10}, None),
     ],
 )
 async def test_indexed_text_is_refused_from_the_first_byte_over_its_limit(
     connection: asyncpg.Connection, content: Any, path: str | None
 ) -> None:
-    found = await failure_of(connection, to_text(content), '[["a", "b/c"], ["t"]]', 1000, 3, 9)
+    found = await failure_of(connection, to_text(content), '[["a", "b/c"], ["t"], ["l", "0"]]', 1000, 3, 9)
     expected = path and {"reason": "INDEXED_TEXT_TOO_LONG", "path": path, "limit": 9}
     assert found == expected
 
