@@ -209,7 +209,7 @@ def test_port_that_another_program_listens_on_is_refused(database_url: str, shar
 
 def test_worker_that_cannot_start_ends_the_service_with_its_message(postgres_url: str) -> None:
     unmigrated = postgres_url.replace("/draftline?", "/postgres?")
-    refused = command("serve", "--workers", "2", database_url=unmigrated, log_level="error")
+    refused = command("serve", "--workers", "2", database_url=unmigrated, port=0, log_level="error")
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: the database was never migrated, ")
     assert refused.stderr.count("\n") == 1
