@@ -14,13 +14,14 @@ from answers import TIMEOUT_S, document
 from drafting import Drafts, edit
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
 from draftline_server.options import metrics_address
+from draftline_server.rpc import monitoring
 from draftline_server.rpc.monitoring import Address
 from draftline_server.rpc.monitoring import measured as measured_at
 from draftline_server.settings import Settings
 from hearing import logged
 from scraping import Scrape, page, scrape
 from stand import RunningServer, cloned, serving
-from waiting import until
+from waiting import eventually, until
 from watching import watching
 
 PATCH = "draftline.v1.ContentService/PatchContent"
@@ -194,6 +195,26 @@ def test_probes_go_on_while_nonsense_is_sent(measured: RunningServer) -> None:
         with socket.create_connection(address, timeout=TIMEOUT_S) as connection:
             connection.sendall(nonsense)
     assert page(address[1], "/livez") == (200, "ok\n")
+
+
+async def test_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitoring, "REQUEST_S", 0.1)
+
+    asked = asyncio.Event()
+
+    async def much() -> bytes:
+        asked.set()
+        return b"x" * (32 << 20)
+
+    async def ready() -> bool:
+        return True
+
+    async with measured_at(much, ready, Address("127.0.0.1", 0)) as port:
+        with socket.create_connection(("127.0.0.1", port or 0)) as connection:
+            others = asyncio.all_tasks()
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            await asked.wait()
+            await eventually(lambda: asyncio.all_tasks() == others)
 
 
 async def test_port_that_nobody_named_gives_way_where_it_is_taken() -> None:

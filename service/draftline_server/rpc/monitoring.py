@@ -76,6 +76,7 @@ class Monitoring:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
+        writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all is out
         try:
             if self._connections <= MAX_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_S):
@@ -85,12 +86,13 @@ class Monitoring:
                 async with asyncio.timeout(REQUEST_S):
                     await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            pass  # it was no request, or nobody waits for the answer
+            # It was no request, or nobody takes the answer: to close it would wait for him, for ever.
+            writer.transport.abort()
         finally:
-            self._connections -= 1
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+            self._connections -= 1
 
     async def _page(self, head: bytes) -> Page:
         method, _, rest = head.partition(b" ")
