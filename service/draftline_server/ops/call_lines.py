@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+LEVELS = logging.getLevelNamesMapping()
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
@@ -54,7 +55,7 @@ class CallLines:
 
 
 def _number(level: str) -> int:
-    return logging.getLevelNamesMapping()[level.upper()]
+    return LEVELS[level.upper()]
 
 
 def _words(line: Any) -> str:
