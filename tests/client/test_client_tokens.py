@@ -11,6 +11,7 @@ from typing import Any
 import draftline
 import pytest
 from both_clients import Connect
+from draftline.retries import Attempts
 from draftline.v1 import change_pb2, content_pb2, draft_pb2
 from guarded import Guarded, guarded
 from minting import In, secret_token
@@ -148,6 +149,52 @@ async def test_asyncio_client_awaits_its_token(scripted: ScriptedServer) -> None
         async with client.watch("movies") as watch:
             assert (await anext(watch)).version == 1
     assert sent(scripted) == ["t-1", "t-1", "t-1"]
+
+
+async def test_time_that_a_token_takes_is_of_the_call(
+    connect: Connect, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def token() -> str:
+        asked.append("token")
+        return "t-1"
+
+    def left_s(_: Attempts) -> float:
+        asked.append("time")
+        return WAIT_S
+
+    monkeypatch.setattr(Attempts, "left_s", left_s)
+    scripted.answers["GetContent"] = found
+    scripted.answers["ImportContent"] = lambda _: content_pb2.ImportContentResponse()
+    scripted.answers["StreamMerged"] = lambda _: iter([draft_pb2.StreamMergedResponse()])
+    async with connect(scripted.address, tenant_id="acme", token=token) as client:
+        await client.get_content("movies", "m-1")
+        await client.import_content("movies", [])
+        assert [each async for each in client.stream_merged("movies")] == []
+    assert asked == ["token", "time"] * 3
+
+
+async def test_watch_that_is_closed_while_its_token_is_awaited_leaves_no_stream(scripted: ScriptedServer) -> None:
+    asked, given = asyncio.Event(), asyncio.Event()
+
+    async def token() -> str:
+        asked.set()
+        await given.wait()
+        return "t-1"
+
+    async def read(watch: draftline.AsyncWatch[draftline.Change]) -> list[draftline.Change]:
+        return [each async for each in watch]
+
+    scripted.answers["WatchChanges"] = ScriptedLog([[change(1)]])
+    async with draftline.AsyncClient(scripted.address, tenant_id="acme", token=token) as client:
+        watch = client.watch("movies")
+        reading = asyncio.create_task(read(watch))
+        await asked.wait()
+        await watch.close()
+        given.set()
+        assert await asyncio.wait_for(reading, WAIT_S) == []
+    assert scripted.metadata == []
 
 
 def test_blocking_client_refuses_a_token_that_is_no_string(scripted: ScriptedServer) -> None:

@@ -14,6 +14,7 @@ from draftline.aio.transport import Transport
 from draftline.errors import DraftlineError
 from draftline.imports import ImportCall, RecordLike, import_messages, import_messages_async, may_repeat
 from draftline.models import ImportMode, ImportResult
+from draftline.retries import Attempts
 from draftline.status import error_of_call
 from draftline.v1 import content_pb2
 
@@ -44,15 +45,15 @@ class ImportMethods(Transport):
         while True:
             self._check_open()
             try:
-                return await self._import(call, records, attempts.left_s())
+                return await self._import(call, records, attempts)
             except DraftlineError as error:
                 await self._pause(attempts, error)
 
     async def _import(
-        self, call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike], timeout_s: float | None
+        self, call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike], attempts: Attempts
     ) -> ImportResult:
-        rpc = self._rpc(self._channel.stream_unary, call.method)
-        sending = rpc(timeout=timeout_s, metadata=await self._metadata())
+        rpc, metadata = self._rpc(self._channel.stream_unary, call.method), await self._metadata()
+        sending = rpc(timeout=attempts.left_s(), metadata=metadata)
         ending = Ending(sending)
         try:
             async for message in _messages(call.request, records):

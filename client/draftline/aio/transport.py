@@ -70,8 +70,8 @@ class Transport(Connection):
         while rest is not None:
             self._check_open()
             rpc = self._rpc(self._channel.unary_stream, call.method)
-            sent = rest
-            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=await self._metadata())
+            sent, metadata = rest, await self._metadata()
+            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
             try:
                 async for response in answering:
                     attempts.progress()
@@ -87,8 +87,11 @@ class Transport(Connection):
                 answering.cancel()  # of no effect on a call that is over
 
     async def _metadata(self) -> Metadata:
+        """To be asked for before what is left of the call's time, some of which it may take."""
         token = self._token_now()
-        return self._metadata_with(await token if isinstance(token, Awaitable) else token)
+        metadata = self._metadata_with(await token if isinstance(token, Awaitable) else token)
+        self._check_open()  # it may have been closed meanwhile
+        return metadata
 
     async def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
         """A stream without a deadline."""
@@ -99,11 +102,9 @@ class Transport(Connection):
         attempts = self._attempts(timeout, may_repeat=call.may_repeat)
         while True:
             self._check_open()
-            rpc = self._rpc(self._channel.unary_unary, call.method)
+            rpc, metadata = self._rpc(self._channel.unary_unary, call.method), await self._metadata()
             try:
-                response: ResponseT = await rpc(
-                    call.request, timeout=attempts.left_s(), metadata=await self._metadata()
-                )
+                response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
             except grpc.RpcError as failure:
                 await self._pause(attempts, error_of_call(failure))
             else:

@@ -107,6 +107,8 @@ class AsyncWatch(Generic[ItemT]):
     async def _next(self) -> pb.WatchChangesResponse:
         if self._stream is None:
             self._stream = await self._client._connect(self._call.method, self._state.request())
+            if self._closed.is_set():  # which did not see this stream
+                self._cut()
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._stream.read())
         # To be cancelled here leaves the reading under way, which the next call waits for.

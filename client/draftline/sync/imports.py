@@ -11,6 +11,7 @@ from draftline import content_calls
 from draftline.errors import DraftlineError
 from draftline.imports import ImportCall, RecordLike, import_messages, may_repeat
 from draftline.models import ImportMode, ImportResult
+from draftline.retries import Attempts
 from draftline.status import error_of_call
 from draftline.sync.feed import Feed
 from draftline.sync.transport import Transport
@@ -64,14 +65,14 @@ class ImportMethods(Transport):
         while True:
             self._check_open()
             try:
-                return self._import(call, records, attempts.left_s())
+                return self._import(call, records, attempts)
             except DraftlineError as error:
                 self._pause(attempts, error)
 
-    def _import(self, call: ImportCall, records: Iterable[RecordLike], timeout_s: float | None) -> ImportResult:
-        rpc = self._rpc(self._channel.stream_unary, call.method)
+    def _import(self, call: ImportCall, records: Iterable[RecordLike], attempts: Attempts) -> ImportResult:
+        rpc, metadata = self._rpc(self._channel.stream_unary, call.method), self._metadata()
         feed: Feed[content_pb2.ImportContentRequest] = Feed()
-        sending: Any = rpc.future(feed, timeout=timeout_s, metadata=self._metadata())
+        sending: Any = rpc.future(feed, timeout=attempts.left_s(), metadata=metadata)
         sending.add_done_callback(lambda _: feed.close())
         try:
             for message in import_messages(call.request, records):

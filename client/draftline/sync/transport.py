@@ -57,8 +57,8 @@ class Transport(Connection):
         while rest is not None:
             self._check_open()
             rpc = self._rpc(self._channel.unary_stream, call.method)
-            sent = rest
-            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=self._metadata())
+            sent, metadata = rest, self._metadata()
+            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
             try:
                 for response in answering:
                     attempts.progress()
@@ -73,6 +73,7 @@ class Transport(Connection):
                 answering.cancel()  # of no effect on a call that is over
 
     def _metadata(self) -> Metadata:
+        """To be asked for before what is left of the call's time, some of which it may take."""
         return self._metadata_with(self._token_now())
 
     def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
@@ -84,9 +85,9 @@ class Transport(Connection):
         attempts = self._attempts(timeout, may_repeat=call.may_repeat)
         while True:
             self._check_open()
-            rpc = self._rpc(self._channel.unary_unary, call.method)
+            rpc, metadata = self._rpc(self._channel.unary_unary, call.method), self._metadata()
             try:
-                response: ResponseT = rpc(call.request, timeout=attempts.left_s(), metadata=self._metadata())
+                response: ResponseT = rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
             except grpc.RpcError as failure:
                 self._pause(attempts, error_of_call(failure))
             else:
