@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from importlib import metadata
 from pathlib import Path
@@ -27,8 +28,8 @@ class Worker:
         self.socket = socket
         self.telemetry = Telemetry()
         self.is_ready = True
-        metrics = Metrics(self.telemetry, READINGS)
-        self.monitoring = Monitoring(metrics.text, self._is_ready)
+        self.metrics = Metrics(self.telemetry, READINGS)
+        self.monitoring = Monitoring(self.metrics.text, self._is_ready)
 
     async def _is_ready(self) -> bool:
         return self.is_ready
@@ -108,6 +109,29 @@ async def test_worker_that_does_not_answer_counts_with_what_it_told_last(
     scrape = await read(merged)
     assert scrape.value("grpc_server_call_started_total") == 30
     assert scrape.value("draftline_workers") == 2
+
+
+async def test_counters_do_not_fall_where_two_scrapes_meet(workers: list[Worker], merged: WorkerMetrics) -> None:
+    worker, asked, released = workers[0], asyncio.Event(), asyncio.Event()
+    worker.answer(10, 100)
+    told = worker.metrics.text
+
+    async def held_back() -> bytes:
+        text = await told()
+        if not asked.is_set():
+            asked.set()
+            await released.wait()
+        return text
+
+    worker.monitoring._metrics = held_back
+    first = asyncio.create_task(read(merged))
+    await asked.wait()
+    worker.answer(10, 100)
+    assert (await read(merged)).value("grpc_server_call_started_total") == 20
+    released.set()
+    assert (await first).value("grpc_server_call_started_total") == 20
+    merged.ended("0")
+    assert (await read(merged)).value("grpc_server_call_started_total") == 20
 
 
 async def test_worker_that_never_listened_is_left_out(workers: list[Worker], merged: WorkerMetrics) -> None:

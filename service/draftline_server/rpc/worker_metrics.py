@@ -20,6 +20,7 @@ from .monitoring import Address, Monitoring, fetched
 ASK_S = 2.0  # how long a worker may take to answer
 # What is not added up: the same in all, or of the first of them.
 SAME = {"draftline_build_info": max, "process_start_time_seconds": min, "process_max_fds": min}
+NOTHING: tuple[int, list[Metric]] = (0, [])  # before the first scrape
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -29,7 +30,8 @@ class WorkerMetrics:
 
     def __init__(self) -> None:
         self._sockets: dict[str, Path] = {}
-        self._last: dict[str, list[Metric]] = {}  # what each worker told last
+        self._scrapes = 0
+        self._last: dict[str, tuple[int, list[Metric]]] = {}  # what each worker told last, and in which scrape
         self._kept: list[Metric] = []  # what those that ended had counted
         self._ended = 0
         self._monitoring = Monitoring(self.text, self.is_ready)
@@ -49,7 +51,7 @@ class WorkerMetrics:
         """A worker is gone, whatever way."""
         if self._sockets.pop(worker, None) is not None:
             self._ended += 1
-            counts = [metric for metric in self._last.pop(worker, []) if metric.type != "gauge"]
+            counts = [metric for metric in self._last.pop(worker, NOTHING)[1] if metric.type != "gauge"]
             self._kept = list(added([self._kept, counts]))
 
     async def is_ready(self) -> bool:
@@ -60,18 +62,21 @@ class WorkerMetrics:
     async def text(self) -> bytes:
         """In the text format of Prometheus. A worker that does not answer counts with what it told last."""
         sockets = dict(self._sockets)
+        self._scrapes += 1
+        scrape = self._scrapes
         answers = await asyncio.gather(*(_asked(socket, "/metrics") for socket in sockets.values()))
         told = dict(zip(sockets, answers, strict=True))
         for worker, text in told.items():
-            if text is not None and worker in self._sockets:
-                self._last[worker] = list(text_string_to_metric_families(text.decode()))
+            is_newer = scrape > self._last.get(worker, NOTHING)[0]  # than what another scrape has brought meanwhile
+            if text is not None and worker in self._sockets and is_newer:
+                self._last[worker] = (scrape, list(text_string_to_metric_families(text.decode())))
         answering = sum(answer is not None for answer in answers)
         own: list[Metric] = [
             GaugeMetricFamily("draftline_workers", "Worker processes that answer.", answering),
             CounterMetricFamily("draftline_workers_ended", "Worker processes that ended.", self._ended),
         ]
         registry = CollectorRegistry()
-        registry.register(_Families([*own, *added([self._kept, *self._last.values()])]))
+        registry.register(_Families([*own, *added([self._kept, *(metrics for _, metrics in self._last.values())])]))
         return generate_latest(registry)
 
 
