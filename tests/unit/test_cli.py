@@ -153,3 +153,11 @@ def test_health_is_told_as_json() -> None:
 
 def test_health_of_nothing_is_no_success() -> None:
     assert run("health", "--address", "127.0.0.1:1", "--timeout", "2") == (1, "UNAVAILABLE\n")
+
+
+def test_top_asks_where_the_settings_say_by_ipv6_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAFTLINE_METRICS_HOST", "::1")
+    monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "1")
+    status, output = run("top", "--once")
+    assert status == 3
+    assert "no metrics at http://[::1]:1/metrics" in output

@@ -61,7 +61,8 @@ def top_command(settings: Settings, url: str | None, interval_s: float, once: bo
 def _url_of(settings: Settings) -> str:
     if not settings.metrics_port:
         raise click.UsageError("DRAFTLINE_METRICS_PORT does not tell where the metrics are: give --url.")
-    return f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"
+    host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
+    return f"http://{host}:{settings.metrics_port}/metrics"
 
 
 def _looks(url: str, interval_s: float, locks: Callable[[], list[Wait] | None]) -> Iterator[Activity | None]:
