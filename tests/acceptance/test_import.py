@@ -121,6 +121,15 @@ def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, 
     assert "3 of 3" in listed.stdout
 
 
+def test_names_are_shown_letter_by_letter(server_address: str, tenant: str) -> None:
+    name, where = "[bold]:apple:[/red]", ("--address", server_address, "--tenant", tenant)
+    put = draftline("collections", "put", name, *where, "--field", "/[/a]=text")
+    assert (put.returncode, put.stderr) == (0, "")
+    assert put.stdout.startswith(f"{name}, ")
+    assert "/[/a] " in put.stdout
+    assert f" {name} " in draftline("collections", "list", *where).stdout
+
+
 def test_unknown_collection_is_told_in_a_line(server_address: str, tenant: str) -> None:
     shown = draftline("collections", "show", "nothing", "--address", server_address, "--tenant", tenant)
     assert shown.returncode == 1

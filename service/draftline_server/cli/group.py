@@ -45,9 +45,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 
 
 def result_console() -> Console:
-    """Standard output, as wide as it needs to be where that is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=1000)
+    """Standard output, as wide as it needs to be where that is no terminal. Nothing in a text is taken for markup."""
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 1000
+    return console
 
 
 class NotReachedError(click.ClickException):
