@@ -38,11 +38,12 @@ from draftline_server.store.content import ContentStore, now
 from draftline_server.store.cursors import Cursors
 from draftline_server.store.definitions import Definitions
 from draftline_server.store.drafts import DraftStore
-from draftline_server.store.engine import Database, PoolSettings
+from draftline_server.store.engine import Database
 from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.imports import ImportStore
 from draftline_server.store.merged import MergedStore
 from draftline_server.store.patches import InPlacePatches, PatchStore
+from draftline_server.store.pool import PoolSettings
 from draftline_server.store.schemas import Schemas
 from draftline_server.store.statements import Statement, load
 

@@ -47,7 +47,7 @@ from .store.content import ContentStore
 from .store.cursors import Cursors
 from .store.definitions import Definitions
 from .store.drafts import DraftStore
-from .store.engine import Database, connections_of
+from .store.engine import Database
 from .store.feed import Feed
 from .store.fetched_patches import FetchedPatches
 from .store.imports import ImportStore
@@ -56,6 +56,7 @@ from .store.log_keeping import LogKeeping
 from .store.merged import MergedStore
 from .store.notifications import Notifications
 from .store.patches import InPlacePatches, PatchApplier, PatchStore
+from .store.pool import connections_of
 from .store.requests import Requests
 from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret, read_usable_connections

@@ -10,7 +10,7 @@ from .rpc.server import ServerOptions
 from .rpc.tls import TlsFiles
 from .rpc.tokens import TokenRules
 from .settings import Settings
-from .store.engine import PoolSettings
+from .store.pool import PoolSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 

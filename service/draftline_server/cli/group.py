@@ -20,7 +20,7 @@ from ..ops.locks import embedded_url
 from ..ops.migrate import MigrateError
 from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from ..settings import Settings, unknown_settings
-from ..store.engine import connections_of
+from ..store.pool import connections_of
 from ..store.schema import OutOfReachError, SchemaError
 from ..supervised import WorkerError
 from .sections import Sections

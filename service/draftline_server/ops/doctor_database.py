@@ -14,9 +14,10 @@ from ..domain.errors import DraftlineError
 from ..options import pool_settings
 from ..settings import Settings
 from ..store.checks import DraftChecker
-from ..store.engine import Database, connections_of
+from ..store.engine import Database
 from ..store.indexes import Indexes
 from ..store.log_keeping import SQL as LOG
+from ..store.pool import connections_of
 from ..store.schema import OutOfReachError, SchemaError, find_revision, read_usable_connections
 from ..store.statements import load
 from . import migrate

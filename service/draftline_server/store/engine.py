@@ -17,7 +17,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from random import uniform
 from typing import Any, NoReturn, TypeVar
 
@@ -26,6 +25,7 @@ import asyncpg
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from ..domain.turns import Turns
 from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
+from .pool import PoolSettings, make_pool
 from .runs import Runner
 from .statements import Statement
 from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, remaining_s
@@ -35,35 +35,7 @@ T = TypeVar("T")
 BACKOFF_S = (0.02, 1.0)  # the longest pause before the second attempt, which doubles, and its bound
 ENDING_S = 2.0  # how long a connection may take to roll back, or to be ready for the next call
 RECONNECT_S = 1.0  # between two times that all connections are made anew
-GRACE_S = 5.0  # how much later than PostgreSQL we end a statement that has no deadline
-# PostgreSQL ends what it does for a service that is gone, and what its transactions hold, before long.
-CLIENT_CHECK = {
-    "idle_in_transaction_session_timeout": "20s",
-    "client_connection_check_interval": "10s",
-    "tcp_keepalives_idle": "30s",
-    "tcp_keepalives_interval": "10s",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "60s",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSettings:
-    size: int = 20
-    connect_timeout_s: float = 10.0
-    idle_timeout_s: float = 30.0
-    statement_timeout_s: float = 25.0
-    lock_timeout_s: float = 10.0
-    retries: int = 5
-
-
-BESIDES = 2  # connections of a process that are not in its pool: to listen, and to see whether the database answers
 KEPT_PART = 10  # of the connections is kept for tenants who have none
-
-
-def connections_of(pool_size: int) -> int:
-    """How many connections a process with such a pool may come to have."""
-    return pool_size + BESIDES
 
 
 class Database:
@@ -94,34 +66,7 @@ class Database:
 
     async def open(self) -> None:
         """Prepares the pool; connections are made as they are needed."""
-        settings = self.settings
-        self._pool = await asyncpg.create_pool(
-            self.url,
-            min_size=0,
-            max_size=settings.size,
-            timeout=settings.connect_timeout_s,
-            max_inactive_connection_lifetime=settings.idle_timeout_s,
-            init=self._init,
-            reset=_reset,
-            statement_cache_size=512,
-            max_cacheable_statement_size=64 * 1024,  # that of a merged page after a token has 16 KiB and more
-            command_timeout=settings.statement_timeout_s + GRACE_S,
-            server_settings={
-                "application_name": "draftline",
-                "statement_timeout": _ms(settings.statement_timeout_s),
-                "lock_timeout": _ms(settings.lock_timeout_s),
-                **CLIENT_CHECK,
-                "timezone": "UTC",
-                "jit": "off",
-                # Statements are planned once a connection: planning a merged page takes 2.5 ms, running it 1.
-                "plan_cache_mode": "force_generic_plan",
-                # And so a plan must not be one for the small table that there was when it was made. What no
-                # index serves is read through the primary key then, a tenth slower than it could be.
-                "enable_seqscan": "off",
-                # A page is read in a millisecond; starting workers for it takes four.
-                "max_parallel_workers_per_gather": "0",
-            },
-        )
+        self._pool = await make_pool(self.url, self.settings, self._init)
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Closes the pool; connections still in use after `timeout_s` are cut."""
@@ -302,10 +247,6 @@ def raise_translated(error: Exception, *, lost: bool = False) -> NoReturn:
     raise translated from (None if isinstance(translated, UnforeseenError) else error)
 
 
-def _ms(seconds: float) -> str:
-    return str(int(seconds * 1000))
-
-
 async def _roll_back(connection: Any, transaction: Any) -> None:
     """In time, or else with the connection: PostgreSQL then rolls back by itself."""
     try:
@@ -321,12 +262,3 @@ async def _release(pool: Any, connection: Any) -> None:
     """Gives a connection back. One that is not ready in time was closed by that."""
     with suppress(TimeoutError):
         await pool.release(connection, timeout=ENDING_S)
-
-
-async def _reset(connection: Any) -> None:
-    """Makes a connection ready for the next call, which costs a round trip only where something is left over.
-
-    Nothing here sets what outlives a transaction, but a session, and that closes its connection.
-    """
-    if connection.is_in_transaction():
-        await connection.reset()
