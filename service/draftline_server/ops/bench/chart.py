@@ -1,4 +1,4 @@
-"""A chart of what `report.results` holds: what there is of it, in three panels."""
+"""A chart of what `report.results` holds: what there is of it, in four panels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import drafts, imports, merged, stream
 from .limits import RATIOS, Ratio
-from .patches import EMPTY, PATCH, SINGLE, at
+from .patches import BATCH, EMPTY, GET, ONE_RECORD, PATCH, SINGLE, at
 from .svg import FAINT, INK, RULE, Canvas
 
 WIDTH, MARGIN = 960, 28
 BARS_TOP, BARS_HEIGHT = 76, 290
 PLOT_TOP, PLOT_BOTTOM = 74, 44  # within a panel of bars: room for its title and its legend, and for its groups' names
+TABLE_TOP, TABLE_ROW = 58, 22
 RATIOS_TOP, ROW = 58, 25
 AXIS_X, AXIS_WIDTH = 250, 480
 LEAST, MOST = 1 / 4, 8.0  # times better than the limit, at the ends of the axis
@@ -42,7 +44,9 @@ def draw(found: Mapping[str, Any]) -> str:
     told = ((ratio, found["ratios"].get(ratio.name)) for ratio in RATIOS if ratio.limit)
     ratios = [(ratio, value) for ratio, value in told if value is not None]
     panels = [bars for bars in (_patches(figures), _pages(figures)) if bars.groups]
-    ratios_top = BARS_TOP + (BARS_HEIGHT if panels else 0)
+    rows = [figures[name] for name in _listed(figures) if name in figures]
+    table_top = BARS_TOP + (BARS_HEIGHT if panels else 0)
+    ratios_top = table_top + (TABLE_TOP + TABLE_ROW * len(rows) if rows else 0)
     height = ratios_top + RATIOS_TOP + ROW * len(ratios) + MARGIN
     canvas = Canvas(WIDTH, height, "Draftline, measured against what the machine can do")
     machine, versions = found["machine"], found["versions"]
@@ -55,6 +59,8 @@ def draw(found: Mapping[str, Any]) -> str:
     width = (WIDTH - MARGIN) / 2 - MARGIN
     for number, bars in enumerate(panels):
         _draw_bars(canvas, bars, MARGIN + number * (width + MARGIN), width)
+    if rows:
+        _draw_table(canvas, figures, rows, table_top)
     if ratios:
         _draw_ratios(canvas, ratios, ratios_top)
     return str(canvas)
@@ -108,6 +114,33 @@ def _draw_bars(canvas: Canvas, bars: _Bars, left: float, width: float) -> None:
             canvas.box(x + 1, bottom - tall, thickness - 2, tall, color)
             canvas.text(x + thickness / 2, bottom - tall - 4, _short(value), size=10, anchor="middle")
             x += thickness
+
+
+def _listed(figures: Mapping[str, Any]) -> Sequence[str]:
+    """The names of the figures in the table."""
+    top = max((int(match[1]) for name in figures if (match := _IN_FLIGHT.fullmatch(name))), default=1)
+    singles = [at(name, top) for name in (EMPTY, GET, PATCH, ONE_RECORD)]
+    pages = [name for name in figures if _PAGE.fullmatch(name)][-1:]  # of the longest list, with the most drafts
+    return [*singles, BATCH, *pages, merged.DEEP, drafts.SAVE, drafts.COMMIT, imports.IMPORT, stream.STREAM]
+
+
+def _draw_table(canvas: Canvas, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], top: float) -> None:
+    canvas.text(MARGIN, top + 22, "What it comes to", size=13, bold=True)
+    columns = {"p50 ms": 590, "p99 ms": 670, "server CPU, µs": 790, "PostgreSQL CPU, µs": WIDTH - MARGIN}
+    for title, x in columns.items():
+        canvas.text(x, top + TABLE_TOP - 14, title, size=10, color=FAINT, anchor="end")
+    for place, figure in enumerate(rows):
+        line, name = top + TABLE_TOP - 8 + (place + 0.7) * TABLE_ROW, figure["name"]
+        told = (
+            figure.get("p50"), figure.get("p99"),
+            _value(figures.get(f"server CPU, {name}")), _value(figures.get(f"PostgreSQL CPU, {name}")),
+        )  # fmt: skip
+        canvas.line(MARGIN, line - 15, WIDTH - MARGIN, line - 15)
+        canvas.text(MARGIN, line, name, size=11.5)
+        canvas.text(440, line, _short(figure["value"]), size=11.5, anchor="end", bold=True)
+        canvas.text(448, line, figure["unit"], size=11.5, color=FAINT)
+        for x, value in zip(columns.values(), told, strict=True):
+            canvas.text(x, line, "" if value is None else _short(value), size=11.5, anchor="end")
 
 
 def _draw_ratios(canvas: Canvas, ratios: Sequence[tuple[Ratio, float]], top: float) -> None:

@@ -18,7 +18,7 @@ COLLECTION = "films"
 WRITERS = 8
 WRITES = 250  # of each
 PAUSE_S = 0.01  # between two of them
-CLIENTS = 20  # connections that the watchers share
+CLIENTS = 20  # that the watchers share
 
 
 def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
@@ -61,7 +61,9 @@ async def _delays_s(stand: Stand) -> Sequence[float]:
 async def _memory_mib(stand: Stand, watchers: int) -> float:
     """Of the server, with that many watchers: one half of one tenant, the others of several."""
     tenants = [TENANT, *(f"{TENANT}-{number}" for number in range(CLIENTS // 2))]
-    clients = [AsyncClient(stand.address, token=stand.token(tenants)) for _ in range(CLIENTS)]
+    # Each over a connection of its own, for a connection has room for so many watchers and no more.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    clients = [AsyncClient(stand.address, token=stand.token(tenants), options=options) for _ in range(CLIENTS)]
     watches = [
         clients[number % CLIENTS].watch(tenant_id=TENANT if number % 2 else tenants[1 + number // 2 % (CLIENTS // 2)])
         for number in range(watchers)
