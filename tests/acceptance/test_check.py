@@ -13,6 +13,7 @@ from draftline import Client, DraftEdit
 from draftline_server.ops import migrate
 from draftline_server.store.checks import PAGE, SQL, DraftChecker, DraftDifference
 from draftline_server.store.engine import Database
+from draftline_server.store.pool import PoolSettings
 from draftline_server.workers.draft_check import DraftCheck
 from hearing import logged
 from served import draftline, served
@@ -133,6 +134,15 @@ async def test_service_checks_nothing_while_another_process_does(url: str, datab
     await other.close()
     await check.check()
     assert (check.done, check.differences) == (1, 1)
+
+
+async def test_service_with_one_connection_checks_over_that(url: str) -> None:
+    single = Database(url, PoolSettings(size=1))
+    await single.open()
+    check = DraftCheck(DraftChecker(single), 3600)
+    await check.check()
+    assert check.done == 1
+    await single.close()
 
 
 async def test_repair_of_a_draft_that_ended_meanwhile_does_nothing(database: Database) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from .engine import Database
-from .statements import load
+from .statements import Statement, load
+from .transaction import Rows
 
 SQL = load("drafts")
 PAGE = 1_000  # drafts in one statement
@@ -34,11 +36,16 @@ class DraftChecker:
         """How many drafts there are."""
         return int((await self._database.fetch(SQL["count_drafts"], {}, resend=True))[0]["count"])
 
-    async def differences(self) -> AsyncIterator[DraftDifference]:
+    def differences(self) -> AsyncIterator[DraftDifference]:
         """Every draft that is out of step, in primary-key order; bounded memory."""
+        return self._differences(partial(self._database.fetch, resend=True))
+
+    async def _differences(
+        self, fetch: Callable[[Statement, dict[str, object]], Awaitable[Rows]]
+    ) -> AsyncIterator[DraftDifference]:
         place = {"tenant_id": "", "user_id": "", "collection": "", "record_id": ""}
         while True:
-            rows = await self._database.fetch(SQL["check_drafts"], {**place, "limit": PAGE}, resend=True)
+            rows = await fetch(SQL["check_drafts"], {**place, "limit": PAGE})
             self.checked += len(rows)
             for row in rows:
                 if row["differs"] or row["is_orphan"]:
@@ -56,7 +63,7 @@ class DraftChecker:
             async with self._database.session() as session:
                 if not (await session.fetch(SQL["try_lock_check"], {}))[0]["locked"]:
                     return None
-                return sum([1 async for _ in self.differences()])
+                return sum([1 async for _ in self._differences(session.fetch)])
 
         return await self._database.translated(alone)
 
