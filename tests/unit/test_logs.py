@@ -12,6 +12,7 @@ import pytest
 import structlog
 from draftline_server.ops import logs
 from draftline_server.rpc.access_log import slow_statements
+from draftline_server.rpc.health import NOT_SERVING, Health
 from draftline_server.store.runs import Run
 
 SECRET = "Alien, and what it says"
@@ -80,7 +81,17 @@ def test_configuring_again_tells_nothing_twice() -> None:
     assert written.getvalue().count("library_log") == 1
 
 
-def test_slow_statement_fails_nobody_where_the_log_is_closed() -> None:
-    with told("json") as written:
+@FORMATS
+async def test_log_that_is_closed_fails_nobody(log_format: str) -> None:
+    async def no_answer() -> None:
+        raise ConnectionError
+
+    health = Health([], no_answer)
+    with told(log_format) as written:
         written.close()
         slow_statements(0.0)(Run("get_content", 0.0, 1.0, False))
+        logging.getLogger("asyncio").warning("nobody hears it")
+        await health.start()
+    assert health.status("") == NOT_SERVING
+    assert not health.is_reachable
+    await health.drain()

@@ -6,6 +6,8 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -29,11 +31,26 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers = [*(each for each in root.handlers if not isinstance(each, _OfLibraries)), _OfLibraries()]
+
+
+class _Unfailing:
+    """A stream that may be closed, or not be read any more: nobody is to fail for his log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _OfLibraries(logging.Handler):
@@ -43,12 +60,9 @@ class _OfLibraries(logging.Handler):
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            error = record.exc_info[1] if record.exc_info else None
-            place = f"{record.module}:{record.lineno}"
-            structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=place, exc_info=error)
-        except Exception:  # such as that of a standard error which was closed: nobody is to fail for his log
-            self.handleError(record)
+        error = record.exc_info[1] if record.exc_info else None
+        place = f"{record.module}:{record.lineno}"
+        structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=place, exc_info=error)
 
 
 def _tell_exceptions(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

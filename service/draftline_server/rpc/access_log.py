@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from enum import StrEnum
 
 import grpc
@@ -90,10 +89,9 @@ def slow_statements(slow_s: float) -> Callable[[Run], None]:
 
     def ran(run: Run) -> None:
         if run.duration_s >= slow_s:
-            with suppress(OSError, ValueError):
-                structlog.get_logger().warning(
-                    "slow_statement", statement=run.name, duration_ms=round(run.duration_s * 1000, 3),
-                    failed=run.failed, tenant_id=call_tenant.get(),
-                )  # fmt: skip
+            structlog.get_logger().warning(
+                "slow_statement", statement=run.name, duration_ms=round(run.duration_s * 1000, 3),
+                failed=run.failed, tenant_id=call_tenant.get(),
+            )  # fmt: skip
 
     return ran
