@@ -23,6 +23,7 @@ from draftline_server.rpc.filters import parse_filter
 from draftline_server.store import feed as feeds
 from draftline_server.store.feed import Feed, FeedPage, Place, Scope
 from draftline_server.store.patches import InPlacePatches
+from draftline_server.store.runs import Runner
 from draftline_server.store.transaction import Transaction
 
 
@@ -78,7 +79,7 @@ async def patched_in(connection: asyncpg.Connection, world: World, record_id: st
     applier = InPlacePatches(world.definitions, Limits())
     write = Write(world.actor("sys"), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
     patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), Strategy.SHALLOW))
-    (result,) = await applier.apply(Transaction(connection), write, [patch], keeps_answers=True)
+    (result,) = await applier.apply(Transaction(connection, Runner()), write, [patch], keeps_answers=True)
     assert result.error is None
 
 
