@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         64,
         ge=1,
         le=1000,
-        description="patches, or reads of single records, that share a statement; 1: each has its own",
+        description="single patches, or single reads, that share a statement; 1: each has its own",
     )
     enable_partial_updates: bool = Field(True, description="merge in the UPDATE; false: fetch, merge and replace")
 
