@@ -113,6 +113,7 @@ def test_answer_is_a_struct_unless_json_is_asked_for(records: Records, encoding:
 def test_get_of_a_record_that_never_was_is_not_found(records: Records) -> None:
     refusal = refused(records.stub.GetContent, content_pb2.GetContentRequest(**records.ids("m-1")))
     assert (refusal.code, refusal.reason) == (NOT_FOUND, "RECORD_NOT_FOUND")
+    assert refusal.message == f"there is no record 'm-1' in collection {records.collection!r}"
 
 
 def test_deleted_record_is_found_only_when_asked_for(records: Records) -> None:

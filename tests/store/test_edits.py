@@ -46,7 +46,7 @@ async def in_sql(
     row = await connection.fetchrow(
         EDIT, to_text(content), kind, edit, depth, limits.max_bytes, limits.max_depth
     )  # fmt: skip
-    return decode(row["content"]) if row["failure"] is None else error_of(row["failure"], "id", "operations")
+    return decode(row["content"]) if row["failure"] is None else error_of(row["failure"], "c", "id", "operations")
 
 
 def by_oracle(content: Any, steps: list[Operation], limits: Limits = LIMITS) -> Any:

@@ -119,7 +119,7 @@ class CommitStore:
         actions: dict[str, str] = {}
         for row in rows:
             conflicts = conflicts_of(collection, row["record_id"], row["conflicts"])
-            error = _objection(row, conflicts, policy, violations)
+            error = _objection(collection, row, conflicts, policy, violations)
             results.append(CommitResult(row["record_id"], conflicts=conflicts, error=error))
             if error is None:
                 actions[row["record_id"]] = _action(row, conflicts, policy)
@@ -187,7 +187,11 @@ class CommitStore:
 
 
 def _objection(
-    row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy, violations: dict[str, DraftlineError]
+    collection: str,
+    row: asyncpg.Record,
+    conflicts: Sequence[Conflict],
+    policy: ConflictPolicy,
+    violations: dict[str, DraftlineError],
 ) -> DraftlineError | None:
     """Why a draft cannot be committed."""
     record_id = row["record_id"]
@@ -196,7 +200,7 @@ def _objection(
         return of_conflicts(told, record_id, conflicts)
     if _action(row, conflicts, policy) in ("DROP", "DELETE"):
         return None
-    return of_content(row["failure"], record_id) or violations.get(record_id)
+    return of_content(row["failure"], collection, record_id) or violations.get(record_id)
 
 
 def _action(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy) -> str:

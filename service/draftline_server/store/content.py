@@ -61,7 +61,7 @@ class ContentStore:
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
         """RecordNotFoundError, or RecordDeletedError unless deleted records are asked for."""
         (record,) = await self.find(actor, [(collection, record_id)])
-        return shown(record, record_id, show_deleted=show_deleted)
+        return shown(record, collection, record_id, show_deleted=show_deleted)
 
     async def find(self, actor: Actor, ids: Sequence[tuple[str, str]]) -> Sequence[Record | None]:
         """Records of collections, in the order of their ids, which may repeat; None for one that is not there."""
@@ -100,7 +100,7 @@ class ContentStore:
             }
             row = (await self._write(actor, "create_content", values, validate_only))[0]
             if row["failure"] is not None:
-                raise error_of(row["failure"], record_id, "content")
+                raise error_of(row["failure"], new.collection, record_id, "content")
             if not row["created"]:
                 raise RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
             user = actor.user_id
@@ -135,7 +135,7 @@ class ContentStore:
             }
             rows = await self._write(actor, "delete_content", values, validate_only)
             try:
-                return self._changed(rows, record_id)
+                return self._changed(rows, collection, record_id)
             except (RecordNotFoundError, RecordDeletedError):
                 if not allow_missing:
                     raise
@@ -160,13 +160,14 @@ class ContentStore:
             **_written_by(actor, now(), change_reason),
             **_identity(collection, record_id, expected_version),
         }
-        return self._changed(await self._write(actor, "undelete_content", values, validate_only), record_id)
+        rows = await self._write(actor, "undelete_content", values, validate_only)
+        return self._changed(rows, collection, record_id)
 
-    def _changed(self, rows: Sequence[asyncpg.Record], record_id: str) -> Record:
+    def _changed(self, rows: Sequence[asyncpg.Record], collection: str, record_id: str) -> Record:
         if not rows:
-            raise not_found(record_id)
+            raise not_found(collection, record_id)
         if rows[0]["failure"] is not None:
-            raise error_of(rows[0]["failure"], record_id, "content")
+            raise error_of(rows[0]["failure"], collection, record_id, "content")
         return record_of(rows[0])
 
     async def _write(
@@ -182,10 +183,10 @@ class ContentStore:
         return await self._database.transact(preview)
 
 
-def shown(record: Record | None, record_id: str, *, show_deleted: bool) -> Record:
+def shown(record: Record | None, collection: str, record_id: str, *, show_deleted: bool) -> Record:
     """What was found, if it is to be shown. RecordNotFoundError, RecordDeletedError."""
     if record is None:
-        raise not_found(record_id)
+        raise not_found(collection, record_id)
     if record.deleted_at is not None and not show_deleted:
         raise deleted(record_id)
     return record

@@ -228,7 +228,7 @@ def _action(edit: DraftEdit) -> tuple[str, str | None]:
 def _saved(row: asyncpg.Record, actor: Actor, collection: str, edit: DraftEdit) -> SaveResult:
     if row["failure"] is not None:
         where = {"OPERATIONS": "operations", "CREATE": "create"}.get(_action(edit)[0], "delta")
-        return SaveResult(error=error_of(row["failure"], edit.record_id, where))
+        return SaveResult(error=error_of(row["failure"], collection, edit.record_id, where))
     if row["vanishes"]:
         return SaveResult()
     return SaveResult(merged_of(row, actor, collection))

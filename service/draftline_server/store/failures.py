@@ -31,15 +31,16 @@ class RacedError(Exception):
     """A record that was to be created came into being meanwhile; nothing was written of it."""
 
 
-def not_found(record_id: str) -> DraftlineError:
-    return RecordNotFoundError(f"there is no record {record_id!r}", record_id=record_id)
+def not_found(collection: str, record_id: str) -> DraftlineError:
+    told = f"there is no record {record_id!r} in collection {collection!r}"
+    return RecordNotFoundError(told, record_id=record_id)
 
 
 def deleted(record_id: str) -> DraftlineError:
     return RecordDeletedError(f"record {record_id!r} is deleted; UndeleteContent brings it back", record_id=record_id)
 
 
-def error_of(failure_json: str, record_id: str, where: str) -> DraftlineError:
+def error_of(failure_json: str, collection: str, record_id: str, where: str) -> DraftlineError:
     """The error for a failure. `where` names the field of the request that made the content.
 
     Raises StaleDefinitionError and RacedError, which are for the store itself.
@@ -59,7 +60,7 @@ def error_of(failure_json: str, record_id: str, where: str) -> DraftlineError:
     if reason == "CONDITION_NOT_MET":
         return condition_not_met(record_id)
     if reason in _OF_DRAFTS:
-        return _of_draft(failure, record_id)
+        return _of_draft(failure, collection, record_id)
     if reason in ("INVALID_OPERATION", "TEST_FAILED"):
         return _of_operation(failure, where)
     return _of_content(failure, where)
@@ -68,10 +69,10 @@ def error_of(failure_json: str, record_id: str, where: str) -> DraftlineError:
 _OF_DRAFTS = ("RECORD_NOT_FOUND", "RECORD_EXISTS", "DRAFT_VERSION_MISMATCH", "DRAFT_DELETES_RECORD")
 
 
-def _of_draft(failure: dict[str, object], record_id: str) -> DraftlineError:
+def _of_draft(failure: dict[str, object], collection: str, record_id: str) -> DraftlineError:
     match failure["reason"]:
         case "RECORD_NOT_FOUND":
-            return not_found(record_id)
+            return not_found(collection, record_id)
         case "RECORD_EXISTS":
             return RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
         case "DRAFT_DELETES_RECORD":

@@ -138,7 +138,7 @@ class FetchedPatches:
     def _current(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> Record:
         """The stored record, or the empty one that the patch may create."""
         if row is None and not patch.allow_missing:
-            raise not_found(patch.record_id)
+            raise not_found(patch.collection, patch.record_id)
         if row is not None and row["deleted_at"] is not None:
             raise deleted(patch.record_id)
         user = actor.user_id
@@ -172,7 +172,8 @@ class FetchedPatches:
         }
         for row in await transaction.fetch(SQL["content_failures"], values) if edits else []:
             place, edit = edits[row["place"] - 1]
-            outcomes[place] = error_of(row["failure"], edit.record.record_id, where_of(edit.patch))
+            patch = edit.patch
+            outcomes[place] = error_of(row["failure"], patch.collection, patch.record_id, where_of(patch))
 
     async def _write(
         self, transaction: Transaction, write: Write, edits: Sequence[_Edited]

@@ -20,9 +20,9 @@ def of_conflicts(message: str, record_id: str, conflicts: Sequence[Conflict]) ->
     return ConflictError(message, conflicts, record_id=record_id, conflicts_count=len(conflicts))
 
 
-def of_content(failure: str | None, record_id: str) -> DraftlineError | None:
+def of_content(failure: str | None, collection: str, record_id: str) -> DraftlineError | None:
     """Why the database says that a content may not be stored."""
-    return error_of(failure, record_id, where_of(record_id)) if failure is not None else None
+    return error_of(failure, collection, record_id, where_of(record_id)) if failure is not None else None
 
 
 def where_of(record_id: str) -> str:

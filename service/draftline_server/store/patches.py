@@ -236,9 +236,9 @@ def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
     """Raises StaleDefinitionError and RacedError when nothing may be kept of it."""
     patch = entry.patch
     if row is None:
-        return PatchResult(error=not_found(patch.record_id))
+        return PatchResult(error=not_found(patch.collection, patch.record_id))
     if row["failure"] is not None:
-        return PatchResult(error=error_of(row["failure"], patch.record_id, where_of(patch)))
+        return PatchResult(error=error_of(row["failure"], patch.collection, patch.record_id, where_of(patch)))
     _, _, content, version, parent_id, position, created_at, created_by, updated_at, updated_by, changed, changes = row
     record = Record(
         patch.collection, patch.record_id, content, version, parent_id, position,

@@ -178,7 +178,7 @@ class RevertStore:
         if conflicts and policy is ConflictPolicy.REJECT:
             told = f"record {record_id!r} was changed since version {version}"
             return of_conflicts(told, record_id, conflicts)
-        return of_content(row["failure"], record_id)
+        return of_content(row["failure"], row["collection"], record_id)
 
     async def _refresh_drafts(self, transaction: Transaction, actor: Actor, rows: Rows) -> None:
         """Brings the drafts of all users over what was written up to date."""

@@ -45,4 +45,4 @@ class GroupReads:
                 call.fail(error)
             return
         for call, read, record in zip(calls, reads, found, strict=True):
-            call.answer(partial(shown, record, read.record_id, show_deleted=read.show_deleted))
+            call.answer(partial(shown, record, read.collection, read.record_id, show_deleted=read.show_deleted))
