@@ -137,7 +137,7 @@ def test_declarations_of_tenants_are_apart(collections: Collections) -> None:
 
 # (fields, orders, json_schema, the field that is told, what is said of it)
 BAD: dict[str, tuple[Any, Any, str, str, str]] = {
-    "no pointer": ({"ab": TEXT}, [], "", "fields[0].path", ""),
+    "no pointer": ({"ab": TEXT}, [], "", "fields[0].path", "must start with /"),
     "root": ({"": TEXT}, [], "", "fields[0].path", ""),
     "short": ({"/": TEXT}, [], "", "fields[0].path", "2 characters"),
     "bad escape": ({"/a~": TEXT}, [], "", "fields[0].path", "0 or 1"),

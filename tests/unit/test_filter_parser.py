@@ -154,6 +154,7 @@ def test_blank_filter_matches_everything(text: str) -> None:
         ("a = (b OR c)", 4, "expected a value"),
         ('a = "x', 4, "never closed"),
         ("😀 = 1 AND Drama", 10, "'Drama' stands alone"),
+        ('Major Genre = "Drama"', 0, "a name or a value with spaces goes in quotes"),
         ("a = 1 and b = 2", 6, "capitals"),
         ("a = now()", 4, "no functions: 'now'"),
         ("a = *", 4, "field:*"),

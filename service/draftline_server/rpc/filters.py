@@ -173,6 +173,8 @@ class _Builder(Transformer[Token, Any]):
 
     def bare(self, path: Token) -> Restriction:
         hint = f'write a comparison, such as {path} = "..."'
+        if path[0] not in "\"'":
+            hint += "; a name or a value with spaces goes in quotes"
         if path.upper() in _KEYWORDS:
             hint = "AND, OR and NOT are written in capitals"
         raise FilterError(f"{_shown(path)} stands alone: {hint}", _start(path))

@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 from ..domain.errors import InvalidFieldError
 from .lists import refuse_long_lists
 
-NO_CONTROL_CHARACTERS = r"^\P{Cc}*$"  # the pattern of ids in the contract
+# Patterns in the contract, and what they mean.
+MEANINGS = {r"^\P{Cc}*$": "must hold no control characters", "^/": "must start with / (a JSON Pointer, RFC 6901)"}
 
 
 def check(request: Message) -> None:
@@ -23,8 +24,9 @@ def check(request: Message) -> None:
 
 
 def _problem(violation: protovalidate.Violation, request: Message) -> str:
-    if violation.rule_value == NO_CONTROL_CHARACTERS:
-        return "must hold no control characters"
+    meaning = MEANINGS.get(violation.rule_value) if isinstance(violation.rule_value, str) else None
+    if meaning is not None:
+        return meaning
     descriptor: Any = request.DESCRIPTOR
     path: Any = violation.proto.field
     *above, last = path.elements
