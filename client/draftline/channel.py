@@ -107,8 +107,10 @@ class Connection(ABC):
                 first is the outermost. They see each attempt of a call.
 
         Raises:
-            ValueError: `user` cannot be sent.
+            ValueError: `user` cannot be sent, or `target` is a web address.
         """
+        if target.startswith(("http://", "https://")):
+            raise ValueError(f"a target is host:port, as 127.0.0.1:50051, and not {target!r}; TLS is by `credentials`")
         if user is not None and not (user.isascii() and user.isprintable() and user.strip() == user and user):
             raise ValueError(f"a user is printable ASCII without spaces around it, not {user!r}")
         self._target = target

@@ -61,7 +61,8 @@ class DraftlineError(Exception):
 
     def __str__(self) -> str:
         label = f"{self.code.name}/{self.reason}" if self.reason else self.code.name
-        broken = "; ".join(f"{each.field}: {each.description}" for each in self.field_violations)
+        fields = (f"{each.field}: {each.description}" for each in self.field_violations)
+        broken = "; ".join(field for field in fields if field not in self.message)
         return f"{label}: {self.message}" + (f" ({broken})" if broken else "")
 
     def _number(self, key: str) -> int | None:

@@ -90,6 +90,8 @@ async def import_messages_async(
 
 def _import_record(record: RecordLike) -> pb.ImportRecord:
     if not isinstance(record, ImportRecord):
+        if not isinstance(record, tuple | list) or len(record) != 2:
+            raise TypeError(f"a record is an ImportRecord or its id and content, not {record!r:.100}")
         record = ImportRecord(*record)
     return pb.ImportRecord(
         record_id=record.record_id,

@@ -90,6 +90,12 @@ def test_bad_request_lists_its_fields() -> None:
     assert str(error) == "INVALID_ARGUMENT/INVALID_FIELD: sorry (record_id: too long)"
 
 
+def test_field_that_the_message_names_is_told_once() -> None:
+    field = draftline.FieldViolation("record_id", "too long")
+    error = draftline.InvalidArgumentError(grpc.StatusCode.INVALID_ARGUMENT, "record_id: too long", "", {}, [field])
+    assert str(error) == "INVALID_ARGUMENT: record_id: too long"
+
+
 def test_unknown_reason_keeps_the_error_of_its_code() -> None:
     error = error_of(grpc.StatusCode.NOT_FOUND, info("SOMETHING_NEW", a="b"))
     assert type(error) is draftline.NotFoundError

@@ -46,6 +46,16 @@ def assert_cancelled(scripted: ScriptedServer) -> None:
     assert not scripted.import_completed
 
 
+@pytest.mark.parametrize("record", [{"Title": "Alien"}, "ab", ("a",)])
+async def test_record_without_an_id_and_a_content_is_refused(
+    connect: Connect, scripted: ScriptedServer, record: Any
+) -> None:
+    async with connect(scripted.address, tenant_id="acme") as client:
+        with pytest.raises(TypeError, match="its id and content"):
+            await client.import_content("movies", [record])
+    assert_cancelled(scripted)
+
+
 async def test_import_sends_header_records_and_end(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["ImportContent"] = lambda sent: content_pb2.ImportContentResponse(
         inserted_count=sum(len(each.chunk.records) for each in sent)

@@ -88,6 +88,12 @@ def test_user_that_cannot_be_sent_is_refused(client: type, user: str) -> None:
         client("127.0.0.1:1", user=user)
 
 
+@pytest.mark.parametrize("client", [draftline.Client, draftline.AsyncClient])
+def test_web_address_is_refused_as_a_target(client: type) -> None:
+    with pytest.raises(ValueError, match="a target is host:port"):
+        client("http://127.0.0.1:1", tenant_id="acme")
+
+
 def test_client_does_not_show_its_token() -> None:
     with draftline.Client("127.0.0.1:1", tenant_id="acme", token="secret") as client:
         assert "secret" not in repr(client)
