@@ -123,6 +123,13 @@ class Settings(BaseSettings):
     def _may_be_empty(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_postgresql(cls, url: str) -> str:
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://, or be empty for the embedded one")
+        return url
+
     @field_validator("change_retention_days")
     @classmethod
     def _outlives_requests(cls, days: int) -> int:

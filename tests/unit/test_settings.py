@@ -42,6 +42,7 @@ def test_file_of_settings_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     ("name", "value"),
     [
         ("port", "65536"),
+        ("database_url", "mysql://somebody@127.0.0.1/x"),
         ("port", "http"),
         ("max_content_depth", "33"),
         ("pool_size", "0"),
