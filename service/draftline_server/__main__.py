@@ -1,5 +1,17 @@
-"""`python -m draftline_server` is `draftline`."""
+"""The command `draftline`, and `python -m draftline_server`."""
 
-from .cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    try:
+        from .cli import main as command  # noqa: PLC0415  takes a second or so, in which Ctrl-C may come
+    except KeyboardInterrupt:
+        sys.exit("\nAborted!")  # as click tells it later on
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -72,7 +72,8 @@ def test_taken_port_is_refused_in_a_line(tmp_path: Path) -> None:
         port = service.address.rpartition(":")[2]
         refused = draftline("serve", data_dir=tmp_path / "two", port=port, log_level="error")
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[-1] == f"Error: cannot listen on 127.0.0.1:{port}: is something else using it?"
+    told = f"Error: cannot listen on 127.0.0.1:{port}: is something else using it? DRAFTLINE_PORT sets another"
+    assert refused.stderr.splitlines()[-1] == told
     assert not is_left_running(tmp_path / "two")
 
 

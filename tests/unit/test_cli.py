@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -22,6 +24,21 @@ def run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
+
+
+def test_interrupt_before_there_is_a_command_shows_no_stack_trace() -> None:
+    interrupted = """
+import builtins, runpy
+real = builtins.__import__
+def interrupting(name, *rest, **named):
+    if name == "cli":
+        raise KeyboardInterrupt
+    return real(name, *rest, **named)
+builtins.__import__ = interrupting
+runpy.run_module("draftline_server", run_name="__main__")
+"""
+    ended = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "\nAborted!\n")
 
 
 def test_help_lists_every_command() -> None:
@@ -57,7 +74,7 @@ def test_near_name_is_told_for_what_is_no_setting(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DRAFTLINE_PROT", "6000")
     monkeypatch.setenv("DRAFTLINE_TOKEN", "the command line's own")
     result = CliRunner().invoke(main, ["health", "--address", "127.0.0.1:1", "--timeout", "1"])
-    assert result.stderr == "DRAFTLINE_PROT is no setting: is DRAFTLINE_PORT meant?\n"
+    assert result.stderr.startswith("DRAFTLINE_PROT is no setting: is DRAFTLINE_PORT meant?\nnobody answers")
 
 
 def test_token_is_told_as_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -140,19 +157,29 @@ def test_declaration_is_given_in_one_way(tmp_path: Path) -> None:
     assert "--file holds the whole declaration" in output
 
 
-@pytest.mark.parametrize("field", ["/a", "/a=colour", "a=text"])
-def test_field_that_cannot_be_declared_is_refused(field: str) -> None:
-    status, _ = run("collections", "put", "c", "--tenant", "t", "--address", "127.0.0.1:1", "--field", field)
-    assert status != 0
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("/a", "takes PATH=TYPE, not '/a'"),
+        ("/a=colour", "'colour' is no type; there are text, number, boolean, date, timestamp"),
+        ("a=text", "a JSON Pointer, such as /a, not 'a'"),
+    ],
+)
+def test_field_that_cannot_be_declared_is_refused(field: str, told: str) -> None:
+    status, output = run("collections", "put", "c", "--tenant", "t", "--address", "127.0.0.1:1", "--field", field)
+    assert status == 2
+    assert told in output
 
 
 def test_health_is_told_as_json() -> None:
-    status, output = run("health", "--address", "127.0.0.1:1", "--timeout", "2", "--json")
-    assert (status, json.loads(output)["state"]) == (1, "UNAVAILABLE")
+    result = CliRunner().invoke(main, ["health", "--address", "127.0.0.1:1", "--timeout", "2", "--json"])
+    assert (result.exit_code, json.loads(result.stdout)["state"]) == (1, "UNAVAILABLE")
 
 
 def test_health_of_nothing_is_no_success() -> None:
-    assert run("health", "--address", "127.0.0.1:1", "--timeout", "2") == (1, "UNAVAILABLE\n")
+    result = CliRunner().invoke(main, ["health", "--address", "127.0.0.1:1", "--timeout", "2"])
+    assert (result.exit_code, result.stdout) == (1, "UNAVAILABLE\n")
+    assert result.stderr.startswith("nobody answers at 127.0.0.1:1\nIs the service running there?")
 
 
 def test_top_asks_where_the_settings_say_by_ipv6_too(monkeypatch: pytest.MonkeyPatch) -> None:

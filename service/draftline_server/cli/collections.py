@@ -7,12 +7,14 @@ from difflib import get_close_matches
 from typing import Any, TextIO
 
 import click
-from draftline import ChangeHistory, Client, Collection, IndexState, NotFoundError, SortKey
+from draftline import ChangeHistory, Client, Collection, FieldType, IndexState, NotFoundError, SortKey
 from rich.table import Table
 
 from .building import shown_building
 from .client import with_client
 from .group import json_option, reporting, result_console
+
+TYPES = [each.value for each in FieldType]
 
 # Of what `--json` tells, what is no part of a declaration.
 TOLD_ONLY = {"collection", "version", "indexes"}
@@ -151,7 +153,12 @@ def _field(text: str) -> tuple[str, str]:
     path, separator, kind = text.rpartition("=")
     if not separator:
         raise click.UsageError(f"--field takes PATH=TYPE, not {text!r}")
-    return path, kind.strip().lower()
+    if not path.startswith("/"):
+        raise click.UsageError(f"--field takes a JSON Pointer, such as /{path}, not {path!r}")
+    kind = kind.strip().lower()
+    if kind not in TYPES:
+        raise click.UsageError(f"--field {path!r}: {kind!r} is no type; there are {', '.join(TYPES)}")
+    return path, kind
 
 
 def _key(text: str) -> SortKey:

@@ -108,7 +108,7 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         except UnavailableError as error:
             raise NotReachedError(NO_SERVICE.format(message=error)) from error
         except OutOfReachError as error:
-            raise NotReachedError(str(error)) from error
+            raise NotReachedError(f"{error}; `draftline doctor` tells which, and why") from error
         except (*EXPECTED, DraftlineError) as error:
             raise click.ClickException(str(error)) from error
 

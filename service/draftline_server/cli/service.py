@@ -17,7 +17,7 @@ from .. import app, supervised
 from ..ops import migrate
 from ..settings import Settings
 from .client import reaching
-from .group import database, json_option, reporting
+from .group import NO_SERVICE, database, json_option, reporting
 
 
 @click.command()
@@ -91,4 +91,6 @@ def health_command(address: str, security: app.Security, service: str, timeout_s
     """
     state = app.health_state(address, service, timeout_s, security)
     click.echo(json.dumps({"address": address, "service": service, "state": state}) if as_json else state)
+    if state == "UNAVAILABLE":
+        click.echo(NO_SERVICE.format(message=f"nobody answers at {address}"), err=True)
     sys.exit(state != "SERVING")

@@ -43,7 +43,7 @@ class NoAuthentication:
     """Takes the user from the metadata, whoever says so: for development on one machine."""
 
     async def start(self) -> None:
-        structlog.get_logger().warning("no_authentication")
+        structlog.get_logger().warning("no_authentication", reason="callers are whoever they say")
 
     async def close(self) -> None:
         pass

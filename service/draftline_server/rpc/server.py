@@ -130,7 +130,9 @@ class Server:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, await self._tls.start())
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: is something else using it?") from error
+            raise OSError(
+                f"cannot listen on {address}: is something else using it? DRAFTLINE_PORT sets another"
+            ) from error
 
     async def _forget_keys(self) -> None:
         await self._authenticator.close()
