@@ -42,7 +42,8 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
-    "wal_compression": "on",
+    # By pglz, the one that these binaries have, it took longer than the patches themselves, after each checkpoint.
+    "wal_compression": "off",
     "shared_preload_libraries": "",
     "jit": "off",
     "timezone": "UTC",
