@@ -54,8 +54,8 @@ class Served:
 
 
 def children_cpu_s(process_id: int) -> float:
-    """Processor time of a process and of the children that it has."""
-    total = _cpu_s(process_id)
+    """Processor time of a process and of its children, those that are gone included."""
+    total = _cpu_s(process_id, with_ended=True)
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
             fields = (place / "stat").read_text().rpartition(")")[2].split()
@@ -64,16 +64,17 @@ def children_cpu_s(process_id: int) -> float:
     return total
 
 
-def _cpu_s(process_id: int) -> float:
+def _cpu_s(process_id: int, *, with_ended: bool = False) -> float:
     try:
-        return _cpu_of(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split())
+        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return math.nan
+    return _cpu_of(fields, with_ended=with_ended)
 
 
-def _cpu_of(fields: list[str]) -> float:
-    """utime and stime of proc_pid_stat(5); `fields` begin after the name, with the third."""
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu_of(fields: list[str], *, with_ended: bool = False) -> float:
+    """utime and stime of proc_pid_stat(5), with cutime and cstime; `fields` begin after the name, with the third."""
+    return sum(map(int, fields[11 : 15 if with_ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_mib(process_id: int, name: str) -> float:
