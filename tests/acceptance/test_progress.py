@@ -50,7 +50,7 @@ def test_migration_and_check_tell_how_far_they_are(tmp_path: Path) -> None:
     quiet = {"data_dir": tmp_path, "log_level": "error"}
     output, shown = on_terminal("migrate", **quiet)
     assert output.startswith("the database is at revision ")
-    steps = re.findall(r"\r(\d{4}) (\w.*?)\s*\n", shown)
+    steps = re.findall(r"(?m)(?:^|\r)(\d{4}) (\w.*?)\s*$", shown)  # "\r": after the spinner was drawn
     assert [number for number, _ in steps] == [f"{step:04}" for step in range(1, len(steps) + 1)]
     assert len(steps) >= 3
     output, shown = on_terminal("check", **quiet)
