@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import Any
 
 import structlog
 
+from .access import LOOPBACK, tls_files, token_rules
 from .domain.content import Limits
-from .domain.errors import DraftlineError
+from .domain.errors import DraftlineError, OperatorError
 from .ops.call_lines import CallLines
 from .ops.stopping import stop_by_signal
-from .options import LOOPBACK, metrics_address, pool_settings, retention, server_options, tls_files, token_rules
-from .rpc import probe, tokens
+from .options import metrics_address, pool_settings, retention, server_options
 from .rpc.access_log import AccessLog, Logged, slow_statements
 from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
 from .rpc.change_service import ChangeService
@@ -25,13 +25,10 @@ from .rpc.collection_service import CollectionService
 from .rpc.content_service import ContentService
 from .rpc.draft_service import DraftService
 from .rpc.health import Health
-from .rpc.keys import KeyOptions, Keys, new_service_key
+from .rpc.keys import KeyOptions, Keys
 from .rpc.metrics import Metrics
 from .rpc.monitoring import measured
 from .rpc.once import Once
-from .rpc.permissions import Permission
-from .rpc.probe import Security, security
-from .rpc.probe import state as health_state
 from .rpc.readings import readings_of
 from .rpc.server import SERVICES, Server
 from .rpc.telemetry import Telemetry
@@ -68,12 +65,7 @@ from .workers.log_keeper import LogKeeper
 from .workers.notifier import Notifier
 from .workers.wakes import Wakes
 
-__all__ = [
-    "PERMISSIONS", "App", "CheckError", "DraftChecker", "DraftDifference", "Security", "checking", "development_token",
-    "health_state", "new_service_key", "own_security", "running", "security", "serve",
-]  # fmt: skip
-
-PERMISSIONS = [permission.value for permission in Permission]
+__all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "running", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +165,7 @@ async def serve(
         await stop.wait()
 
 
-class CheckError(Exception):
+class CheckError(OperatorError):
     """The check could not go on; the text says why."""
 
 
@@ -288,19 +280,3 @@ def _authenticator(settings: Settings) -> Authenticator:
         return NoAuthentication()
     keys = KeyOptions(settings.auth_jwks, settings.auth_secret_file, settings.auth_service_keys_file)
     return TokenAuthentication(Keys(keys), token_rules(settings))
-
-
-def development_token(
-    settings: Settings, *, user: str, tenants: Sequence[str], scopes: Sequence[str], lifetime_s: int
-) -> str:
-    """A token signed with the shared secret of the settings. ValueError if there is none, or for what it cannot say."""
-    if settings.auth_secret_file is None:
-        raise ValueError("DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with")
-    secret, rules = settings.auth_secret_file.read_bytes(), token_rules(settings)
-    return tokens.development_token(secret, rules, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
-
-
-def own_security(settings: Settings) -> Security:
-    """How to reach the service that these settings make."""
-    files = tls_files(settings)
-    return Security() if files is None else probe.own_security(files)

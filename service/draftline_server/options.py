@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from .access import LOOPBACK
 from .rpc.admission import AdmissionOptions
 from .rpc.monitoring import Address
 from .rpc.server import ServerOptions
-from .rpc.tls import TlsFiles
-from .rpc.tokens import TokenRules
 from .settings import Settings
 from .store.pool import PoolSettings
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def retention(settings: Settings) -> timedelta | None:
@@ -63,21 +60,3 @@ def metrics_address(settings: Settings) -> Address | None:
     if settings.metrics_port is None:
         return None
     return Address(settings.metrics_host, settings.metrics_port, "metrics_port" not in settings.model_fields_set)
-
-
-def token_rules(settings: Settings) -> TokenRules:
-    return TokenRules(
-        settings.auth_issuer,
-        settings.auth_audience,
-        settings.auth_max_lifetime_s,
-        settings.auth_leeway_s,
-        settings.auth_user_claim,
-        settings.auth_tenants_claim,
-        settings.auth_permissions_claim,
-    )
-
-
-def tls_files(settings: Settings) -> TlsFiles | None:
-    if settings.tls_certificate_file is None or settings.tls_key_file is None:
-        return None
-    return TlsFiles(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)

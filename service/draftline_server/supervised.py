@@ -10,16 +10,14 @@ from pathlib import Path
 
 import structlog
 
+from .domain.errors import OutOfReachError
 from .ops.shared_port import shared_port
 from .ops.stopping import stop_by_signal
-from .ops.supervisor import WorkerError, WorkerOutOfReachError, supervise
+from .ops.supervisor import WorkerOutOfReachError, supervise
 from .options import metrics_address
 from .rpc.worker_metrics import WorkerMetrics
 from .settings import Settings
-from .store.schema import OutOfReachError
 from .worker import order
-
-__all__ = ["WorkerError", "serve"]
 
 
 @dataclass(frozen=True, slots=True)

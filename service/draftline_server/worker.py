@@ -12,9 +12,10 @@ from typing import Any
 import uvloop
 
 from . import app
+from .domain.errors import OutOfReachError
 from .ops import logs
 from .settings import Settings
-from .store.schema import OutOfReachError, SchemaError
+from .store.schema import SchemaError
 
 READ_BYTES = 64 * 1024
 EXPECTED = (SchemaError, OSError, ValueError)

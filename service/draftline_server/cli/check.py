@@ -17,7 +17,8 @@ from .. import app
 from ..app import DraftChecker, DraftDifference
 from ..ops import migrate
 from ..settings import Settings
-from .group import database, json_option, reporting
+from .database import database
+from .group import json_option, reporting
 
 REFRESH_S = 0.1
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import draftline
 
-from .. import app
+from .. import access
 from ..settings import Settings
 
 DEFAULT_PORT = 50051
@@ -32,10 +32,10 @@ def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         if (certificate is None) is not (key is None) or (certificate is not None and ca is None):
             raise click.UsageError("--certificate and --key go together, with --ca")
-        security = app.security(ca, certificate, key) if ca else app.Security()
+        security = access.security(ca, certificate, key) if ca else access.Security()
         if address is None:
             address = f"{settings.host}:{settings.port or DEFAULT_PORT}"
-            security = security if ca else app.own_security(settings)
+            security = security if ca else access.own_security(settings)
         return command(*arguments, address=address, security=security, **options)
 
     return wrapped
@@ -50,7 +50,7 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--token", envvar="DRAFTLINE_TOKEN", show_envvar=True, help="A token or the key of a service.")
     @wraps(command)
     def wrapped(
-        *arguments: Any, address: str, security: app.Security, tenant: str, user: str | None, token: str | None,
+        *arguments: Any, address: str, security: access.Security, tenant: str, user: str | None, token: str | None,
         **options: Any,
     ) -> Any:  # fmt: skip
         with draftline.Client(

@@ -21,12 +21,12 @@ TOLD_ONLY = {"collection", "version", "indexes"}
 DECLARED = {"fields", "orders", "json_schema", "history"}
 
 
-@click.group()
-def collections() -> None:
+@click.group("collections")
+def collections_group() -> None:
     """List, show and declare collections."""
 
 
-@collections.command("list")
+@collections_group.command("list")
 @json_option
 @reporting
 @with_client
@@ -44,7 +44,7 @@ def list_command(client: Client, as_json: bool) -> None:
     result_console().print(table)
 
 
-@collections.command("show")
+@collections_group.command("show")
 @click.argument("collection")
 @json_option
 @reporting
@@ -62,7 +62,7 @@ def show_command(client: Client, collection: str, as_json: bool) -> None:
     _show(found, as_json)
 
 
-@collections.command("put")
+@collections_group.command("put")
 @click.argument("collection")
 @click.option("--field", "fields", metavar="PATH=TYPE", multiple=True,
               help="As '/Major Genre=text': a JSON Pointer and text, number, boolean, date or timestamp.")  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from .. import app
+from .. import access
 from ..ops.doctor import examine
 from ..ops.findings import Finding, State, fault
 from ..settings import Settings
@@ -66,7 +66,7 @@ async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncI
 
     def health(address: str) -> str:
         try:
-            return app.health_state(address, "", HEALTH_S, app.own_security(settings))
+            return access.health_state(address, "", HEALTH_S, access.own_security(settings))
         except (OSError, ValueError):
             return "it cannot be asked without a good certificate of its own"
 

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import click
-import structlog
 from draftline import DraftlineError, UnavailableError
 from pydantic import ValidationError
 from rich.console import Console
 
-from ..app import CheckError
-from ..ops import logs, migrate
-from ..ops.bench import BenchError
-from ..ops.locks import embedded_url
-from ..ops.migrate import MigrateError
-from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
+from ..domain.errors import OperatorError, OutOfReachError
+from ..ops import logs
+from ..ops.postgres_child import EmbeddedPostgresError
 from ..settings import Settings, unknown_settings
-from ..store.pool import connections_of
-from ..store.schema import OutOfReachError, SchemaError
-from ..supervised import WorkerError
 from .sections import Sections
 
-EXPECTED = (
-    BenchError, CheckError, EmbeddedPostgresError, MigrateError, SchemaError, WorkerError, OSError, ValueError,
-    TypeError,
-)  # fmt: skip
+EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
 DOCTOR = "doctor"
-OTHERS = 20  # connections to the embedded PostgreSQL that are left to others, and to its superuser
 NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts it."
 
 EXIT_STATUS = """\b
@@ -113,32 +101,3 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(str(error)) from error
 
     return wrapped
-
-
-@contextmanager
-def database(settings: Settings, *, migrated: bool = True, made: bool = True) -> Iterator[str]:
-    """The user's PostgreSQL as it is, or the embedded one, started, and migrated if `migrated`.
-
-    Where there is none yet, one is made if `made`. If not, that is an EmbeddedPostgresError, and one that a service
-    runs already will do.
-    """
-    if settings.database_url:
-        yield settings.database_url
-        return
-    log = structlog.get_logger()
-    connections = max(100, settings.workers * connections_of(settings.pool_size) + OTHERS)
-    embedded = EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections)
-    if not made and not embedded.exists:
-        raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}: `draftline serve` makes one")
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(embedded).url
-            log.info("postgres_started", data_dir=str(settings.data_dir))
-        except InUseError:
-            running = None if made else embedded_url(settings.data_dir)
-            if running is None:
-                raise
-            url = running
-        if migrated:
-            log.info("migrated", revision=migrate.upgrade(url))
-        yield url

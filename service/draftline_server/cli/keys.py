@@ -6,7 +6,7 @@ import json
 
 import click
 
-from .. import app
+from .. import access
 from ..settings import Settings
 from .group import json_option, reporting
 
@@ -15,8 +15,8 @@ scope_option = click.option(
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice(app.PERMISSIONS),
-    default=app.PERMISSIONS,
+    type=click.Choice(access.PERMISSIONS),
+    default=access.PERMISSIONS,
     help="With this permission; give several. Default: all.",
 )
 
@@ -37,7 +37,7 @@ def token_command(  # noqa: PLR0917 - click gives each by name
     It is signed with the secret in DRAFTLINE_AUTH_SECRET_FILE, for DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE;
     commands take it from DRAFTLINE_TOKEN.
     """
-    token = app.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
+    token = access.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
     told = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
     click.echo(json.dumps(told) if as_json else token)
 
@@ -55,5 +55,5 @@ def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, 
     holds a hash of it alone, goes into the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may
     have several, so that one can replace another.
     """
-    key, entry = app.new_service_key(name, tenants, scopes)
+    key, entry = access.new_service_key(name, tenants, scopes)
     click.echo(json.dumps({"key": key, "entry": json.loads(entry)}) if as_json else f"key    {key}\nentry  {entry}")

@@ -42,6 +42,14 @@ class DraftlineError(Exception):
         return type(self)(f"{where}: {self.message}", fields=fields, **self.metadata)
 
 
+class OperatorError(Exception):
+    """What whoever runs the service can mend; its text says what is wrong, in a line."""
+
+
+class OutOfReachError(OperatorError):
+    """The database does not answer, or not us; the text says why."""
+
+
 class InvalidFieldError(DraftlineError):
     reason = "INVALID_FIELD"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
-from ..options import LOOPBACK
+from ..access import LOOPBACK
 from ..settings import Settings, unknown_settings
 from . import doctor_database, doctor_files, doctor_ports
 from .findings import Finding, fault, ok, warning

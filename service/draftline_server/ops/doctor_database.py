@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from ..domain.errors import DraftlineError
+from ..domain.errors import DraftlineError, OutOfReachError
 from ..options import pool_settings
 from ..settings import Settings
 from ..store.checks import DraftChecker
@@ -18,7 +18,7 @@ from ..store.engine import Database
 from ..store.indexes import Indexes
 from ..store.log_keeping import SQL as LOG
 from ..store.pool import connections_of
-from ..store.schema import OutOfReachError, SchemaError, find_revision, read_usable_connections
+from ..store.schema import SchemaError, find_revision, read_usable_connections
 from ..store.statements import load
 from . import migrate
 from .findings import Finding, State, fault, ok, skipped, warning

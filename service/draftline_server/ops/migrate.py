@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ..store.schema import OutOfReachError
+from ..domain.errors import OperatorError, OutOfReachError
 from ..store.tables import SCHEMA, metadata
 from .postgres import EmbeddedPostgres
 from .shipped import shipped
@@ -33,7 +33,7 @@ LOCK = 7_236_835_712
 OLDEST_SERVER = 150_000  # as server_version_num tells it
 
 
-class MigrateError(Exception):
+class MigrateError(OperatorError):
     """The database refuses; the text says what."""
 
 

@@ -21,13 +21,15 @@ from typing import Any, Protocol, cast
 
 import structlog
 
+from ..domain.errors import OperatorError
+
 RESTART_S = (0.2, 5.0)  # the first and the longest pause before a worker that ended is started again
 STEADY_S = 10.0  # a worker that served for so long may end once more without a longer pause
 STOPPED = (0, -signal.SIGTERM)  # the latter of one that did not serve yet
 CLOSE_S = 10.0  # what a worker may take to end, besides the calls that it lets end
 
 
-class WorkerError(Exception):
+class WorkerError(OperatorError):
     """A worker cannot be started, or did not end; the text says why."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..domain.errors import DatabaseUnavailableError, DraftlineError
+from ..domain.errors import DatabaseUnavailableError, DraftlineError, OperatorError, OutOfReachError
 from .engine import Database
 from .errors import UnforeseenError
 from .statements import load
@@ -11,12 +11,8 @@ SQL = load("database")
 UNDEFINED_TABLE = "42P01"
 
 
-class SchemaError(Exception):
+class SchemaError(OperatorError):
     """The database has another schema than this version of the service needs."""
-
-
-class OutOfReachError(Exception):
-    """The database does not answer, or not us; the text says why."""
 
 
 async def check_revision(database: Database, needed: str) -> None:

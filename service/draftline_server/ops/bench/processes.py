@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...domain.errors import OperatorError
 from ..postgres_child import SAME, last_lines, spawn
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 
 
-class BenchError(Exception):
+class BenchError(OperatorError):
     """A server or a load failed; the text ends with what it said last."""
 
 

@@ -1,0 +1,45 @@
+"""How commands come to a database: the user's own, or the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import structlog
+
+from ..ops import migrate
+from ..ops.locks import embedded_url
+from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
+from ..settings import Settings
+from ..store.pool import connections_of
+
+OTHERS = 20  # connections to the embedded PostgreSQL that are left to others, and to its superuser
+
+
+@contextmanager
+def database(settings: Settings, *, migrated: bool = True, made: bool = True) -> Iterator[str]:
+    """The user's PostgreSQL as it is, or the embedded one, started, and migrated if `migrated`.
+
+    Where there is none yet, one is made if `made`. If not, that is an EmbeddedPostgresError, and one that a service
+    runs already will do.
+    """
+    if settings.database_url:
+        yield settings.database_url
+        return
+    log = structlog.get_logger()
+    connections = max(100, settings.workers * connections_of(settings.pool_size) + OTHERS)
+    embedded = EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections)
+    if not made and not embedded.exists:
+        raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}: `draftline serve` makes one")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(embedded).url
+            log.info("postgres_started", data_dir=str(settings.data_dir))
+        except InUseError:
+            running = None if made else embedded_url(settings.data_dir)
+            if running is None:
+                raise
+            url = running
+        if migrated:
+            log.info("migrated", revision=migrate.upgrade(url))
+        yield url

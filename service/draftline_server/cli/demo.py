@@ -1,0 +1,44 @@
+"""`draftline demo`: every call, on a PostgreSQL of its own, which is gone afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+from draftline import Client
+from rich.console import Console
+
+from ..app import running
+from ..ops import demo, logs, migrate
+from ..ops.postgres import EmbeddedPostgres
+from ..ops.threaded import threaded
+from ..settings import Settings
+from .group import reporting
+
+
+@click.command("demo")
+@click.pass_obj
+@reporting
+def demo_command(settings: Settings) -> None:
+    """Walk through every call, on 3,201 films."""
+    logs.configure(settings.log_format, "error")  # that it knows nobody is meant here
+    console = Console(highlight=False)
+    with (
+        tempfile.TemporaryDirectory(prefix="draftline-demo-") as folder,
+        EmbeddedPostgres(Path(folder), durable=False, binaries=settings.postgres_bin) as postgres,
+    ):
+        # On loopback, and known to nobody else: without keys and TLS.
+        fields = Settings.model_fields.items()
+        open_ = {name: field.default for name, field in fields if name == "host" or name.startswith(("auth_", "tls_"))}
+        own = settings.model_copy(
+            update={**open_, "port": 0, "metrics_port": None, "access_log": "none", "drain_timeout_s": 1.0}
+        )
+        revision = migrate.upgrade(postgres.url)
+        with (
+            threaded(running(own, postgres.url, revision)) as app,
+            Client(app.address, tenant_id="demo", user="ada") as ada,
+            Client(app.address, tenant_id="demo", user="bob") as bob,
+        ):
+            console.print(f"A service of its own listens on {app.address}.", markup=False)
+            demo.walk(ada, bob, console)

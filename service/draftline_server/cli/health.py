@@ -1,0 +1,30 @@
+"""`draftline health`: whether the service takes calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from .. import access
+from .client import reaching
+from .group import NO_SERVICE, json_option, reporting
+
+
+@click.command("health")
+@reaching
+@click.option("--service", default="", help="A service by its full name, as draftline.v1.ContentService. Default: all.")
+@click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for the answer.")
+@json_option
+@reporting
+def health_command(address: str, security: access.Security, service: str, timeout_s: float, as_json: bool) -> None:
+    """Tell whether the service takes calls.
+
+    Exit status 0 when it is SERVING, 1 when not.
+    """
+    state = access.health_state(address, service, timeout_s, security)
+    click.echo(json.dumps({"address": address, "service": service, "state": state}) if as_json else state)
+    if state == "UNAVAILABLE":
+        click.echo(NO_SERVICE.format(message=f"nobody answers at {address}"), err=True)
+    sys.exit(state != "SERVING")

@@ -1,0 +1,37 @@
+"""`draftline serve`: the service, until it is told to stop."""
+
+from __future__ import annotations
+
+import click
+import structlog
+import uvloop
+
+from .. import app, supervised
+from ..ops import migrate
+from ..settings import Settings
+from .database import database
+from .group import reporting
+
+
+@click.command("serve")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Processes that share the port. Default: DRAFTLINE_WORKERS, 1."
+)
+@click.pass_obj
+@reporting
+def serve_command(settings: Settings, workers: int | None) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    On the PostgreSQL of DRAFTLINE_DATABASE_URL, which must have been migrated, or on an embedded one, whose data
+    are kept in DRAFTLINE_DATA_DIR.
+    """
+    settings = settings.model_copy(update={"workers": workers or settings.workers})
+    with database(settings) as url:
+        if settings.workers > 1:
+            uvloop.run(supervised.serve(settings, url, migrate.head()))
+        else:
+            uvloop.run(app.serve(settings, url, migrate.head(), serving=_tell))
+
+
+def _tell(running: app.App) -> None:
+    structlog.get_logger().info("serving", address=running.address, metrics_port=running.metrics_port)
