@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export PYTHONDONTWRITEBYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE  # a start from bytecode takes a quarter less
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test soak check format generate landed bench demo requirements clean

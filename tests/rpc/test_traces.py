@@ -131,7 +131,7 @@ def test_statement_of_a_group_is_in_the_trace_of_each_of_its_calls(database_url:
 def test_failure_of_the_service_is_an_error(
     database_url: str, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("draftline_server.rpc.content_service.to_record", None)
+    monkeypatch.setattr("draftline_server.rpc.content_service.fill_record", None)
     with serving(database_url, traces_endpoint=collector.endpoint) as server, pytest.raises(grpc.RpcError):
         create(server.address, "m-1")
     assert collector.named(CREATE).status.code == SpanStatus.STATUS_CODE_ERROR

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from draftline.v1 import change_pb2
 
+from ..domain.changes import RevertResult
 from ..domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ..domain.records import Actor
 from ..store.changes import ChangeStore
 from ..store.reverts import RevertStore
-from .convert_changes import shows_content, to_change, to_change_query, to_change_target, to_revert_result
-from .delivery import deliverable, fitting
+from .convert_changes import fill_revert_result, shows_content, to_change, to_change_query, to_change_target
+from .delivery import deliver, fitting
 from .draft_service import POLICIES
 from .pacing import paced
 from .watch import Watches
@@ -46,14 +48,16 @@ class ChangeService:
     async def RevertChange(  # noqa: N802
         self, request: change_pb2.RevertChangeRequest, actor: Actor
     ) -> change_pb2.RevertChangeResponse:
+        def answer(results: Sequence[RevertResult], commit_id: str) -> change_pb2.RevertChangeResponse:
+            response = change_pb2.RevertChangeResponse(commit_id=commit_id)
+            deliver(response.results, results, partial(fill_revert_result, request=request, actor=actor))
+            return response
+
         return await self.reverts.revert(
             actor,
             to_change_target(request),
             POLICIES[request.conflict_policy],
-            lambda results, commit_id: change_pb2.RevertChangeResponse(
-                results=deliverable(to_revert_result(result, request, actor) for result in results),
-                commit_id=commit_id,
-            ),
+            answer,
             change_reason=request.change_reason,
             validate_only=request.validate_only,
             allow_partial=request.allow_partial,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from draftline.v1 import content_pb2, types_pb2
+from draftline.v1 import content_pb2
 
 from ..domain.content import Limits
 from ..domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
@@ -14,8 +14,8 @@ from ..store.content import ContentStore
 from ..store.imports import ImportStore
 from ..store.patches import PatchStore
 from ..workers.group_reads import GroupReads
-from .convert import to_condition, to_patch, to_record
-from .delivery import deliverable
+from .convert import fill_record, to_condition, to_patch
+from .delivery import deliver
 from .documents import document_text
 from .pacing import paced
 from .status import to_status
@@ -50,17 +50,17 @@ class ContentService:
         record = await self.content.create(
             actor, new, change_reason=request.change_reason, validate_only=request.validate_only
         )
-        return content_pb2.CreateContentResponse(
-            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
-        )
+        response = content_pb2.CreateContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
 
     async def GetContent(  # noqa: N802
         self, request: content_pb2.GetContentRequest, actor: Actor
     ) -> content_pb2.GetContentResponse:
         record = await self.reads.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
-        return content_pb2.GetContentResponse(
-            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
-        )
+        response = content_pb2.GetContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
 
     async def PatchContent(  # noqa: N802
         self, request: content_pb2.PatchContentRequest, actor: Actor
@@ -69,9 +69,9 @@ class ContentService:
         result = await self.patches.patch(
             actor, patch, change_reason=request.change_reason, validate_only=request.validate_only
         )
-        return content_pb2.PatchContentResponse(
-            record=self._record(result, actor, request), changed_fields=result.changed_fields
-        )
+        response = content_pb2.PatchContentResponse()
+        _fill_patched(response, result, actor, request)
+        return response
 
     async def BatchPatchContent(  # noqa: N802
         self, request: content_pb2.BatchPatchContentRequest, actor: Actor
@@ -87,29 +87,25 @@ class ContentService:
                     raise error.within(f"requests[{place}]") from None
                 refused[place] = error
 
-        def result_of(
-            item: content_pb2.PatchContentRequest, result: PatchResult, place: int
-        ) -> content_pb2.BatchPatchContentResult:
+        def fill(message: content_pb2.BatchPatchContentResult, outcome: tuple[int, PatchResult]) -> None:
+            place, result = outcome
+            message.status.SetInParent()
             if result.error is None:
-                return content_pb2.BatchPatchContentResult(
-                    status=types_pb2.Status(),
-                    record=self._record(result, actor, item),
-                    changed_fields=result.changed_fields,
-                )
+                _fill_patched(message, result, actor, request.requests[place])
+                return
             error = result.error.within(f"requests[{place}]")
             if not request.allow_partial:
                 raise error
-            return content_pb2.BatchPatchContentResult(status=to_status(error))
+            message.status.CopyFrom(to_status(error))
 
         def answer(applied: Sequence[PatchResult], commit_id: str) -> content_pb2.BatchPatchContentResponse:
-            results = iter(applied)
-            return content_pb2.BatchPatchContentResponse(
-                results=deliverable(
-                    result_of(item, PatchResult(error=refused[place]) if place in refused else next(results), place)
-                    for place, item in enumerate(request.requests)
-                ),
-                commit_id=commit_id,
+            results, response = iter(applied), content_pb2.BatchPatchContentResponse(commit_id=commit_id)
+            outcomes = (
+                PatchResult(error=refused[place]) if place in refused else next(results)
+                for place in range(len(request.requests))
             )
+            deliver(response.results, enumerate(outcomes), fill)
+            return response
 
         return await self.patches.patch_all(
             actor,
@@ -135,9 +131,9 @@ class ContentService:
         )
         if record is None:
             return content_pb2.DeleteContentResponse()
-        return content_pb2.DeleteContentResponse(
-            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
-        )
+        response = content_pb2.DeleteContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
 
     async def UndeleteContent(  # noqa: N802
         self, request: content_pb2.UndeleteContentRequest, actor: Actor
@@ -150,9 +146,9 @@ class ContentService:
             change_reason=request.change_reason,
             validate_only=request.validate_only,
         )
-        return content_pb2.UndeleteContentResponse(
-            record=to_record(record, actor.tenant_id, request.response_encoding, request.fields)
-        )
+        response = content_pb2.UndeleteContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
 
     async def ImportContent(  # noqa: N802
         self, header: content_pb2.ImportHeader, requests: AsyncIterator[content_pb2.ImportContentRequest], actor: Actor
@@ -196,12 +192,16 @@ class ContentService:
         # A broken stream can look like one that ended: only its last message tells.
         raise InvalidFieldError.of("end", "the last message of an import must be its end")
 
-    def _record(
-        self, result: PatchResult, actor: Actor, request: content_pb2.PatchContentRequest
-    ) -> types_pb2.Record | None:
-        if result.record is None:
-            return None
-        return to_record(result.record, actor.tenant_id, request.response_encoding, request.fields)
+
+def _fill_patched(
+    message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult,
+    result: PatchResult,
+    actor: Actor,
+    request: content_pb2.PatchContentRequest,
+) -> None:
+    message.changed_fields.extend(result.changed_fields)
+    if result.record is not None:
+        fill_record(message.record, result.record, actor.tenant_id, request)
 
 
 def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:

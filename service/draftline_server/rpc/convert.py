@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
+from typing import Protocol
 
 from draftline.v1 import content_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,7 +17,7 @@ from ..domain.errors import InvalidFieldError
 from ..domain.query import Filter, FilterError, Restriction
 from ..domain.records import Delta, Operations, Patch, Record
 from ..store.failures import invalid_filter
-from .documents import document_text, json_value, to_document
+from .documents import document_text, fill_document, json_value
 from .filters import parse_filter
 
 STRATEGIES = {
@@ -26,6 +27,16 @@ STRATEGIES = {
     types_pb2.MERGE_STRATEGY_MERGE_PATCH: Strategy.MERGE_PATCH,
     types_pb2.MERGE_STRATEGY_REPLACE: Strategy.REPLACE,
 }
+
+
+class Presentation(Protocol):
+    """How a request wants its records shown."""
+
+    @property
+    def fields(self) -> Sequence[str]: ...
+
+    @property
+    def response_encoding(self) -> int: ...
 
 
 def to_patch(request: content_pb2.PatchContentRequest, limits: Limits) -> Patch:
@@ -96,25 +107,26 @@ def _check_operand(op: str, value: Json, where: str) -> None:
         raise InvalidFieldError.of(where, f"{op} needs an array")
 
 
-def to_record(
-    record: Record, tenant_id: str, encoding: int, fields: Sequence[str], *, with_content: bool = True
-) -> types_pb2.Record:
-    message = types_pb2.Record(
-        tenant_id=tenant_id,
-        collection=record.collection,
-        record_id=record.record_id,
-        content=to_document(record.content, encoding, list(fields)) if with_content else None,
-        version=record.version,
-        parent_id=record.parent_id,
-        position=record.position,
-        create_time=to_timestamp(record.created_at),
-        created_by=record.created_by,
-        update_time=to_timestamp(record.updated_at),
-        updated_by=record.updated_by,
-    )
+def fill_record(
+    message: types_pb2.Record, record: Record, tenant_id: str, shown: Presentation, *, with_content: bool = True
+) -> None:
+    """Makes an empty message, which is part of another one, the record. To copy one would take three times as long."""
+    message.tenant_id = tenant_id
+    message.collection = record.collection
+    message.record_id = record.record_id
+    if with_content:
+        fill_document(message.content, record.content, shown.response_encoding, shown.fields)
+    message.version = record.version
+    if record.parent_id is not None:
+        message.parent_id = record.parent_id
+    if record.position is not None:
+        message.position = record.position
+    message.create_time.CopyFrom(to_timestamp(record.created_at))
+    message.created_by = record.created_by
+    message.update_time.CopyFrom(to_timestamp(record.updated_at))
+    message.updated_by = record.updated_by
     if record.deleted_at is not None:
         message.delete_time.CopyFrom(to_timestamp(record.deleted_at))
-    return message
 
 
 @lru_cache(maxsize=1024)  # the records of one write share their times; whoever takes one copies it

@@ -10,7 +10,7 @@ from ..domain.errors import InvalidFieldError
 from ..domain.query import Condition, Filter, FilterError
 from ..domain.records import Actor
 from ..store.failures import invalid_filter
-from .convert import to_record, to_timestamp
+from .convert import fill_record, to_timestamp
 from .convert_drafts import to_conflict
 from .documents import MAX_STRUCT_TEXT, to_json_value
 from .filters import parse_filter, parse_order_by
@@ -99,22 +99,16 @@ def _path(path: PathChange, encoding: int) -> change_pb2.PathChange:
     )
 
 
-def to_revert_result(
-    result: RevertResult, request: change_pb2.RevertChangeRequest, actor: Actor
-) -> change_pb2.RevertResult:
-    encoding = request.response_encoding
-    answer = change_pb2.RevertResult(
-        collection=result.collection,
-        record_id=result.record_id,
-        status=types_pb2.Status() if result.error is None else to_status(result.error),
-        changed_fields=result.changed_fields,
-        conflicts=[to_conflict(conflict, encoding) for conflict in result.conflicts],
-    )
+def fill_revert_result(
+    message: change_pb2.RevertResult, result: RevertResult, request: change_pb2.RevertChangeRequest, actor: Actor
+) -> None:
+    message.collection = result.collection
+    message.record_id = result.record_id
+    message.status.CopyFrom(types_pb2.Status() if result.error is None else to_status(result.error))
+    message.changed_fields.extend(result.changed_fields)
+    message.conflicts.extend(to_conflict(conflict, request.response_encoding) for conflict in result.conflicts)
     if result.record is not None:
-        with_content = shows_content(request)
-        record = to_record(result.record, actor.tenant_id, encoding, request.fields, with_content=with_content)
-        answer.record.CopyFrom(record)
-    return answer
+        fill_record(message.record, result.record, actor.tenant_id, request, with_content=shows_content(request))
 
 
 def shows_content(request: change_pb2.RevertChangeRequest) -> bool:

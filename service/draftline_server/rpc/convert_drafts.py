@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from draftline.v1 import draft_pb2, types_pb2
 
 from ..domain.content import Limits
@@ -26,7 +23,7 @@ from ..domain.merged import MergedQuery, View
 from ..domain.query import FilterError
 from ..domain.records import Actor
 from ..store.failures import invalid_filter
-from .convert import STRATEGIES, to_operations, to_record, to_timestamp
+from .convert import STRATEGIES, Presentation, fill_record, to_operations, to_timestamp
 from .documents import document_text, document_value, to_json_value
 from .filters import parse_filter, parse_order_by
 
@@ -48,16 +45,6 @@ CONFLICT_KINDS = {
     ConflictKind.CHANGED: draft_pb2.CONFLICT_KIND_CHANGED,
 }
 MAX_SHOWN_CONFLICTS = 100  # of one record in a list
-
-
-class Presentation(Protocol):
-    """How a request wants its records shown."""
-
-    @property
-    def fields(self) -> Sequence[str]: ...
-
-    @property
-    def response_encoding(self) -> int: ...
 
 
 def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
@@ -117,27 +104,24 @@ def to_query(request: draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
     )
 
 
-def to_merged(merged: MergedRecord, actor: Actor, shown: Presentation) -> draft_pb2.MergedRecord:
-    record = to_record(
-        merged.record,
-        actor.tenant_id,
-        shown.response_encoding,
-        shown.fields,
-        with_content=bool(merged.record.content),
-    )
+def fill_merged(message: draft_pb2.MergedRecord, merged: MergedRecord, actor: Actor, shown: Presentation) -> None:
+    """Makes an empty message, which is part of another one, the record with its draft."""
+    record = merged.record
+    fill_record(message.record, record, actor.tenant_id, shown, with_content=bool(record.content))
     if merged.draft_kind is None:
-        return draft_pb2.MergedRecord(record=record, state=draft_pb2.RECORD_STATE_PRISTINE)
-    return draft_pb2.MergedRecord(
-        record=record,
-        state=draft_pb2.RECORD_STATE_DRAFT,
-        draft_kind=KINDS[merged.draft_kind],
-        draft_version=merged.draft_version,
-        modified_fields=merged.modified_fields,
-        modified_by=merged.modified_by,
-        modify_time=to_timestamp(merged.modified_at) if merged.modified_at is not None else None,
-        session_id=merged.session_id,
-        change_reason=merged.change_reason,
-        conflicts=[to_conflict(each, shown.response_encoding) for each in merged.conflicts[:MAX_SHOWN_CONFLICTS]],
+        message.state = draft_pb2.RECORD_STATE_PRISTINE
+        return
+    message.state = draft_pb2.RECORD_STATE_DRAFT
+    message.draft_kind = KINDS[merged.draft_kind]
+    message.draft_version = merged.draft_version
+    message.modified_fields.extend(merged.modified_fields)
+    message.modified_by = merged.modified_by
+    if merged.modified_at is not None:
+        message.modify_time.CopyFrom(to_timestamp(merged.modified_at))
+    message.session_id = merged.session_id
+    message.change_reason = merged.change_reason
+    message.conflicts.extend(
+        to_conflict(each, shown.response_encoding) for each in merged.conflicts[:MAX_SHOWN_CONFLICTS]
     )
 
 

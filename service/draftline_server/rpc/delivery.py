@@ -5,8 +5,8 @@ An answer that could not be delivered is found while what it tells of can still 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -17,13 +17,22 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024 - 64 * 1024
 MAX_PAGE_MESSAGE_BYTES = 4 * 1024 * 1024 - 32 * 1024  # but for a token
 TAG_BYTES = 6
 M = TypeVar("M", bound=Message)
+M_co = TypeVar("M_co", bound=Message, covariant=True)
+T = TypeVar("T")
 
 
-def deliverable(parts: Iterable[M]) -> list[M]:
-    """The parts of a message. AnswerTooLargeError if it would be larger than clients take."""
-    kept: list[M] = []
+class Parts(Protocol[M_co]):
+    """A repeated field of a message."""
+
+    def add(self) -> M_co: ...
+
+
+def deliver(parts: Parts[M], items: Iterable[T], fill: Callable[[M, T], None]) -> None:
+    """Adds a part for each item to a message. AnswerTooLargeError if it would be larger than clients take."""
     size = 0
-    for part in parts:
+    for item in items:
+        part = parts.add()
+        fill(part, item)
         size += part.ByteSize() + 16  # with its tag and length
         if size > MAX_ANSWER_BYTES:
             raise AnswerTooLargeError(
@@ -31,8 +40,6 @@ def deliverable(parts: Iterable[M]) -> list[M]:
                 "ask for fewer fields or for no content, or send less at once",
                 limit=MAX_ANSWER_BYTES,
             )
-        kept.append(part)
-    return kept
 
 
 def fitting(page: Message, parts: Sequence[Message]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -118,17 +120,16 @@ def _plain(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where:
     return of(message)
 
 
-def to_document(text: str, encoding: int, fields: list[str]) -> types_pb2.Document:
-    """Stored content as the caller wants it: some of its keys, as Struct where nothing would be lost."""
+def fill_document(message: types_pb2.Document, text: str, encoding: int, fields: Sequence[str]) -> None:
+    """Makes an empty message the stored content as the caller wants it: some keys, as Struct if that loses nothing."""
     if fields:
         members = _parse_members(text)
         text = _encode({key: members[key] for key in fields if key in members}).decode()
     if encoding != types_pb2.ENCODING_JSON and len(text) <= MAX_STRUCT_TEXT:
-        try:
-            return types_pb2.Document(struct=_struct(_parse(text)))
-        except _InexactError:
-            pass
-    return types_pb2.Document(json=text)
+        with suppress(_InexactError):
+            _fill_struct(message.struct, _parse(text))
+            return
+    message.json = text  # in place of what there may be of a struct
 
 
 def to_json_value(text: str | None, encoding: int) -> types_pb2.JsonValue | None:
@@ -150,11 +151,10 @@ class _InexactError(Exception):
     """A number that a double does not hold exactly."""
 
 
-def _struct(value: dict[str, Any]) -> struct_pb2.Struct:
-    struct = struct_pb2.Struct()
+def _fill_struct(struct: struct_pb2.Struct, value: dict[str, Any]) -> None:
+    struct.SetInParent()
     for key, member in value.items():
         _fill(struct.fields[key], member)
-    return struct
 
 
 def _fill(target: struct_pb2.Value, value: Json) -> None:
@@ -165,7 +165,7 @@ def _fill(target: struct_pb2.Value, value: Json) -> None:
     elif isinstance(value, str):
         target.string_value = value
     elif isinstance(value, dict):
-        target.struct_value.CopyFrom(_struct(value))
+        _fill_struct(target.struct_value, value)
     elif isinstance(value, list):
         target.list_value.SetInParent()
         for item in value:

@@ -9,16 +9,16 @@ from functools import partial
 from draftline.v1 import draft_pb2, types_pb2
 
 from ..domain.content import Limits
-from ..domain.drafts import CommitResult, ConflictPolicy, DraftEdit, SaveResult, Selection
+from ..domain.drafts import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult, Selection
 from ..domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
 from ..domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ..domain.records import Actor
 from ..store.commits import CommitStore
 from ..store.drafts import DraftStore
 from ..store.merged import MergedStore
-from .convert import to_record
-from .convert_drafts import to_conflict, to_draft_edit, to_merged, to_query
-from .delivery import MAX_PAGE_MESSAGE_BYTES, deliverable, fitting
+from .convert import fill_record
+from .convert_drafts import fill_merged, to_conflict, to_draft_edit, to_query
+from .delivery import MAX_PAGE_MESSAGE_BYTES, deliver, fitting
 from .pacing import paced
 from .status import to_status
 
@@ -52,26 +52,27 @@ class DraftService:
                 if not request.allow_partial:
                     raise error.within(f"edits[{place}]") from None
                 refused[place] = error
-        merged = partial(to_merged, actor=actor, shown=request)
 
-        def result_of(result: SaveResult, place: int) -> draft_pb2.SaveDraftResult:
+        def fill(message: draft_pb2.SaveDraftResult, outcome: tuple[int, SaveResult]) -> None:
+            place, result = outcome
+            message.status.SetInParent()
             if result.error is None:
-                return draft_pb2.SaveDraftResult(
-                    status=types_pb2.Status(), record=merged(result.merged) if result.merged is not None else None
-                )
+                if result.merged is not None:
+                    fill_merged(message.record, result.merged, actor, request)
+                return
             error = result.error.within(f"edits[{place}]")
             if not request.allow_partial:
                 raise error
-            return draft_pb2.SaveDraftResult(status=to_status(error))
+            message.status.CopyFrom(to_status(error))
 
         def answer(saved: Sequence[SaveResult]) -> draft_pb2.SaveDraftResponse:
-            results = iter(saved)
-            return draft_pb2.SaveDraftResponse(
-                results=deliverable(
-                    result_of(SaveResult(error=refused[place]) if place in refused else next(results), place)
-                    for place in range(len(request.edits))
-                )
+            results, response = iter(saved), draft_pb2.SaveDraftResponse()
+            outcomes = (
+                SaveResult(error=refused[place]) if place in refused else next(results)
+                for place in range(len(request.edits))
             )
+            deliver(response.results, enumerate(outcomes), fill)
+            return response
 
         return await self.drafts.save(
             actor,
@@ -91,11 +92,9 @@ class DraftService:
             page = await self.merged.page(
                 actor, query, page_size, request.page_token, include_total_size=request.include_total_size
             )
-            response = draft_pb2.GetMergedResponse(
-                records=[to_merged(merged, actor, request) async for merged in paced(page.records)],
-                next_page_token=page.next_page_token,
-                total_size=page.total_size,
-            )
+            response = draft_pb2.GetMergedResponse(next_page_token=page.next_page_token, total_size=page.total_size)
+            async for merged in paced(page.records):
+                fill_merged(response.records.add(), merged, actor, request)
             page_size = fitting(response, response.records)
             if page_size == len(response.records):
                 return response
@@ -106,10 +105,9 @@ class DraftService:
         query, page_size, token = to_query(request), MAX_PAGE_SIZE, request.page_token
         while True:
             page = await self.merged.page(actor, query, page_size, token, include_total_size=False)
-            response = draft_pb2.StreamMergedResponse(
-                records=[to_merged(merged, actor, request) async for merged in paced(page.records)],
-                next_page_token=page.next_page_token,
-            )
+            response = draft_pb2.StreamMergedResponse(next_page_token=page.next_page_token)
+            async for merged in paced(page.records):
+                fill_merged(response.records.add(), merged, actor, request)
             fits = fitting(response, response.records)
             if fits < len(response.records):
                 page_size = fits
@@ -122,15 +120,17 @@ class DraftService:
                 page_size = min(2 * page_size, MAX_PAGE_SIZE)
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
-        answer = partial(_to_commit_result, request=request, actor=actor)
+        def answer(results: Sequence[CommitResult], commit_id: str) -> draft_pb2.CommitResponse:
+            response = draft_pb2.CommitResponse(commit_id=commit_id)
+            deliver(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
+            return response
+
         return await self.commits.commit(
             actor,
             request.collection,
             _selection(request),
             POLICIES[request.conflict_policy],
-            lambda results, commit_id: draft_pb2.CommitResponse(
-                results=deliverable(answer(result) for result in results), commit_id=commit_id
-            ),
+            answer,
             change_reason=request.change_reason,
             validate_only=request.validate_only,
             allow_partial=request.allow_partial,
@@ -138,12 +138,16 @@ class DraftService:
         )
 
     async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
-        merged = partial(to_merged, actor=actor, shown=request)
+        def answer(dropped: Sequence[MergedRecord]) -> draft_pb2.DiscardResponse:
+            response = draft_pb2.DiscardResponse()
+            deliver(response.records, dropped, partial(fill_merged, actor=actor, shown=request))
+            return response
+
         return await self.drafts.discard(
             actor,
             request.collection,
             _selection(request),
-            lambda dropped: draft_pb2.DiscardResponse(records=deliverable(merged(record) for record in dropped)),
+            answer,
             validate_only=request.validate_only,
             with_content=request.include_content,
         )
@@ -153,19 +157,15 @@ def _with_content(request: draft_pb2.CommitRequest) -> bool:
     return request.include_content or request.validate_only
 
 
-def _to_commit_result(result: CommitResult, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResult:
-    encoding = request.response_encoding
-    answer = draft_pb2.CommitResult(
-        record_id=result.record_id,
-        status=types_pb2.Status() if result.error is None else to_status(result.error),
-        changed_fields=result.changed_fields,
-        conflicts=[to_conflict(conflict, encoding) for conflict in result.conflicts],
-    )
+def _fill_commit_result(
+    message: draft_pb2.CommitResult, result: CommitResult, request: draft_pb2.CommitRequest, actor: Actor
+) -> None:
+    message.record_id = result.record_id
+    message.status.CopyFrom(types_pb2.Status() if result.error is None else to_status(result.error))
+    message.changed_fields.extend(result.changed_fields)
+    message.conflicts.extend(to_conflict(conflict, request.response_encoding) for conflict in result.conflicts)
     if result.record is not None:
-        with_content = _with_content(request)
-        record = to_record(result.record, actor.tenant_id, encoding, request.fields, with_content=with_content)
-        answer.record.CopyFrom(record)
-    return answer
+        fill_record(message.record, result.record, actor.tenant_id, request, with_content=_with_content(request))
 
 
 def _selection(request: draft_pb2.CommitRequest | draft_pb2.DiscardRequest) -> Selection:

@@ -18,7 +18,7 @@ from ..domain.errors import (
 from ..domain.records import Actor, Request
 from ..store.errors import AnsweredBeforeError
 from ..store.requests import Recalled, Requests
-from .convert import to_record
+from .convert import fill_record
 
 M = TypeVar("M", bound=Message)
 
@@ -106,8 +106,7 @@ def _response(recalled: Recalled, actor: Actor, request: Any, response_type: typ
         return response_type.FromString(recalled.response)
     response: Any = response_type()
     if recalled.record is not None:
-        record = to_record(recalled.record, actor.tenant_id, request.response_encoding, request.fields)
-        response.record.CopyFrom(record)
+        fill_record(response.record, recalled.record, actor.tenant_id, request)
         if recalled.changed_fields:
             response.changed_fields.extend(recalled.changed_fields)
     answer: M = response

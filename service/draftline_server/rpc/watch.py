@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from draftline.v1 import change_pb2, draft_pb2
+from draftline.v1 import change_pb2
 
 from ..domain.errors import DrainingError, InvalidFieldError, OverloadedError
 from ..domain.merged import MAX_PAGE_SIZE, MergedQuery
@@ -23,7 +23,7 @@ from ..store.merged import MergedStore
 from ..workers.tails import Tail, Tails
 from ..workers.wakes import Wakes, Waking
 from .convert_changes import to_change, to_change_filter
-from .convert_drafts import to_merged
+from .convert_drafts import fill_merged
 from .delivery import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
 from .filters import parse_filter
 
@@ -172,13 +172,15 @@ class _MergedWatch(_Watch):
             shown = []
             for record in found.records:
                 gone.pop(record.record.record_id, None)
-                shown.append(_shown(record.record.record_id, to_merged(record, self.actor, self.request)))
+                change = change_pb2.MergedChange(record_id=record.record.record_id)
+                fill_merged(change.record, record, self.actor, self.request)
+                shown.append(change)
             token = found.next_page_token
             if not token:
                 break
             yield self.message(merged=shown)
         self.place = page.end
-        yield self.message(merged=[*shown, *(_shown(record_id, None) for record_id in gone)])
+        yield self.message(merged=[*shown, *(change_pb2.MergedChange(record_id=record_id) for record_id in gone)])
 
     def _query(self, record_ids: tuple[str, ...]) -> MergedQuery:
         try:
@@ -186,7 +188,3 @@ class _MergedWatch(_Watch):
         except FilterError as error:
             raise invalid_filter("filter", error) from None
         return MergedQuery(self.request.collection, condition, self.request.filter, record_ids=record_ids)
-
-
-def _shown(record_id: str, record: draft_pb2.MergedRecord | None) -> change_pb2.MergedChange:
-    return change_pb2.MergedChange(record_id=record_id, record=record)
