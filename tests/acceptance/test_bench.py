@@ -11,7 +11,7 @@ import pytest
 from draftline_server.ops import bench
 from rich.console import Console
 
-# Those of the issue that asked for it: other programs read them.
+# Other programs read them.
 NAMES = (
     "patch_vs_empty_rpc", "patch_grouped_vs_single", "patch_latency_vs_bare", "partial_update_latency_gain",
     "partial_update_statement_gain", "batch_rows_vs_pgbench", "merged_sql_vs_plain", "merged_page1000_vs_page1",
