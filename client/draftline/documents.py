@@ -69,11 +69,16 @@ def decode(text: str) -> Any:
         return _long_decoder.decode(text)
 
 
-def document(content: Mapping[str, Any]) -> types_pb2.Document:
-    """The message that carries an object. Raises as `encode`, and TypeError if it is none."""
+def encode_object(content: Mapping[str, Any]) -> str:
+    """JSON text of an object. Raises as `encode`, and TypeError if it is none."""
     if not isinstance(content, Mapping):
         raise TypeError(f"content must be a dict, not {type(content).__name__}")
-    return types_pb2.Document(json=encode(content))
+    return encode(content)
+
+
+def document(content: Mapping[str, Any]) -> types_pb2.Document:
+    """The message that carries an object. Raises as `encode_object`."""
+    return types_pb2.Document(json=encode_object(content))
 
 
 def content_of(message: types_pb2.Document) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from draftline.documents import document
+from draftline.documents import encode_object
 from draftline.methods import Call
 from draftline.models import ImportRecord, ImportResult
 from draftline.v1 import content_pb2 as pb
@@ -39,29 +39,33 @@ class Chunker:
     def __init__(self, max_records: int = CHUNK_RECORDS, max_bytes: int = CHUNK_BYTES) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
-        self._records: list[pb.ImportRecord] = []
-        self._count = 0
-        self._size_bytes = 0
+        self._message = pb.ImportContentRequest()
+        self._size_bytes = 0  # of its records
+        self._count = 0  # of the records that were given
 
     def add(self, record: RecordLike) -> Iterator[pb.ImportContentRequest]:
         """Takes a record; gives the chunk before it, if that is full."""
-        message = _import_record(record)
-        size_bytes = message.ByteSize()
-        if len(self._records) == self._max_records or self._size_bytes + size_bytes > self._max_bytes:
-            yield from self._rest()
-        self._records.append(message)
+        records = self._message.chunk.records
+        # Made where it is sent from: to copy one takes as long as to make it.
+        added = _add_record(records, record)
+        size_bytes = added.ByteSize()
+        if len(records) > self._max_records or (len(records) > 1 and self._size_bytes + size_bytes > self._max_bytes):
+            following = pb.ImportContentRequest(chunk=pb.ImportChunk(records=[added]))
+            del records[-1]
+            yield from self._given()
+            self._message = following
         self._size_bytes += size_bytes
 
     def end(self) -> Iterator[pb.ImportContentRequest]:
         """Gives what is left, and the message that says that this was all."""
-        yield from self._rest()
+        yield from self._given()
         yield pb.ImportContentRequest(end=pb.ImportEnd(record_count=self._count))
 
-    def _rest(self) -> Iterator[pb.ImportContentRequest]:
-        if self._records:
-            yield pb.ImportContentRequest(chunk=pb.ImportChunk(records=self._records))
-            self._count += len(self._records)
-            self._records, self._size_bytes = [], 0
+    def _given(self) -> Iterator[pb.ImportContentRequest]:
+        if self._message.chunk.records:
+            self._count += len(self._message.chunk.records)
+            yield self._message
+            self._message, self._size_bytes = pb.ImportContentRequest(), 0
 
 
 def import_messages(
@@ -88,14 +92,15 @@ async def import_messages_async(
         yield message
 
 
-def _import_record(record: RecordLike) -> pb.ImportRecord:
+def _add_record(records: Any, record: RecordLike) -> pb.ImportRecord:
     if not isinstance(record, ImportRecord):
         if not isinstance(record, tuple | list) or len(record) != 2:
             raise TypeError(f"a record is an ImportRecord or its id and content, not {record!r:.100}")
         record = ImportRecord(*record)
-    return pb.ImportRecord(
+    added: pb.ImportRecord = records.add(
         record_id=record.record_id,
-        content=document(record.content),
+        content={"json": encode_object(record.content)},
         parent_id=record.parent_id,
         position=record.position,
     )
+    return added

@@ -47,7 +47,7 @@ from .store.drafts import DraftStore
 from .store.engine import Database
 from .store.feed import Feed
 from .store.fetched_patches import FetchedPatches
-from .store.imports import ImportStore
+from .store.imports import ImportStore, analyze_records
 from .store.indexes import Indexes
 from .store.log_keeping import LogKeeping
 from .store.merged import MergedStore
@@ -58,6 +58,7 @@ from .store.requests import Requests
 from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret, read_usable_connections
 from .store.schemas import Schemas
+from .workers.analysis import Analysis
 from .workers.draft_check import DraftCheck
 from .workers.group_commit import GroupCommit
 from .workers.group_reads import GroupReads
@@ -99,12 +100,13 @@ async def running(
         await check_revision(database, revision)
         indexes, wakes = Indexes(database), Wakes()
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
+        analysis = Analysis(lambda: analyze_records(database))
         keeper = LogKeeper(LogKeeping(database), retention(settings), settings.log_keeping_interval_s)
         await keeper.keep_order()
         draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
         server, watches = await _server(
             settings, database, schemas, telemetry,
-            indexes=indexes, notifier=notifier, wakes=wakes, shares_port=worker > 0,
+            indexes=indexes, notifier=notifier, analysis=analysis, wakes=wakes, shares_port=worker > 0,
         )  # fmt: skip
         metrics = Metrics(telemetry, readings_of(database, server, watches, keeper, draft_check))
         address = metrics_socket or metrics_address(settings)
@@ -113,7 +115,7 @@ async def running(
             measured(metrics.text, server.is_ready, address) as metrics_port,
         ):
             port = await server.start()
-            works: list[Coroutine[Any, Any, None]] = [notifier.run()]
+            works: list[Coroutine[Any, Any, None]] = [notifier.run(), analysis.run()]
             if worker <= 1:  # one of them will do for the rest, and tells of it once
                 scarce = _tell_scarce_connections(settings, database)
                 works += [_reconcile(indexes), keeper.run(), draft_check.run(), scarce]
@@ -191,6 +193,7 @@ async def _server(
     *,
     indexes: Indexes,
     notifier: Notifier,
+    analysis: Analysis,
     wakes: Wakes,
     shares_port: bool,
 ) -> tuple[Server, Watches]:
@@ -216,7 +219,7 @@ async def _server(
             content,
             _reads(settings, content, telemetry),
             PatchStore(database, definitions, applier),
-            ImportStore(database, definitions, limits, settings.max_imports),
+            ImportStore(database, definitions, limits, settings.max_imports, analysis.want),
             limits,
         ),
         "draftline.v1.CollectionService": CollectionService(

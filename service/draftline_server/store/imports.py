@@ -5,10 +5,10 @@ What the stream brings is written in one transaction, once all of it is there: a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
-import structlog
 import uuid_utils
 
 from ..domain.changes import ChangeSource, Write
@@ -30,7 +30,7 @@ from .failures import RacedError
 from .objections import where_of
 from .requests import keep_answer
 from .statements import load
-from .transaction import Transaction
+from .transaction import Session, Transaction
 
 SQL = load("imports")
 A = TypeVar("A", bound=Answer)
@@ -39,10 +39,24 @@ MANY = 1_000  # changed records, from which on the planner is told
 COLUMNS = ("record_id", "content", "parent_id", "position")
 
 
+async def analyze_records(database: Database) -> None:
+    """Tells the planner what the records are now."""
+    await database.fetch(SQL["analyze_records"], {})
+
+
 class ImportStore:
     """Loads many records at once."""
 
-    def __init__(self, database: Database, definitions: Definitions, limits: Limits, most: int = 8) -> None:
+    def __init__(
+        self,
+        database: Database,
+        definitions: Definitions,
+        limits: Limits,
+        most: int = 8,
+        changed_many: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`most`: imports at once. `changed_many`: called after one of which the planner should be told."""
+        self._changed_many = changed_many
         self._database = database
         self._definitions = definitions
         self._limits = limits
@@ -73,7 +87,7 @@ class ImportStore:
         finally:
             self._turns.give_back(actor.tenant_id)
         if counts.inserted + counts.updated + counts.deleted >= MANY:
-            await self._analyze()
+            self._changed_many()
         return response
 
     async def _load(
@@ -90,10 +104,7 @@ class ImportStore:
         definition = self._definitions.known(write.actor.tenant_id, collection)
         async with self._database.session() as session:
             await session.fetch(SQL["create_staging"], {})
-            async for chunk in chunks:
-                # Each chunk its own transaction: one that waited for the caller would hold up all watchers.
-                await self._refuse_unfit(write.actor, collection, chunk)
-                await session.copy("staging", COLUMNS, [_row(record) for record in chunk])
+            await self._stage(session, write.actor, collection, chunks)
             await session.fetch(SQL["analyze_staging"], {})
             staged = (await session.fetch(SQL["count_staging"], {}))[0]["staged"]
             if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
@@ -107,18 +118,29 @@ class ImportStore:
                 await keep_answer(transaction, write.actor, response.SerializeToString())
             return response, counts
 
+    async def _stage(
+        self, session: Session, actor: Actor, collection: str, chunks: AsyncIterator[Sequence[NewRecord]]
+    ) -> None:
+        """Copies each chunk while the next one comes.
+
+        Each in a transaction of its own: one that waited for the caller would hold up all watchers.
+        """
+        copying = asyncio.ensure_future(asyncio.sleep(0))
+        try:
+            async for chunk in chunks:
+                await self._refuse_unfit(actor, collection, chunk)
+                await copying
+                copying = asyncio.ensure_future(session.copy("staging", COLUMNS, [_row(record) for record in chunk]))
+            await copying
+        finally:
+            copying.cancel()
+            await asyncio.gather(copying, return_exceptions=True)
+
     async def _refuse_unfit(self, actor: Actor, collection: str, chunk: Sequence[NewRecord]) -> None:
         contents = [(collection, record.content, where_of(record.record_id)) for record in chunk]
         for violation in await self._definitions.violations(actor.tenant_id, contents):
             if violation is not None:
                 raise violation
-
-    async def _analyze(self) -> None:
-        """Best effort: the import is kept, and PostgreSQL does it by itself within a minute or so."""
-        try:
-            await self._database.fetch(SQL["analyze_records"], {})
-        except Exception as error:
-            structlog.get_logger().warning("records_not_analyzed", reason=type(error).__name__)
 
     async def _check(self, transaction: Transaction, actor: Actor, definition: Definition) -> None:
         identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
