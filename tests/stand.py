@@ -17,6 +17,7 @@ import uvloop
 from draftline_server import app
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
+from draftline_server.store.runs import call_runs
 
 T = TypeVar("T")
 
@@ -57,19 +58,21 @@ def cloned(postgres_url: str, template: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A real server on a thread of its own; `statements` collects what it sends to PostgreSQL while asked to."""
+    """A real server on a thread of its own."""
 
     address: str
     url: str
     app: app.App
 
     @contextmanager
-    def recorded_statements(self) -> Iterator[list[str]]:
+    def statements_of_calls(self) -> Iterator[list[str]]:
+        """What calls send to PostgreSQL; not what the server does by itself meanwhile."""
         seen: list[str] = []
         observers = self.app.database.observers
 
         def observe(sql: str, _: BaseException | None) -> None:
-            seen.append(sql)
+            if call_runs.get() is not None:
+                seen.append(sql)
 
         observers.append(observe)
         try:

@@ -135,9 +135,12 @@ def test_service_is_known_by_its_key(server: Guarded) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_tenant_of_others_is_refused_the_same_whether_it_exists_or_not(server: Guarded, method: Any) -> None:
-    of_others = [server.refusal(method, ISSUER.token(), request_of(method, each)) for each in ("umbrella", "nothing")]
+    requests = [request_of(method, tenant_id) for tenant_id in ("umbrella", "nothing")]
+    with server.running.statements_of_calls() as seen:
+        of_others = [server.refusal(method, ISSUER.token(), request) for request in requests]
     code = grpc.StatusCode.PERMISSION_DENIED
     assert of_others == [Refusal(code, "the caller has no access to this tenant", "PERMISSION_DENIED", {}, {})] * 2
+    assert seen == []
 
 
 def test_health_is_open_and_reflection_is_off(server: Guarded) -> None:

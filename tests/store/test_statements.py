@@ -6,7 +6,6 @@ import json
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,14 +23,10 @@ from draftline_server.store.definitions import Definitions
 from draftline_server.store.engine import Database
 from draftline_server.store.patches import InPlacePatches
 from draftline_server.store.statements import Statement, load
-from draftline_server.store.transaction import call_deadline
+from sending import sent
 
 TIMEOUT_S = 30
 SQL = load("content")
-# What the pool itself sends: a connection is looked over when it is made, and cleared when it is given back.
-POOL = re.compile(
-    r"\s*SELECT\s+current_setting\('jit'\)|\s*WITH RECURSIVE typeinfo_tree|SELECT pg_advisory_unlock_all|SELECT 1$"
-)
 
 
 @pytest.fixture(scope="module")
@@ -58,31 +53,8 @@ def declare(server: Any, tenant_id: str) -> Any:
     return put
 
 
-@contextmanager
-def statements_of_calls(server: Any) -> Iterator[list[str]]:
-    """What calls send, which have a time to end by; not what the server does by itself meanwhile."""
-    seen: list[str] = []
-    observers = server.app.database.observers
-
-    def observe(sql: str, _: BaseException | None) -> None:
-        if call_deadline.get() is not None:
-            seen.append(sql)
-
-    observers.append(observe)
-    try:
-        yield seen
-    finally:
-        observers.remove(observe)
-
-
-def sent(seen: Sequence[str]) -> list[str]:
-    """The names of our statements; of others, what they say."""
-    ours = [sql for sql in seen if not POOL.match(sql)]
-    return [named[1] if (named := re.match(r"/\* (\w+) \*/", sql)) else sql.strip() for sql in ours]
-
-
 def work(seen: Sequence[str]) -> list[str]:
-    """The same without what every transaction has."""
+    """What was sent, without what every transaction has."""
     return [name for name in sent(seen) if not re.match(r"BEGIN|COMMIT", name)]
 
 
@@ -131,16 +103,16 @@ def test_patch_content_sends_one_statement(
     if is_declared:
         declare()
         stub.PatchContent(patching(tenant_id, "0", delta=document(), allow_missing=True), timeout=TIMEOUT_S)
-    with statements_of_calls(server) as seen:
+    with server.statements_of_calls() as seen:
         created = patching(tenant_id, delta=document(year=1998), allow_missing=True)
         stub.PatchContent(created, timeout=TIMEOUT_S)
     assert sent(seen) == ["patch_content"]
     for name, patch in PATCHES.items():
-        with statements_of_calls(server) as seen:
+        with server.statements_of_calls() as seen:
             stub.PatchContent(patching(tenant_id, **patch), timeout=TIMEOUT_S)
         assert sent(seen) == ["patch_content"], name
     for name, patch in REFUSED.items():
-        with statements_of_calls(server) as seen, pytest.raises(grpc.RpcError):
+        with server.statements_of_calls() as seen, pytest.raises(grpc.RpcError):
             stub.PatchContent(patching(tenant_id, **patch), timeout=TIMEOUT_S)
         assert sent(seen) == ["patch_content"], name
 
@@ -151,7 +123,7 @@ def test_patch_content_sends_one_statement_in_a_transaction_where_a_schema_holds
     declare('{"required": ["year"]}')
     patch = patching(tenant_id, delta=document(year=1), allow_missing=True)
     stub.PatchContent(patch, timeout=TIMEOUT_S)
-    with statements_of_calls(server) as seen:
+    with server.statements_of_calls() as seen:
         stub.PatchContent(patch, timeout=TIMEOUT_S)
     assert work(seen) == ["patch_content"]
     assert sent(seen)[0].startswith("BEGIN")
@@ -171,7 +143,7 @@ def test_patch_content_locks_the_record_before_it_edits() -> None:
 def test_batch_patch_content_sends_one_statement(server: Any, stub: Any, tenant_id: str) -> None:
     requests = [patching(tenant_id, str(place), delta=document(n=place), allow_missing=True) for place in range(100)]
     for _ in ("created", "stored"):
-        with statements_of_calls(server) as seen:
+        with server.statements_of_calls() as seen:
             batch = content_pb2.BatchPatchContentRequest(tenant_id=tenant_id, requests=requests)
             assert len(stub.BatchPatchContent(batch, timeout=TIMEOUT_S).results) == 100
         assert work(seen) == ["patch_content"]
@@ -179,7 +151,7 @@ def test_batch_patch_content_sends_one_statement(server: Any, stub: Any, tenant_
 
 def test_get_content_sends_one_statement(server: Any, stub: Any, tenant_id: str) -> None:
     stub.PatchContent(patching(tenant_id, delta=document(), allow_missing=True), timeout=TIMEOUT_S)
-    with statements_of_calls(server) as seen:
+    with server.statements_of_calls() as seen:
         request = content_pb2.GetContentRequest(tenant_id=tenant_id, collection="films", record_id="1")
         stub.GetContent(request, timeout=TIMEOUT_S)
     assert sent(seen) == ["get_content"]
