@@ -24,7 +24,7 @@ from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL as DRAFTS
 from .drafts import check_versions, conflicts_of, identity, selected
 from .engine import Database
-from .failures import RacedError
+from .errors import RacedError
 from .objections import of_conflicts, of_content, refuse_any, where_of
 from .patches import MAX_RACES
 from .requests import keep_answer

@@ -21,6 +21,7 @@ from ..domain.definitions import Definition, IndexKey
 from ..domain.errors import ContentionError, SchemaViolationError
 from ..domain.query import FieldType
 from .engine import Database
+from .errors import RacedError
 from .schemas import Schemas
 from .statements import load
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 MAX_KEPT = 10_000  # definitions in memory, of all tenants
 READ_AGE_S = 1.0  # how old a declaration may be that a read is typed by
-MAX_STALE = 5  # times that a call finds its definition changed again
+MAX_ATTEMPTS = 5  # of a call that finds each time that another one came between
 
 
 class StaleDefinitionError(Exception):
@@ -101,13 +102,18 @@ class Definitions:
             raise StaleDefinitionError
 
     async def until_fresh(self, tenant_id: str, collections: Collection[str], attempt: Callable[[], Awaitable[T]]) -> T:
-        """Runs `attempt` until it does not find the declarations in memory stale."""
-        for _ in range(MAX_STALE):
+        """Runs `attempt` until it neither finds the declarations in memory stale nor races another call."""
+        for _ in range(MAX_ATTEMPTS):
             try:
                 return await attempt()
             except StaleDefinitionError:
                 await self.load(tenant_id, collections)
-        raise ContentionError("the collection's declaration keeps changing; nothing was written, try again")
+            except RacedError:
+                continue
+        raise ContentionError(
+            "the collection's declaration keeps changing, or the record is created and removed over and over; "
+            "nothing was written, try again"
+        )
 
 
 def definition_of(row: asyncpg.Record) -> Definition:

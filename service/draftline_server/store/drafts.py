@@ -31,7 +31,8 @@ from ..domain.errors import ContentionError, DraftNotFoundError, SelectionTooLar
 from ..domain.records import Actor, Answer, Record
 from .content import limit_values, now
 from .engine import Database
-from .failures import RacedError, draft_version_mismatch, error_of
+from .errors import RacedError
+from .failures import draft_version_mismatch, error_of
 from .patches import MAX_RACES, step_json
 from .requests import keep_answer
 from .statements import load

@@ -60,6 +60,10 @@ _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
 _PASSING = (ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError)
 
 
+class RacedError(Exception):
+    """A record that was to be created came into being meanwhile; nothing was written of it."""
+
+
 class AnsweredBeforeError(Exception):
     """The request was answered before, so nothing was written; store/requests.py has the answer."""
 

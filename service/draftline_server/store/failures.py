@@ -25,10 +25,7 @@ from ..domain.errors import (
 )
 from ..domain.query import Filter, FilterError, Restriction, to_json, with_types
 from .definitions import StaleDefinitionError
-
-
-class RacedError(Exception):
-    """A record that was to be created came into being meanwhile; nothing was written of it."""
+from .errors import RacedError
 
 
 def not_found(collection: str, record_id: str) -> DraftlineError:

@@ -22,7 +22,8 @@ from ..domain.records import Actor, Delta, Operations, Patch, PatchResult, Recor
 from .content import limit_values, record_of
 from .definitions import Definitions, StaleDefinitionError
 from .engine import Database
-from .failures import RacedError, condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
+from .errors import RacedError
+from .failures import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
 from .patches import where_of
 from .requests import keep_record
 from .statements import load

@@ -26,7 +26,7 @@ from ..domain.turns import Turns
 from .content import limit_values, now
 from .definitions import Definitions
 from .engine import Database
-from .failures import RacedError
+from .errors import RacedError
 from .objections import where_of
 from .requests import keep_answer
 from .statements import load

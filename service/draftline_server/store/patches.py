@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -13,19 +13,18 @@ import uuid_utils
 from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.edits import Operation
-from ..domain.errors import ContentionError, DraftlineError
+from ..domain.errors import DraftlineError
 from ..domain.frozen import frozen
 from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult, Record
 from .content import limit_values, now
 from .definitions import Definitions
 from .engine import Database
-from .failures import RacedError, condition_json, error_of, not_found
+from .failures import condition_json, error_of, not_found
 from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("content")
-T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
 MAX_RACES = 5  # times that a record comes into being just as it is created
 
@@ -57,12 +56,12 @@ class PatchStore:
 
         async def attempt() -> PatchResult:
             write = Write(actor, ChangeSource.PATCH_CONTENT, now(), change_reason)
-            if not validate_only and not self._needs_check(actor, [patch]):
+            if not validate_only and not self._definitions.known(actor.tenant_id, patch.collection).json_schema:
                 return (await self._applier.apply(self._database, write, [patch], keeps_answers=True))[0]
             transact = self._database.transact
             return await transact(partial(self._checked_one, write, patch, validate_only), resend=_resends(actor))
 
-        result = await self._until_applied(actor, [patch], attempt)
+        result = await self._definitions.until_fresh(actor.tenant_id, (patch.collection,), attempt)
         if result.error is not None:
             raise result.error
         return result
@@ -123,21 +122,8 @@ class PatchStore:
                 if response is not None:
                     return response
 
-        return await self._until_applied(actor, patches, attempt)
-
-    async def _until_applied(self, actor: Actor, patches: Sequence[Patch], attempt: Callable[[], Awaitable[T]]) -> T:
-        async def unraced() -> T:
-            for _ in range(MAX_RACES):
-                try:
-                    return await attempt()
-                except RacedError:
-                    continue
-            raise ContentionError("the record keeps being created and removed; nothing was written, try again")
-
-        return await self._definitions.until_fresh(actor.tenant_id, {patch.collection for patch in patches}, unraced)
-
-    def _needs_check(self, actor: Actor, patches: Sequence[Patch]) -> bool:
-        return any(self._definitions.known(actor.tenant_id, patch.collection).json_schema for patch in patches)
+        collections = {patch.collection for patch in patches}
+        return await self._definitions.until_fresh(actor.tenant_id, collections, attempt)
 
     async def _broken(
         self, actor: Actor, patches: Sequence[Patch], results: Sequence[PatchResult]
