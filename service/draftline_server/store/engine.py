@@ -208,7 +208,8 @@ class Database:
     async def _acquired(pool: Any, limit_s: float) -> asyncpg.Connection[asyncpg.Record]:
         """A connection of the pool, which has one for each turn."""
         try:
-            connection: asyncpg.Connection[asyncpg.Record] = await pool.acquire(timeout=limit_s)
+            async with asyncio.timeout(limit_s):  # the driver's own would make a task of it
+                connection: asyncpg.Connection[asyncpg.Record] = await pool.acquire()
         except TimeoutError as error:
             raise DatabaseUnavailableError(OUT_OF_REACH) from error
         except Exception as error:
