@@ -18,6 +18,7 @@ from ..domain.errors import ConflictError, DraftlineError, OverloadedError, Unex
 
 DOMAIN = "draftline"
 DETAILS_KEY = "grpc-status-details-bin"
+DELIVERY_S = 1.0  # how long a status is waited for to leave
 
 # What goes out in one error; over about 6 KB of trailers, clients refuse the call. The message
 # goes out twice, and the details in base64.
@@ -145,7 +146,11 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: Draftl
     status = status_of(error)
     metadata = ((DETAILS_KEY, status.SerializeToString()),)
     try:
-        await context.abort(code_of(error), status.message, trailing_metadata=metadata)
+        async with asyncio.timeout(DELIVERY_S):
+            await context.abort(code_of(error), status.message, trailing_metadata=metadata)
+    except TimeoutError:
+        # The other end reads nothing. Should it go on, the status comes behind what was sent before; nobody waits here.
+        raise asyncio.CancelledError from None
     except grpc.aio.AbortError as aborted:
         # The call keeps it, and its frames keep the call: among those of its connection, and with all that it holds,
         # until the collector comes by. A hundred streams that failed closed their connection for good (1.78).
