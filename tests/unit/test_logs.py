@@ -43,6 +43,18 @@ def failing() -> None:
 
 
 @FORMATS
+def test_line_and_its_end_are_one_write(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the lines of several workers, who share the stream, would run into each other."""
+    writes: list[str] = []
+    with told(log_format) as written:
+        monkeypatch.setattr(written, "write", writes.append)
+        logs.configure(log_format, "debug")
+        for event in ("one", "two"):
+            structlog.get_logger().warning(event)
+    assert [(text.count("\n"), text[-1]) for text in writes] == [(1, "\n")] * 2
+
+
+@FORMATS
 @pytest.mark.parametrize("is_given", [True, False])
 def test_exception_is_told_by_its_type_and_place_alone(log_format: str, is_given: bool) -> None:
     with told(log_format) as written:
