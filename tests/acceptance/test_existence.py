@@ -90,6 +90,7 @@ class Meter:
         await self.connection.execute(FLUSH)
 
     async def cost(self, caller: Caller, asked: Asked) -> Cost:
+        await self._settle()  # what was asked before, of a watch that was left
         before = await self._touched()
         self.seen.clear()
         outcomes = self.ask(caller, asked)
