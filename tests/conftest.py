@@ -5,6 +5,7 @@ Under pytest-xdist each worker has a PostgreSQL of its own, or in a given one a 
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -61,6 +62,11 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
         record_property(FIGURE, figure)
 
     return told
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` is: one more than there are cores, for tests wait a third of their time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
