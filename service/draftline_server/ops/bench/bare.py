@@ -33,7 +33,6 @@ from .records import record_id
 from .requests import delta
 
 PGBENCH_CLIENTS = 32
-PREPARED_PER_S = 3_000  # statements made beforehand, so that their making is not measured
 # What changes plans among the settings of the service's own connections.
 AS_THE_SERVICE = {
     "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off",
@@ -86,7 +85,7 @@ async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]
         sql, arguments = told.sent.popleft()
         await connection.fetch(sql, *arguments)
 
-    for _ in range(round(PREPARED_PER_S * (load.warm_up_s + load.seconds))):
+    for _ in range(load.prepared):
         await prepare()
     connection = await asyncpg.connect(load.url, server_settings=AS_THE_SERVICE, max_cacheable_statement_size=65536)
     try:

@@ -28,7 +28,7 @@ from .loads import Load
 from .records import records
 
 LATENCIES_KEPT = 20_000
-PREPARED, PREPARED_BYTES = 10_000, 8 << 20
+PREPARED_BYTES = 8 << 20
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 MAX_MESSAGE_BYTES = 64 << 20
 
@@ -48,11 +48,11 @@ CALLS: dict[str, tuple[str, Callable[[Load], Iterator[bytes]]]] = {
 }
 
 
-def prepared(requests: Iterator[bytes]) -> Iterator[bytes]:
-    """The same, some thousands of them made beforehand: while it is measured, a load calls and does little else."""
+def prepared(requests: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The same, so many of them made beforehand: while it is measured, a load calls and does little else."""
     made: list[bytes] = []
     size_bytes = 0
-    while len(made) < PREPARED and size_bytes < PREPARED_BYTES:
+    while len(made) < count and size_bytes < PREPARED_BYTES:
         made.append(next(requests))
         size_bytes += len(made[-1])
     return itertools.chain(made, requests)
@@ -66,7 +66,7 @@ async def _calls(load: Load) -> AsyncIterator[Call]:
             yield call
         return
     method, made = CALLS[load.kind]
-    upcoming = prepared(made(load))
+    upcoming = prepared(made(load), load.prepared)
     metadata = (("authorization", f"Bearer {load.token}"),) if load.token else None
     async with AsyncExitStack() as opened:
         rpcs: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = []

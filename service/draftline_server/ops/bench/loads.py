@@ -16,6 +16,7 @@ from ..postgres_child import last_lines
 from .processes import BenchError, end, started
 
 PROCESSES = 2
+PREPARED_PER_S = 3_000
 LEAD_S = 0.05  # from when all are ready to the first call, so that they begin at once
 
 
@@ -36,6 +37,11 @@ class Load:
     warm_up_s: float = 0.0
     seed: str = ""
     request_ids: bool = True  # of patches
+
+    @property
+    def prepared(self) -> int:
+        """How many requests are made beforehand, so that their making is not measured."""
+        return round(PREPARED_PER_S * (self.warm_up_s + self.seconds))
 
     def of_kind(self, kind: str) -> Load:
         return replace(self, kind=kind)
