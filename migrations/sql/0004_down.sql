@@ -39,4 +39,4 @@ BEGIN
     RETURN (draftline.node(coalesce(sets, '{}'), removed, merges),
         draftline.node(coalesce(olds, '{}'), coalesce(added, '{}'), base_merges))::draftline.based_edit;
 END $$;
-DROP FUNCTION draftline.difference_at;
+DROP FUNCTION draftline.difference_at, draftline.rebase_sets;

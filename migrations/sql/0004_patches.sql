@@ -1,4 +1,4 @@
--- What every patch does, in less time. What is replaced here means what it meant before.
+-- What every patch and every draft does, in less time. What is replaced here means what it meant before.
 
 -- The edit that makes one content of another, the one that takes it back, and the top-level keys that differ, in no
 -- order. Only the keys of `touched` are looked at: no other may differ. Written so that it becomes part of the query
@@ -40,6 +40,25 @@ BEGIN
     SELECT d.edit, d.base INTO found FROM draftline.difference_at(old, new, old || new) AS d;
     RETURN CASE WHEN found.edit IS NULL THEN ('{}', '{}')::draftline.based_edit ELSE found END;
 END $$;
+
+-- What rebase() makes of a draft's edit that only sets keys, as nearly every one does; and those of the keys whose
+-- values are not the content's, in no order. Becomes part of the query that calls it, as difference_at does.
+CREATE FUNCTION draftline.rebase_sets(sets jsonb, basis jsonb, content jsonb)
+RETURNS TABLE (edit jsonb, base jsonb, fields text[])
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1 AS $$
+    SELECT CASE WHEN r.sets IS NULL THEN '{}' ELSE jsonb_build_object('s', r.sets) END,
+        CASE WHEN r.absent IS NULL AND r.olds IS NOT NULL THEN jsonb_build_object('s', r.olds)
+             ELSE draftline.node(coalesce(r.olds, '{}'), coalesce(r.absent, '{}'), '{}') END,
+        coalesce(r.fields, '{}')
+    FROM (
+        SELECT jsonb_object_agg(e.key, e.value) AS sets,
+            jsonb_object_agg(e.key, basis -> e.key) FILTER (WHERE basis ? e.key) AS olds,
+            array_agg(e.key) FILTER (WHERE NOT basis ? e.key) AS absent,
+            array_agg(e.key) FILTER (WHERE content -> e.key IS DISTINCT FROM e.value) AS fields
+        FROM jsonb_each(sets) AS e
+        WHERE basis -> e.key IS DISTINCT FROM e.value
+    ) AS r
+$$;
 
 CREATE OR REPLACE FUNCTION draftline.overlong_text(content jsonb, indexed_text jsonb, max_text_bytes int) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$

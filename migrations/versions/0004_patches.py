@@ -1,4 +1,4 @@
-"""Patches in less time."""
+"""Patches and drafts in less time."""
 
 from draftline_server.ops.migrate import run_script
 

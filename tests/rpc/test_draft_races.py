@@ -58,7 +58,7 @@ def test_draft_that_left_the_session_stays_a_draft(
 ) -> None:
     records.create("a", {})
     save(ada, "a", "s1", delta={"json": '{"x": 1}'})
-    before = {"commit": "lock_records", "discard": "drop_drafts"}[act]
+    before = {"commit": "lock_drafts", "discard": "drop_drafts"}[act]
     before_statement(before, lambda: save(ada, "a", "s2", delta={"json": '{"x": 2}'}))
     selection = {**ada.where, "session_id": "s1"}
     if act == "commit":

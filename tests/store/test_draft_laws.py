@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import draft_oracle as oracle
 import pytest
-from draftline_server.domain.content import Limits, equal
+from draftline_server.domain.content import Limits, changed_fields, equal
 from draftline_server.domain.drafts import edit_of_delta
 from draftline_server.domain.edits import MISSING, Strategy, apply_delta, apply_operations, parse_pointer
 from draftline_server.domain.errors import DraftlineError
@@ -167,6 +167,24 @@ async def test_pruned_edit_does_the_same_and_changes_every_value_that_it_holds(
         assert not equal(pruned["v"], content)
     for path, value in oracle.leaves(pruned) if "v" not in pruned else ():
         assert not oracle.same(value, value_at(content, path))
+
+
+REBASED = """
+    SELECT edit::text, base::text, fields
+    FROM draftline.rebase_sets($1::text::jsonb, $2::text::jsonb, $3::text::jsonb)
+"""
+
+
+@many
+@given(sets=documents, basis=documents, content=documents)
+async def test_edit_that_sets_alone_is_based_as_any_other(
+    connection: asyncpg.Connection, sets: Any, basis: Any, content: Any
+) -> None:
+    row = await connection.fetchrow(REBASED, to_text(sets), to_text(basis), to_text(content))
+    pruned = oracle.prune({"s": sets}, basis)
+    assert equal(decode(row["edit"]), pruned)
+    assert equal(as_written(decode(row["base"])), as_written(oracle.inverse(pruned, basis)))
+    assert sorted(row["fields"]) == changed_fields(content, oracle.apply(pruned, content))
 
 
 def value_at(content: Any, path: tuple[str, ...]) -> Any:

@@ -8,7 +8,6 @@ decide.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import asyncpg
@@ -73,13 +72,8 @@ class CommitStore:
                 transaction.roll_back()
             written = await self._write(transaction, write, collection, actions, versions, with_content=with_content)
             response = answer(
-                [
-                    result
-                    if result.error is not None
-                    else replace(written[result.record_id], conflicts=result.conflicts)
-                    for result in results
-                ],
-                write.commit_id if any(result.written for result in written.values()) else "",
+                [_committed(result, written.get(result.record_id)) for result in results],
+                write.commit_id if any(row["written"] for row in written.values()) else "",
             )
             if not validate_only:
                 await keep_answer(transaction, actor, response.SerializeToString())
@@ -138,7 +132,6 @@ class CommitStore:
             "with_content": bool(definition.json_schema),
             **limit_values(self._limits),
         }
-        await transaction.fetch(COMMITS["lock_records"], values)
         rows = await transaction.fetch(COMMITS["lock_drafts"], values)
         if any(row["definition_version"] != definition.version for row in rows):
             raise StaleDefinitionError
@@ -154,36 +147,36 @@ class CommitStore:
         versions: dict[str, int],
         *,
         with_content: bool,
-    ) -> dict[str, CommitResult]:
-        """Writes, drops the drafts, brings those of others up to date, and reads what the records are now."""
-        writes = {record_id: action for record_id, action in actions.items() if action != "DROP"}
+    ) -> dict[str, asyncpg.Record]:
+        """Writes, drops the drafts, and brings those of others up to date; by record, what it is now."""
+        if not actions:
+            return {}
         values: dict[str, object] = {
             **identity(write.actor, collection),
-            "record_ids": list(writes),
-            "actions": list(writes.values()),
-            "versions": [versions[record_id] for record_id in writes],
+            "record_ids": list(actions),
+            "actions": list(actions.values()),
+            "versions": [versions[record_id] for record_id in actions],
             "now": write.moment,
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,
             "request_id": write.request_id,
+            "with_content": with_content,
         }
-        rows = await transaction.fetch(COMMITS["write_drafts"], values) if writes else []
+        rows = await transaction.fetch(COMMITS["write_drafts"], values)
         if any(row["raced"] for row in rows):
             raise RacedError
         touched = [row["record_id"] for row in rows if row["written"]]
-        dropped = {**values, "record_ids": list(actions), "written_ids": touched, "with_content": with_content}
-        await transaction.fetch(COMMITS["forget_drafts"], dropped)
         if touched:
             refreshed = {**values, "collections": [collection] * len(touched), "record_ids": touched}
             await transaction.fetch(DRAFTS["refresh_drafts"], refreshed)
-        found = {row["record_id"]: record_of(row) for row in await transaction.fetch(COMMITS["read_records"], dropped)}
-        changed = {row["record_id"]: row["changed_fields"] for row in rows if row["written"]}
-        return {
-            record_id: CommitResult(
-                record_id, found.get(record_id), changed.get(record_id, ()), written=record_id in changed
-            )
-            for record_id in actions
-        }
+        return {row["record_id"]: row for row in rows}
+
+
+def _committed(result: CommitResult, row: asyncpg.Record | None) -> CommitResult:
+    if row is None:  # it was refused
+        return result
+    fields = sorted(row["changed_fields"])
+    return CommitResult(result.record_id, record_of(row), fields, result.conflicts, written=row["written"])
 
 
 def _objection(
@@ -205,9 +198,8 @@ def _objection(
 
 def _action(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy) -> str:
     """What committing a draft does: WRITE its merge, SETTLE it, DELETE the record, or DROP the draft alone."""
-    kind = DraftKind(row["kind"])
     if conflicts and policy is ConflictPolicy.KEEP_THEIRS:
         return "SETTLE" if conflicts[0].kind is ConflictKind.VALUE else "DROP"
-    if kind is DraftKind.DELETE:
+    if row["kind"] == DraftKind.DELETE:
         return "DROP" if row["is_deleted"] else "DELETE"
     return "WRITE"

@@ -178,7 +178,7 @@ def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecor
         ),
         DraftKind(row["draft_kind"]),
         row["draft_version"],
-        row["modified_fields"],
+        sorted(row["modified_fields"]),
         actor.user_id,
         row["draft_updated_at"],
         row["session_id"],

@@ -18,7 +18,7 @@ WITH locked AS MATERIALIZED (
       AND (SELECT count(*) FROM locked) >= 0  -- first the records: who writes one has it before its drafts
     ORDER BY d.record_id
     FOR UPDATE OF d
-), judged AS MATERIALIZED (
+), judged AS (
     SELECT p.place, p.record_id, p.action, p.edit, r.content, coalesce(r.version, 0) AS record_version,
         r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at,
         coalesce(d.version, 0) AS draft_version, d.created_at AS draft_created_at,
@@ -50,7 +50,8 @@ WITH locked AS MATERIALIZED (
     -- loops, which the planner, who expects ten arguments, would choose, and which cost 50 ms for a thousand.
     FULL JOIN locked AS r ON r.record_id = p.record_id
     FULL JOIN mine AS d ON d.record_id = p.record_id
-), resolved AS MATERIALIZED (
+    OFFSET 0  -- each step once, for the next
+), resolved AS (
     -- The edit by itself, and the content that the paths edited here for the first time are based on.
     SELECT j.*,
         CASE WHEN refusal IS NOT NULL THEN NULL
@@ -61,27 +62,38 @@ WITH locked AS MATERIALIZED (
         END AS step,
         CASE WHEN refusal IS NULL THEN draftline.restore(coalesce(old_base, '{}'), content) END AS basis
     FROM judged AS j
-), composed AS MATERIALIZED (
+    OFFSET 0
+), composed AS (
     SELECT r.*,
         CASE WHEN action = 'DELETE' THEN 'DELETE' WHEN old_kind = 'CREATE' THEN 'CREATE'
              WHEN action = 'CREATE' AND old_kind IS NULL THEN 'CREATE' ELSE 'CHANGE' END AS new_kind,
         draftline.compose(coalesce(old_edit, '{}'), (step).content) AS edited
     FROM resolved AS r
-), rebased AS MATERIALIZED (
-    SELECT c.*, CASE
+    OFFSET 0
+), rebased AS (
+    SELECT c.*, plain.fields, CASE
         WHEN new_kind = 'DELETE' THEN CAST(ROW('{}', jsonb_build_object('v', basis)) AS draftline.based_edit)
         WHEN new_kind = 'CREATE' THEN CAST(ROW(edited, '{}') AS draftline.based_edit)
+        WHEN plain.edit IS NOT NULL THEN CAST(ROW(plain.edit, plain.base) AS draftline.based_edit)
         ELSE draftline.rebase(edited, basis) END AS stored
     FROM composed AS c
-), merged AS MATERIALIZED (
+    LEFT JOIN LATERAL draftline.rebase_sets(edited -> 's', basis, content) AS plain
+        ON new_kind = 'CHANGE' AND edited ? 's' AND edited - 's' = '{}'
+    OFFSET 0
+), merged AS (
     SELECT r.*, (stored).edit AS new_edit, (stored).base AS new_base,
         draftline.apply_edit((stored).edit, content) AS new_merged
     FROM rebased AS r
+    OFFSET 0
 ), checked AS MATERIALIZED (
     SELECT m.*, new_kind = 'DELETE' AND coalesce(old_kind = 'CREATE', false) AS vanishes,
         coalesce(c.version, 0) AS definition_version,
         coalesce(refusal, (step).failure, CASE WHEN new_kind <> 'DELETE' THEN draftline.content_failure(new_merged,
-            coalesce(c.indexed_text, '[]'), :max_bytes, :max_depth, :max_indexed_text_bytes) END) AS failure
+            coalesce(c.indexed_text, '[]'), :max_bytes,
+            -- A merge is no deeper than what is merged, and a level takes two characters.
+            CASE WHEN action = 'OPERATIONS' OR (octet_length(edit::text) > 2 * CAST(:max_depth AS int)
+                AND draftline.is_deeper(edit, :max_depth)) THEN :max_depth END,
+            :max_indexed_text_bytes) END) AS failure
     FROM merged AS m
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (
@@ -127,8 +139,8 @@ SELECT k.place, k.record_id,
     coalesce(k.updated_at, :now) AS updated_at, coalesce(k.updated_by, :user_id) AS updated_by, k.deleted_at,
     k.new_kind AS draft_kind, k.draft_version + 1 AS draft_version, CAST(:now AS timestamptz) AS draft_updated_at,
     CAST(:session_id AS text) AS session_id, CAST(:change_reason AS text) AS change_reason,
-    CASE WHEN k.failure IS NULL
-        THEN draftline.modified_fields(k.new_kind, k.new_edit, k.content, k.new_merged) END AS modified_fields,
+    CASE WHEN k.failure IS NULL THEN coalesce(k.fields,
+        draftline.modified_fields(k.new_kind, k.new_edit, k.content, k.new_merged)) END AS modified_fields,
     CASE WHEN k.failure IS NULL AND (k.old_base_version <> k.record_version OR k.deleted_at IS NOT NULL)
         THEN draftline.conflicts(k.new_kind, k.new_edit, k.new_base, k.content, k.deleted_at IS NOT NULL)::text
         ELSE '[]' END AS conflicts
@@ -147,19 +159,19 @@ LIMIT :limit
 -- name: refresh_drafts
 -- Brings the drafts of all users over some records, which the transaction has locked, up to date.
 WITH stale AS MATERIALIZED (
-    SELECT d.user_id, d.collection, d.record_id, d.edit, r.content
+    SELECT d.user_id, d.collection, d.record_id, d.edit
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
     JOIN draftline.draft AS d
         ON d.tenant_id = :tenant_id AND d.collection = p.collection AND d.record_id = p.record_id
-    JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
     WHERE d.kind <> 'CREATE'
     ORDER BY d.collection, d.record_id, d.user_id
     FOR UPDATE OF d
 )
 UPDATE draftline.draft AS d
-SET merged = draftline.apply_edit(s.edit, s.content)
+SET merged = draftline.apply_edit(s.edit, r.content)
 FROM stale AS s
+JOIN draftline.record AS r
+    ON r.tenant_id = :tenant_id AND r.collection = s.collection AND r.record_id = s.record_id
 WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = s.collection AND d.record_id = s.record_id
 
 -- name: drop_drafts
