@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import asyncpg
+import pytest
+from draft_world import World, connected
+from draftline_server.domain.records import ImportMode
 from draftline_server.store.commits import COMMITS
 from draftline_server.store.content import SQL as CONTENT
 from draftline_server.store.drafts import SQL as DRAFTS
 from draftline_server.store.engine import Database
+from draftline_server.store.imports import SQL as IMPORTS
 from draftline_server.store.statements import Statement
+from draftline_server.store.transaction import Transaction
 
 FEW = """
 INSERT INTO draftline.record
@@ -48,3 +56,34 @@ async def test_statements_use_indexes_even_while_tables_are_small(database_url: 
                 assert "Seq Scan" not in plan, f"{statement.name}\n{plan}"
     finally:
         await database.close()
+
+
+async def test_snapshot_of_a_collection_that_the_planner_does_not_know_reads_what_waits_once(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its records the planner expects one. Each that there is would be compared with all that wait."""
+    fetch, plans = Transaction.fetch, dict[str, Any]()
+
+    async def explained(self: Transaction, statement: Statement, values: dict[str, object]) -> Any:
+        if statement.sql in {IMPORTS["lock_snapshot"].sql, IMPORTS["delete_unlisted"].sql}:
+            sql = f"EXPLAIN (FORMAT JSON) {statement.sql}"
+            plan = await self.connection.fetchval(sql, *statement.arguments(values))
+            plans[statement.name] = json.loads(plan)[0]["Plan"]
+        return await fetch(self, statement, values)
+
+    monkeypatch.setattr(Transaction, "fetch", explained)
+    await connection.execute(FEW.replace("'films'", "'actors'"))
+    await connection.execute("ANALYZE draftline.record")
+    async with connected(database_url) as database:
+        counts = await World(database, "acme").load({str(place): {} for place in range(20_000)}, ImportMode.SNAPSHOT)
+    assert counts.inserted == 20_000
+    assert sorted(plans) == ["delete_unlisted", "lock_snapshot"]
+    for name, plan in plans.items():
+        assert not rereads(plan), f"{name}\n{plan}"
+
+
+def rereads(plan: dict[str, Any]) -> bool:
+    """Whether a table is read whole for each row of another."""
+    parts = plan.get("Plans", [])
+    is_reread = plan["Node Type"] == "Nested Loop" and any("Seq Scan" in json.dumps(part) for part in parts[1:])
+    return is_reread or any(map(rereads, parts))

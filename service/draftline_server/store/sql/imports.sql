@@ -7,6 +7,11 @@ CREATE TEMPORARY TABLE staging (
     position bigint
 )
 
+-- name: index_staging
+-- For a snapshot, which looks up every record of its collection: where the planner does not know of any, it expects one,
+-- and would read all that wait for each.
+CREATE INDEX ON staging (record_id)
+
 -- name: analyze_staging
 -- Tells the planner how much there is; nobody else does for a temporary table.
 ANALYZE staging (record_id)
