@@ -16,7 +16,7 @@ import uuid_utils
 from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
-from ..domain.errors import ContentionError, DraftlineError
+from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Answer
 from .content import limit_values, now, record_of
 from .definitions import Definitions, StaleDefinitionError
@@ -25,7 +25,6 @@ from .drafts import check_versions, conflicts_of, identity, selected
 from .engine import Database
 from .errors import RacedError
 from .objections import of_conflicts, of_content, refuse_any, where_of
-from .patches import MAX_RACES
 from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
@@ -79,15 +78,9 @@ class CommitStore:
                 await keep_answer(transaction, actor, response.SerializeToString())
             return response
 
-        async def attempt() -> A:
-            for _ in range(MAX_RACES):
-                try:
-                    return await self._database.transact(work, resend=actor.request is not None)
-                except RacedError:
-                    continue
-            raise ContentionError("a record keeps being created meanwhile; nothing was committed, try again")
-
-        return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
+        return await self._definitions.until_fresh(
+            actor.tenant_id, [collection], lambda: self._database.transact(work, resend=actor.request is not None)
+        )
 
     async def _violations(
         self, actor: Actor, collection: str, rows: Sequence[asyncpg.Record]

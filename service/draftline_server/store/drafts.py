@@ -33,13 +33,14 @@ from .content import limit_values, now
 from .engine import Database
 from .errors import RacedError
 from .failures import draft_version_mismatch, error_of
-from .patches import MAX_RACES, step_json
+from .patches import step_json
 from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("drafts")
 A = TypeVar("A", bound=Answer)
+MAX_RACES = 5  # times that a draft comes into being just as it is saved
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode

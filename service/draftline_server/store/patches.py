@@ -26,7 +26,6 @@ from .transaction import Transaction
 
 SQL = load("content")
 A = TypeVar("A", bound=Answer)
-MAX_RACES = 5  # times that a record comes into being just as it is created
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
