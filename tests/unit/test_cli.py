@@ -41,6 +41,20 @@ runpy.run_module("draftline_server", run_name="__main__")
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "\nAborted!\n")
 
 
+def test_command_that_asks_a_service_loads_neither_that_nor_what_speaks_to_a_database() -> None:
+    """That takes a second, for which whoever looks after its health every few seconds would pay."""
+    asked = """
+import sys
+from draftline_server.cli import main
+try:
+    main(["health", "--address", "127.0.0.1:1", "--timeout", "0.1"])
+finally:
+    print([name for name in ("draftline_server.app", "asyncpg", "sqlalchemy", "alembic") if name in sys.modules])
+"""
+    ended = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+    assert ended.stdout == "UNAVAILABLE\n[]\n"
+
+
 def test_help_lists_every_command() -> None:
     status, output = run("-h")
     assert status == 0
