@@ -58,14 +58,17 @@ async def test_statements_use_indexes_even_while_tables_are_small(database_url: 
         await database.close()
 
 
-async def test_snapshot_of_a_collection_that_the_planner_does_not_know_reads_what_waits_once(
-    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", ImportMode)
+async def test_import_into_a_collection_that_the_planner_does_not_know_reads_what_waits_once(
+    mode: ImportMode, database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of its records the planner expects one. Each that there is would be compared with all that wait."""
+    """Of its records, and of their drafts, the planner expects one. Each would be compared with all that wait."""
     fetch, plans = Transaction.fetch, dict[str, Any]()
+    names = ("lock_imported", "lock_snapshot", "log_imported", "upsert_imported", "refresh_imported", "delete_unlisted")
+    joining = {IMPORTS[name].sql for name in names}
 
     async def explained(self: Transaction, statement: Statement, values: dict[str, object]) -> Any:
-        if statement.sql in {IMPORTS["lock_snapshot"].sql, IMPORTS["delete_unlisted"].sql}:
+        if statement.sql in joining:
             sql = f"EXPLAIN (FORMAT JSON) {statement.sql}"
             plan = await self.connection.fetchval(sql, *statement.arguments(values))
             plans[statement.name] = json.loads(plan)[0]["Plan"]
@@ -73,11 +76,11 @@ async def test_snapshot_of_a_collection_that_the_planner_does_not_know_reads_wha
 
     monkeypatch.setattr(Transaction, "fetch", explained)
     await connection.execute(FEW.replace("'films'", "'actors'"))
-    await connection.execute("ANALYZE draftline.record")
+    await connection.execute("ANALYZE draftline.record, draftline.draft")
     async with connected(database_url) as database:
-        counts = await World(database, "acme").load({str(place): {} for place in range(20_000)}, ImportMode.SNAPSHOT)
+        counts = await World(database, "acme").load({str(place): {} for place in range(20_000)}, mode)
     assert counts.inserted == 20_000
-    assert sorted(plans) == ["delete_unlisted", "lock_snapshot"]
+    assert len(plans) == (5 if mode is ImportMode.SNAPSHOT else 4)
     for name, plan in plans.items():
         assert not rereads(plan), f"{name}\n{plan}"
 

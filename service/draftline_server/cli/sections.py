@@ -1,4 +1,4 @@
-"""A group of commands whose help lists them by what they are for, and which loads none before it is called."""
+"""A group of commands whose help lists them by what they are for, and which loads the one that is called alone."""
 
 from __future__ import annotations
 

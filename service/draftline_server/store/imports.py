@@ -105,8 +105,7 @@ class ImportStore:
         async with self._database.session() as session:
             await session.fetch(SQL["create_staging"], {})
             await self._stage(session, write.actor, collection, chunks)
-            if mode is ImportMode.SNAPSHOT:
-                await session.fetch(SQL["index_staging"], {})
+            await session.fetch(SQL["index_staging"], {})
             await session.fetch(SQL["analyze_staging"], {})
             staged = (await session.fetch(SQL["count_staging"], {}))[0]["staged"]
             if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:

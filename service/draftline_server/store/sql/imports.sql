@@ -8,8 +8,8 @@ CREATE TEMPORARY TABLE staging (
 )
 
 -- name: index_staging
--- For a snapshot, which looks up every record of its collection: where the planner does not know of any, it expects one,
--- and would read all that wait for each.
+-- For what looks up every record, or draft, of a collection: where the planner does not know of any, it expects one, and
+-- would read all that wait for each.
 CREATE INDEX ON staging (record_id)
 
 -- name: analyze_staging
