@@ -1,108 +1,146 @@
-"""Calls by the clock, whatever becomes of those before, and what was answered how fast."""
+"""Calls by the clock, whatever becomes of those before, and what was answered how fast.
+
+Loads are put on by processes of their own, so that what one sees of the service is not the work of another: this
+file, run with a load as its argument, puts it on and writes what was answered to standard output.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import grpc
-from draftline.v1 import content_pb2, content_pb2_grpc
+import uvloop
+from draftline.v1 import content_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 RECORDS = 50
 TIMEOUT_S = 5.0  # of a call
-OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
+OK, REFUSED = "OK", "RESOURCE_EXHAUSTED"
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one tenant calls: to read its records or, `counting`, to patch them by one more each."""
+
+    address: str
+    tenant_id: str
+    connections: int = 1
+    counting: bool = False
+    seconds: float = 0.0
+    at_once: int = 0  # who each call again when they are answered; 0: `per_second`
+    per_second: float = 0.0  # answered or not
 
 
 @dataclass
 class Answers:
     """By code, how long each call took, in seconds."""
 
-    took_s: dict[grpc.StatusCode, list[float]] = field(default_factory=dict)
-    reasons: Counter[str] = field(default_factory=Counter)  # of those that were refused
+    took_s: dict[str, list[float]] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)  # of those that were refused
     retries_s: list[float] = field(default_factory=list)  # when these may come again
 
     @property
     def counts(self) -> dict[str, int]:
-        return {code.name: len(each) for code, each in self.took_s.items()}
+        return {code: len(each) for code, each in self.took_s.items()}
 
-    def percentile_s(self, percent: float, code: grpc.StatusCode = OK) -> float:
+    def percentile_s(self, percent: float, code: str = OK) -> float:
         ordered = sorted(self.took_s[code])
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
-    def note(self, took_s: float, error: grpc.aio.AioRpcError | None) -> None:
-        code = OK if error is None else error.code()
-        self.took_s.setdefault(code, []).append(took_s)
-        if error is not None and code is REFUSED:
-            status = status_pb2.Status()
-            for key, value in error.trailing_metadata() or ():
-                if key == "grpc-status-details-bin":
-                    status.ParseFromString(value)
-            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-            self.reasons[info.reason if status.details and status.details[0].Unpack(info) else ""] += 1
-            if any(detail.Unpack(retry) for detail in status.details):
-                self.retries_s.append(retry.retry_delay.ToMicroseconds() / 1e6)
+
+async def put_on(load: Load) -> Answers:
+    """Puts a load on from a process of its own."""
+    command = (sys.executable, __file__, json.dumps(asdict(load)))
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        written, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Answers(**json.loads(written))
 
 
-class Callers:
-    """Many who read records of one tenant or, `counting`, patch them by one more each."""
+@dataclass
+class _Caller:
+    """Requests are bytes and answers stay bytes: while it lasts, a load calls and does little else."""
 
-    def __init__(self, channels: Sequence[Any], tenant_id: str, *, counting: bool = False) -> None:
-        self._counting = counting
-        self._stubs = [content_pb2_grpc.ContentServiceStub(channel) for channel in channels]
-        self._tenant_id = tenant_id
-        self._random = random.Random(tenant_id)
+    load: Load
+    answers: Answers = field(default_factory=Answers)
+    refusals: list[bytes] = field(default_factory=list)
 
-    async def call(self, answers: Answers) -> None:
-        stub, record_id = self._random.choice(self._stubs), f"r-{self._random.randrange(RECORDS)}"
-        named = {"tenant_id": self._tenant_id, "collection": "films", "record_id": record_id}
-        started, error = time.perf_counter(), None
+    async def put_on(self) -> Answers:
+        load = self.load
+        channels = [grpc.aio.insecure_channel(load.address, OWN_CONNECTION) for _ in range(load.connections)]
+        method = "PatchContent" if load.counting else "GetContent"
+        rpcs = [channel.unary_unary(f"/draftline.v1.ContentService/{method}") for channel in channels]
+        requests = [self._request(f"r-{number}").SerializeToString() for number in range(RECORDS)]
+        chosen = random.Random(load.tenant_id)
+
+        async def call() -> None:
+            await self._call(chosen.choice(rpcs)(chosen.choice(requests), timeout=TIMEOUT_S))
+
+        await (self._at_once(call) if load.at_once else self._per_second(call))
+        await asyncio.gather(*(channel.close() for channel in channels))
+        self._read_refusals()
+        return self.answers
+
+    def _request(self, record_id: str) -> Any:
+        named = {"tenant_id": self.load.tenant_id, "collection": "films", "record_id": record_id}
+        if not self.load.counting:
+            return content_pb2.GetContentRequest(**named)
+        patch = content_pb2.PatchContentRequest(**named)
+        patch.operations.operations.add(op="increment", path="/n").value.json = "1"
+        return patch
+
+    async def _call(self, sent: Any) -> None:
+        started, code = time.perf_counter(), OK
         try:
-            if self._counting:
-                patch = content_pb2.PatchContentRequest(**named)
-                patch.operations.operations.add(op="increment", path="/n").value.json = "1"
-                await stub.PatchContent(patch, timeout=TIMEOUT_S)
-            else:
-                await stub.GetContent(content_pb2.GetContentRequest(**named), timeout=TIMEOUT_S)
-        except grpc.aio.AioRpcError as failed:
-            error = failed
-        answers.note(time.perf_counter() - started, error)
+            await sent
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+            if code == REFUSED:
+                self.refusals.append(dict(tuple(error.trailing_metadata())).get("grpc-status-details-bin", b""))
+        self.answers.took_s.setdefault(code, []).append(time.perf_counter() - started)
 
-    async def at_once(self, count: int, seconds: float) -> Answers:
-        """So many who each call again when they are answered."""
-        answers, end = Answers(), time.monotonic() + seconds
+    async def _at_once(self, call: Callable[[], Awaitable[None]]) -> None:
+        end = time.monotonic() + self.load.seconds
 
         async def one() -> None:
             while time.monotonic() < end:
-                await self.call(answers)
+                await call()
 
-        await asyncio.gather(*(one() for _ in range(count)))
-        return answers
+        await asyncio.gather(*(one() for _ in range(self.load.at_once)))
 
-    async def per_second(self, rate: float, seconds: float) -> Answers:
-        """So many calls a second, answered or not."""
-        answers, started, sent = Answers(), time.monotonic(), 0
+    async def _per_second(self, call: Callable[[], Awaitable[None]]) -> None:
+        started, sent = time.monotonic(), 0
         async with asyncio.TaskGroup() as calls:
-            while (passed_s := time.monotonic() - started) < seconds:
-                while sent < passed_s * rate:
-                    calls.create_task(self.call(answers))
+            while (passed_s := time.monotonic() - started) < self.load.seconds:
+                while sent < passed_s * self.load.per_second:
+                    calls.create_task(call())
                     sent += 1
                 await asyncio.sleep(0.002)
-        return answers
+
+    def _read_refusals(self) -> None:
+        reasons: Counter[str] = Counter()
+        for details in self.refusals:
+            status = status_pb2.Status.FromString(details)
+            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+            reasons[info.reason if status.details and status.details[0].Unpack(info) else ""] += 1
+            if any(detail.Unpack(retry) for detail in status.details):
+                self.answers.retries_s.append(retry.retry_delay.ToMicroseconds() / 1e6)
+        self.answers.reasons.update(reasons)
 
 
-@asynccontextmanager
-async def channels(address: str, count: int) -> Any:
-    """Connections of their own."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    opened = [grpc.aio.insecure_channel(address, options) for _ in range(count)]
-    try:
-        yield opened
-    finally:
-        await asyncio.gather(*(channel.close() for channel in opened))
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(_Caller(Load(**json.loads(sys.argv[1]))).put_on()))))
