@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 import structlog
 
 from ..ops import migrate
-from ..ops.locks import embedded_url
 from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
+from ..ops.postgres_socket import running_url
 from ..settings import Settings
 from ..store.pool import connections_of
 
@@ -36,7 +36,7 @@ def database(settings: Settings, *, migrated: bool = True, made: bool = True) ->
             url = stack.enter_context(embedded).url
             log.info("postgres_started", data_dir=str(settings.data_dir))
         except InUseError:
-            running = None if made else embedded_url(settings.data_dir)
+            running = None if made else running_url(settings.data_dir)
             if running is None:
                 raise
             url = running

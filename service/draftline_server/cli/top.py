@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..ops.locks import LocksError, Wait, embedded_url, waits
+from ..ops.locks import LocksError, Wait, waits
+from ..ops.postgres_socket import running_url
 from ..ops.scrapes import Between, ScrapeError, scrape
 from ..ops.top import Activity, activity
 from ..settings import Settings
@@ -83,7 +84,7 @@ def _looks(url: str, interval_s: float, locks: Callable[[], list[Wait] | None]) 
 
 
 def _locks(settings: Settings) -> list[Wait] | None:
-    url = settings.database_url or embedded_url(settings.data_dir)
+    url = settings.database_url or running_url(settings.data_dir)
     if url is None:
         return None
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -22,7 +21,7 @@ from ..store.schema import SchemaError, find_revision, read_usable_connections
 from ..store.statements import load
 from . import migrate
 from .findings import Finding, State, fault, ok, skipped, warning
-from .postgres import url_at
+from .postgres_socket import running_url
 
 SQL = load("diagnosis")
 CONNECT_S = 5.0
@@ -46,7 +45,7 @@ AFTERWARDS = ("schema", "privileges", "connections", "indexes", "log", "clock", 
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
     """`with_drafts`: looks at every draft, which takes long where there are many."""
-    url = settings.database_url or _embedded_url(settings.data_dir.resolve() / "socket")
+    url = settings.database_url or running_url(settings.data_dir) or ""
     problem = await _connection_problem(url) if url else NOT_RUNNING
     if problem is not None and not settings.database_url:
         problem = NOT_RUNNING
@@ -80,11 +79,6 @@ async def _examined(
     yield await _indexes(opened)
     yield await _log(opened, found["moment"])
     yield await _drafts(opened) if with_drafts else skipped("drafts", "not looked at, as asked")
-
-
-def _embedded_url(sockets: Path) -> str:
-    """Of the one that runs; empty if none does, and starting it would change something."""
-    return url_at(sockets) if any(sockets.glob(".s.PGSQL.*")) else ""
 
 
 @asynccontextmanager

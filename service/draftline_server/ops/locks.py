@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
 import asyncpg
-
-from .postgres import SOCKET
 
 TIMEOUT_S = 5.0
 MOST = 20  # waits that are told
@@ -28,14 +24,6 @@ WHERE w.datname = current_database() AND w.wait_event_type = 'Lock'
 ORDER BY waited_s DESC, w.pid, b.pid
 LIMIT $1
 """
-
-
-def embedded_url(data_dir: Path) -> str | None:
-    """Of the embedded PostgreSQL that a service runs over this directory; None if there is none."""
-    place = data_dir.resolve() / "socket"
-    if not (place / SOCKET).exists():
-        return None
-    return f"postgresql://draftline@/draftline?host={quote(str(place.resolve()))}&port=5432"
 
 
 class LocksError(Exception):

@@ -19,22 +19,19 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
-from urllib.parse import quote
 
 from draftline_server.ops import postgres_child as child
 from draftline_server.ops.postgres_child import EmbeddedPostgresError, InUseError
 from draftline_server.ops.postgres_keeper import Keeper
+from draftline_server.ops.postgres_socket import conninfo_at, make_socket_dir, remove_socket_dir, url_at
 
-__all__ = ["SOCKET", "EmbeddedPostgres", "EmbeddedPostgresError", "InUseError"]
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "InUseError"]
 
-SOCKET = ".s.PGSQL.5432"
-_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _LOG_BYTES = 8 * 1024 * 1024
 _SETTINGS = {
     "listen_addresses": "",
@@ -55,11 +52,6 @@ _SETTINGS = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
-
-
-def url_at(sockets: Path) -> str:
-    """Of the server whose socket is in this directory."""
-    return f"postgresql://draftline@/draftline?host={quote(str(sockets))}&port=5432"
 
 
 class EmbeddedPostgres:
@@ -97,8 +89,7 @@ class EmbeddedPostgres:
     @property
     def conninfo(self) -> str:
         """The same as libpq keywords, as in ``psql "<conninfo>"``. Raises EmbeddedPostgresError if stopped."""
-        host = str(self._running_socket_dir()).replace("\\", r"\\").replace("'", r"\'")
-        return f"host='{host}' port=5432 user=draftline dbname=draftline"
+        return conninfo_at(self._running_socket_dir())
 
     @property
     def exists(self) -> bool:
@@ -133,7 +124,7 @@ class EmbeddedPostgres:
             version = self._check_binaries(deadline)
             if not self.exists:
                 self._init(version, deadline)
-            self._socket_dir = self._make_socket_dir()
+            self._socket_dir = make_socket_dir(self._dir, self._give)
             self._launch(deadline)
             self._keeper = Keeper(self)
         except BaseException as error:
@@ -155,7 +146,7 @@ class EmbeddedPostgres:
                 self._process.wait(patience_s)
                 self._process = None
         if self._lock is not None:
-            self._remove_socket_dir()
+            remove_socket_dir(self._dir)
             self._lock.close()
             self._lock = None
 
@@ -253,29 +244,6 @@ class EmbeddedPostgres:
     def _fsync_settings(self) -> list[str]:
         state = "on" if self._durable else "off"
         return [f"--{name}={state}" for name in ("fsync", "synchronous_commit", "full_page_writes")]
-
-    def _make_socket_dir(self) -> Path:
-        """``socket/``; where that is too long for an address, or has a comma, a link there to a private one in /tmp."""
-        self._remove_socket_dir()
-        own = self._dir / "socket"
-        if len(os.fsencode(own / SOCKET)) <= _SOCKET_PATH_BYTES and "," not in str(own):
-            own.mkdir(mode=0o700, exist_ok=True)
-            self._give(own)
-            return own
-        private = Path(tempfile.mkdtemp(prefix="draftline-"))
-        self._give(private)
-        own.symlink_to(private)
-        return private
-
-    def _remove_socket_dir(self) -> None:
-        own = self._dir / "socket"
-        place = own.readlink() if own.is_symlink() else own
-        with contextlib.suppress(OSError):
-            for name in (SOCKET, f"{SOCKET}.lock"):
-                (place / name).unlink(missing_ok=True)
-            place.rmdir()
-        if own.is_symlink():
-            own.unlink()
 
     def start_again(self) -> None:
         """Start a server that has ended; for the keeper. Raises OSError."""
