@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
@@ -53,10 +53,10 @@ def next_page(
     call: Call[RequestT, ResponseT, ResultT], response: ResponseT
 ) -> Call[RequestT, ResponseT, ResultT] | None:
     """The call of the page after `response` (AIP-158). None: that was the last."""
-    token: str = getattr(response, "next_page_token")  # noqa: B009  a field that not all messages have
-    if not token:
+    page: Any = response  # the messages of lists alone have these fields
+    if not page.next_page_token:
         return None
-    request = type(call.request)()
+    request: Any = type(call.request)()
     request.CopyFrom(call.request)
-    setattr(request, "page_token", token)  # noqa: B010
+    request.page_token = page.next_page_token
     return Call(call.method, request)

@@ -45,9 +45,9 @@ def operation_list(operations: Iterable[Operation]) -> types_pb2.OperationList:
 
 def _operation(index: int, operation: Operation) -> types_pb2.Operation:
     # An absent path would mean the whole document on the wire.
-    for member in ("op", "path"):
-        if not isinstance(operation.get(member), str):
-            raise ValueError(f"operation {index} has no {member!r}")  # noqa: TRY004  a dict of the wrong shape
+    missing = [member for member in ("op", "path") if not isinstance(operation.get(member), str)]
+    if missing:
+        raise ValueError(f"operation {index} has no {missing[0]!r}")
     message = types_pb2.Operation(op=operation["op"], path=operation["path"])
     # RFC 6902, section 4: members that an operation does not define are ignored.
     if message.op in _WITH_SOURCE and "from" in operation:

@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     try:
-        from .cli import main as command  # noqa: PLC0415  takes a second or so, in which Ctrl-C may come
+        from .cli import main as command  # noqa: PLC0415  takes a while, in which Ctrl-C may come
     except KeyboardInterrupt:
         sys.exit("\nAborted!")  # as click tells it later on
     command()

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from .domain.errors import OutOfReachError
 from .ops.shared_port import shared_port
 from .ops.stopping import stop_by_signal
-from .ops.supervisor import WorkerOutOfReachError, supervise
+from .ops.supervisor import supervise
 from .options import metrics_address
 from .rpc.worker_metrics import WorkerMetrics
 from .settings import Settings
@@ -61,10 +60,7 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
                 )
 
             drain_s = settings.drain_timeout_s
-            try:
-                await supervise(settings.workers, orders, stop=stop, serving=serving, drain_timeout_s=drain_s)
-            except WorkerOutOfReachError as error:
-                raise OutOfReachError(str(error)) from None
+            await supervise(settings.workers, orders, stop=stop, serving=serving, drain_timeout_s=drain_s)
 
 
 @asynccontextmanager

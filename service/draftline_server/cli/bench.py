@@ -28,8 +28,8 @@ Writable = click.Path(dir_okay=False, writable=True, path_type=Path)
               help="Where they are drawn, as SVG.")  # fmt: skip
 @click.pass_obj
 @reporting
-def bench_command(  # noqa: PLR0917 - click gives each by name
-    settings: Settings, parts: tuple[str, ...], quick: bool, records: int | None, rounds: int | None,
+def bench_command(
+    settings: Settings, *, parts: tuple[str, ...], quick: bool, records: int | None, rounds: int | None,
     seconds: float | None, results: Path, chart: Path,
 ) -> None:  # fmt: skip
     """Measure, as ratios against what this machine can do.

@@ -78,8 +78,8 @@ def show_command(client: Client, collection: str, as_json: bool) -> None:
 @json_option
 @reporting
 @with_client
-def put_command(  # noqa: PLR0917 - click gives each by name
-    client: Client, collection: str, fields: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None,
+def put_command(
+    client: Client, *, collection: str, fields: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None,
     history: str | None, declaration: TextIO | None, expected_version: int | None, validate_only: bool,
     timeout_s: float | None, as_json: bool,
 ) -> None:  # fmt: skip

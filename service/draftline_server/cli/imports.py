@@ -35,8 +35,8 @@ REFRESH_RECORDS = 500
 @json_option
 @reporting
 @with_client
-def import_command(  # noqa: PLR0917 - click gives each by name
-    client: Client, file: BinaryIO, collection: str, field: str | None, fields: tuple[str, ...], by_row: bool,
+def import_command(
+    client: Client, *, file: BinaryIO, collection: str, field: str | None, fields: tuple[str, ...], by_row: bool,
     format_name: str | None, text_fields: tuple[str, ...], mode: str, allow_empty: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Load a file into a collection: all of it, or nothing.

@@ -29,8 +29,8 @@ scope_option = click.option(
 @json_option
 @click.pass_obj
 @reporting
-def token_command(  # noqa: PLR0917 - click gives each by name
-    settings: Settings, user: str, tenants: tuple[str, ...], scopes: tuple[str, ...], lifetime_s: int, as_json: bool
+def token_command(
+    settings: Settings, *, user: str, tenants: tuple[str, ...], scopes: tuple[str, ...], lifetime_s: int, as_json: bool
 ) -> None:
     """Make a token for trying things out.
 

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
+from typing import Any
 
 import click
 
 
-class _Commands(Mapping[str, click.Command]):
-    """Commands by name, each loaded when it is asked for from its place: `module:attribute` in this package."""
+class _Commands(MutableMapping[str, click.Command]):
+    """Commands by name; one that is placed, as `module:attribute` in this package, is loaded when it is asked for."""
 
     def __init__(self) -> None:
-        self.places: dict[str, str] = {}
+        self._entries: dict[str, click.Command | str] = {}
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.places
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
+    def place(self, places: Mapping[str, str]) -> None:
+        self._entries.update(places)
 
     def __getitem__(self, name: str) -> click.Command:
-        module, _, attribute = self.places[name].partition(":")
-        command: click.Command = getattr(import_module(f".{module}", __package__), attribute)
-        return command
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
+            command: click.Command = getattr(import_module(f".{module}", __package__), attribute)
+            self._entries[name] = entry = command
+        return entry
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._entries[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 class Sections(click.Group):
@@ -35,16 +48,15 @@ class Sections(click.Group):
     Loading what `serve` needs takes a second, for which no other command waits.
     """
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = self._commands = _Commands()
         self.sections: dict[str, list[str]] = {}
-        self._loaded = _Commands()
-        self.commands = self._loaded  # type: ignore[assignment]  # none is added by its object
 
     def add_section(self, title: str, places: Mapping[str, str]) -> None:
         """`places`: by the name of each command where it is."""
         self.sections.setdefault(title, []).extend(places)
-        self._loaded.places.update(places)
+        self._commands.place(places)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         widest = max(map(len, self.commands))

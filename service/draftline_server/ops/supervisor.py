@@ -21,7 +21,7 @@ from typing import Any, Protocol, cast
 
 import structlog
 
-from ..domain.errors import OperatorError
+from ..domain.errors import OperatorError, OutOfReachError
 
 RESTART_S = (0.2, 5.0)  # the first and the longest pause before a worker that ended is started again
 STEADY_S = 10.0  # a worker that served for so long may end once more without a longer pause
@@ -31,10 +31,6 @@ CLOSE_S = 10.0  # what a worker may take to end, besides the calls that it lets 
 
 class WorkerError(OperatorError):
     """A worker cannot be started, or did not end; the text says why."""
-
-
-class WorkerOutOfReachError(WorkerError):
-    """A worker does not reach the database."""
 
 
 class Orders(Protocol):
@@ -58,7 +54,7 @@ class Worker:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Starts it; returns when it serves. WorkerError, told by itself, if it ends instead."""
+        """Starts it; returns when it serves. WorkerError or OutOfReachError, told by itself, if it ends instead."""
         order = self._orders.began(self.number, self._starts + 1)
         self._starts += 1
         # In a session of its own: a Ctrl-C in the terminal reaches the supervisor alone.
@@ -72,7 +68,7 @@ class Worker:
             await sink.drain()
         line = await source.readline()
         said = json.loads(line) if line else {"problem": f"{await self.ended()}; its log says why"}
-        for kind, error in (("problem", WorkerError), ("out_of_reach", WorkerOutOfReachError)):
+        for kind, error in (("problem", WorkerError), ("out_of_reach", OutOfReachError)):
             if kind in said:
                 await self.ended()
                 raise error(said[kind])
@@ -108,7 +104,7 @@ class Worker:
 async def supervise(
     count: int, orders: Orders, *, stop: asyncio.Event, serving: Callable[[], None], drain_timeout_s: float
 ) -> None:
-    """Keeps so many workers until `stop`; `serving` is called when all of them serve. WorkerError."""
+    """Keeps so many workers until `stop`; `serving` is called when all of them serve. WorkerError, OutOfReachError."""
     workers = [Worker(number, orders) for number in range(1, count + 1)]
     work, stopped = asyncio.create_task(_work(workers, serving)), asyncio.create_task(stop.wait())
     try:
@@ -157,7 +153,7 @@ async def _keep(worker: Worker) -> None:
             pause_s = min(2 * pause_s, RESTART_S[1])
             try:
                 await worker.start()
-            except (WorkerError, OSError) as error:
+            except (OperatorError, OSError) as error:
                 log.warning("worker_not_started", worker=worker.number, reason=str(error))
             else:
                 break
