@@ -160,8 +160,8 @@ BAD: dict[str, tuple[Any, Any, str, str, str]] = {
     "bad pattern": ({}, [], '{"pattern": "("}', "json_schema", ""),
     "another's schema": ({}, [], '{"$ref": "http://example.org/schema"}', "json_schema", "within the schema"),
     "a file": ({}, [], '{"$ref": "file:///etc/passwd"}', "json_schema", "within the schema"),
-    "unknown dialect": ({}, [], '{"$schema": "http://example.org/dialect"}', "json_schema", ""),
-    "surrogate": ({}, [], '{"const": "\\ud800"}', "json_schema", ""),
+    "unknown dialect": ({}, [], '{"$schema": "http://example.org/dialect"}', "json_schema", "unknown dialect"),
+    "surrogate": ({}, [], '{"const": "\\ud800"}', "json_schema", "lone surrogates"),
     "deep": ({}, [], '{"not":' * 20_000 + "true" + "}" * 20_000, "json_schema", ""),
     "large": ({}, [], '{"const": "' + "x" * 262_144 + '"}', "json_schema", "262144"),
 }

@@ -40,7 +40,6 @@ def film(records: Records, ada: Drafts) -> Drafts:
         ([edit("m-1", {}, strategy=types_pb2.MERGE_STRATEGY_MERGE_PATCH, depth=1)], "edits[0].depth"),
         ([edit("m-1", {}, expected_draft_version=-1)], "edits[0].expected_draft_version"),
         ([edit("m-1", {}, base_version=0)], "edits[0].base_version"),
-        ([edit("m-1", operations=types_pb2.OperationList())], "edits[0].operations.operations"),
         (
             [edit("m-1", operations=steps({"op": "remove", "path": "/a"}, TEST))],
             "edits[0].operations.operations[1].op",

@@ -120,6 +120,13 @@ def test_deletion_that_creates_again_replaces_the_content(records: Records, ada:
     assert records.content("m-1") == {"d": 1}
 
 
+def test_empty_list_of_operations_drafts_no_change(records: Records, ada: Drafts) -> None:
+    records.create("m-1", {"a": 1})
+    (result,) = ada.save(edit("m-1", operations=types_pb2.OperationList()))
+    assert (content_of(result.record.record), [*result.record.modified_fields]) == ({"a": 1}, [])
+    assert [each.record.version for each in ada.commit(all=True)] == [1]
+
+
 def test_edits_are_answered_in_their_order(records: Records, ada: Drafts) -> None:
     for n in range(5):
         records.create(f"m-{n}", {"n": n})

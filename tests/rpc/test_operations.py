@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, Records, content_of, refused, steps
-from draftline.v1 import types_pb2
+from answers import INVALID, TIMEOUT_S, Records, content_of, refused, steps
+from draftline.v1 import content_pb2, types_pb2
 
 
 def add(path: str, value: Any) -> dict[str, Any]:
@@ -181,3 +181,47 @@ def test_copies_that_double_again_and_again_are_refused(patched: Records, from_:
     refusal = refused(patched.stub.PatchContent, patched.patching("m-1", operations=steps(*doubling)))
     assert (refusal.code, refusal.reason) == (INVALID, "DOCUMENT_TOO_LARGE")
     assert patched.content("m-1") == {"a": ["x" * 100]}
+
+
+# RFC 6902, section 4: what an operation does not use is ignored, whatever it holds.
+UNUSED: dict[str, tuple[dict[str, Any], Any]] = {
+    "value of a removal": (step("remove", "/a", value=1), {"b": 2}),
+    "source of a removal": (step("remove", "/a", **{"from": "no pointer"}), {"b": 2}),
+    "value of a move": (step("move", "/c", value=[1], **{"from": "/a"}), {"b": 2, "c": 1}),
+    "value of a copy": (step("copy", "/c", value=None, **{"from": "/a"}), {"a": 1, "b": 2, "c": 1}),
+    "source of an addition": (step("add", "/c", value=3, **{"from": "/none"}), {"a": 1, "b": 2, "c": 3}),
+    "source of a replacement": (step("replace", "/a", value=3, **{"from": "/~9"}), {"a": 3, "b": 2}),
+    "source of a test": (step("test", "/a", value=1, **{"from": "/a"}), {"a": 1, "b": 2}),
+    "source of a transform": (step("increment", "/a", value=1, **{"from": "/b"}), {"a": 2, "b": 2}),
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_members_that_an_operation_does_not_use_are_ignored(patched: Records, name: str) -> None:
+    operation, expected = UNUSED[name]
+    patched.create("m-1", {"a": 1, "b": 2})
+    assert content_of(patched.patch("m-1", operations=steps(operation)).record) == expected
+
+
+def test_value_that_is_not_used_may_be_what_cannot_be_stored(patched: Records) -> None:
+    patched.create("m-1", {"a": 1})
+    operations = steps(step("remove", "/a"))
+    operations.operations[0].value.json = '{"no": JSON \\u0000'
+    assert content_of(patched.patch("m-1", operations=operations).record) == {}
+
+
+def test_empty_list_of_operations_changes_nothing(patched: Records) -> None:
+    patched.create("m-1", {"a": 1})
+    answer = patched.patch("m-1", operations=types_pb2.OperationList())
+    assert (answer.record.version, list(answer.changed_fields), content_of(answer.record)) == (1, [], {"a": 1})
+    request = content_pb2.BatchPatchContentRequest(
+        tenant_id=patched.tenant_id,
+        requests=[
+            patched.patching("m-1", operations=types_pb2.OperationList()),
+            patched.patching("m-2", operations=types_pb2.OperationList(), allow_missing=True),
+        ],
+    )
+    results = patched.stub.BatchPatchContent(request, timeout=TIMEOUT_S).results
+    assert [(result.status.code, result.record.version) for result in results] == [(0, 1), (0, 1)]
+    missing = patched.patching("m-3", operations=types_pb2.OperationList())
+    assert refused(patched.stub.PatchContent, missing).reason == "RECORD_NOT_FOUND"

@@ -33,7 +33,8 @@ class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.Val
     ENCODING_STRUCT: _Encoding.ValueType  # 1
     """google.protobuf.Struct. A document that holds a number which is not exactly
     a double is answered as `json` all the same, so that nothing is lost, and so is
-    one of more than 512 KiB, so that it can be delivered.
+    one of more than 512 KiB, so that it can be delivered. What came as a Struct can be
+    sent back as one, and stores the same values.
     """
     ENCODING_JSON: _Encoding.ValueType  # 2
     """JSON text."""
@@ -46,7 +47,8 @@ ENCODING_UNSPECIFIED: Encoding.ValueType  # 0
 ENCODING_STRUCT: Encoding.ValueType  # 1
 """google.protobuf.Struct. A document that holds a number which is not exactly
 a double is answered as `json` all the same, so that nothing is lost, and so is
-one of more than 512 KiB, so that it can be delivered.
+one of more than 512 KiB, so that it can be delivered. What came as a Struct can be
+sent back as one, and stores the same values.
 """
 ENCODING_JSON: Encoding.ValueType  # 2
 """JSON text."""
@@ -98,9 +100,9 @@ class Document(_message.Message):
     the request's `response_encoding` asks for.
 
     Limits, on the document sent and on the result of a merge: 1 MiB as JSON text,
-    32 levels of nesting. On the document sent: 10,000 values; numbers of at most
-    1,000 digits before and 1,000 after the decimal point. U+0000 and lone surrogates
-    are refused, because PostgreSQL cannot store them.
+    32 levels of nesting, 10,000 values, numbers of at most 1,000 digits before and 1,000
+    after the decimal point. U+0000 and lone surrogates are refused, because PostgreSQL
+    cannot store them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -113,7 +115,9 @@ class Document(_message.Message):
     """
     @_builtins.property
     def struct(self) -> _struct_pb2.Struct:
-        """For people: typed by hand in grpcurl. Numbers are doubles."""
+        """For people: typed by hand in grpcurl. Numbers are doubles: an integral one means its
+        exact integer, any other one its shortest decimal form (0.1).
+        """
 
     def __init__(
         self,
@@ -143,7 +147,7 @@ class JsonValue(_message.Message):
     """JSON text of the value. Numbers of any length stay exact."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """For people: typed by hand in grpcurl. Numbers are doubles."""
+        """For people: typed by hand in grpcurl. Numbers are doubles, as in Document."""
 
     def __init__(
         self,
@@ -186,7 +190,7 @@ class Operation(_message.Message):
     """
     @_builtins.property
     def value(self) -> Global___JsonValue:
-        """The operand: required but for `remove`, `move` and `copy`, which take none."""
+        """The operand: required but for `remove`, `move` and `copy`, which ignore it."""
 
     def __init__(
         self,
@@ -212,8 +216,8 @@ class OperationList(_message.Message):
     OPERATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
-        """1 to 1,000 operations. In one request, with the patches or edits that they belong to,
-        at most 50,000.
+        """Up to 1,000 operations; none changes nothing. In one request, with the patches or edits
+        that they belong to, at most 50,000.
         """
 
     def __init__(

@@ -80,18 +80,12 @@ def to_operations(message: types_pb2.OperationList, limits: Limits) -> Operation
 
 
 def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Operation:
+    """Return an operation; members that it does not use are ignored (RFC 6902, section 4)."""
     op = message.op
-    from_ = getattr(message, "from")
     path = parse_pointer(message.path, f"{where}.path")
     if op in ("move", "copy"):
-        if message.HasField("value"):
-            raise InvalidFieldError.of(f"{where}.value", f"{op} takes none")
-        return Operation(op, path, parse_pointer(from_, f"{where}.from"))
-    if from_:
-        raise InvalidFieldError.of(f"{where}.from", f"{op} takes none")
+        return Operation(op, path, parse_pointer(getattr(message, "from"), f"{where}.from"))
     if op == "remove":
-        if message.HasField("value"):
-            raise InvalidFieldError.of(f"{where}.value", "remove takes none")
         return Operation(op, path)
     if not message.HasField("value"):
         raise InvalidFieldError.of(f"{where}.value", f"{op} needs one")

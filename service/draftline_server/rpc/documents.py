@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,8 +24,6 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 # Numbers that may be over the limits. Two patterns: as one they take five times as long, most of the time of an import.
 _LARGE_EXPONENT = re.compile(r"[0-9][eE][-+]?[0-9]{3}")
 _MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{1000}")
-
-_EXACT_INT = 2**53
 
 # A Struct can be six times as long as its JSON, and many clients take messages of 4 MiB.
 MAX_STRUCT_TEXT = 512 * 1024
@@ -65,6 +65,8 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
     except (msgspec.ValidationError, InvalidOperation):  # more digits than int takes, more of an exponent than Decimal
         raise _invalid(where, "numbers must have at most 1000 digits before and after the point") from None
     except msgspec.DecodeError as error:
+        if "\\u" in text and _has_surrogate(text):
+            raise _invalid(where, "text must not hold lone surrogates") from None
         raise _invalid(where, f"is no valid JSON: {error}") from None
     if (
         len(text) > 2 * limits.max_nodes
@@ -75,6 +77,17 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
     ):
         check_value(value, limits, where)
     return value
+
+
+def _has_surrogate(text: str) -> bool:
+    """Return whether a text that msgspec refuses is JSON but for lone surrogates."""
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def _of_struct(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where: str) -> tuple[str, Json]:
@@ -103,8 +116,8 @@ def _plain(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where:
             return [of(value) for value in node.values]
         match node.WhichOneof("kind"):
             case "number_value":
-                number = node.number_value
-                return int(number) if number.is_integer() and abs(number) <= _EXACT_INT else number
+                # A double that is integral means that integer, digit by digit, as `_double` has it on the way back.
+                return int(node.number_value) if node.number_value.is_integer() else node.number_value
             case "string_value":
                 return node.string_value
             case "bool_value":
@@ -175,12 +188,16 @@ def _fill(target: struct_pb2.Value, value: Json) -> None:
 
 
 def _double(value: int | Decimal) -> float:
+    """Return the double that means the stored number when it is sent as a Struct, or raise _InexactError.
+
+    An integral double means its exact integer; any other one means its shortest decimal form, so 0.1 has a double
+    although no binary fraction equals it.
+    """
     try:
         double = float(value)
     except OverflowError:
         raise _InexactError from None
-    # A decimal is exact if its shortest form says the same: 0.1 is, though no binary fraction equals it.
-    if (Decimal(repr(double)) if isinstance(value, Decimal) else double) != value:
+    if not math.isfinite(double) or (int(double) if double.is_integer() else Decimal(repr(double))) != value:
         raise _InexactError
     return double
 

@@ -20,9 +20,10 @@ from typing import NoReturn
 import jsonschema_rs
 import msgspec
 
-from ..domain.content import check_number
+from ..domain.content import MAX_NUMBER_DIGITS, check_number
 from ..domain.edits import format_pointer
-from ..domain.errors import DraftlineError
+from ..domain.errors import DraftlineError, InvalidDocumentError
+from .schema_problems import problem_of
 
 MAX_MEMORY = 1024 * 1024 * 1024  # bytes
 MAX_KEPT = 64  # compiled schemas
@@ -55,33 +56,50 @@ class Answer(msgspec.Struct):
 
 @lru_cache(MAX_KEPT)
 def compiled(text: str) -> jsonschema_rs.Validator | str:
-    """A validator that fetches nothing, or what is wrong with the schema."""
+    """Return a validator that fetches nothing, or what is wrong with the schema."""
     try:
         schema = json.loads(text, parse_float=_number, parse_constant=_refuse_constant)
-        if not isinstance(schema, dict | bool):
-            return "a JSON Schema is an object or a boolean"
-        return jsonschema_rs.validator_for(schema, retriever=_refuse_retrieval)
     except DraftlineError as error:
         return error.message
-    except (ValueError, RecursionError) as error:
-        return str(error) if isinstance(error, jsonschema_rs.ValidationError) else "is no valid JSON Schema"
+    except json.JSONDecodeError as error:
+        return f"is not valid JSON: it cannot be read on from line {error.lineno}, column {error.colno}"
+    except RecursionError:
+        return "is no valid JSON Schema: it is nested too deep"
+    except ValueError:  # an integer of more digits than Python reads
+        return f"is no valid JSON Schema: its numbers must have at most {MAX_NUMBER_DIGITS} digits"
+    if not isinstance(schema, dict | bool):
+        return "must be a JSON Schema: an object or a boolean"
+    try:
+        return jsonschema_rs.validator_for(schema, retriever=_refuse_retrieval)
+    except jsonschema_rs.ValidationError as error:
+        return problem_of(schema, error)
+    except (ValueError, RecursionError):
+        return "must not hold lone surrogates" if _has_surrogate(text) else "is no valid JSON Schema"
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _number(text: str) -> Decimal:
     try:
         number = Decimal(text)
-    except InvalidOperation as error:
-        raise ValueError(f"{text} is too large") from error
+    except InvalidOperation:
+        raise InvalidDocumentError(f"has a number that is too large: {text[:50]}") from None
     check_number(number, "its numbers")
     return number
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise InvalidDocumentError(f"is not valid JSON: {name} is no number of JSON")
 
 
 def _refuse_retrieval(uri: str) -> NoReturn:
-    raise ValueError(f"$ref must stay within the schema, not lead to {uri}")
+    raise LookupError(uri)  # told by schema_problems, which finds the reference
 
 
 def answer(request: Request) -> Answer:
