@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from draft_world import COLLECTION, World, connected
 from draftline_server.domain.records import ImportMode, NewRecord
-from draftline_server.store.imports import SQL
 from draftline_server.store.transaction import Transaction
 
 LOG = "SELECT array_agg(version ORDER BY change_id) FROM draftline.change WHERE tenant_id = $1 AND kind <> 'DRAFT'"
@@ -26,15 +26,12 @@ async def world(database_url: str, tenant_id: str) -> AsyncIterator[World]:
         yield World(database, tenant_id)
 
 
-async def test_record_that_others_write_twice_meanwhile_has_one_change_a_version(
-    world: World, connection: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was not locked, for it was what the import brings; it is not when it is logged, nor when it is written."""
-    await world.create("1", {"n": 0})
-    fetch, writes = Transaction.fetch, {SQL["log_imported"].sql: {"n": 1}, SQL["upsert_imported"].sql: {"n": 2}}
+async def load(world: World, monkeypatch: pytest.MonkeyPatch, writes: dict[str, dict[str, int]]) -> None:
+    """Imports what record 1 holds already; others write it before the statements that `writes` names."""
+    fetch = Transaction.fetch
 
     async def interrupted(self: Transaction, statement: Any, values: dict[str, object]) -> Any:
-        delta = writes.pop(statement.sql, None)
+        delta = writes.pop(statement.name, None)
         if delta is not None:
             await world.patch("1", delta)
         return await fetch(self, statement, values)
@@ -48,5 +45,23 @@ async def test_record_that_others_write_twice_meanwhile_has_one_change_a_version
         allow_empty=False, change_reason="",
     )  # fmt: skip
     assert not writes
-    assert await connection.fetchval(LOG, world.tenant_id) == [1, 2, 3, 4]
+
+
+async def test_record_that_others_write_before_it_is_logged_has_one_change_a_version(
+    world: World, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not locked, for it was what the import brings; then the import locks it, and begins again."""
+    await world.create("1", {"n": 0})
+    await load(world, monkeypatch, {"log_imported": {"n": 1}})
+    assert await connection.fetchval(LOG, world.tenant_id) == [1, 2, 3]
     assert await connection.fetchval(REBUILT, world.tenant_id, COLLECTION) == '{"n": 0}'
+    assert json.loads((await world.record("1")).content) == {"n": 0}
+
+
+async def test_record_that_others_write_after_it_was_found_the_same_is_theirs(
+    world: World, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.create("1", {"n": 0})
+    await load(world, monkeypatch, {"upsert_imported": {"n": 1}})
+    assert await connection.fetchval(LOG, world.tenant_id) == [1, 2]
+    assert json.loads((await world.record("1")).content) == {"n": 1}

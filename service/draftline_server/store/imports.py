@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import count
 from typing import TypeVar
 
 import uuid_utils
@@ -104,6 +105,8 @@ class ImportStore:
         definition = self._definitions.known(write.actor.tenant_id, collection)
         async with self._database.session() as session:
             await session.fetch(SQL["create_staging"], {})
+            await session.fetch(SQL["create_locked"], {})
+            await session.fetch(SQL["index_locked"], {})
             await self._stage(session, write.actor, collection, chunks)
             await session.fetch(SQL["index_staging"], {})
             await session.fetch(SQL["analyze_staging"], {})
@@ -112,9 +115,7 @@ class ImportStore:
                 raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
             async with session.transaction() as transaction:
                 await self._check(transaction, write.actor, definition)
-                counts = await transaction.retry_part(
-                    lambda: self._apply(transaction, write, collection, mode, staged), or_on=RacedError
-                )
+                counts = await self._apply_again_if_raced(transaction, write, collection, mode, staged)
                 response = answer(counts)
                 await keep_answer(transaction, write.actor, response.SerializeToString())
             return response, counts
@@ -161,10 +162,35 @@ class ImportStore:
                 f"record {row['record_id']!r}: {problem}", path=row["path"], limit=limit, record_id=row["record_id"]
             )
 
-    async def _apply(
+    async def _apply_again_if_raced(
         self, transaction: Transaction, write: Write, collection: str, mode: ImportMode, staged: int
     ) -> ImportCounts:
-        """RacedError if a record came into being, or one that is not locked was changed, meanwhile."""
+        """Write what was staged; after a race again, with every record locked that the import holds."""
+        attempts = count()
+        try:
+            return await transaction.retry_part(
+                lambda: self._apply(transaction, write, collection, mode, staged, locks_all=next(attempts) > 0),
+                or_on=RacedError,
+            )
+        except RacedError:
+            raise ContentionError(
+                "others kept creating records of the import meanwhile; nothing was written, try again"
+            ) from None
+
+    async def _apply(
+        self,
+        transaction: Transaction,
+        write: Write,
+        collection: str,
+        mode: ImportMode,
+        staged: int,
+        *,
+        locks_all: bool,
+    ) -> ImportCounts:
+        """Write what was staged. RacedError if others created a record, or changed one that is not locked, meanwhile.
+
+        `locks_all`: also lock the records that the import leaves as they are.
+        """
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
             "collection": collection,
@@ -173,16 +199,23 @@ class ImportStore:
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,
             "request_id": write.request_id,
+            "locks_all": locks_all,
         }
         await transaction.fetch(SQL["lock_snapshot" if mode is ImportMode.SNAPSHOT else "lock_imported"], values)
+        await transaction.fetch(SQL["analyze_locked"], {})
         logged = (await transaction.fetch(SQL["log_imported"], values))[0]
+        if logged["raced"]:
+            raise RacedError
         upserted = (await transaction.fetch(SQL["upsert_imported"], values))[0]
         if tuple(logged) != tuple(upserted):
             raise RacedError
         await transaction.fetch(SQL["refresh_imported"], values)
         deleted = 0
         if mode is ImportMode.SNAPSHOT:
-            deleted = (await transaction.fetch(SQL["delete_unlisted"], values))[0]["deleted"]
+            unlisted = (await transaction.fetch(SQL["delete_unlisted"], values))[0]
+            if unlisted["raced"]:
+                raise RacedError
+            deleted = unlisted["deleted"]
         inserted, updated = upserted["inserted"], upserted["updated"]
         return ImportCounts(
             inserted,

@@ -139,6 +139,7 @@ WITH locked AS MATERIALIZED (
         array_agg(k.collection), array_agg(k.record_id), array_agg(k.new_content)) END AS drafts
     FROM checked AS k
     WHERE k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
+      AND (SELECT count(*) FROM created) >= 0  -- first the records, new ones too, and then the drafts
 ), answered AS MATERIALIZED (
     SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
         CASE WHEN k.version = 0 AND k.failure IS NULL
@@ -181,7 +182,7 @@ WITH locked AS MATERIALIZED (
     JOIN unnest(CAST(:user_ids AS text[]), CAST(:request_ids AS uuid[]), CAST(:fingerprints AS bytea[]))
         WITH ORDINALITY AS p (user_id, request_id, fingerprint, place) ON p.place = a.place
     WHERE a.failure IS NULL AND p.fingerprint IS NOT NULL
-    ORDER BY p.user_id, p.request_id
+    ORDER BY p.user_id COLLATE "C", p.request_id
 )
 SELECT a.place, a.failure::text AS failure, a.new_content::text AS content, a.version, a.parent_id, a.position,
     a.created_at, a.created_by, a.updated_at, a.updated_by, a.changed_fields, a.changes
@@ -324,7 +325,7 @@ SELECT :tenant_id, p.collection, p.record_id, p.content, 1, p.parent_id, p.posit
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:contents AS jsonb[]),
         CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
     AS p (collection, record_id, content, parent_id, position)
-ORDER BY p.collection, p.record_id
+ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
 ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
 RETURNING collection, record_id, content::text AS content
 

@@ -41,44 +41,58 @@ WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.indexed_text
   AND draftline.overlong_text(s.content, c.indexed_text, :max_indexed_text_bytes) IS NOT NULL
 LIMIT 1
 
+-- name: create_locked
+-- The records that an import has locked; gone with the session.
+CREATE TEMPORARY TABLE locked (record_id text COLLATE "C" NOT NULL)
+
 -- name: lock_imported
--- Every record that an import will change, locked in primary-key order.
-SELECT count(*) FROM (
-    SELECT r.record_id
-    FROM draftline.record AS r
-    JOIN staging AS s ON s.record_id = r.record_id
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
-      AND (r.deleted_at IS NOT NULL OR (r.content, r.parent_id, r.position)
-          IS DISTINCT FROM (s.content, s.parent_id, s.position))
-    ORDER BY r.record_id
-    FOR UPDATE OF r
-) AS locked
+-- Locks the stored records that an import is about to change, in primary-key order, or with `locks_all` every stored
+-- record that it holds; `locked` keeps which.
+INSERT INTO locked
+SELECT r.record_id
+FROM draftline.record AS r
+JOIN staging AS s ON s.record_id = r.record_id
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+  AND (CAST(:locks_all AS boolean) OR r.deleted_at IS NOT NULL OR (r.content, r.parent_id, r.position)
+      IS DISTINCT FROM (s.content, s.parent_id, s.position))
+ORDER BY r.record_id
+FOR UPDATE OF r
 
 -- name: lock_snapshot
--- Every record that a snapshot will change or delete, locked in primary-key order.
-SELECT count(*) FROM (
-    SELECT r.record_id
-    FROM draftline.record AS r
-    LEFT JOIN staging AS s ON s.record_id = r.record_id
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
-      AND CASE WHEN s.record_id IS NULL THEN r.deleted_at IS NULL
-               ELSE r.deleted_at IS NOT NULL OR (r.content, r.parent_id, r.position)
-                   IS DISTINCT FROM (s.content, s.parent_id, s.position) END
-    ORDER BY r.record_id
-    FOR UPDATE OF r
-) AS locked
+-- The same for a snapshot, which also deletes what it does not hold. With `locks_all` every record of the collection.
+INSERT INTO locked
+SELECT r.record_id
+FROM draftline.record AS r
+LEFT JOIN staging AS s ON s.record_id = r.record_id
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+  AND CASE WHEN CAST(:locks_all AS boolean) THEN true
+           WHEN s.record_id IS NULL THEN r.deleted_at IS NULL
+           ELSE r.deleted_at IS NOT NULL OR (r.content, r.parent_id, r.position)
+               IS DISTINCT FROM (s.content, s.parent_id, s.position) END
+ORDER BY r.record_id
+FOR UPDATE OF r
+
+-- name: index_locked
+-- For the look-up of every record that an import writes.
+CREATE INDEX ON locked (record_id)
+
+-- name: analyze_locked
+-- Tells the planner how many records are locked; nobody else does for a temporary table.
+ANALYZE locked (record_id)
 
 -- name: log_imported
--- What the upsert is about to write: how many records it creates, how many it changes, and a digest of which and to
--- what versions. Not all of them are locked: what came into being or ceased to be the same meanwhile may be written
--- by others once more, and then the digest differs from the upsert's.
+-- Logs what the import writes: how many records it creates, how many it changes, and a digest of which and to what
+-- versions. `raced`: others have changed a record that is not locked, which must not be waited for now: who waits for a
+-- record while he holds greater ones may wait in a circle.
 WITH target AS (
     SELECT s.record_id, s.content, s.parent_id, s.position, r.content AS old_content, r.parent_id AS old_parent_id,
         r.position AS old_position, r.version, r.log_xact, r.deleted_at, coalesce(c.history, 'VALUES') AS history,
-        CASE WHEN r.content <> s.content THEN draftline.difference(r.content, s.content) END AS difference
+        CASE WHEN r.content <> s.content THEN draftline.difference(r.content, s.content) END AS difference,
+        r.record_id IS NOT NULL AND l.record_id IS NULL AS raced
     FROM staging AS s
     LEFT JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+    LEFT JOIN locked AS l ON l.record_id = s.record_id
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
     WHERE r.record_id IS NULL OR r.deleted_at IS NOT NULL
        OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position)
@@ -102,13 +116,25 @@ WITH target AS (
     RETURNING kind, record_id, version
 )
 SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHERE kind <> 'CREATE') AS updated,
-    sum(hashtextextended(record_id, version)) AS digest
+    sum(hashtextextended(record_id, version)) AS digest, EXISTS (SELECT FROM target WHERE raced) AS raced
 FROM logged
 
 -- name: upsert_imported
--- Creates what is new and replaces what differs; what is the same is left alone.
-WITH upserted AS (
-    INSERT INTO draftline.record AS target (tenant_id, collection, record_id, content, version, parent_id, position,
+-- Replaces the locked records that differ and creates what is new; what is the same is left alone. A record that came
+-- into being since the log was written is neither, so that the digest is not the log's.
+WITH updated AS (
+    UPDATE draftline.record AS r
+    SET content = s.content, version = r.version + 1, parent_id = s.parent_id, position = s.position,
+        updated_at = :now, updated_by = :user_id, deleted_at = NULL,
+        log_xact = greatest(draftline.log_xact(), r.log_xact)
+    FROM staging AS s
+    JOIN locked AS l ON l.record_id = s.record_id
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+      AND (r.deleted_at IS NOT NULL
+        OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position))
+    RETURNING r.record_id, r.version
+), created AS (
+    INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
         created_at, created_by, updated_at, updated_by, log_xact)
     SELECT :tenant_id, :collection, s.record_id, s.content, 1, s.parent_id, s.position,
         CAST(:now AS timestamptz), CAST(:user_id AS text), CAST(:now AS timestamptz), CAST(:user_id AS text),
@@ -116,19 +142,15 @@ WITH upserted AS (
     FROM staging AS s
     LEFT JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
-    WHERE r.record_id IS NULL OR r.deleted_at IS NOT NULL
-       OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position)
+    WHERE r.record_id IS NULL
     ORDER BY s.record_id
-    ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
-    SET content = excluded.content, version = target.version + 1, parent_id = excluded.parent_id,
-        position = excluded.position, updated_at = excluded.updated_at, updated_by = excluded.updated_by,
-        deleted_at = NULL, log_xact = greatest(excluded.log_xact, target.log_xact)
-    WHERE target.deleted_at IS NOT NULL OR (target.content, target.parent_id, target.position)
-        IS DISTINCT FROM (excluded.content, excluded.parent_id, excluded.position)
+    ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
     RETURNING record_id, version
+), upserted AS (
+    SELECT record_id, version FROM updated UNION ALL SELECT record_id, version FROM created
 )
 SELECT count(*) FILTER (WHERE version = 1) AS inserted, count(*) FILTER (WHERE version > 1) AS updated,
-    sum(hashtextextended(record_id, version)) AS digest
+    sum(hashtextextended(record_id, version)) AS digest, false AS raced
 FROM upserted
 
 -- name: refresh_imported
@@ -150,13 +172,14 @@ FROM stale AS s
 WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = :collection AND d.record_id = s.record_id
 
 -- name: delete_unlisted
--- What a snapshot does not hold is marked deleted.
+-- Marks deleted what a snapshot does not hold. `raced`: some of it is not locked; see log_imported.
 WITH deleted AS (
     UPDATE draftline.record AS r
     SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id,
         log_xact = greatest(draftline.log_xact(), r.log_xact)
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM staging AS s WHERE s.record_id = r.record_id)
+      AND EXISTS (SELECT FROM locked AS l WHERE l.record_id = r.record_id)
     RETURNING r.record_id, r.version, r.log_xact
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
@@ -165,7 +188,12 @@ WITH deleted AS (
         :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM deleted AS d
 )
-SELECT count(*) AS deleted FROM deleted
+SELECT count(*) AS deleted, EXISTS (
+    SELECT FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
+      AND NOT EXISTS (SELECT FROM staging AS s WHERE s.record_id = r.record_id)
+      AND NOT EXISTS (SELECT FROM locked AS l WHERE l.record_id = r.record_id)) AS raced
+FROM deleted
 
 -- name: analyze_records
 -- Tells the planner what an import has changed, before it plans for what was there.

@@ -1,0 +1,133 @@
+"""Calls of every kind that lock the same records: they wait for each other, and never in a circle."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import asyncpg
+from draftline import AsyncClient, DraftEdit, DraftlineError, Patch, op
+from lengths import length
+from stand import cloned, serving
+
+CALLERS = 24
+SOAK_S = length("CONTENTION_S", 4.0, soak=30.0)
+RECORDS = [f"r-{number:02}" for number in range(40)]
+NEW_RECORDS = [f"n-{number:02}" for number in range(10)]
+COLLECTIONS = ("raced", "other")
+# What a caller may be told while others write the same; CONTENTION is for whoever lost a race over and over.
+EXPECTED = {
+    "CONFLICT", "RECORD_EXISTS", "RECORD_NOT_FOUND", "RECORD_DELETED", "DRAFT_NOT_FOUND", "DRAFT_DELETES_RECORD",
+    "RECORD_NOT_DELETED", "OVERLOADED",
+}  # fmt: skip
+
+
+class Caller:
+    """Does one thing after another, to records in an order of its own."""
+
+    def __init__(self, client: AsyncClient, seed: int) -> None:
+        self._client = client
+        self._random = random.Random(seed)
+        self._number = seed * 1_000_000
+        self.done: Counter[str] = Counter()
+        self._actions = {
+            self.upsert: 3, self.snapshot: 2, self.commit: 4, self.save: 4, self.patch: 6, self.batch: 4,
+            self.discard: 1, self.revert: 1, self.delete: 1,
+        }  # fmt: skip
+
+    async def work(self, until: float) -> None:
+        while time.monotonic() < until:
+            action = self._random.choices(list(self._actions), list(self._actions.values()))[0]
+            try:
+                await action(self._random.choice(COLLECTIONS))
+                self.done[action.__name__] += 1
+            except DraftlineError as error:
+                self.done[f"{action.__name__} {error.reason}"] += 1
+
+    def _content(self) -> dict[str, int]:
+        self._number += 1
+        return {self._random.choice("abcd"): self._number}
+
+    def _some(self) -> list[str]:
+        ids = RECORDS + NEW_RECORDS
+        return self._random.sample(ids, self._random.randint(1, len(ids)))
+
+    async def upsert(self, collection: str) -> None:
+        await self._client.import_content(collection, [(each, self._content()) for each in self._some()])
+
+    async def snapshot(self, collection: str) -> None:
+        await self._client.import_content(
+            collection, [(each, self._content()) for each in self._some()], mode="snapshot"
+        )
+
+    async def save(self, collection: str) -> None:
+        edits = [DraftEdit(each, self._content()) for each in self._some()]
+        await self._client.save_drafts(collection, edits, allow_partial=True)
+
+    async def commit(self, collection: str) -> None:
+        await self._client.commit(collection, all=True, conflict_policy="keep_mine", allow_partial=True)
+
+    async def discard(self, collection: str) -> None:
+        await self._client.discard(collection, all=True)
+
+    async def patch(self, collection: str) -> None:
+        await self._client.patch_content(
+            collection, self._random.choice(RECORDS + NEW_RECORDS), self._content(), allow_missing=True
+        )
+
+    async def batch(self, collection: str) -> None:
+        patches = [Patch(each, operations=[op.increment("/n")], allow_missing=True) for each in self._some()]
+        await self._client.batch_patch_content(collection, patches, allow_partial=True)
+
+    async def revert(self, collection: str) -> None:
+        async for change in self._client.changes(collection, page_size=5):
+            by_commit = bool(change.commit_id)
+            await self._client.revert(
+                None if by_commit else change, commit_id=change.commit_id if by_commit else None,
+                conflict_policy="keep_theirs", allow_partial=True,
+            )  # fmt: skip
+            return
+
+    async def delete(self, collection: str) -> None:
+        await self._client.delete_content(collection, self._random.choice(RECORDS))
+
+
+async def test_calls_of_every_kind_over_the_same_records_never_deadlock(
+    postgres_url: str, template: str, tell: Callable[[str], None]
+) -> None:
+    with cloned(postgres_url, template) as url:
+        with serving(url, pool_size=CALLERS + 6) as server:
+            done = await work(server.address)
+        deadlocks = await deadlocks_of(url)  # every connection has told what it counted when it ended
+    tell(f"{deadlocks} deadlocks in {sum(done.values())} calls: {dict(sorted(done.items()))}")
+    assert deadlocks == 0
+    assert {name.partition(" ")[2] for name in done} - {""} <= EXPECTED
+    for action in ("upsert", "snapshot", "commit", "save", "patch", "batch"):
+        assert done[action] > 0, f"{action} never came about"
+
+
+async def work(address: str) -> Counter[str]:
+    clients = [AsyncClient(address, tenant_id="acme", user=f"u{number % 6}", timeout=120) for number in range(CALLERS)]
+    callers = [Caller(client, number) for number, client in enumerate(clients)]
+    try:
+        for collection in COLLECTIONS:
+            await clients[0].import_content(collection, [(each, {"n": 0}) for each in RECORDS])
+        until = time.monotonic() + SOAK_S
+        await asyncio.gather(*(caller.work(until) for caller in callers))
+    finally:
+        await asyncio.gather(*(client.close() for client in clients))
+    return sum((caller.done for caller in callers), Counter())
+
+
+async def deadlocks_of(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        count: int = await connection.fetchval(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return count
+    finally:
+        await connection.close()
