@@ -37,6 +37,10 @@ class Identity:
                 raise PermissionDeniedError(f"this call needs {' and '.join(missing)}", needed=" ".join(sorted(needed)))
         return Actor(tenant_id, self.user_id)
 
+    def may_read(self, tenant_id: str) -> bool:
+        """Return whether the caller may be shown content of the tenant."""
+        return self.grants is None or Permission.CONTENT_READ in self.grants.get(tenant_id, ())
+
 
 def is_user(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= MAX_USER and value.isprintable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class Permission(StrEnum):
@@ -44,3 +45,21 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.ChangeService.RevertChange": _WRITES,
     "draftline.v1.ChangeService.WatchChanges": _FOLLOWS,
 }
+
+# Flags by which a call asks for content: with any of them set, reading is needed as well.
+SHOWING: Mapping[str, tuple[str, ...]] = {
+    "draftline.v1.DraftService.Commit": ("validate_only", "include_content"),
+    "draftline.v1.DraftService.Discard": ("include_content",),
+    "draftline.v1.ChangeService.RevertChange": ("validate_only", "include_content"),
+}
+
+
+def needed_by(method: str, message: Any) -> frozenset[Permission]:
+    """Return what a call needs: what its rpc needs, and to read if it asks for content."""
+    needed = NEEDED[method]
+    return needed | _READS if any(getattr(message, flag) for flag in SHOWING.get(method, ())) else needed
+
+
+def shows_content(needed: frozenset[Permission]) -> bool:
+    """Return whether an rpc that needs these permissions may answer content to whoever has them."""
+    return bool(needed & {Permission.CONTENT_READ, Permission.CHANGE_READ})

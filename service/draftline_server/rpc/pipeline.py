@@ -36,11 +36,12 @@ from .calls import Calls
 from .effects import counting
 from .identity import Identity
 from .once import Fingerprint, normalize, request_of
-from .permissions import NEEDED, Permission
+from .permissions import NEEDED, Permission, needed_by, shows_content
 from .rules import check
 from .status import abort, code_of, unexpected
 from .telemetry import Call, Method
 from .wire import parser
+from .withholding import withhold_content, without_content
 
 WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # which wait most of the time, and have a limit of their own
 
@@ -124,7 +125,7 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
         timeout_s = _limit_time(context, calls.call_timeout_s)
         async with asyncio.timeout(timeout_s):
             message: Any = parse(await _only_message(context, call))
-            actor = _actor(identity, message, needed, call)
+            actor = _actor(identity, message, needed_by(name, message), call)
             async with calls.admission.turn(actor.tenant_id, timeout_s):
                 check(message)
                 if not writes:
@@ -133,12 +134,25 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
                 if request is not None:
                     call.request_id = request.request_id
                     actor = Actor(actor.tenant_id, actor.user_id, request)
+                answered = calls.once.answer(behavior, message, actor, response_type)
                 try:
-                    return _sent(await calls.once.answer(behavior, message, actor, response_type), call)
+                    if not shows_content(needed) and not identity.may_read(actor.tenant_id):
+                        answered = _withheld(answered)
+                    return _sent(await answered, call)
                 finally:
                     calls.wrote(actor.tenant_id)
 
     return _answering(_counts(method, calls), calls, answer)
+
+
+async def _withheld(answered: Awaitable[Message]) -> Message:
+    """Return the answer, or raise the error, without content."""
+    try:
+        response = await answered
+    except DraftlineError as error:
+        raise without_content(error) from None
+    withhold_content(response)
+    return response
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:

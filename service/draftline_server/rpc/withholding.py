@@ -1,0 +1,59 @@
+"""Take content out of the answers to a caller who may not read it.
+
+A caller with `content:write` or `draft:write` alone may write, and is told what that did; but what a record holds is
+not shown to him. Content is found by the types that carry it, whatever the rpc and its flags: none is forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from draftline.v1 import draft_pb2, types_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+
+from ..domain.errors import ConflictError, DraftlineError, SchemaViolationError
+
+CONTENT = {types_pb2.Document.DESCRIPTOR.full_name, types_pb2.JsonValue.DESCRIPTOR.full_name}
+
+
+def withhold_content(message: Any) -> None:
+    """Remove every document and every value from an answer, in place."""
+    if isinstance(message, types_pb2.Status):
+        _withhold_from_status(message)
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.message_type.full_name in CONTENT:
+            message.ClearField(field.name)
+            continue
+        for part in [value] if isinstance(value, Message) else value:
+            withhold_content(part)
+
+
+def without_content(error: DraftlineError) -> DraftlineError:
+    """Return the error without the values of records."""
+    if isinstance(error, ConflictError):
+        return error.without_values()
+    if isinstance(error, SchemaViolationError):
+        return SchemaViolationError(_violation(error.metadata), **error.metadata)
+    return error
+
+
+def _withhold_from_status(status: types_pb2.Status) -> None:
+    """Do the same for the error of one item of a batch."""
+    info, conflict = error_details_pb2.ErrorInfo(), draft_pb2.Conflict()
+    for detail in status.details:
+        if detail.Unpack(info) and info.reason == SchemaViolationError.reason:
+            status.message = _violation(dict(info.metadata))
+            del status.details[1:]
+            return
+        if detail.Unpack(conflict):
+            withhold_content(conflict)
+            detail.Pack(conflict)
+
+
+def _violation(metadata: Any) -> str:
+    """Say what breaks a JSON Schema without quoting it."""
+    return f"the content breaks the collection's JSON Schema at {metadata.get('path', '')!r}"
