@@ -156,12 +156,13 @@ class World:
         return await self.content.get(self.actor("sys"), COLLECTION, record_id, show_deleted=True)
 
     async def save_all(
-        self, user: str, edits: Sequence[DraftEdit], *, session_id: str = "", reason: str = "", partial: bool = False
-    ) -> Sequence[SaveResult]:
+        self, user: str, edits: Sequence[DraftEdit], *, session_id: str = "", reason: str = "", partial: bool = False,
+        move: bool = False,
+    ) -> Sequence[SaveResult]:  # fmt: skip
         return await all_or_none(
             lambda answer: self.drafts.save(
                 self.actor(user), COLLECTION, edits, answer, session_id=session_id, change_reason=reason,
-                omit_content=False,
+                omit_content=False, move_to_session=move,
             ),
             partial=partial,
         )  # fmt: skip
@@ -176,9 +177,11 @@ class World:
             partial=partial,
         )
 
-    async def save(self, user: str, edit: DraftEdit, *, session_id: str = "") -> MergedRecord | None:
+    async def save(
+        self, user: str, edit: DraftEdit, *, session_id: str = "", move: bool = False
+    ) -> MergedRecord | None:
         """What the record is then; None for a creation that is gone again. The edit's error is raised."""
-        result = (await self.save_all(user, [edit], session_id=session_id))[0]
+        result = (await self.save_all(user, [edit], session_id=session_id, move=move))[0]
         if result.error is not None:
             raise result.error
         return result.merged

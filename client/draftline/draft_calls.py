@@ -15,7 +15,13 @@ from draftline.draft_models import (
     SaveResult,
     View,
 )
-from draftline.draft_responses import commit_results_of, merged_page_of, merged_records_of, save_results_of
+from draftline.draft_responses import (
+    commit_results_of,
+    discarded_of,
+    merged_page_of,
+    merged_records_of,
+    save_results_of,
+)
 from draftline.methods import Call, Method
 from draftline.models import Results
 from draftline.requests import conflict_policy_of, merge_strategy, names, operation_list, request_id_of
@@ -33,7 +39,7 @@ STREAM_MERGED = Method(
     _SERVICE, "StreamMerged", pb.StreamMergedRequest, pb.StreamMergedResponse, merged_records_of, is_read=True
 )
 COMMIT = Method(_SERVICE, "Commit", pb.CommitRequest, pb.CommitResponse, commit_results_of)
-DISCARD = Method(_SERVICE, "Discard", pb.DiscardRequest, pb.DiscardResponse, merged_records_of)
+DISCARD = Method(_SERVICE, "Discard", pb.DiscardRequest, pb.DiscardResponse, discarded_of)
 
 METHODS = (SAVE_DRAFT, GET_MERGED, STREAM_MERGED, COMMIT, DISCARD)
 
@@ -49,6 +55,7 @@ def save_draft(
     edits: Iterable[DraftEdit],
     *,
     session_id: str,
+    move_to_session: bool,
     change_reason: str,
     allow_partial: bool,
     omit_content: bool,
@@ -60,6 +67,7 @@ def save_draft(
         collection=collection,
         edits=[_edit(each) for each in edits],
         session_id=session_id,
+        move_to_session=move_to_session,
         change_reason=change_reason,
         allow_partial=allow_partial,
         omit_content=omit_content,
@@ -178,7 +186,7 @@ def discard(
     include_content: bool,
     fields: Iterable[str],
     request_id: str | None,
-) -> Call[pb.DiscardRequest, pb.DiscardResponse, list[MergedRecord]]:
+) -> Call[pb.DiscardRequest, pb.DiscardResponse, Results[MergedRecord]]:
     request = pb.DiscardRequest(
         tenant_id=tenant_id,
         collection=collection,

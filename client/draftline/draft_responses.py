@@ -68,4 +68,8 @@ def commit_results_of(response: pb.CommitResponse) -> Results[CommitResult]:
         )
         for each in response.results
     )
-    return Results(results, response.commit_id)
+    return Results(results, response.commit_id, response.selected_count)
+
+
+def discarded_of(response: pb.DiscardResponse) -> Results[MergedRecord]:
+    return Results(merged_records_of(response), "", response.selected_count)

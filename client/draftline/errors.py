@@ -121,6 +121,18 @@ class HistoryNotKeptError(FailedPreconditionError):
     """The change cannot be reverted: the log did not keep its values."""
 
 
+class DraftInOtherSessionError(FailedPreconditionError):
+    """The caller's draft of the record belongs to another session than the save's, or one of them to none.
+
+    Save with that session, or with `move_to_session`.
+    """
+
+    @property
+    def session_id(self) -> str:
+        """The session that the draft belongs to; empty: none."""
+        return self.metadata.get("session_id", "")
+
+
 class DraftDeletesRecordError(FailedPreconditionError):
     """The caller's draft deletes the record: save with `replace`, or discard the draft."""
 
@@ -238,6 +250,7 @@ BY_REASON: Mapping[str, type[DraftlineError]] = {
     "TOKEN_EXPIRED": TokenExpiredError,
     "HISTORY_NOT_KEPT": HistoryNotKeptError,
     "DRAFT_NOT_FOUND": DraftNotFoundError,
+    "DRAFT_IN_OTHER_SESSION": DraftInOtherSessionError,
     "DRAFT_DELETES_RECORD": DraftDeletesRecordError,
     "DRAFT_VERSION_MISMATCH": DraftVersionMismatchError,
     "CONFLICT": ConflictError,

@@ -73,12 +73,14 @@ class Results(list[ResultT]):
 
     Attributes:
         commit_id: what was written, as one: `changes` finds it, and `revert` takes it back.
-            Empty if nothing was written.
+            Empty if nothing was written, and for a discard.
+        selected_count: how many drafts a commit or a discard selected; None for other calls.
     """
 
-    def __init__(self, results: Iterable[ResultT], commit_id: str) -> None:
+    def __init__(self, results: Iterable[ResultT], commit_id: str, selected_count: int | None = None) -> None:
         super().__init__(results)
         self.commit_id = commit_id
+        self.selected_count = selected_count
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ class SessionDrafts:
             for edit in edits
         ]
 
+    def takes_over(self, edits: Iterable[DraftEdit]) -> bool:
+        """Whether an edit names the version of a draft that may belong to another session."""
+        return any(edit.expected_draft_version for edit in edits)
+
     def note(self, edits: Sequence[DraftEdit], results: Sequence[SaveResult]) -> None:
         """Remembers the versions that were made; a creation that is deleted again leaves no draft."""
         for edit, result in zip(edits, results, strict=True):

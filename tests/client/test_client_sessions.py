@@ -100,8 +100,27 @@ async def test_session_does_not_commit_what_was_saved_elsewhere_meanwhile(films:
     with pytest.raises(draftline.DraftVersionMismatchError):  # noqa: PT012  how a session ends is what is tested
         async with films.session("movies") as session:
             await session.edit("m-1", {"a": 1})
-            await films.save_draft("movies", "m-1", {"a": 2})
+            await films.save_draft("movies", "m-1", {"a": 2}, move_to_session=True)
     assert await contents(films) == {"m-1": {"n": 1}, "m-2": {"n": 2}, "m-3": {"n": 3}}
+
+
+async def test_session_is_told_that_a_draft_belongs_to_another_one(films: Any) -> None:
+    await films.save_draft("movies", "m-1", {"a": 1}, session_id="first")
+    for other in ("second", ""):
+        with pytest.raises(draftline.DraftInOtherSessionError) as caught:
+            await films.save_draft("movies", "m-1", {"b": 1}, session_id=other)
+        assert caught.value.session_id == "first"
+    saved, refused = await films.save_drafts(
+        "movies", [DraftEdit("m-2", {"b": 1}), DraftEdit("m-1", {"b": 1})], session_id="second", allow_partial=True
+    )
+    assert (saved.error, type(refused.error)) == (None, draftline.DraftInOtherSessionError)
+    assert (await films.commit("movies", session_id="third")).selected_count == 0
+    moved = await films.save_draft("movies", "m-1", {"b": 1}, session_id="second", move_to_session=True)
+    assert (moved.content, moved.session_id) == ({"n": 1, "a": 1, "b": 1}, "second")
+    discarded = await films.discard("movies", session_id="first")
+    assert (discarded, discarded.selected_count) == ([], 0)
+    assert (await films.discard("movies", session_id="second", validate_only=True)).selected_count == 2
+    assert (await films.commit("movies", session_id="second")).selected_count == 2
 
 
 async def test_session_without_drafts_commits_nothing(films: Any) -> None:

@@ -51,7 +51,11 @@ class Drafts:
 
     def change(self, record_id: str, delta: Any = None, **options: Any) -> draft_pb2.MergedRecord:
         """Saves one edit."""
-        request = {key: options.pop(key) for key in ("session_id", "change_reason", "fields") if key in options}
+        request = {
+            key: options.pop(key)
+            for key in ("session_id", "move_to_session", "change_reason", "fields")
+            if key in options
+        }
         return self.save(edit(record_id, delta, **options), **request)[0].record
 
     def listing(self, **query: Any) -> draft_pb2.GetMergedRequest:

@@ -79,7 +79,7 @@ def test_selection_takes_its_drafts_and_leaves_the_others(
     films: Records, ada: Drafts, rpc: str, selection: Any, left: list[str]
 ) -> None:
     ada.save(*(edit(f"m-{n}", {"x": 1}) for n in (1, 2, 3)), session_id="t")
-    ada.change("m-2", {"y": 1}, session_id="s")
+    ada.change("m-2", {"y": 1}, session_id="s", move_to_session=True)
     assert getattr(ada, rpc)(**dict(selection), validate_only=True) is not None
     assert ada.drafted() == ["m-1", "m-2", "m-3"]
     getattr(ada, rpc)(**dict(selection))

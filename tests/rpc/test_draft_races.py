@@ -35,7 +35,7 @@ def before_statement(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Act], No
 
 
 def save(ada: Drafts, record_id: str, session_id: str = "", **edit: Any) -> None:
-    request = draft_pb2.SaveDraftRequest(**ada.where, session_id=session_id)
+    request = draft_pb2.SaveDraftRequest(**ada.where, session_id=session_id, move_to_session=True)
     request.edits.add(record_id=record_id, **edit)
     ada.stub.SaveDraft(request, metadata=ada.metadata)
 

@@ -54,10 +54,13 @@ def test_draft_tells_its_kind_version_time_user_session_and_reason(records: Reco
     assert ada.one("m-1") == merged
 
 
-def test_saving_again_composes_and_gives_the_new_session_and_reason(records: Records, ada: Drafts) -> None:
+def test_saving_again_composes_and_gives_the_new_reason_and_the_session_that_it_moves_to(
+    records: Records, ada: Drafts
+) -> None:
     records.create("m-1", CONTENT)
     ada.change("m-1", {"a": {"x": None, "y": 2}}, strategy=MERGE_PATCH, session_id="one", change_reason="first")
-    merged = ada.change("m-1", {"a": {"n": {}}}, strategy=DEEP, expected_draft_version=1, session_id="two")
+    again = {"strategy": DEEP, "expected_draft_version": 1, "session_id": "two", "move_to_session": True}
+    merged = ada.change("m-1", {"a": {"n": {}}}, **again)
     assert content_of(merged.record) == {**CONTENT, "a": {"y": 2, "n": {}}}
     assert (merged.draft_version, merged.session_id, merged.change_reason) == (2, "two", "")
 
@@ -97,7 +100,7 @@ def test_creation_is_a_record_of_version_0_for_its_user(records: Records, ada: D
     assert merged.record.create_time == merged.record.update_time == merged.modify_time
     assert (merged.record.created_by, list(merged.modified_fields)) == ("ada", ["a"])
     assert records.is_missing("m-1")
-    changed = ada.change("m-1", {"b": 2})
+    changed = ada.change("m-1", {"b": 2}, session_id="s")
     assert (content_of(changed.record), changed.draft_kind) == ({"a": 1, "b": 2}, draft_pb2.DRAFT_KIND_CREATE)
 
 

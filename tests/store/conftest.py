@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 from change_world import LoggedWorld
 from draft_world import connected
 from draftline_server.store.engine import Database
+from racing import Held, Races
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,14 @@ async def database(server: Any) -> AsyncIterator[Database]:
 @pytest.fixture
 def world(database: Database, tenant_id: str) -> LoggedWorld:
     return LoggedWorld(database, tenant_id)
+
+
+@pytest.fixture
+async def races(database_url: str) -> AsyncIterator[Races]:
+    held = Held(database_url)
+    await held.open()
+    connection = await asyncpg.connect(database_url)
+    async with connected(database_url) as free:
+        yield Races(held, free, connection)
+    await connection.close()
+    await held.close()

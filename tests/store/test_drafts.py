@@ -106,7 +106,7 @@ async def test_edit_is_composed_onto_the_draft(world: World) -> None:
     await world.create("1", {"a": {"b": 1, "c": 2}, "d": [1]})
     await world.save("ada", change("1", {"a": {"b": 9}}, Strategy.DEEP))
     await world.save("ada", operate("1", Operation("add", ("d", "-"), value=2)))
-    saved = await world.save("ada", change("1", {"a": {"c": None}}, Strategy.MERGE_PATCH), session_id="s")
+    saved = await world.save("ada", change("1", {"a": {"c": None}}, Strategy.MERGE_PATCH), session_id="s", move=True)
     assert saved is not None
     assert json.loads(saved.record.content) == {"a": {"b": 9}, "d": [1, 2]}
     assert (saved.draft_version, saved.modified_fields, saved.session_id) == (3, ["a", "d"], "s")

@@ -31,6 +31,7 @@ class DraftMethods(Transport):
         base_version: int | None = None,
         replace: bool = False,
         session_id: str = "",
+        move_to_session: bool = False,
         change_reason: str = "",
         fields: Iterable[str] = (),
         request_id: str | None = None,
@@ -54,6 +55,7 @@ class DraftMethods(Transport):
             collection,
             [edit],
             session_id=session_id,
+            move_to_session=move_to_session,
             change_reason=change_reason,
             allow_partial=False,
             omit_content=False,
@@ -68,6 +70,7 @@ class DraftMethods(Transport):
         edits: Iterable[DraftEdit],
         *,
         session_id: str = "",
+        move_to_session: bool = False,
         change_reason: str = "",
         allow_partial: bool = False,
         omit_content: bool = False,
@@ -81,6 +84,7 @@ class DraftMethods(Transport):
             collection,
             edits,
             session_id=session_id,
+            move_to_session=move_to_session,
             change_reason=change_reason,
             allow_partial=allow_partial,
             omit_content=omit_content,
@@ -135,7 +139,7 @@ class DraftMethods(Transport):
         request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
-    ) -> list[MergedRecord]:
+    ) -> Results[MergedRecord]:
         call = draft_calls.discard(
             self._tenant(tenant_id),
             collection,

@@ -66,11 +66,13 @@ class AsyncSession:
         return await self._save_one(DraftEdit(record_id, delete=True))
 
     async def save(self, edits: Iterable[DraftEdit]) -> list[SaveResult]:
+        edits = list(edits)
         sent = self._drafts.expecting(edits)
         results = await self._client.save_drafts(
             self._drafts.collection,
             sent,
             session_id=self.session_id,
+            move_to_session=self._drafts.takes_over(edits),
             change_reason=self._drafts.change_reason,
             tenant_id=self._tenant_id,
             timeout=self._timeout,

@@ -31,6 +31,7 @@ class DraftMethods(Transport):
         base_version: int | None = None,
         replace: bool = False,
         session_id: str = "",
+        move_to_session: bool = False,
         change_reason: str = "",
         fields: Iterable[str] = (),
         request_id: str | None = None,
@@ -56,7 +57,9 @@ class DraftMethods(Transport):
             expected_draft_version: the version that your draft must have; 0: there must be none.
             base_version: the version of the record that you looked at; None: any.
             replace: takes the place of your draft instead of being composed onto it.
-            session_id: a label of your choosing, to commit or discard drafts together.
+            session_id: a label of your choosing, to commit or discard drafts together. A draft belongs to
+                the session of its first save.
+            move_to_session: moves your draft, whole, into `session_id` if it belongs to another session.
             change_reason: why, in your words, up to 1,000 characters.
             fields: the top-level keys of the content wanted back; empty: all.
 
@@ -65,6 +68,8 @@ class DraftMethods(Transport):
             AlreadyExistsError: a creation of one that is.
             DraftVersionMismatchError: your draft is not at `expected_draft_version`.
             VersionMismatchError: the record is not at `base_version`.
+            DraftInOtherSessionError: your draft belongs to another session, or to none, and
+                `move_to_session` is not set.
             DraftDeletesRecordError: your draft deletes the record.
         """
         edit = DraftEdit(
@@ -84,6 +89,7 @@ class DraftMethods(Transport):
             collection,
             [edit],
             session_id=session_id,
+            move_to_session=move_to_session,
             change_reason=change_reason,
             allow_partial=False,
             omit_content=False,
@@ -98,6 +104,7 @@ class DraftMethods(Transport):
         edits: Iterable[DraftEdit],
         *,
         session_id: str = "",
+        move_to_session: bool = False,
         change_reason: str = "",
         allow_partial: bool = False,
         omit_content: bool = False,
@@ -124,6 +131,7 @@ class DraftMethods(Transport):
             collection,
             edits,
             session_id=session_id,
+            move_to_session=move_to_session,
             change_reason=change_reason,
             allow_partial=allow_partial,
             omit_content=omit_content,
@@ -157,9 +165,10 @@ class DraftMethods(Transport):
 
         What others changed meanwhile at other paths stays as they changed it. The results
         are in the order of the record ids, and their `commit_id` is what `revert` takes back.
+        Their `selected_count` tells how many drafts there were: 0 if the session has none.
 
         Args:
-            session_id: the drafts last saved with this session.
+            session_id: the drafts of this session.
             record_ids: the drafts of these records; a dict has the draft version that each
                 must have, or None.
             all: every draft of the collection.
@@ -204,7 +213,7 @@ class DraftMethods(Transport):
         request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
-    ) -> list[MergedRecord]:
+    ) -> Results[MergedRecord]:
         """Drops drafts of yours, selected as by `commit`; the baseline stays as it is.
 
             client.save_draft("movies", "m-1", {"Rating": 1}, session_id="evening")
@@ -212,7 +221,7 @@ class DraftMethods(Transport):
             print([each.record_id for each in dropped])  # ['m-1']
 
         Returns the records as you saw them with the drafts, without their content unless
-        `include_content` is set.
+        `include_content` is set, and in `selected_count` how many drafts there were.
 
         Raises:
             DraftNotFoundError, DraftVersionMismatchError: as `commit`.

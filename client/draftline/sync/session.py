@@ -59,7 +59,8 @@ class Session:
 
         Raises:
             DraftVersionMismatchError: the user has a draft of the record that is not this
-                session's. With its version as `expected_draft_version`, the session takes it over.
+                session's. With its version as `expected_draft_version`, the session takes it over,
+                whatever session it belongs to.
         """
         return self._save_one(
             DraftEdit(
@@ -83,11 +84,13 @@ class Session:
 
     def save(self, edits: Iterable[DraftEdit]) -> list[SaveResult]:
         """Drafts 1 to 1,000 edits of different records, all or none."""
+        edits = list(edits)
         sent = self._drafts.expecting(edits)
         results = self._client.save_drafts(
             self._drafts.collection,
             sent,
             session_id=self.session_id,
+            move_to_session=self._drafts.takes_over(edits),
             change_reason=self._drafts.change_reason,
             tenant_id=self._tenant_id,
             timeout=self._timeout,

@@ -310,13 +310,16 @@ class SaveDraftRequest(_message.Message):
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     OMIT_CONTENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MOVE_TO_SESSION_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
     """The collection: 1 to 128 characters, no control characters."""
     session_id: _builtins.str
-    """A label that groups drafts, to commit or discard them together: up to 128
-    characters. Empty: none. A later save gives the draft its own label.
+    """The session: a label that groups drafts, to commit or discard them together. Up to 128
+    characters. Empty: none. A draft belongs to the session of its first save. A save with
+    another session, or with none for a draft that has one, or the reverse, is
+    FAILED_PRECONDITION with DRAFT_IN_OTHER_SESSION, unless `move_to_session` is set.
     """
     change_reason: _builtins.str
     """Why, in the user's words: up to 1,000 characters. Kept with the draft."""
@@ -331,6 +334,10 @@ class SaveDraftRequest(_message.Message):
     the same request with the same id gets the same answer and writes nothing; another
     request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
     id. Empty: each call writes.
+    """
+    move_to_session: _builtins.bool
+    """Moves the drafts that the edits are composed onto, whole, into `session_id`; out of any
+    session if that is empty.
     """
     @_builtins.property
     def edits(self) -> _containers.RepeatedCompositeFieldContainer[Global___DraftEdit]:
@@ -353,10 +360,11 @@ class SaveDraftRequest(_message.Message):
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         omit_content: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        move_to_session: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "edits", b"edits", "fields", b"fields", "omit_content", b"omit_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "session_id", b"session_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "edits", b"edits", "fields", b"fields", "move_to_session", b"move_to_session", "omit_content", b"omit_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "session_id", b"session_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,7 +503,7 @@ class MergedRecord(_message.Message):
     modified_by: _builtins.str
     """The user whose draft it is: the caller. Empty without a draft."""
     session_id: _builtins.str
-    """The session of the last save. Empty without one."""
+    """The session that the draft belongs to. Empty without one."""
     change_reason: _builtins.str
     """The reason given with the last save. Empty without one."""
     @_builtins.property
@@ -585,7 +593,7 @@ class GetMergedRequest(_message.Message):
     `page_size`, `fields` and `response_encoding` as they were. Empty: the first page.
     """
     session_id: _builtins.str
-    """Applies only the drafts last saved with this session. Empty: all of the caller's."""
+    """Applies only the drafts of this session. Empty: all of the caller's."""
     view: Global___View.ValueType
     """What to show."""
     show_deleted: _builtins.bool
@@ -827,7 +835,7 @@ class CommitRequest(_message.Message):
     collection: _builtins.str
     """The collection: 1 to 128 characters, no control characters."""
     session_id: _builtins.str
-    """Every draft that was last saved with this session."""
+    """Every draft of this session."""
     all: _builtins.bool
     """Every draft of the collection."""
     conflict_policy: Global___ConflictPolicy.ValueType
@@ -893,10 +901,13 @@ class CommitResponse(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     COMMIT_ID_FIELD_NUMBER: _builtins.int
+    SELECTED_COUNT_FIELD_NUMBER: _builtins.int
     commit_id: _builtins.str
     """What was written, as one: ListChanges finds its changes by it, and RevertChange takes
     them all back. Empty if nothing was written.
     """
+    selected_count: _builtins.int
+    """How many drafts were selected. 0: there were none, and nothing was done."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CommitResult]:
         """One result a draft, by `record_id` in code point order."""
@@ -906,10 +917,11 @@ class CommitResponse(_message.Message):
         *,
         results: _abc.Iterable[Global___CommitResult] | None = ...,
         commit_id: _builtins.str = ...,
+        selected_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_id", b"commit_id", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_id", b"commit_id", "results", b"results", "selected_count", b"selected_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -985,7 +997,7 @@ class DiscardRequest(_message.Message):
     collection: _builtins.str
     """The collection: 1 to 128 characters, no control characters."""
     session_id: _builtins.str
-    """Every draft that was last saved with this session."""
+    """Every draft of this session."""
     all: _builtins.bool
     """Every draft of the collection."""
     validate_only: _builtins.bool
@@ -1039,6 +1051,9 @@ class DiscardResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORDS_FIELD_NUMBER: _builtins.int
+    SELECTED_COUNT_FIELD_NUMBER: _builtins.int
+    selected_count: _builtins.int
+    """How many drafts were selected. 0: there were none, and nothing was done."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergedRecord]:
         """The records as the caller saw them with the drafts, by `record_id` in code point order."""
@@ -1047,10 +1062,11 @@ class DiscardResponse(_message.Message):
         self,
         *,
         records: _abc.Iterable[Global___MergedRecord] | None = ...,
+        selected_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records", "selected_count", b"selected_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -156,6 +156,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The caller has no access to the tenant, which may exist or not, or lacks a
     permission there. Metadata: `needed`, for a permission: all that the call needs, by spaces.
     """
+    ERROR_REASON_DRAFT_IN_OTHER_SESSION: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION. The caller's draft of the record belongs to another session than the save's, or
+    one of them to none. Metadata: `record_id`, `session_id` (the draft's; empty: none). Save with
+    that session, or with `move_to_session`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
@@ -297,5 +302,10 @@ the token that it was opened with expires.
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 38
 """PERMISSION_DENIED. The caller has no access to the tenant, which may exist or not, or lacks a
 permission there. Metadata: `needed`, for a permission: all that the call needs, by spaces.
+"""
+ERROR_REASON_DRAFT_IN_OTHER_SESSION: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION. The caller's draft of the record belongs to another session than the save's, or
+one of them to none. Metadata: `record_id`, `session_id` (the draft's; empty: none). Save with
+that session, or with `move_to_session`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -6,6 +6,7 @@ The logic raises these; `rpc/status.py` alone knows which status code each becom
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -138,6 +139,10 @@ class DraftVersionMismatchError(DraftlineError):
     reason = "DRAFT_VERSION_MISMATCH"
 
 
+class DraftInOtherSessionError(DraftlineError):
+    reason = "DRAFT_IN_OTHER_SESSION"
+
+
 class DraftDeletesRecordError(DraftlineError):
     reason = "DRAFT_DELETES_RECORD"
 
@@ -153,6 +158,11 @@ class ConflictError(DraftlineError):
 
     def within(self, where: str) -> DraftlineError:
         return ConflictError(f"{where}: {self.message}", self.conflicts, **self.metadata)
+
+    def without_values(self) -> ConflictError:
+        """Return the same error for a caller who may not read what the records hold."""
+        conflicts = [replace(conflict, base=None, mine=None, theirs=None) for conflict in self.conflicts]
+        return ConflictError(self.message, conflicts, **self.metadata)
 
 
 class SelectionTooLargeError(DraftlineError):

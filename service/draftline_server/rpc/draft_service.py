@@ -82,6 +82,7 @@ class DraftService:
             session_id=request.session_id,
             change_reason=request.change_reason,
             omit_content=request.omit_content,
+            move_to_session=request.move_to_session,
         )
 
     async def GetMerged(  # noqa: N802
@@ -121,7 +122,7 @@ class DraftService:
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
         def answer(results: Sequence[CommitResult], commit_id: str) -> draft_pb2.CommitResponse:
-            response = draft_pb2.CommitResponse(commit_id=commit_id)
+            response = draft_pb2.CommitResponse(commit_id=commit_id, selected_count=len(results))
             deliver(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
             return response
 
@@ -139,7 +140,7 @@ class DraftService:
 
     async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
         def answer(dropped: Sequence[MergedRecord]) -> draft_pb2.DiscardResponse:
-            response = draft_pb2.DiscardResponse()
+            response = draft_pb2.DiscardResponse(selected_count=len(dropped))
             deliver(response.records, dropped, partial(fill_merged, actor=actor, shown=request))
             return response
 

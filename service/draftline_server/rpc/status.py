@@ -49,6 +49,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "EMPTY_SNAPSHOT": grpc.StatusCode.FAILED_PRECONDITION,
     "DRAFT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "DRAFT_VERSION_MISMATCH": grpc.StatusCode.ABORTED,
+    "DRAFT_IN_OTHER_SESSION": grpc.StatusCode.FAILED_PRECONDITION,
     "DRAFT_DELETES_RECORD": grpc.StatusCode.FAILED_PRECONDITION,
     "CONFLICT": grpc.StatusCode.ABORTED,
     "SELECTION_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,

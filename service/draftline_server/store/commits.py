@@ -21,7 +21,7 @@ from ..domain.records import Actor, Answer
 from .content import limit_values, now, record_of
 from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL as DRAFTS
-from .drafts import check_versions, conflicts_of, identity, selected
+from .drafts import check_selection, check_versions, conflicts_of, identity, selected
 from .engine import Database
 from .errors import RacedError
 from .objections import of_conflicts, of_content, refuse_any, where_of
@@ -115,11 +115,10 @@ class CommitStore:
     async def _lock(
         self, transaction: Transaction, actor: Actor, collection: str, selection: Selection, policy: ConflictPolicy
     ) -> Sequence[asyncpg.Record]:
-        record_ids = await selected(transaction, actor, collection, selection)
         definition = self._definitions.known(actor.tenant_id, collection)
         values: dict[str, object] = {
             **identity(actor, collection),
-            "record_ids": record_ids,
+            "record_ids": list(await selected(transaction, actor, collection, selection)),
             "session_id": selection.session_id,
             "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS,
             "with_content": bool(definition.json_schema),
@@ -128,7 +127,9 @@ class CommitStore:
         rows = await transaction.fetch(COMMITS["lock_drafts"], values)
         if any(row["definition_version"] != definition.version for row in rows):
             raise StaleDefinitionError
-        check_versions(selection, {row["record_id"]: row["version"] for row in rows})
+        versions = {row["record_id"]: row["version"] for row in rows}
+        await check_selection(transaction, actor, collection, selection, versions)
+        check_versions(selection, versions)
         return rows
 
     async def _write(

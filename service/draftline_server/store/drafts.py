@@ -7,7 +7,7 @@ saves a draft locks its record FOR SHARE meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import asyncpg
@@ -40,7 +40,7 @@ from .transaction import Transaction
 
 SQL = load("drafts")
 A = TypeVar("A", bound=Answer)
-MAX_RACES = 5  # times that a draft comes into being just as it is saved
+MAX_RACES = 5  # attempts of a call whose drafts are changed by others meanwhile
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -63,6 +63,7 @@ class DraftStore:
         session_id: str,
         change_reason: str,
         omit_content: bool,
+        move_to_session: bool = False,
     ) -> A:
         """What `answer` makes of the results, one an edit.
 
@@ -75,6 +76,7 @@ class DraftStore:
             "collection": collection,
             "now": now(),
             "session_id": session_id,
+            "move_to_session": move_to_session,
             "change_reason": change_reason,
             "omit_content": omit_content,
             **_arrays(edits),
@@ -88,12 +90,7 @@ class DraftStore:
             await keep_answer(transaction, actor, response.SerializeToString())
             return response
 
-        for _ in range(MAX_RACES):
-            try:
-                return await self._database.transact(work, resend=actor.request is not None)
-            except RacedError:
-                continue
-        raise ContentionError("the same draft keeps being saved and dropped elsewhere; nothing was saved, try again")
+        return await self._until_settled(actor, work)
 
     async def discard(
         self,
@@ -111,15 +108,15 @@ class DraftStore:
         """
 
         async def work(transaction: Transaction) -> A:
-            record_ids = await selected(transaction, actor, collection, selection)
             values = {
                 **identity(actor, collection),
-                "record_ids": record_ids,
+                "record_ids": list(await selected(transaction, actor, collection, selection)),
                 "session_id": selection.session_id,
                 "with_content": with_content,
                 "now": now(),
             }
             rows = await transaction.fetch(SQL["drop_drafts"], values)
+            await check_selection(transaction, actor, collection, selection, {})
             check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
             response = answer([merged_of(row, actor, collection) for row in rows])
             if validate_only:
@@ -128,15 +125,24 @@ class DraftStore:
                 await keep_answer(transaction, actor, response.SerializeToString())
             return response
 
-        return await self._database.transact(work, resend=actor.request is not None)
+        return await self._until_settled(actor, work)
+
+    async def _until_settled(self, actor: Actor, work: Callable[[Transaction], Awaitable[A]]) -> A:
+        """Run `work` in a transaction, again if other calls changed the same drafts meanwhile. ContentionError."""
+        for _ in range(MAX_RACES):
+            try:
+                return await self._database.transact(work, resend=actor.request is not None)
+            except RacedError:
+                continue
+        raise ContentionError("other calls keep changing the same drafts; nothing was done, try again")
 
 
 def identity(actor: Actor, collection: str) -> dict[str, object]:
     return {"tenant_id": actor.tenant_id, "user_id": actor.user_id, "collection": collection}
 
 
-async def selected(transaction: Transaction, actor: Actor, collection: str, selection: Selection) -> list[str]:
-    """The records of the selected drafts, in primary-key order. SelectionTooLargeError."""
+async def selected(transaction: Transaction, actor: Actor, collection: str, selection: Selection) -> dict[str, int]:
+    """Return the versions of the selected drafts by their records, in primary-key order. SelectionTooLargeError."""
     wanted = selection.expected_versions
     values: dict[str, object] = {
         **identity(actor, collection),
@@ -149,7 +155,20 @@ async def selected(transaction: Transaction, actor: Actor, collection: str, sele
         raise SelectionTooLargeError(
             f"the selection holds more than {MAX_SELECTED} drafts: take them in parts, by record", limit=MAX_SELECTED
         )
-    return [row["record_id"] for row in rows]
+    return {row["record_id"]: row["version"] for row in rows}
+
+
+async def check_selection(
+    transaction: Transaction, actor: Actor, collection: str, selection: Selection, expected: Mapping[str, int]
+) -> None:
+    """Raise RacedError unless the selected drafts are those expected, at these versions.
+
+    A statement that waits for a lock sees no draft that was saved, moved or created while it waited. Asked again
+    once all locks are held, the selection shows whether there is one: the call then starts again, so that it never
+    takes a part of what another call saved together.
+    """
+    if await selected(transaction, actor, collection, selection) != expected:
+        raise RacedError
 
 
 def check_versions(selection: Selection, found: dict[str, int]) -> None:

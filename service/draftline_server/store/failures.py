@@ -11,6 +11,7 @@ from ..domain.errors import (
     ConditionNotMetError,
     DocumentTooLargeError,
     DraftDeletesRecordError,
+    DraftInOtherSessionError,
     DraftlineError,
     DraftVersionMismatchError,
     IndexedTextTooLongError,
@@ -63,7 +64,13 @@ def error_of(failure_json: str, collection: str, record_id: str, where: str) -> 
     return _of_content(failure, where)
 
 
-_OF_DRAFTS = ("RECORD_NOT_FOUND", "RECORD_EXISTS", "DRAFT_VERSION_MISMATCH", "DRAFT_DELETES_RECORD")
+_OF_DRAFTS = (
+    "RECORD_NOT_FOUND",
+    "RECORD_EXISTS",
+    "DRAFT_VERSION_MISMATCH",
+    "DRAFT_DELETES_RECORD",
+    "DRAFT_IN_OTHER_SESSION",
+)
 
 
 def _of_draft(failure: dict[str, object], collection: str, record_id: str) -> DraftlineError:
@@ -76,7 +83,18 @@ def _of_draft(failure: dict[str, object], collection: str, record_id: str) -> Dr
             return DraftDeletesRecordError(
                 f"your draft deletes record {record_id!r}: save with replace, or discard the draft", record_id=record_id
             )
+        case "DRAFT_IN_OTHER_SESSION":
+            return _in_other_session(record_id, str(failure["session_id"]))
     return draft_version_mismatch(record_id, failure["current_draft_version"])
+
+
+def _in_other_session(record_id: str, session_id: str) -> DraftlineError:
+    where = f"belongs to session {session_id!r}" if session_id else "belongs to no session"
+    return DraftInOtherSessionError(
+        f"your draft of record {record_id!r} {where}: save with that session_id, or set move_to_session",
+        session_id=session_id,
+        record_id=record_id,
+    )
 
 
 def draft_version_mismatch(record_id: str, current: object) -> DraftlineError:

@@ -31,6 +31,8 @@ WITH locked AS MATERIALIZED (
             WHEN p.expected_draft_version <> coalesce(d.version, 0) THEN
                 jsonb_build_object('reason', 'DRAFT_VERSION_MISMATCH',
                     'current_draft_version', coalesce(d.version, 0))
+            WHEN d.session_id <> :session_id AND NOT :move_to_session THEN
+                jsonb_build_object('reason', 'DRAFT_IN_OTHER_SESSION', 'session_id', d.session_id)
             WHEN p.base_version <> coalesce(r.version, 0) THEN
                 jsonb_build_object('reason', 'VERSION_MISMATCH', 'current_version', coalesce(r.version, 0))
             WHEN p.action = 'CREATE' AND d.kind = 'DELETE' AND NOT p.replaces THEN NULL
@@ -147,8 +149,8 @@ SELECT k.place, k.record_id,
 FROM checked AS k
 
 -- name: select_drafts
--- The records of the selected drafts: of some records, of a session, or all.
-SELECT d.record_id
+-- The selected drafts: of some records, of a session, or all.
+SELECT d.record_id, d.version
 FROM draftline.draft AS d
 WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
   AND (CAST(:record_ids AS text[]) IS NULL OR d.record_id = ANY (CAST(:record_ids AS text[])))
