@@ -6,6 +6,7 @@ not shown to him. Content is found by the types that carry it, whatever the rpc 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from draftline.v1 import draft_pb2, types_pb2
@@ -37,7 +38,7 @@ def without_content(error: DraftlineError) -> DraftlineError:
     if isinstance(error, ConflictError):
         return error.without_values()
     if isinstance(error, SchemaViolationError):
-        return SchemaViolationError(_violation(error.metadata), **error.metadata)
+        return SchemaViolationError(_violation(error.metadata), path=error.metadata.get("path"))
     return error
 
 
@@ -46,7 +47,7 @@ def _withhold_from_status(status: types_pb2.Status) -> None:
     info, conflict = error_details_pb2.ErrorInfo(), draft_pb2.Conflict()
     for detail in status.details:
         if detail.Unpack(info) and info.reason == SchemaViolationError.reason:
-            status.message = _violation(dict(info.metadata))
+            status.message = _violation(info.metadata)
             del status.details[1:]
             return
         if detail.Unpack(conflict):
@@ -54,6 +55,6 @@ def _withhold_from_status(status: types_pb2.Status) -> None:
             detail.Pack(conflict)
 
 
-def _violation(metadata: Any) -> str:
+def _violation(metadata: Mapping[str, str]) -> str:
     """Say what breaks a JSON Schema without quoting it."""
     return f"the content breaks the collection's JSON Schema at {metadata.get('path', '')!r}"
