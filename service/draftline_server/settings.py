@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     )
     port: int = Field(50051, ge=0, le=65535, description="port to listen on; 0: any free one")
     workers: int = Field(1, ge=1, le=256, description="processes that serve; limits, pools and caches are of each")
+    worker_timeout_s: float = Field(
+        15.0, ge=2, description="how long one of several workers may give no sign of life before it is killed"
+    )
     reflection: bool | None = Field(
         None, description="whether grpcurl may ask for the contract; empty: on loopback without authentication"
     )

@@ -38,6 +38,9 @@ class _Orders:
     def ended(self, worker: int, start: int) -> None:
         self.metrics.ended(_name(worker, start))
 
+    def hung(self, worker: int, start: int) -> None:
+        self.metrics.hung(_name(worker, start))
+
 
 def _name(worker: int, start: int) -> str:
     return f"worker-{worker}.{start}"
@@ -59,8 +62,10 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
                     "serving", address=f"{settings.host}:{port}", metrics_port=metrics_port, workers=settings.workers
                 )
 
-            drain_s = settings.drain_timeout_s
-            await supervise(settings.workers, orders, stop=stop, serving=serving, drain_timeout_s=drain_s)
+            await supervise(
+                settings.workers, orders, stop=stop, serving=serving,
+                drain_timeout_s=settings.drain_timeout_s, worker_timeout_s=settings.worker_timeout_s,
+            )  # fmt: skip
 
 
 @asynccontextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 import threading
+from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import uvloop
 from . import app
 from .domain.errors import OutOfReachError
 from .ops import logs
+from .ops.worker_process import BEAT_S
 from .settings import Settings
 from .store.schema import SchemaError
 
@@ -53,6 +57,24 @@ def _end_with_supervisor() -> None:
     os._exit(1)
 
 
+async def _beating(work: Awaitable[None]) -> None:
+    """Do the work, and write an empty line now and then for as long as this event loop turns."""
+    beating = asyncio.create_task(_beat(), name="beat")
+    try:
+        await work
+    finally:
+        beating.cancel()
+
+
+async def _beat() -> None:
+    while True:
+        os.set_blocking(1, False)  # a supervisor that is stopped reads nothing, and is not to stop its workers
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(1, b"\n")
+        os.set_blocking(1, True)
+        await asyncio.sleep(BEAT_S)
+
+
 def main() -> None:
     told = _read_order()
     threading.Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
@@ -64,7 +86,7 @@ def main() -> None:
         serving=lambda _: _tell(state="serving"), worker=worker, metrics_socket=socket,
     )  # fmt: skip
     try:
-        uvloop.run(serving)
+        uvloop.run(_beating(serving))
     except OutOfReachError as error:
         _tell(out_of_reach=str(error))
         sys.exit(1)

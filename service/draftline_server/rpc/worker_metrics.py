@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from enum import Enum, auto
+from http import HTTPStatus
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -34,6 +36,7 @@ class WorkerMetrics:
         self._last: dict[str, tuple[int, list[Metric]]] = {}  # what each worker told last, and in which scrape
         self._kept: list[Metric] = []  # what those that ended had counted
         self._ended = 0
+        self._hung = 0
         self._monitoring = Monitoring(self.text, self.is_ready)
 
     async def start(self, address: Address) -> int:
@@ -54,10 +57,14 @@ class WorkerMetrics:
             counts = [metric for metric in self._last.pop(worker, NOTHING)[1] if metric.type != "gauge"]
             self._kept = list(added([self._kept, counts]))
 
+    def hung(self, worker: str) -> None:
+        """Count a worker that is killed because it gave no sign of life."""
+        self._hung += worker in self._sockets
+
     async def is_ready(self) -> bool:
-        """Whether any of them is."""
-        answers = await asyncio.gather(*(_asked(socket, "/readyz") for socket in self._sockets.values()))
-        return any(answer is not None for answer in answers)
+        """Return whether any of them is, and none is silent: one that hangs is given new connections all the same."""
+        answers = await asyncio.gather(*(_readiness(socket) for socket in self._sockets.values()))
+        return _Readiness.READY in answers and _Readiness.SILENT not in answers
 
     async def text(self) -> bytes:
         """In the text format of Prometheus. A worker that does not answer counts with what it told last."""
@@ -74,6 +81,7 @@ class WorkerMetrics:
         own: list[Metric] = [
             GaugeMetricFamily("draftline_workers", "Worker processes that answer.", answering),
             CounterMetricFamily("draftline_workers_ended", "Worker processes that ended.", self._ended),
+            CounterMetricFamily("draftline_workers_hung", "Worker processes killed for want of a beat.", self._hung),
         ]
         registry = CollectorRegistry()
         registry.register(_Families([*own, *added([self._kept, *(metrics for _, metrics in self._last.values())])]))
@@ -108,6 +116,22 @@ def added(told: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
         for (sample_name, labels), value in values[name].items():
             family.add_sample(sample_name, dict(labels), value)
         yield family
+
+
+class _Readiness(Enum):
+    READY = auto()
+    NOT_READY = auto()  # or not there: it takes no connections, or refuses calls by itself
+    SILENT = auto()
+
+
+async def _readiness(socket: Path) -> _Readiness:
+    try:
+        status, _ = await fetched(socket, "/readyz", ASK_S)
+    except TimeoutError:
+        return _Readiness.SILENT
+    except OSError:
+        return _Readiness.NOT_READY
+    return _Readiness.READY if status == HTTPStatus.OK else _Readiness.NOT_READY
 
 
 async def _asked(socket: Path, page: str) -> bytes | None:
