@@ -16,6 +16,7 @@ from .access import LOOPBACK, tls_files, token_rules
 from .domain.content import Limits
 from .domain.errors import DraftlineError, OperatorError
 from .ops.call_lines import CallLines
+from .ops.logs import dropped_lines
 from .ops.stopping import stop_by_signal
 from .options import metrics_address, pool_settings, retention, server_options
 from .rpc.access_log import AccessLog, Logged, slow_statements
@@ -112,7 +113,8 @@ async def running(
             settings, database, schemas, telemetry,
             indexes=indexes, notifier=notifier, analysis=analysis, wakes=wakes, shares_port=worker > 0,
         )  # fmt: skip
-        metrics = Metrics(telemetry, readings_of(database, server, watches, keeper, draft_check))
+        readings = readings_of(database, server, watches, keeper, draft_check, dropped_lines=dropped_lines)
+        metrics = Metrics(telemetry, readings)
         address = metrics_socket or metrics_address(settings)
         async with (
             traced(telemetry, settings.traces_endpoint, settings.traces_sampled_part),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from .ops.logs import dropped_lines
 from .ops.shared_port import shared_port
 from .ops.stopping import stop_by_signal
 from .ops.supervisor import supervise
@@ -49,7 +50,7 @@ def _name(worker: int, start: int) -> str:
 async def serve(settings: Settings, url: str, revision: str) -> None:
     """Serves from `settings.workers` processes until SIGTERM or SIGINT. WorkerError, OutOfReachError, OSError."""
     stop = stop_by_signal()
-    metrics = WorkerMetrics()
+    metrics = WorkerMetrics(dropped_lines)
     with (
         shared_port(settings.host, settings.port) as port,
         tempfile.TemporaryDirectory(prefix="draftline-") as sockets,

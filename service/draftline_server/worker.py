@@ -80,7 +80,7 @@ def main() -> None:
     threading.Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
     settings, worker = Settings(**told["settings"]), told["worker"]
     socket = None if told["metrics_socket"] is None else Path(told["metrics_socket"])
-    logs.configure(settings.log_format, settings.log_level, worker=worker)
+    logs.configure_queued(settings.log_format, settings.log_level, worker=worker)
     serving = app.serve(
         settings, told["url"], told["revision"],
         serving=lambda _: _tell(state="serving"), worker=worker, metrics_socket=socket,

@@ -7,7 +7,7 @@ import structlog
 import uvloop
 
 from .. import app, supervised
-from ..ops import migrate
+from ..ops import logs, migrate
 from ..settings import Settings
 from .database import database
 from .group import reporting
@@ -26,6 +26,7 @@ def serve_command(settings: Settings, workers: int | None) -> None:
     are kept in DRAFTLINE_DATA_DIR.
     """
     settings = settings.model_copy(update={"workers": workers or settings.workers})
+    logs.configure_queued(settings.log_format, settings.log_level)
     with database(settings) as url:
         if settings.workers > 1:
             uvloop.run(supervised.serve(settings, url, migrate.head()))

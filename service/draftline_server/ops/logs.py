@@ -11,13 +11,34 @@ from typing import TextIO, cast
 
 import structlog
 
+from .log_queue import LogQueue, installed
+
+
+def configure_queued(log_format: str, level: str, *, worker: int = 0) -> None:
+    """The same for a process that serves, which never waits for who reads its log; see log_queue.py."""
+    queue = installed()
+    configure(log_format, level, worker=worker)
+    if queue is not None:
+        queue.on_dropped = _tell_dropped
+
+
+def dropped_lines() -> int:
+    """Return how many lines of this process's log were dropped so far."""
+    return sys.stderr.dropped if isinstance(sys.stderr, LogQueue) else 0
+
+
+def _tell_dropped(lines: int) -> None:
+    structlog.get_logger().warning(
+        "log_lines_dropped", lines=lines, reason="nobody read the log as fast as it was written"
+    )
+
 
 def configure(log_format: str, level: str, *, worker: int = 0) -> None:
     """`console` for people, `json` for machines, both to standard error. `worker`: which of several says it."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr is not None and sys.stderr.isatty())
     )
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -42,16 +63,19 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
 class _Unfailing:
     """A stream that may be closed, or not be read any more: nobody is to fail for his log."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
+        """`stream`: None in a process that was started without."""
         self._stream = stream
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
-            self._stream.write(text)
+            if self._stream is not None:
+                self._stream.write(text)
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
-            self._stream.flush()
+            if self._stream is not None:
+                self._stream.flush()
 
 
 class _OfLibraries(logging.Handler):

@@ -21,7 +21,13 @@ class Reading(NamedTuple):
 
 
 def readings_of(
-    database: Database, server: Server, watches: Watches, keeper: LogKeeper, check: DraftCheck
+    database: Database,
+    server: Server,
+    watches: Watches,
+    keeper: LogKeeper,
+    check: DraftCheck,
+    *,
+    dropped_lines: Callable[[], int],
 ) -> list[Reading]:
     calls, admission, health = server.calls, server.calls.admission, server.health
     return [
@@ -52,6 +58,11 @@ def readings_of(
             "draftline_log_keeping_failures_total",
             "Steps of the keeping of the change log that failed.",
             lambda: keeper.failures,
+        ),
+        Reading(
+            "draftline_log_lines_dropped_total",
+            "Lines of the log that were dropped because nobody read them.",
+            dropped_lines,
         ),
         Reading("draftline_draft_checks_total", "Checks of all drafts that came to their end.", lambda: check.done),
         Reading(

@@ -7,7 +7,7 @@ it ended stays counted: a counter that fell would be taken for one that began an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from http import HTTPStatus
 from pathlib import Path
@@ -30,7 +30,9 @@ Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 class WorkerMetrics:
     """Serves the metrics of all workers; not for several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped_lines: Callable[[], int] = lambda: 0) -> None:
+        """`dropped_lines`: of the log of this process, which is the supervisor."""
+        self._dropped_lines = dropped_lines
         self._sockets: dict[str, Path] = {}
         self._scrapes = 0
         self._last: dict[str, tuple[int, list[Metric]]] = {}  # what each worker told last, and in which scrape
@@ -83,8 +85,16 @@ class WorkerMetrics:
             CounterMetricFamily("draftline_workers_ended", "Worker processes that ended.", self._ended),
             CounterMetricFamily("draftline_workers_hung", "Worker processes killed for want of a beat.", self._hung),
         ]
+        dropped: list[Metric] = [
+            CounterMetricFamily(
+                "draftline_log_lines_dropped",
+                "Lines of the log that were dropped because nobody read them.",
+                self._dropped_lines(),
+            )
+        ]
         registry = CollectorRegistry()
-        registry.register(_Families([*own, *added([self._kept, *(metrics for _, metrics in self._last.values())])]))
+        told_last = (metrics for _, metrics in self._last.values())
+        registry.register(_Families([*own, *added([dropped, self._kept, *told_last])]))
         return generate_latest(registry)
 
 
