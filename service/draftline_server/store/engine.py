@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from random import uniform
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import asyncpg
 
@@ -26,6 +26,7 @@ from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from ..domain.turns import Turns
 from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
 from .pool import PoolSettings, make_pool
+from .prepared import PreparedStatements
 from .runs import Runner
 from .statements import Statement
 from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, remaining_s
@@ -36,6 +37,13 @@ BACKOFF_S = (0.02, 1.0)  # the longest pause before the second attempt, which do
 ENDING_S = 2.0  # how long a connection may take to roll back, or to be ready for the next call
 RECONNECT_S = 1.0  # between two times that all connections are made anew
 KEPT_PART = 10  # of the connections is kept for tenants who have none
+
+
+class _Sent(NamedTuple):
+    """A statement that was sent, named as in the driver's own reports."""
+
+    query: str
+    exception: BaseException | None
 
 
 class Database:
@@ -51,6 +59,7 @@ class Database:
         # Called with (sql, error or None) after whatever is sent, by the driver too; for tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
         self.runner = Runner()
+        self._prepared = PreparedStatements()
         self.retries = 0  # so far: transactions and statements that were begun anew
         self.exhausted = 0  # so far: times that no connection came free in time
 
@@ -104,11 +113,35 @@ class Database:
 
         async def once() -> Rows:
             async with self._connection() as connection:
-                sent = connection.fetch(statement.sql, *statement.arguments(values), timeout=remaining_s())
-                rows: Rows = await self.runner.run(statement.name, sent)
+                rows: Rows = await self.runner.run(statement.name, self._sent(connection, statement, values))
                 return rows
 
         return await self._retrying(once, resend=resend)
+
+    async def _sent(
+        self, connection: asyncpg.Connection[asyncpg.Record], statement: Statement, values: dict[str, object]
+    ) -> Rows:
+        """Send a statement: prepared, unless its text depends on the request and is rarely used (see prepared.py)."""
+        arguments = statement.arguments(values)
+        if not statement.is_shaped or self._prepared.use(statement.sql):
+            prepared: Rows = await connection.fetch(statement.sql, *arguments, timeout=remaining_s())
+            return prepared
+        return await self._sent_unprepared(connection, statement.sql, arguments)
+
+    async def _sent_unprepared(
+        self, connection: asyncpg.Connection[asyncpg.Record], sql: str, arguments: list[object]
+    ) -> Rows:
+        """Send the unnamed statement: the next one takes its place, so nothing of it stays."""
+        error: BaseException | None = None
+        try:
+            unprepared = await connection.prepare(sql, name="", timeout=remaining_s())
+            rows: Rows = await unprepared.fetch(*arguments, timeout=remaining_s())
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            self._observe(_Sent(sql, error))  # the driver reports only what it prepares by itself
+        return rows
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:

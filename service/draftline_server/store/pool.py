@@ -8,6 +8,9 @@ from typing import Any
 
 import asyncpg
 
+from . import prepared
+
+STATEMENTS = 128  # more than there are in sql/: those are prepared on each connection that runs them
 GRACE_S = 5.0  # how much later than PostgreSQL we end a statement that has no deadline
 # PostgreSQL ends what it does for a service that is gone, and what its transactions hold, before long.
 CLIENT_CHECK = {
@@ -48,7 +51,8 @@ async def make_pool(
         max_inactive_connection_lifetime=settings.idle_timeout_s,
         init=init,
         reset=_reset,
-        statement_cache_size=512,
+        statement_cache_size=STATEMENTS + 2 * prepared.LIMIT,  # of two windows of their choice
+        max_cached_statement_lifetime=prepared.LIFETIME_S,
         max_cacheable_statement_size=64 * 1024,  # that of a merged page after a token has 16 KiB and more
         command_timeout=settings.statement_timeout_s + GRACE_S,
         server_settings={

@@ -7,7 +7,7 @@ are named (`:tenant_id`) and always bound.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -20,11 +20,15 @@ DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL as PostgreSQL takes it, with the names of its values in order."""
+    """SQL as PostgreSQL takes it, with the names of its values in order.
+
+    `is_shaped`: its text depends on the request, so there may be any number of such statements.
+    """
 
     name: str
     sql: str
     names: tuple[str, ...]
+    is_shaped: bool = False
 
     def arguments(self, values: dict[str, object]) -> list[object]:
         return [values[name] for name in self.names]
@@ -40,11 +44,11 @@ def load(file: str) -> dict[str, Statement]:
 
 def _prepare(name: str, body: str) -> Statement:
     lines = (line for line in body.strip().splitlines() if not line.lstrip().startswith("--"))
-    return compiled(name, text("\n".join(lines)))[0]
+    return replace(compiled(name, text("\n".join(lines)))[0], is_shaped=False)
 
 
 def compiled(name: str, clause: ClauseElement) -> tuple[Statement, dict[str, object]]:
     """A request-shaped statement of SQLAlchemy Core, and its values."""
     result = clause.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
     names = tuple(getattr(result, "positiontup", None) or ())
-    return Statement(name, f"/* {name} */ {result}", names), dict(result.params)
+    return Statement(name, f"/* {name} */ {result}", names, is_shaped=True), dict(result.params)

@@ -1,0 +1,69 @@
+"""Novel filters leave nothing behind in PostgreSQL's backends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from draft_world import COLLECTION, World
+from draftline_server.domain.change_query import ChangeQuery
+from draftline_server.domain.merged import MergedQuery
+from draftline_server.rpc.convert_changes import to_change_filter
+from draftline_server.rpc.filters import parse_filter
+from draftline_server.store.changes import ChangeStore
+from draftline_server.store.cursors import Cursors
+from draftline_server.store.engine import Database
+from draftline_server.store.pool import PoolSettings
+from lengths import length
+
+FILTERS = length("NOVEL_FILTERS", 100, soak=5_000)  # of lists, and as many of changes
+TERMS = 20
+MOST_PREPARED = 40  # the statements of changes are of 20 shapes, so they are prepared
+GROWTH_MB = 20  # of a backend; 512 prepared statements of this kind take 800 with 100 terms each
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool of one connection, so that one backend takes all."""
+    opened = Database(database_url, PoolSettings(size=1))
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_novel_filters_leave_no_prepared_statements_behind(
+    database: Database, tenant_id: str, tell: Callable[[str], None]
+) -> None:
+    world, changes = World(database, tenant_id), ChangeStore(database, Cursors(b"secret"))
+    actor = world.actor("ada")
+
+    async def ask(n: int) -> None:
+        text = " OR ".join(f"f{n}_{term} = {term}" for term in range(TERMS))
+        await world.merged.page(actor, MergedQuery(COLLECTION, parse_filter(text), text), 10, "")
+        text = " OR ".join(f'user_id = "{n}" AND version > {term}' for term in range(1 + n % 20))
+        await changes.page(actor, ChangeQuery(filter=to_change_filter(text), filter_text=text), 10, "")
+
+    await ask(0)
+    async with database._connection() as connection:
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+    before = _private_mb(backend)
+    for n in range(1, FILTERS):
+        await ask(n)
+    async with database.session() as session:
+        prepared = await session._connection.fetchval("SELECT count(*) FROM pg_prepared_statements")
+    assert prepared <= MOST_PREPARED
+    grown = _private_mb(backend) - before
+    tell(f"{2 * (FILTERS - 1):,} novel filters: {prepared} prepared statements, backend grown by {grown:.1f} MiB")
+    assert grown < GROWTH_MB
+
+
+def _private_mb(pid: int) -> float:
+    """What a backend alone holds of memory; 0 where it is on another machine."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^Private_Dirty: +(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
