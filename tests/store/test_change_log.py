@@ -15,6 +15,7 @@ from draft_world import COLLECTION, change
 from draftline_server.domain.changes import Change, PathChange
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.records import Delta, Patch
+from draftline_server.store import changes
 from draftline_server.store.content import now
 from draftline_server.store.engine import Database
 from draftline_server.store.statements import Statement, load
@@ -113,6 +114,34 @@ async def test_pages_hold_each_change_once_while_others_are_written(
         assert seen == (await world.all(oldest_first=True, **query))[: len(seen)]
     else:
         assert seen == before
+
+
+@pytest.mark.parametrize("oldest_first", [True, False])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"filter_text": "version = 4"},
+        {"filter_text": "user_id = nobody"},
+        {"filter_text": "version > 2 AND version < 5", "collection": COLLECTION},
+        {"filter_text": "version = 1", "collection": COLLECTION, "record_id": "1"},
+    ],
+)
+async def test_pages_that_look_at_few_changes_hold_the_same_as_one_that_looks_at_all(
+    world: LoggedWorld, monkeypatch: pytest.MonkeyPatch, query: Any, oldest_first: bool
+) -> None:
+    await world.load({str(n): {} for n in range(3)})
+    for n in range(5):
+        await world.patch_all([Patch(COLLECTION, str(key), position=n) for key in range(3)])
+    await world.save("ada", change("1", {"a": 1}))
+    expected = await world.all(oldest_first=oldest_first, **query)
+    monkeypatch.setattr(changes, "MAX_SCANNED", 2)
+    for search_s in (0.0, changes.MAX_SEARCH_S):
+        monkeypatch.setattr(changes, "MAX_SEARCH_S", search_s)
+        pages = [list(page) async for page in world.pages(3, oldest_first=oldest_first, **query)]
+        assert [each for page in pages for each in page] == expected
+        if search_s:
+            assert all(pages[:-1])  # it looks on until it finds something
 
 
 async def test_transaction_that_ends_late_puts_nobodys_page_out_of_order(

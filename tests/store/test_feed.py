@@ -19,6 +19,7 @@ from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import TokenExpiredError
 from draftline_server.domain.records import Delta, Patch
+from draftline_server.rpc.convert_changes import to_change_filter
 from draftline_server.rpc.filters import parse_filter
 from draftline_server.store import feed as feeds
 from draftline_server.store.feed import Feed, FeedPage, Place, Scope
@@ -275,3 +276,29 @@ async def test_creation_tells_its_content_when_more_came_after_it(world: World, 
     assert [(path.path, path.old_value, path.new_value) for path in updated.paths] == [
         ("/a", "1", "2"), ("/b/c", "2", "3")
     ]  # fmt: skip
+
+
+async def test_feed_goes_on_past_what_does_not_match(world: World, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "MAX_SCANNED", 3)
+    follower = await following(feed, world)
+    only_b = Following(feed, follower.scope.filtered(to_change_filter('record_id = "b"')), follower.place)
+    for n in range(8):
+        await world.create(f"a{n}", {})
+        if n in (4, 7):
+            await world.save("ada", change(f"a{n}", {"x": 1}))
+    await world.create("b", {})
+    await follower.read_until(*((f"a{n}", 1) for n in range(8)), ("b", 1))
+    assert await only_b.read() == [("b", 1)]
+    assert only_b.place == follower.place
+
+
+async def test_reads_of_one_tenant_leave_a_connection_to_others(world: World) -> None:
+    feed = Feed(world.database, 4)
+    start = await feed.now()
+    for _ in range(3):
+        await feed._turns.take(world.tenant_id)
+    busy = asyncio.create_task(feed.read(Scope(world.tenant_id), start))
+    await feed.read(Scope("another"), start)
+    assert not busy.done()
+    feed._turns.give_back(world.tenant_id)
+    await busy

@@ -9,8 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 from change_world import LoggedWorld
+from draftline_server.domain.records import Patch
+from draftline_server.rpc.convert_changes import to_change_filter
 from draftline_server.store.engine import Database
-from draftline_server.store.feed import MAX_ROWS, Feed, Place, Scope
+from draftline_server.store.feed import MAX_ROWS, MAX_SCANNED, Feed, Place, Scope
 from draftline_server.store.statements import Statement
 from explained import explained, nodes, rows_read
 from kept_log import WEEK, monday_of, start_of, weeks
@@ -80,7 +82,36 @@ async def test_feed_is_read_in_its_order_from_every_week(
     for after in (Place(0, 0), Place(CHANGES // 6, 0), Place(CHANGES // 3 - 1, 0)):
         page = await Feed(log, 1).read(Scope("t", collection), after)
         assert len(page.entries) == min(MAX_ROWS, rows_after(after))
-        await check_plan(connection, log, MAX_ROWS)
+        # Only the feed of a whole tenant passes over notices of drafts, so it looks how far it may go.
+        await check_plan(connection, log, MAX_ROWS if collection else MAX_ROWS + MAX_SCANNED)
+
+
+async def test_feed_of_a_filter_that_matches_nothing_looks_at_a_limited_number_of_changes(
+    log: Capturing, connection: asyncpg.Connection
+) -> None:
+    scope = Scope("t").filtered(to_change_filter('record_id = "nothing"'))
+    page = await Feed(log, 1).read(scope, Place(0, 0))
+    assert (len(page.entries), page.more) == (0, True)
+    assert rows_after(Place(0, 0)) - rows_after(page.end) == MAX_SCANNED
+    await check_plan(connection, log, 2 * MAX_SCANNED)
+
+
+async def test_changes_of_a_quiet_collection_are_read_without_those_of_others(
+    log: Capturing, connection: asyncpg.Connection
+) -> None:
+    world = LoggedWorld(log, "t")
+    await world.patches.patch(
+        world.actor("ada"), Patch("quiet", "1", allow_missing=True), change_reason="", validate_only=False
+    )
+    page = await world.page(collection="quiet", page_size=100)
+    assert [change.collection for change in page.changes] == ["quiet"]
+    await check_plan(connection, log, 1)
+    page = await world.page('source = "PATCH_CONTENT"', collection="quiet", page_size=100)
+    assert len(page.changes) == 1
+    await check_plan(connection, log, 2)
+    feed = await Feed(log, 1).read(Scope("t", "quiet"), Place(0, 0))
+    assert len(feed.entries) == 1
+    await check_plan(connection, log, 1)
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])

@@ -40,3 +40,22 @@ async def test_watcher_that_comes_just_as_a_read_ends_has_the_next_one() -> None
     pages.answer.set()  # both go on in the same turn of the loop
     assert (await first).end > start
     assert (await second).end == Place(2, 0)
+
+
+async def test_read_ends_with_the_last_watcher_who_waits_for_it() -> None:
+    pages: Any = Pages()
+    tail, start = Tail(pages, Scope("acme"), Waking()), Place(0, 0)
+    first, second = (asyncio.create_task(tail.read(start, 0)) for _ in range(2))
+    await pages.asked.wait()
+    reading = tail._reading
+    assert reading is not None
+    first.cancel()
+    await asyncio.wait([first])
+    assert not reading.cancelling()  # the other one waits still
+    second.cancel()
+    await asyncio.wait([second])
+    third = asyncio.create_task(tail.read(start, 0))
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+    pages.answer.set()
+    assert (await third).end == Place(2, 0)

@@ -371,7 +371,10 @@ class ListChangesResponse(_message.Message):
     """The token of the next page. Empty: this was the last."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """In the order asked for."""
+        """In the order asked for. A page of a filter that few changes satisfy may hold fewer
+        than were asked for, or none, and still not be the last (AIP-158): the server looks
+        at a limited part of the log for each call.
+        """
 
     def __init__(
         self,

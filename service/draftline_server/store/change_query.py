@@ -9,7 +9,7 @@ Everything that shapes the SQL is in `Shape`; every value is bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,24 +19,22 @@ from sqlalchemy import (
     ColumnElement,
     Text,
     and_,
-    case,
     cast,
     func,
     literal_column,
     null,
-    select,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import UUID
 
 from ..domain.query import And, Comparison, Condition, Filter, Operator
 from .filters import Form, compile_filter
+from .log_page import NO_NOTICES, LogPage, tenant
 from .merged_order import bound
 from .statements import Statement, compiled
-from .tables import change, record
+from .tables import change
 
 PINS = ("collection", "record_id", "user_id", "session_id", "commit_id")
-NO_NOTICES = change.c.kind != literal_column("'DRAFT'")
 # A change's attributes as filters name them: what is empty is not there.
 ATTRIBUTES: Mapping[str, ColumnElement[Any]] = {
     **{name: change.c[name] for name in ("collection", "record_id", "version", "kind", "source", "user_id")},
@@ -68,6 +66,11 @@ class Shape:
         """The columns that tell a change's place in the order."""
         return ("version",) if self.of_record else ("log_xact", "change_id")
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether entries that are not answered can stand between those that are."""
+        return self.filter is not None or not self.pins
+
 
 def pinned(
     tree: Filter[Condition] | None, collection: str, record_id: str
@@ -89,64 +92,18 @@ def list_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
     """The statement of a page, and the values that it binds itself.
 
     The others are bound by name: those lifted out of the filter, pin_collection and so on, tenant_id, limit,
-    max_bytes, and for a page after another one after_version, or after_log_xact and after_change_id.
+    max_bytes, scan_limit, and for a page after another one after_version, or after_log_xact and after_change_id.
     """
     conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, shape.pins)]
-    if shape.filter is not None:
-        conditions.append(compile_filter(shape.filter, null(), ATTRIBUTES))
     if shape.is_continued:
-        here = tuple_(*(change.c[name] for name in shape.place))
-        after = tuple_(*(bound(f"after_{name}", BigInteger()) for name in shape.place))
-        conditions.append(here > after if shape.oldest_first else here < after)
-    found = (
-        select(*change_columns(with_values=shape.with_values))
-        .where(and_(*conditions))
-        .order_by(*_order(change.c, shape))
-        .limit(bound("limit", BigInteger()))
-        .subquery("found")
-    )
-    sizes = [
-        func.coalesce(func.octet_length(found.c[name]), literal_column("0")) for name in ("edit", "base", "content")
-    ]
-    size = sizes[0] + sizes[1] + sizes[2]
-    total = func.sum(size).over(order_by=_order(found.c, shape), rows=(None, 0))
-    page = select(found, (total - size).label("bytes_before"), func.count().over().label("found_count")).subquery(
-        "page"
-    )
-    statement = (
-        select(page).where(page.c.bytes_before <= bound("max_bytes", BigInteger())).order_by(*_order(page.c, shape))
-    )
-    return compiled("list_changes", statement)
-
-
-def change_columns(*, with_values: bool) -> Sequence[ColumnElement[Any]]:
-    """What `change_of` reads. Needs the value tenant_id.
-
-    The content of a creation is not in the log: it is the record's, with what came later taken back.
-    """
-    c, r = change.c, record.c
-    at_creation = func.draftline.content_at(tenant(), c.collection, c.record_id, c.version)
-    content = (
-        select(cast(case((r.version == c.version, r.content), else_=at_creation), Text()))
-        .where(r.tenant_id == tenant(), r.collection == c.collection, r.record_id == c.record_id)
-        .scalar_subquery()
-    )
-    shown = (
-        [cast(c.edit, Text()), cast(c.base, Text()), case((c.kind == literal_column("'CREATE'"), content))]
-        if with_values
-        else [cast(func.draftline.without_values(c.edit), Text()), cast(null(), Text()), cast(null(), Text())]
-    )
-    return [
-        c.log_xact, c.change_id, c.collection, c.record_id, c.version, c.kind, c.source,
-        *(column.label(name) for name, column in zip(("edit", "base", "content"), shown, strict=True)),
-        cast(c.attributes, Text()).label("attributes"), c.user_id, c.session_id,
-        cast(c.commit_id, Text()).label("commit_id"), c.change_reason,
-        cast(c.request_id, Text()).label("request_id"), c.created_at,
-    ]  # fmt: skip
-
-
-def tenant() -> ColumnElement[Any]:
-    return cast(bound("tenant_id"), Text())
+        here = [change.c[name] for name in shape.place]
+        after = [bound(f"after_{name}", BigInteger()) for name in shape.place]
+        if shape.pins == ("collection",):  # so that only the index of its changes leads to the position
+            here, after = [change.c.collection, *here], [cast(bound("pin_collection"), Text()), *after]
+        conditions.append(tuple_(*here) > tuple_(*after) if shape.oldest_first else tuple_(*here) < tuple_(*after))
+    filters = [] if shape.filter is None else [compile_filter(shape.filter, null(), ATTRIBUTES)]
+    page = LogPage(conditions, filters, shape.place, shape.oldest_first, shape.with_values, shape.is_bounded)
+    return compiled("list_changes", page.statement())
 
 
 def _pin(name: str) -> ColumnElement[bool]:
@@ -157,7 +114,3 @@ def _pin(name: str) -> ColumnElement[bool]:
     if name == "session_id":
         return and_(column == cast(value, Text()), column != literal_column("''"))
     return column == cast(value, Text())
-
-
-def _order(columns: Any, shape: Shape) -> list[Any]:
-    return [columns[name].asc() if shape.oldest_first else columns[name].desc() for name in shape.place]

@@ -6,7 +6,9 @@ JSON text throughout.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import asyncpg
 import msgspec
@@ -23,6 +25,9 @@ from .filters import lifted
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of values and paths
 # Of one change. Nested values have long paths: those that are longer than any values can be tell too little.
 MAX_CHANGE_BYTES = 3 * 1024 * 1024
+MAX_SCANNED = 10_000  # entries that a statement looks at
+MAX_SEARCH_S = 5.0  # before a page is answered without having found anything
+Position = Sequence[str | int | bool | None]  # what a page token holds
 PATH_BYTES = 24  # what a path takes besides its texts, at most
 
 
@@ -49,23 +54,43 @@ class ChangeStore:
         """Some changes and the token of the next page. InvalidFieldError for a foreign token."""
         pins, rest = pinned(query.filter, query.collection, query.record_id)
         form, values = lifted(rest) if rest is not None else (None, {})
-        shape = Shape(tuple(sorted(pins)), form, query.oldest_first, not query.omit_values, bool(page_token))
         bound = (
             "changes", actor.tenant_id, query.collection, query.record_id, query.filter_text, query.oldest_first
         )  # fmt: skip
         values |= {f"pin_{name}": value for name, value in pins.items()}
-        if page_token:
-            after = self._cursors.open(bound, page_token)
-            values |= {f"after_{name}": value for name, value in zip(shape.place, after, strict=True)}
-        values |= {"tenant_id": actor.tenant_id, "limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES}
+        values |= {
+            "tenant_id": actor.tenant_id, "limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES, "scan_limit": MAX_SCANNED
+        }  # fmt: skip
+        shape = Shape(tuple(sorted(pins)), form, query.oldest_first, not query.omit_values, bool(page_token))
+        after: Position | None = self._cursors.open(bound, page_token) if page_token else None
+        give_up = time.monotonic() + MAX_SEARCH_S
+        while True:
+            found = await self._read(shape, values, after, page_size)
+            if found.changes or found.end is None or time.monotonic() > give_up:
+                return ChangePage(found.changes, "" if found.end is None else self._cursors.seal(bound, found.end))
+            shape, after = replace(shape, is_continued=True), found.end
+
+    async def _read(self, shape: Shape, values: dict[str, object], after: Position | None, page_size: int) -> _Found:
+        """Read one stretch of the log."""
         statement, fixed = list_statement(shape)
+        if after is not None:
+            values = values | {f"after_{name}": value for name, value in zip(shape.place, after, strict=True)}
         rows = await self._database.fetch(statement, {**fixed, **values}, resend=True)
-        changes = _fitting(rows[:page_size])
-        token = ""
-        if changes and rows[0]["found_count"] > len(changes):
-            last = rows[len(changes) - 1]
-            token = self._cursors.seal(bound, [last[name] for name in shape.place])
-        return ChangePage(changes, token)
+        entries = [row for row in rows if row["version"] is not None]
+        changes = _fitting(entries[:page_size])
+        if changes and entries[0]["found_count"] > len(changes):
+            last = entries[len(changes) - 1]
+            return _Found(changes, [last[name] for name in shape.place])
+        scanned = [rows[0][f"scan_{name}"] for name in shape.place]
+        return _Found(changes, None if scanned[0] is None else scanned)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The changes in a stretch of the log; `end`: the position to go on after, None at the end of the log."""
+
+    changes: list[Change]
+    end: Position | None
 
 
 def change_of(row: asyncpg.Record) -> Change:

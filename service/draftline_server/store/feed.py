@@ -6,30 +6,33 @@ Those that are committed but not that far are pending: an older transaction is s
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, and_, exists, func, literal_column, null, or_, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Text, exists, func, null, or_, select, true, tuple_
 
 from ..domain.changes import Change
 from ..domain.errors import TokenExpiredError
 from ..domain.query import Condition, Filter
-from .change_query import ATTRIBUTES, NO_NOTICES, change_columns, tenant
+from ..domain.turns import Turns
+from .change_query import ATTRIBUTES
 from .changes import change_of
 from .engine import Database
 from .filters import Form, compile_filter, lifted
+from .log_page import NO_NOTICES, LogPage, tenant
 from .merged_order import bound
 from .statements import Statement, compiled, load
 from .tables import change, change_log
+from .transaction import call_tenant
 
 SQL = load("feed")
 MAX_ROWS = 500  # of one page
 MAX_PAGE_BYTES = 128 * 1024  # of values; more only for a single change
 MAX_ID = 2**63 - 1
-VALUES = ("edit", "base", "content")  # the columns that can be large
+MAX_SCANNED = 2_000  # entries that a page looks at
+KEPT_PART = 4  # of the connections is kept for tenants who read nothing
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,11 +82,11 @@ class FeedPage:
 
 
 class Feed:
-    """Reads the log, with so many connections at once and no more, whatever the number of watchers."""
+    """Read the log with a limited number of connections, shared out fairly among tenants."""
 
     def __init__(self, database: Database, connections: int) -> None:
         self._database = database
-        self._turns = asyncio.Semaphore(connections)
+        self._turns = Turns(connections, connections // KEPT_PART)
 
     async def now(self) -> Place:
         """The place that all is before that can be read now."""
@@ -112,22 +115,31 @@ class Feed:
             "after_id": after.change_id,
             "limit": MAX_ROWS,
             "max_bytes": MAX_PAGE_BYTES,
+            "scan_limit": MAX_SCANNED,
         }
-        async with self._turns:
-            rows = await self._database.fetch(statement, dict(values), resend=True)
+        rows = await self._fetch(scope.tenant_id, statement, dict(values))
         first = rows[0]
         _refuse_dropped(after, first["dropped_xact"], first["dropped_id"])
         entries = [_entry(row) for row in rows if row["change_id"] is not None]
-        more = bool(entries) and (first["found_count"] == MAX_ROWS or len(entries) < first["found_count"])
+        if entries and (first["found_count"] == MAX_ROWS or len(entries) < first["found_count"]):
+            return FeedPage(after, entries[-1].place, entries, more=True, pending=first["pending"])
+        if first["scan_log_xact"] is not None:
+            scanned = Place(first["scan_log_xact"], first["scan_change_id"])
+            return FeedPage(after, scanned, entries, more=True, pending=first["pending"])
         # All that can be read was read up to the horizon, but never back to before where it began.
-        end = entries[-1].place if more else max(after, _before(first["horizon"]))
-        return FeedPage(after, end, entries, more, first["pending"])
+        return FeedPage(after, max(after, _before(first["horizon"])), entries, pending=first["pending"])
 
     async def _log(self) -> Any:
         """How far the log goes, and how far it is dropped."""
-        async with self._turns:
-            rows = await self._database.fetch(SQL["log_horizon"], {}, resend=True)
-        return rows[0]
+        return (await self._fetch(call_tenant.get(), SQL["log_horizon"], {}))[0]
+
+    async def _fetch(self, tenant_id: str, statement: Statement, values: dict[str, object]) -> Any:
+        """Read when it is the tenant's turn."""
+        await self._turns.take(tenant_id)
+        try:
+            return await self._database.fetch(statement, values, resend=True)
+        finally:
+            self._turns.give_back(tenant_id)
 
 
 def _before(xact: int) -> Place:
@@ -158,34 +170,31 @@ def _page_statement(
     horizon = func.draftline.log_horizon(type_=BigInteger())
     log = select(change_log.c.dropped_xact, change_log.c.dropped_id, horizon.label("horizon")).subquery("log")
     of_tenant = change.c.tenant_id == tenant()
-    after = tuple_(bound("after_xact", type_=BigInteger()), bound("after_id", type_=BigInteger()))
-    conditions: list[ColumnElement[bool]] = [
-        of_tenant,
-        tuple_(change.c.log_xact, change.c.change_id) > after,
-        change.c.log_xact < horizon,
-    ]
-    if has_collection:
-        conditions.append(change.c.collection == bound("collection", type_=Text()))
-    mine = change.c.user_id == bound("user_id", type_=Text())
-    conditions.append(or_(NO_NOTICES, mine) if with_drafts else NO_NOTICES)
+    collection = bound("collection", type_=Text())
+    here = [change.c.log_xact, change.c.change_id]
+    after = [bound("after_xact", type_=BigInteger()), bound("after_id", type_=BigInteger())]
+    conditions: list[ColumnElement[bool]] = [of_tenant, change.c.log_xact < horizon]
+    filters: list[ColumnElement[bool]] = []
+    if has_collection and not with_drafts:
+        # The index of a collection's changes has no notices of drafts. The position names the collection, so that
+        # only that index leads to it.
+        conditions += [change.c.collection == collection, NO_NOTICES]
+        here, after = [change.c.collection, *here], [collection, *after]
+    else:
+        mine = change.c.user_id == bound("user_id", type_=Text())
+        filters.append(or_(NO_NOTICES, mine) if with_drafts else NO_NOTICES)
+        if has_collection:
+            filters.append(change.c.collection == collection)
+    conditions.append(tuple_(*here) > tuple_(*after))
     if form is not None:
-        conditions.append(compile_filter(form, null(), ATTRIBUTES))
-    limit = bound("limit", type_=BigInteger())
-    order = (change.c.log_xact, change.c.change_id)
-    columns = change_columns(with_values=with_values)
-    found = select(*columns).where(and_(*conditions)).order_by(*order).limit(limit).subquery("found")
-    place = (found.c.log_xact, found.c.change_id)
-    sizes = [func.coalesce(func.octet_length(found.c[name]), literal_column("0")) for name in VALUES]
-    size = sizes[0] + sizes[1] + sizes[2]
-    sized = select(
-        found,
-        func.count().over().label("found_count"),
-        (func.sum(size).over(order_by=place, rows=(None, 0)) - size).label("bytes_before"),
-    ).subquery("sized")
+        filters.append(compile_filter(form, null(), ATTRIBUTES))
+    position = ("log_xact", "change_id")
+    page = LogPage(conditions, filters, position, oldest_first=True, with_values=with_values, is_bounded=bool(filters))
+    entries = page.statement().subquery("entries")
     pending = exists().where(of_tenant, change.c.log_xact >= horizon)
-    page = (
-        select(log, pending.label("pending"), sized)
-        .select_from(log.outerjoin(sized, sized.c.bytes_before < bound("max_bytes", type_=BigInteger())))
-        .order_by(sized.c.log_xact, sized.c.change_id)
+    statement = (
+        select(log, pending.label("pending"), entries)
+        .select_from(log.join(entries, true()))
+        .order_by(entries.c.log_xact, entries.c.change_id)
     )
-    return compiled("read_feed", page)
+    return compiled("read_feed", statement)

@@ -163,6 +163,9 @@ change = Table(
         "NULL for a creation, whose content is not written twice",
     ),
     Column("base", JSONB, comment="makes the content before of the content after; NULL: the values were not kept"),
+    Column(
+        "snapshot", JSONB, comment="the whole content before the change, kept where draftline.keeps_snapshot(version)"
+    ),
     Column("attributes", JSONB, comment='{"parent_id": [old, new], "position": [old, new]}, those that changed'),
     Column("user_id", Text(collation="C"), nullable=False),
     Column("session_id", Text(collation="C"), nullable=False, comment="empty: none"),
@@ -186,6 +189,14 @@ change = Table(
         "log_xact",
         "change_id",
         postgresql_where=text("session_id <> '' AND kind <> 'DRAFT'"),
+    ),
+    Index(
+        "change_collection_idx",
+        "tenant_id",
+        "collection",
+        "log_xact",
+        "change_id",
+        postgresql_where=text("kind <> 'DRAFT'"),
     ),
     Index(
         "change_commit_idx",

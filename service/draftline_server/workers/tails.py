@@ -13,6 +13,7 @@ from contextvars import Context
 from dataclasses import replace
 
 from ..store.feed import Feed, FeedPage, Place, Scope
+from ..store.transaction import call_tenant
 from .wakes import Waking
 
 PENDING_S = (0.005, 0.25)  # the first and the longest pause before it is looked again for what was pending
@@ -29,6 +30,7 @@ class Tail:
         self._page: FeedPage | None = None
         self._count = -1  # of wakes, when the page was read
         self._reading: asyncio.Task[None] | None = None
+        self._waiting = 0  # watchers that wait for it
         self._pause_s = PENDING_S[0]
 
     async def read(self, after: Place, count: int) -> FeedPage:
@@ -44,13 +46,24 @@ class Tail:
             await self._advance(after if page is None else page.end, count)
 
     async def _advance(self, after: Place, count: int) -> None:
-        """Reads the next page, once for all who wait for it. A watcher that goes away does not stop it."""
-        if self._reading is None or self._reading.done():
-            # In a context of its own: the time of the call that happens to be first is not that of all.
-            task = asyncio.get_running_loop().create_task(self._read(after, count), name="tail", context=Context())
-            task.add_done_callback(_heed)
-            self._reading = task
-        await asyncio.shield(self._reading)
+        """Read the next page, once for all who wait for it. It is given up when nobody waits for it any more."""
+        reading = self._reading
+        if reading is None or reading.done() or reading.cancelling():
+            # In a context of its own: the deadline of the call that happens to be first is not that of all.
+            context = Context()
+            context.run(call_tenant.set, self._scope.tenant_id)
+            loop = asyncio.get_running_loop()
+            reading = loop.create_task(self._read(after, count), name="tail", context=context)
+            reading.add_done_callback(_heed)
+            self._reading, self._waiting = reading, 0
+        self._waiting += 1
+        try:
+            await asyncio.shield(reading)
+        finally:
+            if self._reading is reading:
+                self._waiting -= 1
+                if not self._waiting:
+                    reading.cancel()  # of no effect when it is done
 
     async def _read(self, after: Place, count: int) -> None:
         page = await self._feed.read(self._scope, after)

@@ -101,7 +101,7 @@ WITH target AS MATERIALIZED (
       AND d.record_id = t.record_id
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        user_id, session_id, commit_id, change_reason, request_id, created_at)
+        snapshot, user_id, session_id, commit_id, change_reason, request_id, created_at)
     SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id, coalesce(t.version, 0) + 1,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.action = 'DELETE' THEN 'DELETE'
              WHEN t.deleted_at IS NOT NULL THEN 'UNDELETE' ELSE 'UPDATE' END, 'COMMIT',
@@ -109,6 +109,7 @@ WITH target AS MATERIALIZED (
              WHEN c.history = 'PATHS' THEN draftline.without_values(t.made_by) ELSE t.made_by END,
         CASE WHEN t.version IS NULL THEN NULL WHEN t.made_by IS NULL THEN '{}'
              WHEN c.history = 'PATHS' THEN NULL ELSE t.unmade_by END,
+        CASE WHEN draftline.keeps_snapshot(t.version + 1) AND c.history IS DISTINCT FROM 'PATHS' THEN t.content END,
         :user_id, t.session_id, CAST(:commit_id AS uuid), coalesce(nullif(:change_reason, ''), t.change_reason),
         CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM target AS t

@@ -152,17 +152,18 @@ WITH locked AS MATERIALIZED (
         CASE WHEN k.failure IS NULL AND k.version = 0 THEN draftline.changed_fields('{}', k.new_content)
              ELSE coalesce(k.fields, '{}') END AS changed_fields,
         k.changes, k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.made_by, k.unmade_by,
-        k.history
+        k.history, CASE WHEN draftline.keeps_snapshot(k.version + 1) AND k.history = 'VALUES' THEN k.content END AS snapshot
     FROM compared AS k
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        edit, base, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+        edit, base, snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
     SELECT :tenant_id, greatest(draftline.log_xact(), a.log_xact), a.collection, a.record_id, a.version,
         CASE WHEN a.version = 1 THEN 'CREATE' ELSE 'UPDATE' END, CAST(:source AS text),
         CASE WHEN a.version = 1 THEN NULL WHEN a.made_by IS NULL THEN '{}'
              WHEN a.history = 'VALUES' THEN a.made_by ELSE draftline.without_values(a.made_by) END,
         CASE WHEN a.version = 1 THEN NULL WHEN a.made_by IS NULL THEN '{}'
              WHEN a.history = 'VALUES' THEN a.unmade_by END,
+        a.snapshot,
         CASE WHEN a.parent_id IS DISTINCT FROM a.old_parent_id OR a.position IS DISTINCT FROM a.old_position
                 OR (a.version = 1 AND coalesce(a.parent_id, a.position::text) IS NOT NULL)
             THEN draftline.attribute_changes(CASE WHEN a.version > 1 THEN a.old_parent_id END, a.parent_id,
@@ -218,8 +219,11 @@ WITH locked AS MATERIALIZED (
     RETURNING r.*
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        user_id, session_id, change_reason, request_id, created_at)
+        snapshot, user_id, session_id, change_reason, request_id, created_at)
     SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'DELETE', 'DELETE_CONTENT', '{}', '{}',
+        CASE WHEN draftline.keeps_snapshot(u.version) AND NOT EXISTS (SELECT FROM draftline.collection AS c
+                WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.history = 'PATHS')
+            THEN u.content END,
         :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM updated AS u
 ), kept AS (
@@ -257,8 +261,11 @@ WITH locked AS MATERIALIZED (
     RETURNING r.*
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        user_id, session_id, change_reason, request_id, created_at)
+        snapshot, user_id, session_id, change_reason, request_id, created_at)
     SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'UNDELETE', 'UNDELETE_CONTENT', '{}', '{}',
+        CASE WHEN draftline.keeps_snapshot(u.version) AND NOT EXISTS (SELECT FROM draftline.collection AS c
+                WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.history = 'PATHS')
+            THEN u.content END,
         :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM updated AS u
 ), kept AS (
@@ -333,11 +340,12 @@ RETURNING collection, record_id, content::text AS content
 -- The log of records that the transaction has written: what they were before is among the arguments, NULL for
 -- those that are new.
 INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-    edit, base, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+    edit, base, snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
 SELECT :tenant_id, r.log_xact, r.collection, r.record_id, r.version,
     CASE WHEN p.old_content IS NULL THEN 'CREATE' ELSE 'UPDATE' END, CAST(:source AS text),
     CASE WHEN c.history = 'PATHS' THEN draftline.without_values((p.difference).edit) ELSE (p.difference).edit END,
     CASE WHEN c.history = 'PATHS' AND (p.difference).edit <> '{}' THEN NULL ELSE (p.difference).base END,
+    CASE WHEN draftline.keeps_snapshot(r.version) AND c.history IS DISTINCT FROM 'PATHS' THEN p.old_content END,
     draftline.attribute_changes(p.old_parent_id, r.parent_id, p.old_position, r.position),
     :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
 FROM (

@@ -100,7 +100,7 @@ WITH target AS (
     OFFSET 0  -- so that the difference is made once
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        edit, base, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+        edit, base, snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
     SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id,
         coalesce(t.version, 0) + 1,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.deleted_at IS NULL THEN 'UPDATE' ELSE 'UNDELETE' END,
@@ -109,6 +109,7 @@ WITH target AS (
              WHEN t.history = 'PATHS' THEN draftline.without_values((t.difference).edit) ELSE (t.difference).edit END,
         CASE WHEN t.version IS NULL THEN NULL WHEN (t.difference).edit IS NULL THEN '{}'
              WHEN t.history = 'PATHS' THEN NULL ELSE (t.difference).base END,
+        CASE WHEN draftline.keeps_snapshot(t.version + 1) AND t.history <> 'PATHS' THEN t.old_content END,
         CASE WHEN (t.parent_id, t.position) IS DISTINCT FROM (t.old_parent_id, t.old_position)
             THEN draftline.attribute_changes(t.old_parent_id, t.parent_id, t.old_position, t.position) END,
         :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
@@ -180,13 +181,16 @@ WITH deleted AS (
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM staging AS s WHERE s.record_id = r.record_id)
       AND EXISTS (SELECT FROM locked AS l WHERE l.record_id = r.record_id)
-    RETURNING r.record_id, r.version, r.log_xact
+    RETURNING r.record_id, r.version, r.log_xact,
+        CASE WHEN draftline.keeps_snapshot(r.version) THEN r.content END AS content
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        user_id, session_id, commit_id, change_reason, request_id, created_at)
+        snapshot, user_id, session_id, commit_id, change_reason, request_id, created_at)
     SELECT :tenant_id, d.log_xact, :collection, d.record_id, d.version, 'DELETE', 'IMPORT_CONTENT', '{}', '{}',
+        CASE WHEN c.history IS DISTINCT FROM 'PATHS' THEN d.content END,
         :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM deleted AS d
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 )
 SELECT count(*) AS deleted, EXISTS (
     SELECT FROM draftline.record AS r

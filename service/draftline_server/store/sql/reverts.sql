@@ -101,13 +101,14 @@ WITH target AS MATERIALIZED (
     WHERE r.tenant_id = :tenant_id AND r.collection = k.collection AND r.record_id = k.record_id AND k.written
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+        snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
     SELECT :tenant_id, greatest(draftline.log_xact(), k.log_xact), k.collection, k.record_id, k.version + 1,
         CASE WHEN k.is_deleted = k.was_deleted THEN 'UPDATE' WHEN k.is_deleted THEN 'DELETE' ELSE 'UNDELETE' END,
         'REVERT_CHANGE',
         CASE WHEN (k.difference).edit IS NULL THEN '{}'
              WHEN k.history = 'PATHS' THEN draftline.without_values((k.difference).edit) ELSE (k.difference).edit END,
         CASE WHEN (k.difference).edit IS NULL THEN '{}' WHEN k.history = 'PATHS' THEN NULL ELSE (k.difference).base END,
+        CASE WHEN draftline.keeps_snapshot(k.version + 1) AND k.history IS DISTINCT FROM 'PATHS' THEN k.content END,
         draftline.attribute_changes(k.parent_id, k.new_parent_id, k.position, k.new_position),
         :user_id, '', CAST(:new_commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM checked AS k
