@@ -1,4 +1,4 @@
-"""Calls of every kind that lock the same records: they wait for each other, and never in a circle."""
+"""Calls that lock the same records: they wait for each other, never in a circle, and nobody waits with them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from statistics import median
+from typing import Any
 
 import asyncpg
 from draftline import AsyncClient, DraftEdit, DraftlineError, Patch, op
-from lengths import length
+from lengths import IS_SOAK, length
 from stand import cloned, serving
 
 CALLERS = 24
 SOAK_S = length("CONTENTION_S", 4.0, soak=30.0)
 RECORDS = [f"r-{number:02}" for number in range(40)]
 NEW_RECORDS = [f"n-{number:02}" for number in range(10)]
+PATCHERS, HELD = 36, 4
+SLICES = length("CONTENTION_SLICES", 2, soak=20)  # in which some records are held, and as many in which they are not
+SLICE_S = 0.5
+LEAST_PART = 0.9  # of the rate, and of the p99, of those whose records are not held
 COLLECTIONS = ("raced", "other")
 # What a caller may be told while others write the same; CONTENTION is for whoever lost a race over and over.
 EXPECTED = {
@@ -131,3 +137,60 @@ async def deadlocks_of(url: str) -> int:
         return count
     finally:
         await connection.close()
+
+
+async def test_patches_of_other_records_keep_their_rate_while_four_are_held(
+    server: Any, tenant_id: str, tell: Callable[[str], None]
+) -> None:
+    """Slices with and without held records take turns, for the machine may be busy with something else."""
+    async with AsyncClient(server.address, tenant_id=tenant_id, user="ada", timeout=120) as client:
+        await client.import_content("held", [(f"r-{number}", {"n": 0}) for number in range(PATCHERS)])
+        connection = await asyncpg.connect(server.url)
+        took: list[list[float]] = []  # by slice, those that were held last
+        try:
+            for held in [False, True] * SLICES:
+                took.append(await patch_all(client, connection, tenant_id, held=held))
+        finally:
+            await connection.close()
+    free, beside = (figures(took[first::2]) for first in (0, 1))
+    tell(
+        f"{HELD} of {PATCHERS} records held: others patched {beside[0]:.0f}/s, p99 {beside[1] * 1000:.1f} ms; "
+        f"with none held {free[0]:.0f}/s, p99 {free[1] * 1000:.1f} ms"
+    )
+    assert min(map(len, took)) >= PATCHERS - HELD
+    if IS_SOAK:
+        assert beside[0] >= LEAST_PART * free[0]
+        assert free[1] >= LEAST_PART * beside[1]
+
+
+async def patch_all(client: AsyncClient, connection: Any, tenant_id: str, *, held: bool) -> list[float]:
+    """Patches each record by a caller of its own for a while; how long those took that are never held."""
+    took: list[float] = []
+    end = time.monotonic() + SLICE_S
+
+    async def patch(number: int) -> None:
+        while True:
+            started = time.monotonic()
+            await client.patch_content("held", f"r-{number}", operations=[op.increment("/n")])
+            if number >= HELD:
+                took.append(time.monotonic() - started)
+            if time.monotonic() > end:
+                return
+
+    async with connection.transaction():
+        if held:
+            ids = [f"r-{number}" for number in range(HELD)]
+            lock = "SELECT FROM draftline.record WHERE tenant_id = $1 AND record_id = ANY ($2) FOR UPDATE"
+            await connection.execute(lock, tenant_id, ids)
+        callers = [asyncio.create_task(patch(number)) for number in range(PATCHERS)]
+        await asyncio.gather(*callers[HELD:])
+    await asyncio.gather(*callers[:HELD])
+    return took
+
+
+def figures(slices: list[list[float]]) -> tuple[float, float]:
+    """The rate of the middle slice, and its p99 in seconds."""
+    return (
+        median(len(took) / SLICE_S for took in slices),
+        median(sorted(took)[len(took) * 99 // 100] for took in slices),
+    )

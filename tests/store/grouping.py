@@ -14,7 +14,7 @@ from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Actor, Operations, Patch, PatchResult, Request
 from draftline_server.store.definitions import Definitions
 from draftline_server.store.engine import Database
-from draftline_server.store.patches import InPlacePatches, PatchEntry, PatchStore
+from draftline_server.store.patches import WAITING, InPlacePatches, PatchEntry, PatchStore, Terms
 from draftline_server.workers.group_commit import GroupCommit
 from test_appliers import STORED, decode, told
 
@@ -29,11 +29,11 @@ class Watched(InPlacePatches):
         self.groups: list[list[str]] = []
         self.before: Any = None
 
-    async def rows(self, runner: Any, entries: Sequence[PatchEntry]) -> Any:
+    async def rows(self, runner: Any, entries: Sequence[PatchEntry], terms: Terms = WAITING) -> Any:
         self.groups.append([entry.patch.record_id for entry in entries])
         if self.before is not None:
             await self.before(entries)
-        return await super().rows(runner, entries)
+        return await super().rows(runner, entries, terms)
 
 
 class Grouped:

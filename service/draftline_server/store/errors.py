@@ -64,6 +64,14 @@ class RacedError(Exception):
     """A record that was to be created came into being meanwhile; nothing was written of it."""
 
 
+class LeftAloneError(Exception):
+    """A statement that many share did nothing for this one, which has to be sent by itself."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause  # see patch_content
+
+
 class AnsweredBeforeError(Exception):
     """The request was answered before, so nothing was written; store/requests.py has the answer."""
 
@@ -117,6 +125,12 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone; a statement under way may have been done or not."""
     # To Python, a TimeoutError is an OSError.
     return isinstance(error, _LOST_CONNECTION) and not isinstance(error, TimeoutError)
+
+
+def was_undone(error: BaseException) -> bool:
+    """Whether PostgreSQL said so of what ended with this error, or of what it is translated from: it did nothing."""
+    cause = error.__cause__ or error
+    return isinstance(cause, asyncpg.PostgresError) and not is_lost(cause)
 
 
 def is_retryable(error: BaseException) -> bool:

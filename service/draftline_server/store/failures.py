@@ -26,7 +26,7 @@ from ..domain.errors import (
 )
 from ..domain.query import Filter, FilterError, Restriction, to_json, with_types
 from .definitions import StaleDefinitionError
-from .errors import RacedError
+from .errors import LeftAloneError, RacedError
 
 
 def not_found(collection: str, record_id: str) -> DraftlineError:
@@ -41,7 +41,7 @@ def deleted(record_id: str) -> DraftlineError:
 def error_of(failure_json: str, collection: str, record_id: str, where: str) -> DraftlineError:
     """The error for a failure. `where` names the field of the request that made the content.
 
-    Raises StaleDefinitionError and RacedError, which are for the store itself.
+    Raises StaleDefinitionError, RacedError and LeftAloneError, which are for the store itself.
     """
     failure = msgspec.json.decode(failure_json, type=dict[str, object])
     reason = failure["reason"]
@@ -49,6 +49,8 @@ def error_of(failure_json: str, collection: str, record_id: str, where: str) -> 
         raise StaleDefinitionError
     if reason == "RACED":
         raise RacedError
+    if reason == "LEFT_ALONE":
+        raise LeftAloneError(str(failure["cause"]))
     if reason == "RECORD_DELETED":
         return deleted(record_id)
     if reason == "RECORD_NOT_DELETED":

@@ -150,10 +150,27 @@ class PatchEntry:
     values: tuple[object, ...]
 
 
+@frozen
+class Terms:
+    """The terms on which patches share a statement; see patch_content.
+
+    `lock_timeout_ms`: how long one that does not wait for rows may wait for what else is locked. `max_cost`: bytes of
+    content times the steps of a patch.
+    """
+
+    waits: bool
+    creates: bool = True
+    lock_timeout_ms: int = 25
+    max_cost: int = 256 * 1024
+    max_drafts: int = 8
+
+
+WAITING = Terms(waits=True)  # for one patch, or for those of one call
+
 ARRAYS = (
     "collections", "record_ids", "kinds", "edits", "depths", "expected_versions", "conditions", "definition_versions",
     "allow_missings", "sets_parents", "parent_ids", "positions",
-    "user_ids", "change_reasons", "request_ids", "fingerprints",
+    "user_ids", "change_reasons", "request_ids", "fingerprints", "weights",
 )  # fmt: skip
 
 
@@ -191,13 +208,14 @@ class InPlacePatches:
             write.change_reason,
             write.request_id,
             request.fingerprint if keeps_answers and request else None,
+            steps_of(patch.change),
         )
         return PatchEntry(write, patch, values)
 
     async def rows(
-        self, runner: Database | Transaction, entries: Sequence[PatchEntry]
+        self, runner: Database | Transaction, entries: Sequence[PatchEntry], terms: Terms = WAITING
     ) -> Sequence[asyncpg.Record | None]:
-        """Applies patches of different records of one tenant in one statement; what it answers to each."""
+        """Apply patches of different records of one tenant in one statement; return its answer to each."""
         write = entries[0].write
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
@@ -205,6 +223,11 @@ class InPlacePatches:
             "now": now() if isinstance(runner, Database) else write.moment,
             "source": write.source,
             "commit_id": write.commit_id or None,
+            "waits": terms.waits,
+            "creates": terms.creates,
+            "lock_timeout": f"{terms.lock_timeout_ms}ms",
+            "max_cost": terms.max_cost,
+            "max_drafts": terms.max_drafts,
             **dict(zip(ARRAYS, zip(*(entry.values for entry in entries), strict=True), strict=True)),
             **self._limits,
         }
@@ -218,7 +241,7 @@ class InPlacePatches:
 
 
 def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
-    """Raises StaleDefinitionError and RacedError when nothing may be kept of it."""
+    """Raises StaleDefinitionError, RacedError and LeftAloneError when nothing was done for it."""
     patch = entry.patch
     if row is None:
         return PatchResult(error=not_found(patch.collection, patch.record_id))
@@ -246,6 +269,19 @@ def edit_of(change: Delta | Operations | None) -> tuple[str, str | None, int]:
             return "OPERATIONS", _encode([step_json(step) for step in steps]).decode(), 0
         case None:
             return "NONE", None, 0
+
+
+def steps_of(change: Delta | Operations | None) -> int:
+    """Return how many times a change goes over the content: once, or for each operation and each value that it has."""
+    if not isinstance(change, Operations):
+        return 1
+    return max(1, sum(len(step.value) if isinstance(step.value, list) else 1 for step in change.steps))
+
+
+def size_of(entry: PatchEntry) -> int:
+    """Return the characters of a patch's change and of its condition, as they are sent."""
+    sent = dict(zip(ARRAYS, entry.values, strict=True))
+    return sum(len(text) for text in (sent["edits"], sent["conditions"]) if isinstance(text, str))
 
 
 def step_json(step: Operation) -> dict[str, object]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from ..store.runs import Runs, call_runs
 from ..store.transaction import call_deadline, call_tenant
@@ -36,6 +37,7 @@ class Call(Generic[E, R]):
     deadline: float | None  # in terms of time.monotonic()
     runs: Runs | None
     group: _Group[E, R] | None = None  # once it is under way
+    alone: str = ""  # why it is sent by itself; empty: it shares a statement
 
     @property
     def is_awaited(self) -> bool:
@@ -48,6 +50,10 @@ class Call(Generic[E, R]):
                 self.result.set_result(make())
             except Exception as error:
                 self.result.set_exception(error)
+
+    def succeed(self, result: R) -> None:
+        if self.is_awaited:
+            self.result.set_result(result)
 
     def fail(self, error: Exception) -> None:
         if self.is_awaited:
@@ -111,19 +117,27 @@ class Groups(Generic[E, R]):
         send: Callable[[Sequence[Call[E, R]]], Awaitable[None]],
         size: int = SIZE,
         formed: Callable[[int], None] | None = None,
+        send_alone: Callable[[Call[E, R]], Awaitable[None]] | None = None,
     ) -> None:
-        """`send`: runs the statement of a group and ends its calls. `formed`: called with the size of each group."""
+        """`send`: runs the statement of a group, and ends each of its calls or sets its `alone`.
+
+        `send_alone`: ends such a call. `formed`: called with the size of each group.
+        """
         self._send = send
+        self._send_alone = send_alone
         self._size = size
         self._formed = formed
         self._lanes: dict[tuple[str, ...], _Lane[E, R]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def join(self, key: tuple[str, ...], turn: Hashable, entry: E) -> R:
-        """What becomes of a call in the lane of this key, which begins with its tenant."""
+    async def join(self, key: tuple[str, ...], turn: Hashable, entry: E, alone: str = "") -> R:
+        """Return what becomes of a call in the lane of this key, which begins with its tenant.
+
+        `alone`: why it is to be sent by itself from the start.
+        """
         lane: _Lane[E, R] = self._lanes.setdefault(key, _Lane())
         call: Call[E, R] = Call(
-            entry, turn, asyncio.get_running_loop().create_future(), call_deadline.get(), call_runs.get()
+            entry, turn, asyncio.get_running_loop().create_future(), call_deadline.get(), call_runs.get(), alone=alone
         )
         if turn in lane.behind:
             lane.behind[turn].append(call)
@@ -144,24 +158,34 @@ class Groups(Generic[E, R]):
             calls: list[Call[E, R]] = []
             while lane.ready and len(calls) < self._size:
                 call = lane.ready.popleft()
-                if call.is_awaited:
-                    calls.append(call)
-                else:
+                if not call.is_awaited:
                     lane.follow(call)
+                elif call.alone:
+                    self._begin(key, [call], partial(self._run_alone, key, lane, call))
+                else:
+                    calls.append(call)
             if not calls:
                 continue
             lane.under_way += 1
-            group = _Group(calls)
-            for call in calls:
-                call.group = group
-            # In a context of its own: the time of one call is not that of the group.
-            context = Context()
-            context.run(call_tenant.set, key[0])
-            task = asyncio.get_running_loop().create_task(self._run(key, lane, group), name="group", context=context)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(key, calls, partial(self._run, key, lane))
         if not lane.behind:
             self._lanes.pop(key, None)
+
+    def _begin(
+        self,
+        key: tuple[str, ...],
+        calls: Sequence[Call[E, R]],
+        run: Callable[[_Group[E, R]], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Runs a group in a context of its own: the time of one call is not that of the group."""
+        group = _Group(calls)
+        for call in calls:
+            call.group = group
+        context = Context()
+        context.run(call_tenant.set, key[0])
+        task = asyncio.get_running_loop().create_task(run(group), name="group", context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, key: tuple[str, ...], lane: _Lane[E, R], group: _Group[E, R]) -> None:
         call_deadline.set(group.deadline)
@@ -185,10 +209,28 @@ class Groups(Generic[E, R]):
             lane.slow -= is_slow
             lane.under_way -= 1
             for call in group.calls:
-                if call.is_awaited:  # nobody waits for ever, whatever happened
-                    call.result.cancel()
-                lane.follow(call)
+                if call.alone and call.is_awaited:
+                    self._begin(key, [call], partial(self._run_alone, key, lane, call))
+                else:
+                    self._end(lane, call)
             self._start(key, lane)
+
+    async def _run_alone(self, key: tuple[str, ...], lane: _Lane[E, R], call: Call[E, R], group: _Group[E, R]) -> None:
+        """Sends a call by itself. It still has its turn: those of the same turn wait for it."""
+        call_deadline.set(call.deadline)
+        group.sending = asyncio.current_task()
+        try:
+            if call.is_awaited and self._send_alone is not None:
+                await self._send_alone(call)
+        finally:
+            self._end(lane, call)
+            self._start(key, lane)
+
+    @staticmethod
+    def _end(lane: _Lane[E, R], call: Call[E, R]) -> None:
+        if call.is_awaited:  # nobody waits for ever, whatever happened
+            call.result.cancel()
+        lane.follow(call)
 
 
 async def shared(calls: Sequence[Call[E, R]], sent: Awaitable[T]) -> T:

@@ -48,10 +48,16 @@ FROM checked LEFT JOIN created ON true
 -- edit sees the newest content; no two such statements can deadlock. One row answers each
 -- patch that found its record, or that may create it; a failure is a value, and keeps that
 -- patch alone from being applied.
-WITH locked AS MATERIALIZED (
+--
+-- Without `waits` it is for patches that have nothing to do with each other, so that none may make the others wait. Left
+-- alone are, with LEFT_ALONE and the cause as their failure: a record that is locked, or a draft over it (LOCKED); a
+-- record that would be created, unless `creates` (MISSING); and what takes long: content times the steps of a patch
+-- over `max_cost`, or more than `max_drafts` (EXPENSIVE). Whatever else would be waited for ends the statement after
+-- `lock_timeout`: a record or a request that another transaction is creating.
+WITH waited AS MATERIALIZED (
     SELECT p.place, r.collection, r.record_id, r.content, r.version, r.parent_id, r.position,
            r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
-           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id,
+           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id, p.weight,
            CASE WHEN p.sets_parent THEN p.parent_id ELSE r.parent_id END AS new_parent_id,
            coalesce(p.position, r.position) AS new_position
     FROM draftline.record AS r
@@ -59,29 +65,87 @@ WITH locked AS MATERIALIZED (
             CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
             CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
             CAST(:sets_parents AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
-            CAST(:user_ids AS text[]))
+            CAST(:user_ids AS text[]), CAST(:weights AS bigint[]))
         WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
-            definition_version, sets_parent, parent_id, position, user_id, place)
+            definition_version, sets_parent, parent_id, position, user_id, weight, place)
         ON r.collection = p.collection AND r.record_id = p.record_id
-    WHERE r.tenant_id = :tenant_id
+    WHERE r.tenant_id = :tenant_id AND CAST(:waits AS boolean)
     ORDER BY r.collection, r.record_id
     FOR UPDATE OF r
+), unlocked AS MATERIALIZED (
+    SELECT p.place, r.collection, r.record_id, r.content, r.version, r.parent_id, r.position,
+           r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
+           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id, p.weight,
+           CASE WHEN p.sets_parent THEN p.parent_id ELSE r.parent_id END AS new_parent_id,
+           coalesce(p.position, r.position) AS new_position
+    FROM draftline.record AS r
+    JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]),
+            CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
+            CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
+            CAST(:sets_parents AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
+            CAST(:user_ids AS text[]), CAST(:weights AS bigint[]))
+        WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
+            definition_version, sets_parent, parent_id, position, user_id, weight, place)
+        ON r.collection = p.collection AND r.record_id = p.record_id
+    WHERE r.tenant_id = :tenant_id AND CASE WHEN CAST(:waits AS boolean) THEN false
+        ELSE (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL END
+    ORDER BY r.collection, r.record_id
+    FOR UPDATE OF r SKIP LOCKED
+), locked AS (
+    SELECT * FROM waited UNION ALL SELECT * FROM unlocked
+), skipped AS MATERIALIZED (
+    SELECT p.place
+    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
+        WITH ORDINALITY AS p (collection, record_id, place)
+    JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    WHERE NOT CAST(:waits AS boolean) AND p.place NOT IN (SELECT place FROM unlocked)
+), drafted AS MATERIALIZED (
+    SELECT u.place, u.collection, u.record_id, count(*) AS drafts
+    FROM unlocked AS u
+    JOIN draftline.draft AS d
+        ON d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
+    WHERE d.kind <> 'CREATE'
+    GROUP BY u.place, u.collection, u.record_id
+), locked_drafts AS MATERIALIZED (
+    SELECT u.place
+    FROM drafted AS u
+    JOIN draftline.draft AS d
+        ON d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
+    WHERE d.kind <> 'CREATE' AND u.drafts <= CAST(:max_drafts AS int)
+    ORDER BY d.collection, d.record_id, d.user_id
+    FOR UPDATE OF d SKIP LOCKED
+), left_alone AS MATERIALIZED (
+    SELECT place, 'LOCKED' AS cause FROM skipped
+    UNION ALL
+    SELECT u.place, CASE WHEN d.drafts <= CAST(:max_drafts AS int)
+        AND u.weight + coalesce(d.drafts, 0) <= u.most_weight THEN 'LOCKED' ELSE 'EXPENSIVE' END
+    FROM (
+        -- What is compressed may be several times as large, and is not unpacked to find out.
+        SELECT place, weight, CAST(:max_cost AS bigint) / greatest(pg_column_size(content)
+            * CASE WHEN pg_column_compression(content) IS NULL THEN 1 ELSE 8 END, 1) AS most_weight
+        FROM unlocked
+    ) AS u
+    LEFT JOIN drafted AS d ON d.place = u.place
+    WHERE u.weight + coalesce(d.drafts, 0) > u.most_weight
+       OR d.drafts > (SELECT count(*) FROM locked_drafts AS l WHERE l.place = u.place)
 ), found AS (
-    SELECT * FROM locked
+    SELECT * FROM locked WHERE place NOT IN (SELECT place FROM left_alone)
     UNION ALL
     SELECT p.place, p.collection, p.record_id, '{}', 0, NULL, NULL, :now, p.user_id, :now, p.user_id, NULL, 0,
            p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id,
-           p.parent_id, p.position
+           p.weight, p.parent_id, p.position
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]),
             CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
             CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
             CAST(:allow_missings AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
-            CAST(:user_ids AS text[]))
+            CAST(:user_ids AS text[]), CAST(:weights AS bigint[]))
         WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
-            definition_version, allow_missing, parent_id, position, user_id, place)
-    WHERE p.allow_missing AND p.place NOT IN (SELECT place FROM locked)
+            definition_version, allow_missing, parent_id, position, user_id, weight, place)
+    WHERE p.allow_missing AND p.place NOT IN (SELECT place FROM locked UNION ALL SELECT place FROM skipped)
 ), judged AS (
     SELECT f.*, coalesce(c.indexed_text, '[]') AS indexed_text, coalesce(c.history, 'VALUES') AS history, CASE
+        WHEN f.version = 0 AND NOT CAST(:creates AS boolean) THEN '{"reason": "LEFT_ALONE", "cause": "MISSING"}'
         WHEN f.deleted_at IS NOT NULL THEN '{"reason": "RECORD_DELETED"}'
         WHEN f.definition_version <> coalesce(c.version, 0) THEN '{"reason": "STALE_DEFINITION"}'
         WHEN f.expected_version <> f.version
@@ -189,6 +253,10 @@ SELECT a.place, a.failure::text AS failure, a.new_content::text AS content, a.ve
     a.created_at, a.created_by, a.updated_at, a.updated_by, a.changed_fields, a.changes
 FROM answered AS a
 CROSS JOIN refreshed
+UNION ALL
+SELECT place, jsonb_build_object('reason', 'LEFT_ALONE', 'cause', cause)::text,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM left_alone
 
 -- name: delete_content
 -- Marks one record deleted. No row: there is none.
