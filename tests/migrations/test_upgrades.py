@@ -8,7 +8,9 @@ from typing import Any
 
 import asyncpg
 from change_world import LoggedWorld
-from draft_world import COLLECTION, change, connected
+from draft_world import COLLECTION, change, connected, operate
+from draftline_server.domain.drafts import ConflictPolicy
+from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.ops import migrate
 from stand import beside, cloned, run_sql
 
@@ -77,3 +79,70 @@ async def check_going_on(url: str) -> None:
         assert json.loads((await world.record("1")).content) == {"a": 1, "n": 1.5}
         assert await world.differences() == []
         assert {each.record_id for each in await world.all(collection=COLLECTION)} == {"1", "2", "3"}
+
+
+# Drafts as they were before transforms: one that makes an object, one below an object that is gone, one that sets.
+OLD_DRAFTS = [
+    """INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, created_at, created_by,
+        updated_at, updated_by)
+    VALUES ('t', 'films', 'makes', '{"n": 1}', 1, '2026-01-01Z', 'ada', '2026-01-02Z', 'bob'),
+        ('t', 'films', 'gone', '{"n": 1}', 2, '2026-01-01Z', 'ada', '2026-01-02Z', 'bob'),
+        ('t', 'films', 'sets', '{"n": 1}', 1, '2026-01-01Z', 'ada', '2026-01-02Z', 'bob')""",
+    """INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
+        version, session_id, change_reason, created_at, updated_at)
+    VALUES ('t', 'ada', 'films', 'makes', 'CHANGE', '{"m": {"o": {"m": {"p": {"s": {"x": 1}}}}}}',
+            '{"m": {"o": {"m": {"p": {"r": ["x"]}}}}}', 1, '{"n": 1, "o": {"p": {"x": 1}}}', 1, '', '', '2026-01-03Z',
+            '2026-01-04Z'),
+        ('t', 'ada', 'films', 'gone', 'CHANGE', '{"m": {"o": {"r": ["x"]}}}', '{"m": {"o": {"s": {"x": 1}}}}', 1,
+            '{"n": 1, "o": {}}', 1, '', '', '2026-01-03Z', '2026-01-04Z'),
+        ('t', 'ada', 'films', 'sets', 'CHANGE', '{"s": {"n": 2}}', '{"s": {"n": 1}}', 1, '{"n": 2}', 1, '', '',
+            '2026-01-03Z', '2026-01-04Z')""",
+]
+
+
+async def test_drafts_from_before_transforms_are_kept_and_go_on(postgres_url: str, template: str) -> None:
+    with cloned(postgres_url, template) as url:
+        beside(migrate.go_to, url, "0004")
+        run_sql(url, *OLD_DRAFTS)
+        beside(migrate.upgrade, url)
+        async with connected(url) as database:
+            world = LoggedWorld(database, "t")
+            assert await world.differences() == []
+            merged = {row["record_id"]: row["merged"] for row in await world.stored("draft")}
+            assert merged == {"makes": {"n": 1, "o": {"p": {"x": 1}}}, "gone": {"n": 1}, "sets": {"n": 2}}
+            await world.patch("makes", {"n": 3})  # what the draft makes is not in conflict with that there is none
+            results = await world.commit("ada")
+            assert [(each.record_id, each.conflicts, each.written) for each in results] == [
+                ("gone", [], False), ("makes", [], True), ("sets", [], True)
+            ]  # fmt: skip
+            assert json.loads((await world.record("makes")).content) == {"n": 3, "o": {"p": {"x": 1}}}
+
+
+async def test_drafted_transforms_become_sets_on_the_way_back(postgres_url: str, template: str) -> None:
+    with cloned(postgres_url, template) as url:
+        beside(migrate.upgrade, url)
+        async with connected(url) as database:
+            world = LoggedWorld(database, "t")
+            await world.create("1", {"n": 1, "o": {"l": [1], "gone": {"x": 1}}})
+            await world.save("ada", operate("1", Operation("increment", ("n",), value=1)))
+            await world.save("ada", operate("1", Operation("add", ("o", "l", "-"), value=2)))
+            await world.save("ada", change("1", {"made": {"x": 1}, "o": {"gone": {"x": None}}}, Strategy.MERGE_PATCH))
+            await world.patch("1", {"o": {"gone": None}}, Strategy.MERGE_PATCH)
+        beside(migrate.go_to, url, "0004")
+        (draft,) = (await rows(url))["draft"]
+        assert draft["merged"] == {"n": 2, "o": {"l": [1, 2], "gone": {}}, "made": {"x": 1}}
+        assert draft["edit"] == {
+            "s": {"n": 2},
+            "m": {"o": {"s": {"l": [1, 2]}, "m": {"gone": {"r": ["x"]}}}, "made": {"s": {"x": 1}}},
+        }
+        assert draft["base"] == {
+            "s": {"n": 1},
+            "m": {"o": {"s": {"l": [1]}, "m": {"gone": {"s": {"x": 1}}}}, "made": {"r": ["x"]}},
+        }
+        beside(migrate.upgrade, url)
+        async with connected(url) as database:
+            world = LoggedWorld(database, "t")
+            assert await world.differences() == []
+            await world.commit("ada", policy=ConflictPolicy.KEEP_MINE)
+            merged = {"n": 2, "o": {"l": [1, 2]}, "made": {"x": 1}}
+            assert json.loads((await world.record("1")).content) == merged

@@ -17,6 +17,7 @@ from draftline_server.store.patches import edit_of
 from edit_strategies import contents, decode, deltas, operation_lists, to_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from step_oracle import commute, normal
 
 LIMITS = Limits()
 many = settings(
@@ -34,11 +35,23 @@ _values = st.recursive(
 documents = st.dictionaries(_keys, _values, max_size=3)
 
 
-def _disjoint(members: tuple[dict[str, Any], list[str], dict[str, Any]]) -> oracle.Edit:
-    """A node in which a key stands once."""
-    sets, removals, merges = members
-    sets = {key: value for key, value in sets.items() if key not in merges}
-    return oracle.node(sets, [key for key in removals if key not in sets and key not in merges], merges)
+_items = st.lists(_scalars, max_size=2)
+_numbers = st.sampled_from([-1, 0, 1, 2])
+_lists = st.lists(
+    st.tuples(st.sampled_from(["union", "subtract", "append"]), _items).map(lambda step: {step[0]: step[1]}),
+    min_size=1, max_size=3,
+)  # fmt: skip
+steps = st.builds(lambda number: [{"increment": number}], _numbers) | _lists.map(normal)
+
+
+def _disjoint(members: tuple[Any, ...]) -> oracle.Edit:
+    """A node in which a key stands once, and that says so if it makes an object without putting anything into it."""
+    sets, removals, merges, transforms, makes = members
+    transforms = {key: some for key, some in transforms.items() if key not in merges}
+    taken = {*merges, *transforms}
+    sets = {key: value for key, value in sets.items() if key not in taken}
+    edit = oracle.node(sets, [key for key in removals if key not in taken and key not in sets], merges, transforms)
+    return edit | {"o": True} if makes and not oracle.puts(edit) else edit
 
 
 def _node(inner: st.SearchStrategy[oracle.Edit]) -> st.SearchStrategy[oracle.Edit]:
@@ -46,6 +59,8 @@ def _node(inner: st.SearchStrategy[oracle.Edit]) -> st.SearchStrategy[oracle.Edi
         st.dictionaries(_keys, _values, max_size=2),
         st.lists(_keys, max_size=2, unique=True),
         st.dictionaries(_keys, inner, max_size=2),
+        st.dictionaries(_keys, steps, max_size=2),
+        st.booleans(),
     )
     return members.map(_disjoint)
 
@@ -74,16 +89,25 @@ def as_written(edit: Any) -> Any:
     """An edit with its removals in one order: theirs means nothing."""
     if "v" in edit:
         return edit
-    sets, removals, merges = oracle.parts(edit)
-    return oracle.node(sets, sorted(removals), {key: as_written(child) for key, child in merges.items()})
+    sets, removals, merges, transforms = oracle.parts(edit)
+    written = oracle.node(sets, sorted(removals), {key: as_written(child) for key, child in merges.items()}, transforms)
+    return written | {name: True for name in ("o", "n") if name in edit}
+
+
+def unmarked(base: Any) -> Any:
+    """A base without what tells that there was nothing."""
+    if "v" in base:
+        return base
+    sets, removals, merges, _ = oracle.parts(base)
+    return oracle.node(sets, sorted(removals), {key: unmarked(child) for key, child in merges.items()})
 
 
 def keeps_a_key_once(edit: Any) -> bool:
     if "v" in edit:
         return len(edit) == 1
-    sets, removals, merges = oracle.parts(edit)
-    keys = [*sets, *removals, *merges]
-    return len(keys) == len(set(keys)) and all(keeps_a_key_once(child) for child in merges.values())
+    members = oracle.parts(edit)
+    keys = [key for member in members for key in member]
+    return len(keys) == len(set(keys)) and all(keeps_a_key_once(child) for child in members[2].values())
 
 
 @many
@@ -160,13 +184,37 @@ async def test_edit_of_operations_does_to_its_content_what_they_do(
 async def test_pruned_edit_does_the_same_and_changes_every_value_that_it_holds(
     connection: asyncpg.Connection, edit: Any, content: Any
 ) -> None:
-    pruned = await call(connection, "prune", edit, content)
-    assert equal(as_written(pruned), as_written(oracle.prune(edit, content)))
+    pruned = await call(connection, "prune", edit, content, content)
+    assert equal(as_written(pruned), as_written(oracle.prune(edit, content, content)))
     assert equal(await call(connection, "apply_edit", pruned, content), oracle.apply(edit, content))
     if "v" in pruned:
         assert not equal(pruned["v"], content)
     for path, value in oracle.leaves(pruned) if "v" not in pruned else ():
         assert not oracle.same(value, value_at(content, path))
+
+
+@many
+@given(edit=edits, first=edits, content=documents, data=st.data())
+async def test_value_that_differs_from_the_base_or_from_the_content_is_never_pruned(
+    connection: asyncpg.Connection, edit: Any, first: Any, content: Any, data: Any
+) -> None:
+    stored = oracle.prune(first, content, content)
+    base = oracle.inverse(stored, content)
+    later = data.draw(documents | edits.map(lambda theirs: oracle.apply(theirs, content)))
+    basis = oracle.restore(base, later)
+    composed = oracle.compose(stored, edit)
+    pruned = await call(connection, "prune", composed, basis, later)
+    assert equal(as_written(pruned), as_written(oracle.prune(composed, basis, later)))
+    merged, expected = oracle.apply(pruned, later), oracle.apply(composed, later)
+    for path, mine in oracle.leaves(composed) if "v" not in composed else ():
+        assert oracle.same(value_at(merged, path), value_at(expected, path))
+        assert oracle.same(value_at(merged, path), mine)
+    rebased = await connection.fetchrow(
+        "SELECT edit::text, base::text FROM draftline.rebase($1::text::jsonb, $2::text::jsonb, $3::text::jsonb)",
+        to_text(composed), to_text(basis), to_text(later),
+    )  # fmt: skip
+    assert equal(as_written(decode(rebased["edit"])), as_written(pruned))
+    assert equal(as_written(decode(rebased["base"])), as_written(oracle.inverse(pruned, basis)))
 
 
 REBASED = """
@@ -181,7 +229,7 @@ async def test_edit_that_sets_alone_is_based_as_any_other(
     connection: asyncpg.Connection, sets: Any, basis: Any, content: Any
 ) -> None:
     row = await connection.fetchrow(REBASED, to_text(sets), to_text(basis), to_text(content))
-    pruned = oracle.prune({"s": sets}, basis)
+    pruned = oracle.prune({"s": sets}, basis, content)
     assert equal(decode(row["edit"]), pruned)
     assert equal(as_written(decode(row["base"])), as_written(oracle.inverse(pruned, basis)))
     assert sorted(row["fields"]) == changed_fields(content, oracle.apply(pruned, content))
@@ -196,7 +244,7 @@ def value_at(content: Any, path: tuple[str, ...]) -> Any:
 @many
 @given(edit=edits, content=documents)
 async def test_base_put_back_undoes_the_edit(connection: asyncpg.Connection, edit: Any, content: Any) -> None:
-    pruned = oracle.prune(edit, content)
+    pruned = oracle.prune(edit, content, content)
     base = await call(connection, "inverse", pruned, content)
     assert equal(as_written(base), as_written(oracle.inverse(pruned, content)))
     applied = oracle.apply(pruned, content)
@@ -225,13 +273,13 @@ def emptied(value: Any) -> bool:
 async def test_base_stays_what_it_was_whatever_becomes_of_the_content(
     connection: asyncpg.Connection, edit: Any, first: Any, later: Any
 ) -> None:
-    pruned = oracle.prune(edit, first)
+    pruned = oracle.prune(edit, first, first)
     base = oracle.inverse(pruned, first)
     basis = await call(connection, "restore", base, later)
     assert equal(basis, oracle.restore(base, later))
-    again = await call(connection, "prune", pruned, basis)
+    again = await call(connection, "prune", pruned, basis, later)
     assert equal(as_written(again), as_written(pruned))
-    assert equal(as_written(await call(connection, "inverse", again, basis)), as_written(base))
+    assert equal(unmarked(await call(connection, "inverse", again, basis)), unmarked(base))
 
 
 async def conflicts(connection: asyncpg.Connection, edit: Any, base: Any, content: Any) -> list[Any]:
@@ -254,7 +302,7 @@ def paired(one: list[Any], other: list[Any]) -> bool:
 async def test_conflicts_are_the_leaves_where_base_mine_and_theirs_differ(
     connection: asyncpg.Connection, edit: Any, first: Any, data: Any
 ) -> None:
-    pruned = oracle.prune(edit, first)
+    pruned = oracle.prune(edit, first, first)
     base = oracle.inverse(pruned, first)
     assert await conflicts(connection, pruned, base, first) == []
     later = data.draw(documents | edits.map(lambda theirs: oracle.apply(theirs, first)))
@@ -268,7 +316,7 @@ async def test_conflicts_are_the_leaves_where_base_mine_and_theirs_differ(
 async def test_settled_conflicts_leave_theirs_and_every_other_leaf_mine(
     connection: asyncpg.Connection, edit: Any, first: Any, data: Any
 ) -> None:
-    pruned = oracle.prune(edit, first)
+    pruned = oracle.prune(edit, first, first)
     base = oracle.inverse(pruned, first)
     later = data.draw(documents | edits.map(lambda theirs: oracle.apply(theirs, first)))
     settled = await call(connection, "settle", pruned, base, later)
@@ -286,3 +334,44 @@ async def test_settled_conflicts_leave_theirs_and_every_other_leaf_mine(
 async def test_settled_conflict_makes_no_object_where_theirs_removed_it(connection: asyncpg.Connection) -> None:
     edit, base = {"m": {"a": {"s": {"b": 2}}}}, {"m": {"a": {"s": {"b": 1}}}}
     assert await call(connection, "settle", edit, base, {"c": 1}) == {"c": 1}
+
+
+async def steps_done(connection: asyncpg.Connection, edit: Any, old: Any, new: Any) -> Any:
+    done = await call(connection, "steps_done", edit, old, new)
+    return {} if done is MISSING else done
+
+
+@many
+@given(mine=nodes, theirs=nodes, content=documents)
+async def test_base_follows_the_transforms_of_others_that_go_together_with_its_own(
+    connection: asyncpg.Connection, mine: Any, theirs: Any, content: Any
+) -> None:
+    edit = oracle.prune(mine, content, content)
+    base = oracle.inverse(edit, content)
+    later = oracle.apply(theirs, content)
+    done = await steps_done(connection, theirs, content, later)
+    assert equal(as_written(done), as_written(oracle.steps_done(theirs, content, later)))
+    followed = await call(connection, "follow", base, edit, done)
+    assert equal(as_written(followed), as_written(oracle.follow(base, edit, done)))
+    assert equal(as_written(await call(connection, "follow", base, edit, MISSING)), as_written(base))
+
+
+@many
+@given(mine=steps, theirs=steps, value=st.just(MISSING) | _scalars | st.lists(_scalars, max_size=3))
+async def test_transforms_that_go_together_are_never_in_conflict_and_others_are(
+    connection: asyncpg.Connection, mine: Any, theirs: Any, value: Any
+) -> None:
+    content = {} if value is MISSING else {"a": value}
+    edit, other = oracle.prune({"t": {"a": mine}}, content, content), {"t": {"a": theirs}}
+    if not edit:
+        return
+    mine, later = edit["t"]["a"], oracle.apply(other, content)
+    base = oracle.inverse(edit, content)
+    followed = await call(connection, "follow", base, edit, other)
+    found = await conflicts(connection, edit, followed, later)
+    if commute(mine, theirs):
+        assert found == []
+    elif not oracle.same(oracle.at(later, "a"), value):
+        assert paired(found, oracle.conflicts(edit, base, later))
+    both = oracle.apply(edit, later)
+    assert equal(await call(connection, "settle", edit, followed, later), both if not found else later)

@@ -24,7 +24,8 @@ SESSIONS = ["", "s"]
 # As few keys and values as make edits meet.
 _keys = st.sampled_from(["a", "b"])
 _scalars = st.sampled_from([None, 0, 1, "x"])
-_values = st.recursive(_scalars, lambda inner: st.dictionaries(_keys, inner, max_size=2), max_leaves=4)
+_lists = st.lists(_scalars, max_size=2)
+_values = st.recursive(_scalars | _lists, lambda inner: st.dictionaries(_keys, inner, max_size=2), max_leaves=4)
 documents = st.dictionaries(_keys, _values, max_size=2)
 _ids, _users, _sessions = st.sampled_from(IDS), st.sampled_from(USERS), st.sampled_from(SESSIONS)
 _strategies, _policies = st.sampled_from(list(Strategy)), st.sampled_from(list(ConflictPolicy))
@@ -33,6 +34,9 @@ _steps = st.one_of(
     st.builds(Operation, st.just("add"), _paths, value=_values),
     st.builds(Operation, st.just("remove"), _paths),
     st.builds(Operation, st.just("move"), _paths, _paths),
+    st.builds(Operation, st.just("increment"), _paths, value=st.sampled_from([-1, 1])),
+    st.builds(Operation, st.sampled_from(["union", "subtract"]), _paths, value=_lists),
+    st.builds(Operation, st.just("add"), _paths.map(lambda path: (*path, "-")), value=_scalars),
 )
 
 

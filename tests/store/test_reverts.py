@@ -57,8 +57,6 @@ def at(content: Any, tokens: Sequence[str]) -> tuple[Any, int]:
         if not isinstance(content, dict):
             return MISSING, place
         content = content.get(token, MISSING)
-        if content is MISSING:
-            return MISSING, len(tokens)
     return content, len(tokens)
 
 
@@ -71,7 +69,7 @@ def put(content: Any, tokens: Sequence[str], value: Any) -> None:
     *above, last = tokens
     for token in above:
         if not isinstance(content.get(token, MISSING), dict):
-            if value is MISSING and token not in content:
+            if value is MISSING:
                 return
             content[token] = {}
         content = content[token]
@@ -88,8 +86,9 @@ def taken_back(change: Change, content: Any, policy: ConflictPolicy) -> tuple[An
         tokens = parse_pointer(path.path, "path")
         theirs, reached = at(content, tokens)
         was, before = exact(path.new_value), exact(path.old_value)
-        if reached < len(tokens):  # something else is where an object was
-            conflicts.add(format_pointer(tokens[:reached]))
+        if reached < len(tokens):  # nothing, or something else, is where an object was
+            if before is not MISSING:
+                conflicts.add(format_pointer(tokens[:reached]))
         elif not same(theirs, was) and not same(theirs, before):
             conflicts.add(path.path)
         elif policy is KEEP_THEIRS:
@@ -150,9 +149,15 @@ async def test_taking_back_an_addition_makes_no_object_where_there_is_none(world
     assert await content_of(world) == {"a": 1, "b": 1}
 
 
-async def test_taking_back_a_removal_makes_the_object_that_it_needs(world: LoggedWorld) -> None:
+async def test_taking_back_a_removal_below_a_removed_parent_is_a_conflict_at_the_parent(world: LoggedWorld) -> None:
     await create_and_patch(world, {"o": {"x": None}}, {"o": None})
-    await world.revert_version("1", 2)
+    with pytest.raises(ConflictError):
+        await world.revert_version("1", 2)
+    kept = await world.revert_version("1", 2, KEEP_THEIRS)
+    assert conflicts_told(kept) == [(ConflictKind.VALUE, "/o", "{}", '{"x": 1}', None)]
+    assert not kept.written
+    assert await content_of(world) == {"a": 1, "b": 1}
+    await world.revert_version("1", 2, KEEP_MINE)
     assert await content_of(world) == {"a": 1, "b": 1, "o": {"x": 1}}
 
 

@@ -104,11 +104,11 @@ class _ConflictKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conflict
     CONFLICT_KIND_UNSPECIFIED: _ConflictKind.ValueType  # 0
     """Never sent."""
     CONFLICT_KIND_VALUE: _ConflictKind.ValueType  # 1
-    """Both changed the value at the path, to different values."""
+    """Both changed the value at the path, to different values, or the object that it was in is gone."""
     CONFLICT_KIND_DELETED: _ConflictKind.ValueType  # 2
     """The draft changes a record that was deleted."""
     CONFLICT_KIND_CREATED: _ConflictKind.ValueType  # 3
-    """The draft creates a record that exists by now."""
+    """The draft creates a record that exists by now. One that came and was deleted again is none."""
     CONFLICT_KIND_CHANGED: _ConflictKind.ValueType  # 4
     """The draft deletes a record that was changed."""
 
@@ -118,11 +118,11 @@ class ConflictKind(_ConflictKind, metaclass=_ConflictKindEnumTypeWrapper):
 CONFLICT_KIND_UNSPECIFIED: ConflictKind.ValueType  # 0
 """Never sent."""
 CONFLICT_KIND_VALUE: ConflictKind.ValueType  # 1
-"""Both changed the value at the path, to different values."""
+"""Both changed the value at the path, to different values, or the object that it was in is gone."""
 CONFLICT_KIND_DELETED: ConflictKind.ValueType  # 2
 """The draft changes a record that was deleted."""
 CONFLICT_KIND_CREATED: ConflictKind.ValueType  # 3
-"""The draft creates a record that exists by now."""
+"""The draft creates a record that exists by now. One that came and was deleted again is none."""
 CONFLICT_KIND_CHANGED: ConflictKind.ValueType  # 4
 """The draft deletes a record that was changed."""
 Global___ConflictKind: _TypeAlias = ConflictKind  # noqa: Y015
@@ -428,7 +428,11 @@ Global___SaveDraftResult: _TypeAlias = SaveDraftResult  # noqa: Y015
 
 @_typing.final
 class Conflict(_message.Message):
-    """One path on which a draft and the baseline disagree: base, mine and theirs all differ."""
+    """One path on which a draft and the baseline disagree: the baseline holds neither what it
+    held when the path was edited, nor what the draft makes of it. Transforms (`increment`,
+    `union`, `subtract`, appending to an array) are in conflict with what was set or removed,
+    not with each other.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -444,16 +448,23 @@ class Conflict(_message.Message):
     kind: Global___ConflictKind.ValueType
     """Of what kind."""
     path: _builtins.str
-    """Where: a JSON Pointer (RFC 6901) into the content; empty for the whole."""
+    """Where: a JSON Pointer (RFC 6901) into the content; empty for the whole. What a draft
+    adds to an object that was removed or replaced is a conflict at the path of the object.
+    """
     collection: _builtins.str
     """The collection of the record."""
     @_builtins.property
     def base(self) -> _types_pb2.JsonValue:
-        """What the baseline held when the path was first edited. Absent: nothing."""
+        """What the baseline held when the path was first edited; of an object that was removed,
+        what it held at the edited paths alone. Where the draft transforms the value, the
+        transforms of others since are applied to it. Absent: nothing.
+        """
 
     @_builtins.property
     def mine(self) -> _types_pb2.JsonValue:
-        """What the draft holds. Absent: nothing, it is removed."""
+        """What the draft makes of it, which KEEP_MINE writes: a transform is applied to `theirs`.
+        Absent: nothing, it is removed.
+        """
 
     @_builtins.property
     def theirs(self) -> _types_pb2.JsonValue:

@@ -148,6 +148,8 @@ def _node(delta: dict[str, Json], strategy: Strategy, depth: int) -> Json:
             removals.append(key)
         elif isinstance(value, dict) and depth != 1:
             merges[key] = _node(value, strategy, max(depth - 1, 0))
+            if not merges[key].keys() & {"s", "m"}:
+                merges[key]["o"] = True  # a merge makes an object even where it puts nothing into it
         else:
             sets[key] = value
     return {name: part for name, part in (("s", sets), ("r", removals), ("m", merges)) if part}

@@ -159,9 +159,14 @@ class CommitStore:
         rows = await transaction.fetch(COMMITS["write_drafts"], values)
         if any(row["raced"] for row in rows):
             raise RacedError
-        touched = [row["record_id"] for row in rows if row["written"]]
+        touched = [row for row in rows if row["written"]]
         if touched:
-            refreshed = {**values, "collections": [collection] * len(touched), "record_ids": touched}
+            refreshed = {
+                **values,
+                "collections": [collection] * len(touched),
+                "record_ids": [row["record_id"] for row in touched],
+                "steps_done": [row["steps_done"] for row in touched],
+            }
             await transaction.fetch(DRAFTS["refresh_drafts"], refreshed)
         return {row["record_id"]: row for row in rows}
 

@@ -24,7 +24,7 @@ from .definitions import Definitions, StaleDefinitionError
 from .engine import Database
 from .errors import RacedError
 from .failures import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
-from .patches import where_of
+from .patches import edit_of, where_of
 from .requests import keep_record
 from .statements import load
 from .transaction import Transaction
@@ -214,5 +214,19 @@ class FetchedPatches:
             }
             await transaction.fetch(SQL["log_content"], {**values, **logged})
             if not is_new:
-                await transaction.fetch(DRAFTS["refresh_drafts"], values)
+                refreshed = {**values, "steps_done": await self._steps_done(transaction, written)}
+                await transaction.fetch(DRAFTS["refresh_drafts"], refreshed)
         return after
+
+    async def _steps_done(self, transaction: Transaction, edits: Sequence[_Edited]) -> list[str | None] | None:
+        """Return the transforms that each edit has applied, as `draftline.steps_done` tells them; None if none did."""
+        if not any(isinstance(edit.patch.change, Operations) for edit in edits):
+            return None
+        values: dict[str, object] = {
+            "operations": [
+                edit_of(edit.patch.change)[1] if isinstance(edit.patch.change, Operations) else "[]" for edit in edits
+            ],
+            "old_contents": [edit.before.content if edit.before else None for edit in edits],
+            "contents": [edit.record.content for edit in edits],
+        }
+        return [row["steps_done"] for row in await transaction.fetch(SQL["steps_done"], values)]

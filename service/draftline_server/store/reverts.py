@@ -187,6 +187,7 @@ class RevertStore:
             "tenant_id": actor.tenant_id,
             "collections": [row["collection"] for row in written],
             "record_ids": [row["record_id"] for row in written],
+            "steps_done": None,  # a revert sets values
         }
         if written:
             await transaction.fetch(DRAFTS["refresh_drafts"], values)

@@ -73,7 +73,8 @@ WITH target AS MATERIALIZED (
     -- A merge differs from its record where its edit says so and nowhere else.
     LEFT JOIN LATERAL draftline.difference_at(coalesce(t.content, '{}'), t.new_content,
             CASE WHEN t.draft_edit ?| '{v,r}' THEN coalesce(t.content, '{}') || t.new_content
-                 ELSE coalesce(t.draft_edit -> 's', '{}') || coalesce(t.draft_edit -> 'm', '{}') END) AS f
+                 ELSE coalesce(t.draft_edit -> 's', '{}') || coalesce(t.draft_edit -> 'm', '{}')
+                     || coalesce(t.draft_edit -> 't', '{}') END) AS f
         ON t.action IN ('WRITE', 'SETTLE')
 ), updated AS (
     UPDATE draftline.record AS r
@@ -134,5 +135,7 @@ SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
     coalesce(t.created_at, :now) AS created_at, coalesce(t.created_by, :user_id) AS created_by,
     CASE WHEN t.changes THEN :now ELSE t.updated_at END AS updated_at,
     CASE WHEN t.changes THEN :user_id ELSE t.updated_by END AS updated_by,
-    CASE WHEN NOT t.changes THEN t.deleted_at WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END AS deleted_at
+    CASE WHEN NOT t.changes THEN t.deleted_at WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END AS deleted_at,
+    CASE WHEN t.changes AND t.action IN ('WRITE', 'SETTLE') AND NOT t.draft_edit ? 'v'
+        THEN draftline.steps_done(t.draft_edit, t.content, t.new_content)::text END AS steps_done
 FROM target AS t

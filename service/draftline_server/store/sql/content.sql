@@ -200,7 +200,9 @@ WITH waited AS MATERIALIZED (
     RETURNING collection, record_id
 ), refreshed AS MATERIALIZED (
     SELECT CASE WHEN count(*) > 0 THEN draftline.refresh_drafts(CAST(:tenant_id AS text),
-        array_agg(k.collection), array_agg(k.record_id), array_agg(k.new_content)) END AS drafts
+        array_agg(k.collection), array_agg(k.record_id), array_agg(k.new_content),
+        array_agg(CASE WHEN k.kind = 'OPERATIONS' THEN k.content END),
+        array_agg(CASE WHEN k.kind = 'OPERATIONS' THEN k.edit END)) END AS drafts
     FROM checked AS k
     WHERE k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
       AND (SELECT count(*) FROM created) >= 0  -- first the records, new ones too, and then the drafts
@@ -379,6 +381,13 @@ SELECT * FROM (
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
 ) AS checked
 WHERE failure IS NOT NULL
+
+-- name: steps_done
+-- Of operations that made one content of another, in parallel arrays, the transforms; in their order.
+SELECT draftline.steps_done_by(p.operations, p.old, p.new)::text AS steps_done
+FROM unnest(CAST(:operations AS jsonb[]), CAST(:old_contents AS jsonb[]), CAST(:contents AS jsonb[]))
+    WITH ORDINALITY AS p (operations, old, new, place)
+ORDER BY p.place
 
 -- name: replace_content
 -- Replaces records that the transaction has locked; their contents as they are stored.

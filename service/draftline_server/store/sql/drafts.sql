@@ -77,7 +77,7 @@ WITH locked AS MATERIALIZED (
         WHEN new_kind = 'DELETE' THEN CAST(ROW('{}', jsonb_build_object('v', basis)) AS draftline.based_edit)
         WHEN new_kind = 'CREATE' THEN CAST(ROW(edited, '{}') AS draftline.based_edit)
         WHEN plain.edit IS NOT NULL THEN CAST(ROW(plain.edit, plain.base) AS draftline.based_edit)
-        ELSE draftline.rebase(edited, basis) END AS stored
+        ELSE draftline.rebase(edited, basis, content) END AS stored
     FROM composed AS c
     LEFT JOIN LATERAL draftline.rebase_sets(edited -> 's', basis, content) AS plain
         ON new_kind = 'CHANGE' AND edited ? 's' AND edited - 's' = '{}'
@@ -159,10 +159,12 @@ ORDER BY d.record_id
 LIMIT :limit
 
 -- name: refresh_drafts
--- Brings the drafts of all users over some records, which the transaction has locked, up to date.
+-- Brings the drafts of all users over some records, which the transaction has locked, up to date. steps_done tells, by
+-- record, the transforms that were written, which the bases of drafted transforms follow; NULL: none.
 WITH stale AS MATERIALIZED (
-    SELECT d.user_id, d.collection, d.record_id, d.edit
-    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
+    SELECT d.user_id, d.collection, d.record_id, d.edit, d.base, p.steps_done
+    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:steps_done AS jsonb[]))
+        AS p (collection, record_id, steps_done)
     JOIN draftline.draft AS d
         ON d.tenant_id = :tenant_id AND d.collection = p.collection AND d.record_id = p.record_id
     WHERE d.kind <> 'CREATE'
@@ -170,7 +172,8 @@ WITH stale AS MATERIALIZED (
     FOR UPDATE OF d
 )
 UPDATE draftline.draft AS d
-SET merged = draftline.apply_edit(s.edit, r.content)
+SET merged = draftline.apply_edit(s.edit, r.content),
+    base = CASE WHEN s.steps_done IS NULL THEN s.base ELSE draftline.follow(s.base, s.edit, s.steps_done) END
 FROM stale AS s
 JOIN draftline.record AS r
     ON r.tenant_id = :tenant_id AND r.collection = s.collection AND r.record_id = s.record_id

@@ -48,7 +48,7 @@ WITH target AS MATERIALIZED (
         CASE WHEN t.kind <> 'CREATE' AND t.attributes ? 'position'
                 AND r.position IS NOT DISTINCT FROM CAST(t.attributes -> 'position' ->> 1 AS bigint)
             THEN CAST(t.attributes -> 'position' ->> 0 AS bigint) ELSE r.position END AS old_position,
-        CASE WHEN t.base IS NULL THEN r.content ELSE draftline.restore(t.base, r.content) END AS old_content,
+        CASE WHEN t.base IS NULL THEN r.content ELSE draftline.apply_edit(t.base, r.content) END AS old_content,
         coalesce(c.version, 0) AS definition_version, coalesce(c.indexed_text, '[]') AS indexed_text, c.history
     FROM target AS t
     JOIN draftline.record AS r

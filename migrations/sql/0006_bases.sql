@@ -1,0 +1,145 @@
+-- The bases of edits, and what an edit does not need to hold.
+
+-- What a base was made of, as far as a content tells the rest. NULL where there was nothing and is no more than the
+-- edit's own.
+CREATE OR REPLACE FUNCTION draftline.restore_node(base jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    restored jsonb := CASE WHEN jsonb_typeof(content) = 'object' THEN content ELSE '{}' END;
+    child record;
+    inner_value jsonb;
+BEGIN
+    IF base ? 'r' THEN
+        restored := restored - ARRAY(SELECT jsonb_array_elements_text(base -> 'r'));
+    END IF;
+    restored := restored || coalesce(base -> 's', '{}');
+    IF base ? 'm' THEN
+        FOR child IN SELECT key, value FROM jsonb_each(base -> 'm') LOOP
+            inner_value := draftline.restore_node(child.value, restored -> child.key);
+            restored := CASE WHEN inner_value IS NULL THEN restored - child.key
+                ELSE restored || jsonb_build_object(child.key, inner_value) END;
+        END LOOP;
+    END IF;
+    RETURN CASE WHEN base ? 'n' AND restored = '{}' THEN NULL ELSE restored END;
+END $$;
+
+-- Steps without what they do neither to the base nor to the content; NULL if nothing is left.
+CREATE FUNCTION draftline.prune_steps(steps jsonb, basis jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    first jsonb := steps -> 0;
+    kept jsonb := steps;
+    absent jsonb;
+BEGIN
+    IF first ? 'increment' THEN
+        RETURN CASE WHEN first -> 'increment' = '0' AND jsonb_typeof(basis) = 'number'
+            AND jsonb_typeof(content) = 'number' THEN NULL ELSE steps END;
+    ELSIF jsonb_typeof(basis) <> 'array' OR jsonb_typeof(content) <> 'array' THEN
+        RETURN steps;
+    END IF;
+    IF first ? 'subtract' THEN
+        absent := draftline.array_subtract(first -> 'subtract', coalesce(basis, '[]') || coalesce(content, '[]'));
+        kept := jsonb_build_array(jsonb_build_object('subtract',
+            draftline.array_subtract(first -> 'subtract', absent))) || (steps - 0);
+    END IF;
+    IF kept -> 0 = '{"subtract": []}' THEN
+        kept := kept - 0;
+    END IF;
+    IF kept -> -1 = '{"union": []}' AND basis IS NOT NULL AND content IS NOT NULL THEN
+        kept := kept - -1;
+    END IF;
+    RETURN nullif(kept, '[]');
+END $$;
+
+-- An edit without what changes neither its base nor the content: values that are there already, removals of what is
+-- not there. What differs from either is an edit: it says something about a value that others have changed since.
+CREATE FUNCTION draftline.prune_node(node jsonb, basis jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    sets jsonb := coalesce(node -> 's', '{}');
+    removals text[] := '{}';
+    merges jsonb := '{}';
+    transforms jsonb := '{}';
+    child record;
+    pruned jsonb;
+BEGIN
+    sets := sets - ARRAY(SELECT key FROM jsonb_each(sets) WHERE basis -> key = value AND content -> key = value);
+    IF node ? 'r' THEN
+        removals := ARRAY(SELECT k FROM jsonb_array_elements_text(node -> 'r') AS k WHERE basis ? k OR content ? k);
+    END IF;
+    IF node ? 't' THEN
+        transforms := coalesce((
+            SELECT jsonb_object_agg(p.key, p.steps)
+            FROM (SELECT t.key, draftline.prune_steps(t.value, basis -> t.key, content -> t.key) AS steps
+                  FROM jsonb_each(node -> 't') AS t OFFSET 0) AS p
+            WHERE p.steps IS NOT NULL), '{}');
+    END IF;
+    IF node ? 'm' THEN
+        FOR child IN SELECT key, value FROM jsonb_each(node -> 'm') LOOP
+            pruned := draftline.prune_child(child.value, basis -> child.key, content -> child.key);
+            IF pruned ? 'm' THEN
+                merges := merges || jsonb_build_object(child.key, pruned -> 'm');
+            ELSIF pruned ? 's' THEN
+                sets := sets || jsonb_build_object(child.key, pruned -> 's');
+            END IF;
+        END LOOP;
+    END IF;
+    RETURN draftline.node(sets, removals, merges, transforms, false);
+END $$;
+
+-- What is left of a node below a key: {"m": node}; {"s": value} where it makes an object of something else; or {}.
+CREATE FUNCTION draftline.prune_child(child jsonb, basis jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    pruned jsonb;
+    inner_content jsonb := CASE WHEN jsonb_typeof(content) = 'object' THEN content ELSE '{}' END;
+BEGIN
+    IF jsonb_typeof(basis) <> 'object' THEN
+        RETURN CASE WHEN draftline.puts(child) THEN jsonb_build_object('s', draftline.apply_node(child, NULL))
+            ELSE '{}' END;
+    END IF;
+    pruned := draftline.prune_node(child, coalesce(basis, '{}'), inner_content);
+    IF pruned <> '{}' THEN
+        RETURN jsonb_build_object('m', pruned);
+    ELSIF basis IS NULL AND jsonb_typeof(content) IS DISTINCT FROM 'object' AND draftline.puts(child) THEN
+        RETURN '{"s": {}}';
+    END IF;
+    RETURN '{}';
+END $$;
+
+CREATE FUNCTION draftline.prune(edit jsonb, basis jsonb, content jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN edit -> 'v' = basis AND edit -> 'v' = content THEN '{}' WHEN edit ? 'v' THEN edit
+                ELSE draftline.prune_node(edit, basis, content) END
+$$;
+
+-- What is stored of an edit: prune(edit, basis, content), and the inverse of that for the basis. The plain case, where
+-- keys are set and nothing else, is done in one pass: nearly every edit is one.
+CREATE FUNCTION draftline.rebase(edit jsonb, basis jsonb, content jsonb) RETURNS draftline.based_edit
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    pruned jsonb;
+BEGIN
+    IF edit - 's' <> '{}' OR edit = '{}' THEN
+        pruned := draftline.prune(edit, basis, content);
+        RETURN (pruned, draftline.inverse(pruned, basis))::draftline.based_edit;
+    END IF;
+    RETURN (SELECT (r.edit, r.base)::draftline.based_edit FROM draftline.rebase_sets(edit -> 's', basis, content) AS r);
+END $$;
+
+CREATE OR REPLACE FUNCTION draftline.rebase_sets(sets jsonb, basis jsonb, content jsonb)
+RETURNS TABLE (edit jsonb, base jsonb, fields text[])
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1 AS $$
+    SELECT CASE WHEN r.sets IS NULL THEN '{}' ELSE jsonb_build_object('s', r.sets) END,
+        CASE WHEN r.absent IS NULL AND r.olds IS NOT NULL THEN jsonb_build_object('s', r.olds)
+             ELSE draftline.node(coalesce(r.olds, '{}'), coalesce(r.absent, '{}'), '{}') END,
+        coalesce(r.fields, '{}')
+    FROM (
+        SELECT jsonb_object_agg(e.key, e.value) AS sets,
+            jsonb_object_agg(e.key, basis -> e.key) FILTER (WHERE basis ? e.key) AS olds,
+            array_agg(e.key) FILTER (WHERE NOT basis ? e.key) AS absent,
+            array_agg(e.key) FILTER (WHERE content -> e.key IS DISTINCT FROM e.value) AS fields
+        FROM jsonb_each(sets) AS e
+        WHERE basis -> e.key IS DISTINCT FROM e.value OR content -> e.key IS DISTINCT FROM e.value
+    ) AS r
+$$;
