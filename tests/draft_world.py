@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -34,7 +35,7 @@ from draftline_server.domain.records import (
     Record,
 )
 from draftline_server.store.commits import CommitStore
-from draftline_server.store.content import ContentStore, now
+from draftline_server.store.content import ContentStore
 from draftline_server.store.cursors import Cursors
 from draftline_server.store.definitions import Definitions
 from draftline_server.store.drafts import DraftStore
@@ -107,8 +108,8 @@ class World:
         """Declares the collection, without building its indexes."""
         values: dict[str, object] = {
             "tenant_id": self.tenant_id, "collection": COLLECTION, "fields": fields, "orders": orders,
-            "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None, "now": now(),
-            "history": "VALUES",
+            "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None,
+            "now": datetime.now(UTC), "history": "VALUES",
         }  # fmt: skip
         await self.database.fetch(load("collections")["put_definition"], values)
 

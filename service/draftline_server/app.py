@@ -60,6 +60,7 @@ from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret, read_usable_connections
 from .store.schemas import Schemas
 from .workers.analysis import Analysis
+from .workers.clock_watch import ClockWatch
 from .workers.draft_check import DraftCheck
 from .workers.group_commit import GroupCommit
 from .workers.group_reads import GroupReads
@@ -103,6 +104,8 @@ async def running(
     await database.open()
     try:
         await check_revision(database, revision)
+        await database.now()  # so that calls need not ask
+        clock = ClockWatch(database.clock, settings.max_clock_skew_s)
         indexes, wakes = Indexes(database), Wakes()
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
         analysis = Analysis(lambda: analyze_records(database))
@@ -111,20 +114,20 @@ async def running(
         draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
         server, watches = await _server(
             settings, database, schemas, telemetry,
-            indexes=indexes, notifier=notifier, analysis=analysis, wakes=wakes, shares_port=worker > 0,
+            indexes=indexes, notifier=notifier, analysis=analysis, wakes=wakes, clock=clock, shares_port=worker > 0,
         )  # fmt: skip
-        readings = readings_of(database, server, watches, keeper, draft_check, dropped_lines=dropped_lines)
+        readings = readings_of(database, server, watches, keeper, draft_check, clock=clock, dropped_lines=dropped_lines)
         metrics = Metrics(telemetry, readings)
         address = metrics_socket or metrics_address(settings)
         async with (
             traced(telemetry, settings.traces_endpoint, settings.traces_sampled_part),
-            measured(metrics.text, server.is_ready, address) as metrics_port,
+            measured(metrics.text, server.is_ready, address, server.health.warnings) as metrics_port,
         ):
             port = await server.start()
             works: list[Coroutine[Any, Any, None]] = [notifier.run(), analysis.run()]
             if worker <= 1:  # one of them will do for the rest, and tells of it once
                 scarce = _tell_scarce_connections(settings, database)
-                works += [_reconcile(indexes), keeper.run(), draft_check.run(), scarce]
+                works += [_reconcile(indexes), keeper.run(), draft_check.run(), scarce, clock.run()]
             tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield App(f"{settings.host}:{port}", metrics_port, server, database)
@@ -202,6 +205,7 @@ async def _server(
     notifier: Notifier,
     analysis: Analysis,
     wakes: Wakes,
+    clock: ClockWatch,
     shares_port: bool,
 ) -> tuple[Server, Watches]:
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
@@ -252,7 +256,7 @@ async def _server(
             watches,
         ),
     }
-    health = Health([service.full_name for service in SERVICES], database.ping)
+    health = Health([service.full_name for service in SERVICES], database.ping, lambda: clock.warning)
     server = Server(
         servicers,
         Once(requests),

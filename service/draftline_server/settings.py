@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     draft_check_interval_s: float = Field(
         86400.0, ge=0, description="between two checks that drafts are in step with their records; 0: none"
     )
+    max_clock_skew_s: float = Field(
+        5.0, gt=0, description="how far this host's clock may be off the database's before it is told"
+    )
     max_imports: int = Field(8, gt=0, description="imports at once; each holds a connection")
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")

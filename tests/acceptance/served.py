@@ -73,6 +73,7 @@ def _address(process: subprocess.Popen[str], log: list[dict[str, Any]]) -> str:
     for line in process.stderr:
         log.append(json.loads(line) if line.startswith("{") else {"event": line})
         if log[-1]["event"] == "serving":
+            address = str(log[-1]["address"])
             threading.Thread(target=lambda: log.extend({"event": rest} for rest in process.stderr), daemon=True).start()
-            return str(log[-1]["address"])
+            return address
     raise AssertionError(f"the service did not start: {log}")

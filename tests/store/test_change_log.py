@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +16,6 @@ from draftline_server.domain.changes import Change, PathChange
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.records import Delta, Patch
 from draftline_server.store import changes
-from draftline_server.store.content import now
 from draftline_server.store.engine import Database
 from draftline_server.store.statements import Statement, load
 from hypothesis import given
@@ -156,7 +155,9 @@ async def test_transaction_that_ends_late_puts_nobodys_page_out_of_order(
         first = await world.page(page_size=1)
         assert [each.record_id for each in first.changes] == ["2"]
         statement = load("content")["create_content"]
-        await late.fetch(statement, {**CREATION, "tenant_id": world.tenant_id, "record_id": "late", "now": now()})
+        await late.fetch(
+            statement, {**CREATION, "tenant_id": world.tenant_id, "record_id": "late", "now": datetime.now(UTC)}
+        )
     assert [each.record_id for each in await world.all()] == ["2", "late", "1"]
     rest = await world.page(page_size=10, token=first.next_page_token)
     assert [each.record_id for each in rest.changes] == ["late", "1"]

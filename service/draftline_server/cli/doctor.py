@@ -66,7 +66,7 @@ async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncI
 
     def health(address: str) -> str:
         try:
-            return access.health_state(address, "", HEALTH_S, access.own_security(settings))
+            return access.health_state(address, "", HEALTH_S, access.own_security(settings)).name
         except (OSError, ValueError):
             return "it cannot be asked without a good certificate of its own"
 

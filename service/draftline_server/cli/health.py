@@ -23,8 +23,11 @@ def health_command(address: str, security: access.Security, service: str, timeou
 
     Exit status 0 when it is SERVING, 1 when not.
     """
-    state = access.health_state(address, service, timeout_s, security)
-    click.echo(json.dumps({"address": address, "service": service, "state": state}) if as_json else state)
+    state, warning = access.health_state(address, service, timeout_s, security)
+    told = {"address": address, "service": service, "state": state, **({"warning": warning} if warning else {})}
+    click.echo(json.dumps(told) if as_json else state)
+    if warning and not as_json:
+        click.echo(f"warning: {warning}", err=True)
     if state == "UNAVAILABLE":
         click.echo(NO_SERVICE.format(message=f"nobody answers at {address}"), err=True)
     sys.exit(state != "SERVING")

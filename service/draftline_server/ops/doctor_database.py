@@ -37,7 +37,7 @@ REFUSALS = {  # by SQLSTATE
     "53300": ("has no connection left", "raise max_connections, or lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS"),
     "57P03": ("is starting, stopping or recovering", "wait, and see PostgreSQL's log if it goes on"),
 }
-CLOCK_WARNING, CLOCK_FAULT = timedelta(seconds=2), timedelta(seconds=30)
+CLOCK_FAULT = timedelta(seconds=30)  # tokens are refused
 OPEN_TOO_LONG = timedelta(minutes=10)
 NAMED = 5  # of many
 AFTERWARDS = ("schema", "privileges", "connections", "indexes", "log", "clock", "drafts")
@@ -67,7 +67,7 @@ async def _examined(
 ) -> AsyncIterator[Finding]:
     found = (await opened.fetch(SQL["look_at_server"], {}))[0]
     yield _server(found, _named(opened.url))
-    yield _clock(found["moment"] - now())
+    yield _clock(found["moment"] - now(), timedelta(seconds=settings.max_clock_skew_s))
     yield await _connections(opened, settings)
     schema = await _schema(opened)
     yield schema
@@ -140,15 +140,15 @@ def _server(found: asyncpg.Record, place: str) -> Finding:
     return ok("database", f"{place}, PostgreSQL {found['version']}")
 
 
-def _clock(ahead: timedelta) -> Finding:
-    """How far the database's clock is ahead of ours."""
+def _clock(ahead: timedelta, allowed: timedelta) -> Finding:
+    """Judge how far the database's clock is ahead of ours."""
     off = abs(ahead)
     way = "behind" if ahead > timedelta(0) else "ahead of"
     told = f"the clock of this machine is {off.total_seconds():,.0f} s {way} the database's"
-    mend = "set both by NTP (`timedatectl`); tokens, certificates and the times in the log go by this machine's"
-    if off > CLOCK_FAULT:
+    mend = "set both by NTP (`timedatectl`); tokens and certificates go by this machine's, what is stored does not"
+    if off > max(allowed, CLOCK_FAULT):
         return fault("clock", told, mend)
-    return warning("clock", told, mend) if off > CLOCK_WARNING else ok("clock", "as the database's, to 2 s")
+    return warning("clock", told, mend) if off > allowed else ok("clock", f"as the database's, to {allowed.seconds} s")
 
 
 async def _connections(opened: Database, settings: Settings) -> Finding:

@@ -10,6 +10,7 @@ import structlog
 from grpc_health.v1 import health_pb2
 
 PROBE_INTERVAL_S = 1.0
+WARNING = "draftline-warning"  # trailing metadata of a check: what is not well though calls are taken
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -22,9 +23,13 @@ class Health:
     grpc's own servicer forgets all who watch a service when one of them ends.
     """
 
-    def __init__(self, services: Sequence[str], probe: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, services: Sequence[str], probe: Callable[[], Awaitable[None]], warning: Callable[[], str] = lambda: ""
+    ) -> None:
+        """`warning`: what is not well though calls are taken, in a sentence of ASCII; empty: nothing."""
         self._services = frozenset(["", *services])
         self._probe = probe
+        self._warning = warning
         self._task: asyncio.Task[None] | None = None
         self._serving: bool | None = None
         self._changed = asyncio.Condition()
@@ -44,6 +49,15 @@ class Health:
                     await self._changed.wait()
             told = status
             yield status
+
+    @property
+    def warning(self) -> str:
+        """What is not well though calls are taken; empty: nothing."""
+        return self._warning()
+
+    async def warnings(self) -> list[str]:
+        """The same, as a list."""
+        return [warning] if (warning := self._warning()) else []
 
     @property
     def is_reachable(self) -> bool:

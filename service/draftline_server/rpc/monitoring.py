@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -44,9 +44,16 @@ class Page:
 class Monitoring:
     """Answers from `start` until it is closed."""
 
-    def __init__(self, metrics: Callable[[], Awaitable[bytes]], is_ready: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        metrics: Callable[[], Awaitable[bytes]],
+        is_ready: Callable[[], Awaitable[bool]],
+        warnings: Callable[[], Awaitable[Sequence[str]]] | None = None,
+    ) -> None:
+        """`warnings`: what /readyz tells besides, in lines, though calls are taken."""
         self._metrics = metrics
         self._is_ready = is_ready
+        self._warnings = warnings
         self._server: asyncio.Server | None = None
         self._connections = 0
 
@@ -107,7 +114,8 @@ class Monitoring:
                     return Page(HTTPStatus.OK, b"ok\n")
                 case b"/readyz":
                     if await self._is_ready():
-                        return Page(HTTPStatus.OK, b"ok\n")
+                        warnings = await self._warnings() if self._warnings is not None else ()
+                        return Page(HTTPStatus.OK, "".join(f"{line}\n" for line in ("ok", *warnings)).encode())
                     return Page(HTTPStatus.SERVICE_UNAVAILABLE, b"not ready\n")
         except Exception as error:
             structlog.get_logger().error("monitoring_failed", path=path.decode(), exc_info=error)
@@ -120,9 +128,10 @@ async def measured(
     metrics: Callable[[], Awaitable[bytes]],
     is_ready: Callable[[], Awaitable[bool]],
     address: Path | Address | None,
+    warnings: Callable[[], Awaitable[Sequence[str]]] | None = None,
 ) -> AsyncIterator[int | None]:
     """Answers at a Unix socket or a port, if at any; the port, if there is one."""
-    monitoring, port = Monitoring(metrics, is_ready), None
+    monitoring, port = Monitoring(metrics, is_ready, warnings), None
     if isinstance(address, Path):
         await monitoring.start_at(address)
     elif address is not None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from .health import WARNING
 from .tls import TlsFiles
 
 
@@ -34,15 +36,26 @@ def own_security(files: TlsFiles) -> Security:
     return Security(own.credentials, (("grpc.ssl_target_name_override", name),) if name else ())
 
 
-def state(address: str, service: str, timeout_s: float, reached: Security) -> str:
-    """SERVING, NOT_SERVING, SERVICE_UNKNOWN or, where nothing answers in time, the status of the call."""
+class State(NamedTuple):
+    """SERVING, NOT_SERVING, SERVICE_UNKNOWN or, where nothing answers in time, the status of the call.
+
+    `warning`: what is not well though calls are taken, such as the service's clock; empty if nothing is.
+    """
+
+    name: str
+    warning: str = ""
+
+
+def state(address: str, service: str, timeout_s: float, reached: Security) -> State:
+    """Ask a service for its health."""
     with _channel(address, reached) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+            answer, call = stub.Check.with_call(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
         except grpc.RpcError as failure:
-            return str(failure.code().name)
-        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+            return State(failure.code().name)
+        warning = dict(call.trailing_metadata() or ()).get(WARNING, "")
+        return State(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status), str(warning))
 
 
 def _channel(address: str, reached: Security) -> grpc.Channel:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..store.engine import Database
+from ..workers.clock_watch import ClockWatch
 from ..workers.draft_check import DraftCheck
 from ..workers.log_keeper import LogKeeper
 from .server import Server
@@ -27,6 +28,7 @@ def readings_of(
     keeper: LogKeeper,
     check: DraftCheck,
     *,
+    clock: ClockWatch,
     dropped_lines: Callable[[], int],
 ) -> list[Reading]:
     calls, admission, health = server.calls, server.calls.admission, server.health
@@ -49,6 +51,11 @@ def readings_of(
             lambda: database.retries,
         ),
         Reading("draftline_database_reachable", "1 while the database answers, else 0.", lambda: health.is_reachable),
+        Reading(
+            "draftline_clock_off_seconds",
+            "How far the clock of this host is off the database's, whichever way.",
+            lambda: clock.off_s,
+        ),
         Reading(
             "draftline_log_held_up",
             "Transactions open for over ten minutes, which hold up watchers, at the last look.",

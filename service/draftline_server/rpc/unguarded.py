@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from ..domain.errors import DraftlineError, OverloadedError, UndecodableRequestError
-from .health import Health
+from .health import WARNING, Health
 from .status import abort
 from .wire import parser
 
@@ -44,6 +44,8 @@ class Unguarded:
             status = health.status(request.service)
             if status is None:
                 await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+            if health.warning:
+                context.set_trailing_metadata(((WARNING, health.warning),))
             data: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
             return data
 

@@ -21,7 +21,12 @@ from .monitoring import Address, Monitoring, fetched
 
 ASK_S = 2.0  # how long a worker may take to answer
 # What is not added up: the same in all, or of the first of them.
-SAME = {"draftline_build_info": max, "process_start_time_seconds": min, "process_max_fds": min}
+SAME = {
+    "draftline_build_info": max,
+    "draftline_clock_off_seconds": max,
+    "process_start_time_seconds": min,
+    "process_max_fds": min,
+}
 NOTHING: tuple[int, list[Metric]] = (0, [])  # before the first scrape
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -39,7 +44,7 @@ class WorkerMetrics:
         self._kept: list[Metric] = []  # what those that ended had counted
         self._ended = 0
         self._hung = 0
-        self._monitoring = Monitoring(self.text, self.is_ready)
+        self._monitoring = Monitoring(self.text, self.is_ready, self.warnings)
 
     async def start(self, address: Address) -> int:
         """See Monitoring.start."""
@@ -67,6 +72,12 @@ class WorkerMetrics:
         """Return whether any of them is, and none is silent: one that hangs is given new connections all the same."""
         answers = await asyncio.gather(*(_readiness(socket) for socket in self._sockets.values()))
         return _Readiness.READY in answers and _Readiness.SILENT not in answers
+
+    async def warnings(self) -> list[str]:
+        """Return what workers that are ready say besides, each once."""
+        pages = await asyncio.gather(*(_asked(socket, "/readyz") for socket in self._sockets.values()))
+        lines = [line for page in pages if page is not None for line in page.decode().splitlines()[1:]]
+        return list(dict.fromkeys(lines))
 
     async def text(self) -> bytes:
         """In the text format of Prometheus. A worker that does not answer counts with what it told last."""

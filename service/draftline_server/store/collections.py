@@ -22,7 +22,6 @@ from ..domain.errors import (
     VersionMismatchError,
 )
 from ..domain.records import Actor, Answer
-from .content import now
 from .cursors import Cursors
 from .definitions import READ_AGE_S, Definitions, definition_of
 from .engine import Database
@@ -181,7 +180,7 @@ class CollectionStore:
             "json_schema": definition.json_schema,
             "history": definition.history,
             "expected_version": expected_version,
-            "now": now(),
+            "now": await transaction.now(),
         }
         await transaction.fetch(SQL["lock_declaration"], values)
         indexes = await self._count_indexes(transaction, actor)

@@ -18,7 +18,7 @@ from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Answer
-from .content import limit_values, now, record_of
+from .content import limit_values, record_of
 from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selected
@@ -61,7 +61,7 @@ class CommitStore:
         """
 
         async def work(transaction: Transaction) -> A:
-            write = Write(actor, ChangeSource.COMMIT, now(), change_reason, str(uuid_utils.uuid7()))
+            write = Write(actor, ChangeSource.COMMIT, await transaction.now(), change_reason, str(uuid_utils.uuid7()))
             rows = await self._lock(transaction, actor, collection, selection, policy)
             results, actions = self._judge(collection, rows, policy, await self._violations(actor, collection, rows))
             versions = {row["record_id"]: row["record_version"] or 0 for row in rows}

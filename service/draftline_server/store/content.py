@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import asyncpg
 import uuid_utils
@@ -20,10 +20,6 @@ from .statements import load
 from .transaction import Transaction
 
 SQL = load("content")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def limit_values(limits: Limits) -> dict[str, object]:
@@ -77,7 +73,7 @@ class ContentStore:
 
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
         """RecordExistsError if the id is taken, by a deleted record too."""
-        moment = now()
+        moment = await self._database.now()
         record_id = new.record_id or str(uuid_utils.uuid7())
 
         async def attempt() -> Record:
@@ -128,7 +124,7 @@ class ContentStore:
         async def attempt() -> Record | None:
             definition = self._definitions.known(actor.tenant_id, collection)
             values = {
-                **_written_by(actor, now(), change_reason),
+                **_written_by(actor, await self._database.now(), change_reason),
                 **_identity(collection, record_id, expected_version),
                 "condition": condition_json(condition, definition),
                 "definition_version": definition.version,
@@ -157,7 +153,7 @@ class ContentStore:
     ) -> Record:
         """RecordNotDeletedError if the record is live."""
         values = {
-            **_written_by(actor, now(), change_reason),
+            **_written_by(actor, await self._database.now(), change_reason),
             **_identity(collection, record_id, expected_version),
         }
         rows = await self._write(actor, "undelete_content", values, validate_only)

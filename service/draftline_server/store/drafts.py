@@ -29,7 +29,7 @@ from ..domain.drafts import (
 )
 from ..domain.errors import ContentionError, DraftNotFoundError, SelectionTooLargeError
 from ..domain.records import Actor, Answer, Record
-from .content import limit_values, now
+from .content import limit_values
 from .engine import Database
 from .errors import RacedError
 from .failures import draft_version_mismatch, error_of
@@ -74,7 +74,7 @@ class DraftStore:
             "tenant_id": actor.tenant_id,
             "user_id": actor.user_id,
             "collection": collection,
-            "now": now(),
+            "now": await self._database.now(),
             "session_id": session_id,
             "move_to_session": move_to_session,
             "change_reason": change_reason,
@@ -113,7 +113,7 @@ class DraftStore:
                 "record_ids": list(await selected(transaction, actor, collection, selection)),
                 "session_id": selection.session_id,
                 "with_content": with_content,
-                "now": now(),
+                "now": await transaction.now(),
             }
             rows = await transaction.fetch(SQL["drop_drafts"], values)
             await check_selection(transaction, actor, collection, selection, {})

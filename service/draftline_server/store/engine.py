@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from random import uniform
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -24,6 +25,7 @@ import asyncpg
 
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from ..domain.turns import Turns
+from .clock import DatabaseClock
 from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
 from .pool import PoolSettings, make_pool
 from .prepared import PreparedStatements
@@ -60,6 +62,7 @@ class Database:
         self.observers: list[Callable[[str, BaseException | None], None]] = []
         self.runner = Runner()
         self._prepared = PreparedStatements()
+        self.clock = DatabaseClock()
         self.retries = 0  # so far: transactions and statements that were begun anew
         self.exhausted = 0  # so far: times that no connection came free in time
 
@@ -95,7 +98,7 @@ class Database:
             if self._pinging is None or self._pinging.is_closed():
                 settings = {"application_name": "draftline health"}
                 self._pinging = await asyncpg.connect(self.url, timeout=timeout_s, server_settings=settings)
-            await self._pinging.fetchval("SELECT 1", timeout=timeout_s)
+            await self.clock.read(self._pinging, timeout_s)
         except BaseException:
             self._drop_ping()
             raise
@@ -104,6 +107,16 @@ class Database:
         if self._pinging is not None:
             self._pinging.terminate()
             self._pinging = None
+
+    async def now(self) -> datetime:
+        """Return the time by the database's clock, which is known without asking as a rule (clock.py)."""
+
+        async def ask() -> datetime:
+            async with self._connection() as connection:
+                return await self.clock.now_by(connection, remaining_s())
+
+        moment = self.clock.now()
+        return await self._retrying(ask, resend=True) if moment is None else moment
 
     async def fetch(self, statement: Statement, values: dict[str, object], *, resend: bool = False) -> Rows:
         """Runs one statement as its own transaction.
@@ -149,7 +162,7 @@ class Database:
         async with self._connection() as connection:
             await connection.execute(SET_LONG)
             try:
-                yield Session(connection, self.runner)
+                yield Session(connection, self.runner, self.clock)
             finally:
                 # Closed and not given back: its settings and locks end with it. It may be gone by now.
                 with suppress(TimeoutError, asyncpg.InterfaceError):
@@ -177,7 +190,7 @@ class Database:
             transaction = connection.transaction()
             try:
                 await self.runner.run("begin", transaction.start())
-                work = Transaction(connection, self.runner)
+                work = Transaction(connection, self.runner, self.clock)
                 yield work
                 if not work.kept:
                     await transaction.rollback()

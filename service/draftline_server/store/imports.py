@@ -24,7 +24,7 @@ from ..domain.errors import (
 )
 from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
 from ..domain.turns import Turns
-from .content import limit_values, now
+from .content import limit_values
 from .definitions import Definitions
 from .engine import Database
 from .errors import RacedError
@@ -81,7 +81,9 @@ class ImportStore:
         if not self._turns.take_now(actor.tenant_id):
             raise OverloadedError(f"{self._turns.taken} imports are running already; nothing was done, try again later")
         try:
-            write = Write(actor, ChangeSource.IMPORT_CONTENT, now(), change_reason, str(uuid_utils.uuid7()))
+            write = Write(
+                actor, ChangeSource.IMPORT_CONTENT, await self._database.now(), change_reason, str(uuid_utils.uuid7())
+            )
             response, counts = await self._database.translated(
                 lambda: self._load(write, collection, chunks, mode, answer, allow_empty=allow_empty)
             )

@@ -26,6 +26,11 @@ class LogTurn:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    async def now(self) -> datetime:
+        """Return the time by the clock of the database, asked for: much is dropped by it."""
+        moment: datetime = (await self._session.fetch(SQL["read_moment"], {}))[0]["moment"]
+        return moment
+
     async def missing_weeks(self, moment: datetime) -> list[date]:
         """The Mondays of the weeks that need a partition at a moment."""
         values: dict[str, object] = {"moment": moment, "ahead": WEEKS_AHEAD}

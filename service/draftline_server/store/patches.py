@@ -16,7 +16,7 @@ from ..domain.edits import Operation
 from ..domain.errors import DraftlineError
 from ..domain.frozen import frozen
 from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult, Record
-from .content import limit_values, now
+from .content import limit_values
 from .definitions import Definitions
 from .engine import Database
 from .failures import condition_json, error_of, not_found
@@ -54,7 +54,7 @@ class PatchStore:
         """The result of one patch; its error is raised."""
 
         async def attempt() -> PatchResult:
-            write = Write(actor, ChangeSource.PATCH_CONTENT, now(), change_reason)
+            write = Write(actor, ChangeSource.PATCH_CONTENT, await self._database.now(), change_reason)
             if not validate_only and not self._definitions.known(actor.tenant_id, patch.collection).json_schema:
                 return (await self._applier.apply(self._database, write, [patch], keeps_answers=True))[0]
             transact = self._database.transact
@@ -91,7 +91,9 @@ class PatchStore:
         result has an error.
         """
 
-        write = Write(actor, ChangeSource.BATCH_PATCH_CONTENT, now(), change_reason, str(uuid_utils.uuid7()))
+        write = Write(
+            actor, ChangeSource.BATCH_PATCH_CONTENT, await self._database.now(), change_reason, str(uuid_utils.uuid7())
+        )
 
         async def attempt() -> A:
             refused: dict[int, DraftlineError] = {}
@@ -220,7 +222,7 @@ class InPlacePatches:
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
             # What shares a statement with others is written when that is sent: after whatever it waited for.
-            "now": now() if isinstance(runner, Database) else write.moment,
+            "now": await runner.now() if isinstance(runner, Database) else write.moment,
             "source": write.source,
             "commit_id": write.commit_id or None,
             "waits": terms.waits,

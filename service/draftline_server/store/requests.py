@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 
 import asyncpg
 import msgspec
@@ -135,5 +135,4 @@ def _key(actor: Actor, request: Request) -> dict[str, object]:
         "user_id": actor.user_id,
         "request_id": request.request_id,
         "fingerprint": request.fingerprint,
-        "now": datetime.now(UTC),
     }

@@ -17,7 +17,7 @@ from ..domain.content import Limits
 from ..domain.drafts import Conflict, ConflictPolicy
 from ..domain.errors import ChangeNotFoundError, DraftlineError, HistoryNotKeptError, SelectionTooLargeError
 from ..domain.records import Actor, Answer
-from .content import limit_values, now, record_of
+from .content import limit_values, record_of
 from .definitions import Definitions, StaleDefinitionError
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
@@ -60,7 +60,9 @@ class RevertStore:
         collections: set[str] = set()
 
         async def work(transaction: Transaction) -> A:
-            write = Write(actor, ChangeSource.REVERT_CHANGE, now(), change_reason, str(uuid_utils.uuid7()))
+            write = Write(
+                actor, ChangeSource.REVERT_CHANGE, await transaction.now(), change_reason, str(uuid_utils.uuid7())
+            )
             values = {**self._values(write, target), "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS}
             collections.update(await self._lock(transaction, values))
             judged = await self._fetch(transaction, values, self._with_schema(actor, collections))

@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from typing import TypeVar
 
 import asyncpg
 
 from ..domain.errors import DeadlineExceededError
+from .clock import DatabaseClock
 from .errors import is_retryable
 from .runs import Runner
 from .statements import Statement
@@ -32,9 +34,14 @@ LONG_S = 3600.0  # of one of its statements, in case no answer ever comes
 class Session:
     """A connection of one's own for what runs for long; its statements are each their own transaction."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], runner: Runner) -> None:
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], runner: Runner, clock: DatabaseClock) -> None:
         self._connection = connection
         self._runner = runner
+        self._clock = clock
+
+    async def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        return await self._clock.now_by(self._connection, LONG_S)
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
         arguments = statement.arguments(values)
@@ -51,7 +58,7 @@ class Session:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Rolled back by any exception."""
         async with self._connection.transaction():
-            yield Transaction(self._connection, self._runner, LONG_S)
+            yield Transaction(self._connection, self._runner, self._clock, LONG_S)
 
     async def execute(self, ddl: str) -> None:
         await self._runner.run("ddl", self._connection.execute(ddl, timeout=LONG_S))
@@ -61,13 +68,22 @@ class Transaction:
     """Statements that become visible together."""
 
     def __init__(
-        self, connection: asyncpg.Connection[asyncpg.Record], runner: Runner, statement_s: float | None = None
+        self,
+        connection: asyncpg.Connection[asyncpg.Record],
+        runner: Runner,
+        clock: DatabaseClock,
+        statement_s: float | None = None,
     ) -> None:
         """`statement_s`: how long each may take; None: as long as any statement of a call."""
         self.connection = connection
         self.kept = True
         self._runner = runner
+        self._clock = clock
         self._statement_s = statement_s
+
+    async def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        return await self._clock.now_by(self.connection, remaining_s(self._statement_s))
 
     def roll_back(self) -> None:
         """Lets the transaction end as if it had never been; what it answered stands as a preview."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -34,7 +34,7 @@ class LogKeeper:
 
     async def run(self) -> None:
         while True:
-            await self.turn(datetime.now(UTC))
+            await self.turn()
             await asyncio.sleep(self._interval_s)
 
     async def keep_order(self) -> None:
@@ -45,8 +45,8 @@ class LogKeeper:
         except Exception as error:
             self._warn("keep_order", error)
 
-    async def turn(self, moment: datetime) -> None:
-        """Does what is due at a moment; what another process is at is left to it."""
+    async def turn(self, moment: datetime | None = None) -> None:
+        """Do what is due now, by the database's clock, or at a moment; what another process is at is left to it."""
         await self.keep_order()
         self.held_up = 0  # whoever has the turn counts them
         try:
@@ -54,7 +54,8 @@ class LogKeeper:
         except Exception as error:
             self._warn("take_turn", error)
 
-    async def _take(self, turn: LogTurn, moment: datetime) -> None:
+    async def _take(self, turn: LogTurn, moment: datetime | None) -> None:
+        moment = moment or await turn.now()
         steps: list[Callable[[LogTurn, datetime], Awaitable[None]]] = [
             self._add_partitions, self._drop_changes, self._forget_answers, self._tell_open_transactions
         ]  # fmt: skip

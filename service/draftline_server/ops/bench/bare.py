@@ -10,6 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from ...domain.changes import ChangeSource, Write
 from ...domain.content import Limits
 from ...domain.edits import Strategy
 from ...domain.records import Actor, Delta, Patch, Request
-from ...store.content import now
 from ...store.definitions import Definitions
 from ...store.engine import Database
 from ...store.patches import InPlacePatches
@@ -74,7 +74,7 @@ async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]
 
     async def prepare() -> None:
         request = Request(str(uuid.uuid4()), hashlib.blake2b(digest_size=16))
-        write = Write(Actor(load.tenant_id, "bench", request), ChangeSource.PATCH_CONTENT, now())
+        write = Write(Actor(load.tenant_id, "bench", request), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
         number, change = chooser.randrange(load.records), Delta(delta(chooser), Strategy.SHALLOW)
         patch = Patch(load.collection, record_id(number), change)
         await applier.rows(told, [applier.entry(write, patch, keeps_answers=True)])

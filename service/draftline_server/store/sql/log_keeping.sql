@@ -6,6 +6,10 @@ SELECT draftline.keep_log_order() AS moved
 -- One process at a time; the lock ends with the connection.
 SELECT pg_try_advisory_lock(7236835714) AS locked
 
+-- name: read_moment
+-- The time by the database's clock, which decides what is dropped: that of no host that may be wrong.
+SELECT now() AS moment
+
 -- name: missing_weeks
 -- The Mondays (UTC) of weeks without a partition that need one: a moment's, the next ones', and those of changes that
 -- fell into change_default.

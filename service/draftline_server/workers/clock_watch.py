@@ -1,0 +1,56 @@
+"""Tells when the clock of this host is off by more than it may be, by the database's.
+
+Nothing that is stored goes by this host's clock (store/clock.py); tokens, certificates and the times in its log do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from ..store.clock import DatabaseClock
+
+INTERVAL_S = 1.0
+
+
+class ClockWatch:
+    """Looks at the clock; runs until it is cancelled."""
+
+    def __init__(self, clock: DatabaseClock, max_off_s: float) -> None:
+        self._clock = clock
+        self._max_off_s = max_off_s
+        self._was_off = False
+
+    @property
+    def off_s(self) -> float:
+        """How far the clock of this host is off, whichever way; 0 while that is not known."""
+        return abs(self._clock.ahead_s() or 0.0)
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the clock of this host, in a sentence; empty if nothing is."""
+        ahead_s = self._clock.ahead_s() or 0.0
+        if abs(ahead_s) <= self._max_off_s:
+            return ""
+        way = "ahead of" if ahead_s > 0 else "behind"
+        return (
+            f"the clock of this host is {abs(ahead_s):.1f} s {way} the database's, and may be {self._max_off_s:g} s: "
+            "tokens and certificates go by it"
+        )
+
+    async def run(self) -> None:
+        while True:
+            self.look()
+            await asyncio.sleep(INTERVAL_S)
+
+    def look(self) -> None:
+        """Log the clock's going wrong, and its coming right."""
+        if self._clock.ahead_s() is None or self._clock.now() is None:  # after a jump, the next reading decides
+            return
+        warning, log = self.warning, structlog.get_logger()
+        if warning and not self._was_off:
+            log.warning("clock_off", off_s=round(self.off_s, 1), reason=warning)
+        elif self._was_off and not warning:
+            log.info("clock_right_again", off_s=round(self.off_s, 1))
+        self._was_off = bool(warning)
