@@ -1,0 +1,130 @@
+"""Readable ids made of a record's values: different for different values, the same for the same ones.
+
+An id is the values' words in lower case, joined by hyphens: `the-land-girls-jun-12-1998`. Those words alone stand for
+one spelling of the values, the usual one (see `_spelled`). Values that are spelled otherwise, such as `C++`, `A-B` or
+`ALIEN`, get a digest of all that they are at the end of their ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from draftline.documents import encode
+
+MAX_ID_CHARS = 128
+DIGEST_CHARS = 16  # hexadecimal: 64 bits
+MAX_SLUG_CHARS = MAX_ID_CHARS - DIGEST_CHARS - 1
+
+_DIGEST = re.compile(rf"[0-9a-f]{{{DIGEST_CHARS}}}")
+_ROMAN = re.compile(r"(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})")
+_ISO_DATE = re.compile(r"[0-9]{4} [0-9]{2} [0-9]{2}")
+_NAMED_DATE = re.compile(
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?) [0-9]{1,2} [0-9]{4}"
+)
+
+
+def made_id(values: Iterable[object]) -> str:
+    """Return the id that these values make; empty if none of them holds anything.
+
+    A number counts by its text, so 1776 and "1776" are the same value. At most 128 characters, no control characters.
+    """
+    texts = [_text(value) for value in values]
+    if not any(text and not text.isspace() for text in texts):
+        return ""
+    fields = [_words(text or "") for text in texts]
+    words = [word for field in fields for word in field]
+    slug = "-".join(words)
+    if _is_usual(texts, fields, words):
+        if len(slug) <= MAX_ID_CHARS:
+            return slug
+        return f"{slug[:MAX_SLUG_CHARS]}-{_digest(slug)}"
+    cut = slug[:MAX_SLUG_CHARS].rstrip("-")
+    digest = _digest(json.dumps(texts))
+    return f"{cut}-{digest}" if cut else digest
+
+
+def _is_usual(texts: Sequence[str | None], fields: Sequence[list[str]], words: list[str]) -> bool:
+    """Whether the words alone give these values back, so that no other values have the same words and no digest."""
+    return (
+        fields == _split(words, len(fields))
+        and "" not in texts  # null is read where there are no words
+        and all(_folded(text) == _spelled(field) for text, field in zip(texts, fields, strict=True) if text is not None)
+        and not _DIGEST.fullmatch(words[-1])
+    )
+
+
+def _split(words: list[str], count: int) -> list[list[str]]:
+    """Return the words of each field as the id is read: each after the first has one word or a date.
+
+    Fields for which no word is left, the first ones, are null.
+    """
+    rest, fields = list(words), []
+    for _ in range(count - 1):
+        last = " ".join(rest[-3:])
+        length = 3 if _ISO_DATE.fullmatch(last) or _NAMED_DATE.fullmatch(last) else 1
+        fields.append(rest[-length:])
+        del rest[-length:]
+    return [rest, *reversed(fields)]
+
+
+def _spelled(words: Sequence[str]) -> str:
+    """Return the one text that these words stand for: with spaces, but hyphens within a date such as 1979-05-25."""
+    parts, at = [], 0
+    while at < len(words):
+        is_date = _ISO_DATE.fullmatch(" ".join(words[at : at + 3])) is not None
+        length = 3 if is_date else 1
+        parts.append("-".join(words[at : at + length]))
+        at += length
+    return " ".join(parts)
+
+
+def _folded(text: str) -> str:
+    """Return the text without the capitals that count as spelling: those that begin words, and Roman numerals."""
+    return " ".join(map(_folded_word, text.split(" ")))
+
+
+def _folded_word(word: str) -> str:
+    if _ROMAN.fullmatch(word):
+        return word.lower()
+    first = word[:1].lower()
+    # A letter whose lower case is that of another letter too, as that of the Kelvin sign, is not what it was folded to.
+    return first + word[1:] if len(first) == 1 and first.upper() == word[0] else word
+
+
+def _words(text: str) -> list[str]:
+    """Return the runs of letters, marks and digits, in lower case. Invisible characters (Cf) do not separate words."""
+    if text.isascii():
+        return re.findall(r"[a-z0-9]+", text.lower())
+    kept = []
+    for char in unicodedata.normalize("NFKC", text):
+        category = unicodedata.category(char)
+        if category[0] in "LMN":
+            kept.append(char.lower())
+        elif category != "Cf":
+            kept.append(" ")
+    return "".join(kept).split()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARS]
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(Decimal(value))  # which has no limit of digits
+    return encode(_ordered(value))
+
+
+def _ordered(value: object) -> object:
+    """Return the value with the keys of objects in order, which says nothing in JSON."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
