@@ -61,9 +61,24 @@ class DraftlineError(Exception):
 
     def __str__(self) -> str:
         label = f"{self.code.name}/{self.reason}" if self.reason else self.code.name
-        fields = (f"{each.field}: {each.description}" for each in self.field_violations)
-        broken = "; ".join(field for field in fields if field not in self.message)
+        untold = [each for each in self.field_violations if each.description not in self.message]
+        broken = "; ".join(f"{each.field}: {each.description}" for each in untold)
         return f"{label}: {self.message}" + (f" ({broken})" if broken else "")
+
+    @property
+    def record_index(self) -> int | None:
+        """The record of an import that is to blame, counted from 0 over all that were given; None: no single one."""
+        return self._number("record_index")
+
+    @property
+    def record_id(self) -> str:
+        """The record that is to blame, where the error is about one of several; empty: the service did not name it."""
+        return self.metadata.get("record_id", "")
+
+    @property
+    def source(self) -> str:
+        """The `source` of the record of an import that is to blame; empty: it was given none."""
+        return self.metadata.get("source", "")
 
     def _number(self, key: str) -> int | None:
         text = self.metadata.get(key, "")

@@ -42,12 +42,14 @@ class Chunker:
         self._message = pb.ImportContentRequest()
         self._size_bytes = 0  # of its records
         self._count = 0  # of the records that were given
+        self._added = 0  # of those that were taken
 
     def add(self, record: RecordLike) -> Iterator[pb.ImportContentRequest]:
         """Takes a record; gives the chunk before it, if that is full."""
         records = self._message.chunk.records
         # Made where it is sent from: to copy one takes as long as to make it.
-        added = _add_record(records, record)
+        added = _add_record(records, record, self._added)
+        self._added += 1
         size_bytes = added.ByteSize()
         if len(records) > self._max_records or (len(records) > 1 and self._size_bytes + size_bytes > self._max_bytes):
             following = pb.ImportContentRequest(chunk=pb.ImportChunk(records=[added]))
@@ -92,15 +94,32 @@ async def import_messages_async(
         yield message
 
 
-def _add_record(records: Any, record: RecordLike) -> pb.ImportRecord:
+def _add_record(records: Any, record: RecordLike, index: int) -> pb.ImportRecord:
+    """Add the record to those of a chunk. Raise TypeError or ValueError, naming the record, if it cannot be sent."""
     if not isinstance(record, ImportRecord):
         if not isinstance(record, tuple | list) or len(record) != 2:
-            raise TypeError(f"a record is an ImportRecord or its id and content, not {record!r:.100}")
+            problem = f"a record is an ImportRecord or its id and content, not {record!r:.100}"
+            raise TypeError(f"records[{index}]: {problem}")
         record = ImportRecord(*record)
-    added: pb.ImportRecord = records.add(
-        record_id=record.record_id,
-        content={"json": encode_object(record.content)},
-        parent_id=record.parent_id,
-        position=record.position,
-    )
+    try:
+        added: pb.ImportRecord = records.add(
+            record_id=record.record_id,
+            content={"json": encode_object(record.content)},
+            parent_id=record.parent_id,
+            position=record.position,
+            source=record.source,
+        )
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{record.source or f'records[{index}]'}{_field(record.content)}: {error}") from error
     return added
+
+
+def _field(content: Mapping[str, Any]) -> str:
+    """Name the first field of a content that cannot be sent; empty if that is none of them."""
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        try:
+            encode_object({key: value})
+        except (TypeError, ValueError):
+            return f", field {key!r}"
+    return ""

@@ -159,6 +159,7 @@ class ImportRecord:
     content: Mapping[str, Any]
     parent_id: str | None = None
     position: int | None = None
+    source: str = ""  # where it is from, such as "line 3": errors about it say so; not stored
 
 
 @dataclass(frozen=True)

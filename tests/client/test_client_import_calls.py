@@ -95,7 +95,8 @@ async def test_import_of_a_record_that_cannot_be_sent_is_cancelled(connect: Conn
 
 
 async def test_import_that_the_service_refuses_stops_reading(connect: Connect, scripted: ScriptedServer) -> None:
-    scripted.answers["refuse_import"] = lambda _: failure(INVALID_ARGUMENT, "no", info("INVALID_DOCUMENT"))
+    place = info("INVALID_DOCUMENT", record_index="7", record_id="8", source="line 9")
+    scripted.answers["refuse_import"] = lambda _: failure(INVALID_ARGUMENT, "line 9: no", place)
     read = 0
 
     def endless() -> Iterator[tuple[str, dict[str, str]]]:
@@ -108,6 +109,7 @@ async def test_import_that_the_service_refuses_stops_reading(connect: Connect, s
         with pytest.raises(draftline.InvalidArgumentError) as caught:
             await client.import_content("movies", endless())
     assert caught.value.reason == "INVALID_DOCUMENT"
+    assert (caught.value.record_index, caught.value.record_id, caught.value.source) == (7, "8", "line 9")
 
 
 @pytest.mark.parametrize("code", [INTERNAL, INVALID_ARGUMENT])

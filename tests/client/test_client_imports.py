@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from draftline import ImportRecord
@@ -84,6 +85,34 @@ async def test_asynchronous_records_make_the_same_messages() -> None:
             yield pair
 
     assert [each async for each in import_messages_async(HEADER, records())] == list(import_messages(HEADER, pairs))
+
+
+class Odd:
+    """No JSON value."""
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (("a", {"x": 1, "n": float("nan")}), r"records\[3\], field 'n': nan is no JSON number"),
+        (("a", {"x": Odd()}), r"records\[3\], field 'x': a Odd is no JSON value"),
+        ((7, {}), r"records\[3\]: "),
+        (ImportRecord("a", {"t": "\ud800"}, source="line 9"), r"line 9, field 't': a text holds a lone surrogate"),
+        (ImportRecord("\ud800", {}, source="line 9"), "line 9: "),
+        ("ab", r"records\[3\]: a record is an ImportRecord or its id and content"),
+    ],
+)
+def test_record_that_cannot_be_sent_is_named_by_its_place_among_all(record: Any, problem: str) -> None:
+    chunker = Chunker(max_records=2)
+    for number in range(3):
+        list(chunker.add((str(number), {})))
+    with pytest.raises((TypeError, ValueError), match=problem):
+        list(chunker.add(record))
+
+
+def test_place_of_a_record_is_sent() -> None:
+    (_, chunk, _) = import_messages(HEADER, [ImportRecord("a", {}, source="line 2"), ("b", {})])
+    assert [record.source for record in chunk.chunk.records] == ["line 2", ""]
 
 
 def test_feed_gives_what_was_put_and_ends() -> None:

@@ -155,10 +155,10 @@ def _broken_streams(records: Records) -> dict[str, tuple[list[Part], str]]:
         "no part": ([first, Part(), end(0)], "part"),
         "empty chunk": ([first, chunk({}), end(0)], "chunk.records"),
         "no tenant": ([Part(header=content_pb2.ImportHeader(collection="films"))], "header.tenant_id"),
-        "bad id": ([first, chunk({"a": {}, "": {}}), end(2)], "chunk.records[1].record_id"),
+        "bad id": ([first, chunk({"a": {}, "": {}}), end(2)], "records[1].record_id"),
         "no content": (
             [first, Part(chunk=content_pb2.ImportChunk(records=[content_pb2.ImportRecord(record_id="a")])), end(1)],
-            "chunk.records[0].content",
+            "records[0].content",
         ),
     }
 
@@ -190,8 +190,59 @@ def test_bad_record_in_the_middle_leaves_nothing(records: Records) -> None:
     refusal = refused(records.stub.ImportContent, stream(records, {"a": {"n": 2}}, *rows))
     assert (refusal.code, refusal.reason) == (INVALID, "INVALID_DOCUMENT")
     assert [*refusal.fields] == ["records[1251].content.json"]
+    assert refusal.message == "records[1251].content.json: text must not hold U+0000"
+    assert refusal.metadata == {"record_index": "1251", "record_id": "m-2-250", "path": "/n"}
     assert records.content("a") == {"n": 1}
     assert records.is_missing("m-0-0")
+
+
+def rows_from(contents: dict[str, Any], place: int) -> Part:
+    """A chunk whose records say that they are of lines, from this one on."""
+    rows = [
+        content_pb2.ImportRecord(record_id=name, content=document(content), source=f"line {number}")
+        for number, (name, content) in enumerate(contents.items(), place)
+    ]
+    return Part(chunk=content_pb2.ImportChunk(records=rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "path", "told"),
+    [
+        ("i" * 129, "{}", "INVALID_FIELD", None, "line 5: record_id: "),
+        ("bad", '{"a": [1, "\\u0000"]}', "INVALID_DOCUMENT", "/a/1", "line 5: content.json: text must not hold U+0000"),
+        ("bad", '{"a/~": 1e9999}', "INVALID_DOCUMENT", "/a~1~0", "line 5: content.json: numbers must have at most"),
+        ("bad", "[]", "INVALID_DOCUMENT", None, "line 5: content: must be a JSON object"),
+        ("bad", '{"n": 11}', "SCHEMA_VIOLATION", "/n", "line 5: record 'bad': breaks "),
+        ("bad", f'{{"t": "{"x" * 801}"}}', "INDEXED_TEXT_TOO_LONG", "/t", "line 5: record 'bad': the text at /t "),
+        ("r-2", "{}", "DUPLICATE_RECORD", None,
+         "line 5: record 'r-2' stands twice in the import, the first time at line 2"),
+    ],
+)  # fmt: skip
+def test_error_names_the_record_by_its_place_in_the_whole_stream(
+    records: Records, collection_stub: Any, name: str, content: str, reason: str, path: str | None, told: str
+) -> None:
+    put = collection_pb2.PutCollectionRequest(
+        tenant_id=records.tenant_id, collection="films", json_schema='{"properties": {"n": {"maximum": 10}}}'
+    )
+    put.fields.add(path="/t", type=collection_pb2.FIELD_TYPE_TEXT)
+    collection_stub.PutCollection(put, timeout=TIMEOUT_S)
+    good = {f"r-{number}": {"n": 1} for number in range(1, 4)}
+    parts = [header(records), rows_from(good, 1), rows_from({"r-4": {}, name: content, "r-6": {}}, 4), end(6)]
+    refusal = refused(records.stub.ImportContent, iter(parts))
+    assert (refusal.code, refusal.reason) == (INVALID, reason)
+    assert refusal.message.startswith(told)
+    assert refusal.metadata.get("path") == path
+    where = {key: refusal.metadata[key] for key in ("record_index", "record_id", "source")}
+    assert where == {"record_index": "4", "record_id": name, "source": "line 5"}
+    assert all(field.startswith("records[4].") for field in refusal.fields)
+    assert records.is_missing("r-1")
+
+
+def test_first_duplicate_of_the_stream_is_named(records: Records) -> None:
+    chunks = [{"z": {}, "b": {}}, {"b": {}, "a": {}}, {"a": {}, "z": {}}]
+    refusal = refused(records.stub.ImportContent, stream(records, *chunks))
+    assert refusal.message == "records[2]: record 'b' stands twice in the import, the first time at records[1]"
+    assert refusal.metadata == {"record_index": "2", "record_id": "b", "first_index": "1"}
 
 
 def test_record_that_breaks_the_schema_leaves_nothing(records: Records, collection_stub: Any) -> None:

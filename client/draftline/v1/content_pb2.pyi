@@ -754,12 +754,18 @@ class ImportRecord(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """The record's id: 1 to 128 characters, no control characters."""
     parent_id: _builtins.str
     """The record's parent, an id of the caller's choosing: up to 128 characters. Absent or empty: none."""
     position: _builtins.int
     """The place among its siblings. Absent: none."""
+    source: _builtins.str
+    """Where the caller has the record from, such as `line 3`: up to 128 characters, no control
+    characters. An error about the record begins with it. Not stored. Empty: errors name the
+    record's index in the stream.
+    """
     @_builtins.property
     def content(self) -> _types_pb2.Document:
         """The content. Required."""
@@ -771,10 +777,11 @@ class ImportRecord(_message.Message):
         content: _types_pb2.Document | None = ...,
         parent_id: _builtins.str | None = ...,
         position: _builtins.int | None = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "content", b"content", "parent_id", b"parent_id", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "content", b"content", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "content", b"content", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parent_id: _TypeAlias = _typing.Literal["parent_id"]  # noqa: Y015
     _WhichOneofArgType__parent_id: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id"]  # noqa: Y015

@@ -33,7 +33,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The request's bytes are no message of the expected type."""
     ERROR_REASON_INVALID_DOCUMENT: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT. A document is not valid JSON, is no object, or holds what
-    cannot be stored (U+0000, a lone surrogate, NaN, a number too large).
+    cannot be stored (U+0000, a lone surrogate, NaN, a number too large). Metadata, for a record
+    of an import: `path` (JSON Pointer into the content), where a value is to blame.
     """
     ERROR_REASON_DOCUMENT_TOO_LARGE: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT. A document, or what the merge makes of it, is over a limit
@@ -53,7 +54,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_DUPLICATE_RECORD: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT. The same record stands twice in one request. Metadata:
-    `record_id`.
+    `record_id`; for an import also `first_index` and `first_source`, of the earlier one.
     """
     ERROR_REASON_SCHEMA_VIOLATION: _ErrorReason.ValueType  # 9
     """INVALID_ARGUMENT. The merged content breaks the collection's JSON Schema.
@@ -166,7 +167,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
     every error of this service carries, with the domain `draftline`. The value's
     name is sent without its prefix, for example `VERSION_MISMATCH`. The comment of
-    each names the status code and the metadata that comes with it.
+    each names the status code and the metadata that comes with it. An error about one record
+    of an import also has `record_index` (from 0, in the whole stream), `record_id` and, if the
+    caller gave one, `source`; its fields begin with `records[` and that index.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -180,7 +183,8 @@ ERROR_REASON_UNDECODABLE_REQUEST: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT. The request's bytes are no message of the expected type."""
 ERROR_REASON_INVALID_DOCUMENT: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT. A document is not valid JSON, is no object, or holds what
-cannot be stored (U+0000, a lone surrogate, NaN, a number too large).
+cannot be stored (U+0000, a lone surrogate, NaN, a number too large). Metadata, for a record
+of an import: `path` (JSON Pointer into the content), where a value is to blame.
 """
 ERROR_REASON_DOCUMENT_TOO_LARGE: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT. A document, or what the merge makes of it, is over a limit
@@ -200,7 +204,7 @@ ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 7
 """
 ERROR_REASON_DUPLICATE_RECORD: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT. The same record stands twice in one request. Metadata:
-`record_id`.
+`record_id`; for an import also `first_index` and `first_source`, of the earlier one.
 """
 ERROR_REASON_SCHEMA_VIOLATION: ErrorReason.ValueType  # 9
 """INVALID_ARGUMENT. The merged content breaks the collection's JSON Schema.

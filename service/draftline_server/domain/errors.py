@@ -42,6 +42,19 @@ class DraftlineError(Exception):
         fields = [(f"{where}.{field}", problem) for field, problem in self.fields]
         return type(self)(f"{where}: {self.message}", fields=fields, **self.metadata)
 
+    def of_record(self, index: int, record_id: str, source: str) -> DraftlineError:
+        """Return the same error, naming the record of an import that it is about.
+
+        `index`: of the record in the whole stream, from 0. `source`: where the caller has it from; empty: not given.
+        """
+        own = f"records[{index}]"
+        message = self.message.removeprefix(f"{own}.") if source else self.message
+        if not message.startswith(own):
+            message = f"{source or own}: {message}"
+        fields = [(field if field.startswith(own) else f"{own}.content", problem) for field, problem in self.fields]
+        metadata = {**self.metadata, "record_index": index, "record_id": record_id, "source": source or None}
+        return type(self)(message, fields=fields, **metadata)
+
 
 class OperatorError(Exception):
     """What whoever runs the service can mend; its text says what is wrong, in a line."""

@@ -67,13 +67,14 @@ class Record:
 
 @frozen
 class NewRecord:
-    """A record to create; `where` names its content in the request."""
+    """A record to create; `source` says where an import has it from, for errors."""
 
     collection: str
     record_id: str
     content: str
     parent_id: str | None = None
     position: int | None = None
+    source: str = ""
 
 
 @frozen

@@ -17,6 +17,7 @@ from ..workers.group_reads import GroupReads
 from .convert import fill_record, to_condition, to_patch
 from .delivery import deliver
 from .documents import document_text
+from .import_parts import new_record
 from .pacing import paced
 from .status import to_status
 
@@ -184,9 +185,7 @@ class ContentService:
                 raise InvalidFieldError.of("header", "may be sent once, first")
             chunk: list[NewRecord] = []
             async for item in paced(request.chunk.records):
-                text = document_text(item.content, self.limits, f"records[{place}].content")
-                position = item.position if item.HasField("position") else None
-                chunk.append(NewRecord(collection, item.record_id, text, item.parent_id or None, position))
+                chunk.append(new_record(item, collection, place, self.limits))
                 place += 1
             yield chunk
         # A broken stream can look like one that ended: only its last message tells.

@@ -35,6 +35,7 @@ from .auth import while_valid
 from .calls import Calls
 from .effects import counting
 from .identity import Identity
+from .import_parts import ImportChecks
 from .once import Fingerprint, normalize, request_of
 from .permissions import NEEDED, Permission, needed_by, shows_content
 from .rules import check
@@ -227,6 +228,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
     needed, parse = NEEDED[method.full_name], _parser(method)
 
     async def messages(context: Context, fingerprint: Fingerprint, call: Call) -> AsyncIterator[Message]:
+        checks = ImportChecks()
         while True:
             try:
                 async with asyncio.timeout(calls.idle_timeout_s):
@@ -239,7 +241,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
                 return
             call.received_bytes += len(request)
             message: Any = parse(request)
-            check(message)
+            checks.check(message)
             if message.WhichOneof("part") == "header":
                 normalize(message.header)
             fingerprint.add(message)

@@ -37,7 +37,7 @@ SQL = load("imports")
 A = TypeVar("A", bound=Answer)
 KEPT_PART = 4  # of the imports at once is kept for tenants who have none
 MANY = 1_000  # changed records, from which on the planner is told
-COLUMNS = ("record_id", "content", "parent_id", "position")
+COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source")
 
 
 async def analyze_records(database: Database) -> None:
@@ -130,21 +130,26 @@ class ImportStore:
         Each in a transaction of its own: one that waited for the caller would hold up all watchers.
         """
         copying = asyncio.ensure_future(asyncio.sleep(0))
+        index = 0
         try:
             async for chunk in chunks:
-                await self._refuse_unfit(actor, collection, chunk)
+                await self._refuse_unfit(actor, collection, chunk, index)
                 await copying
-                copying = asyncio.ensure_future(session.copy("staging", COLUMNS, [_row(record) for record in chunk]))
+                rows = [_row(record, place) for place, record in enumerate(chunk, index)]
+                copying = asyncio.ensure_future(session.copy("staging", COLUMNS, rows))
+                index += len(chunk)
             await copying
         finally:
             copying.cancel()
             await asyncio.gather(copying, return_exceptions=True)
 
-    async def _refuse_unfit(self, actor: Actor, collection: str, chunk: Sequence[NewRecord]) -> None:
+    async def _refuse_unfit(self, actor: Actor, collection: str, chunk: Sequence[NewRecord], first: int) -> None:
+        """`first`: the index of the chunk's first record in the stream."""
         contents = [(collection, record.content, where_of(record.record_id)) for record in chunk]
-        for violation in await self._definitions.violations(actor.tenant_id, contents):
+        violations = await self._definitions.violations(actor.tenant_id, contents)
+        for index, (record, violation) in enumerate(zip(chunk, violations, strict=True), first):
             if violation is not None:
-                raise violation
+                raise violation.of_record(index, record.record_id, record.source)
 
     async def _check(self, transaction: Transaction, actor: Actor, definition: Definition) -> None:
         identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
@@ -154,15 +159,22 @@ class ImportStore:
             raise ContentionError(
                 "the collection's declaration changed during the import; nothing was written, try again"
             )
-        for row in await transaction.fetch(SQL["duplicate_in_staging"], {}):
-            record_id = row["record_id"]
-            raise DuplicateRecordError(f"record {record_id!r} stands twice in the import", record_id=record_id)
+        await self._refuse_duplicate(transaction)
         for row in await transaction.fetch(SQL["overlong_in_staging"], {**identity, **limit_values(self._limits)}):
             limit = self._limits.max_indexed_text_bytes
             problem = f"the text at {row['path']} is indexed and must be at most {limit} bytes"
-            raise IndexedTextTooLongError(
-                f"record {row['record_id']!r}: {problem}", path=row["path"], limit=limit, record_id=row["record_id"]
-            )
+            error = IndexedTextTooLongError(f"{where_of(row['record_id'])}: {problem}", path=row["path"], limit=limit)
+            raise error.of_record(row["index"], row["record_id"], row["source"])
+
+    async def _refuse_duplicate(self, transaction: Transaction) -> None:
+        """Raise DuplicateRecordError for the first record of the stream whose id an earlier one has."""
+        if not await transaction.fetch(SQL["duplicate_in_staging"], {}):
+            return
+        earlier, row = await transaction.fetch(SQL["first_duplicate_in_staging"], {})
+        where = earlier["source"] or f"records[{earlier['index']}]"
+        problem = f"{where_of(row['record_id'])} stands twice in the import, the first time at {where}"
+        error = DuplicateRecordError(problem, first_index=earlier["index"], first_source=earlier["source"] or None)
+        raise error.of_record(row["index"], row["record_id"], row["source"])
 
     async def _apply_again_if_raced(
         self, transaction: Transaction, write: Write, collection: str, mode: ImportMode, staged: int
@@ -228,5 +240,5 @@ class ImportStore:
         )
 
 
-def _row(record: NewRecord) -> tuple[str, str, str | None, int | None]:
-    return record.record_id, record.content, record.parent_id, record.position
+def _row(record: NewRecord, index: int) -> tuple[str, str, str | None, int | None, int, str]:
+    return record.record_id, record.content, record.parent_id, record.position, index, record.source

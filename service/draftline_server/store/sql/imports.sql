@@ -4,7 +4,9 @@ CREATE TEMPORARY TABLE staging (
     record_id text COLLATE "C" NOT NULL,
     content jsonb NOT NULL,
     parent_id text COLLATE "C",
-    position bigint
+    position bigint,
+    index bigint NOT NULL,  -- in the stream, from 0
+    source text NOT NULL
 )
 
 -- name: index_staging
@@ -33,12 +35,25 @@ WHERE tenant_id = :tenant_id AND collection = :collection
 -- An id that stands twice.
 SELECT record_id FROM staging GROUP BY record_id HAVING count(*) > 1 LIMIT 1
 
+-- name: first_duplicate_in_staging
+-- The first record of the stream whose id an earlier one has, after that earlier one.
+WITH counted AS (
+    SELECT record_id, index, row_number() OVER (PARTITION BY record_id ORDER BY index) AS occurrence FROM staging
+)
+SELECT s.record_id, s.index, s.source
+FROM staging AS s
+WHERE s.record_id = (SELECT c.record_id FROM counted AS c WHERE c.occurrence = 2 ORDER BY c.index LIMIT 1)
+ORDER BY s.index
+LIMIT 2
+
 -- name: overlong_in_staging
--- A record with a text too long for the index of a field that the collection declares.
-SELECT s.record_id, draftline.overlong_text(s.content, c.indexed_text, :max_indexed_text_bytes) AS path
+-- The first record of the stream with a text too long for the index of a field that the collection declares.
+SELECT s.record_id, s.index, s.source,
+    draftline.overlong_text(s.content, c.indexed_text, :max_indexed_text_bytes) AS path
 FROM draftline.collection AS c, staging AS s
 WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.indexed_text <> '[]'
   AND draftline.overlong_text(s.content, c.indexed_text, :max_indexed_text_bytes) IS NOT NULL
+ORDER BY s.index
 LIMIT 1
 
 -- name: create_locked
