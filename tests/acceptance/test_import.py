@@ -72,7 +72,7 @@ def test_numbers_stay_exact_from_every_format(where: tuple[str, ...], client: Cl
 def test_broken_file_imports_nothing_and_says_where(where: tuple[str, ...], client: Client) -> None:
     done = draftline("import", "-", *where, "--format", "json", "--id", "id", stdin=b'[{"id": "a"}, {"id": "b",}]')
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: record 2: ")
+    assert done.stderr.startswith("Error: record 2 (index 1): ")
     with pytest.raises(NotFoundError):
         client.get_content("movies", "a")
 

@@ -10,14 +10,22 @@ from typing import Any
 
 import pytest
 from draftline_server.ops import record_files
-from draftline_server.ops.record_files import Format, IdRule, RecordFileError
+from draftline_server.ops.record_files import FileRecord, Format, IdRule, RecordFileError
 from hypothesis import given
 from hypothesis import strategies as st
 
 
-def read(text: str | bytes, format_: Format = Format.JSON, *text_fields: str) -> list[dict[str, Any]]:
+def found(text: str | bytes, format_: Format = Format.JSON) -> list[FileRecord]:
     data = text.encode() if isinstance(text, str) else text
-    return list(record_files.read(io.BytesIO(data), format_, frozenset(text_fields)))
+    return list(record_files.read(io.BytesIO(data), format_))
+
+
+def read(text: str | bytes, format_: Format = Format.JSON) -> list[dict[str, Any]]:
+    return [record.content for record in found(text, format_)]
+
+
+def rows(*contents: dict[str, Any]) -> list[FileRecord]:
+    return [FileRecord(content, f"line {number}") for number, content in enumerate(contents, 1)]
 
 
 values = st.recursive(
@@ -56,15 +64,7 @@ def test_numbers_keep_every_digit() -> None:
 
 def test_mark_at_the_start_of_the_file_is_skipped() -> None:
     assert read(b'\xef\xbb\xbf[{"a": 1}]') == [{"a": 1}]
-    assert read(b"\xef\xbb\xbfa\n1\n", Format.CSV) == [{"a": 1}]
-
-
-def test_csv_cells_become_what_they_say() -> None:
-    text = 'zip,n,d,empty,yes,text\n01234,12,-1.50,,true,"a, ""b""\nc"\n77,1e3,0.1,,False,x\n'
-    assert read(text, Format.CSV, "zip") == [
-        {"zip": "01234", "n": 12, "d": Decimal("-1.50"), "empty": None, "yes": True, "text": 'a, "b"\nc'},
-        {"zip": "77", "n": Decimal("1e3"), "d": Decimal("0.1"), "empty": None, "yes": "False", "text": "x"},
-    ]
+    assert read(b'\xef\xbb\xbf{"a": 1}', Format.NDJSON) == [{"a": 1}]
 
 
 @pytest.mark.parametrize(
@@ -72,22 +72,23 @@ def test_csv_cells_become_what_they_say() -> None:
     [
         ("", Format.JSON, "no JSON array"),
         ('{"a": 1}', Format.JSON, "no JSON array; for an object a line"),
-        ('[{"a": 1}', Format.JSON, "has no end"),
-        ('[{"a": 1}, ', Format.JSON, "record 2: "),
-        ('[{"a": 1},]', Format.JSON, "record 2: "),
-        ('[{"a": 1} {"a": 2}]', Format.JSON, "without a comma"),
-        ('[{"a": 1}] []', Format.JSON, "more after the array's end"),
-        ('[{"a": 1}, 2]', Format.JSON, "record 2 is no object"),
-        ('[{"a": NaN}]', Format.JSON, "NaN is no JSON number"),
-        ("[" + '{"a":' * 100_000, Format.JSON, "record 1 is nested too deeply"),
-        ('{"a": 1}\n{"a": 1', Format.NDJSON, "record 2: "),
-        ('{"a": 1} {"a": 2}', Format.NDJSON, "record 1: Extra data"),
-        ("[1]", Format.NDJSON, "record 1 is no object"),
-        (b'[{"a": "\xff"}]', Format.JSON, "not UTF-8"),
-        ("a,b\n1\n", Format.CSV, "line 2 has 1 cells, the header 2"),
-        ("a,b\n1,2,3\n", Format.CSV, "line 2 has 3 cells, the header 2"),
-        ("a,a\n1,2\n", Format.CSV, "a column twice"),
-        ('a\n"x\n', Format.CSV, "record 1: "),
+        ('[{"a": 1}', Format.JSON, r"after record 1 \(index 0\), on line 1: the array has no end"),
+        ('[{"a": 1}, ', Format.JSON, r"record 2 \(index 1\): "),
+        ('[\n{"a": 1},\n]', Format.JSON, r"record 2 \(index 1\): Expecting value, on line 3"),
+        ('[{"a": 1}\n{"a": 2}]', Format.JSON, "on line 2: the array goes on without a comma"),
+        ('[{"a": 1}] []', Format.JSON, "line 1: there is more after the array's end"),
+        ('[{"a": 1}, 2]', Format.JSON, r"record 2 \(index 1\): the record is no object"),
+        ('[{"a": NaN}]', Format.JSON, r"record 1 \(index 0\): NaN is no JSON number"),
+        ("[" + '{"a":' * 100_000, Format.JSON, r"record 1 \(index 0\): nested too deeply"),
+        ('{"a": 1}\n{"a": 1', Format.NDJSON, "line 2, byte 9: Expecting .* at character 8 of the line"),
+        ('\n{"é": 1}\r\n\r\n{"a": 1} {"a": 2}', Format.NDJSON, "line 4, byte 14: Extra data"),
+        ('{"a": Infinity}', Format.NDJSON, "line 1, byte 0: Infinity is no JSON number"),
+        ("[1]", Format.NDJSON, "line 1, byte 0: the record is no object; for a JSON array, say --format json"),
+        ("[" * 100_000, Format.NDJSON, "line 1, byte 0: nested too deeply"),
+        (b'[{"a": "\xff"}]', Format.JSON, "byte 8: 0xFF is not UTF-8.* iconv"),
+        (b'{"a": 1}\n{"a": "\xe9"}', Format.NDJSON, "line 2, byte 16: 0xE9 is not UTF-8.* iconv"),
+        ('{"a": 1}'.encode("utf-16"), Format.NDJSON, "UTF-16"),
+        ("[]".encode("utf-16-be"), Format.JSON, "UTF-16"),
     ],
 )
 def test_broken_file_is_refused_with_the_place(text: str | bytes, format_: Format, problem: str) -> None:
@@ -95,66 +96,60 @@ def test_broken_file_is_refused_with_the_place(text: str | bytes, format_: Forma
         read(text, format_)
 
 
-def test_column_to_be_kept_as_text_must_be_there() -> None:
-    with pytest.raises(RecordFileError, match="no column zip"):
-        read("a\n1\n", Format.CSV, "zip")
+def test_records_know_their_places() -> None:
+    assert [each.source for each in found('\ufeff{"a": 1}\n\n{"ü": 1}\n{}', Format.NDJSON)] == [
+        "line 1, byte 3", "line 3, byte 13", "line 4, byte 23",
+    ]  # fmt: skip
+    assert [each.source for each in found("[{}, {}]")] == ["record 1 (index 0)", "record 2 (index 1)"]
 
 
-@pytest.mark.parametrize("format_", Format)
+@given(st.integers(1, 30), st.integers(0, 200))
+def test_byte_that_is_not_utf_8_is_found_whatever_the_stretch(stretch: int, before: int) -> None:
+    text = "[" + " " * before + '{"é": "' + "é" * (before % 7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_files, "STRETCH_CHARS", stretch)
+        with pytest.raises(RecordFileError, match=f"byte {len(text.encode())}: 0xFF "):
+            read(text.encode() + b'\xff"}]')
+
+
+@pytest.mark.parametrize("format_", [Format.JSON, Format.NDJSON])
 def test_large_file_is_read_in_bounded_memory(format_: Format) -> None:
-    row, count = {"a": "x" * 1000}, 20_000
-    between = {Format.JSON: ",\n", Format.NDJSON: "\n", Format.CSV: "\n"}[format_]
-    body = between.join([row["a"] if format_ is Format.CSV else json.dumps(row)] * count)
-    file = io.BytesIO({Format.JSON: f"[{body}]", Format.NDJSON: body, Format.CSV: f"a\n{body}"}[format_].encode())
+    between = {Format.JSON: ",\n", Format.NDJSON: "\n"}[format_]
+    body = between.join([json.dumps({"a": "x" * 1000})] * 20_000)
+    file = io.BytesIO((f"[{body}]" if format_ is Format.JSON else body).encode())
     tracemalloc.start()
     try:
-        assert sum(1 for _ in record_files.read(file, format_)) == count
+        assert sum(1 for _ in record_files.read(file, format_)) == 20_000
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(
-    ("values", "made"),
-    [
-        (["The Land Girls", "Jun 12 1998"], "the-land-girls-jun-12-1998"),
-        ([1776, "Nov 09 1972"], "1776-nov-09-1972"),
-        ([None, "Dec 25 2002"], "dec-25-2002"),
-        (["Alien³", None], "alien3"),
-        (["Жизнь", "人生"], "жизнь-人生"),
-        (["!?", None], ""),
-    ],
-)
-def test_made_id_is_readable(values: list[object], made: str) -> None:
-    assert record_files.made_id(values) == made
+def test_ids_come_from_a_field_or_are_made_or_are_the_number() -> None:
+    records = rows({"id": "a", "n": 1}, {"id": 7, "n": 2})
 
+    def ids(rule: IdRule) -> list[tuple[str, int | None]]:
+        return [(each.record_id, each.position) for each in record_files.identified(records, rule)]
 
-def test_long_made_ids_are_cut_and_stay_apart() -> None:
-    ids = {record_files.made_id(["word " * 100, ending]) for ending in "ab"}
-    assert [len(made) for made in ids] == [128, 128]
-
-
-def test_ids_come_from_a_field_or_are_made_or_are_the_place() -> None:
-    rows = [{"id": "a", "n": 1}, {"id": 7, "n": 2}]
-    assert [made for made, _ in record_files.identified(rows, IdRule(field="id"))] == ["a", "7"]
-    assert [made for made, _ in record_files.identified(rows, IdRule(made_from=("n", "id")))] == ["1-a", "2-7"]
-    assert list(record_files.identified(rows, IdRule())) == [("1", rows[0]), ("2", rows[1])]
+    assert ids(IdRule(field="id")) == [("a", None), ("7", None)]
+    assert ids(IdRule(made_from=("n", "id"))) == [("1-a", None), ("2-7", None)]
+    assert ids(IdRule()) == [("1", 1), ("2", 2)]
 
 
 @pytest.mark.parametrize("value", [None, "", 1.5, True, ["a"], Decimal("1.0")])
 def test_value_that_is_no_id_is_refused(value: object) -> None:
-    with pytest.raises(RecordFileError, match="record 1: 'id' must hold its id"):
-        list(record_files.identified([{"id": value}], IdRule(field="id")))
+    with pytest.raises(RecordFileError, match="line 2, field id: must hold the id, a text or an integer"):
+        list(record_files.identified(rows({"id": "a"}, {"id": value}), IdRule(field="id")))
 
 
 def test_nothing_to_make_an_id_of_is_refused() -> None:
-    with pytest.raises(RecordFileError, match="record 1 has nothing in a, b"):
-        list(record_files.identified([{"a": None}], IdRule(made_from=("a", "b"))))
+    with pytest.raises(RecordFileError, match="line 1: there is nothing in a, b"):
+        list(record_files.identified(rows({"a": None}), IdRule(made_from=("a", "b"))))
 
 
 def test_reading_that_is_given_up_outlives_its_file() -> None:
     file = io.BytesIO(b'{"id": 1}\n{"id": 2}\n')
-    rows = record_files.read(file, Format.NDJSON)
-    assert next(rows) == {"id": 1}
+    records = record_files.read(file, Format.NDJSON)
+    assert next(records).content == {"id": 1}
     file.close()
-    rows.close()
+    records.close()  # type: ignore[attr-defined]

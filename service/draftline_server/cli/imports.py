@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import click
-from draftline import Client, ImportMode
+from draftline import Client, DraftlineError, ImportMode, ImportRecord
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..ops import record_files
-from ..ops.record_files import Format, IdRule
+from ..ops.csv_records import CsvRecords
+from ..ops.record_files import FileRecord, Format, IdRule
 from .client import with_client
 from .group import json_option, reporting
+from .import_columns import csv_options, csv_records, given_options
 
 REFRESH_RECORDS = 500
 
@@ -26,9 +28,10 @@ REFRESH_RECORDS = 500
 @click.option("--collection", required=True, help="Where to.")
 @click.option("--id", "field", metavar="FIELD", help="The field that holds each record's id.")
 @click.option("--id-from", "fields", metavar="FIELD", multiple=True, help="Make ids of this field; give several.")
-@click.option("--id-row", "by_row", is_flag=True, help="Make ids of the place in the file: 1, 2, 3.")
+@click.option("--id-row", "by_row", is_flag=True,
+              help="Make ids of the place in the file: 1, 2, 3. It becomes the position, too.")  # fmt: skip
 @click.option("--format", "format_name", type=click.Choice([each.value for each in Format]), help="Default: by suffix.")
-@click.option("--text", "text_fields", metavar="FIELD", multiple=True, help="CSV: keep this column as text.")
+@csv_options
 @click.option("--mode", type=click.Choice([each.value for each in ImportMode]), default="upsert", show_default=True,
               help="snapshot also deletes what the file does not hold.")  # fmt: skip
 @click.option("--allow-empty", is_flag=True, help="Let an empty snapshot delete the whole collection.")
@@ -37,31 +40,61 @@ REFRESH_RECORDS = 500
 @with_client
 def import_command(
     client: Client, *, file: BinaryIO, collection: str, field: str | None, fields: tuple[str, ...], by_row: bool,
-    format_name: str | None, text_fields: tuple[str, ...], mode: str, allow_empty: bool, as_json: bool,
+    format_name: str | None, mode: str, allow_empty: bool, as_json: bool, **csv: Any,
 ) -> None:  # fmt: skip
     """Load a file into a collection: all of it, or nothing.
 
     FILE (`-`: standard input) is a JSON array of objects (.json), one object a line (.ndjson, .jsonl), or CSV with a
-    header (.csv). It is read as it is sent, whatever its size, and numbers stay exact. Say where ids come from by one
-    of --id, --id-from and --id-row: the same file then always has the same ids.
+    header (.csv, .tsv). It is read as it is sent, whatever its size, and numbers stay exact. Say where ids come from by
+    one of --id, --id-from and --id-row: the same file then always has the same ids.
 
-    In CSV, an empty cell becomes null, a number or true or false what it says, and anything else text.
+    In CSV, each column has a type: what --text, --number, --boolean, --date or --timestamp say of it; what the FILE of
+    --types says, JSON as {"price": "number"}; text, if it is that of --id, or for all with --types text; what the
+    collection declares of the field; or else number if every cell is a plain number, boolean if every cell is true or
+    false, and text otherwise. A cell in quotes is text, an empty one null. What was decided is told, a line a column.
     """
     if sum(map(bool, (field, fields, by_row))) != 1:
         raise click.UsageError("Say where ids come from: by one of --id, --id-from and --id-row.")
     format_ = Format(format_name) if format_name else record_files.format_of(file.name)
-    rows = record_files.read(file, format_, frozenset(text_fields))
-    identified = record_files.identified(rows, IdRule(field, fields))
-    result = client.import_content(collection, _shown(identified, file), mode=mode, allow_empty=allow_empty)
+    if format_ is not Format.CSV and (given := given_options(csv)):
+        raise click.UsageError(f"{', '.join(given)}: for CSV alone; in JSON, values have types of their own.")
+    rule = IdRule(field, fields)
+    rows: Iterable[FileRecord] = (
+        csv_records(client, collection, file, id_field=field, id_fields=rule.fields, **csv)
+        if format_ is Format.CSV
+        else record_files.read(file, format_)
+    )
+    records = _shown(record_files.identified(rows, rule), file)
+    try:
+        result = client.import_content(collection, records, mode=mode, allow_empty=allow_empty)
+    except DraftlineError as error:
+        if error.record_index is None:
+            raise
+        raise click.ClickException(_placed(error, rows if isinstance(rows, CsvRecords) else None, field)) from error
+    columns = {each.name: each.type for each in rows.columns} if isinstance(rows, CsvRecords) else None
     told = (
         f"{collection}: {result.inserted_count:,} inserted, {result.updated_count:,} updated, "
         f"{result.unchanged_count:,} unchanged, {result.deleted_count:,} deleted"
     )
-    click.echo(json.dumps({"collection": collection, **asdict(result)}) if as_json else told)
+    as_dict = {"collection": collection, **asdict(result), **({"columns": columns} if columns else {})}
+    click.echo(json.dumps(as_dict, ensure_ascii=False) if as_json else told)
 
 
-def _shown(records: Iterator[tuple[str, dict[str, Any]]], file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The records, while a bar tells on a terminal how much of the file has been read."""
+def _placed(error: DraftlineError, table: CsvRecords | None, id_field: str | None) -> str:
+    """Return what the service said of a record, with its place in the file and its column or field."""
+    path = error.metadata.get("path", "")
+    name = path[1:].replace("~1", "/").replace("~0", "~") if path.count("/") == 1 else ""
+    if not path and id_field and any(each.field.endswith(".record_id") for each in error.field_violations):
+        name = id_field
+    where = f", column {name}" if name and table is not None else f", field {name or path}" if name or path else ""
+    problem = error.message.removeprefix(f"{error.source}: ")
+    for field in ("content.json: ", "content: ", "record_id: " if name == id_field else ""):
+        problem = problem.removeprefix(field)
+    return f"{error.source}{where}: {problem} ({error.code.name}/{error.reason})"
+
+
+def _shown(records: Iterator[ImportRecord], file: BinaryIO) -> Iterator[ImportRecord]:
+    """Yield the records, while a bar shows on a terminal how much of the file has been read."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from records

@@ -72,4 +72,5 @@ def appending_to(steps: list[Step]) -> Callable[..., Callable[[Run], Run]]:
 def films() -> Iterator[tuple[str, dict[str, Any]]]:
     """The films that come with the project, with ids made of title and release date."""
     with (shipped("examples") / "movies.json").open("rb") as file:
-        yield from identified(read(file, Format.JSON), IdRule(made_from=("Title", "Release Date")))
+        for film in identified(read(file, Format.JSON), IdRule(made_from=("Title", "Release Date"))):
+            yield film.record_id, dict(film.content)

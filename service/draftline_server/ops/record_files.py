@@ -1,33 +1,32 @@
 """Records from files: a JSON array, an object a line, or CSV.
 
-Files are read as a stream: what is held at once is a record and a stretch of the file, whatever
+Files are read as a stream: what is held at once is a record and a piece of the file, whatever
 its size. Integers stay `int` and other numbers become `Decimal`, so that every digit is kept.
+Each record knows its place in the file, and so does each error.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import json
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
-Row = dict[str, Any]
+from draftline import ImportRecord
+
+from . import file_text
+from .file_text import RecordFileError as RecordFileError  # noqa: PLC0414  a name of this module, too
+from .file_text import TextPieces
+from .record_ids import made_id
 
 STRETCH_CHARS = 1 << 16
 MAX_RECORD_CHARS = 1 << 24
-MAX_ID_CHARS = 128
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_WORDS = {"": None, "true": True, "false": False}
 _DIGITS_OF_INT = 640  # `sys.set_int_max_str_digits` cannot be set lower
 
 
@@ -39,95 +38,97 @@ class Format(Enum):
     CSV = "csv"
 
 
-class RecordFileError(ValueError):
-    """The file cannot be read; the text says where and why."""
-
-
 @dataclass(frozen=True, slots=True)
 class IdRule:
-    """Where a record's id comes from: one field, or made from several, or else its place in the file."""
+    """Where a record's id comes from: one field, or made from several, or else its number in the file.
+
+    Numbered records keep the order of the file as their positions, too.
+    """
 
     field: str | None = None
     made_from: tuple[str, ...] = ()
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that ids are taken from."""
+        return self.made_from if self.field is None else (self.field,)
+
+
+@dataclass(slots=True)
+class FileRecord:
+    """A record of a file, and its place there, such as `line 3`.
+
+    `texts`: the values of fields as the file has them, where their types are this program's doing.
+    """
+
+    content: dict[str, Any]
+    source: str
+    texts: Mapping[str, str | None] | None = None
+
+    def values(self, fields: Sequence[str]) -> list[Any]:
+        """Return the values that an id is made of."""
+        return [(self.content if self.texts is None else self.texts).get(field) for field in fields]
+
 
 def format_of(name: str) -> Format:
-    """By the suffix of the file's name."""
-    formats = {".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON, ".csv": Format.CSV}
+    """Return the format that the suffix of the file's name tells."""
+    formats = {
+        ".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON, ".csv": Format.CSV, ".tsv": Format.CSV,
+    }  # fmt: skip
     found = formats.get(PurePath(name).suffix.lower())
     if found is None:
         raise RecordFileError(f"{name}: the suffix does not tell the format; name it with --format")
     return found
 
 
-def read(file: BinaryIO, format_: Format, text_fields: frozenset[str] = frozenset()) -> Iterator[Row]:
-    """The file's records in their order; `text_fields` are columns of a CSV file whose cells stay text.
+def read(file: BinaryIO, format_: Format) -> Iterator[FileRecord]:
+    """Yield the records of a JSON array, or of a file with an object a line, in their order.
 
-    RecordFileError, with the place in the file, for what is no record; nothing is read after it.
+    Raise RecordFileError, with the place in the file, for what is no record; nothing is read after it.
     """
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="" if format_ is Format.CSV else None)
-    rows = {Format.JSON: _array, Format.NDJSON: _lines}.get(format_)
-    count = 0
-    try:
-        for count, row in enumerate(rows(text) if rows else _csv(text, text_fields), 1):
-            if not isinstance(row, dict):
-                raise RecordFileError(f"record {count} is no object")
-            yield row
-    except RecursionError:
-        raise RecordFileError(f"record {count + 1} is nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise RecordFileError(f"the file is not UTF-8, in or after record {count + 1}: {error.reason}") from None
-    except (json.JSONDecodeError, csv.Error) as error:
-        raise RecordFileError(f"record {count + 1}: {getattr(error, 'msg', error)}") from None
-    finally:
-        if not file.closed:  # as it may be for a reading that was given up
-            text.detach()
+    found = _array(TextPieces(file)) if format_ is Format.JSON else _lines(file)
+    for source, value in found:
+        if not isinstance(value, dict):
+            hint = "; for a JSON array, say --format json" if isinstance(value, list) else ""
+            raise RecordFileError(f"{source}: the record is no object{hint}")
+        yield FileRecord(value, source)
 
 
-def identified(rows: Iterable[Row], rule: IdRule) -> Iterator[tuple[str, Row]]:
-    """The rows, each with its id. RecordFileError for one whose id cannot be had."""
-    for number, row in enumerate(rows, 1):
+def identified(records: Iterable[FileRecord], rule: IdRule) -> Iterator[ImportRecord]:
+    """Yield the records, each with its id. Raise RecordFileError for one whose id cannot be had."""
+    for number, record in enumerate(records, 1):
         if rule.field is not None:
-            yield _id_in(row, rule.field, number), row
+            record_id = _id_of(record, rule.field)
         elif rule.made_from:
-            record_id = made_id(row.get(field) for field in rule.made_from)
+            record_id = made_id(record.values(rule.made_from))
             if not record_id:
-                raise RecordFileError(f"record {number} has nothing in {', '.join(rule.made_from)} to make an id of")
-            yield record_id, row
+                fields = ", ".join(rule.made_from)
+                raise RecordFileError(f"{record.source}: there is nothing in {fields} to make an id of")
         else:
-            yield str(number), row
+            record_id = str(number)
+        position = None if rule.fields else number
+        yield ImportRecord(record_id, record.content, position=position, source=record.source)
 
 
-def made_id(values: Iterable[object]) -> str:
-    """A readable id, the same for the same values: `the-land-girls-jun-12-1998`. Null and missing are left out.
-
-    One of over 128 characters is cut, and ends in a digest of the whole.
-    """
-    text = " ".join(str(value) for value in values if value is not None)
-    made = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", text).casefold()).strip("-")
-    if len(made) <= MAX_ID_CHARS:
-        return made
-    digest = hashlib.sha256(made.encode()).hexdigest()[:16]
-    return f"{made[: MAX_ID_CHARS - 17]}-{digest}"
-
-
-def _id_in(row: Row, field: str, number: int) -> str:
-    value = row.get(field)
+def _id_of(record: FileRecord, field: str) -> str:
+    (value,) = record.values([field])
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        raise RecordFileError(f"record {number}: {field!r} must hold its id, a text or an integer, not {value!r}")
+        given = f"not {value!r:.60}" if field in record.content and value not in (None, "") else "and holds nothing"
+        raise RecordFileError(f"{record.source}, field {field}: must hold the id, a text or an integer, {given}")
     return str(value)
 
 
 class _Window:
-    """A stretch of a long text, moved along it: `at` is the next character to be read."""
+    """A piece of a long text, moved along it: `at` is the next character to be read."""
 
-    def __init__(self, source: TextIO) -> None:
+    def __init__(self, source: TextPieces) -> None:
         self._source = source
         self._text = ""
+        self._lines = 0  # that ended before the piece
         self.at = 0
 
     def peek(self) -> str:
-        """The next character that is no space; empty at the end."""
+        """Return the next character that is no space; empty at the end."""
         while True:
             space = _SPACE.match(self._text, self.at)
             self.at = space.end() if space else self.at
@@ -135,72 +136,74 @@ class _Window:
                 return self._text[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """Reads one JSON value, as much of the text as it takes."""
+        """Read one JSON value, as much of the text as it takes."""
         while True:
             try:
                 value, self.at = _DECODER.raw_decode(self._text, self.at)
-            except json.JSONDecodeError:  # perhaps it only goes on beyond the stretch
+            except json.JSONDecodeError as error:  # perhaps it only goes on beyond the piece
                 if len(self._text) - self.at > MAX_RECORD_CHARS or not self._read_on():
-                    raise
+                    raise RecordFileError(f"{error.msg}, on line {self.line(error.pos)}") from None
             else:
                 return value
 
+    def line(self, at: int | None = None) -> int:
+        """Return the line of a character of the piece; None: of the next one."""
+        return self._lines + 1 + self._text.count("\n", 0, self.at if at is None else at)
+
     def _read_on(self) -> bool:
+        self._lines += self._text.count("\n", 0, self.at)
         rest = self._text[self.at :]
         read = self._source.read(max(STRETCH_CHARS, len(rest)))
         self._text, self.at = rest + read, 0
         return bool(read)
 
 
-def _array(text: TextIO) -> Iterator[Any]:
+def _array(text: TextPieces) -> Iterator[tuple[str, Any]]:
     window = _Window(text)
     if window.peek() != "[":
         raise RecordFileError("the file is no JSON array; for an object a line, say --format ndjson")
     window.at += 1
     closing = window.peek() == "]"
+    index = 0
     while not closing:
-        window.peek()
-        yield window.value()
+        source = f"record {index + 1} (index {index})"
+        yield source, _value(window, source)
         mark = window.peek()
         if mark not in {",", "]"}:
             problem = "the array goes on without a comma" if mark else "the array has no end"
-            raise RecordFileError(problem)
+            raise RecordFileError(f"after {source}, on line {window.line()}: {problem}")
         closing = mark == "]"
         window.at += not closing
+        index += 1
     window.at += 1
     if window.peek():
-        raise RecordFileError("there is more after the array's end")
+        raise RecordFileError(f"line {window.line()}: there is more after the array's end")
 
 
-def _lines(text: TextIO) -> Iterator[Any]:
-    while line := text.readline(MAX_RECORD_CHARS):
-        if len(line) == MAX_RECORD_CHARS:
-            raise RecordFileError(f"a line has over {MAX_RECORD_CHARS:,} characters: is this an object a line?")
-        if not line.isspace():
-            yield _DECODER.decode(line)
+def _value(window: _Window, source: str) -> Any:
+    window.peek()
+    try:
+        return window.value()
+    except RecursionError:
+        raise RecordFileError(f"{source}: nested too deeply") from None
+    except ValueError as error:
+        raise RecordFileError(f"{source}: {error}") from None
 
 
-def _csv(text: TextIO, text_fields: frozenset[str]) -> Iterator[Row]:
-    csv.field_size_limit(MAX_RECORD_CHARS)
-    reader = csv.reader(text, strict=True)
-    header = next(reader, [])
-    if len(set(header)) != len(header):
-        raise RecordFileError("the CSV header names a column twice")
-    if unknown := text_fields - set(header):
-        raise RecordFileError(f"the CSV header has no column {', '.join(sorted(unknown))}")
-    for cells in reader:
-        if not cells:
+def _lines(file: BinaryIO) -> Iterator[tuple[str, Any]]:
+    for number, offset, line in file_text.lines(file):
+        if line.isspace():
             continue
-        if len(cells) != len(header):
-            raise RecordFileError(f"line {reader.line_num} has {len(cells)} cells, the header {len(header)}")
-        pairs = zip(header, cells, strict=True)
-        yield {name: cell if name in text_fields else _cell(cell) for name, cell in pairs}
-
-
-def _cell(text: str) -> Any:
-    if _NUMBER.fullmatch(text):
-        return _DECODER.decode(text)
-    return _WORDS.get(text, text)
+        source = f"line {number}, byte {offset}"
+        try:
+            value = _DECODER.decode(line)
+        except RecursionError:
+            raise RecordFileError(f"{source}: nested too deeply") from None
+        except json.JSONDecodeError as error:
+            raise RecordFileError(f"{source}: {error.msg}, at character {error.pos + 1} of the line") from None
+        except ValueError as error:
+            raise RecordFileError(f"{source}: {error}") from None
+        yield source, value
 
 
 def _integer(text: str) -> int:
@@ -208,7 +211,7 @@ def _integer(text: str) -> int:
 
 
 def _refuse(name: str) -> Any:
-    raise RecordFileError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is no JSON number")
 
 
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)

@@ -1,0 +1,122 @@
+"""The columns of CSV in `draftline import`: the options that decide their types, and what was decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, BinaryIO
+
+import click
+from draftline import Client, FieldType, NotFoundError, PermissionDeniedError
+
+from ..ops.csv_files import DELIMITER_NAMES
+from ..ops.csv_records import CsvRecords
+from ..ops.csv_types import ColumnType, TypeRules
+from ..ops.record_files import RecordFileError
+
+DELIMITERS = {name: char for char, name in DELIMITER_NAMES.items()} | {r"\t": "\t"}
+TYPES = ("infer", "text")
+
+
+def csv_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command the options of CSV, each a keyword: `types`, one for each type, `delimiter` and `fill`."""
+    options = [
+        click.option("--types", metavar="FILE|infer|text", help="CSV: the types of columns. Default: infer."),
+        *(_type_option(each) for each in ColumnType),
+        click.option("--delimiter", metavar="CHARACTER", callback=_delimiter,
+                     help="CSV: what separates cells, a character or comma, semicolon, tab, pipe. Default: guessed."),
+        click.option("--fill", is_flag=True, help="CSV: accept rows that are too short or too long, and name columns "
+                     "without a name of their own."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _type_option(type_: ColumnType) -> Callable[..., Any]:
+    told = {
+        ColumnType.TEXT: "Keep this column as text.",
+        ColumnType.NUMBER: "Read this column as numbers, whatever their form.",
+        ColumnType.BOOLEAN: "Read this column as true and false (or yes and no, 1 and 0, on and off).",
+        ColumnType.DATE: "Refuse what is no date in this column.",
+        ColumnType.TIMESTAMP: "Refuse what is no date and no time in this column.",
+    }[type_]
+    return click.option(f"--{type_}", f"{type_}_columns", metavar="COLUMN", multiple=True, help=f"CSV: {told}")
+
+
+def _delimiter(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    found = DELIMITERS.get(given.lower(), given) if given else given
+    if found is not None and (len(found) != 1 or found in '"\r\n'):
+        raise click.BadParameter(f"{given!r} is no character that can separate cells.")
+    return found
+
+
+def given_options(options: Mapping[str, Any]) -> list[str]:
+    """Return those of the CSV options that were given, as they are written."""
+    return ["--" + name.removesuffix("_columns") for name, value in options.items() if value]
+
+
+def csv_records(
+    client: Client, collection: str, file: BinaryIO, *, id_field: str | None, id_fields: Collection[str],
+    delimiter: str | None, fill: bool, types: str | None, **columns: tuple[str, ...],
+) -> CsvRecords:  # fmt: skip
+    """Return the records of a CSV file, and say what was decided of it, a line a column."""
+    flags: dict[str, ColumnType] = {}
+    for type_ in ColumnType:
+        for name in columns[f"{type_}_columns"]:
+            if flags.setdefault(name, type_) is not type_:
+                raise click.UsageError(f"--{flags[name]} and --{type_} are both given for the column {name}.")
+    in_file, must_exist = _types_in(types) if types and types not in TYPES else ({}, False)
+    rules = TypeRules(
+        flags,
+        in_file,
+        tuple(in_file) if must_exist else (),
+        id_column=id_field,
+        is_text=types == "text",
+        declared=lambda: _declared(client, collection),
+    )
+    records = CsvRecords(file, rules, id_fields=id_fields, delimiter=delimiter, fill=fill)
+    _tell(records)
+    return records
+
+
+def _tell(records: CsvRecords) -> None:
+    if records.table.is_guessed and records.table.delimiter != ",":
+        name = DELIMITER_NAMES[records.table.delimiter]
+        click.echo(f"The cells seem to be separated by the {name}; --delimiter says otherwise.", err=True)
+    for column in records.columns:
+        click.echo(str(column), err=True)
+
+
+def _declared(client: Client, collection: str) -> Mapping[str, ColumnType]:
+    """Return the types that the collection declares of its top-level fields."""
+    try:
+        found = client.get_collection(collection)
+    except NotFoundError:
+        return {}
+    except PermissionDeniedError as error:
+        told = "say what the types of columns are by --types FILE or --types text"
+        raise click.ClickException(f"{error}\nThe declaration of {collection} could not be read: {told}.") from error
+    return _by_column({each.path: each.type for each in found.fields})
+
+
+def _by_column(fields: Mapping[str, FieldType | str]) -> dict[str, ColumnType]:
+    """Return the types by column, of those that are given by JSON Pointers (RFC 6901)."""
+    names = {path: path[1:].replace("~1", "/").replace("~0", "~") for path in fields if path.count("/") == 1}
+    return {name: ColumnType(str(fields[path])) for path, name in names.items()}
+
+
+def _types_in(path: str) -> tuple[dict[str, ColumnType], bool]:
+    """Return the types in a file, and whether its columns must all be there."""
+    with click.open_file(path, encoding="utf-8") as file:
+        try:
+            found = json.load(file)
+        except ValueError as error:
+            raise RecordFileError(f"{path}: {error}") from None
+    try:
+        if isinstance(found, dict) and isinstance(found.get("fields"), dict):
+            return _by_column(found["fields"]), False
+        return {str(name): ColumnType(type_) for name, type_ in found.items()}, True
+    except (ValueError, AttributeError):
+        told = f"an object of columns and their types, each one of {', '.join(ColumnType)}"
+        raise RecordFileError(f"{path}: must hold {told}, or what `collections show --json` tells") from None
