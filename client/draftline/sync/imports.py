@@ -49,7 +49,9 @@ class ImportMethods(Transport):
             allow_empty: lets a snapshot without a record delete the whole collection.
 
         Raises:
-            InvalidArgumentError: a record breaks a rule; nothing is imported.
+            InvalidArgumentError: a record breaks a rule; nothing is imported. `record_index`, `record_id`
+                and `source` say which.
+            ValueError, TypeError: a record cannot be sent; the message begins with its `source` or index.
             FailedPreconditionError: an empty snapshot without `allow_empty`.
         """
         call = content_calls.import_content(
