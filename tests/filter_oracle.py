@@ -6,7 +6,8 @@ are decoded JSON whose numbers are int or Decimal.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -27,7 +28,8 @@ from draftline_server.domain.query import (
 MISSING = object()
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?"
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 
@@ -48,24 +50,46 @@ def satisfies(
         case Not():
             return not satisfies(tree.term, content, attributes, declared)
     assert isinstance(tree, Restriction)
+    if tree.field.of_record and tree.field.path == ("mistyped",):
+        wanted = (tree.literal.text == "true") == (tree.operator is not Operator.NE)
+        return wanted == is_mistyped(content, declared)
     if tree.field.of_record:
         return _restriction(tree, value_at(attributes, tree.field.path), RECORD_ATTRIBUTES[tree.field.path[0]])
-    return _restriction(tree, value_at(content, tree.field.path), declared.get(tree.field.path))
+    type_ = declared.get(tree.field.path)
+    if tree.operator is Operator.HAS:
+        return _has(tree, content, type_)
+    return _restriction(tree, value_at(content, tree.field.path), type_)
+
+
+def is_mistyped(content: Mapping[str, Any], declared: Mapping[Path, FieldType]) -> bool:
+    """Whether a declared field holds something other than null that its type cannot hold."""
+    return any(not _can_hold(value_at(content, path), type_) for path, type_ in declared.items())
+
+
+def _can_hold(value: Any, type_: FieldType) -> bool:
+    if value is MISSING or value is None:
+        return True
+    if type_ is FieldType.TEXT:
+        return isinstance(value, str) and len(value.encode()) <= 800
+    typed = _typed(value, type_)
+    return typed is not None and (type_ is not FieldType.NUMBER or _fits(typed))
 
 
 def value_at(document: Any, path: Path) -> Any:
-    """PostgreSQL's `#>`: an array takes any integer, from its end if negative."""
+    """The value that the keys of objects lead to."""
     for name in path:
-        if isinstance(document, dict) and name in document:
-            document = document[name]
-        elif isinstance(document, list) and re.fullmatch(r"[ \t\n\v\f\r]*[+-]?[0-9]{1,9}", name):
-            index = int(name)
-            if not -len(document) <= index < len(document):
-                return MISSING
-            document = document[index]
-        else:
+        if not isinstance(document, dict) or name not in document:
             return MISSING
+        document = document[name]
     return document
+
+
+def values_at(documents: list[Any], path: Path) -> list[Any]:
+    """The values that the keys lead to, where an array on the way stands for its elements, but none within an array."""
+    for name in path:
+        opened = [each for document in documents for each in (document if isinstance(document, list) else [document])]
+        documents = [each[name] for each in opened if isinstance(each, dict) and name in each]
+    return documents
 
 
 def _restriction(restriction: Restriction, value: Any, type_: FieldType | None) -> bool:
@@ -73,22 +97,25 @@ def _restriction(restriction: Restriction, value: Any, type_: FieldType | None) 
     present = value is not MISSING and value is not None
     if literal.kind is LiteralKind.ANY:
         return present
-    if literal.kind is LiteralKind.NULL:
+    if literal.kind is LiteralKind.NULL and not restriction.lowered:
         return present == (operator is Operator.NE)
     if operator is Operator.NE:
-        return not _compare(Operator.EQ, literal, value, type_)
-    if operator is Operator.HAS and type_ is None:
-        return _has(literal, value)
-    return _compare(operator, literal, value, type_)
+        return not _compare(replace(restriction, operator=Operator.EQ), value, type_)
+    return _compare(restriction, value, type_)
 
 
-def _compare(operator: Operator, literal: Literal, value: Any, type_: FieldType | None) -> bool:
-    if literal.prefix:
-        return isinstance(value, str) and value.startswith(literal.text)
-    type_ = type_ or _literal_type(literal)
+def _compare(restriction: Restriction, value: Any, type_: FieldType | None) -> bool:
+    operator, literal, lowered = restriction.operator, restriction.literal, restriction.lowered
+    if literal.parts:
+        parts = [re.escape(lower(part) if lowered else part) for part in literal.parts]
+        text = lower(value) if lowered and isinstance(value, str) else value
+        return isinstance(text, str) and re.fullmatch(".*".join(parts), text, re.DOTALL) is not None
+    type_ = FieldType.TEXT if lowered else type_ or _literal_type(literal)
     left, right = _typed(value, type_), _typed(_json_of(literal, type_), type_)
     if left is None or (type_ is FieldType.NUMBER and not _fits(left)):
         return False
+    if lowered:
+        left, right = lower(left), lower(right)
     return {
         Operator.EQ: left == right,
         Operator.HAS: left == right,
@@ -99,19 +126,21 @@ def _compare(operator: Operator, literal: Literal, value: Any, type_: FieldType 
     }[operator]
 
 
-def _has(literal: Literal, value: Any) -> bool:
-    if isinstance(value, dict):
-        return literal.text in value
-    wanted = _json_of(literal, _literal_type(literal))
-    elements = value if isinstance(value, list) else [value]
-    return any(_same_kind(element, wanted) and element == wanted for element in elements)
+def lower(text: str) -> str:
+    """Each letter in lower case by itself, if that is one letter."""
+    return "".join(each if len(each.lower()) > 1 else each.lower() for each in text)
 
 
-def _same_kind(one: Any, other: Any) -> bool:
-    return any(
-        isinstance(one, kind) and isinstance(other, kind) and isinstance(one, bool) == isinstance(other, bool)
-        for kind in (str, bool, (int, Decimal))
-    )
+def _has(restriction: Restriction, content: Mapping[str, Any], type_: FieldType | None) -> bool:
+    literal = restriction.literal
+    found = values_at([content], restriction.field.path)
+    if literal.kind is LiteralKind.ANY:
+        return any(value is not None for value in found)
+    is_plain = type_ is None and not restriction.lowered and not literal.parts
+    if is_plain and any(isinstance(value, dict) and literal.text in value for value in found):
+        return True
+    elements = [each for value in found for each in (value if isinstance(value, list) else [value])]
+    return any(_compare(restriction, element, type_) for element in elements)
 
 
 def _literal_type(literal: Literal) -> FieldType:
@@ -124,8 +153,6 @@ def _json_of(literal: Literal, type_: FieldType) -> Any:
         return Decimal(literal.text)
     if type_ is FieldType.BOOLEAN:
         return literal.text == "true"
-    if type_ is FieldType.TIMESTAMP and re.fullmatch(r"\d+-\d+-\d+", literal.text):
-        return f"{literal.text}T00:00:00Z"
     return literal.text
 
 
@@ -149,19 +176,31 @@ def _fits(number: int | Decimal) -> bool:
     return abs(number) < 10**100 and -int(Decimal(number).as_tuple().exponent) <= 100
 
 
+def _time(text: str) -> datetime | None:
+    if day := _date(text):
+        return day
+    if not (part := _TIME.fullmatch(text)):
+        return None
+    zone = "+00:00" if part[4] in "Zz" else part[4]
+    is_leap = part[2].endswith(":60")
+    clock = part[2][:-2] + "59" if is_leap else part[2]
+    try:
+        moment = datetime.fromisoformat(f"{part[1]}T{clock}{zone}").astimezone(UTC) + timedelta(seconds=is_leap)
+        if is_leap and moment != datetime(moment.year, moment.month, 1, tzinfo=UTC):
+            return None
+        return moment + timedelta(microseconds=int((part[3] or ".0")[1:7].ljust(6, "0")))
+    except (ValueError, OverflowError):
+        return None
+
+
 def _date(text: str) -> datetime | None:
     if named := re.fullmatch(r"([A-Z][a-z]{2}) ([0-9]{2}) ([0-9]{4})", text):
         if named[1] not in _MONTHS:
             return None
         text = f"{named[3]}-{_MONTHS.index(named[1]) + 1:02}-{named[2]}"
-    return _time(f"{text}T00:00:00Z") if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else None
-
-
-def _time(text: str) -> datetime | None:
-    if not (part := _TIME.fullmatch(text)):
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         return None
-    zone = "+00:00" if part[4] in "Zz" else part[4]
     try:
-        return datetime.fromisoformat(f"{part[1]}T{part[2]}{(part[3] or '.0')[:7]:0<7}{zone}").astimezone(UTC)
-    except (ValueError, OverflowError):
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
         return None

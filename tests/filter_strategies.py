@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from draftline_server.domain.literals import looks_like_number
@@ -45,6 +46,21 @@ TEXTS = [
     "\U0010ffff",
     "\U0010ffffx",
     "a\n'\"\\",
+    "A%_\\",
+    "AÉΣЖß",
+    "aéσжß",
+    "İK\u212a",
+]
+PATTERNS = [
+    ("", ""),
+    ("a", ""),
+    ("", "b"),
+    ("", "é", ""),
+    ("a", "b"),
+    ("", "%", ""),
+    ("", "_\\"),
+    ("É", ""),
+    ("", "", ""),
 ]
 DATES = ["2026-11-20", "Nov 20 2026", "2000-02-29", "1900-02-28", "0001-01-01", "9999-12-31"]
 TIMES = [
@@ -53,6 +69,12 @@ TIMES = [
     "2026-11-20T12:00:00.0000009+02:00",
     "2026-11-20T00:00:00Z",
     "9999-12-31T23:59:59.999999Z",
+    "2026-11-20 10:00:00z",
+    "2026-11-20T10:00:00-00:00",
+    "2016-12-31T23:59:60Z",
+    "2017-01-01T00:00:00Z",
+    "1990-12-31T15:59:60.5-08:00",
+    "0001-01-01T00:00:00Z",
 ]
 NO_TIMES = [
     "2026-02-29",
@@ -66,7 +88,13 @@ NO_TIMES = [
     "2026-11-20T24:00:00Z",
     "2026-11-20T10:00:60Z",
     "2026-11-20T10:00:00",
-    "2026-11-20 10:00:00Z",
+    "2026-11-20  10:00:00Z",
+    "2026-11-20_10:00:00Z",
+    "2026-11-20T10:00Z",
+    "2026-11-20T10:00:00.Z",
+    "9999-12-31T23:59:60Z",
+    "2026-11-30T23:59:61Z",
+    "Nov 20 2026T10:00:00Z",
     "2026-11-20T10:00:00+24:00",
     "0001-01-01T00:00:00+00:01",
     "9999-12-31T23:59:59-00:01",
@@ -100,10 +128,26 @@ def to_json_text(value: Any) -> str:
 _SCALARS = [None, True, False, *map(_Number, NUMBERS), *TEXTS, *NUMBERS[:6], *DATES, *TIMES, *NO_TIMES, "true", "null"]
 # One document a value, with the value in every place that filters look at: what random documents seldom hit.
 CORPUS = [
-    to_json_text({**dict.fromkeys(KEYS, value), "in side": {"text": value}, "0": {"a": [1, value]}})
-    for value in [*_SCALARS, *([scalar] for scalar in _SCALARS), *({text: 0} for text in TEXTS), [], {}, [["a"], [1]]]
+    to_json_text(
+        {
+            **dict.fromkeys(KEYS, value),
+            "in side": {"text": value},
+            "0": [{"a": value}, 1, {"a": [1, value]}, [{"a": value}]],
+            "record": [[{"a": {"0": value}}]],
+        }
+    )
+    for value in [
+        *_SCALARS,
+        *([scalar] for scalar in _SCALARS),
+        *({text: 0} for text in TEXTS),
+        [],
+        {},
+        [["a"], [1], [None], None],
+        [{"a": {"a": 1}}, {"a": None}],
+    ]
 ]
-_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
+# Not those letters that Python of a later Unicode has in lower case, and the service has not.
+_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cn"]), max_size=3)
 _values = st.recursive(
     st.sampled_from(_SCALARS) | _texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
@@ -112,7 +156,7 @@ _values = st.recursive(
 contents = st.dictionaries(st.sampled_from(KEYS), _values, max_size=6).map(to_json_text)
 
 _paths = st.one_of(
-    st.sampled_from([*DECLARED, ("a",), ("0", "a", "-1")]),
+    st.sampled_from([*DECLARED, ("a",), ("0", "a"), ("0", "a", "-1"), ("a", "a", "a"), ("record", "a", "0")]),
     st.lists(st.sampled_from(KEYS), min_size=1, max_size=3).map(tuple),
 )
 _attributes = st.sampled_from(list(RECORD_ATTRIBUTES)).map(lambda name: Field((name,), of_record=True))
@@ -141,8 +185,14 @@ def comparisons_of(field: Field, type_: FieldType | None) -> Iterator[Restrictio
     yield Restriction(field, Operator.HAS, Literal(LiteralKind.ANY, "*"))
     for operator in equality:
         yield Restriction(field, operator, Literal(LiteralKind.NULL, "null"))
-        for prefix in TEXTS if type_ in (None, FieldType.TEXT) else ():
-            yield Restriction(field, operator, Literal(_TEXT, prefix, prefix=True))
+    if type_ in (None, FieldType.TEXT):
+        for operator in (*equality, Operator.HAS):
+            for parts in PATTERNS:
+                yield Restriction(field, operator, _pattern(parts))
+                yield Restriction(field, operator, _pattern(parts), lowered=True)
+        for text in ("", "aé", "A%_\\", "AÉΣЖß", "İK\u212a"):
+            for operator in Operator:
+                yield Restriction(field, operator, Literal(_TEXT, text), lowered=True)
     for literal in _LITERALS[type_ or FieldType.TEXT]:
         is_boolean = type_ is FieldType.BOOLEAN or (type_ is None and literal.kind is LiteralKind.BOOLEAN)
         for operator in (*equality, Operator.HAS) if is_boolean else Operator:
@@ -155,10 +205,23 @@ def restrictions(draw: st.DrawFn) -> Restriction:
     field = draw(_fields)
     type_ = RECORD_ATTRIBUTES[field.path[0]] if field.of_record else DECLARED.get(field.path)
     if type_ in (None, FieldType.TEXT) and draw(st.booleans()):
-        prefix = draw(st.booleans())
-        operator = draw(st.sampled_from([Operator.EQ, Operator.NE] if prefix else list(Operator)))
-        return Restriction(field, operator, Literal(_TEXT, draw(_texts), prefix=prefix))
-    return draw(st.sampled_from(list(comparisons_of(field, type_))))
+        has_stars, lowered = draw(st.booleans()), draw(st.booleans())
+        operator = draw(st.sampled_from([Operator.EQ, Operator.NE, Operator.HAS] if has_stars else list(Operator)))
+        parts = tuple(draw(st.lists(_texts, min_size=2, max_size=3))) if has_stars else ()
+        return Restriction(field, operator, _pattern(parts) if has_stars else Literal(_TEXT, draw(_texts)), lowered)
+    return draw(st.sampled_from(_comparisons_of(field, type_)))
+
+
+def _pattern(parts: tuple[str, ...]) -> Literal:
+    return Literal(_TEXT, "*".join(parts), parts)
+
+
+@cache
+def _comparisons_of(field: Field, type_: FieldType | None) -> list[Restriction]:
+    if field.of_record and field.path == ("mistyped",):
+        operators = (Operator.EQ, Operator.NE, Operator.HAS)
+        return [Restriction(field, operator, literal) for operator in operators for literal in _BOOLEANS]
+    return list(comparisons_of(field, type_))
 
 
 def combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -180,8 +243,8 @@ def render(tree: Filter[Restriction]) -> str:
             return f"NOT {_enclosed(tree.term)}"
     assert isinstance(tree, Restriction)
     path = ".".join(_quoted(name) for name in tree.field.path)
-    of = "record" if tree.field.of_record else "content"
-    return f"{of}.{path} {tree.operator} {_literal(tree.literal)}"
+    name = f"{'record' if tree.field.of_record else 'content'}.{path}"
+    return f"{f'lower({name})' if tree.lowered else name} {tree.operator} {_literal(tree.literal)}"
 
 
 def _enclosed(tree: Filter[Restriction]) -> str:
@@ -191,9 +254,9 @@ def _enclosed(tree: Filter[Restriction]) -> str:
 def _literal(literal: Literal) -> str:
     bare = literal.kind is not LiteralKind.TEXT
     assert not bare or literal.kind is not LiteralKind.NUMBER or looks_like_number(literal.text)
-    return literal.text if bare else _quoted(literal.text, star=literal.prefix)
+    return literal.text if bare else _quoted(*(literal.parts or (literal.text,)))
 
 
-def _quoted(text: str, *, star: bool = False) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
-    return f'"{escaped}{"*" if star else ""}"'
+def _quoted(*parts: str) -> str:
+    escaped = (part.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*") for part in parts)
+    return f'"{"*".join(escaped)}"'

@@ -116,6 +116,25 @@ def test_filters_find_as_many_films_as_the_table_says(text: str, count: str, fil
     assert f"{page.total_size:,}" == count
 
 
+MEANINGS = rows("filters.md", r"`(\{.*?)`", r"`(.+?)`", "(yes|no)")
+
+
+@pytest.fixture(scope="module")
+def meanings_client(server_address: str) -> Iterator[Client]:
+    """Of a tenant with a record for each content of the table."""
+    with Client(server_address, tenant_id=f"tenant-{uuid.uuid4()}", user="reader") as client:
+        client.put_collection("rows", fields={"/name": "text", "/day": "date", "/at": "timestamp"})
+        client.import_content("rows", {content: json.loads(content) for content, _, _ in MEANINGS}.items())
+        yield client
+
+
+@pytest.mark.parametrize(("content", "text", "found"), MEANINGS)
+def test_filter_means_what_the_table_says(content: str, text: str, found: str, meanings_client: Client) -> None:
+    ids = [each.record_id for each in meanings_client.get_merged("rows", filter=text, record_ids=[content])]
+    assert ids == ([content] if found == "yes" else [])
+    meanings_client.patch_content("rows", content, {}, condition=text if found == "yes" else f"NOT ({text})")
+
+
 @pytest.mark.parametrize("name", re.findall(r"`(record\.\w+)`", DOCS["filters.md"]))
 def test_attributes_can_be_filtered_by(name: str, films_client: Client) -> None:
     list(films_client.get_merged("movies", filter=f"{name}:*", page_size=1, record_ids=["jaws-jun-20-1975"]))

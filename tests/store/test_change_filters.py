@@ -40,8 +40,9 @@ def restrictions_of(logged: Sequence[Change]) -> list[Restriction]:
         if type_ is FieldType.TEXT and name not in (*of_words, "commit_id"):
             values |= {"", "s", "zzz", "A"}
             found += [
-                Restriction(field, operator, Literal(LiteralKind.TEXT, prefix, prefix=True))
-                for prefix in ("", "a", "be", "Ä", "\U0010ffff")
+                Restriction(field, operator, Literal(LiteralKind.TEXT, "*".join(parts), parts), lowered)
+                for parts in (("", ""), ("a", ""), ("", "Ä", ""), ("\U0010ffff", ""))
+                for lowered in ((False, True) if len(parts) > 2 else (False,))
                 for operator in (Operator.EQ, Operator.NE)
             ]
         is_ordered = name not in (*of_words, "commit_id")

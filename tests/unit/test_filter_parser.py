@@ -7,26 +7,33 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from draftline_server.domain.conditions import (
+    VALUE,
+    AnyValue,
+    Comparison,
+    Condition,
+    HasKey,
+    Like,
+    Mistyped,
+    Present,
+    StartsWith,
+    ValueCondition,
+    to_json,
+    type_of,
+    with_types,
+)
 from draftline_server.domain.literals import Value
 from draftline_server.domain.query import (
     MERGED_ATTRIBUTES,
     And,
-    Comparison,
-    Condition,
     Field,
     FieldType,
     Filter,
     FilterError,
-    Has,
     Not,
     Operator,
     Or,
-    Present,
     SortKey,
-    StartsWith,
-    to_json,
-    type_of,
-    with_types,
 )
 from draftline_server.rpc.filters import parse_filter, parse_order_by
 
@@ -61,6 +68,14 @@ def attribute(name: str, type_: FieldType, value: Value, operator: Operator = Op
     return Comparison(Field((name,), of_record=True), type_, operator, value)
 
 
+def any_value(path: tuple[str, ...], condition: ValueCondition) -> AnyValue:
+    return AnyValue(Field(path), condition, opened=True)
+
+
+def number_value(value: str) -> Comparison:
+    return Comparison(VALUE, FieldType.NUMBER, Operator.EQ, Decimal(value))
+
+
 A, B, C, D = (number(name) for name in "abcd")
 
 
@@ -81,7 +96,9 @@ A, B, C, D = (number(name) for name in "abcd")
         ("a>=-1", number("a", -1, Operator.GE)),
         ("ORa = 1 ANDb = 1", And((number("ORa"), number("ANDb")))),
         ('"AND" = 1', number("AND")),
-        ("a.AND.0 = x", text_is(("a", "AND", "0"), "x")),
+        ('a.AND."0" = x', text_is(("a", "AND", "0"), "x")),
+        ("0 = x", text_is(("0",), "x")),
+        ("content.0 = x", text_is(("0",), "x")),
         ("a-b = x", text_is(("a-b",), "x")),
         ("'x.y'.\"it's\" = x", text_is(("x.y", "it's"), "x")),
         (r'"\"\\\u00e9\ud83d\ude00*" = x', text_is(('"\\é😀*',), "x")),
@@ -108,8 +125,26 @@ def test_filter_text_means_tree(text: str, tree: Filter[Condition]) -> None:
         ("x != null", Present(Field(("x",)))),
         ('x = "null"', text_is(("x",), "null")),
         ("x:*", Present(Field(("x",)))),
-        ("x:1.0", Has(Field(("x",)), Decimal("1.0"), "1.0")),
-        ("x:y:z", Has(Field(("x",)), "y:z", "y:z")),
+        ("x:1.0", Or((any_value(("x",), number_value("1.0")), HasKey(Field(("x",)), "1.0")))),
+        ("x:y:z", Or((any_value(("x",), text_is((), "y:z")), HasKey(Field(("x",)), "y:z")))),
+        (
+            "x.y:z",
+            Or(
+                (
+                    any_value(("x", "y"), text_is((), "z")),
+                    AnyValue(Field(("x", "y")), HasKey(VALUE, "z"), opened=False),
+                )
+            ),
+        ),
+        ("x.y:*", AnyValue(Field(("x", "y")), Present(VALUE), opened=False)),
+        ('x:"y*"', any_value(("x",), StartsWith(VALUE, "y"))),
+        ('lower(x):"*Y"', any_value(("x",), Like(VALUE, ("", "Y"), lowered=True))),
+        ('x = "*Star*"', Like(Field(("x",)), ("", "Star", ""))),
+        ('x != "S*r"', Not(Like(Field(("x",)), ("S", "r")))),
+        (r'x = "*\**"', Like(Field(("x",)), ("", "*", ""))),
+        ("lower(x) = Y", Comparison(Field(("x",)), FieldType.TEXT, Operator.EQ, "Y", lowered=True)),
+        ("lower(Title) < 5", Comparison(Field(("Title",)), FieldType.TEXT, Operator.LT, "5", lowered=True)),
+        ("record.mistyped = false", Not(Mistyped(Field(("mistyped",), of_record=True), tuple(DECLARED.items())))),
         ('x = "Star*"', StartsWith(Field(("x",)), "Star")),
         ('x = "*"', StartsWith(Field(("x",)), "")),
         ('x != "Star*"', Not(StartsWith(Field(("x",)), "Star"))),
@@ -117,7 +152,7 @@ def test_filter_text_means_tree(text: str, tree: Filter[Condition]) -> None:
         (r'x = "a\nb\u0041"', text_is(("x",), "a\nbA")),
         ('Title = "S*"', StartsWith(Field(("Title",)), "S", indexed=True)),
         ("Title = 1776", declared("Title", "1776")),
-        ("Title:true", declared("Title", "true")),
+        ("Title:true", any_value(("Title",), text_is((), "true"))),
         ('Budget < "1e3"', declared("Budget", Decimal(1000), Operator.LT)),
         ("Seen = false", declared("Seen", False)),
         ("Day = 2024-02-29", declared("Day", date(2024, 2, 29))),
@@ -151,16 +186,34 @@ def test_blank_filter_matches_everything(text: str) -> None:
         ("AND a = 1", 0, "there is 'AND'"),
         ("NOT NOT a = 1", 4, "there is 'NOT'"),
         ("a..b = 1", 1, "expected"),
-        ("a = (b OR c)", 4, "expected a value"),
+        ("a = (b OR c)", 4, "parentheses on the right"),
+        ("a:(b)", 2, "parentheses on the right"),
         ('a = "x', 4, "never closed"),
         ("😀 = 1 AND Drama", 10, "'Drama' stands alone"),
         ('Major Genre = "Drama"', 0, "a name or a value with spaces goes in quotes"),
         ("a = 1 and b = 2", 6, "capitals"),
-        ("a = now()", 4, "no functions: 'now'"),
+        ("a = now()", 4, "no function 'now'"),
+        ("upper(a) = x", 0, "no function 'upper': the only one is lower(field)"),
+        ("NOT lOwer(a) = x", 4, "no function 'lOwer'"),
+        ('a = lower("x")', 4, "stands on the left"),
+        ("lower() = x", 6, "the name of one field"),
+        ("lower(a, b) = x", 7, "lower() takes one field"),
+        ("lower(lower(a)) = x", 11, "lower() takes one field"),
+        ("lower(a)", 8, "expected an operator"),
+        ("lower(a) = null", 11, "compared with a text"),
+        ("lower(a):*", 9, "compared with a text"),
+        ("lower(Budget) = 1", 6, "this field is a NUMBER"),
+        ("lower(record.version) = 1", 6, "this field is a NUMBER"),
+        ("items.0.sku:y", 6, 'items.sku:"..." asks whether any element matches'),
+        ("items.-1.sku:y", 6, 'as in items."-1"'),
+        ("content.items.0 = 1", 14, "AIP-160"),
+        ("record.mistyped = 1", 18, "true and false"),
+        ("record.mistyped < true", 18, "true and false"),
+        ("lower(record.mistyped) = true", 25, "true and false"),
         ("a = *", 4, "field:*"),
         ("a = St*", 4, "in quotes"),
-        ('a = "*x"', 5, r"\*"),
-        ('a < "x*"', 6, "only after = or !="),
+        ('a < "x*"', 4, "only stand after =, != or :"),
+        ('a = "*********"', 4, "at most 8 stars"),
         (r'a = "x\q"', 6, "no escape"),
         ('a = "\0"', 5, "U+0000"),
         (r'a = "\u0000"', 4, "U+0000"),
@@ -235,7 +288,7 @@ def test_threads_parse_alike() -> None:
     [
         ("a", (SortKey(Field(("a",))),)),
         (
-            ' "Major Genre" desc,config.0 asc , record.version',
+            ' "Major Genre" desc,config."0" asc , record.version',
             (
                 SortKey(Field(("Major Genre",)), descending=True),
                 SortKey(Field(("config", "0"))),
@@ -258,6 +311,8 @@ def test_order_text_means_keys(text: str, keys: tuple[SortKey, ...]) -> None:
         ("1 + 2", 2),
         ("a = 1", 2),
         ("f(x)", 0),
+        ("lower(x)", 5),
+        ("a.0", 2),
         ("a,b,c,d,e,f,g,h,i", 16),
         (",", 0),
     ],
@@ -282,7 +337,30 @@ def test_unknown_attribute_in_an_order_is_refused() -> None:
             {"op": "<", "in": "content", "path": '{"a\\"\\\\b","c"}', "type": "NUMBER", "value": "1.50"},
         ),
         ('x = "y*"', {"op": "prefix", "in": "content", "path": '{"x"}', "value": "y"}),
-        ("x:true", {"op": "has", "in": "content", "path": '{"x"}', "type": "BOOLEAN", "value": "true", "key": "true"}),
+        (
+            r'"a\"b".c:true',
+            {
+                "op": "or",
+                "terms": [
+                    {
+                        "op": "any",
+                        "in": "content",
+                        "through": r'$."a\"b"."c"[*]',
+                        "term": {"op": "=", "in": "content", "path": "{}", "type": "BOOLEAN", "value": "true"},
+                    },
+                    {
+                        "op": "any",
+                        "in": "content",
+                        "through": r'$."a\"b"."c"',
+                        "term": {"op": "has_key", "in": "content", "path": "{}", "key": "true"},
+                    },
+                ],
+            },
+        ),
+        (
+            r'lower(x) = "*50%_\\"',
+            {"op": "like", "in": "content", "path": '{"x"}', "lower": True, "value": r"%50\%\_\\"},
+        ),
         (
             "record.delete_time = null",
             {"op": "not", "term": {"op": "present", "in": "record", "path": '{"delete_time"}'}},

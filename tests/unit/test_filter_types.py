@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from draftline_server.domain.query import MERGED_ATTRIBUTES, FilterError, with_types
+from draftline_server.domain.conditions import with_types
+from draftline_server.domain.query import MERGED_ATTRIBUTES, FilterError
 from draftline_server.rpc.filters import parse_filter
 
 

@@ -11,20 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .changes import Change, ChangeKind, ChangeSource
-from .query import (
-    And,
-    Condition,
-    FieldType,
-    Filter,
-    FilterError,
-    Literal,
-    LiteralKind,
-    Not,
-    Operator,
-    Or,
-    Restriction,
-    with_types,
-)
+from .conditions import Condition, with_types
+from .query import And, FieldType, Filter, FilterError, Literal, LiteralKind, Not, Operator, Or, Restriction
 
 CHANGE_ATTRIBUTES: Mapping[str, FieldType] = {
     "collection": FieldType.TEXT,
@@ -79,6 +67,8 @@ def with_change_types(tree: Filter[Restriction]) -> Filter[Condition]:
         raise FilterError(f"a change has no attribute {name!r}; it has {', '.join(CHANGE_ATTRIBUTES)}", field.position)
     (name,) = field.path
     if tree.literal.kind not in (LiteralKind.ANY, LiteralKind.NULL) and (name in _CHOICES or name in _IDS):
+        if tree.lowered:
+            raise FilterError(f"{name} is no text in any case: compare it without lower()", field.position)
         tree = replace(tree, literal=_identity(name, tree.operator, tree.literal))
     return with_types(replace(tree, field=replace(field, of_record=True)), {}, CHANGE_ATTRIBUTES)
 
@@ -88,9 +78,9 @@ def _identity(name: str, operator: Operator, literal: Literal) -> Literal:
     if operator not in (Operator.EQ, Operator.NE, Operator.HAS):
         raise FilterError(f"{name} can only be compared with = and !=", literal.position)
     if name in _CHOICES:
-        if literal.prefix or literal.text not in _CHOICES[name]:
+        if literal.parts or literal.text not in _CHOICES[name]:
             raise FilterError(f"{name} is one of {', '.join(_CHOICES[name])}", literal.position)
         return literal
-    if literal.prefix or not _UUID.fullmatch(literal.text):
+    if literal.parts or not _UUID.fullmatch(literal.text):
         raise FilterError(f"{name} is a UUID, such as 0197c5a2-64b1-7c3e-8d0f-1a2b3c4d5e6f", literal.position)
     return replace(literal, text=literal.text.lower())

@@ -25,7 +25,15 @@ EXPECTED = {
     FieldType.NUMBER: "a number such as 12 or -0.5, with at most 1,000 digits before and after the point",
     FieldType.BOOLEAN: "true or false",
     FieldType.DATE: 'a date such as 2026-11-20 or "Nov 20 2026"',
-    FieldType.TIMESTAMP: "a time with its offset such as 2026-11-20T10:00:00Z, or a date",
+    FieldType.TIMESTAMP: "a time with its offset such as 2026-11-20T10:00:00Z, or a date such as 2026-11-20",
+}
+# The same of a stored value.
+EXPECTED_STORED = {
+    FieldType.TEXT: "a text",
+    FieldType.NUMBER: "a number of at most 100 digits before and after the point",
+    FieldType.BOOLEAN: EXPECTED[FieldType.BOOLEAN],
+    FieldType.DATE: EXPECTED[FieldType.DATE] + " without a time",
+    FieldType.TIMESTAMP: EXPECTED[FieldType.TIMESTAMP],
 }
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?([0-9]+))?")
@@ -33,7 +41,7 @@ _ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _NAMED_DATE = re.compile(r"([A-Z][a-z]{2}) ([0-9]{2}) ([0-9]{4})")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TIMESTAMP = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
 
@@ -73,15 +81,17 @@ def read_date(text: str) -> date | None:
 
 
 def read_timestamp(text: str) -> datetime | None:
-    """An RFC 3339 time with its offset, in UTC, cut to microseconds; None for anything else.
+    """Return an RFC 3339 time with its offset, in UTC, cut to microseconds; None for anything else.
 
-    Leap seconds, `24:00:00` and offsets of a day or more are refused, as are times before year 1 or after 9999 in UTC.
+    A leap second, which only the last minute of a month in UTC may have, is read as the second after it. `24:00:00`,
+    offsets of a day or more, and times before year 1 or after 9999 in UTC are refused.
     """
     match = _TIMESTAMP.fullmatch(text)
     day = read_date(match[1]) if match else None
     if match is None or day is None:
         return None
     hour, minute, second = int(match[2]), int(match[3]), int(match[4])
+    is_leap = second == 60
     microsecond = int((match[5] or "0")[:6].ljust(6, "0"))
     offset_hours, offset_minutes = int(match[7] or 0), int(match[8] or 0)
     if offset_hours > 23 or offset_minutes > 59:
@@ -89,13 +99,17 @@ def read_timestamp(text: str) -> datetime | None:
     offset = timedelta(hours=offset_hours, minutes=offset_minutes)
     zone = timezone(-offset if match[6] == "-" else offset)
     try:
-        return datetime(day.year, day.month, day.day, hour, minute, second, microsecond, zone).astimezone(UTC)
+        moment = datetime(day.year, day.month, day.day, hour, minute, second - is_leap, tzinfo=zone).astimezone(UTC)
+        moment += timedelta(seconds=is_leap)
     except (ValueError, OverflowError):
         return None
+    if is_leap and (moment.day, moment.hour, moment.minute, moment.second) != (1, 0, 0, 0):
+        return None
+    return moment + timedelta(microseconds=microsecond)
 
 
 def read_value(text: str, type_: FieldType) -> Value | None:
-    """The text as a value of the type; None if it is not one. A plain date is a TIMESTAMP: its midnight in UTC."""
+    """Return the text as a value of the type; None if it is not one. A plain date as a TIMESTAMP is midnight in UTC."""
     if type_ is FieldType.NUMBER:
         return read_number(text)
     if type_ is FieldType.BOOLEAN:

@@ -6,8 +6,9 @@ from draftline.v1 import change_pb2, types_pb2
 
 from ..domain.change_query import ChangeQuery, with_change_types
 from ..domain.changes import Change, ChangeKind, ChangeRef, ChangeSource, PathChange, RevertResult
+from ..domain.conditions import Condition
 from ..domain.errors import InvalidFieldError
-from ..domain.query import Condition, Filter, FilterError
+from ..domain.query import Filter, FilterError
 from ..domain.records import Actor
 from ..store.failures import invalid_filter
 from .convert import fill_record, to_timestamp

@@ -12,20 +12,17 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
-from ..domain.literals import looks_like_number
 from ..domain.query import (
     And,
-    Field,
     Filter,
     FilterError,
-    Literal,
-    LiteralKind,
     Not,
     Operator,
     Or,
     Restriction,
     SortKey,
 )
+from .filter_tokens import field_of, shown, start_of, string_of, word_of
 
 MAX_BYTES = 4096  # of UTF-8
 MAX_TERMS = 100
@@ -35,6 +32,7 @@ MAX_SORT_KEYS = 8
 _KEYWORDS = ("AND", "OR", "NOT")
 _EXPECTED = {  # the grammar's terminals in plain words, in the order in which they are told
     "PATH": "a field",
+    "_LOWER": "a field",
     "OPERATOR": "an operator (= != < <= > >= :)",
     "WORD": "a value",
     "STRING": "a value",
@@ -49,9 +47,7 @@ _EXPECTED = {  # the grammar's terminals in plain words, in the order in which t
 }
 # A quote that is never closed takes all the rest in one go: the scan stays linear.
 _NESTING = re.compile(r""""(?:[^"\\]|\\[\s\S])*"?|'(?:[^'\\]|\\[\s\S])*'?|[()]|[^\s()"',:=<>!]+""")
-_SEGMENT = re.compile(r""""(?:[^"\\]|\\[\s\S])*"|'(?:[^'\\]|\\[\s\S])*'|[^."']+""")
-_PIECE = re.compile(r"\\u([0-9a-fA-F]{4})|\\([\s\S])|(\*)|[^\\*]+")
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", **{same: same for same in "\"'\\/*"}}
+_FUNCTIONS = ("lower",)
 
 
 @lru_cache(maxsize=1024)
@@ -94,7 +90,7 @@ def _check(text: str) -> None:
     for match in _NESTING.finditer(text):
         if match[0] == "(":
             if word_end == match.start() and word not in ("", *_KEYWORDS):
-                raise FilterError(f"there are no functions: {_shown(word)} was called", match.start() - len(word))
+                _check_function(word, text, match.start() - len(word))
             depth += 1
             if depth > MAX_NESTING:
                 raise FilterError(f"parentheses are nested more than {MAX_NESTING} deep", match.start())
@@ -104,20 +100,44 @@ def _check(text: str) -> None:
         word_end = match.end()
 
 
+def _check_function(name: str, text: str, position: int) -> None:
+    if name not in _FUNCTIONS:
+        raise FilterError(
+            f"there is no function {shown(name)}: the only one is lower(field), compared with a text", position
+        )
+    if text[:position].rstrip().endswith(("=", "<", ">", ":")):
+        raise FilterError("a function stands on the left of a comparison; what is compared with is a value", position)
+
+
 def _parse(text: str, start: str) -> Any:
     try:
         return _grammar().parse(text, start=start)
     except UnexpectedToken as error:
         ended = error.token.type == "$END"
-        position = len(text) if ended else _start(error.token)
-        found = "the text ends" if ended else f"there is {_shown(error.token)}"
+        position = len(text) if ended else start_of(error.token)
+        found = "the text ends" if ended else f"there is {shown(error.token)}"
+        _hint(start, text, position, error.expected)
         raise FilterError(f"expected {_expected(error.expected)}, but {found}", position) from None
     except UnexpectedCharacters as error:
         position = error.pos_in_stream or 0
         character = text[position]
         if character in "\"'":
             raise FilterError("the quote is never closed", position) from None
-        raise FilterError(f"expected {_expected(error.allowed)}, but there is {_shown(character)}", position) from None
+        _hint(start, text, position, error.allowed)
+        raise FilterError(f"expected {_expected(error.allowed)}, but there is {shown(character)}", position) from None
+
+
+def _hint(start: str, text: str, position: int, expected: Iterable[str]) -> None:
+    """FilterError for a mistake that a plain list of what is expected would not explain."""
+    if text[position : position + 1] == "(" and "STRING" in set(expected):
+        problem = "parentheses on the right are not supported: write a = 1 OR a = 2 instead of a = (1 OR 2)"
+        raise FilterError(problem, position) from None
+    if start == "order" and text[position : position + 1] == "(":
+        raise FilterError("an order names fields: there are no functions in it", position) from None
+    if text[:position].endswith("lower("):
+        raise FilterError("lower() takes the name of one field, as in lower(title)", position) from None
+    if text[position : position + 1] in ("(", ",") and re.search(r"\blower\([^()]*$", text[:position]):
+        raise FilterError("lower() takes one field, and no other function", position) from None
 
 
 @cache
@@ -130,10 +150,6 @@ def _expected(terminals: Iterable[str]) -> str:
     present = set(terminals)
     words = list(dict.fromkeys(word for name, word in _EXPECTED.items() if name in present))
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _shown(text: str) -> str:
-    return repr(str(text) if len(text) <= 40 else f"{text[:40]}...")
 
 
 def _restrictions(tree: Filter[Restriction]) -> Iterator[Restriction]:
@@ -165,11 +181,17 @@ class _Builder(Transformer[Token, Any]):
         return Not(term)
 
     def compare_word(self, path: Token, operator: Token, word: Token) -> Restriction:
-        return Restriction(_field(path), Operator(operator), _word(str(word), Operator(operator), _start(word)))
+        return Restriction(field_of(path), Operator(operator), word_of(str(word), Operator(operator), start_of(word)))
 
     def compare_string(self, path: Token, operator: Token, string: Token) -> Restriction:
-        text, starts = _unquoted(string, _start(string), Operator(operator))
-        return Restriction(_field(path), Operator(operator), Literal(LiteralKind.TEXT, text, starts, _start(string)))
+        return Restriction(field_of(path), Operator(operator), string_of(string, Operator(operator)))
+
+    def compare_lowered_word(self, path: Token, operator: Token, word: Token) -> Restriction:
+        literal = word_of(str(word), Operator(operator), start_of(word))
+        return Restriction(field_of(path), Operator(operator), literal, lowered=True)
+
+    def compare_lowered_string(self, path: Token, operator: Token, string: Token) -> Restriction:
+        return Restriction(field_of(path), Operator(operator), string_of(string, Operator(operator)), lowered=True)
 
     def bare(self, path: Token) -> Restriction:
         hint = f'write a comparison, such as {path} = "..."'
@@ -177,68 +199,13 @@ class _Builder(Transformer[Token, Any]):
             hint += "; a name or a value with spaces goes in quotes"
         if path.upper() in _KEYWORDS:
             hint = "AND, OR and NOT are written in capitals"
-        raise FilterError(f"{_shown(path)} stands alone: {hint}", _start(path))
+        raise FilterError(f"{shown(path)} stands alone: {hint}", start_of(path))
 
     def order(self, *keys: SortKey) -> tuple[SortKey, ...]:
         return keys
 
     def ascending(self, path: Token) -> SortKey:
-        return SortKey(_field(path))
+        return SortKey(field_of(path))
 
     def descending(self, path: Token, _desc: Token) -> SortKey:
-        return SortKey(_field(path), descending=True)
-
-
-def _start(token: Token) -> int:
-    return token.start_pos or 0
-
-
-def _field(token: Token) -> Field:
-    position = _start(token)
-    path = tuple(
-        _unquoted(match[0], position + match.start())[0] if match[0][0] in "\"'" else match[0]
-        for match in _SEGMENT.finditer(token)
-    )
-    if path[0] not in ("content", "record"):
-        return Field(path, position=position)
-    if len(path) == 1:
-        of = "an attribute, such as record.version" if path[0] == "record" else "a field, such as content.title"
-        raise FilterError(f"{path[0]} needs the name of {of}; a field of this name is content.{path[0]}", position)
-    return Field(path[1:], of_record=path[0] == "record", position=position)
-
-
-def _word(word: str, operator: Operator, position: int) -> Literal:
-    if word == "*" and operator is Operator.HAS:
-        return Literal(LiteralKind.ANY, word, position=position)
-    if "*" in word:
-        raise FilterError('a value with a star must be in quotes; "field is there" is written field:*', position)
-    kind = {"true": LiteralKind.BOOLEAN, "false": LiteralKind.BOOLEAN, "null": LiteralKind.NULL}.get(word)
-    return Literal(
-        kind or (LiteralKind.NUMBER if looks_like_number(word) else LiteralKind.TEXT), word, position=position
-    )
-
-
-def _unquoted(quoted: str, position: int, operator: Operator | None = None) -> tuple[str, bool]:
-    """The text within the quotes, and whether it ended in a star that stands for any rest (not in names)."""
-    pieces: list[str] = []
-    starts = False
-    for match in _PIECE.finditer(quoted, 1, len(quoted) - 1):
-        code, escaped, star = match.groups()
-        if star and operator is not None:
-            if match.end() != len(quoted) - 1 or operator not in (Operator.EQ, Operator.NE):
-                raise FilterError(
-                    r"a star may only end a text, and only after = or !=; the character itself is written \*",
-                    position + match.start(),
-                )
-            starts = True
-        elif escaped and escaped not in _ESCAPES:
-            raise FilterError(rf"\{escaped} is no escape; a backslash is written \\", position + match.start())
-        else:
-            pieces.append(chr(int(code, 16)) if code else _ESCAPES[escaped] if escaped else match[0])
-    try:  # joins the two halves of an escaped character beyond U+FFFF
-        text = "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16")
-    except UnicodeDecodeError:
-        raise FilterError("a lone surrogate is no text", position) from None
-    if "\0" in text:
-        raise FilterError("U+0000 cannot be stored, so nothing can match it", position)
-    return text, starts
+        return SortKey(field_of(path), descending=True)

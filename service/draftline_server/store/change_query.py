@@ -27,7 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from ..domain.query import And, Comparison, Condition, Filter, Operator
+from ..domain.conditions import Comparison, Condition
+from ..domain.query import And, Filter, Operator
 from .filters import Form, compile_filter
 from .log_page import NO_NOTICES, LogPage, tenant
 from .merged_order import bound

@@ -6,6 +6,7 @@ import json
 
 import msgspec
 
+from ..domain.conditions import to_json, with_types
 from ..domain.definitions import Definition
 from ..domain.errors import (
     ConditionNotMetError,
@@ -24,7 +25,7 @@ from ..domain.errors import (
     RecordNotFoundError,
     VersionMismatchError,
 )
-from ..domain.query import Filter, FilterError, Restriction, to_json, with_types
+from ..domain.query import Filter, FilterError, Restriction
 from .definitions import StaleDefinitionError
 from .errors import LeftAloneError, RacedError
 

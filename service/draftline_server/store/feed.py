@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Text, exists, func, null, or_, select, true, tuple_
 
 from ..domain.changes import Change
+from ..domain.conditions import Condition
 from ..domain.errors import TokenExpiredError
-from ..domain.query import Condition, Filter
+from ..domain.query import Filter
 from ..domain.turns import Turns
 from .change_query import ATTRIBUTES
 from .changes import change_of

@@ -8,64 +8,48 @@ Values are bound as they come, or `lifted` out of the filter first: what is left
 in values share, and with it their statement.
 """
 
-import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
     Boolean,
     ColumnElement,
-    Date,
-    DateTime,
-    Numeric,
     Text,
     and_,
     bindparam,
-    cast,
+    column,
+    exists,
+    false,
     func,
     literal_column,
     or_,
+    select,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from ..domain.literals import value_text
-from ..domain.query import (
-    And,
+from ..domain.conditions import (
+    AnyValue,
     Comparison,
     Condition,
-    FieldType,
-    Filter,
-    Has,
-    Not,
-    Operator,
-    Or,
-    Path,
+    HasKey,
+    Like,
+    Mistyped,
     Present,
     StartsWith,
+    ValueCondition,
 )
+from ..domain.literals import value_text
+from ..domain.query import And, FieldType, Filter, Not, Operator, Or, Path
+from .fields import TYPES, collated, mistyped, reached, text_field, text_literal, typed_field
 
-_TYPES: Mapping[FieldType, TypeEngine[Any]] = {
-    FieldType.TEXT: Text(),
-    FieldType.NUMBER: Numeric(),
-    FieldType.BOOLEAN: Boolean(),
-    FieldType.DATE: Date(),
-    FieldType.TIMESTAMP: DateTime(timezone=True),
-}
-_READERS: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
-    FieldType.TEXT: func.draftline.indexed_text_at,
-    FieldType.NUMBER: func.draftline.number_at,
-    FieldType.BOOLEAN: func.draftline.boolean_at,
-    FieldType.DATE: func.draftline.date_at,
-    FieldType.TIMESTAMP: func.draftline.timestamp_at,
-}
 # asyncpg would send the first and the last day as infinity.
 _SENT_AS_TEXT: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
     FieldType.DATE: func.draftline.read_date,
-    FieldType.TIMESTAMP: func.draftline.read_timestamp,
+    FieldType.TIMESTAMP: func.draftline.read_instant,
 }
 _OPERATORS: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     Operator.EQ: operator.eq,
@@ -116,9 +100,13 @@ def _without_values(condition: Condition) -> Condition:
             return replace(condition, value="")
         case StartsWith():
             return replace(condition, prefix="")
-        case Has():
-            return replace(condition, value="", key="")
-        case Present():
+        case Like():
+            return replace(condition, parts=())
+        case HasKey():
+            return replace(condition, key="")
+        case AnyValue():
+            return replace(condition, condition=cast(ValueCondition, _without_values(condition.condition)))
+        case Present() | Mistyped():
             return condition
 
 
@@ -141,52 +129,39 @@ def compile_filter(
         bound = [bindparam(name, type_=type_, required=False) for name in tree.names]
     else:
         bound = [bindparam(None, value, type_=type_, unique=True) for value in _values(tree)]
+    if isinstance(condition, Mistyped):
+        return or_(false(), *(mistyped(content, path, declared) for path, declared in condition.declared))
     if condition.field.of_record:
         return _compile_attribute(condition, bound, attributes[condition.field.path[0]])
+    if isinstance(condition, AnyValue):
+        return _compile_any(condition, bound, content)
     return _compile_condition(condition, bound, content)
 
 
-def typed_field(content: ColumnElement[Any], path: Path, type_: FieldType) -> ColumnElement[Any]:
-    """The value of a declared field: the one expression for its indexes, its filters and its place in an order.
-
-    NULL where the value is missing, null or of another type.
-    """
-    return _typed(_READERS[type_](content, path_literal(path), type_=_TYPES[type_]), type_)
-
-
-def path_literal(path: Path) -> ColumnElement[Any]:
-    """The path as a constant text[]: a bound one would not match an index in a generic plan.
-
-    Safe for any name: all but ASCII letters, digits, `_` and space is written as a Unicode escape, so that nothing
-    in it can end the literal or be taken for a parameter.
-    """
-    names = ", ".join(f"E'{''.join(_escaped(character) for character in name)}'" for name in path)
-    return literal_column(f"ARRAY[{names}]::text[]", ARRAY(Text()))
-
-
-def _escaped(character: str) -> str:
-    plain = character.isascii() and (character.isalnum() or character in "_ ")
-    return character if plain else f"\\U{ord(character):08x}"
-
-
 def _values(condition: Condition) -> tuple[object, ...]:
-    """What a condition binds."""
+    """Return what a condition binds."""
     match condition:
         case Comparison(value=value):
             return (value_text(value) if condition.type in _SENT_AS_TEXT else value,)
         case StartsWith(prefix=prefix):
-            after = _after_prefix(prefix)
+            after = after_prefix(prefix)
             return (prefix,) if after is None else (prefix, after)
-        case Has(value=value):
-            return (json.dumps(value) if isinstance(value, str | bool) else str(value), condition.key)
-        case Present():
+        case Like():
+            return (condition.pattern,)
+        case HasKey():
+            return (condition.key,)
+        case AnyValue():
+            return _values(condition.condition)
+        case Present() | Mistyped():
             return ()
 
 
 def _bound_type(condition: Condition) -> TypeEngine[Any]:
+    if isinstance(condition, AnyValue):
+        return _bound_type(condition.condition)
     if isinstance(condition, Comparison) and condition.type not in _SENT_AS_TEXT:
-        return _TYPES[condition.type]
-    return _TYPES[FieldType.TEXT]
+        return TYPES[condition.type]
+    return TYPES[FieldType.TEXT]
 
 
 def _compile_attribute(
@@ -194,11 +169,24 @@ def _compile_attribute(
 ) -> ColumnElement[bool]:
     match condition:
         case Comparison():
-            return _compared(_typed(column, condition.type), condition, bound[0])
+            return _compared(collated(column, condition.type), condition, bound[0])
         case StartsWith():
-            return _starts_with(_typed(column, FieldType.TEXT), *bound)
-        case Present() | Has():  # an attribute is a scalar, so `with_types` leaves it no Has
+            return _starts_with(collated(column, FieldType.TEXT), *bound)
+        case Like():
+            return _like(column, condition, bound[0])
+        case _:  # an attribute is a scalar: it is there, or it is not
             return column.is_not(None)
+
+
+def _compile_any(
+    condition: AnyValue, bound: Sequence[ColumnElement[Any]], content: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    through: ColumnElement[Any] = literal_column(f"CAST({text_literal(condition.through)} AS jsonpath)")
+    values = (
+        func.jsonb_path_query(content, through).table_valued(column("value", JSONB), name="reached").render_derived()
+    )
+    found = _compile_condition(condition.condition, bound, values.c.value)
+    return exists(select(literal_column("1")).select_from(values).where(found))
 
 
 def _compile_condition(
@@ -211,28 +199,36 @@ def _compile_condition(
             return _compared(place, condition, bound[0])
         case StartsWith():
             return _starts_with(_content_field(content, path, FieldType.TEXT, condition.indexed), *bound)
-        case Has():
-            scalar, key = bound
-            json_scalar = cast(scalar, JSONB)
-            return func.draftline.has_at(content, path_literal(path), json_scalar, key, type_=Boolean())
-        case Present():
-            return func.draftline.present_at(content, path_literal(path), type_=Boolean())
+        case Like():
+            return _like(_content_field(content, path, FieldType.TEXT, indexed=False), condition, bound[0])
+        case HasKey():
+            return func.draftline.has_key_at(*reached(content, path), bound[0], type_=Boolean())
+        case _:
+            return func.draftline.present_at(*reached(content, path), type_=Boolean())
 
 
 def _content_field(content: ColumnElement[Any], path: Path, type_: FieldType, indexed: bool) -> ColumnElement[Any]:
     if indexed or type_ is not FieldType.TEXT:
         return typed_field(content, path, type_)
-    # A field that is not declared may hold texts of any length, which typed_field leaves out.
-    return _typed(func.draftline.text_at(content, path_literal(path), type_=Text()), type_)
-
-
-def _typed(place: ColumnElement[Any], type_: FieldType) -> ColumnElement[Any]:
-    return place.collate("C") if type_ is FieldType.TEXT else place
+    return text_field(content, path)
 
 
 def _compared(place: ColumnElement[Any], condition: Comparison, value: ColumnElement[Any]) -> ColumnElement[bool]:
     read = _SENT_AS_TEXT.get(condition.type)
-    return _OPERATORS[condition.operator](place, read(value, type_=_TYPES[condition.type]) if read else value)
+    compare = _OPERATORS[condition.operator]
+    if condition.lowered:
+        return compare(_lower(place), _lower(value))
+    return compare(place, read(value, type_=TYPES[condition.type]) if read else value)
+
+
+def _like(place: ColumnElement[Any], condition: Like, pattern: ColumnElement[Any]) -> ColumnElement[bool]:
+    if condition.lowered:
+        return _lower(place).like(_lower(pattern))
+    return collated(place, FieldType.TEXT).like(pattern)
+
+
+def _lower(text: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.draftline.lower_text(text, type_=Text()).collate("C")
 
 
 def _starts_with(
@@ -243,8 +239,8 @@ def _starts_with(
     return lower if after is None else and_(lower, place < after)
 
 
-def _after_prefix(prefix: str) -> str | None:
-    """The first text, in code point order, after all those that start with the prefix; None if there is none."""
+def after_prefix(prefix: str) -> str | None:
+    """Return the first text, in code point order, after all those that start with the prefix; None if there is none."""
     head = prefix.rstrip(chr(_LAST_CODE_POINT))
     if not head:
         return None

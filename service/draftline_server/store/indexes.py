@@ -20,10 +20,11 @@ import structlog
 from sqlalchemy import ColumnElement, Index, MetaData, Table
 from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
 
-from ..domain.definitions import Definition, IndexOrder, IndexState
+from ..domain.definitions import Definition, IndexKey, IndexOrder, IndexState
+from ..domain.query import FieldType
 from .definitions import definition_of
 from .engine import Database
-from .filters import typed_field
+from .fields import is_place, typed_field
 from .statements import DIALECT, load
 from .tables import draft, record
 from .transaction import Rows, Session
@@ -122,7 +123,16 @@ def index_name(table: Table, collection: str, order: IndexOrder) -> str:
 
 
 def _purpose(order: IndexOrder) -> Sequence[object]:
-    return [[list(key.path), key.type, key.descending] for key in order]
+    return [[list(key.path), key.type, key.descending, *_meaning(key)] for key in order]
+
+
+def _meaning(key: IndexKey) -> Sequence[str]:
+    """Return what tells an index from one of the same order that an earlier version made of other expressions.
+
+    With another name that one is dropped and this one built when the service starts.
+    """
+    instants = ["instants"] if key.type is FieldType.TIMESTAMP else []
+    return [*instants, "keys"] if any(map(is_place, key.path[1:])) else instants
 
 
 def _index(declared: Table, collection: str, order: IndexOrder) -> Index:

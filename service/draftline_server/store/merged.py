@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import asyncpg
 
+from ..domain.conditions import type_of, with_types
 from ..domain.drafts import DraftKind, MergedRecord
 from ..domain.errors import InvalidFieldError
 from ..domain.merged import MergedPage, MergedQuery
-from ..domain.query import MERGED_ATTRIBUTES, FieldType, FilterError, Path, SortKey, type_of, with_types
+from ..domain.query import MERGED_ATTRIBUTES, FieldType, FilterError, Path, SortKey
 from ..domain.records import Actor, Record
 from .cursors import Cursors, Position
 from .definitions import Definitions
@@ -95,6 +96,8 @@ def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple
             type_ = type_of(key.field, declared, MERGED_ATTRIBUTES)
         except FilterError as error:
             raise InvalidFieldError.of("order_by", f"at character {error.position}: {error.message}") from None
+        if key.field.of_record and key.field.path == ("mistyped",):
+            raise InvalidFieldError.of("order_by", "record.mistyped is for filters: no list is sorted by it")
         if type_ is not None:
             order.append(OrderKey(key.field, type_, key.descending, not key.field.of_record))
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Numeric, Text, and_, bindparam, cast, func
 
 from ..domain.query import Field, FieldType
-from .filters import path_literal, typed_field
+from .fields import text_field, typed_field
 
 _TYPES: Mapping[FieldType, Any] = {
     FieldType.TEXT: Text(collation="C"),
@@ -38,7 +38,7 @@ class OrderKey:
         if self.declared:
             return typed_field(content, self.field.path, self.type)
         if self.type is FieldType.TEXT:
-            text = func.draftline.text_at(content, path_literal(self.field.path), type_=Text())
+            text = text_field(content, self.field.path)
             return func.left(text, MAX_SORTED_TEXT, type_=Text()).collate("C")
         return typed_field(content, self.field.path, self.type)
 

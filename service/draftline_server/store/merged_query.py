@@ -39,8 +39,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from ..domain.conditions import Condition
 from ..domain.merged import View
-from ..domain.query import Condition, Filter
+from ..domain.query import Filter
 from .filters import Form, compile_filter
 from .merged_order import MAX_RANGED_KEYS, OrderKey, bound, places_after, sorted_by
 from .statements import Statement, compiled

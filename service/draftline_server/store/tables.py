@@ -65,9 +65,20 @@ collection = Table(
     metadata,
     _key("tenant_id"),
     _key("collection"),
-    Column("fields", JSONB, nullable=False, comment='[{"path": [tokens], "type": "TEXT"}]'),
+    Column(
+        "fields",
+        JSONB,
+        nullable=False,
+        comment='[{"path": [tokens], "type": "TEXT"}], with "on_type_mismatch": "REFUSE" where that was declared',
+    ),
     Column("orders", JSONB, nullable=False, comment='[[{"path": [tokens], "descending": false}]]'),
-    Column("indexed_text", JSONB, nullable=False, comment="the paths of the TEXT fields: [[tokens]]"),
+    Column(
+        "indexed_text",
+        JSONB,
+        nullable=False,
+        comment='what writes are checked for: {"path": [tokens], "type": "DATE"} of fields that refuse, '
+        "[tokens] of TEXT fields",
+    ),
     Column("json_schema", Text, nullable=False, comment="empty: none"),
     Column("version", BigInteger, nullable=False),
     _time("created_at"),

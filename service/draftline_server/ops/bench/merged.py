@@ -15,8 +15,9 @@ import uvloop
 from draftline.v1 import draft_pb2, types_pb2
 from grpc_health.v1 import health_pb2
 
+from ...domain.conditions import Comparison
 from ...domain.merged import View
-from ...domain.query import Comparison, Field, FieldType, Operator
+from ...domain.query import Field, FieldType, Operator
 from ...store.merged_order import OrderKey
 from ...store.merged_query import Shape, page_statement
 from . import drafts, lists, stream
