@@ -25,6 +25,7 @@ MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
 # Statements that walk all tenants and may, by their names.
 ALL_TENANTS = frozenset({
     "all_definitions",  # tenants that declare the same share the index
+    "every_definition",  # the doctor looks at all that is declared
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",

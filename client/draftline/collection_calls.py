@@ -9,7 +9,7 @@ from draftline.documents import encode
 from draftline.methods import Call, Method
 from draftline.models import ChangeHistory, Collection, DeclaredField, FieldType
 from draftline.requests import OrderLike, declared_fields, declared_order, request_id_of
-from draftline.responses import collection_of
+from draftline.responses import collection_of, counted_collection_of
 from draftline.v1 import collection_pb2 as pb
 
 _SERVICE = "CollectionService"
@@ -26,7 +26,7 @@ GET_COLLECTION = Method(
     "GetCollection",
     pb.GetCollectionRequest,
     pb.GetCollectionResponse,
-    lambda it: collection_of(it.collection),
+    counted_collection_of,
     is_read=True,
 )
 LIST_COLLECTIONS = Method(
@@ -70,9 +70,12 @@ def put_collection(
 
 
 def get_collection(
-    tenant_id: str, collection: str
+    tenant_id: str, collection: str, *, include_mismatch_counts: bool
 ) -> Call[pb.GetCollectionRequest, pb.GetCollectionResponse, Collection]:
-    return Call(GET_COLLECTION, pb.GetCollectionRequest(tenant_id=tenant_id, collection=collection))
+    request = pb.GetCollectionRequest(
+        tenant_id=tenant_id, collection=collection, include_mismatch_counts=include_mismatch_counts
+    )
+    return Call(GET_COLLECTION, request)
 
 
 def list_collections(

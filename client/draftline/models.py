@@ -53,6 +53,13 @@ class FieldType(Choice):
     TIMESTAMP = "timestamp"
 
 
+class OnTypeMismatch(Choice):
+    """What becomes of a write of a value that a declared field of its type cannot hold."""
+
+    ACCEPT = "accept"  # stored, and missing in comparisons and orders; `record.mistyped = true` finds it
+    REFUSE = "refuse"  # InvalidArgumentError (TYPE_MISMATCH), whatever the call
+
+
 class ChangeHistory(Choice):
     """What the change log keeps of a collection's changes."""
 
@@ -179,6 +186,7 @@ class DeclaredField:
 
     path: str  # a JSON Pointer into the content: "/Major Genre"
     type: FieldType | str
+    on_type_mismatch: OnTypeMismatch | str = OnTypeMismatch.ACCEPT
 
 
 @dataclass(frozen=True)
@@ -218,3 +226,5 @@ class Collection:
     create_time: datetime | None
     update_time: datetime | None
     history: ChangeHistory = ChangeHistory.VALUES
+    # By the path of each declared field, how many records hold what it cannot; None if that was not asked for.
+    mismatch_counts: dict[str, int] | None = None

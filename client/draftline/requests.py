@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from draftline.documents import encode
 from draftline.draft_models import ConflictPolicy
-from draftline.models import DeclaredField, DeclaredOrder, FieldType, MergeStrategy, SortKey
+from draftline.models import DeclaredField, DeclaredOrder, FieldType, MergeStrategy, OnTypeMismatch, SortKey
 from draftline.op import Operation
 from draftline.v1 import collection_pb2, draft_pb2, types_pb2
 
@@ -64,7 +64,11 @@ def declared_fields(
         fields = [DeclaredField(path, kind) for path, kind in fields.items()]
     return [
         collection_pb2.DeclaredField(
-            path=each.path, type=collection_pb2.FieldType.Value(f"FIELD_TYPE_{FieldType(each.type).name}")
+            path=each.path,
+            type=collection_pb2.FieldType.Value(f"FIELD_TYPE_{FieldType(each.type).name}"),
+            on_type_mismatch=collection_pb2.OnTypeMismatch.Value(
+                f"ON_TYPE_MISMATCH_{OnTypeMismatch(each.on_type_mismatch).name}"
+            ),
         )
         for each in fields
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,6 +19,7 @@ from draftline.models import (
     FieldType,
     ImportResult,
     IndexState,
+    OnTypeMismatch,
     PatchResult,
     Record,
     Results,
@@ -77,7 +79,11 @@ def _order_of(message: collection_pb2.DeclaredOrder) -> DeclaredOrder:
 
 
 def _field_of(message: collection_pb2.DeclaredField) -> DeclaredField:
-    return DeclaredField(message.path, received(FieldType, collection_pb2.FieldType, message.type))
+    kind = received(FieldType, collection_pb2.FieldType, message.type)
+    if message.on_type_mismatch == collection_pb2.ON_TYPE_MISMATCH_UNSPECIFIED:
+        return DeclaredField(message.path, kind)
+    policy = received(OnTypeMismatch, collection_pb2.OnTypeMismatch, message.on_type_mismatch)
+    return DeclaredField(message.path, kind, policy)
 
 
 def _index_of(message: collection_pb2.CollectionIndex) -> CollectionIndex:
@@ -103,3 +109,8 @@ def _history_of(history: collection_pb2.ChangeHistory.ValueType) -> ChangeHistor
     if history == collection_pb2.CHANGE_HISTORY_UNSPECIFIED:
         return ChangeHistory.VALUES
     return received(ChangeHistory, collection_pb2.ChangeHistory, history)
+
+
+def counted_collection_of(message: collection_pb2.GetCollectionResponse) -> Collection:
+    """The collection, with the counts of what its fields cannot hold where they were asked for."""
+    return replace(collection_of(message.collection), mismatch_counts=dict(message.mismatch_counts) or None)

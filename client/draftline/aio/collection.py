@@ -40,9 +40,19 @@ class CollectionMethods(Transport):
         return await self._call(call, timeout)
 
     async def get_collection(
-        self, collection: str, *, tenant_id: str | None = None, timeout: float | Unset | None = UNSET
+        self,
+        collection: str,
+        *,
+        include_mismatch_counts: bool = False,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
     ) -> Collection:
-        return await self._call(collection_calls.get_collection(self._tenant(tenant_id), collection), timeout)
+        return await self._call(
+            collection_calls.get_collection(
+                self._tenant(tenant_id), collection, include_mismatch_counts=include_mismatch_counts
+            ),
+            timeout,
+        )
 
     def list_collections(
         self, *, page_size: int = 0, tenant_id: str | None = None, timeout: float | Unset | None = UNSET

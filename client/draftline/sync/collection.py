@@ -38,7 +38,8 @@ class CollectionMethods(Transport):
         and `get_collection` tells how far it is.
 
         Args:
-            fields: types by path, at most 32; each field gets an index.
+            fields: types by path, at most 32; each field gets an index. As a list of `DeclaredField`, each may
+                refuse what it cannot hold.
             orders: further orders to keep in indexes, at most 16, each of 1 to 4 paths.
             json_schema: what content must satisfy from now on, up to 256 KiB.
             history: what the change log keeps: "values" (the default), or "paths" alone, which is
@@ -48,7 +49,7 @@ class CollectionMethods(Transport):
 
         Raises:
             VersionMismatchError: it is not at `expected_version`.
-            FailedPreconditionError: what is stored cannot be indexed.
+            FailedPreconditionError: what is stored cannot be indexed, or is what a field is to refuse.
         """
         call = collection_calls.put_collection(
             self._tenant(tenant_id),
@@ -64,7 +65,12 @@ class CollectionMethods(Transport):
         return self._call(call, timeout)
 
     def get_collection(
-        self, collection: str, *, tenant_id: str | None = None, timeout: float | Unset | None = UNSET
+        self,
+        collection: str,
+        *,
+        include_mismatch_counts: bool = False,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
     ) -> Collection:
         """Reads one declaration.
 
@@ -72,10 +78,18 @@ class CollectionMethods(Transport):
             found = client.get_collection("movies")
             print(found.fields[0].path, found.indexes[0].state.value)  # /Title ready
 
+        Args:
+            include_mismatch_counts: fills `mismatch_counts`, which reads every record of the collection.
+
         Raises:
             NotFoundError: the collection was never declared.
         """
-        return self._call(collection_calls.get_collection(self._tenant(tenant_id), collection), timeout)
+        return self._call(
+            collection_calls.get_collection(
+                self._tenant(tenant_id), collection, include_mismatch_counts=include_mismatch_counts
+            ),
+            timeout,
+        )
 
     def list_collections(
         self, *, page_size: int = 0, tenant_id: str | None = None, timeout: float | Unset | None = UNSET

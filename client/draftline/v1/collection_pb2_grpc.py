@@ -65,7 +65,7 @@ class CollectionServiceServicer(object):
         GetCollection, while the build goes on.
         What is written after the answer goes by the declaration; what was under way is over.
         Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
-        stored cannot be indexed.
+        stored cannot be indexed, or is what a field is declared to refuse.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

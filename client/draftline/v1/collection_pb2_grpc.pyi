@@ -44,7 +44,7 @@ class CollectionServiceStub:
     GetCollection, while the build goes on.
     What is written after the answer goes by the declaration; what was under way is over.
     Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
-    stored cannot be indexed.
+    stored cannot be indexed, or is what a field is declared to refuse.
     """
     GetCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]
     """Reads one declaration. Errors: NOT_FOUND for a collection that was never declared."""
@@ -65,7 +65,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     GetCollection, while the build goes on.
     What is written after the answer goes by the declaration; what was under way is over.
     Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
-    stored cannot be indexed.
+    stored cannot be indexed, or is what a field is declared to refuse.
     """
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]  # type: ignore[assignment]
     """Reads one declaration. Errors: NOT_FOUND for a collection that was never declared."""
@@ -89,7 +89,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         GetCollection, while the build goes on.
         What is written after the answer goes by the declaration; what was under way is over.
         Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
-        stored cannot be indexed.
+        stored cannot be indexed, or is what a field is declared to refuse.
         """
 
     @_abc_1.abstractmethod

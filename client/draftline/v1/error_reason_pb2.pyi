@@ -162,6 +162,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     one of them to none. Metadata: `record_id`, `session_id` (the draft's; empty: none). Save with
     that session, or with `move_to_session`.
     """
+    ERROR_REASON_TYPE_MISMATCH: _ErrorReason.ValueType  # 40
+    """INVALID_ARGUMENT. A declared field that refuses what it cannot hold (`on_type_mismatch`) would
+    hold a value of another kind. Metadata: `path`, `type` (that the field is declared to have) and
+    `kind` (of the value in JSON, as `string`).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
@@ -311,5 +316,10 @@ ERROR_REASON_DRAFT_IN_OTHER_SESSION: ErrorReason.ValueType  # 39
 """FAILED_PRECONDITION. The caller's draft of the record belongs to another session than the save's, or
 one of them to none. Metadata: `record_id`, `session_id` (the draft's; empty: none). Save with
 that session, or with `move_to_session`.
+"""
+ERROR_REASON_TYPE_MISMATCH: ErrorReason.ValueType  # 40
+"""INVALID_ARGUMENT. A declared field that refuses what it cannot hold (`on_type_mismatch`) would
+hold a value of another kind. Metadata: `path`, `type` (that the field is declared to have) and
+`kind` (of the value in JSON, as `string`).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, TextIO
 
 import click
-from draftline import ChangeHistory, Client, Collection, FieldType, IndexState, NotFoundError, SortKey
+from draftline import (
+    ChangeHistory,
+    Client,
+    Collection,
+    DeclaredField,
+    FieldType,
+    IndexState,
+    NotFoundError,
+    OnTypeMismatch,
+    SortKey,
+)
 from rich.table import Table
 
 from .building import shown_building
@@ -17,8 +28,8 @@ from .group import json_option, reporting, result_console
 TYPES = [each.value for each in FieldType]
 
 # Of what `--json` tells, what is no part of a declaration.
-TOLD_ONLY = {"collection", "version", "indexes"}
-DECLARED = {"fields", "orders", "json_schema", "history"}
+TOLD_ONLY = {"collection", "version", "indexes", "mismatch_counts"}
+DECLARED = {"fields", "refuse", "orders", "json_schema", "history"}
 
 
 @click.group("collections")
@@ -46,16 +57,18 @@ def list_command(client: Client, as_json: bool) -> None:
 
 @collections_group.command("show")
 @click.argument("collection")
+@click.option("--no-counts", is_flag=True,
+              help="Do not count values that do not fit their fields, which reads every record.")  # fmt: skip
 @json_option
 @reporting
 @with_client
-def show_command(client: Client, collection: str, as_json: bool) -> None:
-    """Show what is declared of a collection, and how far its indexes are.
+def show_command(client: Client, collection: str, no_counts: bool, as_json: bool) -> None:
+    """Show what is declared of a collection, how far its indexes are, and how many values do not fit their fields.
 
     What --json tells, `collections put --file` takes.
     """
     try:
-        found = client.get_collection(collection)
+        found = client.get_collection(collection, include_mismatch_counts=not no_counts)
     except NotFoundError as error:
         near = get_close_matches(collection, [each.collection for each in client.list_collections()], n=1)
         raise click.ClickException(f"{error}" + (f"\nIs {near[0]!r} meant?" if near else "")) from error
@@ -66,6 +79,8 @@ def show_command(client: Client, collection: str, as_json: bool) -> None:
 @click.argument("collection")
 @click.option("--field", "fields", metavar="PATH=TYPE", multiple=True,
               help="As '/Major Genre=text': a JSON Pointer and text, number, boolean, date or timestamp.")  # fmt: skip
+@click.option("--refuse", metavar="PATH", multiple=True,
+              help="A declared field, as '/Release Date', that refuses values which are not of its type.")  # fmt: skip
 @click.option("--order", "orders", metavar="KEYS", multiple=True,
               help="An order to keep in an index, as '/Source, /Production Budget desc'.")  # fmt: skip
 @click.option("--schema", type=click.File(encoding="utf-8"), help="A file with the JSON Schema of the content.")
@@ -79,14 +94,14 @@ def show_command(client: Client, collection: str, as_json: bool) -> None:
 @reporting
 @with_client
 def put_command(
-    client: Client, *, collection: str, fields: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None,
-    history: str | None, declaration: TextIO | None, expected_version: int | None, validate_only: bool,
-    timeout_s: float | None, as_json: bool,
+    client: Client, *, collection: str, fields: tuple[str, ...], refuse: tuple[str, ...], orders: tuple[str, ...],
+    schema: TextIO | None, history: str | None, declaration: TextIO | None, expected_version: int | None,
+    validate_only: bool, timeout_s: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Declare a collection, in place of what was declared of it, and build its indexes."""
-    if declaration and (fields or orders or schema or history):
-        raise click.UsageError("--file holds the whole declaration: give no --field, --order, --schema or --history.")
-    wanted = _read(declaration) if declaration else _from_options(fields, orders, schema, history)
+    if declaration and (fields or refuse or orders or schema or history):
+        raise click.UsageError("--file holds the whole declaration: give no other option that declares something.")
+    wanted = _read(declaration) if declaration else _from_options(fields, refuse, orders, schema, history)
     with shown_building(client, collection):
         put = client.put_collection(
             collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
@@ -107,6 +122,13 @@ def _show(collection: Collection, as_json: bool) -> None:
         kinds = ", ".join(types.get(key.path, "") for key in keys)
         table.add_row(", ".join(map(_key_text, keys)), kinds, str(index.state))
     console.print(table)
+    for field in collection.fields:
+        if field.on_type_mismatch is OnTypeMismatch.REFUSE:
+            console.print(f"{field.path} refuses what is no {field.type}.", markup=False)
+    for path, count in (collection.mismatch_counts or {}).items():
+        if count:
+            console.print(f"{path}: {count:,} records hold what it cannot; find them by record.mistyped = true.",
+                          markup=False)  # fmt: skip
     if collection.history is ChangeHistory.PATHS:
         console.print("The change log keeps paths alone.")
     if collection.json_schema is not None:
@@ -114,10 +136,11 @@ def _show(collection: Collection, as_json: bool) -> None:
 
 
 def _from_options(
-    fields: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None, history: str | None
-) -> dict[str, Any]:
+    fields: tuple[str, ...], refuse: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None,
+    history: str | None,
+) -> dict[str, Any]:  # fmt: skip
     return {
-        "fields": dict(map(_field, fields)),
+        "fields": _refusing(dict(map(_field, fields)), refuse, "--refuse"),
         "orders": [[_key(key.strip()) for key in order.split(",")] for order in orders],
         "json_schema": json.load(schema) if schema else None,
         "history": history or ChangeHistory.VALUES,
@@ -129,8 +152,18 @@ def _read(declaration: TextIO) -> dict[str, Any]:
     if not isinstance(read, dict) or not read.keys() <= DECLARED | TOLD_ONLY:
         raise ValueError(f"the declaration must be an object of {', '.join(sorted(DECLARED))}")
     orders = [[_key(key) for key in order] for order in read.get("orders", [])]
-    rest = {name: read[name] for name in ("fields", "json_schema", "history") if name in read}
-    return {"orders": orders, **rest}
+    rest = {name: read[name] for name in ("json_schema", "history") if name in read}
+    return {"fields": _refusing(read.get("fields", {}), read.get("refuse", []), "refuse"), "orders": orders, **rest}
+
+
+def _refusing(types: dict[str, str], refuse: Iterable[str], where: str) -> list[DeclaredField]:
+    """The fields, some of which refuse what they cannot hold."""
+    if unknown := sorted(set(refuse) - types.keys()):
+        raise click.UsageError(f"{where}: {unknown[0]!r} is no declared field")
+    return [
+        DeclaredField(path, kind, OnTypeMismatch.REFUSE if path in refuse else OnTypeMismatch.ACCEPT)
+        for path, kind in types.items()
+    ]
 
 
 def _told(collection: Collection) -> dict[str, Any]:
@@ -138,10 +171,12 @@ def _told(collection: Collection) -> dict[str, Any]:
         "collection": collection.collection,
         "version": collection.version,
         "fields": {field.path: str(field.type) for field in collection.fields},
+        "refuse": [field.path for field in collection.fields if field.on_type_mismatch is OnTypeMismatch.REFUSE],
         "orders": [_order(order.keys) for order in collection.orders],
         "json_schema": collection.json_schema,
         "history": str(collection.history),
         "indexes": [{"order": _order(each.order.keys), "state": str(each.state)} for each in collection.indexes],
+        **({} if collection.mismatch_counts is None else {"mismatch_counts": collection.mismatch_counts}),
     }
 
 

@@ -55,6 +55,7 @@ class Definition:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     history: History = History.VALUES
+    refusing: frozenset[Path] = frozenset()  # fields that refuse what they cannot hold
 
     def indexes(self) -> list[IndexOrder]:
         """The orders to keep in indexes: each field ascending, then what was declared, each once."""
@@ -71,6 +72,8 @@ def declare(
     orders: Sequence[Sequence[tuple[Path, bool]]],
     json_schema: str,
     history: History = History.VALUES,
+    *,
+    refusing: frozenset[Path] = frozenset(),
 ) -> Definition:
     """A definition of checked parts. InvalidFieldError for a path declared twice or an order of an undeclared one."""
     types: dict[Path, FieldType] = {}
@@ -90,4 +93,4 @@ def declare(
         if sum(KEY_BYTES[types[path]] for path, _ in order) > MAX_KEY_BYTES:
             raise InvalidFieldError.of(f"orders[{place}].keys", "may have at most two text fields, and then no number")
         kept.append(tuple(IndexKey(path, types[path], descending) for path, descending in order))
-    return Definition(collection, types, tuple(dict.fromkeys(kept)), json_schema, history=history)
+    return Definition(collection, types, tuple(dict.fromkeys(kept)), json_schema, history=history, refusing=refusing)

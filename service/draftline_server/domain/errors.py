@@ -88,6 +88,10 @@ class IndexedTextTooLongError(DraftlineError):
     reason = "INDEXED_TEXT_TOO_LONG"
 
 
+class TypeMismatchError(DraftlineError):
+    reason = "TYPE_MISMATCH"
+
+
 class InvalidOperationError(DraftlineError):
     reason = "INVALID_OPERATION"
 

@@ -16,6 +16,7 @@ from ..store.checks import DraftChecker
 from ..store.engine import Database
 from ..store.indexes import Indexes
 from ..store.log_keeping import SQL as LOG
+from ..store.mistyped import all_counts
 from ..store.pool import connections_of
 from ..store.schema import SchemaError, find_revision, read_usable_connections
 from ..store.statements import load
@@ -40,7 +41,7 @@ REFUSALS = {  # by SQLSTATE
 CLOCK_FAULT = timedelta(seconds=30)  # tokens are refused
 OPEN_TOO_LONG = timedelta(minutes=10)
 NAMED = 5  # of many
-AFTERWARDS = ("schema", "privileges", "connections", "indexes", "log", "clock", "drafts")
+AFTERWARDS = ("schema", "privileges", "connections", "indexes", "log", "clock", "values", "drafts")
 
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
@@ -72,12 +73,13 @@ async def _examined(
     schema = await _schema(opened)
     yield schema
     if schema.state is not State.OK:
-        for check in ("privileges", "indexes", "log", "drafts"):
+        for check in ("privileges", "indexes", "log", "values", "drafts"):
             yield skipped(check, "the schema is another one")
         return
     yield await _privileges(opened)
     yield await _indexes(opened)
     yield await _log(opened, found["moment"])
+    yield await _values(opened) if with_drafts else skipped("values", "not looked at, as asked")
     yield await _drafts(opened) if with_drafts else skipped("drafts", "not looked at, as asked")
 
 
@@ -211,6 +213,20 @@ async def _log(opened: Database, moment: datetime) -> Finding:
     told = f"open for over ten minutes, and holding up watchers: {_some([row['holder'] for row in held])}"
     mend = "end them: `SELECT pg_terminate_backend(pid)`, or for one that is prepared `ROLLBACK PREPARED`"
     return warning("log", told, mend)
+
+
+async def _values(opened: Database) -> Finding:
+    mistyped = [found async for found in all_counts(opened)]
+    if not mistyped:
+        return ok("values", "all that declared fields hold is of their types")
+    places = [
+        f"{pointer} of {collection} of tenant {tenant_id} ({count:,})"
+        for tenant_id, collection, pointer, count in mistyped
+    ]
+    return warning(
+        "values", f"of another type than declared, so that comparisons and orders leave them out: {_some(places)}",
+        "find the records by the filter record.mistyped = true, and mend the values or the declaration",
+    )  # fmt: skip
 
 
 async def _drafts(opened: Database) -> Finding:

@@ -59,7 +59,12 @@ class CollectionService:
         self, request: collection_pb2.GetCollectionRequest, actor: Actor
     ) -> collection_pb2.GetCollectionResponse:
         stored = await self.collections.get(actor, request.collection)
-        return collection_pb2.GetCollectionResponse(collection=to_collection(stored, actor))
+        wanted = request.include_mismatch_counts
+        counts = await self.collections.mismatch_counts(actor, stored.definition) if wanted else {}
+        return collection_pb2.GetCollectionResponse(
+            collection=to_collection(stored, actor),
+            mismatch_counts={format_pointer(path): count for path, count in counts.items()},
+        )
 
     async def ListCollections(  # noqa: N802
         self, request: collection_pb2.ListCollectionsRequest, actor: Actor
@@ -79,7 +84,13 @@ def to_definition(request: collection_pb2.PutCollectionRequest) -> Definition:
         [(_pointer(key.path, f"orders[{i}].keys[{j}].path"), key.descending) for j, key in enumerate(order.keys)]
         for i, order in enumerate(request.orders)
     ]
-    return declare(request.collection, fields, orders, request.json_schema, HISTORIES[request.history])
+    refusing = frozenset(
+        path
+        for (path, _), field in zip(fields, request.fields, strict=True)
+        if field.on_type_mismatch == collection_pb2.ON_TYPE_MISMATCH_REFUSE
+    )
+    history = HISTORIES[request.history]
+    return declare(request.collection, fields, orders, request.json_schema, history, refusing=refusing)
 
 
 def _pointer(text: str, where: str) -> tuple[str, ...]:
@@ -95,7 +106,13 @@ def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Coll
         tenant_id=actor.tenant_id,
         collection=definition.collection,
         fields=[
-            collection_pb2.DeclaredField(path=format_pointer(path), type=FIELD_TYPE_VALUES[type_])
+            collection_pb2.DeclaredField(
+                path=format_pointer(path),
+                type=FIELD_TYPE_VALUES[type_],
+                on_type_mismatch=collection_pb2.ON_TYPE_MISMATCH_REFUSE
+                if path in definition.refusing
+                else collection_pb2.ON_TYPE_MISMATCH_ACCEPT,
+            )
             for path, type_ in definition.fields.items()
         ],
         orders=[_order(order) for order in definition.orders],

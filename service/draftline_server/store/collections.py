@@ -21,12 +21,14 @@ from ..domain.errors import (
     DraftlineError,
     VersionMismatchError,
 )
+from ..domain.query import Path
 from ..domain.records import Actor, Answer
 from .cursors import Cursors
 from .definitions import READ_AGE_S, Definitions, definition_of
 from .engine import Database
 from .errors import AnsweredBeforeError
 from .indexes import Indexes
+from .mistyped import counts, refuse_stored
 from .requests import Requests, keep_unfinished
 from .statements import load
 from .transaction import Transaction, call_deadline
@@ -105,6 +107,7 @@ class CollectionStore:
         is_new = True
         try:
             await self._refuse_overlong_text(actor, definition)
+            await refuse_stored(self._database, actor.tenant_id, definition)
             stored, is_new = await self._database.transact(work, resend=actor.request is not None)
         except (AnsweredBeforeError, DraftlineError):
             before = await self._stored_before(actor, definition)
@@ -139,6 +142,10 @@ class CollectionStore:
         if collection not in loaded:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
         return (await self._with_indexes([loaded[collection]]))[0]
+
+    async def mismatch_counts(self, actor: Actor, definition: Definition) -> Mapping[Path, int]:
+        """Return for each declared field how many records hold a value that it cannot hold; reads them all."""
+        return await counts(self._database, actor.tenant_id, definition)
 
     async def page(self, actor: Actor, page_size: int, page_token: str) -> tuple[list[StoredCollection], str]:
         """Some collections by name, declared or not, and the token of the next page."""
@@ -266,10 +273,21 @@ def _size(definition: Definition) -> int:
 
 
 def _as_json(definition: Definition) -> dict[str, object]:
-    fields = [{"path": path, "type": type_} for path, type_ in definition.fields.items()]
+    fields = [
+        {"path": path, "type": type_, **({"on_type_mismatch": "REFUSE"} if path in definition.refusing else {})}
+        for path, type_ in definition.fields.items()
+    ]
     orders = [[{"path": key.path, "descending": key.descending} for key in order] for order in definition.orders]
     return {
         "fields": json.dumps(fields),
         "orders": json.dumps(orders),
-        "indexed_text": json.dumps(definition.indexed_text()),
+        "indexed_text": json.dumps(_checked(definition)),
     }
+
+
+def _checked(definition: Definition) -> list[object]:
+    """Return what `draftline.field_failure` looks at when a content is written: fields that refuse come first."""
+    refusing: list[object] = [
+        {"path": path, "type": type_} for path, type_ in definition.fields.items() if path in definition.refusing
+    ]
+    return [*refusing, *(path for path in definition.indexed_text() if path not in definition.refusing)]

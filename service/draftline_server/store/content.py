@@ -15,6 +15,7 @@ from ..domain.records import Actor, NewRecord, Record
 from .definitions import Definitions
 from .engine import Database
 from .failures import condition_json, deleted, error_of, not_found
+from .objections import where_of
 from .requests import keep_answer
 from .statements import load
 from .transaction import Transaction
@@ -155,6 +156,7 @@ class ContentStore:
         values = {
             **_written_by(actor, await self._database.now(), change_reason),
             **_identity(collection, record_id, expected_version),
+            **limit_values(self._limits),
         }
         rows = await self._write(actor, "undelete_content", values, validate_only)
         return self._changed(rows, collection, record_id)
@@ -163,7 +165,7 @@ class ContentStore:
         if not rows:
             raise not_found(collection, record_id)
         if rows[0]["failure"] is not None:
-            raise error_of(rows[0]["failure"], collection, record_id, "content")
+            raise error_of(rows[0]["failure"], collection, record_id, where_of(record_id))
         return record_of(rows[0])
 
     async def _write(

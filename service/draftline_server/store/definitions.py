@@ -117,7 +117,8 @@ class Definitions:
 
 
 def definition_of(row: asyncpg.Record) -> Definition:
-    fields = {tuple(entry["path"]): FieldType(entry["type"]) for entry in json.loads(row["fields"])}
+    entries = json.loads(row["fields"])
+    fields = {tuple(entry["path"]): FieldType(entry["type"]) for entry in entries}
     orders = tuple(
         tuple(IndexKey(tuple(key["path"]), fields[tuple(key["path"])], key["descending"]) for key in order)
         for order in json.loads(row["orders"])
@@ -131,4 +132,5 @@ def definition_of(row: asyncpg.Record) -> Definition:
         row["created_at"],
         row["updated_at"],
         History(row["history"]),
+        frozenset(tuple(entry["path"]) for entry in entries if entry.get("on_type_mismatch") == "REFUSE"),
     )

@@ -23,8 +23,10 @@ from ..domain.errors import (
     RecordExistsError,
     RecordNotDeletedError,
     RecordNotFoundError,
+    TypeMismatchError,
     VersionMismatchError,
 )
+from ..domain.literals import EXPECTED_STORED, FieldType
 from ..domain.query import Filter, FilterError, Restriction
 from .definitions import StaleDefinitionError
 from .errors import LeftAloneError, RacedError
@@ -132,6 +134,8 @@ def _of_operation(failure: dict[str, object], where: str) -> DraftlineError:
 
 
 def _of_content(failure: dict[str, object], where: str) -> DraftlineError:
+    if failure["reason"] == "TYPE_MISMATCH":
+        return _of_type(failure, where)
     limit = failure["limit"]
     if failure["reason"] == "INDEXED_TEXT_TOO_LONG":
         problem = f"the text at {failure['path']} is indexed and must be at most {limit} bytes"
@@ -141,6 +145,25 @@ def _of_content(failure: dict[str, object], where: str) -> DraftlineError:
     rule = f"{limit} bytes of JSON text" if failure["what"] == "size" else f"{limit} levels of nesting"
     problem = f"the merged content must have at most {rule}"
     return DocumentTooLargeError(f"{where}: {problem}", fields=[(where, problem)], limit=limit)
+
+
+def _of_type(failure: dict[str, object], where: str) -> DraftlineError:
+    path, type_, kind = failure["path"], FieldType(str(failure["type"])), failure["kind"]
+    expected = EXPECTED_STORED[type_]
+    problem = (
+        f"{path} is declared as {type_} and refuses other values: expected {expected}, found {_found(kind, type_)}"
+    )
+    return TypeMismatchError(f"{where}: {problem}", fields=[(where, problem)], path=path, type=str(type_), kind=kind)
+
+
+def _found(kind: object, type_: FieldType) -> str:
+    if kind == "string" and type_ in (FieldType.DATE, FieldType.TIMESTAMP):
+        return "another text"
+    if kind == "number" and type_ is FieldType.NUMBER:
+        return "a longer one"
+    return {"string": "a text", "number": "a number", "boolean": "a boolean", "array": "an array"}.get(
+        str(kind), "an object"
+    )
 
 
 def condition_json(condition: Filter[Restriction] | None, definition: Definition) -> str | None:

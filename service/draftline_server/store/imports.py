@@ -19,7 +19,6 @@ from ..domain.errors import (
     ContentionError,
     DuplicateRecordError,
     EmptySnapshotError,
-    IndexedTextTooLongError,
     OverloadedError,
 )
 from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
@@ -28,6 +27,7 @@ from .content import limit_values
 from .definitions import Definitions
 from .engine import Database
 from .errors import RacedError
+from .failures import error_of
 from .objections import where_of
 from .requests import keep_answer
 from .statements import load
@@ -160,10 +160,8 @@ class ImportStore:
                 "the collection's declaration changed during the import; nothing was written, try again"
             )
         await self._refuse_duplicate(transaction)
-        for row in await transaction.fetch(SQL["overlong_in_staging"], {**identity, **limit_values(self._limits)}):
-            limit = self._limits.max_indexed_text_bytes
-            problem = f"the text at {row['path']} is indexed and must be at most {limit} bytes"
-            error = IndexedTextTooLongError(f"{where_of(row['record_id'])}: {problem}", path=row["path"], limit=limit)
+        for row in await transaction.fetch(SQL["unfit_in_staging"], {**identity, **limit_values(self._limits)}):
+            error = error_of(row["failure"], definition.collection, row["record_id"], where_of(row["record_id"]))
             raise error.of_record(row["index"], row["record_id"], row["source"])
 
     async def _refuse_duplicate(self, transaction: Transaction) -> None:

@@ -320,8 +320,11 @@ WITH locked AS MATERIALIZED (
         WHEN l.deleted_at IS NULL THEN '{"reason": "RECORD_NOT_DELETED"}'
         WHEN CAST(:expected_version AS bigint) <> l.version
             THEN jsonb_build_object('reason', 'VERSION_MISMATCH', 'current_version', l.version)
+        ELSE draftline.content_failure(l.content, coalesce(c.indexed_text, '[]'),
+            :max_bytes, :max_depth, :max_indexed_text_bytes)
     END AS failure
     FROM locked AS l
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (
     UPDATE draftline.record AS r
     SET deleted_at = NULL, version = r.version + 1, updated_at = :now, updated_by = :user_id,

@@ -23,3 +23,11 @@ SELECT EXISTS (
 -- Whether the user may do what only an owner may: make and drop the partitions of the log, and build indexes.
 SELECT bool_and(pg_has_role(relowner, 'USAGE')) AS may, current_user AS name
 FROM pg_class WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname IN ('record', 'draft', 'change')
+
+-- name: every_definition
+-- Every declaration with a field, and whose it is.
+SELECT tenant_id, collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at,
+    updated_at, history
+FROM draftline.collection
+WHERE fields <> '[]'
+ORDER BY tenant_id, collection

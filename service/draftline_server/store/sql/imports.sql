@@ -46,13 +46,13 @@ WHERE s.record_id = (SELECT c.record_id FROM counted AS c WHERE c.occurrence = 2
 ORDER BY s.index
 LIMIT 2
 
--- name: overlong_in_staging
--- The first record of the stream with a text too long for the index of a field that the collection declares.
-SELECT s.record_id, s.index, s.source,
-    draftline.overlong_text(s.content, c.indexed_text, :max_indexed_text_bytes) AS path
-FROM draftline.collection AS c, staging AS s
-WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.indexed_text <> '[]'
-  AND draftline.overlong_text(s.content, c.indexed_text, :max_indexed_text_bytes) IS NOT NULL
+-- name: unfit_in_staging
+-- The first record of the stream that a declared field of the collection cannot be stored with, and why.
+SELECT s.record_id, s.index, s.source, f.failure::text AS failure
+FROM draftline.collection AS c, staging AS s,
+    LATERAL (SELECT draftline.field_failure(s.content, c.indexed_text, :max_indexed_text_bytes) AS failure
+             OFFSET 0) AS f
+WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.indexed_text <> '[]' AND f.failure IS NOT NULL
 ORDER BY s.index
 LIMIT 1
 
