@@ -18,7 +18,7 @@ from .definitions import Definitions
 from .drafts import conflicts_of
 from .engine import Database
 from .failures import invalid_filter
-from .filters import lifted
+from .filters import after_prefix, lifted
 from .merged_order import OrderKey
 from .merged_query import Shape, count_statement, page_statement
 
@@ -50,6 +50,7 @@ class MergedStore:
         bound = _bound(actor, query, shape)
         after = self._cursors.open(bound, page_token) if page_token else None
         if after is not None:
+            after = await self._resolved(actor, query, shape, after)
             shape = replace(shape, after=tuple(value is None for value in after[1:]))
         statement, fixed = page_statement(shape)
         values = {**fixed, **lifted_values, **_values(actor, query, after)}
@@ -61,6 +62,27 @@ class MergedStore:
             token = self._cursors.seal(bound, _position(kept[-1], shape))
         total = await self._count(actor, query, shape, lifted_values) if include_total_size else None
         return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
+
+    async def _resolved(self, actor: Actor, query: MergedQuery, shape: Shape, after: Position) -> Position:
+        """Return the position with the whole of each long text of which the token holds a beginning and a digest.
+
+        The text is read from the record that the page ended with. If it was changed meanwhile, the position is before
+        all that begins alike: some records come a second time then, and none is left out.
+        """
+        count = 1 + len(shape.order)
+        found, digests = list(after[:count]), after[count:]
+        if not any(digests):
+            return found
+        one = replace(shape, filter=None, after=None, has_record_ids=True, whole_keys=True)
+        statement, fixed = page_statement(one)
+        values = {**fixed, **_values(actor, replace(query, record_ids=(str(after[0]),)), None)}
+        rows = await self._database.fetch(statement, values | {"limit": 1, "max_bytes": MAX_PAGE_BYTES}, resend=True)
+        for place, (digest, key) in enumerate(zip(digests, shape.order, strict=True)):
+            if digest is not None:
+                is_same = bool(rows) and rows[0][f"digest_{place}"] == digest
+                beginning = str(found[place + 1])
+                found[place + 1] = rows[0][f"key_{place}"] if is_same else _before_alike(beginning, key)
+        return found
 
     async def _count(self, actor: Actor, query: MergedQuery, shape: Shape, lifted_values: Mapping[str, object]) -> int:
         statement, fixed = count_statement(replace(shape, after=None, order=()))
@@ -127,7 +149,17 @@ def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[st
 
 
 def _position(row: asyncpg.Record, shape: Shape) -> Position:
-    return [row["record_id"], *(row[f"key_{place}"] for place in range(len(shape.order)))]
+    """Return the record's id, its sort keys, and if any is too long for a token a digest of each that is."""
+    digests = [row[f"digest_{place}"] if key.may_be_long else None for place, key in enumerate(shape.order)]
+    keys = [row[f"key_{place}"] for place in range(len(shape.order))]
+    return [row["record_id"], *keys, *(digests if any(digests) else [])]
+
+
+def _before_alike(beginning: str, key: OrderKey) -> str:
+    """Return a text that comes before all longer ones with this beginning, in the order of the key."""
+    if not key.descending:
+        return beginning
+    return after_prefix(beginning) or beginning + beginning
 
 
 def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Numeric, Text, and_, bindparam, cast, func
+from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Numeric, Text, and_, bindparam, cast
 
 from ..domain.query import Field, FieldType
 from .fields import text_field, typed_field
@@ -18,7 +18,7 @@ _TYPES: Mapping[FieldType, Any] = {
     FieldType.DATE: Date(),
     FieldType.TIMESTAMP: DateTime(timezone=True),
 }
-MAX_SORTED_TEXT = 1_000  # characters of the text of a field that is not declared
+MAX_TOKEN_TEXT = 1_000  # characters of a text that a page token holds; of a longer one it holds a digest as well
 MAX_RANGED_KEYS = 4  # of an order whose pages are read by ranges: each is a query of its own in the statement
 
 
@@ -31,6 +31,11 @@ class OrderKey:
     descending: bool
     declared: bool
 
+    @property
+    def may_be_long(self) -> bool:
+        """Return whether its texts may be too long for a page token."""
+        return self.type is FieldType.TEXT and not self.declared and not self.field.of_record
+
     def expression(self, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]) -> Any:
         if self.field.of_record:
             place = attributes[self.field.path[0]]
@@ -38,8 +43,7 @@ class OrderKey:
         if self.declared:
             return typed_field(content, self.field.path, self.type)
         if self.type is FieldType.TEXT:
-            text = text_field(content, self.field.path)
-            return func.left(text, MAX_SORTED_TEXT, type_=Text()).collate("C")
+            return text_field(content, self.field.path)
         return typed_field(content, self.field.path, self.type)
 
 
