@@ -74,6 +74,7 @@ def test_code_is_found() -> None:
         "drafts.md",
         "filters.md",
         "merge.md",
+        "semantics.md",
     }
 
 
