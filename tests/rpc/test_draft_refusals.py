@@ -125,7 +125,7 @@ def test_stale_base_version_tells_the_current_one(film: Drafts, records: Records
         (edit("none", delete=True), "NOT_FOUND", "RECORD_NOT_FOUND"),
         (edit("gone", {}), "NOT_FOUND", "RECORD_DELETED"),
         (edit("gone", delete=True), "NOT_FOUND", "RECORD_DELETED"),
-        (edit("gone", create={}), "ALREADY_EXISTS", "RECORD_EXISTS"),
+        (edit("gone", create={}), "NOT_FOUND", "RECORD_DELETED"),
         (edit("m-1", create={}), "ALREADY_EXISTS", "RECORD_EXISTS"),
         (edit("m-1", create={}, replace=True), "ALREADY_EXISTS", "RECORD_EXISTS"),
         (edit("new", create={}), "ALREADY_EXISTS", "RECORD_EXISTS"),

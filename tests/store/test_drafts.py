@@ -36,7 +36,7 @@ DELETES = DraftDeletesRecordError
 STATES: dict[tuple[str, str], tuple[Any, Any, Any, Any]] = {
     ("none", "missing"): (NO_RECORD, NO_RECORD, "CREATE", NO_RECORD),
     ("none", "live"): ("CHANGE", "CHANGE", EXISTS, "DELETE"),
-    ("none", "deleted"): (DELETED, DELETED, EXISTS, DELETED),
+    ("none", "deleted"): (DELETED, DELETED, DELETED, DELETED),
     ("CHANGE", "live"): ("CHANGE", "CHANGE", EXISTS, "DELETE"),
     ("CHANGE", "deleted"): ("CHANGE", "CHANGE", EXISTS, "DELETE"),
     ("CREATE", "missing"): ("CREATE", "CREATE", EXISTS, GONE),

@@ -98,6 +98,20 @@ def taken_back(change: Change, content: Any, policy: ConflictPolicy) -> tuple[An
     return left, conflicts
 
 
+def attributes_taken_back(change: Change, theirs: Sequence[Any], policy: ConflictPolicy) -> tuple[list[Any], set[str]]:
+    """The same of the parent and the position."""
+    left, conflicts = list(theirs), set()
+    for each in change.attributes:
+        index = ("parent_id", "position").index(each.name)
+        before, after = (None if value is None else json.loads(value) for value in (each.old_value, each.new_value))
+        is_conflict = theirs[index] not in (before, after)
+        if is_conflict:
+            conflicts.add(f"record.{each.name}")
+        if not (is_conflict and policy is KEEP_THEIRS):
+            left[index] = before
+    return left, conflicts
+
+
 @relaxed
 @given(data=st.data())
 async def test_any_update_is_taken_back_as_an_oracle_has_it(database: Any, data: st.DataObject) -> None:
@@ -111,6 +125,8 @@ async def test_any_update_is_taken_back_as_an_oracle_has_it(database: Any, data:
         for each in updates[-6:]:
             for policy in ConflictPolicy:
                 left, paths = taken_back(each, records[record_id][0], policy)
+                attributes, own_paths = attributes_taken_back(each, records[record_id][2:], policy)
+                paths |= own_paths
                 result = await world.revert_version(
                     record_id, each.version, policy, validate_only=True, allow_partial=True
                 )
@@ -119,6 +135,7 @@ async def test_any_update_is_taken_back_as_an_oracle_has_it(database: Any, data:
                 if result.error is None:
                     assert result.record is not None
                     assert equal(exact(result.record.content), left)
+                    assert [result.record.parent_id, result.record.position] == attributes
 
 
 async def test_revert_takes_back_its_own_paths_and_leaves_what_came_since(world: LoggedWorld) -> None:
@@ -275,17 +292,58 @@ async def test_update_that_has_nothing_to_take_back_brings_no_record_back(world:
     assert not (await world.revert_version("1", 2)).written
 
 
-async def test_attributes_are_taken_back_where_they_are_as_they_were_left(world: LoggedWorld) -> None:
-    async def move(parent_id: str | None = None, position: int | None = None) -> None:
-        await world.patch_all([Patch(COLLECTION, "1", parent_id=parent_id, position=position)])
+async def move(world: LoggedWorld, parent_id: str | None = None, position: int | None = None) -> None:
+    await world.patch_all([Patch(COLLECTION, "1", parent_id=parent_id, position=position)])
 
+
+async def test_attributes_are_taken_back_where_they_are_as_they_were_left(world: LoggedWorld) -> None:
     await world.create("1", {})
-    await move("p", 2**63 - 1)
-    await move(position=3)
-    result = await world.revert_version("1", 2)
-    assert (await world.states())["1"] == ({}, False, None, 3)
+    await move(world, "p", 2**63 - 1)
+    await move(world, position=3)
+    result = await world.revert_version("1", 3)
+    assert (await world.states())["1"] == ({}, False, "p", 2**63 - 1)
     assert (result.written, list(result.changed_fields)) == (True, [])
-    assert [each.name for each in (await world.history("1"))[-1].attributes] == ["parent_id"]
+    assert [each.name for each in (await world.history("1"))[-1].attributes] == ["position"]
+    assert (await world.revert_version("1", 2)).written
+    assert (await world.states())["1"] == ({}, False, None, None)
     assert not (await world.revert_version("1", 2)).written
-    await world.revert_version("1", 3)
-    assert (await world.states())["1"][3] == 2**63 - 1
+
+
+@pytest.mark.parametrize("validate_only", [True, False])
+@pytest.mark.parametrize("policy", list(ConflictPolicy))
+async def test_attribute_that_was_set_again_since_is_a_conflict(
+    world: LoggedWorld, policy: ConflictPolicy, validate_only: bool
+) -> None:
+    await world.create("1", {"a": 1})
+    await move(world, "p", 1)
+    await move(world, "q", 1)
+    result = await world.revert_version("1", 2, policy, validate_only=validate_only, allow_partial=True)
+    assert conflicts_told(result) == [(ConflictKind.VALUE, "record.parent_id", '"p"', None, '"q"')]
+    assert [each.version for each in result.conflicts] == [3]
+    if policy is REJECT:
+        assert isinstance(result.error, ConflictError)
+        with pytest.raises(ConflictError):
+            await world.revert_version("1", 2, policy, validate_only=validate_only)
+    else:
+        assert result.record is not None
+        parent_id = {KEEP_MINE: None, KEEP_THEIRS: "q"}[policy]
+        assert (result.record.parent_id, result.record.position) == (parent_id, None)
+    stays = policy is REJECT or validate_only
+    state = ("q", 1) if stays else ({KEEP_MINE: None, KEEP_THEIRS: "q"}[policy], None)
+    assert (await world.states())["1"][2:] == state
+
+
+@pytest.mark.parametrize("policy", list(ConflictPolicy))
+async def test_creation_of_a_record_that_was_moved_since_is_in_conflict(
+    world: LoggedWorld, policy: ConflictPolicy
+) -> None:
+    await world.create("1", {"a": 1})
+    await move(world, "p")
+    await move(world, "q", 2)
+    result = await world.revert_version("1", 1, policy, allow_partial=True)
+    assert conflicts_told(result) == [
+        (ConflictKind.CHANGED, "record.parent_id", None, None, '"q"'),
+        (ConflictKind.CHANGED, "record.position", None, None, "2"),
+    ]
+    assert isinstance(result.error, ConflictError) == (policy is REJECT)
+    assert (await world.states())["1"][1] == (policy is KEEP_MINE)

@@ -127,6 +127,30 @@ CONFLICT_KIND_CHANGED: ConflictKind.ValueType  # 4
 """The draft deletes a record that was changed."""
 Global___ConflictKind: _TypeAlias = ConflictKind  # noqa: Y015
 
+class _Side:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SideEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Side.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIDE_UNSPECIFIED: _Side.ValueType  # 0
+    """Not allowed."""
+    SIDE_MINE: _Side.ValueType  # 1
+    """The draft's. A record that was deleted comes back; one that was created meanwhile is replaced."""
+    SIDE_THEIRS: _Side.ValueType  # 2
+    """The baseline's."""
+
+class Side(_Side, metaclass=_SideEnumTypeWrapper):
+    """Whose value is kept."""
+
+SIDE_UNSPECIFIED: Side.ValueType  # 0
+"""Not allowed."""
+SIDE_MINE: Side.ValueType  # 1
+"""The draft's. A record that was deleted comes back; one that was created meanwhile is replaced."""
+SIDE_THEIRS: Side.ValueType  # 2
+"""The baseline's."""
+Global___Side: _TypeAlias = Side  # noqa: Y015
+
 class _View:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -224,6 +248,10 @@ class DraftEdit(_message.Message):
     EXPECTED_DRAFT_VERSION_FIELD_NUMBER: _builtins.int
     BASE_VERSION_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CLEAR_POSITION_FIELD_NUMBER: _builtins.int
+    ALLOW_DELETED_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """The record's id: 1 to 128 characters, no control characters."""
     strategy: _types_pb2.MergeStrategy.ValueType
@@ -236,11 +264,25 @@ class DraftEdit(_message.Message):
     """
     base_version: _builtins.int
     """The version of the record that the user looked at; ABORTED if it is another by
-    now. Absent: any.
+    now. Where this edit sets something, the draft is then based on that version: earlier conflicts
+    there are over. Absent: any version, and the draft keeps the base of its first edit.
     """
     replace: _builtins.bool
     """Takes the place of the caller's draft of the record, instead of being composed
     onto it.
+    """
+    parent_id: _builtins.str
+    """The record's parent, an id of the caller's choosing: up to 128 characters. Absent: unchanged. Empty: none.
+    Must be unset with `delete`.
+    """
+    position: _builtins.int
+    """The place among its siblings. Absent: unchanged. Must be unset with `delete`."""
+    clear_position: _builtins.bool
+    """Takes the record's place away. Must be unset with `position` and with `delete`."""
+    allow_deleted: _builtins.bool
+    """Lets the edit bring a deleted record back: the commit writes its next version, and its changes stay in the
+    log. `create` gives it new content, parent and position; a change starts from what it held. The draft is
+    a creation. Without it such an edit is NOT_FOUND with RECORD_DELETED. Must be unset with `delete`.
     """
     @_builtins.property
     def delta(self) -> _types_pb2.Document:
@@ -255,7 +297,7 @@ class DraftEdit(_message.Message):
 
     @_builtins.property
     def create(self) -> _types_pb2.Document:
-        """Creates the record with this content."""
+        """Creates the record with this content, and with the `parent_id` and `position` of this edit."""
 
     @_builtins.property
     def delete(self) -> Global___DeleteMark:
@@ -274,21 +316,33 @@ class DraftEdit(_message.Message):
         expected_draft_version: _builtins.int | None = ...,
         base_version: _builtins.int | None = ...,
         replace: _builtins.bool = ...,
+        parent_id: _builtins.str | None = ...,
+        position: _builtins.int | None = ...,
+        clear_position: _builtins.bool = ...,
+        allow_deleted: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "_expected_draft_version", b"_expected_draft_version", "base_version", b"base_version", "create", b"create", "delete", b"delete", "delta", b"delta", "edit", b"edit", "expected_draft_version", b"expected_draft_version", "operations", b"operations"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "_expected_draft_version", b"_expected_draft_version", "_parent_id", b"_parent_id", "_position", b"_position", "base_version", b"base_version", "create", b"create", "delete", b"delete", "delta", b"delta", "edit", b"edit", "expected_draft_version", b"expected_draft_version", "operations", b"operations", "parent_id", b"parent_id", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "_expected_draft_version", b"_expected_draft_version", "base_version", b"base_version", "create", b"create", "delete", b"delete", "delta", b"delta", "depth", b"depth", "edit", b"edit", "expected_draft_version", b"expected_draft_version", "operations", b"operations", "record_id", b"record_id", "replace", b"replace", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "_expected_draft_version", b"_expected_draft_version", "_parent_id", b"_parent_id", "_position", b"_position", "allow_deleted", b"allow_deleted", "base_version", b"base_version", "clear_position", b"clear_position", "create", b"create", "delete", b"delete", "delta", b"delta", "depth", b"depth", "edit", b"edit", "expected_draft_version", b"expected_draft_version", "operations", b"operations", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "replace", b"replace", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__base_version: _TypeAlias = _typing.Literal["base_version"]  # noqa: Y015
     _WhichOneofArgType__base_version: _TypeAlias = _typing.Literal["_base_version", b"_base_version"]  # noqa: Y015
     _WhichOneofReturnType__expected_draft_version: _TypeAlias = _typing.Literal["expected_draft_version"]  # noqa: Y015
     _WhichOneofArgType__expected_draft_version: _TypeAlias = _typing.Literal["_expected_draft_version", b"_expected_draft_version"]  # noqa: Y015
+    _WhichOneofReturnType__parent_id: _TypeAlias = _typing.Literal["parent_id"]  # noqa: Y015
+    _WhichOneofArgType__parent_id: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id"]  # noqa: Y015
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
     _WhichOneofReturnType_edit: _TypeAlias = _typing.Literal["delta", "operations", "create", "delete"]  # noqa: Y015
     _WhichOneofArgType_edit: _TypeAlias = _typing.Literal["edit", b"edit"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__base_version) -> _WhichOneofReturnType__base_version | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_draft_version) -> _WhichOneofReturnType__expected_draft_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_id) -> _WhichOneofReturnType__parent_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_edit) -> _WhichOneofReturnType_edit | None: ...
 
@@ -431,7 +485,7 @@ class Conflict(_message.Message):
     """One path on which a draft and the baseline disagree: the baseline holds neither what it
     held when the path was edited, nor what the draft makes of it. Transforms (`increment`,
     `union`, `subtract`, appending to an array) are in conflict with what was set or removed,
-    not with each other.
+    not with each other. A Resolution decides it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -443,16 +497,20 @@ class Conflict(_message.Message):
     MINE_FIELD_NUMBER: _builtins.int
     THEIRS_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """The record."""
     kind: Global___ConflictKind.ValueType
     """Of what kind."""
     path: _builtins.str
-    """Where: a JSON Pointer (RFC 6901) into the content; empty for the whole. What a draft
-    adds to an object that was removed or replaced is a conflict at the path of the object.
+    """Where: a JSON Pointer (RFC 6901) into the content, empty for the whole; or one of the record's own
+    attributes, `record.parent_id` or `record.position`. What a draft adds to an object that was
+    removed or replaced is a conflict at the path of the object.
     """
     collection: _builtins.str
     """The collection of the record."""
+    version: _builtins.int
+    """The version of the record that `theirs` is of; a Resolution cites it."""
     @_builtins.property
     def base(self) -> _types_pb2.JsonValue:
         """What the baseline held when the path was first edited; of an object that was removed,
@@ -480,14 +538,59 @@ class Conflict(_message.Message):
         mine: _types_pb2.JsonValue | None = ...,
         theirs: _types_pb2.JsonValue | None = ...,
         collection: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "mine", b"mine", "theirs", b"theirs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "collection", b"collection", "kind", b"kind", "mine", b"mine", "path", b"path", "record_id", b"record_id", "theirs", b"theirs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "collection", b"collection", "kind", b"kind", "mine", b"mine", "path", b"path", "record_id", b"record_id", "theirs", b"theirs", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Conflict: _TypeAlias = Conflict  # noqa: Y015
+
+@_typing.final
+class Resolution(_message.Message):
+    """The decision of a person who looked at a conflict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """The record: one of the drafts that are committed."""
+    path: _builtins.str
+    """The path of the conflict, as it was told; empty for the whole record."""
+    side: Global___Side.ValueType
+    """The value of one side."""
+    version: _builtins.int
+    """The version of the record that the person looked at: the conflict's `version`. If the record was
+    changed at that path since, the conflict is open again.
+    """
+    @_builtins.property
+    def value(self) -> _types_pb2.JsonValue:
+        """This value."""
+
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        side: Global___Side.ValueType = ...,
+        value: _types_pb2.JsonValue | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "side", b"side", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "path", b"path", "record_id", b"record_id", "side", b"side", "value", b"value", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_decision: _TypeAlias = _typing.Literal["side", "value"]  # noqa: Y015
+    _WhichOneofArgType_decision: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_decision) -> _WhichOneofReturnType_decision | None: ...
+
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
 @_typing.final
 class MergedRecord(_message.Message):
@@ -505,6 +608,7 @@ class MergedRecord(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     CHANGE_REASON_FIELD_NUMBER: _builtins.int
     CONFLICTS_FIELD_NUMBER: _builtins.int
+    MODIFIED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     state: Global___RecordState.ValueType
     """Where it stands."""
     draft_kind: Global___DraftKind.ValueType
@@ -519,8 +623,9 @@ class MergedRecord(_message.Message):
     """The reason given with the last save. Empty without one."""
     @_builtins.property
     def record(self) -> _types_pb2.Record:
-        """The record. Its `content` is the merged one; its other fields are the baseline's.
-        For a drafted creation `version` is 0 and the times are the draft's.
+        """The record. Its `content`, `parent_id` and `position` are the merged ones; its other fields are the
+        baseline's. For a drafted creation `version` is 0 and the times are the draft's; if it brings a deleted
+        record back, they are that record's, and `delete_time` is absent.
         """
 
     @_builtins.property
@@ -535,6 +640,10 @@ class MergedRecord(_message.Message):
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conflict]:
         """Where a commit would meet a conflict as things are. At most 100."""
 
+    @_builtins.property
+    def modified_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The record's own attributes whose merged value is not the baseline's: `parent_id`, `position`."""
+
     def __init__(
         self,
         *,
@@ -548,10 +657,11 @@ class MergedRecord(_message.Message):
         session_id: _builtins.str = ...,
         change_reason: _builtins.str = ...,
         conflicts: _abc.Iterable[Global___Conflict] | None = ...,
+        modified_attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_reason", b"change_reason", "conflicts", b"conflicts", "draft_kind", b"draft_kind", "draft_version", b"draft_version", "modified_by", b"modified_by", "modified_fields", b"modified_fields", "modify_time", b"modify_time", "record", b"record", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_reason", b"change_reason", "conflicts", b"conflicts", "draft_kind", b"draft_kind", "draft_version", b"draft_version", "modified_attributes", b"modified_attributes", "modified_by", b"modified_by", "modified_fields", b"modified_fields", "modify_time", b"modify_time", "record", b"record", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -841,6 +951,7 @@ class CommitRequest(_message.Message):
     INCLUDE_CONTENT_FIELD_NUMBER: _builtins.int
     CHANGE_REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESOLUTIONS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -877,6 +988,14 @@ class CommitRequest(_message.Message):
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys of the content wanted back; empty means all. At most 100."""
 
+    @_builtins.property
+    def resolutions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resolution]:
+        """Conflicts that a person decided, one by one, each path of a record once; `conflict_policy` decides
+        the others. With REJECT the error tells those that are still open. A decided path in no conflict is
+        decided all the same. INVALID_ARGUMENT for a record without a selected draft, and for a path
+        that its draft does not edit. At most 10,000.
+        """
+
     def __init__(
         self,
         *,
@@ -893,10 +1012,11 @@ class CommitRequest(_message.Message):
         include_content: _builtins.bool = ...,
         change_reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        resolutions: _abc.Iterable[Global___Resolution] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "drafts", b"drafts", "selection", b"selection", "session_id", b"session_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "conflict_policy", b"conflict_policy", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "allow_partial", b"allow_partial", "change_reason", b"change_reason", "collection", b"collection", "conflict_policy", b"conflict_policy", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "request_id", b"request_id", "resolutions", b"resolutions", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["drafts", "session_id", "all"]  # noqa: Y015
     _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
@@ -949,6 +1069,7 @@ class CommitResult(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
     CONFLICTS_FIELD_NUMBER: _builtins.int
+    CHANGED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     record_id: _builtins.str
     """The record."""
     @_builtins.property
@@ -968,7 +1089,11 @@ class CommitResult(_message.Message):
 
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conflict]:
-        """Where draft and baseline disagreed: what the policy settled, or what stands in the way."""
+        """Where draft and baseline disagreed: what was settled, or with an error what stands in the way."""
+
+    @_builtins.property
+    def changed_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The record's own attributes that really changed: `parent_id`, `position`."""
 
     def __init__(
         self,
@@ -978,10 +1103,11 @@ class CommitResult(_message.Message):
         record: _types_pb2.Record | None = ...,
         changed_fields: _abc.Iterable[_builtins.str] | None = ...,
         conflicts: _abc.Iterable[Global___Conflict] | None = ...,
+        changed_attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "conflicts", b"conflicts", "record", b"record", "record_id", b"record_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_attributes", b"changed_attributes", "changed_fields", b"changed_fields", "conflicts", b"conflicts", "record", b"record", "record_id", b"record_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

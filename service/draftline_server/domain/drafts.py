@@ -7,7 +7,7 @@ keep it true.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +18,8 @@ from .errors import DraftlineError
 from .frozen import frozen
 from .records import Record
 
+ATTRIBUTES = ("parent_id", "position")
+ATTRIBUTE_PREFIX = "record."  # of the path of a conflict; a path into the content begins with a slash
 MAX_SELECTED = 10_000  # drafts in one commit or discard
 
 
@@ -42,7 +44,10 @@ class ConflictPolicy(StrEnum):
 
 @frozen
 class Conflict:
-    """A path on which base, mine and theirs differ: JSON texts, None for a value that is not there."""
+    """A path on which base, mine and theirs differ: JSON texts, None for a value that is not there.
+
+    The path is a JSON Pointer into the content, or that of an attribute: `record.parent_id`, `record.position`.
+    """
 
     collection: str
     record_id: str
@@ -51,6 +56,7 @@ class Conflict:
     base: str | None
     mine: str | None
     theirs: str | None
+    version: int = 0  # of the record that `theirs` is of
 
 
 @frozen
@@ -84,6 +90,8 @@ class DraftEdit:
     expected_draft_version: int | None = None
     base_version: int | None = None
     replace: bool = False
+    attributes: Mapping[str, str | int | None] = field(default_factory=dict)  # those of ATTRIBUTES that it sets
+    allow_deleted: bool = False
 
 
 @frozen
@@ -102,6 +110,7 @@ class MergedRecord:
     session_id: str = ""
     change_reason: str = ""
     conflicts: Sequence[Conflict] = ()
+    modified_attributes: Sequence[str] = ()
 
 
 @frozen
@@ -128,6 +137,23 @@ class CommitResult:
     conflicts: Sequence[Conflict] = ()
     error: DraftlineError | None = None
     written: bool = False
+    changed_attributes: Sequence[str] = ()
+
+
+class Side(StrEnum):
+    MINE = "MINE"
+    THEIRS = "THEIRS"
+
+
+@frozen
+class Resolution:
+    """A conflict that a person decided, for a side or (`side` None) for a value, having seen a version of the record."""
+
+    record_id: str
+    path: str
+    version: int
+    side: Side | None = None
+    value: Json = None
 
 
 def edit_of_delta(delta: dict[str, Json], strategy: Strategy, depth: int = 0) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from draftline.v1 import draft_pb2, types_pb2
 
 from ..domain.content import Limits
@@ -15,6 +17,8 @@ from ..domain.drafts import (
     DraftEdit,
     DraftKind,
     MergedRecord,
+    Resolution,
+    Side,
     edit_of_delta,
 )
 from ..domain.edits import Strategy
@@ -24,7 +28,7 @@ from ..domain.query import FilterError
 from ..domain.records import Actor
 from ..store.failures import invalid_filter
 from .convert import STRATEGIES, Presentation, fill_record, to_operations, to_timestamp
-from .documents import document_text, document_value, to_json_value
+from .documents import document_text, document_value, json_value, to_json_value
 from .filters import parse_filter, parse_order_by
 
 VIEWS = {
@@ -44,19 +48,26 @@ CONFLICT_KINDS = {
     ConflictKind.CREATED: draft_pb2.CONFLICT_KIND_CREATED,
     ConflictKind.CHANGED: draft_pb2.CONFLICT_KIND_CHANGED,
 }
+SIDES = {draft_pb2.SIDE_MINE: Side.MINE, draft_pb2.SIDE_THEIRS: Side.THEIRS}
 MAX_SHOWN_CONFLICTS = 100  # of one record in a list
 
 
 def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
     """An edit. InvalidFieldError for parts that do not go together."""
     kind = message.WhichOneof("edit")
+    attributes = _attributes(message)
+    if kind is None and not attributes:
+        problem = "one of delta, operations, create, delete, parent_id and position must be set"
+        raise InvalidFieldError.of("edit", problem)
     if kind != "delta" and message.strategy != types_pb2.MERGE_STRATEGY_UNSPECIFIED:
         raise InvalidFieldError.of("strategy", "goes with delta alone")
     strategy = STRATEGIES[message.strategy]
     if message.depth and strategy is not Strategy.DEEP:
         raise InvalidFieldError.of("depth", "goes with MERGE_STRATEGY_DEEP alone")
     action: ChangeByDelta | ChangeByOperations | Creation | Deletion = Deletion()
-    if kind == "delta":
+    if kind is None:
+        action = ChangeByDelta({})
+    elif kind == "delta":
         delta = document_value(message.delta, limits, "delta")
         action = ChangeByDelta(edit_of_delta(delta, strategy, message.depth))
     elif kind == "operations":
@@ -69,7 +80,38 @@ def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
         message.expected_draft_version if message.HasField("expected_draft_version") else None,
         message.base_version if message.HasField("base_version") else None,
         message.replace,
+        attributes,
+        message.allow_deleted,
     )
+
+
+def _attributes(message: draft_pb2.DraftEdit) -> dict[str, str | int | None]:
+    """Return the attributes that an edit sets, None for one that it takes away."""
+    given = [name for name in ("parent_id", "position") if message.HasField(name)]
+    given += [name for name in ("clear_position", "allow_deleted") if getattr(message, name)]
+    if given and message.WhichOneof("edit") == "delete":
+        raise InvalidFieldError.of(given[0], "must be unset with delete")
+    if message.clear_position and message.HasField("position"):
+        raise InvalidFieldError.of("clear_position", "must be unset with position")
+    attributes: dict[str, str | int | None] = {}
+    if message.HasField("parent_id"):
+        attributes["parent_id"] = message.parent_id or None
+    if message.HasField("position") or message.clear_position:
+        attributes["position"] = None if message.clear_position else message.position
+    return attributes
+
+
+def to_resolutions(messages: Sequence[draft_pb2.Resolution], limits: Limits) -> list[Resolution]:
+    return [
+        Resolution(
+            message.record_id,
+            message.path,
+            message.version,
+            SIDES[message.side] if message.WhichOneof("decision") == "side" else None,
+            json_value(message.value, limits, f"resolutions[{index}].value") if message.HasField("value") else None,
+        )
+        for index, message in enumerate(messages)
+    ]
 
 
 def _operations(message: types_pb2.OperationList, limits: Limits) -> ChangeByOperations:
@@ -115,6 +157,7 @@ def fill_merged(message: draft_pb2.MergedRecord, merged: MergedRecord, actor: Ac
     message.draft_kind = KINDS[merged.draft_kind]
     message.draft_version = merged.draft_version
     message.modified_fields.extend(merged.modified_fields)
+    message.modified_attributes.extend(merged.modified_attributes)
     message.modified_by = merged.modified_by
     if merged.modified_at is not None:
         message.modify_time.CopyFrom(to_timestamp(merged.modified_at))
@@ -134,4 +177,5 @@ def to_conflict(conflict: Conflict, encoding: int) -> draft_pb2.Conflict:
         base=to_json_value(conflict.base, encoding),
         mine=to_json_value(conflict.mine, encoding),
         theirs=to_json_value(conflict.theirs, encoding),
+        version=conflict.version,
     )

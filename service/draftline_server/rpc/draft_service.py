@@ -17,7 +17,7 @@ from ..store.commits import CommitStore
 from ..store.drafts import DraftStore
 from ..store.merged import MergedStore
 from .convert import fill_record
-from .convert_drafts import fill_merged, to_conflict, to_draft_edit, to_query
+from .convert_drafts import fill_merged, to_conflict, to_draft_edit, to_query, to_resolutions
 from .delivery import MAX_PAGE_MESSAGE_BYTES, deliver, fitting
 from .pacing import paced
 from .status import to_status
@@ -136,6 +136,7 @@ class DraftService:
             validate_only=request.validate_only,
             allow_partial=request.allow_partial,
             with_content=_with_content(request),
+            resolutions=to_resolutions(request.resolutions, self.limits),
         )
 
     async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
@@ -164,6 +165,7 @@ def _fill_commit_result(
     message.record_id = result.record_id
     message.status.CopyFrom(types_pb2.Status() if result.error is None else to_status(result.error))
     message.changed_fields.extend(result.changed_fields)
+    message.changed_attributes.extend(result.changed_attributes)
     message.conflicts.extend(to_conflict(conflict, request.response_encoding) for conflict in result.conflicts)
     if result.record is not None:
         fill_record(message.record, result.record, actor.tenant_id, request, with_content=_with_content(request))

@@ -106,6 +106,7 @@ def _add_conflicts(status: status_pb2.Status, error: ConflictError) -> None:
             record_id=shortened(conflict.record_id),
             kind=draft_pb2.ConflictKind.Value(f"CONFLICT_KIND_{conflict.kind}"),
             path=shortened(conflict.path),
+            version=conflict.version,
         )
         for name in ("base", "mine", "theirs"):
             text = getattr(conflict, name)

@@ -7,7 +7,7 @@ decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import asyncpg
@@ -15,7 +15,7 @@ import uuid_utils
 
 from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
-from ..domain.drafts import CommitResult, Conflict, ConflictKind, ConflictPolicy, DraftKind, Selection
+from ..domain.drafts import CommitResult, Conflict, ConflictPolicy, Resolution, Selection
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Answer
 from .content import limit_values, record_of
@@ -26,6 +26,7 @@ from .engine import Database
 from .errors import RacedError
 from .objections import of_conflicts, of_content, refuse_any, where_of
 from .requests import keep_answer
+from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
 from .transaction import Transaction
 
@@ -53,23 +54,35 @@ class CommitStore:
         validate_only: bool,
         allow_partial: bool,
         with_content: bool,
+        resolutions: Sequence[Resolution] = (),
     ) -> A:
         """What `answer` makes of the results, one a draft, by record id, and of the id of the commit.
 
-        The content of records is empty unless asked for. Without `allow_partial`, ConflictError or another
-        error of any draft. `answer` is called before anything is kept, and may raise.
+        `resolutions` decide conflicts one by one, `policy` the others. The content of records is empty unless asked
+        for. Without `allow_partial`, ConflictError with what is not decided, or another error of any draft.
+        InvalidFieldError for a resolution of what is not drafted. `answer` is called before anything is kept, and
+        may raise.
         """
 
         async def work(transaction: Transaction) -> A:
             write = Write(actor, ChangeSource.COMMIT, await transaction.now(), change_reason, str(uuid_utils.uuid7()))
-            rows = await self._lock(transaction, actor, collection, selection, policy)
-            results, actions = self._judge(collection, rows, policy, await self._violations(actor, collection, rows))
-            versions = {row["record_id"]: row["record_version"] or 0 for row in rows}
+            rows = await self._lock(transaction, actor, collection, selection)
+            decided = await self._resolutions(transaction, actor, collection, rows, resolutions)
+            settlements = {key: _settlement(collection, row, decided.get(key, {}), policy) for key, row in rows.items()}
+            contents = {key: row for key, row in rows.items() if settlements[key].action == "WRITE"}
+            contents |= await self._settled(transaction, actor, collection, settlements)
+            violations = await self._violations(actor, collection, contents)
+            results = [
+                _judgement(collection, rows[key], settlement, contents.get(key), violations)
+                for key, settlement in settlements.items()
+            ]
             if not allow_partial:
                 refuse_any(results, "drafts are in conflict with the baseline; nothing was committed")
             if validate_only:
                 transaction.roll_back()
-            written = await self._write(transaction, write, collection, actions, versions, with_content=with_content)
+            done = {each.record_id: settlements[each.record_id] for each in results if each.error is None}
+            versions = {key: rows[key]["record_version"] or 0 for key in done}
+            written = await self._write(transaction, write, collection, done, versions, with_content=with_content)
             response = answer(
                 [_committed(result, written.get(result.record_id)) for result in results],
                 write.commit_id if any(row["written"] for row in written.values()) else "",
@@ -83,44 +96,24 @@ class CommitStore:
         )
 
     async def _violations(
-        self, actor: Actor, collection: str, rows: Sequence[asyncpg.Record]
+        self, actor: Actor, collection: str, contents: Mapping[str, asyncpg.Record]
     ) -> dict[str, DraftlineError]:
         """By record, the errors of what would break the JSON Schema."""
-        contents = {
-            row["record_id"]: (collection, row["written"], where_of(row["record_id"]))
-            for row in rows
-            if row["written"] is not None and row["kind"] != DraftKind.DELETE
-        }
-        violations = await self._definitions.violations(actor.tenant_id, list(contents.values()))
-        return {record_id: error for record_id, error in zip(contents, violations, strict=True) if error is not None}
-
-    def _judge(
-        self,
-        collection: str,
-        rows: Sequence[asyncpg.Record],
-        policy: ConflictPolicy,
-        violations: dict[str, DraftlineError],
-    ) -> tuple[list[CommitResult], dict[str, str]]:
-        """What stands against each draft, and what is to be done of those that nothing stands against."""
-        results: list[CommitResult] = []
-        actions: dict[str, str] = {}
-        for row in rows:
-            conflicts = conflicts_of(collection, row["record_id"], row["conflicts"])
-            error = _objection(collection, row, conflicts, policy, violations)
-            results.append(CommitResult(row["record_id"], conflicts=conflicts, error=error))
-            if error is None:
-                actions[row["record_id"]] = _action(row, conflicts, policy)
-        return results, actions
+        checked = [(key, row["written"]) for key, row in contents.items() if row["written"] is not None]
+        violations = await self._definitions.violations(
+            actor.tenant_id, [(collection, content, where_of(key)) for key, content in checked]
+        )
+        return {key: error for (key, _), error in zip(checked, violations, strict=True) if error is not None}
 
     async def _lock(
-        self, transaction: Transaction, actor: Actor, collection: str, selection: Selection, policy: ConflictPolicy
-    ) -> Sequence[asyncpg.Record]:
+        self, transaction: Transaction, actor: Actor, collection: str, selection: Selection
+    ) -> dict[str, asyncpg.Record]:
+        """Lock the selected drafts with their records, and return them by record."""
         definition = self._definitions.known(actor.tenant_id, collection)
         values: dict[str, object] = {
             **identity(actor, collection),
             "record_ids": list(await selected(transaction, actor, collection, selection)),
             "session_id": selection.session_id,
-            "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS,
             "with_content": bool(definition.json_schema),
             **limit_values(self._limits),
         }
@@ -130,26 +123,59 @@ class CommitStore:
         versions = {row["record_id"]: row["version"] for row in rows}
         await check_selection(transaction, actor, collection, selection, versions)
         check_versions(selection, versions)
-        return rows
+        return {row["record_id"]: row for row in rows}
+
+    async def _resolutions(
+        self,
+        transaction: Transaction,
+        actor: Actor,
+        collection: str,
+        rows: Mapping[str, asyncpg.Record],
+        resolutions: Sequence[Resolution],
+    ) -> Resolutions:
+        if not resolutions:
+            return {}
+        values = {**identity(actor, collection), **resolution_arrays(resolutions)}
+        found = await transaction.fetch(COMMITS["judge_resolutions"], values)
+        return judged(collection, resolutions, found, rows)
+
+    async def _settled(
+        self, transaction: Transaction, actor: Actor, collection: str, settlements: Mapping[str, Settlement]
+    ) -> dict[str, asyncpg.Record]:
+        """Return, by record, what the drafts come to whose conflicts were decided path by path."""
+        chosen = {key: each for key, each in settlements.items() if each.action == "SETTLE"}
+        if not chosen:
+            return {}
+        values: dict[str, object] = {
+            **identity(actor, collection),
+            "record_ids": list(chosen),
+            "decisions": [each.decisions_json for each in chosen.values()],
+            "with_content": bool(self._definitions.known(actor.tenant_id, collection).json_schema),
+            **limit_values(self._limits),
+        }
+        rows = await transaction.fetch(COMMITS["settle_drafts"], values)
+        return {row["record_id"]: row for row in rows}
 
     async def _write(
         self,
         transaction: Transaction,
         write: Write,
         collection: str,
-        actions: dict[str, str],
-        versions: dict[str, int],
+        settlements: Mapping[str, Settlement],
+        versions: Mapping[str, int],
         *,
         with_content: bool,
     ) -> dict[str, asyncpg.Record]:
         """Writes, drops the drafts, and brings those of others up to date; by record, what it is now."""
-        if not actions:
+        if not settlements:
             return {}
         values: dict[str, object] = {
             **identity(write.actor, collection),
-            "record_ids": list(actions),
-            "actions": list(actions.values()),
-            "versions": [versions[record_id] for record_id in actions],
+            "record_ids": list(settlements),
+            "actions": [each.action for each in settlements.values()],
+            "versions": [versions[record_id] for record_id in settlements],
+            "decisions": [each.decisions_json for each in settlements.values()],
+            "attribute_decisions": [each.attribute_decisions_json for each in settlements.values()],
             "now": write.moment,
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,
@@ -171,34 +197,41 @@ class CommitStore:
         return {row["record_id"]: row for row in rows}
 
 
+def _settlement(
+    collection: str, row: asyncpg.Record, decided: Mapping[str, Judged], policy: ConflictPolicy
+) -> Settlement:
+    return settle(row["kind"], row["is_deleted"], _conflicts(collection, row), decided, policy)
+
+
+def _conflicts(collection: str, row: asyncpg.Record) -> list[Conflict]:
+    return conflicts_of(collection, row["record_id"], row["record_version"] or 0, row["conflicts"])
+
+
+def _judgement(
+    collection: str,
+    row: asyncpg.Record,
+    settlement: Settlement,
+    content: asyncpg.Record | None,
+    violations: Mapping[str, DraftlineError],
+) -> CommitResult:
+    """Return what stands against a draft, and in which conflicts it is."""
+    record_id: str = row["record_id"]
+    if settlement.open:
+        message = f"your draft of record {record_id!r} is in conflict with the baseline"
+        error: DraftlineError | None = of_conflicts(message, record_id, settlement.open)
+        return CommitResult(record_id, conflicts=settlement.open, error=error)
+    error = of_content(content["failure"], collection, record_id) if content is not None else None
+    return CommitResult(record_id, conflicts=_conflicts(collection, row), error=error or violations.get(record_id))
+
+
 def _committed(result: CommitResult, row: asyncpg.Record | None) -> CommitResult:
     if row is None:  # it was refused
         return result
-    fields = sorted(row["changed_fields"])
-    return CommitResult(result.record_id, record_of(row), fields, result.conflicts, written=row["written"])
-
-
-def _objection(
-    collection: str,
-    row: asyncpg.Record,
-    conflicts: Sequence[Conflict],
-    policy: ConflictPolicy,
-    violations: dict[str, DraftlineError],
-) -> DraftlineError | None:
-    """Why a draft cannot be committed."""
-    record_id = row["record_id"]
-    if conflicts and policy is ConflictPolicy.REJECT:
-        told = f"your draft of record {record_id!r} is in conflict with the baseline"
-        return of_conflicts(told, record_id, conflicts)
-    if _action(row, conflicts, policy) in ("DROP", "DELETE"):
-        return None
-    return of_content(row["failure"], collection, record_id) or violations.get(record_id)
-
-
-def _action(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy) -> str:
-    """What committing a draft does: WRITE its merge, SETTLE it, DELETE the record, or DROP the draft alone."""
-    if conflicts and policy is ConflictPolicy.KEEP_THEIRS:
-        return "SETTLE" if conflicts[0].kind is ConflictKind.VALUE else "DROP"
-    if row["kind"] == DraftKind.DELETE:
-        return "DROP" if row["is_deleted"] else "DELETE"
-    return "WRITE"
+    return CommitResult(
+        result.record_id,
+        record_of(row),
+        sorted(row["changed_fields"]),
+        result.conflicts,
+        written=row["written"],
+        changed_attributes=row["changed_attributes"],
+    )

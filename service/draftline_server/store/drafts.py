@@ -203,11 +203,12 @@ def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecor
         row["draft_updated_at"],
         row["session_id"],
         row["change_reason"],
-        conflicts_of(collection, row["record_id"], row["conflicts"]),
+        conflicts_of(collection, row["record_id"], row["version"], row["conflicts"]),
+        row["modified_attributes"],
     )
 
 
-def conflicts_of(collection: str, record_id: str, text: str) -> list[Conflict]:
+def conflicts_of(collection: str, record_id: str, version: int, text: str) -> list[Conflict]:
     """Conflicts from the JSON that `draftline.conflicts` makes; values stay JSON text."""
     if text == "[]":
         return []
@@ -217,10 +218,17 @@ def conflicts_of(collection: str, record_id: str, text: str) -> list[Conflict]:
             record_id,
             ConflictKind(msgspec.json.decode(entry["kind"])),
             msgspec.json.decode(entry["path"]),
-            *(bytes(entry[name]).decode() if name in entry else None for name in ("base", "mine", "theirs")),
+            base=_text(entry, "base"),
+            mine=_text(entry, "mine"),
+            theirs=_text(entry, "theirs"),
+            version=version,
         )
         for entry in _conflicts(text)
     ]
+
+
+def _text(entry: Mapping[str, msgspec.Raw], name: str) -> str | None:
+    return bytes(entry[name]).decode() if name in entry else None
 
 
 def _arrays(edits: Sequence[DraftEdit]) -> dict[str, object]:
@@ -232,6 +240,8 @@ def _arrays(edits: Sequence[DraftEdit]) -> dict[str, object]:
         "expected_draft_versions": [edit.expected_draft_version for edit in edits],
         "base_versions": [edit.base_version for edit in edits],
         "replaces": [edit.replace for edit in edits],
+        "attribute_sets": [_encode(edit.attributes).decode() if edit.attributes else None for edit in edits],
+        "allow_deleteds": [edit.allow_deleted for edit in edits],
     }
 
 

@@ -41,6 +41,11 @@ def deleted(record_id: str) -> DraftlineError:
     return RecordDeletedError(f"record {record_id!r} is deleted; UndeleteContent brings it back", record_id=record_id)
 
 
+def drafted_over_deleted(record_id: str) -> DraftlineError:
+    problem = f"record {record_id!r} is deleted; save with allow_deleted to draft that it is brought back"
+    return RecordDeletedError(problem, record_id=record_id)
+
+
 def error_of(failure_json: str, collection: str, record_id: str, where: str) -> DraftlineError:
     """The error for a failure. `where` names the field of the request that made the content.
 
@@ -55,7 +60,7 @@ def error_of(failure_json: str, collection: str, record_id: str, where: str) -> 
     if reason == "LEFT_ALONE":
         raise LeftAloneError(str(failure["cause"]))
     if reason == "RECORD_DELETED":
-        return deleted(record_id)
+        return drafted_over_deleted(record_id) if failure.get("is_draft") else deleted(record_id)
     if reason == "RECORD_NOT_DELETED":
         return RecordNotDeletedError(f"record {record_id!r} is not deleted", record_id=record_id)
     if reason == "VERSION_MISMATCH":

@@ -189,5 +189,6 @@ def _merged(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
         row["draft_updated_at"],
         row["session_id"],
         row["change_reason"],
-        conflicts_of(collection, row["record_id"], row["conflicts"]),
+        conflicts_of(collection, row["record_id"], row["version"], row["conflicts"]),
+        row["modified_attributes"],
     )

@@ -47,6 +47,8 @@ from .merged_order import MAX_RANGED_KEYS, MAX_TOKEN_TEXT, OrderKey, bound, plac
 from .statements import Statement, compiled
 from .tables import draft, record
 
+INNER = {"content", "edit", "base", "attributes", "bytes_before"}  # columns that no row tells as they are
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -158,7 +160,9 @@ def _records(shape: Shape) -> _Branch:
         cast(null(), DateTime(timezone=True)).label("draft_updated_at"), cast(null(), Text()).label("session_id"),
         cast(null(), Text()).label("change_reason"), cast(null(), JSONB()).label("edit"),
         cast(null(), JSONB()).label("base"), cast(null(), BigInteger()).label("base_version"),
-        cast(null(), JSONB()).label("baseline"),
+        cast(null(), JSONB()).label("baseline"), cast(null(), JSONB()).label("attributes"),
+        cast(null(), Text()).label("baseline_parent_id"), cast(null(), BigInteger()).label("baseline_position"),
+        cast(null(), DateTime(timezone=True)).label("baseline_deleted_at"),
     ]  # fmt: skip
     return _Branch(record, r.content, attributes, conditions, columns)
 
@@ -180,16 +184,21 @@ def _drafts(shape: Shape) -> _Branch:
     version = func.coalesce(r.version, 0, type_=BigInteger())
     created_at, created_by = func.coalesce(r.created_at, d.created_at), func.coalesce(r.created_by, d.user_id)
     updated_at, updated_by = func.coalesce(r.updated_at, d.updated_at), func.coalesce(r.updated_by, d.user_id)
+    # What a creation brings back is deleted no more, and starts without attributes.
+    is_kept = or_(d.kind != literal_column("'CREATE'"), r.deleted_at.is_(None))
+    deleted_at = case((d.kind != literal_column("'CREATE'"), r.deleted_at))
+    parent_id = func.draftline.drafted_parent_id(d.attributes, case((is_kept, r.parent_id)), type_=Text())
+    position = func.draftline.drafted_position(d.attributes, case((is_kept, r.position)), type_=BigInteger())
     attributes: dict[str, ColumnElement[Any]] = {
         "record_id": d.record_id,
         "version": version,
-        "parent_id": r.parent_id,
-        "position": r.position,
+        "parent_id": parent_id,
+        "position": position,
         "create_time": created_at,
         "created_by": created_by,
         "update_time": updated_at,
         "updated_by": updated_by,
-        "delete_time": r.deleted_at,
+        "delete_time": deleted_at,
         "state": literal("DRAFT", Text()),
         "draft_version": d.version,
         "modified_by": d.user_id,
@@ -201,11 +210,12 @@ def _drafts(shape: Shape) -> _Branch:
         conditions.append(d.kind != literal_column("'DELETE'"))
     conditions += [*_session(shape, d), *_filters(shape, d.merged, attributes, d.record_id)]
     columns = [
-        d.record_id, d.merged.label("content"), version.label("version"), r.parent_id, r.position,
-        created_at.label("created_at"), created_by.label("created_by"), updated_at.label("updated_at"),
-        updated_by.label("updated_by"), r.deleted_at, d.kind.label("draft_kind"), d.version.label("draft_version"),
+        d.record_id, d.merged.label("content"), version.label("version"), parent_id.label("parent_id"),
+        position.label("position"), created_at.label("created_at"), created_by.label("created_by"), updated_at.label("updated_at"),
+        updated_by.label("updated_by"), deleted_at.label("deleted_at"), d.kind.label("draft_kind"), d.version.label("draft_version"),
         d.updated_at.label("draft_updated_at"), d.session_id, d.change_reason, d.edit, d.base, d.base_version,
-        r.content.label("baseline"),
+        r.content.label("baseline"), d.attributes, r.parent_id.label("baseline_parent_id"),
+        r.position.label("baseline_position"), r.deleted_at.label("baseline_deleted_at"),
     ]  # fmt: skip
     return _Branch(source, d.merged, attributes, conditions, columns)
 
@@ -258,14 +268,19 @@ def _answer(page: Any, shape: Shape) -> list[Any]:
     """What a row tells: the texts of its sort keys for the token, and what the draft means for the record."""
     c = page.c
     modified = func.draftline.modified_fields(c.draft_kind, c.edit, c.baseline, c.content)
-    is_deleted = c.deleted_at.is_not(None)
-    conflicts = func.draftline.conflicts(c.draft_kind, c.edit, c.base, c.baseline, is_deleted)
-    plain = [column for column in c if column.name not in ("content", "edit", "base", "baseline", "bytes_before")
-             and not column.name.startswith("k")]  # fmt: skip
+    is_deleted = c.baseline_deleted_at.is_not(None)
+    was = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_parent_id)
+    stood = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_position)
+    attributes = func.draftline.modified_attributes(c.attributes, was, stood)
+    conflicts = func.draftline.draft_conflicts(
+        c.draft_kind, c.edit, c.base, c.attributes, c.baseline, c.baseline_parent_id, c.baseline_position, is_deleted
+    )
+    plain = [column for column in c if column.name not in INNER and not column.name.startswith(("k", "baseline"))]
     return [
         *plain,
         cast(c.content, Text()).label("content"),
         case((c.draft_kind.is_not(None), modified)).label("modified_fields"),
+        attributes.label("modified_attributes"),
         case((c.base_version != c.version, cast(conflicts, Text())), else_="[]").label("conflicts"),
         *(column for place, key in enumerate(shape.order) for column in _key(c[f"k{place}"], place, key, shape)),
     ]

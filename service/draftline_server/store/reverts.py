@@ -158,7 +158,7 @@ class RevertStore:
         """What stands against each revert."""
         results: list[RevertResult] = []
         for row in rows:
-            conflicts = conflicts_of(row["collection"], row["record_id"], row["conflicts"])
+            conflicts = conflicts_of(row["collection"], row["record_id"], row["seen_version"], row["conflicts"])
             error = self._objection(actor, row, conflicts, policy)
             if error is None:
                 error = violations.get((row["collection"], row["record_id"]))

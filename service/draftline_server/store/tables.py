@@ -132,6 +132,12 @@ draft = Table(
         BigInteger,
         comment="the version of the declaration that it was checked by when it was saved; NULL: not known",
     ),
+    Column(
+        "attributes",
+        JSONB,
+        comment='the attributes that the draft sets, each with its base: {"parent_id": [base, mine]}; '
+        'of a deletion the base alone: {"parent_id": [base]}; NULL: none',
+    ),
     Index("draft_record_idx", "tenant_id", "collection", "record_id"),
     comment="One user's pending edit of one record.",
 )

@@ -2,7 +2,7 @@
 -- Drafts, locked in primary-key order after their records, and what a commit would meet: the conflicts, and why
 -- the content that would be written may not be stored.
 WITH locked AS MATERIALIZED (
-    SELECT r.record_id, r.content, r.version, r.deleted_at IS NOT NULL AS is_deleted
+    SELECT r.record_id, r.content, r.version, r.parent_id, r.position, r.deleted_at IS NOT NULL AS is_deleted
     FROM draftline.record AS r
     JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection
@@ -19,51 +19,108 @@ WITH locked AS MATERIALIZED (
     FOR UPDATE OF d
 ), found AS (
     -- A LEFT JOIN in effect; see save_drafts.
-    SELECT d.*, r.content, r.version AS record_version, coalesce(r.is_deleted, false) AS is_deleted
+    SELECT d.*, r.content, r.version AS record_version, r.parent_id, r.position,
+        coalesce(r.is_deleted, false) AS is_deleted
     FROM mine AS d
     FULL JOIN locked AS r ON r.record_id = d.record_id
     OFFSET 0  -- each step once, for the next
 ), compared AS (
     SELECT f.*, CASE WHEN f.base_version = coalesce(f.record_version, 0) THEN '[]'
-            ELSE draftline.conflicts(f.kind, f.edit, f.base, f.content, f.is_deleted) END AS conflicts
+            ELSE draftline.draft_conflicts(f.kind, f.edit, f.base, f.attributes, f.content, f.parent_id, f.position,
+                f.is_deleted) END AS conflicts
     FROM found AS f
     WHERE f.kind IS NOT NULL
-    OFFSET 0
-), outcome AS (
-    SELECT k.*, CASE WHEN k.kind = 'CHANGE' AND k.conflicts <> '[]' AND :keep_theirs
-        THEN draftline.settle(k.edit, k.base, k.content) ELSE k.merged END AS written
-    FROM compared AS k
     OFFSET 0
 )
 SELECT o.record_id, o.kind, o.version, o.record_version, o.is_deleted, o.conflicts::text AS conflicts,
     -- What was checked when it was saved, and is what it was, needs no second look.
     CASE WHEN o.kind <> 'DELETE' AND (o.base_version <> coalesce(o.record_version, 0)
             OR o.definition_version IS DISTINCT FROM coalesce(c.version, 0))
-        THEN draftline.content_failure(o.written, coalesce(c.indexed_text, '[]'),
+        THEN draftline.content_failure(o.merged, coalesce(c.indexed_text, '[]'),
         :max_bytes, :max_depth, :max_indexed_text_bytes)::text END AS failure,
     coalesce(c.version, 0) AS definition_version,
-    CASE WHEN :with_content THEN o.written::text END AS written
-FROM outcome AS o
+    CASE WHEN :with_content THEN o.merged::text END AS written
+FROM compared AS o
 LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ORDER BY o.record_id
 
+-- name: settle_drafts
+-- What drafts that are locked with their records come to when their conflicts are decided path by path, and why that
+-- may not be stored.
+SELECT s.record_id, CASE WHEN :with_content THEN s.content::text END AS written,
+    draftline.content_failure(s.content, coalesce(c.indexed_text, '[]'),
+        :max_bytes, :max_depth, :max_indexed_text_bytes)::text AS failure
+FROM (
+    SELECT d.record_id, draftline.decided(d.merged, r.content, p.decisions) AS content
+    FROM unnest(CAST(:record_ids AS text[]), CAST(:decisions AS jsonb[])) AS p (record_id, decisions)
+    JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
+        AND d.collection = :collection AND d.record_id = p.record_id
+    LEFT JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    OFFSET 0  -- so that each content is made once
+) AS s
+LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
+
+-- name: judge_resolutions
+-- Of resolutions of conflicts, in parallel arrays, whose drafts are locked with their records: whether the draft has the
+-- path, whether the record was changed there since the version that was looked at, or may have been for all that the log
+-- tells, and what there is now. attributes: the name of an attribute in the place of a path; NULL: a path of the content.
+SELECT p.place,
+    CASE WHEN p.attribute IS NOT NULL THEN coalesce(d.attributes ? p.attribute, false)
+         ELSE cardinality(p.path) = 0 OR draftline.has_path(d.edit, p.path) END AS is_known,
+    p.version <> coalesce(r.version, 0) AND coalesce((
+        SELECT count(*) <> r.version - p.version OR bool_or(CASE
+            WHEN p.attribute IS NOT NULL THEN coalesce(c.attributes ? p.attribute, false)
+            WHEN cardinality(p.path) = 0 THEN c.kind <> 'UPDATE' OR c.edit <> '{}'
+            ELSE c.kind = 'CREATE' OR draftline.touches(c.edit, p.path) END)
+        FROM draftline.change AS c
+        WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.record_id = p.record_id
+          AND c.version > p.version AND c.version <= r.version AND c.kind <> 'DRAFT'
+    ), true) AS is_outdated,
+    CASE WHEN p.attribute IS NOT NULL THEN nullif(d.attributes -> p.attribute -> 0, 'null')
+         ELSE draftline.restore(d.base, r.content) #> p.path END::text AS base,
+    CASE WHEN p.attribute IS NOT NULL THEN nullif(d.attributes -> p.attribute -> 1, 'null')
+         ELSE d.merged #> p.path END::text AS mine,
+    CASE WHEN p.attribute IS NOT NULL
+         THEN nullif(draftline.own_attributes(r.parent_id, r.position) -> p.attribute, 'null')
+         ELSE r.content #> p.path END::text AS theirs
+FROM (
+    SELECT g.place, g.record_id, g.attribute, g.version, ARRAY(SELECT jsonb_array_elements_text(g.path)) AS path
+    FROM unnest(CAST(:record_ids AS text[]), CAST(:attributes AS text[]), CAST(:paths AS jsonb[]),
+            CAST(:versions AS bigint[]))
+        WITH ORDINALITY AS g (record_id, attribute, path, version, place)
+) AS p
+JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
+    AND d.collection = :collection AND d.record_id = p.record_id
+LEFT JOIN draftline.record AS r
+    ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+ORDER BY p.place
+
 -- name: write_drafts
 -- Writes drafts that are locked with their records, drops them, and tells what the records are then. action: WRITE the
--- merge, SETTLE its conflicts in the record's favour, DELETE the record, or DROP the draft alone. What changes nothing
+-- merge, SETTLE it as its conflicts were decided, DELETE the record, or DROP the draft alone. What changes nothing
 -- is not written. A record that is not at the version that was judged has raced: only one that was not there yet
 -- cannot be locked.
 WITH target AS MATERIALIZED (
     SELECT t.*, f.edit AS made_by, f.base AS unmade_by, f.fields,
+        t.new_attributes ->> 'parent_id' AS new_parent_id, CAST(t.new_attributes ->> 'position' AS bigint) AS new_position,
         t.action <> 'DROP' AND (t.version IS NULL OR f.edit IS NOT NULL
+            OR t.new_attributes <> draftline.own_attributes(t.parent_id, t.position)
             OR t.deleted_at IS NOT NULL <> (t.action = 'DELETE')) AS changes
     FROM (
         SELECT d.record_id, d.edit AS draft_edit, d.session_id, d.change_reason, p.action, p.version AS judged_version,
             r.content, r.version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by,
             r.deleted_at, r.log_xact,
             CASE p.action WHEN 'WRITE' THEN d.merged
-                WHEN 'SETTLE' THEN draftline.settle(d.edit, d.base, r.content) ELSE r.content END AS new_content
-        FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:versions AS bigint[]))
-            AS p (record_id, action, version)
+                WHEN 'SETTLE' THEN draftline.decided(d.merged, r.content, p.decisions) ELSE r.content END AS new_content,
+            CASE WHEN p.action IN ('WRITE', 'SETTLE') THEN draftline.decided_attributes(d.attributes,
+                    -- What a creation brings back starts without attributes.
+                    CASE WHEN d.kind = 'CREATE' AND r.deleted_at IS NOT NULL THEN draftline.own_attributes(NULL, NULL)
+                         ELSE draftline.own_attributes(r.parent_id, r.position) END, p.attribute_decisions)
+                ELSE draftline.own_attributes(r.parent_id, r.position) END AS new_attributes
+        FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:versions AS bigint[]),
+                CAST(:decisions AS jsonb[]), CAST(:attribute_decisions AS jsonb[]))
+            AS p (record_id, action, version, decisions, attribute_decisions)
         JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
             AND d.collection = :collection AND d.record_id = p.record_id
         LEFT JOIN draftline.record AS r
@@ -72,13 +129,14 @@ WITH target AS MATERIALIZED (
     ) AS t
     -- A merge differs from its record where its edit says so and nowhere else.
     LEFT JOIN LATERAL draftline.difference_at(coalesce(t.content, '{}'), t.new_content,
-            CASE WHEN t.draft_edit ?| '{v,r}' THEN coalesce(t.content, '{}') || t.new_content
+            CASE WHEN t.action = 'SETTLE' OR t.draft_edit ?| '{v,r}' THEN coalesce(t.content, '{}') || t.new_content
                  ELSE coalesce(t.draft_edit -> 's', '{}') || coalesce(t.draft_edit -> 'm', '{}')
                      || coalesce(t.draft_edit -> 't', '{}') END) AS f
         ON t.action IN ('WRITE', 'SETTLE')
 ), updated AS (
     UPDATE draftline.record AS r
-    SET content = t.new_content, version = r.version + 1, updated_at = :now, updated_by = :user_id,
+    SET content = t.new_content, version = r.version + 1, parent_id = t.new_parent_id, position = t.new_position,
+        updated_at = :now, updated_by = :user_id,
         deleted_at = CASE WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END,
         log_xact = greatest(draftline.log_xact(), r.log_xact)
     FROM target AS t
@@ -86,9 +144,9 @@ WITH target AS MATERIALIZED (
       AND r.version = t.judged_version AND t.changes
     RETURNING r.record_id
 ), created AS (
-    INSERT INTO draftline.record (tenant_id, collection, record_id, content, version,
+    INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
         created_at, created_by, updated_at, updated_by, log_xact)
-    SELECT :tenant_id, :collection, t.record_id, t.new_content, 1,
+    SELECT :tenant_id, :collection, t.record_id, t.new_content, 1, t.new_parent_id, t.new_position,
         CAST(:now AS timestamptz), :user_id, CAST(:now AS timestamptz), :user_id, draftline.log_xact()
     FROM target AS t
     WHERE t.version IS NULL AND t.judged_version = 0
@@ -102,7 +160,7 @@ WITH target AS MATERIALIZED (
       AND d.record_id = t.record_id
 ), logged AS (
     INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        snapshot, user_id, session_id, commit_id, change_reason, request_id, created_at)
+        snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
     SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id, coalesce(t.version, 0) + 1,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.action = 'DELETE' THEN 'DELETE'
              WHEN t.deleted_at IS NOT NULL THEN 'UNDELETE' ELSE 'UPDATE' END, 'COMMIT',
@@ -111,6 +169,7 @@ WITH target AS MATERIALIZED (
         CASE WHEN t.version IS NULL THEN NULL WHEN t.made_by IS NULL THEN '{}'
              WHEN c.history = 'PATHS' THEN NULL ELSE t.unmade_by END,
         CASE WHEN draftline.keeps_snapshot(t.version + 1) AND c.history IS DISTINCT FROM 'PATHS' THEN t.content END,
+        draftline.attribute_changes(t.parent_id, t.new_parent_id, t.position, t.new_position),
         :user_id, t.session_id, CAST(:commit_id AS uuid), coalesce(nullif(:change_reason, ''), t.change_reason),
         CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM target AS t
@@ -127,11 +186,13 @@ WITH target AS MATERIALIZED (
     WHERE NOT t.changes
 )
 SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
+    ARRAY(SELECT n.key FROM jsonb_each(t.new_attributes) AS n
+          WHERE n.value <> draftline.own_attributes(t.parent_id, t.position) -> n.key ORDER BY n.key) AS changed_attributes,
     t.judged_version <> coalesce(t.version, 0) OR (t.changes AND t.record_id NOT IN (
         SELECT record_id FROM updated UNION ALL SELECT record_id FROM created)) AS raced,
     CAST(:collection AS text) AS collection, t.record_id,
     CASE WHEN :with_content THEN t.new_content::text ELSE '' END AS content,
-    coalesce(t.version, 0) + t.changes::int AS version, t.parent_id, t.position,
+    coalesce(t.version, 0) + t.changes::int AS version, t.new_parent_id AS parent_id, t.new_position AS position,
     coalesce(t.created_at, :now) AS created_at, coalesce(t.created_by, :user_id) AS created_by,
     CASE WHEN t.changes THEN :now ELSE t.updated_at END AS updated_at,
     CASE WHEN t.changes THEN :user_id ELSE t.updated_by END AS updated_by,

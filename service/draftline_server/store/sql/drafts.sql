@@ -19,14 +19,17 @@ WITH locked AS MATERIALIZED (
     ORDER BY d.record_id
     FOR UPDATE OF d
 ), judged AS (
-    SELECT p.place, p.record_id, p.action, p.edit, r.content, coalesce(r.version, 0) AS record_version,
-        r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at,
+    SELECT p.place, p.record_id, p.action, p.edit, p.sets, p.base_version IS NOT NULL AS is_rebased,
+        r.content, coalesce(r.version, 0) AS record_version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at,
         coalesce(d.version, 0) AS draft_version, d.created_at AS draft_created_at,
         CASE WHEN p.replaces THEN NULL ELSE d.kind END AS old_kind,
         CASE WHEN NOT p.replaces THEN d.edit END AS old_edit,
         CASE WHEN NOT p.replaces THEN d.base END AS old_base,
         CASE WHEN NOT p.replaces THEN d.base_version END AS old_base_version,
         CASE WHEN NOT p.replaces THEN d.merged END AS old_merged,
+        CASE WHEN NOT p.replaces THEN d.attributes END AS old_attributes,
+        draftline.revives(p.allow_deleted, p.action, r.deleted_at IS NOT NULL,
+            CASE WHEN NOT p.replaces THEN d.kind END) AS revives,
         CASE
             WHEN p.expected_draft_version <> coalesce(d.version, 0) THEN
                 jsonb_build_object('reason', 'DRAFT_VERSION_MISMATCH',
@@ -35,26 +38,32 @@ WITH locked AS MATERIALIZED (
                 jsonb_build_object('reason', 'DRAFT_IN_OTHER_SESSION', 'session_id', d.session_id)
             WHEN p.base_version <> coalesce(r.version, 0) THEN
                 jsonb_build_object('reason', 'VERSION_MISMATCH', 'current_version', coalesce(r.version, 0))
+            WHEN draftline.revives(p.allow_deleted, p.action, r.deleted_at IS NOT NULL,
+                CASE WHEN NOT p.replaces THEN d.kind END) THEN NULL
+            WHEN p.action = 'CREATE' AND r.deleted_at IS NOT NULL AND (d.kind IS NULL OR p.replaces) THEN
+                '{"reason": "RECORD_DELETED", "is_draft": true}'
             WHEN p.action = 'CREATE' AND d.kind = 'DELETE' AND NOT p.replaces THEN NULL
             WHEN p.action = 'CREATE' AND (r.record_id IS NOT NULL OR (d.kind IS NOT NULL AND NOT p.replaces)) THEN
                 '{"reason": "RECORD_EXISTS"}'
             WHEN p.action = 'CREATE' OR (d.kind = 'CREATE' AND NOT p.replaces) THEN NULL
             WHEN r.record_id IS NULL THEN '{"reason": "RECORD_NOT_FOUND"}'
-            WHEN r.deleted_at IS NOT NULL AND (d.kind IS NULL OR p.replaces) THEN '{"reason": "RECORD_DELETED"}'
+            WHEN r.deleted_at IS NOT NULL AND (d.kind IS NULL OR p.replaces)
+                THEN '{"reason": "RECORD_DELETED", "is_draft": true}'
             WHEN d.kind = 'DELETE' AND p.action <> 'DELETE' AND NOT p.replaces THEN
                 '{"reason": "DRAFT_DELETES_RECORD"}'
         END AS refusal
     FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:edits AS jsonb[]),
             CAST(:expected_draft_versions AS bigint[]), CAST(:base_versions AS bigint[]),
-            CAST(:replaces AS boolean[]))
-        WITH ORDINALITY AS p (record_id, action, edit, expected_draft_version, base_version, replaces, place)
+            CAST(:replaces AS boolean[]), CAST(:attribute_sets AS jsonb[]), CAST(:allow_deleteds AS boolean[]))
+        WITH ORDINALITY AS p (record_id, action, edit, expected_draft_version, base_version, replaces, sets,
+            allow_deleted, place)
     -- LEFT JOINs in effect, for every record is among the arguments. But a full join is never done by nested
     -- loops, which the planner, who expects ten arguments, would choose, and which cost 50 ms for a thousand.
     FULL JOIN locked AS r ON r.record_id = p.record_id
     FULL JOIN mine AS d ON d.record_id = p.record_id
     OFFSET 0  -- each step once, for the next
 ), resolved AS (
-    -- The edit by itself, and the content that the paths edited here for the first time are based on.
+    -- The edit by itself, and the content that the paths are based on which are edited here for the first time.
     SELECT j.*,
         CASE WHEN refusal IS NOT NULL THEN NULL
              WHEN action = 'OPERATIONS' THEN draftline.edit_of_operations(
@@ -66,25 +75,46 @@ WITH locked AS MATERIALIZED (
     FROM judged AS j
     OFFSET 0
 ), composed AS (
+    -- A creation that is saved again for a version of the record, which came into being meanwhile, changes that.
     SELECT r.*,
-        CASE WHEN action = 'DELETE' THEN 'DELETE' WHEN old_kind = 'CREATE' THEN 'CREATE'
+        CASE WHEN action = 'DELETE' THEN 'DELETE' WHEN revives THEN 'CREATE'
+             WHEN old_kind = 'CREATE' AND is_rebased AND deleted_at IS NULL THEN 'CHANGE'
+             WHEN old_kind = 'CREATE' THEN 'CREATE'
              WHEN action = 'CREATE' AND old_kind IS NULL THEN 'CREATE' ELSE 'CHANGE' END AS new_kind,
-        draftline.compose(coalesce(old_edit, '{}'), (step).content) AS edited
+        CASE WHEN revives
+             THEN jsonb_build_object('v', draftline.apply_edit((step).content, coalesce(old_merged, content)))
+             ELSE draftline.compose(coalesce(old_edit, '{}'), (step).content) END AS edited,
+        -- What was edited with the version of the record that the user looked at is based on what is there now.
+        CASE WHEN is_rebased AND step IS NOT NULL AND (step).failure IS NULL AND action <> 'DELETE'
+             THEN draftline.apply_edit(draftline.inverse((step).content, content), basis)
+             WHEN is_rebased AND action = 'DELETE' THEN content ELSE basis END AS new_basis
     FROM resolved AS r
     OFFSET 0
 ), rebased AS (
     SELECT c.*, plain.fields, CASE
-        WHEN new_kind = 'DELETE' THEN CAST(ROW('{}', jsonb_build_object('v', basis)) AS draftline.based_edit)
+        WHEN new_kind = 'DELETE' THEN CAST(ROW('{}', jsonb_build_object('v', new_basis)) AS draftline.based_edit)
         WHEN new_kind = 'CREATE' THEN CAST(ROW(edited, '{}') AS draftline.based_edit)
         WHEN plain.edit IS NOT NULL THEN CAST(ROW(plain.edit, plain.base) AS draftline.based_edit)
-        ELSE draftline.rebase(edited, basis, content) END AS stored
+        ELSE draftline.rebase(edited, new_basis, content) END AS stored
     FROM composed AS c
-    LEFT JOIN LATERAL draftline.rebase_sets(edited -> 's', basis, content) AS plain
+    LEFT JOIN LATERAL draftline.rebase_sets(edited -> 's', new_basis, content) AS plain
         ON new_kind = 'CHANGE' AND edited ? 's' AND edited - 's' = '{}'
     OFFSET 0
 ), merged AS (
     SELECT r.*, (stored).edit AS new_edit, (stored).base AS new_base,
-        draftline.apply_edit((stored).edit, content) AS new_merged
+        draftline.apply_edit((stored).edit, content) AS new_merged,
+        CASE WHEN sets IS NOT NULL OR old_attributes IS NOT NULL OR new_kind = 'DELETE' OR revives
+             THEN draftline.draft_attributes(new_kind, CASE WHEN NOT revives THEN old_attributes END,
+                CASE WHEN revives AND action <> 'CREATE' THEN draftline.own_attributes(
+                        draftline.drafted_parent_id(old_attributes, parent_id),
+                        draftline.drafted_position(old_attributes, position)) || coalesce(sets, '{}')
+                     ELSE sets END,
+                CASE WHEN new_kind = 'CREATE' THEN draftline.own_attributes(NULL, NULL)
+                     ELSE draftline.own_attributes(parent_id, position) END,
+                is_rebased) END AS new_attributes,
+        -- What a creation brings back starts without attributes.
+        CASE WHEN new_kind <> 'CREATE' OR deleted_at IS NULL THEN parent_id END AS own_parent_id,
+        CASE WHEN new_kind <> 'CREATE' OR deleted_at IS NULL THEN position END AS own_position
     FROM rebased AS r
     OFFSET 0
 ), checked AS MATERIALIZED (
@@ -100,8 +130,9 @@ WITH locked AS MATERIALIZED (
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (
     UPDATE draftline.draft AS d
-    SET kind = k.new_kind, edit = k.new_edit, base = k.new_base, merged = k.new_merged,
-        base_version = coalesce(k.old_base_version, k.record_version), version = d.version + 1,
+    SET kind = k.new_kind, edit = k.new_edit, base = k.new_base, merged = k.new_merged, attributes = k.new_attributes,
+        base_version = CASE WHEN k.revives THEN k.record_version
+            ELSE coalesce(k.old_base_version, k.record_version) END, version = d.version + 1,
         session_id = :session_id, change_reason = :change_reason, updated_at = :now,
         definition_version = k.definition_version
     FROM checked AS k
@@ -115,9 +146,9 @@ WITH locked AS MATERIALIZED (
       AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND k.vanishes
 ), created AS (
     INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
-        version, session_id, change_reason, created_at, updated_at, definition_version)
+        attributes, version, session_id, change_reason, created_at, updated_at, definition_version)
     SELECT :tenant_id, :user_id, :collection, k.record_id, k.new_kind, k.new_edit, k.new_base, k.record_version,
-        k.new_merged, 1, :session_id, :change_reason, CAST(:now AS timestamptz), CAST(:now AS timestamptz),
+        k.new_merged, k.new_attributes, 1, :session_id, :change_reason, CAST(:now AS timestamptz), CAST(:now AS timestamptz),
         k.definition_version
     FROM checked AS k
     WHERE k.failure IS NULL AND k.draft_version = 0
@@ -136,15 +167,18 @@ SELECT k.place, k.record_id,
     CASE WHEN k.failure IS NULL AND k.draft_version = 0 AND k.record_id NOT IN (SELECT record_id FROM created)
         THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
     k.vanishes, CASE WHEN NOT :omit_content THEN k.new_merged::text END AS content, k.record_version AS version,
-    k.parent_id, k.position,
+    draftline.drafted_parent_id(k.new_attributes, k.own_parent_id) AS parent_id,
+    draftline.drafted_position(k.new_attributes, k.own_position) AS position,
+    draftline.modified_attributes(k.new_attributes, k.own_parent_id, k.own_position) AS modified_attributes,
     coalesce(k.created_at, k.draft_created_at, :now) AS created_at, coalesce(k.created_by, :user_id) AS created_by,
-    coalesce(k.updated_at, :now) AS updated_at, coalesce(k.updated_by, :user_id) AS updated_by, k.deleted_at,
-    k.new_kind AS draft_kind, k.draft_version + 1 AS draft_version, CAST(:now AS timestamptz) AS draft_updated_at,
+    coalesce(k.updated_at, :now) AS updated_at, coalesce(k.updated_by, :user_id) AS updated_by,
+    CASE WHEN k.new_kind <> 'CREATE' THEN k.deleted_at END AS deleted_at, k.new_kind AS draft_kind, k.draft_version + 1 AS draft_version, CAST(:now AS timestamptz) AS draft_updated_at,
     CAST(:session_id AS text) AS session_id, CAST(:change_reason AS text) AS change_reason,
     CASE WHEN k.failure IS NULL THEN coalesce(k.fields,
         draftline.modified_fields(k.new_kind, k.new_edit, k.content, k.new_merged)) END AS modified_fields,
     CASE WHEN k.failure IS NULL AND (k.old_base_version <> k.record_version OR k.deleted_at IS NOT NULL)
-        THEN draftline.conflicts(k.new_kind, k.new_edit, k.new_base, k.content, k.deleted_at IS NOT NULL)::text
+        THEN draftline.draft_conflicts(k.new_kind, k.new_edit, k.new_base, k.new_attributes, k.content,
+            k.parent_id, k.position, k.deleted_at IS NOT NULL)::text
         ELSE '[]' END AS conflicts
 FROM checked AS k
 
@@ -203,14 +237,20 @@ WITH locked AS MATERIALIZED (
     FROM dropped AS d
 )
 SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, coalesce(r.version, 0) AS version,
-    r.parent_id, r.position, coalesce(r.created_at, d.created_at) AS created_at,
+    draftline.drafted_parent_id(d.attributes, o.parent_id) AS parent_id,
+    draftline.drafted_position(d.attributes, o.position) AS position,
+    draftline.modified_attributes(d.attributes, o.parent_id, o.position) AS modified_attributes,
+    coalesce(r.created_at, d.created_at) AS created_at,
     coalesce(r.created_by, d.user_id) AS created_by, coalesce(r.updated_at, d.updated_at) AS updated_at,
-    coalesce(r.updated_by, d.user_id) AS updated_by, r.deleted_at,
+    coalesce(r.updated_by, d.user_id) AS updated_by, o.deleted_at,
     d.kind AS draft_kind, d.version AS draft_version, d.updated_at AS draft_updated_at, d.session_id, d.change_reason,
     draftline.modified_fields(d.kind, d.edit, r.content, d.merged) AS modified_fields, '[]' AS conflicts
 FROM dropped AS d
 LEFT JOIN draftline.record AS r
     ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+-- What a creation brings back starts without attributes.
+LEFT JOIN LATERAL (SELECT r.parent_id, r.position, r.deleted_at
+                   WHERE d.kind <> 'CREATE' OR r.deleted_at IS NULL) AS o ON true
 ORDER BY d.record_id
 
 -- name: try_lock_check

@@ -41,13 +41,15 @@ WITH target AS MATERIALIZED (
         t.kind IN ('CREATE', 'UNDELETE') AS deletes, t.kind = 'UPDATE' AND r.deleted_at IS NOT NULL AS is_gone,
         CASE t.kind WHEN 'UPDATE' THEN false WHEN 'DELETE' THEN r.deleted_at IS NULL
              ELSE r.deleted_at IS NOT NULL END AS is_done,
-        -- An attribute that was set again since stays as it is.
         CASE WHEN t.kind <> 'CREATE' AND t.attributes ? 'parent_id'
-                AND r.parent_id IS NOT DISTINCT FROM t.attributes -> 'parent_id' ->> 1
             THEN t.attributes -> 'parent_id' ->> 0 ELSE r.parent_id END AS old_parent_id,
         CASE WHEN t.kind <> 'CREATE' AND t.attributes ? 'position'
-                AND r.position IS NOT DISTINCT FROM CAST(t.attributes -> 'position' ->> 1 AS bigint)
             THEN CAST(t.attributes -> 'position' ->> 0 AS bigint) ELSE r.position END AS old_position,
+        -- As a draft has them: what the change left is the base, what was before it is mine. What is deleted again is
+        -- compared with what the record had right after the change.
+        CASE WHEN t.kind IN ('CREATE', 'UNDELETE')
+            THEN draftline.attributes_since(:tenant_id, t.collection, t.record_id, t.version)
+            ELSE draftline.attributes_back(t.attributes) END AS own_attributes,
         CASE WHEN t.base IS NULL THEN r.content ELSE draftline.apply_edit(t.base, r.content) END AS old_content,
         coalesce(c.version, 0) AS definition_version, coalesce(c.indexed_text, '[]') AS indexed_text, c.history
     FROM target AS t
@@ -62,11 +64,13 @@ WITH target AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT s.*, CASE
         WHEN s.is_done OR s.is_lost OR s.version = s.change_version OR (s.is_gone AND NOT s.restores) THEN '[]'
-        WHEN s.deletes THEN draftline.conflicts('DELETE', NULL, (
+        WHEN s.deletes THEN draftline.attribute_conflicts('DELETE', s.own_attributes,
+            draftline.own_attributes(s.parent_id, s.position)) || draftline.conflicts('DELETE', NULL, (
             SELECT CASE WHEN l.content IS NULL THEN '{}' ELSE jsonb_build_object('v', l.content) END
             FROM draftline.content_at(:tenant_id, s.collection, s.record_id, s.change_version) AS l (content)
         ), s.content, false)
-        ELSE draftline.conflicts('CHANGE', s.base, s.edit, s.content, s.is_gone)
+        ELSE draftline.draft_conflicts('CHANGE', s.base, s.edit, s.own_attributes, s.content, s.parent_id, s.position,
+            s.is_gone)
     END AS conflicts
     FROM restored AS s
 ), settled AS MATERIALIZED (
@@ -76,8 +80,10 @@ WITH target AS MATERIALIZED (
     FROM judged AS j
 ), outcome AS MATERIALIZED (
     SELECT s.*, CASE WHEN s.stays THEN s.content ELSE s.settled_content END AS new_content,
-        CASE WHEN s.stays THEN s.parent_id ELSE s.old_parent_id END AS new_parent_id,
-        CASE WHEN s.stays THEN s.position ELSE s.old_position END AS new_position,
+        CASE WHEN s.stays OR (:keep_theirs AND draftline.has_conflict(s.conflicts, 'record.parent_id'))
+            THEN s.parent_id ELSE s.old_parent_id END AS new_parent_id,
+        CASE WHEN s.stays OR (:keep_theirs AND draftline.has_conflict(s.conflicts, 'record.position'))
+            THEN s.position ELSE s.old_position END AS new_position,
         CASE WHEN s.stays THEN s.was_deleted ELSE s.deletes OR (s.is_gone AND NOT s.restores) END AS is_deleted
     FROM settled AS s
 ), checked AS MATERIALIZED (
@@ -115,7 +121,7 @@ WITH target AS MATERIALIZED (
     WHERE k.written
     ORDER BY k.collection, k.record_id
 )
-SELECT k.change_version, k.is_lost, k.conflicts::text AS conflicts, k.definition_version, k.needs_check, k.written,
+SELECT k.change_version, k.version AS seen_version, k.is_lost, k.conflicts::text AS conflicts, k.definition_version, k.needs_check, k.written,
     CASE WHEN k.needs_check THEN draftline.content_failure(k.new_content, k.indexed_text,
         :max_bytes, :max_depth, :max_indexed_text_bytes)::text END AS failure,
     CASE WHEN (k.difference).edit IS NULL THEN '{}' ELSE draftline.edited_fields((k.difference).edit) END

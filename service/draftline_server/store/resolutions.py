@@ -1,0 +1,233 @@
+"""What becomes of the conflicts of a commit: each is decided by a person, or else by the policy.
+
+A resolution names the version of the record that the person looked at. If the record was changed since at that path,
+or may have been for all that the log tells, the conflict is a new one: it is not decided yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from ..domain.content import Json
+from ..domain.drafts import (
+    ATTRIBUTE_PREFIX,
+    ATTRIBUTES,
+    Conflict,
+    ConflictKind,
+    ConflictPolicy,
+    DraftKind,
+    Resolution,
+    Side,
+)
+from ..domain.edits import parse_pointer
+from ..domain.errors import InvalidFieldError
+
+POLICY_SIDES = {ConflictPolicy.KEEP_MINE: Side.MINE, ConflictPolicy.KEEP_THEIRS: Side.THEIRS}
+MAX_POSITION = 2**63
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+Chosen = Side | Resolution  # a resolution stands for its value
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What committing a draft does: WRITE its merge, SETTLE it by decisions, DELETE the record, or DROP the draft alone.
+
+    `open` are the conflicts that nobody decided; with any of them the draft cannot be committed.
+    """
+
+    action: str
+    open: Sequence[Conflict] = ()
+    decisions: Sequence[Mapping[str, object]] = ()  # as draftline.decided takes them
+    attribute_decisions: Mapping[str, object] = field(default_factory=dict)  # as draftline.decided_attributes does
+
+    @property
+    def decisions_json(self) -> str:
+        return _encode(self.decisions).decode()
+
+    @property
+    def attribute_decisions_json(self) -> str:
+        return _encode(self.attribute_decisions).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A resolution, and whether it still decides; `fresh` is the conflict that it leaves open if it does not."""
+
+    resolution: Resolution
+    is_current: bool
+    fresh: Conflict | None = None
+
+
+Resolutions = Mapping[str, Mapping[str, Judged]]  # by record and by path
+
+
+def resolution_arrays(resolutions: Sequence[Resolution]) -> dict[str, object]:
+    """Return the arguments of `judge_resolutions`. InvalidFieldError for a path that is none, or that is named twice."""
+    seen: dict[tuple[str, str], int] = {}
+    attributes: list[str | None] = []
+    paths: list[str] = []
+    for index, each in enumerate(resolutions):
+        first = seen.setdefault((each.record_id, each.path), index)
+        if first != index:
+            raise InvalidFieldError.of(f"resolutions[{index}].path", f"is decided by resolutions[{first}] already")
+        attribute = attribute_of(each.path)
+        if attribute is None:
+            _check_pointer(each, index)
+        attributes.append(attribute)
+        paths.append("[]" if attribute else _encode(parse_pointer(each.path, "path")).decode())
+    return {
+        "record_ids": [each.record_id for each in resolutions],
+        "attributes": attributes,
+        "paths": paths,
+        "versions": [each.version for each in resolutions],
+    }
+
+
+def judged(
+    collection: str, resolutions: Sequence[Resolution], rows: Sequence[asyncpg.Record], drafts: Mapping[str, Any]
+) -> Resolutions:
+    """Return the resolutions as they hold for the drafts that are locked.
+
+    InvalidFieldError for one of a record or of a path that no selected draft has, or with a value that cannot be there.
+    """
+    found = {row["place"] - 1: row for row in rows}
+    result: dict[str, dict[str, Judged]] = {}
+    for index, each in enumerate(resolutions):
+        draft = drafts.get(each.record_id)
+        if draft is None or index not in found:
+            raise InvalidFieldError.of(f"resolutions[{index}].record_id", "is of no draft that is selected")
+        row = found[index]
+        if not row["is_known"] and not _is_in_conflict(each.path, draft["conflicts"]):
+            raise InvalidFieldError.of(f"resolutions[{index}].path", "is no path that the draft edits")
+        if each.side is None:
+            _check_value(each, index, draft["kind"])
+        fresh = _fresh(collection, each, row, draft["record_version"] or 0) if row["is_outdated"] else None
+        judgement = Judged(each, not row["is_outdated"], fresh)
+        result.setdefault(each.record_id, {})[each.path] = judgement
+    return result
+
+
+def settle(
+    kind: str, is_deleted: bool, conflicts: Sequence[Conflict], decided: Mapping[str, Judged], policy: ConflictPolicy
+) -> Settlement:
+    """Return what a commit does with a draft: each conflict by its resolution, else by the policy."""
+    # A path that is in no conflict may be decided all the same.
+    chosen: dict[str, Chosen] = {
+        path: each.resolution.side or each.resolution for path, each in decided.items() if each.is_current
+    }
+    open_conflicts: list[Conflict] = []
+    for conflict in [*conflicts, *_asked_again(conflicts, decided)]:
+        choice = _choice(decided.get(conflict.path), policy)
+        if choice is None:
+            open_conflicts.append(conflict)
+        else:
+            chosen[conflict.path] = choice
+    if open_conflicts:
+        return Settlement("", open_conflicts)
+    if kind == DraftKind.DELETE:
+        return Settlement("DROP" if is_deleted or Side.THEIRS in chosen.values() else "DELETE")
+    if conflicts and conflicts[0].kind is ConflictKind.DELETED and chosen[""] is Side.THEIRS:
+        return Settlement("DROP")
+    if kind == DraftKind.CREATE and chosen and all(choice is Side.THEIRS for choice in chosen.values()):
+        return Settlement("DROP")
+    return _settled(chosen)
+
+
+def _is_in_conflict(path: str, conflicts_json: str) -> bool:
+    return any(conflict["path"] == path for conflict in msgspec.json.decode(conflicts_json))
+
+
+def attribute_of(path: str) -> str | None:
+    """Return the name of the attribute that a conflict's path means; None for a path into the content."""
+    name = path.removeprefix(ATTRIBUTE_PREFIX)
+    return name if name != path and name in ATTRIBUTES else None
+
+
+def _settled(chosen: Mapping[str, Chosen]) -> Settlement:
+    decisions: list[Mapping[str, object]] = []
+    attributes: dict[str, object] = {}
+    for path, choice in sorted(chosen.items(), key=lambda item: item[0]):  # the whole first, then its parts
+        if choice is Side.MINE:
+            continue
+        value = {"value": choice.value} if isinstance(choice, Resolution) else {}
+        attribute = attribute_of(path)
+        if attribute is None:
+            decisions.append({"path": parse_pointer(path, "path"), **value})
+        else:
+            attributes[attribute] = {"value": choice.value or None} if _clears(attribute, choice) else value
+    return Settlement("SETTLE" if decisions or attributes else "WRITE", (), decisions, attributes)
+
+
+def _clears(attribute: str, choice: Chosen) -> bool:
+    return attribute == "parent_id" and isinstance(choice, Resolution)  # an empty one is none
+
+
+def _choice(judgement: Judged | None, policy: ConflictPolicy) -> Chosen | None:
+    if judgement is not None:
+        if not judgement.is_current:
+            return None if policy is ConflictPolicy.REJECT else POLICY_SIDES[policy]
+        return judgement.resolution.side or judgement.resolution
+    return POLICY_SIDES.get(policy)
+
+
+def _asked_again(conflicts: Sequence[Conflict], decided: Mapping[str, Judged]) -> Iterable[Conflict]:
+    """Yield conflicts that are none by themselves, but of which a person decided what does not hold any more."""
+    paths = {conflict.path for conflict in conflicts}
+    for path, judgement in decided.items():
+        if path not in paths and judgement.fresh is not None:
+            yield judgement.fresh
+
+
+def _fresh(collection: str, resolution: Resolution, row: asyncpg.Record, version: int) -> Conflict | None:
+    """Return what is open where the record was changed since, though it is not in conflict; None if mine is meant."""
+    is_as_decided = resolution.side is Side.MINE or row["mine"] == row["theirs"]
+    if (is_as_decided and resolution.side is not None) or not resolution.path:
+        return None
+    return Conflict(
+        collection,
+        resolution.record_id,
+        ConflictKind.VALUE,
+        resolution.path,
+        row["base"],
+        row["mine"],
+        row["theirs"],
+        version,
+    )
+
+
+def _check_pointer(resolution: Resolution, index: int) -> None:
+    try:
+        parse_pointer(resolution.path, "path")
+    except InvalidFieldError as error:
+        problem = f"{error.fields[0][1]}, or the path of an attribute: record.parent_id, record.position"
+        raise InvalidFieldError.of(f"resolutions[{index}].path", problem) from None
+
+
+def _check_value(resolution: Resolution, index: int, kind: str) -> None:
+    problem = _problem(resolution, resolution.value, kind)
+    if problem:
+        raise InvalidFieldError.of(f"resolutions[{index}].value", problem)
+
+
+def _problem(resolution: Resolution, value: Json, kind: str) -> str:
+    attribute = attribute_of(resolution.path)
+    if kind == DraftKind.DELETE:
+        return "the draft deletes the record: decide for MINE or for THEIRS"
+    if not resolution.path and not isinstance(value, dict):
+        return "must be an object, for it is the whole content"
+    if attribute == "parent_id" and not (value is None or (isinstance(value, str) and _is_id(value))):
+        return "a parent_id is null or a text of at most 128 characters, no control characters"
+    is_position = isinstance(value, int) and not isinstance(value, bool) and -MAX_POSITION <= value < MAX_POSITION
+    if attribute == "position" and not (value is None or is_position):
+        return "a position is null or an integer of 64 bits"
+    return ""
+
+
+def _is_id(text: str) -> bool:
+    return len(text) <= 128 and not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
