@@ -19,6 +19,7 @@ from draftline_server.domain.drafts import (
     Deletion,
     DraftEdit,
     MergedRecord,
+    Resolution,
     SaveResult,
     Selection,
     edit_of_delta,
@@ -113,8 +114,11 @@ class World:
         }  # fmt: skip
         await self.database.fetch(load("collections")["put_definition"], values)
 
-    async def create(self, record_id: str, content: dict[str, Any], user: str = "sys") -> None:
-        new = NewRecord(COLLECTION, record_id, json.dumps(content))
+    async def create(
+        self, record_id: str, content: dict[str, Any], user: str = "sys",
+        *, parent_id: str | None = None, position: int | None = None,
+    ) -> None:  # fmt: skip
+        new = NewRecord(COLLECTION, record_id, json.dumps(content), parent_id, position)
         await self.content.create(self.actor(user), new, change_reason="", validate_only=False)
 
     async def patch(
@@ -122,6 +126,11 @@ class World:
     ) -> None:
         patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), strategy))
         await self.patches.patch(self.actor(user), patch, change_reason="", validate_only=False)
+
+    async def move(self, record_id: str, parent_id: str | None = None, position: int | None = None) -> None:
+        """Sets the attributes that are given."""
+        patch = Patch(COLLECTION, record_id, parent_id=parent_id, position=position)
+        await self.patches.patch(self.actor("sys"), patch, change_reason="", validate_only=False)
 
     async def delete(self, record_id: str, user: str = "sys") -> None:
         await self.content.delete(
@@ -189,11 +198,12 @@ class World:
 
     async def commit(
         self, user: str, selection: Selection | None = None, policy: ConflictPolicy = ConflictPolicy.REJECT,
-        *, validate_only: bool = False, allow_partial: bool = False,
+        *, validate_only: bool = False, allow_partial: bool = False, resolutions: Sequence[Resolution] = (),
     ) -> Sequence[CommitResult]:  # fmt: skip
         return await self.commits.commit(
             self.actor(user), COLLECTION, selection or Selection(), policy, lambda results, _: Told(results),
             change_reason="", validate_only=validate_only, allow_partial=allow_partial, with_content=True,
+            resolutions=resolutions,
         )  # fmt: skip
 
     async def discard(
@@ -241,6 +251,12 @@ def change(
     record_id: str, delta: dict[str, Any], strategy: Strategy = Strategy.SHALLOW, depth: int = 0, **rest: Any
 ) -> DraftEdit:
     return DraftEdit(record_id, ChangeByDelta(edit_of_delta(delta, strategy, depth)), **rest)
+
+
+def moving(record_id: str, *, edit: dict[str, Any] | None = None, **rest: Any) -> DraftEdit:
+    """An edit of the attributes that are given, and of the content by a delta if there is one."""
+    attributes = {name: rest.pop(name) for name in ("parent_id", "position") if name in rest}
+    return DraftEdit(record_id, ChangeByDelta({"s": edit} if edit else {}), attributes=attributes, **rest)
 
 
 def operate(record_id: str, *steps: Operation, **rest: Any) -> DraftEdit:

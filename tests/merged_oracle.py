@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import draft_oracle
@@ -24,12 +24,14 @@ class Row:
     kind: str | None
     draft_version: int
     modified_fields: list[str]
+    modified_attributes: list[str] = field(default_factory=list)
 
     @property
     def told(self) -> tuple[Any, ...]:
         return (
             self.attributes["record_id"], self.attributes["version"], self.kind, self.draft_version,
-            self.modified_fields, self.content,
+            self.modified_fields, self.content, self.attributes["parent_id"], self.attributes["position"],
+            self.modified_attributes,
         )  # fmt: skip
 
 
@@ -66,8 +68,14 @@ def merged_list(
 def _of_draft(draft: Mapping[str, Any], record: Mapping[str, Any] | None) -> Row:
     baseline = record["content"] if record else {}
     content = draft_oracle.apply(draft["edit"], baseline)
+    is_creation = draft["kind"] == "CREATE"
+    if record and is_creation and record["deleted_at"] is not None:  # it is brought back
+        record = {**record, "parent_id": None, "position": None}
+    if record and is_creation:
+        record = {**record, "deleted_at": None}
+    drafted = {name: pair[1] for name, pair in (draft["attributes"] or {}).items() if len(pair) == 2}
     attributes = _attributes(record or {**draft, "version": 0, "created_by": draft["user_id"],
-                                        "updated_by": draft["user_id"]}) | {
+                                        "updated_by": draft["user_id"]}) | drafted | {
         "state": "DRAFT",
         "draft_version": draft["version"],
         "modified_by": draft["user_id"],
@@ -75,7 +83,9 @@ def _of_draft(draft: Mapping[str, Any], record: Mapping[str, Any] | None) -> Row
         "session_id": draft["session_id"] or None,
     }  # fmt: skip
     modified = changed_fields(baseline, {} if draft["kind"] == "DELETE" else content)
-    return Row(content, attributes, draft["kind"], draft["version"], modified)
+    own = record or {"parent_id": None, "position": None}
+    moved = [name for name in ("parent_id", "position") if attributes[name] != own[name]]
+    return Row(content, attributes, draft["kind"], draft["version"], modified, moved)
 
 
 def _attributes(record: Mapping[str, Any]) -> dict[str, Any]:

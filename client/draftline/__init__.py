@@ -32,8 +32,10 @@ from draftline.draft_models import (
     MergedPage,
     MergedRecord,
     RecordState,
+    Resolution,
     SaveResult,
     Shortened,
+    Side,
     View,
 )
 from draftline.errors import (
@@ -151,6 +153,7 @@ __all__ = [
     "PermissionDeniedError",
     "Record",
     "RecordState",
+    "Resolution",
     "ResourceExhaustedError",
     "Results",
     "Retry",
@@ -158,6 +161,7 @@ __all__ = [
     "SaveResult",
     "Session",
     "Shortened",
+    "Side",
     "SortKey",
     "TokenExpiredError",
     "UnauthenticatedError",

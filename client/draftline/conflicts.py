@@ -6,12 +6,12 @@ from typing import Any
 
 from draftline.choices import received
 from draftline.documents import json_value_of
-from draftline.draft_models import Conflict, ConflictKind, Shortened
+from draftline.draft_models import Conflict, ConflictKind, Resolution, Shortened
 from draftline.models import UNSET
 from draftline.v1 import draft_pb2, types_pb2
 
 
-def conflict_of(message: draft_pb2.Conflict) -> Conflict:
+def conflict_of(message: draft_pb2.Conflict, collected: list[Resolution] | None = None) -> Conflict:
     return Conflict(
         record_id=message.record_id,
         kind=received(ConflictKind, draft_pb2.ConflictKind, message.kind),
@@ -20,6 +20,8 @@ def conflict_of(message: draft_pb2.Conflict) -> Conflict:
         mine=_value_of(message.mine) if message.HasField("mine") else UNSET,
         theirs=_value_of(message.theirs) if message.HasField("theirs") else UNSET,
         collection=message.collection,
+        version=message.version,
+        _collected=collected,
     )
 
 

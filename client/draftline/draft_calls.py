@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from draftline.documents import document
+from draftline.documents import document, encode
 from draftline.draft_models import (
     CommitResult,
     ConflictPolicy,
     DraftEdit,
     MergedPage,
     MergedRecord,
+    Resolution,
     SaveResult,
+    Side,
     View,
 )
 from draftline.draft_responses import (
@@ -22,8 +24,9 @@ from draftline.draft_responses import (
     merged_records_of,
     save_results_of,
 )
+from draftline.errors import ConflictError
 from draftline.methods import Call, Method
-from draftline.models import Results
+from draftline.models import UNSET, Results
 from draftline.requests import conflict_policy_of, merge_strategy, names, operation_list, request_id_of
 from draftline.v1 import draft_pb2 as pb
 from draftline.v1.types_pb2 import ENCODING_JSON
@@ -158,6 +161,7 @@ def commit(
     include_content: bool,
     fields: Iterable[str],
     change_reason: str,
+    resolutions: Iterable[Resolution],
     request_id: str | None,
 ) -> Call[pb.CommitRequest, pb.CommitResponse, Results[CommitResult]]:
     request = pb.CommitRequest(
@@ -170,6 +174,7 @@ def commit(
         fields=names(fields),
         response_encoding=ENCODING_JSON,
         change_reason=change_reason,
+        resolutions=[_resolution(each) for each in resolutions],
         request_id=request_id_of(request_id),
     )
     return Call(COMMIT, _selecting(request, session_id, record_ids, all))
@@ -200,9 +205,13 @@ def discard(
 
 
 def _edit(edit: DraftEdit) -> pb.DraftEdit:
-    given = [each is not None for each in (edit.delta, edit.operations, edit.create)]
-    if sum(given) + edit.delete != 1:
-        raise ValueError(f"the edit of {edit.record_id!r} must have one of delta, operations, create and delete")
+    given = sum(each is not None for each in (edit.delta, edit.operations, edit.create)) + edit.delete
+    moves = edit.parent_id is not UNSET or edit.position is not UNSET
+    if given > 1 or not (given or moves):
+        raise ValueError(
+            f"the edit of {edit.record_id!r} must have one of delta, operations, create and delete, "
+            "or parent_id or position"
+        )
     return pb.DraftEdit(
         record_id=edit.record_id,
         delta=None if edit.delta is None else document(edit.delta),
@@ -214,7 +223,26 @@ def _edit(edit: DraftEdit) -> pb.DraftEdit:
         expected_draft_version=edit.expected_draft_version,
         base_version=edit.base_version,
         replace=edit.replace,
+        parent_id=None if edit.parent_id is UNSET else edit.parent_id or "",
+        position=None if edit.position is UNSET else edit.position,
+        clear_position=edit.position is None,
+        allow_deleted=edit.allow_deleted,
     )
+
+
+def keep_resolutions(error: ConflictError, resolutions: Sequence[Resolution]) -> None:
+    """Add the resolutions of the commit that failed to those that the error collects, but for what is open again."""
+    is_open = {(each.record_id, each.path) for each in error.conflicts}
+    error.resolutions[:0] = [each for each in resolutions if (each.record_id, each.path) not in is_open]
+
+
+def _resolution(each: Resolution) -> pb.Resolution:
+    message = pb.Resolution(record_id=each.record_id, path=each.path, version=each.version)
+    if each.side is None:
+        message.value.json = encode(each.value)
+    else:
+        message.side = pb.Side.Value(f"SIDE_{Side(each.side).name}")
+    return message
 
 
 def _view(view: View | str) -> pb.View.ValueType:

@@ -9,7 +9,7 @@ from typing import Any
 
 from draftline.choices import Choice
 from draftline.errors import DraftlineError
-from draftline.models import MergeStrategy, Record
+from draftline.models import UNSET, MergeStrategy, Record, Unset
 from draftline.op import Operation
 
 
@@ -49,6 +49,13 @@ class View(Choice):
     DRAFTS_ONLY = "drafts_only"  # the caller's drafts alone, applied; with those that delete
 
 
+class Side(Choice):
+    """Whose value is kept where a draft and the baseline disagree."""
+
+    MINE = "mine"  # the draft's; a deleted record comes back
+    THEIRS = "theirs"  # the baseline's
+
+
 class ConflictPolicy(Choice):
     """What a commit does where a draft and the baseline disagree."""
 
@@ -72,11 +79,44 @@ class Conflict:
 
     record_id: str
     kind: ConflictKind
-    path: str  # a JSON Pointer into the content; empty for the whole
+    path: str  # a JSON Pointer into the content, empty for the whole; or "record.parent_id", "record.position"
     base: Any  # what the baseline held when the path was first edited
     mine: Any  # what the draft holds
     theirs: Any  # what the baseline holds now
     collection: str = ""
+    version: int = 0  # of the record that `theirs` is of
+    _collected: list[Resolution] | None = field(default=None, repr=False, compare=False)
+
+    def resolve(self, side: Side | str | None = None, *, value: Any = UNSET) -> Resolution:
+        """Decide the conflict: for "mine", for "theirs", or for a `value`, as in `error.conflicts[0].resolve("theirs")`.
+
+        Returns the resolution, for `commit`. That of a conflict of an error is also collected in the error's
+        `resolutions`, in the place of an earlier one of the same path.
+        """
+        if (side is None) is (value is UNSET):
+            raise ValueError('a conflict is decided either for a side ("mine", "theirs") or for a value')
+        resolution = Resolution(self.record_id, self.path, self.version, None if side is None else Side(side), value)
+        if self._collected is not None:
+            same = [each for each in self._collected if (each.record_id, each.path) == (self.record_id, self.path)]
+            for each in same:
+                self._collected.remove(each)
+            self._collected.append(resolution)
+        return resolution
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The decision of a person about a conflict. Made by `Conflict.resolve`.
+
+    `value` counts where `side` is None. If the record was changed at the path since `version`, the conflict is
+    open again.
+    """
+
+    record_id: str
+    path: str
+    version: int  # of the record that the person looked at
+    side: Side | None = None
+    value: Any = UNSET
 
 
 @dataclass(frozen=True)
@@ -93,6 +133,7 @@ class MergedRecord:
     session_id: str = ""
     change_reason: str = ""
     conflicts: tuple[Conflict, ...] = ()  # what a commit would meet as things are, at most 100
+    modified_attributes: tuple[str, ...] = ()  # "parent_id" and "position", where they differ from the baseline's
 
     @property
     def record_id(self) -> str:
@@ -115,7 +156,7 @@ class MergedPage:
 
 @dataclass(frozen=True)
 class DraftEdit:
-    """One edit to save. Exactly one of `delta`, `operations`, `create` and `delete` says what it does.
+    """One edit to save. One of `delta`, `operations`, `create` and `delete` says what it does to the content, if any.
 
     edits = [DraftEdit("m-1", {"Rating": 9}), DraftEdit("m-3", create={"Title": "Cube"}), DraftEdit("m-4", delete=True)]
     client.save_drafts("movies", edits, session_id="evening")
@@ -131,6 +172,9 @@ class DraftEdit:
     expected_draft_version: int | None = field(default=None, kw_only=True)
     base_version: int | None = field(default=None, kw_only=True)
     replace: bool = field(default=False, kw_only=True)
+    parent_id: str | Unset | None = field(default=UNSET, kw_only=True)  # None: no parent
+    position: int | Unset | None = field(default=UNSET, kw_only=True)  # None: no place
+    allow_deleted: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -157,8 +201,9 @@ class CommitResult:
     record_id: str
     record: Record | None = None  # as written; its content is empty unless it was asked for
     changed_fields: tuple[str, ...] = ()  # top-level keys whose values really changed, in code point order
-    conflicts: tuple[Conflict, ...] = ()  # what the policy settled, or what stands in the way
+    conflicts: tuple[Conflict, ...] = ()  # what was settled, or with an error what stands in the way
     error: DraftlineError | None = None
+    changed_attributes: tuple[str, ...] = ()  # "parent_id" and "position", where they really changed
 
     def unwrap(self) -> Record | None:
         """The record as written, or raises the error. None: a creation of which nothing was kept."""

@@ -30,6 +30,7 @@ def merged_record_of(message: pb.MergedRecord) -> MergedRecord:
         session_id=message.session_id,
         change_reason=message.change_reason,
         conflicts=tuple(conflict_of(each) for each in message.conflicts),
+        modified_attributes=tuple(message.modified_attributes),
     )
 
 
@@ -65,6 +66,7 @@ def commit_results_of(response: pb.CommitResponse) -> Results[CommitResult]:
             changed_fields=tuple(each.changed_fields),
             conflicts=tuple(conflict_of(conflict) for conflict in each.conflicts),
             error=error_of_status(each.status) if each.status.code else None,
+            changed_attributes=tuple(each.changed_attributes),
         )
         for each in response.results
     )

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 if TYPE_CHECKING:
-    from draftline.draft_models import Conflict
+    from draftline.draft_models import Conflict, Resolution
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,15 @@ class ConflictError(AbortedError):
         conflicts: the first of them, as many as an error has room for, long values
             `Shortened`. `commit` and `revert` with `validate_only` and `allow_partial` answer
             them all, whole.
+        resolutions: what was decided so far: those that the commit was sent with, and those of each conflict
+            whose `resolve` is called.
     """
 
     conflicts: tuple[Conflict, ...] = ()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.resolutions: list[Resolution] = []
 
     @property
     def conflicts_count(self) -> int | None:

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import DecodeError
 
 from draftline.conflicts import conflict_of
-from draftline.draft_models import Conflict
+from draftline.draft_models import Conflict, Resolution
 from draftline.errors import BY_CODE, BY_REASON, ConflictError, DraftlineError, FieldViolation
 from draftline.v1 import draft_pb2, types_pb2
 
@@ -59,6 +59,7 @@ def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> Dra
     metadata: dict[str, str] = {}
     violations: tuple[FieldViolation, ...] = ()
     conflicts: list[Conflict] = []
+    collected: list[Resolution] = []
     retry_delay_s = None
     for detail in status.details:
         kind = _DETAILS.get(detail.type_url.rpartition("/")[2])
@@ -69,7 +70,7 @@ def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> Dra
         except DecodeError:
             continue
         if isinstance(parsed, draft_pb2.Conflict):
-            conflicts.append(conflict_of(parsed))
+            conflicts.append(conflict_of(parsed, collected))
         elif kind is _DETAILS["google.rpc.BadRequest"]:
             violations = tuple(FieldViolation(each.field, each.description) for each in parsed.field_violations)
         elif kind is _DETAILS["google.rpc.RetryInfo"]:
@@ -82,6 +83,7 @@ def _error(code: grpc.StatusCode, message: str, status: types_pb2.Status) -> Dra
     error = chosen(code, message, reason, metadata, violations, retry_delay_s)
     if isinstance(error, ConflictError):
         error.conflicts = tuple(conflicts)
+        error.resolutions = collected
     return error
 
 

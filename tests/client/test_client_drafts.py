@@ -223,3 +223,66 @@ async def test_discard_answers_what_was_dropped(films: Any) -> None:
     assert await merged(films) == FILMS
     with pytest.raises(draftline.DraftNotFoundError):
         await films.discard("movies", record_ids=["m-1"])
+
+
+async def test_attributes_are_drafted_alone_with_a_change_and_taken_away(films: Any) -> None:
+    moved = await films.save_draft("movies", "m-1", parent_id="shelf", position=3)
+    assert (moved.record.parent_id, moved.record.position) == ("shelf", 3)
+    assert (moved.modified_attributes, moved.modified_fields) == (("parent_id", "position"), ())
+    edits = [DraftEdit("m-1", {"a": 1}, position=None), DraftEdit("m-3", create={}, parent_id="shelf")]
+    await films.save_drafts("movies", edits)
+    results = await films.commit("movies", all=True)
+    assert [each.changed_attributes for each in results] == [("parent_id",), ("parent_id",)]
+    cleared = await films.save_draft("movies", "m-1", parent_id=None)
+    assert cleared.record.parent_id is None
+    with pytest.raises(ValueError, match="or parent_id or position"):
+        await films.save_draft("movies", "m-1")
+
+
+async def test_deleted_record_is_brought_back_by_a_draft(films: Any) -> None:
+    await films.delete_content("movies", "m-1")
+    with pytest.raises(draftline.NotFoundError):
+        await films.save_draft("movies", "m-1", {"a": 1})
+    async with films.session("movies") as session:
+        await session.edit("m-1", {"a": 1}, allow_deleted=True, position=4)
+    record = await films.get_content("movies", "m-1")
+    assert (record.content, record.version, record.position) == ({**FILMS["m-1"], "a": 1}, 3, 4)
+
+
+async def test_conflicts_of_an_error_are_resolved_and_collected(films: Any, others: Any) -> None:
+    await films.save_draft("movies", "m-1", {"Title": "mine", "Genre": "mine", "a": 1}, position=1)
+    await others.patch_content("movies", "m-1", {"Title": "theirs", "Genre": "theirs", "a": 2}, position=2)
+    with pytest.raises(draftline.ConflictError) as caught:
+        await films.commit("movies", all=True)
+    genre, title, a, position = caught.value.conflicts
+    assert {each.version for each in caught.value.conflicts} == {2}
+    assert genre.resolve("mine") == draftline.Resolution("m-1", "/Genre", 2, draftline.Side.MINE)
+    genre.resolve("theirs")
+    title.resolve(value=EXACT)
+    a.resolve(draftline.Side.MINE)
+    assert [each.path for each in caught.value.resolutions] == ["/Genre", "/Title", "/a"]
+    for bad in ({}, {"side": "mine", "value": 1}, {"side": "both"}):
+        with pytest.raises(ValueError, match=r"side|Side"):
+            position.resolve(**bad)
+    with pytest.raises(draftline.ConflictError) as again:
+        await films.commit("movies", all=True, resolutions=caught.value.resolutions)
+    (rest,) = again.value.conflicts
+    assert rest.path == "record.position"
+    rest.resolve("theirs")
+    await films.commit("movies", all=True, resolutions=again.value.resolutions)
+    record = await films.get_content("movies", "m-1")
+    assert (record.content, record.position) == ({"Title": EXACT, "Genre": "theirs", "a": 1}, 2)
+
+
+async def test_resolution_of_what_changed_since_is_collected_anew(films: Any, others: Any) -> None:
+    await films.save_draft("movies", "m-1", {"Title": "mine"})
+    await others.patch_content("movies", "m-1", {"Title": "theirs"})
+    (shown,) = [each async for each in films.get_merged("movies", view="drafts_only")]
+    resolution = shown.conflicts[0].resolve("mine")
+    await others.patch_content("movies", "m-1", {"Title": "theirs again"})
+    with pytest.raises(draftline.ConflictError) as caught:
+        await films.commit("movies", all=True, resolutions=[resolution])
+    assert caught.value.resolutions == []
+    caught.value.conflicts[0].resolve("mine")
+    await films.commit("movies", all=True, resolutions=caught.value.resolutions)
+    assert (await films.get_content("movies", "m-1")).content["Title"] == "mine"

@@ -93,7 +93,7 @@ def told(merged: MergedRecord) -> tuple[Any, ...]:
     record = merged.record
     return (
         record.record_id, record.version, merged.draft_kind, merged.draft_version, list(merged.modified_fields),
-        decode(record.content),
+        decode(record.content), record.parent_id, record.position, list(merged.modified_attributes),
     )  # fmt: skip
 
 
@@ -104,9 +104,15 @@ async def assert_exact(world: World, user: str, query: MergedQuery, page_size: i
     for each, row in zip(found, expected, strict=True):
         assert told(each)[:5] == row.told[:5]
         assert equal(told(each)[5], row.told[5])
+        assert told(each)[6:] == row.told[6:]
     assert total == len(expected)
     assert all(size == page_size for size in sizes[:-1])
     assert sizes[-1] <= page_size
+
+
+_attributes = st.fixed_dictionaries(
+    {}, optional={"parent_id": st.sampled_from([None, "a", "b"]), "position": st.sampled_from([None, 1, 2])}
+)
 
 
 @st.composite
@@ -116,9 +122,11 @@ def drafts(draw: st.DrawFn) -> DraftEdit:
         case 0:
             return deletion(record_id)
         case 1:
-            return DraftEdit(record_id, Creation(draw(contents)))
+            action = Creation(draw(contents))
+            return DraftEdit(record_id, action, attributes=draw(_attributes), allow_deleted=draw(st.booleans()))
     text, strategy = draw(_deltas)
-    return DraftEdit(record_id, ChangeByDelta(edit_of_delta(decode(text), strategy)))
+    action = ChangeByDelta(edit_of_delta(decode(text), strategy))
+    return DraftEdit(record_id, action, attributes=draw(_attributes), allow_deleted=draw(st.booleans()))
 
 
 _saves = st.tuples(st.sampled_from(["ada", "bob"]), st.lists(drafts(), max_size=4), st.sampled_from(["", "s"]))
@@ -126,7 +134,7 @@ _saves = st.tuples(st.sampled_from(["ada", "bob"]), st.lists(drafts(), max_size=
 
 async def save_some(world: World, user: str, edits: list[DraftEdit], session: str) -> None:
     distinct = list({edit.record_id: edit for edit in edits}.values())
-    await world.save_all(user, distinct, session_id=session, partial=True)
+    await world.save_all(user, distinct, session_id=session, partial=True, move=True)
 
 
 many = settings(

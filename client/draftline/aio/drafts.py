@@ -9,7 +9,8 @@ from draftline import draft_calls
 from draftline.aio.session import AsyncSession
 from draftline.aio.transport import Transport
 from draftline.draft_calls import RecordIds
-from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult
+from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, Resolution, SaveResult
+from draftline.errors import ConflictError
 from draftline.models import UNSET, MergeStrategy, Results, Unset
 from draftline.op import Operation
 from draftline.sessions import SessionDrafts
@@ -30,6 +31,9 @@ class DraftMethods(Transport):
         expected_draft_version: int | None = None,
         base_version: int | None = None,
         replace: bool = False,
+        parent_id: str | Unset | None = UNSET,
+        position: int | Unset | None = UNSET,
+        allow_deleted: bool = False,
         session_id: str = "",
         move_to_session: bool = False,
         change_reason: str = "",
@@ -49,6 +53,9 @@ class DraftMethods(Transport):
             expected_draft_version=expected_draft_version,
             base_version=base_version,
             replace=replace,
+            parent_id=parent_id,
+            position=position,
+            allow_deleted=allow_deleted,
         )
         call = draft_calls.save_draft(
             self._tenant(tenant_id),
@@ -106,10 +113,12 @@ class DraftMethods(Transport):
         include_content: bool = False,
         fields: Iterable[str] = (),
         change_reason: str = "",
+        resolutions: Iterable[Resolution] = (),
         request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[CommitResult]:
+        decided = list(resolutions)
         call = draft_calls.commit(
             self._tenant(tenant_id),
             collection,
@@ -122,9 +131,14 @@ class DraftMethods(Transport):
             include_content=include_content,
             fields=fields,
             change_reason=change_reason,
+            resolutions=decided,
             request_id=request_id,
         )
-        return await self._call(call, timeout)
+        try:
+            return await self._call(call, timeout)
+        except ConflictError as error:
+            draft_calls.keep_resolutions(error, decided)
+            raise
 
     async def discard(
         self,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from draftline.draft_models import CommitResult, DraftEdit, MergedRecord, SaveResult
-from draftline.models import MergeStrategy, Results, Unset
+from draftline.models import UNSET, MergeStrategy, Results, Unset
 from draftline.op import Operation
 from draftline.sessions import SessionDrafts
 
@@ -46,6 +46,9 @@ class AsyncSession:
         depth: int = 0,
         expected_draft_version: int | None = None,
         base_version: int | None = None,
+        parent_id: str | Unset | None = UNSET,
+        position: int | Unset | None = UNSET,
+        allow_deleted: bool = False,
     ) -> MergedRecord | None:
         return await self._save_one(
             DraftEdit(
@@ -56,6 +59,9 @@ class AsyncSession:
                 depth=depth,
                 expected_draft_version=expected_draft_version,
                 base_version=base_version,
+                parent_id=parent_id,
+                position=position,
+                allow_deleted=allow_deleted,
             )
         )
 

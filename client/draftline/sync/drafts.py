@@ -7,7 +7,8 @@ from typing import Any
 
 from draftline import draft_calls
 from draftline.draft_calls import RecordIds
-from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult
+from draftline.draft_models import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, Resolution, SaveResult
+from draftline.errors import ConflictError
 from draftline.models import UNSET, MergeStrategy, Results, Unset
 from draftline.op import Operation
 from draftline.sessions import SessionDrafts
@@ -30,6 +31,9 @@ class DraftMethods(Transport):
         expected_draft_version: int | None = None,
         base_version: int | None = None,
         replace: bool = False,
+        parent_id: str | Unset | None = UNSET,
+        position: int | Unset | None = UNSET,
+        allow_deleted: bool = False,
         session_id: str = "",
         move_to_session: bool = False,
         change_reason: str = "",
@@ -44,6 +48,7 @@ class DraftMethods(Transport):
             client.save_draft("movies", "m-2", operations=[op.union("/Tags", ["classic"])])
             client.save_draft("movies", "m-3", create={"Title": "Alien"})
             client.save_draft("movies", "m-4", delete=True)
+            client.save_draft("movies", "m-2", parent_id="shelf", position=3)
 
         Returns the record as you now see it. None: a creation that was drafted and is deleted again.
 
@@ -55,8 +60,13 @@ class DraftMethods(Transport):
             strategy: "shallow" (the default), "deep", "merge_patch" or "replace".
             depth: for "deep": how many levels of objects are merged; 0: all.
             expected_draft_version: the version that your draft must have; 0: there must be none.
-            base_version: the version of the record that you looked at; None: any.
+            base_version: the version of the record that you looked at; earlier conflicts of what the edit
+                sets are over. None: any.
             replace: takes the place of your draft instead of being composed onto it.
+            parent_id: the record's parent, alone or with a change or a creation; None: no parent.
+            position: its place among its siblings; None: no place.
+            allow_deleted: the edit may bring a deleted record back: `create` with new content, a change with
+                what it held.
             session_id: a label of your choosing, to commit or discard drafts together. A draft belongs to
                 the session of its first save.
             move_to_session: moves your draft, whole, into `session_id` if it belongs to another session.
@@ -83,6 +93,9 @@ class DraftMethods(Transport):
             expected_draft_version=expected_draft_version,
             base_version=base_version,
             replace=replace,
+            parent_id=parent_id,
+            position=position,
+            allow_deleted=allow_deleted,
         )
         call = draft_calls.save_draft(
             self._tenant(tenant_id),
@@ -153,6 +166,7 @@ class DraftMethods(Transport):
         include_content: bool = False,
         fields: Iterable[str] = (),
         change_reason: str = "",
+        resolutions: Iterable[Resolution] = (),
         request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
@@ -178,12 +192,22 @@ class DraftMethods(Transport):
             include_content: answers the content of each record; a preview always does.
             fields: the top-level keys of that content; empty: all.
             change_reason: why, in your words; empty: the reason that each draft was saved with.
+            resolutions: what a person decided of conflicts, one by one, as `Conflict.resolve` makes them; the
+                policy decides the others:
+
+                try:
+                    client.commit("movies", all=True)
+                except draftline.ConflictError as error:
+                    for conflict in error.conflicts:
+                        conflict.resolve("theirs")
+                    client.commit("movies", all=True, resolutions=error.resolutions)
 
         Raises:
-            ConflictError: drafts disagree with the baseline, and the policy is "reject".
+            ConflictError: drafts disagree with the baseline where nobody decided, and the policy is "reject".
             DraftNotFoundError: you have no draft of a record that was named.
             DraftVersionMismatchError: a draft is at another version.
         """
+        decided = list(resolutions)
         call = draft_calls.commit(
             self._tenant(tenant_id),
             collection,
@@ -196,9 +220,14 @@ class DraftMethods(Transport):
             include_content=include_content,
             fields=fields,
             change_reason=change_reason,
+            resolutions=decided,
             request_id=request_id,
         )
-        return self._call(call, timeout)
+        try:
+            return self._call(call, timeout)
+        except ConflictError as error:
+            draft_calls.keep_resolutions(error, decided)
+            raise
 
     def discard(
         self,

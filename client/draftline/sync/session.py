@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from draftline.draft_models import CommitResult, DraftEdit, MergedRecord, SaveResult
-from draftline.models import MergeStrategy, Results, Unset
+from draftline.models import UNSET, MergeStrategy, Results, Unset
 from draftline.op import Operation
 from draftline.sessions import SessionDrafts
 
@@ -54,6 +54,9 @@ class Session:
         depth: int = 0,
         expected_draft_version: int | None = None,
         base_version: int | None = None,
+        parent_id: str | Unset | None = UNSET,
+        position: int | Unset | None = UNSET,
+        allow_deleted: bool = False,
     ) -> MergedRecord | None:
         """Drafts a change; the arguments are those of `save_draft`. The record as it now looks.
 
@@ -71,6 +74,9 @@ class Session:
                 depth=depth,
                 expected_draft_version=expected_draft_version,
                 base_version=base_version,
+                parent_id=parent_id,
+                position=position,
+                allow_deleted=allow_deleted,
             )
         )
 

@@ -147,7 +147,7 @@ class Side(StrEnum):
 
 @frozen
 class Resolution:
-    """A conflict that a person decided, for a side or (`side` None) for a value, having seen a version of the record."""
+    """The decision of a conflict by a person who saw a version of the record: a side, or (`side` None) a value."""
 
     record_id: str
     path: str

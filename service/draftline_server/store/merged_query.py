@@ -211,11 +211,12 @@ def _drafts(shape: Shape) -> _Branch:
     conditions += [*_session(shape, d), *_filters(shape, d.merged, attributes, d.record_id)]
     columns = [
         d.record_id, d.merged.label("content"), version.label("version"), parent_id.label("parent_id"),
-        position.label("position"), created_at.label("created_at"), created_by.label("created_by"), updated_at.label("updated_at"),
-        updated_by.label("updated_by"), deleted_at.label("deleted_at"), d.kind.label("draft_kind"), d.version.label("draft_version"),
-        d.updated_at.label("draft_updated_at"), d.session_id, d.change_reason, d.edit, d.base, d.base_version,
-        r.content.label("baseline"), d.attributes, r.parent_id.label("baseline_parent_id"),
-        r.position.label("baseline_position"), r.deleted_at.label("baseline_deleted_at"),
+        position.label("position"), created_at.label("created_at"), created_by.label("created_by"),
+        updated_at.label("updated_at"), updated_by.label("updated_by"), deleted_at.label("deleted_at"),
+        d.kind.label("draft_kind"), d.version.label("draft_version"), d.updated_at.label("draft_updated_at"),
+        d.session_id, d.change_reason, d.edit, d.base, d.base_version, r.content.label("baseline"), d.attributes,
+        r.parent_id.label("baseline_parent_id"), r.position.label("baseline_position"),
+        r.deleted_at.label("baseline_deleted_at"),
     ]  # fmt: skip
     return _Branch(source, d.merged, attributes, conditions, columns)
 

@@ -36,7 +36,7 @@ Chosen = Side | Resolution  # a resolution stands for its value
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What committing a draft does: WRITE its merge, SETTLE it by decisions, DELETE the record, or DROP the draft alone.
+    """What a commit does: WRITE the draft's merge, SETTLE it by decisions, DELETE the record, or DROP the draft alone.
 
     `open` are the conflicts that nobody decided; with any of them the draft cannot be committed.
     """
@@ -68,7 +68,7 @@ Resolutions = Mapping[str, Mapping[str, Judged]]  # by record and by path
 
 
 def resolution_arrays(resolutions: Sequence[Resolution]) -> dict[str, object]:
-    """Return the arguments of `judge_resolutions`. InvalidFieldError for a path that is none, or that is named twice."""
+    """Return the arguments of `judge_resolutions`. InvalidFieldError for what is no path, or named twice."""
     seen: dict[tuple[str, str], int] = {}
     attributes: list[str | None] = []
     paths: list[str] = []

@@ -85,7 +85,7 @@ WITH locked AS MATERIALIZED (
              THEN jsonb_build_object('v', draftline.apply_edit((step).content, coalesce(old_merged, content)))
              ELSE draftline.compose(coalesce(old_edit, '{}'), (step).content) END AS edited,
         -- What was edited with the version of the record that the user looked at is based on what is there now.
-        CASE WHEN is_rebased AND step IS NOT NULL AND (step).failure IS NULL AND action <> 'DELETE'
+        CASE WHEN is_rebased AND (step).content IS NOT NULL AND action <> 'DELETE'
              THEN draftline.apply_edit(draftline.inverse((step).content, content), basis)
              WHEN is_rebased AND action = 'DELETE' THEN content ELSE basis END AS new_basis
     FROM resolved AS r
