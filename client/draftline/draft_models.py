@@ -88,7 +88,7 @@ class Conflict:
     _collected: list[Resolution] | None = field(default=None, repr=False, compare=False)
 
     def resolve(self, side: Side | str | None = None, *, value: Any = UNSET) -> Resolution:
-        """Decide the conflict: for "mine", for "theirs", or for a `value`, as in `error.conflicts[0].resolve("theirs")`.
+        """Decide the conflict for "mine", "theirs" or a `value`: `error.conflicts[0].resolve("theirs")`.
 
         Returns the resolution, for `commit`. That of a conflict of an error is also collected in the error's
         `resolutions`, in the place of an earlier one of the same path.
