@@ -19,6 +19,7 @@ class ChangeKind(Choice):
     UPDATE = "update"  # of its content or its attributes
     DELETE = "delete"  # its content stays as it was
     UNDELETE = "undelete"  # its content may have changed with that
+    PURGE = "purge"  # it was removed for good with all its changes; versions begin anew
 
 
 class ChangeSource(Choice):
@@ -32,6 +33,7 @@ class ChangeSource(Choice):
     IMPORT_CONTENT = "import_content"
     COMMIT = "commit"
     REVERT_CHANGE = "revert_change"
+    PURGE_CONTENT = "purge_content"
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from draftline.documents import document
 from draftline.imports import ImportCall
 from draftline.methods import Call, Method
-from draftline.models import UNSET, BatchResult, ImportMode, Patch, PatchResult, Record, Results
+from draftline.models import UNSET, BatchResult, ImportMode, Patch, PatchResult, PurgeResult, Record, Results
 from draftline.requests import merge_strategy, names, operation_list, request_id_of
-from draftline.responses import batch_results_of, import_result_of, patch_result_of, record_of
+from draftline.responses import batch_results_of, import_result_of, patch_result_of, purge_result_of, record_of
 from draftline.v1 import content_pb2 as pb
 from draftline.v1.types_pb2 import ENCODING_JSON
 
@@ -43,6 +44,8 @@ UNDELETE_CONTENT = Method(
 )
 IMPORT_CONTENT = Method(_SERVICE, "ImportContent", pb.ImportContentRequest, pb.ImportContentResponse, import_result_of)
 
+PURGE_CONTENT = Method(_SERVICE, "PurgeContent", pb.PurgeContentRequest, pb.PurgeContentResponse, purge_result_of)
+
 METHODS = (
     CREATE_CONTENT,
     GET_CONTENT,
@@ -51,6 +54,7 @@ METHODS = (
     DELETE_CONTENT,
     UNDELETE_CONTENT,
     IMPORT_CONTENT,
+    PURGE_CONTENT,
 )
 
 
@@ -62,6 +66,7 @@ def create_content(
     record_id: str | None,
     parent_id: str | None,
     position: int | None,
+    allow_deleted: bool,
     validate_only: bool,
     fields: Iterable[str],
     change_reason: str,
@@ -74,6 +79,7 @@ def create_content(
         content=document(content),
         parent_id=parent_id,
         position=position,
+        allow_deleted=allow_deleted,
         validate_only=validate_only,
         fields=names(fields),
         response_encoding=ENCODING_JSON,
@@ -188,6 +194,33 @@ def undelete_content(
     return Call(UNDELETE_CONTENT, request)
 
 
+def purge_content(
+    tenant_id: str,
+    collection: str,
+    record_ids: Iterable[str],
+    *,
+    deleted_before: datetime | None,
+    limit: int,
+    validate_only: bool,
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.PurgeContentRequest, pb.PurgeContentResponse, PurgeResult]:
+    request = pb.PurgeContentRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        record_ids=names(record_ids),
+        limit=limit,
+        validate_only=validate_only,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
+    )
+    if deleted_before is not None:
+        if deleted_before.tzinfo is None:
+            raise ValueError("deleted_before must be an aware time, such as datetime.now(timezone.utc)")
+        request.deleted_before.FromDatetime(deleted_before)
+    return Call(PURGE_CONTENT, request)
+
+
 def import_content(
     tenant_id: str,
     collection: str,
@@ -223,6 +256,7 @@ def _patch_request(tenant_id: str, collection: str, patch: Patch) -> pb.PatchCon
         expected_version=patch.expected_version,
         condition=patch.condition,
         allow_missing=patch.allow_missing,
+        allow_deleted=patch.allow_deleted,
         # None takes the parent away, which is the empty string on the wire.
         parent_id=None if patch.parent_id is UNSET else patch.parent_id or "",
         position=patch.position,

@@ -99,7 +99,10 @@ class InvalidFilterError(InvalidArgumentError):
 
 
 class NotFoundError(DraftlineError):
-    """No such record or collection, or (reason "RECORD_DELETED") a record that is deleted."""
+    """No such record or collection, or (reason "RECORD_DELETED") a record that is deleted.
+
+    A call that creates a record fails so if the id is that of a deleted one: `allow_deleted` writes over it.
+    """
 
 
 class DraftNotFoundError(NotFoundError):

@@ -127,6 +127,7 @@ class Patch:
     expected_version: int | None = field(default=None, kw_only=True)
     condition: str = field(default="", kw_only=True)
     allow_missing: bool = field(default=False, kw_only=True)
+    allow_deleted: bool = field(default=False, kw_only=True)
     parent_id: str | Unset | None = field(default=UNSET, kw_only=True)
     position: int | None = field(default=None, kw_only=True)
     fields: Iterable[str] = field(default=(), kw_only=True)
@@ -153,6 +154,15 @@ class BatchResult:
         if self.result is None:
             raise self.error or ValueError("a batch result holds a result or an error")
         return self.result
+
+
+@dataclass(frozen=True)
+class PurgeResult:
+    """What a purge removed for good."""
+
+    record_ids: tuple[str, ...]  # the records, in code point order
+    draft_count: int  # drafts over them, of all users
+    remaining_count: int  # deleted records that were asked for and are left: call again
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from draftline.models import (
     IndexState,
     OnTypeMismatch,
     PatchResult,
+    PurgeResult,
     Record,
     Results,
     SortKey,
@@ -52,6 +53,10 @@ def record_of(message: types_pb2.Record) -> Record:
 
 def patch_result_of(message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult) -> PatchResult:
     return PatchResult(record_of(message.record), tuple(message.changed_fields))
+
+
+def purge_result_of(response: content_pb2.PurgeContentResponse) -> PurgeResult:
+    return PurgeResult(tuple(response.record_ids), response.draft_count, response.remaining_count)
 
 
 def batch_results_of(response: content_pb2.BatchPatchContentResponse) -> Results[BatchResult]:

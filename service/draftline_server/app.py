@@ -55,6 +55,7 @@ from .store.merged import MergedStore
 from .store.notifications import Notifications
 from .store.patches import InPlacePatches, PatchApplier, PatchStore
 from .store.pool import connections_of
+from .store.purges import PurgeStore
 from .store.requests import Requests
 from .store.reverts import RevertStore
 from .store.schema import check_revision, read_secret, read_usable_connections
@@ -229,8 +230,9 @@ async def _server(
         "draftline.v1.ContentService": ContentService(
             content,
             _reads(settings, content, telemetry),
-            PatchStore(database, definitions, applier),
+            PatchStore(database, definitions, applier, limits),
             ImportStore(database, definitions, limits, settings.max_imports, analysis.want),
+            PurgeStore(database),
             limits,
         ),
         "draftline.v1.CollectionService": CollectionService(

@@ -47,6 +47,10 @@ WRITES: dict[str, tuple[Callable[..., Any], Any]] = {
         lambda it, **id: it.undelete_content("movies", "m-1", **id),
         content_pb2.UndeleteContentResponse(record=record()),
     ),
+    "PurgeContent": (
+        lambda it, **id: it.purge_content("movies", ["m-1"], **id),
+        content_pb2.PurgeContentResponse(),
+    ),
     "ImportContent": (
         lambda it, **id: it.import_content("movies", [("m-1", {})], **id),
         content_pb2.ImportContentResponse(),

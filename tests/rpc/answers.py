@@ -132,6 +132,14 @@ class Records:
         request = content_pb2.DeleteContentRequest(**self.ids(record_id), **options)
         return self.stub.DeleteContent(request, timeout=TIMEOUT_S)
 
+    def purge(self, *record_ids: str, **options: Any) -> content_pb2.PurgeContentResponse:
+        return self.stub.PurgeContent(self.purging(*record_ids, **options), timeout=TIMEOUT_S)
+
+    def purging(self, *record_ids: str, **options: Any) -> content_pb2.PurgeContentRequest:
+        return content_pb2.PurgeContentRequest(
+            tenant_id=self.tenant_id, collection=self.collection, record_ids=record_ids, **options
+        )
+
     def undelete(self, record_id: str, **options: Any) -> types_pb2.Record:
         request = content_pb2.UndeleteContentRequest(**self.ids(record_id), **options)
         return self.stub.UndeleteContent(request, timeout=TIMEOUT_S).record

@@ -95,6 +95,10 @@ def undeleting(caller: Caller, **options: Any) -> content_pb2.UndeleteContentReq
     return content_pb2.UndeleteContentRequest(**caller.records.ids("a"), **options)
 
 
+def purging(caller: Caller, **options: Any) -> content_pb2.PurgeContentRequest:
+    return content_pb2.PurgeContentRequest(tenant_id=caller.tenant_id, collection="films", **options)
+
+
 def saving(caller: Caller, edits: Sequence[draft_pb2.DraftEdit], **options: Any) -> draft_pb2.SaveDraftRequest:
     return caller.drafts.saving(*edits, **options)
 
@@ -177,6 +181,7 @@ _CASES: dict[str, list[tuple[Any, ...]]] = {
         ("a record", nothing, partial(creating, parent_id="p", position=7, **WHY)),
         ("a record whose id the service makes", nothing, partial(creating, record_id="")),
         ("a record that fits the schema", _constrained, creating),
+        ("a deleted record", _deleted, partial(creating, record_id="a", allow_deleted=True, **WHY)),
     ],
     "PatchContent": [
         *(
@@ -189,6 +194,7 @@ _CASES: dict[str, list[tuple[Any, ...]]] = {
         ("a test that holds once", _record, partial(patching, operations=HOLDS_ONCE)),
         ("a missing record", nothing, partial(patching, allow_missing=True, parent_id="p", **increment())),
         ("a record that may be missing", _record, partial(patching, allow_missing=True, **increment())),
+        ("a deleted record", _deleted, partial(patching, allow_missing=True, allow_deleted=True, **increment())),
         ("an expected version", _record, partial(patching, expected_version=1, **increment())),
         ("no record expected", nothing, partial(patching, allow_missing=True, expected_version=0, **increment())),
         ("a condition that holds once", _record, partial(patching, condition="n = 1", **increment())),
@@ -202,6 +208,7 @@ _CASES: dict[str, list[tuple[Any, ...]]] = {
         ("some that fail", _two, partial(batch, patches=SOME_FAIL, allow_partial=True)),
         ("none but fail", _record, partial(batch, patches={"a": {}, "b": increment()}, allow_partial=True), False),
         ("nothing new", _record, partial(batch, patches={"a": {"position": 1}}), False),
+        ("a deleted record", _deleted, partial(batch, patches={"a": {"allow_deleted": True, **NEW}, "b": NEW})),
         ("new records", nothing, partial(batch, patches={"a": NEW, "b": NEW})),
         (
             "a schema that holds once",
@@ -226,6 +233,10 @@ _CASES: dict[str, list[tuple[Any, ...]]] = {
         ("a snapshot", _two, partial(importing, chunks=[{"b": {"n": 2}, "c": NUMBERS}], mode=SNAPSHOT)),
         ("nothing new", _record, partial(importing, chunks=[]), False),
         ("the end of all", _two, partial(importing, chunks=[], mode=SNAPSHOT, allow_empty=True)),
+    ],
+    "PurgeContent": [
+        ("a record", _deleted, partial(purging, record_ids=["a"], **WHY)),
+        ("a missing record", nothing, partial(purging, record_ids=["a"]), False),
     ],
     "SaveDraft": [
         ("a change", _record, partial(saving, edits=[edit("a", {"t": 1})], session_id="s", **WHY)),

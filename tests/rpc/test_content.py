@@ -47,11 +47,8 @@ def test_create_takes_the_user_from_the_metadata(records: Records) -> None:
     assert (record.created_by, record.updated_by) == ("ada", "ada")
 
 
-@pytest.mark.parametrize("is_deleted", [False, True])
-def test_create_of_a_taken_id_is_refused(records: Records, is_deleted: bool) -> None:
+def test_create_of_a_taken_id_is_refused(records: Records) -> None:
     records.create("m-1", {"a": 1})
-    if is_deleted:
-        records.delete("m-1")
     refusal = refused(records.stub.CreateContent, records.creation("m-1", {"a": 2}))
     assert (refusal.code, refusal.reason, refusal.metadata) == (EXISTS, "RECORD_EXISTS", {"record_id": "m-1"})
     assert content_of(records.get("m-1", show_deleted=True)) == {"a": 1}

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from draftline_server.domain.content import Limits, changed_fields, check_value, equal
 from draftline_server.domain.edits import Operation, Strategy, apply_delta, apply_operations
-from draftline_server.domain.errors import DocumentTooLargeError, DraftlineError
+from draftline_server.domain.errors import DocumentTooLargeError, DraftlineError, InvalidDocumentError
 from draftline_server.domain.records import Operations
 from draftline_server.store.failures import error_of
 from draftline_server.store.patches import edit_of
@@ -141,10 +141,10 @@ async def test_depth_is_that_of_the_oracle(connection: asyncpg.Connection, value
 
 async def failure_of(connection: asyncpg.Connection, content: str, indexed: str, *limits: int) -> Any:
     failure = await connection.fetchval(
-        "SELECT draftline.content_failure($1::text::jsonb, $2::text::jsonb, $3, $4, $5)::text",
+        "SELECT draftline.content_failure($1::text::jsonb, $2::text::jsonb, $3, $4, $5, $6)::text",
         content,
         indexed,
-        *limits,
+        *(limits if len(limits) == 4 else [*limits, LIMITS.max_nodes]),
     )
     return None if failure is None else decode(failure)
 
@@ -159,6 +159,38 @@ async def test_content_is_refused_from_the_first_byte_over_its_limit(
     assert await failure_of(connection, text, "[]", size, 32, 800) is None
     refused = await failure_of(connection, text, "[]", size - 1, 32, 800)
     assert refused == {"reason": "DOCUMENT_TOO_LARGE", "what": "size", "limit": size - 1}
+
+
+@many
+@given(content=contents, max_depth=st.integers(1, 6), max_nodes=st.integers(1, 40))
+async def test_content_is_refused_where_the_oracle_refuses_it(
+    connection: asyncpg.Connection, content: Any, max_depth: int, max_nodes: int
+) -> None:
+    failure = await failure_of(connection, to_text(content), "[]", 1_000_000, max_depth, 800, max_nodes)
+    limits = Limits(max_depth=max_depth, max_nodes=max_nodes)
+    try:
+        check_value(content, limits, "content")
+    except DocumentTooLargeError:
+        assert failure is not None
+        allowed = {"depth": max_depth, "count": max_nodes}
+        assert (failure["reason"], failure["limit"]) == ("DOCUMENT_TOO_LARGE", allowed[failure["what"]])
+    else:
+        assert failure is None
+
+
+@many
+@given(digits=st.integers(990, 1010), sign=st.sampled_from(["", "-"]), fraction=st.sampled_from(["", ".5"]))
+async def test_number_is_refused_where_the_oracle_refuses_it(
+    connection: asyncpg.Connection, digits: int, sign: str, fraction: str
+) -> None:
+    text = f'{{"a": [{{"n": {sign}{"9" * digits}{fraction}}}]}}'
+    failure = await failure_of(connection, text, "[]", 1_000_000, 32, 800)
+    try:
+        check_value(decode(text), LIMITS, "content")
+    except InvalidDocumentError:
+        assert failure == {"reason": "NUMBER_TOO_LONG", "limit": 1000}
+    else:
+        assert failure is None
 
 
 async def test_content_is_refused_from_the_first_level_over_its_limit(connection: asyncpg.Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from draftline import content_calls
@@ -13,6 +14,7 @@ from draftline.models import (
     MergeStrategy,
     Patch,
     PatchResult,
+    PurgeResult,
     Record,
     Results,
     Unset,
@@ -29,6 +31,7 @@ class ContentMethods(Transport):
         record_id: str | None = None,
         parent_id: str | None = None,
         position: int | None = None,
+        allow_deleted: bool = False,
         validate_only: bool = False,
         fields: Iterable[str] = (),
         change_reason: str = "",
@@ -43,6 +46,7 @@ class ContentMethods(Transport):
             record_id=record_id,
             parent_id=parent_id,
             position=position,
+            allow_deleted=allow_deleted,
             validate_only=validate_only,
             fields=fields,
             change_reason=change_reason,
@@ -77,6 +81,7 @@ class ContentMethods(Transport):
         expected_version: int | None = None,
         condition: str = "",
         allow_missing: bool = False,
+        allow_deleted: bool = False,
         parent_id: str | Unset | None = UNSET,
         position: int | None = None,
         validate_only: bool = False,
@@ -95,6 +100,7 @@ class ContentMethods(Transport):
             expected_version=expected_version,
             condition=condition,
             allow_missing=allow_missing,
+            allow_deleted=allow_deleted,
             parent_id=parent_id,
             position=position,
             fields=fields,
@@ -181,6 +187,31 @@ class ContentMethods(Transport):
             expected_version=expected_version,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
+        )
+        return await self._call(call, timeout)
+
+    async def purge_content(
+        self,
+        collection: str,
+        record_ids: Iterable[str] = (),
+        *,
+        deleted_before: datetime | None = None,
+        limit: int = 0,
+        validate_only: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> PurgeResult:
+        call = content_calls.purge_content(
+            self._tenant(tenant_id),
+            collection,
+            record_ids,
+            deleted_before=deleted_before,
+            limit=limit,
+            validate_only=validate_only,
             change_reason=change_reason,
             request_id=request_id,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from draftline import content_calls
@@ -12,6 +13,7 @@ from draftline.models import (
     MergeStrategy,
     Patch,
     PatchResult,
+    PurgeResult,
     Record,
     Results,
     Unset,
@@ -29,6 +31,7 @@ class ContentMethods(Transport):
         record_id: str | None = None,
         parent_id: str | None = None,
         position: int | None = None,
+        allow_deleted: bool = False,
         validate_only: bool = False,
         fields: Iterable[str] = (),
         change_reason: str = "",
@@ -44,11 +47,14 @@ class ContentMethods(Transport):
             record_id: 1 to 128 characters; None: the service chooses a UUIDv7.
             parent_id: an id of your choosing, up to 128 characters.
             position: the place among its siblings.
+            allow_deleted: the id may be that of a deleted record, which is then written over at its next version;
+                its changes stay in the log.
             validate_only: checks everything and answers as if it had been written.
             fields: the top-level keys of the content wanted back; empty: all.
 
         Raises:
-            AlreadyExistsError: the id is taken, by a deleted record too.
+            AlreadyExistsError: the id is taken.
+            NotFoundError: it is that of a deleted record, and `allow_deleted` is not set.
             InvalidArgumentError: the content breaks a limit or the collection's schema.
         """
         call = content_calls.create_content(
@@ -58,6 +64,7 @@ class ContentMethods(Transport):
             record_id=record_id,
             parent_id=parent_id,
             position=position,
+            allow_deleted=allow_deleted,
             validate_only=validate_only,
             fields=fields,
             change_reason=change_reason,
@@ -100,6 +107,7 @@ class ContentMethods(Transport):
         expected_version: int | None = None,
         condition: str = "",
         allow_missing: bool = False,
+        allow_deleted: bool = False,
         parent_id: str | Unset | None = UNSET,
         position: int | None = None,
         validate_only: bool = False,
@@ -125,6 +133,8 @@ class ContentMethods(Transport):
             expected_version: the version that the record must have; None: any.
             condition: a filter that the stored record must satisfy (AIP-160).
             allow_missing: creates the record if there is none.
+            allow_deleted: with `allow_missing`, a deleted record counts as none: it is written over at its next
+                version, with what the patch makes of the empty object.
             parent_id: not given: unchanged; None: taken away.
             position: the place among its siblings; None: unchanged.
             validate_only: checks everything and answers as if it had been written.
@@ -146,6 +156,7 @@ class ContentMethods(Transport):
             expected_version=expected_version,
             condition=condition,
             allow_missing=allow_missing,
+            allow_deleted=allow_deleted,
             parent_id=parent_id,
             position=position,
             fields=fields,
@@ -253,6 +264,7 @@ class ContentMethods(Transport):
         Raises:
             NotFoundError: there never was one.
             AlreadyExistsError: it is not deleted.
+            InvalidArgumentError: its content breaks what the collection declares by now.
             VersionMismatchError: it is not at `expected_version`.
         """
         call = content_calls.undelete_content(
@@ -262,6 +274,49 @@ class ContentMethods(Transport):
             expected_version=expected_version,
             validate_only=validate_only,
             fields=fields,
+            change_reason=change_reason,
+            request_id=request_id,
+        )
+        return self._call(call, timeout)
+
+    def purge_content(
+        self,
+        collection: str,
+        record_ids: Iterable[str] = (),
+        *,
+        deleted_before: datetime | None = None,
+        limit: int = 0,
+        validate_only: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> PurgeResult:
+        """Removes deleted records for good, with their changes and the drafts over them. There is no way back.
+
+            client.delete_content("movies", "m-1")
+            print(client.purge_content("movies", ["m-1"]).record_ids)  # ('m-1',)
+
+        One call removes a batch; call again while `remaining_count` is above 0. Needs the permission `content:purge`.
+
+        Args:
+            record_ids: up to 1,000; those that are not there are passed over. Empty: any, with `deleted_before`.
+            deleted_before: an aware time; the oldest deletions first. None: at any time.
+            limit: the most records that the call removes; 0: 1,000, which is the maximum.
+            validate_only: answers what would be removed, and removes nothing.
+            change_reason: kept with the entry of each record in the log.
+
+        Raises:
+            FailedPreconditionError: a record that is named is not deleted; nothing was removed.
+            AbortedError: a record was deleted so recently that older writes are under way; nothing was removed.
+        """
+        call = content_calls.purge_content(
+            self._tenant(tenant_id),
+            collection,
+            record_ids,
+            deleted_before=deleted_before,
+            limit=limit,
+            validate_only=validate_only,
             change_reason=change_reason,
             request_id=request_id,
         )

@@ -42,6 +42,11 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """
     CHANGE_KIND_UNDELETE: _ChangeKind.ValueType  # 4
     """It was brought back, and its content may have changed with that."""
+    CHANGE_KIND_PURGE: _ChangeKind.ValueType  # 5
+    """It was removed for good, with all its changes. The entry tells who did so, when and why, and
+    holds no content; its version is 0. Versions begin anew after it. WatchChanges does not send
+    it: it sent the deletion.
+    """
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """What a change did to its record."""
@@ -58,6 +63,11 @@ had changed it.
 """
 CHANGE_KIND_UNDELETE: ChangeKind.ValueType  # 4
 """It was brought back, and its content may have changed with that."""
+CHANGE_KIND_PURGE: ChangeKind.ValueType  # 5
+"""It was removed for good, with all its changes. The entry tells who did so, when and why, and
+holds no content; its version is 0. Versions begin anew after it. WatchChanges does not send
+it: it sent the deletion.
+"""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 class _ChangeSource:
@@ -84,6 +94,8 @@ class _ChangeSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeSo
     """Commit."""
     CHANGE_SOURCE_REVERT_CHANGE: _ChangeSource.ValueType  # 8
     """RevertChange."""
+    CHANGE_SOURCE_PURGE_CONTENT: _ChangeSource.ValueType  # 9
+    """PurgeContent."""
 
 class ChangeSource(_ChangeSource, metaclass=_ChangeSourceEnumTypeWrapper):
     """Which call wrote a change."""
@@ -106,6 +118,8 @@ CHANGE_SOURCE_COMMIT: ChangeSource.ValueType  # 7
 """Commit."""
 CHANGE_SOURCE_REVERT_CHANGE: ChangeSource.ValueType  # 8
 """RevertChange."""
+CHANGE_SOURCE_PURGE_CONTENT: ChangeSource.ValueType  # 9
+"""PurgeContent."""
 Global___ChangeSource: _TypeAlias = ChangeSource  # noqa: Y015
 
 class _WatchView:

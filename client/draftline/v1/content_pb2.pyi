@@ -7,6 +7,7 @@ from collections import abc as _abc
 from draftline.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -65,6 +66,7 @@ class CreateContentRequest(_message.Message):
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     CHANGE_REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_DELETED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -89,6 +91,11 @@ class CreateContentRequest(_message.Message):
     request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
     id. Empty: each call writes.
     """
+    allow_deleted: _builtins.bool
+    """Lets the id be that of a deleted record: it is brought back with this content, parent and
+    position, at its next version. Its changes stay in the log, and its `create_time` and
+    `created_by` stay those of its first creation.
+    """
     @_builtins.property
     def content(self) -> _types_pb2.Document:
         """The content. Required; may be the empty object."""
@@ -111,10 +118,11 @@ class CreateContentRequest(_message.Message):
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         change_reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        allow_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "content", b"content", "parent_id", b"parent_id", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "change_reason", b"change_reason", "collection", b"collection", "content", b"content", "fields", b"fields", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id", "_position", b"_position", "allow_deleted", b"allow_deleted", "change_reason", b"change_reason", "collection", b"collection", "content", b"content", "fields", b"fields", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parent_id: _TypeAlias = _typing.Literal["parent_id"]  # noqa: Y015
     _WhichOneofArgType__parent_id: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id"]  # noqa: Y015
@@ -136,7 +144,7 @@ class CreateContentResponse(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> _types_pb2.Record:
-        """As stored, at version 1."""
+        """As stored, at version 1 unless it was a deleted one."""
 
     def __init__(
         self,
@@ -244,6 +252,7 @@ class PatchContentRequest(_message.Message):
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     CHANGE_REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_DELETED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The organisation that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -265,8 +274,8 @@ class PatchContentRequest(_message.Message):
     """
     allow_missing: _builtins.bool
     """Creates the record if there is none, from the empty object (AIP-134). A record
-    that was deleted is not brought back: NOT_FOUND with RECORD_DELETED.
-    `condition` and an `expected_version` above 0 fail for a record that is not there.
+    that was deleted is not brought back unless `allow_deleted` is set: NOT_FOUND with
+    RECORD_DELETED. `condition` and an `expected_version` above 0 fail for a record that is not there.
     """
     parent_id: _builtins.str
     """The record's parent, an id of the caller's choosing: up to 128 characters. Absent: unchanged. Empty: none."""
@@ -283,6 +292,11 @@ class PatchContentRequest(_message.Message):
     the same request with the same id gets the same answer and writes nothing; another
     request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
     id. Empty: each call writes.
+    """
+    allow_deleted: _builtins.bool
+    """With `allow_missing`: a deleted record counts as one that is not there. It is brought back
+    with what the patch makes of the empty object, at its next version, and its changes stay in
+    the log.
     """
     @_builtins.property
     def delta(self) -> _types_pb2.Document:
@@ -316,10 +330,11 @@ class PatchContentRequest(_message.Message):
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         change_reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        allow_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_parent_id", b"_parent_id", "_position", b"_position", "change", b"change", "delta", b"delta", "expected_version", b"expected_version", "operations", b"operations", "parent_id", b"parent_id", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_parent_id", b"_parent_id", "_position", b"_position", "allow_missing", b"allow_missing", "change", b"change", "change_reason", b"change_reason", "collection", b"collection", "condition", b"condition", "delta", b"delta", "depth", b"depth", "expected_version", b"expected_version", "fields", b"fields", "operations", b"operations", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "strategy", b"strategy", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_parent_id", b"_parent_id", "_position", b"_position", "allow_deleted", b"allow_deleted", "allow_missing", b"allow_missing", "change", b"change", "change_reason", b"change_reason", "collection", b"collection", "condition", b"condition", "delta", b"delta", "depth", b"depth", "expected_version", b"expected_version", "fields", b"fields", "operations", b"operations", "parent_id", b"parent_id", "position", b"position", "record_id", b"record_id", "request_id", b"request_id", "response_encoding", b"response_encoding", "strategy", b"strategy", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -897,3 +912,100 @@ class ImportContentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportContentResponse: _TypeAlias = ImportContentResponse  # noqa: Y015
+
+@_typing.final
+class PurgeContentRequest(_message.Message):
+    """Removes deleted records for good. At least one of `record_ids` and `deleted_before` must be
+    there; with both, both conditions hold.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    RECORD_IDS_FIELD_NUMBER: _builtins.int
+    DELETED_BEFORE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    CHANGE_REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The organisation that owns the data: 1 to 128 characters, no control characters."""
+    collection: _builtins.str
+    """The collection: 1 to 128 characters, no control characters."""
+    limit: _builtins.int
+    """The most records that this call removes: up to 1,000. 0: 1,000."""
+    validate_only: _builtins.bool
+    """Checks everything and answers as if it had been done, but removes nothing (AIP-163)."""
+    change_reason: _builtins.str
+    """Why, in the caller's words: up to 1,000 characters. Kept with the log's entries."""
+    request_id: _builtins.str
+    """Makes the call happen once: an id of the caller's choosing (a UUID, AIP-155). For 24 hours
+    the same request with the same id gets the same answer and writes nothing; another
+    request with it is INVALID_ARGUMENT. A call that failed may be sent again with its
+    id. Empty: each call writes.
+    """
+    @_builtins.property
+    def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The deleted records to remove, by id: up to 1,000, each 1 to 128 characters, no control
+        characters. One that is not there is passed over; one that is not deleted is refused, and
+        nothing is removed. Empty: any.
+        """
+
+    @_builtins.property
+    def deleted_before(self) -> _timestamp_pb2.Timestamp:
+        """Those that were deleted before this time, the oldest first. Absent: at any time."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        record_ids: _abc.Iterable[_builtins.str] | None = ...,
+        deleted_before: _timestamp_pb2.Timestamp | None = ...,
+        limit: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
+        change_reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deleted_before", b"deleted_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_reason", b"change_reason", "collection", b"collection", "deleted_before", b"deleted_before", "limit", b"limit", "record_ids", b"record_ids", "request_id", b"request_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeContentRequest: _TypeAlias = PurgeContentRequest  # noqa: Y015
+
+@_typing.final
+class PurgeContentResponse(_message.Message):
+    """What a purge removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_IDS_FIELD_NUMBER: _builtins.int
+    DRAFT_COUNT_FIELD_NUMBER: _builtins.int
+    REMAINING_COUNT_FIELD_NUMBER: _builtins.int
+    draft_count: _builtins.int
+    """How many drafts over them were removed, of all users. A draft that creates a record of such
+    an id stays if it was saved while there was none.
+    """
+    remaining_count: _builtins.int
+    """How many deleted records are left of those that were asked for: call again to remove them."""
+    @_builtins.property
+    def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The records that were removed, in code point order."""
+
+    def __init__(
+        self,
+        *,
+        record_ids: _abc.Iterable[_builtins.str] | None = ...,
+        draft_count: _builtins.int = ...,
+        remaining_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draft_count", b"draft_count", "record_ids", b"record_ids", "remaining_count", b"remaining_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeContentResponse: _TypeAlias = PurgeContentResponse  # noqa: Y015

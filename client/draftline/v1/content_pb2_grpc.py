@@ -71,6 +71,11 @@ class ContentServiceStub(object):
                 request_serializer=draftline_dot_v1_dot_content__pb2.ImportContentRequest.SerializeToString,
                 response_deserializer=draftline_dot_v1_dot_content__pb2.ImportContentResponse.FromString,
                 _registered_method=True)
+        self.PurgeContent = channel.unary_unary(
+                '/draftline.v1.ContentService/PurgeContent',
+                request_serializer=draftline_dot_v1_dot_content__pb2.PurgeContentRequest.SerializeToString,
+                response_deserializer=draftline_dot_v1_dot_content__pb2.PurgeContentResponse.FromString,
+                _registered_method=True)
 
 
 class ContentServiceServicer(object):
@@ -80,7 +85,8 @@ class ContentServiceServicer(object):
 
     def CreateContent(self, request, context):
         """Creates a record, at version 1 (AIP-133).
-        Errors: ALREADY_EXISTS if the id is taken, by a deleted record too.
+        Errors: ALREADY_EXISTS if the id is taken; NOT_FOUND with RECORD_DELETED if it is that of
+        a deleted record, unless `allow_deleted` is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,8 +124,9 @@ class ContentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteContent(self, request, context):
-        """Brings a deleted record back (AIP-164). Errors: NOT_FOUND, ALREADY_EXISTS if
-        the record is not deleted.
+        """Brings a deleted record back (AIP-164), if its content still keeps what the collection
+        declares: the JSON Schema and the limits of declared fields. Errors: NOT_FOUND,
+        ALREADY_EXISTS if the record is not deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +135,19 @@ class ContentServiceServicer(object):
     def ImportContent(self, request_iterator, context):
         """Loads any number of records in one transaction: a header, then chunks, then
         the end. A stream that breaks leaves nothing behind.
+        An id of a deleted record is written over, as by CreateContent with `allow_deleted`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeContent(self, request, context):
+        """Removes deleted records for good: with their changes in the log, the drafts over them and
+        the answers of requests that hold their content. A live record is never removed. One call
+        removes a batch; call again while `remaining_count` is above 0. The log keeps one entry a
+        record, without content (CHANGE_KIND_PURGE). An id can be created again afterwards, at
+        version 1. Needs a permission of its own, `content:purge`.
+        Errors: FAILED_PRECONDITION if a record that is named is not deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +190,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.ImportContent,
                     request_deserializer=draftline_dot_v1_dot_content__pb2.ImportContentRequest.FromString,
                     response_serializer=draftline_dot_v1_dot_content__pb2.ImportContentResponse.SerializeToString,
+            ),
+            'PurgeContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeContent,
+                    request_deserializer=draftline_dot_v1_dot_content__pb2.PurgeContentRequest.FromString,
+                    response_serializer=draftline_dot_v1_dot_content__pb2.PurgeContentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -363,6 +388,33 @@ class ContentService(object):
             '/draftline.v1.ContentService/ImportContent',
             draftline_dot_v1_dot_content__pb2.ImportContentRequest.SerializeToString,
             draftline_dot_v1_dot_content__pb2.ImportContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/draftline.v1.ContentService/PurgeContent',
+            draftline_dot_v1_dot_content__pb2.PurgeContentRequest.SerializeToString,
+            draftline_dot_v1_dot_content__pb2.PurgeContentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,7 +37,8 @@ class ContentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ContentServiceAsyncStub: ...
     CreateContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.CreateContentRequest, _content_pb2.CreateContentResponse]
     """Creates a record, at version 1 (AIP-133).
-    Errors: ALREADY_EXISTS if the id is taken, by a deleted record too.
+    Errors: ALREADY_EXISTS if the id is taken; NOT_FOUND with RECORD_DELETED if it is that of
+    a deleted record, unless `allow_deleted` is set.
     """
     GetContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.GetContentRequest, _content_pb2.GetContentResponse]
     """Reads one record (AIP-131). Errors: NOT_FOUND."""
@@ -53,12 +54,22 @@ class ContentServiceStub:
     DeleteContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.DeleteContentRequest, _content_pb2.DeleteContentResponse]
     """Deletes one record; it can be brought back (AIP-164). Errors: NOT_FOUND."""
     UndeleteContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.UndeleteContentRequest, _content_pb2.UndeleteContentResponse]
-    """Brings a deleted record back (AIP-164). Errors: NOT_FOUND, ALREADY_EXISTS if
-    the record is not deleted.
+    """Brings a deleted record back (AIP-164), if its content still keeps what the collection
+    declares: the JSON Schema and the limits of declared fields. Errors: NOT_FOUND,
+    ALREADY_EXISTS if the record is not deleted.
     """
     ImportContent: _grpc.StreamUnaryMultiCallable[_content_pb2.ImportContentRequest, _content_pb2.ImportContentResponse]
     """Loads any number of records in one transaction: a header, then chunks, then
     the end. A stream that breaks leaves nothing behind.
+    An id of a deleted record is written over, as by CreateContent with `allow_deleted`.
+    """
+    PurgeContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.PurgeContentRequest, _content_pb2.PurgeContentResponse]
+    """Removes deleted records for good: with their changes in the log, the drafts over them and
+    the answers of requests that hold their content. A live record is never removed. One call
+    removes a batch; call again while `remaining_count` is above 0. The log keeps one entry a
+    record, without content (CHANGE_KIND_PURGE). An id can be created again afterwards, at
+    version 1. Needs a permission of its own, `content:purge`.
+    Errors: FAILED_PRECONDITION if a record that is named is not deleted.
     """
 
 @_typing.type_check_only
@@ -70,7 +81,8 @@ class ContentServiceAsyncStub(ContentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateContent: _aio.UnaryUnaryMultiCallable[_content_pb2.CreateContentRequest, _content_pb2.CreateContentResponse]  # type: ignore[assignment]
     """Creates a record, at version 1 (AIP-133).
-    Errors: ALREADY_EXISTS if the id is taken, by a deleted record too.
+    Errors: ALREADY_EXISTS if the id is taken; NOT_FOUND with RECORD_DELETED if it is that of
+    a deleted record, unless `allow_deleted` is set.
     """
     GetContent: _aio.UnaryUnaryMultiCallable[_content_pb2.GetContentRequest, _content_pb2.GetContentResponse]  # type: ignore[assignment]
     """Reads one record (AIP-131). Errors: NOT_FOUND."""
@@ -86,12 +98,22 @@ class ContentServiceAsyncStub(ContentServiceStub):
     DeleteContent: _aio.UnaryUnaryMultiCallable[_content_pb2.DeleteContentRequest, _content_pb2.DeleteContentResponse]  # type: ignore[assignment]
     """Deletes one record; it can be brought back (AIP-164). Errors: NOT_FOUND."""
     UndeleteContent: _aio.UnaryUnaryMultiCallable[_content_pb2.UndeleteContentRequest, _content_pb2.UndeleteContentResponse]  # type: ignore[assignment]
-    """Brings a deleted record back (AIP-164). Errors: NOT_FOUND, ALREADY_EXISTS if
-    the record is not deleted.
+    """Brings a deleted record back (AIP-164), if its content still keeps what the collection
+    declares: the JSON Schema and the limits of declared fields. Errors: NOT_FOUND,
+    ALREADY_EXISTS if the record is not deleted.
     """
     ImportContent: _aio.StreamUnaryMultiCallable[_content_pb2.ImportContentRequest, _content_pb2.ImportContentResponse]  # type: ignore[assignment]
     """Loads any number of records in one transaction: a header, then chunks, then
     the end. A stream that breaks leaves nothing behind.
+    An id of a deleted record is written over, as by CreateContent with `allow_deleted`.
+    """
+    PurgeContent: _aio.UnaryUnaryMultiCallable[_content_pb2.PurgeContentRequest, _content_pb2.PurgeContentResponse]  # type: ignore[assignment]
+    """Removes deleted records for good: with their changes in the log, the drafts over them and
+    the answers of requests that hold their content. A live record is never removed. One call
+    removes a batch; call again while `remaining_count` is above 0. The log keeps one entry a
+    record, without content (CHANGE_KIND_PURGE). An id can be created again afterwards, at
+    version 1. Needs a permission of its own, `content:purge`.
+    Errors: FAILED_PRECONDITION if a record that is named is not deleted.
     """
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -106,7 +128,8 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_content_pb2.CreateContentResponse, _abc.Awaitable[_content_pb2.CreateContentResponse]]:
         """Creates a record, at version 1 (AIP-133).
-        Errors: ALREADY_EXISTS if the id is taken, by a deleted record too.
+        Errors: ALREADY_EXISTS if the id is taken; NOT_FOUND with RECORD_DELETED if it is that of
+        a deleted record, unless `allow_deleted` is set.
         """
 
     @_abc_1.abstractmethod
@@ -152,8 +175,9 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_pb2.UndeleteContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_pb2.UndeleteContentResponse, _abc.Awaitable[_content_pb2.UndeleteContentResponse]]:
-        """Brings a deleted record back (AIP-164). Errors: NOT_FOUND, ALREADY_EXISTS if
-        the record is not deleted.
+        """Brings a deleted record back (AIP-164), if its content still keeps what the collection
+        declares: the JSON Schema and the limits of declared fields. Errors: NOT_FOUND,
+        ALREADY_EXISTS if the record is not deleted.
         """
 
     @_abc_1.abstractmethod
@@ -164,6 +188,21 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_content_pb2.ImportContentResponse, _abc.Awaitable[_content_pb2.ImportContentResponse]]:
         """Loads any number of records in one transaction: a header, then chunks, then
         the end. A stream that breaks leaves nothing behind.
+        An id of a deleted record is written over, as by CreateContent with `allow_deleted`.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeContent(
+        self,
+        request: _content_pb2.PurgeContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_pb2.PurgeContentResponse, _abc.Awaitable[_content_pb2.PurgeContentResponse]]:
+        """Removes deleted records for good: with their changes in the log, the drafts over them and
+        the answers of requests that hold their content. A live record is never removed. One call
+        removes a batch; call again while `remaining_count` is above 0. The log keeps one entry a
+        record, without content (CHANGE_KIND_PURGE). An id can be created again afterwards, at
+        version 1. Needs a permission of its own, `content:purge`.
+        Errors: FAILED_PRECONDITION if a record that is named is not deleted.
         """
 
 def add_ContentServiceServicer_to_server(servicer: ContentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -63,9 +63,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RECORD_NOT_FOUND: _ErrorReason.ValueType  # 10
     """NOT_FOUND. There is no such record."""
     ERROR_REASON_RECORD_DELETED: _ErrorReason.ValueType  # 11
-    """NOT_FOUND. The record is deleted; UndeleteContent brings it back."""
+    """NOT_FOUND. The record is deleted; UndeleteContent brings it back. For a call that creates a record:
+    the id is that of a deleted one, which `allow_deleted` lets it write over and PurgeContent removes
+    for good.
+    """
     ERROR_REASON_RECORD_EXISTS: _ErrorReason.ValueType  # 12
-    """ALREADY_EXISTS. A record of that id exists, live or deleted."""
+    """ALREADY_EXISTS. A record of that id exists."""
     ERROR_REASON_RECORD_NOT_DELETED: _ErrorReason.ValueType  # 13
     """ALREADY_EXISTS. UndeleteContent was called for a live record (AIP-164)."""
     ERROR_REASON_VERSION_MISMATCH: _ErrorReason.ValueType  # 14
@@ -167,6 +170,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     hold a value of another kind. Metadata: `path`, `type` (that the field is declared to have) and
     `kind` (of the value in JSON, as `string`).
     """
+    ERROR_REASON_RECORD_LIVE: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION. PurgeContent was called for a record that is not deleted. Metadata: `record_id`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that
@@ -218,9 +223,12 @@ Metadata: `path` (JSON Pointer into the content).
 ERROR_REASON_RECORD_NOT_FOUND: ErrorReason.ValueType  # 10
 """NOT_FOUND. There is no such record."""
 ERROR_REASON_RECORD_DELETED: ErrorReason.ValueType  # 11
-"""NOT_FOUND. The record is deleted; UndeleteContent brings it back."""
+"""NOT_FOUND. The record is deleted; UndeleteContent brings it back. For a call that creates a record:
+the id is that of a deleted one, which `allow_deleted` lets it write over and PurgeContent removes
+for good.
+"""
 ERROR_REASON_RECORD_EXISTS: ErrorReason.ValueType  # 12
-"""ALREADY_EXISTS. A record of that id exists, live or deleted."""
+"""ALREADY_EXISTS. A record of that id exists."""
 ERROR_REASON_RECORD_NOT_DELETED: ErrorReason.ValueType  # 13
 """ALREADY_EXISTS. UndeleteContent was called for a live record (AIP-164)."""
 ERROR_REASON_VERSION_MISMATCH: ErrorReason.ValueType  # 14
@@ -322,4 +330,6 @@ ERROR_REASON_TYPE_MISMATCH: ErrorReason.ValueType  # 40
 hold a value of another kind. Metadata: `path`, `type` (that the field is declared to have) and
 `kind` (of the value in JSON, as `string`).
 """
+ERROR_REASON_RECORD_LIVE: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION. PurgeContent was called for a record that is not deleted. Metadata: `record_id`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -11,13 +11,14 @@ from ..settings import Settings
 from .group import json_option, reporting
 
 tenant_option = click.option("--tenant", "tenants", required=True, multiple=True, help="For this tenant; give several.")
+PURGE = "content:purge"  # what it removes does not come back, so it is granted by name alone
 scope_option = click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice(access.PERMISSIONS),
-    default=access.PERMISSIONS,
-    help="With this permission; give several. Default: all.",
+    default=[permission for permission in access.PERMISSIONS if permission != PURGE],
+    help=f"With this permission; give several. Default: all but {PURGE}.",
 )
 
 

@@ -21,6 +21,7 @@ class ChangeKind(StrEnum):
     UPDATE = "UPDATE"
     DELETE = "DELETE"
     UNDELETE = "UNDELETE"
+    PURGE = "PURGE"
 
 
 class ChangeSource(StrEnum):
@@ -34,6 +35,7 @@ class ChangeSource(StrEnum):
     IMPORT_CONTENT = "IMPORT_CONTENT"
     COMMIT = "COMMIT"
     REVERT_CHANGE = "REVERT_CHANGE"
+    PURGE_CONTENT = "PURGE_CONTENT"
 
 
 class History(StrEnum):

@@ -124,6 +124,10 @@ class RecordNotDeletedError(DraftlineError):
     reason = "RECORD_NOT_DELETED"
 
 
+class RecordLiveError(DraftlineError):
+    reason = "RECORD_LIVE"
+
+
 class VersionMismatchError(DraftlineError):
     reason = "VERSION_MISMATCH"
 

@@ -75,6 +75,7 @@ class NewRecord:
     parent_id: str | None = None
     position: int | None = None
     source: str = ""
+    allow_deleted: bool = False  # the id may be that of a deleted record
 
 
 @frozen
@@ -103,6 +104,7 @@ class Patch:
     allow_missing: bool = False
     parent_id: str | None = None
     position: int | None = None
+    allow_deleted: bool = False  # with allow_missing: a deleted record counts as one that is missing
 
 
 @frozen
@@ -113,6 +115,30 @@ class PatchResult:
     changed_fields: Sequence[str] = field(default_factory=tuple)
     error: DraftlineError | None = None
     written: bool = False  # false: it was as the patch would have it
+
+
+@frozen
+class Purge:
+    """Which deleted records are removed for good: some by id, those deleted before a time, or both conditions.
+
+    `record_prefix` and `conflict_mark` tell kept answers that hold their content (see purges.sql).
+    """
+
+    collection: str
+    record_ids: Sequence[str]  # empty: any
+    deleted_before: datetime | None  # None: any time
+    limit: int  # most records removed at once
+    record_prefix: bytes
+    conflict_mark: bytes
+
+
+@frozen
+class PurgeResult:
+    """The records that were removed, and how many drafts with them; `remaining` could be removed as well."""
+
+    record_ids: Sequence[str]
+    drafts: int
+    remaining: int
 
 
 class ImportMode(StrEnum):

@@ -200,3 +200,11 @@ def get_deleted(client: Client) -> Any:
 def undelete(client: Client) -> Any:
     """Bring it back."""
     return client.undelete_content("movies", "aniara-2018", fields=["Title"])
+
+
+@step("PurgeContent")
+def purge(client: Client) -> Any:
+    """Remove a deleted record for good. The log keeps an entry of that, without content."""
+    client.create_content("movies", {"Title": "A mistake"}, record_id="mistake")
+    client.delete_content("movies", "mistake")
+    return client.purge_content("movies", ["mistake"], change_reason="never meant")

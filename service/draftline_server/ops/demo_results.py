@@ -18,6 +18,7 @@ from draftline import (
     MergedPage,
     MergedRecord,
     PatchResult,
+    PurgeResult,
     Record,
     RevertResult,
 )
@@ -58,6 +59,8 @@ def _pairs(result: Any) -> list[tuple[str, str]]:
         return [("record_id", result.record_id), *_pairs_of_commit(result)]
     if isinstance(result, Change):
         return [("record_id", result.record_id), ("change", _short(result))]
+    if isinstance(result, PurgeResult):
+        return [("removed for good", ", ".join(result.record_ids)), ("left", f"{result.remaining_count:,}")]
     if isinstance(result, ImportResult):
         return [
             (name, f"{getattr(result, f'{name}_count'):,}") for name in ("inserted", "updated", "unchanged", "deleted")

@@ -13,8 +13,9 @@ from ..domain.records import Actor, ImportMode, NewRecord, Patch, PatchResult
 from ..store.content import ContentStore
 from ..store.imports import ImportStore
 from ..store.patches import PatchStore
+from ..store.purges import PurgeStore
 from ..workers.group_reads import GroupReads
-from .convert import fill_record, to_condition, to_patch
+from .convert import fill_record, to_condition, to_patch, to_purge
 from .delivery import deliver
 from .documents import document_text
 from .import_parts import new_record
@@ -36,6 +37,7 @@ class ContentService:
     reads: ContentStore | GroupReads
     patches: PatchStore
     imports: ImportStore
+    purges: PurgeStore
     limits: Limits
 
     async def CreateContent(  # noqa: N802
@@ -47,6 +49,7 @@ class ContentService:
             document_text(request.content, self.limits, "content"),
             request.parent_id or None,
             request.position if request.HasField("position") else None,
+            allow_deleted=request.allow_deleted,
         )
         record = await self.content.create(
             actor, new, change_reason=request.change_reason, validate_only=request.validate_only
@@ -168,6 +171,19 @@ class ContentService:
             ),
             allow_empty=header.allow_empty,
             change_reason=header.change_reason,
+        )
+
+    async def PurgeContent(  # noqa: N802
+        self, request: content_pb2.PurgeContentRequest, actor: Actor
+    ) -> content_pb2.PurgeContentResponse:
+        return await self.purges.purge(
+            actor,
+            to_purge(request),
+            lambda purged: content_pb2.PurgeContentResponse(
+                record_ids=purged.record_ids, draft_count=purged.drafts, remaining_count=purged.remaining
+            ),
+            change_reason=request.change_reason,
+            validate_only=request.validate_only,
         )
 
     async def _records(

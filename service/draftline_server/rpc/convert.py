@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Protocol
 
-from draftline.v1 import content_pb2, types_pb2
+from draftline.v1 import content_pb2, draft_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ..domain.content import Json, Limits
 from ..domain.edits import Operation, Strategy, parse_pointer
 from ..domain.errors import InvalidFieldError
 from ..domain.query import Filter, FilterError, Restriction
-from ..domain.records import Delta, Operations, Patch, Record
+from ..domain.records import Delta, Operations, Patch, Purge, Record
 from ..store.failures import invalid_filter
 from .documents import document_text, fill_document, json_value
 from .filters import parse_filter
+
+MAX_PURGED = 1_000  # records removed by one call
+RECORD_ID_TAG = bytes([types_pb2.Record.DESCRIPTOR.fields_by_name["record_id"].number << 3 | 2])  # of its wire form
 
 STRATEGIES = {
     types_pb2.MERGE_STRATEGY_UNSPECIFIED: Strategy.SHALLOW,
@@ -63,6 +66,28 @@ def to_patch(request: content_pb2.PatchContentRequest, limits: Limits) -> Patch:
         request.allow_missing,
         request.parent_id if request.HasField("parent_id") else None,
         request.position if request.HasField("position") else None,
+        request.allow_deleted,
+    )
+
+
+def to_purge(request: content_pb2.PurgeContentRequest) -> Purge:
+    """Return which deleted records a request removes. Raises InvalidFieldError."""
+    deleted_before = None
+    if request.HasField("deleted_before"):
+        try:
+            deleted_before = request.deleted_before.ToDatetime(UTC)
+        except (ValueError, OverflowError):
+            raise InvalidFieldError.of("deleted_before", "must be a time from year 1 to 9999") from None
+    elif not request.record_ids:
+        raise InvalidFieldError.of("record_ids", "one of record_ids and deleted_before must be set")
+    record = types_pb2.Record(tenant_id=request.tenant_id, collection=request.collection)
+    return Purge(
+        request.collection,
+        request.record_ids,
+        deleted_before,
+        request.limit or MAX_PURGED,
+        record.SerializeToString() + RECORD_ID_TAG,
+        draft_pb2.Conflict(collection=request.collection).SerializeToString(),
     )
 
 

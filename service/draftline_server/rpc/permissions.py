@@ -12,6 +12,7 @@ class Permission(StrEnum):
 
     CONTENT_READ = "content:read"
     CONTENT_WRITE = "content:write"
+    CONTENT_PURGE = "content:purge"
     DRAFT_WRITE = "draft:write"
     CHANGE_READ = "change:read"
     COLLECTION_ADMIN = "collection:admin"
@@ -32,6 +33,7 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.ContentService.DeleteContent": _WRITES,
     "draftline.v1.ContentService.UndeleteContent": _WRITES,
     "draftline.v1.ContentService.ImportContent": _WRITES,
+    "draftline.v1.ContentService.PurgeContent": frozenset({Permission.CONTENT_PURGE}),
     "draftline.v1.CollectionService.PutCollection": frozenset({Permission.COLLECTION_ADMIN}),
     "draftline.v1.CollectionService.GetCollection": _READS,
     "draftline.v1.CollectionService.ListCollections": _READS,

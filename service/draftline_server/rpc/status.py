@@ -42,6 +42,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "RECORD_DELETED": grpc.StatusCode.NOT_FOUND,
     "RECORD_EXISTS": grpc.StatusCode.ALREADY_EXISTS,
     "RECORD_NOT_DELETED": grpc.StatusCode.ALREADY_EXISTS,
+    "RECORD_LIVE": grpc.StatusCode.FAILED_PRECONDITION,
     "VERSION_MISMATCH": grpc.StatusCode.ABORTED,
     "CONDITION_NOT_MET": grpc.StatusCode.FAILED_PRECONDITION,
     "TEST_FAILED": grpc.StatusCode.FAILED_PRECONDITION,

@@ -99,7 +99,7 @@ def change_of(row: asyncpg.Record) -> Change:
     return Change(
         row["collection"],
         row["record_id"],
-        row["version"],
+        max(row["version"], 0),  # each purge of a record has one of its own, from 0 down
         ChangeKind(row["kind"]),
         ChangeSource(row["source"]),
         paths,

@@ -8,13 +8,15 @@ from datetime import datetime
 import asyncpg
 import uuid_utils
 
+from ..domain.changes import ChangeSource
 from ..domain.content import Limits
-from ..domain.errors import RecordDeletedError, RecordExistsError, RecordNotFoundError
+from ..domain.errors import RecordDeletedError, RecordNotFoundError
 from ..domain.query import Filter, Restriction
 from ..domain.records import Actor, NewRecord, Record
 from .definitions import Definitions
 from .engine import Database
-from .failures import condition_json, deleted, error_of, not_found
+from .errors import RacedError
+from .failures import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found
 from .objections import where_of
 from .requests import keep_answer
 from .statements import load
@@ -27,6 +29,7 @@ def limit_values(limits: Limits) -> dict[str, object]:
     return {
         "max_bytes": limits.max_bytes,
         "max_depth": limits.max_depth,
+        "max_nodes": limits.max_nodes,
         "max_indexed_text_bytes": limits.max_indexed_text_bytes,
     }
 
@@ -73,7 +76,11 @@ class ContentStore:
         return [found.get(place) for place in range(1, len(ids) + 1)]
 
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
-        """RecordExistsError if the id is taken, by a deleted record too."""
+        """Create a record, or with `allow_deleted` write over a deleted one.
+
+        Raises RecordExistsError if the id is taken, and RecordDeletedError if it is that of a deleted record which may
+        not be written over.
+        """
         moment = await self._database.now()
         record_id = new.record_id or str(uuid_utils.uuid7())
 
@@ -99,7 +106,7 @@ class ContentStore:
             if row["failure"] is not None:
                 raise error_of(row["failure"], new.collection, record_id, "content")
             if not row["created"]:
-                raise RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
+                return await self._create_over(actor, new, record_id, values, validate_only)
             user = actor.user_id
             return Record(
                 new.collection, record_id, row["content"], 1, new.parent_id or None, new.position,
@@ -107,6 +114,21 @@ class ContentStore:
             )  # fmt: skip
 
         return await self._definitions.until_fresh(actor.tenant_id, [new.collection], attempt)
+
+    async def _create_over(
+        self, actor: Actor, new: NewRecord, record_id: str, values: dict[str, object], validate_only: bool
+    ) -> Record:
+        """Write a new record over a deleted one, or raise why that cannot be."""
+        if new.allow_deleted:
+            values = {**values, "source": ChangeSource.CREATE_CONTENT, "commit_id": None, "with_changed_fields": False}
+            rows = await self._write(actor, "recreate_content", values, validate_only)
+            if not rows:
+                raise RacedError  # it was removed meanwhile
+            return self._changed(rows, new.collection, record_id)
+        (found,) = await self.find(actor, [(new.collection, record_id)])
+        if found is None:
+            raise RacedError
+        raise exists_already(record_id) if found.deleted_at is None else id_of_deleted(record_id)
 
     async def delete(
         self,
@@ -152,20 +174,46 @@ class ContentStore:
         change_reason: str,
         validate_only: bool,
     ) -> Record:
-        """RecordNotDeletedError if the record is live."""
-        values = {
-            **_written_by(actor, await self._database.now(), change_reason),
-            **_identity(collection, record_id, expected_version),
-            **limit_values(self._limits),
-        }
-        rows = await self._write(actor, "undelete_content", values, validate_only)
-        return self._changed(rows, collection, record_id)
+        """Bring a deleted record back. Its content is checked, for the declaration may have changed since.
 
-    def _changed(self, rows: Sequence[asyncpg.Record], collection: str, record_id: str) -> Record:
+        Raises RecordNotDeletedError if the record is live.
+        """
+        where = where_of(record_id)
+
+        async def attempt() -> Record:
+            definition = self._definitions.known(actor.tenant_id, collection)
+            values = {
+                **_written_by(actor, await self._database.now(), change_reason),
+                **_identity(collection, record_id, expected_version),
+                "definition_version": definition.version,
+                **limit_values(self._limits),
+            }
+            if not definition.json_schema:
+                rows = await self._write(actor, "undelete_content", values, validate_only)
+                return self._changed(rows, collection, record_id, where)
+
+            async def checked(transaction: Transaction) -> Record:
+                if validate_only:
+                    transaction.roll_back()
+                rows = await transaction.fetch(SQL["undelete_content"], values)
+                record = self._changed(rows, collection, record_id, where)
+                contents = [(collection, record.content, where)]
+                (violation,) = await self._definitions.violations(actor.tenant_id, contents)
+                if violation is not None:
+                    raise violation
+                return record
+
+            return await self._database.transact(checked, resend=actor.request is not None)
+
+        return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
+
+    def _changed(
+        self, rows: Sequence[asyncpg.Record], collection: str, record_id: str, where: str = "content"
+    ) -> Record:
         if not rows:
             raise not_found(collection, record_id)
         if rows[0]["failure"] is not None:
-            raise error_of(rows[0]["failure"], collection, record_id, where_of(record_id))
+            raise error_of(rows[0]["failure"], collection, record_id, where)
         return record_of(rows[0])
 
     async def _write(

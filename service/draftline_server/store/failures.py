@@ -16,6 +16,7 @@ from ..domain.errors import (
     DraftlineError,
     DraftVersionMismatchError,
     IndexedTextTooLongError,
+    InvalidDocumentError,
     InvalidFilterError,
     InvalidOperationError,
     OperationTestFailedError,
@@ -44,6 +45,19 @@ def deleted(record_id: str) -> DraftlineError:
 def drafted_over_deleted(record_id: str) -> DraftlineError:
     problem = f"record {record_id!r} is deleted; save with allow_deleted to draft that it is brought back"
     return RecordDeletedError(problem, record_id=record_id)
+
+
+def id_of_deleted(record_id: str) -> DraftlineError:
+    """Return the error of a call that would create a record whose id is that of a deleted one."""
+    return RecordDeletedError(
+        f"record {record_id!r} is deleted: create over it with allow_deleted, bring it back with UndeleteContent, "
+        "or remove it for good with PurgeContent",
+        record_id=record_id,
+    )
+
+
+def exists_already(record_id: str) -> DraftlineError:
+    return RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
 
 
 def error_of(failure_json: str, collection: str, record_id: str, where: str) -> DraftlineError:
@@ -88,7 +102,7 @@ def _of_draft(failure: dict[str, object], collection: str, record_id: str) -> Dr
         case "RECORD_NOT_FOUND":
             return not_found(collection, record_id)
         case "RECORD_EXISTS":
-            return RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
+            return exists_already(record_id)
         case "DRAFT_DELETES_RECORD":
             return DraftDeletesRecordError(
                 f"your draft deletes record {record_id!r}: save with replace, or discard the draft", record_id=record_id
@@ -147,8 +161,11 @@ def _of_content(failure: dict[str, object], where: str) -> DraftlineError:
         return IndexedTextTooLongError(
             f"{where}: {problem}", fields=[(where, problem)], path=failure["path"], limit=limit
         )
-    rule = f"{limit} bytes of JSON text" if failure["what"] == "size" else f"{limit} levels of nesting"
-    problem = f"the merged content must have at most {rule}"
+    if failure["reason"] == "NUMBER_TOO_LONG":
+        problem = f"the merged content's numbers must have at most {limit} digits before and after the point"
+        return InvalidDocumentError(f"{where}: {problem}", fields=[(where, problem)])
+    rule = {"size": "bytes of JSON text", "depth": "levels of nesting", "count": "values"}[str(failure["what"])]
+    problem = f"the merged content must have at most {limit} {rule}"
     return DocumentTooLargeError(f"{where}: {problem}", fields=[(where, problem)], limit=limit)
 
 

@@ -64,7 +64,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A change of a record; None for a notice of a draft."""
+    """A change of a record; None for what is no change of one: a notice of a draft, or the entry of a purge."""
 
     place: Place
     record_id: str
@@ -156,10 +156,11 @@ def _refuse_dropped(place: Place, dropped_xact: int, dropped_id: int) -> None:
 
 
 def _entry(row: Any) -> Entry:
+    # Of a record that was removed for good, the deletion is in the feed, and versions begin anew after it.
     return Entry(
         Place(row["log_xact"], row["change_id"]),
         row["record_id"],
-        change_of(row) if row["kind"] != "DRAFT" else None,
+        change_of(row) if row["kind"] not in ("DRAFT", "PURGE") else None,
     )
 
 

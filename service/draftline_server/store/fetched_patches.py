@@ -15,16 +15,16 @@ import asyncpg
 import msgspec
 
 from ..domain.changes import Write
-from ..domain.content import Json, Limits, changed_fields, equal
-from ..domain.edits import apply_delta, apply_operations
+from ..domain.content import Limits, changed_fields, equal
 from ..domain.errors import DraftlineError
-from ..domain.records import Actor, Delta, Operations, Patch, PatchResult, Record
+from ..domain.records import Actor, Operations, Patch, PatchResult, Record
 from .content import limit_values, record_of
 from .definitions import Definitions, StaleDefinitionError
+from .edited import edited, where_of
 from .engine import Database
 from .errors import RacedError
 from .failures import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
-from .patches import edit_of, where_of
+from .patches import edit_of
 from .requests import keep_record
 from .statements import load
 from .transaction import Transaction
@@ -121,7 +121,7 @@ class FetchedPatches:
     def _edit(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> _Edited:
         old = self._current(actor, patch, row, moment)
         before = _decode(old.content)
-        after = self._apply(patch, before)
+        after = edited(patch.change, before, self._limits)
         content_changes = not equal(before, after)
         new = replace(
             old,
@@ -150,15 +150,6 @@ class FetchedPatches:
         if patch.condition is not None and (row is None or not row["condition_met"]):
             raise condition_not_met(patch.record_id)
         return record
-
-    def _apply(self, patch: Patch, content: Json) -> Json:
-        match patch.change:
-            case Delta(text, strategy, depth):
-                return apply_delta(content, _decode(text), strategy, depth)
-            case Operations(steps):
-                return apply_operations(content, steps, self._limits)
-            case None:
-                return content
 
     async def _refuse_unfit(
         self, transaction: Transaction, actor: Actor, outcomes: list[_Edited | DraftlineError]

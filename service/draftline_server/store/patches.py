@@ -18,9 +18,11 @@ from ..domain.frozen import frozen
 from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult, Record
 from .content import limit_values
 from .definitions import Definitions
+from .edited import where_of
 from .engine import Database
 from .failures import condition_json, error_of, not_found
 from .requests import keep_answer
+from .revivals import Revivals, explained
 from .statements import load
 from .transaction import Transaction
 
@@ -45,22 +47,27 @@ class PatchApplier(Protocol):
 class PatchStore:
     """Patches one or many records by an applier: in place, or by fetch, merge and replace."""
 
-    def __init__(self, database: Database, definitions: Definitions, applier: PatchApplier) -> None:
+    def __init__(
+        self, database: Database, definitions: Definitions, applier: PatchApplier, limits: Limits | None = None
+    ) -> None:
         self._database = database
         self._definitions = definitions
         self._applier = applier
+        self._revivals = Revivals(definitions, limits or Limits())
 
     async def patch(self, actor: Actor, patch: Patch, *, change_reason: str, validate_only: bool) -> PatchResult:
         """The result of one patch; its error is raised."""
 
         async def attempt() -> PatchResult:
             write = Write(actor, ChangeSource.PATCH_CONTENT, await self._database.now(), change_reason)
-            if not validate_only and not self._definitions.known(actor.tenant_id, patch.collection).json_schema:
+            has_schema = bool(self._definitions.known(actor.tenant_id, patch.collection).json_schema)
+            if not (validate_only or has_schema or (patch.allow_missing and patch.allow_deleted)):
                 return (await self._applier.apply(self._database, write, [patch], keeps_answers=True))[0]
             transact = self._database.transact
             return await transact(partial(self._checked_one, write, patch, validate_only), resend=_resends(actor))
 
         result = await self._definitions.until_fresh(actor.tenant_id, (patch.collection,), attempt)
+        result = explained(patch, result)
         if result.error is not None:
             raise result.error
         return result
@@ -70,7 +77,9 @@ class PatchStore:
     ) -> PatchResult:
         if validate_only:
             transaction.roll_back()
-        results = await self._applier.apply(transaction, write, [patch], keeps_answers=not validate_only)
+        keeps = not validate_only
+        applied = await self._applier.apply(transaction, write, [patch], keeps_answers=keeps)
+        results = await self._revivals.complete(transaction, write, [patch], applied, keeps_answers=keeps)
         for error in (await self._broken(write.actor, [patch], results)).values():
             raise error
         return results[0]
@@ -102,7 +111,7 @@ class PatchStore:
                 """None when the schema refuses some, and the others are to be tried without them."""
                 places = [place for place in range(len(patches)) if place not in refused]
                 kept = [patches[place] for place in places]
-                applied = await self._applier.apply(transaction, write, kept, keeps_answers=False) if kept else []
+                applied = await self._apply_all(transaction, write, kept)
                 broken = await self._broken(actor, kept, applied)
                 refused.update({places[place]: error for place, error in broken.items()})
                 if broken and allow_partial:
@@ -125,6 +134,14 @@ class PatchStore:
 
         collections = {patch.collection for patch in patches}
         return await self._definitions.until_fresh(actor.tenant_id, collections, attempt)
+
+    async def _apply_all(
+        self, transaction: Transaction, write: Write, patches: Sequence[Patch]
+    ) -> Sequence[PatchResult]:
+        if not patches:
+            return []
+        applied = await self._applier.apply(transaction, write, patches, keeps_answers=False)
+        return await self._revivals.complete(transaction, write, patches, applied, keeps_answers=False)
 
     async def _broken(
         self, actor: Actor, patches: Sequence[Patch], results: Sequence[PatchResult]
@@ -255,11 +272,6 @@ def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
         created_at, created_by, updated_at, updated_by, None,
     )  # fmt: skip
     return PatchResult(record, sorted(changed), written=changes)
-
-
-def where_of(patch: Patch) -> str:
-    """The field of the request that an error of the merged content is about."""
-    return "operations" if isinstance(patch.change, Operations) else "delta"
 
 
 def edit_of(change: Delta | Operations | None) -> tuple[str, str | None, int]:

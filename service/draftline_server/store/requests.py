@@ -14,7 +14,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from ..domain.errors import RequestIdReusedError
+from ..domain.errors import RecordNotFoundError, RequestIdReusedError
 from ..domain.frozen import frozen
 from ..domain.records import Actor, Record, Request
 from .engine import Database
@@ -55,13 +55,22 @@ class Recalled:
     record: Record | None = None
     changed_fields: tuple[str, ...] = ()
     unfinished: str | None = None
+    is_purged: bool = False
 
     def refuse_other(self, request: Request) -> None:
-        """RequestIdReusedError unless this is what that request was answered."""
+        """Raise RequestIdReusedError unless this is what that request was answered.
+
+        Raises RecordNotFoundError if the answer is gone, because a record in it was removed for good.
+        """
         if self.fingerprint != request.fingerprint:
             problem = "was used for another request within the last 24 hours; every request needs an id of its own"
             raise RequestIdReusedError(
                 f"request_id: {problem}", fields=[("request_id", problem)], request_id=request.request_id
+            )
+        if self.is_purged:
+            raise RecordNotFoundError(
+                "the request was done before, and is not done again; its answer is gone, for it held the content of a "
+                "record that was removed for good"
             )
 
 
@@ -93,6 +102,8 @@ def _recalled(row: asyncpg.Record) -> Recalled:
         return Recalled(fingerprint, response)
     if row["unfinished"] is not None:
         return Recalled(fingerprint, None, unfinished=row["unfinished"])
+    if row["is_purged"]:
+        return Recalled(fingerprint, None, is_purged=True)
     kept = _kept(row["answer"])
     record = Record(
         kept.collection, kept.record_id, bytes(kept.content).decode(), kept.version, kept.parent_id, kept.position,

@@ -57,6 +57,14 @@ record = Table(
         server_default=text("0"),
         comment="the greatest transaction number of its changes",
     ),
+    Index(
+        "record_deleted_idx",
+        "tenant_id",
+        "collection",
+        "deleted_at",
+        "record_id",
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
     comment="The baseline: one row a record.",
 )
 
@@ -164,13 +172,20 @@ change = Table(
     Column("change_id", BigInteger, Sequence("change_id", metadata=metadata), primary_key=True),
     Column("collection", Text(collation="C"), nullable=False),
     Column("record_id", Text(collation="C"), nullable=False),
-    Column("version", BigInteger, nullable=False, comment="the record's since the change; 0 for a draft"),
+    Column(
+        "version",
+        BigInteger,
+        nullable=False,
+        comment="the record's since the change; 0 for a draft; 0 or less for a purge, one less each time, "
+        "for versions begin anew after it",
+    ),
     Column(
         "kind",
         Text,
-        CheckConstraint("kind IN ('CREATE', 'UPDATE', 'DELETE', 'UNDELETE', 'DRAFT')", name="kind"),
+        CheckConstraint("kind IN ('CREATE', 'UPDATE', 'DELETE', 'UNDELETE', 'DRAFT', 'PURGE')", name="kind"),
         nullable=False,
-        comment="DRAFT: only that a draft was saved or dropped; nothing for anyone but its user",
+        comment="DRAFT: only that a draft was saved or dropped; nothing for anyone but its user. "
+        "PURGE: the record and its changes were removed",
     ),
     Column("source", Text, nullable=False, comment="the rpc that wrote it"),
     Column(

@@ -57,10 +57,10 @@ WITH current AS MATERIALIZED (
 SELECT (SELECT version FROM current) AS version_before
 
 -- name: overlong_text
--- A record whose text at a path is too long for its index.
+-- A live record whose text at a path is too long for its index. A deleted one is checked when it is brought back.
 SELECT record_id
 FROM draftline.record
-WHERE tenant_id = :tenant_id AND collection = :collection
+WHERE tenant_id = :tenant_id AND collection = :collection AND deleted_at IS NULL
   AND jsonb_typeof(content #> CAST(:path AS text[])) = 'string'
   AND octet_length(content #>> CAST(:path AS text[])) > :max_indexed_text_bytes
 LIMIT 1

@@ -37,7 +37,7 @@ SELECT o.record_id, o.kind, o.version, o.record_version, o.is_deleted, o.conflic
     CASE WHEN o.kind <> 'DELETE' AND (o.base_version <> coalesce(o.record_version, 0)
             OR o.definition_version IS DISTINCT FROM coalesce(c.version, 0))
         THEN draftline.content_failure(o.merged, coalesce(c.indexed_text, '[]'),
-        :max_bytes, :max_depth, :max_indexed_text_bytes)::text END AS failure,
+        :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text END AS failure,
     coalesce(c.version, 0) AS definition_version,
     CASE WHEN :with_content THEN o.merged::text END AS written
 FROM compared AS o
@@ -49,7 +49,7 @@ ORDER BY o.record_id
 -- may not be stored.
 SELECT s.record_id, CASE WHEN :with_content THEN s.content::text END AS written,
     draftline.content_failure(s.content, coalesce(c.indexed_text, '[]'),
-        :max_bytes, :max_depth, :max_indexed_text_bytes)::text AS failure
+        :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text AS failure
 FROM (
     SELECT d.record_id, draftline.decided(d.merged, r.content, p.decisions) AS content
     FROM unnest(CAST(:record_ids AS text[]), CAST(:decisions AS jsonb[])) AS p (record_id, decisions)

@@ -14,7 +14,7 @@ WITH checked AS MATERIALIZED (
     SELECT CASE
         WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
         ELSE draftline.content_failure(i.content, coalesce(c.indexed_text, '[]'),
-            :max_bytes, :max_depth, :max_indexed_text_bytes)
+            :max_bytes, :max_depth, :max_indexed_text_bytes, NULL)  -- its values were counted when it came
     END AS failure, i.content
     FROM (SELECT CAST(:content AS jsonb) AS content) AS i
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
@@ -41,6 +41,64 @@ WITH checked AS MATERIALIZED (
 )
 SELECT checked.failure::text AS failure, created.record_id IS NOT NULL AS created, checked.content::text AS content
 FROM checked LEFT JOIN created ON true
+
+-- name: recreate_content
+-- Brings a deleted record back with another content, parent and position. Its changes stay in the log, and so does
+-- when and by whom it was created. No row: there is none, deleted or not.
+WITH locked AS MATERIALIZED (
+    SELECT * FROM draftline.record
+    WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
+    FOR UPDATE
+), judged AS MATERIALIZED (
+    SELECT l.*, CAST(:content AS jsonb) AS new_content, coalesce(c.history, 'VALUES') AS history, CASE
+        WHEN l.deleted_at IS NULL THEN '{"reason": "RECORD_EXISTS"}'
+        WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
+        ELSE draftline.content_failure(CAST(:content AS jsonb), coalesce(c.indexed_text, '[]'),
+            :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)
+    END AS failure
+    FROM locked AS l
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
+), compared AS MATERIALIZED (
+    SELECT j.*, draftline.difference(j.content, j.new_content) AS difference
+    FROM judged AS j
+    WHERE j.failure IS NULL
+), updated AS (
+    UPDATE draftline.record AS r
+    SET content = k.new_content, version = r.version + 1, parent_id = :parent_id, position = :position,
+        updated_at = :now, updated_by = :user_id, deleted_at = NULL,
+        log_xact = greatest(draftline.log_xact(), r.log_xact)
+    FROM compared AS k
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id
+    RETURNING r.*
+), refreshed AS MATERIALIZED (
+    SELECT CASE WHEN count(*) > 0 THEN draftline.refresh_drafts(CAST(:tenant_id AS text),
+        array_agg(k.collection), array_agg(k.record_id), array_agg(k.new_content)) END AS drafts
+    FROM compared AS k
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
+        snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'UNDELETE', CAST(:source AS text),
+        CASE WHEN k.history = 'PATHS' THEN draftline.without_values((k.difference).edit) ELSE (k.difference).edit END,
+        CASE WHEN k.history = 'PATHS' AND (k.difference).edit <> '{}' THEN NULL ELSE (k.difference).base END,
+        CASE WHEN draftline.keeps_snapshot(u.version) AND k.history <> 'PATHS' THEN k.content END,
+        draftline.attribute_changes(k.parent_id, u.parent_id, k.position, u.position),
+        :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM updated AS u, compared AS k
+), kept AS (
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(u.collection, u.record_id,
+        u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
+        u.deleted_at) || CASE WHEN :with_changed_fields
+            THEN jsonb_build_object('changed_fields', draftline.changed_fields('{}', u.content)) ELSE '{}' END, :now
+    FROM updated AS u WHERE CAST(:fingerprint AS bytea) IS NOT NULL
+)
+SELECT j.failure::text AS failure, j.collection, j.record_id, j.new_content::text AS content,
+    coalesce(u.version, j.version) AS version, u.parent_id, u.position, j.created_at, j.created_by,
+    CAST(:now AS timestamptz) AS updated_at, CAST(:user_id AS text) AS updated_by, NULL AS deleted_at,
+    draftline.changed_fields('{}', j.new_content) AS changed_fields
+FROM judged AS j
+CROSS JOIN refreshed
+LEFT JOIN updated AS u ON true
 
 -- name: patch_content
 -- Patches of different records of one tenant, in parallel arrays, applied at once. The
@@ -172,7 +230,7 @@ WITH waited AS MATERIALIZED (
                 -- A merge is no deeper than what is merged, and a level takes two characters.
                 CASE WHEN e.kind = 'OPERATIONS' OR (octet_length(e.edit::text) > 2 * CAST(:max_depth AS int)
                     AND draftline.is_deeper(e.edit, :max_depth)) THEN :max_depth END,
-                :max_indexed_text_bytes) END) AS failure
+                :max_indexed_text_bytes, :max_nodes) END) AS failure
     FROM edited AS e
 ), compared AS (
     SELECT k.*, d.edit AS made_by, d.base AS unmade_by, d.fields
@@ -310,7 +368,7 @@ SELECT j.failure::text AS failure, j.collection, j.record_id, j.content::text AS
 FROM judged AS j LEFT JOIN updated AS u ON true
 
 -- name: undelete_content
--- Brings one record back. No row: there is none.
+-- Brings one record back, if its content keeps what the collection declares. No row: there is none.
 WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
@@ -318,10 +376,11 @@ WITH locked AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT l.*, CASE
         WHEN l.deleted_at IS NULL THEN '{"reason": "RECORD_NOT_DELETED"}'
+        WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
         WHEN CAST(:expected_version AS bigint) <> l.version
             THEN jsonb_build_object('reason', 'VERSION_MISMATCH', 'current_version', l.version)
         ELSE draftline.content_failure(l.content, coalesce(c.indexed_text, '[]'),
-            :max_bytes, :max_depth, :max_indexed_text_bytes)
+            :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)
     END AS failure
     FROM locked AS l
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
@@ -378,7 +437,7 @@ WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 -- Those of some contents that may not be stored, and why.
 SELECT * FROM (
     SELECT p.place, draftline.content_failure(p.content, coalesce(c.indexed_text, '[]'),
-        :max_bytes, :max_depth, :max_indexed_text_bytes)::text AS failure
+        :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text AS failure
     FROM unnest(CAST(:collections AS text[]), CAST(:contents AS jsonb[]))
         WITH ORDINALITY AS p (collection, content, place)
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection

@@ -125,7 +125,7 @@ WITH locked AS MATERIALIZED (
             -- A merge is no deeper than what is merged, and a level takes two characters.
             CASE WHEN action = 'OPERATIONS' OR (octet_length(edit::text) > 2 * CAST(:max_depth AS int)
                 AND draftline.is_deeper(edit, :max_depth)) THEN :max_depth END,
-            :max_indexed_text_bytes) END) AS failure
+            :max_indexed_text_bytes, :max_nodes) END) AS failure
     FROM merged AS m
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (

@@ -25,6 +25,7 @@ RETURNING request_id
 
 -- name: recall_answer
 -- What a request was answered.
-SELECT fingerprint, response, answer::text AS answer, (answer -> 'unfinished')::text AS unfinished
+SELECT fingerprint, response, answer::text AS answer, (answer -> 'unfinished')::text AS unfinished,
+    coalesce(answer ? 'purged', false) AS is_purged
 FROM draftline.request
 WHERE tenant_id = :tenant_id AND user_id = :user_id AND request_id = CAST(:request_id AS uuid)

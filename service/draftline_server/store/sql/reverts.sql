@@ -123,7 +123,7 @@ WITH target AS MATERIALIZED (
 )
 SELECT k.change_version, k.version AS seen_version, k.is_lost, k.conflicts::text AS conflicts, k.definition_version, k.needs_check, k.written,
     CASE WHEN k.needs_check THEN draftline.content_failure(k.new_content, k.indexed_text,
-        :max_bytes, :max_depth, :max_indexed_text_bytes)::text END AS failure,
+        :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text END AS failure,
     CASE WHEN (k.difference).edit IS NULL THEN '{}' ELSE draftline.edited_fields((k.difference).edit) END
         AS changed_fields,
     k.collection, k.record_id,

@@ -1,0 +1,93 @@
+"""Patches that may create their records, met by deleted ones: brought back with what the patch makes of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..domain.changes import Write
+from ..domain.content import Limits
+from ..domain.errors import DraftlineError, RecordDeletedError
+from ..domain.records import Patch, PatchResult
+from .content import SQL, limit_values, record_of
+from .definitions import Definitions
+from .edited import edited, where_of
+from .errors import RacedError
+from .failures import condition_not_met, error_of, id_of_deleted, version_mismatch
+from .transaction import Transaction
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def explained(patch: Patch, result: PatchResult) -> PatchResult:
+    """Return the result of a patch, with the ways out where a deleted record keeps it from creating one."""
+    if patch.allow_missing and isinstance(result.error, RecordDeletedError):
+        return PatchResult(error=id_of_deleted(patch.record_id))
+    return result
+
+
+class Revivals:
+    """Brings deleted records back for patches with `allow_missing` and `allow_deleted`."""
+
+    def __init__(self, definitions: Definitions, limits: Limits) -> None:
+        self._definitions = definitions
+        self._limits = limits
+
+    async def complete(
+        self,
+        transaction: Transaction,
+        write: Write,
+        patches: Sequence[Patch],
+        results: Sequence[PatchResult],
+        *,
+        keeps_answers: bool,
+    ) -> list[PatchResult]:
+        """Return the results of patches that were applied in the transaction, those of deleted records made good.
+
+        Raises StaleDefinitionError and RacedError when nothing may be kept of it.
+        """
+        completed: list[PatchResult] = []
+        for patch, result in zip(patches, results, strict=True):
+            if not (patch.allow_missing and patch.allow_deleted and isinstance(result.error, RecordDeletedError)):
+                completed.append(explained(patch, result))
+                continue
+            try:
+                completed.append(await self._revive(transaction, write, patch, keeps_answers=keeps_answers))
+            except DraftlineError as error:
+                completed.append(PatchResult(error=error))
+        return completed
+
+    async def _revive(
+        self, transaction: Transaction, write: Write, patch: Patch, *, keeps_answers: bool
+    ) -> PatchResult:
+        if patch.expected_version:
+            raise version_mismatch(patch.record_id, 0)
+        if patch.condition is not None:
+            raise condition_not_met(patch.record_id)
+        request = write.actor.request if keeps_answers else None
+        values: dict[str, object] = {
+            "tenant_id": write.actor.tenant_id,
+            "user_id": write.actor.user_id,
+            "collection": patch.collection,
+            "record_id": patch.record_id,
+            "content": _encode(edited(patch.change, {}, self._limits)).decode(),
+            "parent_id": patch.parent_id or None,
+            "position": patch.position,
+            "definition_version": self._definitions.known(write.actor.tenant_id, patch.collection).version,
+            "now": write.moment,
+            "source": write.source,
+            "commit_id": write.commit_id or None,
+            "change_reason": write.change_reason,
+            "request_id": write.request_id,
+            "fingerprint": request.fingerprint if request is not None else None,
+            "with_changed_fields": True,
+            **limit_values(self._limits),
+        }
+        rows = await transaction.fetch(SQL["recreate_content"], values)
+        if not rows:
+            raise RacedError
+        row = rows[0]
+        if row["failure"] is not None:
+            raise error_of(row["failure"], patch.collection, patch.record_id, where_of(patch))
+        return PatchResult(record_of(row), sorted(row["changed_fields"]), written=True)

@@ -1,0 +1,90 @@
+-- name: lock_purged
+-- Deleted records that are to be removed, locked in primary-key order: some by id, or those that were deleted before a
+-- time, the oldest first; both conditions hold where both are given. A live one is among them only if it is named.
+-- is_settled: every transaction that began before the record was deleted is over, so that one which creates the record
+-- after this comes after its deletion in the order of the log.
+WITH named AS (
+    SELECT r.record_id FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = ANY (CAST(:record_ids AS text[]))
+      AND (r.deleted_at IS NULL OR CAST(:deleted_before AS timestamptz) IS NULL
+          OR r.deleted_at < CAST(:deleted_before AS timestamptz))
+    LIMIT :limit
+), old AS (
+    SELECT r.record_id FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NOT NULL
+      AND CAST(:record_ids AS text[]) IS NULL AND r.deleted_at < CAST(:deleted_before AS timestamptz)
+    ORDER BY r.deleted_at, r.record_id
+    LIMIT :limit
+)
+SELECT r.record_id, r.deleted_at IS NULL AS is_live, r.log_xact < draftline.log_horizon() AS is_settled
+FROM draftline.record AS r
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+  AND r.record_id IN (SELECT record_id FROM named UNION ALL SELECT record_id FROM old)
+  AND (r.deleted_at IS NOT NULL OR CAST(:record_ids AS text[]) IS NOT NULL)
+ORDER BY r.record_id
+FOR UPDATE OF r
+
+-- name: purge_records
+-- Removes deleted records that the transaction has locked, with their changes and the drafts over them, and enters that
+-- in the log. A draft that creates the record stays if it was saved while there was none: it holds nothing of it. How
+-- many drafts were removed.
+WITH target AS MATERIALIZED (
+    SELECT p.record_id, r.log_xact
+    FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
+    JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    WHERE r.deleted_at IS NOT NULL
+), gone AS (
+    DELETE FROM draftline.record AS r
+    USING target AS t
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = t.record_id
+), forgotten AS (
+    DELETE FROM draftline.change AS c
+    USING target AS t
+    WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.record_id = t.record_id AND c.kind <> 'PURGE'
+), held AS MATERIALIZED (
+    SELECT d.user_id, d.record_id, d.session_id
+    FROM draftline.draft AS d
+    JOIN target AS t ON t.record_id = d.record_id
+    WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND (d.kind <> 'CREATE' OR d.base_version > 0)
+    ORDER BY d.record_id, d.user_id
+    FOR UPDATE OF d
+), dropped AS (
+    DELETE FROM draftline.draft AS d
+    USING held AS h
+    WHERE d.tenant_id = :tenant_id AND d.user_id = h.user_id AND d.collection = :collection
+      AND d.record_id = h.record_id
+    RETURNING d.user_id, d.record_id, d.session_id
+), told AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
+        user_id, session_id, change_reason, created_at)
+    SELECT :tenant_id, draftline.log_xact(), :collection, d.record_id, 0, 'DRAFT', 'PURGE_CONTENT',
+        d.user_id, d.session_id, '', CAST(:now AS timestamptz)
+    FROM dropped AS d
+), logged AS (
+    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
+        user_id, session_id, change_reason, request_id, created_at)
+    SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id,
+        coalesce((SELECT min(c.version) FROM draftline.change AS c WHERE c.tenant_id = :tenant_id
+            AND c.collection = :collection AND c.record_id = t.record_id AND c.kind = 'PURGE'), 1) - 1,
+        'PURGE', 'PURGE_CONTENT', '{}', '{}', CAST(:user_id AS text), '', :change_reason,
+        CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+    FROM target AS t
+    ORDER BY t.record_id
+)
+SELECT count(*) AS drafts FROM dropped
+
+-- name: purge_answers
+-- Empties the kept answers that hold content of some records; who sends such a request again is told why.
+UPDATE draftline.request AS q
+SET response = NULL, answer = '{"purged": true}'
+WHERE q.tenant_id = :tenant_id
+  AND (q.answer ->> 'collection' = :collection AND q.answer ->> 'record_id' = ANY (CAST(:record_ids AS text[]))
+      OR draftline.holds_record(q.response, :record_prefix, :conflict_mark, CAST(:record_ids AS text[])))
+
+-- name: count_purgeable
+-- How many deleted records are left of those that were asked for.
+SELECT count(*) AS remaining FROM draftline.record AS r
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NOT NULL
+  AND (CAST(:record_ids AS text[]) IS NULL OR r.record_id = ANY (CAST(:record_ids AS text[])))
+  AND (CAST(:deleted_before AS timestamptz) IS NULL OR r.deleted_at < CAST(:deleted_before AS timestamptz))
