@@ -91,6 +91,8 @@ def test_declared_type_comes_before_the_cells(load: Load, client: Client) -> Non
     assert contents(client) == {"x": {"id": "x", "code": "18", "price": 7, "due": "2026-11-20", "a/b": "1"}}
     assert load(text, "--id", "id", "--number", "code", "--types", "text").returncode == 0
     assert contents(client)["x"] == {"id": "x", "code": 18, "price": "007", "due": "2026-11-20", "a/b": "1"}
+    assert load(text, "--id", "id", "--types", "infer").returncode == 0
+    assert contents(client)["x"] == {"id": "x", "code": 18, "price": "007", "due": "2026-11-20", "a/b": 1}
     done = load("id,code,price,due\nx,18,n/a,\n", "--id", "id")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith('Error: line 2, column price: "n/a" is no number')
@@ -203,6 +205,7 @@ def test_refusal_of_the_service_names_place_and_field(load: Load, client: Client
         ('{"id": "a"}\n{"id": "b", "t": "\\ud800"}\n', "a.ndjson", "line 2, byte 12, field 't': a text holds a lone"),
         ('[{"id": "a"}, {"id": "a"}]', "a.json", "record 2 (index 1): record 'a' stands twice in the import, the first "
                                                  "time at record 1 (index 0)"),
+        ("id,n\na,1\n,\n", "a.csv", "line 3, column id: must hold the id"),
         ('[{"id": "a"}, {"id": [1]}]', "a.json", "record 2 (index 1), field id: must hold the id"),
         ('[{"id": "a"}, {"n": 1e1001, "id": "b"}]', "a.json", "record 2 (index 1), field n: numbers must have at most"),
     ],

@@ -115,5 +115,12 @@ def test_fill_names_columns_and_accepts_ragged_rows() -> None:
     assert filled.column(4) == "column_5"
 
 
+def test_line_that_says_the_delimiter_is_taken_for_it() -> None:
+    found = table("\ufeffsep=|\r\na|b;c\r\n1|2\r\n")
+    assert (found.columns, found.is_guessed) == (["a", "b;c"], False)
+    assert list(found.rows()) == [CsvRow(3, ["1", "2"])]
+    assert table('"sep=;"\na,b\n', ",").columns == ["a", "b"]
+
+
 def test_mark_at_the_start_of_the_file_is_skipped() -> None:
     assert table("\ufeffa,b\n").columns == ["a", "b"]

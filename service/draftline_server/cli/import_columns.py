@@ -21,7 +21,8 @@ TYPES = ("infer", "text")
 def csv_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command the options of CSV, each a keyword: `types`, one for each type, `delimiter` and `fill`."""
     options = [
-        click.option("--types", metavar="FILE|infer|text", help="CSV: the types of columns. Default: infer."),
+        click.option("--types", metavar="FILE|infer|text",
+                     help="CSV: types of columns as in FILE, by their cells alone, or text."),
         *(_type_option(each) for each in ColumnType),
         click.option("--delimiter", metavar="CHARACTER", callback=_delimiter,
                      help="CSV: what separates cells, a character or comma, semicolon, tab, pipe. Default: guessed."),
@@ -73,7 +74,7 @@ def csv_records(
         tuple(in_file) if must_exist else (),
         id_column=id_field,
         is_text=types == "text",
-        declared=lambda: _declared(client, collection),
+        declared=dict if types == "infer" else lambda: _declared(client, collection),
     )
     records = CsvRecords(file, rules, id_fields=id_fields, delimiter=delimiter, fill=fill)
     _tell(records)
@@ -95,7 +96,7 @@ def _declared(client: Client, collection: str) -> Mapping[str, ColumnType]:
     except NotFoundError:
         return {}
     except PermissionDeniedError as error:
-        told = "say what the types of columns are by --types FILE or --types text"
+        told = "say by --types what is to decide the types of columns"
         raise click.ClickException(f"{error}\nThe declaration of {collection} could not be read: {told}.") from error
     return _by_column({each.path: each.type for each in found.fields})
 

@@ -50,8 +50,9 @@ def import_command(
 
     In CSV, each column has a type: what --text, --number, --boolean, --date or --timestamp say of it; what the FILE of
     --types says, JSON as {"price": "number"}; text, if it is that of --id, or for all with --types text; what the
-    collection declares of the field; or else number if every cell is a plain number, boolean if every cell is true or
-    false, and text otherwise. A cell in quotes is text, an empty one null. What was decided is told, a line a column.
+    collection declares of the field, but for --types infer; or else number if every cell is a plain number, boolean if
+    every cell is true or false, and text otherwise. A cell in quotes is text, an empty one null. What was decided is
+    printed, a line a column.
     """
     if sum(map(bool, (field, fields, by_row))) != 1:
         raise click.UsageError("Say where ids come from: by one of --id, --id-from and --id-row.")

@@ -20,6 +20,7 @@ DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 SAMPLE_LINES = 50  # that a delimiter is guessed from
 
 _REST_OF_QUOTED = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
+_SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?')
 _BREAK = re.compile(r"\r\n|\r|\n")
 _NONE: frozenset[int] = frozenset()
 
@@ -53,11 +54,14 @@ class CsvTable:
 
     def __init__(self, file: BinaryIO, delimiter: str | None = None, *, fill: bool = False) -> None:
         found = csv_lines(file)
+        head = list(islice(found, SAMPLE_LINES))
+        said = _SEPARATOR_LINE.fullmatch(head[0][1]) if head else None
+        if said:
+            del head[0]
+            delimiter = delimiter or said[1]
         self.is_guessed = delimiter is None
-        if delimiter is None:
-            head = list(islice(found, SAMPLE_LINES))
-            delimiter = guessed_delimiter(head)
-            found = chain(head, found)
+        delimiter = delimiter or guessed_delimiter(head)
+        found = chain(head, found)
         self.delimiter = delimiter
         self._fill = fill
         self._rows = rows_of(found, delimiter)

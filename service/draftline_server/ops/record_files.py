@@ -114,7 +114,8 @@ def _id_of(record: FileRecord, field: str) -> str:
     (value,) = record.values([field])
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         given = f"not {value!r:.60}" if field in record.content and value not in (None, "") else "and holds nothing"
-        raise RecordFileError(f"{record.source}, field {field}: must hold the id, a text or an integer, {given}")
+        kind = "field" if record.texts is None else "column"
+        raise RecordFileError(f"{record.source}, {kind} {field}: must hold the id, a text or an integer, {given}")
     return str(value)
 
 

@@ -66,8 +66,7 @@ def _split(words: list[str], count: int) -> list[list[str]]:
     """
     rest, fields = list(words), []
     for _ in range(count - 1):
-        last = " ".join(rest[-3:])
-        length = 3 if _ISO_DATE.fullmatch(last) or _NAMED_DATE.fullmatch(last) else 1
+        length = 3 if _is_date(rest[-3:]) else 1
         fields.append(rest[-length:])
         del rest[-length:]
     return [rest, *reversed(fields)]
@@ -77,11 +76,19 @@ def _spelled(words: Sequence[str]) -> str:
     """Return the one text that these words stand for: with spaces, but hyphens within a date such as 1979-05-25."""
     parts, at = [], 0
     while at < len(words):
-        is_date = _ISO_DATE.fullmatch(" ".join(words[at : at + 3])) is not None
-        length = 3 if is_date else 1
+        length = 3 if _is_iso_date(words[at : at + 3]) else 1
         parts.append("-".join(words[at : at + length]))
         at += length
     return " ".join(parts)
+
+
+def _is_date(words: Sequence[str]) -> bool:
+    return _is_iso_date(words) or (len(words) == 3 and _NAMED_DATE.fullmatch(" ".join(words)) is not None)
+
+
+def _is_iso_date(words: Sequence[str]) -> bool:
+    lengths_fit = len(words) == 3 and len(words[0]) == 4 and len(words[1]) == len(words[2]) == 2  # most do not
+    return lengths_fit and _ISO_DATE.fullmatch(" ".join(words)) is not None
 
 
 def _folded(text: str) -> str:
@@ -90,6 +97,8 @@ def _folded(text: str) -> str:
 
 
 def _folded_word(word: str) -> str:
+    if word.islower() or word.isdecimal():
+        return word
     if _ROMAN.fullmatch(word):
         return word.lower()
     first = word[:1].lower()
