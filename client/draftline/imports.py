@@ -16,6 +16,8 @@ from draftline.v1 import content_pb2 as pb
 
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 1 << 20
+MAX_MESSAGE_BYTES = 16 << 20  # where the options of the channel say nothing else
+FRAME_BYTES = 16  # at most, around a record that is alone in its message
 
 ImportCall = Call[pb.ImportContentRequest, pb.ImportContentResponse, ImportResult]
 RecordLike = ImportRecord | tuple[str, Mapping[str, Any]]
@@ -33,12 +35,18 @@ class Chunker:
     """Gathers records, and gives a message whenever the next record would not fit any more.
 
     A chunk has at most `max_records` records, and at most `max_bytes` bytes unless one
-    record alone has more.
+    record alone has more. `max_message_bytes`: what a message may take; None: any number.
     """
 
-    def __init__(self, max_records: int = CHUNK_RECORDS, max_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self,
+        max_records: int = CHUNK_RECORDS,
+        max_bytes: int = CHUNK_BYTES,
+        max_message_bytes: int | None = MAX_MESSAGE_BYTES,
+    ) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
+        self._max_message_bytes = max_message_bytes
         self._message = pb.ImportContentRequest()
         self._size_bytes = 0  # of its records
         self._count = 0  # of the records that were given
@@ -51,6 +59,10 @@ class Chunker:
         added = _add_record(records, record, self._added)
         self._added += 1
         size_bytes = added.ByteSize()
+        if self._max_message_bytes is not None and size_bytes + FRAME_BYTES > self._max_message_bytes:
+            place = added.source or f"records[{self._added - 1}]"
+            limit = f"{self._max_message_bytes:,} bytes, the most that a message may take"
+            raise ValueError(f"{place}: the record takes {size_bytes:,} bytes, over {limit}")
         if len(records) > self._max_records or (len(records) > 1 and self._size_bytes + size_bytes > self._max_bytes):
             following = pb.ImportContentRequest(chunk=pb.ImportChunk(records=[added]))
             del records[-1]
@@ -70,11 +82,19 @@ class Chunker:
             self._message, self._size_bytes = pb.ImportContentRequest(), 0
 
 
+def max_message_bytes(options: Iterable[tuple[str, Any]]) -> int | None:
+    """Return the size that the options of a channel allow a message that is sent; None: any."""
+    limit: int = dict(options).get("grpc.max_send_message_length", MAX_MESSAGE_BYTES)
+    return limit if limit >= 0 else None
+
+
 def import_messages(
-    header: pb.ImportContentRequest, records: Iterable[RecordLike]
+    header: pb.ImportContentRequest,
+    records: Iterable[RecordLike],
+    max_message_bytes: int | None = MAX_MESSAGE_BYTES,
 ) -> Iterator[pb.ImportContentRequest]:
     """All messages of an import."""
-    chunker = Chunker()
+    chunker = Chunker(max_message_bytes=max_message_bytes)
     yield header
     for record in records:
         yield from chunker.add(record)
@@ -82,10 +102,12 @@ def import_messages(
 
 
 async def import_messages_async(
-    header: pb.ImportContentRequest, records: AsyncIterable[RecordLike]
+    header: pb.ImportContentRequest,
+    records: AsyncIterable[RecordLike],
+    max_message_bytes: int | None = MAX_MESSAGE_BYTES,
 ) -> AsyncIterator[pb.ImportContentRequest]:
     """The same, of records that are waited for."""
-    chunker = Chunker()
+    chunker = Chunker(max_message_bytes=max_message_bytes)
     yield header
     async for record in records:
         for message in chunker.add(record):

@@ -205,10 +205,12 @@ def test_refusal_of_the_service_names_place_and_field(load: Load, client: Client
         ('{"id": "a"}\n{"id": "b", "t": "\\ud800"}\n', "a.ndjson", "line 2, byte 12, field 't': a text holds a lone"),
         ('[{"id": "a"}, {"id": "a"}]', "a.json", "record 2 (index 1): record 'a' stands twice in the import, the first "
                                                  "time at record 1 (index 0)"),
+        (f'[{{"id": "a"}}, {{"id": "b", "t": "{"x" * (1 << 24)}"}}]', "a.json", "record 2 (index 1): the record takes"),
         ("id,n\na,1\n,\n", "a.csv", "line 3, column id: must hold the id"),
         ('[{"id": "a"}, {"id": [1]}]', "a.json", "record 2 (index 1), field id: must hold the id"),
         ('[{"id": "a"}, {"n": 1e1001, "id": "b"}]', "a.json", "record 2 (index 1), field n: numbers must have at most"),
     ],
+    ids=lambda value: value[:20],
 )  # fmt: skip
 def test_dirty_record_is_refused_with_place_and_field(load: Load, text: str, name: str, told: str) -> None:
     done = load(text, "--id", "id", name=name)

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from draftline import ImportRecord
-from draftline.imports import CHUNK_BYTES, CHUNK_RECORDS, Chunker, import_messages, import_messages_async
+from draftline.imports import (
+    CHUNK_BYTES,
+    CHUNK_RECORDS,
+    Chunker,
+    import_messages,
+    import_messages_async,
+    max_message_bytes,
+)
 from draftline.sync.feed import Feed
 from draftline.v1 import content_pb2
 from hypothesis import given
@@ -108,6 +115,15 @@ def test_record_that_cannot_be_sent_is_named_by_its_place_among_all(record: Any,
         list(chunker.add((str(number), {})))
     with pytest.raises((TypeError, ValueError), match=problem):
         list(chunker.add(record))
+
+
+def test_record_too_large_for_a_message_is_named() -> None:
+    chunker = Chunker(max_message_bytes=1000)
+    list(chunker.add(("a", {"x": "y" * 900})))
+    with pytest.raises(ValueError, match=r"records\[1\]: the record takes 1,014 bytes, over 1,000 bytes"):
+        list(chunker.add(("b", {"x": "y" * 997})))
+    list(Chunker(max_message_bytes=None).add(("b", {"x": "y" * 20_000_000})))
+    assert [max_message_bytes(each) for each in ([], [("grpc.max_send_message_length", -1)])] == [16 << 20, None]
 
 
 def test_place_of_a_record_is_sent() -> None:

@@ -12,7 +12,14 @@ from draftline import content_calls
 from draftline.aio.ending import Ending
 from draftline.aio.transport import Transport
 from draftline.errors import DraftlineError
-from draftline.imports import ImportCall, RecordLike, import_messages, import_messages_async, may_repeat
+from draftline.imports import (
+    ImportCall,
+    RecordLike,
+    import_messages,
+    import_messages_async,
+    max_message_bytes,
+    may_repeat,
+)
 from draftline.models import ImportMode, ImportResult
 from draftline.retries import Attempts
 from draftline.status import error_of_call
@@ -56,7 +63,7 @@ class ImportMethods(Transport):
         sending = rpc(timeout=attempts.left_s(), metadata=metadata)
         ending = Ending(sending)
         try:
-            async for message in _messages(call.request, records):
+            async for message in _messages(call.request, records, max_message_bytes(self._options)):
                 if not await _is_written(sending, message):
                     break
             else:
@@ -69,13 +76,15 @@ class ImportMethods(Transport):
 
 
 async def _messages(
-    header: content_pb2.ImportContentRequest, records: Iterable[RecordLike] | AsyncIterable[RecordLike]
+    header: content_pb2.ImportContentRequest,
+    records: Iterable[RecordLike] | AsyncIterable[RecordLike],
+    limit: int | None,
 ) -> AsyncIterator[content_pb2.ImportContentRequest]:
     if isinstance(records, AsyncIterable):
-        async for message in import_messages_async(header, records):
+        async for message in import_messages_async(header, records, limit):
             yield message
     else:
-        for message in import_messages(header, records):
+        for message in import_messages(header, records, limit):
             yield message
 
 

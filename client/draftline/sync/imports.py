@@ -9,7 +9,7 @@ import grpc
 
 from draftline import content_calls
 from draftline.errors import DraftlineError
-from draftline.imports import ImportCall, RecordLike, import_messages, may_repeat
+from draftline.imports import ImportCall, RecordLike, import_messages, max_message_bytes, may_repeat
 from draftline.models import ImportMode, ImportResult
 from draftline.retries import Attempts
 from draftline.status import error_of_call
@@ -77,7 +77,7 @@ class ImportMethods(Transport):
         sending: Any = rpc.future(feed, timeout=attempts.left_s(), metadata=metadata)
         sending.add_done_callback(lambda _: feed.close())
         try:
-            for message in import_messages(call.request, records):
+            for message in import_messages(call.request, records, max_message_bytes(self._options)):
                 if not feed.put(message):
                     break
             else:
