@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from draftline import Client
+from draftline import Client, DeclaredField
 from draftline_server.cli import main
 from served import draftline
 
@@ -193,6 +193,14 @@ def test_refusal_of_the_service_names_place_and_field(load: Load, client: Client
         f"Error: {place}: record 'é700': breaks the collection's JSON Schema"
     )
     assert "chunk" not in done.stderr
+
+
+def test_cell_that_a_declared_field_refuses_is_named_by_its_column(load: Load, client: Client) -> None:
+    client.put_collection("parts", fields=[DeclaredField("/due", "date", on_type_mismatch="refuse")])
+    done = load("id,due\na,2026-11-20\nb,soon\n", "--id", "id", "--text", "due")
+    assert done.stderr.splitlines()[-1].startswith("Error: line 3, column due: "), done.stderr
+    done = load('{"id": "a"}\n{"id": "b", "due": 7}\n', "--id", "id", name="a.ndjson")
+    assert done.stderr.splitlines()[-1].startswith("Error: line 2, byte 12, field due: "), done.stderr
 
 
 @pytest.mark.parametrize(
