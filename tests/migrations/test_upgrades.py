@@ -7,11 +7,14 @@ import json
 from typing import Any
 
 import asyncpg
+from alembic.script import ScriptDirectory
 from change_world import LoggedWorld
 from draft_world import COLLECTION, change, connected, operate
 from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.edits import Operation, Strategy
+from draftline_server.domain.records import Actor, Delta, Patch, Request
 from draftline_server.ops import migrate
+from draftline_server.store.requests import Requests
 from stand import beside, cloned, run_sql
 
 # A film and a draft of it, a deleted one, and one that is only drafted, from before there was a log.
@@ -147,3 +150,47 @@ async def test_drafted_transforms_become_sets_on_the_way_back(postgres_url: str,
             await world.commit("ada", policy=ConflictPolicy.KEEP_MINE)
             merged = {"n": 2, "o": {"l": [1, 2]}, "made": {"x": 1}}
             assert json.loads((await world.record("1")).content) == merged
+
+
+REQUEST = """INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
+    VALUES ('t', 'ada', '00000000-0000-0000-0000-000000000001', '1', draftline.answer('films', '1', '{"a": 1}', 7,
+        'p', 2, '2026-01-01Z', 'ada', '2026-01-02Z', 'bob', NULL) || '{"changed_fields": ["a"]}', now())"""
+NUMBERS = "SELECT right(request_id::text, 1), answer - 'created_at' - 'updated_at' FROM draftline.request"
+
+
+def asking(number: int) -> Actor:
+    return Actor("t", "ada", Request(f"00000000-0000-0000-0000-00000000000{number}", Hashed()))
+
+
+class Hashed:
+    def digest(self) -> bytes:
+        return b"1"
+
+
+async def test_kept_answers_are_those_of_both_releases_after_a_step_on_and_one_back(
+    postgres_url: str, template: str
+) -> None:
+    with cloned(postgres_url, template) as url:
+        before = ScriptDirectory(str(migrate.FOLDER)).get_revision("0011").down_revision
+        beside(migrate.go_to, url, before)
+        run_sql(url, *BEFORE, REQUEST)
+        beside(migrate.upgrade, url)
+        async with connected(url) as database:
+            world = LoggedWorld(database, "t")
+            for number, delta in ((2, {"a": 2}), (3, {"a": 2}), (4, {"a": 4})):
+                patch = Patch(COLLECTION, "1", Delta(json.dumps(delta), Strategy.SHALLOW))
+                await world.patches.patch(asking(number), patch, change_reason="", validate_only=False)
+            requests = Requests(database)
+            recalled = {each: await requests.recall(asking(each), COLLECTION, "1") for each in (1, 2, 3, 4)}
+        contents = {
+            each: found.record and json.loads(found.record.content) for each, found in recalled.items() if found
+        }
+        n = {"n": 1.5}
+        assert contents == {1: {"a": 1}, 2: {"a": 2, **n}, 3: {"a": 2, **n}, 4: {"a": 4, **n}}
+        beside(migrate.go_to, url, before)
+        connection = await asyncpg.connect(url)
+        kept = {int(row[0]): json.loads(row[1]) for row in await connection.fetch(NUMBERS)}
+        await connection.close()
+        assert [kept[each]["version"] for each in (1, 2, 3, 4)] == [7, 8, 8, 9]
+        assert {each: kept[each]["content"] for each in (1, 2, 3, 4)} == contents
+        assert [kept[each].get("changed_fields") for each in (1, 2, 4)] == [["a"]] * 3

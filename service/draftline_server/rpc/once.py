@@ -77,7 +77,7 @@ class Once:
         except (OverloadedError, DeadlineExceededError):
             raise  # there is no room or no time to look, and the caller may send it again
         except (AnsweredBeforeError, DraftlineError) as error:
-            recalled = await self._recalled(actor, error)
+            recalled = await self._recalled(actor, request, error)
             if rest is not None:
                 async for _ in rest:
                     pass
@@ -86,10 +86,11 @@ class Once:
                 raise
         return _response(recalled, actor, request, response_type)
 
-    async def _recalled(self, actor: Actor, error: Exception) -> Recalled:
+    async def _recalled(self, actor: Actor, request: Any, error: Exception) -> Recalled:
         """What was answered before; if nothing was, `error` is the answer."""
         try:
-            recalled = await self._requests.recall(actor)
+            named = getattr(request, "collection", ""), getattr(request, "record_id", "")
+            recalled = await self._requests.recall(actor, *named)
         except DatabaseUnavailableError as unknown:
             # The error may be for what an earlier run of the same request did.
             problem = "the database is out of reach; whether the call was done is not known, send it again with its id"

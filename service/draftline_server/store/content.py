@@ -100,6 +100,7 @@ class ContentStore:
                 "parent_id": new.parent_id or None,
                 "position": new.position,
                 "definition_version": definition.version,
+                "makes_id": not new.record_id,
                 **limit_values(self._limits),
             }
             row = (await self._write(actor, "create_content", values, validate_only))[0]

@@ -90,7 +90,7 @@ class FetchedPatches:
         ]
         for result in results:
             if keeps_answers and result.record is not None:
-                await keep_record(runner, actor, result.record, result.changed_fields)
+                await keep_record(runner, actor, result.record, result.changed_fields, written=result.written)
         return results
 
     async def _check_definitions(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> None:

@@ -1,5 +1,8 @@
 """Requests that happen once (AIP-155): the answer is kept in the transaction of what it tells.
 
+Of a call of one record the version is kept, and the rest of its answer is rebuilt from the record and the log when it
+is asked for: an answer is kept for a day, and hardly ever asked for.
+
 Nothing is looked up before a write. A request that was answered before fails on the key of
 its answer, or fails because its first run changed what it asks for; either way its
 answer is there, and is given again.
@@ -14,7 +17,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from ..domain.errors import RecordNotFoundError, RequestIdReusedError
+from ..domain.errors import DraftlineError, HistoryNotKeptError, RecordNotFoundError, RequestIdReusedError
 from ..domain.frozen import frozen
 from ..domain.records import Actor, Record, Request
 from .engine import Database
@@ -23,6 +26,8 @@ from .statements import load
 from .transaction import Transaction
 
 SQL = load("requests")
+DONE = "the request was done before, and is not done again"
+PURGED = f"{DONE}; its answer is gone, for it held the content of a record that was removed for good"
 
 
 class _Kept(msgspec.Struct):
@@ -55,23 +60,20 @@ class Recalled:
     record: Record | None = None
     changed_fields: tuple[str, ...] = ()
     unfinished: str | None = None
-    is_purged: bool = False
+    gone: DraftlineError | None = None  # why the answer can no longer be rebuilt
 
     def refuse_other(self, request: Request) -> None:
         """Raise RequestIdReusedError unless this is what that request was answered.
 
-        Raises RecordNotFoundError if the answer is gone, because a record in it was removed for good.
+        Raises RecordNotFoundError or HistoryNotKeptError if the answer can no longer be rebuilt.
         """
         if self.fingerprint != request.fingerprint:
             problem = "was used for another request within the last 24 hours; every request needs an id of its own"
             raise RequestIdReusedError(
                 f"request_id: {problem}", fields=[("request_id", problem)], request_id=request.request_id
             )
-        if self.is_purged:
-            raise RecordNotFoundError(
-                "the request was done before, and is not done again; its answer is gone, for it held the content of a "
-                "record that was removed for good"
-            )
+        if self.gone is not None:
+            raise self.gone
 
 
 class Requests:
@@ -80,12 +82,25 @@ class Requests:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def recall(self, actor: Actor) -> Recalled | None:
-        """What was answered under the id of the actor's request, be it that request or another."""
+    async def recall(self, actor: Actor, collection: str = "", record_id: str = "") -> Recalled | None:
+        """Return what was answered under the id of the actor's request, be it that request or another.
+
+        `collection`, `record_id`: the record that the request names, if it names one.
+        """
         if actor.request is None:
             return None
-        rows = await self._database.fetch(SQL["recall_answer"], _key(actor, actor.request), resend=True)
-        return _recalled(rows[0]) if rows else None
+        key = _key(actor, actor.request)
+        rows = await self._database.fetch(SQL["recall_answer"], key, resend=True)
+        if not rows:
+            return None
+        row = rows[0]
+        if row["version"] is None:
+            return _recalled(row)
+        if row["fingerprint"] != actor.request.fingerprint:  # then its record is not the one that this request names
+            return Recalled(row["fingerprint"], None)
+        values = {**key, "collection": collection, "record_id": record_id}
+        rebuilt = (await self._database.fetch(SQL["rebuild_answer"], values, resend=True))[0]["answer"]
+        return _rebuilt(row["fingerprint"], rebuilt)
 
     async def finish(self, actor: Actor, response: bytes) -> None:
         """Keeps the answer of a call that went on after its write. AnsweredBeforeError if another run was faster."""
@@ -103,8 +118,21 @@ def _recalled(row: asyncpg.Record) -> Recalled:
     if row["unfinished"] is not None:
         return Recalled(fingerprint, None, unfinished=row["unfinished"])
     if row["is_purged"]:
-        return Recalled(fingerprint, None, is_purged=True)
-    kept = _kept(row["answer"])
+        return Recalled(fingerprint, None, gone=RecordNotFoundError(PURGED))
+    return _of_record(fingerprint, _kept(row["answer"]))
+
+
+def _rebuilt(fingerprint: bytes, answer: str | None) -> Recalled:
+    if answer is None:
+        return Recalled(fingerprint, None, gone=RecordNotFoundError(PURGED))
+    kept = _kept(answer)
+    if bytes(kept.content) == b"null":
+        problem = f"{DONE}; the log no longer keeps the values of version {kept.version}, which was its answer"
+        return Recalled(fingerprint, None, gone=HistoryNotKeptError(problem, record_id=kept.record_id))
+    return _of_record(fingerprint, kept)
+
+
+def _of_record(fingerprint: bytes, kept: _Kept) -> Recalled:
     record = Record(
         kept.collection, kept.record_id, bytes(kept.content).decode(), kept.version, kept.parent_id, kept.position,
         kept.created_at, kept.created_by, kept.updated_at, kept.updated_by, kept.deleted_at,
@@ -129,13 +157,16 @@ async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) 
         await transaction.fetch(SQL["keep_unfinished"], {**_key(actor, actor.request), "written": written})
 
 
-async def keep_record(transaction: Transaction, actor: Actor, record: Record, changed_fields: Sequence[str]) -> None:
-    """The same for a call of one record."""
+async def keep_record(
+    transaction: Transaction, actor: Actor, record: Record, changed_fields: Sequence[str], *, written: bool
+) -> None:
+    """The same for a call of one record. `written`: its version is that of the request."""
     if actor.request is None:
         return
     values = {
         **{each.name: getattr(record, each.name) for each in fields(record)},
         "changed_fields": list(changed_fields),
+        "written": written,
     }
     await transaction.fetch(SQL["keep_record"], {**_key(actor, actor.request), **values})
 

@@ -282,9 +282,16 @@ request = Table(
     Column(
         "answer",
         JSONB,
-        comment="or the record and its changed_fields, for a call of one; or what a call has written that is not over",
+        comment="or what the log does not tell of the record that was answered, or all of it; or what a call has "
+        "written that is not over",
     ),
     _time("created_at"),
+    Column(
+        "version",
+        BigInteger,
+        comment="for a call of one record, the version that it answered: the rest is rebuilt from the record and "
+        "the log",
+    ),
     Index("request_created_idx", "created_at"),
     comment="What was answered to requests that carry an id, written with what they wrote.",
 )

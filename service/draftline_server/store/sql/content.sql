@@ -15,7 +15,7 @@ WITH checked AS MATERIALIZED (
         WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
         ELSE draftline.content_failure(i.content, coalesce(c.indexed_text, '[]'),
             :max_bytes, :max_depth, :max_indexed_text_bytes, NULL)  -- its values were counted when it came
-    END AS failure, i.content
+    END AS failure, i.content, coalesce(c.history, 'VALUES') AS history
     FROM (SELECT CAST(:content AS jsonb) AS content) AS i
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), created AS (
@@ -34,10 +34,13 @@ WITH checked AS MATERIALIZED (
         CAST(:user_id AS text), '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM created
 ), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(:collection, record_id,
-        content, 1, parent_id, position, :now, :user_id, :now, :user_id, NULL), :now
-    FROM created WHERE CAST(:request_id AS uuid) IS NOT NULL
+    -- See requests.sql.
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, CASE WHEN h.history = 'VALUES' THEN 1 END,
+        CASE WHEN h.history = 'PATHS' THEN draftline.answer(:collection, c.record_id,
+                c.content, 1, c.parent_id, c.position, :now, :user_id, :now, :user_id, NULL)
+             WHEN CAST(:makes_id AS boolean) THEN jsonb_build_object('record_id', c.record_id) END, :now
+    FROM created AS c, checked AS h WHERE CAST(:request_id AS uuid) IS NOT NULL
 )
 SELECT checked.failure::text AS failure, created.record_id IS NOT NULL AS created, checked.content::text AS content
 FROM checked LEFT JOIN created ON true
@@ -85,12 +88,14 @@ WITH locked AS MATERIALIZED (
         :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM updated AS u, compared AS k
 ), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(u.collection, u.record_id,
-        u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
-        u.deleted_at) || CASE WHEN :with_changed_fields
-            THEN jsonb_build_object('changed_fields', draftline.changed_fields('{}', u.content)) ELSE '{}' END, :now
-    FROM updated AS u WHERE CAST(:fingerprint AS bytea) IS NOT NULL
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
+        CASE WHEN k.history = 'VALUES' THEN u.version END,
+        CASE WHEN k.history = 'PATHS' THEN draftline.answer(u.collection, u.record_id,
+            u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
+            u.deleted_at) || CASE WHEN :with_changed_fields
+                THEN jsonb_build_object('changed_fields', draftline.changed_fields('{}', u.content)) ELSE '{}' END END, :now
+    FROM updated AS u, compared AS k WHERE CAST(:fingerprint AS bytea) IS NOT NULL
 )
 SELECT j.failure::text AS failure, j.collection, j.record_id, j.new_content::text AS content,
     coalesce(u.version, j.version) AS version, u.parent_id, u.position, j.created_at, j.created_by,
@@ -275,7 +280,10 @@ WITH waited AS MATERIALIZED (
         CASE WHEN k.changes THEN k.user_id ELSE k.updated_by END AS updated_by,
         CASE WHEN k.failure IS NULL AND k.version = 0 THEN draftline.changed_fields('{}', k.new_content)
              ELSE coalesce(k.fields, '{}') END AS changed_fields,
-        k.changes, k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.made_by, k.unmade_by,
+        k.changes,
+        -- A number may be written in another way and be the same: the record keeps its own, and the answer has this one.
+        CASE WHEN NOT k.changes THEN k.content::text <> k.new_content::text ELSE false END AS is_reworded,
+        k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.made_by, k.unmade_by,
         k.history, CASE WHEN draftline.keeps_snapshot(k.version + 1) AND k.history = 'VALUES' THEN k.content END AS snapshot
     FROM compared AS k
 ), logged AS (
@@ -299,10 +307,14 @@ WITH waited AS MATERIALIZED (
     WHERE a.failure IS NULL AND a.changes
     ORDER BY a.collection, a.record_id
 ), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
-    SELECT :tenant_id, p.user_id, p.request_id, p.fingerprint, draftline.answer(a.collection, a.record_id,
-        a.new_content, a.version, a.parent_id, a.position, a.created_at, a.created_by, a.updated_at, a.updated_by, NULL)
-        || jsonb_build_object('changed_fields', a.changed_fields), :now
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
+    SELECT :tenant_id, p.user_id, p.request_id, p.fingerprint,
+        CASE WHEN a.history = 'VALUES' AND NOT a.is_reworded THEN a.version END,
+        CASE WHEN a.history = 'PATHS' OR a.is_reworded THEN draftline.answer(a.collection, a.record_id, a.new_content,
+                a.version, a.parent_id, a.position, a.created_at, a.created_by, a.updated_at, a.updated_by, NULL)
+                || jsonb_build_object('changed_fields', a.changed_fields)
+             WHEN NOT a.changes THEN jsonb_build_object('collection', a.collection, 'record_id', a.record_id,
+                'created_at', a.created_at, 'updated_at', a.updated_at, 'updated_by', a.updated_by) END, :now
     FROM answered AS a
     JOIN unnest(CAST(:user_ids AS text[]), CAST(:request_ids AS uuid[]), CAST(:fingerprints AS bytea[]))
         WITH ORDINALITY AS p (user_id, request_id, fingerprint, place) ON p.place = a.place
@@ -355,11 +367,14 @@ WITH locked AS MATERIALIZED (
         :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM updated AS u
 ), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(u.collection, u.record_id,
-        u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
-        u.deleted_at), :now
-    FROM updated AS u WHERE CAST(:request_id AS uuid) IS NOT NULL
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
+        CASE WHEN c.history IS DISTINCT FROM 'PATHS' THEN u.version END,
+        CASE WHEN c.history = 'PATHS' THEN draftline.answer(u.collection, u.record_id, u.content, u.version,
+            u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by, u.deleted_at) END, :now
+    FROM updated AS u
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = u.collection
+    WHERE CAST(:request_id AS uuid) IS NOT NULL
 )
 SELECT j.failure::text AS failure, j.collection, j.record_id, j.content::text AS content,
     coalesce(u.version, j.version) AS version, j.parent_id, j.position, j.created_at, j.created_by,
@@ -401,11 +416,14 @@ WITH locked AS MATERIALIZED (
         :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM updated AS u
 ), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, draftline.answer(u.collection, u.record_id,
-        u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
-        u.deleted_at), :now
-    FROM updated AS u WHERE CAST(:request_id AS uuid) IS NOT NULL
+    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
+    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
+        CASE WHEN c.history IS DISTINCT FROM 'PATHS' THEN u.version END,
+        CASE WHEN c.history = 'PATHS' THEN draftline.answer(u.collection, u.record_id, u.content, u.version,
+            u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by, u.deleted_at) END, :now
+    FROM updated AS u
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = u.collection
+    WHERE CAST(:request_id AS uuid) IS NOT NULL
 )
 SELECT j.failure::text AS failure, j.collection, j.record_id, j.content::text AS content,
     coalesce(u.version, j.version) AS version, j.parent_id, j.position, j.created_at, j.created_by,
