@@ -56,14 +56,17 @@ END $$;
 CREATE FUNCTION draftline.prune_node(node jsonb, basis jsonb, content jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    sets jsonb := coalesce(node -> 's', '{}');
+    sets jsonb := '{}';
     removals text[] := '{}';
     merges jsonb := '{}';
     transforms jsonb := '{}';
     child record;
     pruned jsonb;
 BEGIN
-    sets := sets - ARRAY(SELECT key FROM jsonb_each(sets) WHERE basis -> key = value AND content -> key = value);
+    IF node ? 's' THEN
+        sets := (node -> 's') - ARRAY(
+            SELECT key FROM jsonb_each(node -> 's') WHERE basis -> key = value AND content -> key = value);
+    END IF;
     IF node ? 'r' THEN
         removals := ARRAY(SELECT k FROM jsonb_array_elements_text(node -> 'r') AS k WHERE basis ? k OR content ? k);
     END IF;
@@ -74,16 +77,26 @@ BEGIN
                   FROM jsonb_each(node -> 't') AS t OFFSET 0) AS p
             WHERE p.steps IS NOT NULL), '{}');
     END IF;
-    IF node ? 'm' THEN
-        FOR child IN SELECT key, value FROM jsonb_each(node -> 'm') LOOP
-            pruned := draftline.prune_child(child.value, basis -> child.key, content -> child.key);
-            IF pruned ? 'm' THEN
-                merges := merges || jsonb_build_object(child.key, pruned -> 'm');
-            ELSIF pruned ? 's' THEN
-                sets := sets || jsonb_build_object(child.key, pruned -> 's');
-            END IF;
-        END LOOP;
+    IF NOT node ? 'm' THEN
+        RETURN draftline.node(sets, removals, merges, transforms, false);
     END IF;
+    FOR child IN SELECT m.key, m.value, basis -> m.key AS basis, content -> m.key AS content
+        FROM jsonb_each(node -> 'm') AS m
+    LOOP
+        IF jsonb_typeof(child.basis) = 'object' AND jsonb_typeof(child.content) = 'object' THEN
+            pruned := draftline.prune_node(child.value, child.basis, child.content);
+            IF pruned <> '{}' THEN
+                merges := merges || jsonb_build_object(child.key, pruned);
+            END IF;
+            CONTINUE;
+        END IF;
+        pruned := draftline.prune_child(child.value, child.basis, child.content);
+        IF pruned ? 'm' THEN
+            merges := merges || jsonb_build_object(child.key, pruned -> 'm');
+        ELSIF pruned ? 's' THEN
+            sets := sets || jsonb_build_object(child.key, pruned -> 's');
+        END IF;
+    END LOOP;
     RETURN draftline.node(sets, removals, merges, transforms, false);
 END $$;
 

@@ -153,6 +153,9 @@ DECLARE
     child record;
     value jsonb;
 BEGIN
+    IF done IS NULL THEN
+        RETURN base;
+    END IF;
     FOR child IN SELECT key, t.value AS steps FROM jsonb_each(done -> 't') AS t WHERE edit -> 't' ? key LOOP
         value := draftline.transform(child.steps, base -> 's' -> child.key);
         IF value IS NOT NULL AND draftline.commute(edit -> 't' -> child.key, child.steps) THEN

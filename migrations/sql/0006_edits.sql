@@ -74,7 +74,8 @@ BEGIN
         coalesce(composed -> 'm', '{}') - b_touched,
         coalesce(composed -> 't', '{}') - b_touched,
         false);
-    IF composed ? 's' OR draftline.puts(composed) OR NOT (draftline.puts(a) OR draftline.puts(b)) THEN
+    -- Only a removal takes back what made an object.
+    IF NOT (b ?| '{r,o}' OR a ? 'o') OR draftline.puts(composed) OR NOT (draftline.puts(a) OR draftline.puts(b)) THEN
         RETURN composed;
     END IF;
     RETURN composed || '{"o": true}';

@@ -20,13 +20,19 @@ BEGIN
         WHERE d.tenant_id = tenant AND d.kind <> 'CREATE'
         ORDER BY d.collection, d.record_id, d.user_id
         FOR UPDATE OF d
+    ), done AS MATERIALIZED (
+        -- Once a record, and only where there is a draft that it matters to.
+        SELECT o.collection, o.record_id, draftline.steps_done_by(o.operations, o.old, o.content) AS steps
+        FROM (
+            SELECT DISTINCT ON (s.collection, s.record_id) s.collection, s.record_id, s.operations, s.old, s.content
+            FROM stale AS s
+            WHERE s.operations IS NOT NULL AND draftline.has_transforms(s.edit)
+        ) AS o
     )
     UPDATE draftline.draft AS d
-    SET merged = draftline.apply_edit(s.edit, s.content),
-        base = CASE WHEN s.operations IS NOT NULL AND draftline.has_transforms(s.edit)
-            THEN draftline.follow(s.base, s.edit, draftline.steps_done_by(s.operations, s.old, s.content))
-            ELSE s.base END
+    SET merged = draftline.apply_edit(s.edit, s.content), base = draftline.follow(s.base, s.edit, o.steps)
     FROM stale AS s
+    LEFT JOIN done AS o ON o.collection = s.collection AND o.record_id = s.record_id
     WHERE d.tenant_id = tenant AND d.user_id = s.user_id AND d.collection = s.collection
       AND d.record_id = s.record_id;
     GET DIAGNOSTICS refreshed = ROW_COUNT;

@@ -293,3 +293,38 @@ async def test_transforms_committed_at_once_all_count(world: LoggedWorld) -> Non
     )
     assert await content_of(world) == {"n": 88}
     assert await world.differences() == []
+
+
+_steps = st.one_of(
+    st.integers(-2, 2).map(lambda number: op("increment", "/o/n", number)),
+    st.lists(st.integers(0, 4), max_size=2).map(lambda items: op("union", "/u", items)),
+    st.integers(0, 1).map(lambda item: op("add", "/l/-", item)),
+    st.lists(st.integers(10, 13), max_size=2).map(lambda items: op("subtract", "/u", items)),
+)
+_calls = st.tuples(st.sampled_from(["draft", "draft", "patch", "commit"]), st.sampled_from(["ada", "bob"]), _steps)
+
+
+@pytest.mark.parametrize("partial_updates", [True, False], ids=["in_place", "replacing"])
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(calls=st.lists(_calls, min_size=2, max_size=10))
+async def test_transforms_of_whatever_calls_all_count_and_none_is_in_conflict(
+    database: Database, partial_updates: bool, calls: list[tuple[str, str, Operation]]
+) -> None:
+    world = LoggedWorld(database, f"tenant-{uuid.uuid4()}", partial_updates=partial_updates)
+    await world.create("1", {"o": {"n": 0}, "u": [10, 11, 12], "l": []})
+    done: list[Operation] = []
+    for name, user, step in calls:
+        if name == "commit":
+            assert all(not each.conflicts for each in await world.commit(user))
+            continue
+        done.append(step)
+        await (drafted if name == "draft" else patched)(world, step, user=user)
+        assert await world.differences() == []
+    for user in ("ada", "bob"):
+        assert all(not each.conflicts for each in await world.commit(user))
+    values = {name: [step.value for step in done if step.op == name] for name in ("increment", "add")}
+    items = {name: {item for step in done if step.op == name for item in step.value} for name in ("union", "subtract")}
+    content = await content_of(world)
+    assert content["o"]["n"] == sum(values["increment"])
+    assert sorted(content["l"]) == sorted(values["add"])
+    assert sorted(content["u"]) == sorted({10, 11, 12} - items["subtract"] | items["union"])
