@@ -12,12 +12,15 @@ import structlog
 
 from .ops.logs import dropped_lines
 from .ops.shared_port import shared_port
+from .ops.socket_folders import short_base
 from .ops.stopping import stop_by_signal
 from .ops.supervisor import supervise
 from .options import metrics_address
 from .rpc.worker_metrics import WorkerMetrics
 from .settings import Settings
 from .worker import order
+
+LONGEST_SOCKET = "draftline-12345678/worker-256.1000000.sock"  # in the folder for temporary files
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
     metrics = WorkerMetrics(dropped_lines)
     with (
         shared_port(settings.host, settings.port) as port,
-        tempfile.TemporaryDirectory(prefix="draftline-") as sockets,
+        tempfile.TemporaryDirectory(prefix="draftline-", dir=short_base(LONGEST_SOCKET)) as sockets,
     ):
         orders = _Orders(settings.model_copy(update={"port": port}), url, revision, metrics, Path(sockets))
         async with _measured(metrics, settings) as metrics_port:

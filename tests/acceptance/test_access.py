@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def test_token_needs_a_secret(tmp_path: Path) -> None:
     refused = draftline("token", "--user", "ada", "--tenant", "acme")
     assert refused.returncode == 1
     assert refused.stderr == "Error: DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with\n"
-    (tmp_path / "secret").write_bytes(os.urandom(16))
+    (tmp_path / "secret").write_text("x" * 16)
     refused = draftline("token", "--user", "ada", "--tenant", "acme", auth_secret_file=tmp_path / "secret", **ISSUED)
     assert refused.stderr.endswith("and a secret needs 32\n")
 

@@ -21,6 +21,8 @@ from draftline_server.rpc.keys import (
 )
 from draftline_server.rpc.permissions import Permission
 from hearing import logged
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 from minting import SECRET, Issuer, is_taken, key_set, keys_of, secret_token
 from waiting import eventually
@@ -91,6 +93,33 @@ async def test_short_secret_is_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(ValueError, match=f"holds {size} bytes, and a secret needs 32"):
         await keys_of(tmp_path, secret=b"x" * size + b"\n")
     assert secret_key(b"x" * 32).algorithm_name == "HS256"
+
+
+@pytest.mark.parametrize("around", [b"", b"\n", b"\r\n", b"\n\n", b" \t\n", b"\x0b\x0c"])
+def test_white_space_around_a_secret_is_no_part_of_it(around: bytes) -> None:
+    secret = b"a secret with spaces, longer than 32 bytes"
+    assert secret_key(around + secret + around).key == secret_key(secret).key
+
+
+@given(st.binary(min_size=32, max_size=64))
+def test_secret_is_taken_as_text_or_refused_never_cut_by_chance(secret: bytes) -> None:
+    try:
+        expected = secret.decode().strip().encode()
+    except UnicodeDecodeError:
+        with pytest.raises(ValueError, match="is no text in UTF-8"):
+            secret_key(secret)
+        return
+    if len(expected) < 32:
+        with pytest.raises(ValueError, match="a secret needs 32"):
+            secret_key(secret)
+    else:
+        assert secret_key(secret).key == expected
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\x0a\x0d"])
+def test_bytes_at_random_are_refused_whatever_they_end_with(end: bytes) -> None:
+    with pytest.raises(ValueError, match="is no text in UTF-8"):
+        secret_key(b"\xff" * 32 + end)
 
 
 async def test_file_that_is_missing_is_refused_by_its_kind(tmp_path: Path) -> None:

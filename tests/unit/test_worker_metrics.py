@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import grpc
 import pytest
+from draftline_server.ops.socket_folders import short_base
 from draftline_server.rpc.metrics import Metrics
 from draftline_server.rpc.monitoring import Monitoring
 from draftline_server.rpc.readings import Reading
@@ -43,7 +44,8 @@ class Worker:
 
 @pytest.fixture
 async def workers() -> AsyncIterator[list[Worker]]:
-    with TemporaryDirectory() as folder:  # pytest's own is too long a path for a socket
+    # pytest's own is too long a path for a socket, and so may be the one for temporary files
+    with TemporaryDirectory(dir=short_base("tmp12345678/0.sock")) as folder:
         started = [Worker(Path(folder) / f"{number}.sock") for number in range(3)]
         for worker in started:
             await worker.monitoring.start_at(worker.socket)

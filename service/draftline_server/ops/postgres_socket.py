@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from .socket_folders import fits, make_stable
+
 _SOCKET = ".s.PGSQL.5432"
-_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 
 
 def url_at(sockets: Path) -> str:
@@ -32,17 +31,18 @@ def running_url(home: Path) -> str | None:
 
 
 def make_socket_dir(home: Path, give: Callable[[Path], None]) -> Path:
-    """``socket/``; where that is too long for an address, or has a comma, a link there to a private one in /tmp.
+    """``socket/``. Where that is too long for an address, or has a comma, a link to a private folder with a short path.
 
-    ``give`` hands what is made to the user who is to own it.
+    That folder is the same at each start, and removed when the server stops. ``give`` hands what is made to the user
+    who is to own it. OSError if no folder has a path that is short enough.
     """
     remove_socket_dir(home)
     own = home / "socket"
-    if len(os.fsencode(own / _SOCKET)) <= _SOCKET_PATH_BYTES and "," not in str(own):
+    if fits(own / _SOCKET) and "," not in str(own):
         own.mkdir(mode=0o700, exist_ok=True)
         give(own)
         return own
-    private = Path(tempfile.mkdtemp(prefix="draftline-"))
+    private = make_stable(str(home), _SOCKET, {os.getuid(), home.stat().st_uid})
     give(private)
     own.symlink_to(private)
     return private

@@ -140,8 +140,15 @@ def _public_key(told: dict[str, Any]) -> jwt.PyJWK | None:
 
 
 def secret_key(text: bytes) -> jwt.PyJWK:
-    """The shared secret in a file: all of it but for line ends after it. ValueError if it is none."""
-    secret = text.rstrip(b"\r\n")
+    """The shared secret in a file of text: its UTF-8 bytes, without white space before and after it. ValueError if it
+    is none.
+
+    Bytes at random are refused: their last may well be that of a line end, and would be lost or not by chance.
+    """
+    try:
+        secret = text.decode().strip().encode()
+    except UnicodeDecodeError:
+        raise ValueError("is no text in UTF-8; write a secret as text, as `openssl rand -base64 48` does") from None
     if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(f"holds {len(secret)} bytes, and a secret needs {MIN_SECRET_BYTES}")
     try:

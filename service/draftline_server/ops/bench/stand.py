@@ -65,7 +65,7 @@ def standing(binaries: Path | None) -> Iterator[Stand]:
     ):
         home = Path(folder)
         secret_file = home / "secret"
-        secret_file.write_bytes(secrets.token_bytes(SECRET_BYTES))
+        secret_file.write_text(f"{secrets.token_urlsafe(SECRET_BYTES)}\n")
         migrate.upgrade(postgres.url)
         with (
             serving(home, postgres.url, **_authentication(secret_file)) as server,
