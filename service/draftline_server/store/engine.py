@@ -23,21 +23,29 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import asyncpg
 
-from ..domain.errors import DatabaseUnavailableError, OverloadedError
+from ..domain.errors import (
+    WRITE_IS_UNKNOWN,
+    ContentionError,
+    DatabaseUnavailableError,
+    DeadlineExceededError,
+    OverloadedError,
+)
 from ..domain.turns import Turns
 from .clock import DatabaseClock
+from .connecting import Connecting
 from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
 from .pool import PoolSettings, make_pool
 from .prepared import PreparedStatements
 from .runs import Runner
 from .statements import Statement
-from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, remaining_s
+from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, is_late, refuse_late, remaining_s
 
 T = TypeVar("T")
 
 BACKOFF_S = (0.02, 1.0)  # the longest pause before the second attempt, which doubles, and its bound
 ENDING_S = 2.0  # how long a connection may take to roll back, or to be ready for the next call
 RECONNECT_S = 1.0  # between two times that all connections are made anew
+_PASSING = (ContentionError, DatabaseUnavailableError, OverloadedError)
 KEPT_PART = 10  # of the connections is kept for tenants who have none
 
 
@@ -55,6 +63,7 @@ class Database:
         self.url = url
         self.settings = settings or PoolSettings()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._connecting = Connecting(self.settings.idle_timeout_s)
         self._turns = Turns(self.settings.size, self.settings.size // KEPT_PART)
         self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
         self._connected_anew_at = float("-inf")
@@ -72,17 +81,23 @@ class Database:
         return self._turns.taken
 
     @property
+    def connections(self) -> int:
+        """Connections that are made and not closed."""
+        return self._pool.get_size() if self._pool is not None else 0
+
+    @property
     def waiting(self) -> int:
         """How many wait for one."""
         return self._turns.waiting
 
     async def open(self) -> None:
         """Prepares the pool; connections are made as they are needed."""
-        self._pool = await make_pool(self.url, self.settings, self._init)
+        self._pool = await make_pool(self.url, self.settings, self._init, self._connecting.connect)
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Closes the pool; connections still in use after `timeout_s` are cut."""
         self._drop_ping()
+        self._connecting.close()
         if self._pool is None:
             return
         try:
@@ -213,7 +228,7 @@ class Database:
                 if not again or attempt == self.settings.retries:
                     raise_translated(error, lost=lost)
             self.retries += 1
-            await asyncio.sleep(pause_s(attempt))
+            await asyncio.sleep(min(pause_s(attempt), remaining_s() or 1e9))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def translated(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -235,6 +250,7 @@ class Database:
                 async with asyncio.timeout(limit_s):
                     await self._turns.take(tenant_id)
             except TimeoutError as error:
+                refuse_late()
                 self.exhausted += 1
                 problem = "all connections to the database are busy; nothing was changed, try again later"
                 raise OverloadedError(problem) from error
@@ -257,6 +273,7 @@ class Database:
             async with asyncio.timeout(limit_s):  # the driver's own would make a task of it
                 connection: asyncpg.Connection[asyncpg.Record] = await pool.acquire()
         except TimeoutError as error:
+            refuse_late()
             raise DatabaseUnavailableError(OUT_OF_REACH) from error
         except Exception as error:
             # PostgresError: whatever it says of who connects, and to what.
@@ -269,6 +286,7 @@ class Database:
         """After a failover, who connects now may be led to another server than those who are connected."""
         if time.monotonic() > self._connected_anew_at + RECONNECT_S:
             self._connected_anew_at = time.monotonic()
+            self._connecting.close()
             await pool.expire_connections()
 
     async def _init(self, connection: Any) -> None:
@@ -288,6 +306,9 @@ def pause_s(attempt: int) -> float:
 def raise_translated(error: Exception, *, lost: bool = False) -> NoReturn:
     """Raises what the error is for those above; see errors.translate."""
     translated = translate(error, lost=lost)
+    if isinstance(translated, _PASSING) and is_late():
+        # Not that the database is away, or busy: another caller, with more time, may well be answered.
+        translated = DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
     if translated is None or translated is error:
         raise error
     # What PostgreSQL says of something unforeseen may hold contents, and it would be in the log.

@@ -94,6 +94,8 @@ def translate(error: BaseException, *, lost: bool = False) -> Exception | None:
     A DraftlineError, AnsweredBeforeError or UnforeseenError. `lost`: an attempt before had an unknown outcome.
     """
     translated = error if isinstance(error, DraftlineError) else _translate(error)
+    if lost and isinstance(translated, DeadlineExceededError):
+        return DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
     return DatabaseUnavailableError(LOST) if lost and isinstance(translated, _PASSING) else translated
 
 

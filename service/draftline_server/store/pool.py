@@ -40,15 +40,19 @@ def connections_of(pool_size: int) -> int:
 
 
 async def make_pool(
-    url: str, settings: PoolSettings, init: Callable[[Any], Awaitable[None]]
+    url: str,
+    settings: PoolSettings,
+    init: Callable[[Any], Awaitable[None]],
+    connect: Callable[..., Awaitable[Any]] = asyncpg.connect,
 ) -> asyncpg.Pool[asyncpg.Record]:
-    """A pool whose connections are made as they are needed; `init` is called with each."""
+    """A pool whose connections are made as they are needed, by `connect`; `init` is called with each."""
     return await asyncpg.create_pool(
         url,
         min_size=0,
         max_size=settings.size,
         timeout=settings.connect_timeout_s,
         max_inactive_connection_lifetime=settings.idle_timeout_s,
+        connect=connect,
         init=init,
         reset=_reset,
         statement_cache_size=STATEMENTS + 2 * prepared.LIMIT,  # of two windows of their choice

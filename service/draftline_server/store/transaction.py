@@ -28,6 +28,7 @@ call_tenant: ContextVar[str] = ContextVar("call_tenant", default="")
 # What runs for long has no limit at the database, is planned for the sizes that it meets, and may read whole tables.
 SET_LONG = """SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
     set_config('plan_cache_mode', 'auto', false), set_config('enable_seqscan', 'on', false)"""
+TIMER_S = 0.002  # as exact as timers are
 LONG_S = 3600.0  # of one of its statements, in case no answer ever comes
 
 
@@ -116,3 +117,15 @@ def remaining_s(otherwise: float | None = None) -> float | None:
     if remaining <= 0:
         raise DeadlineExceededError("the call's time is over")
     return remaining
+
+
+def is_late() -> bool:
+    """Whether the call's time is over, or as good as over."""
+    deadline = call_deadline.get()
+    return deadline is not None and deadline - time.monotonic() < TIMER_S
+
+
+def refuse_late() -> None:
+    """DeadlineExceededError if the call's time is over, before anything was sent."""
+    if is_late():
+        raise DeadlineExceededError("the call's time is over; nothing was changed")

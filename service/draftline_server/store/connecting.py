@@ -1,0 +1,63 @@
+"""Connections are made to the end, though the call that began one may be gone by then: the next call has it.
+
+Else callers whose time is shorter than it takes to connect would keep the pool empty for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+
+class Connecting:
+    """Makes the connections of a pool; at most as many are left over as the pool has room for."""
+
+    def __init__(self, most_idle_s: float) -> None:
+        """`most_idle_s`: how long one that nobody takes is kept."""
+        self._most_idle_s = most_idle_s
+        self._left_over: deque[asyncio.Task[Any]] = deque()  # under way, or made and not taken
+
+    async def connect(self, *arguments: Any, **options: Any) -> Any:
+        """A connection, as asyncpg.connect makes it."""
+        task = self._taken()
+        if task is None:
+            task = asyncio.create_task(asyncpg.connect(*arguments, **options), name="connect")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                self._keep(task)
+            raise
+
+    def close(self) -> None:
+        """End what is under way, and close what was made."""
+        while self._left_over:
+            self._end(self._left_over.popleft())
+
+    def _taken(self) -> asyncio.Task[Any] | None:
+        while self._left_over:
+            task = self._left_over.popleft()
+            if not task.done() or not (task.cancelled() or task.exception() or task.result().is_closed()):
+                return task
+        return None
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._left_over.append(task)
+        loop = asyncio.get_running_loop()
+        task.add_done_callback(lambda _: loop.call_later(self._most_idle_s, self._expire, task))
+
+    def _expire(self, task: asyncio.Task[Any]) -> None:
+        with suppress(ValueError):  # it was taken
+            self._left_over.remove(task)
+            self._end(task)
+
+    @staticmethod
+    def _end(task: asyncio.Task[Any]) -> None:
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled() and task.exception() is None:
+            task.result().terminate()
