@@ -16,7 +16,7 @@ from structlog.typing import EventDict
 
 def _event(line: msgspec.Struct) -> EventDict:
     """A line as structlog would tell it."""
-    told = {name: value for name, value in msgspec.structs.asdict(line).items() if value != ""}
+    told = msgspec.to_builtins(line)
     return {"log_level": told.pop("level"), **{name: value for name, value in told.items() if name != "worker"}}
 
 

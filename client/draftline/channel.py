@@ -85,7 +85,7 @@ class Connection(ABC):
                 token=lambda: session.access_token,
                 timeout=5,
                 retry=draftline.Retry(max_attempts=3),
-                options=[("grpc.default_compression_algorithm", grpc.Compression.Gzip)],
+                options=[("grpc.keepalive_time_ms", 60_000)],
             )
 
         Args:

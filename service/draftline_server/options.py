@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from .access import LOOPBACK
 from .rpc.admission import AdmissionOptions
+from .rpc.import_pace import PaceOptions
 from .rpc.monitoring import Address
 from .rpc.server import ServerOptions
 from .settings import Settings
@@ -33,12 +34,16 @@ def server_options(settings: Settings, *, shares_port: bool) -> ServerOptions:
         shares_port,
         _reflects(settings),
         settings.call_timeout_s,
+        settings.message_timeout_s,
         settings.stream_idle_timeout_s,
+        PaceOptions(settings.stream_idle_timeout_s, settings.import_timeout_s, settings.import_min_bytes_per_s),
         settings.drain_timeout_s,
         settings.max_request_bytes,
         settings.max_response_bytes,
         settings.max_metadata_bytes,
+        settings.max_receiving_bytes,
         settings.max_calls,
+        settings.max_connections,
         settings.max_streams_per_connection,
         settings.max_connection_age_s,
         settings.max_connection_grace_s,

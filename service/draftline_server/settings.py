@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     )
 
     auth_jwks: str = Field("", description="keys that sign tokens: the path or the https address of a JWK set")
-    auth_secret_file: Path | None = Field(None, description="a secret of 32 bytes or more that signs tokens (HS256)")
+    auth_secret_file: Path | None = Field(
+        None, description="text file with a secret of 32 bytes or more, which signs tokens"
+    )
     auth_service_keys_file: Path | None = Field(None, description="keys of services, hashed, with what each may do")
     auth_issuer: str = Field("", description="the `iss` that tokens must have")
     auth_audience: str = Field("", description="the `aud` that tokens must have")
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
 
     drain_timeout_s: float = Field(10.0, gt=0, description="how long calls may go on after SIGTERM")
     call_timeout_s: float = Field(30.0, gt=0, description="the longest a unary call may take")
+    message_timeout_s: float = Field(10.0, gt=0, description="how long the message of a call may take to arrive")
     stream_idle_timeout_s: float = Field(60.0, gt=0, description="how long the other end of a stream may be idle")
     watch_heartbeat_s: float = Field(15.0, gt=0, description="between two signs of life to a watcher")
     max_watchers: int = Field(2_000, gt=0, description="watchers at once")
@@ -69,7 +72,14 @@ class Settings(BaseSettings):
         5.0, gt=0, description="how far this host's clock may be off the database's before it is told"
     )
     max_imports: int = Field(8, gt=0, description="imports at once; each holds a connection")
+    import_timeout_s: float = Field(3600.0, gt=0, description="the longest that an import may take")
+    import_min_bytes_per_s: float = Field(
+        1024.0, ge=0, description="slowest rate at which an import may be sent, apart from pauses; 0: any"
+    )
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
+    max_receiving_bytes: int = Field(
+        256 * 1024 * 1024, gt=0, description="messages that have arrived in part, of all connections; Linux only"
+    )
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")
     max_metadata_bytes: int = Field(16 * 1024, ge=1024, description="most metadata of a call, its token included")
     max_calls: int = Field(3_000, gt=0, description="calls at once, watchers included")
@@ -80,6 +90,7 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(
         2.0, gt=0, description="how long a call may wait to run; if it would be longer, it is refused"
     )
+    max_connections: int = Field(2_000, gt=0, description="connections at once; others are closed at once")
     max_streams_per_connection: int = Field(100, gt=0, description="calls at once on a connection; others wait there")
     max_connection_age_s: float = Field(3600.0, gt=0, description="after which a connection takes no further calls")
     max_connection_grace_s: float = Field(300.0, gt=0, description="how long its calls may go on")

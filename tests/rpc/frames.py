@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,7 +49,9 @@ class Wire:
                 yield Frame(kind, flags, number, stream.read(int.from_bytes(head[:3], "big")))
 
 
-def opening(stream: int, path: str, message: bytes = b"") -> list[Frame]:
+def opening(
+    stream: int, path: str, message: bytes = b"", metadata: Sequence[tuple[str, str]] = (), *, compressed: bool = False
+) -> list[Frame]:
     """The frames of a call with one message."""
     headers = {
         ":method": "POST",
@@ -59,10 +61,10 @@ def opening(stream: int, path: str, message: bytes = b"") -> list[Frame]:
         "content-type": "application/grpc",
         "te": "trailers",
     }
-    block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in headers.items())
+    block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in [*headers.items(), *metadata])
     return [
         Frame(HEADERS, END_HEADERS, stream, block),
-        Frame(DATA, END_STREAM, stream, struct.pack(">BI", 0, len(message)) + message),
+        Frame(DATA, END_STREAM, stream, struct.pack(">BI", compressed, len(message)) + message),
     ]
 
 
@@ -71,7 +73,15 @@ def reset(stream: int) -> Frame:
 
 
 def _text(text: str) -> bytes:
-    return bytes([len(text)]) + text.encode()
+    """A text as HPACK writes it without a table (RFC 7541)."""
+    size = len(text)
+    if size < 127:
+        return bytes([size]) + text.encode()
+    length, rest = bytearray([127]), size - 127
+    while rest > 127:
+        length.append(rest & 127 | 128)
+        rest >>= 7
+    return bytes([*length, rest]) + text.encode()
 
 
 @contextmanager

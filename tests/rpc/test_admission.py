@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,7 +13,9 @@ import pytest
 from answers import TIMEOUT_S, Records, refusal_of, refused
 from drafting import Drafts
 from draftline.v1 import content_pb2, content_pb2_grpc
+from draftline_server.rpc import calls
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from guarded import ISSUER, bearer, guarded
 from waiting import until
 from watching import watching
 
@@ -123,6 +126,64 @@ def test_watchers_and_health_need_no_room(full: Callable[..., Full]) -> None:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         server.let_go()
         assert watcher.versions(1) == [("held", 2)]
+
+
+def test_calls_without_messages_leave_room_for_others(
+    database_url: str, serving: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "LEAST_ARRIVING", 8)
+    with guarded(database_url, tmp_path, max_in_flight=4, max_waiting=4) as server:
+        over, stub = threading.Event(), content_pb2_grpc.ContentServiceStub(server.channel)
+        silent = server.channel.stream_unary("/draftline.v1.ContentService/GetContent")
+
+        def nothing() -> Iterator[bytes]:
+            over.wait(TIMEOUT_S)
+            yield from ()
+
+        nosy = bearer(ISSUER.token(organization_ids=["nosy"], scope=""))
+        waiting = [silent.future(nothing(), metadata=nosy, timeout=TIMEOUT_S) for _ in range(20)]
+        until(lambda: sum(call.done() for call in waiting) == 16)
+        assert server.running.app.server.calls.arriving == 4
+        assert {refusal_of(call.exception()).reason for call in waiting if call.done()} == {"OVERLOADED"}
+        request = content_pb2.GetContentRequest(tenant_id="acme", collection="films", record_id="x")
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.GetContent(request, metadata=bearer(ISSUER.token()), timeout=TIMEOUT_S)
+            assert refusal_of(caught.value).reason == "RECORD_NOT_FOUND"
+        over.set()
+
+
+def test_message_has_to_come_in_time(database_url: str, serving: Any) -> None:
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(TIMEOUT_S)
+        yield from ()
+
+    with serving(database_url, message_timeout_s=0.2) as running, grpc.insecure_channel(running.address) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.stream_unary("/draftline.v1.ContentService/GetContent")(nothing(), timeout=TIMEOUT_S)
+        over.set()
+    refusal = refusal_of(caught.value)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert refusal.message == "the message of the call did not come within 0.2 s; nothing was done"
+
+
+def test_tenant_with_many_calls_leaves_room_for_others(database_url: str, serving: Any) -> None:
+    with (
+        serving(database_url, max_calls=16) as running,
+        grpc.insecure_channel(running.address) as channel,
+        ExitStack() as opened,
+    ):
+        for _ in range(14):
+            opened.enter_context(watching(channel, "many"))
+        until(lambda: running.app.server.calls.count == 14)
+        request = content_pb2.GetContentRequest(tenant_id="many", collection="films", record_id="x")
+        stub = content_pb2_grpc.ContentServiceStub(channel)
+        refusal = refused(stub.GetContent, request)
+        assert (refusal.code, refusal.reason) == OVERLOADED
+        request.tenant_id = "few"
+        assert refused(stub.GetContent, request).reason == "RECORD_NOT_FOUND"
 
 
 def test_drain_refuses_who_waits_and_lets_the_others_end(database_url: str, serving: Any, locked_record: Any) -> None:

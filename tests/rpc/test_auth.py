@@ -152,11 +152,11 @@ def test_health_is_open_and_reflection_is_off(server: Guarded) -> None:
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_log_tells_why_and_holds_no_token(server: Guarded) -> None:
+def test_log_tells_why_and_holds_no_token(server: Guarded, tmp_path: Path) -> None:
     expired = ISSUER.token(iat=In(-600), exp=In(-60), note="planted")
-    with logged() as events:
+    with guarded(server.running.url, tmp_path, ENTRY) as fresh, logged() as events:
         for token in (*BAD.values(), expired, ISSUER.token(), KEY):
-            server.refusal(GET, token, request_of(GET, "acme"))
+            fresh.refusal(GET, token, request_of(GET, "acme"))
     text = str(events)
     why = {event["why"] for event in events if event["event"] == "caller_refused"}
     assert {"no such key", "InvalidIssuerError", "InvalidAudienceError", "MissingRequiredClaimError exp", "expired",
@@ -165,6 +165,15 @@ def test_log_tells_why_and_holds_no_token(server: Guarded) -> None:
         assert not [part for part in token.split(".") if len(part) > 8 and part in text]
     for told in ("planted", "ada", "stranger", "https://other.example", KEY[:20]):
         assert told not in text
+
+
+def test_callers_who_are_refused_without_end_write_few_lines(server: Guarded, tmp_path: Path) -> None:
+    with guarded(server.running.url, tmp_path) as fresh, logged() as events:
+        for number in range(200):
+            fresh.refusal(GET, f"forged-{number}", request_of(GET, "acme"))
+        assert fresh.running.app.server.refused_callers == 200
+    lines = [event for event in events if event["event"] == "caller_refused"]
+    assert 20 <= len(lines) < 60
 
 
 def test_verified_token_is_remembered_until_the_keys_change(

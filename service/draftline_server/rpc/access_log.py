@@ -9,6 +9,7 @@ import grpc
 import msgspec
 import structlog
 
+from ..domain.rates import Rate
 from ..store.runs import Run
 from ..store.transaction import call_tenant
 from .telemetry import Call
@@ -19,6 +20,7 @@ OURS = frozenset({
     grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED,
 })  # fmt: skip
 MAX_ID = 128  # characters
+UNKNOWN_PER_S, UNKNOWN_BURST = 10.0, 100  # lines of callers who are not known, which anybody could write without end
 
 
 class Logged(StrEnum):
@@ -45,6 +47,7 @@ class CallLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     reason: str = ""
     request_id: str = ""
     trace_id: str = ""
+    suppressed: int = 0  # lines of callers who are not known that were left out before this one
 
 
 class AccessLog:
@@ -54,8 +57,13 @@ class AccessLog:
         self._all = logged is Logged.ALL
         self._slow_s = slow_s
         self._write = write
+        self._unknown = Rate(UNKNOWN_PER_S, UNKNOWN_BURST)
+        self._suppressed = 0
 
     def ended(self, call: Call, duration_s: float) -> None:
+        if not call.caller and not self._unknown.allows():
+            self._suppressed += self._all
+            return
         notable = call.code in OURS or (duration_s >= self._slow_s and not call.method.is_stream)
         if notable or self._all:
             line = CallLine(
@@ -70,7 +78,9 @@ class AccessLog:
                 reason=call.reason,
                 request_id=call.request_id,
                 trace_id=call.trace_id or _trace_id(call),
+                suppressed=self._suppressed,
             )
+            self._suppressed = 0
             self._write(line)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from ..domain.errors import InvalidFieldError, UnauthenticatedError
+from .few_lines import FewLines
 from .identity import MAX_USER, Identity, is_user
 from .keys import SERVICE_KEY, Keys
 from .tokens import RefusedTokenError, TokenRules, identity_in
@@ -32,6 +33,8 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class Authenticator(Protocol):
     """Knows callers by the metadata of their calls."""
 
+    refused_count: int  # calls whose caller is not known, so far
+
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
@@ -41,6 +44,8 @@ class Authenticator(Protocol):
 
 class NoAuthentication:
     """Takes the user from the metadata, whoever says so: for development on one machine."""
+
+    refused_count = 0
 
     async def start(self) -> None:
         structlog.get_logger().warning("no_authentication", reason="callers are whoever they say")
@@ -70,6 +75,8 @@ class TokenAuthentication:
         # By hash, so that no token is kept. Verifying one costs many times what remembering does.
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
         self._version = 0
+        self._lines = FewLines("caller_refused")
+        self.refused_count = 0  # so far
 
     async def start(self) -> None:
         await self._keys.start()
@@ -86,7 +93,8 @@ class TokenAuthentication:
                 identity = await self._verified(token)
                 self._remember(digest, identity)
         except RefusedTokenError as refused:
-            structlog.get_logger().info("caller_refused", why=str(refused))
+            self.refused_count += 1
+            self._lines.info(str(refused))
             if refused.expired:
                 raise UnauthenticatedError("the token has expired", expired="true") from None
             raise UnauthenticatedError("the call carries no token that is valid here") from None

@@ -25,6 +25,13 @@ class Identity:
     grants: Grants | None = None
     expires_at: float = math.inf
 
+    def counted_as(self, peer: str) -> str:
+        """For whom calls are counted while their tenant is not known: the only tenant, the user, or, where nobody is
+        authenticated, the connection. Never empty."""
+        if self.grants is None:
+            return f"\0{peer}"
+        return next(iter(self.grants)) if len(self.grants) == 1 else f"\0{self.user_id}"
+
     def actor(self, tenant_id: str, needed: frozenset[Permission]) -> Actor:
         """The caller in a tenant. PermissionDeniedError says the same of a tenant that does not exist as of any
         other that is not the caller's."""
@@ -40,6 +47,9 @@ class Identity:
     def may_read(self, tenant_id: str) -> bool:
         """Return whether the caller may be shown content of the tenant."""
         return self.grants is None or Permission.CONTENT_READ in self.grants.get(tenant_id, ())
+
+
+NOBODY = Identity("", {})  # until the caller is known
 
 
 def is_user(value: object) -> TypeGuard[str]:

@@ -21,25 +21,27 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 from ..domain.errors import (
+    WRITE_IS_UNKNOWN,
+    DatabaseUnavailableError,
     DeadlineExceededError,
     DraftlineError,
     DrainingError,
     InvalidFieldError,
+    OverloadedError,
     ReaderTooSlowError,
-    UndecodableRequestError,
 )
 from ..domain.records import Actor, Request
-from ..store.transaction import call_deadline, call_tenant
+from ..store.transaction import call_deadline, call_tenant, is_late
 from .admission import Admission
 from .auth import while_valid
 from .calls import Calls
 from .effects import counting
-from .identity import Identity
+from .import_pace import Pace
 from .import_parts import ImportChecks
 from .once import Fingerprint, normalize, request_of
 from .permissions import NEEDED, Permission, needed_by, shows_content
 from .rules import check
-from .status import abort, code_of, unexpected
+from .status import GoneError, abort, code_of, forget, unexpected
 from .telemetry import Call, Method
 from .wire import parser
 from .withholding import withhold_content, without_content
@@ -49,7 +51,7 @@ WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # which wait most of the 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Actor], Awaitable[Message]]
 T = TypeVar("T")
-Answer = Callable[[Context, Identity, Call], Awaitable[T]]
+Answer = Callable[[Context, Call], Awaitable[T]]
 
 
 def handlers(service: ServiceDescriptor, servicer: object, calls: Calls) -> grpc.GenericRpcHandler:
@@ -82,21 +84,24 @@ def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[obj
     """What calls `answer` when the caller is known. Whatever goes wrong there becomes the call's status."""
 
     async def handle(_: object, context: Context) -> T:
-        call = calls.come(method)
+        peer = context.peer()
+        if calls.connections.is_closed(peer):  # what it sent before is still coming in
+            raise asyncio.CancelledError
+        call = calls.come(method, peer)
         try:
             calls.refuse_late()
             call.metadata = context.invocation_metadata()
-            identity = await calls.authenticator.identify(call.metadata)
-            calls.admit(call, identity)
-            answered = await answer(context, identity, call)
+            calls.admit(call, await calls.identify(call))
+            answered = await answer(context, call)
         except asyncio.CancelledError:
-            left_s = context.time_remaining()
-            is_late = left_s is not None and left_s <= 0
-            call.code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+            calls.cancelled(call, context.time_remaining())
             raise
+        except grpc.aio.InternalError:  # the other end has gone, and what was to be sent to it failed
+            calls.cancelled(call, context.time_remaining())
+            raise asyncio.CancelledError from None
         except Exception as error:
             await calls.settled()
-            await abort(context, _told(error, call))
+            await _refuse(context, error, call, calls)
         else:
             await calls.settled()
             return answered
@@ -107,10 +112,24 @@ def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[obj
     return handle
 
 
+async def _refuse(context: Context, error: Exception, call: Call, calls: Calls) -> None:
+    """Ends the call with a status; does not return."""
+    told = _told(error, call)
+    # A future that failed and whoever awaits it keep each other by the error's traceback, and with them the call.
+    forget(error)
+    try:
+        await abort(context, told)
+    except GoneError:
+        calls.cancelled(call, context.time_remaining())
+        raise
+
+
 def _told(error: Exception, call: Call) -> DraftlineError:
     """What the caller is told of it. No frame may keep the error: it would keep the call, as in status.abort."""
     if isinstance(error, TimeoutError):
         error = DeadlineExceededError("the call's time is over")
+    elif isinstance(error, DatabaseUnavailableError | OverloadedError) and is_late():
+        error = DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
     elif not isinstance(error, DraftlineError):
         error = unexpected(error, call.method.name)
     call.code, call.reason = code_of(error), error.reason
@@ -122,11 +141,11 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
     writes = "request_id" in method.input_type.fields_by_name
     needed, parse, name = NEEDED[method.full_name], _parser(method), method.full_name
 
-    async def answer(context: Context, identity: Identity, call: Call) -> bytes:
+    async def answer(context: Context, call: Call) -> bytes:
         timeout_s = _limit_time(context, calls.call_timeout_s)
         async with asyncio.timeout(timeout_s):
-            message: Any = parse(await _only_message(context, call))
-            actor = _actor(identity, message, needed_by(name, message), call)
+            message: Any = parse(await calls.message(context, call))
+            actor = _actor(calls, message, needed_by(name, message), call)
             async with calls.admission.turn(actor.tenant_id, timeout_s):
                 check(message)
                 if not writes:
@@ -137,7 +156,7 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
                     actor = Actor(actor.tenant_id, actor.user_id, request)
                 answered = calls.once.answer(behavior, message, actor, response_type)
                 try:
-                    if not shows_content(needed) and not identity.may_read(actor.tenant_id):
+                    if not shows_content(needed) and not call.identity.may_read(actor.tenant_id):
                         answered = _withheld(answered)
                     return _sent(await answered, call)
                 finally:
@@ -159,10 +178,9 @@ async def _withheld(answered: Awaitable[Message]) -> Message:
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
     needed, parse = NEEDED[method.full_name], _parser(method)
 
-    async def answer(context: Context, identity: Identity, call: Call) -> None:
-        async with asyncio.timeout(calls.idle_timeout_s):
-            message: Any = parse(await _only_message(context, call))
-        actor = _actor(identity, message, needed, call)
+    async def answer(context: Context, call: Call) -> None:
+        message: Any = parse(await calls.message(context, call))
+        actor = _actor(calls, message, needed, call)
         check(message)
         timeout_s = _limit_time(context)
         stream = behavior(message, actor)
@@ -173,7 +191,7 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             again = await calls.authenticator.identify(context.invocation_metadata())
             again.actor(message.tenant_id, needed)
 
-        async with while_valid(identity, identified), aclosing(stream) as responses:
+        async with while_valid(call.identity, identified), aclosing(stream) as responses:
             async for response in responses:
                 await _send(context, _sent(response, call), calls.idle_timeout_s)
                 if calls.draining:
@@ -195,16 +213,6 @@ async def _in_turns(
                 return
             yield page
             turn = admission.next_turn(actor.tenant_id)
-
-
-async def _only_message(context: Context, call: Call) -> bytes:
-    """Of a call that sends one."""
-    request = await context.read()
-    if request is grpc.aio.EOF:
-        raise UndecodableRequestError("the call ended without its message")
-    data: bytes = request
-    call.received_bytes = len(data)
-    return data
 
 
 def _sent(response: Message, call: Call) -> bytes:
@@ -229,41 +237,42 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
 
     async def messages(context: Context, fingerprint: Fingerprint, call: Call) -> AsyncIterator[Message]:
         checks = ImportChecks()
-        while True:
-            try:
-                async with asyncio.timeout(calls.idle_timeout_s):
-                    # An iterator that is left half-way would keep the call, as in status.abort.
-                    request = await context.read()
-            except TimeoutError:
-                problem = f"no message of the stream came for {calls.idle_timeout_s:g} s; nothing of it was kept"
-                raise DeadlineExceededError(problem) from None
-            if request is grpc.aio.EOF:
-                return
-            call.received_bytes += len(request)
+        request: Any = await calls.message(context, call)
+        pace = Pace(calls.pace)
+        while request is not grpc.aio.EOF:
             message: Any = parse(request)
             checks.check(message)
             if message.WhichOneof("part") == "header":
                 normalize(message.header)
             fingerprint.add(message)
             yield message
+            # An iterator that is left half-way would keep the call, as in status.abort.
+            request = await pace.next(lambda: calls.next_message(context, call))
 
-    async def answer(context: Context, identity: Identity, call: Call) -> bytes:
-        timeout_s = _limit_time(context)
+    async def answer(context: Context, call: Call) -> bytes:
+        timeout_s = _limit_time(context, calls.pace.total_s)
         fingerprint = Fingerprint(method.full_name)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await loaded(context, call, fingerprint, timeout_s)
+        except TimeoutError:
+            raise DeadlineExceededError(f"the import took longer than {timeout_s:g} s; {WRITE_IS_UNKNOWN}") from None
+
+    async def loaded(context: Context, call: Call, fingerprint: Fingerprint, timeout_s: float | None) -> bytes:
         stream = messages(context, fingerprint, call)
         # Its first message says for whom it is, and whether it is to happen once.
         first: Any = await anext(stream, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidFieldError.of("header", "the first message must be the header")
         header = first.header
-        actor = _actor(identity, header, needed, call)
+        actor = _actor(calls, header, needed, call)
         if header.request_id:
             call.request_id = header.request_id
             actor = replace(actor, request=Request(header.request_id, fingerprint))
 
         async def load(_: Message, actor: Actor) -> Message:
-            loaded: Message = await behavior(header, stream, actor)
-            return loaded
+            answered: Message = await behavior(header, stream, actor)
+            return answered
 
         async with calls.admission.turn(actor.tenant_id, timeout_s):
             try:
@@ -274,10 +283,10 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
     return _answering(_counts(method, calls), calls, answer)
 
 
-def _actor(identity: Identity, message: Any, needed: frozenset[Permission], call: Call) -> Actor:
+def _actor(calls: Calls, message: Any, needed: frozenset[Permission], call: Call) -> Actor:
     """The caller in the tenant of the message."""
-    actor = identity.actor(message.tenant_id, needed)
-    call.tenant_id = actor.tenant_id
+    actor = call.identity.actor(message.tenant_id, needed)
+    calls.belongs_to(call, actor.tenant_id)
     call_tenant.set(actor.tenant_id)
     return actor
 

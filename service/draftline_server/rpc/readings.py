@@ -36,6 +36,15 @@ def readings_of(
         Reading("draftline_calls_open", "Calls under way, watchers and those that wait included.", lambda: calls.count),
         Reading("draftline_calls_running", "Calls that have their turn.", lambda: admission.running),
         Reading("draftline_calls_waiting", "Calls that wait for their turn.", lambda: admission.waiting),
+        Reading("draftline_calls_arriving", "Calls whose message has not come yet.", lambda: calls.arriving),
+        Reading(
+            "draftline_callers_refused_total", "Calls of callers who are not known.", lambda: server.refused_callers
+        ),
+        Reading(
+            "draftline_connections_closed_total",
+            "Connections that were closed because they sent too much, or cancelled too many calls.",
+            lambda: server.connections.closed_count,
+        ),
         Reading("draftline_watchers", "Watchers that are served.", lambda: watches.count),
         Reading(
             "draftline_pool_size", "Connections to the database that there may be.", lambda: database.settings.size

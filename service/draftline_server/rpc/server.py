@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,10 +16,14 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from .admission import Admission, AdmissionOptions
 from .auth import Authenticator
-from .calls import SETTLE_S, Calls
+from .calls import SETTLE_S, CallOptions, Calls
+from .connections import Connections
 from .health import Health
+from .import_pace import PaceOptions
 from .once import Once
 from .pipeline import handlers
+from .receiving import Receiving, ReceivingOptions
+from .sockets import Sockets
 from .telemetry import Telemetry
 from .tls import Tls
 from .unguarded import Unguarded
@@ -31,6 +36,12 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 )
 PING_TIMEOUT_S = 20.0
 HANDSHAKE_TIMEOUT_S = 20.0
+SETTINGS_TIMEOUT_S = 20.0
+IDENTITY_ALONE = 1  # of the bits that tell which compressions are taken
+# A call whose message is not read is sent no more than this; it is what HTTP/2 begins with. A window that grows by
+# itself, as grpc's does, would be filled on every stream by a caller who is never read: 64 MiB each.
+WINDOW_BYTES = 65_535
+MAX_PUBLIC_BYTES = 32 * 1024 * 1024  # of messages on their way to health and reflection
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +50,16 @@ class ServerOptions:
     shares_port: bool  # with others who say so too
     reflection: bool
     call_timeout_s: float
+    message_timeout_s: float
     stream_idle_timeout_s: float
+    import_pace: PaceOptions
     drain_timeout_s: float
     max_request_bytes: int
     max_response_bytes: int
     max_metadata_bytes: int
+    max_receiving_bytes: int  # of messages that are on their way, of all connections together
     max_calls: int  # of all callers at once
+    max_connections: int
     max_streams: int  # of a connection at once, as HTTP/2 calls what calls are there
     max_connection_age_s: float
     max_connection_grace_s: float  # for calls under way on a connection of that age
@@ -72,24 +87,32 @@ class Server:
         self.health = health
         self._authenticator = authenticator
         self._tls = tls
+        sockets = Sockets()
+        self.connections = Connections(sockets)
+        receiving = Receiving(_receiving_options(options), sockets, self.connections.closed)
         self.calls = Calls(
-            once,
-            authenticator,
-            Admission(options.admission),
-            options.max_calls,
-            options.call_timeout_s,
-            options.stream_idle_timeout_s,
-            wrote,
-            telemetry,
+            _call_options(options),
+            once=once,
+            authenticator=authenticator,
+            admission=Admission(options.admission),
+            receiving=receiving,
+            connections=self.connections,
+            wrote=wrote,
+            telemetry=telemetry,
         )
         self._server = grpc.aio.server(options=channel_options(options))
         for service in SERVICES:
             handler = handlers(service, servicers[service.full_name], self.calls)
             self._server.add_generic_rpc_handlers((handler,))
-        unguarded = Unguarded(options.stream_idle_timeout_s)
+        unguarded = Unguarded(options.stream_idle_timeout_s, receiving, self.connections)
         self._server.add_generic_rpc_handlers((unguarded.health(health),))
         if options.reflection:
             self._server.add_generic_rpc_handlers(unguarded.reflection([each.full_name for each in SERVICES]))
+
+    @property
+    def refused_callers(self) -> int:
+        """Calls of callers who are not known, so far."""
+        return self._authenticator.refused_count
 
     async def is_ready(self) -> bool:
         """Whether calls that come now are likely to be answered."""
@@ -103,6 +126,7 @@ class Server:
         except BaseException:
             await self._forget_keys()
             raise
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_of_us)
         await self._server.start()
         await self.health.start()
         return port
@@ -143,6 +167,11 @@ class Server:
         await self._server.wait_for_termination()
 
 
+def _tells_of_us(record: logging.LogRecord) -> bool:
+    """False for what grpc logs, with a traceback, of a caller who left before all of his answer was sent."""
+    return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
+
+
 def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
     """What grpc is told about connections."""
     return [
@@ -153,7 +182,12 @@ def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", options.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
         ("grpc.max_concurrent_streams", options.max_streams),
-        # It counts calls that are over and not freed yet, and refuses others for them: 2,700 of 3,000, of 16 at once.
+        ("grpc.max_allowed_incoming_connections", options.max_connections),
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),  # it makes the windows grow
+        # What is compressed would be inflated before its size is looked at: 1 MiB to 1 GiB.
+        ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ALONE),
+        # It counts calls that are over and not freed yet, and refuses others for them: a tenth, of 90 at once.
         ("grpc.http.overload_protection", 0),
         ("grpc.max_connection_age_ms", _ms(options.max_connection_age_s)),
         ("grpc.max_connection_age_grace_ms", _ms(options.max_connection_grace_s)),
@@ -164,7 +198,30 @@ def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.server_handshake_timeout_ms", _ms(HANDSHAKE_TIMEOUT_S)),
+        ("grpc.http2.settings_timeout", _ms(SETTINGS_TIMEOUT_S)),
     ]
+
+
+def _receiving_options(options: ServerOptions) -> ReceivingOptions:
+    return ReceivingOptions(
+        most_bytes=options.max_receiving_bytes,
+        most_public_bytes=MAX_PUBLIC_BYTES,
+        streams=options.max_streams,
+        window_bytes=WINDOW_BYTES,
+        call_bytes=options.max_metadata_bytes,
+    )
+
+
+def _call_options(options: ServerOptions) -> CallOptions:
+    return CallOptions(
+        most=options.max_calls,
+        most_arriving=options.admission.most + options.admission.most_waiting,
+        most_request_bytes=options.max_request_bytes,
+        timeout_s=options.call_timeout_s,
+        message_timeout_s=options.message_timeout_s,
+        idle_timeout_s=options.stream_idle_timeout_s,
+        pace=options.import_pace,
+    )
 
 
 def _ms(seconds: float) -> int:

@@ -145,6 +145,10 @@ def unexpected(error: BaseException, method: str) -> DraftlineError:
     )
 
 
+class GoneError(asyncio.CancelledError):
+    """The other end of the call has gone, so that nothing can be sent to it."""
+
+
 async def abort(context: grpc.aio.ServicerContext[object, object], error: DraftlineError) -> None:
     """Ends the call with the error; does not return."""
     status = status_of(error)
@@ -155,14 +159,17 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: Draftl
     except TimeoutError:
         # The other end reads nothing. Should it go on, the status comes behind what was sent before; nobody waits here.
         raise asyncio.CancelledError from None
+    except grpc.aio.InternalError:
+        raise GoneError from None
     except grpc.aio.AbortError as aborted:
         # The call keeps it, and its frames keep the call: among those of its connection, and with all that it holds,
         # until the collector comes by. A hundred streams that failed closed their connection for good (1.78).
-        asyncio.get_running_loop().call_soon(_forget, aborted)
+        asyncio.get_running_loop().call_soon(forget, aborted)
         raise
 
 
-def _forget(error: BaseException) -> None:
+def forget(error: BaseException) -> None:
+    """Let go of where the error was raised, and of what led to it: these keep what was under way there."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
 
 

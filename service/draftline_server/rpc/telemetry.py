@@ -16,6 +16,7 @@ import grpc
 
 from ..domain.errors import OverloadedError
 from ..store.runs import Run, Runs, call_runs
+from .identity import NOBODY, Identity
 
 # The bounds of gRFC A66.
 LATENCY_S = (
@@ -89,7 +90,9 @@ class Call:
     metadata: Iterable[tuple[str, str | bytes]] | None = None
     received_bytes: int = 0
     sent_bytes: int = 0
-    is_admitted: bool = False
+    peer: str = ""  # as gRPC names the other end of the connection
+    caller: str = ""  # for whom it is counted; empty until it is
+    identity: Identity = NOBODY
 
 
 class Statements:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pool, text_format
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2  # noqa: F401  so that reflection can tell what errors carry
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from ..domain.errors import DraftlineError, OverloadedError, UndecodableRequestError
+from ..domain.errors import DeadlineExceededError, DraftlineError, OverloadedError, UndecodableRequestError
+from .connections import Connections
 from .health import WARNING, Health
+from .receiving import PUBLIC, Receiving
+from .reflection import Reflection
 from .status import abort
 from .wire import parser
 
@@ -25,22 +25,37 @@ HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 MAX_BYTES = 4096  # of a request
 MAX_STREAMS = 1000
+MESSAGE_S = 2.0  # for the first message of a call to come
+MAX_ARRIVING = 256  # calls whose message is awaited
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Unguarded:
-    """What is answered without asking who calls. `idle_timeout_s`: how long a message is waited for."""
+    """Answers without asking who calls.
 
-    def __init__(self, idle_timeout_s: float) -> None:
+    A call that waits for its message makes way, the longest first, when there are too many of these: so callers who
+    send nothing keep nobody from asking for health.
+    """
+
+    def __init__(self, idle_timeout_s: float, receiving: Receiving, connections: Connections) -> None:
+        """`idle_timeout_s`: how long the next message of a stream is awaited."""
         self._idle_timeout_s = idle_timeout_s
+        self._receiving = receiving
+        self._connections = connections
         self._streams = 0
+        self._arriving: OrderedDict[object, asyncio.Timeout] = OrderedDict()  # the longest first
 
     def health(self, health: Health) -> grpc.GenericRpcHandler:
         parse = _small(health_pb2.HealthCheckRequest)
 
         async def check(_: object, context: Context) -> bytes:
-            request = await self._only(context, parse)
+            self._refuse_closed(context)
+            try:
+                request = await self._only(context, parse)
+            except asyncio.CancelledError:
+                self._connections.reset(context.peer())
+                raise
             status = health.status(request.service)
             if status is None:
                 await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
@@ -61,8 +76,7 @@ class Unguarded:
         return grpc.method_handlers_generic_handler(HEALTH, methods)
 
     def reflection(self, services: Sequence[str]) -> list[grpc.GenericRpcHandler]:
-        _describe_reflection_v1()
-        servicer = ReflectionServicer(service_names=[*services, HEALTH, *REFLECTION])
+        servicer = Reflection([*services, HEALTH, *REFLECTION])
         parse = _small(reflection_pb2.ServerReflectionRequest)
 
         async def answer(context: Context) -> AsyncIterator[bytes]:
@@ -75,6 +89,7 @@ class Unguarded:
 
     def _streaming(self, answer: Any) -> Any:
         async def counted(_: object, context: Context) -> None:
+            self._refuse_closed(context)
             if self._streams >= MAX_STREAMS:
                 await abort(context, OverloadedError(f"{MAX_STREAMS} such streams are open already; try again later"))
             self._streams += 1
@@ -82,28 +97,51 @@ class Unguarded:
                 async with aclosing(answer(context)) as responses:
                     async for response in responses:
                         await context.write(response)
+            except (asyncio.CancelledError, grpc.aio.InternalError):  # the other end has gone
+                self._connections.reset(context.peer())
+                raise asyncio.CancelledError from None
             finally:
                 self._streams -= 1
 
         return grpc.stream_stream_rpc_method_handler(counted)
 
+    def _refuse_closed(self, context: Context) -> None:
+        if self._connections.is_closed(context.peer()):  # what it sent before is still coming in
+            raise asyncio.CancelledError
+
     async def _only(self, context: Context, parse: Any) -> Any:
-        message = await self._next(context, parse)
+        message = await self._first(context, parse)
         if message is None:
             await abort(context, UndecodableRequestError("the call ended without its message"))
         return message
 
     async def _messages(self, context: Context, parse: Any) -> AsyncIterator[Any]:
-        while (message := await self._next(context, parse)) is not None:
+        message = await self._first(context, parse)
+        while message is not None:
             yield message
+            try:
+                async with asyncio.timeout(self._idle_timeout_s):
+                    message = await self._next(context, parse)
+            except TimeoutError:
+                return
+
+    async def _first(self, context: Context, parse: Any) -> Any:
+        limit_s, number = min(MESSAGE_S, self._idle_timeout_s), object()
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                self._arriving[number] = limit
+                if len(self._arriving) > MAX_ARRIVING:
+                    _, longest = self._arriving.popitem(last=False)
+                    longest.reschedule(asyncio.get_running_loop().time())
+                return await self._next(context, parse)
+        except TimeoutError:
+            await abort(context, DeadlineExceededError("the message of the call did not come in time"))
+        finally:
+            self._arriving.pop(number, None)
 
     async def _next(self, context: Context, parse: Any) -> Any:
-        """None if no more come, or none for too long. The call is aborted for a message that is none."""
-        try:
-            async with asyncio.timeout(self._idle_timeout_s):
-                request = await context.read()
-        except TimeoutError:
-            return None
+        """None if no more come. The call is aborted for a message that is none."""
+        request = await self._receiving.read(context, PUBLIC, MAX_BYTES)
         if request is grpc.aio.EOF:
             return None
         try:
@@ -121,11 +159,3 @@ def _small(message_type: type[Message]) -> Callable[[bytes], Message]:
         return parse(data)
 
     return parse_small
-
-
-def _describe_reflection_v1() -> None:
-    """grpcio describes the older version alone; the newer has another package and is the same otherwise."""
-    file = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
-    text = text_format.MessageToString(file).replace("v1alpha", "v1")
-    renamed = text_format.Parse(text, FileDescriptorProto())
-    descriptor_pool.Default().AddSerializedFile(renamed.SerializeToString())

@@ -1,0 +1,32 @@
+"""Rates: how often something may happen, with a burst on top.
+
+Not for several threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Rate:
+    """Allow `burst` events at once, and `per_s` of them a second after that."""
+
+    __slots__ = ("_at", "_burst", "_clock", "_left", "_per_s")
+
+    def __init__(self, per_s: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._left = float(burst)
+        self._clock = clock
+        self._at = clock()
+
+    def allows(self) -> bool:
+        """Count one event. False if it is over the rate; it then uses nothing up."""
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

@@ -1,0 +1,56 @@
+"""The least rate at which a stream of messages must come, so that one that trickles does not last for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from ..domain.errors import DeadlineExceededError
+
+
+@dataclass(frozen=True, slots=True)
+class PaceOptions:
+    idle_s: float  # between two messages
+    total_s: float  # for all of the stream, and for what becomes of it
+    min_bytes_per_s: float  # 0: none
+
+
+class Pace:
+    """Waits for the messages of one stream.
+
+    A stream may be waited for `idle_s` in all; each byte that comes adds the time that it may take at the least rate.
+    Only the time in which the caller is waited for counts, so our own work slows nobody down below the rate.
+    """
+
+    def __init__(self, options: PaceOptions) -> None:
+        self._options = options
+        self._left_s = options.idle_s
+
+    async def next(self, read: Callable[[], Awaitable[Any]]) -> Any:
+        """The next message, as bytes, or grpc.aio.EOF. DeadlineExceededError for a stream that is too slow."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left_s):
+                message = await read()
+        except TimeoutError:
+            raise DeadlineExceededError(self._problem()) from None
+        if message is not grpc.aio.EOF:
+            self._spend(time.monotonic() - began, len(message))
+        return message
+
+    def _spend(self, waited_s: float, received_bytes: int) -> None:
+        least = self._options.min_bytes_per_s
+        if least:
+            left_s = self._left_s - waited_s + received_bytes / least
+            self._left_s = max(0.0, min(self._options.idle_s, left_s))
+
+    def _problem(self) -> str:
+        idle_s, least = self._options.idle_s, self._options.min_bytes_per_s
+        if self._left_s < idle_s:
+            return f"less than {least:g} bytes a second of the stream came; nothing of it was kept"
+        return f"no message of the stream came for {idle_s:g} s; nothing of it was kept"

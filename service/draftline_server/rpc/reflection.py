@@ -1,0 +1,150 @@
+"""Server reflection: every symbol of every file of the contract, as gRPC's servers in C++ and Go tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+from draftline.v1 import (
+    change_pb2,
+    collection_pb2,
+    content_pb2,
+    draft_pb2,
+    error_reason_pb2,
+    types_pb2,
+)
+from google.protobuf import descriptor_pool, text_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+CONTRACT = (change_pb2, collection_pb2, content_pb2, draft_pb2, error_reason_pb2, types_pb2)
+BESIDES = (error_details_pb2, health_pb2, reflection_pb2)  # error_details: what errors carry
+REFLECTION_V1 = "grpc/reflection/v1/reflection.proto"
+
+# grpcio types its messages of reflection in no way.
+Request: TypeAlias = Any
+Response: TypeAlias = Any
+
+
+class Reflection(ReflectionServicer):  # type: ignore[misc]  # grpcio has no types of it
+    """Answers from an index of its own: protobuf's pool does not find methods, extensions and values of enums."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        super().__init__(service_names=services)
+        files = [module.DESCRIPTOR for module in (*CONTRACT, *BESIDES)]
+        self._files = {file.name: file for file in _with_imports([*files, _reflection_v1()])}
+        self._symbols = {symbol: file for file in self._files.values() for symbol in symbols_of(file)}
+        self._extensions: dict[tuple[str, int], FileDescriptor] = {}  # by the message extended, and the number
+        for file in self._files.values():
+            for extension in _extensions_of(file):
+                extended: Any = extension.containing_type
+                self._extensions[extended.full_name, extension.number] = file
+        self._answers: dict[str, Sequence[bytes]] = {}  # files with all that they import, by name
+
+    def _file_by_filename(self, request: Request, filename: str) -> Response:
+        return self._answer(request, self._files.get(filename), f"file {filename}")
+
+    def _file_containing_symbol(self, request: Request, fully_qualified_name: str) -> Response:
+        return self._answer(request, self._symbols.get(fully_qualified_name), f"symbol {fully_qualified_name}")
+
+    def _file_containing_extension(self, request: Request, containing_type: str, extension_number: int) -> Response:
+        file = self._extensions.get((containing_type, extension_number))
+        return self._answer(request, file, f"extension {extension_number} of {containing_type}")
+
+    def _all_extension_numbers_of_type(self, request: Request, containing_type: str) -> Response:
+        file = self._symbols.get(containing_type)
+        if file is None or containing_type not in _messages_of(file):
+            return _not_found(request, f"message {containing_type}")
+        numbers = sorted(number for extended, number in self._extensions if extended == containing_type)
+        response = reflection_pb2.ServerReflectionResponse(original_request=request)
+        response.all_extension_numbers_response.base_type_name = containing_type
+        response.all_extension_numbers_response.extension_number.extend(numbers)
+        return response
+
+    def _answer(self, request: Request, file: FileDescriptor | None, asked: str) -> Response:
+        if file is None:
+            return _not_found(request, asked)
+        answer = self._answers.get(file.name)
+        if answer is None:
+            answer = self._answers[file.name] = [each.serialized_pb for each in _with_imports([file])]
+        response = reflection_pb2.ServerReflectionResponse(original_request=request)
+        response.file_descriptor_response.file_descriptor_proto.extend(answer)
+        return response
+
+
+def _not_found(request: Request, asked: str) -> Response:
+    response = reflection_pb2.ServerReflectionResponse(original_request=request)
+    response.error_response.error_code = grpc.StatusCode.NOT_FOUND.value[0]
+    response.error_response.error_message = f"there is no {asked} here"
+    return response
+
+
+def _with_imports(files: Iterable[FileDescriptor]) -> list[FileDescriptor]:
+    """The files, and all that they import, each once; a file comes before those that it imports."""
+    found: dict[str, FileDescriptor] = {}
+    left = list(files)[::-1]
+    while left:
+        file = left.pop()
+        if file.name not in found:
+            found[file.name] = file
+            left.extend(file.dependencies)
+    return list(found.values())
+
+
+def symbols_of(file: FileDescriptor) -> Iterator[str]:
+    """The full names of all that a file defines. A value of an enum has two: beside its enum, and in it."""
+    for service in file.services_by_name.values():
+        yield service.full_name
+        yield from (method.full_name for method in service.methods)
+    yield from (extension.full_name for extension in _extensions_of(file))
+    for enum in file.enum_types_by_name.values():
+        yield from _symbols_of_enum(enum, file.package)
+    for message in _messages_of(file).values():
+        yield message.full_name
+        yield from (field.full_name for field in message.fields)
+        yield from (oneof.full_name for oneof in message.oneofs)
+        for enum in message.enum_types:
+            yield from _symbols_of_enum(enum, message.full_name)
+
+
+def _symbols_of_enum(enum: EnumDescriptor, scope: str) -> Iterator[str]:
+    yield enum.full_name
+    for value in enum.values:
+        yield f"{scope}.{value.name}" if scope else value.name
+        yield f"{enum.full_name}.{value.name}"
+
+
+def _messages_of(file: FileDescriptor) -> dict[str, Descriptor]:
+    """All messages that a file defines, those within others too, by full name."""
+    found: dict[str, Descriptor] = {}
+    left = list(file.message_types_by_name.values())
+    while left:
+        message = left.pop()
+        found[message.full_name] = message
+        left.extend(message.nested_types)
+    return found
+
+
+def _extensions_of(file: FileDescriptor) -> Iterator[FieldDescriptor]:
+    yield from file.extensions_by_name.values()
+    for message in _messages_of(file).values():
+        yield from message.extensions
+
+
+def _reflection_v1() -> FileDescriptor:
+    """The newer version of reflection. grpcio describes the older alone; they differ in the name of their package."""
+    pool: Any = descriptor_pool.Default()
+    try:
+        found: FileDescriptor = pool.FindFileByName(REFLECTION_V1)
+    except KeyError:
+        file = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+        text = text_format.MessageToString(file).replace("v1alpha", "v1")
+        renamed = text_format.Parse(text, FileDescriptorProto())
+        pool.AddSerializedFile(renamed.SerializeToString())
+        found = pool.FindFileByName(renamed.name)
+    return found
