@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -98,16 +99,45 @@ texts = (
 lists = st.integers(1, 3).flatmap(lambda count: st.tuples(*[st.lists(texts, min_size=count, max_size=count)] * 2))
 
 
+respellings = st.sampled_from([
+    str.swapcase, str.lower, str.title, str.casefold,
+    lambda text: text.replace(" ", "-"),
+    lambda text: text.replace(" ", "  "),
+    lambda text: text + "+",
+    lambda text: " " + text,
+    lambda text: unicodedata.normalize("NFD", text),
+    lambda text: unicodedata.normalize("NFKC", text),
+])  # fmt: skip
+
+
+def refuse_same_id(first: list[str | None], second: list[str | None]) -> None:
+    made = made_id(first), made_id(second)
+    if made[0] == made[1] != "":
+        assert usual(first) == usual(second)
+    if first == second:
+        assert made[0] == made[1]
+
+
 @given(lists)
 @example((["a", "b c"], ["a b", "c"]))
 @example((["A", "Jun 12 1998"], ["A Jun", "12 1998"]))
 @example(([None, "a"], ["a", None]))
 @example((["Straße"], ["Strasse"]))
 def test_different_values_make_different_ids(pair: tuple[list[str | None], list[str | None]]) -> None:
-    first, second = pair
-    made = made_id(first), made_id(second)
-    if "" not in made:
-        assert (made[0] == made[1]) is (usual(first) == usual(second))
+    refuse_same_id(*pair)
+
+
+@given(texts.filter(bool), respellings)
+def test_another_spelling_makes_another_id(text: str, respell: Callable[[str], str]) -> None:
+    refuse_same_id([text], [respell(text)])
+    refuse_same_id([text, "x"], [respell(text), "x"])
+
+
+@given(st.lists(words, min_size=2, max_size=6), st.data())
+def test_words_of_another_field_make_another_id(found: list[str], data: st.DataObject) -> None:
+    cuts = data.draw(st.tuples(*[st.integers(0, len(found))] * 2))
+    first, second = ([" ".join(found[:cut]) or None, " ".join(found[cut:]) or None] for cut in cuts)
+    refuse_same_id(first, second)
 
 
 numbers = st.integers() | st.decimals(allow_nan=False, allow_infinity=False)
