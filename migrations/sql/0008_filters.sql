@@ -8,31 +8,41 @@
 CREATE FUNCTION draftline.read_instant(value text) RETURNS timestamptz
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    parts text[];
-    day date := draftline.read_date(value);
+    day date;
+    zone text;
+    seconds text;
+    is_leap boolean;
     moment timestamp;
 BEGIN
-    IF day IS NOT NULL THEN
-        RETURN day::timestamp AT TIME ZONE 'UTC';
-    END IF;
-    parts := regexp_match(value, '^([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)'
-        '(?:\.([0-9]+))?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$' COLLATE "C");
-    IF parts IS NULL THEN
+    IF length(value) <= 11 THEN
+        RETURN draftline.read_date(value)::timestamp AT TIME ZONE 'UTC';
+    ELSIF value !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?'
+            '([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$' COLLATE "C") THEN
         RETURN NULL;
     END IF;
-    day := draftline.read_date(parts[1]);
-    IF day IS NULL THEN
-        RETURN NULL;
+    day := draftline.read_date(left(value, 10));
+    -- Counted from the end: Z is one character, +01:00 six.
+    zone := CASE WHEN right(value, 1) IN ('Z', 'z') THEN '' ELSE right(value, 6) END;
+    seconds := left(left(substr(value, 18), -greatest(length(zone), 1)), 9);
+    is_leap := left(seconds, 2) = '60';
+    IF is_leap THEN
+        seconds := '59' || substr(seconds, 3);
     END IF;
-    moment := day + make_interval(hours => parts[2]::int, mins => parts[3]::int, secs => parts[4]::int);
-    IF parts[6] IS NOT NULL THEN
-        moment := moment - (parts[6] || '1')::int * make_interval(hours => parts[7]::int, mins => parts[8]::int);
+    moment := day + make_time(substr(value, 12, 2)::int, substr(value, 15, 2)::int, seconds::double precision);
+    IF zone <> '' THEN
+        moment := moment + CASE left(zone, 1) WHEN '-' THEN 1 ELSE -1 END
+            * make_interval(hours => substr(zone, 2, 2)::int, mins => right(zone, 2)::int);
     END IF;
-    IF moment < timestamp '0001-01-01' OR moment >= timestamp '10000-01-01'
-            OR (parts[4] = '60' AND moment <> date_trunc('month', moment)) THEN
-        RETURN NULL;
+    IF is_leap THEN
+        moment := moment + interval '1 second';
+        IF date_trunc('minute', moment) <> date_trunc('month', moment) THEN
+            RETURN NULL;
+        END IF;
     END IF;
-    RETURN (moment + rpad(left(coalesce(parts[5], '0'), 6), 6, '0')::int * interval '1 microsecond') AT TIME ZONE 'UTC';
+    IF moment >= timestamp '0001-01-01' AND moment < timestamp '10000-01-01' THEN
+        RETURN moment AT TIME ZONE 'UTC';
+    END IF;
+    RETURN NULL;
 END $$;
 
 -- The point in time at a path.

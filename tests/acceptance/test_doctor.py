@@ -160,6 +160,15 @@ def test_invalid_index_is_named_and_its_mend_mends_it(url: str) -> None:
         assert examined(database_url=url).wrong == []
 
 
+def test_values_that_do_not_fit_their_fields_are_named(url: str) -> None:
+    with serving(url) as server, Client(server.address, tenant_id="acme") as client:
+        client.import_content("films", [("odd 1", {"title": 1}), ("odd 2", {"title": []})])
+    found = next(each for each in examined(database_url=url).wrong if each["check"] == "values")
+    assert "/title of films of tenant acme (2)" in found["told"]
+    assert "record.mistyped = true" in found["mend"]
+    assert not [each for each in examined("--quick", database_url=url).wrong if each["check"] == "values"]
+
+
 INVALIDATE = """UPDATE pg_index SET indisvalid = false
     WHERE indexrelid = (SELECT min(oid) FROM pg_class WHERE relname ~ '^record_order_')"""
 

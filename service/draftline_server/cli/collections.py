@@ -12,6 +12,7 @@ from draftline import (
     ChangeHistory,
     Client,
     Collection,
+    DeadlineExceededError,
     DeclaredField,
     FieldType,
     IndexState,
@@ -68,7 +69,7 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
     What --json tells, `collections put --file` takes.
     """
     try:
-        found = client.get_collection(collection, include_mismatch_counts=not no_counts)
+        found = _counted(client, collection) if not no_counts else client.get_collection(collection)
     except NotFoundError as error:
         near = get_close_matches(collection, [each.collection for each in client.list_collections()], n=1)
         raise click.ClickException(f"{error}" + (f"\nIs {near[0]!r} meant?" if near else "")) from error
@@ -107,6 +108,15 @@ def put_command(
             collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
         )
     _show(put, as_json)
+
+
+def _counted(client: Client, collection: str) -> Collection:
+    """Return the collection with its counts, or without them if they take too long."""
+    try:
+        return client.get_collection(collection, include_mismatch_counts=True)
+    except DeadlineExceededError:
+        click.echo("Values that do not fit were not counted: that takes too long here.", err=True)
+        return client.get_collection(collection)
 
 
 def _show(collection: Collection, as_json: bool) -> None:

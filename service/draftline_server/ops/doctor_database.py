@@ -216,7 +216,10 @@ async def _log(opened: Database, moment: datetime) -> Finding:
 
 
 async def _values(opened: Database) -> Finding:
-    mistyped = [found async for found in all_counts(opened)]
+    try:
+        mistyped = [found async for found in all_counts(opened)]
+    except DraftlineError as error:  # there may be too many records for the longest that a statement may run
+        return skipped("values", f"not counted: {error.message}")
     if not mistyped:
         return ok("values", "all that declared fields hold is of their types")
     places = [

@@ -61,8 +61,8 @@ SELECT (SELECT version FROM current) AS version_before
 SELECT record_id
 FROM draftline.record
 WHERE tenant_id = :tenant_id AND collection = :collection AND deleted_at IS NULL
-  AND jsonb_typeof(content #> CAST(:path AS text[])) = 'string'
-  AND octet_length(content #>> CAST(:path AS text[])) > :max_indexed_text_bytes
+  AND octet_length(draftline.text_at(draftline.value_at(content, CAST(:path AS text[])), '{}'))
+      > :max_indexed_text_bytes
 LIMIT 1
 
 -- name: list_collections
