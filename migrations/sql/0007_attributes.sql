@@ -42,9 +42,9 @@ $$;
 -- The names of the attributes that a draft changes of those of the record.
 CREATE FUNCTION draftline.modified_attributes(attributes jsonb, parent_id text, "position" bigint) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN attributes IS NULL THEN '{}' ELSE ARRAY(
+    SELECT ARRAY(
         SELECT t.key FROM jsonb_each(draftline.own_attributes(parent_id, "position")) AS t
-        WHERE attributes -> t.key -> 1 <> t.value ORDER BY t.key) END
+        WHERE attributes -> t.key -> 1 <> t.value ORDER BY t.key)
 $$;
 
 -- The conflicts of attributes, each [base, mine] or [base], with those of the record as it is. A creation is based on
@@ -103,3 +103,29 @@ CREATE FUNCTION draftline.has_conflict(conflicts jsonb, path text) RETURNS boole
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT conflicts @> jsonb_build_array(jsonb_build_object('path', path))
 $$;
+
+-- What a draft is based on once a user has saved a step of it who looked at the content: that, at the paths of the step.
+-- `edited` is the draft with the step; where it holds more than the step edits, all of that is based on the content.
+CREATE FUNCTION draftline.seen_basis(step jsonb, edited jsonb, basis jsonb, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    result jsonb := CASE WHEN jsonb_typeof(basis) = 'object' THEN basis ELSE '{}' END;
+    name text;
+BEGIN
+    IF step IS NULL THEN
+        RETURN basis;
+    ELSIF step ? 'v' OR edited IS NULL OR edited ? 'v' OR jsonb_typeof(content) IS DISTINCT FROM 'object' THEN
+        RETURN content;
+    END IF;
+    FOR name IN
+        SELECT jsonb_object_keys(step -> 's') UNION ALL SELECT jsonb_array_elements_text(step -> 'r')
+        UNION ALL SELECT jsonb_object_keys(step -> 't')
+    LOOP
+        result := draftline.put_value(result, ARRAY[name], content -> name);
+    END LOOP;
+    FOR name IN SELECT jsonb_object_keys(step -> 'm') LOOP
+        result := draftline.put_value(result, ARRAY[name], draftline.seen_basis(
+            step -> 'm' -> name, edited -> 'm' -> name, basis -> name, content -> name));
+    END LOOP;
+    RETURN result;
+END $$;

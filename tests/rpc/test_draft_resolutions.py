@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 from answers import INVALID, Records, content_of
 from drafting import Drafts, edit
-from draftline.v1 import draft_pb2, types_pb2
+from draftline.v1 import change_pb2, draft_pb2, types_pb2
+from watching import watching
 
 Side = draft_pb2.Side
 
@@ -107,3 +109,18 @@ def test_deleted_record_is_brought_back_by_a_draft(records: Records, ada: Drafts
     assert not merged.record.HasField("delete_time")
     (result,) = ada.commit()
     assert (result.record.version, result.record.HasField("delete_time")) == (3, False)
+
+
+def test_watched_view_follows_the_drafted_attributes(
+    records: Records, ada: Drafts, grpc_channel: grpc.Channel, tenant_id: str
+) -> None:
+    records.create("m-1", {}, parent_id="p", position=1)
+    query = {"collection": "films", "view": change_pb2.WATCH_VIEW_MERGED, "filter": 'record.parent_id = "p"'}
+    with watching(grpc_channel, tenant_id, "ada", **query) as watcher:
+        ada.change("m-1", position=2)
+        (moved,) = watcher.merged(1)
+        assert (moved.record.record.position, list(moved.record.modified_attributes)) == (2, ["position"])
+        ada.change("m-1", parent_id="q")
+        assert not watcher.merged(1)[0].HasField("record")
+        ada.discard()
+        assert watcher.merged(1)[0].record.record.position == 1

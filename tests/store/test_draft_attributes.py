@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from change_world import LoggedWorld
-from draft_world import COLLECTION, change, creation, deletion, moving
+from draft_world import COLLECTION, change, creation, deletion, moving, operate
 from draftline_server.domain.changes import ChangeKind, ChangeSource
 from draftline_server.domain.drafts import ConflictKind, ConflictPolicy, DraftKind
+from draftline_server.domain.edits import Operation
 from draftline_server.domain.errors import (
     ConflictError,
     RecordDeletedError,
@@ -324,3 +325,29 @@ async def test_record_that_is_brought_back_is_held_to_the_schema(world: LoggedWo
     with pytest.raises(SchemaViolationError):
         await world.commit("ada")
     assert (await world.record("1")).deleted_at is not None
+
+
+async def test_transform_saved_for_the_current_version_is_in_no_conflict(world: LoggedWorld) -> None:
+    await world.create("1", {"n": 1, "o": {"l": [1]}})
+    steps = Operation("increment", ("n",), value=1), Operation("union", ("o", "l"), value=[2])
+    await world.save("ada", operate("1", *steps))
+    await world.load({"1": {"n": 10}})
+    saved = await world.save("ada", operate("1", steps[0], base_version=2))
+    assert saved is not None
+    assert [each.path for each in saved.conflicts] == ["/o"]
+    saved = await world.save("ada", operate("1", Operation("remove", ("o",)), base_version=2))
+    assert saved is not None
+    assert list(saved.conflicts) == []
+    await world.commit("ada")
+    assert json.loads((await world.record("1")).content) == {"n": 12}
+
+
+async def test_committed_return_of_a_record_is_taken_back_whole(world: LoggedWorld) -> None:
+    await gone(world)
+    await world.save("ada", creation("1", {"a": 2}, allow_deleted=True, attributes={"position": 3}))
+    await world.commit("ada")
+    result = await world.revert_version("1", 3)
+    assert (result.error, list(result.conflicts)) == (None, [])
+    record = await world.record("1")
+    assert (json.loads(record.content), record.parent_id, record.position) == ({"a": 1, "b": 1}, "p", 1)
+    assert record.deleted_at is not None

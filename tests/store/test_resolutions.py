@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -314,3 +315,29 @@ async def test_outcome_kinds_are_those_of_the_conflict(world: LoggedWorld) -> No
         await world.commit("ada")
     assert {each.kind for each in rejected.value.conflicts} == {ConflictKind.VALUE}
     assert {each.version for each in rejected.value.conflicts} == {await version_of(world)}
+
+
+STRATEGIES = [Strategy.DEEP, Strategy.SHALLOW, Strategy.MERGE_PATCH, Strategy.REPLACE]
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(before=documents, first=documents, second=documents, after=documents, data=st.data())
+async def test_save_for_the_current_version_is_in_no_conflict_where_it_edits(
+    database: Database, before: Any, first: Any, second: Any, after: Any, data: st.DataObject
+) -> None:
+    world = World(database, f"tenant-{uuid.uuid4()}")
+    await world.create("1", before)
+    strategies = data.draw(st.tuples(st.sampled_from(STRATEGIES), st.sampled_from(STRATEGIES)))
+    await world.save("ada", change("1", first, strategies[0]))
+    await world.load({"1": after})
+    edits = [change("1", first, strategies[0]), change("1", second, strategies[1])]
+    saved = await world.save("ada", edits[1], session_id="")
+    assert saved is not None
+    known = {each.path for each in saved.conflicts}
+    for edit in reversed(edits):
+        version = await version_of(world)
+        saved = await world.save("ada", replace(edit, base_version=version))
+        assert saved is not None
+        assert {each.path for each in saved.conflicts} <= known | {""}
+    # The two are all that was ever edited, and each was saved for this version.
+    assert saved.conflicts == []

@@ -281,7 +281,9 @@ def _answer(page: Any, shape: Shape) -> list[Any]:
         *plain,
         cast(c.content, Text()).label("content"),
         case((c.draft_kind.is_not(None), modified)).label("modified_fields"),
-        attributes.label("modified_attributes"),
+        case((c.attributes.is_not(None), attributes), else_=literal_column("CAST('{}' AS text[])")).label(
+            "modified_attributes"
+        ),
         case((c.base_version != c.version, cast(conflicts, Text())), else_="[]").label("conflicts"),
         *(column for place, key in enumerate(shape.order) for column in _key(c[f"k{place}"], place, key, shape)),
     ]

@@ -103,9 +103,11 @@ ORDER BY p.place
 -- cannot be locked.
 WITH target AS MATERIALIZED (
     SELECT t.*, f.edit AS made_by, f.base AS unmade_by, f.fields,
-        t.new_attributes ->> 'parent_id' AS new_parent_id, CAST(t.new_attributes ->> 'position' AS bigint) AS new_position,
+        CASE WHEN t.new_attributes IS NULL THEN t.parent_id ELSE t.new_attributes ->> 'parent_id' END AS new_parent_id,
+        CASE WHEN t.new_attributes IS NULL THEN t.position
+             ELSE CAST(t.new_attributes ->> 'position' AS bigint) END AS new_position,
         t.action <> 'DROP' AND (t.version IS NULL OR f.edit IS NOT NULL
-            OR t.new_attributes <> draftline.own_attributes(t.parent_id, t.position)
+            OR coalesce(t.new_attributes <> draftline.own_attributes(t.parent_id, t.position), false)
             OR t.deleted_at IS NOT NULL <> (t.action = 'DELETE')) AS changes
     FROM (
         SELECT d.record_id, d.edit AS draft_edit, d.session_id, d.change_reason, p.action, p.version AS judged_version,
@@ -113,11 +115,14 @@ WITH target AS MATERIALIZED (
             r.deleted_at, r.log_xact,
             CASE p.action WHEN 'WRITE' THEN d.merged
                 WHEN 'SETTLE' THEN draftline.decided(d.merged, r.content, p.decisions) ELSE r.content END AS new_content,
-            CASE WHEN p.action IN ('WRITE', 'SETTLE') THEN draftline.decided_attributes(d.attributes,
+            -- NULL: the record's stay.
+            CASE WHEN p.action IN ('WRITE', 'SETTLE') AND (d.attributes IS NOT NULL OR r.deleted_at IS NOT NULL
+                    OR p.attribute_decisions <> '{}')
+                THEN draftline.decided_attributes(d.attributes,
                     -- What a creation brings back starts without attributes.
                     CASE WHEN d.kind = 'CREATE' AND r.deleted_at IS NOT NULL THEN draftline.own_attributes(NULL, NULL)
                          ELSE draftline.own_attributes(r.parent_id, r.position) END, p.attribute_decisions)
-                ELSE draftline.own_attributes(r.parent_id, r.position) END AS new_attributes
+                END AS new_attributes
         FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:versions AS bigint[]),
                 CAST(:decisions AS jsonb[]), CAST(:attribute_decisions AS jsonb[]))
             AS p (record_id, action, version, decisions, attribute_decisions)
@@ -169,7 +174,8 @@ WITH target AS MATERIALIZED (
         CASE WHEN t.version IS NULL THEN NULL WHEN t.made_by IS NULL THEN '{}'
              WHEN c.history = 'PATHS' THEN NULL ELSE t.unmade_by END,
         CASE WHEN draftline.keeps_snapshot(t.version + 1) AND c.history IS DISTINCT FROM 'PATHS' THEN t.content END,
-        draftline.attribute_changes(t.parent_id, t.new_parent_id, t.position, t.new_position),
+        CASE WHEN t.new_attributes IS NOT NULL THEN
+            draftline.attribute_changes(t.parent_id, t.new_parent_id, t.position, t.new_position) END,
         :user_id, t.session_id, CAST(:commit_id AS uuid), coalesce(nullif(:change_reason, ''), t.change_reason),
         CAST(:request_id AS uuid), CAST(:now AS timestamptz)
     FROM target AS t
@@ -186,8 +192,10 @@ WITH target AS MATERIALIZED (
     WHERE NOT t.changes
 )
 SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
-    ARRAY(SELECT n.key FROM jsonb_each(t.new_attributes) AS n
-          WHERE n.value <> draftline.own_attributes(t.parent_id, t.position) -> n.key ORDER BY n.key) AS changed_attributes,
+    CASE WHEN t.new_attributes IS NULL THEN '{}' ELSE ARRAY(
+        SELECT n.key FROM jsonb_each(t.new_attributes) AS n
+        WHERE n.value <> draftline.own_attributes(t.parent_id, t.position) -> n.key ORDER BY n.key
+    ) END AS changed_attributes,
     t.judged_version <> coalesce(t.version, 0) OR (t.changes AND t.record_id NOT IN (
         SELECT record_id FROM updated UNION ALL SELECT record_id FROM created)) AS raced,
     CAST(:collection AS text) AS collection, t.record_id,

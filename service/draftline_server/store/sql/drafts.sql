@@ -83,12 +83,15 @@ WITH locked AS MATERIALIZED (
              WHEN action = 'CREATE' AND old_kind IS NULL THEN 'CREATE' ELSE 'CHANGE' END AS new_kind,
         CASE WHEN revives
              THEN jsonb_build_object('v', draftline.apply_edit((step).content, coalesce(old_merged, content)))
-             ELSE draftline.compose(coalesce(old_edit, '{}'), (step).content) END AS edited,
-        -- What was edited with the version of the record that the user looked at is based on what is there now.
-        CASE WHEN is_rebased AND (step).content IS NOT NULL AND action <> 'DELETE'
-             THEN draftline.apply_edit(draftline.inverse((step).content, content), basis)
-             WHEN is_rebased AND action = 'DELETE' THEN content ELSE basis END AS new_basis
+             ELSE draftline.compose(coalesce(old_edit, '{}'), (step).content) END AS edited
     FROM resolved AS r
+    OFFSET 0
+), seen AS (
+    -- What was edited with the version of the record that the user looked at is based on what is there now.
+    SELECT c.*, CASE WHEN NOT is_rebased OR (step).failure IS NOT NULL THEN basis
+        WHEN new_kind = 'DELETE' THEN content
+        ELSE draftline.seen_basis((step).content, edited, basis, content) END AS new_basis
+    FROM composed AS c
     OFFSET 0
 ), rebased AS (
     SELECT c.*, plain.fields, CASE
@@ -96,7 +99,7 @@ WITH locked AS MATERIALIZED (
         WHEN new_kind = 'CREATE' THEN CAST(ROW(edited, '{}') AS draftline.based_edit)
         WHEN plain.edit IS NOT NULL THEN CAST(ROW(plain.edit, plain.base) AS draftline.based_edit)
         ELSE draftline.rebase(edited, new_basis, content) END AS stored
-    FROM composed AS c
+    FROM seen AS c
     LEFT JOIN LATERAL draftline.rebase_sets(edited -> 's', new_basis, content) AS plain
         ON new_kind = 'CHANGE' AND edited ? 's' AND edited - 's' = '{}'
     OFFSET 0
@@ -169,7 +172,8 @@ SELECT k.place, k.record_id,
     k.vanishes, CASE WHEN NOT :omit_content THEN k.new_merged::text END AS content, k.record_version AS version,
     draftline.drafted_parent_id(k.new_attributes, k.own_parent_id) AS parent_id,
     draftline.drafted_position(k.new_attributes, k.own_position) AS position,
-    draftline.modified_attributes(k.new_attributes, k.own_parent_id, k.own_position) AS modified_attributes,
+    CASE WHEN k.new_attributes IS NULL THEN '{}'
+         ELSE draftline.modified_attributes(k.new_attributes, k.own_parent_id, k.own_position) END AS modified_attributes,
     coalesce(k.created_at, k.draft_created_at, :now) AS created_at, coalesce(k.created_by, :user_id) AS created_by,
     coalesce(k.updated_at, :now) AS updated_at, coalesce(k.updated_by, :user_id) AS updated_by,
     CASE WHEN k.new_kind <> 'CREATE' THEN k.deleted_at END AS deleted_at, k.new_kind AS draft_kind, k.draft_version + 1 AS draft_version, CAST(:now AS timestamptz) AS draft_updated_at,
@@ -239,7 +243,8 @@ WITH locked AS MATERIALIZED (
 SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, coalesce(r.version, 0) AS version,
     draftline.drafted_parent_id(d.attributes, o.parent_id) AS parent_id,
     draftline.drafted_position(d.attributes, o.position) AS position,
-    draftline.modified_attributes(d.attributes, o.parent_id, o.position) AS modified_attributes,
+    CASE WHEN d.attributes IS NULL THEN '{}'
+         ELSE draftline.modified_attributes(d.attributes, o.parent_id, o.position) END AS modified_attributes,
     coalesce(r.created_at, d.created_at) AS created_at,
     coalesce(r.created_by, d.user_id) AS created_by, coalesce(r.updated_at, d.updated_at) AS updated_at,
     coalesce(r.updated_by, d.user_id) AS updated_by, o.deleted_at,
