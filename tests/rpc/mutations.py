@@ -240,13 +240,21 @@ _CASES: dict[str, list[tuple[Any, ...]]] = {
     ],
     "SaveDraft": [
         ("a change", _record, partial(saving, edits=[edit("a", {"t": 1})], session_id="s", **WHY)),
-        ("an operation on a draft", _drafted, partial(saving, edits=[edit("a", **increment())])),
-        ("a draft that is replaced", _drafted, partial(saving, edits=[edit("a", {"u": 1}, replace=True)])),
+        ("an operation on a draft", _drafted, partial(saving, edits=[edit("a", **increment())], session_id="s")),
+        (
+            "a draft that is replaced",
+            _drafted,
+            partial(saving, edits=[edit("a", {"u": 1}, replace=True)], session_id="s"),
+        ),
         ("a creation", nothing, partial(saving, edits=[edit("new", create={"n": 1})])),
         ("a deletion", _record, partial(saving, edits=[edit("a", delete=True)])),
-        ("a creation that vanishes", _drafted, partial(saving, edits=[edit("new", delete=True)])),
+        ("a creation that vanishes", _drafted, partial(saving, edits=[edit("new", delete=True)], session_id="s")),
         ("no draft expected", _record, partial(saving, edits=[edit("a", {"t": 1}, expected_draft_version=0)])),
-        ("a draft version", _drafted, partial(saving, edits=[edit("a", {"t": 2}, expected_draft_version=1)])),
+        (
+            "a draft version",
+            _drafted,
+            partial(saving, edits=[edit("a", {"t": 2}, expected_draft_version=1)], session_id="s"),
+        ),
         ("several", _two, partial(saving, edits=[edit("b", {"t": 1}), edit("a", {"t": 2})], omit_content=True)),
         (
             "some that fail",
