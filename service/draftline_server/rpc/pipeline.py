@@ -29,6 +29,7 @@ from ..domain.errors import (
     InvalidFieldError,
     OverloadedError,
     ReaderTooSlowError,
+    UndecodableRequestError,
 )
 from ..domain.records import Actor, Request
 from ..store.transaction import call_deadline, call_tenant, is_late
@@ -237,7 +238,10 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
 
     async def messages(context: Context, fingerprint: Fingerprint, call: Call) -> AsyncIterator[Message]:
         checks = ImportChecks()
-        request: Any = await calls.message(context, call)
+        try:
+            request: Any = await calls.message(context, call)
+        except UndecodableRequestError:
+            return  # there is no message at all: it is the header that is missing
         pace = Pace(calls.pace)
         while request is not grpc.aio.EOF:
             message: Any = parse(request)
