@@ -102,7 +102,7 @@ async def running(
         )
     database, schemas = Database(url, pool_settings(settings)), Schemas(settings.schema_timeout_s)
     telemetry = _telemetry(settings, database, worker)
-    await database.open()
+    await database.open(checked=True)
     try:
         await check_revision(database, revision)
         await database.now()  # so that calls need not ask
@@ -186,7 +186,7 @@ class CheckError(OperatorError):
 async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator[DraftChecker]:
     """The checker of the drafts in the database at `url`, whose schema must be at `revision`."""
     database = Database(url, pool_settings(settings))
-    await database.open()
+    await database.open(checked=True)
     try:
         await check_revision(database, revision)
         yield DraftChecker(database)

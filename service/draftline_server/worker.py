@@ -15,14 +15,13 @@ from typing import Any
 import uvloop
 
 from . import app
-from .domain.errors import OutOfReachError
+from .domain.errors import OperatorError, OutOfReachError
 from .ops import logs
 from .ops.worker_process import BEAT_S
 from .settings import Settings
-from .store.schema import SchemaError
 
 READ_BYTES = 64 * 1024
-EXPECTED = (SchemaError, OSError, ValueError)
+EXPECTED = (OperatorError, OSError, ValueError)
 
 
 def order(settings: Settings, url: str, revision: str, worker: int, metrics_socket: Path | None) -> bytes:

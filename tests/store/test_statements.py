@@ -196,6 +196,9 @@ class Capture(Database):
     statement: Statement
     values: dict[str, object]
 
+    async def now(self) -> datetime:
+        return datetime.now(UTC)
+
     async def fetch(self, statement: Statement, values: dict[str, object], *, resend: bool = False) -> Any:
         self.statement, self.values = statement, values
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +19,7 @@ from ..store.indexes import Indexes
 from ..store.log_keeping import SQL as LOG
 from ..store.mistyped import all_counts
 from ..store.pool import connections_of
+from ..store.poolers import PoolerError
 from ..store.schema import SchemaError, find_revision, read_usable_connections
 from ..store.statements import load
 from . import migrate
@@ -55,12 +57,16 @@ async def database(settings: Settings, now: Callable[[], datetime], *, with_draf
         for check in AFTERWARDS:
             yield skipped(check, "the database was not reached")
         return
-    async with _opened(url, settings) as opened:
-        try:
+    try:
+        async with _opened(url, settings) as opened:
             async for finding in _examined(opened, settings, now, with_drafts=with_drafts):
                 yield finding
-        except DraftlineError as error:
-            yield fault("database", f"the examination broke off: {error.message}", "see why, and run it again")
+    except DraftlineError as error:
+        yield fault("database", f"the examination broke off: {error.message}", "see why, and run it again")
+    except PoolerError as error:
+        yield fault("database", *str(error).split(": ", 1))
+        for check in AFTERWARDS:
+            yield skipped(check, "the pooler gives no sessions")
 
 
 async def _examined(
@@ -86,8 +92,8 @@ async def _examined(
 @asynccontextmanager
 async def _opened(url: str, settings: Settings) -> AsyncIterator[Database]:
     """Refuses whatever would change something."""
-    opened = Database(f"{url}{'&' if '?' in url else '?'}default_transaction_read_only=on", pool_settings(settings))
-    await opened.open()
+    opened = Database(url, replace(pool_settings(settings), read_only=True))
+    await opened.open(checked=True)
     try:
         yield opened
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from alembic import command, op
@@ -13,12 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ..domain.errors import OperatorError, OutOfReachError
+from ..store.poolers import is_pooled
 from ..store.tables import SCHEMA, metadata
 from .postgres import EmbeddedPostgres
 from .shipped import shipped
@@ -30,6 +32,7 @@ FOLDER = shipped("migrations")
 # One migration at a time, whatever the number of processes that try.
 LOCK = 7_236_835_712
 
+CONNECT_S = 60.0
 OLDEST_SERVER = 150_000  # as server_version_num tells it
 
 
@@ -123,12 +126,9 @@ async def _run(url: str, action: Action) -> str:
 
 
 async def _migrate(url: str, action: Action) -> str:
-    engine = create_async_engine(
-        _sqlalchemy_url(url),
-        poolclass=NullPool,
-        # A user who is called like the schema would otherwise have it as the default one.
-        connect_args={"server_settings": {"search_path": "public"}},
-    )
+    await is_pooled(url, CONNECT_S)  # PoolerError where migrations would have no session
+    engine = create_async_engine(_sqlalchemy_url(url), poolclass=NullPool)
+    event.listen(engine.sync_engine, "connect", _set_path, insert=True)  # before it asks for the default schema
     try:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -141,6 +141,14 @@ async def _migrate(url: str, action: Action) -> str:
                 return await _revision(worker)
     finally:
         await engine.dispose()
+
+
+def _set_path(connection: Any, _: object) -> None:
+    """A user who is called like the schema would otherwise have it as the default one.
+
+    By a statement, and not as what a connection begins with: a pooler would not take that.
+    """
+    connection.run_async(lambda driver: driver.execute("SET search_path TO public"))
 
 
 async def _check_server(connection: AsyncConnection) -> None:

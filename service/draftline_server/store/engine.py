@@ -35,6 +35,7 @@ from .clock import DatabaseClock
 from .connecting import Connecting
 from .errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
 from .pool import PoolSettings, make_pool
+from .poolers import is_pooled
 from .prepared import PreparedStatements
 from .runs import Runner
 from .statements import Statement
@@ -90,9 +91,19 @@ class Database:
         """How many wait for one."""
         return self._turns.waiting
 
-    async def open(self) -> None:
-        """Prepares the pool; connections are made as they are needed."""
-        self._pool = await make_pool(self.url, self.settings, self._init, self._connecting.connect)
+    async def open(self, *, checked: bool = False) -> None:
+        """Prepare the pool; connections are made as they are needed.
+
+        `checked`: PoolerError if a pooler leads there that gives no sessions. Whoever is out of reach is not looked at.
+        """
+        pooled = checked and await self._is_pooled()
+        self._pool = await make_pool(self.url, self.settings, self._init, self._connecting.connect, is_pooled=pooled)
+
+    async def _is_pooled(self) -> bool:
+        try:
+            return await is_pooled(self.url, self.settings.connect_timeout_s)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False  # the first statement tells why
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Closes the pool; connections still in use after `timeout_s` are cut."""

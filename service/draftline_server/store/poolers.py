@@ -1,0 +1,100 @@
+"""Poolers between us and PostgreSQL, such as PgBouncer: those that give each connection a session of its own will do.
+
+The service needs sessions: for settings, prepared statements, advisory locks, temporary tables and LISTEN. A pooler in
+transaction or statement mode has none, and fails calls half of the time, so it is refused at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import asyncpg
+
+from ..domain.errors import OperatorError
+
+ANSWER_S = 10.0  # a notice takes milliseconds where it comes at all
+SET = (
+    "/* set_settings */ SELECT set_config(s.name, s.value, false) FROM unnest($1::text[], $2::text[]) AS s(name, value)"
+)
+
+
+class PoolerError(OperatorError):
+    """What is connected to is a pooler that gives no session."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database is reached through a pooler that gives connections no session of their own (PgBouncer with "
+            "pool_mode transaction or statement): set pool_mode to session for this database, or have "
+            "DRAFTLINE_DATABASE_URL lead to PostgreSQL itself"
+        )
+
+
+async def is_pooled(url: str, timeout_s: float) -> bool:
+    """Return whether a pooler is in between; raise PoolerError unless it gives a session to each connection.
+
+    PostgreSQL tells a connection its process when it begins, and a pooler, which has none yet, a random number. To
+    whom a notice comes that he listens for while he is idle, he has a session. Raises what the driver raises.
+    """
+    connection = await _connected(url, timeout_s)
+    try:
+        try:
+            process = await _process(connection, timeout_s)
+        except asyncpg.PostgresError as error:
+            if await _answers(url, timeout_s):  # but takes no transaction: pool_mode statement
+                raise PoolerError from error
+            raise
+        if process == connection.get_server_pid():
+            return False
+        if not await _hears(connection, process, url, timeout_s):
+            raise PoolerError
+        return True
+    finally:
+        connection.terminate()
+
+
+async def _connected(url: str, timeout_s: float) -> Any:
+    settings = {"application_name": "draftline start"}
+    return await asyncpg.connect(url, timeout=timeout_s, server_settings=settings, statement_cache_size=0)
+
+
+async def _process(connection: Any, timeout_s: float) -> int:
+    """Return the number of PostgreSQL's process at the other end."""
+    async with connection.transaction():  # else the two halves of a statement may meet two servers
+        return int(await connection.fetchval("/* own_process */ SELECT pg_backend_pid()", timeout=timeout_s))
+
+
+async def _answers(url: str, timeout_s: float) -> bool:
+    connection = await _connected(url, timeout_s)
+    try:
+        await connection.execute("SELECT 1", timeout=timeout_s)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        return False
+    finally:
+        connection.terminate()
+    return True
+
+
+async def _hears(connection: Any, process: int, url: str, timeout_s: float) -> bool:
+    """Return whether a notice comes to a connection that listens, and that met this process before."""
+    channel, heard = f"draftline_{uuid.uuid4().hex}", asyncio.Event()
+    try:
+        await connection.add_listener(channel, lambda *_: heard.set())
+        other = await _connected(url, timeout_s)
+        try:
+            if await _process(other, timeout_s) == process:  # while the first connection is open
+                return False
+            await other.execute(f"NOTIFY {channel}", timeout=timeout_s)
+            async with asyncio.timeout(ANSWER_S):
+                await heard.wait()
+        finally:
+            other.terminate()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError):
+        return False
+    return True
+
+
+async def set_settings(connection: Any, settings: dict[str, str]) -> None:
+    """Set what a pooler does not pass on when it connects."""
+    await connection.fetch(SET, list(settings), list(settings.values()))
