@@ -6,7 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Numeric, Text, and_, bindparam, cast
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Date,
+    DateTime,
+    Numeric,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+)
 
 from ..domain.query import Field, FieldType
 from .fields import text_field, typed_field
@@ -73,6 +86,22 @@ def _after_value(place: int, key: OrderKey) -> Any:
 
 def sorted_by(expression: Any, key: OrderKey) -> Any:
     return (expression.desc() if key.descending else expression.asc()).nulls_last()
+
+
+def told(value: ColumnElement[Any], place: int, key: OrderKey, *, whole: bool) -> list[ColumnElement[Any]]:
+    """Return a sort key as text, and if it may be too long for a token a digest where it is.
+
+    Of one that is too long the text is its beginning, unless it is wanted `whole`.
+    """
+    text = cast(value, Text())
+    if not key.may_be_long:
+        return [text.label(f"key_{place}")]
+    # Half of the digest is enough, and keeps the longest token within what a request takes.
+    digest = func.encode(func.sha256(func.convert_to(text, literal_column("'UTF8'"))), literal_column("'hex'"))
+    half = func.left(digest, literal_column("32"))
+    is_long = func.length(text) > literal_column(str(MAX_TOKEN_TEXT))
+    shown = text if whole else func.left(text, literal_column(str(MAX_TOKEN_TEXT)))
+    return [shown.label(f"key_{place}"), case((is_long, half)).label(f"digest_{place}")]
 
 
 def bound(name: str, type_: Any = None) -> ColumnElement[Any]:

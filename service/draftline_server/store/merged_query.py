@@ -43,7 +43,7 @@ from ..domain.conditions import Condition
 from ..domain.merged import View
 from ..domain.query import Filter
 from .filters import Form, compile_filter
-from .merged_order import MAX_RANGED_KEYS, MAX_TOKEN_TEXT, OrderKey, bound, places_after, sorted_by
+from .merged_order import MAX_RANGED_KEYS, OrderKey, bound, places_after, sorted_by, told
 from .statements import Statement, compiled
 from .tables import draft, record
 
@@ -285,19 +285,12 @@ def _answer(page: Any, shape: Shape) -> list[Any]:
             "modified_attributes"
         ),
         case((c.base_version != c.version, cast(conflicts, Text())), else_="[]").label("conflicts"),
-        *(column for place, key in enumerate(shape.order) for column in _key(c[f"k{place}"], place, key, shape)),
+        *(
+            column
+            for place, key in enumerate(shape.order)
+            for column in told(c[f"k{place}"], place, key, whole=shape.whole_keys)
+        ),
     ]
-
-
-def _key(value: ColumnElement[Any], place: int, key: OrderKey, shape: Shape) -> list[ColumnElement[Any]]:
-    """A sort key as text, and if it may be too long for a token its beginning, and a digest where that is not all."""
-    text = cast(value, Text())
-    if not key.may_be_long:
-        return [text.label(f"key_{place}")]
-    digest = func.encode(func.sha256(func.convert_to(text, literal_column("'UTF8'"))), literal_column("'hex'"))
-    is_long = func.length(text) > literal_column(str(MAX_TOKEN_TEXT))
-    begin = text if shape.whole_keys else func.left(text, literal_column(str(MAX_TOKEN_TEXT)))
-    return [begin.label(f"key_{place}"), case((is_long, digest)).label(f"digest_{place}")]
 
 
 def _tenant() -> ColumnElement[Any]:
