@@ -39,6 +39,7 @@ WITH old AS MATERIALIZED (
     SELECT tenant_id, user_id, request_id FROM draftline.request
     WHERE created_at < CAST(:before AS timestamptz)
     ORDER BY created_at LIMIT :limit
+    FOR UPDATE SKIP LOCKED  -- who has several of them locked, has them in another order
 ), dropped AS (
     DELETE FROM draftline.request AS r
     USING old AS o

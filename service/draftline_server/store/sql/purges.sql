@@ -76,11 +76,20 @@ SELECT count(*) AS drafts FROM dropped
 
 -- name: purge_answers
 -- Empties the kept answers that hold content of some records; who sends such a request again is told why.
+-- They are locked in primary-key order, for two purges may find the same ones.
+WITH held AS MATERIALIZED (
+    SELECT q.user_id, q.request_id
+    FROM draftline.request AS q
+    WHERE q.tenant_id = :tenant_id
+      AND (q.answer ->> 'collection' = :collection AND q.answer ->> 'record_id' = ANY (CAST(:record_ids AS text[]))
+          OR draftline.holds_record(q.response, :record_prefix, :conflict_mark, CAST(:record_ids AS text[])))
+    ORDER BY q.user_id, q.request_id
+    FOR UPDATE
+)
 UPDATE draftline.request AS q
 SET response = NULL, answer = '{"purged": true}'
-WHERE q.tenant_id = :tenant_id
-  AND (q.answer ->> 'collection' = :collection AND q.answer ->> 'record_id' = ANY (CAST(:record_ids AS text[]))
-      OR draftline.holds_record(q.response, :record_prefix, :conflict_mark, CAST(:record_ids AS text[])))
+FROM held AS h
+WHERE q.tenant_id = :tenant_id AND q.user_id = h.user_id AND q.request_id = h.request_id
 
 -- name: count_purgeable
 -- How many deleted records are left of those that were asked for.
