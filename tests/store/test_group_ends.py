@@ -84,6 +84,7 @@ async def holding(grouped: Grouped) -> AsyncIterator[Lock]:
 
 async def in_one_group(grouped: Grouped, *calls: Any) -> list[asyncio.Task[PatchResult]]:
     """Starts calls while another statement is under way, so that they share the next."""
+    await grouped.database.now()  # else each would ask for the time first
     under_way = asyncio.create_task(grouped.patch(counting("first")))
     await asyncio.sleep(0)
     tasks = [asyncio.create_task(call) for call in calls]
@@ -107,6 +108,7 @@ async def test_calls_given_up_at_any_moment_are_applied_once_or_not_at_all(
 ) -> None:
     """Each counts; some are given up after so many turns of the loop."""
     grouped = Grouped(database)
+    await database.now()
 
     async def call(record_id: str, turns: int | None) -> PatchResult:
         counted = asyncio.create_task(grouped.patch(counting(record_id)))
