@@ -235,6 +235,25 @@ async def test_edit_that_sets_alone_is_based_as_any_other(
     assert sorted(row["fields"]) == changed_fields(content, oracle.apply(pruned, content))
 
 
+@many
+@given(first=nodes, step=nodes, content=documents, data=st.data())
+async def test_what_is_said_by_one_who_looked_at_the_content_is_not_in_conflict_with_it(
+    connection: asyncpg.Connection, first: Any, step: Any, content: Any, data: Any
+) -> None:
+    stored = oracle.prune(first, content, content)
+    base = oracle.inverse(stored, content)
+    later = data.draw(documents | edits.map(lambda theirs: oracle.apply(theirs, content)))
+    edited = oracle.compose(stored, step)
+    basis = await call(connection, "seen_basis", step, edited, oracle.restore(base, later), later)
+    edit = oracle.prune(edited, basis, later)
+    found = await conflicts(connection, edit, oracle.inverse(edit, basis), later)
+    lost = [parse_pointer(path, "path") for path, *_ in found]
+    for path, mine in oracle.leaves(step):
+        if mine is not MISSING:
+            assert not any(path[: len(at)] == at for at in lost)
+    assert equal(await call(connection, "seen_basis", edit, edit, later, later), later)
+
+
 def value_at(content: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         content = oracle.at(content, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +110,25 @@ async def test_addition_below_a_parent_that_is_gone_is_a_conflict_at_the_parent(
     await arrange()
     (result,) = await world.commit("ada", policy=KEEP_THEIRS)
     assert (await content_of(world), result.written) == (theirs, False)
+
+
+@pytest.mark.parametrize("theirs", THEIRS)
+@pytest.mark.parametrize(("edit", "path", "base", "mine", "anew"), ADDITIONS[:7])
+async def test_addition_that_is_said_again_by_one_who_saw_the_parent_gone_makes_it_anew(
+    world: World, edit: DraftEdit, path: str, base: str, mine: str, anew: Any, theirs: Any
+) -> None:
+    await world.create("1", BEFORE)
+    await world.save("ada", change("1", {"o": {"x": 7}, "k": 7}, DEEP))
+    await world.patch("1", theirs, Strategy.REPLACE)
+    with pytest.raises(ConflictError):
+        await world.commit("ada", validate_only=True)
+    saved = await world.save("ada", replace(edit, base_version=2))
+    assert saved is not None
+    assert [each.path for each in saved.conflicts] == ["/k"]
+    (result,) = await world.commit("ada", policy=KEEP_THEIRS)
+    assert result.record is not None
+    made = {key: value for key, value in {"x": 7, **anew}.items() if edit is not ADDITIONS[4][0] or key != "x"}
+    assert json.loads(result.record.content) == {"o": made}
 
 
 async def test_inner_parent_that_is_gone_is_the_place_of_the_conflict(world: World) -> None:
