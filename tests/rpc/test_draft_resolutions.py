@@ -124,3 +124,15 @@ def test_watched_view_follows_the_drafted_attributes(
         assert not watcher.merged(1)[0].HasField("record")
         ada.discard()
         assert watcher.merged(1)[0].record.record.position == 1
+
+
+def test_conflict_of_an_error_names_its_record_and_path_whole(records: Records, ada: Drafts) -> None:
+    record_id, key = "ä" * 128, "ö" * 400
+    records.create(record_id, {key: 1})
+    ada.change(record_id, {key: 2})
+    records.patch(record_id, {key: 3})
+    _, (conflict,) = ada.conflicts()
+    assert (conflict.record_id, conflict.path) == (record_id, f"/{key}")
+    decided = resolution(conflict.path, conflict.version, conflict.record_id, side=Side.SIDE_MINE)
+    ada.commit(resolutions=[decided])
+    assert records.content(record_id) == {key: 2}

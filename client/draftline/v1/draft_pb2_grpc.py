@@ -77,8 +77,8 @@ class DraftServiceServicer(object):
         is composed onto it, unless `replace` is set. All or none, or with
         `allow_partial` each on its own.
         Errors: NOT_FOUND for a change of a record that is not there, ALREADY_EXISTS for
-        a creation of one that is, ABORTED on a stale `expected_draft_version` or
-        `base_version`.
+        a creation of one that is, FAILED_PRECONDITION for a draft of another session, ABORTED
+        on a stale `expected_draft_version` or `base_version`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,8 +102,10 @@ class DraftServiceServicer(object):
 
     def Commit(self, request, context):
         """Writes drafts into the baseline, in one transaction. Edits of paths that nobody
-        else changed merge silently; for the others `conflict_policy` decides.
-        Errors: ABORTED with the conflicts if there are any and the policy is REJECT.
+        else changed merge silently; for the others `resolutions` decide, and `conflict_policy`
+        where there is none. One that has to wait for another call takes the drafts as they
+        are then, and of edits that were saved together all or none.
+        Errors: ABORTED with the conflicts that nobody decided if the policy is REJECT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,8 +44,8 @@ class DraftServiceStub:
     is composed onto it, unless `replace` is set. All or none, or with
     `allow_partial` each on its own.
     Errors: NOT_FOUND for a change of a record that is not there, ALREADY_EXISTS for
-    a creation of one that is, ABORTED on a stale `expected_draft_version` or
-    `base_version`.
+    a creation of one that is, FAILED_PRECONDITION for a draft of another session, ABORTED
+    on a stale `expected_draft_version` or `base_version`.
     """
     GetMerged: _grpc.UnaryUnaryMultiCallable[_draft_pb2.GetMergedRequest, _draft_pb2.GetMergedResponse]
     """Lists records with the caller's drafts applied, filtered, sorted and paged on
@@ -56,8 +56,10 @@ class DraftServiceStub:
     """The same list, whole, as a stream of any length at bounded memory."""
     Commit: _grpc.UnaryUnaryMultiCallable[_draft_pb2.CommitRequest, _draft_pb2.CommitResponse]
     """Writes drafts into the baseline, in one transaction. Edits of paths that nobody
-    else changed merge silently; for the others `conflict_policy` decides.
-    Errors: ABORTED with the conflicts if there are any and the policy is REJECT.
+    else changed merge silently; for the others `resolutions` decide, and `conflict_policy`
+    where there is none. One that has to wait for another call takes the drafts as they
+    are then, and of edits that were saved together all or none.
+    Errors: ABORTED with the conflicts that nobody decided if the policy is REJECT.
     """
     Discard: _grpc.UnaryUnaryMultiCallable[_draft_pb2.DiscardRequest, _draft_pb2.DiscardResponse]
     """Drops drafts, and answers what they were. The baseline stays as it is."""
@@ -76,8 +78,8 @@ class DraftServiceAsyncStub(DraftServiceStub):
     is composed onto it, unless `replace` is set. All or none, or with
     `allow_partial` each on its own.
     Errors: NOT_FOUND for a change of a record that is not there, ALREADY_EXISTS for
-    a creation of one that is, ABORTED on a stale `expected_draft_version` or
-    `base_version`.
+    a creation of one that is, FAILED_PRECONDITION for a draft of another session, ABORTED
+    on a stale `expected_draft_version` or `base_version`.
     """
     GetMerged: _aio.UnaryUnaryMultiCallable[_draft_pb2.GetMergedRequest, _draft_pb2.GetMergedResponse]  # type: ignore[assignment]
     """Lists records with the caller's drafts applied, filtered, sorted and paged on
@@ -88,8 +90,10 @@ class DraftServiceAsyncStub(DraftServiceStub):
     """The same list, whole, as a stream of any length at bounded memory."""
     Commit: _aio.UnaryUnaryMultiCallable[_draft_pb2.CommitRequest, _draft_pb2.CommitResponse]  # type: ignore[assignment]
     """Writes drafts into the baseline, in one transaction. Edits of paths that nobody
-    else changed merge silently; for the others `conflict_policy` decides.
-    Errors: ABORTED with the conflicts if there are any and the policy is REJECT.
+    else changed merge silently; for the others `resolutions` decide, and `conflict_policy`
+    where there is none. One that has to wait for another call takes the drafts as they
+    are then, and of edits that were saved together all or none.
+    Errors: ABORTED with the conflicts that nobody decided if the policy is REJECT.
     """
     Discard: _aio.UnaryUnaryMultiCallable[_draft_pb2.DiscardRequest, _draft_pb2.DiscardResponse]  # type: ignore[assignment]
     """Drops drafts, and answers what they were. The baseline stays as it is."""
@@ -111,8 +115,8 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         is composed onto it, unless `replace` is set. All or none, or with
         `allow_partial` each on its own.
         Errors: NOT_FOUND for a change of a record that is not there, ALREADY_EXISTS for
-        a creation of one that is, ABORTED on a stale `expected_draft_version` or
-        `base_version`.
+        a creation of one that is, FAILED_PRECONDITION for a draft of another session, ABORTED
+        on a stale `expected_draft_version` or `base_version`.
         """
 
     @_abc_1.abstractmethod
@@ -141,8 +145,10 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_draft_pb2.CommitResponse, _abc.Awaitable[_draft_pb2.CommitResponse]]:
         """Writes drafts into the baseline, in one transaction. Edits of paths that nobody
-        else changed merge silently; for the others `conflict_policy` decides.
-        Errors: ABORTED with the conflicts if there are any and the policy is REJECT.
+        else changed merge silently; for the others `resolutions` decide, and `conflict_policy`
+        where there is none. One that has to wait for another call takes the drafts as they
+        are then, and of edits that were saved together all or none.
+        Errors: ABORTED with the conflicts that nobody decided if the policy is REJECT.
         """
 
     @_abc_1.abstractmethod

@@ -65,7 +65,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RECORD_DELETED: _ErrorReason.ValueType  # 11
     """NOT_FOUND. The record is deleted; UndeleteContent brings it back. For a call that creates a record:
     the id is that of a deleted one, which `allow_deleted` lets it write over and PurgeContent removes
-    for good.
+    for good. A draft brings it back with `allow_deleted`.
     """
     ERROR_REASON_RECORD_EXISTS: _ErrorReason.ValueType  # 12
     """ALREADY_EXISTS. A record of that id exists."""
@@ -118,8 +118,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 29
     """ABORTED. The drafts, or the changes that a revert takes back, are in conflict with the baseline. Metadata: `conflicts_count`.
-    The status carries the first of them, as many as an error has room for, each as
-    a draftline.v1.Conflict with its values shortened. A Commit with `validate_only`
+    The status carries the first of those that are not decided, as many as an error has room for, each as
+    a draftline.v1.Conflict with its values, and a path over 1,000 bytes, shortened. A Commit with `validate_only`
     and `allow_partial` answers them all, whole.
     """
     ERROR_REASON_SELECTION_TOO_LARGE: _ErrorReason.ValueType  # 30
@@ -225,7 +225,7 @@ ERROR_REASON_RECORD_NOT_FOUND: ErrorReason.ValueType  # 10
 ERROR_REASON_RECORD_DELETED: ErrorReason.ValueType  # 11
 """NOT_FOUND. The record is deleted; UndeleteContent brings it back. For a call that creates a record:
 the id is that of a deleted one, which `allow_deleted` lets it write over and PurgeContent removes
-for good.
+for good. A draft brings it back with `allow_deleted`.
 """
 ERROR_REASON_RECORD_EXISTS: ErrorReason.ValueType  # 12
 """ALREADY_EXISTS. A record of that id exists."""
@@ -278,8 +278,8 @@ changed; save with `replace`, or discard the draft.
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 29
 """ABORTED. The drafts, or the changes that a revert takes back, are in conflict with the baseline. Metadata: `conflicts_count`.
-The status carries the first of them, as many as an error has room for, each as
-a draftline.v1.Conflict with its values shortened. A Commit with `validate_only`
+The status carries the first of those that are not decided, as many as an error has room for, each as
+a draftline.v1.Conflict with its values, and a path over 1,000 bytes, shortened. A Commit with `validate_only`
 and `allow_partial` answers them all, whole.
 """
 ERROR_REASON_SELECTION_TOO_LARGE: ErrorReason.ValueType  # 30

@@ -24,6 +24,7 @@ DELIVERY_S = 1.0  # how long a status is waited for to leave
 # goes out twice, and the details in base64.
 MAX_MESSAGE = 1_000  # bytes as a trailer carries them, percent-encoded
 MAX_FIELDS = 10
+MAX_PATH = 1_000  # bytes of a conflict's path
 MAX_TEXT = 200  # bytes of a field's path, a problem or a metadata value
 MAX_DETAILS = 2_500  # bytes, but for the first field
 
@@ -104,9 +105,9 @@ def _add_conflicts(status: status_pb2.Status, error: ConflictError) -> None:
     for conflict in error.conflicts:
         message = draft_pb2.Conflict(
             collection=shortened(conflict.collection),
-            record_id=shortened(conflict.record_id),
+            record_id=conflict.record_id,  # whole, as the path: a resolution names both
             kind=draft_pb2.ConflictKind.Value(f"CONFLICT_KIND_{conflict.kind}"),
-            path=shortened(conflict.path),
+            path=shortened(conflict.path, MAX_PATH),
             version=conflict.version,
         )
         for name in ("base", "mine", "theirs"):
