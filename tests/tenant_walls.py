@@ -19,7 +19,7 @@ from pglast.enums import A_Expr_Kind, BoolExprType, JoinType, OnConflictAction, 
 
 TABLES = frozenset(table.name for table in metadata.tables.values() if "tenant_id" in table.c)
 # Functions that touch tenants' tables, for the tenant that is their first argument.
-FUNCTIONS = frozenset({"refresh_drafts", "content_at", "rebuilt_answer"})
+FUNCTIONS = frozenset({"refresh_drafts", "content_at", "rebuilt_answer", "attributes_since"})
 # Those that do so for all tenants.
 MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
 # Statements that walk all tenants and may, by their names.

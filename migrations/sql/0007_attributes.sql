@@ -88,16 +88,19 @@ $$;
 
 -- The attributes that were set since a version of a record, each with what it was at that version: {"parent_id": [old]}.
 CREATE FUNCTION draftline.attributes_since(tenant text, of_collection text, of_record text, since bigint) RETURNS jsonb
-LANGUAGE sql STABLE AS $$
-    SELECT jsonb_object_agg(f.name, jsonb_build_array(f.old))
-    FROM (
-        SELECT DISTINCT ON (a.key) a.key AS name, a.value -> 0 AS old
-        FROM draftline.change AS c, jsonb_each(c.attributes) AS a
-        WHERE c.tenant_id = tenant AND c.collection = of_collection AND c.record_id = of_record
-          AND c.version > since AND c.kind <> 'DRAFT'
-        ORDER BY a.key, c.version
-    ) AS f
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_object_agg(f.name, jsonb_build_array(f.old))
+        FROM (
+            SELECT DISTINCT ON (a.key) a.key AS name, a.value -> 0 AS old
+            FROM draftline.change AS c, jsonb_each(c.attributes) AS a
+            WHERE c.tenant_id = tenant AND c.collection = of_collection AND c.record_id = of_record
+              AND c.version > since AND c.kind <> 'DRAFT'
+            ORDER BY a.key, c.version
+        ) AS f
+    );
+END $$;
 
 CREATE FUNCTION draftline.has_conflict(conflicts jsonb, path text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
