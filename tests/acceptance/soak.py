@@ -127,7 +127,9 @@ class User:
     async def save(self) -> None:
         after: dict[str, Drafted | None] = {}
         edits = [self._edit(record_id, after) for record_id in self._some(4, RECORDS + NEW_RECORDS)]
-        results = await self.client.save_drafts(COLLECTION, edits, session_id=self._random.choice(["", "s"]))
+        results = await self.client.save_drafts(
+            COLLECTION, edits, session_id=self._random.choice(["", "s"]), move_to_session=True
+        )
         for result, (record_id, drafted) in zip(results, after.items(), strict=True):
             if drafted is None:
                 self.drafts.pop(record_id, None)

@@ -211,7 +211,12 @@ class Writer:
         async def send(call_id: str, request_id: str) -> Mapping[str, int]:
             edits = [draft_pb2.DraftEdit(record_id=each, delta=document({self._name: call_id})) for each in record_ids]
             saving = draft_pb2.SaveDraftRequest(
-                **self._ids, session_id=session, edits=edits, omit_content=True, request_id=save_id
+                **self._ids,
+                session_id=session,
+                move_to_session=True,
+                edits=edits,
+                omit_content=True,
+                request_id=save_id,
             )
             await self._drafts.SaveDraft(saving, **self._options())
             committing = draft_pb2.CommitRequest(
