@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -48,5 +49,7 @@ def rows_read(plan: dict[str, Any]) -> float:
 def _literal(value: Any) -> str:
     if isinstance(value, bool | int | Decimal):
         return str(value).lower()
+    if isinstance(value, datetime):
+        value = value.isoformat()
     assert isinstance(value, str)
     return "'" + value.replace("'", "''") + "'"

@@ -164,6 +164,7 @@ async def test_transaction_that_ends_late_puts_nobodys_page_out_of_order(
 
 
 CREATION = {
+    "makes_id": False,
     "collection": COLLECTION, "content": "{}", "parent_id": None, "position": None, "user_id": "sys",
     "change_reason": "", "request_id": None, "fingerprint": None, "definition_version": 0,
     "max_bytes": 100, "max_depth": 9, "max_indexed_text_bytes": 9,

@@ -80,7 +80,9 @@ async def patched_in(connection: asyncpg.Connection, world: World, record_id: st
     applier = InPlacePatches(world.definitions, Limits())
     write = Write(world.actor("sys"), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
     patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), Strategy.SHALLOW))
-    (result,) = await applier.apply(Transaction(connection, Runner()), write, [patch], keeps_answers=True)
+    (result,) = await applier.apply(
+        Transaction(connection, Runner(), world.database.clock), write, [patch], keeps_answers=True
+    )
     assert result.error is None
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
     Text,
     and_,
     cast,
@@ -57,6 +59,8 @@ class Shape:
     oldest_first: bool
     with_values: bool
     is_continued: bool
+    has_since: bool = False
+    has_until: bool = False
 
     @property
     def of_record(self) -> bool:
@@ -88,12 +92,31 @@ def pinned(
     return pins, And(tuple(rest)) if len(rest) > 1 else rest[0] if rest else None
 
 
+def weeks_of(tree: Filter[Condition] | None) -> dict[str, datetime]:
+    """The whole weeks (UTC, from Monday) that a filter limits the time of its changes to: `since`, and before `until`.
+
+    The log has a partition a week, so that the others need not be looked at.
+    """
+    weeks: dict[str, datetime] = {}
+    for term in tree.terms if isinstance(tree, And) else () if tree is None else (tree,):
+        if isinstance(term, Comparison) and term.field.path == ("create_time",) and isinstance(term.value, datetime):
+            day = term.value.astimezone(UTC)
+            monday = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(day.weekday())
+            if term.operator in (Operator.EQ, Operator.GE, Operator.GT):
+                weeks["since"] = max(monday, weeks.get("since", monday))
+            if term.operator in (Operator.EQ, Operator.LE, Operator.LT):
+                until = monday + timedelta(7)
+                weeks["until"] = min(until, weeks.get("until", until))
+    return weeks
+
+
 @lru_cache(maxsize=512)
 def list_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
     """The statement of a page, and the values that it binds itself.
 
     The others are bound by name: those lifted out of the filter, pin_collection and so on, tenant_id, limit,
-    max_bytes, scan_limit, and for a page after another one after_version, or after_log_xact and after_change_id.
+    max_bytes, scan_limit, since, until, and for a page after another one after_version, or after_log_xact and
+    after_change_id.
     """
     conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, shape.pins)]
     if shape.is_continued:
@@ -102,6 +125,10 @@ def list_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
         if shape.pins == ("collection",):  # so that only the index of its changes leads to the position
             here, after = [change.c.collection, *here], [cast(bound("pin_collection"), Text()), *after]
         conditions.append(tuple_(*here) > tuple_(*after) if shape.oldest_first else tuple_(*here) < tuple_(*after))
+    if shape.has_since:
+        conditions.append(change.c.created_at >= bound("since", DateTime(timezone=True)))
+    if shape.has_until:
+        conditions.append(change.c.created_at < bound("until", DateTime(timezone=True)))
     filters = [] if shape.filter is None else [compile_filter(shape.filter, null(), ATTRIBUTES)]
     page = LogPage(conditions, filters, shape.place, shape.oldest_first, shape.with_values, shape.is_bounded)
     return compiled("list_changes", page.statement())

@@ -17,7 +17,7 @@ from ..domain.change_query import ChangePage, ChangeQuery
 from ..domain.changes import AttributeChange, Change, ChangeKind, ChangeSource, PathChange
 from ..domain.edits import format_pointer
 from ..domain.records import Actor
-from .change_query import Shape, list_statement, pinned
+from .change_query import Shape, list_statement, pinned, weeks_of
 from .cursors import Cursors
 from .engine import Database
 from .filters import lifted
@@ -61,7 +61,12 @@ class ChangeStore:
         values |= {
             "tenant_id": actor.tenant_id, "limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES, "scan_limit": MAX_SCANNED
         }  # fmt: skip
-        shape = Shape(tuple(sorted(pins)), form, query.oldest_first, not query.omit_values, bool(page_token))
+        weeks = weeks_of(rest)
+        values |= weeks
+        shape = Shape(
+            tuple(sorted(pins)), form, query.oldest_first, not query.omit_values, bool(page_token), "since" in weeks,
+            "until" in weeks,
+        )  # fmt: skip
         after: Position | None = self._cursors.open(bound, page_token) if page_token else None
         give_up = time.monotonic() + MAX_SEARCH_S
         while True:

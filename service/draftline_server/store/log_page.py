@@ -59,7 +59,6 @@ class LogPage:
 
         It answers at least one row. The columns of `scan_` are NULL where it looked at all that there is.
         """
-        end = self._scan_end()
         found = self._found()
         size = func.sum(found.c.stored_bytes).over(order_by=self._order(found.c), rows=(None, 0))
         sized = select(
@@ -75,24 +74,27 @@ class LogPage:
         sizes = [func.coalesce(func.octet_length(shown.c[name]), _ZERO) for name in ("edit", "base", "content")]
         total = func.sum(sizes[0] + sizes[1] + sizes[2]).over(order_by=self._order(shown.c), rows=(None, 0))
         exact = select(shown, (total - sizes[0] - sizes[1] - sizes[2]).label("bytes_before")).subquery("page")
-        scanned = select(*(_scalar(end, name).label(f"scan_{name}") for name in self.position)).subquery("scan")
+        end = self._scan_end(found)
+        one_row = select(literal_column("1")).subquery("one_row")
         return (
-            select(scanned, exact)
-            .select_from(scanned.outerjoin(exact, exact.c.bytes_before <= bound("max_bytes", BigInteger())))
+            select(end, exact)
+            .select_from(one_row.outerjoin(end, true()))
+            .outerjoin(exact, exact.c.bytes_before <= bound("max_bytes", BigInteger()))
             .order_by(*self._order(exact.c))
         )
 
-    def _scan_end(self) -> Any:
-        """The last entry that is looked at; no row if all there are."""
+    def _scan_end(self, found: Any) -> Any:
+        """The last entry that is looked at; no row if all there are, or if the page is full without it."""
         if not self.is_bounded:
-            return None
+            return select(*(cast(null(), BigInteger()).label(f"scan_{name}") for name in self.position)).subquery()
+        count = select(func.count()).select_from(found).scalar_subquery()
         return (
-            select(*(change.c[name] for name in self.position))
-            .where(and_(*self.conditions))
+            select(*(change.c[name].label(f"scan_{name}") for name in self.position))
+            .where(and_(count < bound("limit", BigInteger()), *self.conditions))
             .order_by(*self._order(change.c))
             .offset(bound("scan_limit", BigInteger()) - literal_column("1"))
             .limit(literal_column("1"))
-            .cte("scan_end")
+            .subquery("scan_end")
         )
 
     def _found(self) -> Any:
@@ -112,7 +114,7 @@ class LogPage:
             .where(conditions)
             .order_by(*self._order(source.c))
             .limit(bound("limit", BigInteger()))
-            .subquery("found")
+            .cte("found")
         )
 
     def _stored_bytes(self, c: Any) -> ColumnElement[Any]:
@@ -163,10 +165,3 @@ def change_columns(c: Any, *, with_values: bool) -> Sequence[ColumnElement[Any]]
 
 def tenant() -> ColumnElement[Any]:
     return cast(bound("tenant_id"), Text())
-
-
-def _scalar(end: Any, name: str) -> Any:
-    """A column of the last entry that is looked at, NULL if all there are."""
-    if end is None:
-        return cast(null(), BigInteger())
-    return select(end.c[name]).scalar_subquery()
