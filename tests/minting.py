@@ -17,7 +17,7 @@ from draftline_server.rpc.tokens import RefusedTokenError, TokenRules, identity_
 from jwt.algorithms import get_default_algorithms
 
 RULES = TokenRules(issuer="https://issuer.example", audience="draftline")
-SCOPES = "content:read content:write draft:write change:read collection:admin"
+SCOPES = "content:read content:write content:purge draft:write change:read collection:admin"
 SECRET = b"a secret of more than 32 bytes, to sign with"
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from change_strategies import relaxed
 from change_world import LoggedWorld, some_of_everything
+from draft_world import COLLECTION, Told
 from draftline_server.domain.change_query import CHANGE_ATTRIBUTES
 from draftline_server.domain.changes import Change, ChangeKind, ChangeSource
 from draftline_server.domain.query import And, Field, FieldType, Literal, LiteralKind, Operator, Restriction
+from draftline_server.domain.records import Purge
+from draftline_server.store.purges import PurgeStore
 from filter_oracle import satisfies
 from filter_strategies import combined, render
 from hypothesis import given, settings
@@ -65,6 +68,15 @@ async def assert_like_oracle(world: LoggedWorld, logged: Sequence[Change], tree:
 
 async def test_filter_takes_the_changes_that_satisfy_it(world: LoggedWorld) -> None:
     await some_of_everything(world)
+    await world.create("gone", {})
+    await world.delete("gone")
+    await PurgeStore(world.database).purge(
+        world.actor("eve"),
+        Purge(COLLECTION, ["gone"], None, 10, b"-", b"-"),
+        lambda _: Told(),
+        change_reason="",
+        validate_only=False,
+    )
     logged = await world.all(oldest_first=True)
     assert {each.kind for each in logged} == set(ChangeKind)
     assert {each.source for each in logged} == set(ChangeSource)
