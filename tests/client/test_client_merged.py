@@ -89,14 +89,15 @@ async def test_stream_that_is_left_is_cancelled(connect: Connect, scripted: Scri
 
 def saved(edit: DraftEdit) -> draft_pb2.DraftEdit:
     options: dict[str, Any] = dict.fromkeys(("session_id", "change_reason", "request_id"), "")
-    call = save_draft("acme", "movies", [edit], allow_partial=False, omit_content=False, fields=(), **options)
+    options |= dict.fromkeys(("move_to_session", "allow_partial", "omit_content"), False)
+    call = save_draft("acme", "movies", [edit], fields=(), **options)
     return call.request.edits[0]
 
 
 def committed(**selection: Any) -> draft_pb2.CommitRequest:
     selected = {"session_id": None, "record_ids": None, "all": False} | selection
     options: dict[str, Any] = dict.fromkeys(("validate_only", "allow_partial", "include_content"), False)
-    options |= {"change_reason": "", "request_id": ""}
+    options |= {"change_reason": "", "request_id": "", "resolutions": ()}
     return commit("acme", "movies", conflict_policy="keep_mine", fields=(), **selected, **options).request
 
 

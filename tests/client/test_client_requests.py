@@ -147,9 +147,19 @@ def test_pointer_resolves_to_its_keys(keys: list[str]) -> None:
 
 def test_create_without_an_id_leaves_it_to_the_service() -> None:
     request = create_content(
-        "acme", "movies", {}, record_id=None, parent_id=None, position=None, validate_only=True, fields=(), **UNTOLD
+        "acme",
+        "movies",
+        {},
+        record_id=None,
+        parent_id=None,
+        position=None,
+        allow_deleted=False,
+        validate_only=True,
+        fields=(),
+        **UNTOLD,
     ).request
     assert request.record_id == ""
+    assert not request.allow_deleted
     assert request.HasField("content")
     assert not request.HasField("parent_id")
     assert not request.HasField("position")
@@ -193,7 +203,18 @@ def test_import_header_has_its_mode(mode: ImportMode) -> None:
 def test_collection_fields_may_be_a_mapping_or_declared_fields() -> None:
     fields = put(fields={"/Title": "text"}).fields
     assert fields == put(fields=[DeclaredField("/Title", "text")]).fields
-    assert fields[0] == collection_pb2.DeclaredField(path="/Title", type=collection_pb2.FIELD_TYPE_TEXT)
+    assert fields[0] == collection_pb2.DeclaredField(
+        path="/Title",
+        type=collection_pb2.FIELD_TYPE_TEXT,
+        on_type_mismatch=collection_pb2.ON_TYPE_MISMATCH_ACCEPT,
+    )
+
+
+def test_collection_fields_say_what_becomes_of_values_that_they_cannot_hold() -> None:
+    (field,) = put(fields=[DeclaredField("/Title", "text", "refuse")]).fields
+    assert field.on_type_mismatch == collection_pb2.ON_TYPE_MISMATCH_REFUSE
+    with pytest.raises(ValueError, match="OnTypeMismatch"):
+        put(fields=[DeclaredField("/Title", "text", "never")])
 
 
 def test_collection_orders_take_every_shorthand() -> None:

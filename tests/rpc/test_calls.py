@@ -11,10 +11,7 @@ from answers import TIMEOUT_S, Records, refusal_of
 from draftline.v1 import content_pb2, content_pb2_grpc
 from draftline_server.store.engine import Database
 from draftline_server.store.pool import PoolSettings
-from waiting import until
-
-BLOCKED = """SELECT pid FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'draftline'"""
+from waiting import BLOCKED, until
 
 
 @pytest.mark.parametrize("timeout_s", [0.5, 1.0])
@@ -114,23 +111,41 @@ def is_patched(records: Records, delta: Any) -> bool:
 
 
 def test_busy_pool_refuses_calls_and_recovers(database_url: str, serving: Any, sql: Any, locked_record: Any) -> None:
-    settings = {"pool_size": 2, "pool_connect_timeout_s": 0.5}
+    settings = {"pool_size": 2, "pool_connect_timeout_s": 2.0}  # which is how long a connection may take to make, too
     with serving(database_url, **settings) as running, grpc.insecure_channel(running.address) as channel:
         records = Records(content_pb2_grpc.ContentServiceStub(channel), "acme")
         for record_id in ("m-1", "m-2"):
             records.create(record_id, {"a": 1})
         with locked_record(database_url, "m-1"), locked_record(database_url, "m-2"):
-            slow = [
-                records.stub.PatchContent.future(records.patching(record_id, {"a": 2}), timeout=TIMEOUT_S)
-                for record_id in ("m-1", "m-2")
-            ]
+            # Batches: single patches that wait for records get only a part of the connections.
+            patches = [records.patching(record_id, {"a": 2}) for record_id in ("m-1", "m-2")]
+            batches = [content_pb2.BatchPatchContentRequest(tenant_id="acme", requests=[patch]) for patch in patches]
+            slow = [records.stub.BatchPatchContent.future(batch, timeout=TIMEOUT_S) for batch in batches]
             until(lambda: len(sql(database_url, BLOCKED)) == 2)
             with pytest.raises(grpc.RpcError) as caught:
                 records.stub.GetContent(content_pb2.GetContentRequest(**records.ids("m-1")), timeout=TIMEOUT_S)
             refusal = refusal_of(caught.value)
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
-        assert sorted(call.result(timeout=TIMEOUT_S).record.version for call in slow) == [2, 2]
+        assert [call.result(timeout=TIMEOUT_S).results[0].record.version for call in slow] == [2, 2]
         assert records.content("m-1") == {"a": 2}
+
+
+def test_patches_that_wait_for_records_leave_connections_to_other_calls(
+    database_url: str, serving: Any, sql: Any, locked_record: Any
+) -> None:
+    held = ("m-1", "m-2", "m-3")
+    with serving(database_url, pool_size=2) as running, grpc.insecure_channel(running.address) as channel:
+        records = Records(content_pb2_grpc.ContentServiceStub(channel), "acme")
+        for record_id in (*held, "free"):
+            records.create(record_id, {"a": 1})
+        with locked_record(database_url, "m-1"), locked_record(database_url, "m-2"), locked_record(database_url, "m-3"):
+            patches = [records.patching(record_id, {"a": 2}) for record_id in held]
+            slow = [records.stub.PatchContent.future(patch, timeout=TIMEOUT_S) for patch in patches]
+            until(lambda: sql(database_url, BLOCKED))
+            assert records.content("m-1") == {"a": 1}
+            assert records.patch("free", {"a": 2}).record.version == 2
+            assert not any(call.done() for call in slow)
+        assert [call.result(timeout=TIMEOUT_S).record.version for call in slow] == [2, 2, 2]
 
 
 def test_unexpected_error_tells_an_incident_and_nothing_else(database_url: str, serving: Any, sql: Any) -> None:

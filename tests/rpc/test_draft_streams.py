@@ -14,11 +14,9 @@ import pytest
 from answers import INVALID, Records, content_of, refusal_of
 from drafting import Drafts, edit
 from draftline.v1 import content_pb2, draft_pb2, types_pb2
-from waiting import until
+from waiting import BLOCKED, until
 
 COUNT = 3_500
-BLOCKED = """SELECT pid FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'draftline'"""
 BUSY = """SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'draftline'
     AND (state = 'active' OR state LIKE 'idle in transaction%') AND query LIKE '%get_merged%'
     AND wait_event IS DISTINCT FROM 'ClientRead'"""  # which is told of a call that was cancelled before it began

@@ -13,7 +13,7 @@ from answers import TIMEOUT_S, document, refused
 from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2, content_pb2_grpc
 from scraping import Scrape, scrape
 from stand import RunningServer, serving
-from waiting import until
+from waiting import BLOCKED, until
 
 PATCH = "draftline.v1.ContentService/PatchContent"
 WATCH = "draftline.v1.ChangeService/WatchChanges"
@@ -74,13 +74,15 @@ def test_calls_that_run_that_wait_and_that_are_refused(database_url: str, locked
         assert [here.value(f"draftline_calls_{state}") for state in ("open", "running", "waiting")] == [0, 0, 0]
 
 
-def test_pool_that_is_exhausted(database_url: str, locked_record: Any) -> None:
-    with troubled(database_url, pool_size=1, pool_connect_timeout_s=0.2) as here:
+def test_pool_that_is_exhausted(database_url: str, locked_record: Any, sql: Any) -> None:
+    # The timeout is how long a connection may take to make, too: a busy machine needs more than a moment.
+    with troubled(database_url, pool_size=1, pool_connect_timeout_s=2.0) as here:
         here.load("held")
         with locked_record(here.server.url, "held"):
             first = here.stub.PatchContent.future(here.patch("held"), timeout=TIMEOUT_S)
-            until(lambda: here.value("draftline_pool_in_use") == 1)
-            assert here.value("draftline_pool_size") == 1
+            # Its group gives the connection back before the patch, sent alone, takes it to wait for the record.
+            until(lambda: sql(here.server.url, BLOCKED))
+            assert [here.value(f"draftline_pool_{name}") for name in ("in_use", "size")] == [1, 1]
             get = content_pb2.GetContentRequest(tenant_id="acme", collection="films", record_id="held")
             assert refused(here.stub.GetContent, get).reason == "OVERLOADED"
             assert here.value("draftline_pool_exhausted_total") == 1

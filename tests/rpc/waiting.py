@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 PATIENCE_S = 30.0
 INTERVAL_S = 0.01
+# Calls that wait for a lock in PostgreSQL.
+BLOCKED = """SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'draftline'"""
 
 
 def until(found: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
