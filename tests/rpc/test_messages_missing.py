@@ -49,9 +49,9 @@ def test_call_without_a_message_ends_by_the_servers_limit(hasty: RunningServer, 
     assert (refused.code, refused.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
 
 
-def test_message_after_the_only_one_is_not_read(hasty: RunningServer) -> None:
+def test_message_after_the_only_one_is_not_read(server: RunningServer) -> None:
     (method,) = [each for each in METHODS if each.name == "ListCollections"]
     request = b"\x0a\x04acme"
-    with grpc.insecure_channel(hasty.address) as channel:
+    with grpc.insecure_channel(server.address) as channel:
         call = channel.stream_unary(name_of(method))
         assert call(iter([request, b"\xff"]), timeout=TIMEOUT_S) == call(iter([request]), timeout=TIMEOUT_S)

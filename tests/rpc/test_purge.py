@@ -14,6 +14,7 @@ from answers import INVALID, TIMEOUT_S, Records, content_of, refused
 from changing import Changes, paths_of
 from drafting import Drafts, edit
 from draftline.v1 import change_pb2, content_pb2, draft_pb2
+from draftline_server.store import purges
 from watching import watching
 
 Sql = Callable[..., list[asyncpg.Record]]
@@ -198,7 +199,9 @@ def test_watcher_sees_deletion_and_new_creation_in_their_order(records: Records,
         assert paths_of(created) == [("", "absent", {"n": 2})]
 
 
-async def test_purge_waits_for_transactions_that_began_before_the_deletion(server: Any, records: Records) -> None:
+async def test_purge_waits_for_transactions_that_began_before_the_deletion(
+    server: Any, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records.create("a", {"n": 1})
     older = await asyncpg.connect(server.url)
     running = older.transaction()
@@ -206,10 +209,12 @@ async def test_purge_waits_for_transactions_that_began_before_the_deletion(serve
     try:
         await older.execute("SELECT pg_current_xact_id()")
         records.delete("a")
-        refusal = refused(records.stub.PurgeContent, records.purging("a"))
-        assert (refusal.code.name, refusal.reason) == ("ABORTED", "CONTENTION")
-        assert records.get("a", show_deleted=True)
-        by_time = records.purge(deleted_before=FUTURE)
+        with monkeypatch.context() as patience:
+            patience.setattr(purges, "SETTLE_S", 0.2)
+            refusal = refused(records.stub.PurgeContent, records.purging("a"))
+            assert (refusal.code.name, refusal.reason) == ("ABORTED", "CONTENTION")
+            assert records.get("a", show_deleted=True)
+            by_time = records.purge(deleted_before=FUTURE)
         assert ([*by_time.record_ids], by_time.remaining_count) == ([], 1)
     finally:
         await running.rollback()

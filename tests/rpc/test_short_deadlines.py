@@ -47,7 +47,7 @@ async def test_connecting_goes_on_when_the_call_that_began_it_is_gone(database_u
         await database.open()
         try:
             proxy.delay_s = 0.03  # each way: to connect takes several times that
-            for _ in range(100):
+            for _ in range(1_000):
                 with suppress(DeadlineExceededError):
                     await within(database, 0.02)
                 if database.connections:
