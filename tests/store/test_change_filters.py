@@ -48,6 +48,11 @@ def restrictions_of(logged: Sequence[Change]) -> list[Restriction]:
                 for lowered in ((False, True) if len(parts) > 2 else (False,))
                 for operator in (Operator.EQ, Operator.NE)
             ]
+            found += [  # in the other case, so that an equality without lower() finds nothing
+                Restriction(field, operator, Literal(LiteralKind.TEXT, value.swapcase()), lowered=True)
+                for value in sorted(values)
+                for operator in Operator
+            ]
         is_ordered = name not in (*of_words, "commit_id")
         kind = LiteralKind.NUMBER if type_ is FieldType.NUMBER else LiteralKind.TEXT
         found += [

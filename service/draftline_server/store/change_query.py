@@ -84,7 +84,8 @@ def pinned(
     pins = {name: value for name, value in (("collection", collection), ("record_id", record_id)) if value}
     rest: list[Filter[Condition]] = []
     for term in tree.terms if isinstance(tree, And) else () if tree is None else (tree,):
-        if isinstance(term, Comparison) and term.operator is Operator.EQ and isinstance(term.value, str):
+        is_equality = isinstance(term, Comparison) and term.operator is Operator.EQ and not term.lowered
+        if isinstance(term, Comparison) and is_equality and isinstance(term.value, str):
             name = term.field.path[0]
             if name in PINS and pins.setdefault(name, term.value) == term.value:
                 continue
