@@ -116,6 +116,16 @@ UPSERTS: dict[str, tuple[dict[str, Any], Any]] = {
 }
 
 
+def test_upsert_over_a_deleted_record_expects_no_version(patched: Records) -> None:
+    patched.create("m-1", {"a": 1})
+    patched.delete("m-1")
+    over: dict[str, Any] = {"allow_missing": True, "allow_deleted": True, "expected_version": 2}
+    refusal = refused(patched.stub.PatchContent, patched.patching("m-1", {"a": 2}, **over))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "VERSION_MISMATCH")
+    assert "is deleted" in refusal.message
+    assert refusal.metadata["current_version"] == "0"
+
+
 @pytest.mark.parametrize("name", UPSERTS)
 @pytest.mark.parametrize("is_batch", [False, True])
 def test_upsert_over_a_deleted_record_begins_from_nothing(patched: Records, name: str, is_batch: bool) -> None:

@@ -139,6 +139,14 @@ def version_mismatch(record_id: str, current: object) -> DraftlineError:
     )
 
 
+def deleted_counts_as_none(record_id: str) -> DraftlineError:
+    return VersionMismatchError(
+        f"record {record_id!r} is deleted, which allow_deleted takes for no record: expect version 0 or none",
+        current_version=0,
+        record_id=record_id,
+    )
+
+
 def condition_not_met(record_id: str) -> DraftlineError:
     return ConditionNotMetError(f"record {record_id!r} does not satisfy the condition", record_id=record_id)
 

@@ -14,7 +14,7 @@ from .content import SQL, limit_values, record_of
 from .definitions import Definitions
 from .edited import edited, where_of
 from .errors import RacedError
-from .failures import condition_not_met, error_of, id_of_deleted, version_mismatch
+from .failures import condition_not_met, deleted_counts_as_none, error_of, id_of_deleted
 from .transaction import Transaction
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -62,7 +62,7 @@ class Revivals:
         self, transaction: Transaction, write: Write, patch: Patch, *, keeps_answers: bool
     ) -> PatchResult:
         if patch.expected_version:
-            raise version_mismatch(patch.record_id, 0)
+            raise deleted_counts_as_none(patch.record_id)
         if patch.condition is not None:
             raise condition_not_met(patch.record_id)
         request = write.actor.request if keeps_answers else None
