@@ -112,6 +112,51 @@ def test_file_of_types_decides(load: Load, client: Client, tmp_path: Path) -> No
     assert "each one of text, number" in load("id,zip\na,19\n", "--id", "id", "--types", str(types)).stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "No such file or directory"),
+        ("", "line 1: a value is missing"),
+        ('{\n"n": number}', "line 2: a value is missing"),
+        ("{n: 1}", 'line 1: a key in double quotes or a closing "}" is missing'),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1]", "must hold an object of columns and their types"),
+        ('{"n": "integer"}', "must hold an object of columns and their types"),
+    ],
+)
+def test_file_of_types_that_cannot_be_read_is_told_plainly(
+    load: Load, tmp_path: Path, text: str | None, problem: str
+) -> None:
+    types = tmp_path / "types.json"
+    if text is not None:
+        types.write_text(text)
+    done = load("id,n\na,1\n", "--id", "id", "--types", str(types))
+    assert done.returncode
+    assert "types.json" in done.stderr
+    assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("declaration", "problem"),
+    [
+        ("{", "declaration.json, line 1: a key in double quotes"),
+        ('{"fields": []}', "fields must be an object of paths and types"),
+        ('{"fields": {"/a": 5}}', "fields must be an object of paths and types"),
+        ('{"fields": {"/a": "text"}, "refuse": 5}', "refuse must be an array of paths"),
+        ('{"orders": 5}', "orders must be an array of arrays of keys"),
+        ('{"orders": [[5]]}', "orders must be an array of arrays of keys"),
+    ],
+)
+def test_declaration_that_cannot_be_read_is_told_plainly(
+    server_address: str, tmp_path: Path, declaration: str, problem: str
+) -> None:
+    (tmp_path / "declaration.json").write_text(declaration)
+    options = ["--tenant", "t", "--address", server_address, "--file", str(tmp_path / "declaration.json")]
+    done = CliRunner().invoke(main, ["collections", "put", "parts", *options])
+    assert done.exit_code
+    assert problem in done.stderr
+
+
 def test_later_cell_of_a_pipe_that_contradicts_is_an_error_with_the_flag(load: Load, client: Client) -> None:
     text = "id,ident\n" + "".join(f"{number},{number}\n" for number in range(10_001)) + "x,04L\n"
     options = ("--format", "csv", "--id", "id")

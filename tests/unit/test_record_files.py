@@ -74,14 +74,22 @@ def test_mark_at_the_start_of_the_file_is_skipped() -> None:
         ('{"a": 1}', Format.JSON, "no JSON array; for an object a line"),
         ('[{"a": 1}', Format.JSON, r"after record 1 \(index 0\), on line 1: the array has no end"),
         ('[{"a": 1}, ', Format.JSON, r"record 2 \(index 1\): "),
-        ('[\n{"a": 1},\n]', Format.JSON, r"record 2 \(index 1\): Expecting value, on line 3"),
+        ('[\n{"a": 1},\n]', Format.JSON, r"record 2 \(index 1\): a value is missing, on line 3"),
         ('[{"a": 1}\n{"a": 2}]', Format.JSON, "on line 2: the array goes on without a comma"),
         ('[{"a": 1}] []', Format.JSON, "line 1: there is more after the array's end"),
         ('[{"a": 1}, 2]', Format.JSON, r"record 2 \(index 1\): the record is no object"),
         ('[{"a": NaN}]', Format.JSON, r"record 1 \(index 0\): NaN is no JSON number"),
         ("[" + '{"a":' * 100_000, Format.JSON, r"record 1 \(index 0\): nested too deeply"),
-        ('{"a": 1}\n{"a": 1', Format.NDJSON, "line 2, byte 9: Expecting .* at character 8 of the line"),
-        ('\n{"é": 1}\r\n\r\n{"a": 1} {"a": 2}', Format.NDJSON, "line 4, byte 14: Extra data"),
+        (
+            '{"a": 1}\n{"a": 1',
+            Format.NDJSON,
+            "line 2, byte 9: a comma or a closing bracket is missing, at character 8 of the line",
+        ),
+        (
+            '\n{"é": 1}\r\n\r\n{"a": 1} {"a": 2}',
+            Format.NDJSON,
+            "line 4, byte 14: there is more after the end of the value",
+        ),
         ('{"a": Infinity}', Format.NDJSON, "line 1, byte 0: Infinity is no JSON number"),
         ("[1]", Format.NDJSON, "line 1, byte 0: the record is no object; for a JSON array, say --format json"),
         ("[" * 100_000, Format.NDJSON, "line 1, byte 0: nested too deeply"),
@@ -136,9 +144,20 @@ def test_ids_come_from_a_field_or_are_made_or_are_the_number() -> None:
     assert ids(IdRule()) == [("1", 1), ("2", 2)]
 
 
-@pytest.mark.parametrize("value", [None, "", 1.5, True, ["a"], Decimal("1.0")])
-def test_value_that_is_no_id_is_refused(value: object) -> None:
-    with pytest.raises(RecordFileError, match="line 2, field id: must hold the id, a text or an integer"):
+@pytest.mark.parametrize(
+    ("value", "given"),
+    [
+        (None, "and holds nothing"),
+        ("", "and holds nothing"),
+        (True, "not true"),
+        (["a"], "not an array"),
+        ({}, "not an object"),
+        (Decimal("1.0"), "not 1.0"),
+    ],
+)
+def test_value_that_is_no_id_is_refused(value: object, given: str) -> None:
+    problem = f"line 2, field id: must hold the id, a text or an integer, {given}$"
+    with pytest.raises(RecordFileError, match=problem):
         list(record_files.identified(rows({"id": "a"}, {"id": value}), IdRule(field="id")))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, TextIO
 
@@ -22,6 +22,7 @@ from draftline import (
 )
 from rich.table import Table
 
+from ..ops.json_problems import load_json
 from .building import shown_building
 from .client import with_client
 from .group import json_option, reporting, result_console
@@ -152,15 +153,29 @@ def _from_options(
     return {
         "fields": _refusing(dict(map(_field, fields)), refuse, "--refuse"),
         "orders": [[_key(key.strip()) for key in order.split(",")] for order in orders],
-        "json_schema": json.load(schema) if schema else None,
+        "json_schema": load_json(schema) if schema else None,
         "history": history or ChangeHistory.VALUES,
     }
 
 
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(each, str) for each in values)
+
+
+_SHAPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("fields", lambda value: isinstance(value, dict) and _are_texts([*value.values()]), "an object of paths and types"),
+    ("refuse", _are_texts, "an array of paths"),
+    ("orders", lambda value: isinstance(value, list) and all(map(_are_texts, value)), "an array of arrays of keys"),
+)
+
+
 def _read(declaration: TextIO) -> dict[str, Any]:
-    read = json.load(declaration)
+    read = load_json(declaration)
     if not isinstance(read, dict) or not read.keys() <= DECLARED | TOLD_ONLY:
         raise ValueError(f"the declaration must be an object of {', '.join(sorted(DECLARED))}")
+    for name, is_well, shape in _SHAPES:
+        if name in read and not is_well(read[name]):
+            raise ValueError(f"the declaration: {name} must be {shape}")
     orders = [[_key(key) for key in order] for order in read.get("orders", [])]
     rest = {name: read[name] for name in ("json_schema", "history") if name in read}
     return {"fields": _refusing(read.get("fields", {}), read.get("refuse", []), "refuse"), "orders": orders, **rest}

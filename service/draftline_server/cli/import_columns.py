@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO
 
@@ -12,6 +11,7 @@ from draftline import Client, FieldType, NotFoundError, PermissionDeniedError
 from ..ops.csv_files import DELIMITER_NAMES
 from ..ops.csv_records import CsvRecords
 from ..ops.csv_types import ColumnType, TypeRules
+from ..ops.json_problems import load_json
 from ..ops.record_files import RecordFileError
 
 DELIMITERS = {name: char for char, name in DELIMITER_NAMES.items()} | {r"\t": "\t"}
@@ -109,11 +109,11 @@ def _by_column(fields: Mapping[str, FieldType | str]) -> dict[str, ColumnType]:
 
 def _types_in(path: str) -> tuple[dict[str, ColumnType], bool]:
     """Return the types in a file, and whether its columns must all be there."""
-    with click.open_file(path, encoding="utf-8") as file:
-        try:
-            found = json.load(file)
-        except ValueError as error:
-            raise RecordFileError(f"{path}: {error}") from None
+    try:
+        with click.open_file(path, encoding="utf-8") as file:
+            found = load_json(file)
+    except OSError as error:
+        raise click.UsageError(f"--types {path}: {error.strerror}") from None
     try:
         if isinstance(found, dict) and isinstance(found.get("fields"), dict):
             return _by_column(found["fields"]), False

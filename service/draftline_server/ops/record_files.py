@@ -21,6 +21,7 @@ from draftline import ImportRecord
 from . import file_text
 from .file_text import RecordFileError as RecordFileError  # noqa: PLC0414  a name of this module, too
 from .file_text import TextPieces
+from .json_problems import json_problem
 from .record_ids import made_id
 
 STRETCH_CHARS = 1 << 16
@@ -113,10 +114,17 @@ def identified(records: Iterable[FileRecord], rule: IdRule) -> Iterator[ImportRe
 def _id_of(record: FileRecord, field: str) -> str:
     (value,) = record.values([field])
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        given = f"not {value!r:.60}" if field in record.content and value not in (None, "") else "and holds nothing"
+        given = f"not {_shown(value)}" if field in record.content and value not in (None, "") else "and holds nothing"
         kind = "field" if record.texts is None else "column"
         raise RecordFileError(f"{record.source}, {kind} {field}: must hold the id, a text or an integer, {given}")
     return str(value)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as JSON has it, cut to what fits an error."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "an array"
+    return f"{value:.60}" if isinstance(value, Decimal) else f"{json.dumps(value):.60}"
 
 
 class _Window:
@@ -143,7 +151,7 @@ class _Window:
                 value, self.at = _DECODER.raw_decode(self._text, self.at)
             except json.JSONDecodeError as error:  # perhaps it only goes on beyond the piece
                 if len(self._text) - self.at > MAX_RECORD_CHARS or not self._read_on():
-                    raise RecordFileError(f"{error.msg}, on line {self.line(error.pos)}") from None
+                    raise RecordFileError(f"{json_problem(error)}, on line {self.line(error.pos)}") from None
             else:
                 return value
 
@@ -201,7 +209,8 @@ def _lines(file: BinaryIO) -> Iterator[tuple[str, Any]]:
         except RecursionError:
             raise RecordFileError(f"{source}: nested too deeply") from None
         except json.JSONDecodeError as error:
-            raise RecordFileError(f"{source}: {error.msg}, at character {error.pos + 1} of the line") from None
+            told = f"{json_problem(error)}, at character {error.pos + 1} of the line"
+            raise RecordFileError(f"{source}: {told}") from None
         except ValueError as error:
             raise RecordFileError(f"{source}: {error}") from None
         yield source, value
