@@ -97,6 +97,7 @@ def test_table_of_calls_is_that_of_the_contract() -> None:
 
 
 STRATEGY = re.compile(r"^\| `([A-Z_]+)`(.*?) \| `(\{.*?)` \| `(\{.*?)` \|$", re.MULTILINE)
+CONFLICT_TABLE = re.compile(r"^\| base \| mine \| theirs \| committed \|\n\| --- .*\n((?:\|.*\n)+)", re.MULTILINE)
 CONFLICT = re.compile(r"^\| `(.*?)` \| `(.*?)`(.*?) \| `(.*?)` \| (`.*?`|conflict) \|$", re.MULTILINE)
 
 
@@ -118,18 +119,32 @@ def test_merge_strategies_do_what_the_table_says(row: tuple[str, ...], server_ad
     assert patched.record.content == json.loads(result)
 
 
-@pytest.mark.parametrize("row", [*CONFLICT.findall(README), *CONFLICT.findall(DRAFTS)])
+def conflicts(document: str) -> list[tuple[str, ...]]:
+    """Return the rows of its only table of base, mine, theirs and what is committed."""
+    (table,) = CONFLICT_TABLE.findall(document)
+    rows: list[tuple[str, ...]] = CONFLICT.findall(table)
+    assert len(rows) == table.count("\n"), "a row cannot be read"
+    return rows
+
+
+@pytest.mark.parametrize("row", [*conflicts(README), *conflicts(DRAFTS)])
 def test_conflicts_are_what_the_table_says(row: tuple[str, ...], server_address: str) -> None:
     base, mine, how, theirs, committed = row
     draft = {"value": json.loads(mine)}
+    before = re.findall(r", said after `(.*?)`", how)  # what the same user drafted first
     record_id = uuid.uuid4().hex
     with (
         Client(server_address, tenant_id="readme", user=f"ada-{record_id}") as ada,
         Client(server_address, tenant_id="readme", user="bob") as bob,
     ):
         bob.create_content("conflicts", {"value": json.loads(base)}, record_id=record_id)
-        ada.save_draft("conflicts", record_id, draft, strategy="deep" if "DEEP" in how else None)
+        for first in before:
+            ada.save_draft("conflicts", record_id, {"value": json.loads(first)})
+        if not before:
+            ada.save_draft("conflicts", record_id, draft, strategy="deep" if "DEEP" in how else None)
         bob.patch_content("conflicts", record_id, {"value": json.loads(theirs)})
+        if before:
+            ada.save_draft("conflicts", record_id, draft)
         if committed == "conflict":
             with pytest.raises(ConflictError):
                 ada.commit("conflicts", all=True)
@@ -141,7 +156,7 @@ def test_conflicts_are_what_the_table_says(row: tuple[str, ...], server_address:
 
 def test_tables_are_found() -> None:
     assert (len(STRATEGY.findall(README)), len(STRATEGY.findall(MERGE))) == (4, 8)
-    assert (len(CONFLICT.findall(README)), len(CONFLICT.findall(DRAFTS))) == (4, 6)
+    assert (len(conflicts(README)), len(conflicts(DRAFTS))) == (4, 7)
 
 
 def _default(value: object) -> str:
