@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 import asyncpg
-from draftline import AsyncClient, DraftEdit, DraftlineError, Patch, op
+from draftline import AsyncClient, ChangeKind, DraftEdit, DraftlineError, Patch, op
 from lengths import IS_SOAK, length
 from stand import cloned, serving
 
@@ -90,6 +90,8 @@ class Caller:
 
     async def revert(self, collection: str) -> None:
         async for change in self._client.changes(collection, page_size=5):
+            if change.kind is ChangeKind.PURGE:  # there is nothing to take back
+                continue
             by_commit = bool(change.commit_id)
             await self._client.revert(
                 None if by_commit else change, commit_id=change.commit_id if by_commit else None,

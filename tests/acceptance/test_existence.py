@@ -12,7 +12,7 @@ import re
 import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -36,6 +36,7 @@ CALLS = length("EXISTENCE_CALLS", 20, soak=2_000)  # of each kind, for the times
 SHUFFLES = 2_000
 FLUSH = "SELECT pg_stat_force_next_flush()"  # what a connection did is counted at once, and not within a second
 TABLE = r"regexp_replace(relname, '_(\d{8}|default)$', '')"  # which a partition is of
+RESETTING = pool._resetting
 BUILDS = re.compile("(CREATE|DROP) INDEX")
 STATES = {each.prepare.__name__.strip("_"): each.prepare for each in MUTATIONS}  # what tenants may have
 PREVIEWS = {each.method: each for each in MUTATIONS if each.method not in ("ImportContent", "SaveDraft")}
@@ -159,7 +160,7 @@ async def meter(postgres_url: str, template: str) -> AsyncIterator[Meter]:
         url = stack.enter_context(cloned(postgres_url, template))
         connection = await asyncpg.connect(url)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(pool, "_reset", _flushed)  # of this server's pool alone
+            patched.setattr(pool, "_resetting", _flushing)  # of this server's pool alone
             server = stack.enter_context(serving(url, pool_size=1))
         # What is read is not to go by how long ago it was read before.
         stack.enter_context(pytest.MonkeyPatch.context()).setattr(definitions, "READ_AGE_S", 0.0)
@@ -171,10 +172,14 @@ async def meter(postgres_url: str, template: str) -> AsyncIterator[Meter]:
         await connection.close()
 
 
-async def _flushed(connection: Any) -> None:
-    if connection.is_in_transaction():
-        await connection.reset()
-    await connection.execute(FLUSH)
+def _flushing(session: dict[str, str], *, is_pooled: bool) -> Callable[[Any], Awaitable[None]]:
+    reset = RESETTING(session, is_pooled=is_pooled)
+
+    async def flushed(connection: Any) -> None:
+        await reset(connection)
+        await connection.execute(FLUSH)
+
+    return flushed
 
 
 async def costs(

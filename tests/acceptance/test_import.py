@@ -105,12 +105,13 @@ def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, 
         "collection": "movies",
         "version": 1,
         "fields": {"/Title": "text", "/a=b": "number"},
+        "refuse": [],
         "orders": [["/a=b desc", "/Title"]],
         "json_schema": None,
         "history": "paths",
         "indexes": [{"order": order, "state": "ready"} for order in orders],
     }
-    assert json.loads(shown.stdout) == told
+    assert json.loads(shown.stdout) == {**told, "mismatch_counts": {"/Title": 0, "/a=b": 0}}
     declaration = tmp_path / "movies.json"
     declaration.write_text(shown.stdout)
     again = draftline("collections", "put", "movies", *where, "--file", str(declaration), "--expected-version", "1")

@@ -86,8 +86,10 @@ async def all_of_the_pool_is_there(address: str, connection: asyncpg.Connection)
         async with connection.transaction():
             query = "SELECT FROM draftline.record WHERE tenant_id = $1 AND collection LIKE 'held-%' FOR UPDATE"
             await connection.execute(query, TENANT)
-            requests = [content_pb2.PatchContentRequest(**ids, delta=document({"a": 1})) for ids in held]
-            calls = [stub.PatchContent(request, timeout=PATIENCE_S) for request in requests]
+            patches = [content_pb2.PatchContentRequest(**ids, delta=document({"a": 1})) for ids in held]
+            # Batches, because single patches that wait share a part of the pool.
+            requests = [content_pb2.BatchPatchContentRequest(tenant_id=TENANT, requests=[each]) for each in patches]
+            calls = [stub.BatchPatchContent(request, timeout=PATIENCE_S) for request in requests]
             await eventually(partial(are_pooled, connection, POOL, "wait_event_type = 'Lock'"))
         await asyncio.gather(*calls)
 

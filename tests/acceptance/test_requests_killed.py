@@ -38,6 +38,7 @@ IN_TRANSACTIONS = {
     "Commit: all",
     "Commit: some",
     "Discard: all",
+    "PurgeContent: a record",
     "RevertChange: a commit",
     "PutCollection: no version expected",
 }
