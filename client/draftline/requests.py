@@ -44,7 +44,7 @@ def operation_list(operations: Iterable[Operation]) -> types_pb2.OperationList:
 
 
 def _operation(index: int, operation: Operation) -> types_pb2.Operation:
-    # An absent path would mean the whole document on the wire.
+    # The service refuses an operation without a path: "" is the whole document.
     missing = [member for member in ("op", "path") if not isinstance(operation.get(member), str)]
     if missing:
         raise ValueError(f"operation {index} has no {missing[0]!r}")

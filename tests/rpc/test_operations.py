@@ -225,3 +225,33 @@ def test_empty_list_of_operations_changes_nothing(patched: Records) -> None:
     assert [(result.status.code, result.record.version) for result in results] == [(0, 1), (0, 1)]
     missing = patched.patching("m-3", operations=types_pb2.OperationList())
     assert refused(patched.stub.PatchContent, missing).reason == "RECORD_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        (types_pb2.Operation(op="add", value=types_pb2.JsonValue(json='{"x": 1}')), "path"),
+        (types_pb2.Operation(op="replace", value=types_pb2.JsonValue(json="{}")), "path"),
+        (types_pb2.Operation(op="test", value=types_pb2.JsonValue(json='{"a": 1}')), "path"),
+        (types_pb2.Operation(op="remove"), "path"),
+        (types_pb2.Operation(op="copy", path="/b"), "from"),
+        (types_pb2.Operation(op="move", path="/b"), "from"),
+        (types_pb2.Operation(op="add", path="/b"), "value"),
+        (types_pb2.Operation(op="add", path="/b", value=types_pb2.JsonValue()), "value"),
+    ],
+)
+def test_operation_without_a_member_that_it_needs_is_refused(
+    patched: Records, operation: types_pb2.Operation, field: str
+) -> None:
+    """A path that is not there is not the empty one, which is the whole document."""
+    patched.create("m-1", {"a": 1})
+    request = patched.patching("m-1", operations=types_pb2.OperationList(operations=[operation]))
+    refusal = refused(patched.stub.PatchContent, request)
+    assert (refusal.code, list(refusal.fields)) == (INVALID, [f"operations.operations[0].{field}"])
+
+
+def test_value_that_is_not_used_may_be_empty(patched: Records) -> None:
+    patched.create("m-1", {"a": 1, "b": 1})
+    operation = types_pb2.Operation(op="remove", path="/a", value=types_pb2.JsonValue())
+    answer = patched.patch("m-1", operations=types_pb2.OperationList(operations=[operation]))
+    assert content_of(answer.record) == {"b": 1}

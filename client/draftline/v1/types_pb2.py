@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64raftline/v1/types.proto\x12\x0c\x64raftline.v1\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"n\n\x08\x44ocument\x12\x39\n\x06struct\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x06struct\x12\x14\n\x04json\x18\x02 \x01(\tH\x00R\x04jsonB\x11\n\x08\x65ncoding\x12\x05\xbaH\x02\x08\x01\"l\n\tJsonValue\x12\x36\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.ValueB\x06\xbaH\x03\xd8\x01\x03H\x00R\x05value\x12\x14\n\x04json\x18\x02 \x01(\tH\x00R\x04jsonB\x11\n\x08\x65ncoding\x12\x05\xbaH\x02\x08\x01\"\xd1\x01\n\tOperation\x12Y\n\x02op\x18\x01 \x01(\tBI\xbaHFrDR\x03\x61\x64\x64R\x06removeR\x07replaceR\x04moveR\x04\x63opyR\x04testR\tincrementR\x05unionR\x08subtractR\x02op\x12\x1c\n\x04path\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\x04path\x12\x1c\n\x04\x66rom\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\x04\x66rom\x12-\n\x05value\x18\x04 \x01(\x0b\x32\x17.draftline.v1.JsonValueR\x05value\"S\n\rOperationList\x12\x42\n\noperations\x18\x01 \x03(\x0b\x32\x17.draftline.v1.OperationB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\noperations\"\x81\x04\n\x06Record\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1e\n\ncollection\x18\x02 \x01(\tR\ncollection\x12\x1b\n\trecord_id\x18\x03 \x01(\tR\x08recordId\x12\x30\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x16.draftline.v1.DocumentR\x07\x63ontent\x12\x18\n\x07version\x18\x05 \x01(\x03R\x07version\x12 \n\tparent_id\x18\x06 \x01(\tH\x00R\x08parentId\x88\x01\x01\x12\x1f\n\x08position\x18\x07 \x01(\x03H\x01R\x08position\x88\x01\x01\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1d\n\ncreated_by\x18\t \x01(\tR\tcreatedBy\x12;\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1d\n\nupdated_by\x18\x0b \x01(\tR\tupdatedBy\x12;\n\x0b\x64\x65lete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeleteTimeB\x0c\n\n_parent_idB\x0b\n\t_position\"f\n\x06Status\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12.\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.AnyR\x07\x64\x65tails*L\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NCODING_STRUCT\x10\x01\x12\x11\n\rENCODING_JSON\x10\x02*\xa0\x01\n\rMergeStrategy\x12\x1e\n\x1aMERGE_STRATEGY_UNSPECIFIED\x10\x00\x12\x1a\n\x16MERGE_STRATEGY_SHALLOW\x10\x01\x12\x17\n\x13MERGE_STRATEGY_DEEP\x10\x02\x12\x1e\n\x1aMERGE_STRATEGY_MERGE_PATCH\x10\x03\x12\x1a\n\x16MERGE_STRATEGY_REPLACE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64raftline/v1/types.proto\x12\x0c\x64raftline.v1\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"n\n\x08\x44ocument\x12\x39\n\x06struct\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x06struct\x12\x14\n\x04json\x18\x02 \x01(\tH\x00R\x04jsonB\x11\n\x08\x65ncoding\x12\x05\xbaH\x02\x08\x01\"l\n\tJsonValue\x12\x36\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.ValueB\x06\xbaH\x03\xd8\x01\x03H\x00R\x05value\x12\x14\n\x04json\x18\x02 \x01(\tH\x00R\x04jsonB\x11\n\x08\x65ncoding\x12\x05\xbaH\x02\x08\x01\"\xf5\x01\n\tOperation\x12Y\n\x02op\x18\x01 \x01(\tBI\xbaHFrDR\x03\x61\x64\x64R\x06removeR\x07replaceR\x04moveR\x04\x63opyR\x04testR\tincrementR\x05unionR\x08subtractR\x02op\x12!\n\x04path\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10H\x00R\x04path\x88\x01\x01\x12!\n\x04\x66rom\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10H\x01R\x04\x66rom\x88\x01\x01\x12\x35\n\x05value\x18\x04 \x01(\x0b\x32\x17.draftline.v1.JsonValueB\x06\xbaH\x03\xd8\x01\x03R\x05valueB\x07\n\x05_pathB\x07\n\x05_from\"S\n\rOperationList\x12\x42\n\noperations\x18\x01 \x03(\x0b\x32\x17.draftline.v1.OperationB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\noperations\"\x81\x04\n\x06Record\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1e\n\ncollection\x18\x02 \x01(\tR\ncollection\x12\x1b\n\trecord_id\x18\x03 \x01(\tR\x08recordId\x12\x30\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x16.draftline.v1.DocumentR\x07\x63ontent\x12\x18\n\x07version\x18\x05 \x01(\x03R\x07version\x12 \n\tparent_id\x18\x06 \x01(\tH\x00R\x08parentId\x88\x01\x01\x12\x1f\n\x08position\x18\x07 \x01(\x03H\x01R\x08position\x88\x01\x01\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1d\n\ncreated_by\x18\t \x01(\tR\tcreatedBy\x12;\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1d\n\nupdated_by\x18\x0b \x01(\tR\tupdatedBy\x12;\n\x0b\x64\x65lete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeleteTimeB\x0c\n\n_parent_idB\x0b\n\t_position\"f\n\x06Status\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12.\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.AnyR\x07\x64\x65tails*L\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NCODING_STRUCT\x10\x01\x12\x11\n\rENCODING_JSON\x10\x02*\xa0\x01\n\rMergeStrategy\x12\x1e\n\x1aMERGE_STRATEGY_UNSPECIFIED\x10\x00\x12\x1a\n\x16MERGE_STRATEGY_SHALLOW\x10\x01\x12\x17\n\x13MERGE_STRATEGY_DEEP\x10\x02\x12\x1e\n\x1aMERGE_STRATEGY_MERGE_PATCH\x10\x03\x12\x1a\n\x16MERGE_STRATEGY_REPLACE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,22 +48,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPERATION'].fields_by_name['path']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_OPERATION'].fields_by_name['from']._loaded_options = None
   _globals['_OPERATION'].fields_by_name['from']._serialized_options = b'\272H\005r\003\030\200\020'
+  _globals['_OPERATION'].fields_by_name['value']._loaded_options = None
+  _globals['_OPERATION'].fields_by_name['value']._serialized_options = b'\272H\003\330\001\003'
   _globals['_OPERATIONLIST'].fields_by_name['operations']._loaded_options = None
   _globals['_OPERATIONLIST'].fields_by_name['operations']._serialized_options = b'\272H\006\222\001\003\020\350\007'
-  _globals['_ENCODING']._serialized_start=1271
-  _globals['_ENCODING']._serialized_end=1347
-  _globals['_MERGESTRATEGY']._serialized_start=1350
-  _globals['_MERGESTRATEGY']._serialized_end=1510
+  _globals['_ENCODING']._serialized_start=1307
+  _globals['_ENCODING']._serialized_end=1383
+  _globals['_MERGESTRATEGY']._serialized_start=1386
+  _globals['_MERGESTRATEGY']._serialized_end=1546
   _globals['_DOCUMENT']._serialized_start=132
   _globals['_DOCUMENT']._serialized_end=242
   _globals['_JSONVALUE']._serialized_start=244
   _globals['_JSONVALUE']._serialized_end=352
   _globals['_OPERATION']._serialized_start=355
-  _globals['_OPERATION']._serialized_end=564
-  _globals['_OPERATIONLIST']._serialized_start=566
-  _globals['_OPERATIONLIST']._serialized_end=649
-  _globals['_RECORD']._serialized_start=652
-  _globals['_RECORD']._serialized_end=1165
-  _globals['_STATUS']._serialized_start=1167
-  _globals['_STATUS']._serialized_end=1269
+  _globals['_OPERATION']._serialized_end=600
+  _globals['_OPERATIONLIST']._serialized_start=602
+  _globals['_OPERATIONLIST']._serialized_end=685
+  _globals['_RECORD']._serialized_start=688
+  _globals['_RECORD']._serialized_end=1201
+  _globals['_STATUS']._serialized_start=1203
+  _globals['_STATUS']._serialized_end=1305
 # @@protoc_insertion_point(module_scope)

@@ -186,7 +186,8 @@ class Operation(_message.Message):
     """
     path: _builtins.str
     """Where to, as a JSON Pointer (RFC 6901): empty for the whole document, else
-    starting with `/`; `~1` stands for `/`, `~0` for `~`. At most 2,048 characters.
+    starting with `/`; `~1` stands for `/`, `~0` for `~`. At most 2,048 characters. Required,
+    an empty one as well: an operation without a path is refused.
     """
     @_builtins.property
     def value(self) -> Global___JsonValue:
@@ -196,14 +197,21 @@ class Operation(_message.Message):
         self,
         *,
         op: _builtins.str = ...,
-        path: _builtins.str = ...,
+        path: _builtins.str | None = ...,
         value: Global___JsonValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_path", b"_path", "from", b"from", "path", b"path", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "op", b"op", "path", b"path", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_path", b"_path", "from", b"from", "op", b"op", "path", b"path", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__from: _TypeAlias = _typing.Literal["from"]  # noqa: Y015
+    _WhichOneofArgType__from: _TypeAlias = _typing.Literal["_from", b"_from"]  # noqa: Y015
+    _WhichOneofReturnType__path: _TypeAlias = _typing.Literal["path"]  # noqa: Y015
+    _WhichOneofArgType__path: _TypeAlias = _typing.Literal["_path", b"_path"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from) -> _WhichOneofReturnType__from | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__path) -> _WhichOneofReturnType__path | None: ...
 
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
 

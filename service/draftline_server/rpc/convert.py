@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 from draftline.v1 import content_pb2, draft_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ..domain.content import Json, Limits
-from ..domain.edits import Operation, Strategy, parse_pointer
+from ..domain.edits import Operation, Path, Strategy, parse_pointer
 from ..domain.errors import InvalidFieldError
 from ..domain.query import Filter, FilterError, Restriction
 from ..domain.records import Delta, Operations, Patch, Purge, Record
@@ -107,9 +107,9 @@ def to_operations(message: types_pb2.OperationList, limits: Limits) -> Operation
 def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Operation:
     """Return an operation; members that it does not use are ignored (RFC 6902, section 4)."""
     op = message.op
-    path = parse_pointer(message.path, f"{where}.path")
+    path = _pointer(message, "path", where)
     if op in ("move", "copy"):
-        return Operation(op, path, parse_pointer(getattr(message, "from"), f"{where}.from"))
+        return Operation(op, path, _pointer(message, "from", where))
     if op == "remove":
         return Operation(op, path)
     if not message.HasField("value"):
@@ -117,6 +117,13 @@ def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Oper
     value = json_value(message.value, limits, f"{where}.value")
     _check_operand(op, value, f"{where}.value")
     return Operation(op, path, value=value)
+
+
+def _pointer(message: types_pb2.Operation, name: Literal["path", "from"], where: str) -> Path:
+    """Return the path of an operation. A missing one is not the empty one, which is the whole document."""
+    if not message.HasField(name):
+        raise InvalidFieldError.of(f"{where}.{name}", f'{message.op} needs it; "" is the whole document')
+    return parse_pointer(getattr(message, name), f"{where}.{name}")
 
 
 def _check_operand(op: str, value: Json, where: str) -> None:

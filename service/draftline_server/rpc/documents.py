@@ -51,7 +51,10 @@ def _document(document: types_pb2.Document, limits: Limits, where: str) -> tuple
 
 def json_value(message: types_pb2.JsonValue, limits: Limits, where: str) -> Json:
     """Any JSON value, numbers exact."""
-    if message.WhichOneof("encoding") == "value":
+    encoding = message.WhichOneof("encoding")
+    if encoding is None:
+        raise _invalid(where, "one of value and json must be set")
+    if encoding == "value":
         return _of_struct(message.value, limits, where)[1]
     return _checked(message.json, limits, f"{where}.json")
 
