@@ -96,6 +96,15 @@ async def test_feed_of_a_filter_that_matches_nothing_looks_at_a_limited_number_o
     await check_plan(connection, log, 2 * MAX_SCANNED)
 
 
+@pytest.mark.parametrize("text", ['record_id = "nothing"', 'user_id = "ada" AND record_id = "nothing"'])
+async def test_list_by_what_no_index_leads_to_looks_at_a_limited_number_of_changes(
+    log: Capturing, connection: asyncpg.Connection, text: str
+) -> None:
+    page = await LoggedWorld(log, "t").page(text, page_size=100)
+    assert page.changes == []
+    await check_plan(connection, log, 2 * MAX_SCANNED)
+
+
 async def test_changes_of_a_quiet_collection_are_read_without_those_of_others(
     log: Capturing, connection: asyncpg.Connection
 ) -> None:

@@ -3,6 +3,7 @@
 What a filter pins to one value, and an index leads with, is a condition of its own on the plain column, with the
 predicate of that index: a session's changes are then read from its index, newest or oldest first, and nobody
 else's. The changes of one record are read in the order of its versions, which is the order of the log as well.
+One index leads; what else is pinned is a filter on what that index leads to, so that a page looks at a limited part.
 
 Everything that shapes the SQL is in `Shape`; every value is bound.
 """
@@ -38,6 +39,7 @@ from .statements import Statement, compiled
 from .tables import change
 
 PINS = ("collection", "record_id", "user_id", "session_id", "commit_id")
+LEADING = (("collection", "record_id"), ("commit_id",), ("session_id",), ("user_id",), ("collection",))
 # A change's attributes as filters name them: what is empty is not there.
 ATTRIBUTES: Mapping[str, ColumnElement[Any]] = {
     **{name: change.c[name] for name in ("collection", "record_id", "version", "kind", "source", "user_id")},
@@ -63,18 +65,19 @@ class Shape:
     has_until: bool = False
 
     @property
-    def of_record(self) -> bool:
-        return {"collection", "record_id"} <= set(self.pins)
+    def leading(self) -> tuple[str, ...]:
+        """The pins of the index that leads to the changes; empty if there is none but the log's own order."""
+        return next((names for names in LEADING if set(names) <= set(self.pins)), ())
 
     @property
     def place(self) -> tuple[str, ...]:
         """The columns that tell a change's place in the order."""
-        return ("version",) if self.of_record else ("log_xact", "change_id")
+        return ("version",) if self.leading == ("collection", "record_id") else ("log_xact", "change_id")
 
     @property
     def is_bounded(self) -> bool:
         """Whether entries that are not answered can stand between those that are."""
-        return self.filter is not None or not self.pins
+        return self.filter is not None or not self.leading or len(self.leading) < len(self.pins)
 
 
 def pinned(
@@ -119,18 +122,20 @@ def list_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
     max_bytes, scan_limit, since, until, and for a page after another one after_version, or after_log_xact and
     after_change_id.
     """
-    conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, shape.pins)]
+    conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, shape.leading)]
     if shape.is_continued:
         here = [change.c[name] for name in shape.place]
         after = [bound(f"after_{name}", BigInteger()) for name in shape.place]
-        if shape.pins == ("collection",):  # so that only the index of its changes leads to the position
+        if shape.leading == ("collection",):  # so that only the index of its changes leads to the position
             here, after = [change.c.collection, *here], [cast(bound("pin_collection"), Text()), *after]
         conditions.append(tuple_(*here) > tuple_(*after) if shape.oldest_first else tuple_(*here) < tuple_(*after))
     if shape.has_since:
         conditions.append(change.c.created_at >= bound("since", DateTime(timezone=True)))
     if shape.has_until:
         conditions.append(change.c.created_at < bound("until", DateTime(timezone=True)))
-    filters = [] if shape.filter is None else [compile_filter(shape.filter, null(), ATTRIBUTES)]
+    filters = [_pin(name) for name in shape.pins if name not in shape.leading]
+    if shape.filter is not None:
+        filters.append(compile_filter(shape.filter, null(), ATTRIBUTES))
     page = LogPage(conditions, filters, shape.place, shape.oldest_first, shape.with_values, shape.is_bounded)
     return compiled("list_changes", page.statement())
 
