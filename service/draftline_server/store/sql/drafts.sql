@@ -141,12 +141,15 @@ WITH locked AS MATERIALIZED (
     FROM checked AS k
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND NOT k.vanishes
+      -- Read by their keys: a planner that expects one draft of the user would compare all of them with each edit.
+      AND d.record_id = ANY (ARRAY(SELECT record_id FROM checked WHERE draft_version > 0 AND NOT vanishes))
     RETURNING d.record_id
 ), vanished AS (
     DELETE FROM draftline.draft AS d
     USING checked AS k
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND k.vanishes
+      AND d.record_id = ANY (ARRAY(SELECT record_id FROM checked WHERE draft_version > 0 AND vanishes))
 ), created AS (
     INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
         attributes, version, session_id, change_reason, created_at, updated_at, definition_version)
