@@ -42,6 +42,7 @@ def server_options(settings: Settings, *, shares_port: bool) -> ServerOptions:
         settings.max_response_bytes,
         settings.max_metadata_bytes,
         settings.max_receiving_bytes,
+        settings.max_sending_bytes,
         settings.max_calls,
         settings.max_connections,
         settings.max_streams_per_connection,

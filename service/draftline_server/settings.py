@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     max_receiving_bytes: int = Field(
         256 * 1024 * 1024, gt=0, description="messages that have arrived in part, of all connections; Linux only"
     )
+    max_sending_bytes: int = Field(
+        256 * 1024 * 1024,
+        gt=0,
+        description="answers that callers have not read yet; one tenant's leave as much to others",
+    )
     max_response_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is sent")
     max_metadata_bytes: int = Field(16 * 1024, ge=1024, description="most metadata of a call, its token included")
     max_calls: int = Field(3_000, gt=0, description="calls at once, watchers included")

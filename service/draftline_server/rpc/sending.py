@@ -1,0 +1,123 @@
+"""Answers that were made and that the caller has not read yet: they are memory, and they are bounded.
+
+gRPC keeps an answer until the caller's flow control lets it out. A caller who reads nothing makes it keep all of them,
+with no limit of time. So answers count from when they are handed to gRPC until they are sent, and
+
+- a tenant whose unread answers take as many bytes as are still free is refused further ones, before they are made;
+- a connection that leaves an answer unread for too long is closed, which frees it. This needs Linux, see sockets.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import grpc
+
+from ..domain.errors import OverloadedError, ReaderTooSlowError
+from .sockets import Sockets, address_of
+
+LEAST_BYTES = 16 * 1024  # that an answer counts, for its call is kept as well
+SMALL_BYTES = 64 * 1024  # messages of streams up to this are never refused: few changes, signs of life
+LOOK_S = 1.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    peer: str
+    tenant_id: str
+    size: int
+    began: float
+
+
+class Sending:
+    """Counts unread answers. `closed` is called with a connection's peer when it was closed, and why."""
+
+    def __init__(self, most_bytes: int, most_s: float, sockets: Sockets, closed: Callable[[str, str], None]) -> None:
+        """`most_s`: how long an answer may be unread."""
+        self._most_bytes = most_bytes
+        self._most_s = most_s
+        self._sockets = sockets
+        self._closed = closed
+        self._answers: dict[int, _Answer] = {}  # the oldest first
+        self._by_tenant: dict[str, int] = {}
+        self._numbers = count()
+        self._look_later: asyncio.TimerHandle | None = None
+        self.bytes = 0
+
+    def refuse_full(self, tenant_id: str, size: int = 0) -> None:
+        """Raise OverloadedError if the tenant's unread answers, with one of `size`, leave others too little."""
+        if size and size <= SMALL_BYTES:
+            return
+        own, free = self._by_tenant.get(tenant_id, 0), self._most_bytes - self.bytes
+        if own and own + size >= free:
+            raise OverloadedError(
+                f"{own} bytes of answers to this tenant are not read yet; read them, then try again", retry_after_s=1.0
+            )
+
+    def answer(self, context: Context, peer: str, tenant_id: str, size: int) -> None:
+        """Count the answer of a call until gRPC is done with the call."""
+        number = self._began(peer, tenant_id, size)
+        call: Any = context  # the stubs take the callback for one of clients
+        call.add_done_callback(lambda _: self._ended(number))
+
+    @contextmanager
+    def message(self, peer: str, tenant_id: str, size: int) -> Iterator[None]:
+        """Count a message of a stream while it is written.
+
+        One that was given up counts on: gRPC keeps it until the caller reads it or its connection ends.
+        """
+        number = self._began(peer, tenant_id, size)
+        try:
+            yield
+        except ReaderTooSlowError:
+            raise
+        except BaseException:
+            self._ended(number)
+            raise
+        self._ended(number)
+
+    def _began(self, peer: str, tenant_id: str, size: int) -> int:
+        number, answer = next(self._numbers), _Answer(peer, tenant_id, max(size, LEAST_BYTES), time.monotonic())
+        self._answers[number] = answer
+        self._by_tenant[tenant_id] = self._by_tenant.get(tenant_id, 0) + answer.size
+        self.bytes += answer.size
+        if self._look_later is None:
+            self._look_later = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        return number
+
+    def _ended(self, number: int) -> None:
+        answer = self._answers.pop(number, None)
+        if answer is None:
+            return
+        self.bytes -= answer.size
+        left = self._by_tenant[answer.tenant_id] - answer.size
+        if left:
+            self._by_tenant[answer.tenant_id] = left
+        else:
+            del self._by_tenant[answer.tenant_id]
+
+    def _look(self) -> None:
+        """Close connections that left an answer unread for too long."""
+        self._look_later = None
+        before = time.monotonic() - self._most_s
+        late = []
+        for number, answer in self._answers.items():
+            if answer.began > before:
+                break
+            late.append((number, answer))
+        for peer in {answer.peer for _, answer in late}:
+            address = address_of(peer)
+            if address is not None and self._sockets.close(address):
+                self._closed(peer, "it does not read its answers")
+        for number, _ in late:
+            self._ended(number)
+        if self._answers:
+            self._look_later = asyncio.get_running_loop().call_later(LOOK_S, self._look)
