@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from .ops.standard_files import open_standard_files
+
 
 def main() -> None:
+    open_standard_files()
     try:
         from .cli import main as command  # noqa: PLC0415  takes a while, in which Ctrl-C may come
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import pytest
 from crew import OWN_CONNECTION
 from draftline import Client
 from served import DRAFTLINE, environment
+from waiting import until
 
 CALLS = 1500  # whose lines are several times what a pipe holds
 STOP_S = 30
@@ -52,6 +54,19 @@ def asked(port: int, path: str) -> str:
         return answer.read().decode()
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def is_ready(port: int) -> bool:
+    try:
+        return asked(port, "/readyz") == "ok\n"
+    except OSError:  # it does not listen yet, or says that it is not ready
+        return False
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_service_goes_on_and_stops_while_nobody_reads_its_log(database_url: str, workers: int) -> None:
     with unread(database_url=database_url, workers=workers) as (process, told, _):
@@ -80,3 +95,19 @@ def test_last_words_are_written_before_the_end(database_url: str) -> None:
             rest += part
         assert process.wait(STOP_S) == 0
     assert '"draining"' in rest.decode()
+
+
+@pytest.mark.parametrize(("closed", "workers"), [(">&- 2>&-", 1), ("<&- >&- 2>&-", 1), ("<&- >&- 2>&-", 2)])
+def test_service_without_standard_files_serves_and_stops(database_url: str, closed: str, workers: int) -> None:
+    port = free_port()
+    settings = {"database_url": database_url, "port": 0, "metrics_port": port, "workers": workers}
+    process = subprocess.Popen(["/bin/sh", "-c", f'exec "$0" serve {closed}', DRAFTLINE], env=environment(**settings))
+    try:
+        until(lambda: is_ready(port), STOP_S)
+        # Nothing else has the numbers of the standard files.
+        assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in (1, 2)} == {os.devnull}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_S) == 0
+    finally:
+        process.kill()
+        process.wait()
