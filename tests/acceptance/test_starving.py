@@ -26,7 +26,7 @@ from stand import cloned
 from waiting import until
 
 MIB = 1024 * 1024
-FILL_S = length("FILL_S", 2.0, soak=20.0)
+FILL_S = length("FILL_S", 1.0, soak=20.0)
 CONNECTIONS = length("SILENT_CONNECTIONS", 30, soak=60)
 STREAMS = 100  # on each
 RESETS_S = length("RESETS_S", 2.0, soak=20.0)

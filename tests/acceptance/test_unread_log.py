@@ -15,10 +15,11 @@ from urllib.request import urlopen
 import pytest
 from crew import OWN_CONNECTION
 from draftline import Client
+from lengths import length
 from served import DRAFTLINE, environment
 from waiting import until
 
-CALLS = 1500  # whose lines are several times what a pipe holds
+CALLS = length("UNREAD_CALLS", 600, soak=6_000)  # whose lines are several times what a pipe holds
 STOP_S = 30
 
 
