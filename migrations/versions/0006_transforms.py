@@ -3,7 +3,7 @@
 from draftline_server.ops.migrate import run_script
 
 revision = "0006"
-down_revision = "0013"
+down_revision = "0005"
 
 
 UP = ("transforms", "edits", "bases", "operations", "conflicts", "refresh")

@@ -171,7 +171,7 @@ async def test_kept_answers_are_those_of_both_releases_after_a_step_on_and_one_b
     postgres_url: str, template: str
 ) -> None:
     with cloned(postgres_url, template) as url:
-        before = ScriptDirectory(str(migrate.FOLDER)).get_revision("0011").down_revision
+        before = ScriptDirectory(str(migrate.FOLDER)).get_revision("0010").down_revision
         beside(migrate.go_to, url, before)
         run_sql(url, *BEFORE, REQUEST)
         beside(migrate.upgrade, url)

@@ -2,14 +2,14 @@
 
 from draftline_server.ops.migrate import run_script
 
-revision = "0007"
-down_revision = "0008"
+revision = "0008"
+down_revision = "0007"
 
 
 def upgrade() -> None:
-    run_script("0007_attributes.sql")
-    run_script("0007_resolutions.sql")
+    run_script("0008_attributes.sql")
+    run_script("0008_resolutions.sql")
 
 
 def downgrade() -> None:
-    run_script("0007_down.sql")
+    run_script("0008_down.sql")

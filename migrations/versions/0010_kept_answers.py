@@ -2,13 +2,13 @@
 
 from draftline_server.ops.migrate import run_script
 
-revision = "0011"
+revision = "0010"
 down_revision = "0009"
 
 
 def upgrade() -> None:
-    run_script("0011_kept_answers.sql")
+    run_script("0010_kept_answers.sql")
 
 
 def downgrade() -> None:
-    run_script("0011_down.sql")
+    run_script("0010_down.sql")

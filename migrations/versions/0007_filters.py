@@ -2,14 +2,14 @@
 
 from draftline_server.ops.migrate import run_script
 
-revision = "0008"
+revision = "0007"
 down_revision = "0006"
 
 
 def upgrade() -> None:
-    for name in ("0008_lower.sql", "0008_filters.sql"):
+    for name in ("0007_lower.sql", "0007_filters.sql"):
         run_script(name)
 
 
 def downgrade() -> None:
-    run_script("0008_down.sql")
+    run_script("0007_down.sql")

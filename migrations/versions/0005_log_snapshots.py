@@ -2,13 +2,13 @@
 
 from draftline_server.ops.migrate import run_script
 
-revision = "0013"
+revision = "0005"
 down_revision = "0004"
 
 
 def upgrade() -> None:
-    run_script("0013_log_snapshots.sql")
+    run_script("0005_log_snapshots.sql")
 
 
 def downgrade() -> None:
-    run_script("0013_down.sql")
+    run_script("0005_down.sql")
