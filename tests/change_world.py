@@ -14,10 +14,10 @@ from draftline_server.domain.changes import Change, ChangeKind, ChangeRef, Rever
 from draftline_server.domain.content import equal
 from draftline_server.domain.drafts import ConflictKind, ConflictPolicy
 from draftline_server.domain.edits import MISSING, Strategy, parse_pointer
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Patch
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.changes import ChangeStore
-from draftline_server.store.cursors import Cursors
+from draftline_server.store.change_log.changes import ChangeStore
+from draftline_server.store.page_tokens import Cursors
 from draftline_server.store.reverts import RevertStore
 from draftline_server.store.statements import Statement
 

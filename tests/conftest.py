@@ -15,10 +15,11 @@ import asyncpg
 import grpc
 import pytest
 from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
-from draftline_server.ops import logs, migrate
-from draftline_server.ops.postgres import EmbeddedPostgres
+from draftline_server.embedded_postgres.server import EmbeddedPostgres
+from draftline_server.observability import logs
+from draftline_server.ops import migrate
 from draftline_server.settings import Settings
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from lengths import IS_SOAK
 from stand import RunningServer, beside, cloned, on_database, run_sql, serving
 from tenant_walls import Sent

@@ -35,18 +35,18 @@ from draftline_server.domain.records import (
     PatchResult,
     Record,
 )
+from draftline_server.store.collections.cache import Definitions
 from draftline_server.store.commits import CommitStore
 from draftline_server.store.content import ContentStore
-from draftline_server.store.cursors import Cursors
-from draftline_server.store.definitions import Definitions
+from draftline_server.store.database import Database
 from draftline_server.store.drafts import DraftStore
-from draftline_server.store.engine import Database
 from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.imports import ImportStore
-from draftline_server.store.merged import MergedStore
+from draftline_server.store.json_schema.pool import Schemas
+from draftline_server.store.lists.merged import MergedStore
+from draftline_server.store.page_tokens import Cursors
 from draftline_server.store.patches import InPlacePatches, PatchStore
 from draftline_server.store.pool import PoolSettings
-from draftline_server.store.schemas import Schemas
 from draftline_server.store.statements import Statement, load
 
 COLLECTION = "films"

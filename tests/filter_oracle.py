@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from draftline_server.domain.query import (
+from draftline_server.domain.filters.ast import (
     RECORD_ATTRIBUTES,
     And,
     FieldType,

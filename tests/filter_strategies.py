@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from draftline_server.domain.literals import looks_like_number
-from draftline_server.domain.query import (
+from draftline_server.domain.filters.ast import (
     RECORD_ATTRIBUTES,
     And,
     Field,
@@ -20,6 +19,7 @@ from draftline_server.domain.query import (
     Path,
     Restriction,
 )
+from draftline_server.domain.filters.values import looks_like_number
 from hypothesis import strategies as st
 
 DECLARED: dict[Path, FieldType] = {

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 import structlog
-from draftline_server.ops import logs
-from draftline_server.ops.call_lines import CallLines
+from draftline_server.observability import logs
+from draftline_server.observability.access_log_writer import CallLines
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
-from draftline_server.store.engine import Database
-from draftline_server.store.log_keeping import LogKeeping
-from draftline_server.workers.log_keeper import LogKeeper
+from draftline_server.background.change_log_maintenance import LogKeeper
+from draftline_server.store.change_log_maintenance import LogKeeping
+from draftline_server.store.database import Database
 from hearing import logged
 
 WEEK = timedelta(weeks=1)

@@ -8,8 +8,8 @@ from typing import Any
 
 import draft_oracle
 from draftline_server.domain.content import changed_fields
+from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Path, SortKey
 from draftline_server.domain.merged import MergedQuery, View
-from draftline_server.domain.query import MERGED_ATTRIBUTES, FieldType, Path, SortKey
 from filter_oracle import MISSING, _fits, _typed, satisfies, value_at
 
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)

@@ -12,8 +12,8 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from draftline_server.rpc.keys import KeyOptions, Keys
-from draftline_server.rpc.tokens import RefusedTokenError, TokenRules, identity_in
+from draftline_server.auth.keys import KeyOptions, Keys
+from draftline_server.auth.tokens import RefusedTokenError, TokenRules, identity_in
 from jwt.algorithms import get_default_algorithms
 
 RULES = TokenRules(issuer="https://issuer.example", audience="draftline")

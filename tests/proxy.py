@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from draftline_server.ops.threaded import threaded
+from draftline_server.ops.background_loop import threaded
 
 CHUNK_BYTES = 64 * 1024
 STALL_POLL_S = 0.005

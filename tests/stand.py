@@ -17,7 +17,7 @@ import uvloop
 from draftline_server import app
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
-from draftline_server.store.runs import call_runs
+from draftline_server.store.query_stats import call_runs
 
 T = TypeVar("T")
 

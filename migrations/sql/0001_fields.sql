@@ -156,7 +156,7 @@ END $$;
 
 -- Whether a record satisfies a filter, true or false and never NULL; no filter is satisfied.
 -- attributes: the record's own, {"version": 7, "update_time": "2026-11-20T10:00:00+00:00", ...};
--- condition: what draftline_server.domain.query.to_json makes.
+-- condition: what draftline_server.domain.filters.ast.to_json makes.
 CREATE FUNCTION draftline.matches(attributes jsonb, content jsonb, condition jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE

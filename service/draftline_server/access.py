@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .rpc import probe, tokens
-from .rpc.keys import new_service_key
-from .rpc.permissions import Permission
-from .rpc.probe import Security, security
-from .rpc.probe import state as health_state
+from .auth import tokens
+from .auth.keys import new_service_key
+from .auth.permissions import Permission
+from .auth.tokens import TokenRules
+from .rpc import health_client as probe
+from .rpc.health_client import Security, security
+from .rpc.health_client import state as health_state
 from .rpc.tls import TlsFiles
-from .rpc.tokens import TokenRules
 from .settings import Settings
 
 __all__ = [

@@ -13,61 +13,61 @@ from typing import Any
 import structlog
 
 from .access import LOOPBACK, tls_files, token_rules
+from .auth.authentication import Authenticator, NoAuthentication, TokenAuthentication
+from .auth.keys import KeyOptions, Keys
+from .background.change_log_maintenance import LogKeeper
+from .background.change_signal import Wakes
+from .background.clock_watch import ClockWatch
+from .background.draft_integrity import DraftCheck
+from .background.notifier import Notifier
+from .background.patch_batcher import GroupCommit
+from .background.read_batcher import GroupReads
+from .background.statistics_refresh import Analysis
 from .domain.content import Limits
 from .domain.errors import DraftlineError, OperatorError
-from .ops.call_lines import CallLines
-from .ops.logs import dropped_lines
-from .ops.stopping import stop_by_signal
+from .gauges import readings_of
+from .observability.access_log import AccessLog, Logged, slow_statements
+from .observability.access_log_writer import CallLines
+from .observability.http_endpoints import measured
+from .observability.logs import dropped_lines
+from .observability.metrics import Metrics
+from .observability.telemetry import Telemetry
+from .observability.traces import traced
+from .ops.signals import stop_by_signal
 from .options import metrics_address, pool_settings, retention, server_options
-from .rpc.access_log import AccessLog, Logged, slow_statements
-from .rpc.auth import Authenticator, NoAuthentication, TokenAuthentication
-from .rpc.change_service import ChangeService
-from .rpc.collection_service import CollectionService
-from .rpc.content_service import ContentService
-from .rpc.draft_service import DraftService
-from .rpc.health import Health
-from .rpc.keys import KeyOptions, Keys
-from .rpc.metrics import Metrics
-from .rpc.monitoring import measured
-from .rpc.once import Once
-from .rpc.readings import readings_of
+from .rpc.idempotency import Once
 from .rpc.server import SERVICES, Server
-from .rpc.telemetry import Telemetry
+from .rpc.services.changes import ChangeService
+from .rpc.services.collections import CollectionService
+from .rpc.services.content import ContentService
+from .rpc.services.drafts import DraftService
+from .rpc.services.health import Health
+from .rpc.services.watch import Watches, WatchOptions
 from .rpc.tls import Tls
-from .rpc.traces import traced
-from .rpc.watch import Watches, WatchOptions
 from .settings import Settings
-from .store.changes import ChangeStore
-from .store.checks import DraftChecker, DraftDifference
-from .store.collections import CollectionStore
+from .store.change_log.changes import ChangeStore
+from .store.change_log.feed import Feed
+from .store.change_log_maintenance import LogKeeping
+from .store.collections.cache import Definitions
+from .store.collections.indexes import Indexes
+from .store.collections.store import CollectionStore
 from .store.commits import CommitStore
 from .store.content import ContentStore
-from .store.cursors import Cursors
-from .store.definitions import Definitions
+from .store.database import Database
+from .store.draft_integrity import DraftChecker, DraftDifference
 from .store.drafts import DraftStore
-from .store.engine import Database
-from .store.feed import Feed
 from .store.fetched_patches import FetchedPatches
+from .store.idempotency import Requests
 from .store.imports import ImportStore, analyze_records
-from .store.indexes import Indexes
-from .store.log_keeping import LogKeeping
-from .store.merged import MergedStore
+from .store.json_schema.pool import Schemas
+from .store.lists.merged import MergedStore
 from .store.notifications import Notifications
+from .store.page_tokens import Cursors
 from .store.patches import InPlacePatches, PatchApplier, PatchStore
 from .store.pool import connections_of
 from .store.purges import PurgeStore
-from .store.requests import Requests
 from .store.reverts import RevertStore
-from .store.schema import check_revision, read_secret, read_usable_connections
-from .store.schemas import Schemas
-from .workers.analysis import Analysis
-from .workers.clock_watch import ClockWatch
-from .workers.draft_check import DraftCheck
-from .workers.group_commit import GroupCommit
-from .workers.group_reads import GroupReads
-from .workers.log_keeper import LogKeeper
-from .workers.notifier import Notifier
-from .workers.wakes import Wakes
+from .store.revision import check_revision, read_secret, read_usable_connections
 
 __all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "running", "serve"]
 

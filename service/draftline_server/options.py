@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from .access import LOOPBACK
+from .observability.http_endpoints import Address
 from .rpc.admission import AdmissionOptions
 from .rpc.import_pace import PaceOptions
-from .rpc.monitoring import Address
 from .rpc.server import ServerOptions
 from .settings import Settings
 from .store.pool import PoolSettings

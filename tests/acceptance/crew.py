@@ -12,7 +12,7 @@ from served import Served
 from waiting import until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-MODULE = "draftline_server.worker"
+MODULE = "draftline_server.processes.worker"
 MOST_CONNECTIONS = 200  # that it may take until each worker has one: the kernel chooses by the caller's port
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from draftline_server.ops import postgres_child
+from draftline_server.embedded_postgres import process as postgres_child
 
 DRAFTLINE = str(Path(sys.executable).with_name("draftline"))
 STOP_S = 30

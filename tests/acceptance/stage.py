@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.ops import migrate
-from draftline_server.ops.postgres import EmbeddedPostgres
 from history import History
 from served import Served, served
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from draftline_server.rpc.keys import digest_of
+from draftline_server.auth.keys import digest_of
 from served import draftline, served
 
 AUTHORITY = Authority("acceptance")

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from draftline import Client, DraftEdit
+from draftline_server.background.draft_integrity import DraftCheck
 from draftline_server.ops import migrate
-from draftline_server.store.checks import PAGE, SQL, DraftChecker, DraftDifference
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
+from draftline_server.store.draft_integrity import PAGE, SQL, DraftChecker, DraftDifference
 from draftline_server.store.pool import PoolSettings
-from draftline_server.workers.draft_check import DraftCheck
 from hearing import logged
 from served import draftline, served
 from stand import cloned, run_sql, serving

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from draftline import Client
-from draftline_server.ops import demo
-from draftline_server.ops.demo_steps import Step, films
+from draftline_server.demo import walkthrough as demo
+from draftline_server.demo.steps import Step, films
 from draftline_server.rpc.server import SERVICES
 from served import draftline
 

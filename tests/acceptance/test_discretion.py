@@ -15,8 +15,8 @@ from typing import Any
 
 import grpc
 import pytest
-from draftline_server.ops.postgres_child import __file__ as installed
-from draftline_server.rpc.keys import new_service_key
+from draftline_server.auth.keys import new_service_key
+from draftline_server.embedded_postgres.process import __file__ as installed
 from google.protobuf import message_factory
 from guarded import bearer, key_settings
 from minting import Issuer, secret_token

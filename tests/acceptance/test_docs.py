@@ -19,8 +19,8 @@ from commands import leaves
 from draftline import Client
 from draftline.v1 import draft_pb2, error_reason_pb2
 from draftline_server.cli import main
+from draftline_server.demo.steps import films
 from draftline_server.ops import migrate
-from draftline_server.ops.demo_steps import films
 from draftline_server.rpc.status import CODES
 from draftline_server.settings import Settings
 from served import environment

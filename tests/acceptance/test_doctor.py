@@ -21,9 +21,11 @@ from certificates import Authority
 from click.testing import CliRunner
 from draftline import Client
 from draftline_server.cli import main
+from draftline_server.doctor import database as doctor_database
+from draftline_server.doctor import examination as doctor
 from draftline_server.domain.errors import DraftlineError
-from draftline_server.ops import doctor, doctor_database, migrate
-from draftline_server.ops.postgres import EmbeddedPostgres
+from draftline_server.embedded_postgres.server import EmbeddedPostgres
+from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.statements import compiled
 from served import DRAFTLINE, environment, served

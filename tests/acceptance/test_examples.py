@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from draftline import Client
-from draftline_server.ops.demo_steps import films
+from draftline_server.demo.steps import films
 from served import environment
 from stand import serving
 

@@ -16,9 +16,9 @@ import promql_parser
 import pytest
 import yaml
 from draftline import Client, ConflictError, NotFoundError
+from draftline_server.observability.worker_metrics import WorkerMetrics
 from draftline_server.rpc.server import SERVICES
 from draftline_server.rpc.status import CODES
-from draftline_server.rpc.worker_metrics import WorkerMetrics
 from scraping import Scrape, scrape
 from stand import cloned, serving
 

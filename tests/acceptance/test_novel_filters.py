@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from draft_world import COLLECTION, World
 from draftline_server.domain.change_query import ChangeQuery
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery
-from draftline_server.rpc.convert_changes import to_change_filter
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.changes import ChangeStore
-from draftline_server.store.cursors import Cursors
-from draftline_server.store.engine import Database
+from draftline_server.rpc.mapping.changes import to_change_filter
+from draftline_server.store.change_log.changes import ChangeStore
+from draftline_server.store.database import Database
+from draftline_server.store.page_tokens import Cursors
 from draftline_server.store.pool import PoolSettings
 from lengths import length
 

@@ -28,13 +28,13 @@ LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 faked = pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not there (Debian: apt-get install faketime)")
 # Where the wall clock of the host is read, and what for. None of it dates what is stored.
 WALL_CLOCK = {
-    "ops/call_lines.py": "the times of lines in the log",
-    "ops/doctor.py": "what doctor compares with the database's, and certificates",
+    "observability/access_log_writer.py": "the times of lines in the log",
+    "doctor/examination.py": "what doctor compares with the database's, and certificates",
     "ops/top.py": "how long a service runs",
-    "rpc/auth.py": "tokens",
-    "rpc/spans.py": "traces",
+    "auth/authentication.py": "tokens",
+    "observability/spans.py": "traces",
     "rpc/tls.py": "certificates",
-    "rpc/tokens.py": "tokens that are made for development",
+    "auth/tokens.py": "tokens that are made for development",
     "store/clock.py": "what is compared with the database's",
 }
 READS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}

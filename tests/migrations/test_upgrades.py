@@ -14,7 +14,7 @@ from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.records import Actor, Delta, Patch, Request
 from draftline_server.ops import migrate
-from draftline_server.store.requests import Requests
+from draftline_server.store.idempotency import Requests
 from stand import beside, cloned, run_sql
 
 # A film and a draft of it, a deleted one, and one that is only drafted, from before there was a log.

@@ -83,7 +83,7 @@ def test_notable_calls_are_slow_ones_and_those_that_the_service_failed(
         caller.create("m-1")
         caller.fail("m-1")
         assert caller.heard("call") == []
-        monkeypatch.setattr("draftline_server.rpc.content_service.fill_record", None)
+        monkeypatch.setattr("draftline_server.rpc.services.content.fill_record", None)
         caller.fail("m-2")
     (line,) = caller.heard("call")
     assert (line["code"], line["reason"], line["log_level"]) == ("INTERNAL", "INTERNAL", "warning")

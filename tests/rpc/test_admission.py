@@ -13,7 +13,7 @@ import pytest
 from answers import TIMEOUT_S, Records, refusal_of, refused
 from drafting import Drafts
 from draftline.v1 import content_pb2, content_pb2_grpc
-from draftline_server.rpc import calls
+from draftline_server.rpc import call_tracker as calls
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from guarded import ISSUER, bearer, guarded
 from waiting import until

@@ -14,11 +14,13 @@ import jwt
 import pytest
 from answers import TIMEOUT_S, Refusal, refusal_of
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
+from draftline_server.auth import authentication as auth
+from draftline_server.auth.authentication import TokenAuthentication, while_valid
+from draftline_server.auth.identity import Identity
+from draftline_server.auth.keys import new_service_key
 from draftline_server.domain.errors import UnauthenticatedError
-from draftline_server.rpc import auth, pipeline, wire
-from draftline_server.rpc.auth import TokenAuthentication, while_valid
-from draftline_server.rpc.identity import Identity
-from draftline_server.rpc.keys import new_service_key
+from draftline_server.rpc import handlers as pipeline
+from draftline_server.rpc import wire
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from guarded import ISSUER, METHODS, Guarded, bearer, guarded, request_of

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from draftline.v1 import draft_pb2
-from draftline_server.rpc.permissions import NEEDED, Permission, shows_content
+from draftline_server.auth.permissions import NEEDED, Permission, shows_content
 from draftline_server.rpc.status import DETAILS_KEY
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor

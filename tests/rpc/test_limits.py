@@ -19,8 +19,8 @@ from draftline_server.domain.errors import (
     InvalidFieldError,
     UndecodableRequestError,
 )
-from draftline_server.rpc.documents import document_text
 from draftline_server.rpc.lists import refuse_long_lists
+from draftline_server.rpc.mapping.documents import document_text
 from draftline_server.rpc.wire import parser
 from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc

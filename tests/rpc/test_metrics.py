@@ -13,10 +13,10 @@ import stand
 from answers import TIMEOUT_S, document
 from drafting import Drafts, edit
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
+from draftline_server.observability import http_endpoints as monitoring
+from draftline_server.observability.http_endpoints import Address
+from draftline_server.observability.http_endpoints import measured as measured_at
 from draftline_server.options import metrics_address
-from draftline_server.rpc import monitoring
-from draftline_server.rpc.monitoring import Address
-from draftline_server.rpc.monitoring import measured as measured_at
 from draftline_server.settings import Settings
 from hearing import logged
 from scraping import Scrape, page, scrape

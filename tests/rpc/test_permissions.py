@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
-from draftline_server.rpc import pipeline
-from draftline_server.rpc.permissions import NEEDED, Permission
+from draftline_server.auth.permissions import NEEDED, Permission
+from draftline_server.rpc import handlers as pipeline
 from draftline_server.rpc.server import SERVICES
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2

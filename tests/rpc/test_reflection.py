@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 from answers import TIMEOUT_S
+from draftline_server.rpc.public_services import REFLECTION
 from draftline_server.rpc.reflection import CONTRACT
-from draftline_server.rpc.unguarded import REFLECTION
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
 from stand import RunningServer

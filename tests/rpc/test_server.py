@@ -14,10 +14,10 @@ from answers import TIMEOUT_S, Records, refusal_of
 from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc, draft_pb2
 from draftline_server import app
 from draftline_server.domain.errors import OutOfReachError
+from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.ops import migrate
-from draftline_server.ops.postgres import EmbeddedPostgres
 from draftline_server.settings import Settings
-from draftline_server.store.schema import SchemaError
+from draftline_server.store.revision import SchemaError
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2

@@ -11,7 +11,7 @@ import pytest
 from answers import TIMEOUT_S, Records, content_of, exact, struct
 from draftline.v1 import content_pb2, types_pb2
 from draftline_server.domain.content import Limits
-from draftline_server.rpc.documents import document_text, fill_document
+from draftline_server.rpc.mapping.documents import document_text, fill_document
 from hypothesis import example, given
 from hypothesis import strategies as st
 

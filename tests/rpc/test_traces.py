@@ -13,7 +13,7 @@ import pytest
 import stand
 from answers import TIMEOUT_S, document
 from draftline.v1 import content_pb2, content_pb2_grpc
-from draftline_server.rpc import traces
+from draftline_server.observability import traces
 from hearing import logged
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -131,7 +131,7 @@ def test_statement_of_a_group_is_in_the_trace_of_each_of_its_calls(database_url:
 def test_failure_of_the_service_is_an_error(
     database_url: str, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("draftline_server.rpc.content_service.fill_record", None)
+    monkeypatch.setattr("draftline_server.rpc.services.content.fill_record", None)
     with serving(database_url, traces_endpoint=collector.endpoint) as server, pytest.raises(grpc.RpcError):
         create(server.address, "m-1")
     assert collector.named(CREATE).status.code == SpanStatus.STATUS_CODE_ERROR
@@ -163,7 +163,7 @@ def test_service_without_traces_loads_nothing_for_them() -> None:
 
 
 def test_extra_that_is_not_there_is_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "draftline_server.rpc.spans", None)
+    monkeypatch.setitem(sys.modules, "draftline_server.observability.spans", None)
     with pytest.raises(ValueError, match=r"DRAFTLINE_TRACES_ENDPOINT needs .*draftline-server\[traces\]"):
         stand.start(database_url, traces_endpoint="http://127.0.0.1:4317")
     assert "pip install" in traces.NEEDED

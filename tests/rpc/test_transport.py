@@ -18,7 +18,7 @@ import pytest
 from answers import TIMEOUT_S
 from certificates import Authority, Pair
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
-from draftline_server.rpc import auth
+from draftline_server.auth import authentication as auth
 from draftline_server.rpc import server as server_module
 from draftline_server.settings import Settings
 from frames import (

@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 from answers import TIMEOUT_S, refusal_of
-from draftline_server.rpc import unguarded
-from draftline_server.rpc.health import Health
+from draftline_server.rpc import public_services as unguarded
+from draftline_server.rpc.services.health import Health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from stand import RunningServer, serving
 

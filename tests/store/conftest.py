@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from change_world import LoggedWorld
 from draft_world import connected
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from racing import Held, Races
 
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from draft_world import SCHEMAS
+from draftline_server.background.patch_batcher import GroupCommit
 from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Operation
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Actor, Operations, Patch, PatchResult, Request
-from draftline_server.store.definitions import Definitions
-from draftline_server.store.engine import Database
+from draftline_server.store.collections.cache import Definitions
+from draftline_server.store.database import Database
 from draftline_server.store.patches import WAITING, InPlacePatches, PatchEntry, PatchStore, Terms
-from draftline_server.workers.group_commit import GroupCommit
 from test_appliers import STORED, decode, told
 
 _tenants = itertools.count()

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 from draft_world import World
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 
 BLOCKED = """
     SELECT count(*) FROM pg_stat_activity

@@ -10,11 +10,11 @@ from draft_world import SCHEMAS, all_or_none
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import DraftlineError
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Actor, Delta, Patch, PatchResult
-from draftline_server.rpc.filters import parse_filter
+from draftline_server.store.collections.cache import Definitions
 from draftline_server.store.content import ContentStore
-from draftline_server.store.definitions import Definitions
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.patches import InPlacePatches, PatchStore
 from draftline_server.store.statements import Statement

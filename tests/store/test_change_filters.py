@@ -12,7 +12,7 @@ from change_world import LoggedWorld, some_of_everything
 from draft_world import COLLECTION, Told
 from draftline_server.domain.change_query import CHANGE_ATTRIBUTES
 from draftline_server.domain.changes import Change, ChangeKind, ChangeSource
-from draftline_server.domain.query import And, Field, FieldType, Literal, LiteralKind, Operator, Restriction
+from draftline_server.domain.filters.ast import And, Field, FieldType, Literal, LiteralKind, Operator, Restriction
 from draftline_server.domain.records import Purge
 from draftline_server.store.purges import PurgeStore
 from filter_oracle import satisfies

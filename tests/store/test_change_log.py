@@ -15,8 +15,8 @@ from draft_world import COLLECTION, change
 from draftline_server.domain.changes import Change, PathChange
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.records import Delta, Patch
-from draftline_server.store import changes
-from draftline_server.store.engine import Database
+from draftline_server.store.change_log import changes
+from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement, load
 from hypothesis import given
 from hypothesis import strategies as st

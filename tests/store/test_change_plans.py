@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from change_world import LoggedWorld
 from draft_world import COLLECTION
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from explained import explained, nodes, rows_read
 from stand import cloned

@@ -17,9 +17,9 @@ from draftline_server.domain.errors import (
     RecordExistsError,
     SchemaViolationError,
 )
+from draftline_server.domain.filters.ast import Field, SortKey
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
-from draftline_server.domain.query import Field, SortKey
-from draftline_server.rpc.filters import parse_filter
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 

@@ -16,7 +16,7 @@ from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.edits import Operation, Strategy, apply_operations, parse_pointer
 from draftline_server.domain.errors import ConflictError, DraftlineError
 from draftline_server.domain.records import Operations, Patch
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from edit_strategies import operation_lists
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -9,8 +9,8 @@ from draftline_server.domain.content import Limits, changed_fields, check_value,
 from draftline_server.domain.edits import Operation, Strategy, apply_delta, apply_operations
 from draftline_server.domain.errors import DocumentTooLargeError, DraftlineError, InvalidDocumentError
 from draftline_server.domain.records import Operations
-from draftline_server.store.failures import error_of
 from draftline_server.store.patches import edit_of
+from draftline_server.store.record_errors import error_of
 from edit_cases import MERGE_PATCH_EXAMPLES, OPERATION_EXAMPLES, operations_of
 from edit_strategies import contents, decode, deltas, operation_lists, to_text, values
 from hypothesis import HealthCheck, given, settings

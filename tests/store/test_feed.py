@@ -18,13 +18,13 @@ from draftline_server.domain.changes import ChangeSource, Write
 from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import TokenExpiredError
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Delta, Patch
-from draftline_server.rpc.convert_changes import to_change_filter
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store import feed as feeds
-from draftline_server.store.feed import Feed, FeedPage, Place, Scope
+from draftline_server.rpc.mapping.changes import to_change_filter
+from draftline_server.store.change_log import feed as feeds
+from draftline_server.store.change_log.feed import Feed, FeedPage, Place, Scope
 from draftline_server.store.patches import InPlacePatches
-from draftline_server.store.runs import Runner
+from draftline_server.store.query_stats import Runner
 from draftline_server.store.transaction import Transaction
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draftline_server.domain.conditions import to_json, with_types
-from draftline_server.domain.query import RECORD_ATTRIBUTES, Field, FieldType
-from draftline_server.rpc.filters import parse_filter
+from draftline_server.domain.filters.ast import RECORD_ATTRIBUTES, Field, FieldType
+from draftline_server.domain.filters.conditions import to_json, with_types
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.store.fields import typed_field
 from draftline_server.store.filters import compile_filter
 from filter_oracle import is_mistyped, lower, satisfies

@@ -10,9 +10,9 @@ import pytest
 from draftline_server.domain.content import equal
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import ContentionError, DatabaseUnavailableError, DraftlineError
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Delta, Operations, Patch
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.patches import PatchEntry
 from draftline_server.store.pool import PoolSettings
 from edit_strategies import changes, contents

@@ -16,11 +16,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+from draftline_server.background import patch_batcher as group_commit
 from draftline_server.domain.errors import DatabaseUnavailableError, DeadlineExceededError, DraftlineError
 from draftline_server.domain.records import PatchResult, Request
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.transaction import call_deadline
-from draftline_server.workers import group_commit
 from grouping import Grouped, counting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ import pytest
 from draftline_server.domain.edits import Operation
 from draftline_server.domain.errors import DeadlineExceededError, DraftlineError, RecordNotFoundError
 from draftline_server.domain.records import Operations, Patch, PatchResult
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.patches import PatchEntry
 from draftline_server.store.pool import PoolSettings
 from grouping import Grouped, counting

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from draft_world import SCHEMAS
+from draftline_server.background.read_batcher import GroupReads
 from draftline_server.domain.content import Limits
 from draftline_server.domain.errors import DatabaseUnavailableError, RecordDeletedError, RecordNotFoundError
 from draftline_server.domain.records import Actor, NewRecord, Record
+from draftline_server.store.collections.cache import Definitions
 from draftline_server.store.content import ContentStore
-from draftline_server.store.definitions import Definitions
-from draftline_server.store.engine import Database
-from draftline_server.workers.group_reads import GroupReads
+from draftline_server.store.database import Database
 
 
 class Watched(ContentStore):

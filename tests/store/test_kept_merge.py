@@ -13,7 +13,7 @@ from draftline_server.domain.drafts import ConflictPolicy, DraftEdit, Selection
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Delta, ImportMode, Operations, Patch
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from edit_strategies import to_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -11,9 +11,9 @@ import draftline
 import pytest
 from change_world import LoggedWorld
 from draft_world import connected
-from draftline_server.store.engine import Database
-from draftline_server.store.log_keeping import BATCH, WEEKS_AHEAD, LogKeeping, LogTurn
-from draftline_server.workers.log_keeper import ANSWERS_KEPT, OPEN_TOO_LONG, LogKeeper
+from draftline_server.background.change_log_maintenance import ANSWERS_KEPT, OPEN_TOO_LONG, LogKeeper
+from draftline_server.store.change_log_maintenance import BATCH, WEEKS_AHEAD, LogKeeping, LogTurn
+from draftline_server.store.database import Database
 from hearing import logged
 from kept_log import (
     LOGGED,

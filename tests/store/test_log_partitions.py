@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from change_world import LoggedWorld
 from draft_world import connected
-from draftline_server.store.engine import Database
-from draftline_server.store.log_keeping import WEEKS_AHEAD
-from draftline_server.workers.log_keeper import LogKeeper
+from draftline_server.background.change_log_maintenance import LogKeeper
+from draftline_server.store.change_log_maintenance import WEEKS_AHEAD
+from draftline_server.store.database import Database
 from kept_log import (
     LOGGED,
     PATIENCE_S,

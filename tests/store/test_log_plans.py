@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 from change_world import LoggedWorld
 from draftline_server.domain.records import Patch
-from draftline_server.rpc.convert_changes import to_change_filter
-from draftline_server.store.engine import Database
-from draftline_server.store.feed import MAX_ROWS, MAX_SCANNED, Feed, Place, Scope
+from draftline_server.rpc.mapping.changes import to_change_filter
+from draftline_server.store.change_log.feed import MAX_ROWS, MAX_SCANNED, Feed, Place, Scope
+from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from explained import explained, nodes, rows_read
 from kept_log import WEEK, monday_of, start_of, weeks

@@ -13,10 +13,10 @@ from draft_world import COLLECTION, World, change, creation, deletion
 from draftline_server.domain.content import equal
 from draftline_server.domain.drafts import ChangeByDelta, Creation, DraftEdit, MergedRecord, edit_of_delta
 from draftline_server.domain.edits import Strategy
+from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, Field, SortKey
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
-from draftline_server.domain.query import MERGED_ATTRIBUTES, Field, SortKey
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from edit_strategies import decode
 from filter_strategies import CORPUS, DECLARED, contents, filters, render

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from draft_world import COLLECTION, World, change, creation, deletion
+from draftline_server.domain.filters.ast import Field, SortKey
 from draftline_server.domain.merged import MergedQuery
-from draftline_server.domain.query import Field, SortKey
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -10,11 +10,11 @@ import pytest
 from draft_world import COLLECTION, World, change, creation, deletion
 from draftline_server.domain.drafts import MergedRecord
 from draftline_server.domain.errors import InvalidFieldError
+from draftline_server.domain.filters.ast import Field, SortKey
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
-from draftline_server.domain.query import Field, SortKey
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.merged import MergedStore
-from draftline_server.store.merged_order import MAX_RANGED_KEYS
+from draftline_server.store.lists.merged import MergedStore
+from draftline_server.store.lists.order import MAX_RANGED_KEYS
 
 ORDER = (SortKey(Field(("k",))),)
 QUERY = MergedQuery(COLLECTION, order=ORDER, order_text="k")

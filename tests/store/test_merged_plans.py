@@ -10,13 +10,13 @@ from typing import Any
 import asyncpg
 import pytest
 from draft_world import COLLECTION, World, connected
+from draftline_server.domain.filters.ast import Field, SortKey
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
-from draftline_server.domain.query import Field, SortKey
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.definitions import definition_of
-from draftline_server.store.indexes import Indexes
-from draftline_server.store.merged import MAX_PAGE_BYTES, _shape, _values
-from draftline_server.store.merged_query import page_statement
+from draftline_server.store.collections.cache import definition_of
+from draftline_server.store.collections.indexes import Indexes
+from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _shape, _values
+from draftline_server.store.lists.query import page_statement
 from draftline_server.store.statements import load
 from explained import explained, nodes, rows_out, rows_read
 from stand import cloned

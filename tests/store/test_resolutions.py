@@ -15,7 +15,7 @@ from draftline_server.domain.content import equal
 from draftline_server.domain.drafts import ConflictKind, ConflictPolicy, Resolution, Side
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import ConflictError, DocumentTooLargeError, InvalidFieldError, SchemaViolationError
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from hypothesis import given, settings
 from hypothesis import strategies as st

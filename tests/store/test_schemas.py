@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from draft_world import COLLECTION, World
 from draftline_server.domain.errors import InvalidFieldError, OverloadedError
-from draftline_server.store.schemas import Schemas
+from draftline_server.store.json_schema.pool import Schemas
 
 LIMIT_S = 0.2
 

@@ -17,8 +17,8 @@ from draftline_server.domain.errors import (
     InvalidDocumentError,
     OverloadedError,
 )
-from draftline_server.store.engine import Database
-from draftline_server.store.errors import NothingDoneError, UnforeseenError, translate
+from draftline_server.store.database import Database
+from draftline_server.store.driver_errors import NothingDoneError, UnforeseenError, translate
 from draftline_server.store.statements import Statement
 from stand import cloned
 

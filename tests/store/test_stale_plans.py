@@ -12,8 +12,8 @@ from draft_world import World, change, connected, creation
 from draftline_server.domain.records import ImportMode
 from draftline_server.store.commits import COMMITS
 from draftline_server.store.content import SQL as CONTENT
+from draftline_server.store.database import Database
 from draftline_server.store.drafts import SQL as DRAFTS
-from draftline_server.store.engine import Database
 from draftline_server.store.imports import SQL as IMPORTS
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Transaction

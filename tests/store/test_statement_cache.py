@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 from draft_world import COLLECTION, World, change
-from draftline_server.domain.conditions import with_types
+from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, Field, FieldType, Path, SortKey
+from draftline_server.domain.filters.conditions import with_types
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery
-from draftline_server.domain.query import MERGED_ATTRIBUTES, Field, FieldType, Path, SortKey
-from draftline_server.rpc.filters import parse_filter
 from draftline_server.store.filters import lifted
-from draftline_server.store.merged import _shape
-from draftline_server.store.merged_order import MAX_RANGED_KEYS
-from draftline_server.store.merged_query import count_statement, page_statement
+from draftline_server.store.lists.merged import _shape
+from draftline_server.store.lists.order import MAX_RANGED_KEYS
+from draftline_server.store.lists.query import count_statement, page_statement
 
 DECLARED: Mapping[Path, FieldType] = {(str(type_).lower(),): type_ for type_ in FieldType}
 LAST = "\U0010ffff"

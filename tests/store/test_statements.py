@@ -17,10 +17,10 @@ from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, conte
 from draftline_server.domain.changes import ChangeSource, Write
 from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Operation, Strategy
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Actor, Delta, Operations, Patch
-from draftline_server.rpc.filters import parse_filter
-from draftline_server.store.definitions import Definitions
-from draftline_server.store.engine import Database
+from draftline_server.store.collections.cache import Definitions
+from draftline_server.store.database import Database
 from draftline_server.store.patches import InPlacePatches
 from draftline_server.store.statements import Statement, load
 from sending import sent

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 from draftline_server.store import statements
-from draftline_server.store.engine import Database
+from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from tenant_walls import ALL_TENANTS, FUNCTIONS, MAINTENANCE, TABLES, Sent, breaches, function_breaches
 

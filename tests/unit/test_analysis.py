@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from draftline_server.workers.analysis import Analysis
+from draftline_server.background.statistics_refresh import Analysis
 from hearing import logged
 
 

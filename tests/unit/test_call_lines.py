@@ -8,9 +8,9 @@ import json
 from contextlib import redirect_stderr
 
 import pytest
-from draftline_server.ops.call_lines import CallLines
-from draftline_server.rpc.access_log import AccessLog, CallLine, Logged
-from draftline_server.rpc.telemetry import Telemetry
+from draftline_server.observability.access_log import AccessLog, CallLine, Logged
+from draftline_server.observability.access_log_writer import CallLines
+from draftline_server.observability.telemetry import Telemetry
 
 
 class Written(io.StringIO):

@@ -11,9 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 from commands import leaves
+from draftline_server.auth.keys import digest_of
 from draftline_server.cli import main
 from draftline_server.cli.sections import Sections
-from draftline_server.rpc.keys import digest_of
 
 COMMANDS = list(main.commands)
 WITHOUT_DATA = {"serve", "demo", "bench"}  # these go on for long, or show what is for people

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from draftline_server.background.clock_watch import ClockWatch
 from draftline_server.store import clock as clock_module
 from draftline_server.store.clock import MAX_AGE_S, DatabaseClock
-from draftline_server.workers.clock_watch import ClockWatch
 from hearing import logged
 from hypothesis import given
 from hypothesis import strategies as st

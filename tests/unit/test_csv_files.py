@@ -6,9 +6,9 @@ import csv
 import io
 
 import pytest
-from draftline_server.ops import csv_files
-from draftline_server.ops.csv_files import DELIMITERS, CsvRow, CsvTable
-from draftline_server.ops.record_files import RecordFileError
+from draftline_server.record_files import csv_files
+from draftline_server.record_files.csv_files import DELIMITERS, CsvRow, CsvTable
+from draftline_server.record_files.readers import RecordFileError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,10 +11,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from draftline_server.ops import csv_records
-from draftline_server.ops.csv_records import CsvRecords
-from draftline_server.ops.csv_types import ColumnType, TypeRules
-from draftline_server.ops.record_files import RecordFileError
+from draftline_server.record_files import csv_records
+from draftline_server.record_files.csv_records import CsvRecords
+from draftline_server.record_files.csv_types import ColumnType, TypeRules
+from draftline_server.record_files.readers import RecordFileError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from draftline_server.domain.errors import InvalidFieldError
-from draftline_server.store.cursors import Cursors
+from draftline_server.store.page_tokens import Cursors
 
 QUERY = ["acme", "films", "a = 1"]
 PLACE = [123_456_789, "m-1", None, True]

@@ -14,8 +14,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draftline_server.ops import postgres_child
-from draftline_server.ops.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from draftline_server.embedded_postgres import process as postgres_child
+from draftline_server.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError
 from waiting import until
 
 NOBODY = 65534
@@ -23,7 +23,7 @@ HOLDER = """
 import asyncio, os, sys
 from pathlib import Path
 import asyncpg
-from draftline_server.ops.postgres import EmbeddedPostgres
+from draftline_server.embedded_postgres.server import EmbeddedPostgres
 
 async def write(url):
     connection = await asyncpg.connect(url)

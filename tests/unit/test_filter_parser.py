@@ -7,7 +7,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from draftline_server.domain.conditions import (
+from draftline_server.domain.filters.ast import (
+    MERGED_ATTRIBUTES,
+    And,
+    Field,
+    FieldType,
+    Filter,
+    FilterError,
+    Not,
+    Operator,
+    Or,
+    SortKey,
+)
+from draftline_server.domain.filters.conditions import (
     VALUE,
     AnyValue,
     Comparison,
@@ -22,20 +34,8 @@ from draftline_server.domain.conditions import (
     type_of,
     with_types,
 )
-from draftline_server.domain.literals import Value
-from draftline_server.domain.query import (
-    MERGED_ATTRIBUTES,
-    And,
-    Field,
-    FieldType,
-    Filter,
-    FilterError,
-    Not,
-    Operator,
-    Or,
-    SortKey,
-)
-from draftline_server.rpc.filters import parse_filter, parse_order_by
+from draftline_server.domain.filters.parser import parse_filter, parse_order_by
+from draftline_server.domain.filters.values import Value
 
 DECLARED = {
     ("Title",): FieldType.TEXT,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from draftline_server.domain.conditions import with_types
-from draftline_server.domain.query import MERGED_ATTRIBUTES, FilterError
-from draftline_server.rpc.filters import parse_filter
+from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, FilterError
+from draftline_server.domain.filters.conditions import with_types
+from draftline_server.domain.filters.parser import parse_filter
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from draftline_server.rpc import keys as keys_module
-from draftline_server.rpc import reloading
-from draftline_server.rpc.keys import KeyOptions, Keys
+from draftline_server.auth import hot_reload as reloading
+from draftline_server.auth import keys as keys_module
+from draftline_server.auth.keys import KeyOptions, Keys
 from hearing import logged
 from minting import Issuer, is_taken, key_set
 from waiting import PATIENCE_S, eventually

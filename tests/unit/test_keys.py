@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from draftline_server.rpc import keys as keys_module
-from draftline_server.rpc.keys import (
+from draftline_server.auth import keys as keys_module
+from draftline_server.auth.keys import (
     KeyOptions,
     Keys,
     digest_of,
@@ -19,7 +19,7 @@ from draftline_server.rpc.keys import (
     secret_key,
     service_keys,
 )
-from draftline_server.rpc.permissions import Permission
+from draftline_server.auth.permissions import Permission
 from hearing import logged
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from draftline_server.ops.log_queue import LogQueue, _chunks
+from draftline_server.observability.log_queue import LogQueue, _chunks
 
 LINE = "x" * 99 + "\n"
 ROOM = 1000 * len(LINE)

@@ -10,10 +10,10 @@ from contextlib import contextmanager, redirect_stderr
 import asyncpg
 import pytest
 import structlog
-from draftline_server.ops import logs
-from draftline_server.rpc.access_log import slow_statements
-from draftline_server.rpc.health import NOT_SERVING, Health
-from draftline_server.store.runs import Run
+from draftline_server.observability import logs
+from draftline_server.observability.access_log import slow_statements
+from draftline_server.rpc.services.health import NOT_SERVING, Health
+from draftline_server.store.query_stats import Run
 
 SECRET = "Alien, and what it says"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from draftline_server.rpc import pacing
-from draftline_server.rpc.pacing import paced
+from draftline_server.rpc import cooperative as pacing
+from draftline_server.rpc.cooperative import paced
 
 
 @pytest.mark.parametrize(("hold_s", "turns"), [(0.0, [0, 1, 2]), (3600.0, [0, 0, 0])])

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from draftline_server.ops import record_files
-from draftline_server.ops.record_files import FileRecord, Format, IdRule, RecordFileError
+from draftline_server.record_files import readers as record_files
+from draftline_server.record_files.readers import FileRecord, Format, IdRule, RecordFileError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from draftline_server.ops.record_ids import MAX_ID_CHARS, made_id
+from draftline_server.record_files.record_ids import MAX_ID_CHARS, made_id
 from hypothesis import example, given
 from hypothesis import strategies as st
 

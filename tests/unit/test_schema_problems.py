@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from draftline_server.store.schema_process import compiled
+from draftline_server.store.json_schema.process import compiled
 
 DEFS = "put the definitions under $defs and refer to them as #/$defs/name"
 # name: (schema, the beginning of the sentence)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from draftline_server.domain.rates import Rate
-from draftline_server.domain.shares import Shares
+from draftline_server.concurrency.fair_shares import Shares
+from draftline_server.concurrency.rate_limit import Rate
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from draftline_server.embedded_postgres.socket_path import make_socket_dir, remove_socket_dir, running_url
 from draftline_server.ops import socket_folders
-from draftline_server.ops.postgres_socket import make_socket_dir, remove_socket_dir, running_url
 from draftline_server.ops.socket_folders import SOCKET_PATH_BYTES, fits, make_stable, short_base
 
 SOCKET = ".s.PGSQL.5432"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from draftline_server.store.feed import FeedPage, Place, Scope
-from draftline_server.workers.tails import Tail
-from draftline_server.workers.wakes import Waking
+from draftline_server.background.change_signal import Waking
+from draftline_server.background.shared_log_reader import Tail
+from draftline_server.store.change_log.feed import FeedPage, Place, Scope
 
 
 class Pages:

@@ -13,10 +13,10 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from draftline_server.rpc.identity import Identity
-from draftline_server.rpc.keys import KeyOptions, Keys
-from draftline_server.rpc.permissions import ALL, Permission
-from draftline_server.rpc.tokens import RefusedTokenError, development_token, identity_in
+from draftline_server.auth.identity import Identity
+from draftline_server.auth.keys import KeyOptions, Keys
+from draftline_server.auth.permissions import ALL, Permission
+from draftline_server.auth.tokens import RefusedTokenError, development_token, identity_in
 from hypothesis import given
 from hypothesis import strategies as st
 from minting import RULES, SECRET, In, Issuer, keys_of, secret_token

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from draftline_server.ops.scrapes import Between, ScrapeError, parsed, quantile, scrape
+from draftline_server.ops.metrics_client import Between, ScrapeError, parsed, quantile, scrape
 from draftline_server.ops.top import activity
 
 BEFORE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from draftline_server.domain.turns import Turns
+from draftline_server.concurrency.fair_semaphore import Turns
 from hypothesis import given
 from hypothesis import strategies as st
 

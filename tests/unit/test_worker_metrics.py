@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 import grpc
 import pytest
+from draftline_server.gauges import Reading
+from draftline_server.observability.http_endpoints import Monitoring
+from draftline_server.observability.metrics import Metrics
+from draftline_server.observability.telemetry import Telemetry
+from draftline_server.observability.worker_metrics import WorkerMetrics
 from draftline_server.ops.socket_folders import short_base
-from draftline_server.rpc.metrics import Metrics
-from draftline_server.rpc.monitoring import Monitoring
-from draftline_server.rpc.readings import Reading
-from draftline_server.rpc.telemetry import Telemetry
-from draftline_server.rpc.worker_metrics import WorkerMetrics
 from scraping import Scrape
 
 READINGS = [Reading("draftline_pool_size", "Connections.", lambda: 2)]

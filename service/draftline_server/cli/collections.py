@@ -22,7 +22,7 @@ from draftline import (
 )
 from rich.table import Table
 
-from ..ops.json_problems import load_json
+from ..record_files.json_problems import load_json
 from .building import shown_building
 from .client import with_client
 from .group import json_option, reporting, result_console

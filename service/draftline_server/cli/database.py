@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 
 import structlog
 
+from ..embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, InUseError
+from ..embedded_postgres.socket_path import running_url
 from ..ops import migrate
-from ..ops.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
-from ..ops.postgres_socket import running_url
 from ..settings import Settings
 from ..store.pool import connections_of
 

@@ -10,9 +10,11 @@ from draftline import Client
 from rich.console import Console
 
 from ..app import running
-from ..ops import demo, logs, migrate
-from ..ops.postgres import EmbeddedPostgres
-from ..ops.threaded import threaded
+from ..demo import walkthrough as demo
+from ..embedded_postgres.server import EmbeddedPostgres
+from ..observability import logs
+from ..ops import migrate
+from ..ops.background_loop import threaded
 from ..settings import Settings
 from .group import reporting
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from .. import access
-from ..ops.doctor import examine
-from ..ops.findings import Finding, State, fault
+from ..doctor.examination import examine
+from ..doctor.results import Finding, State, fault
 from ..settings import Settings
 from .group import DOCTOR, json_option, problems_of, reporting
 

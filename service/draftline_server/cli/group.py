@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from ..domain.errors import OperatorError, OutOfReachError
-from ..ops import logs
-from ..ops.postgres_child import EmbeddedPostgresError
+from ..embedded_postgres.process import EmbeddedPostgresError
+from ..observability import logs
 from ..settings import Settings, unknown_settings
 from .sections import Sections
 

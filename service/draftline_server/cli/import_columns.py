@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 import click
 from draftline import Client, FieldType, NotFoundError, PermissionDeniedError
 
-from ..ops.csv_files import DELIMITER_NAMES
-from ..ops.csv_records import CsvRecords
-from ..ops.csv_types import ColumnType, TypeRules
-from ..ops.json_problems import load_json
-from ..ops.record_files import RecordFileError
+from ..record_files.csv_files import DELIMITER_NAMES
+from ..record_files.csv_records import CsvRecords
+from ..record_files.csv_types import ColumnType, TypeRules
+from ..record_files.json_problems import load_json
+from ..record_files.readers import RecordFileError
 
 DELIMITERS = {name: char for char, name in DELIMITER_NAMES.items()} | {r"\t": "\t"}
 TYPES = ("infer", "text")

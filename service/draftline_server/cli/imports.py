@@ -13,9 +13,9 @@ from draftline import Client, DraftlineError, ImportMode, ImportRecord
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ..ops import record_files
-from ..ops.csv_records import CsvRecords
-from ..ops.record_files import FileRecord, Format, IdRule
+from ..record_files import readers as record_files
+from ..record_files.csv_records import CsvRecords
+from ..record_files.readers import FileRecord, Format, IdRule
 from .client import with_client
 from .group import json_option, reporting
 from .import_columns import csv_options, csv_records, given_options

@@ -6,8 +6,10 @@ import click
 import structlog
 import uvloop
 
-from .. import app, supervised
-from ..ops import logs, migrate
+from .. import app
+from ..observability import logs
+from ..ops import migrate
+from ..processes import run as supervised
 from ..settings import Settings
 from .database import database
 from .group import reporting

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..ops.locks import LocksError, Wait, waits
-from ..ops.postgres_socket import running_url
-from ..ops.scrapes import Between, ScrapeError, scrape
+from ..embedded_postgres.socket_path import running_url
+from ..ops.lock_waits import LocksError, Wait, waits
+from ..ops.metrics_client import Between, ScrapeError, scrape
 from ..ops.top import Activity, activity
 from ..settings import Settings
 from .group import NotReachedError, json_option, reporting, result_console

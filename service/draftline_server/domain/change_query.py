@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .changes import Change, ChangeKind, ChangeSource
-from .conditions import Condition, with_types
-from .query import And, FieldType, Filter, FilterError, Literal, LiteralKind, Not, Operator, Or, Restriction
+from .filters.ast import And, FieldType, Filter, FilterError, Literal, LiteralKind, Not, Operator, Or, Restriction
+from .filters.conditions import Condition, with_types
 
 CHANGE_ATTRIBUTES: Mapping[str, FieldType] = {
     "collection": FieldType.TEXT,

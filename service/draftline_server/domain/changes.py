@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from .drafts import Conflict
 from .errors import DraftlineError
-from .frozen import frozen
 from .records import Actor, Record
+from .values import frozen
 
 MAX_REVERTED = 10_000  # changes taken back at once
 

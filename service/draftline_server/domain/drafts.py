@@ -15,8 +15,8 @@ from enum import StrEnum
 from .content import Json
 from .edits import Operation, Strategy
 from .errors import DraftlineError
-from .frozen import frozen
 from .records import Record
+from .values import frozen
 
 ATTRIBUTES = ("parent_id", "position")
 ATTRIBUTE_PREFIX = "record."  # of the path of a conflict; a path into the content begins with a slash

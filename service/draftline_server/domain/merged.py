@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from .drafts import MergedRecord
-from .frozen import frozen
-from .query import Filter, Restriction, SortKey
+from .filters.ast import Filter, Restriction, SortKey
+from .values import frozen
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from .edits import Operation, Strategy
 from .errors import DraftlineError
-from .frozen import frozen
-from .query import Filter, Restriction
+from .filters.ast import Filter, Restriction
+from .values import frozen
 
 
 class Hash(Protocol):

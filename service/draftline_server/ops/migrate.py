@@ -20,10 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ..domain.errors import OperatorError, OutOfReachError
+from ..embedded_postgres.server import EmbeddedPostgres
 from ..store.poolers import is_pooled
 from ..store.tables import SCHEMA, metadata
-from .postgres import EmbeddedPostgres
-from .shipped import shipped
+from .resources import shipped
 
 Action = Callable[[Config, Connection], None]
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .locks import Wait
-from .scrapes import DURATION, STATEMENT, Between
+from .lock_waits import Wait
+from .metrics_client import DURATION, STATEMENT, Between
 
 QUANTILES = (0.5, 0.95, 0.99)
 OK = "OK"

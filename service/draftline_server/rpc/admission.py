@@ -1,10 +1,10 @@
 """Which calls are let in, and in which order: so many run at once, some wait, and the others are refused at once.
 
 A call that is refused has done nothing. What is bounded is the memory that calls take and the time that they wait;
-connections are shared out by store/engine.py, for many calls may share one statement.
+connections are shared out by store/database.py, for many calls may share one statement.
 
 - The next to run is a call of a tenant who has the fewest running, and room is kept for tenants who have none (see
-  domain/turns.py). Else one alone may use everything.
+  concurrency/fair_semaphore.py). Else one alone may use everything.
 - A tenant may have as many calls waiting as there is room left for others: however many one sends, another finds room.
 - Nobody waits for what he will not live to see: who would wait longer than his time, or than the limit, by the rate at
   which calls ended lately, is refused when he comes.
@@ -17,8 +17,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from ..concurrency.fair_semaphore import Turns
 from ..domain.errors import DeadlineExceededError, DrainingError, OverloadedError
-from ..domain.turns import Turns
 
 # Over at least this time, and this many of them, it is counted how many calls end.
 PACE_S, PACE_CALLS = 0.2, 16

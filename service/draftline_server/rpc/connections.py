@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
-from ..domain.rates import Rate
-from .few_lines import FewLines
+from ..auth.limited_log import FewLines
+from ..concurrency.rate_limit import Rate
 from .sockets import Sockets, address_of
 
 RESETS_PER_S, RESETS_BURST = 200.0, 1_000  # calls of a connection that their caller takes back

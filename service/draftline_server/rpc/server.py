@@ -14,20 +14,20 @@ import structlog
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
+from ..auth.authentication import Authenticator
+from ..observability.telemetry import Telemetry
 from .admission import Admission, AdmissionOptions
-from .auth import Authenticator
-from .calls import SETTLE_S, CallOptions, Calls
+from .call_tracker import SETTLE_S, CallOptions, Calls
 from .connections import Connections
-from .health import Health
+from .handlers import handlers
+from .idempotency import Once
 from .import_pace import PaceOptions
-from .once import Once
-from .pipeline import handlers
+from .public_services import Unguarded
 from .receiving import Receiving, ReceivingOptions
 from .sending import Sending
+from .services.health import Health
 from .sockets import Sockets
-from .telemetry import Telemetry
 from .tls import Tls
-from .unguarded import Unguarded
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
     content_pb2.DESCRIPTOR.services_by_name["ContentService"],

@@ -11,7 +11,7 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from .reloading import Reloaded
+from ..auth.hot_reload import Reloaded
 
 INTERVAL_S = 1.0
 

@@ -18,14 +18,14 @@ from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictPolicy, Resolution, Selection
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Answer
+from .collections.cache import Definitions, StaleDefinitionError
 from .content import limit_values, record_of
-from .definitions import Definitions, StaleDefinitionError
+from .database import Database
 from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selected
-from .engine import Database
-from .errors import RacedError
-from .objections import of_conflicts, of_content, refuse_any, where_of
-from .requests import keep_answer
+from .driver_errors import RacedError
+from .idempotency import keep_answer
+from .rejections import of_conflicts, of_content, refuse_any, where_of
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
 from .transaction import Transaction

@@ -11,14 +11,14 @@ import uuid_utils
 from ..domain.changes import ChangeSource
 from ..domain.content import Limits
 from ..domain.errors import RecordDeletedError, RecordNotFoundError
-from ..domain.query import Filter, Restriction
+from ..domain.filters.ast import Filter, Restriction
 from ..domain.records import Actor, NewRecord, Record
-from .definitions import Definitions
-from .engine import Database
-from .errors import RacedError
-from .failures import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found
-from .objections import where_of
-from .requests import keep_answer
+from .collections.cache import Definitions
+from .database import Database
+from .driver_errors import RacedError
+from .idempotency import keep_answer
+from .record_errors import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found
+from .rejections import where_of
 from .statements import load
 from .transaction import Transaction
 

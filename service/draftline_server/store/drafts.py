@@ -30,11 +30,11 @@ from ..domain.drafts import (
 from ..domain.errors import ContentionError, DraftNotFoundError, SelectionTooLargeError
 from ..domain.records import Actor, Answer, Record
 from .content import limit_values
-from .engine import Database
-from .errors import RacedError
-from .failures import draft_version_mismatch, error_of
+from .database import Database
+from .driver_errors import RacedError
+from .idempotency import keep_answer
 from .patches import step_json
-from .requests import keep_answer
+from .record_errors import draft_version_mismatch, error_of
 from .statements import load
 from .transaction import Transaction
 

@@ -18,14 +18,14 @@ from ..domain.changes import Write
 from ..domain.content import Limits, changed_fields, equal
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Operations, Patch, PatchResult, Record
+from .collections.cache import Definitions, StaleDefinitionError
 from .content import limit_values, record_of
-from .definitions import Definitions, StaleDefinitionError
+from .database import Database
+from .driver_errors import RacedError
 from .edited import edited, where_of
-from .engine import Database
-from .errors import RacedError
-from .failures import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
+from .idempotency import keep_record
 from .patches import edit_of
-from .requests import keep_record
+from .record_errors import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
 from .statements import load
 from .transaction import Transaction
 

@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Numeric, Text, fu
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
-from ..domain.query import FieldType, Path
+from ..domain.filters.ast import FieldType, Path
 
 TYPES: Mapping[FieldType, TypeEngine[Any]] = {
     FieldType.TEXT: Text(),

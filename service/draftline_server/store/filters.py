@@ -31,7 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from ..domain.conditions import (
+from ..domain.filters.ast import And, FieldType, Filter, Not, Operator, Or, Path
+from ..domain.filters.conditions import (
     AnyValue,
     Comparison,
     Condition,
@@ -42,8 +43,7 @@ from ..domain.conditions import (
     StartsWith,
     ValueCondition,
 )
-from ..domain.literals import value_text
-from ..domain.query import And, FieldType, Filter, Not, Operator, Or, Path
+from ..domain.filters.values import value_text
 from .fields import TYPES, collated, mistyped, reached, text_field, text_literal, typed_field
 
 # asyncpg would send the first and the last day as infinity.

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import uuid_utils
 
+from ..concurrency.fair_semaphore import Turns
 from ..domain.changes import ChangeSource, Write
+from ..domain.collections import Definition
 from ..domain.content import Limits
-from ..domain.definitions import Definition
 from ..domain.errors import (
     ContentionError,
     DuplicateRecordError,
@@ -22,14 +23,13 @@ from ..domain.errors import (
     OverloadedError,
 )
 from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
-from ..domain.turns import Turns
+from .collections.cache import Definitions
 from .content import limit_values
-from .definitions import Definitions
-from .engine import Database
-from .errors import RacedError
-from .failures import error_of
-from .objections import where_of
-from .requests import keep_answer
+from .database import Database
+from .driver_errors import RacedError
+from .idempotency import keep_answer
+from .record_errors import error_of
+from .rejections import where_of
 from .statements import load
 from .transaction import Session, Transaction
 

@@ -14,14 +14,14 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.edits import Operation
 from ..domain.errors import DraftlineError
-from ..domain.frozen import frozen
 from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult, Record
+from ..domain.values import frozen
+from .collections.cache import Definitions
 from .content import limit_values
-from .definitions import Definitions
+from .database import Database
 from .edited import where_of
-from .engine import Database
-from .failures import condition_json, error_of, not_found
-from .requests import keep_answer
+from .idempotency import keep_answer
+from .record_errors import condition_json, error_of, not_found
 from .revivals import Revivals, explained
 from .statements import load
 from .transaction import Transaction

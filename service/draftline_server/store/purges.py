@@ -14,8 +14,8 @@ from typing import TypeVar
 from ..domain.changes import ChangeSource, Write
 from ..domain.errors import ContentionError, RecordLiveError
 from ..domain.records import Actor, Answer, Purge, PurgeResult
-from .engine import Database
-from .requests import keep_answer
+from .database import Database
+from .idempotency import keep_answer
 from .statements import load
 from .transaction import Transaction, remaining_s
 

@@ -17,13 +17,13 @@ from ..domain.content import Limits
 from ..domain.drafts import Conflict, ConflictPolicy
 from ..domain.errors import ChangeNotFoundError, DraftlineError, HistoryNotKeptError, SelectionTooLargeError
 from ..domain.records import Actor, Answer
+from .collections.cache import Definitions, StaleDefinitionError
 from .content import limit_values, record_of
-from .definitions import Definitions, StaleDefinitionError
+from .database import Database
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
-from .engine import Database
-from .objections import of_conflicts, of_content, refuse_any, where_of
-from .requests import keep_answer
+from .idempotency import keep_answer
+from .rejections import of_conflicts, of_content, refuse_any, where_of
 from .statements import load
 from .transaction import Rows, Transaction
 

@@ -10,11 +10,11 @@ from ..domain.changes import Write
 from ..domain.content import Limits
 from ..domain.errors import DraftlineError, RecordDeletedError
 from ..domain.records import Patch, PatchResult
+from .collections.cache import Definitions
 from .content import SQL, limit_values, record_of
-from .definitions import Definitions
+from .driver_errors import RacedError
 from .edited import edited, where_of
-from .errors import RacedError
-from .failures import condition_not_met, deleted_counts_as_none, error_of, id_of_deleted
+from .record_errors import condition_not_met, deleted_counts_as_none, error_of, id_of_deleted
 from .transaction import Transaction
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode

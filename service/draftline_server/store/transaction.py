@@ -13,8 +13,8 @@ import asyncpg
 
 from ..domain.errors import DeadlineExceededError
 from .clock import DatabaseClock
-from .errors import is_retryable
-from .runs import Runner
+from .driver_errors import is_retryable
+from .query_stats import Runner
 from .statements import Statement
 
 T = TypeVar("T")

@@ -20,13 +20,13 @@ from ...domain.changes import ChangeSource, Write
 from ...domain.content import Limits
 from ...domain.edits import Strategy
 from ...domain.records import Actor, Delta, Patch, Request
-from ...store.definitions import Definitions
-from ...store.engine import Database
+from ...embedded_postgres.process import find_binaries, last_lines
+from ...store.collections.cache import Definitions
+from ...store.database import Database
+from ...store.json_schema.pool import Schemas
 from ...store.patches import InPlacePatches
-from ...store.schemas import Schemas
 from ...store.statements import Statement
 from ...store.transaction import Rows, Transaction
-from ..postgres_child import find_binaries, last_lines
 from .loads import Load
 from .processes import BenchError, started
 from .records import record_id

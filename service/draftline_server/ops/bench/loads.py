@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..postgres_child import last_lines
+from ...embedded_postgres.process import last_lines
 from .processes import BenchError, end, started
 
 PROCESSES = 2

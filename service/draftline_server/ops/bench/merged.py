@@ -15,11 +15,11 @@ import uvloop
 from draftline.v1 import draft_pb2, types_pb2
 from grpc_health.v1 import health_pb2
 
-from ...domain.conditions import Comparison
+from ...domain.filters.ast import Field, FieldType, Operator
+from ...domain.filters.conditions import Comparison
 from ...domain.merged import View
-from ...domain.query import Field, FieldType, Operator
-from ...store.merged_order import OrderKey
-from ...store.merged_query import Shape, page_statement
+from ...store.lists.order import OrderKey
+from ...store.lists.query import Shape, page_statement
 from . import drafts, lists, stream
 from .bare import AS_THE_SERVICE
 from .figures import Figures

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...domain.errors import OperatorError
-from ..postgres_child import SAME, last_lines, spawn
+from ...embedded_postgres.process import SAME, last_lines, spawn
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0

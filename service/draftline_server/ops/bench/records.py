@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from ..demo_steps import films
+from ...demo.steps import films
 
 MAKE_RECORDS = """
 INSERT INTO draftline.record (tenant_id, collection, record_id, content, version,

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...rpc.permissions import Permission
-from ...rpc.tokens import TokenRules, development_token
+from ...auth.permissions import Permission
+from ...auth.tokens import TokenRules, development_token
+from ...embedded_postgres.server import EmbeddedPostgres
 from .. import migrate
-from ..postgres import EmbeddedPostgres
 from .loads import Loads, loading
 from .processes import Served, children_cpu_s, serving
 

@@ -1,0 +1,169 @@
+"""On whose behalf a call runs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import structlog
+
+from ..domain.errors import InvalidFieldError, UnauthenticatedError
+from .identity import MAX_USER, Identity, is_user
+from .keys import SERVICE_KEY, Keys
+from .limited_log import FewLines
+from .tokens import RefusedTokenError, TokenRules, identity_in
+
+USER_KEY = "x-draftline-user"
+DEFAULT_USER = "dev"
+
+TOKEN_KEY = "authorization"
+SCHEME = "bearer "
+MAX_TOKEN_BYTES = 8192
+MAX_REMEMBERED = 10_000  # identities
+CHECK_INTERVAL_S = 30.0  # of whether the caller of an open stream is still known
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Authenticator(Protocol):
+    """Knows callers by the metadata of their calls."""
+
+    refused_count: int  # calls whose caller is not known, so far
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def identify(self, metadata: Metadata | None) -> Identity: ...
+
+
+class NoAuthentication:
+    """Takes the user from the metadata, whoever says so: for development on one machine."""
+
+    refused_count = 0
+
+    async def start(self) -> None:
+        structlog.get_logger().warning("no_authentication", reason="callers are whoever they say")
+
+    async def close(self) -> None:
+        pass
+
+    async def identify(self, metadata: Metadata | None) -> Identity:
+        users = [value for key, value in metadata or () if key == USER_KEY]
+        if len(users) > 1:
+            raise InvalidFieldError.of(USER_KEY, "may be sent once")
+        user = users[0] if users else DEFAULT_USER
+        if not is_user(user):
+            raise InvalidFieldError.of(USER_KEY, f"must be 1 to {MAX_USER} printable characters")
+        return Identity(user)
+
+
+class TokenAuthentication:
+    """Knows callers by `authorization: Bearer`, a token or the key of a service.
+
+    What is told of a caller who is not known is the same whatever is wrong; the log has more.
+    """
+
+    def __init__(self, keys: Keys, rules: TokenRules) -> None:
+        self._keys = keys
+        self._rules = rules
+        # By hash, so that no token is kept. Verifying one costs many times what remembering does.
+        self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
+        self._version = 0
+        self._lines = FewLines("caller_refused")
+        self.refused_count = 0  # so far
+
+    async def start(self) -> None:
+        await self._keys.start()
+
+    async def close(self) -> None:
+        await self._keys.close()
+
+    async def identify(self, metadata: Metadata | None) -> Identity:
+        try:
+            token = _token(metadata)
+            digest = hashlib.sha256(token.encode()).digest()
+            identity = self._recall(digest)
+            if identity is None:
+                identity = await self._verified(token)
+                self._remember(digest, identity)
+        except RefusedTokenError as refused:
+            self.refused_count += 1
+            self._lines.info(str(refused))
+            if refused.expired:
+                raise UnauthenticatedError("the token has expired", expired="true") from None
+            raise UnauthenticatedError("the call carries no token that is valid here") from None
+        return identity
+
+    async def _verified(self, token: str) -> Identity:
+        if SERVICE_KEY.fullmatch(token):
+            service = self._keys.service(token)
+            if service is None:
+                raise RefusedTokenError("no such service key")
+            return Identity(service.user_id, service.grants)
+        return await identity_in(token, self._keys, self._rules)
+
+    def _recall(self, digest: bytes) -> Identity | None:
+        if self._version != self._keys.version:
+            self._version = self._keys.version
+            self._remembered.clear()
+        identity = self._remembered.get(digest)
+        if identity is None:
+            return None
+        if identity.expires_at <= time.time():
+            raise RefusedTokenError("expired", expired=True)
+        self._remembered.move_to_end(digest)
+        return identity
+
+    def _remember(self, digest: bytes, identity: Identity) -> None:
+        if self._version == self._keys.version:  # else it was verified by keys that may be gone
+            self._remembered[digest] = identity
+            if len(self._remembered) > MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
+
+
+def _token(metadata: Metadata | None) -> str:
+    sent = [value for key, value in metadata or () if key == TOKEN_KEY]
+    if len(sent) != 1:
+        raise RefusedTokenError(f"{len(sent)} authorizations")
+    (value,) = sent
+    if not isinstance(value, str) or value[: len(SCHEME)].lower() != SCHEME or not value.isascii():
+        raise RefusedTokenError("not a bearer token")
+    token = value[len(SCHEME) :]
+    if not 0 < len(token) <= MAX_TOKEN_BYTES:
+        raise RefusedTokenError(f"{len(token)} bytes")
+    return token
+
+
+@asynccontextmanager
+async def while_valid(identity: Identity, check: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Ends what runs inside by UnauthenticatedError when the caller's token expires, and by what `check` raises when
+    the caller is not known any more or has no access any more."""
+    failed: list[Exception] = []
+
+    async def watch(limit: asyncio.Timeout) -> None:
+        while True:
+            await asyncio.sleep(min(CHECK_INTERVAL_S, max(0.0, identity.expires_at - time.time())))
+            try:
+                await check()
+            except Exception as error:
+                failed.append(error)
+                limit.reschedule(asyncio.get_running_loop().time())
+                return
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            watching = asyncio.create_task(watch(limit), name="caller")
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if not failed:
+            raise
+        raise failed[0] from None

@@ -1,0 +1,197 @@
+"""What callers are known by: keys that sign tokens, and keys of services, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import jwt
+import msgspec
+from jwt.algorithms import HMACAlgorithm
+from jwt.utils import base64url_encode
+
+from .hot_reload import Reloaded, check_address, fetch
+from .identity import Grants, grants_of
+from .permissions import Permission
+
+SECRET_ALGORITHM = "HS256"
+PUBLIC_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+MIN_SECRET_BYTES = 32
+
+SERVICE_KEY = re.compile(r"draftline_[A-Za-z0-9_-]{43}")  # 256 random bits
+SERVICE_USER = "service:"
+
+FILE_INTERVAL_S = 1.0
+ADDRESS_INTERVAL_S = 300.0
+REFRESH_PAUSE_S = 10.0  # between two readings for keys that are not known
+
+T = TypeVar("T")
+PublicKeys = Mapping[tuple[str, str], jwt.PyJWK]  # by kid and algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    user_id: str
+    digest: str
+    grants: Grants
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """Where keys are: `jwks` a path or an address. At least one must be given."""
+
+    jwks: str = ""
+    secret: Path | None = None
+    service_keys: Path | None = None
+
+
+class Keys:
+    """All keys, as they are now."""
+
+    def __init__(self, options: KeyOptions) -> None:
+        self._public: Reloaded[bytes, PublicKeys] | None = None
+        self._secret: Reloaded[bytes, jwt.PyJWK] | None = None
+        self._services: Reloaded[bytes, Sequence[ServiceKey]] | None = None
+        self._is_remote = "://" in options.jwks
+        if self._is_remote:
+            check_address(options.jwks)
+            self._public = Reloaded("the JWK set", partial(fetch, options.jwks), public_keys, ADDRESS_INTERVAL_S)
+        elif options.jwks:
+            self._public = Reloaded("the JWK set", Path(options.jwks).read_bytes, public_keys, FILE_INTERVAL_S)
+        if options.secret is not None:
+            self._secret = Reloaded("the shared secret", options.secret.read_bytes, secret_key, FILE_INTERVAL_S)
+        if options.service_keys is not None:
+            read = options.service_keys.read_bytes
+            self._services = Reloaded("the service keys", read, service_keys, FILE_INTERVAL_S)
+        self._all = [each for each in (self._public, self._secret, self._services) if each is not None]
+
+    async def start(self) -> None:
+        """Reads them, and keeps them fresh. ValueError for a file that cannot be used.
+
+        An address may be out of reach: until it answers, its keys are not known.
+        """
+        for each in self._all:
+            await each.start(required=each is not self._public or not self._is_remote)
+
+    async def close(self) -> None:
+        for each in self._all:
+            await each.close()
+
+    @property
+    def version(self) -> int:
+        """Another one as soon as any key is another one."""
+        return sum(each.version for each in self._all)
+
+    async def signing(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
+        """The key that a token says it is signed with. One that is not known may have come since."""
+        if algorithm == SECRET_ALGORITHM:
+            return self._secret.value if self._secret is not None else None
+        if self._public is None or algorithm not in PUBLIC_ALGORITHMS:
+            return None
+        if (key_id, algorithm) not in (self._public.value or {}):
+            await self._public.refresh(REFRESH_PAUSE_S)
+        return (self._public.value or {}).get((key_id, algorithm))
+
+    def service(self, key: str) -> ServiceKey | None:
+        """The service whose key it is. Takes as long whichever it is."""
+        digest = digest_of(key)
+        known = (self._services.value if self._services is not None else None) or ()
+        found = [each for each in known if hmac.compare_digest(each.digest, digest)]
+        return found[0] if found else None
+
+
+class _KeySet(msgspec.Struct):
+    keys: list[dict[str, Any]]
+
+
+def public_keys(text: bytes) -> PublicKeys:
+    """The keys of a JWK set (RFC 7517) that can verify a signature. ValueError if there are none.
+
+    Each is good for one algorithm: its `alg`, else the usual one of its kind. Secrets have no place there.
+    """
+    told = _decoded(text, _KeySet).keys
+    keys = {(each["kid"], key.algorithm_name): key for each in told if (key := _public_key(each)) is not None}
+    if not keys:
+        raise ValueError("holds no public key with a kid that can verify a signature")
+    return keys
+
+
+def _public_key(told: dict[str, Any]) -> jwt.PyJWK | None:
+    if not isinstance(told.get("kid"), str) or told.get("use", "sig") != "sig" or "d" in told:
+        return None
+    try:
+        if "verify" not in told.get("key_ops", ["verify"]):
+            return None
+        key = jwt.PyJWK(told)
+        is_too_short = key.Algorithm.check_key_length(key.key)
+    except Exception:  # of many kinds; the other keys of the set are good all the same
+        return None
+    return key if key.algorithm_name in PUBLIC_ALGORITHMS and not is_too_short else None
+
+
+def secret_key(text: bytes) -> jwt.PyJWK:
+    """The shared secret in a file of text: its UTF-8 bytes, without white space before and after it. ValueError if it
+    is none.
+
+    Bytes at random are refused: their last may well be that of a line end, and would be lost or not by chance.
+    """
+    try:
+        secret = text.decode().strip().encode()
+    except UnicodeDecodeError:
+        raise ValueError("is no text in UTF-8; write a secret as text, as `openssl rand -base64 48` does") from None
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(f"holds {len(secret)} bytes, and a secret needs {MIN_SECRET_BYTES}")
+    try:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
+    except jwt.InvalidKeyError:  # what others know is no secret
+        raise ValueError("holds a public key or a certificate, and no secret") from None
+    return jwt.PyJWK({"kty": "oct", "k": base64url_encode(secret).decode()}, SECRET_ALGORITHM)
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    tenants: list[str] | dict[str, list[Permission]]
+    scopes: list[Permission] = []
+
+
+class _Entries(msgspec.Struct, forbid_unknown_fields=True):
+    keys: list[_Entry]
+
+
+def service_keys(text: bytes) -> Sequence[ServiceKey]:
+    """The keys in a file of them, `{"keys": [...]}` of entries as `new_service_key` makes them."""
+    told = _decoded(text, _Entries).keys
+    return [ServiceKey(SERVICE_USER + each.name, each.sha256, grants_of(each.tenants, each.scopes)) for each in told]
+
+
+def new_service_key(name: str, tenants: Sequence[str], scopes: Sequence[str]) -> tuple[str, str]:
+    """A new key, and its entry for the file of keys, which does not hold it. ValueError for what cannot be one."""
+    key = f"draftline_{secrets.token_urlsafe(32)}"
+    entry = {"name": name, "sha256": digest_of(key), "tenants": list(tenants), "scopes": list(scopes)}
+    service_keys(json.dumps({"keys": [entry]}).encode())
+    return key, json.dumps(entry)
+
+
+def _decoded(text: bytes, form: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=form)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None  # it names the place, and of values a scope at most
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError("is no JSON") from None
+
+
+def digest_of(key: str) -> str:
+    """A plain hash will do: nobody guesses 256 random bits, however fast."""
+    return hashlib.sha256(key.encode()).hexdigest()

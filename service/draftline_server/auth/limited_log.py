@@ -1,0 +1,38 @@
+"""Lines of the log that a caller can provoke without end: a few are written, and the others are counted."""
+
+from __future__ import annotations
+
+import structlog
+
+from ..concurrency.rate_limit import Rate
+
+PER_S, BURST = 1.0, 20
+MAX_REASONS = 50
+
+
+class FewLines:
+    """Writes an event at most as often as the rate allows, each reason apart; the next line of the same reason tells
+    how many were left out."""
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._rates: dict[str, Rate] = {}  # by reason; beyond so many, the rest share one
+        self._suppressed: dict[str, int] = {}
+
+    def info(self, why: str, **values: object) -> None:
+        self._write("info", why, values)
+
+    def warning(self, why: str, **values: object) -> None:
+        self._write("warning", why, values)
+
+    def _write(self, level: str, why: str, values: dict[str, object]) -> None:
+        reason = why if why in self._rates or len(self._rates) < MAX_REASONS else ""
+        rate = self._rates.get(reason)
+        if rate is None:
+            rate = self._rates[reason] = Rate(PER_S, BURST)
+        if not rate.allows():
+            self._suppressed[reason] = self._suppressed.get(reason, 0) + 1
+            return
+        if suppressed := self._suppressed.pop(reason, 0):
+            values["suppressed"] = suppressed
+        getattr(structlog.get_logger(), level)(self._event, why=why, **values)

@@ -1,0 +1,71 @@
+"""Wakes the watchers of this process, and those of the others through the database.
+
+Losing a notice is no loss of a change: watchers look again with every heartbeat, and all of
+them when the connection is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import structlog
+
+from ..store.notifications import Notifications
+from .change_signal import Wakes
+
+SPACING_S = 0.02  # between two notices to the others
+RECONNECT_S = (0.1, 10.0)  # the shortest and the longest pause before it is tried again
+
+
+class Notifier:
+    """One connection per process, whatever the number of watchers; runs until it is cancelled."""
+
+    def __init__(self, notifications: Notifications, wakes: Wakes) -> None:
+        self._notifications = notifications
+        self._wakes = wakes
+        self._written: set[str] = set()
+        self._work = asyncio.Event()
+        self._lost = False
+
+    def wrote(self, tenant_id: str) -> None:
+        """Something may have been written for the tenant."""
+        self._wakes.wake(tenant_id)
+        self._written.add(tenant_id)
+        self._work.set()
+
+    async def run(self) -> None:
+        pause_s = RECONNECT_S[0]
+        try:
+            while True:
+                try:
+                    await self._notifications.open(self._wakes.wake, self._on_lost)
+                    self._lost = False
+                    self._wakes.wake_all()
+                    pause_s = RECONNECT_S[0]
+                    await self._tell_others()
+                except Exception as error:
+                    structlog.get_logger().warning("notifications_lost", reason=type(error).__name__)
+                self._notifications.close()
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  not for secrets
+                pause_s = min(2 * pause_s, RECONNECT_S[1])
+        finally:
+            self._notifications.close()
+
+    async def _tell_others(self) -> None:
+        """Until the connection is lost."""
+        while not self._lost:
+            await self._work.wait()
+            self._work.clear()
+            if self._written and not self._lost:
+                written, self._written = self._written, set()
+                try:
+                    await self._notifications.notify(written)
+                except Exception:
+                    self._written |= written  # told when the connection is back
+                    raise
+            await asyncio.sleep(SPACING_S)
+
+    def _on_lost(self) -> None:
+        self._lost = True
+        self._work.set()

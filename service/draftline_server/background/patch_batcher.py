@@ -1,0 +1,163 @@
+"""Group commit: patches that arrive while a statement is under way share the next one (see groups.py).
+
+Patches of one record keep the order of their arrival, and one that fails takes no neighbour with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from ..concurrency.fair_semaphore import Turns
+from ..domain.changes import Write
+from ..domain.errors import ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError
+from ..domain.records import Patch, PatchResult
+from ..store.database import Database
+from ..store.driver_errors import LeftAloneError, was_undone
+from ..store.patches import WAITING, InPlacePatches, PatchEntry, Terms, result_of, size_of, steps_of
+from ..store.pool import PoolSettings
+from ..store.transaction import Transaction, remaining_s
+from .batcher import SIZE, Call, Groups, shared
+
+
+@dataclass(eq=False, slots=True)
+class _Patch:
+    database: Database
+    entry: PatchEntry
+
+    @property
+    def has_id(self) -> bool:
+        return self.entry.write.actor.request is not None
+
+
+EXPENSIVE, FAILED = "EXPENSIVE", "FAILED"  # beside the causes of patch_content
+MAX_SIZE = 32 * 1024  # characters of the change and the condition of a patch in a group
+MAX_STEPS = 64  # operations, each value that they have counted
+SHARING = Terms(waits=False)
+SHARING_WITHOUT_CREATION = Terms(waits=False, creates=False)
+
+_Calls = Sequence[Call[_Patch, PatchResult]]
+
+
+class GroupCommit:
+    """Applies single patches in groups, and several as they are; a PatchApplier around another.
+
+    Invariants:
+    - A group waits for no row, and for anything else 25 ms at most. What it leaves is sent alone, one
+      statement a patch, and may wait as long as any statement.
+    - What is sent alone has a part of the connections to itself, one for what waits for others and one for what
+      takes long, so that neither keeps the groups from theirs.
+    - A group ends with nobody else's error: what PostgreSQL has rolled back is sent again, each patch alone.
+    """
+
+    def __init__(self, applier: InPlacePatches, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
+        """`formed`: called with the size of each group."""
+        self._applier = applier
+        self._groups = Groups(self._apply, size, formed, self._apply_alone)
+        self._waiting: AlonePlaces | None = None
+        self._long: AlonePlaces | None = None
+
+    async def apply(
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
+    ) -> Sequence[PatchResult]:
+        """See PatchApplier."""
+        if isinstance(runner, Transaction) or len(patches) != 1:
+            return await self._applier.apply(runner, write, patches, keeps_answers=keeps_answers)
+        (patch,) = patches
+        entry = self._applier.entry(write, patch, keeps_answers=keeps_answers)
+        lane = (write.actor.tenant_id, patch.collection)
+        is_long = size_of(entry) > MAX_SIZE or steps_of(patch.change) > MAX_STEPS
+        call = _Patch(runner, entry)
+        return [await self._groups.join(lane, patch.record_id, call, EXPENSIVE if is_long else "")]
+
+    async def _apply(self, group: _Calls) -> None:
+        try:
+            try:
+                await self._apply_at_once(group, SHARING)
+            except ContentionError:
+                # Something was created elsewhere at the same time. Most likely it is a record: create none together.
+                await self._apply_at_once(group, SHARING_WITHOUT_CREATION)
+        except OverloadedError as error:
+            _fail(group, error)
+        except DeadlineExceededError as error:
+            moment = time.monotonic()
+            ended = [call for call in group if call.deadline is not None and call.deadline <= moment]
+            _fail(ended, error)
+            if was_undone(error):
+                _leave(group, EXPENSIVE)
+            self._leave_requests(group, error, EXPENSIVE)
+        except DatabaseUnavailableError as error:
+            self._leave_requests(group, error, FAILED)
+        except Exception:  # it was rolled back; whichever patch is to blame takes no neighbour with it
+            _leave(group, FAILED)
+
+    @staticmethod
+    def _leave_requests(group: _Calls, error: Exception, cause: str) -> None:
+        """Leaves alone who has a request id, for then nothing happens twice; to others the outcome is not known."""
+        _leave([call for call in group if call.entry.has_id], cause)
+        _fail([call for call in group if not call.alone], error)
+
+    async def _apply_at_once(self, calls: _Calls, terms: Terms) -> None:
+        entries = [call.entry.entry for call in calls]
+        rows = await shared(calls, self._applier.rows(calls[0].entry.database, entries, terms))
+        for call, entry, row in zip(calls, entries, rows, strict=True):
+            try:
+                result = result_of(entry, row)
+            except LeftAloneError as left:
+                call.alone = left.cause
+            except Exception as error:
+                call.fail(error)
+            else:
+                call.succeed(result)
+
+    async def _apply_alone(self, call: Call[_Patch, PatchResult]) -> None:
+        try:
+            async with self._places(call):
+                await self._apply_at_once([call], WAITING)
+        except Exception as error:
+            call.fail(error)
+
+    def _places(self, call: Call[_Patch, PatchResult]) -> AbstractAsyncContextManager[None]:
+        if self._waiting is None or self._long is None:
+            settings = call.entry.database.settings
+            self._waiting, self._long = AlonePlaces(settings), AlonePlaces(settings)
+        places = self._long if call.alone == EXPENSIVE else self._waiting
+        return places.taken(call.entry.entry.write.actor.tenant_id)
+
+
+class AlonePlaces:
+    """A part of the connections, shared out among tenants, for patches that are sent alone."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        most = max(1, settings.size // 4)
+        self._turns = Turns(most, most // 4)
+        self._limit_s = settings.lock_timeout_s
+
+    @asynccontextmanager
+    async def taken(self, tenant_id: str) -> AsyncIterator[None]:
+        """ContentionError when none comes free in the time that a lock may take; DeadlineExceededError."""
+        remaining = remaining_s()
+        try:
+            async with asyncio.timeout(self._limit_s if remaining is None else min(remaining, self._limit_s)):
+                await self._turns.take(tenant_id)
+        except TimeoutError as error:
+            remaining_s()
+            problem = "too many writes of the tenant wait for records that others hold; nothing was changed, try again"
+            raise ContentionError(problem) from error
+        try:
+            yield
+        finally:
+            self._turns.give_back(tenant_id)
+
+
+def _fail(calls: _Calls, error: Exception) -> None:
+    for call in calls:
+        call.fail(error)
+
+
+def _leave(calls: _Calls, cause: str) -> None:
+    for call in calls:
+        call.alone = cause

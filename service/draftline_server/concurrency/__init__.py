@@ -1,0 +1,1 @@
+"""Limits that are shared fairly among tenants."""

@@ -1,0 +1,1 @@
+"""The walk through every call that `draftline demo` shows."""

@@ -1,0 +1,37 @@
+"""The steps on the change log: who changed what, as it happens and afterwards, and back again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from draftline import Client
+
+from .steps import Step, appending_to
+
+STEPS: list[Step] = []
+step = appending_to(STEPS)
+
+
+@step("WatchChanges", by="watch")
+def watch(ada: Client, bob: Client) -> Any:
+    """Ada watches the films, and sees what Bob does within milliseconds."""
+    with ada.watch("movies") as watch:
+        bob.patch_content("movies", "aliens-jul-18-1986", {"IMDB Rating": 2.5}, change_reason="too many of them")
+        return next(watch)
+
+
+@step("ListChanges", by="changes")
+def history(ada: Client) -> Any:
+    """All that was ever done to a film, the newest first, by whom and why."""
+    return list(ada.changes("movies", "aliens-jul-18-1986"))
+
+
+@step("RevertChange", by="revert")
+def revert(ada: Client) -> Any:
+    """Take it back. What others changed since at other paths would stay."""
+    return ada.revert(
+        next(ada.changes("movies", "aliens-jul-18-1986")),
+        change_reason="not for that",
+        include_content=True,
+        fields=["IMDB Rating"],
+    )

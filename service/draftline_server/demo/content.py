@@ -1,0 +1,210 @@
+"""The steps on records and collections: a function each, whose body is shown as it is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import draftline
+from draftline import Client, Patch, SortKey, op
+
+from .steps import Step, appending_to, films
+
+STEPS: list[Step] = []
+step = appending_to(STEPS)
+
+
+@step("PutCollection")
+def declare(client: Client) -> Any:
+    """Declare five fields, by which films can be filtered and sorted, and two orders to keep in indexes."""
+    return client.put_collection(
+        "movies",
+        fields={
+            "/Major Genre": "text",
+            "/Source": "text",
+            "/Production Budget": "number",
+            "/Worldwide Gross": "number",
+            "/Release Date": "date",
+        },
+        orders=[
+            [SortKey("/Worldwide Gross", descending=True)],
+            ["/Major Genre", SortKey("/Release Date", descending=True)],
+        ],
+    )
+
+
+@step("ImportContent")
+def load(client: Client) -> Any:
+    """Load all films in one transaction."""
+    return client.import_content("movies", films())
+
+
+@step("ImportContent")
+def load_again(client: Client) -> Any:
+    """Load them again: what is the same is not written."""
+    return client.import_content("movies", films(), mode="snapshot")
+
+
+@step("GetCollection")
+def describe(client: Client) -> Any:
+    """See what is declared, and that the indexes are ready."""
+    return client.get_collection("movies")
+
+
+@step("ListCollections")
+def list_all(client: Client) -> Any:
+    """List the tenant's collections."""
+    return list(client.list_collections())
+
+
+@step("GetContent")
+def get(client: Client) -> Any:
+    """Read one film."""
+    return client.get_content("movies", "alien-may-25-1979")
+
+
+@step("PatchContent")
+def patch(client: Client) -> Any:
+    """Change one field; the others stay as they are. Only `fields` come back."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        {"Source": "Dan O'Bannon's script"},
+        fields=["Source"],
+    )
+
+
+@step("PatchContent")
+def patch_nested(client: Client) -> Any:
+    """Set an object, by replacing what is at that key (SHALLOW, the default)."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        {"Crew": {"ship": "Nostromo", "cat": "Jones"}},
+        fields=["Crew"],
+    )
+
+
+@step("PatchContent")
+def patch_deep(client: Client) -> Any:
+    """Merge into that object (DEEP): the ship stays."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        {"Crew": {"cat": "Jonesy"}},
+        strategy="deep",
+        fields=["Crew"],
+    )
+
+
+@step("PatchContent")
+def patch_merge(client: Client) -> Any:
+    """Delete a key with null (MERGE_PATCH, RFC 7396)."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        {"Crew": {"cat": None}},
+        strategy="merge_patch",
+        fields=["Crew"],
+    )
+
+
+@step("PatchContent")
+def patch_operations(client: Client) -> Any:
+    """Apply operations, all or none: count a vote, add tags, rename a key."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        operations=[
+            op.increment("/IMDB Votes", 1),
+            op.union("/Tags", ["classic", "space"]),
+            op.move("/Crew/ship", "/Ship"),
+        ],
+        fields=["IMDB Votes", "Tags", "Ship"],
+    )
+
+
+@step("PatchContent")
+def patch_nothing(client: Client) -> Any:
+    """A patch that changes nothing writes nothing: the version stays."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        {"Ship": "Nostromo"},
+        fields=["Ship"],
+    )
+
+
+@step("PatchContent", refusal=draftline.VersionMismatchError)
+def patch_stale(client: Client) -> Any:
+    """Ask for a version that is no longer there: refused."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        {"Ship": "Sulaco"},
+        expected_version=1,
+    )
+
+
+@step("PatchContent", refusal=draftline.ConditionNotMetError)
+def patch_condition(client: Client) -> Any:
+    """Say what must be true of the stored film, checked in the same statement: refused."""
+    return client.patch_content(
+        "movies",
+        "alien-may-25-1979",
+        {"Ship": "Sulaco"},
+        condition='"Major Genre" = "Comedy"',
+    )
+
+
+@step("BatchPatchContent")
+def patch_batch(client: Client) -> Any:
+    """Change several films at once; with `allow_partial`, each on its own."""
+    return client.batch_patch_content(
+        "movies",
+        [
+            Patch("jaws-jun-20-1975", {"Tags": ["classic"]}, fields=["Tags"]),
+            Patch("no-such-film", {"Tags": ["classic"]}, fields=["Tags"]),
+            Patch(
+                "psycho-dec-04-1998",
+                operations=[op.increment("/IMDB Votes", 1)],
+                fields=["IMDB Votes"],
+            ),
+        ],
+        allow_partial=True,
+    )
+
+
+@step("CreateContent")
+def create(client: Client) -> Any:
+    """Create a film. Numbers keep every digit."""
+    return client.create_content(
+        "movies",
+        {"Title": "Aniara", "Distance km": 123456789012345678901234567890},
+        record_id="aniara-2018",
+    )
+
+
+@step("DeleteContent")
+def delete(client: Client) -> Any:
+    """Delete it."""
+    return client.delete_content("movies", "aniara-2018", fields=["Title"])
+
+
+@step("GetContent", refusal=draftline.NotFoundError)
+def get_deleted(client: Client) -> Any:
+    """It is not found any more."""
+    return client.get_content("movies", "aniara-2018")
+
+
+@step("UndeleteContent")
+def undelete(client: Client) -> Any:
+    """Bring it back."""
+    return client.undelete_content("movies", "aniara-2018", fields=["Title"])
+
+
+@step("PurgeContent")
+def purge(client: Client) -> Any:
+    """Remove a deleted record for good. The log keeps an entry of that, without content."""
+    client.create_content("movies", {"Title": "A mistake"}, record_id="mistake")
+    client.delete_content("movies", "mistake")
+    return client.purge_content("movies", ["mistake"], change_reason="never meant")

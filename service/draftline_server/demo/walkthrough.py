@@ -1,0 +1,26 @@
+"""The walk through every call, on films."""
+
+from __future__ import annotations
+
+from draftline import Client
+from rich.console import Console
+from rich.syntax import Syntax
+
+from . import changes as demo_changes
+from . import content as demo_content
+from . import drafts as demo_drafts
+from . import results as demo_results
+
+STEPS = (*demo_content.STEPS, *demo_drafts.STEPS, *demo_changes.STEPS)
+
+
+def walk(ada: Client, bob: Client, console: Console) -> None:
+    """Takes every step and prints what it did. Raises what a step raised that it should not have."""
+    clients = {"client": ada, "ada": ada, "bob": bob}
+    for number, each in enumerate(STEPS, 1):
+        console.rule(f"[bold]{number} of {len(STEPS)} · {each.rpc}", align="left")
+        console.print(each.title, style="italic", markup=False)
+        console.print(Syntax(each.code, "python", background_color="default", word_wrap=True))
+        console.print(demo_results.shown(each.outcome(clients)))
+        console.print()
+    console.print(f"That was all of it: {len(STEPS)} calls. Nothing is left behind.")

@@ -1,0 +1,60 @@
+"""Examines what a service needs, and what it has: settings, files, ports, and the database.
+
+Nothing is changed, made or started by it: where that would be needed to tell, it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+from ..access import LOOPBACK
+from ..settings import Settings, unknown_settings
+from . import database as doctor_database
+from . import files as doctor_files
+from . import ports as doctor_ports
+from .results import Finding, fault, ok, warning
+
+
+def now() -> datetime:
+    """The clock of this machine."""
+    return datetime.now(UTC)
+
+
+async def examine(
+    settings: Settings, health: Callable[[str], str], *, with_drafts: bool = True
+) -> AsyncIterator[Finding]:
+    """`health`: what a service at an address says of itself. `with_drafts`: looks at every draft."""
+    yield _settings()
+    yield _protection(settings)
+    for each in doctor_files.authentication(settings):
+        yield each
+    for each in doctor_files.tls(settings, now()):
+        yield each
+    for each in doctor_files.data_folder(settings):
+        yield each
+    for each in doctor_ports.ports(settings, health):
+        yield each
+    async for found in doctor_database.database(settings, now, with_drafts=with_drafts):
+        yield found
+
+
+def _settings() -> Finding:
+    unknown = unknown_settings()
+    if not unknown:
+        return ok("settings", "they can be used")
+    told = ", ".join(f"{name}{f' (is {near} meant?)' if near else ''}" for name, near in unknown.items())
+    return warning("settings", f"there is no such setting: {told}", "mend the name, or take it out of the environment")
+
+
+def _protection(settings: Settings) -> Finding:
+    is_protected = settings.has_authentication and settings.tls_certificate_file is not None
+    if settings.host in LOOPBACK:
+        return ok("protection", f"{settings.host} is reached from this machine alone")
+    if is_protected:
+        return ok("protection", f"{settings.host}, with authentication and TLS")
+    if settings.dangerously_serve_unprotected:
+        told = f"{settings.host} is served without both authentication and TLS: whoever gets there reads and writes all"
+        return warning("protection", told, "see that nobody else gets there, or set both up (docs/security.md)")
+    told = f"`serve` refuses DRAFTLINE_HOST={settings.host} without both authentication and TLS"
+    return fault("protection", told, "set both up (docs/security.md), or DRAFTLINE_HOST to 127.0.0.1")

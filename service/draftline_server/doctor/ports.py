@@ -1,0 +1,87 @@
+"""Can the service listen where it should, or does it already?"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException
+
+from ..settings import Settings
+from .results import Finding, fault, ok, skipped, warning
+
+ANSWER_S = 3.0
+TAKEN_MEND = "stop it (`ss -ltnp 'sport = :{port}'` tells what it is), or set {setting} to another port"
+
+
+def ports(settings: Settings, health: Callable[[str], str]) -> Iterator[Finding]:
+    """`health`: what a service at an address says of itself."""
+    yield _grpc(settings, health)
+    if settings.metrics_port is None:
+        yield skipped("metrics port", "nothing is measured: DRAFTLINE_METRICS_PORT is empty")
+    else:
+        yield _metrics(settings.metrics_host, settings.metrics_port)
+
+
+def _grpc(settings: Settings, health: Callable[[str], str]) -> Finding:
+    check, setting, port = "port", "DRAFTLINE_PORT", settings.port
+    problem = _problem(settings.host, port)
+    if problem is None:
+        return ok(check, f"{settings.host}:{port} is free" if port else "any free one")
+    if problem != errno.EADDRINUSE:
+        return _impossible(check, settings.host, port, problem, "DRAFTLINE_HOST")
+    state = health(f"{settings.host}:{port}")
+    if state == "SERVING":
+        return ok(check, f"a service listens on {settings.host}:{port}, and is SERVING")
+    if state == "NOT_SERVING":
+        return warning(
+            check, f"a service listens on {settings.host}:{port}, and is NOT_SERVING",
+            "see whether its database is reachable; it is SERVING again by itself when it is",
+        )  # fmt: skip
+    told = f"{settings.host}:{port} is taken by another program, or by a service with other settings ({state})"
+    return fault(check, told, TAKEN_MEND.format(port=port, setting=setting))
+
+
+def _metrics(host: str, port: int) -> Finding:
+    check, problem = "metrics port", _problem(host, port)
+    if problem is None:
+        return ok(check, f"{host}:{port} is free" if port else "any free one")
+    if problem != errno.EADDRINUSE:
+        return _impossible(check, host, port, problem, "DRAFTLINE_METRICS_HOST")
+    if _measures(host, port):
+        return ok(check, f"a service is measured at {host}:{port}")
+    told = f"{host}:{port} is taken by another program"
+    return fault(check, told, TAKEN_MEND.format(port=port, setting="DRAFTLINE_METRICS_PORT"))
+
+
+def _impossible(check: str, host: str, port: int, problem: int | None, setting: str) -> Finding:
+    if problem == errno.EACCES:
+        return fault(check, f"this user may not listen on port {port}", "use a port above 1023")
+    return fault(check, f"{host} is no address of this machine", f"set {setting} to one that is, as 127.0.0.1")
+
+
+def _problem(host: str, port: int) -> int | None:
+    """The error of listening there, which lasts for no longer than it takes to see; None if there is none."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            # Not to be refused for connections that are over; and it never listens, so that nobody connects to it.
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except socket.gaierror:
+        return errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def _measures(host: str, port: int) -> bool:
+    """Whether what answers there is a service of ours."""
+    connection = HTTPConnection(host.strip("[]"), port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", "/metrics")
+        return b"\ndraftline_build_info" in connection.getresponse().read()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

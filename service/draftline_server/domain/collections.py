@@ -1,0 +1,96 @@
+"""What a tenant declares of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from datetime import datetime
+from enum import StrEnum
+
+from .changes import History
+from .edits import format_pointer
+from .errors import InvalidFieldError
+from .filters.ast import FieldType, Path
+from .values import frozen
+
+
+@frozen
+class IndexKey:
+    """One key of an index: a declared field and a direction; nulls come last in both."""
+
+    path: Path
+    type: FieldType
+    descending: bool = False
+
+
+IndexOrder = tuple[IndexKey, ...]
+
+# What one entry of an index may need, in bytes: a btree takes 2,704, of which tenant and record
+# ids of 128 characters of four bytes each need 1,024.
+MAX_KEY_BYTES = 1_650
+KEY_BYTES = {
+    FieldType.TEXT: 804,  # 800 and their length
+    FieldType.NUMBER: 112,  # 100 digits before and after the point
+    FieldType.BOOLEAN: 8,
+    FieldType.DATE: 8,
+    FieldType.TIMESTAMP: 8,
+}
+
+
+class IndexState(StrEnum):
+    BUILDING = "BUILDING"
+    READY = "READY"
+    INVALID = "INVALID"
+
+
+@frozen
+class Definition:
+    """The declaration of a collection; `version` 0 is a collection that was never declared."""
+
+    collection: str
+    fields: Mapping[Path, FieldType] = field(default_factory=dict)
+    orders: Sequence[IndexOrder] = ()
+    json_schema: str = ""
+    version: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    history: History = History.VALUES
+    refusing: frozenset[Path] = frozenset()  # fields that refuse what they cannot hold
+
+    def indexes(self) -> list[IndexOrder]:
+        """The orders to keep in indexes: each field ascending, then what was declared, each once."""
+        wanted = [(IndexKey(path, type_),) for path, type_ in self.fields.items()]
+        return list(dict.fromkeys([*wanted, *self.orders]))
+
+    def indexed_text(self) -> list[Path]:
+        return [path for path, type_ in self.fields.items() if type_ is FieldType.TEXT]
+
+
+def declare(
+    collection: str,
+    fields: Sequence[tuple[Path, FieldType]],
+    orders: Sequence[Sequence[tuple[Path, bool]]],
+    json_schema: str,
+    history: History = History.VALUES,
+    *,
+    refusing: frozenset[Path] = frozenset(),
+) -> Definition:
+    """A definition of checked parts. InvalidFieldError for a path declared twice or an order of an undeclared one."""
+    types: dict[Path, FieldType] = {}
+    for place, (path, type_) in enumerate(fields):
+        if path in types:
+            raise InvalidFieldError.of(f"fields[{place}].path", f"{format_pointer(path)} is declared twice")
+        types[path] = type_
+    kept: list[IndexOrder] = []
+    for place, order in enumerate(orders):
+        for key, (path, _) in enumerate(order):
+            if path not in types:
+                raise InvalidFieldError.of(
+                    f"orders[{place}].keys[{key}].path", f"{format_pointer(path)} is no declared field"
+                )
+        if len({path for path, _ in order}) < len(order):
+            raise InvalidFieldError.of(f"orders[{place}].keys", "must name each field once")
+        if sum(KEY_BYTES[types[path]] for path, _ in order) > MAX_KEY_BYTES:
+            raise InvalidFieldError.of(f"orders[{place}].keys", "may have at most two text fields, and then no number")
+        kept.append(tuple(IndexKey(path, types[path], descending) for path, descending in order))
+    return Definition(collection, types, tuple(dict.fromkeys(kept)), json_schema, history=history, refusing=refusing)

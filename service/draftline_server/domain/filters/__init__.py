@@ -1,0 +1,1 @@
+"""The filter language (AIP-160): grammar, parser and conditions."""

@@ -1,0 +1,278 @@
+"""Filters with their types: every literal has become a value of the type by which its field is compared.
+
+SQL is made of them either as an expression or, through `to_json`, for the function `draftline.matches`.
+
+Logic has two values: a comparison with a missing, null or wrongly typed value is false, `!=` is NOT `=`, NOT flips.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .ast import (
+    RECORD_ATTRIBUTES,
+    STATES,
+    And,
+    Field,
+    Filter,
+    FilterError,
+    Literal,
+    LiteralKind,
+    Not,
+    Operator,
+    Or,
+    Path,
+    Restriction,
+)
+from .values import EXPECTED, FieldType, Value, read_value, value_text
+
+VALUE = Field(())  # the value that an AnyValue has found
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The field holds a value of `type` that stands in this order (EQ LT LE GT GE) to `value`.
+
+    `indexed`: the field is declared, so an index may hold it. `lowered`: both texts in lower case.
+    """
+
+    field: Field
+    type: FieldType
+    operator: Operator
+    value: Value
+    indexed: bool = False
+    lowered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartsWith:
+    """The field holds a text that starts with these code points."""
+
+    field: Field
+    prefix: str
+    indexed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """The field holds a text made of these parts, with any characters between them; `lowered`: both in lower case."""
+
+    field: Field
+    parts: tuple[str, ...]
+    lowered: bool = False
+
+    @property
+    def pattern(self) -> str:
+        """The parts as the pattern of LIKE, in which nothing but the stars is special."""
+        escaped = (part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for part in self.parts)
+        return "%".join(escaped)
+
+
+@dataclass(frozen=True, slots=True)
+class HasKey:
+    """The field holds an object with this key."""
+
+    field: Field
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The field is there and is not null."""
+
+    field: Field
+
+
+@dataclass(frozen=True, slots=True)
+class AnyValue:
+    """Some value at the field satisfies `condition`, which is about VALUE.
+
+    An array on the way stands for each of its elements, and so with `opened` does one at the end; an array within an
+    array does not.
+    """
+
+    field: Field
+    condition: "ValueCondition"
+    opened: bool
+
+    @property
+    def through(self) -> str:
+        """The path as a jsonpath, whose lax mode opens arrays on the way."""
+        names = "".join(f".{json.dumps(name)}" for name in self.field.path)
+        return f"${names}[*]" if self.opened else f"${names}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mistyped:
+    """Some declared field holds a value that a field of its type cannot hold."""
+
+    field: Field
+    declared: tuple[tuple[Path, FieldType], ...]
+
+
+ValueCondition: TypeAlias = Comparison | StartsWith | Like | HasKey | Present
+Condition: TypeAlias = ValueCondition | AnyValue | Mistyped
+
+
+def with_types(
+    tree: Filter[Restriction],
+    declared: Mapping[Path, FieldType],
+    attributes: Mapping[str, FieldType] = RECORD_ATTRIBUTES,
+) -> Filter[Condition]:
+    """Return the filter with its literals read as the types of their fields.
+
+    A declared field or a record attribute decides the type; elsewhere the literal's own look does. Raises
+    FilterError for a literal that its field cannot be compared with and for an attribute that is not among
+    `attributes`.
+    """
+    if isinstance(tree, And):
+        return And(tuple(with_types(term, declared, attributes) for term in tree.terms))
+    if isinstance(tree, Or):
+        return Or(tuple(with_types(term, declared, attributes) for term in tree.terms))
+    if isinstance(tree, Not):
+        return Not(with_types(tree.term, declared, attributes))
+    type_ = type_of(tree.field, declared, attributes)
+    negated = tree.operator is Operator.NE
+    condition: Filter[Condition]
+    if tree.field.of_record and tree.field.path == ("mistyped",):
+        condition = _mistyped(tree, declared)
+    elif tree.literal.kind is LiteralKind.NULL and not tree.lowered:
+        if tree.operator not in (Operator.EQ, Operator.NE):
+            raise FilterError("null can only be compared with = and !=", tree.literal.position)
+        negated = not negated
+        condition = Present(tree.field)
+    elif tree.operator is Operator.HAS and not tree.field.of_record:
+        condition = _has(tree, type_)
+    else:
+        condition = _condition(tree, tree.field, type_)
+    return Not(condition) if negated else condition
+
+
+def type_of(
+    place: Field, declared: Mapping[Path, FieldType], attributes: Mapping[str, FieldType] = RECORD_ATTRIBUTES
+) -> FieldType | None:
+    """Return a field's type; None for a content field that is not declared. FilterError for an unknown attribute."""
+    if not place.of_record:
+        return declared.get(place.path)
+    name = ".".join(place.path)
+    if name not in attributes:
+        known = ", ".join(f"record.{attribute}" for attribute in attributes)
+        raise FilterError(
+            f"a record has no attribute {name!r}; it has {known}; a content field is written content.record",
+            place.position,
+        )
+    return attributes[name]
+
+
+def _mistyped(restriction: Restriction, declared: Mapping[Path, FieldType]) -> Filter[Condition]:
+    literal, operator = restriction.literal, restriction.operator
+    found = Mistyped(restriction.field, tuple(declared.items()))
+    if literal.kind is LiteralKind.ANY and not restriction.lowered:  # it is always there
+        return Or((found, Not(found)))
+    value = read_value(literal.text, FieldType.BOOLEAN)
+    if (
+        value is None
+        or literal.parts
+        or restriction.lowered
+        or operator not in (Operator.EQ, Operator.NE, Operator.HAS)
+    ):
+        raise FilterError("record.mistyped can only be compared with true and false, by = and !=", literal.position)
+    return found if value else Not(found)
+
+
+def _has(restriction: Restriction, type_: FieldType | None) -> Filter[Condition]:
+    """Return what `:` asks of a content field: arrays on the way and at the end stand for their elements."""
+    place, literal = restriction.field, restriction.literal
+    if literal.kind is LiteralKind.ANY and not restriction.lowered:
+        return AnyValue(place, Present(VALUE), opened=False) if len(place.path) > 1 else Present(place)
+    found = AnyValue(place, _condition(restriction, VALUE, type_), opened=True)
+    if type_ is not None or literal.parts or restriction.lowered:
+        return found
+    key: ValueCondition = HasKey(VALUE, literal.text)
+    return Or((found, AnyValue(place, key, opened=False) if len(place.path) > 1 else HasKey(place, literal.text)))
+
+
+def _condition(restriction: Restriction, place: Field, type_: FieldType | None) -> ValueCondition:
+    """Return the comparison for `place`: the field itself, or VALUE where another condition finds the value."""
+    operator, literal, lowered = restriction.operator, restriction.literal, restriction.lowered
+    indexed = type_ is not None and not place.of_record and place is not VALUE
+    if lowered:
+        _check_lowered(restriction, type_)
+        type_ = FieldType.TEXT
+    elif literal.kind is LiteralKind.ANY:
+        return Present(place)
+    if literal.parts:
+        if type_ not in (None, FieldType.TEXT):
+            raise FilterError(f"a star matches texts, and this field is a {type_}", literal.position)
+        if lowered or literal.parts[1:] != ("",):
+            return Like(place, literal.parts, lowered)
+        return StartsWith(place, literal.parts[0], indexed)
+    found = type_ or _own_type(literal)
+    if place.of_record and place.path == ("state",) and literal.text not in STATES:
+        raise FilterError(f"a record's state is one of {', '.join(STATES)}", literal.position)
+    value = read_value(literal.text, found)
+    if value is None:
+        raise FilterError(f"the field is a {found}: expected {EXPECTED[found]}", literal.position)
+    if operator in (Operator.NE, Operator.HAS):
+        operator = Operator.EQ
+    if isinstance(value, bool) and operator is not Operator.EQ:
+        raise FilterError("true and false can only be compared with = and !=", literal.position)
+    return Comparison(place, found, operator, value, indexed and not lowered, lowered)
+
+
+def _check_lowered(restriction: Restriction, type_: FieldType | None) -> None:
+    literal = restriction.literal
+    if type_ not in (None, FieldType.TEXT):
+        raise FilterError(f"lower() takes a text, and this field is a {type_}", restriction.field.position)
+    if restriction.field.of_record and restriction.field.path == ("state",):
+        raise FilterError("record.state is always in capitals: compare it without lower()", restriction.field.position)
+    if literal.kind in (LiteralKind.ANY, LiteralKind.NULL):
+        raise FilterError("lower() is compared with a text; without lower() ask whether it is there", literal.position)
+
+
+def _own_type(literal: Literal) -> FieldType:
+    own = {LiteralKind.NUMBER: FieldType.NUMBER, LiteralKind.BOOLEAN: FieldType.BOOLEAN}
+    return own.get(literal.kind, FieldType.TEXT)
+
+
+def to_json(tree: Filter[Condition]) -> dict[str, Any]:
+    """Return the filter for `draftline.matches`: objects, arrays and texts only, so any JSON encoder keeps it exact.
+
+    `{"op": "and"|"or", "terms": [...]}`, `{"op": "not", "term": ...}`, and for a condition
+    `{"op": "="|"<"|"<="|">"|">="|"prefix"|"like"|"has_key"|"present"|"any"|"mistyped", "in": "content"|"record",
+    "path": <text[] literal>, "type": <FieldType>, "value": <text>, "key": <text>, "lower": true,
+    "through": <jsonpath>, "term": <condition>, "fields": [{"path", "type"}]}` with those members that it needs.
+    """
+    if isinstance(tree, And | Or):
+        terms = [to_json(term) for term in tree.terms]
+        return {"op": "and" if isinstance(tree, And) else "or", "terms": terms}
+    if isinstance(tree, Not):
+        return {"op": "not", "term": to_json(tree.term)}
+    match tree:
+        case AnyValue():
+            return {"op": "any", "in": "content", "through": tree.through, "term": to_json(tree.condition)}
+        case Mistyped():
+            fields = [{"path": _array_literal(path), "type": str(type_)} for path, type_ in tree.declared]
+            return {"op": "mistyped", "in": "content", "fields": fields}
+    form: dict[str, Any] = {"in": "record" if tree.field.of_record else "content"}
+    form["path"] = _array_literal(tree.field.path)
+    if isinstance(tree, Comparison | Like) and tree.lowered:
+        form["lower"] = True
+    match tree:
+        case Comparison():
+            return {"op": str(tree.operator), **form, "type": str(tree.type), "value": value_text(tree.value)}
+        case StartsWith():
+            return {"op": "prefix", **form, "value": tree.prefix}
+        case Like():
+            return {"op": "like", **form, "value": tree.pattern}
+        case HasKey():
+            return {"op": "has_key", **form, "key": tree.key}
+        case Present():
+            return {"op": "present", **form}
+
+
+def _array_literal(path: Path) -> str:
+    # PostgreSQL casts this to text[] in one step; a JSON array would need a query of its own in every condition.
+    quoted = ('"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in path)
+    return "{" + ",".join(quoted) + "}"

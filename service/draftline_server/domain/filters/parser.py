@@ -1,0 +1,202 @@
+"""The text of filters (AIP-160) and orders (AIP-132), parsed.
+
+Parsing keeps no state between calls and may run on any thread. It does not recurse over the text: the parser is
+LALR, and nesting is counted before it starts.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any
+
+from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
+
+from .ast import And, Filter, FilterError, Not, Operator, Or, Restriction, SortKey
+from .tokens import field_of, shown, start_of, string_of, word_of
+
+MAX_BYTES = 4096  # of UTF-8
+MAX_TERMS = 100
+MAX_NESTING = 32
+MAX_SORT_KEYS = 8
+
+_KEYWORDS = ("AND", "OR", "NOT")
+_EXPECTED = {  # the grammar's terminals in plain words, in the order in which they are told
+    "PATH": "a field",
+    "_LOWER": "a field",
+    "OPERATOR": "an operator (= != < <= > >= :)",
+    "WORD": "a value",
+    "STRING": "a value",
+    "_AND": "AND",
+    "_OR": "OR",
+    "_ASC": "asc",
+    "DESC": "desc",
+    "_COMMA": "a comma",
+    "_LPAR": "an opening parenthesis",
+    "_RPAR": "a closing parenthesis",
+    "$END": "the end",
+}
+# A quote that is never closed takes all the rest in one go: the scan stays linear.
+_NESTING = re.compile(r""""(?:[^"\\]|\\[\s\S])*"?|'(?:[^'\\]|\\[\s\S])*'?|[()]|[^\s()"',:=<>!]+""")
+_FUNCTIONS = ("lower",)
+
+
+@lru_cache(maxsize=1024)
+def parse_filter(text: str) -> Filter[Restriction] | None:
+    """The filter that the text tells; None for a blank one, which everything matches. Raises FilterError."""
+    if not text.strip():
+        return None
+    _check(text)
+    tree: Filter[Restriction] = _parse(text, "filter")
+    restrictions = sorted(_restrictions(tree), key=lambda restriction: restriction.field.position)
+    if len(restrictions) > MAX_TERMS:
+        raise FilterError(f"at most {MAX_TERMS} comparisons", restrictions[MAX_TERMS].field.position)
+    return tree
+
+
+@lru_cache(maxsize=1024)
+def parse_order_by(text: str) -> tuple[SortKey, ...]:
+    """The keys of an order, the most significant first; none for a blank text. Raises FilterError."""
+    if not text.strip():
+        return ()
+    _check(text)
+    keys: tuple[SortKey, ...] = _parse(text, "order")
+    if len(keys) > MAX_SORT_KEYS:
+        raise FilterError(f"at most {MAX_SORT_KEYS} keys", keys[MAX_SORT_KEYS].field.position)
+    return keys
+
+
+def _check(text: str) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise FilterError("a lone surrogate is no text", error.start) from None
+    if size > MAX_BYTES:
+        raise FilterError(f"{size} bytes of UTF-8, at most {MAX_BYTES}", 0)
+    if (position := text.find("\0")) >= 0:
+        raise FilterError("U+0000 cannot be stored, so nothing can match it", position)
+    depth = 0
+    word = ""
+    word_end = -1
+    for match in _NESTING.finditer(text):
+        if match[0] == "(":
+            if word_end == match.start() and word not in ("", *_KEYWORDS):
+                _check_function(word, text, match.start() - len(word))
+            depth += 1
+            if depth > MAX_NESTING:
+                raise FilterError(f"parentheses are nested more than {MAX_NESTING} deep", match.start())
+        elif match[0] == ")":
+            depth -= 1
+        word = "" if match[0][0] in "()\"'" else match[0].lstrip("-")
+        word_end = match.end()
+
+
+def _check_function(name: str, text: str, position: int) -> None:
+    if name not in _FUNCTIONS:
+        raise FilterError(
+            f"there is no function {shown(name)}: the only one is lower(field), compared with a text", position
+        )
+    if text[:position].rstrip().endswith(("=", "<", ">", ":")):
+        raise FilterError("a function stands on the left of a comparison; what is compared with is a value", position)
+
+
+def _parse(text: str, start: str) -> Any:
+    try:
+        return _grammar().parse(text, start=start)
+    except UnexpectedToken as error:
+        ended = error.token.type == "$END"
+        position = len(text) if ended else start_of(error.token)
+        found = "the text ends" if ended else f"there is {shown(error.token)}"
+        _hint(start, text, position, error.expected)
+        raise FilterError(f"expected {_expected(error.expected)}, but {found}", position) from None
+    except UnexpectedCharacters as error:
+        position = error.pos_in_stream or 0
+        character = text[position]
+        if character in "\"'":
+            raise FilterError("the quote is never closed", position) from None
+        _hint(start, text, position, error.allowed)
+        raise FilterError(f"expected {_expected(error.allowed)}, but there is {shown(character)}", position) from None
+
+
+def _hint(start: str, text: str, position: int, expected: Iterable[str]) -> None:
+    """FilterError for a mistake that a plain list of what is expected would not explain."""
+    if text[position : position + 1] == "(" and "STRING" in set(expected):
+        problem = "parentheses on the right are not supported: write a = 1 OR a = 2 instead of a = (1 OR 2)"
+        raise FilterError(problem, position) from None
+    if start == "order" and text[position : position + 1] == "(":
+        raise FilterError("an order names fields: there are no functions in it", position) from None
+    if text[:position].endswith("lower("):
+        raise FilterError("lower() takes the name of one field, as in lower(title)", position) from None
+    if text[position : position + 1] in ("(", ",") and re.search(r"\blower\([^()]*$", text[:position]):
+        raise FilterError("lower() takes one field, and no other function", position) from None
+
+
+@cache
+def _grammar() -> Lark:
+    grammar = files(__package__).joinpath("grammar.lark").read_text(encoding="utf-8")
+    return Lark(grammar, parser="lalr", start=["filter", "order"], transformer=_Builder(), maybe_placeholders=False)
+
+
+def _expected(terminals: Iterable[str]) -> str:
+    present = set(terminals)
+    words = list(dict.fromkeys(word for name, word in _EXPECTED.items() if name in present))
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _restrictions(tree: Filter[Restriction]) -> Iterator[Restriction]:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, And | Or):
+            waiting.extend(node.terms)
+        elif isinstance(node, Not):
+            waiting.append(node.term)
+        else:
+            yield node
+
+
+@v_args(inline=True)
+class _Builder(Transformer[Token, Any]):
+    """Turns each rule of the grammar into its part of the tree as soon as the parser has it."""
+
+    def filter(self, tree: Filter[Restriction]) -> Filter[Restriction]:
+        return tree
+
+    def conjunction(self, *terms: Filter[Restriction]) -> And[Restriction]:
+        return And(tuple(inner for term in terms for inner in (term.terms if isinstance(term, And) else (term,))))
+
+    def disjunction(self, *terms: Filter[Restriction]) -> Or[Restriction]:
+        return Or(tuple(inner for term in terms for inner in (term.terms if isinstance(term, Or) else (term,))))
+
+    def negation(self, term: Filter[Restriction]) -> Not[Restriction]:
+        return Not(term)
+
+    def compare_word(self, path: Token, operator: Token, word: Token) -> Restriction:
+        return Restriction(field_of(path), Operator(operator), word_of(str(word), Operator(operator), start_of(word)))
+
+    def compare_string(self, path: Token, operator: Token, string: Token) -> Restriction:
+        return Restriction(field_of(path), Operator(operator), string_of(string, Operator(operator)))
+
+    def compare_lowered_word(self, path: Token, operator: Token, word: Token) -> Restriction:
+        literal = word_of(str(word), Operator(operator), start_of(word))
+        return Restriction(field_of(path), Operator(operator), literal, lowered=True)
+
+    def compare_lowered_string(self, path: Token, operator: Token, string: Token) -> Restriction:
+        return Restriction(field_of(path), Operator(operator), string_of(string, Operator(operator)), lowered=True)
+
+    def bare(self, path: Token) -> Restriction:
+        hint = f'write a comparison, such as {path} = "..."'
+        if path[0] not in "\"'":
+            hint += "; a name or a value with spaces goes in quotes"
+        if path.upper() in _KEYWORDS:
+            hint = "AND, OR and NOT are written in capitals"
+        raise FilterError(f"{shown(path)} stands alone: {hint}", start_of(path))
+
+    def order(self, *keys: SortKey) -> tuple[SortKey, ...]:
+        return keys
+
+    def ascending(self, path: Token) -> SortKey:
+        return SortKey(field_of(path))
+
+    def descending(self, path: Token, _desc: Token) -> SortKey:
+        return SortKey(field_of(path), descending=True)

@@ -1,0 +1,289 @@
+"""A PostgreSQL of our own: made, started and stopped with this process.
+
+Invariants:
+
+* One live process per data directory, by an flock that the kernel drops whatever way that process ends.
+* The server is a direct child in a session of its own: a Ctrl-C in the terminal reaches us, not it, so the service
+  drains before `stop`. On Linux it carries a death signal: when we are killed it shuts down by itself, and the next
+  `start` waits for that.
+* ``cluster/`` (PGDATA) appears by rename, complete: one that exists is whole, one that was interrupted never was.
+* A server that ends before `stop`, as it does when the disk is full, is started again until it runs.
+* It listens on a Unix socket in a directory that only its owner can enter, hence ``trust``; there is no TCP port.
+* It never runs as root: for root it runs in a user namespace, or else as the owner of the data directory.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from draftline_server.embedded_postgres import process as child
+from draftline_server.embedded_postgres.process import EmbeddedPostgresError, InUseError
+from draftline_server.embedded_postgres.socket_path import conninfo_at, make_socket_dir, remove_socket_dir, url_at
+from draftline_server.embedded_postgres.watchdog import Keeper
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "InUseError"]
+
+_LOG_BYTES = 8 * 1024 * 1024
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    # By pglz, the one that these binaries have, it took longer than the patches themselves, after each checkpoint.
+    "wal_compression": "off",
+    "shared_preload_libraries": "",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "log_checkpoints": "off",
+    # Neither contents nor statements.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+}
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server over ``data_dir``, with a database and a superuser both called ``draftline``.
+
+    Not thread-safe. On Linux the death signal fires when the *thread* that called `start` ends, so call it from a
+    thread that lives as long as the server should: the main thread, not one of a pool.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, durable: bool = True, binaries: Path | None = None, connections: int = 100
+    ) -> None:
+        """Name the directory; nothing is touched before `start`.
+
+        ``durable=False`` trades crash safety of the data for speed, for tests. ``binaries`` is the directory of
+        ``postgres`` and ``initdb``; without it `postgres_child.find_binaries` looks for one. ``connections``: at most.
+        """
+        self._dir = Path(data_dir).resolve()
+        self._cluster = self._dir / "cluster"
+        self._durable = durable
+        self._binaries = binaries
+        self._connections = connections
+        self._identity = child.SAME
+        self._bin = Path()
+        self._socket_dir = Path()
+        self._lock: IO[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: Keeper | None = None
+
+    @property
+    def url(self) -> str:
+        """URL for asyncpg, SQLAlchemy (with its driver's prefix) and libpq. Raises EmbeddedPostgresError if stopped."""
+        return url_at(self._running_socket_dir())
+
+    @property
+    def conninfo(self) -> str:
+        """The same as libpq keywords, as in ``psql "<conninfo>"``. Raises EmbeddedPostgresError if stopped."""
+        return conninfo_at(self._running_socket_dir())
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a cluster already; else `start` makes one."""
+        return (self._cluster / "PG_VERSION").exists()
+
+    @property
+    def log_path(self) -> Path:
+        """The server's log; past 8 MiB it moves to ``postgres.log.1``, which it replaces."""
+        return self._dir / "postgres.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id; None when it is not running."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self, timeout_s: float = 30.0) -> None:
+        """Make the cluster if there is none, start the server, return when it takes connections.
+
+        Waits, within ``timeout_s``, for a server of this directory that is still shutting down.
+        Raises EmbeddedPostgresError; nothing is left running then, and `start` may be called again.
+        """
+        if self._lock is not None:
+            raise EmbeddedPostgresError(f"PostgreSQL in {self._dir} has been started by this object already")
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._bin = child.find_binaries(self._binaries)
+            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._identity = child.identity_for(self._dir)
+            self._take_lock()
+            self._wait_for_previous(deadline)
+            version = self._check_binaries(deadline)
+            if not self.exists:
+                self._init(version, deadline)
+            self._socket_dir = make_socket_dir(self._dir, self._give)
+            self._launch(deadline)
+            self._keeper = Keeper(self)
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, OSError):
+                raise EmbeddedPostgresError(f"Cannot start PostgreSQL in {self._dir}: {error}") from error
+            raise
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Shut down: fast (SIGINT) within ``timeout_s``, then immediate, then by SIGKILL. Harmless when stopped."""
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
+        for number, patience_s in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
+            if self._process is None:
+                break
+            self._process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+                self._process = None
+        if self._lock is not None:
+            remove_socket_dir(self._dir)
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _running_socket_dir(self) -> Path:
+        if self._process is None:
+            raise EmbeddedPostgresError(f"PostgreSQL in {self._dir} is not running")
+        return self._socket_dir
+
+    def _open(self, path: Path) -> IO[bytes]:
+        """Open for append and reading; never through a link, for root may be writing in another user's directory."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        opened = os.open(path, flags, 0o600)
+        self._give(opened)
+        return os.fdopen(opened, "a+b", buffering=0)
+
+    def _take_lock(self) -> None:
+        lock = self._open(self._dir / "draftline.lock")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read(20).decode().strip() or "unknown"
+            lock.close()
+            raise InUseError(
+                f"{self._dir} is in use by another Draftline, process {holder}: stop that one, or use another directory"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n".encode())
+        self._lock = lock
+
+    def _wait_for_previous(self, deadline: float) -> None:
+        while pids := child.servers(self._cluster):
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(
+                    f"A PostgreSQL that this process did not start still runs in {self._cluster} (pids {pids}): "
+                    "wait for its shutdown to end, or stop it with SIGINT to the lowest pid"
+                )
+            time.sleep(0.02)
+        pid = child.pid_file(self._cluster)[0]
+        if pid and Path("/proc", pid).exists():  # a stale file whose pid now belongs to another program
+            (self._cluster / "postmaster.pid").unlink()
+
+    def _give(self, made: Path | int) -> None:
+        child.give(made, self._identity)
+
+    def _run(self, deadline: float, program: str, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes]:
+        left_s = max(0.1, deadline - time.monotonic())
+        return child.run(self._identity, self._dir, self._bin / program, *arguments, stdin=stdin, timeout_s=left_s)
+
+    def _check_binaries(self, deadline: float) -> int:
+        """PostgreSQL's major version, having seen that it runs; settles for an unprivileged user if need be."""
+        status, output = self._run(deadline, "postgres", "--version")
+        if status == child.NAMESPACE_REFUSED:
+            self._identity = child.hand_over(self._dir)
+            status, output = self._run(deadline, "postgres", "--version")
+        version = re.search(rb"\(PostgreSQL\) (\d+)", output)
+        if status != 0 or version is None:
+            raise EmbeddedPostgresError(
+                f"{self._bin}/postgres does not run in {self._dir} (status {status}):\n{child.last_lines(output)}"
+            )
+        return int(version[1])
+
+    def _init(self, version: int, deadline: float) -> None:
+        """Make the cluster aside, with its database, and put it in its place in one step."""
+        if self._cluster.exists() and any(self._cluster.iterdir()):
+            raise EmbeddedPostgresError(f"{self._cluster} has files but no PG_VERSION: restore it, or move it away")
+        for leftover in self._dir.glob("cluster.init-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        fresh = tempfile.mkdtemp(prefix="cluster.init-", dir=self._dir)
+        self._give(Path(fresh))
+        options = ["--username=draftline", "--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=reject"]
+        if version >= 17:  # the same order of text as C, with upper and lower case beyond ASCII
+            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if not self._durable:
+            options.append("--no-sync")
+        single = ["--single", "-D", fresh, "-c", "exit_on_error=true", *self._fsync_settings(), "postgres"]
+        create = b"CREATE DATABASE draftline;\n"
+        for program, arguments, stdin in (("initdb", ["-D", fresh, *options], b""), ("postgres", single, create)):
+            status, output = self._run(deadline, program, *arguments, stdin=stdin)
+            if status != 0:
+                end = child.last_lines(output)
+                raise EmbeddedPostgresError(f"{program} failed in {fresh} (status {status}):\n{end}")
+        Path(fresh).rename(self._cluster)
+        made = os.open(self._dir, os.O_RDONLY)
+        os.fsync(made)  # a rename lost with the power would make the next start discard the cluster as unfinished
+        os.close(made)
+
+    def _fsync_settings(self) -> list[str]:
+        state = "on" if self._durable else "off"
+        return [f"--{name}={state}" for name in ("fsync", "synchronous_commit", "full_page_writes")]
+
+    def start_again(self) -> None:
+        """Start a server that has ended; for the keeper. Raises OSError."""
+        with self._open(self.log_path) as log:
+            self._process = self._spawn(log)
+
+    def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()] + self._fsync_settings()
+        settings.append(f"--max_connections={self._connections}")
+        settings.append('--unix_socket_directories="' + str(self._socket_dir).replace('"', '""') + '"')
+        server = self._bin / "postgres"
+        return child.spawn(self._identity, self._dir, log, server, "-D", str(self._cluster), *settings)
+
+    def _launch(self, deadline: float) -> None:
+        self.trim_log()
+        with self._open(self.log_path) as log:
+            before = log.seek(0, os.SEEK_END)
+            self._process = self._spawn(log)
+            while not self.is_ready():
+                ended = self._process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    outcome = f"ended with status {self._process.returncode}" if ended else "is not ready in time"
+                    log.seek(before)
+                    end = child.last_lines(log.read())
+                    raise EmbeddedPostgresError(
+                        f"PostgreSQL in {self._cluster} {outcome}. End of {self.log_path}:\n{end}"
+                    )
+                time.sleep(0.01)
+
+    def is_ready(self) -> bool:
+        """Whether the server takes connections."""
+        lines = child.pid_file(self._cluster)
+        return self.pid is not None and lines[0] == str(self.pid) and lines[7] == "ready"
+
+    def trim_log(self) -> None:
+        """Move a log past its limit aside; PostgreSQL, which holds it open for append, goes on at its new end."""
+        with contextlib.suppress(OSError), self._open(self.log_path) as log:
+            if log.seek(0, os.SEEK_END) > _LOG_BYTES:
+                with self._open(self.log_path.with_suffix(".log.1")) as older:
+                    older.truncate(0)
+                    log.seek(0)
+                    shutil.copyfileobj(log, older)
+                log.truncate(0)

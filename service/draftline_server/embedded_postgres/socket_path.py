@@ -1,0 +1,65 @@
+"""Where an embedded PostgreSQL listens: on a Unix socket in a directory that only its owner can enter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from ..ops.socket_folders import fits, make_stable
+
+_SOCKET = ".s.PGSQL.5432"
+
+
+def url_at(sockets: Path) -> str:
+    """Of the server whose socket is in this directory."""
+    return f"postgresql://draftline@/draftline?host={quote(str(sockets))}&port=5432"
+
+
+def conninfo_at(sockets: Path) -> str:
+    """The same as libpq keywords, as in ``psql "<conninfo>"``."""
+    host = str(sockets).replace("\\", r"\\").replace("'", r"\'")
+    return f"host='{host}' port=5432 user=draftline dbname=draftline"
+
+
+def running_url(home: Path) -> str | None:
+    """Of the server that a process runs over this data directory; None if there is none."""
+    place = _place(home.resolve())
+    return url_at(place) if (place / _SOCKET).exists() else None
+
+
+def make_socket_dir(home: Path, give: Callable[[Path], None]) -> Path:
+    """``socket/``. Where that is too long for an address, or has a comma, a link to a private folder with a short path.
+
+    That folder is the same at each start, and removed when the server stops. ``give`` hands what is made to the user
+    who is to own it. OSError if no folder has a path that is short enough.
+    """
+    remove_socket_dir(home)
+    own = home / "socket"
+    if fits(own / _SOCKET) and "," not in str(own):
+        own.mkdir(mode=0o700, exist_ok=True)
+        give(own)
+        return own
+    private = make_stable(str(home), _SOCKET, {os.getuid(), home.stat().st_uid})
+    give(private)
+    own.symlink_to(private)
+    return private
+
+
+def remove_socket_dir(home: Path) -> None:
+    """With the socket that a server may have left in it."""
+    place = _place(home)
+    with contextlib.suppress(OSError):
+        for name in (_SOCKET, f"{_SOCKET}.lock"):
+            (place / name).unlink(missing_ok=True)
+        place.rmdir()
+    own = home / "socket"
+    if own.is_symlink():
+        own.unlink()
+
+
+def _place(home: Path) -> Path:
+    own = home / "socket"
+    return own.readlink() if own.is_symlink() else own

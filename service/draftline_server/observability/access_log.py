@@ -1,0 +1,107 @@
+"""What the log tells of calls and of slow statements: who, what, how long, and never what was in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import grpc
+import msgspec
+import structlog
+
+from ..concurrency.rate_limit import Rate
+from ..store.query_stats import Run
+from ..store.transaction import call_tenant
+from .telemetry import Call
+from .trace_context import trace_context
+
+OURS = frozenset({
+    grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED,
+})  # fmt: skip
+MAX_ID = 128  # characters
+UNKNOWN_PER_S, UNKNOWN_BURST = 10.0, 100  # lines of callers who are not known, which anybody could write without end
+
+
+class Logged(StrEnum):
+    """Which calls are logged."""
+
+    ALL = "all"
+    NOTABLE = "notable"  # those that failed by our fault, and unary ones that took long
+    NONE = "none"
+
+
+class CallLine(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A call that is over, as it stands in the log."""
+
+    timestamp: str = ""
+    level: str
+    event: str
+    worker: int = 0
+    method: str
+    code: str
+    duration_ms: float
+    statements: int
+    tenant_id: str
+    user_id: str
+    reason: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+    suppressed: int = 0  # lines of callers who are not known that were left out before this one
+
+
+class AccessLog:
+    """A line for each call that is over, given to `write`; a listener of Telemetry."""
+
+    def __init__(self, logged: Logged, slow_s: float, write: Callable[[CallLine], None]) -> None:
+        self._all = logged is Logged.ALL
+        self._slow_s = slow_s
+        self._write = write
+        self._unknown = Rate(UNKNOWN_PER_S, UNKNOWN_BURST)
+        self._suppressed = 0
+
+    def ended(self, call: Call, duration_s: float) -> None:
+        if not call.caller and not self._unknown.allows():
+            self._suppressed += self._all
+            return
+        notable = call.code in OURS or (duration_s >= self._slow_s and not call.method.is_stream)
+        if notable or self._all:
+            line = CallLine(
+                level="warning" if notable else "info",
+                event="call",
+                method=call.method.name,
+                code=call.code.name,
+                duration_ms=round(duration_s * 1000, 3),
+                statements=call.runs.count,
+                tenant_id=_shown(call.tenant_id),
+                user_id=call.user_id,
+                reason=call.reason,
+                request_id=call.request_id,
+                trace_id=call.trace_id or _trace_id(call),
+                suppressed=self._suppressed,
+            )
+            self._suppressed = 0
+            self._write(line)
+
+
+def _trace_id(call: Call) -> str:
+    told = trace_context(call.metadata)
+    return told.trace_id if told is not None else ""
+
+
+def _shown(text: str) -> str:
+    """What a caller sent before it was looked at, so that it stays one word of one line."""
+    return text if len(text) <= MAX_ID and text.isprintable() else ascii(text[:MAX_ID])
+
+
+def slow_statements(slow_s: float) -> Callable[[Run], None]:
+    """An observer of a Runner that logs what takes as long, by the name in the comment that its SQL begins with."""
+
+    def ran(run: Run) -> None:
+        if run.duration_s >= slow_s:
+            structlog.get_logger().warning(
+                "slow_statement", statement=run.name, duration_ms=round(run.duration_s * 1000, 3),
+                failed=run.failed, tenant_id=call_tenant.get(),
+            )  # fmt: skip
+
+    return ran

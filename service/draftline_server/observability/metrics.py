@@ -1,0 +1,137 @@
+"""The metrics of a process, as Prometheus scrapes them. docs/operations.md tells what each means.
+
+No label holds a tenant, a user or anything else that callers choose: there are as many series as there are methods,
+codes, reasons and statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from itertools import accumulate
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from .telemetry import Distribution, Telemetry
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Reading(NamedTuple):
+    """One metric without labels; a name that ends with _total is of what only ever grows."""
+
+    name: str
+    help: str
+    read: Callable[[], float]
+
+
+class Metrics:
+    """Makes of counts what is scraped."""
+
+    def __init__(self, telemetry: Telemetry, readings: Sequence[Reading]) -> None:
+        self._telemetry = telemetry
+        self._readings = readings
+        self._version = metadata.version("draftline-server")
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    async def text(self) -> bytes:
+        """In the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry."""
+        build = InfoMetricFamily("draftline_build", "The version that runs.")
+        build.add_metric([], {"version": self._version})
+        yield build
+        yield from self._read()
+        yield from self._calls()
+        yield from self._statements()
+        yield from self._work()
+
+    def _read(self) -> Iterator[Metric]:
+        for name, description, read in self._readings:
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(name, description, read())
+
+    def _calls(self) -> Iterator[Metric]:
+        """Names and bounds of the first four are those of gRFC A66."""
+        methods = list(self._telemetry.methods.values())
+        started = CounterMetricFamily("grpc_server_call_started", "Calls that came.", labels=["grpc_method"])
+        shed = CounterMetricFamily("draftline_calls_shed", "Calls refused for want of room.", labels=["grpc_method"])
+        cut_off = CounterMetricFamily(
+            "draftline_streams_cut_off", "Streams that were ended by us half-way.", labels=["grpc_method", "reason"]
+        )
+        statements = HistogramMetricFamily(
+            "draftline_call_statements", "Statements that a call waited for, shared ones too.", labels=["grpc_method"]
+        )
+        for method in methods:
+            started.add_metric([method.name], method.started)
+            shed.add_metric([method.name], method.shed)
+            _add(statements, [method.name], method.statements)
+            for reason, count in method.cut_off.items():
+                cut_off.add_metric([method.name, reason], count)
+        yield from (started, *self._outcomes(), shed, cut_off, statements)
+
+    def _outcomes(self) -> Iterator[Metric]:
+        labels = ["grpc_method", "grpc_status"]
+        size = "total_compressed_message_size"
+        duration = HistogramMetricFamily(
+            "grpc_server_call_duration_seconds", "From when a call came until it was over.", labels=labels
+        )
+        received = HistogramMetricFamily(
+            f"grpc_server_call_rcvd_{size}_bytes", "Messages of a call that came.", labels=labels
+        )
+        sent = HistogramMetricFamily(
+            f"grpc_server_call_sent_{size}_bytes", "Messages of a call that were sent.", labels=labels
+        )
+        for method in self._telemetry.methods.values():
+            for code, outcome in method.outcomes.items():
+                _add(duration, [method.name, code], outcome.duration_s)
+                _add(received, [method.name, code], outcome.received_bytes)
+                _add(sent, [method.name, code], outcome.sent_bytes)
+        yield from (duration, received, sent)
+
+    def _statements(self) -> Iterator[Metric]:
+        duration = HistogramMetricFamily(
+            "draftline_statement_duration_seconds", "From when a statement was sent until it was answered.",
+            labels=["statement"],
+        )  # fmt: skip
+        failed = CounterMetricFamily("draftline_statement_failures", "Statements that failed.", labels=["statement"])
+        for name, statements in self._telemetry.statements.items():
+            _add(duration, [name], statements.duration_s)
+            failed.add_metric([name], statements.failed)
+        groups = HistogramMetricFamily("draftline_group_size", "Calls that shared a statement.", labels=["kind"])
+        for kind, sizes in self._telemetry.group_sizes.items():
+            _add(groups, [kind], sizes)
+        yield from (duration, failed, groups)
+
+    def _work(self) -> Iterator[Metric]:
+        telemetry = self._telemetry
+        for done, count in telemetry.drafts.items():
+            yield CounterMetricFamily(f"draftline_drafts_{done}", f"Drafts that were {done}.", count)
+        yield CounterMetricFamily(
+            "draftline_draft_conflicts", "Paths on which commits found base, mine and theirs to differ.",
+            telemetry.conflicts,
+        )  # fmt: skip
+        records = CounterMetricFamily(
+            "draftline_imported_records", "Records of imports, by what became of them.", labels=["outcome"]
+        )
+        for outcome, count in telemetry.imported.items():
+            records.add_metric([outcome], count)
+        yield records
+
+
+def _add(family: HistogramMetricFamily, labels: Sequence[str], values: Distribution) -> None:
+    bounds = [*(str(float(bound)) for bound in values.bounds), "+Inf"]
+    family.add_metric(labels, list(zip(bounds, accumulate(values.counts), strict=True)), values.sum)

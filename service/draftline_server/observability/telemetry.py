@@ -1,0 +1,153 @@
+"""What is counted of calls: plain numbers of one process, which its event loop alone changes.
+
+Every call passes here, so each costs a few microseconds at most: no locks, no names looked up. metrics.py makes of
+them what is scraped.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+
+from ..auth.identity import NOBODY, Identity
+from ..domain.errors import OverloadedError
+from ..store.query_stats import Run, Runs, call_runs
+
+# The bounds of gRFC A66.
+LATENCY_S = (
+    0.0, 0.00001, 0.00005, 0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013,
+    0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 2.0,
+    5.0, 10.0, 20.0, 50.0, 100.0,
+)  # fmt: skip
+SIZE_BYTES = (0, 1024, 2048, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+STATEMENT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
+STATEMENTS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
+# Why streams are likely to be ended half-way: told as 0 until it happens, else the first time would not be seen.
+CUT_OFF = (
+    "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "INTERNAL", "OVERLOADED", "PERMISSION_DENIED",
+    "READER_TOO_SLOW", "TOKEN_EXPIRED", "UNAUTHENTICATED",
+)  # fmt: skip
+GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+
+
+class Distribution:
+    """How often values came, by the lowest bound that they do not exceed, and their sum."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum: float = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Outcome:
+    """The calls of a method that ended with one code."""
+
+    __slots__ = ("duration_s", "received_bytes", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.duration_s = Distribution(LATENCY_S)
+        self.received_bytes = Distribution(SIZE_BYTES)
+        self.sent_bytes = Distribution(SIZE_BYTES)
+
+
+@dataclass(slots=True)
+class Method:
+    """`name` as gRFC A66 has it: draftline.v1.ContentService/PatchContent."""
+
+    name: str
+    is_stream: bool = False
+    started: int = 0
+    shed: int = 0
+    cut_off: Counter[str] = field(default_factory=Counter)  # by reason, after something was sent; of streams
+    outcomes: defaultdict[str, Outcome] = field(default_factory=lambda: defaultdict(Outcome))
+    statements: Distribution = field(default_factory=lambda: Distribution(STATEMENTS))
+
+
+@dataclass(slots=True)
+class Call:
+    """A call from when it comes until it is over. Empty texts: not known, or none."""
+
+    method: Method
+    runs: Runs
+    started: float  # in terms of time.perf_counter()
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    reason: str = ""  # of error_reason.proto
+    user_id: str = ""
+    tenant_id: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+    metadata: Iterable[tuple[str, str | bytes]] | None = None
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    peer: str = ""  # as gRPC names the other end of the connection
+    caller: str = ""  # for whom it is counted; empty until it is
+    identity: Identity = NOBODY
+
+
+class Statements:
+    """The runs of one statement."""
+
+    __slots__ = ("duration_s", "failed")
+
+    def __init__(self) -> None:
+        self.duration_s = Distribution(STATEMENT_S)
+        self.failed = 0
+
+
+class Telemetry:
+    """The counts of a process."""
+
+    def __init__(self) -> None:
+        self.methods: dict[str, Method] = {}
+        # Called with each call that is over and how many seconds it took. They must not raise.
+        self.listeners: list[Callable[[Call, float], None]] = []
+        self.statements: defaultdict[str, Statements] = defaultdict(Statements)
+        self.group_sizes = {kind: Distribution(GROUP_SIZES) for kind in ("patches", "reads")}
+        self.drafts: Counter[str] = Counter(dict.fromkeys(("saved", "committed", "discarded"), 0))
+        self.conflicts = 0
+        self.imported: Counter[str] = Counter(dict.fromkeys(("inserted", "updated", "unchanged", "deleted"), 0))
+
+    def method(self, full_name: str, *, takes_stream: bool = False, sends_stream: bool = False) -> Method:
+        """Of a name with a dot before the method."""
+        method = Method("/".join(full_name.rsplit(".", 1)), takes_stream or sends_stream)
+        if sends_stream:
+            method.cut_off.update(dict.fromkeys(CUT_OFF, 0))
+        return self.methods.setdefault(full_name, method)
+
+    @staticmethod
+    def began(method: Method) -> Call:
+        method.started += 1
+        runs = Runs()
+        call_runs.set(runs)
+        return Call(method, runs, time.perf_counter())
+
+    def ended(self, call: Call) -> None:
+        method, duration_s = call.method, time.perf_counter() - call.started
+        outcome = method.outcomes[call.code.name]
+        outcome.duration_s.observe(duration_s)
+        outcome.received_bytes.observe(call.received_bytes)
+        outcome.sent_bytes.observe(call.sent_bytes)
+        method.statements.observe(call.runs.count)
+        if method.is_stream and call.reason and call.sent_bytes:
+            method.cut_off[call.reason] += 1
+        elif call.reason == OverloadedError.reason:
+            method.shed += 1
+        for listener in self.listeners:
+            listener(call, duration_s)
+
+    def ran(self, run: Run) -> None:
+        """An observer of a Runner."""
+        statements = self.statements[run.name]
+        statements.duration_s.observe(run.duration_s)
+        statements.failed += run.failed

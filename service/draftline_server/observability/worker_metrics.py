@@ -1,0 +1,164 @@
+"""The metrics of several worker processes as those of one service.
+
+Each worker tells its own (monitoring.py, on a Unix socket), and here they are added up. What a worker counted before
+it ended stays counted: a counter that fell would be taken for one that began anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, auto
+from http import HTTPStatus
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from .http_endpoints import Address, Monitoring, fetched
+
+ASK_S = 2.0  # how long a worker may take to answer
+# What is not added up: the same in all, or of the first of them.
+SAME = {
+    "draftline_build_info": max,
+    "draftline_clock_off_seconds": max,
+    "process_start_time_seconds": min,
+    "process_max_fds": min,
+}
+NOTHING: tuple[int, list[Metric]] = (0, [])  # before the first scrape
+
+Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+class WorkerMetrics:
+    """Serves the metrics of all workers; not for several threads."""
+
+    def __init__(self, dropped_lines: Callable[[], int] = lambda: 0) -> None:
+        """`dropped_lines`: of the log of this process, which is the supervisor."""
+        self._dropped_lines = dropped_lines
+        self._sockets: dict[str, Path] = {}
+        self._scrapes = 0
+        self._last: dict[str, tuple[int, list[Metric]]] = {}  # what each worker told last, and in which scrape
+        self._kept: list[Metric] = []  # what those that ended had counted
+        self._ended = 0
+        self._hung = 0
+        self._monitoring = Monitoring(self.text, self.is_ready, self.warnings)
+
+    async def start(self, address: Address) -> int:
+        """See Monitoring.start."""
+        return await self._monitoring.start(address)
+
+    async def close(self) -> None:
+        await self._monitoring.close()
+
+    def began(self, worker: str, socket: Path) -> None:
+        """A worker was started, under a name that no other had; it need not listen yet."""
+        self._sockets[worker] = socket
+
+    def ended(self, worker: str) -> None:
+        """A worker is gone, whatever way."""
+        if self._sockets.pop(worker, None) is not None:
+            self._ended += 1
+            counts = [metric for metric in self._last.pop(worker, NOTHING)[1] if metric.type != "gauge"]
+            self._kept = list(added([self._kept, counts]))
+
+    def hung(self, worker: str) -> None:
+        """Count a worker that is killed because it gave no sign of life."""
+        self._hung += worker in self._sockets
+
+    async def is_ready(self) -> bool:
+        """Return whether any of them is, and none is silent: one that hangs is given new connections all the same."""
+        answers = await asyncio.gather(*(_readiness(socket) for socket in self._sockets.values()))
+        return _Readiness.READY in answers and _Readiness.SILENT not in answers
+
+    async def warnings(self) -> list[str]:
+        """Return what workers that are ready say besides, each once."""
+        pages = await asyncio.gather(*(_asked(socket, "/readyz") for socket in self._sockets.values()))
+        lines = [line for page in pages if page is not None for line in page.decode().splitlines()[1:]]
+        return list(dict.fromkeys(lines))
+
+    async def text(self) -> bytes:
+        """In the text format of Prometheus. A worker that does not answer counts with what it told last."""
+        sockets = dict(self._sockets)
+        self._scrapes += 1
+        scrape = self._scrapes
+        answers = await asyncio.gather(*(_asked(socket, "/metrics") for socket in sockets.values()))
+        told = dict(zip(sockets, answers, strict=True))
+        for worker, text in told.items():
+            is_newer = scrape > self._last.get(worker, NOTHING)[0]  # than what another scrape has brought meanwhile
+            if text is not None and worker in self._sockets and is_newer:
+                self._last[worker] = (scrape, list(text_string_to_metric_families(text.decode())))
+        answering = sum(answer is not None for answer in answers)
+        own: list[Metric] = [
+            GaugeMetricFamily("draftline_workers", "Worker processes that answer.", answering),
+            CounterMetricFamily("draftline_workers_ended", "Worker processes that ended.", self._ended),
+            CounterMetricFamily("draftline_workers_hung", "Worker processes killed for want of a beat.", self._hung),
+        ]
+        dropped: list[Metric] = [
+            CounterMetricFamily(
+                "draftline_log_lines_dropped",
+                "Lines of the log that were dropped because nobody read them.",
+                self._dropped_lines(),
+            )
+        ]
+        registry = CollectorRegistry()
+        told_last = (metrics for _, metrics in self._last.values())
+        registry.register(_Families([*own, *added([dropped, self._kept, *told_last])]))
+        return generate_latest(registry)
+
+
+class _Families:
+    """What the library wants for a collector."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def added(told: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
+    """The metrics of several processes, each sample the sum of theirs, in the order in which they came first."""
+    families: dict[str, Metric] = {}
+    values: dict[str, Values] = {}
+    for metric in (metric for metrics in told for metric in metrics):
+        families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+        samples = values.setdefault(metric.name, {})
+        for sample in metric.samples:
+            key = (sample.name, tuple(sample.labels.items()))
+            joined = SAME.get(sample.name)
+            if key not in samples:
+                samples[key] = sample.value
+            else:
+                samples[key] = joined(samples[key], sample.value) if joined else samples[key] + sample.value
+    for name, family in families.items():
+        for (sample_name, labels), value in values[name].items():
+            family.add_sample(sample_name, dict(labels), value)
+        yield family
+
+
+class _Readiness(Enum):
+    READY = auto()
+    NOT_READY = auto()  # or not there: it takes no connections, or refuses calls by itself
+    SILENT = auto()
+
+
+async def _readiness(socket: Path) -> _Readiness:
+    try:
+        status, _ = await fetched(socket, "/readyz", ASK_S)
+    except TimeoutError:
+        return _Readiness.SILENT
+    except OSError:
+        return _Readiness.NOT_READY
+    return _Readiness.READY if status == HTTPStatus.OK else _Readiness.NOT_READY
+
+
+async def _asked(socket: Path, page: str) -> bytes | None:
+    """The page of a worker; None if it does not answer, or is not ready."""
+    try:
+        status, body = await fetched(socket, page, ASK_S)
+    except (OSError, TimeoutError):
+        return None
+    return body if status == 200 else None

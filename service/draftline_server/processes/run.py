@@ -1,0 +1,85 @@
+"""The service as several processes on one port, measured as one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from ..observability.logs import dropped_lines
+from ..observability.worker_metrics import WorkerMetrics
+from ..ops.signals import stop_by_signal
+from ..ops.socket_folders import short_base
+from ..options import metrics_address
+from ..settings import Settings
+from .shared_port import shared_port
+from .supervisor import supervise
+from .worker import order
+
+LONGEST_SOCKET = "draftline-12345678/worker-256.1000000.sock"  # in the folder for temporary files
+
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    settings: Settings
+    url: str
+    revision: str
+    metrics: WorkerMetrics
+    sockets: Path
+
+    def began(self, worker: int, start: int) -> bytes:
+        name = _name(worker, start)
+        socket = None
+        if self.settings.metrics_port is not None:
+            socket = self.sockets / f"{name}.sock"
+            self.metrics.began(name, socket)
+        return order(self.settings, self.url, self.revision, worker, socket)
+
+    def ended(self, worker: int, start: int) -> None:
+        self.metrics.ended(_name(worker, start))
+
+    def hung(self, worker: int, start: int) -> None:
+        self.metrics.hung(_name(worker, start))
+
+
+def _name(worker: int, start: int) -> str:
+    return f"worker-{worker}.{start}"
+
+
+async def serve(settings: Settings, url: str, revision: str) -> None:
+    """Serves from `settings.workers` processes until SIGTERM or SIGINT. WorkerError, OutOfReachError, OSError."""
+    stop = stop_by_signal()
+    metrics = WorkerMetrics(dropped_lines)
+    with (
+        shared_port(settings.host, settings.port) as port,
+        tempfile.TemporaryDirectory(prefix="draftline-", dir=short_base(LONGEST_SOCKET)) as sockets,
+    ):
+        orders = _Orders(settings.model_copy(update={"port": port}), url, revision, metrics, Path(sockets))
+        async with _measured(metrics, settings) as metrics_port:
+
+            def serving() -> None:
+                structlog.get_logger().info(
+                    "serving", address=f"{settings.host}:{port}", metrics_port=metrics_port, workers=settings.workers
+                )
+
+            await supervise(
+                settings.workers, orders, stop=stop, serving=serving,
+                drain_timeout_s=settings.drain_timeout_s, worker_timeout_s=settings.worker_timeout_s,
+            )  # fmt: skip
+
+
+@asynccontextmanager
+async def _measured(metrics: WorkerMetrics, settings: Settings) -> AsyncIterator[int | None]:
+    address = metrics_address(settings)
+    if address is None:
+        yield None
+        return
+    port = await metrics.start(address)
+    try:
+        yield port
+    finally:
+        await metrics.close()

@@ -1,0 +1,1 @@
+"""Files of records as `draftline import` reads them."""

@@ -1,0 +1,227 @@
+"""Records from files: a JSON array, an object a line, or CSV.
+
+Files are read as a stream: what is held at once is a record and a piece of the file, whatever
+its size. Integers stay `int` and other numbers become `Decimal`, so that every digit is kept.
+Each record knows its place in the file, and so does each error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+from draftline import ImportRecord
+
+from . import text as file_text
+from .json_problems import json_problem
+from .record_ids import made_id
+from .text import RecordFileError as RecordFileError  # noqa: PLC0414  a name of this module, too
+from .text import TextPieces
+
+STRETCH_CHARS = 1 << 16
+MAX_RECORD_CHARS = 1 << 24
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DIGITS_OF_INT = 640  # `sys.set_int_max_str_digits` cannot be set lower
+
+
+class Format(Enum):
+    """How a file holds its records."""
+
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class IdRule:
+    """Where a record's id comes from: one field, or made from several, or else its number in the file.
+
+    Numbered records keep the order of the file as their positions, too.
+    """
+
+    field: str | None = None
+    made_from: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that ids are taken from."""
+        return self.made_from if self.field is None else (self.field,)
+
+
+@dataclass(slots=True)
+class FileRecord:
+    """A record of a file, and its place there, such as `line 3`.
+
+    `texts`: the values of fields as the file has them, where their types are this program's doing.
+    """
+
+    content: dict[str, Any]
+    source: str
+    texts: Mapping[str, str | None] | None = None
+
+    def values(self, fields: Sequence[str]) -> list[Any]:
+        """Return the values that an id is made of."""
+        return [(self.content if self.texts is None else self.texts).get(field) for field in fields]
+
+
+def format_of(name: str) -> Format:
+    """Return the format that the suffix of the file's name tells."""
+    formats = {
+        ".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON, ".csv": Format.CSV, ".tsv": Format.CSV,
+    }  # fmt: skip
+    found = formats.get(PurePath(name).suffix.lower())
+    if found is None:
+        raise RecordFileError(f"{name}: the suffix does not tell the format; name it with --format")
+    return found
+
+
+def read(file: BinaryIO, format_: Format) -> Iterator[FileRecord]:
+    """Yield the records of a JSON array, or of a file with an object a line, in their order.
+
+    Raise RecordFileError, with the place in the file, for what is no record; nothing is read after it.
+    """
+    found = _array(TextPieces(file)) if format_ is Format.JSON else _lines(file)
+    for source, value in found:
+        if not isinstance(value, dict):
+            hint = "; for a JSON array, say --format json" if isinstance(value, list) else ""
+            raise RecordFileError(f"{source}: the record is no object{hint}")
+        yield FileRecord(value, source)
+
+
+def identified(records: Iterable[FileRecord], rule: IdRule) -> Iterator[ImportRecord]:
+    """Yield the records, each with its id. Raise RecordFileError for one whose id cannot be had."""
+    for number, record in enumerate(records, 1):
+        if rule.field is not None:
+            record_id = _id_of(record, rule.field)
+        elif rule.made_from:
+            record_id = made_id(record.values(rule.made_from))
+            if not record_id:
+                fields = ", ".join(rule.made_from)
+                raise RecordFileError(f"{record.source}: there is nothing in {fields} to make an id of")
+        else:
+            record_id = str(number)
+        position = None if rule.fields else number
+        yield ImportRecord(record_id, record.content, position=position, source=record.source)
+
+
+def _id_of(record: FileRecord, field: str) -> str:
+    (value,) = record.values([field])
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        given = f"not {_shown(value)}" if field in record.content and value not in (None, "") else "and holds nothing"
+        kind = "field" if record.texts is None else "column"
+        raise RecordFileError(f"{record.source}, {kind} {field}: must hold the id, a text or an integer, {given}")
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as JSON has it, cut to what fits an error."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "an array"
+    return f"{value:.60}" if isinstance(value, Decimal) else f"{json.dumps(value):.60}"
+
+
+class _Window:
+    """A piece of a long text, moved along it: `at` is the next character to be read."""
+
+    def __init__(self, source: TextPieces) -> None:
+        self._source = source
+        self._text = ""
+        self._lines = 0  # that ended before the piece
+        self.at = 0
+
+    def peek(self) -> str:
+        """Return the next character that is no space; empty at the end."""
+        while True:
+            space = _SPACE.match(self._text, self.at)
+            self.at = space.end() if space else self.at
+            if self.at < len(self._text) or not self._read_on():
+                return self._text[self.at : self.at + 1]
+
+    def value(self) -> Any:
+        """Read one JSON value, as much of the text as it takes."""
+        while True:
+            try:
+                value, self.at = _DECODER.raw_decode(self._text, self.at)
+            except json.JSONDecodeError as error:  # perhaps it only goes on beyond the piece
+                if len(self._text) - self.at > MAX_RECORD_CHARS or not self._read_on():
+                    raise RecordFileError(f"{json_problem(error)}, on line {self.line(error.pos)}") from None
+            else:
+                return value
+
+    def line(self, at: int | None = None) -> int:
+        """Return the line of a character of the piece; None: of the next one."""
+        return self._lines + 1 + self._text.count("\n", 0, self.at if at is None else at)
+
+    def _read_on(self) -> bool:
+        self._lines += self._text.count("\n", 0, self.at)
+        rest = self._text[self.at :]
+        read = self._source.read(max(STRETCH_CHARS, len(rest)))
+        self._text, self.at = rest + read, 0
+        return bool(read)
+
+
+def _array(text: TextPieces) -> Iterator[tuple[str, Any]]:
+    window = _Window(text)
+    if window.peek() != "[":
+        raise RecordFileError("the file is no JSON array; for an object a line, say --format ndjson")
+    window.at += 1
+    closing = window.peek() == "]"
+    index = 0
+    while not closing:
+        source = f"record {index + 1} (index {index})"
+        yield source, _value(window, source)
+        mark = window.peek()
+        if mark not in {",", "]"}:
+            problem = "the array goes on without a comma" if mark else "the array has no end"
+            raise RecordFileError(f"after {source}, on line {window.line()}: {problem}")
+        closing = mark == "]"
+        window.at += not closing
+        index += 1
+    window.at += 1
+    if window.peek():
+        raise RecordFileError(f"line {window.line()}: there is more after the array's end")
+
+
+def _value(window: _Window, source: str) -> Any:
+    window.peek()
+    try:
+        return window.value()
+    except RecursionError:
+        raise RecordFileError(f"{source}: nested too deeply") from None
+    except ValueError as error:
+        raise RecordFileError(f"{source}: {error}") from None
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[str, Any]]:
+    for number, offset, line in file_text.lines(file):
+        if line.isspace():
+            continue
+        source = f"line {number}, byte {offset}"
+        try:
+            value = _DECODER.decode(line)
+        except RecursionError:
+            raise RecordFileError(f"{source}: nested too deeply") from None
+        except json.JSONDecodeError as error:
+            told = f"{json_problem(error)}, at character {error.pos + 1} of the line"
+            raise RecordFileError(f"{source}: {told}") from None
+        except ValueError as error:
+            raise RecordFileError(f"{source}: {error}") from None
+        yield source, value
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= _DIGITS_OF_INT else int(Decimal(text))
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)

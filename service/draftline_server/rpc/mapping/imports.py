@@ -1,0 +1,99 @@
+"""The messages of an import: checked, and their errors named by the records that they are about.
+
+Callers send records in chunks as it suits them, so an index counts from the start of the stream, not of its chunk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+from draftline.v1 import content_pb2
+
+from ...domain.content import Limits, check_number
+from ...domain.errors import DraftlineError, InvalidDocumentError, InvalidFieldError
+from ...domain.records import NewRecord
+from ..rules import check
+from .documents import document_text
+
+_OF_RECORD = re.compile(r"chunk\.records\[([0-9]+)\](.*)")
+
+
+class ImportChecks:
+    """Checks the messages of one stream, in their order, by the rules of the contract."""
+
+    def __init__(self) -> None:
+        self._count = 0  # of the records before the message
+
+    def check(self, message: Any) -> None:
+        """Raise InvalidFieldError unless the message keeps the rules."""
+        try:
+            check(message)
+        except InvalidFieldError as error:
+            raise self._counted(error, message) from None
+        self._count += len(message.chunk.records)
+
+    def _counted(self, error: InvalidFieldError, message: content_pb2.ImportContentRequest) -> DraftlineError:
+        fields: list[tuple[str, str]] = []
+        indexes: list[int] = []
+        for field, problem in error.fields:
+            match = _OF_RECORD.fullmatch(field)
+            if match is None:
+                return error
+            indexes.append(int(match[1]))
+            fields.append((f"records[{self._count + indexes[-1]}]{match[2]}", problem))
+        first = min(indexes)
+        of_first = [": ".join(field) for field, index in zip(fields, indexes, strict=True) if index == first]
+        record = message.chunk.records[first]
+        counted = InvalidFieldError("; ".join(of_first), fields=fields)
+        return counted.of_record(self._count + first, record.record_id, record.source)
+
+
+def new_record(item: content_pb2.ImportRecord, collection: str, index: int, limits: Limits) -> NewRecord:
+    """Return a record of an import. Raise an error that names it, for a content that cannot be stored."""
+    try:
+        text = document_text(item.content, limits, f"records[{index}].content")
+    except DraftlineError as error:
+        named = error.of_record(index, item.record_id, item.source)
+        if isinstance(error, InvalidDocumentError) and (path := _path_of_fault(item.content.json)):
+            named.metadata = {**named.metadata, "path": path}
+        raise named from None
+    position = item.position if item.HasField("position") else None
+    return NewRecord(collection, item.record_id, text, item.parent_id or None, position, item.source)
+
+
+class _Number(str):
+    """A number, as the text that it was."""
+
+    __slots__ = ()
+
+
+def _path_of_fault(text: str) -> str | None:
+    """Return the JSON Pointer of the first value that cannot be stored; None if the text is no JSON, or none is."""
+    with suppress(ValueError, RecursionError):
+        left = [("", json.loads(text, parse_int=_Number, parse_float=_Number))]
+        while left:
+            path, value = left.pop()
+            if isinstance(value, dict):
+                inner = {f"{path}/{key.replace('~', '~0').replace('/', '~1')}": value[key] for key in value}
+                left.extend(reversed(inner.items()))
+                if not all(map(_is_storable, value)):
+                    return path
+            elif isinstance(value, list):
+                left.extend((f"{path}/{index}", value[index]) for index in reversed(range(len(value))))
+            elif isinstance(value, str) and not _is_storable(value):
+                return path
+    return None
+
+
+def _is_storable(value: str) -> bool:
+    try:
+        if isinstance(value, _Number):
+            check_number(Decimal(value), "")
+        value.encode()
+    except (InvalidDocumentError, ArithmeticError, UnicodeEncodeError):
+        return False
+    return "\0" not in value

@@ -1,0 +1,161 @@
+"""Health and reflection, which anyone may call: with small requests, and so many streams at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from ..domain.errors import DeadlineExceededError, DraftlineError, OverloadedError, UndecodableRequestError
+from .connections import Connections
+from .receiving import PUBLIC, Receiving
+from .reflection import Reflection
+from .services.health import WARNING, Health
+from .status import abort
+from .wire import parser
+
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+MAX_BYTES = 4096  # of a request
+MAX_STREAMS = 1000
+MESSAGE_S = 2.0  # for the first message of a call to come
+MAX_ARRIVING = 256  # calls whose message is awaited
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Unguarded:
+    """Answers without asking who calls.
+
+    A call that waits for its message makes way, the longest first, when there are too many of these: so callers who
+    send nothing keep nobody from asking for health.
+    """
+
+    def __init__(self, idle_timeout_s: float, receiving: Receiving, connections: Connections) -> None:
+        """`idle_timeout_s`: how long the next message of a stream is awaited."""
+        self._idle_timeout_s = idle_timeout_s
+        self._receiving = receiving
+        self._connections = connections
+        self._streams = 0
+        self._arriving: OrderedDict[object, asyncio.Timeout] = OrderedDict()  # the longest first
+
+    def health(self, health: Health) -> grpc.GenericRpcHandler:
+        parse = _small(health_pb2.HealthCheckRequest)
+
+        async def check(_: object, context: Context) -> bytes:
+            self._refuse_closed(context)
+            try:
+                request = await self._only(context, parse)
+            except asyncio.CancelledError:
+                self._connections.reset(context.peer())
+                raise
+            status = health.status(request.service)
+            if status is None:
+                await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+            if health.warning:
+                context.set_trailing_metadata(((WARNING, health.warning),))
+            data: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+            return data
+
+        async def watch(context: Context) -> AsyncIterator[bytes]:
+            request = await self._only(context, parse)
+            async for status in health.follow(request.service):
+                yield health_pb2.HealthCheckResponse(status=status).SerializeToString()
+
+        methods: dict[str, Any] = {
+            "Check": grpc.stream_unary_rpc_method_handler(check),
+            "Watch": self._streaming(watch),
+        }
+        return grpc.method_handlers_generic_handler(HEALTH, methods)
+
+    def reflection(self, services: Sequence[str]) -> list[grpc.GenericRpcHandler]:
+        servicer = Reflection([*services, HEALTH, *REFLECTION])
+        parse = _small(reflection_pb2.ServerReflectionRequest)
+
+        async def answer(context: Context) -> AsyncIterator[bytes]:
+            async for response in servicer.ServerReflectionInfo(self._messages(context, parse), context):
+                yield response.SerializeToString()
+
+        # The two versions are the same on the wire.
+        methods = {"ServerReflectionInfo": self._streaming(answer)}
+        return [grpc.method_handlers_generic_handler(name, methods) for name in REFLECTION]
+
+    def _streaming(self, answer: Any) -> Any:
+        async def counted(_: object, context: Context) -> None:
+            self._refuse_closed(context)
+            if self._streams >= MAX_STREAMS:
+                await abort(context, OverloadedError(f"{MAX_STREAMS} such streams are open already; try again later"))
+            self._streams += 1
+            try:
+                async with aclosing(answer(context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
+            except (asyncio.CancelledError, grpc.aio.InternalError):  # the other end has gone
+                self._connections.reset(context.peer())
+                raise asyncio.CancelledError from None
+            finally:
+                self._streams -= 1
+
+        return grpc.stream_stream_rpc_method_handler(counted)
+
+    def _refuse_closed(self, context: Context) -> None:
+        if self._connections.is_closed(context.peer()):  # what it sent before is still coming in
+            raise asyncio.CancelledError
+
+    async def _only(self, context: Context, parse: Any) -> Any:
+        message = await self._first(context, parse)
+        if message is None:
+            await abort(context, UndecodableRequestError("the call ended without its message"))
+        return message
+
+    async def _messages(self, context: Context, parse: Any) -> AsyncIterator[Any]:
+        message = await self._first(context, parse)
+        while message is not None:
+            yield message
+            try:
+                async with asyncio.timeout(self._idle_timeout_s):
+                    message = await self._next(context, parse)
+            except TimeoutError:
+                return
+
+    async def _first(self, context: Context, parse: Any) -> Any:
+        limit_s, number = min(MESSAGE_S, self._idle_timeout_s), object()
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                self._arriving[number] = limit
+                if len(self._arriving) > MAX_ARRIVING:
+                    _, longest = self._arriving.popitem(last=False)
+                    longest.reschedule(asyncio.get_running_loop().time())
+                return await self._next(context, parse)
+        except TimeoutError:
+            await abort(context, DeadlineExceededError("the message of the call did not come in time"))
+        finally:
+            self._arriving.pop(number, None)
+
+    async def _next(self, context: Context, parse: Any) -> Any:
+        """None if no more come. The call is aborted for a message that is none."""
+        request = await self._receiving.read(context, PUBLIC, MAX_BYTES)
+        if request is grpc.aio.EOF:
+            return None
+        try:
+            return parse(request)
+        except DraftlineError as error:
+            await abort(context, error)
+
+
+def _small(message_type: type[Message]) -> Callable[[bytes], Message]:
+    parse = parser(message_type)
+
+    def parse_small(data: bytes) -> Message:
+        if len(data) > MAX_BYTES:
+            raise UndecodableRequestError(f"the request has more than {MAX_BYTES} bytes")
+        return parse(data)
+
+    return parse_small

@@ -1,0 +1,135 @@
+"""CollectionService."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from draftline.v1 import collection_pb2
+
+from ...domain.changes import History
+from ...domain.collections import Definition, IndexOrder, IndexState, declare
+from ...domain.edits import format_pointer, parse_pointer
+from ...domain.errors import InvalidFieldError
+from ...domain.filters.ast import FieldType
+from ...domain.records import Actor
+from ...store.collections.store import CollectionStore, StoredCollection
+from ..mapping.records import to_timestamp
+
+FIELD_TYPES = {
+    collection_pb2.FIELD_TYPE_TEXT: FieldType.TEXT,
+    collection_pb2.FIELD_TYPE_NUMBER: FieldType.NUMBER,
+    collection_pb2.FIELD_TYPE_BOOLEAN: FieldType.BOOLEAN,
+    collection_pb2.FIELD_TYPE_DATE: FieldType.DATE,
+    collection_pb2.FIELD_TYPE_TIMESTAMP: FieldType.TIMESTAMP,
+}
+FIELD_TYPE_VALUES = {type_: value for value, type_ in FIELD_TYPES.items()}
+INDEX_STATES = {
+    IndexState.BUILDING: collection_pb2.INDEX_STATE_BUILDING,
+    IndexState.READY: collection_pb2.INDEX_STATE_READY,
+    IndexState.INVALID: collection_pb2.INDEX_STATE_INVALID,
+}
+HISTORIES = {
+    collection_pb2.CHANGE_HISTORY_UNSPECIFIED: History.VALUES,
+    collection_pb2.CHANGE_HISTORY_VALUES: History.VALUES,
+    collection_pb2.CHANGE_HISTORY_PATHS: History.PATHS,
+}
+HISTORY_VALUES = {history: value for value, history in HISTORIES.items()}
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionService:
+    """Each method is named after its rpc: protos/draftline/v1/collection.proto tells what it does."""
+
+    collections: CollectionStore
+
+    async def PutCollection(  # noqa: N802
+        self, request: collection_pb2.PutCollectionRequest, actor: Actor
+    ) -> collection_pb2.PutCollectionResponse:
+        return await self.collections.put(
+            actor,
+            to_definition(request),
+            lambda stored: collection_pb2.PutCollectionResponse(collection=to_collection(stored, actor)),
+            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            validate_only=request.validate_only,
+        )
+
+    async def GetCollection(  # noqa: N802
+        self, request: collection_pb2.GetCollectionRequest, actor: Actor
+    ) -> collection_pb2.GetCollectionResponse:
+        stored = await self.collections.get(actor, request.collection)
+        wanted = request.include_mismatch_counts
+        counts = await self.collections.mismatch_counts(actor, stored.definition) if wanted else {}
+        return collection_pb2.GetCollectionResponse(
+            collection=to_collection(stored, actor),
+            mismatch_counts={format_pointer(path): count for path, count in counts.items()},
+        )
+
+    async def ListCollections(  # noqa: N802
+        self, request: collection_pb2.ListCollectionsRequest, actor: Actor
+    ) -> collection_pb2.ListCollectionsResponse:
+        size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        found, next_token = await self.collections.page(actor, size, request.page_token)
+        return collection_pb2.ListCollectionsResponse(
+            collections=[to_collection(stored, actor) for stored in found], next_page_token=next_token
+        )
+
+
+def to_definition(request: collection_pb2.PutCollectionRequest) -> Definition:
+    fields = [
+        (_pointer(field.path, f"fields[{i}].path"), FIELD_TYPES[field.type]) for i, field in enumerate(request.fields)
+    ]
+    orders = [
+        [(_pointer(key.path, f"orders[{i}].keys[{j}].path"), key.descending) for j, key in enumerate(order.keys)]
+        for i, order in enumerate(request.orders)
+    ]
+    refusing = frozenset(
+        path
+        for (path, _), field in zip(fields, request.fields, strict=True)
+        if field.on_type_mismatch == collection_pb2.ON_TYPE_MISMATCH_REFUSE
+    )
+    history = HISTORIES[request.history]
+    return declare(request.collection, fields, orders, request.json_schema, history, refusing=refusing)
+
+
+def _pointer(text: str, where: str) -> tuple[str, ...]:
+    path = parse_pointer(text, where)
+    if not all(token.isprintable() for token in path):
+        raise InvalidFieldError.of(where, "must hold no control characters")
+    return path
+
+
+def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Collection:
+    definition = stored.definition
+    message = collection_pb2.Collection(
+        tenant_id=actor.tenant_id,
+        collection=definition.collection,
+        fields=[
+            collection_pb2.DeclaredField(
+                path=format_pointer(path),
+                type=FIELD_TYPE_VALUES[type_],
+                on_type_mismatch=collection_pb2.ON_TYPE_MISMATCH_REFUSE
+                if path in definition.refusing
+                else collection_pb2.ON_TYPE_MISMATCH_ACCEPT,
+            )
+            for path, type_ in definition.fields.items()
+        ],
+        orders=[_order(order) for order in definition.orders],
+        json_schema=definition.json_schema,
+        version=definition.version,
+        history=HISTORY_VALUES[definition.history],
+        indexes=[
+            collection_pb2.CollectionIndex(order=_order(order), state=INDEX_STATES[state])
+            for order, state in stored.indexes.items()
+        ],
+    )
+    if definition.created_at is not None and definition.updated_at is not None:
+        message.create_time.CopyFrom(to_timestamp(definition.created_at))
+        message.update_time.CopyFrom(to_timestamp(definition.updated_at))
+    return message
+
+
+def _order(order: IndexOrder) -> collection_pb2.DeclaredOrder:
+    keys = [collection_pb2.SortKey(path=format_pointer(key.path), descending=key.descending) for key in order]
+    return collection_pb2.DeclaredOrder(keys=keys)

@@ -1,0 +1,234 @@
+"""ContentService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from draftline.v1 import content_pb2
+
+from ...background.read_batcher import GroupReads
+from ...domain.content import Limits
+from ...domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
+from ...domain.records import Actor, ImportMode, NewRecord, Patch, PatchResult
+from ...store.content import ContentStore
+from ...store.imports import ImportStore
+from ...store.patches import PatchStore
+from ...store.purges import PurgeStore
+from ..cooperative import paced
+from ..mapping.documents import document_text
+from ..mapping.imports import new_record
+from ..mapping.records import fill_record, to_condition, to_patch, to_purge
+from ..response_size import deliver
+from ..status import to_status
+
+IMPORT_MODES = {
+    content_pb2.IMPORT_MODE_UNSPECIFIED: ImportMode.UPSERT,
+    content_pb2.IMPORT_MODE_UPSERT: ImportMode.UPSERT,
+    content_pb2.IMPORT_MODE_SNAPSHOT: ImportMode.SNAPSHOT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContentService:
+    """Each method is named after its rpc: protos/draftline/v1/content.proto tells what it does."""
+
+    content: ContentStore
+    reads: ContentStore | GroupReads
+    patches: PatchStore
+    imports: ImportStore
+    purges: PurgeStore
+    limits: Limits
+
+    async def CreateContent(  # noqa: N802
+        self, request: content_pb2.CreateContentRequest, actor: Actor
+    ) -> content_pb2.CreateContentResponse:
+        new = NewRecord(
+            request.collection,
+            request.record_id,
+            document_text(request.content, self.limits, "content"),
+            request.parent_id or None,
+            request.position if request.HasField("position") else None,
+            allow_deleted=request.allow_deleted,
+        )
+        record = await self.content.create(
+            actor, new, change_reason=request.change_reason, validate_only=request.validate_only
+        )
+        response = content_pb2.CreateContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
+
+    async def GetContent(  # noqa: N802
+        self, request: content_pb2.GetContentRequest, actor: Actor
+    ) -> content_pb2.GetContentResponse:
+        record = await self.reads.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
+        response = content_pb2.GetContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
+
+    async def PatchContent(  # noqa: N802
+        self, request: content_pb2.PatchContentRequest, actor: Actor
+    ) -> content_pb2.PatchContentResponse:
+        patch = to_patch(request, self.limits)
+        result = await self.patches.patch(
+            actor, patch, change_reason=request.change_reason, validate_only=request.validate_only
+        )
+        response = content_pb2.PatchContentResponse()
+        _fill_patched(response, result, actor, request)
+        return response
+
+    async def BatchPatchContent(  # noqa: N802
+        self, request: content_pb2.BatchPatchContentRequest, actor: Actor
+    ) -> content_pb2.BatchPatchContentResponse:
+        patches: list[Patch] = []
+        refused: dict[int, DraftlineError] = {}
+        _check_batch(request)
+        async for place, item in paced(enumerate(request.requests)):
+            try:
+                patches.append(to_patch(item, self.limits))
+            except DraftlineError as error:
+                if not request.allow_partial:
+                    raise error.within(f"requests[{place}]") from None
+                refused[place] = error
+
+        def fill(message: content_pb2.BatchPatchContentResult, outcome: tuple[int, PatchResult]) -> None:
+            place, result = outcome
+            message.status.SetInParent()
+            if result.error is None:
+                _fill_patched(message, result, actor, request.requests[place])
+                return
+            error = result.error.within(f"requests[{place}]")
+            if not request.allow_partial:
+                raise error
+            message.status.CopyFrom(to_status(error))
+
+        def answer(applied: Sequence[PatchResult], commit_id: str) -> content_pb2.BatchPatchContentResponse:
+            results, response = iter(applied), content_pb2.BatchPatchContentResponse(commit_id=commit_id)
+            outcomes = (
+                PatchResult(error=refused[place]) if place in refused else next(results)
+                for place in range(len(request.requests))
+            )
+            deliver(response.results, enumerate(outcomes), fill)
+            return response
+
+        return await self.patches.patch_all(
+            actor,
+            patches,
+            answer,
+            change_reason=request.change_reason,
+            allow_partial=request.allow_partial,
+            validate_only=request.validate_only,
+        )
+
+    async def DeleteContent(  # noqa: N802
+        self, request: content_pb2.DeleteContentRequest, actor: Actor
+    ) -> content_pb2.DeleteContentResponse:
+        record = await self.content.delete(
+            actor,
+            request.collection,
+            request.record_id,
+            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            condition=to_condition(request.condition),
+            allow_missing=request.allow_missing,
+            change_reason=request.change_reason,
+            validate_only=request.validate_only,
+        )
+        if record is None:
+            return content_pb2.DeleteContentResponse()
+        response = content_pb2.DeleteContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
+
+    async def UndeleteContent(  # noqa: N802
+        self, request: content_pb2.UndeleteContentRequest, actor: Actor
+    ) -> content_pb2.UndeleteContentResponse:
+        record = await self.content.undelete(
+            actor,
+            request.collection,
+            request.record_id,
+            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            change_reason=request.change_reason,
+            validate_only=request.validate_only,
+        )
+        response = content_pb2.UndeleteContentResponse()
+        fill_record(response.record, record, actor.tenant_id, request)
+        return response
+
+    async def ImportContent(  # noqa: N802
+        self, header: content_pb2.ImportHeader, requests: AsyncIterator[content_pb2.ImportContentRequest], actor: Actor
+    ) -> content_pb2.ImportContentResponse:
+        return await self.imports.load(
+            actor,
+            header.collection,
+            self._records(header.collection, requests),
+            IMPORT_MODES[header.mode],
+            lambda counts: content_pb2.ImportContentResponse(
+                inserted_count=counts.inserted,
+                updated_count=counts.updated,
+                unchanged_count=counts.unchanged,
+                deleted_count=counts.deleted,
+                commit_id=counts.commit_id,
+            ),
+            allow_empty=header.allow_empty,
+            change_reason=header.change_reason,
+        )
+
+    async def PurgeContent(  # noqa: N802
+        self, request: content_pb2.PurgeContentRequest, actor: Actor
+    ) -> content_pb2.PurgeContentResponse:
+        return await self.purges.purge(
+            actor,
+            to_purge(request),
+            lambda purged: content_pb2.PurgeContentResponse(
+                record_ids=purged.record_ids, draft_count=purged.drafts, remaining_count=purged.remaining
+            ),
+            change_reason=request.change_reason,
+            validate_only=request.validate_only,
+        )
+
+    async def _records(
+        self, collection: str, requests: AsyncIterator[content_pb2.ImportContentRequest]
+    ) -> AsyncIterator[list[NewRecord]]:
+        place = 0
+        async for request in requests:
+            if request.WhichOneof("part") == "end":
+                if request.end.record_count != place:
+                    raise InvalidFieldError.of("end.record_count", f"is not {place}, the number that arrived")
+                if await anext(requests, None) is not None:
+                    raise InvalidFieldError.of("end", "must be the last message of an import")
+                return
+            if request.WhichOneof("part") != "chunk":
+                raise InvalidFieldError.of("header", "may be sent once, first")
+            chunk: list[NewRecord] = []
+            async for item in paced(request.chunk.records):
+                chunk.append(new_record(item, collection, place, self.limits))
+                place += 1
+            yield chunk
+        # A broken stream can look like one that ended: only its last message tells.
+        raise InvalidFieldError.of("end", "the last message of an import must be its end")
+
+
+def _fill_patched(
+    message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult,
+    result: PatchResult,
+    actor: Actor,
+    request: content_pb2.PatchContentRequest,
+) -> None:
+    message.changed_fields.extend(result.changed_fields)
+    if result.record is not None:
+        fill_record(message.record, result.record, actor.tenant_id, request)
+
+
+def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for place, item in enumerate(request.requests):
+        if item.tenant_id != request.tenant_id:
+            raise InvalidFieldError.of(f"requests[{place}].tenant_id", "must be that of the batch")
+        for name in ("validate_only", "change_reason", "request_id"):
+            if getattr(item, name):
+                raise InvalidFieldError.of(f"requests[{place}].{name}", "is the batch's alone to set")
+        first = seen.setdefault((item.collection, item.record_id), place)
+        if first != place:
+            problem = f"names the record of requests[{first}] again"
+            field = f"requests[{place}].record_id"
+            raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=item.record_id)

@@ -1,0 +1,198 @@
+"""DraftService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from draftline.v1 import draft_pb2, types_pb2
+
+from ...domain.content import Limits
+from ...domain.drafts import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult, Selection
+from ...domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
+from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from ...domain.records import Actor
+from ...store.commits import CommitStore
+from ...store.drafts import DraftStore
+from ...store.lists.merged import MergedStore
+from ..cooperative import paced
+from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_query, to_resolutions
+from ..mapping.records import fill_record
+from ..response_size import MAX_PAGE_MESSAGE_BYTES, deliver, fitting
+from ..status import to_status
+
+POLICIES = {
+    draft_pb2.CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy.REJECT,
+    draft_pb2.CONFLICT_POLICY_REJECT: ConflictPolicy.REJECT,
+    draft_pb2.CONFLICT_POLICY_KEEP_MINE: ConflictPolicy.KEEP_MINE,
+    draft_pb2.CONFLICT_POLICY_KEEP_THEIRS: ConflictPolicy.KEEP_THEIRS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftService:
+    """Each method is named after its rpc: protos/draftline/v1/draft.proto tells what it does."""
+
+    drafts: DraftStore
+    commits: CommitStore
+    merged: MergedStore
+    limits: Limits
+
+    async def SaveDraft(  # noqa: N802
+        self, request: draft_pb2.SaveDraftRequest, actor: Actor
+    ) -> draft_pb2.SaveDraftResponse:
+        _check_duplicates([edit.record_id for edit in request.edits], "edits[{}].record_id")
+        edits: list[DraftEdit] = []
+        refused: dict[int, DraftlineError] = {}
+        async for place, edit in paced(enumerate(request.edits)):
+            try:
+                edits.append(to_draft_edit(edit, self.limits))
+            except DraftlineError as error:
+                if not request.allow_partial:
+                    raise error.within(f"edits[{place}]") from None
+                refused[place] = error
+
+        def fill(message: draft_pb2.SaveDraftResult, outcome: tuple[int, SaveResult]) -> None:
+            place, result = outcome
+            message.status.SetInParent()
+            if result.error is None:
+                if result.merged is not None:
+                    fill_merged(message.record, result.merged, actor, request)
+                return
+            error = result.error.within(f"edits[{place}]")
+            if not request.allow_partial:
+                raise error
+            message.status.CopyFrom(to_status(error))
+
+        def answer(saved: Sequence[SaveResult]) -> draft_pb2.SaveDraftResponse:
+            results, response = iter(saved), draft_pb2.SaveDraftResponse()
+            outcomes = (
+                SaveResult(error=refused[place]) if place in refused else next(results)
+                for place in range(len(request.edits))
+            )
+            deliver(response.results, enumerate(outcomes), fill)
+            return response
+
+        return await self.drafts.save(
+            actor,
+            request.collection,
+            edits,
+            answer,
+            session_id=request.session_id,
+            change_reason=request.change_reason,
+            omit_content=request.omit_content,
+            move_to_session=request.move_to_session,
+        )
+
+    async def GetMerged(  # noqa: N802
+        self, request: draft_pb2.GetMergedRequest, actor: Actor
+    ) -> draft_pb2.GetMergedResponse:
+        query, page_size = to_query(request), min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        while True:
+            page = await self.merged.page(
+                actor, query, page_size, request.page_token, include_total_size=request.include_total_size
+            )
+            response = draft_pb2.GetMergedResponse(next_page_token=page.next_page_token, total_size=page.total_size)
+            async for merged in paced(page.records):
+                fill_merged(response.records.add(), merged, actor, request)
+            page_size = fitting(response, response.records)
+            if page_size == len(response.records):
+                return response
+
+    async def StreamMerged(  # noqa: N802
+        self, request: draft_pb2.StreamMergedRequest, actor: Actor
+    ) -> AsyncIterator[draft_pb2.StreamMergedResponse]:
+        query, page_size, token = to_query(request), MAX_PAGE_SIZE, request.page_token
+        while True:
+            page = await self.merged.page(actor, query, page_size, token, include_total_size=False)
+            response = draft_pb2.StreamMergedResponse(next_page_token=page.next_page_token)
+            async for merged in paced(page.records):
+                fill_merged(response.records.add(), merged, actor, request)
+            fits = fitting(response, response.records)
+            if fits < len(response.records):
+                page_size = fits
+                continue
+            yield response
+            token = page.next_page_token
+            if not token:
+                return
+            if 2 * response.ByteSize() < MAX_PAGE_MESSAGE_BYTES:  # the next may hold more
+                page_size = min(2 * page_size, MAX_PAGE_SIZE)
+
+    async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
+        def answer(results: Sequence[CommitResult], commit_id: str) -> draft_pb2.CommitResponse:
+            response = draft_pb2.CommitResponse(commit_id=commit_id, selected_count=len(results))
+            deliver(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
+            return response
+
+        return await self.commits.commit(
+            actor,
+            request.collection,
+            _selection(request),
+            POLICIES[request.conflict_policy],
+            answer,
+            change_reason=request.change_reason,
+            validate_only=request.validate_only,
+            allow_partial=request.allow_partial,
+            with_content=_with_content(request),
+            resolutions=to_resolutions(request.resolutions, self.limits),
+        )
+
+    async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
+        def answer(dropped: Sequence[MergedRecord]) -> draft_pb2.DiscardResponse:
+            response = draft_pb2.DiscardResponse(selected_count=len(dropped))
+            deliver(response.records, dropped, partial(fill_merged, actor=actor, shown=request))
+            return response
+
+        return await self.drafts.discard(
+            actor,
+            request.collection,
+            _selection(request),
+            answer,
+            validate_only=request.validate_only,
+            with_content=request.include_content,
+        )
+
+
+def _with_content(request: draft_pb2.CommitRequest) -> bool:
+    return request.include_content or request.validate_only
+
+
+def _fill_commit_result(
+    message: draft_pb2.CommitResult, result: CommitResult, request: draft_pb2.CommitRequest, actor: Actor
+) -> None:
+    message.record_id = result.record_id
+    message.status.CopyFrom(types_pb2.Status() if result.error is None else to_status(result.error))
+    message.changed_fields.extend(result.changed_fields)
+    message.changed_attributes.extend(result.changed_attributes)
+    message.conflicts.extend(to_conflict(conflict, request.response_encoding) for conflict in result.conflicts)
+    if result.record is not None:
+        fill_record(message.record, result.record, actor.tenant_id, request, with_content=_with_content(request))
+
+
+def _selection(request: draft_pb2.CommitRequest | draft_pb2.DiscardRequest) -> Selection:
+    match request.WhichOneof("selection"):
+        case "drafts":
+            named = request.drafts.drafts
+            _check_duplicates([draft.record_id for draft in named], "drafts.drafts[{}].record_id")
+            return Selection(
+                {
+                    draft.record_id: draft.expected_draft_version if draft.HasField("expected_draft_version") else None
+                    for draft in named
+                }
+            )
+        case "session_id":
+            return Selection(session_id=request.session_id)
+        case "all":
+            return Selection()
+    raise InvalidFieldError.of("selection", "one of drafts, session_id and all must be set")
+
+
+def _check_duplicates(record_ids: list[str], where: str) -> None:
+    seen: dict[str, int] = {}
+    for place, record_id in enumerate(record_ids):
+        first = seen.setdefault(record_id, place)
+        if first != place:
+            field, problem = where.format(place), f"names the record of {where.format(first)} again"
+            raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=record_id)

@@ -1,0 +1,190 @@
+"""WatchChanges: a tenant's log, or a user's merged view, as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from draftline.v1 import change_pb2
+
+from ...background.change_signal import Wakes, Waking
+from ...background.shared_log_reader import Tail, Tails
+from ...concurrency.fair_semaphore import Turns
+from ...domain.errors import DrainingError, InvalidFieldError, OverloadedError
+from ...domain.filters.ast import FilterError
+from ...domain.filters.parser import parse_filter
+from ...domain.merged import MAX_PAGE_SIZE, MergedQuery
+from ...domain.records import Actor
+from ...store.change_log.feed import MAX_PAGE_BYTES, Feed, FeedPage, Place, Scope
+from ...store.lists.merged import MergedStore
+from ...store.page_tokens import Cursors
+from ...store.record_errors import invalid_filter
+from ..mapping.changes import to_change, to_change_filter
+from ..mapping.drafts import fill_merged
+from ..response_size import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
+
+KEPT_PART = 4  # of the watchers is kept for tenants who have none
+MERGED = change_pb2.WATCH_VIEW_MERGED
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    heartbeat_s: float  # between two signs of life
+    most: int  # watchers at once
+
+
+class Watches:
+    """Serves the watchers of this process."""
+
+    def __init__(self, feed: Feed, merged: MergedStore, wakes: Wakes, cursors: Cursors, options: WatchOptions) -> None:
+        self._feed = feed
+        self._merged = merged
+        self._wakes = wakes
+        self._tails = Tails(feed)
+        self._cursors = cursors
+        self._options = options
+        self._turns = Turns(options.most, options.most // KEPT_PART)
+
+    @property
+    def count(self) -> int:
+        """Watchers that are served."""
+        return self._turns.taken
+
+    async def watch(
+        self, request: change_pb2.WatchChangesRequest, actor: Actor
+    ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """Ends with DrainingError when the server stops, after a last token."""
+        if not self._turns.take_now(actor.tenant_id):
+            raise OverloadedError(
+                f"{self._turns.taken} watchers are served already; try again later, or another server"
+            )
+        try:
+            with self._wakes.watching(actor.tenant_id) as waking:
+                watch = await self._started(request, actor)
+                with self._tails.of(watch.scope, waking) as tail:
+                    yield watch.message()
+                    async for message in self._messages(watch, waking, tail):
+                        yield message
+        finally:
+            self._turns.give_back(actor.tenant_id)
+        raise DrainingError("the server is stopping; watch again with the last token")
+
+    async def _messages(
+        self, watch: _Watch, waking: Waking, tail: Tail
+    ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """What comes, and a sign of life where nothing does, until the server stops."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._options.heartbeat_s
+        while not waking.closed:
+            count = waking.count
+            page = await tail.read(watch.place, count)
+            if page.entries:
+                async for message in watch.messages(page):
+                    yield message
+                due = clock() + self._options.heartbeat_s
+            watch.place = page.end
+            if clock() >= due:  # however often it was woken for what is not sent to it
+                yield watch.message()
+                due = clock() + self._options.heartbeat_s
+            if not page.more and not await waking.after(count, due - clock()):
+                waking.wake()  # looks again, in case a notice was lost
+        yield watch.message()
+
+    async def _started(self, request: change_pb2.WatchChangesRequest, actor: Actor) -> _Watch:
+        bound = [
+            "watch", actor.tenant_id, request.collection, request.view, request.filter,
+            actor.user_id if request.view == MERGED else "",
+        ]  # fmt: skip
+        if request.resume_token:
+            xact, change_id = self._cursors.open(bound, request.resume_token, "resume_token")
+            place = Place(int(xact or 0), int(change_id or 0))
+            await self._feed.check(place)
+        else:
+            place = await self._feed.now()
+        seal = partial(self._cursors.seal, bound)
+        if request.view != MERGED:
+            scope = Scope(actor.tenant_id, request.collection, with_values=not request.omit_values)
+            scope = scope.filtered(to_change_filter(request.filter))
+            return _ChangesWatch(scope, place, seal, request, actor)
+        if not request.collection:
+            raise InvalidFieldError.of("collection", "must be set to watch a merged view")
+        scope = Scope(actor.tenant_id, request.collection, drafts_of=actor.user_id, with_values=False)
+        watch = _MergedWatch(scope, place, seal, request, actor, self._merged)
+        await watch.check()
+        return watch
+
+
+@dataclass(slots=True)
+class _Watch(ABC):
+    """One watcher: what it watches, and how far it has read."""
+
+    scope: Scope
+    place: Place
+    seal: Callable[[Sequence[int]], str]
+    request: change_pb2.WatchChangesRequest
+    actor: Actor
+
+    def message(self, **parts: Any) -> change_pb2.WatchChangesResponse:
+        token = self.seal([self.place.xact, self.place.change_id])
+        return change_pb2.WatchChangesResponse(resume_token=token, **parts)
+
+    @abstractmethod
+    def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """What the watcher is sent of a page. The last message moves its place to the end of the page."""
+
+
+class _ChangesWatch(_Watch):
+    async def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        changes: list[change_pb2.Change] = []
+        size = 0
+        for entry in page.entries:
+            if entry.change is None:
+                continue
+            change = to_change(entry.change, self.actor.tenant_id, self.request.response_encoding)
+            size += change.ByteSize() + TAG_BYTES
+            if changes and size > MAX_PAGE_MESSAGE_BYTES:
+                yield self.message(changes=changes)
+                changes, size = [], change.ByteSize()
+            changes.append(change)
+            self.place = entry.place
+        self.place = page.end
+        yield self.message(changes=changes)
+
+
+@dataclass(slots=True)
+class _MergedWatch(_Watch):
+    merged: MergedStore
+
+    async def check(self) -> None:
+        """InvalidFilterError for a filter that means nothing, before the first record comes."""
+        await self.merged.page(self.actor, self._query(("-",)), 1, "")
+
+    async def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
+        """The records as they are now: in as many messages as they take, of which the last moves the token."""
+        record_ids = tuple(dict.fromkeys(entry.record_id for entry in page.entries))
+        query, token, gone = self._query(record_ids), "", dict.fromkeys(record_ids)
+        while True:
+            found = await self.merged.page(self.actor, query, MAX_PAGE_SIZE, token, max_bytes=MAX_PAGE_BYTES)
+            shown = []
+            for record in found.records:
+                gone.pop(record.record.record_id, None)
+                change = change_pb2.MergedChange(record_id=record.record.record_id)
+                fill_merged(change.record, record, self.actor, self.request)
+                shown.append(change)
+            token = found.next_page_token
+            if not token:
+                break
+            yield self.message(merged=shown)
+        self.place = page.end
+        yield self.message(merged=[*shown, *(change_pb2.MergedChange(record_id=record_id) for record_id in gone)])
+
+    def _query(self, record_ids: tuple[str, ...]) -> MergedQuery:
+        try:
+            condition = parse_filter(self.request.filter)
+        except FilterError as error:
+            raise invalid_filter("filter", error) from None
+        return MergedQuery(self.request.collection, condition, self.request.filter, record_ids=record_ids)

@@ -1,0 +1,1 @@
+"""The change log: pages of it, and the log as a feed."""

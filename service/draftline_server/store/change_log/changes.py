@@ -1,0 +1,176 @@
+"""The change log, read: pages of it, and its rows as changes.
+
+The log keeps edits as migrations/sql/0002_drafts.sql defines them; a change tells them path by path. Values stay
+JSON text throughout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import asyncpg
+import msgspec
+
+from ...domain.change_query import ChangePage, ChangeQuery
+from ...domain.changes import AttributeChange, Change, ChangeKind, ChangeSource, PathChange
+from ...domain.edits import format_pointer
+from ...domain.records import Actor
+from ..database import Database
+from ..filters import lifted
+from ..page_tokens import Cursors
+from .query import Shape, list_statement, pinned, weeks_of
+
+MAX_PAGE_BYTES = 4 * 1024 * 1024  # of values and paths
+# Of one change. Nested values have long paths: those that are longer than any values can be tell too little.
+MAX_CHANGE_BYTES = 3 * 1024 * 1024
+MAX_SCANNED = 10_000  # entries that a statement looks at
+MAX_SEARCH_S = 5.0  # before a page is answered without having found anything
+Position = Sequence[str | int | bool | None]  # what a page token holds
+PATH_BYTES = 24  # what a path takes besides its texts, at most
+
+
+class _Node(msgspec.Struct):
+    """An edit, or what takes it back; see migrations/sql/0002_drafts.sql."""
+
+    s: dict[str, msgspec.Raw] = {}
+    r: list[str] = []
+    m: dict[str, _Node] = {}
+
+
+_node = msgspec.json.Decoder(_Node).decode
+_attributes = msgspec.json.Decoder(dict[str, tuple[msgspec.Raw, msgspec.Raw]]).decode
+
+
+class ChangeStore:
+    """Reads the log of a tenant."""
+
+    def __init__(self, database: Database, cursors: Cursors) -> None:
+        self._database = database
+        self._cursors = cursors
+
+    async def page(self, actor: Actor, query: ChangeQuery, page_size: int, page_token: str) -> ChangePage:
+        """Some changes and the token of the next page. InvalidFieldError for a foreign token."""
+        pins, rest = pinned(query.filter, query.collection, query.record_id)
+        form, values = lifted(rest) if rest is not None else (None, {})
+        bound = (
+            "changes", actor.tenant_id, query.collection, query.record_id, query.filter_text, query.oldest_first
+        )  # fmt: skip
+        values |= {f"pin_{name}": value for name, value in pins.items()}
+        values |= {
+            "tenant_id": actor.tenant_id, "limit": page_size + 1, "max_bytes": MAX_PAGE_BYTES, "scan_limit": MAX_SCANNED
+        }  # fmt: skip
+        weeks = weeks_of(rest)
+        values |= weeks
+        shape = Shape(
+            tuple(sorted(pins)), form, query.oldest_first, not query.omit_values, bool(page_token), "since" in weeks,
+            "until" in weeks,
+        )  # fmt: skip
+        after: Position | None = self._cursors.open(bound, page_token) if page_token else None
+        give_up = time.monotonic() + MAX_SEARCH_S
+        while True:
+            found = await self._read(shape, values, after, page_size)
+            if found.changes or found.end is None or time.monotonic() > give_up:
+                return ChangePage(found.changes, "" if found.end is None else self._cursors.seal(bound, found.end))
+            shape, after = replace(shape, is_continued=True), found.end
+
+    async def _read(self, shape: Shape, values: dict[str, object], after: Position | None, page_size: int) -> _Found:
+        """Read one stretch of the log."""
+        statement, fixed = list_statement(shape)
+        if after is not None:
+            values = values | {f"after_{name}": value for name, value in zip(shape.place, after, strict=True)}
+        rows = await self._database.fetch(statement, {**fixed, **values}, resend=True)
+        entries = [row for row in rows if row["version"] is not None]
+        changes = _fitting(entries[:page_size])
+        if changes and entries[0]["found_count"] > len(changes):
+            last = entries[len(changes) - 1]
+            return _Found(changes, [last[name] for name in shape.place])
+        scanned = [rows[0][f"scan_{name}"] for name in shape.place]
+        return _Found(changes, None if scanned[0] is None else scanned)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The changes in a stretch of the log; `end`: the position to go on after, None at the end of the log."""
+
+    changes: list[Change]
+    end: Position | None
+
+
+def change_of(row: asyncpg.Record) -> Change:
+    """A change from the columns of `change_columns`."""
+    paths, is_told = _paths(row)
+    return Change(
+        row["collection"],
+        row["record_id"],
+        max(row["version"], 0),  # each purge of a record has one of its own, from 0 down
+        ChangeKind(row["kind"]),
+        ChangeSource(row["source"]),
+        paths,
+        bool(paths) and not is_told,
+        _attribute_changes(row["attributes"]),
+        row["user_id"],
+        row["session_id"],
+        row["commit_id"] or "",
+        row["change_reason"],
+        row["request_id"] or "",
+        row["created_at"],
+    )
+
+
+def _fitting(rows: Sequence[asyncpg.Record]) -> list[Change]:
+    """The changes of a page: at least one, if there is one, and those after it that its bytes have room for."""
+    changes: list[Change] = []
+    size = 0
+    for row in rows:
+        change = change_of(row)
+        size += sum(_size(path) for path in change.paths)
+        if changes and size > MAX_PAGE_BYTES:
+            break
+        changes.append(change)
+    return changes
+
+
+def _paths(row: asyncpg.Record) -> tuple[Sequence[PathChange], bool]:
+    """The edited paths in code point order, and whether their values are told."""
+    if row["kind"] == ChangeKind.CREATE:
+        return [PathChange("", None, row["content"])], row["content"] is not None
+    edit = _node(row["edit"])
+    is_told = row["base"] is not None
+    found: list[PathChange] = []
+    size = 0
+    for path in _walk(edit, _node(row["base"]) if is_told else None, ""):
+        size += _size(path)
+        if size > MAX_CHANGE_BYTES:
+            return [PathChange(format_pointer([key]), None, None) for key in sorted([*edit.s, *edit.r, *edit.m])], False
+        found.append(path)
+    return sorted(found, key=lambda path: path.path), is_told
+
+
+def _walk(edit: _Node, base: _Node | None, at: str) -> Iterator[PathChange]:
+    old = base.s if base is not None else {}
+    for key, value in edit.s.items():
+        yield PathChange(at + format_pointer([key]), _text(old.get(key)), _text(value) if base is not None else None)
+    for key in edit.r:
+        yield PathChange(at + format_pointer([key]), _text(old.get(key)), None)
+    for key, child in edit.m.items():
+        yield from _walk(child, base.m[key] if base is not None else None, at + format_pointer([key]))
+
+
+def _attribute_changes(text: str | None) -> list[AttributeChange]:
+    if text is None:
+        return []
+    return [
+        AttributeChange(name, *(None if (value := _text(raw)) == "null" else value for raw in both))
+        for name, both in sorted(_attributes(text).items())
+    ]
+
+
+def _text(raw: msgspec.Raw | None) -> str | None:
+    return None if raw is None else bytes(raw).decode()
+
+
+def _size(path: PathChange) -> int:
+    texts = (path.path, path.old_value or "", path.new_value or "")
+    return PATH_BYTES + sum(len(text) if text.isascii() else len(text.encode()) for text in texts)

@@ -1,0 +1,202 @@
+"""The log as a feed: read in its order, and only as far as nothing can come before what was read.
+
+A change may be shown when every transaction up to its `log_xact` is over (see migrations/sql/0003_tables.sql).
+Those that are committed but not that far are pending: an older transaction is still running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Text, exists, func, null, or_, select, true, tuple_
+
+from ...concurrency.fair_semaphore import Turns
+from ...domain.changes import Change
+from ...domain.errors import TokenExpiredError
+from ...domain.filters.ast import Filter
+from ...domain.filters.conditions import Condition
+from ..database import Database
+from ..filters import Form, compile_filter, lifted
+from ..lists.order import bound
+from ..statements import Statement, compiled, load
+from ..tables import change, change_log
+from ..transaction import call_tenant
+from .changes import change_of
+from .page import NO_NOTICES, LogPage, tenant
+from .query import ATTRIBUTES
+
+SQL = load("feed")
+MAX_ROWS = 500  # of one page
+MAX_PAGE_BYTES = 128 * 1024  # of values; more only for a single change
+MAX_ID = 2**63 - 1
+MAX_SCANNED = 2_000  # entries that a page looks at
+KEPT_PART = 4  # of the connections is kept for tenants who read nothing
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in the order of the log; what comes after it is still to be read."""
+
+    xact: int
+    change_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a tenant's log is read; with the notices of one user's drafts if a user is named."""
+
+    tenant_id: str
+    collection: str = ""  # empty: all
+    drafts_of: str = ""  # empty: nobody's
+    with_values: bool = True  # of the changes' paths
+    form: Form | None = None  # of a filter
+    values: tuple[tuple[str, object], ...] = ()  # those lifted out of the filter
+
+    def filtered(self, condition: Filter[Condition] | None) -> Scope:
+        if condition is None:
+            return self
+        form, values = lifted(condition)
+        return replace(self, form=form, values=tuple(values.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A change of a record; None for what is no change of one: a notice of a draft, or the entry of a purge."""
+
+    place: Place
+    record_id: str
+    change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """What stands between two places of the log."""
+
+    start: Place
+    end: Place
+    entries: Sequence[Entry] = field(default_factory=tuple)
+    more: bool = False  # there is more to read right now
+    pending: bool = False  # there is more that cannot be read yet
+
+
+class Feed:
+    """Read the log with a limited number of connections, shared out fairly among tenants."""
+
+    def __init__(self, database: Database, connections: int) -> None:
+        self._database = database
+        self._turns = Turns(connections, connections // KEPT_PART)
+
+    async def now(self) -> Place:
+        """The place that all is before that can be read now."""
+        return _before((await self._log())["horizon"])
+
+    async def check(self, place: Place) -> None:
+        """TokenExpiredError if what comes after the place was dropped, or if the log ends before it."""
+        log = await self._log()
+        _refuse_dropped(place, log["dropped_xact"], log["dropped_id"])
+        if place > _before(log["horizon"]):
+            raise TokenExpiredError(
+                "resume_token: the database has not come that far, as after a failover that lost writes; "
+                "read what you need anew, and watch from now on with an empty token"
+            )
+
+    async def read(self, scope: Scope, after: Place) -> FeedPage:
+        """The next page after a place. TokenExpiredError."""
+        statement, fixed = _page_statement(bool(scope.collection), bool(scope.drafts_of), scope.with_values, scope.form)
+        values: Mapping[str, object] = {
+            **fixed,
+            **dict(scope.values),
+            "tenant_id": scope.tenant_id,
+            "collection": scope.collection,
+            "user_id": scope.drafts_of,
+            "after_xact": after.xact,
+            "after_id": after.change_id,
+            "limit": MAX_ROWS,
+            "max_bytes": MAX_PAGE_BYTES,
+            "scan_limit": MAX_SCANNED,
+        }
+        rows = await self._fetch(scope.tenant_id, statement, dict(values))
+        first = rows[0]
+        _refuse_dropped(after, first["dropped_xact"], first["dropped_id"])
+        entries = [_entry(row) for row in rows if row["change_id"] is not None]
+        if entries and (first["found_count"] == MAX_ROWS or len(entries) < first["found_count"]):
+            return FeedPage(after, entries[-1].place, entries, more=True, pending=first["pending"])
+        if first["scan_log_xact"] is not None:
+            scanned = Place(first["scan_log_xact"], first["scan_change_id"])
+            return FeedPage(after, scanned, entries, more=True, pending=first["pending"])
+        # All that can be read was read up to the horizon, but never back to before where it began.
+        return FeedPage(after, max(after, _before(first["horizon"])), entries, pending=first["pending"])
+
+    async def _log(self) -> Any:
+        """How far the log goes, and how far it is dropped."""
+        return (await self._fetch(call_tenant.get(), SQL["log_horizon"], {}))[0]
+
+    async def _fetch(self, tenant_id: str, statement: Statement, values: dict[str, object]) -> Any:
+        """Read when it is the tenant's turn."""
+        await self._turns.take(tenant_id)
+        try:
+            return await self._database.fetch(statement, values, resend=True)
+        finally:
+            self._turns.give_back(tenant_id)
+
+
+def _before(xact: int) -> Place:
+    return Place(xact - 1, MAX_ID)
+
+
+def _refuse_dropped(place: Place, dropped_xact: int, dropped_id: int) -> None:
+    if place < Place(dropped_xact, dropped_id):
+        raise TokenExpiredError(
+            "resume_token: what comes after it was dropped from the log; read what you need anew, "
+            "and watch from now on with an empty token"
+        )
+
+
+def _entry(row: Any) -> Entry:
+    # Of a record that was removed for good, the deletion is in the feed, and versions begin anew after it.
+    return Entry(
+        Place(row["log_xact"], row["change_id"]),
+        row["record_id"],
+        change_of(row) if row["kind"] not in ("DRAFT", "PURGE") else None,
+    )
+
+
+@lru_cache(maxsize=512)
+def _page_statement(
+    has_collection: bool, with_drafts: bool, with_values: bool, form: Form | None
+) -> tuple[Statement, Mapping[str, object]]:
+    """A page of the log, at least one row: its first columns tell how far the log goes."""
+    horizon = func.draftline.log_horizon(type_=BigInteger())
+    log = select(change_log.c.dropped_xact, change_log.c.dropped_id, horizon.label("horizon")).subquery("log")
+    of_tenant = change.c.tenant_id == tenant()
+    collection = bound("collection", type_=Text())
+    here = [change.c.log_xact, change.c.change_id]
+    after = [bound("after_xact", type_=BigInteger()), bound("after_id", type_=BigInteger())]
+    conditions: list[ColumnElement[bool]] = [of_tenant, change.c.log_xact < horizon]
+    filters: list[ColumnElement[bool]] = []
+    if has_collection and not with_drafts:
+        # The index of a collection's changes has no notices of drafts. The position names the collection, so that
+        # only that index leads to it.
+        conditions += [change.c.collection == collection, NO_NOTICES]
+        here, after = [change.c.collection, *here], [collection, *after]
+    else:
+        mine = change.c.user_id == bound("user_id", type_=Text())
+        filters.append(or_(NO_NOTICES, mine) if with_drafts else NO_NOTICES)
+        if has_collection:
+            filters.append(change.c.collection == collection)
+    conditions.append(tuple_(*here) > tuple_(*after))
+    if form is not None:
+        filters.append(compile_filter(form, null(), ATTRIBUTES))
+    position = ("log_xact", "change_id")
+    page = LogPage(conditions, filters, position, oldest_first=True, with_values=with_values, is_bounded=bool(filters))
+    entries = page.statement().subquery("entries")
+    pending = exists().where(of_tenant, change.c.log_xact >= horizon)
+    statement = (
+        select(log, pending.label("pending"), entries)
+        .select_from(log.join(entries, true()))
+        .order_by(entries.c.log_xact, entries.c.change_id)
+    )
+    return compiled("read_feed", statement)

@@ -1,0 +1,150 @@
+"""The statement of a list of changes.
+
+What a filter pins to one value, and an index leads with, is a condition of its own on the plain column, with the
+predicate of that index: a session's changes are then read from its index, newest or oldest first, and nobody
+else's. The changes of one record are read in the order of its versions, which is the order of the log as well.
+One index leads; what else is pinned is a filter on what that index leads to, so that a page looks at a limited part.
+
+Everything that shapes the SQL is in `Shape`; every value is bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Text,
+    and_,
+    cast,
+    func,
+    literal_column,
+    null,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import UUID
+
+from ...domain.filters.ast import And, Filter, Operator
+from ...domain.filters.conditions import Comparison, Condition
+from ..filters import Form, compile_filter
+from ..lists.order import bound
+from ..statements import Statement, compiled
+from ..tables import change
+from .page import NO_NOTICES, LogPage, tenant
+
+PINS = ("collection", "record_id", "user_id", "session_id", "commit_id")
+LEADING = (("collection", "record_id"), ("commit_id",), ("session_id",), ("user_id",), ("collection",))
+# A change's attributes as filters name them: what is empty is not there.
+ATTRIBUTES: Mapping[str, ColumnElement[Any]] = {
+    **{name: change.c[name] for name in ("collection", "record_id", "version", "kind", "source", "user_id")},
+    **{
+        name: func.nullif(change.c[name], literal_column("''"), type_=Text())
+        for name in ("session_id", "change_reason")
+    },
+    **{name: cast(change.c[name], Text()) for name in ("commit_id", "request_id")},
+    "create_time": change.c.created_at,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What decides the text of the statement; `pins` are the attributes that are pinned to one value."""
+
+    pins: tuple[str, ...]
+    filter: Form | None
+    oldest_first: bool
+    with_values: bool
+    is_continued: bool
+    has_since: bool = False
+    has_until: bool = False
+
+    @property
+    def leading(self) -> tuple[str, ...]:
+        """The pins of the index that leads to the changes; empty if there is none but the log's own order."""
+        return next((names for names in LEADING if set(names) <= set(self.pins)), ())
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The columns that tell a change's place in the order."""
+        return ("version",) if self.leading == ("collection", "record_id") else ("log_xact", "change_id")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether entries that are not answered can stand between those that are."""
+        return self.filter is not None or not self.leading or len(self.leading) < len(self.pins)
+
+
+def pinned(
+    tree: Filter[Condition] | None, collection: str, record_id: str
+) -> tuple[dict[str, str], Filter[Condition] | None]:
+    """What a query pins to one value, by name, and what is left of its filter."""
+    pins = {name: value for name, value in (("collection", collection), ("record_id", record_id)) if value}
+    rest: list[Filter[Condition]] = []
+    for term in tree.terms if isinstance(tree, And) else () if tree is None else (tree,):
+        is_equality = isinstance(term, Comparison) and term.operator is Operator.EQ and not term.lowered
+        if isinstance(term, Comparison) and is_equality and isinstance(term.value, str):
+            name = term.field.path[0]
+            if name in PINS and pins.setdefault(name, term.value) == term.value:
+                continue
+        rest.append(term)
+    return pins, And(tuple(rest)) if len(rest) > 1 else rest[0] if rest else None
+
+
+def weeks_of(tree: Filter[Condition] | None) -> dict[str, datetime]:
+    """The whole weeks (UTC, from Monday) that a filter limits the time of its changes to: `since`, and before `until`.
+
+    The log has a partition a week, so that the others need not be looked at.
+    """
+    weeks: dict[str, datetime] = {}
+    for term in tree.terms if isinstance(tree, And) else () if tree is None else (tree,):
+        if isinstance(term, Comparison) and term.field.path == ("create_time",) and isinstance(term.value, datetime):
+            day = term.value.astimezone(UTC)
+            monday = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(day.weekday())
+            if term.operator in (Operator.EQ, Operator.GE, Operator.GT):
+                weeks["since"] = max(monday, weeks.get("since", monday))
+            if term.operator in (Operator.EQ, Operator.LE, Operator.LT):
+                until = monday + timedelta(7)
+                weeks["until"] = min(until, weeks.get("until", until))
+    return weeks
+
+
+@lru_cache(maxsize=512)
+def list_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
+    """The statement of a page, and the values that it binds itself.
+
+    The others are bound by name: those lifted out of the filter, pin_collection and so on, tenant_id, limit,
+    max_bytes, scan_limit, since, until, and for a page after another one after_version, or after_log_xact and
+    after_change_id.
+    """
+    conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, shape.leading)]
+    if shape.is_continued:
+        here = [change.c[name] for name in shape.place]
+        after = [bound(f"after_{name}", BigInteger()) for name in shape.place]
+        if shape.leading == ("collection",):  # so that only the index of its changes leads to the position
+            here, after = [change.c.collection, *here], [cast(bound("pin_collection"), Text()), *after]
+        conditions.append(tuple_(*here) > tuple_(*after) if shape.oldest_first else tuple_(*here) < tuple_(*after))
+    if shape.has_since:
+        conditions.append(change.c.created_at >= bound("since", DateTime(timezone=True)))
+    if shape.has_until:
+        conditions.append(change.c.created_at < bound("until", DateTime(timezone=True)))
+    filters = [_pin(name) for name in shape.pins if name not in shape.leading]
+    if shape.filter is not None:
+        filters.append(compile_filter(shape.filter, null(), ATTRIBUTES))
+    page = LogPage(conditions, filters, shape.place, shape.oldest_first, shape.with_values, shape.is_bounded)
+    return compiled("list_changes", page.statement())
+
+
+def _pin(name: str) -> ColumnElement[bool]:
+    column = change.c[name]
+    value = bound(f"pin_{name}")
+    if name == "commit_id":
+        return column == cast(cast(value, Text()), UUID())  # an equality tells that it is not null
+    if name == "session_id":
+        return and_(column == cast(value, Text()), column != literal_column("''"))
+    return column == cast(value, Text())

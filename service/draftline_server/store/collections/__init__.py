@@ -1,0 +1,1 @@
+"""Specs of collections, their cache and their indexes."""

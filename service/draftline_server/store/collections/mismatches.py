@@ -1,0 +1,82 @@
+"""The records whose declared fields hold what they cannot hold: how many there are, and one of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Text, cast, func, select
+
+from ...domain.collections import Definition
+from ...domain.edits import format_pointer
+from ...domain.errors import CollectionConflictError
+from ...domain.filters.ast import FieldType, Path
+from ...domain.filters.values import EXPECTED_STORED
+from ..database import Database
+from ..fields import mistyped
+from ..lists.order import bound
+from ..statements import Statement, compiled, load
+from ..tables import record
+from .cache import definition_of
+
+SQL = load("diagnosis")
+
+
+async def counts(database: Database, tenant_id: str, definition: Definition) -> Mapping[Path, int]:
+    """Return for each declared field how many records that are not deleted hold what it cannot; reads them all."""
+    found = await _look(database, tenant_id, definition, definition.fields)
+    return {path: count for path, (count, _) in found.items()}
+
+
+async def all_counts(database: Database) -> AsyncIterator[tuple[str, str, str, int]]:
+    """Yield tenant, collection, JSON Pointer and number of such records, for every declared field that has any."""
+    for row in await database.fetch(SQL["every_definition"], {}, resend=True):
+        definition = definition_of(row)
+        for path, count in (await counts(database, row["tenant_id"], definition)).items():
+            if count:
+                yield row["tenant_id"], definition.collection, format_pointer(path), count
+
+
+async def refuse_stored(database: Database, tenant_id: str, definition: Definition) -> None:
+    """CollectionConflictError if a record that is not deleted holds what a field of the declaration refuses."""
+    for path, (count, record_id) in (await _look(database, tenant_id, definition, definition.refusing)).items():
+        if count:
+            pointer, type_ = format_pointer(path), definition.fields[path]
+            raise CollectionConflictError(
+                f"{pointer} cannot be declared to refuse values that are not {EXPECTED_STORED[type_]}: {count} records "
+                f"hold one, such as {record_id!r}; declare it with ACCEPT, find them by record.mistyped = true, "
+                "and mend them first",
+                path=pointer,
+                record_id=record_id,
+                count=count,
+            )
+
+
+async def _look(
+    database: Database, tenant_id: str, definition: Definition, paths: Collection[Path]
+) -> dict[Path, tuple[int, str]]:
+    fields = tuple((path, type_) for path, type_ in definition.fields.items() if path in paths)
+    if not fields:
+        return {}
+    statement, fixed = _statement(fields)
+    values = {**fixed, "tenant_id": tenant_id, "collection": definition.collection}
+    row = (await database.fetch(statement, values, resend=True))[0]
+    return {path: (row[f"count_{place}"], row[f"record_id_{place}"]) for place, (path, _) in enumerate(fields)}
+
+
+@lru_cache(maxsize=128)
+def _statement(fields: tuple[tuple[Path, FieldType], ...]) -> tuple[Statement, Mapping[str, object]]:
+    columns: list[Any] = []
+    for place, (path, type_) in enumerate(fields):
+        is_mistyped = mistyped(record.c.content, path, type_)
+        columns.append(func.count().filter(is_mistyped).label(f"count_{place}"))
+        columns.append(func.min(record.c.record_id).filter(is_mistyped).label(f"record_id_{place}"))
+    return compiled(
+        "count_mistyped",
+        select(*columns).where(
+            record.c.tenant_id == cast(bound("tenant_id"), Text()),
+            record.c.collection == cast(bound("collection"), Text()),
+            record.c.deleted_at.is_(None),
+        ),
+    )

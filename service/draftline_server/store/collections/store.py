@@ -1,0 +1,288 @@
+"""Collections: declared, read, listed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from ...domain.collections import Definition, IndexOrder, IndexState
+from ...domain.content import Limits
+from ...domain.edits import format_pointer
+from ...domain.errors import CollectionConflictError, CollectionNotFoundError, DraftlineError, VersionMismatchError
+from ...domain.filters.ast import Path
+from ...domain.records import Actor, Answer
+from ..database import Database
+from ..driver_errors import AnsweredBeforeError
+from ..idempotency import Requests, keep_unfinished
+from ..page_tokens import Cursors
+from ..statements import load
+from ..transaction import Transaction, call_deadline
+from .cache import READ_AGE_S, Definitions, definition_of
+from .indexes import Indexes
+from .mismatches import counts, refuse_stored
+
+SQL = load("collections")
+A = TypeVar("A", bound=Answer)
+WRITES_POLL_S = 0.05
+MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients take 4 MiB a message unless told otherwise
+
+
+class _Written(msgspec.Struct):
+    """What the write of a declaration adds to it."""
+
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_decode_written = msgspec.json.Decoder(_Written).decode
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCollection:
+    definition: Definition
+    indexes: Mapping[IndexOrder, IndexState]
+
+
+class CollectionStore:
+    """Declarations, and the indexes that follow from them."""
+
+    def __init__(
+        self,
+        database: Database,
+        definitions: Definitions,
+        indexes: Indexes,
+        cursors: Cursors,
+        limits: Limits,
+        *,
+        requests: Requests,
+        max_indexes: int,
+    ) -> None:
+        self._database = database
+        self._requests = requests
+        self._definitions = definitions
+        self._indexes = indexes
+        self._cursors = cursors
+        self._limits = limits
+        self._max_indexes = max_indexes  # of a tenant
+        self._builds: set[asyncio.Task[None]] = set()
+
+    async def put(
+        self,
+        actor: Actor,
+        definition: Definition,
+        answer: Callable[[StoredCollection], A],
+        *,
+        expected_version: int | None,
+        validate_only: bool,
+    ) -> A:
+        """Stores a declaration and brings its indexes about; what `answer` makes of both.
+
+        VersionMismatchError; CollectionConflictError if a stored text is too long for a wanted index, or the tenant
+        has too many; InvalidFieldError for a JSON Schema that is none.
+        """
+        if definition.json_schema:
+            await self._definitions.schemas.check(actor.tenant_id, definition.json_schema)
+
+        async def work(transaction: Transaction) -> tuple[Definition, bool]:
+            stored, is_new = await self._store(transaction, actor, definition, expected_version)
+            if validate_only:
+                transaction.roll_back()
+            else:
+                await keep_unfinished(transaction, actor, _written(stored))
+            return stored, is_new
+
+        is_new = True
+        try:
+            await self._refuse_overlong_text(actor, definition)
+            await refuse_stored(self._database, actor.tenant_id, definition)
+            stored, is_new = await self._database.transact(work, resend=actor.request is not None)
+        except (AnsweredBeforeError, DraftlineError):
+            before = await self._stored_before(actor, definition)
+            if before is None:
+                raise
+            stored = before
+        if not validate_only:
+            stored_at = time.monotonic()
+            await self._outlast_writes()
+            await self._definitions.load(actor.tenant_id, [definition.collection])
+            await self._build(definition.collection)
+            if is_new:
+                await self._outlast_copies(stored_at)
+        response = answer((await self._with_indexes([stored]))[0])
+        if not validate_only:
+            await self._requests.finish(actor, response.SerializeToString())
+        return response
+
+    async def _stored_before(self, actor: Actor, definition: Definition) -> Definition | None:
+        """The declaration as an earlier run of the request stored it, whose indexes were not waited for yet."""
+        recalled = await self._requests.recall(actor)
+        if actor.request is None or recalled is None or recalled.unfinished is None:
+            return None
+        recalled.refuse_other(actor.request)
+        written = _decode_written(recalled.unfinished)
+        return replace(
+            definition, version=written.version, created_at=written.created_at, updated_at=written.updated_at
+        )
+
+    async def get(self, actor: Actor, collection: str) -> StoredCollection:
+        loaded = await self._definitions.load(actor.tenant_id, [collection])
+        if collection not in loaded:
+            raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
+        return (await self._with_indexes([loaded[collection]]))[0]
+
+    async def mismatch_counts(self, actor: Actor, definition: Definition) -> Mapping[Path, int]:
+        """Return for each declared field how many records hold a value that it cannot hold; reads them all."""
+        return await counts(self._database, actor.tenant_id, definition)
+
+    async def page(self, actor: Actor, page_size: int, page_token: str) -> tuple[list[StoredCollection], str]:
+        """Some collections by name, declared or not, and the token of the next page."""
+        query = ["collections", actor.tenant_id]
+        after = self._cursors.open(query, page_token)[0] if page_token else ""
+        rows = await self._database.fetch(
+            SQL["list_collections"],
+            {"tenant_id": actor.tenant_id, "after": after, "page_size": page_size + 1},
+            resend=True,
+        )
+        names = [row["collection"] for row in rows]
+        loaded = await self._definitions.load(actor.tenant_id, names[:page_size])
+        definitions = [loaded.get(name, Definition(name)) for name in names[:page_size]]
+        found = definitions[: _fitting(definitions)]
+        more = len(names) > len(found)
+        next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
+        return await self._with_indexes(found), next_token
+
+    async def _build(self, collection: str) -> None:
+        """Waits for the indexes; a caller that goes away does not stop the build: the next one finds it done."""
+
+        async def build() -> None:
+            call_deadline.set(None)  # of this task alone
+            await self._indexes.reconcile(collection)
+
+        task = asyncio.create_task(build(), name="indexes")
+        self._builds.add(task)
+        task.add_done_callback(self._builds.discard)
+        await asyncio.shield(task)
+
+    async def _store(
+        self, transaction: Transaction, actor: Actor, definition: Definition, expected_version: int | None
+    ) -> tuple[Definition, bool]:
+        """The declaration as it is stored now, and whether it is another one than before."""
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id,
+            "collection": definition.collection,
+            **_as_json(definition),
+            "json_schema": definition.json_schema,
+            "history": definition.history,
+            "expected_version": expected_version,
+            "now": await transaction.now(),
+        }
+        await transaction.fetch(SQL["lock_declaration"], values)
+        indexes = await self._count_indexes(transaction, actor)
+        row = (await transaction.fetch(SQL["put_definition"], values))[0]
+        before = row["version_before"] or 0
+        if expected_version is not None and expected_version != before:
+            raise VersionMismatchError(
+                f"collection {definition.collection!r} is at version {before}", current_version=before
+            )
+        if indexes < (after := await self._count_indexes(transaction, actor)) > self._max_indexes:
+            raise CollectionConflictError(
+                f"the tenant would declare {after} fields and orders, and may have {self._max_indexes} indexes",
+                limit=self._max_indexes,
+            )
+        key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
+        stored = definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
+        return stored, stored.version != before
+
+    async def _count_indexes(self, transaction: Transaction, actor: Actor) -> int:
+        count: int = (await transaction.fetch(SQL["count_indexes"], {"tenant_id": actor.tenant_id}))[0]["count"]
+        return count
+
+    async def _outlast_writes(self) -> None:
+        """Waits for the writes that went by the declaration before: whatever is written once this one is answered
+        goes by it."""
+        running = await self._running_writes()
+        while running:
+            await asyncio.sleep(WRITES_POLL_S)
+            running &= await self._running_writes()
+
+    async def _outlast_copies(self, stored_at: float) -> None:
+        """Waits until other processes have forgotten the declaration before, by which they type what they read."""
+        if (await self._database.fetch(SQL["other_processes"], {}, resend=True))[0]["others"]:
+            await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
+
+    async def _running_writes(self) -> set[str]:
+        rows = await self._database.fetch(SQL["running_writes"], {}, resend=True)
+        return {row["transaction"] for row in rows}
+
+    async def _refuse_overlong_text(self, actor: Actor, definition: Definition) -> None:
+        for path in definition.indexed_text():
+            limit = self._limits.max_indexed_text_bytes
+            values: dict[str, object] = {
+                "tenant_id": actor.tenant_id,
+                "collection": definition.collection,
+                "path": list(path),
+                "max_indexed_text_bytes": limit,
+            }
+            rows = await self._database.fetch(SQL["overlong_text"], values, resend=True)
+            if rows:
+                pointer, record_id = format_pointer(path), rows[0]["record_id"]
+                raise CollectionConflictError(
+                    f"{pointer} cannot be declared as text: that of record {record_id!r} is over {limit} bytes",
+                    path=pointer,
+                    record_id=record_id,
+                )
+
+    async def _with_indexes(self, definitions: Sequence[Definition]) -> list[StoredCollection]:
+        states = await self._indexes.states(definitions)
+        return [StoredCollection(definition, each) for definition, each in zip(definitions, states, strict=True)]
+
+
+def _written(stored: Definition) -> str:
+    values = {"version": stored.version, "created_at": stored.created_at, "updated_at": stored.updated_at}
+    return msgspec.json.encode(values).decode()
+
+
+def _fitting(definitions: Sequence[Definition]) -> int:
+    """How many of the definitions go into one page; at least one."""
+    size = 0
+    for place, definition in enumerate(definitions):
+        size += _size(definition)
+        if place and size > MAX_PAGE_BYTES:
+            return place
+    return len(definitions)
+
+
+def _size(definition: Definition) -> int:
+    """About how many bytes a definition takes in an answer, where fields and orders stand twice."""
+    paths = [*definition.fields, *(key.path for order in definition.orders for key in order)]
+    texts = [definition.json_schema, *(format_pointer(path) * 2 for path in paths)]
+    return 200 + sum(len(text.encode()) + 20 for text in texts)
+
+
+def _as_json(definition: Definition) -> dict[str, object]:
+    fields = [
+        {"path": path, "type": type_, **({"on_type_mismatch": "REFUSE"} if path in definition.refusing else {})}
+        for path, type_ in definition.fields.items()
+    ]
+    orders = [[{"path": key.path, "descending": key.descending} for key in order] for order in definition.orders]
+    return {
+        "fields": json.dumps(fields),
+        "orders": json.dumps(orders),
+        "indexed_text": json.dumps(_checked(definition)),
+    }
+
+
+def _checked(definition: Definition) -> list[object]:
+    """Return what `draftline.field_failure` looks at when a content is written: fields that refuse come first."""
+    refusing: list[object] = [
+        {"path": path, "type": type_} for path, type_ in definition.fields.items() if path in definition.refusing
+    ]
+    return [*refusing, *(path for path in definition.indexed_text() if path not in definition.refusing)]

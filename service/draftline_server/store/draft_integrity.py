@@ -1,0 +1,80 @@
+"""The check of an invariant: that every draft's merge is its edit applied to its record."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from .database import Database
+from .statements import Statement, load
+from .transaction import Rows
+
+SQL = load("drafts")
+PAGE = 1_000  # drafts in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class DraftDifference:
+    """A draft whose merge differs, or, an orphan, one that changes a record that is not there."""
+
+    tenant_id: str
+    user_id: str
+    collection: str
+    record_id: str
+    is_orphan: bool
+
+
+class DraftChecker:
+    """Compares the drafts of all tenants with their records."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.checked = 0  # drafts looked at so far
+
+    async def total(self) -> int:
+        """How many drafts there are."""
+        return int((await self._database.fetch(SQL["count_drafts"], {}, resend=True))[0]["count"])
+
+    def differences(self) -> AsyncIterator[DraftDifference]:
+        """Every draft that is out of step, in primary-key order; bounded memory."""
+        return self._differences(partial(self._database.fetch, resend=True))
+
+    async def _differences(
+        self, fetch: Callable[[Statement, dict[str, object]], Awaitable[Rows]]
+    ) -> AsyncIterator[DraftDifference]:
+        place = {"tenant_id": "", "user_id": "", "collection": "", "record_id": ""}
+        while True:
+            rows = await fetch(SQL["check_drafts"], {**place, "limit": PAGE})
+            self.checked += len(rows)
+            for row in rows:
+                if row["differs"] or row["is_orphan"]:
+                    yield DraftDifference(
+                        row["tenant_id"], row["user_id"], row["collection"], row["record_id"], row["is_orphan"]
+                    )
+            if len(rows) < PAGE:
+                return
+            place = {name: rows[-1][name] for name in place}
+
+    async def count(self) -> int | None:
+        """How many are out of step; None if another process is counting."""
+
+        async def alone() -> int | None:
+            async with self._database.session() as session:
+                if not (await session.fetch(SQL["try_lock_check"], {}))[0]["locked"]:
+                    return None
+                return sum([1 async for _ in self._differences(session.fetch)])
+
+        return await self._database.translated(alone)
+
+    async def repair(self, difference: DraftDifference) -> bool:
+        """Applies the draft's edit to its record again. False for an orphan, which only its user can settle."""
+        if difference.is_orphan:
+            return False
+        values: dict[str, object] = {
+            "tenant_id": difference.tenant_id,
+            "user_id": difference.user_id,
+            "collection": difference.collection,
+            "record_id": difference.record_id,
+        }
+        return bool(await self._database.fetch(SQL["repair_draft"], values))

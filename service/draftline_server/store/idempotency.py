@@ -1,0 +1,180 @@
+"""Requests that happen once (AIP-155): the answer is kept in the transaction of what it tells.
+
+Of a call of one record the version is kept, and the rest of its answer is rebuilt from the record and the log when it
+is asked for: an answer is kept for a day, and hardly ever asked for.
+
+Nothing is looked up before a write. A request that was answered before fails on the key of
+its answer, or fails because its first run changed what it asks for; either way its
+answer is there, and is given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from ..domain.errors import DraftlineError, HistoryNotKeptError, RecordNotFoundError, RequestIdReusedError
+from ..domain.records import Actor, Record, Request
+from ..domain.values import frozen
+from .database import Database
+from .driver_errors import AnsweredBeforeError
+from .statements import load
+from .transaction import Transaction
+
+SQL = load("requests")
+DONE = "the request was done before, and is not done again"
+PURGED = f"{DONE}; its answer is gone, for it held the content of a record that was removed for good"
+
+
+class _Kept(msgspec.Struct):
+    collection: str
+    record_id: str
+    content: msgspec.Raw
+    version: int
+    parent_id: str | None
+    position: int | None
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    updated_by: str
+    deleted_at: datetime | None
+    changed_fields: list[str] = []
+
+
+_kept = msgspec.json.Decoder(_Kept).decode
+
+
+@frozen
+class Recalled:
+    """What was answered: the response as it was sent, or else the record of a call of one record.
+
+    Neither, where the call goes on after its write and is not over: then what it wrote, as JSON.
+    """
+
+    fingerprint: bytes
+    response: bytes | None
+    record: Record | None = None
+    changed_fields: tuple[str, ...] = ()
+    unfinished: str | None = None
+    gone: DraftlineError | None = None  # why the answer can no longer be rebuilt
+
+    def refuse_other(self, request: Request) -> None:
+        """Raise RequestIdReusedError unless this is what that request was answered.
+
+        Raises RecordNotFoundError or HistoryNotKeptError if the answer can no longer be rebuilt.
+        """
+        if self.fingerprint != request.fingerprint:
+            problem = "was used for another request within the last 24 hours; every request needs an id of its own"
+            raise RequestIdReusedError(
+                f"request_id: {problem}", fields=[("request_id", problem)], request_id=request.request_id
+            )
+        if self.gone is not None:
+            raise self.gone
+
+
+class Requests:
+    """What requests with an id were answered."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def recall(self, actor: Actor, collection: str = "", record_id: str = "") -> Recalled | None:
+        """Return what was answered under the id of the actor's request, be it that request or another.
+
+        `collection`, `record_id`: the record that the request names, if it names one.
+        """
+        if actor.request is None:
+            return None
+        key = _key(actor, actor.request)
+        rows = await self._database.fetch(SQL["recall_answer"], key, resend=True)
+        if not rows:
+            return None
+        row = rows[0]
+        if row["version"] is None:
+            return _recalled(row)
+        if row["fingerprint"] != actor.request.fingerprint:  # then its record is not the one that this request names
+            return Recalled(row["fingerprint"], None)
+        values = {**key, "collection": collection, "record_id": record_id}
+        rebuilt = (await self._database.fetch(SQL["rebuild_answer"], values, resend=True))[0]["answer"]
+        return _rebuilt(row["fingerprint"], rebuilt)
+
+    async def finish(self, actor: Actor, response: bytes) -> None:
+        """Keeps the answer of a call that went on after its write. AnsweredBeforeError if another run was faster."""
+        if actor.request is None:
+            return
+        values = {**_key(actor, actor.request), "response": response}
+        if not await self._database.fetch(SQL["finish_answer"], values, resend=True):
+            raise AnsweredBeforeError
+
+
+def _recalled(row: asyncpg.Record) -> Recalled:
+    fingerprint, response = row["fingerprint"], row["response"]
+    if response is not None:
+        return Recalled(fingerprint, response)
+    if row["unfinished"] is not None:
+        return Recalled(fingerprint, None, unfinished=row["unfinished"])
+    if row["is_purged"]:
+        return Recalled(fingerprint, None, gone=RecordNotFoundError(PURGED))
+    return _of_record(fingerprint, _kept(row["answer"]))
+
+
+def _rebuilt(fingerprint: bytes, answer: str | None) -> Recalled:
+    if answer is None:
+        return Recalled(fingerprint, None, gone=RecordNotFoundError(PURGED))
+    kept = _kept(answer)
+    if bytes(kept.content) == b"null":
+        problem = f"{DONE}; the log no longer keeps the values of version {kept.version}, which was its answer"
+        return Recalled(fingerprint, None, gone=HistoryNotKeptError(problem, record_id=kept.record_id))
+    return _of_record(fingerprint, kept)
+
+
+def _of_record(fingerprint: bytes, kept: _Kept) -> Recalled:
+    record = Record(
+        kept.collection, kept.record_id, bytes(kept.content).decode(), kept.version, kept.parent_id, kept.position,
+        kept.created_at, kept.created_by, kept.updated_at, kept.updated_by, kept.deleted_at,
+    )  # fmt: skip
+    return Recalled(fingerprint, None, record, tuple(sorted(kept.changed_fields)))
+
+
+async def keep_answer(runner: Database | Transaction, actor: Actor, response: bytes) -> None:
+    """Keeps the answer of a request, if it has an id. AnsweredBeforeError when it was answered before."""
+    if actor.request is None:
+        return
+    values = {**_key(actor, actor.request), "response": response}
+    if isinstance(runner, Database):
+        await runner.fetch(SQL["keep_answer"], values, resend=True)
+    else:
+        await runner.fetch(SQL["keep_answer"], values)
+
+
+async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) -> None:
+    """Keeps what a call wrote that goes on after it, as JSON, until Requests.finish keeps its answer."""
+    if actor.request is not None:
+        await transaction.fetch(SQL["keep_unfinished"], {**_key(actor, actor.request), "written": written})
+
+
+async def keep_record(
+    transaction: Transaction, actor: Actor, record: Record, changed_fields: Sequence[str], *, written: bool
+) -> None:
+    """The same for a call of one record. `written`: its version is that of the request."""
+    if actor.request is None:
+        return
+    values = {
+        **{each.name: getattr(record, each.name) for each in fields(record)},
+        "changed_fields": list(changed_fields),
+        "written": written,
+    }
+    await transaction.fetch(SQL["keep_record"], {**_key(actor, actor.request), **values})
+
+
+def _key(actor: Actor, request: Request) -> dict[str, object]:
+    return {
+        "tenant_id": actor.tenant_id,
+        "user_id": actor.user_id,
+        "request_id": request.request_id,
+        "fingerprint": request.fingerprint,
+    }

@@ -1,0 +1,1 @@
+"""JSON Schema, checked in processes of its own."""

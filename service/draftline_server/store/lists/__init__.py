@@ -1,0 +1,1 @@
+"""The merged list: its statement, its order and its pages."""

@@ -1,0 +1,194 @@
+"""Merged lists: pages and streams of records with the caller's drafts applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import asyncpg
+
+from ...domain.drafts import DraftKind, MergedRecord
+from ...domain.errors import InvalidFieldError
+from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, FilterError, Path, SortKey
+from ...domain.filters.conditions import type_of, with_types
+from ...domain.merged import MergedPage, MergedQuery
+from ...domain.records import Actor, Record
+from ..collections.cache import Definitions
+from ..database import Database
+from ..drafts import conflicts_of
+from ..filters import after_prefix, lifted
+from ..page_tokens import Cursors, Position
+from ..record_errors import invalid_filter
+from .order import OrderKey
+from .query import Shape, count_statement, page_statement
+
+MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
+UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans
+
+
+class MergedStore:
+    """Reads lists of one user."""
+
+    def __init__(self, database: Database, definitions: Definitions, cursors: Cursors) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._cursors = cursors
+
+    async def page(
+        self,
+        actor: Actor,
+        query: MergedQuery,
+        page_size: int,
+        page_token: str,
+        *,
+        include_total_size: bool = False,
+        max_bytes: int = MAX_PAGE_BYTES,
+    ) -> MergedPage:
+        """Some records and the token of the next page. InvalidFilterError, InvalidFieldError for a foreign token."""
+        definition = await self._definitions.current(actor.tenant_id, query.collection)
+        shape, lifted_values = _shape(query, definition.fields)
+        bound = _bound(actor, query, shape)
+        after = self._cursors.open(bound, page_token) if page_token else None
+        if after is not None:
+            after = await self._resolved(actor, query, shape, after)
+            shape = replace(shape, after=tuple(value is None for value in after[1:]))
+        statement, fixed = page_statement(shape)
+        values = {**fixed, **lifted_values, **_values(actor, query, after)}
+        values |= {"limit": page_size + 1, "max_bytes": max_bytes}
+        rows = await self._database.fetch(statement, values, resend=True)
+        kept = rows[: _fitting(rows, page_size, max_bytes)]
+        token = ""
+        if kept and rows[0]["found_count"] > len(kept):
+            token = self._cursors.seal(bound, _position(kept[-1], shape))
+        total = await self._count(actor, query, shape, lifted_values) if include_total_size else None
+        return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
+
+    async def _resolved(self, actor: Actor, query: MergedQuery, shape: Shape, after: Position) -> Position:
+        """Return the position with the whole of each long text of which the token holds a beginning and a digest.
+
+        The text is read from the record that the page ended with. If it was changed meanwhile, the position is before
+        all that begins alike: some records come a second time then, and none is left out.
+        """
+        count = 1 + len(shape.order)
+        found, digests = list(after[:count]), after[count:]
+        if not any(digests):
+            return found
+        one = replace(shape, filter=None, after=None, has_record_ids=True, whole_keys=True)
+        statement, fixed = page_statement(one)
+        values = {**fixed, **_values(actor, replace(query, record_ids=(str(after[0]),)), None)}
+        rows = await self._database.fetch(statement, values | {"limit": 1, "max_bytes": MAX_PAGE_BYTES}, resend=True)
+        for place, (digest, key) in enumerate(zip(digests, shape.order, strict=True)):
+            if digest is not None:
+                is_same = bool(rows) and rows[0][f"digest_{place}"] == digest
+                beginning = str(found[place + 1])
+                found[place + 1] = rows[0][f"key_{place}"] if is_same else _before_alike(beginning, key)
+        return found
+
+    async def _count(self, actor: Actor, query: MergedQuery, shape: Shape, lifted_values: Mapping[str, object]) -> int:
+        statement, fixed = count_statement(replace(shape, after=None, order=()))
+        values = {**fixed, **lifted_values, **_values(actor, query, None)}
+        rows = await self._database.fetch(statement, values, resend=True)
+        total: int = rows[0]["total_size"]
+        return total
+
+
+def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[Shape, Mapping[str, object]]:
+    """The shape of the query's statements, and the values of its filter, which they bind by name."""
+    try:
+        condition = with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
+    except FilterError as error:
+        raise invalid_filter("filter", error) from None
+    form, values = lifted(condition) if condition is not None else (None, {})
+    shape = Shape(
+        query.collection,
+        form,
+        _order(tuple(query.order), declared),
+        query.view,
+        query.show_deleted,
+        bool(query.record_ids),
+        bool(query.session_id),
+    )
+    return shape, values
+
+
+def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple[OrderKey, ...]:
+    order: list[OrderKey] = []
+    for key in keys:
+        try:
+            type_ = type_of(key.field, declared, MERGED_ATTRIBUTES)
+        except FilterError as error:
+            raise InvalidFieldError.of("order_by", f"at character {error.position}: {error.message}") from None
+        if key.field.of_record and key.field.path == ("mistyped",):
+            raise InvalidFieldError.of("order_by", "record.mistyped is for filters: no list is sorted by it")
+        if type_ is not None:
+            order.append(OrderKey(key.field, type_, key.descending, not key.field.of_record))
+        else:
+            order += [OrderKey(key.field, each, key.descending, declared=False) for each in UNDECLARED]
+    return tuple(order)
+
+
+def _bound(actor: Actor, query: MergedQuery, shape: Shape) -> Sequence[object]:
+    """What a token is good for: a query, and the types by which a declaration has it sorted."""
+    return (
+        "merged", actor.tenant_id, actor.user_id, query.collection, query.filter_text, query.order_text,
+        query.record_ids, query.session_id, query.view, query.show_deleted, [key.type for key in shape.order],
+    )  # fmt: skip
+
+
+def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[str, object]:
+    values: dict[str, object] = {
+        "tenant_id": actor.tenant_id,
+        "user_id": actor.user_id,
+        "record_ids": list(query.record_ids),
+        "session_id": query.session_id,
+    }
+    if after is not None:
+        values["after_id"] = after[0]
+        values |= {f"after_{place}": value for place, value in enumerate(after[1:])}
+    return values
+
+
+def _position(row: asyncpg.Record, shape: Shape) -> Position:
+    """Return the record's id, its sort keys, and if any is too long for a token a digest of each that is."""
+    digests = [row[f"digest_{place}"] if key.may_be_long else None for place, key in enumerate(shape.order)]
+    keys = [row[f"key_{place}"] for place in range(len(shape.order))]
+    return [row["record_id"], *keys, *(digests if any(digests) else [])]
+
+
+def _before_alike(beginning: str, key: OrderKey) -> str:
+    """Return a text that comes before all longer ones with this beginning, in the order of the key."""
+    if not key.descending:
+        return beginning
+    return after_prefix(beginning) or beginning + beginning
+
+
+def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> int:
+    """How many rows make the page: up to its size, and at least one within its bytes."""
+    size = 0
+    for place, row in enumerate(rows[:page_size]):
+        content: str = row["content"]
+        size += len(content) if content.isascii() else len(content.encode())
+        if place and size > max_bytes:
+            return place
+    return min(len(rows), page_size)
+
+
+def _merged(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
+    record = Record(
+        collection, row["record_id"], row["content"], row["version"], row["parent_id"], row["position"],
+        row["created_at"], row["created_by"], row["updated_at"], row["updated_by"], row["deleted_at"],
+    )  # fmt: skip
+    if row["draft_kind"] is None:
+        return MergedRecord(record)
+    return MergedRecord(
+        record,
+        DraftKind(row["draft_kind"]),
+        row["draft_version"],
+        row["modified_fields"],
+        actor.user_id,
+        row["draft_updated_at"],
+        row["session_id"],
+        row["change_reason"],
+        conflicts_of(collection, row["record_id"], row["version"], row["conflicts"]),
+        row["modified_attributes"],
+    )

@@ -1,0 +1,109 @@
+"""The order of a merged list: its keys as SQL, and what follows a place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Date,
+    DateTime,
+    Numeric,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+)
+
+from ...domain.filters.ast import Field, FieldType
+from ..fields import text_field, typed_field
+
+_TYPES: Mapping[FieldType, Any] = {
+    FieldType.TEXT: Text(collation="C"),
+    FieldType.NUMBER: Numeric(),
+    FieldType.BOOLEAN: Boolean(),
+    FieldType.DATE: Date(),
+    FieldType.TIMESTAMP: DateTime(timezone=True),
+}
+MAX_TOKEN_TEXT = 1_000  # characters of a text that a page token holds; of a longer one it holds a digest as well
+MAX_RANGED_KEYS = 4  # of an order whose pages are read by ranges: each is a query of its own in the statement
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One sort key: a declared field, an attribute of the record, or one type of an undeclared field."""
+
+    field: Field
+    type: FieldType
+    descending: bool
+    declared: bool
+
+    @property
+    def may_be_long(self) -> bool:
+        """Return whether its texts may be too long for a page token."""
+        return self.type is FieldType.TEXT and not self.declared and not self.field.of_record
+
+    def expression(self, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]) -> Any:
+        if self.field.of_record:
+            place = attributes[self.field.path[0]]
+            return place.collate("C") if self.type is FieldType.TEXT else place
+        if self.declared:
+            return typed_field(content, self.field.path, self.type)
+        if self.type is FieldType.TEXT:
+            return text_field(content, self.field.path)
+        return typed_field(content, self.field.path, self.type)
+
+
+def places_after(
+    order: Sequence[OrderKey], keys: Sequence[Any], after: Sequence[bool], record_id: Any
+) -> list[ColumnElement[bool]]:
+    """Disjoint conditions, the last key's first: the same keys and a later id, or a later key, or its nulls."""
+    equal: list[ColumnElement[bool]] = []
+    places: list[list[ColumnElement[bool]]] = []
+    for place, (key, expression, is_null) in enumerate(zip(order, keys, after, strict=True)):
+        if is_null:
+            equal = [*equal, expression.is_(None)]
+            continue
+        value = _after_value(place, key)
+        beyond = expression < value if key.descending else expression > value
+        places.append([and_(*equal, expression.is_(None)), and_(*equal, beyond)])
+        equal = [*equal, expression == value]
+    last = and_(*equal, record_id > cast(bound("after_id"), Text(collation="C")))
+    nearest_first = [condition for pair in reversed(places) for condition in reversed(pair)]
+    return [last, *nearest_first]
+
+
+def _after_value(place: int, key: OrderKey) -> Any:
+    # Sent as text and read by its type: the token holds texts, and so no value loses a digit.
+    return cast(cast(bound(f"after_{place}"), Text()), _TYPES[key.type])
+
+
+def sorted_by(expression: Any, key: OrderKey) -> Any:
+    return (expression.desc() if key.descending else expression.asc()).nulls_last()
+
+
+def told(value: ColumnElement[Any], place: int, key: OrderKey, *, whole: bool) -> list[ColumnElement[Any]]:
+    """Return a sort key as text, and if it may be too long for a token a digest where it is.
+
+    Of one that is too long the text is its beginning, unless it is wanted `whole`.
+    """
+    text = cast(value, Text())
+    if not key.may_be_long:
+        return [text.label(f"key_{place}")]
+    # Half of the digest is enough, and keeps the longest token within what a request takes.
+    digest = func.encode(func.sha256(func.convert_to(text, literal_column("'UTF8'"))), literal_column("'hex'"))
+    half = func.left(digest, literal_column("32"))
+    is_long = func.length(text) > literal_column(str(MAX_TOKEN_TEXT))
+    shown = text if whole else func.left(text, literal_column(str(MAX_TOKEN_TEXT)))
+    return [shown.label(f"key_{place}"), case((is_long, half)).label(f"digest_{place}")]
+
+
+def bound(name: str, type_: Any = None) -> ColumnElement[Any]:
+    """A value that the statement's caller gives."""
+    return bindparam(name, required=False, type_=type_)

@@ -1,0 +1,211 @@
+"""What the statements of content.sql answer instead of a record, as errors."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from ..domain.collections import Definition
+from ..domain.errors import (
+    ConditionNotMetError,
+    DocumentTooLargeError,
+    DraftDeletesRecordError,
+    DraftInOtherSessionError,
+    DraftlineError,
+    DraftVersionMismatchError,
+    IndexedTextTooLongError,
+    InvalidDocumentError,
+    InvalidFilterError,
+    InvalidOperationError,
+    OperationTestFailedError,
+    RecordDeletedError,
+    RecordExistsError,
+    RecordNotDeletedError,
+    RecordNotFoundError,
+    TypeMismatchError,
+    VersionMismatchError,
+)
+from ..domain.filters.ast import Filter, FilterError, Restriction
+from ..domain.filters.conditions import to_json, with_types
+from ..domain.filters.values import EXPECTED_STORED, FieldType
+from .collections.cache import StaleDefinitionError
+from .driver_errors import LeftAloneError, RacedError
+
+
+def not_found(collection: str, record_id: str) -> DraftlineError:
+    told = f"there is no record {record_id!r} in collection {collection!r}"
+    return RecordNotFoundError(told, record_id=record_id)
+
+
+def deleted(record_id: str) -> DraftlineError:
+    return RecordDeletedError(f"record {record_id!r} is deleted; UndeleteContent brings it back", record_id=record_id)
+
+
+def drafted_over_deleted(record_id: str) -> DraftlineError:
+    problem = f"record {record_id!r} is deleted; save with allow_deleted to draft that it is brought back"
+    return RecordDeletedError(problem, record_id=record_id)
+
+
+def id_of_deleted(record_id: str) -> DraftlineError:
+    """Return the error of a call that would create a record whose id is that of a deleted one."""
+    return RecordDeletedError(
+        f"record {record_id!r} is deleted: create over it with allow_deleted, bring it back with UndeleteContent, "
+        "or remove it for good with PurgeContent",
+        record_id=record_id,
+    )
+
+
+def exists_already(record_id: str) -> DraftlineError:
+    return RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
+
+
+def error_of(failure_json: str, collection: str, record_id: str, where: str) -> DraftlineError:
+    """The error for a failure. `where` names the field of the request that made the content.
+
+    Raises StaleDefinitionError, RacedError and LeftAloneError, which are for the store itself.
+    """
+    failure = msgspec.json.decode(failure_json, type=dict[str, object])
+    reason = failure["reason"]
+    if reason == "STALE_DEFINITION":
+        raise StaleDefinitionError
+    if reason == "RACED":
+        raise RacedError
+    if reason == "LEFT_ALONE":
+        raise LeftAloneError(str(failure["cause"]))
+    if reason == "RECORD_DELETED":
+        return drafted_over_deleted(record_id) if failure.get("is_draft") else deleted(record_id)
+    if reason == "RECORD_NOT_DELETED":
+        return RecordNotDeletedError(f"record {record_id!r} is not deleted", record_id=record_id)
+    if reason == "VERSION_MISMATCH":
+        return version_mismatch(record_id, failure["current_version"])
+    if reason == "CONDITION_NOT_MET":
+        return condition_not_met(record_id)
+    if reason in _OF_DRAFTS:
+        return _of_draft(failure, collection, record_id)
+    if reason in ("INVALID_OPERATION", "TEST_FAILED"):
+        return _of_operation(failure, where)
+    return _of_content(failure, where)
+
+
+_OF_DRAFTS = (
+    "RECORD_NOT_FOUND",
+    "RECORD_EXISTS",
+    "DRAFT_VERSION_MISMATCH",
+    "DRAFT_DELETES_RECORD",
+    "DRAFT_IN_OTHER_SESSION",
+)
+
+
+def _of_draft(failure: dict[str, object], collection: str, record_id: str) -> DraftlineError:
+    match failure["reason"]:
+        case "RECORD_NOT_FOUND":
+            return not_found(collection, record_id)
+        case "RECORD_EXISTS":
+            return exists_already(record_id)
+        case "DRAFT_DELETES_RECORD":
+            return DraftDeletesRecordError(
+                f"your draft deletes record {record_id!r}: save with replace, or discard the draft", record_id=record_id
+            )
+        case "DRAFT_IN_OTHER_SESSION":
+            return _in_other_session(record_id, str(failure["session_id"]))
+    return draft_version_mismatch(record_id, failure["current_draft_version"])
+
+
+def _in_other_session(record_id: str, session_id: str) -> DraftlineError:
+    where = f"belongs to session {session_id!r}" if session_id else "belongs to no session"
+    return DraftInOtherSessionError(
+        f"your draft of record {record_id!r} {where}: save with that session_id, or set move_to_session",
+        session_id=session_id,
+        record_id=record_id,
+    )
+
+
+def draft_version_mismatch(record_id: str, current: object) -> DraftlineError:
+    return DraftVersionMismatchError(
+        f"your draft of record {record_id!r} is at version {current}"
+        if current
+        else f"you have no draft of record {record_id!r}",
+        current_draft_version=current,
+        record_id=record_id,
+    )
+
+
+def version_mismatch(record_id: str, current: object) -> DraftlineError:
+    return VersionMismatchError(
+        f"record {record_id!r} is at version {current}" if current else f"there is no record {record_id!r} yet",
+        current_version=current,
+        record_id=record_id,
+    )
+
+
+def deleted_counts_as_none(record_id: str) -> DraftlineError:
+    return VersionMismatchError(
+        f"record {record_id!r} is deleted, which allow_deleted takes for no record: expect version 0 or none",
+        current_version=0,
+        record_id=record_id,
+    )
+
+
+def condition_not_met(record_id: str) -> DraftlineError:
+    return ConditionNotMetError(f"record {record_id!r} does not satisfy the condition", record_id=record_id)
+
+
+def _of_operation(failure: dict[str, object], where: str) -> DraftlineError:
+    place, path = failure.get("operation"), failure.get("path", "")
+    field = where if place is None else f"{where}.operations[{place}]"
+    if failure["reason"] == "TEST_FAILED":
+        return OperationTestFailedError(f"{field}: the test of {path!r} failed", operation=place, path=path)
+    problem = f"path {path!r} {failure['message']}"
+    return InvalidOperationError(f"{field}: {problem}", fields=[(field, problem)], operation=place, path=path)
+
+
+def _of_content(failure: dict[str, object], where: str) -> DraftlineError:
+    if failure["reason"] == "TYPE_MISMATCH":
+        return _of_type(failure, where)
+    limit = failure["limit"]
+    if failure["reason"] == "INDEXED_TEXT_TOO_LONG":
+        problem = f"the text at {failure['path']} is indexed and must be at most {limit} bytes"
+        return IndexedTextTooLongError(
+            f"{where}: {problem}", fields=[(where, problem)], path=failure["path"], limit=limit
+        )
+    if failure["reason"] == "NUMBER_TOO_LONG":
+        problem = f"the merged content's numbers must have at most {limit} digits before and after the point"
+        return InvalidDocumentError(f"{where}: {problem}", fields=[(where, problem)])
+    rule = {"size": "bytes of JSON text", "depth": "levels of nesting", "count": "values"}[str(failure["what"])]
+    problem = f"the merged content must have at most {limit} {rule}"
+    return DocumentTooLargeError(f"{where}: {problem}", fields=[(where, problem)], limit=limit)
+
+
+def _of_type(failure: dict[str, object], where: str) -> DraftlineError:
+    path, type_, kind = failure["path"], FieldType(str(failure["type"])), failure["kind"]
+    expected = EXPECTED_STORED[type_]
+    problem = (
+        f"{path} is declared as {type_} and refuses other values: expected {expected}, found {_found(kind, type_)}"
+    )
+    return TypeMismatchError(f"{where}: {problem}", fields=[(where, problem)], path=path, type=str(type_), kind=kind)
+
+
+def _found(kind: object, type_: FieldType) -> str:
+    if kind == "string" and type_ in (FieldType.DATE, FieldType.TIMESTAMP):
+        return "another text"
+    if kind == "number" and type_ is FieldType.NUMBER:
+        return "a longer one"
+    return {"string": "a text", "number": "a number", "boolean": "a boolean", "array": "an array"}.get(
+        str(kind), "an object"
+    )
+
+
+def condition_json(condition: Filter[Restriction] | None, definition: Definition) -> str | None:
+    """A condition as `draftline.matches` takes it, typed by the declaration. InvalidFilterError."""
+    if condition is None:
+        return None
+    try:
+        return json.dumps(to_json(with_types(condition, definition.fields)))
+    except FilterError as error:
+        raise invalid_filter("condition", error) from None
+
+
+def invalid_filter(field: str, error: FilterError) -> DraftlineError:
+    problem = f"at character {error.position}: {error.message}"
+    return InvalidFilterError(f"{field}: {problem}", fields=[(field, problem)], position=error.position)

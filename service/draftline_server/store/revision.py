@@ -1,0 +1,48 @@
+"""What the service needs to find in the database before it serves."""
+
+from __future__ import annotations
+
+from ..domain.errors import DatabaseUnavailableError, DraftlineError, OperatorError, OutOfReachError
+from .database import Database
+from .driver_errors import UnforeseenError
+from .statements import load
+
+SQL = load("database")
+UNDEFINED_TABLE = "42P01"
+
+
+class SchemaError(OperatorError):
+    """The database has another schema than this version of the service needs."""
+
+
+async def check_revision(database: Database, needed: str) -> None:
+    """SchemaError unless the database is at the needed revision."""
+    found = await find_revision(database)
+    if found != needed:
+        state = f"is at revision {found}" if found else "was never migrated"
+        raise SchemaError(f"the database {state}, this version needs {needed}: run `draftline migrate`")
+
+
+async def find_revision(database: Database) -> str | None:
+    """The revision of the database; None if it was never migrated. SchemaError and OutOfReachError."""
+    try:
+        rows = await database.fetch(SQL["revision"], {}, resend=True)
+    except UnforeseenError as error:
+        if error.sqlstate == UNDEFINED_TABLE:
+            return None
+        raise
+    except DatabaseUnavailableError as error:
+        raise OutOfReachError(f"the schema cannot be read: {error.message}") from error
+    except DraftlineError as error:
+        raise SchemaError(f"the schema cannot be read: {error.message}") from error
+    return rows[0]["revision"] if rows else None
+
+
+async def read_secret(database: Database, name: str) -> bytes:
+    rows = await database.fetch(SQL["secret"], {"name": name}, resend=True)
+    return str(rows[0]["value"]).encode()
+
+
+async def read_usable_connections(database: Database) -> int:
+    """How many connections the server of the database allows to all who use it."""
+    return int((await database.fetch(SQL["usable_connections"], {}, resend=True))[0]["usable"])
