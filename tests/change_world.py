@@ -17,7 +17,7 @@ from draftline_server.domain.edits import MISSING, Strategy, parse_pointer
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Patch
 from draftline_server.store.change_log.changes import ChangeStore
-from draftline_server.store.page_tokens import Cursors
+from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.reverts import RevertStore
 from draftline_server.store.statements import Statement
 
@@ -29,7 +29,7 @@ class LoggedWorld(World):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.changes = ChangeStore(self.database, Cursors(b"secret"))
+        self.changes = ChangeStore(self.database, PageTokens(b"secret"))
         self.reverts = RevertStore(self.database, self.definitions, self.commits._limits)
 
     async def keep_paths_only(self) -> None:

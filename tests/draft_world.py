@@ -35,7 +35,7 @@ from draftline_server.domain.records import (
     PatchResult,
     Record,
 )
-from draftline_server.store.collections.cache import Definitions
+from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.commits import CommitStore
 from draftline_server.store.content import ContentStore
 from draftline_server.store.database import Database
@@ -44,7 +44,7 @@ from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.imports import ImportStore
 from draftline_server.store.json_schema.pool import Schemas
 from draftline_server.store.lists.merged import MergedStore
-from draftline_server.store.page_tokens import Cursors
+from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.patches import InPlacePatches, PatchStore
 from draftline_server.store.pool import PoolSettings
 from draftline_server.store.statements import Statement, load
@@ -91,14 +91,14 @@ class World:
         limits = limits or Limits()
         self.database = database
         self.tenant_id = tenant_id
-        self.definitions = Definitions(database, SCHEMAS)
+        self.definitions = CollectionSpecs(database, SCHEMAS)
         applier = (InPlacePatches if partial_updates else FetchedPatches)(self.definitions, limits)
         self.content = ContentStore(database, self.definitions, limits)
         self.patches = PatchStore(database, self.definitions, applier)
         self.imports = ImportStore(database, self.definitions, limits)
         self.drafts = DraftStore(database, limits)
         self.commits = CommitStore(database, self.definitions, limits)
-        self.merged = MergedStore(database, self.definitions, Cursors(b"secret"))
+        self.merged = MergedStore(database, self.definitions, PageTokens(b"secret"))
 
     def actor(self, user: str) -> Actor:
         return Actor(self.tenant_id, user)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
-from draftline_server.background.change_log_maintenance import LogKeeper
+from draftline_server.background.change_log_maintenance import ChangeLogMaintenance
 from draftline_server.store.change_log_maintenance import LogKeeping
 from draftline_server.store.database import Database
 from hearing import logged
@@ -32,8 +32,8 @@ REQUEST = """
 PATIENCE_S = 30
 
 
-def keeper_of(database: Database, retention: timedelta | None = None) -> LogKeeper:
-    return LogKeeper(LogKeeping(database), retention, 3600)
+def keeper_of(database: Database, retention: timedelta | None = None) -> ChangeLogMaintenance:
+    return ChangeLogMaintenance(LogKeeping(database), retention, 3600)
 
 
 def monday_of(moment: datetime) -> date:
@@ -58,14 +58,14 @@ async def in_default(connection: asyncpg.Connection) -> int:
     return int(await connection.fetchval("SELECT count(*) FROM draftline.change_default"))
 
 
-async def complaints(keeper: LogKeeper, moment: datetime) -> list[dict[str, Any]]:
+async def complaints(keeper: ChangeLogMaintenance, moment: datetime) -> list[dict[str, Any]]:
     """What a turn could not do."""
     with logged() as events:
         await keeper.turn(moment)
     return [dict(event) for event in events if event["event"] == "log_not_kept"]
 
 
-async def quietly(keeper: LogKeeper, moment: datetime) -> None:
+async def quietly(keeper: ChangeLogMaintenance, moment: datetime) -> None:
     """A turn that does all that is due."""
     assert await complaints(keeper, moment) == []
 

@@ -17,7 +17,7 @@ import uvloop
 from draftline_server import app
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
-from draftline_server.store.query_stats import call_runs
+from draftline_server.store.query_stats import call_queries
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class RunningServer:
         observers = self.app.database.observers
 
         def observe(sql: str, _: BaseException | None) -> None:
-            if call_runs.get() is not None:
+            if call_queries.get() is not None:
                 seen.append(sql)
 
         observers.append(observe)

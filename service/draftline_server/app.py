@@ -15,17 +15,17 @@ import structlog
 from .access import LOOPBACK, tls_files, token_rules
 from .auth.authentication import Authenticator, NoAuthentication, TokenAuthentication
 from .auth.keys import KeyOptions, Keys
-from .background.change_log_maintenance import LogKeeper
-from .background.change_signal import Wakes
+from .background.change_log_maintenance import ChangeLogMaintenance
+from .background.change_signal import ChangeSignals
 from .background.clock_watch import ClockWatch
 from .background.draft_integrity import DraftCheck
 from .background.notifier import Notifier
-from .background.patch_batcher import GroupCommit
-from .background.read_batcher import GroupReads
+from .background.patch_batcher import PatchBatcher
+from .background.read_batcher import ReadBatcher
 from .background.statistics_refresh import Analysis
 from .domain.content import Limits
 from .domain.errors import DraftlineError, OperatorError
-from .gauges import readings_of
+from .gauges import gauges_of
 from .observability.access_log import AccessLog, Logged, slow_statements
 from .observability.access_log_writer import CallLines
 from .observability.http_endpoints import measured
@@ -35,7 +35,7 @@ from .observability.telemetry import Telemetry
 from .observability.traces import traced
 from .ops.signals import stop_by_signal
 from .options import metrics_address, pool_settings, retention, server_options
-from .rpc.idempotency import Once
+from .rpc.idempotency import IdempotencyLayer
 from .rpc.server import SERVICES, Server
 from .rpc.services.changes import ChangeService
 from .rpc.services.collections import CollectionService
@@ -48,7 +48,7 @@ from .settings import Settings
 from .store.change_log.changes import ChangeStore
 from .store.change_log.feed import Feed
 from .store.change_log_maintenance import LogKeeping
-from .store.collections.cache import Definitions
+from .store.collections.cache import CollectionSpecs
 from .store.collections.indexes import Indexes
 from .store.collections.store import CollectionStore
 from .store.commits import CommitStore
@@ -62,7 +62,7 @@ from .store.imports import ImportStore, analyze_records
 from .store.json_schema.pool import Schemas
 from .store.lists.merged import MergedStore
 from .store.notifications import Notifications
-from .store.page_tokens import Cursors
+from .store.page_tokens import PageTokens
 from .store.patches import InPlacePatches, PatchApplier, PatchStore
 from .store.pool import connections_of
 from .store.purges import PurgeStore
@@ -107,17 +107,17 @@ async def running(
         await check_revision(database, revision)
         await database.now()  # so that calls need not ask
         clock = ClockWatch(database.clock, settings.max_clock_skew_s)
-        indexes, wakes = Indexes(database), Wakes()
+        indexes, wakes = Indexes(database), ChangeSignals()
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
         analysis = Analysis(lambda: analyze_records(database))
-        keeper = LogKeeper(LogKeeping(database), retention(settings), settings.log_keeping_interval_s)
+        keeper = ChangeLogMaintenance(LogKeeping(database), retention(settings), settings.log_keeping_interval_s)
         await keeper.keep_order()
         draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
         server, watches = await _server(
             settings, database, schemas, telemetry,
             indexes=indexes, notifier=notifier, analysis=analysis, wakes=wakes, clock=clock, shares_port=worker > 0,
         )  # fmt: skip
-        readings = readings_of(database, server, watches, keeper, draft_check, clock=clock, dropped_lines=dropped_lines)
+        readings = gauges_of(database, server, watches, keeper, draft_check, clock=clock, dropped_lines=dropped_lines)
         metrics = Metrics(telemetry, readings)
         address = metrics_socket or metrics_address(settings)
         async with (
@@ -143,10 +143,10 @@ async def running(
         await database.close()
 
 
-def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> GroupReads | ContentStore:
+def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> ReadBatcher | ContentStore:
     if settings.max_group_size == 1:
         return content
-    return GroupReads(content, settings.max_group_size, telemetry.group_sizes["reads"].observe)
+    return ReadBatcher(content, settings.max_group_size, telemetry.group_sizes["reads"].observe)
 
 
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
@@ -205,14 +205,14 @@ async def _server(
     indexes: Indexes,
     notifier: Notifier,
     analysis: Analysis,
-    wakes: Wakes,
+    wakes: ChangeSignals,
     clock: ClockWatch,
     shares_port: bool,
 ) -> tuple[Server, Watches]:
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
     requests = Requests(database)
-    definitions = Definitions(database, schemas)
-    cursors = Cursors(await read_secret(database, "page_token"))
+    definitions = CollectionSpecs(database, schemas)
+    cursors = PageTokens(await read_secret(database, "page_token"))
     merged = MergedStore(database, definitions, cursors)
     # Watchers read with a quarter of the connections and no more, so that they keep nobody else from his.
     feed = Feed(database, max(1, settings.pool_size // 4))
@@ -222,7 +222,7 @@ async def _server(
     if settings.enable_partial_updates:
         in_place = InPlacePatches(definitions, limits)
         if settings.max_group_size > 1:
-            applier = GroupCommit(in_place, settings.max_group_size, telemetry.group_sizes["patches"].observe)
+            applier = PatchBatcher(in_place, settings.max_group_size, telemetry.group_sizes["patches"].observe)
         else:
             applier = in_place
     content = ContentStore(database, definitions, limits)
@@ -261,7 +261,7 @@ async def _server(
     health = Health([service.full_name for service in SERVICES], database.ping, lambda: clock.warning)
     server = Server(
         servicers,
-        Once(requests),
+        IdempotencyLayer(requests),
         notifier.wrote,
         health,
         server_options(settings, shares_port=shares_port),

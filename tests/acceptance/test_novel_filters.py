@@ -14,7 +14,7 @@ from draftline_server.domain.merged import MergedQuery
 from draftline_server.rpc.mapping.changes import to_change_filter
 from draftline_server.store.change_log.changes import ChangeStore
 from draftline_server.store.database import Database
-from draftline_server.store.page_tokens import Cursors
+from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.pool import PoolSettings
 from lengths import length
 
@@ -36,7 +36,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def test_novel_filters_leave_no_prepared_statements_behind(
     database: Database, tenant_id: str, tell: Callable[[str], None]
 ) -> None:
-    world, changes = World(database, tenant_id), ChangeStore(database, Cursors(b"secret"))
+    world, changes = World(database, tenant_id), ChangeStore(database, PageTokens(b"secret"))
     actor = world.actor("ada")
 
     async def ask(n: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 from answers import TIMEOUT_S, Refusal, refusal_of
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
 from draftline_server.auth import authentication as auth
-from draftline_server.auth.authentication import TokenAuthentication, while_valid
+from draftline_server.auth.authentication import TokenAuthentication, cancel_when_revoked
 from draftline_server.auth.identity import Identity
 from draftline_server.auth.keys import new_service_key
 from draftline_server.domain.errors import UnauthenticatedError
@@ -185,9 +185,9 @@ def test_verified_token_is_remembered_until_the_keys_change(
 
     async def counted(token: str, *rest: Any) -> Identity:
         verified.append(token)
-        return await identity_in(token, *rest)
+        return await authenticate_jwt(token, *rest)
 
-    identity_in = auth.identity_in
+    authenticate_jwt = auth.authenticate_jwt
     monkeypatch.setattr(auth, "identity_in", counted)
     with cloned(postgres_url, template) as url, guarded(url, tmp_path) as server:
         token = ISSUER.token()
@@ -264,12 +264,12 @@ async def test_what_runs_for_a_caller_ends_by_what_the_check_says(monkeypatch: p
             raise UnauthenticatedError("no")
 
     with pytest.raises(UnauthenticatedError):
-        async with while_valid(Identity("ada"), check):
+        async with cancel_when_revoked(Identity("ada"), check):
             await asyncio.sleep(60)
     with pytest.raises(TimeoutError, match="of its own"):
-        async with while_valid(Identity("ada"), check):
+        async with cancel_when_revoked(Identity("ada"), check):
             raise TimeoutError("of its own")
-    async with while_valid(Identity("ada"), check):
+    async with cancel_when_revoked(Identity("ada"), check):
         pass
     assert all(task.cancelling() for task in asyncio.all_tasks() if task.get_name() == "caller")
 

@@ -19,7 +19,7 @@ from draftline_server.domain.errors import (
     InvalidFieldError,
     UndecodableRequestError,
 )
-from draftline_server.rpc.lists import refuse_long_lists
+from draftline_server.rpc.lists import reject_oversized_lists
 from draftline_server.rpc.mapping.documents import document_text
 from draftline_server.rpc.wire import parser
 from google.protobuf import struct_pb2
@@ -41,20 +41,20 @@ from waiting import until
 )
 def test_long_list_is_refused_by_its_length(message: Any, field: str) -> None:
     with pytest.raises(InvalidFieldError) as caught:
-        refuse_long_lists(message)
+        reject_oversized_lists(message)
     assert caught.value.fields[0][0] == field
 
 
 def test_lists_within_lists_are_counted_together() -> None:
     edit = draft_pb2.DraftEdit(operations={"operations": [{}] * 1_000})
-    refuse_long_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 49))
+    reject_oversized_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 49))
     with pytest.raises(InvalidFieldError, match="50000 items together") as caught:
-        refuse_long_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 50))
+        reject_oversized_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 50))
     assert caught.value.fields[0][0] == "edits[49].operations.operations"
 
 
 def test_list_of_the_largest_size_is_taken() -> None:
-    refuse_long_lists(draft_pb2.SaveDraftRequest(edits=[draft_pb2.DraftEdit()] * 1_000))
+    reject_oversized_lists(draft_pb2.SaveDraftRequest(edits=[draft_pb2.DraftEdit()] * 1_000))
 
 
 def test_half_a_million_empty_edits_are_refused(ada: Drafts) -> None:

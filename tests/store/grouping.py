@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from draft_world import SCHEMAS
-from draftline_server.background.patch_batcher import GroupCommit
+from draftline_server.background.patch_batcher import PatchBatcher
 from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Operation
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Actor, Operations, Patch, PatchResult, Request
-from draftline_server.store.collections.cache import Definitions
+from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
 from draftline_server.store.patches import WAITING, InPlacePatches, PatchEntry, PatchStore, Terms
 from test_appliers import STORED, decode, told
@@ -25,7 +25,7 @@ class Watched(InPlacePatches):
     """Counts the groups; `before` is called with each, and may raise."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(Definitions(database, SCHEMAS), Limits())
+        super().__init__(CollectionSpecs(database, SCHEMAS), Limits())
         self.groups: list[list[str]] = []
         self.before: Any = None
 
@@ -43,8 +43,8 @@ class Grouped:
         self.database = database
         self.actor = Actor(f"grouped-{next(_tenants)}", "ada")
         self.applier = Watched(database)
-        self.groups = GroupCommit(self.applier)
-        self.store = PatchStore(database, Definitions(database, SCHEMAS), self.groups)
+        self.groups = PatchBatcher(self.applier)
+        self.store = PatchStore(database, CollectionSpecs(database, SCHEMAS), self.groups)
 
     async def patch(self, patch: Patch, request: Request | None = None) -> PatchResult:
         actor = replace(self.actor, request=request)

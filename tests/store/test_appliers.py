@@ -12,7 +12,7 @@ from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Actor, Delta, Patch, PatchResult
-from draftline_server.store.collections.cache import Definitions
+from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.content import ContentStore
 from draftline_server.store.database import Database
 from draftline_server.store.fetched_patches import FetchedPatches
@@ -158,7 +158,7 @@ def sides(database: Database) -> Any:
         made: list[Side] = []
         for applier in (InPlacePatches, FetchedPatches):
             actor = Actor(f"tenant-{next(_tenants)}", "ada")
-            definitions = Definitions(database, SCHEMAS)
+            definitions = CollectionSpecs(database, SCHEMAS)
             made.append(
                 Side(
                     database,

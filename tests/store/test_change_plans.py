@@ -39,9 +39,9 @@ class Capturing(Database):
     statement: Statement
     values: dict[str, object]
 
-    async def fetch(self, statement: Statement, values: dict[str, object], *, resend: bool = False) -> Any:
+    async def fetch(self, statement: Statement, values: dict[str, object], *, idempotent: bool = False) -> Any:
         self.statement, self.values = statement, values
-        return await super().fetch(statement, values, resend=resend)
+        return await super().fetch(statement, values, idempotent=idempotent)
 
 
 @pytest.fixture(scope="module")

@@ -136,14 +136,14 @@ async def test_wait_for_what_another_holds_has_an_end(database_url: str, counted
     async with connected(database_url, lock_timeout_s=0.1) as database, counted.transaction():
         await counted.execute("UPDATE counted SET n = 7 WHERE id = 1")
         with pytest.raises(ContentionError, match="nothing was changed"):
-            await database.fetch(ADD, {"id": 1}, resend=True)
+            await database.fetch(ADD, {"id": 1}, idempotent=True)
     assert await n_of(counted) == 7
 
 
 async def test_slow_statement_has_an_end(database_url: str) -> None:
     async with connected(database_url, statement_timeout_s=0.1) as database:
         with pytest.raises(DeadlineExceededError, match="nothing was changed"):
-            await database.fetch(SLEEP, {"seconds": PATIENCE_S}, resend=True)
+            await database.fetch(SLEEP, {"seconds": PATIENCE_S}, idempotent=True)
 
 
 async def test_statement_ends_with_its_call(database_url: str, counted: asyncpg.Connection) -> None:
@@ -167,7 +167,7 @@ async def test_database_that_falls_silent_is_given_up_and_its_connection_too(
             await database.fetch(READ, {"id": 1})
             proxy.stalled = True
             with pytest.raises(DeadlineExceededError, match=WRITE_IS_UNKNOWN):
-                await database.fetch(ADD, {"id": 1}, resend=True)
+                await database.fetch(ADD, {"id": 1}, idempotent=True)
             proxy.stalled = False
             assert (await database.fetch(READ, {"id": 2}))[0]["n"] == 0
 

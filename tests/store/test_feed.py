@@ -22,9 +22,9 @@ from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Delta, Patch
 from draftline_server.rpc.mapping.changes import to_change_filter
 from draftline_server.store.change_log import feed as feeds
-from draftline_server.store.change_log.feed import Feed, FeedPage, Place, Scope
+from draftline_server.store.change_log.feed import Feed, FeedPage, LogPosition, Scope
 from draftline_server.store.patches import InPlacePatches
-from draftline_server.store.query_stats import Runner
+from draftline_server.store.query_stats import QueryRunner
 from draftline_server.store.transaction import Transaction
 
 
@@ -43,7 +43,7 @@ def feed(world: World) -> Feed:
 class Following:
     """One who follows the feed of a scope."""
 
-    def __init__(self, feed: Feed, scope: Scope, place: Place) -> None:
+    def __init__(self, feed: Feed, scope: Scope, place: LogPosition) -> None:
         self.feed, self.scope, self.place = feed, scope, place
         self.seen: list[Any] = []
         self.last: FeedPage | None = None
@@ -81,7 +81,7 @@ async def patched_in(connection: asyncpg.Connection, world: World, record_id: st
     write = Write(world.actor("sys"), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
     patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), Strategy.SHALLOW))
     (result,) = await applier.apply(
-        Transaction(connection, Runner(), world.database.clock), write, [patch], keeps_answers=True
+        Transaction(connection, QueryRunner(), world.database.clock), write, [patch], keeps_answers=True
     )
     assert result.error is None
 
@@ -246,7 +246,7 @@ async def test_page_ends_by_bytes_but_holds_one_change(world: World, feed: Feed)
     for turn in range(3):
         await world.load({"1": {"text": str(turn) * feeds.MAX_PAGE_BYTES}})
     await follower.read_until(("1", 1), ("1", 2), ("1", 3))
-    page = await feed.read(follower.scope, Place(0, 0))
+    page = await feed.read(follower.scope, LogPosition(0, 0))
     assert len(page.entries) == 1
     assert page.more
 
@@ -262,7 +262,7 @@ async def test_what_was_dropped_is_not_taken_for_nothing(world: World, feed: Fee
         await feed.check(follower.place)
     with pytest.raises(TokenExpiredError):
         await feed.read(follower.scope, follower.place)
-    await feed.check(Place(follower.place.xact + 1, 7))
+    await feed.check(LogPosition(follower.place.xact + 1, 7))
 
 
 async def test_creation_tells_its_content_when_more_came_after_it(world: World, feed: Feed) -> None:
@@ -270,7 +270,7 @@ async def test_creation_tells_its_content_when_more_came_after_it(world: World, 
     await world.create("1", {"a": 1, "b": {"c": 2}})
     await world.patch("1", {"a": 2, "b": {"c": 3}})
     await follower.read_until(("1", 1), ("1", 2))
-    page = await feed.read(follower.scope, Place(0, 0))
+    page = await feed.read(follower.scope, LogPosition(0, 0))
     created, updated = (entry.change for entry in page.entries)
     assert created is not None
     assert json.loads(created.paths[0].new_value or "") == {"a": 1, "b": {"c": 2}}
@@ -298,9 +298,9 @@ async def test_reads_of_one_tenant_leave_a_connection_to_others(world: World) ->
     feed = Feed(world.database, 4)
     start = await feed.now()
     for _ in range(3):
-        await feed._turns.take(world.tenant_id)
+        await feed._turns.acquire(world.tenant_id)
     busy = asyncio.create_task(feed.read(Scope(world.tenant_id), start))
     await feed.read(Scope("another"), start)
     assert not busy.done()
-    feed._turns.give_back(world.tenant_id)
+    feed._turns.release(world.tenant_id)
     await busy

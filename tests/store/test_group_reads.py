@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from draft_world import SCHEMAS
-from draftline_server.background.read_batcher import GroupReads
+from draftline_server.background.read_batcher import ReadBatcher
 from draftline_server.domain.content import Limits
 from draftline_server.domain.errors import DatabaseUnavailableError, RecordDeletedError, RecordNotFoundError
 from draftline_server.domain.records import Actor, NewRecord, Record
-from draftline_server.store.collections.cache import Definitions
+from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.content import ContentStore
 from draftline_server.store.database import Database
 
@@ -21,7 +21,7 @@ class Watched(ContentStore):
     """Counts the groups; `before` is called with each, and may raise."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, Definitions(database, SCHEMAS), Limits())
+        super().__init__(database, CollectionSpecs(database, SCHEMAS), Limits())
         self.groups: list[list[str]] = []
         self.before: Any = None
 
@@ -43,7 +43,7 @@ async def create(content: ContentStore, actor: Actor, *record_ids: str) -> None:
         await content.create(actor, new, change_reason="", validate_only=False)
 
 
-async def told(reads: GroupReads | ContentStore, actor: Actor, record_id: str, *, show_deleted: bool) -> object:
+async def told(reads: ReadBatcher | ContentStore, actor: Actor, record_id: str, *, show_deleted: bool) -> object:
     try:
         return await reads.get(actor, "films", record_id, show_deleted=show_deleted)
     except (RecordNotFoundError, RecordDeletedError) as error:
@@ -58,7 +58,7 @@ async def test_reads_in_a_group_answer_what_they_do_alone(content: Watched, tena
         change_reason="", validate_only=False,
     )  # fmt: skip
     wanted = [(record_id, deleted) for record_id in ("1", "gone", "none", "2", "1") for deleted in (False, True)]
-    reads = GroupReads(content)
+    reads = ReadBatcher(content)
     together = await asyncio.gather(*(told(reads, actor, each, show_deleted=deleted) for each, deleted in wanted))
     assert [len(group) for group in content.groups] == [1, len(wanted) - 1]
     assert together == [await told(content, actor, each, show_deleted=deleted) for each, deleted in wanted]
@@ -68,7 +68,7 @@ async def test_tenants_share_no_statement(content: Watched, tenant_id: str) -> N
     actors = [Actor(f"{tenant_id}-{number}", "ada") for number in range(2)]
     for actor in actors:
         await create(content, actor, "1")
-    reads = GroupReads(content)
+    reads = ReadBatcher(content)
     sent = [reads.get(actor, "films", "1", show_deleted=False) for actor in actors for _ in range(5)]
     found = await asyncio.gather(*sent)
     assert [record.content for record in found] == [
@@ -86,7 +86,7 @@ async def test_read_does_not_join_a_statement_that_was_sent_before(content: Watc
         await go_on.wait()
 
     content.before = wait
-    reads = GroupReads(content)
+    reads = ReadBatcher(content)
     early = asyncio.create_task(told(reads, actor, "1", show_deleted=False))
     await under_way.wait()
     await create(content, actor, "1")
@@ -105,7 +105,7 @@ async def test_failure_is_told_to_each_and_hangs_nobody(content: Watched, tenant
         raise DatabaseUnavailableError("away")
 
     content.before = fail
-    reads = GroupReads(content)
+    reads = ReadBatcher(content)
     sent = (reads.get(actor, "films", str(number), show_deleted=False) for number in range(10))
     outcomes = await asyncio.gather(*sent, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailableError] * 10

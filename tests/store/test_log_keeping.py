@@ -11,7 +11,7 @@ import draftline
 import pytest
 from change_world import LoggedWorld
 from draft_world import connected
-from draftline_server.background.change_log_maintenance import ANSWERS_KEPT, OPEN_TOO_LONG, LogKeeper
+from draftline_server.background.change_log_maintenance import ANSWERS_KEPT, OPEN_TOO_LONG, ChangeLogMaintenance
 from draftline_server.store.change_log_maintenance import BATCH, WEEKS_AHEAD, LogKeeping, LogTurn
 from draftline_server.store.database import Database
 from hearing import logged
@@ -182,7 +182,7 @@ async def is_kept(connection: asyncpg.Connection) -> bool:
 
 
 async def test_keeper_takes_turns_until_it_is_cancelled(database: Database, connection: asyncpg.Connection) -> None:
-    task = asyncio.create_task(LogKeeper(LogKeeping(database), None, 0.01).run())
+    task = asyncio.create_task(ChangeLogMaintenance(LogKeeping(database), None, 0.01).run())
     for _ in range(3):
         await unkept(connection)
         await until(lambda: is_kept(connection))

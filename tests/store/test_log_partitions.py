@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from change_world import LoggedWorld
 from draft_world import connected
-from draftline_server.background.change_log_maintenance import LogKeeper
+from draftline_server.background.change_log_maintenance import ChangeLogMaintenance
 from draftline_server.store.change_log_maintenance import WEEKS_AHEAD
 from draftline_server.store.database import Database
 from kept_log import (
@@ -139,7 +139,7 @@ async def test_changes_written_while_they_are_moved_are_all_there_once(
         assert versions == list(range(1, (await world.record(name)).version + 1))
 
 
-async def is_kept(keeper: LogKeeper, connection: asyncpg.Connection) -> bool:
+async def is_kept(keeper: ChangeLogMaintenance, connection: asyncpg.Connection) -> bool:
     """Whether all partitions are there after one more turn; others may be in the way of one, but not for ever."""
     await keeper.turn(datetime.now(UTC))
     return len(await weeks(connection)) == WEEKS_AHEAD + 1 and not await in_default(connection)

@@ -11,7 +11,7 @@ import pytest
 from change_world import LoggedWorld
 from draftline_server.domain.records import Patch
 from draftline_server.rpc.mapping.changes import to_change_filter
-from draftline_server.store.change_log.feed import MAX_ROWS, MAX_SCANNED, Feed, Place, Scope
+from draftline_server.store.change_log.feed import MAX_ROWS, MAX_SCANNED, Feed, LogPosition, Scope
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from explained import explained, nodes, rows_read
@@ -79,7 +79,7 @@ async def connection(url: str) -> AsyncIterator[asyncpg.Connection]:
 async def test_feed_is_read_in_its_order_from_every_week(
     log: Capturing, connection: asyncpg.Connection, collection: str
 ) -> None:
-    for after in (Place(0, 0), Place(CHANGES // 6, 0), Place(CHANGES // 3 - 1, 0)):
+    for after in (LogPosition(0, 0), LogPosition(CHANGES // 6, 0), LogPosition(CHANGES // 3 - 1, 0)):
         page = await Feed(log, 1).read(Scope("t", collection), after)
         assert len(page.entries) == min(MAX_ROWS, rows_after(after))
         # Only the feed of a whole tenant passes over notices of drafts, so it looks how far it may go.
@@ -90,9 +90,9 @@ async def test_feed_of_a_filter_that_matches_nothing_looks_at_a_limited_number_o
     log: Capturing, connection: asyncpg.Connection
 ) -> None:
     scope = Scope("t").filtered(to_change_filter('record_id = "nothing"'))
-    page = await Feed(log, 1).read(scope, Place(0, 0))
+    page = await Feed(log, 1).read(scope, LogPosition(0, 0))
     assert (len(page.entries), page.more) == (0, True)
-    assert rows_after(Place(0, 0)) - rows_after(page.end) == MAX_SCANNED
+    assert rows_after(LogPosition(0, 0)) - rows_after(page.end) == MAX_SCANNED
     await check_plan(connection, log, 2 * MAX_SCANNED)
 
 
@@ -118,7 +118,7 @@ async def test_changes_of_a_quiet_collection_are_read_without_those_of_others(
     page = await world.page('source = "PATCH_CONTENT"', collection="quiet", page_size=100)
     assert len(page.changes) == 1
     await check_plan(connection, log, 2)
-    feed = await Feed(log, 1).read(Scope("t", "quiet"), Place(0, 0))
+    feed = await Feed(log, 1).read(Scope("t", "quiet"), LogPosition(0, 0))
     assert len(feed.entries) == 1
     await check_plan(connection, log, 1)
 
@@ -141,5 +141,5 @@ async def check_plan(connection: asyncpg.Connection, log: Capturing, limit: int)
     assert rows_read(plan) <= limit + 2 * (WEEKS + 5) + 2
 
 
-def rows_after(place: Place) -> int:
+def rows_after(place: LogPosition) -> int:
     return sum(n % 2 == 0 and (n // 3, n) > (place.xact, place.change_id) for n in range(1, CHANGES + 1))

@@ -13,7 +13,7 @@ from draft_world import COLLECTION, World, connected
 from draftline_server.domain.filters.ast import Field, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
-from draftline_server.store.collections.cache import definition_of
+from draftline_server.store.collections.cache import collection_spec_of
 from draftline_server.store.collections.indexes import Indexes
 from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _shape, _values
 from draftline_server.store.lists.query import page_statement
@@ -165,7 +165,7 @@ async def assert_keeps_to_indexes(connection: asyncpg.Connection, query: MergedQ
     """
     await connection.execute(f"SET plan_cache_mode = force_{plan}_plan")
     (row,) = await connection.fetch(load("collections")["get_definitions"].sql, TENANT, [COLLECTION])
-    explained = Explained(connection, query, definition_of(row).fields)
+    explained = Explained(connection, query, collection_spec_of(row).fields)
     limit = 10 * (PAGE + 1) + (OWN_DRAFTS if plan == "custom" or query.session_id else 0)
     position: list[Any] | None = None
     for _ in ("first", "next"):

@@ -78,9 +78,9 @@ async def refusing(postgres_url: str, template: str) -> AsyncIterator[Database]:
             yield database
 
 
-async def refusal(database: Database, sqlstate: str, *, resend: bool = False) -> Exception:
+async def refusal(database: Database, sqlstate: str, *, idempotent: bool = False) -> Exception:
     with pytest.raises(Exception) as caught:  # noqa: PT011  the test says which
-        await database.fetch(REFUSE, {"sqlstate": sqlstate}, resend=resend)
+        await database.fetch(REFUSE, {"sqlstate": sqlstate}, idempotent=idempotent)
     return caught.value
 
 
@@ -116,10 +116,10 @@ async def test_what_is_unforeseen_tells_its_sqlstate_and_constraint_alone(refusi
     ],
 )  # fmt: skip
 async def test_attempts_are_repeated_where_that_does_no_harm(
-    refusing: Database, sqlstate: str, resend: bool, attempts: int
+    refusing: Database, sqlstate: str, idempotent: bool, attempts: int
 ) -> None:
     before = (await refusing.fetch(NEXT, {}))[0][0]
-    await refusal(refusing, sqlstate, resend=resend)
+    await refusal(refusing, sqlstate, idempotent=idempotent)
     assert (await refusing.fetch(NEXT, {}))[0][0] - before - 1 == attempts
 
 

@@ -12,7 +12,7 @@ from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, Field, FieldT
 from draftline_server.domain.filters.conditions import with_types
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery
-from draftline_server.store.filters import lifted
+from draftline_server.store.filters import parameterize
 from draftline_server.store.lists.merged import _shape
 from draftline_server.store.lists.order import MAX_RANGED_KEYS
 from draftline_server.store.lists.query import count_statement, page_statement
@@ -96,7 +96,7 @@ async def test_prefix_of_the_last_code_point_is_a_form_of_its_own(world: World) 
 def test_form_holds_no_value_and_names_each() -> None:
     tree = parse_filter('text = secret AND (text = "secret*" OR NOT a:secret) AND date > 2026-11-20 AND s:*')
     assert tree is not None
-    form, values = lifted(with_types(tree, DECLARED, MERGED_ATTRIBUTES))
+    form, values = parameterize(with_types(tree, DECLARED, MERGED_ATTRIBUTES))
     assert "secret" not in repr(form)
     assert "2026" not in repr(form)
     assert values == {

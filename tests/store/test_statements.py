@@ -19,7 +19,7 @@ from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Actor, Delta, Operations, Patch
-from draftline_server.store.collections.cache import Definitions
+from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
 from draftline_server.store.patches import InPlacePatches
 from draftline_server.store.statements import Statement, load
@@ -199,7 +199,7 @@ class Capture(Database):
     async def now(self) -> datetime:
         return datetime.now(UTC)
 
-    async def fetch(self, statement: Statement, values: dict[str, object], *, resend: bool = False) -> Any:
+    async def fetch(self, statement: Statement, values: dict[str, object], *, idempotent: bool = False) -> Any:
         self.statement, self.values = statement, values
         return []
 
@@ -254,7 +254,7 @@ async def test_patch_content_finds_records_by_primary_key(crowded: asyncpg.Conne
         Patch("films", str(50 * n), changes[n % 2], condition=condition, allow_missing=n % 3 == 0) for n in range(count)
     ]
     capture = Capture("")
-    await InPlacePatches(Definitions(capture, SCHEMAS), Limits()).apply(
+    await InPlacePatches(CollectionSpecs(capture, SCHEMAS), Limits()).apply(
         capture,
         Write(Actor("tenant-0", "ada"), ChangeSource.PATCH_CONTENT, datetime.now(UTC)),
         patches,

@@ -7,18 +7,18 @@ import json
 
 import pytest
 from draftline_server.domain.errors import InvalidFieldError
-from draftline_server.store.page_tokens import Cursors
+from draftline_server.store.page_tokens import PageTokens
 
 QUERY = ["acme", "films", "a = 1"]
 PLACE = [123_456_789, "m-1", None, True]
-CURSORS = Cursors(b"secret")
+CURSORS = PageTokens(b"secret")
 
 
 def test_token_tells_its_place_to_who_sealed_it() -> None:
     token = CURSORS.seal(QUERY, PLACE)
     assert CURSORS.open(QUERY, token) == PLACE
     assert CURSORS.seal(QUERY, PLACE) == token
-    assert Cursors(b"secret").open(QUERY, token) == PLACE
+    assert PageTokens(b"secret").open(QUERY, token) == PLACE
 
 
 @pytest.mark.parametrize("place", [[123_456_789], [987_654_321, "umbrella"], ["a" * 500]])
@@ -34,7 +34,7 @@ def test_place_cannot_be_read_from_a_token(place: list[str | int]) -> None:
 )
 def test_token_of_another_query_or_service_is_refused(query: list[str], secret: bytes) -> None:
     with pytest.raises(InvalidFieldError) as refused:
-        Cursors(secret).open(query, CURSORS.seal(QUERY, PLACE), "resume_token")
+        PageTokens(secret).open(query, CURSORS.seal(QUERY, PLACE), "resume_token")
     assert refused.value.fields[0][0] == "resume_token"
 
 

@@ -13,7 +13,7 @@ import structlog
 from draftline_server.observability import logs
 from draftline_server.observability.access_log import slow_statements
 from draftline_server.rpc.services.health import NOT_SERVING, Health
-from draftline_server.store.query_stats import Run
+from draftline_server.store.query_stats import QueryTiming
 
 SECRET = "Alien, and what it says"
 
@@ -101,7 +101,7 @@ async def test_log_that_is_closed_fails_nobody(log_format: str) -> None:
     health = Health([], no_answer)
     with told(log_format) as written:
         written.close()
-        slow_statements(0.0)(Run("get_content", 0.0, 1.0, False))
+        slow_statements(0.0)(QueryTiming("get_content", 0.0, 1.0, False))
         logging.getLogger("asyncio").warning("nobody hears it")
         await health.start()
     assert health.status("") == NOT_SERVING

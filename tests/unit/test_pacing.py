@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from draftline_server.rpc import cooperative as pacing
-from draftline_server.rpc.cooperative import paced
+from draftline_server.rpc.cooperative import yielding
 
 
 @pytest.mark.parametrize(("hold_s", "turns"), [(0.0, [0, 1, 2]), (3600.0, [0, 0, 0])])
@@ -24,6 +24,6 @@ async def test_others_have_their_turn_between_items_that_take_long(
 
     task = asyncio.create_task(other())
     await asyncio.sleep(0)
-    seen = [(item, taken) async for item in paced("abc")]
+    seen = [(item, taken) async for item in yielding("abc")]
     task.cancel()
     assert seen == list(zip("abc", turns, strict=True))

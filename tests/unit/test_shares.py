@@ -24,7 +24,7 @@ def test_shares_are_counted_and_bounded(most: int, part: int, steps: list[tuple[
             assert taken is (free > 0 and (free > most // part or held[caller] < free))
             held[caller] += taken
         elif held[caller] and step == "give back":
-            shares.give_back(caller)
+            shares.release(caller)
             held[caller] -= 1
         elif held[caller] and shares.move(caller, other):
             held[caller] -= 1

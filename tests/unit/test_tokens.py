@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from draftline_server.auth.identity import Identity
 from draftline_server.auth.keys import KeyOptions, Keys
 from draftline_server.auth.permissions import ALL, Permission
-from draftline_server.auth.tokens import RefusedTokenError, development_token, identity_in
+from draftline_server.auth.tokens import RefusedTokenError, authenticate_jwt, development_token
 from hypothesis import given
 from hypothesis import strategies as st
 from minting import RULES, SECRET, In, Issuer, keys_of, secret_token
@@ -35,7 +35,7 @@ async def keys(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Keys]:
 
 async def refusal(token: str, keys: Keys) -> RefusedTokenError:
     with pytest.raises(RefusedTokenError) as caught:
-        await identity_in(token, keys, RULES)
+        await authenticate_jwt(token, keys, RULES)
     return caught.value
 
 
@@ -48,11 +48,11 @@ def unsigned(header: dict[str, Any], claims: dict[str, Any], signature: str = ""
 async def test_token_tells_user_tenants_and_permissions(keys: Keys, algorithm: str) -> None:
     exp = int(time.time()) + 100
     token = Issuer.of(algorithm, algorithm).token(organization_ids=["acme", "umbrella"], exp=exp)
-    assert await identity_in(token, keys, RULES) == Identity("ada", {"acme": ALL, "umbrella": ALL}, exp + 30)
+    assert await authenticate_jwt(token, keys, RULES) == Identity("ada", {"acme": ALL, "umbrella": ALL}, exp + 30)
 
 
 async def test_token_of_the_shared_secret_is_taken(keys: Keys) -> None:
-    assert (await identity_in(secret_token(sub="bob"), keys, RULES)).user_id == "bob"
+    assert (await authenticate_jwt(secret_token(sub="bob"), keys, RULES)).user_id == "bob"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_token_of_the_shared_secret_is_taken(keys: Keys) -> None:
     ],
 )  # fmt: skip
 async def test_scopes_hold_in_the_tenants_of_the_token(keys: Keys, changes: Any, grants: Any) -> None:
-    assert (await identity_in(ISSUER.token(**changes), keys, RULES)).grants == grants
+    assert (await authenticate_jwt(ISSUER.token(**changes), keys, RULES)).grants == grants
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_scopes_hold_in_the_tenants_of_the_token(keys: Keys, changes: Any,
     ],
 )
 async def test_token_within_the_rules_is_taken(keys: Keys, changes: dict[str, Any]) -> None:
-    assert (await identity_in(ISSUER.token(**changes), keys, RULES)).user_id == "ada"
+    assert (await authenticate_jwt(ISSUER.token(**changes), keys, RULES)).user_id == "ada"
 
 
 @pytest.mark.parametrize("exp", [In(-40), In(-1e6), 0, -1, 1, True])
@@ -207,7 +207,7 @@ async def test_header_that_is_not_understood_is_refused(keys: Keys, header: dict
     text = unsigned({"alg": "RS256", "typ": "JWT", "kid": "first", **header}, ISSUER.claims())[:-1]
     signature = jwt.algorithms.RSAAlgorithm(jwt.algorithms.RSAAlgorithm.SHA256).sign(text.encode(), ISSUER.key)
     signed = f"{text}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
-    assert (await identity_in(token, keys, RULES)).user_id == "ada"
+    assert (await authenticate_jwt(token, keys, RULES)).user_id == "ada"
     await refusal(signed, keys)
 
 
@@ -273,5 +273,5 @@ async def test_development_token_is_taken(keys: Keys) -> None:
     token = development_token(
         SECRET + b"\n", RULES, user="ada", tenants=["acme"], scopes=["content:read"], lifetime_s=60
     )
-    identity = await identity_in(token, keys, RULES)
+    identity = await authenticate_jwt(token, keys, RULES)
     assert (identity.user_id, identity.grants) == ("ada", {"acme": {Permission.CONTENT_READ}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from draftline_server.concurrency.fair_semaphore import Turns
+from draftline_server.concurrency.fair_semaphore import FairSemaphore
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +32,7 @@ class Crowd:
     """Numbered calls that take turns."""
 
     def __init__(self, most: int, kept: int = 0) -> None:
-        self.turns = Turns(most, kept)
+        self.turns = FairSemaphore(most, kept)
         self.running: dict[int, str] = {}
         self.waiting: dict[int, str] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -45,7 +45,7 @@ class Crowd:
     async def _call(self, number: int, tenant_id: str) -> None:
         self.waiting[number] = tenant_id
         try:
-            await self.turns.take(tenant_id)
+            await self.turns.acquire(tenant_id)
         finally:
             del self.waiting[number]
         self.running[number] = tenant_id
@@ -53,7 +53,7 @@ class Crowd:
             await self._ends[number].wait()
         finally:
             del self.running[number]
-            self.turns.give_back(tenant_id)
+            self.turns.release(tenant_id)
 
     def end(self, number: int) -> None:
         self._ends[number].set()
@@ -187,7 +187,7 @@ async def test_who_waits_is_turned_away() -> None:
         crowd.arrive(number, f"t-{number}")
     await settled()
     crowd.cancel(1)
-    crowd.turns.turn_away(TurnedAwayError)
+    crowd.turns.fail_waiters(TurnedAwayError)
     crowd.cancel(2)
     answers = await asyncio.gather(*(crowd._tasks[number] for number in (1, 2, 3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [asyncio.CancelledError, asyncio.CancelledError, TurnedAwayError]

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import grpc
 import pytest
-from draftline_server.gauges import Reading
+from draftline_server.gauges import Gauge
 from draftline_server.observability.http_endpoints import Monitoring
 from draftline_server.observability.metrics import Metrics
 from draftline_server.observability.telemetry import Telemetry
@@ -18,7 +18,7 @@ from draftline_server.observability.worker_metrics import WorkerMetrics
 from draftline_server.ops.socket_folders import short_base
 from scraping import Scrape
 
-READINGS = [Reading("draftline_pool_size", "Connections.", lambda: 2)]
+READINGS = [Gauge("draftline_pool_size", "Connections.", lambda: 2)]
 METHOD = "draftline.v1.ContentService.PatchContent"
 
 

@@ -15,8 +15,8 @@ import structlog
 from ..domain.errors import InvalidFieldError, UnauthenticatedError
 from .identity import MAX_USER, Identity, is_user
 from .keys import SERVICE_KEY, Keys
-from .limited_log import FewLines
-from .tokens import RefusedTokenError, TokenRules, identity_in
+from .limited_log import LimitedLog
+from .tokens import RefusedTokenError, TokenRules, authenticate_jwt
 
 USER_KEY = "x-draftline-user"
 DEFAULT_USER = "dev"
@@ -75,7 +75,7 @@ class TokenAuthentication:
         # By hash, so that no token is kept. Verifying one costs many times what remembering does.
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
         self._version = 0
-        self._lines = FewLines("caller_refused")
+        self._lines = LimitedLog("caller_refused")
         self.refused_count = 0  # so far
 
     async def start(self) -> None:
@@ -106,7 +106,7 @@ class TokenAuthentication:
             if service is None:
                 raise RefusedTokenError("no such service key")
             return Identity(service.user_id, service.grants)
-        return await identity_in(token, self._keys, self._rules)
+        return await authenticate_jwt(token, self._keys, self._rules)
 
     def _recall(self, digest: bytes) -> Identity | None:
         if self._version != self._keys.version:
@@ -141,7 +141,7 @@ def _token(metadata: Metadata | None) -> str:
 
 
 @asynccontextmanager
-async def while_valid(identity: Identity, check: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+async def cancel_when_revoked(identity: Identity, check: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
     """Ends what runs inside by UnauthenticatedError when the caller's token expires, and by what `check` raises when
     the caller is not known any more or has no access any more."""
     failed: list[Exception] = []

@@ -22,7 +22,7 @@ MAX_FETCHED_BYTES = 512 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class Reloaded(Generic[Raw, Value]):
+class ReloadingValue(Generic[Raw, Value]):
     """The value that was last made of a source. What cannot be read or used leaves it as it was.
 
     Args:

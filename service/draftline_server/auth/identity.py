@@ -56,7 +56,7 @@ def is_user(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= MAX_USER and value.isprintable()
 
 
-def grants_of(tenants: Any, scopes: Any) -> Grants:
+def parse_grants(tenants: Any, scopes: Any) -> Grants:
     """What claims grant: `tenants` is one id, a list of ids that all get `scopes`, or an object of each id's own.
 
     Scopes are one text with spaces between them (RFC 8693) or a list of texts; those of other services mean

@@ -18,8 +18,8 @@ import msgspec
 from jwt.algorithms import HMACAlgorithm
 from jwt.utils import base64url_encode
 
-from .hot_reload import Reloaded, check_address, fetch
-from .identity import Grants, grants_of
+from .hot_reload import ReloadingValue, check_address, fetch
+from .identity import Grants, parse_grants
 from .permissions import Permission
 
 SECRET_ALGORITHM = "HS256"
@@ -59,20 +59,20 @@ class Keys:
     """All keys, as they are now."""
 
     def __init__(self, options: KeyOptions) -> None:
-        self._public: Reloaded[bytes, PublicKeys] | None = None
-        self._secret: Reloaded[bytes, jwt.PyJWK] | None = None
-        self._services: Reloaded[bytes, Sequence[ServiceKey]] | None = None
+        self._public: ReloadingValue[bytes, PublicKeys] | None = None
+        self._secret: ReloadingValue[bytes, jwt.PyJWK] | None = None
+        self._services: ReloadingValue[bytes, Sequence[ServiceKey]] | None = None
         self._is_remote = "://" in options.jwks
         if self._is_remote:
             check_address(options.jwks)
-            self._public = Reloaded("the JWK set", partial(fetch, options.jwks), public_keys, ADDRESS_INTERVAL_S)
+            self._public = ReloadingValue("the JWK set", partial(fetch, options.jwks), public_keys, ADDRESS_INTERVAL_S)
         elif options.jwks:
-            self._public = Reloaded("the JWK set", Path(options.jwks).read_bytes, public_keys, FILE_INTERVAL_S)
+            self._public = ReloadingValue("the JWK set", Path(options.jwks).read_bytes, public_keys, FILE_INTERVAL_S)
         if options.secret is not None:
-            self._secret = Reloaded("the shared secret", options.secret.read_bytes, secret_key, FILE_INTERVAL_S)
+            self._secret = ReloadingValue("the shared secret", options.secret.read_bytes, secret_key, FILE_INTERVAL_S)
         if options.service_keys is not None:
             read = options.service_keys.read_bytes
-            self._services = Reloaded("the service keys", read, service_keys, FILE_INTERVAL_S)
+            self._services = ReloadingValue("the service keys", read, service_keys, FILE_INTERVAL_S)
         self._all = [each for each in (self._public, self._secret, self._services) if each is not None]
 
     async def start(self) -> None:
@@ -172,7 +172,7 @@ class _Entries(msgspec.Struct, forbid_unknown_fields=True):
 def service_keys(text: bytes) -> Sequence[ServiceKey]:
     """The keys in a file of them, `{"keys": [...]}` of entries as `new_service_key` makes them."""
     told = _decoded(text, _Entries).keys
-    return [ServiceKey(SERVICE_USER + each.name, each.sha256, grants_of(each.tenants, each.scopes)) for each in told]
+    return [ServiceKey(SERVICE_USER + each.name, each.sha256, parse_grants(each.tenants, each.scopes)) for each in told]
 
 
 def new_service_key(name: str, tenants: Sequence[str], scopes: Sequence[str]) -> tuple[str, str]:

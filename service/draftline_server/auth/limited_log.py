@@ -10,7 +10,7 @@ PER_S, BURST = 1.0, 20
 MAX_REASONS = 50
 
 
-class FewLines:
+class LimitedLog:
     """Writes an event at most as often as the rate allows, each reason apart; the next line of the same reason tells
     how many were left out."""
 

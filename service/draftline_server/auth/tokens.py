@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 
-from .identity import Identity, grants_of, is_user
+from .identity import Identity, is_user, parse_grants
 from .keys import SECRET_ALGORITHM, SERVICE_USER, Keys, secret_key
 
 REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
@@ -36,7 +36,7 @@ class RefusedTokenError(Exception):
         self.expired = expired
 
 
-async def identity_in(token: str, keys: Keys, rules: TokenRules) -> Identity:
+async def authenticate_jwt(token: str, keys: Keys, rules: TokenRules) -> Identity:
     """Whose token it is. RefusedTokenError if it is nobody's."""
     try:
         header = jwt.get_unverified_header(token)
@@ -94,7 +94,7 @@ def _identity(claims: dict[str, Any], rules: TokenRules) -> Identity:
     if not is_user(user_id) or user_id.startswith(SERVICE_USER):
         raise RefusedTokenError(f"{rules.user_claim} is no user")
     try:
-        grants = grants_of(claims.get(rules.tenants_claim), claims.get(rules.permissions_claim))
+        grants = parse_grants(claims.get(rules.tenants_claim), claims.get(rules.permissions_claim))
     except ValueError as error:
         raise RefusedTokenError(f"{rules.tenants_claim} or {rules.permissions_claim} {error}") from None
     return Identity(user_id, grants, expires_at + rules.leeway_s)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from ..store.query_stats import Runs, call_runs
+from ..store.query_stats import CallQueries, call_queries
 from ..store.transaction import call_deadline, call_tenant
 
 E = TypeVar("E")
@@ -35,7 +35,7 @@ class Call(Generic[E, R]):
     turn: Hashable
     result: asyncio.Future[R]
     deadline: float | None  # in terms of time.monotonic()
-    runs: Runs | None
+    runs: CallQueries | None
     group: _Group[E, R] | None = None  # once it is under way
     alone: str = ""  # why it is sent by itself; empty: it shares a statement
 
@@ -109,7 +109,7 @@ class _Lane(Generic[E, R]):
         del self.behind[call.turn]
 
 
-class Groups(Generic[E, R]):
+class Batcher(Generic[E, R]):
     """Gathers calls into groups, lane by lane."""
 
     def __init__(
@@ -137,7 +137,12 @@ class Groups(Generic[E, R]):
         """
         lane: _Lane[E, R] = self._lanes.setdefault(key, _Lane())
         call: Call[E, R] = Call(
-            entry, turn, asyncio.get_running_loop().create_future(), call_deadline.get(), call_runs.get(), alone=alone
+            entry,
+            turn,
+            asyncio.get_running_loop().create_future(),
+            call_deadline.get(),
+            call_queries.get(),
+            alone=alone,
         )
         if turn in lane.behind:
             lane.behind[turn].append(call)
@@ -235,8 +240,8 @@ class Groups(Generic[E, R]):
 
 async def shared(calls: Sequence[Call[E, R]], sent: Awaitable[T]) -> T:
     """What is sent for some calls; each is told of the statements."""
-    runs = Runs()
-    call_runs.set(runs)
+    runs = CallQueries()
+    call_queries.set(runs)
     try:
         return await sent
     finally:

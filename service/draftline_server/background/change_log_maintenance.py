@@ -21,7 +21,7 @@ OPEN_TOO_LONG = timedelta(minutes=10)
 PAUSE_S = 0.05  # between two batches, for the others' sake
 
 
-class LogKeeper:
+class ChangeLogMaintenance:
     """Takes a turn at the log now and then; runs until it is cancelled."""
 
     def __init__(self, log: LogKeeping, retention: timedelta | None, interval_s: float) -> None:

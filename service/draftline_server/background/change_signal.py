@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 SPACING_S = 0.005  # between two wakes of a tenant: what is written meanwhile is read at once
 
 
-class Waking:
+class ChangeSignal:
     """The wakes of one tenant, counted: who has seen `count` waits for the next."""
 
     def __init__(self) -> None:
@@ -62,16 +62,16 @@ class Waking:
         self._event = asyncio.Event()
 
 
-class Wakes:
+class ChangeSignals:
     """The tenants that are watched by this process."""
 
     def __init__(self) -> None:
-        self._tenants: dict[str, Waking] = {}
+        self._tenants: dict[str, ChangeSignal] = {}
         self._closed = False
 
     @contextmanager
-    def watching(self, tenant_id: str) -> Iterator[Waking]:
-        waking = self._tenants.setdefault(tenant_id, Waking())
+    def watching(self, tenant_id: str) -> Iterator[ChangeSignal]:
+        waking = self._tenants.setdefault(tenant_id, ChangeSignal())
         waking.watchers += 1
         if self._closed:
             waking.close()

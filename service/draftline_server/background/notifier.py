@@ -12,7 +12,7 @@ import random
 import structlog
 
 from ..store.notifications import Notifications
-from .change_signal import Wakes
+from .change_signal import ChangeSignals
 
 SPACING_S = 0.02  # between two notices to the others
 RECONNECT_S = (0.1, 10.0)  # the shortest and the longest pause before it is tried again
@@ -21,7 +21,7 @@ RECONNECT_S = (0.1, 10.0)  # the shortest and the longest pause before it is tri
 class Notifier:
     """One connection per process, whatever the number of watchers; runs until it is cancelled."""
 
-    def __init__(self, notifications: Notifications, wakes: Wakes) -> None:
+    def __init__(self, notifications: Notifications, wakes: ChangeSignals) -> None:
         self._notifications = notifications
         self._wakes = wakes
         self._written: set[str] = set()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from ..concurrency.fair_semaphore import Turns
+from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.changes import Write
 from ..domain.errors import ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError
 from ..domain.records import Patch, PatchResult
@@ -20,7 +20,7 @@ from ..store.driver_errors import LeftAloneError, was_undone
 from ..store.patches import WAITING, InPlacePatches, PatchEntry, Terms, result_of, size_of, steps_of
 from ..store.pool import PoolSettings
 from ..store.transaction import Transaction, remaining_s
-from .batcher import SIZE, Call, Groups, shared
+from .batcher import SIZE, Batcher, Call, shared
 
 
 @dataclass(eq=False, slots=True)
@@ -42,7 +42,7 @@ SHARING_WITHOUT_CREATION = Terms(waits=False, creates=False)
 _Calls = Sequence[Call[_Patch, PatchResult]]
 
 
-class GroupCommit:
+class PatchBatcher:
     """Applies single patches in groups, and several as they are; a PatchApplier around another.
 
     Invariants:
@@ -56,7 +56,7 @@ class GroupCommit:
     def __init__(self, applier: InPlacePatches, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
         """`formed`: called with the size of each group."""
         self._applier = applier
-        self._groups = Groups(self._apply, size, formed, self._apply_alone)
+        self._groups = Batcher(self._apply, size, formed, self._apply_alone)
         self._waiting: AlonePlaces | None = None
         self._long: AlonePlaces | None = None
 
@@ -133,7 +133,7 @@ class AlonePlaces:
 
     def __init__(self, settings: PoolSettings) -> None:
         most = max(1, settings.size // 4)
-        self._turns = Turns(most, most // 4)
+        self._turns = FairSemaphore(most, most // 4)
         self._limit_s = settings.lock_timeout_s
 
     @asynccontextmanager
@@ -142,7 +142,7 @@ class AlonePlaces:
         remaining = remaining_s()
         try:
             async with asyncio.timeout(self._limit_s if remaining is None else min(remaining, self._limit_s)):
-                await self._turns.take(tenant_id)
+                await self._turns.acquire(tenant_id)
         except TimeoutError as error:
             remaining_s()
             problem = "too many writes of the tenant wait for records that others hold; nothing was changed, try again"
@@ -150,7 +150,7 @@ class AlonePlaces:
         try:
             yield
         finally:
-            self._turns.give_back(tenant_id)
+            self._turns.release(tenant_id)
 
 
 def _fail(calls: _Calls, error: Exception) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..domain.records import Actor, Record
-from ..domain.values import frozen
+from ..domain.values import value_class
 from ..store.content import ContentStore, shown
-from .batcher import SIZE, Call, Groups, shared
+from .batcher import SIZE, Batcher, Call, shared
 
 
-@frozen
+@value_class
 class _Read:
     actor: Actor
     collection: str
@@ -22,13 +22,13 @@ class _Read:
     show_deleted: bool
 
 
-class GroupReads:
+class ReadBatcher:
     """Reads records of one tenant together."""
 
     def __init__(self, content: ContentStore, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
         """`formed`: called with the size of each group."""
         self._content = content
-        self._groups: Groups[_Read, Record] = Groups(self._read, size, formed)
+        self._groups: Batcher[_Read, Record] = Batcher(self._read, size, formed)
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
         """See ContentStore.get."""

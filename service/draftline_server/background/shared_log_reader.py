@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import replace
 
-from ..store.change_log.feed import Feed, FeedPage, Place, Scope
+from ..store.change_log.feed import Feed, FeedPage, LogPosition, Scope
 from ..store.transaction import call_tenant
-from .change_signal import Waking
+from .change_signal import ChangeSignal
 
 PENDING_S = (0.005, 0.25)  # the first and the longest pause before it is looked again for what was pending
 
 
-class Tail:
+class SharedLogReader:
     """The last page of one scope's log."""
 
-    def __init__(self, feed: Feed, scope: Scope, waking: Waking) -> None:
+    def __init__(self, feed: Feed, scope: Scope, waking: ChangeSignal) -> None:
         self.watchers = 0
         self._feed = feed
         self._scope = scope
@@ -33,7 +33,7 @@ class Tail:
         self._waiting = 0  # watchers that wait for it
         self._pause_s = PENDING_S[0]
 
-    async def read(self, after: Place, count: int) -> FeedPage:
+    async def read(self, after: LogPosition, count: int) -> FeedPage:
         """What comes after a place, as of the `count`-th wake. TokenExpiredError if that is gone."""
         while True:
             page = self._page
@@ -45,7 +45,7 @@ class Tail:
                 return FeedPage(after, after)
             await self._advance(after if page is None else page.end, count)
 
-    async def _advance(self, after: Place, count: int) -> None:
+    async def _advance(self, after: LogPosition, count: int) -> None:
         """Read the next page, once for all who wait for it. It is given up when nobody waits for it any more."""
         reading = self._reading
         if reading is None or reading.done() or reading.cancelling():
@@ -54,7 +54,7 @@ class Tail:
             context.run(call_tenant.set, self._scope.tenant_id)
             loop = asyncio.get_running_loop()
             reading = loop.create_task(self._read(after, count), name="tail", context=context)
-            reading.add_done_callback(_heed)
+            reading.add_done_callback(_consume_exception)
             self._reading, self._waiting = reading, 0
         self._waiting += 1
         try:
@@ -65,7 +65,7 @@ class Tail:
                 if not self._waiting:
                     reading.cancel()  # of no effect when it is done
 
-    async def _read(self, after: Place, count: int) -> None:
+    async def _read(self, after: LogPosition, count: int) -> None:
         page = await self._feed.read(self._scope, after)
         self._pause_s = min(2 * self._pause_s, PENDING_S[1]) if page.pending and not page.entries else PENDING_S[0]
         self._page, self._count = page, count
@@ -73,21 +73,21 @@ class Tail:
             self._waking.wake(self._pause_s)
 
 
-def _heed(task: asyncio.Task[None]) -> None:
+def _consume_exception(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         task.exception()  # those who wait for it have it
 
 
-class Tails:
+class SharedLogReaders:
     """The tails that are watched."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._tails: dict[Scope, Tail] = {}
+        self._tails: dict[Scope, SharedLogReader] = {}
 
     @contextmanager
-    def of(self, scope: Scope, waking: Waking) -> Iterator[Tail]:
-        tail = self._tails.setdefault(scope, Tail(self._feed, scope, waking))
+    def of(self, scope: Scope, waking: ChangeSignal) -> Iterator[SharedLogReader]:
+        tail = self._tails.setdefault(scope, SharedLogReader(self._feed, scope, waking))
         tail.watchers += 1
         try:
             yield tail

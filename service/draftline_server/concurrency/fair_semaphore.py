@@ -13,7 +13,7 @@ from collections.abc import Callable
 _Queue = OrderedDict[asyncio.Future[None], None]
 
 
-class Turns:
+class FairSemaphore:
     """At most so many at once, of which some are kept for tenants who have none."""
 
     def __init__(self, most: int, kept: int) -> None:
@@ -33,7 +33,7 @@ class Turns:
     def waiting_tenants(self) -> int:
         return len(self._queues)
 
-    def take_now(self, tenant_id: str) -> bool:
+    def try_acquire(self, tenant_id: str) -> bool:
         """A turn, if there is room."""
         taken = self._taken_by.get(tenant_id, 0)
         if self.taken >= (self._most_of_others if taken else self._most):
@@ -42,9 +42,9 @@ class Turns:
         self._taken_by[tenant_id] = taken + 1
         return True
 
-    async def take(self, tenant_id: str) -> None:
+    async def acquire(self, tenant_id: str) -> None:
         """A turn, now or when it comes. Who is cancelled while he waits gets none."""
-        if self.take_now(tenant_id):
+        if self.try_acquire(tenant_id):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(tenant_id, OrderedDict())[turn] = None
@@ -55,10 +55,10 @@ class Turns:
             if turn.cancelled():
                 self._leave(tenant_id, turn)
             elif turn.exception() is None:  # it had just come
-                self.give_back(tenant_id)
+                self.release(tenant_id)
             raise
 
-    def give_back(self, tenant_id: str) -> None:
+    def release(self, tenant_id: str) -> None:
         """Ends a turn, which passes to the next who waits."""
         self.ended += 1
         self.taken -= 1
@@ -70,7 +70,7 @@ class Turns:
         if self._queues:
             self._pass_on()
 
-    def turn_away(self, error: Callable[[], Exception]) -> None:
+    def fail_waiters(self, error: Callable[[], Exception]) -> None:
         """Fails all who wait."""
         while self._queues:
             tenant_id, queue = next(iter(self._queues.items()))
@@ -85,7 +85,7 @@ class Turns:
             turn = next(iter(self._queues[following]))
             if turn.done():  # he was cancelled, and does not know yet
                 self._leave(following, turn)
-            elif self.take_now(following):
+            elif self.try_acquire(following):
                 self._leave(following, turn)
                 if following in self._queues:
                     self._queues.move_to_end(following)

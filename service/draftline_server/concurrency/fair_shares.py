@@ -28,7 +28,7 @@ class Shares:
         self.taken += 1
         return True
 
-    def give_back(self, caller: str) -> None:
+    def release(self, caller: str) -> None:
         """Give back one that the caller took."""
         self.taken -= 1
         left = self._taken_by[caller] - 1
@@ -41,7 +41,7 @@ class Shares:
         """Move one from a caller to another. False if there is no room for the other; then nothing was moved."""
         if caller == to:
             return True
-        self.give_back(caller)
+        self.release(caller)
         if self.take(to):
             return True
         self._taken_by[caller] = self._taken_by.get(caller, 0) + 1

@@ -9,7 +9,7 @@ from enum import StrEnum
 from .drafts import Conflict
 from .errors import DraftlineError
 from .records import Actor, Record
-from .values import frozen
+from .values import value_class
 
 MAX_REVERTED = 10_000  # changes taken back at once
 
@@ -45,7 +45,7 @@ class History(StrEnum):
     PATHS = "PATHS"
 
 
-@frozen
+@value_class
 class Write:
     """What the log tells of a write, whatever it writes. `commit_id` groups what one call wrote."""
 
@@ -60,7 +60,7 @@ class Write:
         return self.actor.request.request_id if self.actor.request is not None else None
 
 
-@frozen
+@value_class
 class PathChange:
     """One edited path of the content; the values are JSON text, None where there is nothing."""
 
@@ -69,7 +69,7 @@ class PathChange:
     new_value: str | None
 
 
-@frozen
+@value_class
 class AttributeChange:
     """One attribute of the record that was set; the values are JSON text, None where there is nothing."""
 
@@ -78,7 +78,7 @@ class AttributeChange:
     new_value: str | None
 
 
-@frozen
+@value_class
 class Change:
     """One entry of the log; collection, record and version identify it."""
 
@@ -98,7 +98,7 @@ class Change:
     created_at: datetime
 
 
-@frozen
+@value_class
 class ChangeRef:
     """What identifies a change."""
 
@@ -107,7 +107,7 @@ class ChangeRef:
     version: int
 
 
-@frozen
+@value_class
 class RevertResult:
     """What became of one record: as it is now, or why its change was not taken back."""
 

@@ -11,10 +11,10 @@ from .changes import History
 from .edits import format_pointer
 from .errors import InvalidFieldError
 from .filters.ast import FieldType, Path
-from .values import frozen
+from .values import value_class
 
 
-@frozen
+@value_class
 class IndexKey:
     """One key of an index: a declared field and a direction; nulls come last in both."""
 
@@ -43,8 +43,8 @@ class IndexState(StrEnum):
     INVALID = "INVALID"
 
 
-@frozen
-class Definition:
+@value_class
+class CollectionSpec:
     """The declaration of a collection; `version` 0 is a collection that was never declared."""
 
     collection: str
@@ -74,7 +74,7 @@ def declare(
     history: History = History.VALUES,
     *,
     refusing: frozenset[Path] = frozenset(),
-) -> Definition:
+) -> CollectionSpec:
     """A definition of checked parts. InvalidFieldError for a path declared twice or an order of an undeclared one."""
     types: dict[Path, FieldType] = {}
     for place, (path, type_) in enumerate(fields):
@@ -93,4 +93,6 @@ def declare(
         if sum(KEY_BYTES[types[path]] for path, _ in order) > MAX_KEY_BYTES:
             raise InvalidFieldError.of(f"orders[{place}].keys", "may have at most two text fields, and then no number")
         kept.append(tuple(IndexKey(path, types[path], descending) for path, descending in order))
-    return Definition(collection, types, tuple(dict.fromkeys(kept)), json_schema, history=history, refusing=refusing)
+    return CollectionSpec(
+        collection, types, tuple(dict.fromkeys(kept)), json_schema, history=history, refusing=refusing
+    )

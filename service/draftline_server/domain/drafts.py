@@ -16,7 +16,7 @@ from .content import Json
 from .edits import Operation, Strategy
 from .errors import DraftlineError
 from .records import Record
-from .values import frozen
+from .values import value_class
 
 ATTRIBUTES = ("parent_id", "position")
 ATTRIBUTE_PREFIX = "record."  # of the path of a conflict; a path into the content begins with a slash
@@ -42,7 +42,7 @@ class ConflictPolicy(StrEnum):
     KEEP_THEIRS = "KEEP_THEIRS"
 
 
-@frozen
+@value_class
 class Conflict:
     """A path on which base, mine and theirs differ: JSON texts, None for a value that is not there.
 
@@ -59,31 +59,31 @@ class Conflict:
     version: int = 0  # of the record that `theirs` is of
 
 
-@frozen
+@value_class
 class ChangeByDelta:
     """An edit as `edit_of_delta` makes it."""
 
     edit: Json
 
 
-@frozen
+@value_class
 class ChangeByOperations:
     steps: Sequence[Operation]
 
 
-@frozen
+@value_class
 class Creation:
     """JSON text of the new record's content."""
 
     json: str
 
 
-@frozen
+@value_class
 class Deletion:
     pass
 
 
-@frozen
+@value_class
 class DraftEdit:
     record_id: str
     action: ChangeByDelta | ChangeByOperations | Creation | Deletion
@@ -94,7 +94,7 @@ class DraftEdit:
     allow_deleted: bool = False
 
 
-@frozen
+@value_class
 class MergedRecord:
     """A record with the caller's draft applied; `draft_kind` None without one.
 
@@ -113,7 +113,7 @@ class MergedRecord:
     modified_attributes: Sequence[str] = ()
 
 
-@frozen
+@value_class
 class SaveResult:
     """What one edit did; neither part for a drafted creation that is gone again."""
 
@@ -121,7 +121,7 @@ class SaveResult:
     error: DraftlineError | None = None
 
 
-@frozen
+@value_class
 class Selection:
     """Which of the caller's drafts: of some records (with expected versions), of a session, or all."""
 
@@ -129,7 +129,7 @@ class Selection:
     session_id: str | None = None
 
 
-@frozen
+@value_class
 class CommitResult:
     record_id: str
     record: Record | None = None
@@ -145,7 +145,7 @@ class Side(StrEnum):
     THEIRS = "THEIRS"
 
 
-@frozen
+@value_class
 class Resolution:
     """The decision of a conflict by a person who saw a version of the record: a side, or (`side` None) a value."""
 

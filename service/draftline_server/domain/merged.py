@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from .drafts import MergedRecord
 from .filters.ast import Filter, Restriction, SortKey
-from .values import frozen
+from .values import value_class
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
@@ -19,7 +19,7 @@ class View(StrEnum):
     DRAFTS_ONLY = "DRAFTS_ONLY"
 
 
-@frozen
+@value_class
 class MergedQuery:
     """A list; `filter_text` and `order_text` are as the caller wrote them, for the page tokens."""
 
@@ -34,7 +34,7 @@ class MergedQuery:
     show_deleted: bool = False
 
 
-@frozen
+@value_class
 class MergedPage:
     records: Sequence[MergedRecord]
     next_page_token: str

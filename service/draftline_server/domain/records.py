@@ -14,7 +14,7 @@ from typing import Protocol
 from .edits import Operation, Strategy
 from .errors import DraftlineError
 from .filters.ast import Filter, Restriction
-from .values import frozen
+from .values import value_class
 
 
 class Hash(Protocol):
@@ -29,7 +29,7 @@ class Answer(Protocol):
     def SerializeToString(self) -> bytes: ...  # noqa: N802
 
 
-@frozen
+@value_class
 class Request:
     """A call that happens once: its id, and a hash of everything else that it says."""
 
@@ -41,7 +41,7 @@ class Request:
         return self.hashed.digest()
 
 
-@frozen
+@value_class
 class Actor:
     """On whose behalf a call runs: one tenant and one user, and the request if it is to happen once."""
 
@@ -50,7 +50,7 @@ class Actor:
     request: Request | None = None
 
 
-@frozen
+@value_class
 class Record:
     collection: str
     record_id: str
@@ -65,7 +65,7 @@ class Record:
     deleted_at: datetime | None
 
 
-@frozen
+@value_class
 class NewRecord:
     """A record to create; `source` says where an import has it from, for errors."""
 
@@ -78,7 +78,7 @@ class NewRecord:
     allow_deleted: bool = False  # the id may be that of a deleted record
 
 
-@frozen
+@value_class
 class Delta:
     """JSON text of an object, merged by a strategy."""
 
@@ -87,12 +87,12 @@ class Delta:
     depth: int = 0
 
 
-@frozen
+@value_class
 class Operations:
     steps: Sequence[Operation]
 
 
-@frozen
+@value_class
 class Patch:
     """A change of one record. `parent_id`: None leaves it, an empty text clears it."""
 
@@ -107,7 +107,7 @@ class Patch:
     allow_deleted: bool = False  # with allow_missing: a deleted record counts as one that is missing
 
 
-@frozen
+@value_class
 class PatchResult:
     """What a patch did: the record after it, or why it was not applied."""
 
@@ -117,7 +117,7 @@ class PatchResult:
     written: bool = False  # false: it was as the patch would have it
 
 
-@frozen
+@value_class
 class Purge:
     """Which deleted records are removed for good: some by id, those deleted before a time, or both conditions.
 
@@ -132,7 +132,7 @@ class Purge:
     conflict_mark: bytes
 
 
-@frozen
+@value_class
 class PurgeResult:
     """The records that were removed, and how many drafts with them; `remaining` could be removed as well."""
 
@@ -146,7 +146,7 @@ class ImportMode(StrEnum):
     SNAPSHOT = "SNAPSHOT"
 
 
-@frozen
+@value_class
 class ImportCounts:
     inserted: int
     updated: int

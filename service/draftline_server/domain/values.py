@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def frozen(cls: type[T]) -> type[T]:
+def value_class(cls: type[T]) -> type[T]:
     """A dataclass that nothing assigns to, as the type checker sees to.
 
     Python does not: making a value that it keeps frozen itself takes it many times as long, and every call makes a

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from ..concurrency.rate_limit import Rate
-from ..store.query_stats import Run
+from ..store.query_stats import QueryTiming
 from ..store.transaction import call_tenant
 from .telemetry import Call
 from .trace_context import trace_context
@@ -94,10 +94,10 @@ def _shown(text: str) -> str:
     return text if len(text) <= MAX_ID and text.isprintable() else ascii(text[:MAX_ID])
 
 
-def slow_statements(slow_s: float) -> Callable[[Run], None]:
+def slow_statements(slow_s: float) -> Callable[[QueryTiming], None]:
     """An observer of a Runner that logs what takes as long, by the name in the comment that its SQL begins with."""
 
-    def ran(run: Run) -> None:
+    def ran(run: QueryTiming) -> None:
         if run.duration_s >= slow_s:
             structlog.get_logger().warning(
                 "slow_statement", statement=run.name, duration_ms=round(run.duration_s * 1000, 3),

@@ -26,7 +26,7 @@ from .telemetry import Distribution, Telemetry
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-class Reading(NamedTuple):
+class Gauge(NamedTuple):
     """One metric without labels; a name that ends with _total is of what only ever grows."""
 
     name: str
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 class Metrics:
     """Makes of counts what is scraped."""
 
-    def __init__(self, telemetry: Telemetry, readings: Sequence[Reading]) -> None:
+    def __init__(self, telemetry: Telemetry, readings: Sequence[Gauge]) -> None:
         self._telemetry = telemetry
         self._readings = readings
         self._version = metadata.version("draftline-server")

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
-from ..store.query_stats import Run
+from ..store.query_stats import QueryTiming
 from .access_log import OURS
 from .telemetry import Call
 from .trace_context import trace_context
@@ -60,7 +60,7 @@ class Spans:
             self._add(run, within, epoch_ns + round(run.started * 1e9))
         span.end(began_ns + round(duration_s * 1e9))
 
-    def _add(self, run: Run, within: Context, began_ns: int) -> None:
+    def _add(self, run: QueryTiming, within: Context, began_ns: int) -> None:
         told = {"db.system.name": "postgresql", "db.query.summary": run.name}
         span = self._tracer.start_span(run.name, within, SpanKind.CLIENT, told, start_time=began_ns)
         if run.failed:

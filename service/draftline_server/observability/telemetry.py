@@ -16,7 +16,7 @@ import grpc
 
 from ..auth.identity import NOBODY, Identity
 from ..domain.errors import OverloadedError
-from ..store.query_stats import Run, Runs, call_runs
+from ..store.query_stats import CallQueries, QueryTiming, call_queries
 
 # The bounds of gRFC A66.
 LATENCY_S = (
@@ -79,7 +79,7 @@ class Call:
     """A call from when it comes until it is over. Empty texts: not known, or none."""
 
     method: Method
-    runs: Runs
+    runs: CallQueries
     started: float  # in terms of time.perf_counter()
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str = ""  # of error_reason.proto
@@ -128,8 +128,8 @@ class Telemetry:
     @staticmethod
     def began(method: Method) -> Call:
         method.started += 1
-        runs = Runs()
-        call_runs.set(runs)
+        runs = CallQueries()
+        call_queries.set(runs)
         return Call(method, runs, time.perf_counter())
 
     def ended(self, call: Call) -> None:
@@ -146,7 +146,7 @@ class Telemetry:
         for listener in self.listeners:
             listener(call, duration_s)
 
-    def ran(self, run: Run) -> None:
+    def ran(self, run: QueryTiming) -> None:
         """An observer of a Runner."""
         statements = self.statements[run.name]
         statements.duration_s.observe(run.duration_s)

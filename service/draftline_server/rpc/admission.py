@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..concurrency.fair_semaphore import Turns
+from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.errors import DeadlineExceededError, DrainingError, OverloadedError
 
 # Over at least this time, and this many of them, it is counted how many calls end.
@@ -37,7 +37,7 @@ class Admission:
     """Decides over the calls of one process."""
 
     def __init__(self, options: AdmissionOptions) -> None:
-        self._turns = Turns(options.most, options.most // KEPT_PART)
+        self._turns = FairSemaphore(options.most, options.most // KEPT_PART)
         self._options = options
         self._draining = False
         # How many calls end in a second while others wait, and since when it is counted anew.
@@ -66,7 +66,7 @@ class Admission:
     def drain(self) -> None:
         """Refuses those who wait, and from now on those who would have to."""
         self._draining = True
-        self._turns.turn_away(_draining)
+        self._turns.fail_waiters(_draining)
 
     async def _wait(self, tenant_id: str, time_left_s: float | None) -> None:
         """Waits for room, or refuses."""
@@ -84,14 +84,14 @@ class Admission:
             raise self._refusal()
         try:
             async with asyncio.timeout(most_s):
-                await turns.take(tenant_id)
+                await turns.acquire(tenant_id)
         except TimeoutError:
             raise self._refusal() from None
 
     async def _wait_again(self, tenant_id: str) -> None:
         if self._draining:
             raise _draining()
-        await self._turns.take(tenant_id)
+        await self._turns.acquire(tenant_id)
 
     def _look(self) -> None:
         """Keeps the rate up to date, from when the first has to wait until nobody does."""
@@ -124,17 +124,17 @@ class Turn:
 
     __slots__ = ("_tenant_id", "_turns", "_wait")
 
-    def __init__(self, turns: Turns, tenant_id: str, wait: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, turns: FairSemaphore, tenant_id: str, wait: Callable[[], Awaitable[None]]) -> None:
         self._turns = turns
         self._tenant_id = tenant_id
         self._wait = wait
 
     async def __aenter__(self) -> None:
-        if not self._turns.take_now(self._tenant_id):
+        if not self._turns.try_acquire(self._tenant_id):
             await self._wait()
 
     async def __aexit__(self, *_: object) -> None:
-        self._turns.give_back(self._tenant_id)
+        self._turns.release(self._tenant_id)
 
 
 def _draining() -> DrainingError:

@@ -17,7 +17,7 @@ from ..domain.errors import DeadlineExceededError, DrainingError, OverloadedErro
 from ..observability.telemetry import Call, Method, Telemetry
 from .admission import Admission
 from .connections import Connections
-from .idempotency import Once
+from .idempotency import IdempotencyLayer
 from .import_pace import PaceOptions
 from .receiving import Context, Receiving
 from .sending import Sending
@@ -39,7 +39,7 @@ class CallOptions:
     pace: PaceOptions  # of streams that callers send
 
 
-class Calls:
+class CallTracker:
     """What the calls of a server share: who makes them, their limits, how many there are, and whether it drains.
 
     Calls are counted by connection until their caller is known, then by who the token says they are from, and by
@@ -50,7 +50,7 @@ class Calls:
         self,
         options: CallOptions,
         *,
-        once: Once,
+        once: IdempotencyLayer,
         authenticator: Authenticator,
         admission: Admission,
         receiving: Receiving,
@@ -112,7 +112,7 @@ class Calls:
         try:
             return await self.authenticator.identify(call.metadata)
         finally:
-            self._unknown.give_back(call.peer)
+            self._unknown.release(call.peer)
 
     def admit(self, call: Call, identity: Identity) -> None:
         """Count the call for its caller. grpc's own limit, maximum_concurrent_rpcs, lets everything pass once it was
@@ -148,7 +148,7 @@ class Calls:
             problem = f"the message of the call did not come within {limit_s:g} s; nothing was done"
             raise DeadlineExceededError(problem) from None
         finally:
-            self._arriving.give_back(call.caller)
+            self._arriving.release(call.caller)
         if message is grpc.aio.EOF:
             raise UndecodableRequestError("the call ended without its message")
         data: bytes = message
@@ -172,7 +172,7 @@ class Calls:
 
     def gone(self, call: Call) -> None:
         if call.caller:
-            self._known.give_back(call.caller)
+            self._known.release(call.caller)
         if not call.received_bytes:
             self.receiving.unread(call.peer)
         self.count -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
-from ..auth.limited_log import FewLines
+from ..auth.limited_log import LimitedLog
 from ..concurrency.rate_limit import Rate
 from .sockets import Sockets, address_of
 
@@ -20,7 +20,7 @@ class Connections:
 
     def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
-        self._lines = FewLines("connection_closed")
+        self._lines = LimitedLog("connection_closed")
         self._resets: OrderedDict[str, Rate] = OrderedDict()  # by peer
         self._warned: OrderedDict[str, float] = OrderedDict()  # by host, until when
         self._closed: OrderedDict[str, None] = OrderedDict()  # peers

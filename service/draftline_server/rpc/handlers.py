@@ -20,7 +20,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from ..auth.authentication import while_valid
+from ..auth.authentication import cancel_when_revoked
 from ..auth.permissions import NEEDED, Permission, needed_by, shows_content
 from ..domain.errors import (
     WRITE_IS_UNKNOWN,
@@ -38,7 +38,7 @@ from ..observability.outcome_counters import counting
 from ..observability.telemetry import Call, Method
 from ..store.transaction import call_deadline, call_tenant, is_late
 from .admission import Admission
-from .call_tracker import Calls
+from .call_tracker import CallTracker
 from .idempotency import Fingerprint, normalize, request_of
 from .import_pace import Pace
 from .mapping.imports import ImportChecks
@@ -55,14 +55,14 @@ T = TypeVar("T")
 Answer = Callable[[Context, Call], Awaitable[T]]
 
 
-def handlers(service: ServiceDescriptor, servicer: object, calls: Calls) -> grpc.GenericRpcHandler:
+def handlers(service: ServiceDescriptor, servicer: object, calls: CallTracker) -> grpc.GenericRpcHandler:
     """The service's methods, each wrapped."""
     methods = {method.name: _handler(method, getattr(servicer, method.name), calls)
                for method in service.methods}  # fmt: skip
     return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
-def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> grpc.RpcMethodHandler[Any, Any]:
     behavior = counting(method.full_name, behavior, calls.telemetry)
     # All read their messages themselves: grpc.aio would leave a call open whose one message never comes, for ever.
     make: Any = grpc.stream_unary_rpc_method_handler
@@ -76,12 +76,12 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: Calls) -> grpc.RpcM
     return handler
 
 
-def _counts(method: MethodDescriptor, calls: Calls) -> Method:
+def _counts(method: MethodDescriptor, calls: CallTracker) -> Method:
     streams = {"takes_stream": method.client_streaming, "sends_stream": method.server_streaming}
     return calls.telemetry.method(method.full_name, **streams)
 
 
-def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[object, Context], Awaitable[T]]:
+def _answering(method: Method, calls: CallTracker, answer: Answer[T]) -> Callable[[object, Context], Awaitable[T]]:
     """What calls `answer` when the caller is known. Whatever goes wrong there becomes the call's status."""
 
     async def handle(_: object, context: Context) -> T:
@@ -115,7 +115,7 @@ def _answering(method: Method, calls: Calls, answer: Answer[T]) -> Callable[[obj
     return handle
 
 
-async def _refuse(context: Context, error: Exception, call: Call, calls: Calls) -> None:
+async def _refuse(context: Context, error: Exception, call: Call, calls: CallTracker) -> None:
     """Ends the call with a status; does not return."""
     told = _told(error, call)
     # A future that failed and whoever awaits it keep each other by the error's traceback, and with them the call.
@@ -139,7 +139,7 @@ def _told(error: Exception, call: Call) -> DraftlineError:
     return error
 
 
-def _unary(method: MethodDescriptor, behavior: Unary, calls: Calls) -> Any:
+def _unary(method: MethodDescriptor, behavior: Unary, calls: CallTracker) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
     writes = "request_id" in method.input_type.fields_by_name
     needed, parse, name = NEEDED[method.full_name], _parser(method), method.full_name
@@ -179,7 +179,7 @@ async def _withheld(answered: Awaitable[Message]) -> Message:
     return response
 
 
-def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
+def _server_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> Any:
     needed, parse = NEEDED[method.full_name], _parser(method)
 
     async def answer(context: Context, call: Call) -> None:
@@ -195,7 +195,7 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
             again = await calls.authenticator.identify(context.invocation_metadata())
             again.actor(message.tenant_id, needed)
 
-        async with while_valid(call.identity, identified), aclosing(stream) as responses:
+        async with cancel_when_revoked(call.identity, identified), aclosing(stream) as responses:
             async for response in responses:
                 data = _sent(response, call)
                 calls.sending.refuse_full(actor.tenant_id, len(data))
@@ -238,7 +238,7 @@ async def _send(context: Context, response: bytes, timeout_s: float) -> None:
         raise ReaderTooSlowError(problem) from None
 
 
-def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> Any:
+def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> Any:
     response_type = message_factory.GetMessageClass(method.output_type)
     needed, parse = NEEDED[method.full_name], _parser(method)
 
@@ -293,7 +293,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: Calls) -> 
     return _answering(_counts(method, calls), calls, answer)
 
 
-def _actor(calls: Calls, message: Any, needed: frozenset[Permission], call: Call) -> Actor:
+def _actor(calls: CallTracker, message: Any, needed: frozenset[Permission], call: Call) -> Actor:
     """The caller in the tenant of the message."""
     actor = call.identity.actor(message.tenant_id, needed)
     calls.belongs_to(call, actor.tenant_id)

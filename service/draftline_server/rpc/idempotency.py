@@ -52,7 +52,7 @@ def normalize(message: Any) -> None:
     message.request_id = message.request_id.lower()
 
 
-class Once:
+class IdempotencyLayer:
     """Runs calls so that one which was answered before is answered the same, and writes nothing."""
 
     def __init__(self, requests: Requests) -> None:

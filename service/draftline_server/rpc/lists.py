@@ -36,7 +36,7 @@ class _List:
     inner: tuple[_List, ...]
 
 
-def refuse_long_lists(message: Message) -> None:
+def reject_oversized_lists(message: Message) -> None:
     """InvalidFieldError for a list of more items than its rule allows, or lists of too many together."""
     _check(message, _lists(message.DESCRIPTOR), "", MAX_MESSAGES)
 

@@ -31,7 +31,7 @@ MAX_ARRIVING = 256  # calls whose message is awaited
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Unguarded:
+class PublicServices:
     """Answers without asking who calls.
 
     A call that waits for its message makes way, the longest first, when there are too many of these: so callers who

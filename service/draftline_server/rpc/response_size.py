@@ -42,7 +42,7 @@ def deliver(parts: Parts[M], items: Iterable[T], fill: Callable[[M, T], None]) -
             )
 
 
-def fitting(page: Message, parts: Sequence[Message]) -> int:
+def count_fitting(page: Message, parts: Sequence[Message]) -> int:
     """How many of the page's parts go into one message; at least one, if there is one."""
     if page.ByteSize() <= MAX_PAGE_MESSAGE_BYTES:
         return len(parts)

@@ -8,7 +8,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from ..domain.errors import InvalidFieldError
-from .lists import refuse_long_lists
+from .lists import reject_oversized_lists
 
 # Patterns in the contract, and what they mean.
 MEANINGS = {r"^\P{Cc}*$": "must hold no control characters", "^/": "must start with / (a JSON Pointer, RFC 6901)"}
@@ -16,7 +16,7 @@ MEANINGS = {r"^\P{Cc}*$": "must hold no control characters", "^/": "must start w
 
 def check(request: Message) -> None:
     """InvalidFieldError unless the request keeps the rules of the contract."""
-    refuse_long_lists(request)
+    reject_oversized_lists(request)
     violations = protovalidate.collect_violations(request)
     if violations:
         fields = [(_path(violation.proto.field), _problem(violation, request)) for violation in violations]

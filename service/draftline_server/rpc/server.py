@@ -17,12 +17,12 @@ from google.protobuf.descriptor import ServiceDescriptor
 from ..auth.authentication import Authenticator
 from ..observability.telemetry import Telemetry
 from .admission import Admission, AdmissionOptions
-from .call_tracker import SETTLE_S, CallOptions, Calls
+from .call_tracker import SETTLE_S, CallOptions, CallTracker
 from .connections import Connections
 from .handlers import handlers
-from .idempotency import Once
+from .idempotency import IdempotencyLayer
 from .import_pace import PaceOptions
-from .public_services import Unguarded
+from .public_services import PublicServices
 from .receiving import Receiving, ReceivingOptions
 from .sending import Sending
 from .services.health import Health
@@ -77,7 +77,7 @@ class Server:
     def __init__(
         self,
         servicers: Mapping[str, object],
-        once: Once,
+        once: IdempotencyLayer,
         wrote: Callable[[str], None],
         health: Health,
         options: ServerOptions,
@@ -94,7 +94,7 @@ class Server:
         self.connections = Connections(sockets)
         receiving = Receiving(_receiving_options(options), sockets, self.connections.closed)
         unread_s = max(LEAST_UNREAD_S, 2 * options.stream_idle_timeout_s)  # so that streams are told first
-        self.calls = Calls(
+        self.calls = CallTracker(
             _call_options(options),
             once=once,
             authenticator=authenticator,
@@ -109,7 +109,7 @@ class Server:
         for service in SERVICES:
             handler = handlers(service, servicers[service.full_name], self.calls)
             self._server.add_generic_rpc_handlers((handler,))
-        unguarded = Unguarded(options.stream_idle_timeout_s, receiving, self.connections)
+        unguarded = PublicServices(options.stream_idle_timeout_s, receiving, self.connections)
         self._server.add_generic_rpc_handlers((unguarded.health(health),))
         if options.reflection:
             self._server.add_generic_rpc_handlers(unguarded.reflection([each.full_name for each in SERVICES]))

@@ -11,7 +11,7 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from ..auth.hot_reload import Reloaded
+from ..auth.hot_reload import ReloadingValue
 
 INTERVAL_S = 1.0
 
@@ -33,7 +33,7 @@ class Tls:
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
-        self._source = Reloaded("the TLS certificate", self._read, configuration, INTERVAL_S)
+        self._source = ReloadingValue("the TLS certificate", self._read, configuration, INTERVAL_S)
         self._given: grpc.ServerCertificateConfiguration | None = None
 
     async def start(self) -> grpc.ServerCredentials:

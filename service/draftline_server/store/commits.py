@@ -18,13 +18,13 @@ from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictPolicy, Resolution, Selection
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Answer
-from .collections.cache import Definitions, StaleDefinitionError
+from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .content import limit_values, record_of
 from .database import Database
 from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selected
 from .driver_errors import RacedError
-from .idempotency import keep_answer
+from .idempotency import store_response
 from .rejections import of_conflicts, of_content, refuse_any, where_of
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
@@ -37,7 +37,7 @@ A = TypeVar("A", bound=Answer)
 class CommitStore:
     """Writes drafts of one user."""
 
-    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+    def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
         self._database = database
         self._definitions = definitions
         self._limits = limits
@@ -79,7 +79,7 @@ class CommitStore:
             if not allow_partial:
                 refuse_any(results, "drafts are in conflict with the baseline; nothing was committed")
             if validate_only:
-                transaction.roll_back()
+                transaction.mark_rollback_only()
             done = {each.record_id: settlements[each.record_id] for each in results if each.error is None}
             versions = {key: rows[key]["record_version"] or 0 for key in done}
             written = await self._write(transaction, write, collection, done, versions, with_content=with_content)
@@ -88,11 +88,11 @@ class CommitStore:
                 write.commit_id if any(row["written"] for row in written.values()) else "",
             )
             if not validate_only:
-                await keep_answer(transaction, actor, response.SerializeToString())
+                await store_response(transaction, actor, response.SerializeToString())
             return response
 
-        return await self._definitions.until_fresh(
-            actor.tenant_id, [collection], lambda: self._database.transact(work, resend=actor.request is not None)
+        return await self._definitions.retry_if_stale(
+            actor.tenant_id, [collection], lambda: self._database.transact(work, idempotent=actor.request is not None)
         )
 
     async def _violations(
@@ -119,7 +119,7 @@ class CommitStore:
         }
         rows = await transaction.fetch(COMMITS["lock_drafts"], values)
         if any(row["definition_version"] != definition.version for row in rows):
-            raise StaleDefinitionError
+            raise StaleCollectionSpecError
         versions = {row["record_id"]: row["version"] for row in rows}
         await check_selection(transaction, actor, collection, selection, versions)
         check_versions(selection, versions)

@@ -13,10 +13,10 @@ from ..domain.content import Limits
 from ..domain.errors import RecordDeletedError, RecordNotFoundError
 from ..domain.filters.ast import Filter, Restriction
 from ..domain.records import Actor, NewRecord, Record
-from .collections.cache import Definitions
+from .collections.cache import CollectionSpecs
 from .database import Database
 from .driver_errors import RacedError
-from .idempotency import keep_answer
+from .idempotency import store_response
 from .record_errors import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found
 from .rejections import where_of
 from .statements import load
@@ -53,7 +53,7 @@ def record_of(row: asyncpg.Record) -> Record:
 class ContentStore:
     """The baseline."""
 
-    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+    def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
         self._database = database
         self._definitions = definitions
         self._limits = limits
@@ -71,7 +71,7 @@ class ContentStore:
             "collections": collections,
             "record_ids": record_ids,
         }
-        rows = await self._database.fetch(SQL["get_content"], values, resend=True)
+        rows = await self._database.fetch(SQL["get_content"], values, idempotent=True)
         found = {row["place"]: record_of(row) for row in rows}
         return [found.get(place) for place in range(1, len(ids) + 1)]
 
@@ -114,7 +114,7 @@ class ContentStore:
                 moment, user, moment, user, None,
             )  # fmt: skip
 
-        return await self._definitions.until_fresh(actor.tenant_id, [new.collection], attempt)
+        return await self._definitions.retry_if_stale(actor.tenant_id, [new.collection], attempt)
 
     async def _create_over(
         self, actor: Actor, new: NewRecord, record_id: str, values: dict[str, object], validate_only: bool
@@ -160,10 +160,10 @@ class ContentStore:
                 if not allow_missing:
                     raise
                 if not validate_only:
-                    await keep_answer(self._database, actor, b"")
+                    await store_response(self._database, actor, b"")
                 return None
 
-        return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
+        return await self._definitions.retry_if_stale(actor.tenant_id, [collection], attempt)
 
     async def undelete(
         self,
@@ -195,7 +195,7 @@ class ContentStore:
 
             async def checked(transaction: Transaction) -> Record:
                 if validate_only:
-                    transaction.roll_back()
+                    transaction.mark_rollback_only()
                 rows = await transaction.fetch(SQL["undelete_content"], values)
                 record = self._changed(rows, collection, record_id, where)
                 contents = [(collection, record.content, where)]
@@ -204,9 +204,9 @@ class ContentStore:
                     raise violation
                 return record
 
-            return await self._database.transact(checked, resend=actor.request is not None)
+            return await self._database.transact(checked, idempotent=actor.request is not None)
 
-        return await self._definitions.until_fresh(actor.tenant_id, [collection], attempt)
+        return await self._definitions.retry_if_stale(actor.tenant_id, [collection], attempt)
 
     def _changed(
         self, rows: Sequence[asyncpg.Record], collection: str, record_id: str, where: str = "content"
@@ -221,10 +221,10 @@ class ContentStore:
         self, actor: Actor, name: str, values: dict[str, object], validate_only: bool
     ) -> Sequence[asyncpg.Record]:
         if not validate_only:
-            return await self._database.fetch(SQL[name], values, resend=actor.request is not None)
+            return await self._database.fetch(SQL[name], values, idempotent=actor.request is not None)
 
         async def preview(transaction: Transaction) -> Sequence[asyncpg.Record]:
-            transaction.roll_back()
+            transaction.mark_rollback_only()
             return await transaction.fetch(SQL[name], values)
 
         return await self._database.transact(preview)

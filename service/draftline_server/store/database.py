@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import asyncpg
 
-from ..concurrency.fair_semaphore import Turns
+from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.errors import (
     WRITE_IS_UNKNOWN,
     ContentionError,
@@ -37,7 +37,7 @@ from .driver_errors import OUT_OF_REACH, NothingDoneError, UnforeseenError, is_l
 from .pool import PoolSettings, make_pool
 from .poolers import is_pooled
 from .prepared import PreparedStatements
-from .query_stats import Runner
+from .query_stats import QueryRunner
 from .statements import Statement
 from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, is_late, refuse_late, remaining_s
 
@@ -65,12 +65,12 @@ class Database:
         self.settings = settings or PoolSettings()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connecting = Connecting(self.settings.idle_timeout_s)
-        self._turns = Turns(self.settings.size, self.settings.size // KEPT_PART)
+        self._turns = FairSemaphore(self.settings.size, self.settings.size // KEPT_PART)
         self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
         self._connected_anew_at = float("-inf")
         # Called with (sql, error or None) after whatever is sent, by the driver too; for tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
-        self.runner = Runner()
+        self.runner = QueryRunner()
         self._prepared = PreparedStatements()
         self.clock = DatabaseClock()
         self.retries = 0  # so far: transactions and statements that were begun anew
@@ -142,12 +142,12 @@ class Database:
                 return await self.clock.now_by(connection, remaining_s())
 
         moment = self.clock.now()
-        return await self._retrying(ask, resend=True) if moment is None else moment
+        return await self._retrying(ask, idempotent=True) if moment is None else moment
 
-    async def fetch(self, statement: Statement, values: dict[str, object], *, resend: bool = False) -> Rows:
+    async def fetch(self, statement: Statement, values: dict[str, object], *, idempotent: bool = False) -> Rows:
         """Runs one statement as its own transaction.
 
-        `resend`: it is sent again when its connection is lost; for reads, and for writes that keep a request id.
+        `idempotent`: it is sent again when its connection is lost; for reads, and for writes that keep a request id.
         """
 
         async def once() -> Rows:
@@ -155,7 +155,7 @@ class Database:
                 rows: Rows = await self.runner.run(statement.name, self._sent(connection, statement, values))
                 return rows
 
-        return await self._retrying(once, resend=resend)
+        return await self._retrying(once, idempotent=idempotent)
 
     async def _sent(
         self, connection: asyncpg.Connection[asyncpg.Record], statement: Statement, values: dict[str, object]
@@ -194,17 +194,17 @@ class Database:
                 with suppress(TimeoutError, asyncpg.InterfaceError):
                     await connection.close(timeout=ENDING_S)
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, resend: bool = False) -> T:
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, idempotent: bool = False) -> T:
         """Runs `work` in a transaction, again when PostgreSQL rolled it back for its neighbours' sake.
 
-        `work` must have no effect but on the database. An exception rolls back. `resend`: see `fetch`.
+        `work` must have no effect but on the database. An exception rolls back. `idempotent`: see `fetch`.
         """
 
         async def once() -> T:
             async with self.transaction() as transaction:
                 return await work(transaction)
 
-        return await self._retrying(once, resend=resend)
+        return await self._retrying(once, idempotent=idempotent)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -228,14 +228,14 @@ class Database:
                 raise
             await self.runner.run("commit", transaction.commit())
 
-    async def _retrying(self, once: Callable[[], Awaitable[T]], *, resend: bool) -> T:
+    async def _retrying(self, once: Callable[[], Awaitable[T]], *, idempotent: bool) -> T:
         lost = False
         for attempt in range(1, self.settings.retries + 1):
             try:
                 return await once()
             except Exception as error:
                 lost = lost or is_lost(error)
-                again = is_retryable(error) or isinstance(error, NothingDoneError) or (resend and is_lost(error))
+                again = is_retryable(error) or isinstance(error, NothingDoneError) or (idempotent and is_lost(error))
                 if not again or attempt == self.settings.retries:
                     raise_translated(error, lost=lost)
             self.retries += 1
@@ -256,10 +256,10 @@ class Database:
             raise DatabaseUnavailableError("the service is stopping; nothing was changed, try again later")
         limit_s = min(self.settings.connect_timeout_s, remaining_s() or 1e9)
         tenant_id = call_tenant.get()
-        if not self._turns.take_now(tenant_id):
+        if not self._turns.try_acquire(tenant_id):
             try:
                 async with asyncio.timeout(limit_s):
-                    await self._turns.take(tenant_id)
+                    await self._turns.acquire(tenant_id)
             except TimeoutError as error:
                 refuse_late()
                 self.exhausted += 1
@@ -275,7 +275,7 @@ class Database:
             finally:
                 await _release(pool, connection)
         finally:
-            self._turns.give_back(tenant_id)
+            self._turns.release(tenant_id)
 
     @staticmethod
     async def _acquired(pool: Any, limit_s: float) -> asyncpg.Connection[asyncpg.Record]:

@@ -34,11 +34,11 @@ class DraftChecker:
 
     async def total(self) -> int:
         """How many drafts there are."""
-        return int((await self._database.fetch(SQL["count_drafts"], {}, resend=True))[0]["count"])
+        return int((await self._database.fetch(SQL["count_drafts"], {}, idempotent=True))[0]["count"])
 
     def differences(self) -> AsyncIterator[DraftDifference]:
         """Every draft that is out of step, in primary-key order; bounded memory."""
-        return self._differences(partial(self._database.fetch, resend=True))
+        return self._differences(partial(self._database.fetch, idempotent=True))
 
     async def _differences(
         self, fetch: Callable[[Statement, dict[str, object]], Awaitable[Rows]]

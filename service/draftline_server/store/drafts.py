@@ -32,7 +32,7 @@ from ..domain.records import Actor, Answer, Record
 from .content import limit_values
 from .database import Database
 from .driver_errors import RacedError
-from .idempotency import keep_answer
+from .idempotency import store_response
 from .patches import step_json
 from .record_errors import draft_version_mismatch, error_of
 from .statements import load
@@ -87,7 +87,7 @@ class DraftStore:
             rows = await transaction.fetch(SQL["save_drafts"], values)
             results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
             response = answer([results[place] for place in range(1, len(edits) + 1)])
-            await keep_answer(transaction, actor, response.SerializeToString())
+            await store_response(transaction, actor, response.SerializeToString())
             return response
 
         return await self._until_settled(actor, work)
@@ -120,9 +120,9 @@ class DraftStore:
             check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
             response = answer([merged_of(row, actor, collection) for row in rows])
             if validate_only:
-                transaction.roll_back()
+                transaction.mark_rollback_only()
             else:
-                await keep_answer(transaction, actor, response.SerializeToString())
+                await store_response(transaction, actor, response.SerializeToString())
             return response
 
         return await self._until_settled(actor, work)
@@ -131,7 +131,7 @@ class DraftStore:
         """Run `work` in a transaction, again if other calls changed the same drafts meanwhile. ContentionError."""
         for _ in range(MAX_RACES):
             try:
-                return await self._database.transact(work, resend=actor.request is not None)
+                return await self._database.transact(work, idempotent=actor.request is not None)
             except RacedError:
                 continue
         raise ContentionError("other calls keep changing the same drafts; nothing was done, try again")

@@ -18,7 +18,7 @@ from ..domain.changes import Write
 from ..domain.content import Limits, changed_fields, equal
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Operations, Patch, PatchResult, Record
-from .collections.cache import Definitions, StaleDefinitionError
+from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .content import limit_values, record_of
 from .database import Database
 from .driver_errors import RacedError
@@ -58,7 +58,7 @@ class _Edited:
 class FetchedPatches:
     """The merge happens here, between a locking SELECT and an UPDATE of one transaction."""
 
-    def __init__(self, definitions: Definitions, limits: Limits) -> None:
+    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
         self._definitions = definitions
         self._limits = limits
 
@@ -70,7 +70,7 @@ class FetchedPatches:
         if isinstance(runner, Database):
             return await runner.transact(
                 lambda transaction: self.apply(transaction, write, patches, keeps_answers=keeps_answers),
-                resend=actor.request is not None,
+                idempotent=actor.request is not None,
             )
         await self._check_definitions(runner, actor, patches)
         rows = await self._lock(runner, actor, patches)
@@ -102,7 +102,7 @@ class FetchedPatches:
         for collection in collections:
             known = self._definitions.known(actor.tenant_id, collection)
             if known.version != versions.get(collection, 0):
-                raise StaleDefinitionError
+                raise StaleCollectionSpecError
 
     async def _lock(
         self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]

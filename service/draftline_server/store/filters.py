@@ -4,8 +4,8 @@ A condition on a value that is missing or of another type is NULL, which WHERE t
 `(x) IS NOT TRUE` keeps the logic two-valued, and leaves conditions that are not negated plain, so that indexes on
 `typed_field` match them.
 
-Values are bound as they come, or `lifted` out of the filter first: what is left is its form, which filters that differ
-in values share, and with it their statement.
+Values are bound as they come, or taken out of the filter first by `parameterize`: filters that differ in values alone
+then share a template, and with it their statement.
 """
 
 import operator
@@ -63,7 +63,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 @dataclass(frozen=True, slots=True)
-class Lifted:
+class Parameterized:
     """A condition without its values, and the names by which they are to be bound.
 
     A prefix has two values, or one if no text comes after all those that start with it.
@@ -73,16 +73,16 @@ class Lifted:
     names: tuple[str, ...]
 
 
-Form: TypeAlias = Filter[Lifted]
+FilterTemplate: TypeAlias = Filter[Parameterized]
 
 
-def lifted(tree: Filter[Condition]) -> tuple[Form, dict[str, object]]:
+def parameterize(tree: Filter[Condition]) -> tuple[FilterTemplate, dict[str, object]]:
     """The filter's form, which its values leave alone, and the values by the names that the form gives them."""
     values: dict[str, object] = {}
     return _lifted(tree, values), values
 
 
-def _lifted(tree: Filter[Condition], values: dict[str, object]) -> Form:
+def _lifted(tree: Filter[Condition], values: dict[str, object]) -> FilterTemplate:
     if isinstance(tree, And):
         return And(tuple(_lifted(term, values) for term in tree.terms))
     if isinstance(tree, Or):
@@ -91,7 +91,7 @@ def _lifted(tree: Filter[Condition], values: dict[str, object]) -> Form:
         return Not(_lifted(tree.term, values))
     own = {f"value_{place}": value for place, value in enumerate(_values(tree), len(values))}
     values |= own
-    return Lifted(_without_values(tree), tuple(own))
+    return Parameterized(_without_values(tree), tuple(own))
 
 
 def _without_values(condition: Condition) -> Condition:
@@ -111,7 +111,7 @@ def _without_values(condition: Condition) -> Condition:
 
 
 def compile_filter(
-    tree: Filter[Condition] | Form, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]
+    tree: Filter[Condition] | FilterTemplate, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]
 ) -> ColumnElement[bool]:
     """The filter over a jsonb column and the columns (of any name) that hold the record's attributes.
 
@@ -123,9 +123,9 @@ def compile_filter(
         return or_(*(compile_filter(term, content, attributes) for term in tree.terms))
     if isinstance(tree, Not):
         return compile_filter(tree.term, content, attributes).is_not(true())
-    condition = tree.condition if isinstance(tree, Lifted) else tree
+    condition = tree.condition if isinstance(tree, Parameterized) else tree
     type_ = _bound_type(condition)
-    if isinstance(tree, Lifted):
+    if isinstance(tree, Parameterized):
         bound = [bindparam(name, type_=type_, required=False) for name in tree.names]
     else:
         bound = [bindparam(None, value, type_=type_, unique=True) for value in _values(tree)]

@@ -19,7 +19,7 @@ import msgspec
 
 from ..domain.errors import DraftlineError, HistoryNotKeptError, RecordNotFoundError, RequestIdReusedError
 from ..domain.records import Actor, Record, Request
-from ..domain.values import frozen
+from ..domain.values import value_class
 from .database import Database
 from .driver_errors import AnsweredBeforeError
 from .statements import load
@@ -48,7 +48,7 @@ class _Kept(msgspec.Struct):
 _kept = msgspec.json.Decoder(_Kept).decode
 
 
-@frozen
+@value_class
 class Recalled:
     """What was answered: the response as it was sent, or else the record of a call of one record.
 
@@ -90,7 +90,7 @@ class Requests:
         if actor.request is None:
             return None
         key = _key(actor, actor.request)
-        rows = await self._database.fetch(SQL["recall_answer"], key, resend=True)
+        rows = await self._database.fetch(SQL["recall_answer"], key, idempotent=True)
         if not rows:
             return None
         row = rows[0]
@@ -99,7 +99,7 @@ class Requests:
         if row["fingerprint"] != actor.request.fingerprint:  # then its record is not the one that this request names
             return Recalled(row["fingerprint"], None)
         values = {**key, "collection": collection, "record_id": record_id}
-        rebuilt = (await self._database.fetch(SQL["rebuild_answer"], values, resend=True))[0]["answer"]
+        rebuilt = (await self._database.fetch(SQL["rebuild_answer"], values, idempotent=True))[0]["answer"]
         return _rebuilt(row["fingerprint"], rebuilt)
 
     async def finish(self, actor: Actor, response: bytes) -> None:
@@ -107,7 +107,7 @@ class Requests:
         if actor.request is None:
             return
         values = {**_key(actor, actor.request), "response": response}
-        if not await self._database.fetch(SQL["finish_answer"], values, resend=True):
+        if not await self._database.fetch(SQL["finish_answer"], values, idempotent=True):
             raise AnsweredBeforeError
 
 
@@ -140,13 +140,13 @@ def _of_record(fingerprint: bytes, kept: _Kept) -> Recalled:
     return Recalled(fingerprint, None, record, tuple(sorted(kept.changed_fields)))
 
 
-async def keep_answer(runner: Database | Transaction, actor: Actor, response: bytes) -> None:
+async def store_response(runner: Database | Transaction, actor: Actor, response: bytes) -> None:
     """Keeps the answer of a request, if it has an id. AnsweredBeforeError when it was answered before."""
     if actor.request is None:
         return
     values = {**_key(actor, actor.request), "response": response}
     if isinstance(runner, Database):
-        await runner.fetch(SQL["keep_answer"], values, resend=True)
+        await runner.fetch(SQL["keep_answer"], values, idempotent=True)
     else:
         await runner.fetch(SQL["keep_answer"], values)
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import uuid_utils
 
-from ..concurrency.fair_semaphore import Turns
+from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.changes import ChangeSource, Write
-from ..domain.collections import Definition
+from ..domain.collections import CollectionSpec
 from ..domain.content import Limits
 from ..domain.errors import (
     ContentionError,
@@ -23,11 +23,11 @@ from ..domain.errors import (
     OverloadedError,
 )
 from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
-from .collections.cache import Definitions
+from .collections.cache import CollectionSpecs
 from .content import limit_values
 from .database import Database
 from .driver_errors import RacedError
-from .idempotency import keep_answer
+from .idempotency import store_response
 from .record_errors import error_of
 from .rejections import where_of
 from .statements import load
@@ -51,7 +51,7 @@ class ImportStore:
     def __init__(
         self,
         database: Database,
-        definitions: Definitions,
+        definitions: CollectionSpecs,
         limits: Limits,
         most: int = 8,
         changed_many: Callable[[], None] = lambda: None,
@@ -61,7 +61,7 @@ class ImportStore:
         self._database = database
         self._definitions = definitions
         self._limits = limits
-        self._turns = Turns(most, most // KEPT_PART)
+        self._turns = FairSemaphore(most, most // KEPT_PART)
 
     async def load(
         self,
@@ -78,7 +78,7 @@ class ImportStore:
 
         OverloadedError while as many imports run, of this tenant or of all, as may run at once.
         """
-        if not self._turns.take_now(actor.tenant_id):
+        if not self._turns.try_acquire(actor.tenant_id):
             raise OverloadedError(f"{self._turns.taken} imports are running already; nothing was done, try again later")
         try:
             write = Write(
@@ -88,7 +88,7 @@ class ImportStore:
                 lambda: self._load(write, collection, chunks, mode, answer, allow_empty=allow_empty)
             )
         finally:
-            self._turns.give_back(actor.tenant_id)
+            self._turns.release(actor.tenant_id)
         if counts.inserted + counts.updated + counts.deleted >= MANY:
             self._changed_many()
         return response
@@ -119,7 +119,7 @@ class ImportStore:
                 await self._check(transaction, write.actor, definition)
                 counts = await self._apply_again_if_raced(transaction, write, collection, mode, staged)
                 response = answer(counts)
-                await keep_answer(transaction, write.actor, response.SerializeToString())
+                await store_response(transaction, write.actor, response.SerializeToString())
             return response, counts
 
     async def _stage(
@@ -151,7 +151,7 @@ class ImportStore:
             if violation is not None:
                 raise violation.of_record(index, record.record_id, record.source)
 
-    async def _check(self, transaction: Transaction, actor: Actor, definition: Definition) -> None:
+    async def _check(self, transaction: Transaction, actor: Actor, definition: CollectionSpec) -> None:
         identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
         await transaction.fetch(SQL["hold_declaration"], identity)
         held = await transaction.fetch(SQL["definition_version"], identity)

@@ -18,7 +18,7 @@ from ..domain.errors import InvalidFieldError
 Position = Sequence[str | int | bool | None]
 
 
-class Cursors:
+class PageTokens:
     """Seals and opens tokens with a secret that all servers of a database share.
 
     The cipher needs no nonce (RFC 5297): the same place of the same query has the same token.

@@ -15,12 +15,12 @@ from ..domain.content import Limits
 from ..domain.edits import Operation
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult, Record
-from ..domain.values import frozen
-from .collections.cache import Definitions
+from ..domain.values import value_class
+from .collections.cache import CollectionSpecs
 from .content import limit_values
 from .database import Database
 from .edited import where_of
-from .idempotency import keep_answer
+from .idempotency import store_response
 from .record_errors import condition_json, error_of, not_found
 from .revivals import Revivals, explained
 from .statements import load
@@ -48,7 +48,7 @@ class PatchStore:
     """Patches one or many records by an applier: in place, or by fetch, merge and replace."""
 
     def __init__(
-        self, database: Database, definitions: Definitions, applier: PatchApplier, limits: Limits | None = None
+        self, database: Database, definitions: CollectionSpecs, applier: PatchApplier, limits: Limits | None = None
     ) -> None:
         self._database = database
         self._definitions = definitions
@@ -64,9 +64,9 @@ class PatchStore:
             if not (validate_only or has_schema or (patch.allow_missing and patch.allow_deleted)):
                 return (await self._applier.apply(self._database, write, [patch], keeps_answers=True))[0]
             transact = self._database.transact
-            return await transact(partial(self._checked_one, write, patch, validate_only), resend=_resends(actor))
+            return await transact(partial(self._checked_one, write, patch, validate_only), idempotent=_resends(actor))
 
-        result = await self._definitions.until_fresh(actor.tenant_id, (patch.collection,), attempt)
+        result = await self._definitions.retry_if_stale(actor.tenant_id, (patch.collection,), attempt)
         result = explained(patch, result)
         if result.error is not None:
             raise result.error
@@ -76,7 +76,7 @@ class PatchStore:
         self, write: Write, patch: Patch, validate_only: bool, transaction: Transaction
     ) -> PatchResult:
         if validate_only:
-            transaction.roll_back()
+            transaction.mark_rollback_only()
         keeps = not validate_only
         applied = await self._applier.apply(transaction, write, [patch], keeps_answers=keeps)
         results = await self._revivals.complete(transaction, write, [patch], applied, keeps_answers=keeps)
@@ -115,25 +115,25 @@ class PatchStore:
                 broken = await self._broken(actor, kept, applied)
                 refused.update({places[place]: error for place, error in broken.items()})
                 if broken and allow_partial:
-                    transaction.roll_back()
+                    transaction.mark_rollback_only()
                     return None
                 results = dict(zip(places, applied, strict=True))
                 results |= {place: PatchResult(error=error) for place, error in refused.items()}
                 commit_id = write.commit_id if any(result.written for result in applied) else ""
                 response = answer([results[place] for place in range(len(patches))], commit_id)
                 if validate_only:
-                    transaction.roll_back()
+                    transaction.mark_rollback_only()
                 else:
-                    await keep_answer(transaction, actor, response.SerializeToString())
+                    await store_response(transaction, actor, response.SerializeToString())
                 return response
 
             while True:
-                response = await self._database.transact(work, resend=_resends(actor))
+                response = await self._database.transact(work, idempotent=_resends(actor))
                 if response is not None:
                     return response
 
         collections = {patch.collection for patch in patches}
-        return await self._definitions.until_fresh(actor.tenant_id, collections, attempt)
+        return await self._definitions.retry_if_stale(actor.tenant_id, collections, attempt)
 
     async def _apply_all(
         self, transaction: Transaction, write: Write, patches: Sequence[Patch]
@@ -160,7 +160,7 @@ def _resends(actor: Actor) -> bool:
     return actor.request is not None
 
 
-@frozen
+@value_class
 class PatchEntry:
     """One patch as an argument of the statement: `values` are what it adds to each of ARRAYS."""
 
@@ -169,7 +169,7 @@ class PatchEntry:
     values: tuple[object, ...]
 
 
-@frozen
+@value_class
 class Terms:
     """The terms on which patches share a statement; see patch_content.
 
@@ -196,7 +196,7 @@ ARRAYS = (
 class InPlacePatches:
     """The merge happens in SQL, inside the UPDATE."""
 
-    def __init__(self, definitions: Definitions, limits: Limits) -> None:
+    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
         self._definitions = definitions
         self._limits = limit_values(limits)
 
@@ -251,8 +251,8 @@ class InPlacePatches:
             **self._limits,
         }
         if isinstance(runner, Database):
-            resend = all(_resends(entry.write.actor) for entry in entries)
-            fetched = await runner.fetch(SQL["patch_content"], values, resend=resend)
+            idempotent = all(_resends(entry.write.actor) for entry in entries)
+            fetched = await runner.fetch(SQL["patch_content"], values, idempotent=idempotent)
         else:
             fetched = await runner.fetch(SQL["patch_content"], values)
         rows: dict[int, asyncpg.Record] = {row[0]: row for row in fetched}

@@ -15,7 +15,7 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.errors import ContentionError, RecordLiveError
 from ..domain.records import Actor, Answer, Purge, PurgeResult
 from .database import Database
-from .idempotency import keep_answer
+from .idempotency import store_response
 from .statements import load
 from .transaction import Transaction, remaining_s
 
@@ -59,7 +59,7 @@ class PurgeStore:
                     lambda transaction, write=write, waits=waits: self._run(  # type: ignore[misc]
                         transaction, write, purge, answer, waits=waits, validate_only=validate_only
                     ),
-                    resend=actor.request is not None,
+                    idempotent=actor.request is not None,
                 )
             except _UnsettledError:
                 await asyncio.sleep(POLL_S)
@@ -84,9 +84,9 @@ class PurgeStore:
         remaining = (await transaction.fetch(SQL["count_purgeable"], values))[0]["remaining"]
         response = answer(PurgeResult(record_ids, drafts, remaining))
         if validate_only:
-            transaction.roll_back()
+            transaction.mark_rollback_only()
         else:
-            await keep_answer(transaction, write.actor, response.SerializeToString())
+            await store_response(transaction, write.actor, response.SerializeToString())
         return response
 
     async def _lock(

@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from ..domain.collections import Definition
+from ..domain.collections import CollectionSpec
 from ..domain.errors import (
     ConditionNotMetError,
     DocumentTooLargeError,
@@ -29,7 +29,7 @@ from ..domain.errors import (
 from ..domain.filters.ast import Filter, FilterError, Restriction
 from ..domain.filters.conditions import to_json, with_types
 from ..domain.filters.values import EXPECTED_STORED, FieldType
-from .collections.cache import StaleDefinitionError
+from .collections.cache import StaleCollectionSpecError
 from .driver_errors import LeftAloneError, RacedError
 
 
@@ -68,7 +68,7 @@ def error_of(failure_json: str, collection: str, record_id: str, where: str) -> 
     failure = msgspec.json.decode(failure_json, type=dict[str, object])
     reason = failure["reason"]
     if reason == "STALE_DEFINITION":
-        raise StaleDefinitionError
+        raise StaleCollectionSpecError
     if reason == "RACED":
         raise RacedError
     if reason == "LEFT_ALONE":
@@ -196,7 +196,7 @@ def _found(kind: object, type_: FieldType) -> str:
     )
 
 
-def condition_json(condition: Filter[Restriction] | None, definition: Definition) -> str | None:
+def condition_json(condition: Filter[Restriction] | None, definition: CollectionSpec) -> str | None:
     """A condition as `draftline.matches` takes it, typed by the declaration. InvalidFilterError."""
     if condition is None:
         return None

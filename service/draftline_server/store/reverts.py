@@ -17,12 +17,12 @@ from ..domain.content import Limits
 from ..domain.drafts import Conflict, ConflictPolicy
 from ..domain.errors import ChangeNotFoundError, DraftlineError, HistoryNotKeptError, SelectionTooLargeError
 from ..domain.records import Actor, Answer
-from .collections.cache import Definitions, StaleDefinitionError
+from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .content import limit_values, record_of
 from .database import Database
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
-from .idempotency import keep_answer
+from .idempotency import store_response
 from .rejections import of_conflicts, of_content, refuse_any, where_of
 from .statements import load
 from .transaction import Rows, Transaction
@@ -34,7 +34,7 @@ A = TypeVar("A", bound=Answer)
 class RevertStore:
     """Takes changes back."""
 
-    def __init__(self, database: Database, definitions: Definitions, limits: Limits) -> None:
+    def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
         self._database = database
         self._definitions = definitions
         self._limits = limits
@@ -70,7 +70,7 @@ class RevertStore:
             if not allow_partial:
                 refuse_any(results, "records were changed since; nothing was reverted")
             if validate_only:
-                transaction.roll_back()
+                transaction.mark_rollback_only()
             refused = [result for result in results if result.error is not None]
             shown = list(collections) if with_content else []
             rows = await self._fetch(transaction, values, shown, refused)
@@ -78,11 +78,11 @@ class RevertStore:
             reverted = [_reverted(row, result) for row, result in zip(rows, results, strict=True)]
             response = answer(reverted, write.commit_id if any(result.written for result in reverted) else "")
             if not validate_only:
-                await keep_answer(transaction, actor, response.SerializeToString())
+                await store_response(transaction, actor, response.SerializeToString())
             return response
 
-        return await self._definitions.until_fresh(
-            actor.tenant_id, collections, lambda: self._database.transact(work, resend=actor.request is not None)
+        return await self._definitions.retry_if_stale(
+            actor.tenant_id, collections, lambda: self._database.transact(work, idempotent=actor.request is not None)
         )
 
     def _values(self, write: Write, target: ChangeRef | str) -> dict[str, object]:
@@ -171,7 +171,7 @@ class RevertStore:
         """Why a change cannot be taken back."""
         record_id, version = row["record_id"], row["change_version"]
         if row["definition_version"] != self._definitions.known(actor.tenant_id, row["collection"]).version:
-            raise StaleDefinitionError
+            raise StaleCollectionSpecError
         if row["is_lost"]:
             return HistoryNotKeptError(
                 f"the log kept the paths and not the values of version {version} of record {record_id!r}",

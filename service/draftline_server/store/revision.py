@@ -26,7 +26,7 @@ async def check_revision(database: Database, needed: str) -> None:
 async def find_revision(database: Database) -> str | None:
     """The revision of the database; None if it was never migrated. SchemaError and OutOfReachError."""
     try:
-        rows = await database.fetch(SQL["revision"], {}, resend=True)
+        rows = await database.fetch(SQL["revision"], {}, idempotent=True)
     except UnforeseenError as error:
         if error.sqlstate == UNDEFINED_TABLE:
             return None
@@ -39,10 +39,10 @@ async def find_revision(database: Database) -> str | None:
 
 
 async def read_secret(database: Database, name: str) -> bytes:
-    rows = await database.fetch(SQL["secret"], {"name": name}, resend=True)
+    rows = await database.fetch(SQL["secret"], {"name": name}, idempotent=True)
     return str(rows[0]["value"]).encode()
 
 
 async def read_usable_connections(database: Database) -> int:
     """How many connections the server of the database allows to all who use it."""
-    return int((await database.fetch(SQL["usable_connections"], {}, resend=True))[0]["usable"])
+    return int((await database.fetch(SQL["usable_connections"], {}, idempotent=True))[0]["usable"])

@@ -10,7 +10,7 @@ from ..domain.changes import Write
 from ..domain.content import Limits
 from ..domain.errors import DraftlineError, RecordDeletedError
 from ..domain.records import Patch, PatchResult
-from .collections.cache import Definitions
+from .collections.cache import CollectionSpecs
 from .content import SQL, limit_values, record_of
 from .driver_errors import RacedError
 from .edited import edited, where_of
@@ -30,7 +30,7 @@ def explained(patch: Patch, result: PatchResult) -> PatchResult:
 class Revivals:
     """Brings deleted records back for patches with `allow_missing` and `allow_deleted`."""
 
-    def __init__(self, definitions: Definitions, limits: Limits) -> None:
+    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
         self._definitions = definitions
         self._limits = limits
 

@@ -14,7 +14,7 @@ import asyncpg
 from ..domain.errors import DeadlineExceededError
 from .clock import DatabaseClock
 from .driver_errors import is_retryable
-from .query_stats import Runner
+from .query_stats import QueryRunner
 from .statements import Statement
 
 T = TypeVar("T")
@@ -35,7 +35,9 @@ LONG_S = 3600.0  # of one of its statements, in case no answer ever comes
 class Session:
     """A connection of one's own for what runs for long; its statements are each their own transaction."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], runner: Runner, clock: DatabaseClock) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record], runner: QueryRunner, clock: DatabaseClock
+    ) -> None:
         self._connection = connection
         self._runner = runner
         self._clock = clock
@@ -71,7 +73,7 @@ class Transaction:
     def __init__(
         self,
         connection: asyncpg.Connection[asyncpg.Record],
-        runner: Runner,
+        runner: QueryRunner,
         clock: DatabaseClock,
         statement_s: float | None = None,
     ) -> None:
@@ -86,7 +88,7 @@ class Transaction:
         """Return the time by the database's clock."""
         return await self._clock.now_by(self.connection, remaining_s(self._statement_s))
 
-    def roll_back(self) -> None:
+    def mark_rollback_only(self) -> None:
         """Lets the transaction end as if it had never been; what it answered stands as a preview."""
         self.kept = False
 

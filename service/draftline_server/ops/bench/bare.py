@@ -21,7 +21,7 @@ from ...domain.content import Limits
 from ...domain.edits import Strategy
 from ...domain.records import Actor, Delta, Patch, Request
 from ...embedded_postgres.process import find_binaries, last_lines
-from ...store.collections.cache import Definitions
+from ...store.collections.cache import CollectionSpecs
 from ...store.database import Database
 from ...store.json_schema.pool import Schemas
 from ...store.patches import InPlacePatches
@@ -65,7 +65,7 @@ async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]
     database = Database(load.url)
     await database.open()
     try:
-        definitions = Definitions(database, Schemas())
+        definitions = CollectionSpecs(database, Schemas())
         await definitions.load(load.tenant_id, [load.collection])
     finally:
         await database.close()

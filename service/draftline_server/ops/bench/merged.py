@@ -19,7 +19,7 @@ from ...domain.filters.ast import Field, FieldType, Operator
 from ...domain.filters.conditions import Comparison
 from ...domain.merged import View
 from ...store.lists.order import OrderKey
-from ...store.lists.query import Shape, page_statement
+from ...store.lists.query import ListQueryKey, page_statement
 from . import drafts, lists, stream
 from .bare import AS_THE_SERVICE
 from .figures import Figures
@@ -145,7 +145,7 @@ def _request(records: int, page_token: str) -> draft_pb2.GetMergedRequest:
 def _page_in_sql(connection: Any, tenant_id: str, user_id: str) -> Call:
     genre = Comparison(Field(("Major Genre",)), FieldType.TEXT, Operator.EQ, "Drama", indexed=True)
     order = (OrderKey(Field(("Worldwide Gross",)), FieldType.NUMBER, descending=True, declared=True),)
-    shape = Shape(COLLECTION, genre, order, View.MERGED, False, False, False)
+    shape = ListQueryKey(COLLECTION, genre, order, View.MERGED, False, False, False)
     statement, fixed = page_statement(shape)
     values = {**fixed, "tenant_id": tenant_id, "user_id": user_id, "limit": PAGE + 1, "max_bytes": 4 << 20}
     arguments = statement.arguments(values)

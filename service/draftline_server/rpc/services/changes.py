@@ -13,9 +13,9 @@ from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ...domain.records import Actor
 from ...store.change_log.changes import ChangeStore
 from ...store.reverts import RevertStore
-from ..cooperative import paced
+from ..cooperative import yielding
 from ..mapping.changes import fill_revert_result, shows_content, to_change, to_change_query, to_change_target
-from ..response_size import deliver, fitting
+from ..response_size import count_fitting, deliver
 from .drafts import POLICIES
 from .watch import Watches
 
@@ -37,11 +37,11 @@ class ChangeService:
             response = change_pb2.ListChangesResponse(
                 changes=[
                     to_change(change, actor.tenant_id, request.response_encoding)
-                    async for change in paced(page.changes)
+                    async for change in yielding(page.changes)
                 ],
                 next_page_token=page.next_page_token,
             )
-            page_size = fitting(response, response.changes)
+            page_size = count_fitting(response, response.changes)
             if page_size == len(response.changes):
                 return response
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from draftline.v1 import collection_pb2
 
 from ...domain.changes import History
-from ...domain.collections import Definition, IndexOrder, IndexState, declare
+from ...domain.collections import CollectionSpec, IndexOrder, IndexState, declare
 from ...domain.edits import format_pointer, parse_pointer
 from ...domain.errors import InvalidFieldError
 from ...domain.filters.ast import FieldType
@@ -76,7 +76,7 @@ class CollectionService:
         )
 
 
-def to_definition(request: collection_pb2.PutCollectionRequest) -> Definition:
+def to_definition(request: collection_pb2.PutCollectionRequest) -> CollectionSpec:
     fields = [
         (_pointer(field.path, f"fields[{i}].path"), FIELD_TYPES[field.type]) for i, field in enumerate(request.fields)
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from draftline.v1 import content_pb2
 
-from ...background.read_batcher import GroupReads
+from ...background.read_batcher import ReadBatcher
 from ...domain.content import Limits
 from ...domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
 from ...domain.records import Actor, ImportMode, NewRecord, Patch, PatchResult
@@ -15,7 +15,7 @@ from ...store.content import ContentStore
 from ...store.imports import ImportStore
 from ...store.patches import PatchStore
 from ...store.purges import PurgeStore
-from ..cooperative import paced
+from ..cooperative import yielding
 from ..mapping.documents import document_text
 from ..mapping.imports import new_record
 from ..mapping.records import fill_record, to_condition, to_patch, to_purge
@@ -34,7 +34,7 @@ class ContentService:
     """Each method is named after its rpc: protos/draftline/v1/content.proto tells what it does."""
 
     content: ContentStore
-    reads: ContentStore | GroupReads
+    reads: ContentStore | ReadBatcher
     patches: PatchStore
     imports: ImportStore
     purges: PurgeStore
@@ -83,7 +83,7 @@ class ContentService:
         patches: list[Patch] = []
         refused: dict[int, DraftlineError] = {}
         _check_batch(request)
-        async for place, item in paced(enumerate(request.requests)):
+        async for place, item in yielding(enumerate(request.requests)):
             try:
                 patches.append(to_patch(item, self.limits))
             except DraftlineError as error:
@@ -200,7 +200,7 @@ class ContentService:
             if request.WhichOneof("part") != "chunk":
                 raise InvalidFieldError.of("header", "may be sent once, first")
             chunk: list[NewRecord] = []
-            async for item in paced(request.chunk.records):
+            async for item in yielding(request.chunk.records):
                 chunk.append(new_record(item, collection, place, self.limits))
                 place += 1
             yield chunk

@@ -16,10 +16,10 @@ from ...domain.records import Actor
 from ...store.commits import CommitStore
 from ...store.drafts import DraftStore
 from ...store.lists.merged import MergedStore
-from ..cooperative import paced
+from ..cooperative import yielding
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_query, to_resolutions
 from ..mapping.records import fill_record
-from ..response_size import MAX_PAGE_MESSAGE_BYTES, deliver, fitting
+from ..response_size import MAX_PAGE_MESSAGE_BYTES, count_fitting, deliver
 from ..status import to_status
 
 POLICIES = {
@@ -45,7 +45,7 @@ class DraftService:
         _check_duplicates([edit.record_id for edit in request.edits], "edits[{}].record_id")
         edits: list[DraftEdit] = []
         refused: dict[int, DraftlineError] = {}
-        async for place, edit in paced(enumerate(request.edits)):
+        async for place, edit in yielding(enumerate(request.edits)):
             try:
                 edits.append(to_draft_edit(edit, self.limits))
             except DraftlineError as error:
@@ -94,9 +94,9 @@ class DraftService:
                 actor, query, page_size, request.page_token, include_total_size=request.include_total_size
             )
             response = draft_pb2.GetMergedResponse(next_page_token=page.next_page_token, total_size=page.total_size)
-            async for merged in paced(page.records):
+            async for merged in yielding(page.records):
                 fill_merged(response.records.add(), merged, actor, request)
-            page_size = fitting(response, response.records)
+            page_size = count_fitting(response, response.records)
             if page_size == len(response.records):
                 return response
 
@@ -107,9 +107,9 @@ class DraftService:
         while True:
             page = await self.merged.page(actor, query, page_size, token, include_total_size=False)
             response = draft_pb2.StreamMergedResponse(next_page_token=page.next_page_token)
-            async for merged in paced(page.records):
+            async for merged in yielding(page.records):
                 fill_merged(response.records.add(), merged, actor, request)
-            fits = fitting(response, response.records)
+            fits = count_fitting(response, response.records)
             if fits < len(response.records):
                 page_size = fits
                 continue

@@ -11,17 +11,17 @@ from typing import Any
 
 from draftline.v1 import change_pb2
 
-from ...background.change_signal import Wakes, Waking
-from ...background.shared_log_reader import Tail, Tails
-from ...concurrency.fair_semaphore import Turns
+from ...background.change_signal import ChangeSignal, ChangeSignals
+from ...background.shared_log_reader import SharedLogReader, SharedLogReaders
+from ...concurrency.fair_semaphore import FairSemaphore
 from ...domain.errors import DrainingError, InvalidFieldError, OverloadedError
 from ...domain.filters.ast import FilterError
 from ...domain.filters.parser import parse_filter
 from ...domain.merged import MAX_PAGE_SIZE, MergedQuery
 from ...domain.records import Actor
-from ...store.change_log.feed import MAX_PAGE_BYTES, Feed, FeedPage, Place, Scope
+from ...store.change_log.feed import MAX_PAGE_BYTES, Feed, FeedPage, LogPosition, Scope
 from ...store.lists.merged import MergedStore
-from ...store.page_tokens import Cursors
+from ...store.page_tokens import PageTokens
 from ...store.record_errors import invalid_filter
 from ..mapping.changes import to_change, to_change_filter
 from ..mapping.drafts import fill_merged
@@ -40,14 +40,16 @@ class WatchOptions:
 class Watches:
     """Serves the watchers of this process."""
 
-    def __init__(self, feed: Feed, merged: MergedStore, wakes: Wakes, cursors: Cursors, options: WatchOptions) -> None:
+    def __init__(
+        self, feed: Feed, merged: MergedStore, wakes: ChangeSignals, cursors: PageTokens, options: WatchOptions
+    ) -> None:
         self._feed = feed
         self._merged = merged
         self._wakes = wakes
-        self._tails = Tails(feed)
+        self._tails = SharedLogReaders(feed)
         self._cursors = cursors
         self._options = options
-        self._turns = Turns(options.most, options.most // KEPT_PART)
+        self._turns = FairSemaphore(options.most, options.most // KEPT_PART)
 
     @property
     def count(self) -> int:
@@ -58,7 +60,7 @@ class Watches:
         self, request: change_pb2.WatchChangesRequest, actor: Actor
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
         """Ends with DrainingError when the server stops, after a last token."""
-        if not self._turns.take_now(actor.tenant_id):
+        if not self._turns.try_acquire(actor.tenant_id):
             raise OverloadedError(
                 f"{self._turns.taken} watchers are served already; try again later, or another server"
             )
@@ -70,11 +72,11 @@ class Watches:
                     async for message in self._messages(watch, waking, tail):
                         yield message
         finally:
-            self._turns.give_back(actor.tenant_id)
+            self._turns.release(actor.tenant_id)
         raise DrainingError("the server is stopping; watch again with the last token")
 
     async def _messages(
-        self, watch: _Watch, waking: Waking, tail: Tail
+        self, watch: _Watch, waking: ChangeSignal, tail: SharedLogReader
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
         """What comes, and a sign of life where nothing does, until the server stops."""
         clock = asyncio.get_running_loop().time
@@ -101,7 +103,7 @@ class Watches:
         ]  # fmt: skip
         if request.resume_token:
             xact, change_id = self._cursors.open(bound, request.resume_token, "resume_token")
-            place = Place(int(xact or 0), int(change_id or 0))
+            place = LogPosition(int(xact or 0), int(change_id or 0))
             await self._feed.check(place)
         else:
             place = await self._feed.now()
@@ -123,7 +125,7 @@ class _Watch(ABC):
     """One watcher: what it watches, and how far it has read."""
 
     scope: Scope
-    place: Place
+    place: LogPosition
     seal: Callable[[Sequence[int]], str]
     request: change_pb2.WatchChangesRequest
     actor: Actor

@@ -18,9 +18,9 @@ from ...domain.changes import AttributeChange, Change, ChangeKind, ChangeSource,
 from ...domain.edits import format_pointer
 from ...domain.records import Actor
 from ..database import Database
-from ..filters import lifted
-from ..page_tokens import Cursors
-from .query import Shape, list_statement, pinned, weeks_of
+from ..filters import parameterize
+from ..page_tokens import PageTokens
+from .query import ChangeQueryKey, list_statement, pinned, weeks_of
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of values and paths
 # Of one change. Nested values have long paths: those that are longer than any values can be tell too little.
@@ -46,14 +46,14 @@ _attributes = msgspec.json.Decoder(dict[str, tuple[msgspec.Raw, msgspec.Raw]]).d
 class ChangeStore:
     """Reads the log of a tenant."""
 
-    def __init__(self, database: Database, cursors: Cursors) -> None:
+    def __init__(self, database: Database, cursors: PageTokens) -> None:
         self._database = database
         self._cursors = cursors
 
     async def page(self, actor: Actor, query: ChangeQuery, page_size: int, page_token: str) -> ChangePage:
         """Some changes and the token of the next page. InvalidFieldError for a foreign token."""
         pins, rest = pinned(query.filter, query.collection, query.record_id)
-        form, values = lifted(rest) if rest is not None else (None, {})
+        form, values = parameterize(rest) if rest is not None else (None, {})
         bound = (
             "changes", actor.tenant_id, query.collection, query.record_id, query.filter_text, query.oldest_first
         )  # fmt: skip
@@ -63,7 +63,7 @@ class ChangeStore:
         }  # fmt: skip
         weeks = weeks_of(rest)
         values |= weeks
-        shape = Shape(
+        shape = ChangeQueryKey(
             tuple(sorted(pins)), form, query.oldest_first, not query.omit_values, bool(page_token), "since" in weeks,
             "until" in weeks,
         )  # fmt: skip
@@ -75,12 +75,14 @@ class ChangeStore:
                 return ChangePage(found.changes, "" if found.end is None else self._cursors.seal(bound, found.end))
             shape, after = replace(shape, is_continued=True), found.end
 
-    async def _read(self, shape: Shape, values: dict[str, object], after: Position | None, page_size: int) -> _Found:
+    async def _read(
+        self, shape: ChangeQueryKey, values: dict[str, object], after: Position | None, page_size: int
+    ) -> _Found:
         """Read one stretch of the log."""
         statement, fixed = list_statement(shape)
         if after is not None:
             values = values | {f"after_{name}": value for name, value in zip(shape.place, after, strict=True)}
-        rows = await self._database.fetch(statement, {**fixed, **values}, resend=True)
+        rows = await self._database.fetch(statement, {**fixed, **values}, idempotent=True)
         entries = [row for row in rows if row["version"] is not None]
         changes = _fitting(entries[:page_size])
         if changes and entries[0]["found_count"] > len(changes):

@@ -13,13 +13,13 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text, exists, func, null, or_, select, true, tuple_
 
-from ...concurrency.fair_semaphore import Turns
+from ...concurrency.fair_semaphore import FairSemaphore
 from ...domain.changes import Change
 from ...domain.errors import TokenExpiredError
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
 from ..database import Database
-from ..filters import Form, compile_filter, lifted
+from ..filters import FilterTemplate, compile_filter, parameterize
 from ..lists.order import bound
 from ..statements import Statement, compiled, load
 from ..tables import change, change_log
@@ -37,7 +37,7 @@ KEPT_PART = 4  # of the connections is kept for tenants who read nothing
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class LogPosition:
     """A place in the order of the log; what comes after it is still to be read."""
 
     xact: int
@@ -52,13 +52,13 @@ class Scope:
     collection: str = ""  # empty: all
     drafts_of: str = ""  # empty: nobody's
     with_values: bool = True  # of the changes' paths
-    form: Form | None = None  # of a filter
+    form: FilterTemplate | None = None  # of a filter
     values: tuple[tuple[str, object], ...] = ()  # those lifted out of the filter
 
     def filtered(self, condition: Filter[Condition] | None) -> Scope:
         if condition is None:
             return self
-        form, values = lifted(condition)
+        form, values = parameterize(condition)
         return replace(self, form=form, values=tuple(values.items()))
 
 
@@ -66,7 +66,7 @@ class Scope:
 class Entry:
     """A change of a record; None for what is no change of one: a notice of a draft, or the entry of a purge."""
 
-    place: Place
+    place: LogPosition
     record_id: str
     change: Change | None
 
@@ -75,8 +75,8 @@ class Entry:
 class FeedPage:
     """What stands between two places of the log."""
 
-    start: Place
-    end: Place
+    start: LogPosition
+    end: LogPosition
     entries: Sequence[Entry] = field(default_factory=tuple)
     more: bool = False  # there is more to read right now
     pending: bool = False  # there is more that cannot be read yet
@@ -87,13 +87,13 @@ class Feed:
 
     def __init__(self, database: Database, connections: int) -> None:
         self._database = database
-        self._turns = Turns(connections, connections // KEPT_PART)
+        self._turns = FairSemaphore(connections, connections // KEPT_PART)
 
-    async def now(self) -> Place:
+    async def now(self) -> LogPosition:
         """The place that all is before that can be read now."""
         return _before((await self._log())["horizon"])
 
-    async def check(self, place: Place) -> None:
+    async def check(self, place: LogPosition) -> None:
         """TokenExpiredError if what comes after the place was dropped, or if the log ends before it."""
         log = await self._log()
         _refuse_dropped(place, log["dropped_xact"], log["dropped_id"])
@@ -103,7 +103,7 @@ class Feed:
                 "read what you need anew, and watch from now on with an empty token"
             )
 
-    async def read(self, scope: Scope, after: Place) -> FeedPage:
+    async def read(self, scope: Scope, after: LogPosition) -> FeedPage:
         """The next page after a place. TokenExpiredError."""
         statement, fixed = _page_statement(bool(scope.collection), bool(scope.drafts_of), scope.with_values, scope.form)
         values: Mapping[str, object] = {
@@ -125,7 +125,7 @@ class Feed:
         if entries and (first["found_count"] == MAX_ROWS or len(entries) < first["found_count"]):
             return FeedPage(after, entries[-1].place, entries, more=True, pending=first["pending"])
         if first["scan_log_xact"] is not None:
-            scanned = Place(first["scan_log_xact"], first["scan_change_id"])
+            scanned = LogPosition(first["scan_log_xact"], first["scan_change_id"])
             return FeedPage(after, scanned, entries, more=True, pending=first["pending"])
         # All that can be read was read up to the horizon, but never back to before where it began.
         return FeedPage(after, max(after, _before(first["horizon"])), entries, pending=first["pending"])
@@ -136,19 +136,19 @@ class Feed:
 
     async def _fetch(self, tenant_id: str, statement: Statement, values: dict[str, object]) -> Any:
         """Read when it is the tenant's turn."""
-        await self._turns.take(tenant_id)
+        await self._turns.acquire(tenant_id)
         try:
-            return await self._database.fetch(statement, values, resend=True)
+            return await self._database.fetch(statement, values, idempotent=True)
         finally:
-            self._turns.give_back(tenant_id)
+            self._turns.release(tenant_id)
 
 
-def _before(xact: int) -> Place:
-    return Place(xact - 1, MAX_ID)
+def _before(xact: int) -> LogPosition:
+    return LogPosition(xact - 1, MAX_ID)
 
 
-def _refuse_dropped(place: Place, dropped_xact: int, dropped_id: int) -> None:
-    if place < Place(dropped_xact, dropped_id):
+def _refuse_dropped(place: LogPosition, dropped_xact: int, dropped_id: int) -> None:
+    if place < LogPosition(dropped_xact, dropped_id):
         raise TokenExpiredError(
             "resume_token: what comes after it was dropped from the log; read what you need anew, "
             "and watch from now on with an empty token"
@@ -158,7 +158,7 @@ def _refuse_dropped(place: Place, dropped_xact: int, dropped_id: int) -> None:
 def _entry(row: Any) -> Entry:
     # Of a record that was removed for good, the deletion is in the feed, and versions begin anew after it.
     return Entry(
-        Place(row["log_xact"], row["change_id"]),
+        LogPosition(row["log_xact"], row["change_id"]),
         row["record_id"],
         change_of(row) if row["kind"] not in ("DRAFT", "PURGE") else None,
     )
@@ -166,7 +166,7 @@ def _entry(row: Any) -> Entry:
 
 @lru_cache(maxsize=512)
 def _page_statement(
-    has_collection: bool, with_drafts: bool, with_values: bool, form: Form | None
+    has_collection: bool, with_drafts: bool, with_values: bool, form: FilterTemplate | None
 ) -> tuple[Statement, Mapping[str, object]]:
     """A page of the log, at least one row: its first columns tell how far the log goes."""
     horizon = func.draftline.log_horizon(type_=BigInteger())

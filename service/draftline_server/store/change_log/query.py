@@ -5,7 +5,7 @@ predicate of that index: a session's changes are then read from its index, newes
 else's. The changes of one record are read in the order of its versions, which is the order of the log as well.
 One index leads; what else is pinned is a filter on what that index leads to, so that a page looks at a limited part.
 
-Everything that shapes the SQL is in `Shape`; every value is bound.
+Everything that shapes the SQL is in `ChangeQueryKey`; every value is bound.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from ...domain.filters.ast import And, Filter, Operator
 from ...domain.filters.conditions import Comparison, Condition
-from ..filters import Form, compile_filter
+from ..filters import FilterTemplate, compile_filter
 from ..lists.order import bound
 from ..statements import Statement, compiled
 from ..tables import change
@@ -53,11 +53,11 @@ ATTRIBUTES: Mapping[str, ColumnElement[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ChangeQueryKey:
     """What decides the text of the statement; `pins` are the attributes that are pinned to one value."""
 
     pins: tuple[str, ...]
-    filter: Form | None
+    filter: FilterTemplate | None
     oldest_first: bool
     with_values: bool
     is_continued: bool
@@ -115,7 +115,7 @@ def weeks_of(tree: Filter[Condition] | None) -> dict[str, datetime]:
 
 
 @lru_cache(maxsize=512)
-def list_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
+def list_statement(shape: ChangeQueryKey) -> tuple[Statement, Mapping[str, object]]:
     """The statement of a page, and the values that it binds itself.
 
     The others are bound by name: those lifted out of the filter, pin_collection and so on, tenant_id, limit,

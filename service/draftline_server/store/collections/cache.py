@@ -17,7 +17,7 @@ from typing import TypeVar
 import asyncpg
 
 from ...domain.changes import History
-from ...domain.collections import Definition, IndexKey
+from ...domain.collections import CollectionSpec, IndexKey
 from ...domain.errors import ContentionError, SchemaViolationError
 from ...domain.filters.ast import FieldType
 from ..database import Database
@@ -33,37 +33,37 @@ READ_AGE_S = 1.0  # how old a declaration may be that a read is typed by
 MAX_ATTEMPTS = 5  # of a call that finds each time that another one came between
 
 
-class StaleDefinitionError(Exception):
+class StaleCollectionSpecError(Exception):
     """A write was checked against a declaration that no longer holds; nothing was written."""
 
 
-class Definitions:
+class CollectionSpecs:
     """The declarations that this process has seen, by tenant and collection."""
 
     def __init__(self, database: Database, schemas: Schemas) -> None:
         self._database = database
         self.schemas = schemas
-        self._kept: OrderedDict[tuple[str, str], Definition] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], CollectionSpec] = OrderedDict()
         self._loaded_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    def known(self, tenant_id: str, collection: str) -> Definition:
+    def known(self, tenant_id: str, collection: str) -> CollectionSpec:
         """What memory holds; the empty definition where it holds nothing."""
-        return self._kept.get((tenant_id, collection)) or Definition(collection)
+        return self._kept.get((tenant_id, collection)) or CollectionSpec(collection)
 
-    async def current(self, tenant_id: str, collection: str) -> Definition:
+    async def current(self, tenant_id: str, collection: str) -> CollectionSpec:
         """The declaration for a read: at most READ_AGE_S old."""
         key = (tenant_id, collection)
         if time.monotonic() - self._loaded_at.get(key, -READ_AGE_S) >= READ_AGE_S:
             await self.load(tenant_id, [collection])
         return self.known(tenant_id, collection)
 
-    async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, Definition]:
+    async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, CollectionSpec]:
         """Reads declarations anew; those that do not exist are missing from the answer."""
         asked_at = time.monotonic()
         rows = await self._database.fetch(
-            SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, resend=True
+            SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, idempotent=True
         )
-        loaded = {row["collection"]: definition_of(row) for row in rows}
+        loaded = {row["collection"]: collection_spec_of(row) for row in rows}
         for collection in collections:
             if self._loaded_at.get((tenant_id, collection), asked_at) > asked_at:
                 continue  # somebody asked later, and was answered sooner
@@ -95,18 +95,20 @@ class Definitions:
                     found[place] = error
         return found
 
-    async def refuse_stale(self, tenant_id: str, definition: Definition) -> None:
+    async def refuse_stale(self, tenant_id: str, definition: CollectionSpec) -> None:
         """StaleDefinitionError if the declaration is another one by now."""
         loaded = await self.load(tenant_id, [definition.collection])
-        if loaded.get(definition.collection, Definition(definition.collection)).version != definition.version:
-            raise StaleDefinitionError
+        if loaded.get(definition.collection, CollectionSpec(definition.collection)).version != definition.version:
+            raise StaleCollectionSpecError
 
-    async def until_fresh(self, tenant_id: str, collections: Collection[str], attempt: Callable[[], Awaitable[T]]) -> T:
+    async def retry_if_stale(
+        self, tenant_id: str, collections: Collection[str], attempt: Callable[[], Awaitable[T]]
+    ) -> T:
         """Runs `attempt` until it neither finds the declarations in memory stale nor races another call."""
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await attempt()
-            except StaleDefinitionError:
+            except StaleCollectionSpecError:
                 await self.load(tenant_id, collections)
             except RacedError:
                 continue
@@ -116,14 +118,14 @@ class Definitions:
         )
 
 
-def definition_of(row: asyncpg.Record) -> Definition:
+def collection_spec_of(row: asyncpg.Record) -> CollectionSpec:
     entries = json.loads(row["fields"])
     fields = {tuple(entry["path"]): FieldType(entry["type"]) for entry in entries}
     orders = tuple(
         tuple(IndexKey(tuple(key["path"]), fields[tuple(key["path"])], key["descending"]) for key in order)
         for order in json.loads(row["orders"])
     )
-    return Definition(
+    return CollectionSpec(
         row["collection"],
         fields,
         orders,

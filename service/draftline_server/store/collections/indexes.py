@@ -20,14 +20,14 @@ import structlog
 from sqlalchemy import ColumnElement, Index, MetaData, Table
 from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
 
-from ...domain.collections import Definition, IndexKey, IndexOrder, IndexState
+from ...domain.collections import CollectionSpec, IndexKey, IndexOrder, IndexState
 from ...domain.filters.ast import FieldType
 from ..database import Database
 from ..fields import is_place, typed_field
 from ..statements import DIALECT, load
 from ..tables import draft, record
 from ..transaction import Rows, Session
-from .cache import definition_of
+from .cache import collection_spec_of
 
 SQL = load("collections")
 LOCK_POLL_S = 0.2
@@ -41,11 +41,11 @@ class Indexes:
         self._database = database
         self._turn = asyncio.Lock()
 
-    async def states(self, definitions: Sequence[Definition]) -> list[Mapping[IndexOrder, IndexState]]:
+    async def states(self, definitions: Sequence[CollectionSpec]) -> list[Mapping[IndexOrder, IndexState]]:
         """How far each index of each declaration is."""
         if not any(definition.fields for definition in definitions):
             return [{} for _ in definitions]
-        rows = await self._database.fetch(SQL["present_indexes"], {}, resend=True)
+        rows = await self._database.fetch(SQL["present_indexes"], {}, idempotent=True)
         present = {row["name"]: row["valid"] for row in rows}
         return [
             {order: _state(present, definition.collection, order) for order in definition.indexes()}
@@ -55,8 +55,8 @@ class Indexes:
     async def unready(self) -> Mapping[str, tuple[str, IndexState]]:
         """The indexes in the database that declarations of any tenant ask for and that are not ready: of which
         collection's name, and how far."""
-        wanted = _wanted(await self._database.fetch(SQL["all_definitions"], {}, resend=True))
-        rows = await self._database.fetch(SQL["present_indexes"], {}, resend=True)
+        wanted = _wanted(await self._database.fetch(SQL["all_definitions"], {}, idempotent=True))
+        rows = await self._database.fetch(SQL["present_indexes"], {}, idempotent=True)
         valid = {row["name"]: row["valid"] for row in rows}
         return {
             name: (owner, IndexState.INVALID if name in valid else IndexState.BUILDING)
@@ -101,7 +101,7 @@ class Indexes:
 def _wanted(rows: Rows) -> dict[str, tuple[Table, str, IndexOrder]]:
     wanted = {}
     for row in rows:
-        definition = definition_of(row)
+        definition = collection_spec_of(row)
         for order in definition.indexes():
             for table in TABLES:
                 name = index_name(table, definition.collection, order)

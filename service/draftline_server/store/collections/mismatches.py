@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Text, cast, func, select
 
-from ...domain.collections import Definition
+from ...domain.collections import CollectionSpec
 from ...domain.edits import format_pointer
 from ...domain.errors import CollectionConflictError
 from ...domain.filters.ast import FieldType, Path
@@ -18,12 +18,12 @@ from ..fields import mistyped
 from ..lists.order import bound
 from ..statements import Statement, compiled, load
 from ..tables import record
-from .cache import definition_of
+from .cache import collection_spec_of
 
 SQL = load("diagnosis")
 
 
-async def counts(database: Database, tenant_id: str, definition: Definition) -> Mapping[Path, int]:
+async def counts(database: Database, tenant_id: str, definition: CollectionSpec) -> Mapping[Path, int]:
     """Return for each declared field how many records that are not deleted hold what it cannot; reads them all."""
     found = await _look(database, tenant_id, definition, definition.fields)
     return {path: count for path, (count, _) in found.items()}
@@ -31,14 +31,14 @@ async def counts(database: Database, tenant_id: str, definition: Definition) -> 
 
 async def all_counts(database: Database) -> AsyncIterator[tuple[str, str, str, int]]:
     """Yield tenant, collection, JSON Pointer and number of such records, for every declared field that has any."""
-    for row in await database.fetch(SQL["every_definition"], {}, resend=True):
-        definition = definition_of(row)
+    for row in await database.fetch(SQL["every_definition"], {}, idempotent=True):
+        definition = collection_spec_of(row)
         for path, count in (await counts(database, row["tenant_id"], definition)).items():
             if count:
                 yield row["tenant_id"], definition.collection, format_pointer(path), count
 
 
-async def refuse_stored(database: Database, tenant_id: str, definition: Definition) -> None:
+async def refuse_stored(database: Database, tenant_id: str, definition: CollectionSpec) -> None:
     """CollectionConflictError if a record that is not deleted holds what a field of the declaration refuses."""
     for path, (count, record_id) in (await _look(database, tenant_id, definition, definition.refusing)).items():
         if count:
@@ -54,14 +54,14 @@ async def refuse_stored(database: Database, tenant_id: str, definition: Definiti
 
 
 async def _look(
-    database: Database, tenant_id: str, definition: Definition, paths: Collection[Path]
+    database: Database, tenant_id: str, definition: CollectionSpec, paths: Collection[Path]
 ) -> dict[Path, tuple[int, str]]:
     fields = tuple((path, type_) for path, type_ in definition.fields.items() if path in paths)
     if not fields:
         return {}
     statement, fixed = _statement(fields)
     values = {**fixed, "tenant_id": tenant_id, "collection": definition.collection}
-    row = (await database.fetch(statement, values, resend=True))[0]
+    row = (await database.fetch(statement, values, idempotent=True))[0]
     return {path: (row[f"count_{place}"], row[f"record_id_{place}"]) for place, (path, _) in enumerate(fields)}
 
 

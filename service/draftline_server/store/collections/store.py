@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ...domain.collections import Definition, IndexOrder, IndexState
+from ...domain.collections import CollectionSpec, IndexOrder, IndexState
 from ...domain.content import Limits
 from ...domain.edits import format_pointer
 from ...domain.errors import CollectionConflictError, CollectionNotFoundError, DraftlineError, VersionMismatchError
@@ -21,10 +21,10 @@ from ...domain.records import Actor, Answer
 from ..database import Database
 from ..driver_errors import AnsweredBeforeError
 from ..idempotency import Requests, keep_unfinished
-from ..page_tokens import Cursors
+from ..page_tokens import PageTokens
 from ..statements import load
 from ..transaction import Transaction, call_deadline
-from .cache import READ_AGE_S, Definitions, definition_of
+from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of
 from .indexes import Indexes
 from .mismatches import counts, refuse_stored
 
@@ -47,7 +47,7 @@ _decode_written = msgspec.json.Decoder(_Written).decode
 
 @dataclass(frozen=True, slots=True)
 class StoredCollection:
-    definition: Definition
+    definition: CollectionSpec
     indexes: Mapping[IndexOrder, IndexState]
 
 
@@ -57,9 +57,9 @@ class CollectionStore:
     def __init__(
         self,
         database: Database,
-        definitions: Definitions,
+        definitions: CollectionSpecs,
         indexes: Indexes,
-        cursors: Cursors,
+        cursors: PageTokens,
         limits: Limits,
         *,
         requests: Requests,
@@ -77,7 +77,7 @@ class CollectionStore:
     async def put(
         self,
         actor: Actor,
-        definition: Definition,
+        definition: CollectionSpec,
         answer: Callable[[StoredCollection], A],
         *,
         expected_version: int | None,
@@ -91,10 +91,10 @@ class CollectionStore:
         if definition.json_schema:
             await self._definitions.schemas.check(actor.tenant_id, definition.json_schema)
 
-        async def work(transaction: Transaction) -> tuple[Definition, bool]:
+        async def work(transaction: Transaction) -> tuple[CollectionSpec, bool]:
             stored, is_new = await self._store(transaction, actor, definition, expected_version)
             if validate_only:
-                transaction.roll_back()
+                transaction.mark_rollback_only()
             else:
                 await keep_unfinished(transaction, actor, _written(stored))
             return stored, is_new
@@ -103,7 +103,7 @@ class CollectionStore:
         try:
             await self._refuse_overlong_text(actor, definition)
             await refuse_stored(self._database, actor.tenant_id, definition)
-            stored, is_new = await self._database.transact(work, resend=actor.request is not None)
+            stored, is_new = await self._database.transact(work, idempotent=actor.request is not None)
         except (AnsweredBeforeError, DraftlineError):
             before = await self._stored_before(actor, definition)
             if before is None:
@@ -111,17 +111,17 @@ class CollectionStore:
             stored = before
         if not validate_only:
             stored_at = time.monotonic()
-            await self._outlast_writes()
+            await self._wait_for_inflight_writes()
             await self._definitions.load(actor.tenant_id, [definition.collection])
             await self._build(definition.collection)
             if is_new:
-                await self._outlast_copies(stored_at)
+                await self._wait_for_stale_caches(stored_at)
         response = answer((await self._with_indexes([stored]))[0])
         if not validate_only:
             await self._requests.finish(actor, response.SerializeToString())
         return response
 
-    async def _stored_before(self, actor: Actor, definition: Definition) -> Definition | None:
+    async def _stored_before(self, actor: Actor, definition: CollectionSpec) -> CollectionSpec | None:
         """The declaration as an earlier run of the request stored it, whose indexes were not waited for yet."""
         recalled = await self._requests.recall(actor)
         if actor.request is None or recalled is None or recalled.unfinished is None:
@@ -138,7 +138,7 @@ class CollectionStore:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
         return (await self._with_indexes([loaded[collection]]))[0]
 
-    async def mismatch_counts(self, actor: Actor, definition: Definition) -> Mapping[Path, int]:
+    async def mismatch_counts(self, actor: Actor, definition: CollectionSpec) -> Mapping[Path, int]:
         """Return for each declared field how many records hold a value that it cannot hold; reads them all."""
         return await counts(self._database, actor.tenant_id, definition)
 
@@ -149,11 +149,11 @@ class CollectionStore:
         rows = await self._database.fetch(
             SQL["list_collections"],
             {"tenant_id": actor.tenant_id, "after": after, "page_size": page_size + 1},
-            resend=True,
+            idempotent=True,
         )
         names = [row["collection"] for row in rows]
         loaded = await self._definitions.load(actor.tenant_id, names[:page_size])
-        definitions = [loaded.get(name, Definition(name)) for name in names[:page_size]]
+        definitions = [loaded.get(name, CollectionSpec(name)) for name in names[:page_size]]
         found = definitions[: _fitting(definitions)]
         more = len(names) > len(found)
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
@@ -172,8 +172,8 @@ class CollectionStore:
         await asyncio.shield(task)
 
     async def _store(
-        self, transaction: Transaction, actor: Actor, definition: Definition, expected_version: int | None
-    ) -> tuple[Definition, bool]:
+        self, transaction: Transaction, actor: Actor, definition: CollectionSpec, expected_version: int | None
+    ) -> tuple[CollectionSpec, bool]:
         """The declaration as it is stored now, and whether it is another one than before."""
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
@@ -198,14 +198,14 @@ class CollectionStore:
                 limit=self._max_indexes,
             )
         key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
-        stored = definition_of((await transaction.fetch(SQL["get_definitions"], key))[0])
+        stored = collection_spec_of((await transaction.fetch(SQL["get_definitions"], key))[0])
         return stored, stored.version != before
 
     async def _count_indexes(self, transaction: Transaction, actor: Actor) -> int:
         count: int = (await transaction.fetch(SQL["count_indexes"], {"tenant_id": actor.tenant_id}))[0]["count"]
         return count
 
-    async def _outlast_writes(self) -> None:
+    async def _wait_for_inflight_writes(self) -> None:
         """Waits for the writes that went by the declaration before: whatever is written once this one is answered
         goes by it."""
         running = await self._running_writes()
@@ -213,16 +213,16 @@ class CollectionStore:
             await asyncio.sleep(WRITES_POLL_S)
             running &= await self._running_writes()
 
-    async def _outlast_copies(self, stored_at: float) -> None:
+    async def _wait_for_stale_caches(self, stored_at: float) -> None:
         """Waits until other processes have forgotten the declaration before, by which they type what they read."""
-        if (await self._database.fetch(SQL["other_processes"], {}, resend=True))[0]["others"]:
+        if (await self._database.fetch(SQL["other_processes"], {}, idempotent=True))[0]["others"]:
             await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
 
     async def _running_writes(self) -> set[str]:
-        rows = await self._database.fetch(SQL["running_writes"], {}, resend=True)
+        rows = await self._database.fetch(SQL["running_writes"], {}, idempotent=True)
         return {row["transaction"] for row in rows}
 
-    async def _refuse_overlong_text(self, actor: Actor, definition: Definition) -> None:
+    async def _refuse_overlong_text(self, actor: Actor, definition: CollectionSpec) -> None:
         for path in definition.indexed_text():
             limit = self._limits.max_indexed_text_bytes
             values: dict[str, object] = {
@@ -231,7 +231,7 @@ class CollectionStore:
                 "path": list(path),
                 "max_indexed_text_bytes": limit,
             }
-            rows = await self._database.fetch(SQL["overlong_text"], values, resend=True)
+            rows = await self._database.fetch(SQL["overlong_text"], values, idempotent=True)
             if rows:
                 pointer, record_id = format_pointer(path), rows[0]["record_id"]
                 raise CollectionConflictError(
@@ -240,17 +240,17 @@ class CollectionStore:
                     record_id=record_id,
                 )
 
-    async def _with_indexes(self, definitions: Sequence[Definition]) -> list[StoredCollection]:
+    async def _with_indexes(self, definitions: Sequence[CollectionSpec]) -> list[StoredCollection]:
         states = await self._indexes.states(definitions)
         return [StoredCollection(definition, each) for definition, each in zip(definitions, states, strict=True)]
 
 
-def _written(stored: Definition) -> str:
+def _written(stored: CollectionSpec) -> str:
     values = {"version": stored.version, "created_at": stored.created_at, "updated_at": stored.updated_at}
     return msgspec.json.encode(values).decode()
 
 
-def _fitting(definitions: Sequence[Definition]) -> int:
+def _fitting(definitions: Sequence[CollectionSpec]) -> int:
     """How many of the definitions go into one page; at least one."""
     size = 0
     for place, definition in enumerate(definitions):
@@ -260,14 +260,14 @@ def _fitting(definitions: Sequence[Definition]) -> int:
     return len(definitions)
 
 
-def _size(definition: Definition) -> int:
+def _size(definition: CollectionSpec) -> int:
     """About how many bytes a definition takes in an answer, where fields and orders stand twice."""
     paths = [*definition.fields, *(key.path for order in definition.orders for key in order)]
     texts = [definition.json_schema, *(format_pointer(path) * 2 for path in paths)]
     return 200 + sum(len(text.encode()) + 20 for text in texts)
 
 
-def _as_json(definition: Definition) -> dict[str, object]:
+def _as_json(definition: CollectionSpec) -> dict[str, object]:
     fields = [
         {"path": path, "type": type_, **({"on_type_mismatch": "REFUSE"} if path in definition.refusing else {})}
         for path, type_ in definition.fields.items()
@@ -280,7 +280,7 @@ def _as_json(definition: Definition) -> dict[str, object]:
     }
 
 
-def _checked(definition: Definition) -> list[object]:
+def _checked(definition: CollectionSpec) -> list[object]:
     """Return what `draftline.field_failure` looks at when a content is written: fields that refuse come first."""
     refusing: list[object] = [
         {"path": path, "type": type_} for path, type_ in definition.fields.items() if path in definition.refusing

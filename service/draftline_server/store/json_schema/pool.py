@@ -16,7 +16,7 @@ from typing import cast
 
 import msgspec
 
-from ...concurrency.fair_semaphore import Turns
+from ...concurrency.fair_semaphore import FairSemaphore
 from ...domain.errors import InvalidFieldError, OverloadedError, SchemaViolationError
 from .process import LENGTH_BYTES, Answer, Request
 
@@ -36,7 +36,7 @@ class Schemas:
 
     def __init__(self, limit_s: float = 1.0) -> None:
         self._limit_s = limit_s
-        self._turns = Turns(PROCESSES, 1)
+        self._turns = FairSemaphore(PROCESSES, 1)
         self._idle: list[Process] = []
 
     async def close(self) -> None:
@@ -81,7 +81,7 @@ class Schemas:
         return f"takes more than {self._limit_s:g} s, or too much memory"
 
     async def _ask(self, tenant_id: str, schema: str, contents: list[str]) -> Answer:
-        await self._turns.take(tenant_id)
+        await self._turns.acquire(tenant_id)
         try:
             process = self._idle.pop() if self._idle else await _started()
             try:
@@ -92,7 +92,7 @@ class Schemas:
             self._idle.append(process)
             return answer
         finally:
-            self._turns.give_back(tenant_id)
+            self._turns.release(tenant_id)
 
 
 async def _started() -> Process:

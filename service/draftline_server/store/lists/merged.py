@@ -13,14 +13,14 @@ from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, FilterError, Pat
 from ...domain.filters.conditions import type_of, with_types
 from ...domain.merged import MergedPage, MergedQuery
 from ...domain.records import Actor, Record
-from ..collections.cache import Definitions
+from ..collections.cache import CollectionSpecs
 from ..database import Database
 from ..drafts import conflicts_of
-from ..filters import after_prefix, lifted
-from ..page_tokens import Cursors, Position
+from ..filters import after_prefix, parameterize
+from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
 from .order import OrderKey
-from .query import Shape, count_statement, page_statement
+from .query import ListQueryKey, count_statement, page_statement
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans
@@ -29,7 +29,7 @@ UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers fi
 class MergedStore:
     """Reads lists of one user."""
 
-    def __init__(self, database: Database, definitions: Definitions, cursors: Cursors) -> None:
+    def __init__(self, database: Database, definitions: CollectionSpecs, cursors: PageTokens) -> None:
         self._database = database
         self._definitions = definitions
         self._cursors = cursors
@@ -55,7 +55,7 @@ class MergedStore:
         statement, fixed = page_statement(shape)
         values = {**fixed, **lifted_values, **_values(actor, query, after)}
         values |= {"limit": page_size + 1, "max_bytes": max_bytes}
-        rows = await self._database.fetch(statement, values, resend=True)
+        rows = await self._database.fetch(statement, values, idempotent=True)
         kept = rows[: _fitting(rows, page_size, max_bytes)]
         token = ""
         if kept and rows[0]["found_count"] > len(kept):
@@ -63,7 +63,7 @@ class MergedStore:
         total = await self._count(actor, query, shape, lifted_values) if include_total_size else None
         return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
 
-    async def _resolved(self, actor: Actor, query: MergedQuery, shape: Shape, after: Position) -> Position:
+    async def _resolved(self, actor: Actor, query: MergedQuery, shape: ListQueryKey, after: Position) -> Position:
         """Return the position with the whole of each long text of which the token holds a beginning and a digest.
 
         The text is read from the record that the page ended with. If it was changed meanwhile, the position is before
@@ -76,7 +76,9 @@ class MergedStore:
         one = replace(shape, filter=None, after=None, has_record_ids=True, whole_keys=True)
         statement, fixed = page_statement(one)
         values = {**fixed, **_values(actor, replace(query, record_ids=(str(after[0]),)), None)}
-        rows = await self._database.fetch(statement, values | {"limit": 1, "max_bytes": MAX_PAGE_BYTES}, resend=True)
+        rows = await self._database.fetch(
+            statement, values | {"limit": 1, "max_bytes": MAX_PAGE_BYTES}, idempotent=True
+        )
         for place, (digest, key) in enumerate(zip(digests, shape.order, strict=True)):
             if digest is not None:
                 is_same = bool(rows) and rows[0][f"digest_{place}"] == digest
@@ -84,22 +86,24 @@ class MergedStore:
                 found[place + 1] = rows[0][f"key_{place}"] if is_same else _before_alike(beginning, key)
         return found
 
-    async def _count(self, actor: Actor, query: MergedQuery, shape: Shape, lifted_values: Mapping[str, object]) -> int:
+    async def _count(
+        self, actor: Actor, query: MergedQuery, shape: ListQueryKey, lifted_values: Mapping[str, object]
+    ) -> int:
         statement, fixed = count_statement(replace(shape, after=None, order=()))
         values = {**fixed, **lifted_values, **_values(actor, query, None)}
-        rows = await self._database.fetch(statement, values, resend=True)
+        rows = await self._database.fetch(statement, values, idempotent=True)
         total: int = rows[0]["total_size"]
         return total
 
 
-def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[Shape, Mapping[str, object]]:
+def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[ListQueryKey, Mapping[str, object]]:
     """The shape of the query's statements, and the values of its filter, which they bind by name."""
     try:
         condition = with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
     except FilterError as error:
         raise invalid_filter("filter", error) from None
-    form, values = lifted(condition) if condition is not None else (None, {})
-    shape = Shape(
+    form, values = parameterize(condition) if condition is not None else (None, {})
+    shape = ListQueryKey(
         query.collection,
         form,
         _order(tuple(query.order), declared),
@@ -127,7 +131,7 @@ def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple
     return tuple(order)
 
 
-def _bound(actor: Actor, query: MergedQuery, shape: Shape) -> Sequence[object]:
+def _bound(actor: Actor, query: MergedQuery, shape: ListQueryKey) -> Sequence[object]:
     """What a token is good for: a query, and the types by which a declaration has it sorted."""
     return (
         "merged", actor.tenant_id, actor.user_id, query.collection, query.filter_text, query.order_text,
@@ -148,7 +152,7 @@ def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[st
     return values
 
 
-def _position(row: asyncpg.Record, shape: Shape) -> Position:
+def _position(row: asyncpg.Record, shape: ListQueryKey) -> Position:
     """Return the record's id, its sort keys, and if any is too long for a token a digest of each that is."""
     digests = [row[f"digest_{place}"] if key.may_be_long else None for place, key in enumerate(shape.order)]
     keys = [row[f"key_{place}"] for place in range(len(shape.order))]

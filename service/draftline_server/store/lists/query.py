@@ -6,7 +6,7 @@ on its own content, and with the same limit. After a page token both start where
 before ended: a place in the order splits what follows it into ranges that an index serves,
 one for each key and its nulls.
 
-Everything that shapes the SQL is in `Shape`; statements are compiled once a shape, and the
+Everything that shapes the SQL is in `ListQueryKey`; statements are compiled once a shape, and the
 values of a filter are lifted out of it, so that they make no shape of their own. Only the
 names of collections and of fields stand in the text, so that partial indexes match; every
 value is bound.
@@ -42,7 +42,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
 from ...domain.merged import View
-from ..filters import Form, compile_filter
+from ..filters import FilterTemplate, compile_filter
 from ..statements import Statement, compiled
 from ..tables import draft, record
 from .order import MAX_RANGED_KEYS, OrderKey, bound, places_after, sorted_by, told
@@ -51,14 +51,14 @@ INNER = {"content", "edit", "base", "attributes", "bytes_before"}  # columns tha
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ListQueryKey:
     """What decides the text of the statement; `after` tells for each key whether the token's value is null.
 
     A filter whose values are not lifted is taken too, at the price of a statement of its own.
     """
 
     collection: str
-    filter: Form | Filter[Condition] | None
+    filter: FilterTemplate | Filter[Condition] | None
     order: tuple[OrderKey, ...]
     view: View
     show_deleted: bool
@@ -69,7 +69,7 @@ class Shape:
 
 
 @lru_cache(maxsize=512)
-def page_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
+def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]]:
     """The statement of a page, and the values that it binds itself.
 
     The others are bound by name: those lifted out of the filter, tenant_id, user_id, limit, max_bytes, and as the
@@ -94,7 +94,7 @@ def page_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
 
 
 @lru_cache(maxsize=128)
-def count_statement(shape: Shape) -> tuple[Statement, Mapping[str, object]]:
+def count_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]]:
     """The statement that counts the whole list, and the values that it binds itself."""
     counts = [
         select(func.count()).select_from(branch.source).where(and_(*branch.conditions)).scalar_subquery()
@@ -117,7 +117,7 @@ class _Branch:
     columns: Sequence[ColumnElement[Any]]
 
 
-def _branches(shape: Shape) -> list[_Branch]:
+def _branches(shape: ListQueryKey) -> list[_Branch]:
     branches = []
     if shape.view is not View.DRAFTS_ONLY:
         branches.append(_records(shape))
@@ -126,7 +126,7 @@ def _branches(shape: Shape) -> list[_Branch]:
     return branches
 
 
-def _records(shape: Shape) -> _Branch:
+def _records(shape: ListQueryKey) -> _Branch:
     r = record.c
     attributes: dict[str, ColumnElement[Any]] = {
         "record_id": r.record_id,
@@ -167,7 +167,7 @@ def _records(shape: Shape) -> _Branch:
     return _Branch(record, r.content, attributes, conditions, columns)
 
 
-def _drafts(shape: Shape) -> _Branch:
+def _drafts(shape: ListQueryKey) -> _Branch:
     d = draft.c
     # One look-up a draft, by the limit: as a plain join it may become a merge of all records that lie between drafts.
     looked_up = (
@@ -222,7 +222,7 @@ def _drafts(shape: Shape) -> _Branch:
 
 
 def _filters(
-    shape: Shape, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]], record_id: Any
+    shape: ListQueryKey, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]], record_id: Any
 ) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if shape.filter is not None:
@@ -232,11 +232,11 @@ def _filters(
     return conditions
 
 
-def _session(shape: Shape, d: Any) -> list[ColumnElement[bool]]:
+def _session(shape: ListQueryKey, d: Any) -> list[ColumnElement[bool]]:
     return [d.session_id == cast(bound("session_id"), Text())] if shape.has_session else []
 
 
-def _ranges(shape: Shape, branch: _Branch) -> list[Any]:
+def _ranges(shape: ListQueryKey, branch: _Branch) -> list[Any]:
     """The branch, or what of it follows the token: ranges for an index, or one condition."""
     keys = [key.expression(branch.content, branch.attributes) for key in shape.order]
     record_id = branch.attributes["record_id"]
@@ -260,12 +260,12 @@ def _ranges(shape: Shape, branch: _Branch) -> list[Any]:
     ]
 
 
-def _order_of(columns: Any, shape: Shape) -> list[Any]:
+def _order_of(columns: Any, shape: ListQueryKey) -> list[Any]:
     """The order, by the columns that hold its keys."""
     return [*(sorted_by(columns[f"k{place}"], key) for place, key in enumerate(shape.order)), columns["record_id"]]
 
 
-def _answer(page: Any, shape: Shape) -> list[Any]:
+def _answer(page: Any, shape: ListQueryKey) -> list[Any]:
     """What a row tells: the texts of its sort keys for the token, and what the draft means for the record."""
     c = page.c
     modified = func.draftline.modified_fields(c.draft_kind, c.edit, c.baseline, c.content)
