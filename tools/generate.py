@@ -1,14 +1,14 @@
-"""Generates the Python stubs in client/draftline/v1 from protos/.
+"""Generate the Python stubs in client/draftline/v1 from protos/.
 
-The rules of protovalidate stay in the stubs' descriptors as plain option bytes,
-while the import of `buf/validate/validate.proto` is taken out of them: the client
-needs no `buf` package and cannot clash with one, and the server reads the rules
-from the descriptors all the same.
+The protovalidate rules stay in the stubs' descriptors as unparsed option bytes, while
+the import of `buf/validate/validate.proto` is removed from them. So the client needs no
+`buf` package and cannot conflict with one, and the server can still read the rules from
+the descriptors.
 
     python tools/generate.py            writes the stubs
-    python tools/generate.py --check    exits 1 if the stubs are not in step with protos/
+    python tools/generate.py --check    exits 1 if the stubs are not up to date with protos/
     python tools/generate.py --image F  writes the compiled contract, for buf lint and breaking;
-                                        with --bare without its comments
+                                        with --bare, without comments
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def run_protoc(*arguments: str) -> None:
 
 
 def compile_contract() -> FileDescriptorSet:
-    """The contract and all that it imports, with comments."""
+    """Compile the contract and its imports, with comments."""
     known = files("grpc_tools") / "_proto"
     with tempfile.TemporaryDirectory() as folder:
-        # The wheel of protovalidate ships the descriptor of its rules, not their text.
+        # The protovalidate wheel ships the descriptor of its rules, not their source.
         image = Path(folder) / "image.binpb"
         rules = FileDescriptorSet(file=[FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())])
         run_protoc(

@@ -7,7 +7,7 @@
         client.patch_content("movies", "m-1", {"Title": "Alien"}, allow_missing=True)
 
 `AsyncClient` is the same for asyncio. Content is plain dicts; numbers are exact, see
-`draftline.documents`. What fails raises a subclass of `DraftlineError`.
+`draftline.documents`. A failed call raises a subclass of `DraftlineError`.
 """
 
 from draftline import op

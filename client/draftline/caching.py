@@ -1,18 +1,18 @@
-"""The part of a cached reader that does no I/O: records in memory, kept true by the changes of a watch.
+"""The I/O-free part of a cached reader: records in memory, updated by the changes of a watch.
 
-What is promised: no answer is older than what the watch had delivered when it was asked for.
+Guarantee: no result is older than what the watch had delivered when the read began.
 
-Why it holds. A change is delivered after it was committed, and a record's changes are
-delivered in the order of its versions, none left out. So
+It holds because a change is delivered after it is committed, and a record's changes are
+delivered in the order of its versions, without gaps. Therefore:
 
-* a fetch that began after a change was delivered finds at least that version. A fetch is
-  shared with nobody who came after a change of its record was delivered to it (`newest`);
-* a fetched record is kept only if it is as new as all that was delivered while it was
-  fetched. What comes later brings it from version to version, or drops it;
-* where a watch ends, all that is kept is dropped, and what is being fetched is not kept
-  (`stop`); the next one sees what happens after its first message.
+* A fetch that began after a change was delivered returns at least that version. A fetch is not
+  shared with callers that arrive after a change of its record was delivered (`newest`).
+* A fetched record is cached only if it is at least as new as everything that was delivered
+  during the fetch. Later changes update it version by version, or evict it.
+* When a watch ends, the cache is cleared, and running fetches are not cached (`stop`). The next
+  watch delivers everything that happens after its first message.
 
-Not safe for threads: the shells see to that.
+Not thread-safe: the blocking reader holds a lock.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ FutureT = TypeVar("FutureT")
 
 @dataclass(frozen=True)
 class CacheStats:
-    """How a reader did so far."""
+    """Statistics of a reader."""
 
     hits: int  # answered from memory
-    misses: int  # answered by a fetch, one's own or a shared one
+    misses: int  # answered by a fetch, new or shared
     records: int  # in memory now
 
 
 @dataclass(eq=False)
 class Fetch(Generic[FutureT]):
-    """A record that is being fetched."""
+    """A fetch of a record that is in progress."""
 
     key: Key
     future: FutureT  # of the record
-    newest: int = 0  # the version of the last change that was delivered since it began
+    newest: int = 0  # the version of the last change delivered since the fetch began
 
 
 class Cache(Generic[FutureT]):
-    """At most `max_records` records: those that were read last."""
+    """An LRU cache of at most `max_records` records."""
 
     def __init__(self, max_records: int, max_lost_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         if max_records < 1:
@@ -70,33 +70,33 @@ class Cache(Generic[FutureT]):
 
     @property
     def is_watching(self) -> bool:
-        """Whether memory may answer: the watch is on, or was lost no longer ago than it may be."""
+        """True if the cache may answer: the watch is connected, or was lost at most `max_lost_s` ago."""
         if self._lost_at is not None and self._clock() - self._lost_at > self._max_lost_s:
             self.stop()
         return self._is_on
 
     def heard(self, changes: Iterable[Change]) -> None:
-        """A message came over the watch, with changes or as a sign of life."""
-        if not self.is_watching:  # what a lost watch left, too old by now, is dropped before it goes on
+        """Process a message of the watch, with changes or as a heartbeat."""
+        if not self.is_watching:  # `is_watching` clears the cache if the watch was lost for too long
             self._is_on = True
         self._lost_at = None
         for change in changes:
             self._deliver(change)
 
     def lost(self) -> None:
-        """The watch is without a connection, and goes on where it was once it has one."""
+        """Note that the watch is disconnected; it resumes where it stopped once it reconnects."""
         if self._lost_at is None:
             self._lost_at = self._clock()
 
     def stop(self) -> None:
-        """The watch is over, or has been away for too long. The next that is heard begins anew."""
+        """Clear the cache, because the watch ended or was lost for too long. The next message starts it again."""
         self._is_on = False
         self._lost_at = None
         self._records.clear()
         self._fetches.clear()
 
     def find(self, key: Key, min_version: int) -> Record | None:
-        """The record from memory, at `min_version` or later. None: it must be fetched."""
+        """Return the cached record, at `min_version` or later. None: it must be fetched."""
         record = self._records.get(key) if self.is_watching else None
         if record is None or record.version < min_version:
             self._misses += 1
@@ -106,19 +106,19 @@ class Cache(Generic[FutureT]):
         return record
 
     def under_way(self, key: Key, min_version: int) -> Fetch[FutureT] | None:
-        """A fetch to share. None: there is none, or it may find less than what was delivered or asked for."""
+        """Return a running fetch to share. None: there is none, or its result may be too old for this caller."""
         fetch = self._fetches.get(key)
         return fetch if fetch is not None and not fetch.newest and not min_version else None
 
     def begin(self, key: Key, future: FutureT) -> Fetch[FutureT]:
-        """A fetch that begins now. It takes the place of another, which then is neither shared nor kept."""
+        """Register a new fetch. It replaces an earlier one, which then is neither shared nor cached."""
         fetch = Fetch(key, future)
         if self.is_watching:
             self._fetches[key] = fetch
         return fetch
 
     def end(self, fetch: Fetch[FutureT], record: Record | None) -> None:
-        """What it found. None: it failed."""
+        """Complete the fetch with its record, or with None if it failed."""
         if self._fetches.get(fetch.key) is not fetch:
             return
         del self._fetches[fetch.key]
@@ -144,7 +144,7 @@ class Cache(Generic[FutureT]):
 
 
 def applied(change: Change, record: Record) -> Record | None:
-    """The record after a change. None: that cannot be told, or it is deleted. `record` stays as it is."""
+    """Return a copy of the record with the change applied. None: it cannot be derived, or the record is deleted."""
     is_told = change.kind is ChangeKind.UPDATE and not change.values_omitted and change.version == record.version + 1
     attributes: dict[str, Any] = {each.name: each.new_value for each in change.attributes}
     if not is_told or not attributes.keys() <= {"parent_id", "position"}:
@@ -167,7 +167,10 @@ def applied(change: Change, record: Record) -> Record | None:
 
 
 def _edited(node: Any, keys: Sequence[str], value: Any) -> Any:
-    """A copy with the value at a path, or without the path. KeyError, TypeError: there is no such place."""
+    """Return a copy with the value at a path set, or removed if it is `UNSET`.
+
+    Raise KeyError or TypeError if the path does not exist.
+    """
     if not keys:
         return value
     copy = {**node}
@@ -181,7 +184,7 @@ def _edited(node: Any, keys: Sequence[str], value: Any) -> Any:
 
 
 def copied(record: Record) -> Record:
-    """The record, with a content that the caller may change."""
+    """Return the record with a deep copy of its content, which the caller may modify."""
     return replace(record, content=_copied(record.content))
 
 

@@ -1,4 +1,4 @@
-"""The calls of ChangeService. Values are always asked for as JSON text, in which numbers are exact."""
+"""The calls of ChangeService. Values are always requested as JSON text, in which numbers are exact."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WATCH_CHANGES = Method(
 
 METHODS = (LIST_CHANGES, REVERT_CHANGE, WATCH_CHANGES)
 
-# The same rpc once more, for the other view.
+# The same rpc for the merged view, whose responses parse differently.
 _WATCH_MERGED = Method(
     _SERVICE, "WatchChanges", pb.WatchChangesRequest, pb.WatchChangesResponse, merged_changes_of, is_read=True
 )
@@ -41,7 +41,7 @@ def list_changes(
     page_size: int,
     omit_values: bool,
 ) -> Call[pb.ListChangesRequest, pb.ListChangesResponse, list[Change]]:
-    """The call of the first page."""
+    """Build the call for the first page."""
     request = pb.ListChangesRequest(
         tenant_id=tenant_id,
         collection=collection or "",

@@ -1,4 +1,4 @@
-"""What the calls on the change log take and give: frozen dataclasses and enums whose values are plain strings."""
+"""Models of the change log: frozen dataclasses, and enums whose values are plain strings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from draftline.models import Record
 
 
 class ChangeKind(Choice):
-    """What a change did to its record."""
+    """The effect of a change on its record."""
 
     CREATE = "create"
     UPDATE = "update"  # of its content or its attributes
-    DELETE = "delete"  # its content stays as it was
-    UNDELETE = "undelete"  # its content may have changed with that
-    PURGE = "purge"  # it was removed for good with all its changes; versions begin anew
+    DELETE = "delete"  # its content is unchanged
+    UNDELETE = "undelete"  # its content may have changed as well
+    PURGE = "purge"  # permanently removed with all its changes; versions start at 1 again
 
 
 class ChangeSource(Choice):
-    """Which call wrote a change."""
+    """The call that wrote a change."""
 
     CREATE_CONTENT = "create_content"
     PATCH_CONTENT = "patch_content"
@@ -38,16 +38,16 @@ class ChangeSource(Choice):
 
 @dataclass(frozen=True)
 class PathChange:
-    """One path of the content that a change edited. `UNSET` stands for a value that is not there."""
+    """One path of the content that a change edited. `UNSET` stands for a missing value."""
 
-    path: str  # a JSON Pointer into the content; empty for the whole, as a creation has it
+    path: str  # a JSON Pointer into the content; empty for the whole content, as in a creation
     old_value: Any
     new_value: Any
 
 
 @dataclass(frozen=True)
 class AttributeChange:
-    """One of the record's own attributes that a change set. None: there was, or is, none."""
+    """One of the record's own attributes that a change set. None stands for a missing value."""
 
     name: str  # "parent_id" or "position"
     old_value: str | int | None
@@ -61,15 +61,15 @@ class Change:
     tenant_id: str
     collection: str
     record_id: str
-    version: int  # that the record has since
+    version: int  # of the record after the change
     kind: ChangeKind
     source: ChangeSource
-    paths: tuple[PathChange, ...]  # disjoint, in code point order; empty if the content stayed as it was
-    values_omitted: bool  # the values of `paths` are not told: not kept, or not asked for
+    paths: tuple[PathChange, ...]  # disjoint, in code point order; empty if the content is unchanged
+    values_omitted: bool  # `paths` has no values: not stored, or not requested
     attributes: tuple[AttributeChange, ...]
     user_id: str
     session_id: str  # of the draft that was committed; empty: none
-    commit_id: str  # the batch, import, commit or revert that wrote it; empty: a call of one record
+    commit_id: str  # the batch, import, commit or revert that wrote it; empty: a call on one record
     change_reason: str
     request_id: str
     create_time: datetime
@@ -79,22 +79,22 @@ class MergedChange(NamedTuple):
     """A record whose merged form may have changed for the caller."""
 
     record_id: str
-    record: MergedRecord | None  # as it is now; None: it is not in the view, or no longer
+    record: MergedRecord | None  # its current state; None: it is not, or no longer, in the view
 
 
 @dataclass(frozen=True)
 class RevertResult:
-    """What became of one record: `error` says why its change was not taken back."""
+    """The result for one record: `error` is the reason that its change was not reverted."""
 
     collection: str
     record_id: str
-    record: Record | None = None  # as it is now; its content is empty unless it was asked for
-    changed_fields: tuple[str, ...] = ()  # top-level keys whose values really changed, in code point order
-    conflicts: tuple[Conflict, ...] = ()  # what the policy settled, or what stands in the way
+    record: Record | None = None  # its current state; its content is empty unless requested
+    changed_fields: tuple[str, ...] = ()  # top-level keys whose values differ, in code point order
+    conflicts: tuple[Conflict, ...] = ()  # those that the policy resolved, or that blocked the revert
     error: DraftlineError | None = None
 
     def unwrap(self) -> Record | None:
-        """The record as it is now, or raises the error."""
+        """Return the current record, or raise the error."""
         if self.error is not None:
             raise self.error
         return self.record

@@ -1,4 +1,4 @@
-"""What the messages of ChangeService mean, as models."""
+"""Conversion of ChangeService messages to models."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _change_of(message: pb.Change) -> Change:
 
 
 def _values_of(message: pb.PathChange | pb.AttributeChange, absent: Any) -> tuple[Any, Any]:
-    """The value before and the one since."""
+    """Return the old and the new value."""
     return (
         json_value_of(message.old_value) if message.HasField("old_value") else absent,
         json_value_of(message.new_value) if message.HasField("new_value") else absent,

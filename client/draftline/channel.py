@@ -1,4 +1,4 @@
-"""What both clients are told when they are made, and what follows from it for the channel and each call."""
+"""The options that both clients take, and the channel options, metadata and attempts derived from them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MAX_MESSAGE_BYTES = 16 << 20
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRY = Retry()
 
-# A gRPC server closes a connection that is pinged more often than every 5 minutes, unless
-# it is told otherwise; load balancers tend to forget an idle one after 350 seconds.
+# By default, a gRPC server closes a connection that is pinged more often than every 5 minutes;
+# load balancers tend to drop an idle one after 350 seconds.
 KEEPALIVE_TIME_MS = 320_000
 KEEPALIVE_TIMEOUT_MS = 20_000
 
-# After a failed connection gRPC fails every call for a while without trying another. By default
-# that grows to two minutes, for which a watch would miss that the service is back.
+# After a failed connection gRPC fails every call for a while without reconnecting. By default
+# this backoff grows to two minutes, during which a watch would not notice that the service is back.
 INITIAL_RECONNECT_BACKOFF_MS = 200
 MAX_RECONNECT_BACKOFF_MS = 3_000
 
@@ -47,7 +47,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The options of the channel; those of the caller win."""
+    """Return the channel options; those of the caller take precedence."""
     options = {
         "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
         "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -61,7 +61,7 @@ def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 class Connection(ABC):
-    """The part of a client that does no I/O."""
+    """The I/O-free part of a client."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Connection(ABC):
         options: Sequence[tuple[str, Any]] = (),
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
-        """Opens nothing yet: the first call connects.
+        """Create a client without connecting: the first call connects.
 
             client = draftline.Client(
                 "content.example.org:443",
@@ -89,22 +89,21 @@ class Connection(ABC):
             )
 
         Args:
-            target: where the service is, `host:port` or any name that gRPC resolves.
-            tenant_id: the organisation of every call that names none itself.
-            user: who acts, until the service reads tokens. Printable ASCII.
-            token: sent as a bearer token with each call. A function is asked for it each time, so
-                it should answer from memory; `AsyncClient` takes one that is awaited too. A call
-                that is refused as UNAUTHENTICATED did nothing, and is sent once more with what the
-                function then answers, so that a watch outlives the tokens that it is opened with.
-                What the function raises is raised on. Without `credentials` a token travels
-                in the clear: give both, unless the service is on this machine.
+            target: the address of the service, `host:port` or any name that gRPC resolves.
+            tenant_id: the default tenant, for calls that do not pass their own.
+            user: the acting user, for a service that does not read tokens. Printable ASCII.
+            token: the bearer token of each call, or a function that returns it. The function is
+                called for every attempt, so it should answer from memory; for `AsyncClient` it may
+                be async. A call rejected as UNAUTHENTICATED had no effect, and is retried once with
+                a new token from the function, so that a watch outlives the token that it was opened
+                with. Exceptions of the function propagate. Without `credentials` a token is sent
+                unencrypted: pass both, unless the service is on this machine.
             credentials: TLS, for example `grpc.ssl_channel_credentials()`. None: plain text.
-            timeout: seconds that a call may take if it names no timeout itself, all its attempts
-                together; None: any time.
-            retry: how often, and how much later, calls are sent again that may be.
-            options: further channel options of gRPC, which win over the client's own.
-            interceptors: gRPC's own, for the blocking or the asyncio channel as the client is; the
-                first is the outermost. They see each attempt of a call.
+            timeout: the default timeout of a call in seconds, over all its attempts; None: no limit.
+            retry: the number of attempts and the backoff of calls that may be retried.
+            options: further gRPC channel options, which override the client's own.
+            interceptors: gRPC interceptors, for the blocking or the asyncio channel according to
+                the client; the first is the outermost. They see each attempt of a call.
 
         Raises:
             ValueError: `user` cannot be sent, or `target` is a web address.
@@ -128,7 +127,7 @@ class Connection(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Prepares the channel."""
+        """Prepare the channel."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r}, tenant_id={self._tenant_id!r}, user={self._user!r})"
@@ -145,7 +144,7 @@ class Connection(ABC):
 
     @property
     def _may_renew(self) -> bool:
-        """Whether there may be another token than the one that was refused."""
+        """True if the token can be renewed after it was rejected, because a function supplies it."""
         return callable(self._token)
 
     def _metadata_with(self, token: str | Awaitable[str] | None) -> Metadata:
@@ -162,7 +161,7 @@ class Connection(ABC):
         return self._token() if callable(self._token) else self._token
 
     def _rpc(self, kind: Any, method: Method[Any, Any, Any]) -> Any:
-        """The callable that sends a method; `kind` is the channel's maker of such callables."""
+        """Return the callable that sends a method, cached; `kind` is the channel's factory of such callables."""
         rpc = self._rpcs.get(method.path)
         if rpc is None:
             rpc = kind(method.path, method.request.SerializeToString, method.response.FromString)

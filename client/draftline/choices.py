@@ -10,10 +10,10 @@ ChoiceT = TypeVar("ChoiceT", bound="Choice")
 
 
 class Choice(str, Enum):
-    """One of a few words. What is none of them is refused by a ValueError that tells them all."""
+    """An enum of strings. An unknown value raises a ValueError that lists the valid ones."""
 
     def __str__(self) -> str:
-        """The word: what Python itself makes of it differs from version to version."""
+        """Return the plain string; the default of `Enum` differs between Python versions."""
         return str(self.value)
 
     @classmethod
@@ -23,10 +23,10 @@ class Choice(str, Enum):
 
 
 def received(choice: type[ChoiceT], enum: Any, number: int) -> ChoiceT:
-    """The word for a number of the contract's enum.
+    """Return the member for a number of the contract's enum.
 
-    A newer service may send a number that this client does not know, 7 say: that is the word
-    "unknown_7", equal to itself and to no other.
+    A newer service may send a number that this client does not know, such as 7: the result is
+    then "unknown_7", which equals itself but no other member.
     """
     known: dict[int, ChoiceT] = _words(choice, enum.DESCRIPTOR)
     return known[number] if number in known else _unknown(choice, number)

@@ -81,5 +81,5 @@ def get_collection(
 def list_collections(
     tenant_id: str, *, page_size: int
 ) -> Call[pb.ListCollectionsRequest, pb.ListCollectionsResponse, list[Collection]]:
-    """The call of the first page."""
+    """Build the call for the first page."""
     return Call(LIST_COLLECTIONS, pb.ListCollectionsRequest(tenant_id=tenant_id, page_size=page_size))

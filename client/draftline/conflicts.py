@@ -1,4 +1,4 @@
-"""Conflicts as answers and errors carry them."""
+"""Conversion of the conflicts in responses and errors to models."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def conflict_of(message: draft_pb2.Conflict, collected: list[Resolution] | None 
 def _value_of(message: types_pb2.JsonValue) -> Any:
     try:
         return json_value_of(message)
-    except ValueError:  # cut off, which leaves a string or a bracket open or ends a number in "…"
+    except ValueError:  # truncated: an open string or bracket, or a number that ends in "…"
         return Shortened(message.json)

@@ -1,4 +1,4 @@
-"""The calls of ContentService. Documents are always asked for as JSON text, in which numbers are exact."""
+"""The calls of ContentService. Documents are always requested as JSON text, in which numbers are exact."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def import_content(
     change_reason: str,
     request_id: str | None,
 ) -> ImportCall:
-    """The call with the header, which `imports` puts before the records."""
+    """Build the call with the header, which `imports` sends before the records."""
     header = pb.ImportHeader(
         tenant_id=tenant_id,
         collection=collection,
@@ -257,7 +257,7 @@ def _patch_request(tenant_id: str, collection: str, patch: Patch) -> pb.PatchCon
         condition=patch.condition,
         allow_missing=patch.allow_missing,
         allow_deleted=patch.allow_deleted,
-        # None takes the parent away, which is the empty string on the wire.
+        # None removes the parent, which is the empty string on the wire.
         parent_id=None if patch.parent_id is UNSET else patch.parent_id or "",
         position=patch.position,
         fields=names(patch.fields),

@@ -1,13 +1,13 @@
-"""JSON text to Python values and back, with every number exact.
+"""Conversion between JSON text and Python values that keeps every number exact.
 
-The rule for numbers:
+Numbers are decoded as follows:
 
 * an integer is an `int`, whatever its length;
 * any other number is a `float` if the float holds exactly that decimal value
   (`Decimal(repr(number))` equals it), else a `decimal.Decimal`.
 
-Written, an `int`, a `Decimal` and a `float` keep every digit that Python shows for
-them. NaN and the infinities are no JSON and are refused.
+When encoded, an `int`, a `Decimal` and a `float` keep every digit of their Python
+representation. NaN and the infinities are not valid JSON and are rejected.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from google.protobuf.json_format import MessageToDict
 
 from draftline.v1 import types_pb2
 
-# Far above what the service stores (32 levels), far below Python's recursion limit.
+# Far above the service's limit (32 levels), far below Python's recursion limit.
 MAX_DEPTH = 200
 
-# A decimal of at most 15 digits survives the way through a double (IEEE 754); one more
-# character is the point.
+# A decimal of at most 15 digits survives a round trip through a double (IEEE 754); the
+# decimal point is one more character.
 _ALWAYS_EXACT_LENGTH = 16
 
-# `sys.set_int_max_str_digits` can be set no lower than this, so that a shorter text
+# The lowest limit that `sys.set_int_max_str_digits` accepts: a text of at most this length
 # always converts.
 _INT_DIGITS_ALWAYS_ALLOWED = 640
 
@@ -37,12 +37,12 @@ _quote: Callable[[str], str] = json.encoder.encode_basestring
 
 
 def encode(value: object) -> str:
-    """JSON text of a value made of dict, list, tuple, str, int, float, Decimal, bool and None.
+    """Return the JSON text of a value made of dict, list, tuple, str, int, float, Decimal, bool and None.
 
     Raises:
-        TypeError: a value of another type, or a key that is no string.
-        ValueError: NaN or an infinity, a lone surrogate, over 200 levels (or a value
-            that contains itself).
+        TypeError: a value has another type, or a key is not a string.
+        ValueError: a value is NaN or an infinity, contains a lone surrogate, is nested more than
+            200 levels deep, or contains itself.
     """
     parts: list[str] = []
     _write(value, parts, 0)
@@ -56,7 +56,7 @@ def encode(value: object) -> str:
 
 
 def decode(text: str) -> Any:
-    """The value of a JSON text, numbers by the rule above.
+    """Return the value of a JSON text, with numbers as described above.
 
     Raises:
         ValueError: the text is not valid JSON.
@@ -65,24 +65,24 @@ def decode(text: str) -> Any:
         return _decoder.decode(text)
     except json.JSONDecodeError:
         raise
-    except ValueError:  # an integer over the interpreter's limit of digits
+    except ValueError:  # an integer over the interpreter's digit limit
         return _long_decoder.decode(text)
 
 
 def encode_object(content: Mapping[str, Any]) -> str:
-    """JSON text of an object. Raises as `encode`, and TypeError if it is none."""
+    """Return the JSON text of an object. Raises like `encode`, and TypeError if `content` is not a mapping."""
     if not isinstance(content, Mapping):
         raise TypeError(f"content must be a dict, not {type(content).__name__}")
     return encode(content)
 
 
 def document(content: Mapping[str, Any]) -> types_pb2.Document:
-    """The message that carries an object. Raises as `encode_object`."""
+    """Return the message for an object. Raises like `encode_object`."""
     return types_pb2.Document(json=encode_object(content))
 
 
 def content_of(message: types_pb2.Document) -> dict[str, Any]:
-    """The object that a message carries, in either of its forms."""
+    """Return the object in a message, in either of its encodings."""
     if message.WhichOneof("encoding") == "struct":
         return MessageToDict(message.struct)
     content: dict[str, Any] = decode(message.json) if message.json else {}
@@ -90,7 +90,7 @@ def content_of(message: types_pb2.Document) -> dict[str, Any]:
 
 
 def json_value_of(message: types_pb2.JsonValue) -> Any:
-    """The value that a message carries, in either of its forms. ValueError: its text is not valid JSON."""
+    """Return the value in a message, in either of its encodings. Raise ValueError if its text is not valid JSON."""
     if message.WhichOneof("encoding") == "value":
         return MessageToDict(message.value)
     return decode(message.json)
@@ -138,12 +138,12 @@ def _write_array(value: list[Any] | tuple[Any, ...], parts: list[str], depth: in
 
 
 def _number(value: float | Decimal) -> str:
-    # The representations of the types themselves: a subclass (an enum, a NumPy double)
-    # may show itself as something that is no number.
+    # Use the base types' own methods: the repr of a subclass (an enum, a NumPy double) may
+    # not be a JSON number.
     if isinstance(value, int):
         try:
             return int.__repr__(value)
-        except ValueError:  # over the interpreter's limit of digits, which Decimal has not
+        except ValueError:  # over the interpreter's digit limit, which does not apply to Decimal
             return Decimal.__str__(Decimal(value))
     if isinstance(value, float):
         text = float.__repr__(value)

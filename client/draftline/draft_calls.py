@@ -1,4 +1,4 @@
-"""The calls of DraftService. Documents are always asked for as JSON text, in which numbers are exact."""
+"""The calls of DraftService. Documents are always requested as JSON text, in which numbers are exact."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DISCARD = Method(_SERVICE, "Discard", pb.DiscardRequest, pb.DiscardResponse, dis
 
 METHODS = (SAVE_DRAFT, GET_MERGED, STREAM_MERGED, COMMIT, DISCARD)
 
-# The same rpc once more, for who turns the pages himself.
+# The same rpc for a caller that fetches pages one by one, and so needs the page token.
 _GET_MERGED_PAGE = Method(
     _SERVICE, "GetMerged", pb.GetMergedRequest, pb.GetMergedResponse, merged_page_of, is_read=True
 )
@@ -94,7 +94,7 @@ def get_merged(
     show_deleted: bool,
     fields: Iterable[str],
 ) -> Call[pb.GetMergedRequest, pb.GetMergedResponse, list[MergedRecord]]:
-    """The call of the first page."""
+    """Build the call for the first page."""
     request = pb.GetMergedRequest(
         tenant_id=tenant_id,
         collection=collection,
@@ -117,7 +117,7 @@ def get_merged_page(
     page_token: str,
     include_total_size: bool,
 ) -> Call[pb.GetMergedRequest, pb.GetMergedResponse, MergedPage]:
-    """The call of one page of the list that `first` begins."""
+    """Build the call for one page of the list that `first` starts."""
     first.request.page_token = page_token
     first.request.include_total_size = include_total_size
     return Call(_GET_MERGED_PAGE, first.request)
@@ -231,7 +231,7 @@ def _edit(edit: DraftEdit) -> pb.DraftEdit:
 
 
 def keep_resolutions(error: ConflictError, resolutions: Sequence[Resolution]) -> None:
-    """Add the resolutions of the commit that failed to those that the error collects, but for what is open again."""
+    """Prepend the failed commit's resolutions to those of the error, except for conflicts that are open again."""
     is_open = {(each.record_id, each.path) for each in error.conflicts}
     error.resolutions[:0] = [each for each in resolutions if (each.record_id, each.path) not in is_open]
 
@@ -260,7 +260,7 @@ def _selecting(
             pb.SelectedDraft(record_id=record_id, expected_draft_version=versions.get(record_id))
             for record_id in names(record_ids)
         )
-        request.drafts.SetInParent()  # an empty list is refused, not taken for none
+        request.drafts.SetInParent()  # keeps an empty list present, so that the service rejects it
     elif session_id is not None:
         request.session_id = session_id
     else:

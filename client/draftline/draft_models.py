@@ -1,4 +1,4 @@
-"""What the calls on drafts take and give: frozen dataclasses and enums whose values are plain strings."""
+"""Models of drafts: frozen dataclasses, and enums whose values are plain strings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from draftline.op import Operation
 
 
 class RecordState(Choice):
-    """Where a record stands between draft and baseline."""
+    """The state of a record between draft and baseline."""
 
     PRISTINE = "pristine"  # the caller has no draft of it
     DRAFT = "draft"  # the caller has one
-    COMMITTED = "committed"  # this and those below are for write-back, and not sent yet
+    COMMITTED = "committed"  # this and the states below are for write-back, and not sent yet
     SYNCING = "syncing"
     SYNCED = "synced"
     SYNC_ERROR = "sync_error"
 
 
 class DraftKind(Choice):
-    """What a draft does to its record."""
+    """The effect of a draft on its record."""
 
     CHANGE = "change"
     CREATE = "create"
@@ -33,65 +33,65 @@ class DraftKind(Choice):
 
 
 class ConflictKind(Choice):
-    """How a draft and the baseline disagree."""
+    """The kind of a conflict between a draft and the baseline."""
 
     VALUE = "value"  # both changed the value at the path, to different values
     DELETED = "deleted"  # the draft changes a record that was deleted
-    CREATED = "created"  # the draft creates a record that exists by now
+    CREATED = "created"  # the draft creates a record that now exists
     CHANGED = "changed"  # the draft deletes a record that was changed
 
 
 class View(Choice):
-    """What a list shows. Wherever one is taken, its string is too: `"drafts_only"`."""
+    """The view that a list shows. The plain string is accepted as well: `"drafts_only"`."""
 
     MERGED = "merged"  # the baseline with the caller's drafts applied
     BASELINE = "baseline"  # the baseline alone
-    DRAFTS_ONLY = "drafts_only"  # the caller's drafts alone, applied; with those that delete
+    DRAFTS_ONLY = "drafts_only"  # only records with a draft of the caller, applied; including deletions
 
 
 class Side(Choice):
-    """Whose value is kept where a draft and the baseline disagree."""
+    """The side whose value resolves a conflict between a draft and the baseline."""
 
-    MINE = "mine"  # the draft's; a deleted record comes back
+    MINE = "mine"  # the draft's; a deleted record is restored
     THEIRS = "theirs"  # the baseline's
 
 
 class ConflictPolicy(Choice):
-    """What a commit does where a draft and the baseline disagree."""
+    """The treatment of conflicts between drafts and the baseline by a commit."""
 
-    REJECT = "reject"  # commits nothing, and answers the conflicts
-    KEEP_MINE = "keep_mine"  # writes the draft's value; a deleted record comes back
-    KEEP_THEIRS = "keep_theirs"  # leaves the baseline's value, and writes the rest of the draft
+    REJECT = "reject"  # commits nothing, and returns the conflicts
+    KEEP_MINE = "keep_mine"  # writes the draft's value; a deleted record is restored
+    KEEP_THEIRS = "keep_theirs"  # keeps the baseline's value, and writes the rest of the draft
 
 
 class Shortened(str):
-    """The beginning of a value's JSON text, ending in "…": an error has no room for a long one."""
+    """The beginning of a value's JSON text, ending in "…": errors truncate long values."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """One path on which base, mine and theirs all differ. `UNSET` stands for a value that is not there.
+    """One path on which base, mine and theirs all differ. `UNSET` stands for a missing value.
 
-    For a revert, base is what the change left, mine what was there before it, theirs what is there now.
+    For a revert, base is the value after the change, mine the value before it, theirs the current value.
     """
 
     record_id: str
     kind: ConflictKind
     path: str  # a JSON Pointer into the content, empty for the whole; or "record.parent_id", "record.position"
-    base: Any  # what the baseline held when the path was first edited
-    mine: Any  # what the draft holds
-    theirs: Any  # what the baseline holds now
+    base: Any  # the baseline's value when the path was first edited
+    mine: Any  # the draft's value
+    theirs: Any  # the baseline's current value
     collection: str = ""
-    version: int = 0  # of the record that `theirs` is of
+    version: int = 0  # the version of the record that `theirs` was read from
     _collected: list[Resolution] | None = field(default=None, repr=False, compare=False)
 
     def resolve(self, side: Side | str | None = None, *, value: Any = UNSET) -> Resolution:
-        """Decide the conflict for "mine", "theirs" or a `value`: `error.conflicts[0].resolve("theirs")`.
+        """Resolve the conflict with "mine", "theirs" or a `value`: `error.conflicts[0].resolve("theirs")`.
 
-        Returns the resolution, for `commit`. That of a conflict of an error is also collected in the error's
-        `resolutions`, in the place of an earlier one of the same path.
+        Returns the resolution, for `commit`. If the conflict belongs to an error, the resolution is also added
+        to the error's `resolutions`, replacing an earlier one of the same path.
         """
         if (side is None) is (value is UNSET):
             raise ValueError('a conflict is decided either for a side ("mine", "theirs") or for a value')
@@ -106,15 +106,15 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Resolution:
-    """The decision of a person about a conflict. Made by `Conflict.resolve`.
+    """A person's decision about a conflict. Created by `Conflict.resolve`.
 
-    `value` counts where `side` is None. If the record was changed at the path since `version`, the conflict is
+    `value` applies if `side` is None. If the record was changed at the path since `version`, the conflict is
     open again.
     """
 
     record_id: str
     path: str
-    version: int  # of the record that the person looked at
+    version: int  # of the record that the decision is based on
     side: Side | None = None
     value: Any = UNSET
 
@@ -126,13 +126,13 @@ class MergedRecord:
     record: Record  # with the merged content; for a drafted creation the version is 0
     state: RecordState
     draft_kind: DraftKind | None = None  # None without a draft
-    draft_version: int = 0  # 1 at first, one more with every save; 0: no draft
+    draft_version: int = 0  # starts at 1, incremented by every save; 0: no draft
     modified_fields: tuple[str, ...] = ()  # top-level keys that differ from the baseline, in code point order
-    modified_by: str = ""  # the caller, whose draft it is
+    modified_by: str = ""  # the caller, who owns the draft
     modify_time: datetime | None = None  # when the draft was last saved
     session_id: str = ""
     change_reason: str = ""
-    conflicts: tuple[Conflict, ...] = ()  # what a commit would meet as things are, at most 100
+    conflicts: tuple[Conflict, ...] = ()  # those that a commit would have now, at most 100
     modified_attributes: tuple[str, ...] = ()  # "parent_id" and "position", where they differ from the baseline's
 
     @property
@@ -141,7 +141,7 @@ class MergedRecord:
 
     @property
     def content(self) -> dict[str, Any]:
-        """The merged content, or those of its top-level keys that `fields` asked for."""
+        """The merged content, or only the top-level keys requested by `fields`."""
         return self.record.content
 
 
@@ -151,12 +151,12 @@ class MergedPage:
 
     records: tuple[MergedRecord, ...]
     next_page_token: str  # empty: this was the last page
-    total_size: int | None  # of the whole list; None unless it was asked for
+    total_size: int | None  # of the whole list; None unless requested
 
 
 @dataclass(frozen=True)
 class DraftEdit:
-    """One edit to save. One of `delta`, `operations`, `create` and `delete` says what it does to the content, if any.
+    """One edit to save. At most one of `delta`, `operations`, `create` and `delete` defines its effect on the content.
 
     edits = [DraftEdit("m-1", {"Rating": 9}), DraftEdit("m-3", create={"Title": "Cube"}), DraftEdit("m-4", delete=True)]
     client.save_drafts("movies", edits, session_id="evening")
@@ -173,22 +173,22 @@ class DraftEdit:
     base_version: int | None = field(default=None, kw_only=True)
     replace: bool = field(default=False, kw_only=True)
     parent_id: str | Unset | None = field(default=UNSET, kw_only=True)  # None: no parent
-    position: int | Unset | None = field(default=UNSET, kw_only=True)  # None: no place
+    position: int | Unset | None = field(default=UNSET, kw_only=True)  # None: no position
     allow_deleted: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
 class SaveResult:
-    """What one edit did: `error` says why it was not saved.
+    """The result of one edit: `error` is the reason that it was not saved.
 
-    Without either, it was a creation that is deleted again, of which no draft is left.
+    If both are None, the edit deleted a record that existed only as a draft, so no draft is left.
     """
 
     record: MergedRecord | None = None
     error: DraftlineError | None = None
 
     def unwrap(self) -> MergedRecord | None:
-        """The record as the caller now sees it, or raises the error."""
+        """Return the record with the caller's draft applied, or raise the error."""
         if self.error is not None:
             raise self.error
         return self.record
@@ -196,17 +196,17 @@ class SaveResult:
 
 @dataclass(frozen=True)
 class CommitResult:
-    """What became of one draft: `error` says why it is a draft still."""
+    """The result for one draft: `error` is the reason that it was not committed."""
 
     record_id: str
-    record: Record | None = None  # as written; its content is empty unless it was asked for
-    changed_fields: tuple[str, ...] = ()  # top-level keys whose values really changed, in code point order
-    conflicts: tuple[Conflict, ...] = ()  # what was settled, or with an error what stands in the way
+    record: Record | None = None  # as written; its content is empty unless requested
+    changed_fields: tuple[str, ...] = ()  # top-level keys whose values differ, in code point order
+    conflicts: tuple[Conflict, ...] = ()  # those that were resolved, or with an error those that blocked the commit
     error: DraftlineError | None = None
-    changed_attributes: tuple[str, ...] = ()  # "parent_id" and "position", where they really changed
+    changed_attributes: tuple[str, ...] = ()  # "parent_id" and "position", where they differ
 
     def unwrap(self) -> Record | None:
-        """The record as written, or raises the error. None: a creation of which nothing was kept."""
+        """Return the record as written, or raise the error. None: a creation of which nothing was written."""
         if self.error is not None:
             raise self.error
         return self.record

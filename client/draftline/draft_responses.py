@@ -1,4 +1,4 @@
-"""What the messages of DraftService mean, as models."""
+"""Conversion of DraftService messages to models."""
 
 from __future__ import annotations
 

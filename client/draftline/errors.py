@@ -1,4 +1,4 @@
-"""What a call raises: one class for each thing that a caller can do about it.
+"""The errors that calls raise: one class for each way that a caller can handle them.
 
     try:
         client.patch_content("movies", "m-1", {"Title": "Alien"}, expected_version=3)
@@ -29,17 +29,16 @@ class FieldViolation:
 
 
 class DraftlineError(Exception):
-    """A call that failed. Raised itself for codes that have no class of their own.
+    """The base class of the errors of failed calls. Raised directly for codes without a subclass.
 
     Attributes:
         code: the canonical status code.
-        message: what went wrong, in English, for developers.
+        message: a description in English, for developers.
         reason: the service's own reason (`error_reason.proto`, without its prefix), such
             as "VERSION_MISMATCH"; empty if the error does not come from the service.
-        metadata: what belongs to the reason, all texts.
-        field_violations: the fields that break a rule, for an invalid request.
-        retry_delay_s: seconds that the service wants to pass before the call is sent again;
-            None: it did not say.
+        metadata: the details of the reason, all strings.
+        field_violations: the fields of an invalid request that break a rule.
+        retry_delay_s: seconds after which the service asks the client to retry; None: not specified.
     """
 
     def __init__(
@@ -67,17 +66,17 @@ class DraftlineError(Exception):
 
     @property
     def record_index(self) -> int | None:
-        """The record of an import that is to blame, counted from 0 over all that were given; None: no single one."""
+        """The index of the import's record that caused the error, from 0 over all records; None: no single one."""
         return self._number("record_index")
 
     @property
     def record_id(self) -> str:
-        """The record that is to blame, where the error is about one of several; empty: the service did not name it."""
+        """The id of the record that caused the error, if it is one of several; empty: the service did not name it."""
         return self.metadata.get("record_id", "")
 
     @property
     def source(self) -> str:
-        """The `source` of the record of an import that is to blame; empty: it was given none."""
+        """The `source` of the import's record that caused the error; empty: it has none."""
         return self.metadata.get("source", "")
 
     def _number(self, key: str) -> int | None:
@@ -86,7 +85,7 @@ class DraftlineError(Exception):
 
 
 class InvalidArgumentError(DraftlineError):
-    """The request breaks a rule; sent again, it fails again."""
+    """The request breaks a rule; a retry fails again."""
 
 
 class InvalidFilterError(InvalidArgumentError):
@@ -94,14 +93,14 @@ class InvalidFilterError(InvalidArgumentError):
 
     @property
     def position(self) -> int | None:
-        """The character where it does not, from 0."""
+        """The index of the character at which parsing failed, from 0."""
         return self._number("position")
 
 
 class NotFoundError(DraftlineError):
-    """No such record or collection, or (reason "RECORD_DELETED") a record that is deleted.
+    """The record or collection does not exist, or the record is deleted (reason "RECORD_DELETED").
 
-    A call that creates a record fails so if the id is that of a deleted one: `allow_deleted` writes over it.
+    Creating a record with the id of a deleted one also raises this; set `allow_deleted` to overwrite it.
     """
 
 
@@ -110,11 +109,11 @@ class DraftNotFoundError(NotFoundError):
 
 
 class AlreadyExistsError(DraftlineError):
-    """The id is taken, or the record to bring back is not deleted."""
+    """The id is taken, or the record to restore is not deleted."""
 
 
 class FailedPreconditionError(DraftlineError):
-    """What is stored does not allow it."""
+    """The stored state does not allow the call."""
 
 
 class ConditionNotMetError(FailedPreconditionError):
@@ -122,7 +121,7 @@ class ConditionNotMetError(FailedPreconditionError):
 
 
 class OperationTestFailedError(FailedPreconditionError):
-    """A `test` operation failed, so that none was applied."""
+    """A `test` operation failed; no operation was applied."""
 
     @property
     def operation(self) -> int | None:
@@ -136,13 +135,13 @@ class OperationTestFailedError(FailedPreconditionError):
 
 
 class HistoryNotKeptError(FailedPreconditionError):
-    """The change cannot be reverted: the log did not keep its values."""
+    """The change cannot be reverted, because the log did not store its values."""
 
 
 class DraftInOtherSessionError(FailedPreconditionError):
-    """The caller's draft of the record belongs to another session than the save's, or one of them to none.
+    """The caller's draft of the record and the save belong to different sessions, or one of them to none.
 
-    Save with that session, or with `move_to_session`.
+    Save with the draft's session, or with `move_to_session`.
     """
 
     @property
@@ -156,15 +155,15 @@ class DraftDeletesRecordError(FailedPreconditionError):
 
 
 class AbortedError(DraftlineError):
-    """A concurrent write stood in the way; nothing was changed."""
+    """A concurrent write conflicted with the call; nothing was changed."""
 
 
 class VersionMismatchError(AbortedError):
-    """`expected_version` is not the current version: read again, then retry with that."""
+    """`expected_version` is not the current version: read again, then retry with the version read."""
 
     @property
     def current_version(self) -> int | None:
-        """The version that the record has."""
+        """The current version of the record."""
         return self._number("current_version")
 
 
@@ -173,19 +172,19 @@ class DraftVersionMismatchError(AbortedError):
 
     @property
     def current_draft_version(self) -> int | None:
-        """The version that the draft has; 0: there is none."""
+        """The current version of the draft; 0: there is none."""
         return self._number("current_draft_version")
 
 
 class ConflictError(AbortedError):
-    """Others changed the same since. Nothing was committed or reverted, and drafts are drafts still.
+    """Others changed the same paths in the meantime. Nothing was committed or reverted; drafts stay drafts.
 
     Attributes:
-        conflicts: the first of them, as many as an error has room for, long values
-            `Shortened`. `commit` and `revert` with `validate_only` and `allow_partial` answer
-            them all, whole.
-        resolutions: what was decided so far: those that the commit was sent with, and those of each conflict
-            whose `resolve` is called.
+        conflicts: the first conflicts, as many as fit into an error, with long values
+            `Shortened`. `commit` and `revert` with `validate_only` and `allow_partial` return
+            all of them in full.
+        resolutions: the decisions so far: those that the commit was sent with, and those of each conflict
+            whose `resolve` was called.
     """
 
     conflicts: tuple[Conflict, ...] = ()
@@ -196,47 +195,50 @@ class ConflictError(AbortedError):
 
     @property
     def conflicts_count(self) -> int | None:
-        """How many there are in all."""
+        """The total number of conflicts."""
         return self._number("conflicts_count")
 
 
 class PermissionDeniedError(DraftlineError):
-    """Not yours to do, whether it exists or not."""
+    """The caller lacks the permission, whether or not the resource exists."""
 
 
 class UnauthenticatedError(DraftlineError):
-    """No valid token, or no user. Nothing was done; where `token` is a function, it was asked again already."""
+    """The token is missing or invalid, or no user is given. Nothing was done.
+
+    If `token` is a function, the call was already retried with a new token.
+    """
 
     @property
     def is_expired(self) -> bool:
-        """Whether the token was valid, and is no more."""
+        """True if the token was valid, but has expired."""
         return self.metadata.get("expired") == "true"
 
 
 class UnavailableError(DraftlineError):
-    """The service is out of reach. The call was sent again already, unless it is a write without a request id.
+    """The service is unreachable. The call was already retried, unless it is a write without a request id.
 
-    What a write did is unknown. To send it again with the same id is safe.
+    A write may or may not have taken effect. Retrying it with the same request id is safe.
     """
 
 
 class TokenExpiredError(DraftlineError):
-    """The resume token is older than what the log still holds.
+    """The resume token is older than the log.
 
-    Changes were missed: read what you need anew, and watch from now on, without a token.
+    Changes were missed: read the data again, and start a new watch without a token.
     """
 
 
 class ResourceExhaustedError(DraftlineError):
-    """The service has no room for the call now, or a message is over 16 MiB."""
+    """The service has no capacity for the call at present, or a message is over 16 MiB."""
 
 
 class DeadlineExceededError(DraftlineError):
-    """The call took longer than its timeout. What a write did is unknown."""
+    """The call took longer than its timeout. A write may or may not have taken effect."""
 
 
 class CallCancelledError(DraftlineError):
-    """The call was cancelled, for instance because the client was closed."""
+    """The call was cancelled, for example because the client was closed."""
 
 
 class UnimplementedError(DraftlineError):
@@ -244,11 +246,11 @@ class UnimplementedError(DraftlineError):
 
 
 class InternalError(DraftlineError):
-    """Something unexpected happened in the service."""
+    """An internal error of the service."""
 
     @property
     def incident_id(self) -> str:
-        """What to look for in the server's log; empty if the error does not come from the service."""
+        """The id to search for in the server's log; empty if the error does not come from the service."""
         return self.metadata.get("incident_id", "")
 
 
@@ -268,7 +270,7 @@ BY_CODE: Mapping[grpc.StatusCode, type[DraftlineError]] = {
     grpc.StatusCode.INTERNAL: InternalError,
 }
 
-# Only where a reason means more than its code; each is a subclass of its code's class.
+# Only reasons that are more specific than their code; each class is a subclass of its code's class.
 BY_REASON: Mapping[str, type[DraftlineError]] = {
     "INVALID_FILTER": InvalidFilterError,
     "TOKEN_EXPIRED": TokenExpiredError,

@@ -1,7 +1,7 @@
-"""Records of any number into the messages of an import, a few at a time.
+"""Split any number of records into the messages of an import.
 
-One chunk of records is held in memory at once, bounded by count and by bytes; nothing is
-read from the caller before there is room for it.
+One chunk of records is held in memory at a time, bounded by count and by bytes. Records are
+read from the caller only when there is room for them.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from draftline.v1 import content_pb2 as pb
 
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 1 << 20
-MAX_MESSAGE_BYTES = 16 << 20  # where the options of the channel say nothing else
-FRAME_BYTES = 16  # at most, around a record that is alone in its message
+MAX_MESSAGE_BYTES = 16 << 20  # unless overridden by the channel options
+FRAME_BYTES = 16  # maximum overhead of a message with a single record
 
 ImportCall = Call[pb.ImportContentRequest, pb.ImportContentResponse, ImportResult]
 RecordLike = ImportRecord | tuple[str, Mapping[str, Any]]
 
 
 def may_repeat(call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike]) -> bool:
-    """Whether it can be sent twice, and does no harm: its records can be read again, and it has a request id.
+    """Return True if the import can be retried safely: its records can be read again, and it has a request id.
 
-    An iterable that is no collection may give less the second time, as a cursor does.
+    An iterable that is not a collection, such as a cursor, may yield fewer records the second time.
     """
     return bool(call.request.header.request_id) and isinstance(records, Collection)
 
 
 class Chunker:
-    """Gathers records, and gives a message whenever the next record would not fit any more.
+    """A buffer of records that yields a message whenever the next record would not fit.
 
-    A chunk has at most `max_records` records, and at most `max_bytes` bytes unless one
-    record alone has more. `max_message_bytes`: what a message may take; None: any number.
+    A chunk has at most `max_records` records, and at most `max_bytes` bytes unless a single
+    record is larger. `max_message_bytes` is the size limit of a message; None: no limit.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Chunker:
         self._max_bytes = max_bytes
         self._max_message_bytes = max_message_bytes
         self._message = pb.ImportContentRequest()
-        self._size_bytes = 0  # of its records
-        self._count = 0  # of the records that were given
-        self._added = 0  # of those that were taken
+        self._size_bytes = 0  # of the records in `_message`
+        self._count = 0  # of the records yielded so far
+        self._added = 0  # of the records added so far
 
     def add(self, record: RecordLike) -> Iterator[pb.ImportContentRequest]:
-        """Takes a record; gives the chunk before it, if that is full."""
+        """Add a record; yield the chunk before it, if that is full."""
         records = self._message.chunk.records
-        # Made where it is sent from: to copy one takes as long as to make it.
+        # Build the record inside the message: copying it would take as long as building it.
         added = _add_record(records, record, self._added)
         self._added += 1
         size_bytes = added.ByteSize()
@@ -71,7 +71,7 @@ class Chunker:
         self._size_bytes += size_bytes
 
     def end(self) -> Iterator[pb.ImportContentRequest]:
-        """Gives what is left, and the message that says that this was all."""
+        """Yield the remaining records, and the message that ends the import."""
         yield from self._given()
         yield pb.ImportContentRequest(end=pb.ImportEnd(record_count=self._count))
 
@@ -83,7 +83,7 @@ class Chunker:
 
 
 def max_message_bytes(options: Iterable[tuple[str, Any]]) -> int | None:
-    """Return the size that the options of a channel allow a message that is sent; None: any."""
+    """Return the maximum size of a sent message according to the channel options; None: no limit."""
     limit: int = dict(options).get("grpc.max_send_message_length", MAX_MESSAGE_BYTES)
     return limit if limit >= 0 else None
 
@@ -93,7 +93,7 @@ def import_messages(
     records: Iterable[RecordLike],
     max_message_bytes: int | None = MAX_MESSAGE_BYTES,
 ) -> Iterator[pb.ImportContentRequest]:
-    """All messages of an import."""
+    """Yield all messages of an import."""
     chunker = Chunker(max_message_bytes=max_message_bytes)
     yield header
     for record in records:
@@ -106,7 +106,7 @@ async def import_messages_async(
     records: AsyncIterable[RecordLike],
     max_message_bytes: int | None = MAX_MESSAGE_BYTES,
 ) -> AsyncIterator[pb.ImportContentRequest]:
-    """The same, of records that are waited for."""
+    """Yield all messages of an import whose records are an asynchronous iterable."""
     chunker = Chunker(max_message_bytes=max_message_bytes)
     yield header
     async for record in records:
@@ -117,7 +117,7 @@ async def import_messages_async(
 
 
 def _add_record(records: Any, record: RecordLike, index: int) -> pb.ImportRecord:
-    """Add the record to those of a chunk. Raise TypeError or ValueError, naming the record, if it cannot be sent."""
+    """Add a record to a chunk. Raise TypeError or ValueError, naming the record, if it cannot be sent."""
     if not isinstance(record, ImportRecord):
         if not isinstance(record, tuple | list) or len(record) != 2:
             problem = f"a record is an ImportRecord or its id and content, not {record!r:.100}"
@@ -138,7 +138,7 @@ def _add_record(records: Any, record: RecordLike, index: int) -> pb.ImportRecord
 
 
 def _field(content: Mapping[str, Any]) -> str:
-    """Name the first field of a content that cannot be sent; empty if that is none of them."""
+    """Return the name of the first field that cannot be sent; empty if there is no such field."""
     for key, value in content.items() if isinstance(content, Mapping) else ():
         try:
             encode_object({key: value})

@@ -1,7 +1,7 @@
-"""What the core hands to a client: a method of the contract, and a call of it that is ready to send.
+"""The interface between the I/O-free core and the clients: a method of the contract, and a call to send.
 
-A new method is one `Method` and one function that builds its `Call`, in the module of
-its service, and one short typed method in each of the two clients.
+To add a method, add a `Method` and a function that builds its `Call` to the module of its
+service, and a short typed method to each of the two clients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class Method(Generic[RequestT, ResponseT, ResultT]):
-    """One rpc: its name, its messages, and what its response means."""
+    """One rpc: its name, its messages, and the parser of its response."""
 
     service: str
     name: str
@@ -35,16 +35,16 @@ class Method(Generic[RequestT, ResponseT, ResultT]):
 
 @dataclass(frozen=True)
 class Call(Generic[RequestT, ResponseT, ResultT]):
-    """A method with the request to send. For a stream of requests, the first of them."""
+    """A method with the request to send, or with the first one of a stream of requests."""
 
     method: Method[RequestT, ResponseT, ResultT]
     request: RequestT
 
     @property
     def may_repeat(self) -> bool:
-        """Whether it does no harm to send it twice: it writes nothing, or once only, by its request id.
+        """True if the call is safe to retry: it is a read, or a write with a request id.
 
-        Without one, nobody knows what an attempt did that got no answer.
+        Without a request id, the effect of an attempt that got no response is unknown.
         """
         return self.method.is_read or bool(getattr(self.request, "request_id", ""))
 
@@ -52,8 +52,8 @@ class Call(Generic[RequestT, ResponseT, ResultT]):
 def next_page(
     call: Call[RequestT, ResponseT, ResultT], response: ResponseT
 ) -> Call[RequestT, ResponseT, ResultT] | None:
-    """The call of the page after `response` (AIP-158). None: that was the last."""
-    page: Any = response  # the messages of lists alone have these fields
+    """Return the call for the page after `response` (AIP-158). None: it was the last page."""
+    page: Any = response  # only list responses have `next_page_token`
     if not page.next_page_token:
         return None
     request: Any = type(call.request)()

@@ -1,4 +1,4 @@
-"""What the client takes and gives: frozen dataclasses and enums whose values are plain strings."""
+"""Models of records and collections: frozen dataclasses, and enums whose values are plain strings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Unset(Enum):
-    """The type of `UNSET`, which stands for "not given" where None has a meaning of its own."""
+    """The type of `UNSET`, which means "not given" where None is a valid value."""
 
     UNSET = "unset"
 
@@ -28,7 +28,7 @@ UNSET: Final = Unset.UNSET
 
 
 class MergeStrategy(Choice):
-    """How a delta is merged into content. Wherever one is taken, its string is too: `"deep"`."""
+    """The strategy by which a delta is merged into content. The plain string is accepted as well: `"deep"`."""
 
     SHALLOW = "shallow"  # top-level keys are replaced, null is stored, nothing is deleted
     DEEP = "deep"  # objects are merged key by key down to `depth` levels, null is stored
@@ -37,10 +37,10 @@ class MergeStrategy(Choice):
 
 
 class ImportMode(Choice):
-    """What an import does with the records that the collection already holds."""
+    """The treatment of existing records by an import."""
 
-    UPSERT = "upsert"  # creates and replaces; others stay as they are
-    SNAPSHOT = "snapshot"  # the same, and records that the import does not hold are deleted
+    UPSERT = "upsert"  # creates and replaces records; others are unchanged
+    SNAPSHOT = "snapshot"  # the same, and deletes records that the import does not contain
 
 
 class FieldType(Choice):
@@ -54,34 +54,34 @@ class FieldType(Choice):
 
 
 class OnTypeMismatch(Choice):
-    """What becomes of a write of a value that a declared field of its type cannot hold."""
+    """The treatment of a write whose value does not have the type of a declared field."""
 
-    ACCEPT = "accept"  # stored, and missing in comparisons and orders; `record.mistyped = true` finds it
+    ACCEPT = "accept"  # stored, but treated as missing in comparisons and orders; `record.mistyped = true` finds it
     REFUSE = "refuse"  # InvalidArgumentError (TYPE_MISMATCH), whatever the call
 
 
 class ChangeHistory(Choice):
-    """What the change log keeps of a collection's changes."""
+    """The details that the change log stores of a collection's changes."""
 
     VALUES = "values"  # the paths that a change edited, with their values before and after
-    PATHS = "paths"  # the paths alone, which is smaller; such changes cannot be reverted
+    PATHS = "paths"  # only the paths, which is smaller; such changes cannot be reverted
 
 
 class IndexState(Choice):
-    """How far an index is."""
+    """The state of an index."""
 
-    BUILDING = "building"  # reads are exact, but not yet fast
+    BUILDING = "building"  # reads are correct, but not yet fast
     READY = "ready"
-    INVALID = "invalid"  # the build was cut off; put_collection builds it anew
+    INVALID = "invalid"  # the build was interrupted; put_collection rebuilds it
 
 
 class Results(list[ResultT]):
-    """What a call did, result by result.
+    """A list of the results of a call.
 
     Attributes:
-        commit_id: what was written, as one: `changes` finds it, and `revert` takes it back.
-            Empty if nothing was written, and for a discard.
-        selected_count: how many drafts a commit or a discard selected; None for other calls.
+        commit_id: the id of everything that the call wrote: `changes` can filter by it, and
+            `revert` undoes it. Empty if nothing was written, and for a discard.
+        selected_count: the number of drafts that a commit or a discard selected; None for other calls.
     """
 
     def __init__(self, results: Iterable[ResultT], commit_id: str, selected_count: int | None = None) -> None:
@@ -97,8 +97,8 @@ class Record:
     tenant_id: str
     collection: str
     record_id: str
-    content: dict[str, Any]  # or those of its top-level keys that `fields` asked for
-    version: int  # 1 at first, one more whenever the record really changes
+    content: dict[str, Any]  # or only the top-level keys requested by `fields`
+    version: int  # starts at 1, incremented whenever the record actually changes
     parent_id: str | None
     position: int | None
     create_time: datetime
@@ -116,7 +116,7 @@ class Patch:
         counted = Patch("m-2", operations=[op.increment("/Votes")])
         client.batch_patch_content("movies", [rated, counted])
 
-    Either `delta` or `operations`, or neither to change `parent_id` or `position` alone.
+    Set either `delta` or `operations`, or neither to change only `parent_id` or `position`.
     """
 
     record_id: str
@@ -136,21 +136,21 @@ class Patch:
 
 @dataclass(frozen=True)
 class PatchResult:
-    """What a patch did."""
+    """The result of a patch."""
 
     record: Record
-    changed_fields: tuple[str, ...]  # top-level keys whose values really changed, in code point order
+    changed_fields: tuple[str, ...]  # top-level keys whose values differ, in code point order
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one patch of a batch did: exactly one of `result` and `error` is there."""
+    """The result of one patch of a batch: exactly one of `result` and `error` is set."""
 
     result: PatchResult | None = None
     error: DraftlineError | None = None
 
     def unwrap(self) -> PatchResult:
-        """The result, or raises the error."""
+        """Return the result, or raise the error."""
         if self.result is None:
             raise self.error or ValueError("a batch result holds a result or an error")
         return self.result
@@ -158,16 +158,16 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class PurgeResult:
-    """What a purge removed for good."""
+    """The result of a purge, which is permanent."""
 
-    record_ids: tuple[str, ...]  # the records, in code point order
-    draft_count: int  # drafts over them, of all users
-    remaining_count: int  # deleted records that were asked for and are left: call again
+    record_ids: tuple[str, ...]  # the removed records, in code point order
+    draft_count: int  # removed drafts of these records, of all users
+    remaining_count: int  # selected records that are not purged yet: call again
 
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """One record of an import. A plain `(record_id, content)` does where there is no more to say.
+    """One record of an import. A plain `(record_id, content)` is enough if the other fields are not needed.
 
     client.import_content("scenes", [draftline.ImportRecord("s-1", {"Title": "The egg"}, parent_id="m-1", position=1)])
     """
@@ -176,23 +176,23 @@ class ImportRecord:
     content: Mapping[str, Any]
     parent_id: str | None = None
     position: int | None = None
-    source: str = ""  # where it is from, such as "line 3": errors about it say so; not stored
+    source: str = ""  # its origin, such as "line 3", which errors about it name; not stored
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did, in records."""
+    """The numbers of records that an import affected."""
 
     inserted_count: int
-    updated_count: int  # changed, or brought back from deletion
-    unchanged_count: int  # already so, their versions kept
-    deleted_count: int  # not in a snapshot
-    commit_id: str = ""  # what was written, as one: `revert` takes it back; empty if nothing was
+    updated_count: int  # changed, or restored from deletion
+    unchanged_count: int  # already identical; their versions are unchanged
+    deleted_count: int  # not contained in the snapshot
+    commit_id: str = ""  # the id of everything written, for `revert`; empty if nothing was written
 
 
 @dataclass(frozen=True)
 class DeclaredField:
-    """A field whose type is known. It gets an index of its own."""
+    """A field with a declared type. It gets its own index."""
 
     path: str  # a JSON Pointer into the content: "/Major Genre"
     type: FieldType | str
@@ -201,7 +201,7 @@ class DeclaredField:
 
 @dataclass(frozen=True)
 class SortKey:
-    """One key of an order. Null and missing come last in both directions."""
+    """One key of a sort order. Null and missing values come last in both directions."""
 
     path: str  # of a declared field
     descending: bool = False
@@ -209,14 +209,14 @@ class SortKey:
 
 @dataclass(frozen=True)
 class DeclaredOrder:
-    """An order that is kept in an index. Ties break on the record id."""
+    """A sort order that has an index. Ties are broken by the record id."""
 
     keys: tuple[SortKey, ...]  # 1 to 4, the most significant first
 
 
 @dataclass(frozen=True)
 class CollectionIndex:
-    """An index that a declaration asks for."""
+    """An index that a declaration requires."""
 
     order: DeclaredOrder
     state: IndexState
@@ -231,10 +231,10 @@ class Collection:
     fields: tuple[DeclaredField, ...]
     orders: tuple[DeclaredOrder, ...]
     json_schema: dict[str, Any] | None
-    version: int  # 1 at first, one more whenever the declaration changes; 0: never declared
+    version: int  # starts at 1, incremented whenever the declaration changes; 0: never declared
     indexes: tuple[CollectionIndex, ...]
     create_time: datetime | None
     update_time: datetime | None
     history: ChangeHistory = ChangeHistory.VALUES
-    # By the path of each declared field, how many records hold what it cannot; None if that was not asked for.
+    # The number of records with a mistyped value, by the path of each declared field; None unless requested.
     mismatch_counts: dict[str, int] | None = None

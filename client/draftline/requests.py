@@ -1,4 +1,4 @@
-"""The parts that requests are made of."""
+"""Conversion of arguments to the parts of requests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ OrderLike = DeclaredOrder | SortKey | str | Iterable[SortKey | str]
 
 
 def names(values: Iterable[str]) -> Iterable[str]:
-    """The values, if they are no lone string, which would pass for the list of its letters."""
+    """Return the values. Raise TypeError for a single string, which would be taken for a list of its characters."""
     if isinstance(values, str):
         raise TypeError(f"expected a list of strings, not the string {values!r}")
     return values
 
 
 def request_id_of(request_id: str | None) -> str:
-    """The id that makes a call happen once: one of its own unless it is given. Empty: none is sent."""
+    """Return the given idempotency key, or a new one if it is None. Empty: none is sent."""
     return str(uuid.uuid4()) if request_id is None else request_id
 
 
@@ -44,7 +44,7 @@ def operation_list(operations: Iterable[Operation]) -> types_pb2.OperationList:
 
 
 def _operation(index: int, operation: Operation) -> types_pb2.Operation:
-    # The service refuses an operation without a path: "" is the whole document.
+    # A missing path must not be sent as "", which is the whole document.
     missing = [member for member in ("op", "path") if not isinstance(operation.get(member), str)]
     if missing:
         raise ValueError(f"operation {index} has no {missing[0]!r}")

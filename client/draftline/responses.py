@@ -1,4 +1,4 @@
-"""What the messages of responses mean, as models."""
+"""Conversion of response messages to models."""
 
 from __future__ import annotations
 
@@ -117,5 +117,5 @@ def _history_of(history: collection_pb2.ChangeHistory.ValueType) -> ChangeHistor
 
 
 def counted_collection_of(message: collection_pb2.GetCollectionResponse) -> Collection:
-    """The collection, with the counts of what its fields cannot hold where they were asked for."""
+    """Return the collection, with the counts of mistyped values if they were requested."""
     return replace(collection_of(message.collection), mismatch_counts=dict(message.mismatch_counts) or None)

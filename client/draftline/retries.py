@@ -1,4 +1,4 @@
-"""When a call is sent again: only where that does no harm, later each time, and within its timeout."""
+"""Retries of calls: only if it is safe, with exponential backoff, and within the call's timeout."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import grpc
 
 from draftline.errors import DraftlineError, UnauthenticatedError, UnavailableError
 
-# Doubled this often, any pause is over its bound; so a watch may fail any number of times.
+# Caps the exponent: after this many doublings any backoff exceeds its bound, and a watch may fail without limit.
 _MOST_DOUBLINGS = 30
 
-# What a transport that is cut off makes of a call, if it is not UNAVAILABLE: the service's own have a reason.
+# Codes besides UNAVAILABLE that a broken transport produces; errors of the service itself have a reason.
 _CUT_OFF = {
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN,
@@ -25,14 +25,14 @@ _CUT_OFF = {
 
 @dataclass(frozen=True)
 class Retry:
-    """How often, and how much later, a call is sent again.
+    """The retry policy of calls.
 
-    The pause before an attempt is a random one (full jitter), from nothing up to a bound
-    that starts at `initial_backoff_s` and doubles up to `max_backoff_s`. A call that would
-    pass its timeout in a pause fails at once.
+    The pause before a retry is random (full jitter), between 0 and a bound that starts at
+    `initial_backoff_s` and doubles up to `max_backoff_s`. A call fails at once if its timeout
+    would expire during the pause.
     """
 
-    max_attempts: int = 6  # in all; 1: nothing is sent again
+    max_attempts: int = 6  # including the first; 1: no retries
     initial_backoff_s: float = 0.2
     max_backoff_s: float = 3.0
 
@@ -43,14 +43,14 @@ class Retry:
             raise ValueError("a backoff is 0 seconds or more, and the initial one at most the maximum")
 
     def pause_s(self, failures: int, error: DraftlineError) -> float:
-        """A pause after so many failures in a row, and no shorter than the service asks for."""
+        """Return the pause after this many consecutive failures, at least as long as the service asks for."""
         doubled_s = self.initial_backoff_s * 2 ** min(failures - 1, _MOST_DOUBLINGS)
         backoff_s = random.uniform(0, min(doubled_s, self.max_backoff_s))  # noqa: S311  no secret
         return backoff_s + (error.retry_delay_s or 0)
 
 
 def is_transient(error: DraftlineError) -> bool:
-    """Whether the same call may succeed in a moment."""
+    """Return True if the same call may succeed after a short pause."""
     return (
         isinstance(error, UnavailableError)
         or error.reason == "CONTENTION"
@@ -59,7 +59,7 @@ def is_transient(error: DraftlineError) -> bool:
 
 
 def is_interrupted(error: DraftlineError) -> bool:
-    """Whether a watch goes on where it was: nothing is wrong with the watch, but with what is in between."""
+    """Return True if a watch can resume: the cause is the connection or an overload, not the watch itself."""
     return is_transient(error) or error.reason == "OVERLOADED" or (error.code in _CUT_OFF and not error.reason)
 
 
@@ -84,17 +84,17 @@ class Attempts:
         self._failures = 0
 
     def left_s(self) -> float | None:
-        """The timeout of the next attempt: what is left of the call's. None: any time."""
+        """Return the timeout of the next attempt: the rest of the call's timeout. None: no limit."""
         return None if self._ends_at is None else self._ends_at - self._clock()
 
     def progress(self) -> None:
-        """Part of the answer came: what fails from here on is the first failure again."""
+        """Reset the failure count, because part of the response arrived."""
         self._failures = 0
         self._is_renewed = False
 
     def pause_s(self, error: DraftlineError) -> float | None:
-        """Seconds to wait before the next attempt. None: the error stands."""
-        # What was refused for its token did nothing; so this needs no request id, and is no failure of the service.
+        """Return the seconds to wait before the next attempt. None: the error is final."""
+        # A call rejected for its token had no effect: retrying needs no request id, and it is not a service failure.
         if isinstance(error, UnauthenticatedError) and self._may_renew and not self._is_renewed:
             self._is_renewed = True
             return 0.0

@@ -1,10 +1,10 @@
-"""The part of a session that does no I/O: which drafts are its own, at which versions.
+"""The I/O-free part of a session: its drafts and their versions.
 
-Invariant: a session touches no draft that it did not make. Its first edit of a record
-expects that the caller has no draft of it, each later one the version that the one
-before made, and a commit names those versions. So an earlier draft of the same user is
-neither committed nor discarded along, and what another process changed meanwhile is
-an error and not a surprise.
+Invariant: a session does not touch a draft that it did not create. Its first edit of a record
+expects that the caller has no draft of it, each later edit expects the version that the
+previous one created, and a commit names those versions. Therefore an earlier draft of the
+same user is neither committed nor discarded with the session, and a concurrent change by
+another process raises an error.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from draftline.models import Results
 
 @dataclass
 class SessionDrafts:
-    """What a session knows of its drafts.
+    """The state of a session.
 
     Attributes:
-        results: what the commit at its end did; empty before.
+        results: the results of the final commit; empty before it.
     """
 
     collection: str
@@ -34,7 +34,7 @@ class SessionDrafts:
     may_have_drafts: bool = False
 
     def expecting(self, edits: Iterable[DraftEdit]) -> list[DraftEdit]:
-        """The edits, each with the draft version that the session expects where it names none."""
+        """Return the edits, with the draft version that the session expects filled in where it is not given."""
         self.may_have_drafts = True
         return [
             replace(edit, expected_draft_version=self.versions.get(edit.record_id, 0))
@@ -44,11 +44,11 @@ class SessionDrafts:
         ]
 
     def takes_over(self, edits: Iterable[DraftEdit]) -> bool:
-        """Whether an edit names the version of a draft that may belong to another session."""
+        """Return True if an edit names the version of a draft that may belong to another session."""
         return any(edit.expected_draft_version for edit in edits)
 
     def note(self, edits: Sequence[DraftEdit], results: Sequence[SaveResult]) -> None:
-        """Remembers the versions that were made; a creation that is deleted again leaves no draft."""
+        """Record the new draft versions; a deleted creation leaves no draft."""
         for edit, result in zip(edits, results, strict=True):
             if result.record is not None:
                 self.versions[edit.record_id] = result.record.draft_version

@@ -1,10 +1,9 @@
-"""From a gRPC status to the error that it means.
+"""Conversion of a gRPC status to an error.
 
 The details of a status are `google.rpc.ErrorInfo`, `google.rpc.BadRequest`, `google.rpc.RetryInfo`
-and our own `draftline.v1.Conflict`. The first three are read with messages that are the same on
-the wire and live in a descriptor pool of their own, so that this client neither needs
-googleapis-common-protos nor clashes with any version of it. `draftline.v1.Status` stands
-for `google.rpc.Status` likewise.
+and our own `draftline.v1.Conflict`. The first three are parsed with wire-compatible messages in a
+separate descriptor pool, so that this client neither needs googleapis-common-protos nor conflicts
+with any version of it. `draftline.v1.Status` replaces `google.rpc.Status` for the same reason.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 
 
 class FailedCall(Protocol):
-    """What the errors of the blocking and of the asyncio gRPC have in common."""
+    """The common interface of the errors of blocking and asyncio gRPC."""
 
     def code(self) -> grpc.StatusCode | None: ...
     def details(self) -> str | None: ...
@@ -37,20 +36,20 @@ class FailedCall(Protocol):
 
 
 def error_of_call(failure: grpc.RpcError) -> DraftlineError:
-    """The error that a failed call means, from its code and its trailers. The call is its cause."""
+    """Return the error for a failed call, from its code and its trailers, with the call as its cause."""
     call = cast(FailedCall, failure)
     status = types_pb2.Status()
     for key, value in call.trailing_metadata() or ():
         if key == TRAILER and isinstance(value, bytes):
             status = _parse_status(value)
-    # The code and the text of the call itself win: a proxy may answer in the service's place.
+    # The code and text of the call itself take precedence: a proxy may have answered instead of the service.
     error = _error(call.code() or grpc.StatusCode.UNKNOWN, call.details() or "", status)
     error.__cause__ = failure
     return error
 
 
 def error_of_status(status: types_pb2.Status) -> DraftlineError:
-    """The error that the status of one item of a batch means."""
+    """Return the error for the status of one item of a batch."""
     return _error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
 
 

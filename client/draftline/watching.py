@@ -1,11 +1,11 @@
-"""The part of a watch that does no I/O: what was handed over, and where the stream goes on.
+"""The I/O-free part of a watch: the delivered items, and the position to resume from.
 
-Invariants, by which a watch has neither gap nor repeat:
+Two invariants ensure that a watch has neither gaps nor duplicates:
 
-* a connection asks for what comes after `resume_token`, which covers exactly what was handed over;
-* so the token of a message counts when the last of its items is handed over, and the next
-  message is taken in only then. A connection that breaks off earlier changes nothing: the
-  items of a message that is here are here.
+* A connection resumes after `resume_token`, which covers exactly the delivered items.
+* Therefore the token of a message takes effect when the last of its items is delivered, and the
+  next message is received only then. A connection that breaks earlier loses nothing: the items
+  of a received message are buffered.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ ItemT = TypeVar("ItemT")
 
 WatchCall = Call[pb.WatchChangesRequest, pb.WatchChangesResponse, list[ItemT]]
 
-# The service gives a sign of life every 15 seconds, unless it is set otherwise.
+# By default the service sends a heartbeat every 15 seconds.
 DEFAULT_SILENCE_S = 60.0
 
-# Between two watches of a reader that may not watch, or cannot read what comes.
+# The pause before a reader watches again after an error that a retry does not fix, such as a lack of permission.
 REFUSED_S = 30.0
 
 
 class WatchState(Generic[ItemT]):
-    """What a watch knows.
+    """The state of a watch.
 
     Attributes:
-        resume_token: what a connection asks for; covers what was handed over.
-        is_ready: a message came, so that nothing is missed from there on.
+        resume_token: the token that a connection resumes from; covers the delivered items.
+        is_ready: a message was received, so everything after it will be delivered.
     """
 
     def __init__(self, call: WatchCall[ItemT], retry: Retry, *, may_renew: bool = False) -> None:
@@ -44,8 +44,8 @@ class WatchState(Generic[ItemT]):
         self._next_token = ""
         self._failures = 0
         self._may_renew = may_renew
-        self._is_renewed = False  # the token, since the last message but for a connection's first
-        self._is_first = True  # of its connection is the next message
+        self._is_renewed = False  # the auth token, since the last message that was not the first of its connection
+        self._is_first = True  # the next message is the first of its connection
         self.resume_token = call.request.resume_token
         self.is_ready = False
 
@@ -54,7 +54,7 @@ class WatchState(Generic[ItemT]):
         return bool(self._items)
 
     def request(self) -> pb.WatchChangesRequest:
-        """What the next connection asks for; all that was taken in must have been handed over."""
+        """Build the request of the next connection. All received items must have been delivered."""
         self._is_first = True
         request = pb.WatchChangesRequest()
         request.CopyFrom(self._call.request)
@@ -62,12 +62,12 @@ class WatchState(Generic[ItemT]):
         return request
 
     def take(self, message: pb.WatchChangesResponse) -> None:
-        """Takes in a message; all of the one before must have been handed over."""
+        """Accept a message. All items of the previous one must have been delivered."""
         self._items.extend(self._call.method.parse(message))
         self._next_token = message.resume_token
         if not self._items:
             self.resume_token = self._next_token
-        # The first comes at once, even from a service that breaks off at once each time.
+        # The first message arrives even from a service that then breaks each connection, so it is not progress.
         if not self._is_first:
             self._failures = 0
             self._is_renewed = False
@@ -87,10 +87,10 @@ class WatchState(Generic[ItemT]):
         return items
 
     def pause_s(self, error: DraftlineError) -> float | None:
-        """Seconds to wait before the next connection, after one that failed. None: the error stands.
+        """Return the seconds to wait before reconnecting after a failed connection. None: the error is final.
 
-        A watch that was never ready gives up after as many attempts as any call; one that was goes on.
-        A stream ends when the token that it was opened with expires, and goes on with the next.
+        A watch that was never ready gives up after as many attempts as any call; one that was ready continues.
+        A stream ends when its auth token expires, and resumes with the next token.
         """
         if isinstance(error, UnauthenticatedError) and self._may_renew and not self._is_renewed:
             self._is_renewed = True
@@ -103,7 +103,7 @@ class WatchState(Generic[ItemT]):
 
 
 def rewatch_s(retry: Retry, failures: int, error: Exception) -> float:
-    """Seconds until a reader watches anew, after an error that ended its watch."""
+    """Return the seconds until a reader starts a new watch, after an error that ended the last one."""
     if isinstance(error, DraftlineError) and (isinstance(error, TokenExpiredError) or is_interrupted(error)):
         return retry.pause_s(failures, error)
     return REFUSED_S

@@ -1,7 +1,7 @@
-"""The service."""
+"""The Draftline service."""
 
 import os
 
-# Read by grpc's core when it is loaded. It would write to standard error itself, and wait for who reads that.
-# What is wrong with a port or a call is told by exceptions too.
+# grpc's core reads this when it is loaded. Otherwise it writes to standard error itself and blocks on its reader.
+# Exceptions report the problems of ports and calls as well.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

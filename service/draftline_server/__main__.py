@@ -10,9 +10,9 @@ from .ops.standard_files import open_standard_files
 def main() -> None:
     open_standard_files()
     try:
-        from .cli import main as command  # noqa: PLC0415  takes a while, in which Ctrl-C may come
+        from .cli import main as command  # noqa: PLC0415  slow, so Ctrl-C may interrupt it
     except KeyboardInterrupt:
-        sys.exit("\nAborted!")  # as click tells it later on
+        sys.exit("\nAborted!")  # as click reports it afterwards
     command()
 
 

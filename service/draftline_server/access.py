@@ -1,4 +1,4 @@
-"""What the settings say of who is let in, and how a service is reached. Commands need it that serve nothing."""
+"""Authentication and TLS settings, for commands that do not start the server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def tls_files(settings: Settings) -> TlsFiles | None:
 def development_token(
     settings: Settings, *, user: str, tenants: Sequence[str], scopes: Sequence[str], lifetime_s: int
 ) -> str:
-    """A token signed with the shared secret of the settings. ValueError if there is none, or for what it cannot say."""
+    """Return a token signed with the shared secret of the settings.
+
+    Raises ValueError if the settings name no secret, or if the token would be rejected.
+    """
     if settings.auth_secret_file is None:
         raise ValueError("DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with")
     secret, rules = settings.auth_secret_file.read_bytes(), token_rules(settings)
@@ -52,6 +55,6 @@ def development_token(
 
 
 def own_security(settings: Settings) -> Security:
-    """How to reach the service that these settings make."""
+    """Return the channel security for reaching the service that these settings configure."""
     files = tls_files(settings)
     return Security() if files is None else probe.own_security(files)

@@ -1,4 +1,4 @@
-"""The composition root: the only place that makes the parts and wires them."""
+"""The composition root: the only module that creates and wires the components."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ from .store.revision import check_revision, read_secret, read_usable_connections
 
 __all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "running", "serve"]
 
-# When the collector looks for cycles, of which calls leave few. Python's own 700 would have it look at the same calls
-# that are under way over and over, for a twentieth of the processor.
+# Thresholds of the garbage collector. Calls leave few cycles; with Python's default of 700, the collector would
+# repeatedly scan the same calls in progress, which takes a twentieth of the CPU time.
 GARBAGE = (20_000, 10, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A running service; `address` is where it listens, `metrics_port` where it is measured, if anywhere."""
+    """A running service. It listens on `address`; `metrics_port` is None if it serves no metrics on a port."""
 
     address: str
     metrics_port: int | None
@@ -90,10 +90,10 @@ class App:
 async def running(
     settings: Settings, url: str, revision: str, *, worker: int = 0, metrics_socket: Path | None = None
 ) -> AsyncIterator[App]:
-    """Serves the database at `url`, whose schema must be at `revision`, and drains at the end.
+    """Serve the database at `url`, whose schema must be at `revision`, during the block; drain calls at its end.
 
-    `worker`: which of the processes that share the port, from 1; 0 for one that has it to itself.
-    `metrics_socket`: a Unix socket to be measured at instead of a port, for who adds up several processes.
+    `worker` is the number, from 1, of a process that shares its port with others; 0 for a single process.
+    `metrics_socket` is a Unix socket to serve metrics on instead of a port, so the supervisor can aggregate workers.
     """
     is_protected = settings.has_authentication and settings.tls_certificate_file is not None
     if settings.host not in LOOPBACK and not is_protected and not settings.dangerously_serve_unprotected:
@@ -105,7 +105,7 @@ async def running(
     await database.open(checked=True)
     try:
         await check_revision(database, revision)
-        await database.now()  # so that calls need not ask
+        await database.now()  # reads the clock once, so that calls need not query it
         clock = ClockWatch(database.clock, settings.max_clock_skew_s)
         indexes, wakes = Indexes(database), ChangeSignals()
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
@@ -126,7 +126,7 @@ async def running(
         ):
             port = await server.start()
             works: list[Coroutine[Any, Any, None]] = [notifier.run(), analysis.run()]
-            if worker <= 1:  # one of them will do for the rest, and tells of it once
+            if worker <= 1:  # one process is enough for these, and logs their warnings once
                 scarce = _tell_scarce_connections(settings, database)
                 works += [_reconcile(indexes), keeper.run(), draft_check.run(), scarce, clock.run()]
             tasks = [asyncio.create_task(work) for work in works]
@@ -150,7 +150,7 @@ def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> R
 
 
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
-    """Counts what happens, and logs of it what the settings say."""
+    """Create the telemetry, and log statements and calls as the settings say."""
     telemetry = Telemetry()
     database.runner.observers += [telemetry.ran, slow_statements(settings.slow_statement_s)]
     logged = Logged(settings.access_log)
@@ -169,8 +169,8 @@ async def serve(
     worker: int = 0,
     metrics_socket: Path | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, having called `serving` when it does; for the rest see `running`."""
-    gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
+    """Serve until SIGTERM or SIGINT. Call `serving` once calls are served. See `running` for the other arguments."""
+    gc.freeze()  # objects loaded by now are permanent: exclude them from garbage collection
     gc.set_threshold(*GARBAGE)
     stop = stop_by_signal()
     async with running(settings, url, revision, worker=worker, metrics_socket=metrics_socket) as app:
@@ -179,12 +179,15 @@ async def serve(
 
 
 class CheckError(OperatorError):
-    """The check could not go on; the text says why."""
+    """The check was aborted. The message gives the reason."""
 
 
 @asynccontextmanager
 async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator[DraftChecker]:
-    """The checker of the drafts in the database at `url`, whose schema must be at `revision`."""
+    """Open the database at `url`, whose schema must be at `revision`, and yield a draft integrity checker.
+
+    Raises CheckError if the check in the block fails.
+    """
     database = Database(url, pool_settings(settings))
     await database.open(checked=True)
     try:
@@ -214,7 +217,7 @@ async def _server(
     definitions = CollectionSpecs(database, schemas)
     cursors = PageTokens(await read_secret(database, "page_token"))
     merged = MergedStore(database, definitions, cursors)
-    # Watchers read with a quarter of the connections and no more, so that they keep nobody else from his.
+    # Limit watchers to a quarter of the connections, so that they cannot exhaust the pool.
     feed = Feed(database, max(1, settings.pool_size // 4))
     watch_options = WatchOptions(settings.watch_heartbeat_s, settings.max_watchers)
     watches = Watches(feed, merged, wakes, cursors, watch_options)
@@ -273,7 +276,7 @@ async def _server(
 
 
 async def _reconcile(indexes: Indexes) -> None:
-    """Finishes what an earlier process was cut off from; reads are exact meanwhile."""
+    """Finish index changes that an earlier process left incomplete. Reads are exact meanwhile."""
     try:
         await indexes.reconcile()
     except Exception as error:
@@ -281,7 +284,7 @@ async def _reconcile(indexes: Indexes) -> None:
 
 
 async def _tell_scarce_connections(settings: Settings, database: Database) -> None:
-    """Once, for it is nothing that a restart of ours would mend."""
+    """Log a warning if PostgreSQL allows fewer connections than configured. Once, as only the operator can fix it."""
     wanted = settings.workers * connections_of(settings.pool_size)
     with suppress(DraftlineError):
         if (allowed := await read_usable_connections(database)) < wanted:

@@ -1,4 +1,4 @@
-"""What is read from the parts of a process when somebody measures it."""
+"""Gauges and counters that are read from the components of a process at each scrape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts are told of the settings."""
+"""Mapping of the settings to each component's options."""
 
 from __future__ import annotations
 
@@ -55,14 +55,18 @@ def server_options(settings: Settings, *, shares_port: bool) -> ServerOptions:
 
 
 def _reflects(settings: Settings) -> bool:
-    """Whoever develops may look around."""
+    """Return whether reflection is enabled: by default only for development, on loopback without authentication."""
     if settings.reflection is not None:
         return settings.reflection
     return settings.host in LOOPBACK and not settings.has_authentication
 
 
 def metrics_address(settings: Settings) -> Address | None:
-    """Where the process is to be measured. Who named no port gets what is free: it may be the second of a machine."""
+    """Return the address to serve metrics on, or None.
+
+    If no port was configured explicitly and the default is in use, any free port is used: several services may run on
+    one machine.
+    """
     if settings.metrics_port is None:
         return None
     return Address(settings.metrics_host, settings.metrics_port, "metrics_port" not in settings.model_fields_set)

@@ -1,4 +1,4 @@
-"""Settings: the one place that reads the environment. Each is `DRAFTLINE_` and its name."""
+"""Settings, the only module that reads the environment. Each variable is `DRAFTLINE_` followed by the name."""
 
 from __future__ import annotations
 
@@ -174,12 +174,12 @@ class Settings(BaseSettings):
         return bool(self.auth_jwks or self.auth_secret_file or self.auth_service_keys_file)
 
 
-# In the environment, and no setting of the service: the command line's own.
+# Variables of the command line, which are not settings of the service.
 _OTHERS = {"DRAFTLINE_TOKEN"}
 
 
 def unknown_settings() -> dict[str, str]:
-    """What looks like a setting and is none, with the one that may be meant, or nothing."""
+    """Return the unknown DRAFTLINE_ variables, each with the most similar setting, or an empty string."""
     known = {f"DRAFTLINE_{name.upper()}" for name in Settings.model_fields}
     given = sorted(name for name in os.environ if name.startswith("DRAFTLINE_") and name not in known | _OTHERS)
     return {name: next(iter(get_close_matches(name, known, n=1)), "") for name in given}

@@ -22,9 +22,9 @@ class AsyncClient(ContentMethods, ImportMethods, CollectionMethods, DraftMethods
             async for collection in client.list_collections():
                 print(collection.collection)
 
-    Make it anywhere, and use it in one event loop. `import_content` takes asynchronous
-    iterables too, lists and watches are iterated with `async for`, and sessions and watches
-    are `async with` blocks.
+    Create it anywhere, and use it in one event loop. `import_content` also takes asynchronous
+    iterables, lists and watches are iterated with `async for`, and sessions and watches are
+    `async with` blocks.
     """
 
 

@@ -1,4 +1,4 @@
-"""The methods of ChangeService for asyncio. Their docstrings are those of the blocking ones."""
+"""The methods of ChangeService for asyncio. Their docstrings are copied from the blocking client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The methods of DraftService but for the lists, for asyncio. Their docstrings are those of the blocking ones."""
+"""The methods of DraftService except the lists, for asyncio. Docstrings are copied from the blocking client."""
 
 from __future__ import annotations
 

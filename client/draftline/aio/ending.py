@@ -1,10 +1,10 @@
-"""Why a stream of requests ended, told reliably.
+"""Determine reliably why a stream of requests ended.
 
-When the service ends a call while a message is on its way, grpc.aio fails to send that
-message and declares the call INTERNAL, without the service's trailers. This happens
-before or after the real status arrives; if after, the real one is overwritten (about 1
-in 300 refused imports in a trial with grpcio 1.78). Both pass through the call's "done"
-callbacks, so all of them are noted there and the service's own is picked.
+When the service ends a call while a message is being sent, grpc.aio fails to send that message
+and sets the status INTERNAL, without the service's trailers. This happens before or after the
+real status arrives; if after, it overwrites the real status (about 1 in 300 refused imports in
+a trial with grpcio 1.78). Both statuses reach the call's "done" callbacks, so this module
+records all of them there and picks the service's own.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import grpc.aio
 
 
 class Ending:
-    """Notes every status that a call ends with."""
+    """A record of every status that a call ends with."""
 
     def __init__(self, call: Any) -> None:
         self._seen: list[grpc.aio.AioRpcError] = []
         call.add_done_callback(self._note)
 
     def best(self, failure: grpc.RpcError) -> grpc.RpcError:
-        """The service's own status if it was noted, else `failure`."""
+        """Return the service's own status if it was recorded, else `failure`."""
         return max([*self._seen, failure], key=_authority)
 
     def _note(self, call: Any) -> None:
@@ -45,7 +45,10 @@ def _authority(failure: Any) -> tuple[bool, bool]:
 
 
 def _ready(answer: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine that has nothing to wait for, without a turn of the event loop."""
+    """Return the result of a coroutine that does not suspend, without yielding to the event loop.
+
+    Raise RuntimeError if it suspends, because the call is not over.
+    """
     try:
         answer.send(None)
     except StopIteration as done:

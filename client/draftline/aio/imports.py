@@ -1,4 +1,4 @@
-"""The import of ContentService for asyncio. Its docstring is that of the blocking one."""
+"""ContentService's import for asyncio. The docstring is copied from the blocking client."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class ImportMethods(Transport):
                 await sending.done_writing()
             return call.method.parse(await _outcome(sending, ending))
         finally:
-            # Whatever went wrong, the caller's records or this task: nothing is imported.
-            # Of no effect on a call that is over.
+            # On any failure, of the caller's iterable or of this task, nothing may be imported.
+            # Cancelling a finished call has no effect.
             sending.cancel()
 
 
@@ -89,7 +89,7 @@ async def _messages(
 
 
 async def _is_written(sending: Any, message: content_pb2.ImportContentRequest) -> bool:
-    """Waits for room and writes the message. False: the call is over, `_outcome` tells why."""
+    """Wait for room and write the message. Return False if the call is over; `_outcome` then raises the reason."""
     try:
         await sending.write(message)
     except (asyncio.InvalidStateError, grpc.RpcError):

@@ -1,4 +1,4 @@
-"""The lists of DraftService, for asyncio. Their docstrings are those of the blocking ones."""
+"""The lists of DraftService for asyncio. Their docstrings are copied from the blocking client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cached reader for asyncio. Its docstrings are those of the blocking one."""
+"""A cached reader for asyncio. Its docstrings are copied from the blocking one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from draftline.watching import DEFAULT_SILENCE_S, rewatch_s
 
 
 class AsyncCachedReader:
-    """`draftline.CachedReader` for asyncio: use it in one event loop.
+    """`draftline.CachedReader` for asyncio. Use it in one event loop.
 
     async with draftline.AsyncCachedReader(client, "movies") as reader:
         await reader.get("movies", "m-1")
@@ -60,7 +60,7 @@ class AsyncCachedReader:
         record = self._cache.find(key, min_version)
         if record is None:
             fetch = self._cache.under_way(key, min_version) or self._fetch(key)
-            # Who is cancelled while he waits leaves the fetch to the others.
+            # A cancelled waiter must not cancel the fetch, which other callers may share.
             record = await asyncio.shield(fetch.future)
         return copied(record)
 
@@ -93,7 +93,7 @@ class AsyncCachedReader:
             self._following = asyncio.ensure_future(self._follow())
 
     async def _follow(self) -> None:
-        """Keeps memory true, with one watch after another."""
+        """Keep the cache up to date, with one watch after another."""
         call = change_calls.watch_changes(
             self._tenant_id, self._collection, filter="", resume_token="", omit_values=False
         )

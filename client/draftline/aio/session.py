@@ -1,4 +1,4 @@
-"""A session for asyncio. Its docstrings are those of the blocking one."""
+"""A session for asyncio. Its docstrings are copied from the blocking one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AsyncSession:
-    """Drafts that are committed together at the end of an `async with` block. Made by `AsyncClient.session`."""
+    """Drafts that are committed together at the end of an `async with` block. Created by `AsyncClient.session`."""
 
     def __init__(
         self, client: DraftMethods, drafts: SessionDrafts, tenant_id: str | None, timeout: float | Unset | None
@@ -33,7 +33,7 @@ class AsyncSession:
 
     @property
     def results(self) -> Results[CommitResult]:
-        """What the commit at the end did, with its `commit_id`; empty before."""
+        """The results of the final commit, with its `commit_id`; empty before the commit."""
         return self._drafts.results
 
     async def edit(
@@ -96,7 +96,7 @@ class AsyncSession:
         if kind is None:
             await self._commit()
         elif self._drafts.may_have_drafts:
-            with suppress(Exception):  # what went wrong in the block matters more
+            with suppress(Exception):  # the exception of the block must not be masked
                 await self._client.discard(
                     self._drafts.collection,
                     session_id=self.session_id,

@@ -1,4 +1,4 @@
-"""Sends calls over a channel of grpc.aio."""
+"""Calls over a grpc.aio channel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SelfT = TypeVar("SelfT", bound="Transport")
 
 class Transport(Connection):
     def _open(self) -> None:
-        # The channel belongs to the event loop, which may not run yet.
+        # The channel is bound to the event loop, which may not be running yet.
         self._opened: grpc.aio.Channel | None = None
 
     @property
@@ -38,7 +38,7 @@ class Transport(Connection):
         return self._opened
 
     async def close(self) -> None:
-        """Closes the channel and cancels what is under way. May be called twice."""
+        """Close the channel and cancel running calls. May be called twice."""
         self._is_closed = True
         if self._opened is not None:
             await self._opened.close()
@@ -84,17 +84,17 @@ class Transport(Connection):
             else:
                 return
             finally:
-                answering.cancel()  # of no effect on a call that is over
+                answering.cancel()  # has no effect on a finished call
 
     async def _metadata(self) -> Metadata:
-        """To be asked for before what is left of the call's time, some of which it may take."""
+        """Build the metadata. Call this before computing the remaining timeout, since fetching a token takes time."""
         token = self._token_now()
         metadata = self._metadata_with(await token if isinstance(token, Awaitable) else token)
-        self._check_open()  # it may have been closed meanwhile
+        self._check_open()  # the client may have been closed while awaiting the token
         return metadata
 
     async def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
-        """A stream without a deadline."""
+        """Open a stream without a deadline."""
         self._check_open()
         return self._rpc(self._channel.unary_stream, method)(request, metadata=await self._metadata())
 
@@ -111,7 +111,7 @@ class Transport(Connection):
                 return response
 
     async def _pause(self, attempts: Attempts, error: DraftlineError) -> None:
-        """Waits until the call may be sent again, or raises the error."""
+        """Wait until the call may be retried, or raise the error."""
         pause_s = attempts.pause_s(error)
         if pause_s is None:
             raise error

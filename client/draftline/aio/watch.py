@@ -18,14 +18,14 @@ from draftline.watching import ItemT, WatchCall, WatchState
 
 
 class AsyncWatch(Generic[ItemT]):
-    """`draftline.Watch` for asyncio. Made by `AsyncClient.watch` and `AsyncClient.watch_merged`.
+    """`draftline.Watch` for asyncio. Created by `AsyncClient.watch` and `AsyncClient.watch_merged`.
 
         async with client.watch("movies") as watch:  # sees every change from here on
             async for change in watch:
                 print(change.record_id, change.version, change.user_id)
 
-    Iterate in one task; waiting for an item may be cancelled, and begun again, without
-    missing one. `close` ends the iteration, and so does closing the client.
+    Iterate in one task. Waiting for an item may be cancelled and restarted without losing an
+    item. `close` ends the iteration, as does closing the client.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class AsyncWatch(Generic[ItemT]):
         return self._closed.is_set() or self._client._is_closed
 
     async def _receive(self) -> None:
-        """Takes in a message, over as many connections as it takes; none if the watch ends meanwhile."""
+        """Receive one message, reconnecting as often as necessary; return without one if the watch ends."""
         while not self._is_over():
             try:
                 self._state.take(await self._next())
             except Exception as error:
-                self._disconnect()  # what may be lost with it, the next connection asks for
+                self._disconnect()  # the next connection requests whatever was lost with this one
                 if self._is_over():
                     return
                 pause_s = self._state.pause_s(error) if isinstance(error, DraftlineError) else None
@@ -107,11 +107,11 @@ class AsyncWatch(Generic[ItemT]):
     async def _next(self) -> pb.WatchChangesResponse:
         if self._stream is None:
             self._stream = await self._client._connect(self._call.method, self._state.request())
-            if self._closed.is_set():  # which did not see this stream
+            if self._closed.is_set():  # `close` ran before this stream was assigned
                 self._cut()
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._stream.read())
-        # To be cancelled here leaves the reading under way, which the next call waits for.
+        # If cancelled here, the read continues, and the next call waits for it.
         await asyncio.wait({self._reading}, timeout=self._silence_s)
         if not self._reading.done():
             raise UnavailableError(grpc.StatusCode.UNAVAILABLE, f"nothing came for {self._silence_s:g} seconds")

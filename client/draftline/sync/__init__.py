@@ -19,15 +19,15 @@ class Client(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, Mer
         with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
             client.patch_content("movies", "m-1", {"Title": "Alien"})
 
-    Every method takes `tenant_id`, which stands in for the client's own, and `timeout` in
-    seconds (None: any time). What fails raises a subclass of `DraftlineError`; arguments
-    that cannot be sent raise ValueError or TypeError.
+    Every method takes `tenant_id`, which overrides the client's own, and `timeout` in seconds
+    (None: no limit). A failed call raises a subclass of `DraftlineError`; arguments that cannot
+    be sent raise ValueError or TypeError.
 
-    Every method that writes takes `request_id`, a UUID that makes the call happen once: sent
-    again with it within 24 hours, the same call gets the same answer and writes nothing. A call
-    without one makes its own, by which it is sent again while the service is unavailable (see
-    `Retry`). `request_id=""` sends none, and the call once. Most also take `change_reason`, why
-    in your words, which the change log keeps.
+    Every method that writes takes `request_id`, an idempotency key (AIP-155, a UUID): repeated
+    with the same id within 24 hours, a call returns the same response and writes nothing. A call
+    without one generates its own, so it can be retried while the service is unavailable (see
+    `Retry`). `request_id=""` sends no id and disables retries. Most methods that write also take
+    `change_reason`, a free text that is stored in the change log.
     """
 
 

@@ -1,4 +1,4 @@
-"""Cuts off what waits too long, where gRPC's blocking streams have no way to."""
+"""A timeout for waiting on a message of a blocking gRPC stream, which gRPC does not offer."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from weakref import WeakMethod
 
 
 class Alarm:
-    """A `with` block that rings when it takes longer than `after_s` seconds. One thread for any number of blocks.
+    """A context manager that calls `ring` if its block takes longer than `after_s` seconds.
 
-    It may ring once more just after the end of a block.
+    One thread serves any number of consecutive blocks. It may call `ring` once just after a block has ended.
     """
 
     def __init__(self, after_s: float, ring: Callable[[], object]) -> None:
-        """`ring`: a method, called from the alarm's thread. Its owner is held weakly; the thread ends with it."""
+        """Start the alarm's thread.
+
+        `ring` is a method and is called from that thread. Its object is held by a weak reference; the thread
+        ends when the object is gone.
+        """
         self._after_s = after_s
         self._ring = WeakMethod(ring)
         self._due: float | None = None
@@ -23,7 +27,7 @@ class Alarm:
         threading.Thread(target=self._wait, name="draftline-alarm", daemon=True).start()
 
     def __enter__(self) -> None:
-        # The thread looks at least once in `after_s`, so it need not be woken for this.
+        # The thread checks at least once per `after_s`, so it need not be woken for this.
         self._due = time.monotonic() + self._after_s
 
     def __exit__(self, *_: object) -> None:

@@ -27,25 +27,25 @@ class ChangeMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Iterator[Change]:
-        """Iterates over the change log, the newest first: who changed what, when and why.
+        """Iterate over the change log, newest first: who changed what, when and why.
 
             for each in client.changes("movies", "m-1"):
                 print(each.version, each.user_id, [path.path for path in each.paths])
             mine = client.changes(filter='user_id = "ada" AND create_time >= "2026-11-01T00:00:00Z"')
 
-        Pages are fetched as the iteration needs them, each with its own timeout and retries.
+        Pages are fetched on demand, each with its own timeout and retries.
 
         Args:
-            collection: of this one alone; None: of all.
-            record_id: of this record alone; then `collection` must be given.
-            filter: which (AIP-160), by `collection`, `record_id`, `version`, `kind`, `source`, `user_id`,
-                `session_id`, `commit_id`, `change_reason`, `request_id` and `create_time`.
-            order_by: "create_time": the oldest first.
-            page_size: how many are fetched at a time; 0: 100; at most 1,000.
-            omit_values: leaves the values out of `paths`, which is then much shorter.
+            collection: only changes of this collection; None: of all.
+            record_id: only changes of this record; requires `collection`.
+            filter: only changes that match (AIP-160), by `collection`, `record_id`, `version`, `kind`, `source`,
+                `user_id`, `session_id`, `commit_id`, `change_reason`, `request_id` and `create_time`.
+            order_by: "create_time" for oldest first.
+            page_size: changes per page; 0: 100; at most 1,000.
+            omit_values: omits the values from `paths`, which makes the response much smaller.
 
         Raises:
-            InvalidFilterError: the filter does not parse; it tells the position.
+            InvalidFilterError: the filter does not parse; the error has the position.
         """
         call = change_calls.list_changes(
             self._tenant(tenant_id),
@@ -73,30 +73,30 @@ class ChangeMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[RevertResult]:
-        """Takes one change back, or all of a commit, as new changes in one transaction.
+        """Revert one change, or all changes of a commit, by writing new changes in one transaction.
 
             client.revert(next(client.changes("movies", "m-1")))
             client.revert(commit_id=client.commit("movies", all=True).commit_id, change_reason="too early")
 
-        What was changed since at other paths stays as it is. The results are in the order of
-        collections and record ids, and their `commit_id` is what takes the revert itself back.
+        Later changes to other paths are preserved. The results are sorted by collection and
+        record id. Pass their `commit_id` to `revert` to undo the revert itself.
 
         Args:
-            change: one of `changes` or `watch`, or its collection, record id and version.
-            commit_id: of a batch, an import, a commit or a revert, of at most 10,000 changes.
-            conflict_policy: where the same paths were changed again since: "reject" (the
-                default), "keep_mine" restores the values before the change, "keep_theirs"
-                leaves those that are there, and takes the rest back.
-            validate_only: answers exactly what would be written, but writes nothing.
-            allow_partial: each record on its own; those in conflict stay as they are.
-            include_content: answers the content of each record; a preview always does.
-            fields: the top-level keys of that content; empty: all.
-            change_reason: why, in your words, up to 1,000 characters.
+            change: a change from `changes` or `watch`, or its collection, record id and version.
+            commit_id: the id of a batch, an import, a commit or a revert with at most 10,000 changes.
+            conflict_policy: decides about paths that were changed again since: "reject" (the
+                default) fails, "keep_mine" restores the values from before the change,
+                "keep_theirs" keeps the current values and reverts the rest.
+            validate_only: returns exactly what would be written, without writing it.
+            allow_partial: reverts each record independently; records in conflict are left unchanged.
+            include_content: returns the content of each record; a preview always does.
+            fields: the top-level keys of the content to return; empty: all.
+            change_reason: the reason for the revert, up to 1,000 characters.
 
         Raises:
             ConflictError: paths were changed again since, and the policy is "reject".
-            NotFoundError: there is no such change, or it is older than the log.
-            HistoryNotKeptError: the log did not keep the values.
+            NotFoundError: there is no such change, or the log no longer has it.
+            HistoryNotKeptError: the log did not store the values.
         """
         call = change_calls.revert_change(
             self._tenant(tenant_id),
@@ -122,24 +122,25 @@ class ChangeMethods(Transport):
         silence_s: float = DEFAULT_SILENCE_S,
         tenant_id: str | None = None,
     ) -> Watch[Change]:
-        """Watches changes: each once, and those of a record in the order of its versions.
+        """Watch changes: each is delivered once, and those of a record in the order of its versions.
 
             with client.watch("movies", filter="kind = DELETE") as watch:
                 for change in watch:
                     print(change.record_id, "is gone")
 
-        It has no timeout, and goes on by itself when its connection breaks off.
+        A watch has no timeout, and resumes by itself when its connection breaks.
 
         Args:
-            collection: of this one alone; None: of all.
-            filter: which, as in `changes`.
-            resume_token: goes on after that of an earlier watch with the same arguments; empty: from now on.
-            omit_values: leaves the values out of `paths`.
-            silence_s: seconds without a sign of life, which comes every 15 unless the service
-                is set otherwise, after which it takes its connection for dead.
+            collection: only changes of this collection; None: of all.
+            filter: only changes that match, as in `changes`.
+            resume_token: resumes after this token of an earlier watch with the same arguments;
+                empty: starts from now.
+            omit_values: omits the values from `paths`.
+            silence_s: seconds without a message after which the connection is considered dead. The
+                service sends a heartbeat every 15 seconds by default.
 
-        Raises, when it begins or while it goes on:
-            TokenExpiredError: it was away for longer than the log is kept.
+        Raises, at the start or during iteration:
+            TokenExpiredError: the watch was disconnected for longer than the log is retained.
             InvalidFilterError: the filter does not parse.
         """
         call = change_calls.watch_changes(
@@ -157,18 +158,18 @@ class ChangeMethods(Transport):
         silence_s: float = DEFAULT_SILENCE_S,
         tenant_id: str | None = None,
     ) -> Watch[MergedChange]:
-        """Watches what `get_merged` lists: records as you see them, with your drafts applied.
+        """Watch the records that `get_merged` lists: with the caller's drafts applied.
 
             for record_id, record in client.watch_merged("movies", filter='"Major Genre" = "Drama"'):
                 print(record_id, "is gone" if record is None else record.content)
 
-        A record comes whenever it may look different, as it is when it is sent: changes in
-        quick succession may come as one, and one may come twice.
+        A record is delivered whenever it may have changed, in its state at the time of sending:
+        changes in quick succession may be delivered as one, and a record may be delivered twice.
 
         Args:
-            filter: which, by merged values, as in `get_merged`; a record that does not satisfy
-                it, or no longer does, comes as None.
-            fields: the top-level keys of the content wanted; empty: all.
+            filter: only records whose merged values match, as in `get_merged`; a record that does
+                not match, or no longer does, is delivered as None.
+            fields: the top-level keys of the content to return; empty: all.
 
         The other arguments, and the errors, are those of `watch`.
         """

@@ -26,7 +26,7 @@ class CollectionMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
-        """Declares a collection, or replaces its declaration as a whole, and builds its indexes.
+        """Declare a collection, or replace its whole declaration, and build its indexes.
 
             client.put_collection(
                 "movies",
@@ -34,22 +34,23 @@ class CollectionMethods(Transport):
                 orders=[[SortKey("/IMDB Rating", descending=True), "/Title"]],
             )
 
-        Returns when the indexes are built. If the timeout passes first, the build goes on,
-        and `get_collection` tells how far it is.
+        Returns when the indexes are built. If the timeout expires first, the build continues;
+        `get_collection` reports the state of each index.
 
         Args:
-            fields: types by path, at most 32; each field gets an index. As a list of `DeclaredField`, each may
-                refuse what it cannot hold.
-            orders: further orders to keep in indexes, at most 16, each of 1 to 4 paths.
-            json_schema: what content must satisfy from now on, up to 256 KiB.
-            history: what the change log keeps: "values" (the default), or "paths" alone, which is
-                smaller, and whose changes cannot be reverted.
-            expected_version: the version that the declaration must have; 0: must not exist.
-            validate_only: checks everything and answers as if it had been written.
+            fields: types by path, at most 32; each field gets an index. A list of `DeclaredField` can
+                also set `on_type_mismatch` for each field.
+            orders: further sort orders to index, at most 16, each of 1 to 4 paths.
+            json_schema: the JSON Schema that content must satisfy from now on, up to 256 KiB.
+            history: what the change log stores: "values" (the default), or "paths" only, which is
+                smaller, but such changes cannot be reverted.
+            expected_version: the version that the declaration must have; 0: it must not exist.
+            validate_only: checks everything and returns the result without writing it.
 
         Raises:
-            VersionMismatchError: it is not at `expected_version`.
-            FailedPreconditionError: what is stored cannot be indexed, or is what a field is to refuse.
+            VersionMismatchError: the declaration is not at `expected_version`.
+            FailedPreconditionError: stored content cannot be indexed, or has values that a field is
+                declared to refuse.
         """
         call = collection_calls.put_collection(
             self._tenant(tenant_id),
@@ -72,14 +73,14 @@ class CollectionMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
-        """Reads one declaration.
+        """Read the declaration of a collection.
 
             client.put_collection("movies", fields={"/Title": "text"})
             found = client.get_collection("movies")
             print(found.fields[0].path, found.indexes[0].state.value)  # /Title ready
 
         Args:
-            include_mismatch_counts: fills `mismatch_counts`, which reads every record of the collection.
+            include_mismatch_counts: fills in `mismatch_counts`, which reads every record of the collection.
 
         Raises:
             NotFoundError: the collection was never declared.
@@ -94,11 +95,11 @@ class CollectionMethods(Transport):
     def list_collections(
         self, *, page_size: int = 0, tenant_id: str | None = None, timeout: float | Unset | None = UNSET
     ) -> Iterator[Collection]:
-        """Iterates over the tenant's collections by name, declared or not.
+        """Iterate over the tenant's collections, sorted by name, whether declared or not.
 
             print([each.collection for each in client.list_collections()])  # ['movies']
 
-        Pages of `page_size` (0: 100; at most 1,000) are fetched as the iteration needs
-        them, each with its own timeout and retries.
+        Pages of `page_size` (0: 100; at most 1,000) are fetched on demand, each with its own
+        timeout and retries.
         """
         return self._pages(collection_calls.list_collections(self._tenant(tenant_id), page_size=page_size), timeout)

@@ -39,22 +39,22 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
-        """Creates a record, at version 1.
+        """Create a record at version 1.
 
             record = client.create_content("movies", {"Title": "Brazil"}, record_id="m-3")
 
         Args:
-            record_id: 1 to 128 characters; None: the service chooses a UUIDv7.
-            parent_id: an id of your choosing, up to 128 characters.
-            position: the place among its siblings.
-            allow_deleted: the id may be that of a deleted record, which is then written over at its next version;
+            record_id: 1 to 128 characters; None: the service generates a UUIDv7.
+            parent_id: any id, up to 128 characters.
+            position: the position among its siblings.
+            allow_deleted: the id may be that of a deleted record, which is then overwritten at its next version;
                 its changes stay in the log.
-            validate_only: checks everything and answers as if it had been written.
-            fields: the top-level keys of the content wanted back; empty: all.
+            validate_only: checks everything and returns the result without writing it.
+            fields: the top-level keys of the content to return; empty: all.
 
         Raises:
             AlreadyExistsError: the id is taken.
-            NotFoundError: it is that of a deleted record, and `allow_deleted` is not set.
+            NotFoundError: the id is that of a deleted record, and `allow_deleted` is not set.
             InvalidArgumentError: the content breaks a limit or the collection's schema.
         """
         call = content_calls.create_content(
@@ -82,13 +82,13 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
-        """Reads one record; with `show_deleted`, a deleted one too.
+        """Read a record; with `show_deleted`, even if it is deleted.
 
             film = client.get_content("movies", "m-1", fields=["Title"])
             print(film.version, film.content)  # 1 {'Title': 'Alien'}
 
         Raises:
-            NotFoundError: there is none, or it is deleted.
+            NotFoundError: there is no such record, or it is deleted.
         """
         call = content_calls.get_content(
             self._tenant(tenant_id), collection, record_id, fields=fields, show_deleted=show_deleted
@@ -117,7 +117,7 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> PatchResult:
-        """Changes one record in one atomic step; there is no need to read it first.
+        """Change a record atomically, without reading it first.
 
             client.patch_content("movies", "m-1", {"Rating": 8.5}, condition='owner = "ada"')
             client.patch_content("movies", "m-1", {"cast": {"Ash": None}}, strategy="merge_patch")
@@ -126,24 +126,24 @@ class ContentMethods(Transport):
         A patch that changes nothing keeps the version and writes nothing.
 
         Args:
-            delta: merged into the content by `strategy`.
+            delta: merged into the content according to `strategy`.
             operations: applied in order, all or none, instead of a delta; see `draftline.op`.
             strategy: "shallow" (the default), "deep", "merge_patch" or "replace".
-            depth: for "deep": how many levels of objects are merged; 0: all.
+            depth: for "deep": the number of object levels to merge; 0: all.
             expected_version: the version that the record must have; None: any.
             condition: a filter that the stored record must satisfy (AIP-160).
-            allow_missing: creates the record if there is none.
-            allow_deleted: with `allow_missing`, a deleted record counts as none: it is written over at its next
-                version, with what the patch makes of the empty object.
-            parent_id: not given: unchanged; None: taken away.
-            position: the place among its siblings; None: unchanged.
-            validate_only: checks everything and answers as if it had been written.
-            fields: the top-level keys of the content wanted back; empty: all.
+            allow_missing: creates the record if it does not exist.
+            allow_deleted: with `allow_missing`, a deleted record counts as missing: it is overwritten at its
+                next version with the patch applied to an empty object.
+            parent_id: not given: unchanged; None: removed.
+            position: the position among its siblings; None: unchanged.
+            validate_only: checks everything and returns the result without writing it.
+            fields: the top-level keys of the content to return; empty: all.
 
         Raises:
             NotFoundError: there is no such record, or it is deleted.
-            VersionMismatchError: it is not at `expected_version`.
-            ConditionNotMetError: it does not satisfy `condition`.
+            VersionMismatchError: the record is not at `expected_version`.
+            ConditionNotMetError: the record does not satisfy `condition`.
             OperationTestFailedError: a `test` operation failed.
             InvalidArgumentError: a path does not resolve, or the result breaks a limit.
         """
@@ -183,12 +183,12 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[BatchResult]:
-        """Changes 1 to 1,000 different records: all or none, or with `allow_partial` each on its own.
+        """Change 1 to 1,000 different records: all or none, or each independently with `allow_partial`.
 
             results = client.batch_patch_content("movies", [Patch("m-1", {"Rating": 8.5})], allow_partial=True)
             failed = [each.error for each in results if each.error]
 
-        The results are in the order of the patches; their `commit_id` is what `revert` takes back.
+        The results are in the order of the patches. Pass their `commit_id` to `revert` to undo the batch.
 
         Raises:
             DraftlineError: without `allow_partial`, the error of a patch that failed, as
@@ -220,11 +220,11 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record | None:
-        """Deletes one record; `undelete_content` brings it back. The arguments are those of `patch_content`.
+        """Delete a record; `undelete_content` restores it. The arguments are those of `patch_content`.
 
             client.delete_content("movies", "m-1", condition='owner = "ada"')
 
-        Returns the record with its `delete_time`; None if `allow_missing` found none.
+        Returns the record with its `delete_time`; None if it does not exist and `allow_missing` is set.
 
         Raises:
             NotFoundError, VersionMismatchError, ConditionNotMetError: as `patch_content`.
@@ -256,16 +256,16 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
-        """Brings a deleted record back.
+        """Restore a deleted record.
 
             client.delete_content("movies", "m-1")
             print(client.undelete_content("movies", "m-1").version)  # 3
 
         Raises:
-            NotFoundError: there never was one.
-            AlreadyExistsError: it is not deleted.
-            InvalidArgumentError: its content breaks what the collection declares by now.
-            VersionMismatchError: it is not at `expected_version`.
+            NotFoundError: there is no such record, deleted or not.
+            AlreadyExistsError: the record is not deleted.
+            InvalidArgumentError: the content violates the collection's current declaration.
+            VersionMismatchError: the record is not at `expected_version`.
         """
         call = content_calls.undelete_content(
             self._tenant(tenant_id),
@@ -292,23 +292,25 @@ class ContentMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> PurgeResult:
-        """Removes deleted records for good, with their changes and the drafts over them. There is no way back.
+        """Permanently remove deleted records, with their changes and all drafts of them. This cannot be undone.
 
             client.delete_content("movies", "m-1")
             print(client.purge_content("movies", ["m-1"]).record_ids)  # ('m-1',)
 
-        One call removes a batch; call again while `remaining_count` is above 0. Needs the permission `content:purge`.
+        One call removes one batch; repeat it while `remaining_count` is above 0. It requires the
+        permission `content:purge`.
 
         Args:
-            record_ids: up to 1,000; those that are not there are passed over. Empty: any, with `deleted_before`.
-            deleted_before: an aware time; the oldest deletions first. None: at any time.
-            limit: the most records that the call removes; 0: 1,000, which is the maximum.
-            validate_only: answers what would be removed, and removes nothing.
-            change_reason: kept with the entry of each record in the log.
+            record_ids: up to 1,000 ids; unknown ids are ignored. Empty: any record, with `deleted_before`.
+            deleted_before: only records deleted before this aware time, oldest deletions first. None: at any time.
+            limit: the maximum number of records to remove; 0: 1,000, which is the maximum.
+            validate_only: returns what would be removed, without removing it.
+            change_reason: stored with the log entry of each record.
 
         Raises:
-            FailedPreconditionError: a record that is named is not deleted; nothing was removed.
-            AbortedError: a record was deleted so recently that older writes are under way; nothing was removed.
+            FailedPreconditionError: a named record is not deleted; nothing was removed.
+            AbortedError: a record was deleted so recently that older writes are still running; nothing
+                was removed.
         """
         call = content_calls.purge_content(
             self._tenant(tenant_id),

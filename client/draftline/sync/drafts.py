@@ -1,4 +1,4 @@
-"""The methods of DraftService but for the lists, blocking."""
+"""The methods of DraftService except the lists, blocking."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedRecord | None:
-        """Saves one edit as a draft, which nobody else sees. It is composed onto your draft of the record.
+        """Save an edit as a draft, visible only to the caller, on top of the caller's existing draft of the record.
 
             client.save_draft("movies", "m-1", {"Major Genre": "Drama"}, session_id="evening")
             client.save_draft("movies", "m-2", operations=[op.union("/Tags", ["classic"])])
@@ -50,32 +50,33 @@ class DraftMethods(Transport):
             client.save_draft("movies", "m-4", delete=True)
             client.save_draft("movies", "m-2", parent_id="shelf", position=3)
 
-        Returns the record as you now see it. None: a creation that was drafted and is deleted again.
+        Returns the record with the caller's draft applied. None: the edit deleted a record that existed
+        only as a draft.
 
         Args:
-            delta: changes the record: merged into it by `strategy`, as in `patch_content`.
-            operations: changes it by operations instead, but for `test`; see `draftline.op`.
+            delta: changes the record: merged into its content according to `strategy`, as in `patch_content`.
+            operations: changes the record by operations instead, except `test`; see `draftline.op`.
             create: the content of a new record.
             delete: deletes the record.
             strategy: "shallow" (the default), "deep", "merge_patch" or "replace".
-            depth: for "deep": how many levels of objects are merged; 0: all.
+            depth: for "deep": the number of object levels to merge; 0: all.
             expected_draft_version: the version that your draft must have; 0: there must be none.
-            base_version: the version of the record that you looked at; earlier conflicts of what the edit
-                sets are over. None: any.
-            replace: takes the place of your draft instead of being composed onto it.
+            base_version: the version of the record that the edit is based on; it resolves earlier conflicts
+                at the paths that the edit sets. None: any.
+            replace: replaces your existing draft instead of adding to it.
             parent_id: the record's parent, alone or with a change or a creation; None: no parent.
-            position: its place among its siblings; None: no place.
-            allow_deleted: the edit may bring a deleted record back: `create` with new content, a change with
-                what it held.
-            session_id: a label of your choosing, to commit or discard drafts together. A draft belongs to
+            position: its position among its siblings; None: no position.
+            allow_deleted: the edit may restore a deleted record: `create` with new content, a change with
+                its old content.
+            session_id: a label of your choice, to commit or discard drafts together. A draft belongs to
                 the session of its first save.
-            move_to_session: moves your draft, whole, into `session_id` if it belongs to another session.
-            change_reason: why, in your words, up to 1,000 characters.
-            fields: the top-level keys of the content wanted back; empty: all.
+            move_to_session: moves your whole draft into `session_id` if it belongs to another session.
+            change_reason: the reason for the edit, up to 1,000 characters.
+            fields: the top-level keys of the content to return; empty: all.
 
         Raises:
-            NotFoundError: a change of a record that is not there.
-            AlreadyExistsError: a creation of one that is.
+            NotFoundError: the edit changes a record that does not exist.
+            AlreadyExistsError: the edit creates a record that exists.
             DraftVersionMismatchError: your draft is not at `expected_draft_version`.
             VersionMismatchError: the record is not at `base_version`.
             DraftInOtherSessionError: your draft belongs to another session, or to none, and
@@ -126,14 +127,14 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> list[SaveResult]:
-        """Saves 1 to 1,000 edits of different records: all or none, or with `allow_partial` each on its own.
+        """Save 1 to 1,000 edits of different records: all or none, or each independently with `allow_partial`.
 
             client.save_drafts("movies", [DraftEdit("m-1", {"Rating": 9}), DraftEdit("m-2", delete=True)])
 
         The results are in the order of the edits.
 
         Args:
-            omit_content: leaves the merged contents out of the answer, which is then much shorter.
+            omit_content: omits the merged contents from the response, which makes it much smaller.
 
         Raises:
             DraftlineError: without `allow_partial`, the error of an edit that failed, as
@@ -171,29 +172,29 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[CommitResult]:
-        """Writes drafts of yours into the baseline, in one transaction. One of the first three says which.
+        """Write the caller's drafts into the baseline in one transaction; exactly one of the first three selects them.
 
             client.commit("movies", session_id="evening")
             client.commit("movies", record_ids={"m-1": 3})  # if the draft is at version 3 still
             preview = client.commit("movies", all=True, validate_only=True, allow_partial=True)
 
-        What others changed meanwhile at other paths stays as they changed it. The results
-        are in the order of the record ids, and their `commit_id` is what `revert` takes back.
-        Their `selected_count` tells how many drafts there were: 0 if the session has none.
+        Changes that others made to other paths are preserved. The results are sorted by record
+        id. Pass their `commit_id` to `revert` to undo the commit. Their `selected_count` is the
+        number of selected drafts: 0 if the session has none.
 
         Args:
-            session_id: the drafts of this session.
-            record_ids: the drafts of these records; a dict has the draft version that each
-                must have, or None.
-            all: every draft of the collection.
+            session_id: commits the drafts of this session.
+            record_ids: commits the drafts of these records; a dict maps each to the draft version
+                that it must have, or None.
+            all: commits every draft of the collection.
             conflict_policy: "reject" (the default), "keep_mine" or "keep_theirs".
-            validate_only: answers exactly what would be written, but writes nothing.
-            allow_partial: each draft on its own; those in conflict stay drafts.
-            include_content: answers the content of each record; a preview always does.
-            fields: the top-level keys of that content; empty: all.
-            change_reason: why, in your words; empty: the reason that each draft was saved with.
-            resolutions: what a person decided of conflicts, one by one, as `Conflict.resolve` makes them; the
-                policy decides the others:
+            validate_only: returns exactly what would be written, without writing it.
+            allow_partial: commits each draft independently; drafts in conflict stay drafts.
+            include_content: returns the content of each record; a preview always does.
+            fields: the top-level keys of the content to return; empty: all.
+            change_reason: the reason for the commit; empty: the reason that each draft was saved with.
+            resolutions: decisions about single conflicts, made by `Conflict.resolve`; the policy decides
+                about the others:
 
                 try:
                     client.commit("movies", all=True)
@@ -203,9 +204,9 @@ class DraftMethods(Transport):
                     client.commit("movies", all=True, resolutions=error.resolutions)
 
         Raises:
-            ConflictError: drafts disagree with the baseline where nobody decided, and the policy is "reject".
-            DraftNotFoundError: you have no draft of a record that was named.
-            DraftVersionMismatchError: a draft is at another version.
+            ConflictError: drafts have unresolved conflicts with the baseline, and the policy is "reject".
+            DraftNotFoundError: you have no draft of a named record.
+            DraftVersionMismatchError: a draft is not at the given version.
         """
         decided = list(resolutions)
         call = draft_calls.commit(
@@ -243,17 +244,17 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[MergedRecord]:
-        """Drops drafts of yours, selected as by `commit`; the baseline stays as it is.
+        """Discard the caller's drafts, selected as in `commit`; the baseline stays unchanged.
 
             client.save_draft("movies", "m-1", {"Rating": 1}, session_id="evening")
             dropped = client.discard("movies", session_id="evening")
             print([each.record_id for each in dropped])  # ['m-1']
 
-        Returns the records as you saw them with the drafts, without their content unless
-        `include_content` is set, and in `selected_count` how many drafts there were.
+        Returns the records with the discarded drafts applied, without their content unless
+        `include_content` is set. `selected_count` is the number of selected drafts.
 
         Raises:
-            DraftNotFoundError, DraftVersionMismatchError: as `commit`.
+            DraftNotFoundError, DraftVersionMismatchError: as in `commit`.
         """
         call = draft_calls.discard(
             self._tenant(tenant_id),
@@ -278,22 +279,22 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Session:
-        """Edits that are committed together: saved as drafts, committed at the end of the block.
+        """Return a context manager that saves edits as drafts and commits them together at the end of its block.
 
             with client.session("movies", change_reason="spring cleaning") as session:
                 session.edit("m-1", {"Major Genre": "Drama"})
                 session.delete("m-2")
             print(session.results)
 
-        If the block raises, the drafts are discarded and its exception goes on. If the
-        commit raises (`ConflictError`, say), the drafts stay: look at the conflicts, then
-        `commit` with another policy or `discard`, by `session.session_id`.
+        If the block raises, the drafts are discarded and the exception propagates. If the
+        commit raises (for example `ConflictError`), the drafts are retained: inspect the
+        conflicts, then `commit` with another policy or `discard`, by `session.session_id`.
 
-        A session leaves your other drafts alone: a record that you have a draft of already
-        is refused with `DraftVersionMismatchError`.
+        A session does not touch your other drafts: an edit of a record that you already have a
+        draft of raises `DraftVersionMismatchError`.
 
         Args:
-            session_id: the label of the drafts; None: a fresh one.
+            session_id: the label of the drafts; None: a new one.
         """
         drafts = SessionDrafts(collection, change_reason=change_reason, conflict_policy=ConflictPolicy(conflict_policy))
         if session_id is not None:

@@ -1,9 +1,9 @@
-"""Hands items from the thread that has them to the thread that gRPC sends from.
+"""Hand items from the caller's thread to gRPC's sending thread.
 
-gRPC reads the requests of a stream in a thread of its own. The caller's iterable stays in
-the caller's thread: a database cursor may be bound to it, and what it raises must reach
-the caller, not gRPC's log. At most one item waits at a time, so that the caller is held
-back while the service is.
+gRPC reads the requests of a stream in its own thread. The caller's iterable must be read in
+the caller's thread: a database cursor may be bound to it, and its exceptions must reach the
+caller, not gRPC's log. At most one item is buffered, so that backpressure from the service
+reaches the caller.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ItemT = TypeVar("ItemT")
 
 
 class Feed(Generic[ItemT]):
-    """An iterator over what is put into it. Invariant: nothing is given once it is closed."""
+    """A queue of one item, iterated by the consumer. Invariant: a closed feed yields nothing."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -24,7 +24,7 @@ class Feed(Generic[ItemT]):
         self._is_closed = False
 
     def put(self, item: ItemT) -> bool:
-        """Waits for room and puts the item there. False: the feed was closed, the item is dropped."""
+        """Wait for room and enqueue the item. Return False, dropping the item, if the feed is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._waiting)
             if self._is_closed:
@@ -34,13 +34,13 @@ class Feed(Generic[ItemT]):
             return True
 
     def end(self) -> None:
-        """Nothing more will come; what waits is still given."""
+        """Mark the end of the items; an item that is still buffered is yielded first."""
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nobody takes any more: the call is over."""
+        """Stop the iteration and reject further items, because the call is over."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

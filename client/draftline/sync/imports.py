@@ -31,28 +31,28 @@ class ImportMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | None = None,
     ) -> ImportResult:
-        """Loads any number of records in one transaction, reading them as they are sent.
+        """Import any number of records in one transaction, reading them as they are sent.
 
             client.import_content("movies", ((row["id"], row) for row in rows))
 
-        If `records` raises, nothing is imported and that error is raised on. The client's
-        default timeout does not apply: an import takes as long as it takes.
+        If iterating over `records` raises, nothing is imported and the error propagates. The
+        client's default timeout does not apply; without `timeout`, an import has no limit.
 
-        While the service is unavailable, a list, a tuple or another collection is sent again.
-        Anything else, a generator say, can be read once only, so its import is sent once. If
-        that fails with `UnavailableError`, it may have been done: import the same records again
-        with the same `request_id`, which then imports them once.
+        If the service is unavailable, the import of a list, a tuple or another collection is
+        retried. Anything else, such as a generator, can be read only once, so its import is sent
+        once. If that fails with `UnavailableError`, the import may have succeeded: repeat it with
+        the same records and the same `request_id`, and the records are imported only once.
 
         Args:
-            records: pairs of id and content, or `ImportRecord`s; an id at most once.
-            mode: "upsert", or "snapshot", which deletes what `records` does not hold.
-            allow_empty: lets a snapshot without a record delete the whole collection.
+            records: pairs of id and content, or `ImportRecord`s; each id at most once.
+            mode: "upsert", or "snapshot", which deletes all records that are not in `records`.
+            allow_empty: lets a snapshot without records delete the whole collection.
 
         Raises:
-            InvalidArgumentError: a record breaks a rule; nothing is imported. `record_index`, `record_id`
-                and `source` say which.
+            InvalidArgumentError: a record is invalid; nothing is imported. `record_index`, `record_id`
+                and `source` identify it.
             ValueError, TypeError: a record cannot be sent; the message begins with its `source` or index.
-            FailedPreconditionError: an empty snapshot without `allow_empty`.
+            FailedPreconditionError: the snapshot is empty, and `allow_empty` is not set.
         """
         call = content_calls.import_content(
             self._tenant(tenant_id),
@@ -84,9 +84,9 @@ class ImportMethods(Transport):
                 feed.end()
             return call.method.parse(_outcome(sending))
         finally:
-            # Whatever went wrong, the caller's records or this thread: nothing is imported.
-            # Of no effect on a call that is over. The feed must close after the call, not
-            # before, for its end would tell the service that the records are complete.
+            # On any failure, of the caller's iterable or of this thread, nothing may be imported.
+            # Cancelling a finished call has no effect. The feed must be closed after the call:
+            # closing it first would signal the service that the records are complete.
             sending.cancel()
             feed.close()
 

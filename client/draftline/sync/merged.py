@@ -26,26 +26,26 @@ class MergedMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Iterator[MergedRecord]:
-        """Iterates over records as you see them: with your drafts applied, filtered and sorted by what they make.
+        """Iterate over records with the caller's drafts applied, filtered and sorted by their merged values.
 
             for each in client.get_merged("movies", filter='"Major Genre" = "Drama"', order_by="Title desc"):
                 print(each.record_id, each.state, each.content)
 
-        Pages are fetched as the iteration needs them, each with its own timeout and retries.
+        Pages are fetched on demand, each with its own timeout and retries.
 
         Args:
-            filter: which records (AIP-160); the record's own attributes are `record.state` and so on.
-            order_by: in which order (AIP-132); null and missing come last. Empty: by record id.
-            page_size: how many are fetched at a time; 0: 100; at most 1,000.
-            record_ids: only these, at most 1,000; empty: all.
+            filter: only records that match (AIP-160); the record's own attributes are `record.state` and so on.
+            order_by: the sort order (AIP-132); null and missing values come last. Empty: by record id.
+            page_size: records per page; 0: 100; at most 1,000.
+            record_ids: only these records, at most 1,000; empty: all.
             session_id: applies only the drafts of this session.
             view: "merged" (the default), "baseline" or "drafts_only".
-            show_deleted: shows what is deleted, or deleted by a draft, as well.
-            fields: the top-level keys of the content wanted back; empty: all.
+            show_deleted: includes records that are deleted, or deleted by a draft.
+            fields: the top-level keys of the content to return; empty: all.
 
         Raises:
-            InvalidFilterError: the filter does not parse; it tells the position.
-            InvalidArgumentError: an order by what is no name.
+            InvalidFilterError: the filter does not parse; the error has the position.
+            InvalidArgumentError: `order_by` has an invalid field name.
         """
         call = draft_calls.get_merged(
             self._tenant(tenant_id),
@@ -78,18 +78,18 @@ class MergedMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedPage:
-        """Fetches one page of that list. The other arguments are those of `get_merged`.
+        """Fetch one page of the list that `get_merged` iterates over. The other arguments are those of `get_merged`.
 
             page = client.get_merged_page("movies", order_by="Title", page_size=20)
             rest = client.get_merged_page("movies", order_by="Title", page_token=page.next_page_token)
 
         Args:
-            page_token: the `next_page_token` of the page before, with the other arguments as
-                they were but for `page_size` and `fields`; empty: the first page.
-            include_total_size: counts the whole list, which takes as long as it takes.
+            page_token: the `next_page_token` of the previous page; all arguments except `page_size`
+                and `fields` must be unchanged. Empty: the first page.
+            include_total_size: counts the whole list, which may be slow for a long one.
 
         Raises:
-            InvalidArgumentError: the token is of another query, or of another user.
+            InvalidArgumentError: the token belongs to another query or another user.
         """
         first = draft_calls.get_merged(
             self._tenant(tenant_id),
@@ -119,13 +119,13 @@ class MergedMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | None = None,
     ) -> Iterator[MergedRecord]:
-        """Iterates over the same list in one call, for long ones. The arguments are those of `get_merged`.
+        """Iterate over the list of `get_merged` in one streaming call, for long lists. The arguments are the same.
 
             votes = sum(each.content["Votes"] for each in client.stream_merged("movies", fields=["Votes"]))
 
-        If the service goes away meanwhile, the iteration goes on where it was; each record
-        comes once. The client's default timeout does not apply: a stream takes as long as
-        its reader. To leave off early, close the iterator or drop it.
+        If the service becomes unavailable, the iteration resumes where it stopped; each record
+        is yielded once. The client's default timeout does not apply, because a stream lasts as
+        long as its reader takes. To stop early, close the iterator or drop it.
         """
         call = draft_calls.stream_merged(
             self._tenant(tenant_id),

@@ -1,8 +1,8 @@
-"""Pauses between attempts, in which a blocking channel of gRPC connects again.
+"""Pauses between attempts, during which a blocking gRPC channel can reconnect.
 
-Such a channel gets on with its work only while somebody waits for it. Between calls that
-fail at once nobody does, but for once in 5 seconds (grpcio 1.78): a service that was away
-for 2 seconds was reached after 9. So the pauses wait for the channel's state.
+A blocking channel makes progress only while a thread waits for it. Between calls that fail at
+once, that happens only every 5 seconds (grpcio 1.78): after an outage of 2 seconds, the
+service was reached after 9. Therefore the pauses subscribe to the channel's state.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Callable
 
 import grpc
 
-BEGINNING_S = 1.0  # at most, for the thread in which gRPC asks for the state
+BEGINNING_S = 1.0  # maximum wait for gRPC's polling thread to start
 
 
 class Pauses:
-    """The pauses of all threads over one channel."""
+    """The pauses of all threads that use one channel."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
         self._changed = threading.Condition()
         self._count = 0
-        self._is_watched = False  # the channel's state was told since the first of these pauses began
+        self._is_watched = False  # the channel reported its state since the first of these pauses began
         self._is_closed = False
 
     def wait(self, pause_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Waits, unless it is over before: when `is_over` says so at a `wake`, or at the `close`."""
+        """Wait for `pause_s`, or until `close`, or until `is_over` returns True at a `wake`."""
         with self._changed:
             if self._is_closed:
                 return
@@ -36,7 +36,7 @@ class Pauses:
                 self._channel.subscribe(self._note)
             try:
                 self._changed.wait_for(lambda: self._is_closed or is_over(), pause_s)
-                # gRPC's own thread fails noisily on a channel that is closed before it has begun.
+                # gRPC's polling thread logs an error if the channel is closed before the thread has started.
                 self._changed.wait_for(lambda: self._is_watched, BEGINNING_S)
             finally:
                 self._count -= 1
@@ -49,7 +49,7 @@ class Pauses:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Ends all pauses and waits for that: a channel that is watched cannot be closed quietly."""
+        """End all pauses and wait for them: gRPC logs an error if a channel is closed while subscribed to."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -16,26 +16,25 @@ from draftline.watching import DEFAULT_SILENCE_S, rewatch_s
 
 
 class CachedReader:
-    """Reads records from memory, which a watch keeps true. Safe to share between threads.
+    """A reader that caches records in memory and updates them by a watch. Safe to share between threads.
 
         with draftline.CachedReader(client, "movies") as reader:
             reader.get("movies", "m-1")  # fetched
             reader.get("movies", "m-1")  # from memory, and as it is now
             print(reader.stats.hits, reader.stats.misses)
 
-    No answer is older than what the watch has brought, which is mostly milliseconds behind.
-    When its connection breaks, memory answers for `max_lost_s` more (and for `silence_s`
-    before, if it broke unnoticed). From then on, and when the log no longer tells what was
-    missed, memory is emptied, and every record is fetched until the watch is on again.
+    No result is older than the changes that the watch has delivered, which typically lag by
+    milliseconds. When its connection breaks, the cache answers for another `max_lost_s` (plus
+    `silence_s` if the break went unnoticed). After that, or when the log no longer has the
+    missed changes, the cache is cleared, and every record is fetched until the watch is back.
 
-    To read your own writes, name the version that the write made; memory answers if it has that:
+    To read your own writes, pass the version that the write returned; the cache answers if it has that:
 
         with draftline.CachedReader(client, "movies") as reader:
             written = client.patch_content("movies", "m-1", {"Rating": 9})
             print(reader.get("movies", "m-1", min_version=written.record.version).content["Rating"])  # 9
 
-    It watches from the beginning of the `with` block, or from the first record that is asked
-    for, until `close`.
+    The watch runs from the start of the `with` block, or from the first `get`, until `close`.
     """
 
     def __init__(
@@ -48,12 +47,12 @@ class CachedReader:
         silence_s: float = DEFAULT_SILENCE_S,
         tenant_id: str | None = None,
     ) -> None:
-        """Reads through a client, which must stay open.
+        """Create a reader over a client, which must stay open.
 
         Args:
-            collection: whose records are read; None: any of the tenant's.
-            max_records: how many are held in memory: those that were read last.
-            max_lost_s: seconds that memory may answer while the watch is without a connection.
+            collection: the collection to read; None: any of the tenant's.
+            max_records: the maximum number of cached records; the least recently read are evicted.
+            max_lost_s: seconds that the cache may answer while the watch is disconnected.
             silence_s: as in `Client.watch`.
         """
         self._client = client
@@ -61,7 +60,7 @@ class CachedReader:
         self._tenant_id = client._tenant(tenant_id)
         self._silence_s = silence_s
         self._cache: Cache[Future[Record]] = Cache(max_records, max_lost_s)
-        self._lock = threading.Lock()  # of all that follows, and of the cache
+        self._lock = threading.Lock()  # guards the attributes below and the cache
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._watch: Watch[Change] | None = None
@@ -69,31 +68,31 @@ class CachedReader:
 
     @property
     def stats(self) -> CacheStats:
-        """How often memory answered, and how many records it holds."""
+        """The number of cache hits and misses, and of cached records."""
         with self._lock:
             return self._cache.stats
 
     @property
     def is_watching(self) -> bool:
-        """Whether memory may answer. While not, every record is fetched."""
+        """True if the cache may answer; otherwise every record is fetched."""
         with self._lock:
             return self._cache.is_watching
 
     @property
     def error(self) -> Exception | None:
-        """Why the last watch ended, until the next one is on. None: it is on, or never was."""
+        """The error that ended the last watch, until the next one starts. None: it is running, or never was."""
         return self._error
 
     def get(self, collection: str, record_id: str, *, min_version: int = 0) -> Record:
-        """The whole record, from memory or by `get_content`. What you do to its content stays yours.
+        """Return the whole record, from the cache or by `get_content`, as a copy that may be modified.
 
-        Those who want a record that is being fetched wait for the same fetch.
+        Concurrent callers share one fetch of the same record.
 
         Args:
-            min_version: the least version that will do; a record that is older is fetched.
+            min_version: the minimum version to return; an older cached record is fetched again.
 
         Raises:
-            NotFoundError: there is none, or it is deleted.
+            NotFoundError: there is no such record, or it is deleted.
             ValueError: the reader watches another collection.
         """
         if self._collection not in (None, collection):
@@ -110,11 +109,11 @@ class CachedReader:
                 return copied(record)
             if shared is None:
                 return copied(self._fetched(mine))
-            with suppress(CancelledError):  # who fetched it was interrupted
+            with suppress(CancelledError):  # the fetching thread was interrupted
                 return copied(shared.future.result())
 
     def close(self) -> None:
-        """Ends the watch, and empties memory. May be called twice."""
+        """End the watch and clear the cache. May be called twice."""
         with self._lock:
             self._closed.set()
             watch, thread = self._watch, self._thread
@@ -139,7 +138,7 @@ class CachedReader:
             fetch.future.set_exception(error)
             raise
         finally:
-            fetch.future.cancel()  # of no effect unless this thread was interrupted
+            fetch.future.cancel()  # has no effect unless this thread was interrupted
             with self._lock:
                 self._cache.end(fetch, record)
         return record
@@ -151,7 +150,7 @@ class CachedReader:
                 self._thread.start()
 
     def _follow(self) -> None:
-        """Keeps memory true, with one watch after another."""
+        """Keep the cache up to date, with one watch after another."""
         failures = 0
         while (watch := self._next_watch()) is not None:
             try:

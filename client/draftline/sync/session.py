@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Drafts that are committed together at the end of a `with` block. Made by `Client.session`.
+    """Drafts that are committed together at the end of a `with` block. Created by `Client.session`.
 
     with client.session("movies") as session:
         session.edit("m-1", {"Rating": 8.5})
@@ -41,7 +41,7 @@ class Session:
 
     @property
     def results(self) -> Results[CommitResult]:
-        """What the commit at the end did, with its `commit_id`; empty before."""
+        """The results of the final commit, with its `commit_id`; empty before the commit."""
         return self._drafts.results
 
     def edit(
@@ -58,12 +58,12 @@ class Session:
         position: int | Unset | None = UNSET,
         allow_deleted: bool = False,
     ) -> MergedRecord | None:
-        """Drafts a change; the arguments are those of `save_draft`. The record as it now looks.
+        """Draft a change and return the merged record. The arguments are those of `save_draft`.
 
         Raises:
-            DraftVersionMismatchError: the user has a draft of the record that is not this
-                session's. With its version as `expected_draft_version`, the session takes it over,
-                whatever session it belongs to.
+            DraftVersionMismatchError: the user has a draft of the record that this session did not
+                create. Pass its version as `expected_draft_version` to take it over, whichever
+                session it belongs to.
         """
         return self._save_one(
             DraftEdit(
@@ -81,15 +81,15 @@ class Session:
         )
 
     def create(self, record_id: str, content: Mapping[str, Any]) -> MergedRecord | None:
-        """Drafts a new record."""
+        """Draft a new record."""
         return self._save_one(DraftEdit(record_id, create=content))
 
     def delete(self, record_id: str) -> MergedRecord | None:
-        """Drafts that the record is deleted. None: it was drafted in this session, and is gone."""
+        """Draft the deletion of a record. Return None if the record existed only as a draft of this session."""
         return self._save_one(DraftEdit(record_id, delete=True))
 
     def save(self, edits: Iterable[DraftEdit]) -> list[SaveResult]:
-        """Drafts 1 to 1,000 edits of different records, all or none."""
+        """Draft 1 to 1,000 edits of different records, all or none."""
         edits = list(edits)
         sent = self._drafts.expecting(edits)
         results = self._client.save_drafts(
@@ -114,7 +114,7 @@ class Session:
         if kind is None:
             self._commit()
         elif self._drafts.may_have_drafts:
-            with suppress(Exception):  # what went wrong in the block matters more
+            with suppress(Exception):  # the exception of the block must not be masked
                 self._client.discard(
                     self._drafts.collection,
                     session_id=self.session_id,

@@ -1,4 +1,4 @@
-"""Sends calls over a blocking channel."""
+"""Calls over a blocking gRPC channel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Transport(Connection):
         self._channel = grpc.intercept_channel(channel, *interceptors)
 
     def close(self) -> None:
-        """Closes the channel and cancels what is under way. May be called twice."""
+        """Close the channel and cancel running calls. May be called twice."""
         self._is_closed = True
         self._pauses.close()
         self._channel.close()
@@ -70,14 +70,14 @@ class Transport(Connection):
             else:
                 return
             finally:
-                answering.cancel()  # of no effect on a call that is over
+                answering.cancel()  # has no effect on a finished call
 
     def _metadata(self) -> Metadata:
-        """To be asked for before what is left of the call's time, some of which it may take."""
+        """Build the metadata. Call this before computing the remaining timeout, since fetching a token takes time."""
         return self._metadata_with(self._token_now())
 
     def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
-        """A stream without a deadline."""
+        """Open a stream without a deadline."""
         self._check_open()
         return self._rpc(self._channel.unary_stream, method)(request, metadata=self._metadata())
 
@@ -94,7 +94,7 @@ class Transport(Connection):
                 return response
 
     def _pause(self, attempts: Attempts, error: DraftlineError) -> None:
-        """Waits until the call may be sent again, or raises the error."""
+        """Wait until the call may be retried, or raise the error."""
         pause_s = attempts.pause_s(error)
         if pause_s is None:
             raise error

@@ -17,17 +17,17 @@ from draftline.watching import ItemT, WatchCall, WatchState
 
 
 class Watch(Generic[ItemT]):
-    """An iterator over what happens. Made by `Client.watch` and `Client.watch_merged`.
+    """An iterator over changes. Created by `Client.watch` and `Client.watch_merged`.
 
         with client.watch("movies") as watch:  # sees every change from here on
             for change in watch:
                 print(change.record_id, change.version, change.user_id)
 
-    It begins when the `with` block does, with `ready`, or with the first item that is asked
-    for. A connection that breaks off, or falls silent, is replaced by one that goes on where
-    it was, however long that takes: each item comes once, a record's in order.
+    The watch starts at the `with` block, at `ready`, or at the first `next`. A connection that
+    breaks or falls silent is replaced by one that resumes where it stopped, however long that
+    takes: each item is delivered once, and the items of a record in order.
 
-    Iterate in one thread; `close` may be called from any, and ends the iteration. So does
+    Iterate in one thread. `close` may be called from any thread and ends the iteration, as does
     closing the client.
     """
 
@@ -48,32 +48,32 @@ class Watch(Generic[ItemT]):
 
     @property
     def resume_token(self) -> str:
-        """Where to go on in another process: covers every item that was handed over.
+        """The token to resume from in another process: it covers every delivered item.
 
-        Keep it after you have dealt with an item. If that was not the last of its message,
-        the token is that of the message before, and some items come again: a change is
-        known by its collection, record and version.
+        Store it after processing an item. If that item was not the last of its message, the
+        token is that of the previous message, and some items are delivered again: a change is
+        identified by its collection, record and version.
         """
         return self._state.resume_token
 
     def ready(self) -> None:
-        """Waits until nothing is missed any more: all that happens from then on will be handed over.
+        """Wait until the watch is established: everything that happens afterwards will be delivered.
 
         Raises:
-            UnavailableError: the service is out of reach, after as many attempts as any call has.
-            TokenExpiredError: the token that it was to go on from is older than the log.
+            UnavailableError: the service is unreachable after as many attempts as any call makes.
+            TokenExpiredError: the log no longer reaches back to the given resume token.
         """
         while not self._state.is_ready and not self._is_over():
             self._receive()
 
     def messages(self) -> Iterator[list[ItemT]]:
-        """Iterates over messages instead: the items of each together, none for a sign of life.
+        """Iterate over messages instead: yield the items of each as a list, which is empty for a heartbeat.
 
             with client.watch("movies") as watch:
                 for changes in watch.messages():
                     print([change.record_id for change in changes], watch.resume_token)
 
-        For who keeps `resume_token` in one transaction with what he makes of the items.
+        Use this to store `resume_token` in the same transaction as the processed items.
         """
         while not self._is_over():
             if not self._state.has_items:
@@ -82,7 +82,7 @@ class Watch(Generic[ItemT]):
                 yield self._state.hand_over_all()
 
     def close(self) -> None:
-        """Cancels the stream and ends the iteration. May be called twice."""
+        """Cancel the stream and end the iteration. May be called twice."""
         self._closed.set()
         self._alarm.stop()
         self._cut()
@@ -113,12 +113,12 @@ class Watch(Generic[ItemT]):
         return self._closed.is_set() or self._client._is_closed
 
     def _receive(self) -> None:
-        """Takes in a message, over as many connections as it takes; none if the watch ends meanwhile."""
+        """Receive one message, reconnecting as often as necessary; return without one if the watch ends."""
         while not self._is_over():
             try:
                 self._state.take(self._next())
             except BaseException as error:
-                self._disconnect()  # what may be lost with it, the next connection asks for
+                self._disconnect()  # the next connection requests whatever was lost with this one
                 if isinstance(error, Exception) and self._is_over():
                     return
                 pause_s = self._state.pause_s(error) if isinstance(error, DraftlineError) else None
@@ -131,7 +131,7 @@ class Watch(Generic[ItemT]):
     def _next(self) -> pb.WatchChangesResponse:
         if self._stream is None:
             self._stream = self._client._connect(self._call.method, self._state.request())
-            if self._closed.is_set():  # which did not see this stream
+            if self._closed.is_set():  # `close` ran before this stream was assigned
                 self._cut()
         try:
             with self._alarm:

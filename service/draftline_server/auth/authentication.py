@@ -1,4 +1,4 @@
-"""On whose behalf a call runs."""
+"""Authentication of calls by their metadata."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ TOKEN_KEY = "authorization"
 SCHEME = "bearer "
 MAX_TOKEN_BYTES = 8192
 MAX_REMEMBERED = 10_000  # identities
-CHECK_INTERVAL_S = 30.0  # of whether the caller of an open stream is still known
+CHECK_INTERVAL_S = 30.0  # between two checks that the caller of an open stream still has access
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class Authenticator(Protocol):
-    """Knows callers by the metadata of their calls."""
+    """Identifies callers by the metadata of their calls."""
 
-    refused_count: int  # calls whose caller is not known, so far
+    refused_count: int  # unauthenticated calls so far
 
     async def start(self) -> None: ...
 
@@ -43,7 +43,7 @@ class Authenticator(Protocol):
 
 
 class NoAuthentication:
-    """Takes the user from the metadata, whoever says so: for development on one machine."""
+    """Accepts the user named in the metadata without verification, for development on one machine."""
 
     refused_count = 0
 
@@ -64,19 +64,19 @@ class NoAuthentication:
 
 
 class TokenAuthentication:
-    """Knows callers by `authorization: Bearer`, a token or the key of a service.
+    """Authenticates callers by `authorization: Bearer` with a token or a service key.
 
-    What is told of a caller who is not known is the same whatever is wrong; the log has more.
+    Callers get the same error for every failure except an expired token; the log has the reason.
     """
 
     def __init__(self, keys: Keys, rules: TokenRules) -> None:
         self._keys = keys
         self._rules = rules
-        # By hash, so that no token is kept. Verifying one costs many times what remembering does.
+        # By hash, so that no token is stored. Verifying a token costs many times as much as a lookup.
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
         self._version = 0
         self._lines = LimitedLog("caller_refused")
-        self.refused_count = 0  # so far
+        self.refused_count = 0  # unauthenticated calls so far
 
     async def start(self) -> None:
         await self._keys.start()
@@ -121,7 +121,7 @@ class TokenAuthentication:
         return identity
 
     def _remember(self, digest: bytes, identity: Identity) -> None:
-        if self._version == self._keys.version:  # else it was verified by keys that may be gone
+        if self._version == self._keys.version:  # otherwise it was verified with keys that may be revoked
             self._remembered[digest] = identity
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -142,8 +142,11 @@ def _token(metadata: Metadata | None) -> str:
 
 @asynccontextmanager
 async def cancel_when_revoked(identity: Identity, check: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Ends what runs inside by UnauthenticatedError when the caller's token expires, and by what `check` raises when
-    the caller is not known any more or has no access any more."""
+    """Cancel the block and raise the error of `check` once `check` fails.
+
+    `check` runs at intervals and when the caller's token expires. It must raise if the caller is no longer
+    authenticated (UnauthenticatedError) or no longer has access.
+    """
     failed: list[Exception] = []
 
     async def watch(limit: asyncio.Timeout) -> None:

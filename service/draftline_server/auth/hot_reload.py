@@ -1,4 +1,4 @@
-"""What is read from files or from an address, and read again from time to time."""
+"""Values that are loaded from a file or an address and reloaded periodically."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ import structlog
 Raw = TypeVar("Raw")
 Value = TypeVar("Value")
 
-FETCH_TIMEOUT_S = 5.0  # for all of an answer
+FETCH_TIMEOUT_S = 5.0  # for the whole response
 MAX_FETCHED_BYTES = 512 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ReloadingValue(Generic[Raw, Value]):
-    """The value that was last made of a source. What cannot be read or used leaves it as it was.
+    """The last valid value of a source. If a reload fails, the previous value stays.
 
     Args:
-        name: of the source, for messages and the log.
-        read: the source as it is now, on a thread of its own.
-        make: the value. Fails with ValueError, whose text must tell nothing of what was read.
-        interval_s: between two readings.
+        name: The name of the source, for messages and the log.
+        read: Reads the source; called in a separate thread.
+        make: Builds the value. Raises ValueError, whose message must not reveal what was read.
+        interval_s: The time between two reloads.
     """
 
     def __init__(self, name: str, read: Callable[[], Raw], make: Callable[[Raw], Value], interval_s: float) -> None:
         self.name = name
         self.value: Value | None = None
-        self.version = 0  # of the value
+        self.version = 0  # incremented with each new value
         self._read = read
         self._make = make
         self._interval_s = interval_s
@@ -46,7 +46,7 @@ class ReloadingValue(Generic[Raw, Value]):
         self._again: asyncio.Task[None] | None = None
 
     async def start(self, *, required: bool = True) -> None:
-        """Reads it, and from then on again and again. ValueError if it cannot be used and is required."""
+        """Load the value and start reloading it periodically. Raise ValueError if a required value cannot be loaded."""
         await self.refresh()
         if required and self.value is None:
             raise ValueError(f"{self.name} cannot be used: {self._problem}")
@@ -60,7 +60,7 @@ class ReloadingValue(Generic[Raw, Value]):
                     await task
 
     async def refresh(self, pause_s: float = 0.0) -> None:
-        """Reads it, once for all that ask meanwhile, unless it was read within the last `pause_s`."""
+        """Reload the value unless it was read within the last `pause_s`. Concurrent callers share one reload."""
         if self._reading is None:
             if time.monotonic() - self._read_at < pause_s:
                 return
@@ -82,13 +82,13 @@ class ReloadingValue(Generic[Raw, Value]):
                 self.version += 1
                 structlog.get_logger().info("loaded", source=self.name)
             self._problem = ""
-        except Exception as error:  # whatever it is: better the last value than none
+        except Exception as error:  # any error: the last value is better than none
             self._tell(_told(error))
         finally:
             self._reading = None
 
     def _tell(self, problem: str) -> None:
-        """Once for as long as it stays the same."""
+        """Log a problem once for as long as it stays the same."""
         if problem != self._problem:
             structlog.get_logger().warning(
                 "not_loaded", source=self.name, problem=problem, kept="nothing" if self.value is None else "the last"
@@ -97,14 +97,14 @@ class ReloadingValue(Generic[Raw, Value]):
 
 
 def _told(error: Exception) -> str:
-    """What went wrong, without the path of a file."""
+    """Return the error message without file paths."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) if isinstance(error, (OSError, ValueError)) else type(error).__name__
 
 
 def check_address(url: str) -> None:
-    """ValueError unless it is https, or http on this machine."""
+    """Raise ValueError unless the address is https, or http on a loopback host."""
     parts = urlsplit(url)
     if not parts.hostname or parts.username or parts.scheme not in ("http", "https"):
         raise ValueError("is no https address")
@@ -113,9 +113,11 @@ def check_address(url: str) -> None:
 
 
 def fetch(url: str) -> bytes:
-    """What an address answers with 200, without following it elsewhere. Blocks; OSError, HTTPException or ValueError.
+    """Return the body of a GET that is answered with 200. Blocks; does not follow redirects.
 
-    Of bounded size, and in bounded time however slowly it comes: the connection is shut from aside.
+    Raises OSError or HTTPException if the request fails, and ValueError for a disallowed address, another status or a
+    body that is too large. Size and time are bounded even if the body arrives slowly: a timer thread shuts down the
+    socket.
     """
     check_address(url)
     parts = urlsplit(url)
@@ -135,7 +137,7 @@ def fetch(url: str) -> bytes:
     late = TimeoutError(f"no whole answer within {FETCH_TIMEOUT_S:g} s")
     try:
         connection.connect()
-        if over.is_set():  # by now there is something to shut; before, there was nothing
+        if over.is_set():  # the timer may have fired before there was a socket to shut down
             raise late
         connection.request("GET", f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}")
         response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do in which tenant."""
+"""The identity of a caller and its permissions in each tenant."""
 
 from __future__ import annotations
 
@@ -19,22 +19,31 @@ Grants = Mapping[str, frozenset[Permission]]  # by tenant
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A caller. `grants` None: every permission in every tenant. `expires_at`: in seconds since 1970."""
+    """An authenticated caller.
+
+    `grants` is None for a caller with every permission in every tenant. `expires_at` is in seconds since 1970.
+    """
 
     user_id: str
     grants: Grants | None = None
     expires_at: float = math.inf
 
     def counted_as(self, peer: str) -> str:
-        """For whom calls are counted while their tenant is not known: the only tenant, the user, or, where nobody is
-        authenticated, the connection. Never empty."""
+        """Return the key that calls are counted under while their tenant is not known.
+
+        It is the tenant if the caller has only one, else the user, or the connection without authentication. It is
+        never empty.
+        """
         if self.grants is None:
             return f"\0{peer}"
         return next(iter(self.grants)) if len(self.grants) == 1 else f"\0{self.user_id}"
 
     def actor(self, tenant_id: str, needed: frozenset[Permission]) -> Actor:
-        """The caller in a tenant. PermissionDeniedError says the same of a tenant that does not exist as of any
-        other that is not the caller's."""
+        """Return the caller as an actor in a tenant.
+
+        Raises PermissionDeniedError if the caller lacks access or a needed permission. The error is the same for a
+        tenant that does not exist and for a tenant of others.
+        """
         if self.grants is not None:
             granted = self.grants.get(tenant_id)
             if granted is None:
@@ -45,11 +54,11 @@ class Identity:
         return Actor(tenant_id, self.user_id)
 
     def may_read(self, tenant_id: str) -> bool:
-        """Return whether the caller may be shown content of the tenant."""
+        """Return whether the caller may read content of the tenant."""
         return self.grants is None or Permission.CONTENT_READ in self.grants.get(tenant_id, ())
 
 
-NOBODY = Identity("", {})  # until the caller is known
+NOBODY = Identity("", {})  # until the caller is authenticated
 
 
 def is_user(value: object) -> TypeGuard[str]:
@@ -57,10 +66,11 @@ def is_user(value: object) -> TypeGuard[str]:
 
 
 def parse_grants(tenants: Any, scopes: Any) -> Grants:
-    """What claims grant: `tenants` is one id, a list of ids that all get `scopes`, or an object of each id's own.
+    """Return the grants of a token's claims.
 
-    Scopes are one text with spaces between them (RFC 8693) or a list of texts; those of other services mean
-    nothing here. ValueError for anything else.
+    `tenants` is one id or a list of ids, which all get `scopes`, or an object that maps each id to its own scopes.
+    Scopes are a space-separated string (RFC 8693) or a list of strings. Unknown scopes, such as those of other
+    services, are ignored. Raises ValueError for anything else.
     """
     if isinstance(tenants, dict):
         return {_tenant(tenant_id): _permissions(own) for tenant_id, own in tenants.items()}

@@ -1,4 +1,4 @@
-"""What callers are known by: keys that sign tokens, and keys of services, hashed."""
+"""The keys that verify callers: token signing keys and hashed service keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SERVICE_USER = "service:"
 
 FILE_INTERVAL_S = 1.0
 ADDRESS_INTERVAL_S = 300.0
-REFRESH_PAUSE_S = 10.0  # between two readings for keys that are not known
+REFRESH_PAUSE_S = 10.0  # minimum time between two reloads caused by unknown keys
 
 T = TypeVar("T")
 PublicKeys = Mapping[tuple[str, str], jwt.PyJWK]  # by kid and algorithm
@@ -48,7 +48,7 @@ class ServiceKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyOptions:
-    """Where keys are: `jwks` a path or an address. At least one must be given."""
+    """The sources of keys. `jwks` is a path or an address. At least one source must be given."""
 
     jwks: str = ""
     secret: Path | None = None
@@ -56,7 +56,7 @@ class KeyOptions:
 
 
 class Keys:
-    """All keys, as they are now."""
+    """The signing keys and service keys, as last loaded."""
 
     def __init__(self, options: KeyOptions) -> None:
         self._public: ReloadingValue[bytes, PublicKeys] | None = None
@@ -76,9 +76,9 @@ class Keys:
         self._all = [each for each in (self._public, self._secret, self._services) if each is not None]
 
     async def start(self) -> None:
-        """Reads them, and keeps them fresh. ValueError for a file that cannot be used.
+        """Load the keys and keep them up to date. Raise ValueError if a file cannot be used.
 
-        An address may be out of reach: until it answers, its keys are not known.
+        An address may be unreachable: its keys are unknown until it answers.
         """
         for each in self._all:
             await each.start(required=each is not self._public or not self._is_remote)
@@ -89,11 +89,14 @@ class Keys:
 
     @property
     def version(self) -> int:
-        """Another one as soon as any key is another one."""
+        """A number that changes whenever any key source changes."""
         return sum(each.version for each in self._all)
 
     async def signing(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key that a token says it is signed with. One that is not known may have come since."""
+        """Return the key that a token claims to be signed with; None if there is none.
+
+        An unknown key may be new, so the JWK set is reloaded if it was not read recently.
+        """
         if algorithm == SECRET_ALGORITHM:
             return self._secret.value if self._secret is not None else None
         if self._public is None or algorithm not in PUBLIC_ALGORITHMS:
@@ -103,7 +106,7 @@ class Keys:
         return (self._public.value or {}).get((key_id, algorithm))
 
     def service(self, key: str) -> ServiceKey | None:
-        """The service whose key it is. Takes as long whichever it is."""
+        """Return the service that a key belongs to, or None. Compares with all keys, in constant time."""
         digest = digest_of(key)
         known = (self._services.value if self._services is not None else None) or ()
         found = [each for each in known if hmac.compare_digest(each.digest, digest)]
@@ -115,9 +118,10 @@ class _KeySet(msgspec.Struct):
 
 
 def public_keys(text: bytes) -> PublicKeys:
-    """The keys of a JWK set (RFC 7517) that can verify a signature. ValueError if there are none.
+    """Return the keys of a JWK set (RFC 7517) that can verify a signature. Raise ValueError if there are none.
 
-    Each is good for one algorithm: its `alg`, else the usual one of its kind. Secrets have no place there.
+    Each key is used for one algorithm only: its `alg`, else the default of its key type. Secret and private keys are
+    ignored.
     """
     told = _decoded(text, _KeySet).keys
     keys = {(each["kid"], key.algorithm_name): key for each in told if (key := _public_key(each)) is not None}
@@ -134,16 +138,16 @@ def _public_key(told: dict[str, Any]) -> jwt.PyJWK | None:
             return None
         key = jwt.PyJWK(told)
         is_too_short = key.Algorithm.check_key_length(key.key)
-    except Exception:  # of many kinds; the other keys of the set are good all the same
+    except Exception:  # errors of many types; the other keys of the set remain usable
         return None
     return key if key.algorithm_name in PUBLIC_ALGORITHMS and not is_too_short else None
 
 
 def secret_key(text: bytes) -> jwt.PyJWK:
-    """The shared secret in a file of text: its UTF-8 bytes, without white space before and after it. ValueError if it
-    is none.
+    """Return the key of a shared secret: the UTF-8 bytes of a text without surrounding white space.
 
-    Bytes at random are refused: their last may well be that of a line end, and would be lost or not by chance.
+    Raises ValueError if the text is not UTF-8, is too short or is a public key. Random bytes are rejected, because a
+    trailing byte that happens to be white space would be stripped.
     """
     try:
         secret = text.decode().strip().encode()
@@ -153,7 +157,7 @@ def secret_key(text: bytes) -> jwt.PyJWK:
         raise ValueError(f"holds {len(secret)} bytes, and a secret needs {MIN_SECRET_BYTES}")
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
-    except jwt.InvalidKeyError:  # what others know is no secret
+    except jwt.InvalidKeyError:  # a public key is not a secret
         raise ValueError("holds a public key or a certificate, and no secret") from None
     return jwt.PyJWK({"kty": "oct", "k": base64url_encode(secret).decode()}, SECRET_ALGORITHM)
 
@@ -170,13 +174,19 @@ class _Entries(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def service_keys(text: bytes) -> Sequence[ServiceKey]:
-    """The keys in a file of them, `{"keys": [...]}` of entries as `new_service_key` makes them."""
+    """Return the keys in a file of the form `{"keys": [...]}`, whose entries `new_service_key` makes.
+
+    Raises ValueError if the file does not have this form.
+    """
     told = _decoded(text, _Entries).keys
     return [ServiceKey(SERVICE_USER + each.name, each.sha256, parse_grants(each.tenants, each.scopes)) for each in told]
 
 
 def new_service_key(name: str, tenants: Sequence[str], scopes: Sequence[str]) -> tuple[str, str]:
-    """A new key, and its entry for the file of keys, which does not hold it. ValueError for what cannot be one."""
+    """Return a new key and its entry for the key file, which holds only the key's hash.
+
+    Raises ValueError if an argument is invalid.
+    """
     key = f"draftline_{secrets.token_urlsafe(32)}"
     entry = {"name": name, "sha256": digest_of(key), "tenants": list(tenants), "scopes": list(scopes)}
     service_keys(json.dumps({"keys": [entry]}).encode())
@@ -187,11 +197,11 @@ def _decoded(text: bytes, form: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=form)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None  # it names the place, and of values a scope at most
+        raise ValueError(str(error)) from None  # the message has the path, and of the values at most a scope
     except (msgspec.DecodeError, RecursionError):
         raise ValueError("is no JSON") from None
 
 
 def digest_of(key: str) -> str:
-    """A plain hash will do: nobody guesses 256 random bits, however fast."""
+    """Return the hash of a key. A fast hash is sufficient, because 256 random bits cannot be guessed."""
     return hashlib.sha256(key.encode()).hexdigest()

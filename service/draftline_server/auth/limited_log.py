@@ -1,4 +1,4 @@
-"""Lines of the log that a caller can provoke without end: a few are written, and the others are counted."""
+"""Rate-limited logging of events that callers can trigger without limit. Suppressed lines are counted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ MAX_REASONS = 50
 
 
 class LimitedLog:
-    """Writes an event at most as often as the rate allows, each reason apart; the next line of the same reason tells
-    how many were left out."""
+    """Logs an event with a separate rate limit for each reason.
+
+    The next line of the same reason reports how many lines were suppressed.
+    """
 
     def __init__(self, event: str) -> None:
         self._event = event
-        self._rates: dict[str, Rate] = {}  # by reason; beyond so many, the rest share one
+        self._rates: dict[str, Rate] = {}  # by reason; reasons beyond MAX_REASONS share one
         self._suppressed: dict[str, int] = {}
 
     def info(self, why: str, **values: object) -> None:

@@ -1,4 +1,4 @@
-"""Which rpc needs which permissions, of a caller who is known, in the tenant of the request."""
+"""The permissions that each RPC requires of an authenticated caller in the tenant of the request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Permission(StrEnum):
-    """What a token's scopes and a service key may grant in a tenant."""
+    """A permission that a token's scopes or a service key can grant in a tenant."""
 
     CONTENT_READ = "content:read"
     CONTENT_WRITE = "content:write"
@@ -24,7 +24,7 @@ _READS = frozenset({Permission.CONTENT_READ})
 _WRITES = frozenset({Permission.CONTENT_WRITE})
 _FOLLOWS = frozenset({Permission.CHANGE_READ})
 
-# All that stand in a row are needed. A row that is missing keeps the server from starting.
+# All permissions in a row are required. The server does not start if an RPC has no row.
 NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.ContentService.CreateContent": _WRITES,
     "draftline.v1.ContentService.GetContent": _READS,
@@ -37,7 +37,7 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.CollectionService.PutCollection": frozenset({Permission.COLLECTION_ADMIN}),
     "draftline.v1.CollectionService.GetCollection": _READS,
     "draftline.v1.CollectionService.ListCollections": _READS,
-    # It answers the merged record: who drafts nothing of a record reads all of it.
+    # The response is the merged record, so an empty draft edit would otherwise reveal the whole record.
     "draftline.v1.DraftService.SaveDraft": frozenset({Permission.DRAFT_WRITE, Permission.CONTENT_READ}),
     "draftline.v1.DraftService.GetMerged": _READS,
     "draftline.v1.DraftService.StreamMerged": _READS,
@@ -48,7 +48,7 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.ChangeService.WatchChanges": _FOLLOWS,
 }
 
-# Flags by which a call asks for content: with any of them set, reading is needed as well.
+# Request flags that include content in the response: if any is set, CONTENT_READ is required as well.
 SHOWING: Mapping[str, tuple[str, ...]] = {
     "draftline.v1.DraftService.Commit": ("validate_only", "include_content"),
     "draftline.v1.DraftService.Discard": ("include_content",),
@@ -57,11 +57,11 @@ SHOWING: Mapping[str, tuple[str, ...]] = {
 
 
 def needed_by(method: str, message: Any) -> frozenset[Permission]:
-    """Return what a call needs: what its rpc needs, and to read if it asks for content."""
+    """Return the permissions that a call requires: those of its RPC, and CONTENT_READ if it requests content."""
     needed = NEEDED[method]
     return needed | _READS if any(getattr(message, flag) for flag in SHOWING.get(method, ())) else needed
 
 
 def shows_content(needed: frozenset[Permission]) -> bool:
-    """Return whether an rpc that needs these permissions may answer content to whoever has them."""
+    """Return whether an RPC that requires these permissions may return content to its caller."""
     return bool(needed & {Permission.CONTENT_READ, Permission.CHANGE_READ})

@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519, and RFC 8725 on what to insist on)."""
+"""JSON Web Tokens (RFC 7519), verified by the best practices of RFC 8725."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token must say, and the names of the claims that tell user, tenants and permissions."""
+    """The required claims of a token, and the names of the claims for user, tenants and permissions."""
 
     issuer: str
     audience: str
@@ -29,7 +29,7 @@ class TokenRules:
 
 
 class RefusedTokenError(Exception):
-    """The text is for the log: it tells what was wrong, and nothing of what was sent."""
+    """A token was rejected. The message is for the log: it gives the reason but nothing of what was sent."""
 
     def __init__(self, why: str, *, expired: bool = False) -> None:
         super().__init__(why)
@@ -37,14 +37,14 @@ class RefusedTokenError(Exception):
 
 
 async def authenticate_jwt(token: str, keys: Keys, rules: TokenRules) -> Identity:
-    """Whose token it is. RefusedTokenError if it is nobody's."""
+    """Return the identity that a token proves. Raise RefusedTokenError if it is not valid."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise RefusedTokenError(f"header: {type(error).__name__}") from None
     if "crit" in header:
         raise RefusedTokenError("header: crit")
-    # `jku`, `jwk`, `x5u` and the like are not read: a token has no say in what it is verified with.
+    # `jku`, `jwk`, `x5u` and the like are ignored: a token must not choose the key that verifies it.
     key_id, algorithm = header.get("kid", ""), header.get("alg")
     if not isinstance(key_id, str) or not isinstance(algorithm, str):
         raise RefusedTokenError("header: kid or alg is no text")
@@ -73,7 +73,7 @@ def _claims(token: str, key: jwt.PyJWK, rules: TokenRules) -> dict[str, Any]:
                 "verify_aud": True,
                 "verify_sub": True,
                 "verify_jti": True,
-                "strict_aud": False,  # one of several will do
+                "strict_aud": False,  # one matching audience is enough
                 "enforce_minimum_key_length": True,
             },
         )
@@ -103,7 +103,7 @@ def _identity(claims: dict[str, Any], rules: TokenRules) -> Identity:
 def development_token(
     secret: bytes, rules: TokenRules, *, user: str, tenants: Sequence[str], scopes: Sequence[str], lifetime_s: int
 ) -> str:
-    """A token for trying things out, signed with the shared secret. ValueError for what would be refused."""
+    """Return a token for development, signed with the shared secret. Raise ValueError if it would be rejected."""
     if not 0 < lifetime_s <= rules.max_lifetime_s:
         raise ValueError(f"a token may live for at most {rules.max_lifetime_s:g} s")
     now = int(time.time())

@@ -1,1 +1,1 @@
-"""Batchers that let calls share statements, and work that runs without a call."""
+"""Batchers that let calls share statements, and tasks that run without a call."""

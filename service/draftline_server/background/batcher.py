@@ -1,8 +1,8 @@
-"""Groups: calls that arrive while a statement is under way share the next one.
+"""Batching of calls: those that arrive while a statement is running share the next one.
 
-A call that finds nothing under way is not delayed. Under load groups grow by themselves: fewer, larger statements do
-more in all than many small ones. Each call keeps its own outcome, deadline and error, and calls of one turn keep the
-order of their arrival: the next of them waits until the one before is over.
+A call is not delayed if no statement is running. Under load, groups grow by themselves, and a few large statements have
+a higher throughput than many small ones. Each call has its own result, deadline and error. Calls with the same ordering
+key (`turn`) run in the order of their arrival, each after the one before has ended.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 
-SIZE = 64  # calls in a group, at most
-SLOW_S = 0.02  # after which a group that is still under way no longer holds up the next one
-MOST = 4  # groups of one lane under way
+SIZE = 64  # the maximum number of calls in a group
+SLOW_S = 0.02  # after this time, a group that is still running no longer delays the next one
+MOST = 4  # the maximum number of groups of one lane that run at once
 
 
 @dataclass(eq=False, slots=True)
 class Call(Generic[E, R]):
-    """One that waits for its share of a statement; `entry` is what it adds to it."""
+    """A call that waits for its result from a shared statement; `entry` is the item it adds to the statement."""
 
     entry: E
     turn: Hashable
     result: asyncio.Future[R]
-    deadline: float | None  # in terms of time.monotonic()
+    deadline: float | None  # on the clock of time.monotonic()
     runs: CallQueries | None
-    group: _Group[E, R] | None = None  # once it is under way
-    alone: str = ""  # why it is sent by itself; empty: it shares a statement
+    group: _Group[E, R] | None = None  # set once it is running
+    alone: str = ""  # the reason to send it by itself; empty: it shares a statement
 
     @property
     def is_awaited(self) -> bool:
         return not self.result.done()
 
     def answer(self, make: Callable[[], R]) -> None:
-        """Ends it with what `make` returns or raises."""
+        """Complete the call with the value that `make` returns or the exception that it raises."""
         if self.is_awaited:
             try:
                 self.result.set_result(make())
@@ -72,34 +72,34 @@ class _Group(Generic[E, R]):
         return any(call.is_awaited for call in self.calls)
 
     def left_by_one(self) -> None:
-        """Stops the statement when nobody waits for it any more."""
+        """Cancel the statement if none of the group's calls waits for it any longer."""
         if self.sending is not None and not self.is_awaited:
             self.sending.cancel()
 
     @property
     def deadline(self) -> float | None:
-        """The last of its calls'."""
+        """The latest deadline of its calls; None if any of them has none."""
         deadlines = [call.deadline for call in self.calls if call.deadline is not None]
         return max(deadlines) if len(deadlines) == len(self.calls) else None
 
 
 @dataclass(eq=False, slots=True)
 class _Lane(Generic[E, R]):
-    """Calls that may share statements."""
+    """The calls of one partition key, which may share statements."""
 
-    ready: deque[Call[E, R]] = field(default_factory=deque)  # each of another turn
+    ready: deque[Call[E, R]] = field(default_factory=deque)  # each with a different ordering key
     behind: dict[Hashable, deque[Call[E, R]]] = field(
         default_factory=dict
-    )  # by turn, of which one is ready or under way
+    )  # by ordering key; the first call of each key is ready or running
     under_way: int = 0
-    slow: int = 0  # of those under way
+    slow: int = 0  # the number of running groups that took longer than SLOW_S
 
     @property
     def has_room(self) -> bool:
         return self.under_way < min(1 + self.slow, MOST)
 
     def follow(self, call: Call[E, R]) -> None:
-        """Makes the next call of the same turn ready, now that this one is over."""
+        """Make the next call with the same ordering key ready, after this one has ended."""
         waiting = self.behind[call.turn]
         while waiting:
             following = waiting.popleft()
@@ -110,7 +110,7 @@ class _Lane(Generic[E, R]):
 
 
 class Batcher(Generic[E, R]):
-    """Gathers calls into groups, lane by lane."""
+    """Collects calls into groups, separately for each lane."""
 
     def __init__(
         self,
@@ -119,9 +119,10 @@ class Batcher(Generic[E, R]):
         formed: Callable[[int], None] | None = None,
         send_alone: Callable[[Call[E, R]], Awaitable[None]] | None = None,
     ) -> None:
-        """`send`: runs the statement of a group, and ends each of its calls or sets its `alone`.
+        """Create a batcher of groups of at most `size` calls.
 
-        `send_alone`: ends such a call. `formed`: called with the size of each group.
+        `send` runs the statement of a group, and completes each of its calls or sets its `alone`. `send_alone`
+        completes a call whose `alone` is set. `formed` is called with the size of each group.
         """
         self._send = send
         self._send_alone = send_alone
@@ -131,9 +132,9 @@ class Batcher(Generic[E, R]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def join(self, key: tuple[str, ...], turn: Hashable, entry: E, alone: str = "") -> R:
-        """Return what becomes of a call in the lane of this key, which begins with its tenant.
+        """Submit a call to the lane `key`, whose first element is the tenant, and return its result.
 
-        `alone`: why it is to be sent by itself from the start.
+        `alone`: the reason to send it by itself from the start; empty if it may share a statement.
         """
         lane: _Lane[E, R] = self._lanes.setdefault(key, _Lane())
         call: Call[E, R] = Call(
@@ -158,7 +159,7 @@ class Batcher(Generic[E, R]):
             raise
 
     def _start(self, key: tuple[str, ...], lane: _Lane[E, R]) -> None:
-        """Sends the next groups, as far as there is room for them."""
+        """Start the next groups, as many as the lane has room for."""
         while lane.ready and lane.has_room:
             calls: list[Call[E, R]] = []
             while lane.ready and len(calls) < self._size:
@@ -182,7 +183,7 @@ class Batcher(Generic[E, R]):
         calls: Sequence[Call[E, R]],
         run: Callable[[_Group[E, R]], Coroutine[Any, Any, None]],
     ) -> None:
-        """Runs a group in a context of its own: the time of one call is not that of the group."""
+        """Run a group in its own context, because the deadline of one call is not that of the group."""
         group = _Group(calls)
         for call in calls:
             call.group = group
@@ -221,7 +222,7 @@ class Batcher(Generic[E, R]):
             self._start(key, lane)
 
     async def _run_alone(self, key: tuple[str, ...], lane: _Lane[E, R], call: Call[E, R], group: _Group[E, R]) -> None:
-        """Sends a call by itself. It still has its turn: those of the same turn wait for it."""
+        """Send a call by itself. Calls with the same ordering key still wait for it."""
         call_deadline.set(call.deadline)
         group.sending = asyncio.current_task()
         try:
@@ -233,13 +234,13 @@ class Batcher(Generic[E, R]):
 
     @staticmethod
     def _end(lane: _Lane[E, R], call: Call[E, R]) -> None:
-        if call.is_awaited:  # nobody waits for ever, whatever happened
+        if call.is_awaited:  # no caller may wait forever, whatever happened
             call.result.cancel()
         lane.follow(call)
 
 
 async def shared(calls: Sequence[Call[E, R]], sent: Awaitable[T]) -> T:
-    """What is sent for some calls; each is told of the statements."""
+    """Return the result of `sent`, and record its statements with each of the calls."""
     runs = CallQueries()
     call_queries.set(runs)
     try:

@@ -1,9 +1,11 @@
-"""Keeps the change log while the service runs: its order, its partitions, what is dropped of it and of requests.
+"""Maintenance of the change log while the service runs: its order, its partitions, and the deletion of expired changes
+and request ids.
 
 Invariants:
-- Nothing that goes wrong here reaches a call. It is told in the service's own log, and tried
-  again at the next turn; until then changes go to change_default, and old ones stay.
-- What is younger than the retention is never dropped, nor a request's answer that may still be asked for.
+- A failure here never fails a call. It is logged, and the step is retried in the next run; until then changes go to
+  change_default, and expired ones stay.
+- A change that is younger than the retention is never dropped, nor is the stored response of a request that may still
+  be retried.
 """
 
 from __future__ import annotations
@@ -18,19 +20,19 @@ from ..store.change_log_maintenance import BATCH, LogKeeping, LogTurn
 
 ANSWERS_KEPT = timedelta(hours=24)
 OPEN_TOO_LONG = timedelta(minutes=10)
-PAUSE_S = 0.05  # between two batches, for the others' sake
+PAUSE_S = 0.05  # between two batches, to leave capacity for calls
 
 
 class ChangeLogMaintenance:
-    """Takes a turn at the log now and then; runs until it is cancelled."""
+    """A task that maintains the log periodically until it is cancelled."""
 
     def __init__(self, log: LogKeeping, retention: timedelta | None, interval_s: float) -> None:
-        """`retention`: how long changes are kept; None: for ever."""
+        """Create the task. `retention`: how long changes are retained; None: forever."""
         self._log = log
         self._retention = retention
         self._interval_s = interval_s
-        self.held_up = 0  # transactions that held up watchers at the last look
-        self.failures = 0  # so far
+        self.held_up = 0  # transactions that blocked the change feed at the last check
+        self.failures = 0  # steps that failed so far
 
     async def run(self) -> None:
         while True:
@@ -38,7 +40,10 @@ class ChangeLogMaintenance:
             await asyncio.sleep(self._interval_s)
 
     async def keep_order(self) -> None:
-        """For a start, too, before anything is written: the database may have been restored from elsewhere."""
+        """Make new changes sort after all that the log holds, even if the database was restored into another cluster.
+
+        Call it at startup as well, before anything is written.
+        """
         try:
             if await self._log.keep_order():
                 structlog.get_logger().warning("log_moved", reason="the database was restored into another cluster")
@@ -46,9 +51,12 @@ class ChangeLogMaintenance:
             self._warn("keep_order", error)
 
     async def turn(self, moment: datetime | None = None) -> None:
-        """Do what is due now, by the database's clock, or at a moment; what another process is at is left to it."""
+        """Run the steps that are due at `moment`, by default now by the database's clock.
+
+        Do nothing if another process is already maintaining the log.
+        """
         await self.keep_order()
-        self.held_up = 0  # whoever has the turn counts them
+        self.held_up = 0  # only the process that holds the lock counts them
         try:
             await self._log.take_turn(lambda turn: self._take(turn, moment))
         except Exception as error:
@@ -93,5 +101,5 @@ class ChangeLogMaintenance:
 
     def _warn(self, step: str, error: Exception) -> None:
         self.failures += 1
-        said = str(error).partition("\n")[0]  # without the details, which may hold contents
+        said = str(error).partition("\n")[0]  # the first line only: the details may hold contents
         structlog.get_logger().warning("log_not_kept", step=step, reason=f"{type(error).__name__}: {said}")

@@ -1,4 +1,4 @@
-"""Who waits for a tenant's log to grow, and how they are woken: often enough, and never in vain a thousand times."""
+"""Rate-limited wake-up signals for the watchers of a tenant's change log."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-SPACING_S = 0.005  # between two wakes of a tenant: what is written meanwhile is read at once
+SPACING_S = 0.005  # between two wake-ups of a tenant; what is written in between is read together
 
 
 class ChangeSignal:
-    """The wakes of one tenant, counted: who has seen `count` waits for the next."""
+    """The numbered wake-ups of one tenant: a watcher that has seen number `count` waits for the next one."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -18,11 +18,11 @@ class ChangeSignal:
         self.closed = False
         self._event = asyncio.Event()
         self._timer: asyncio.Handle | None = None
-        self._due = 0.0  # when it fires
+        self._due = 0.0  # the time on the loop's clock when the timer fires
         self._last = 0.0
 
     def wake(self, delay_s: float = 0.0) -> None:
-        """Wakes all who wait, after a delay and not sooner than SPACING_S after the last time."""
+        """Wake all watchers after the delay, but no sooner than SPACING_S after the last wake-up."""
         loop = asyncio.get_running_loop()
         due = max(loop.time() + delay_s, self._last + SPACING_S)
         if self._timer is not None:
@@ -46,7 +46,7 @@ class ChangeSignal:
             self._timer = None
 
     async def after(self, count: int, timeout_s: float) -> bool:
-        """Whether there was a wake after the count, which is waited for as long as that."""
+        """Wait up to `timeout_s` for wake-up `count` + 1 or the close; return True if either has happened."""
         if self.count > count or self.closed:
             return True
         with suppress(TimeoutError):
@@ -63,7 +63,7 @@ class ChangeSignal:
 
 
 class ChangeSignals:
-    """The tenants that are watched by this process."""
+    """The signals of all tenants that are watched in this process."""
 
     def __init__(self) -> None:
         self._tenants: dict[str, ChangeSignal] = {}
@@ -93,7 +93,7 @@ class ChangeSignals:
             waking.wake()
 
     def close(self) -> None:
-        """Ends every watch, now and from now on: the server stops."""
+        """End every watch, including those opened later, because the server is stopping."""
         self._closed = True
         for waking in self._tenants.values():
             waking.close()

@@ -1,6 +1,6 @@
-"""Tells when the clock of this host is off by more than it may be, by the database's.
+"""A watch that logs when the clock of this host differs from the database's by more than is allowed.
 
-Nothing that is stored goes by this host's clock (store/clock.py); tokens, certificates and the times in its log do.
+Stored times do not depend on this host's clock (store/clock.py); tokens, certificates and the times in its log do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ INTERVAL_S = 1.0
 
 
 class ClockWatch:
-    """Looks at the clock; runs until it is cancelled."""
+    """A task that compares the clocks every INTERVAL_S until it is cancelled."""
 
     def __init__(self, clock: DatabaseClock, max_off_s: float) -> None:
         self._clock = clock
@@ -24,12 +24,12 @@ class ClockWatch:
 
     @property
     def off_s(self) -> float:
-        """How far the clock of this host is off, whichever way; 0 while that is not known."""
+        """The absolute difference of this host's clock from the database's, in seconds; 0 while it is unknown."""
         return abs(self._clock.ahead_s() or 0.0)
 
     @property
     def warning(self) -> str:
-        """What is wrong with the clock of this host, in a sentence; empty if nothing is."""
+        """A sentence that says how this host's clock is wrong; empty if it is not."""
         ahead_s = self._clock.ahead_s() or 0.0
         if abs(ahead_s) <= self._max_off_s:
             return ""
@@ -45,7 +45,7 @@ class ClockWatch:
             await asyncio.sleep(INTERVAL_S)
 
     def look(self) -> None:
-        """Log the clock's going wrong, and its coming right."""
+        """Log when the clock goes wrong and when it is right again."""
         if self._clock.ahead_s() is None or self._clock.now() is None:  # after a jump, the next reading decides
             return
         warning, log = self.warning, structlog.get_logger()

@@ -1,6 +1,6 @@
-"""Looks now and then whether drafts are still what their edits make of their records, and counts those that are not.
+"""A periodic check that every draft is still the result of applying its edit to its record.
 
-Nothing but a hand in the tables should bring that about: it is told, and mending is left to who runs the service.
+A mismatch should occur only if the tables were edited by hand. It is reported, and repair is left to the operator.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ..store.draft_integrity import DraftChecker
 
 
 class DraftCheck:
-    """Checks every `interval_s`, unless that is 0; runs until it is cancelled."""
+    """A task that checks all drafts every `interval_s` until it is cancelled; with 0 it never checks."""
 
     def __init__(self, checker: DraftChecker, interval_s: float) -> None:
         self._checker = checker
         self._interval_s = interval_s
-        self.done = 0  # checks so far
-        self.differences = 0  # drafts out of step, over all of them
+        self.done = 0  # completed checks so far
+        self.differences = 0  # inconsistent drafts, summed over all checks
 
     async def run(self) -> None:
         while self._interval_s:
@@ -28,7 +28,7 @@ class DraftCheck:
             await self.check()
 
     async def check(self) -> None:
-        """Once, unless another process is at it."""
+        """Check all drafts once, unless another process is checking them."""
         log = structlog.get_logger()
         try:
             found = await self._checker.count()

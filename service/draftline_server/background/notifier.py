@@ -1,7 +1,7 @@
-"""Wakes the watchers of this process, and those of the others through the database.
+"""Wake-ups for the watchers of this process, and of other processes through the database.
 
-Losing a notice is no loss of a change: watchers look again with every heartbeat, and all of
-them when the connection is back.
+A lost notification loses no change: watchers read again with every heartbeat, and all of them when the connection is
+re-established.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import structlog
 from ..store.notifications import Notifications
 from .change_signal import ChangeSignals
 
-SPACING_S = 0.02  # between two notices to the others
-RECONNECT_S = (0.1, 10.0)  # the shortest and the longest pause before it is tried again
+SPACING_S = 0.02  # between two notifications of other processes
+RECONNECT_S = (0.1, 10.0)  # the shortest and the longest pause before a reconnect
 
 
 class Notifier:
-    """One connection per process, whatever the number of watchers; runs until it is cancelled."""
+    """A task that runs until it is cancelled, with one connection per process for any number of watchers."""
 
     def __init__(self, notifications: Notifications, wakes: ChangeSignals) -> None:
         self._notifications = notifications
@@ -29,7 +29,7 @@ class Notifier:
         self._lost = False
 
     def wrote(self, tenant_id: str) -> None:
-        """Something may have been written for the tenant."""
+        """Wake the tenant's watchers, here and in other processes, after a write that may have changed something."""
         self._wakes.wake(tenant_id)
         self._written.add(tenant_id)
         self._work.set()
@@ -53,7 +53,7 @@ class Notifier:
             self._notifications.close()
 
     async def _tell_others(self) -> None:
-        """Until the connection is lost."""
+        """Notify other processes until the connection is lost."""
         while not self._lost:
             await self._work.wait()
             self._work.clear()
@@ -62,7 +62,7 @@ class Notifier:
                 try:
                     await self._notifications.notify(written)
                 except Exception:
-                    self._written |= written  # told when the connection is back
+                    self._written |= written  # they are notified when the connection is re-established
                     raise
             await asyncio.sleep(SPACING_S)
 

@@ -1,6 +1,6 @@
-"""Group commit: patches that arrive while a statement is under way share the next one (see groups.py).
+"""Group commit: patches that arrive while a statement is running share the next one (see batcher.py).
 
-Patches of one record keep the order of their arrival, and one that fails takes no neighbour with it.
+Patches of one record are applied in the order of their arrival. A patch that fails does not fail the others.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class _Patch:
         return self.entry.write.actor.request is not None
 
 
-EXPENSIVE, FAILED = "EXPENSIVE", "FAILED"  # beside the causes of patch_content
-MAX_SIZE = 32 * 1024  # characters of the change and the condition of a patch in a group
-MAX_STEPS = 64  # operations, each value that they have counted
+EXPENSIVE, FAILED = "EXPENSIVE", "FAILED"  # in addition to the causes that patch_content returns
+MAX_SIZE = 32 * 1024  # maximum characters of the change and the condition of a patch in a group
+MAX_STEPS = 64  # maximum passes over the content that a patch in a group makes; see steps_of
 SHARING = Terms(waits=False)
 SHARING_WITHOUT_CREATION = Terms(waits=False, creates=False)
 
@@ -43,18 +43,19 @@ _Calls = Sequence[Call[_Patch, PatchResult]]
 
 
 class PatchBatcher:
-    """Applies single patches in groups, and several as they are; a PatchApplier around another.
+    """A PatchApplier that wraps another: it applies single patches in groups and passes several on unchanged.
 
     Invariants:
-    - A group waits for no row, and for anything else 25 ms at most. What it leaves is sent alone, one
-      statement a patch, and may wait as long as any statement.
-    - What is sent alone has a part of the connections to itself, one for what waits for others and one for what
-      takes long, so that neither keeps the groups from theirs.
-    - A group ends with nobody else's error: what PostgreSQL has rolled back is sent again, each patch alone.
+    - A group waits for no row, and at most 25 ms for any other lock. A patch that it leaves out is sent alone, in its
+      own statement, which may wait as long as any statement.
+    - Patches that are sent alone use limited shares of the connections, one for those that wait for locks and one for
+      those that take long, so neither takes the connections that groups need.
+    - A patch never fails with the error of another: when PostgreSQL has rolled back a group, each of its patches is
+      sent again, alone.
     """
 
     def __init__(self, applier: InPlacePatches, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
-        """`formed`: called with the size of each group."""
+        """Create a batcher around `applier`. `formed` is called with the size of each group."""
         self._applier = applier
         self._groups = Batcher(self._apply, size, formed, self._apply_alone)
         self._waiting: AlonePlaces | None = None
@@ -63,7 +64,7 @@ class PatchBatcher:
     async def apply(
         self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
-        """See PatchApplier."""
+        """Apply patches as PatchApplier defines it."""
         if isinstance(runner, Transaction) or len(patches) != 1:
             return await self._applier.apply(runner, write, patches, keeps_answers=keeps_answers)
         (patch,) = patches
@@ -78,7 +79,7 @@ class PatchBatcher:
             try:
                 await self._apply_at_once(group, SHARING)
             except ContentionError:
-                # Something was created elsewhere at the same time. Most likely it is a record: create none together.
+                # Another transaction created something concurrently, most likely a record: retry without creations.
                 await self._apply_at_once(group, SHARING_WITHOUT_CREATION)
         except OverloadedError as error:
             _fail(group, error)
@@ -91,12 +92,15 @@ class PatchBatcher:
             self._leave_requests(group, error, EXPENSIVE)
         except DatabaseUnavailableError as error:
             self._leave_requests(group, error, FAILED)
-        except Exception:  # it was rolled back; whichever patch is to blame takes no neighbour with it
+        except Exception:  # it was rolled back; send each patch alone, so only the one at fault fails
             _leave(group, FAILED)
 
     @staticmethod
     def _leave_requests(group: _Calls, error: Exception, cause: str) -> None:
-        """Leaves alone who has a request id, for then nothing happens twice; to others the outcome is not known."""
+        """Mark the calls with a request id to be sent alone, and fail the others.
+
+        A request id prevents a patch from being applied twice. Without one, the outcome of the group is unknown.
+        """
         _leave([call for call in group if call.entry.has_id], cause)
         _fail([call for call in group if not call.alone], error)
 
@@ -129,7 +133,7 @@ class PatchBatcher:
 
 
 class AlonePlaces:
-    """A part of the connections, shared out among tenants, for patches that are sent alone."""
+    """A share of the connections for patches that are sent alone, divided fairly among tenants."""
 
     def __init__(self, settings: PoolSettings) -> None:
         most = max(1, settings.size // 4)
@@ -138,7 +142,11 @@ class AlonePlaces:
 
     @asynccontextmanager
     async def taken(self, tenant_id: str) -> AsyncIterator[None]:
-        """ContentionError when none comes free in the time that a lock may take; DeadlineExceededError."""
+        """Hold a permit for one of the connections while the context is open.
+
+        Raise ContentionError if no permit becomes free within the lock timeout, DeadlineExceededError if the call's
+        deadline ends first.
+        """
         remaining = remaining_s()
         try:
             async with asyncio.timeout(self._limit_s if remaining is None else min(remaining, self._limit_s)):

@@ -1,6 +1,6 @@
-"""Group reads: GetContent calls that arrive while a statement is under way share the next one (see groups.py).
+"""Group reads: GetContent calls that arrive while a statement is running share the next one (see batcher.py).
 
-A read never joins a statement that was sent before it came, so it sees whatever was answered before.
+A read never joins a statement that was sent before the read arrived, so it sees every write that was answered before.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class _Read:
 
 
 class ReadBatcher:
-    """Reads records of one tenant together."""
+    """Reads records of one tenant in shared statements."""
 
     def __init__(self, content: ContentStore, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
-        """`formed`: called with the size of each group."""
+        """Create a batcher that reads from `content`. `formed` is called with the size of each group."""
         self._content = content
         self._groups: Batcher[_Read, Record] = Batcher(self._read, size, formed)
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
-        """See ContentStore.get."""
+        """Return a record as ContentStore.get defines it."""
         read = _Read(actor, collection, record_id, show_deleted)
         return await self._groups.join((actor.tenant_id,), object(), read)
 
@@ -40,7 +40,7 @@ class ReadBatcher:
         ids = [(read.collection, read.record_id) for read in reads]
         try:
             found = await shared(calls, self._content.find(reads[0].actor, ids))
-        except Exception as error:  # nothing was written: what is worth another try was tried again
+        except Exception as error:  # nothing was written, and Database has already retried what is retryable
             for call in calls:
                 call.fail(error)
             return

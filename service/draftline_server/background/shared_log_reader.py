@@ -1,7 +1,7 @@
-"""The ends of logs, read once for all who watch them.
+"""Readers of the ends of logs, each shared by all watchers of a scope.
 
-Watchers of one scope who have read to the end share what comes next: the first to want it reads it, the
-others take it from there. Nothing but the last page is kept. Who is further behind reads on its own.
+Watchers of one scope that have read to the end share the next page: the first one that needs it reads it, and the
+others reuse it. Only the last page is cached. A watcher that is further behind reads on its own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ..store.change_log.feed import Feed, FeedPage, LogPosition, Scope
 from ..store.transaction import call_tenant
 from .change_signal import ChangeSignal
 
-PENDING_S = (0.005, 0.25)  # the first and the longest pause before it is looked again for what was pending
+PENDING_S = (0.005, 0.25)  # the first and the longest pause before pending changes are read again
 
 
 class SharedLogReader:
-    """The last page of one scope's log."""
+    """A cache of the last page of one scope's log."""
 
     def __init__(self, feed: Feed, scope: Scope, waking: ChangeSignal) -> None:
         self.watchers = 0
@@ -28,13 +28,16 @@ class SharedLogReader:
         self._scope = scope
         self._waking = waking
         self._page: FeedPage | None = None
-        self._count = -1  # of wakes, when the page was read
+        self._count = -1  # the number of the last wake-up when the page was read
         self._reading: asyncio.Task[None] | None = None
-        self._waiting = 0  # watchers that wait for it
+        self._waiting = 0  # watchers that wait for the reading task
         self._pause_s = PENDING_S[0]
 
     async def read(self, after: LogPosition, count: int) -> FeedPage:
-        """What comes after a place, as of the `count`-th wake. TokenExpiredError if that is gone."""
+        """Return the page after a position, as current as the `count`-th wake-up.
+
+        Raise TokenExpiredError if changes after the position were dropped.
+        """
         while True:
             page = self._page
             if page is not None and after < page.start:
@@ -46,10 +49,10 @@ class SharedLogReader:
             await self._advance(after if page is None else page.end, count)
 
     async def _advance(self, after: LogPosition, count: int) -> None:
-        """Read the next page, once for all who wait for it. It is given up when nobody waits for it any more."""
+        """Read the next page once for all waiting watchers. The read is cancelled when none of them waits any more."""
         reading = self._reading
         if reading is None or reading.done() or reading.cancelling():
-            # In a context of its own: the deadline of the call that happens to be first is not that of all.
+            # Use a separate context: the deadline of the first call must not apply to the others.
             context = Context()
             context.run(call_tenant.set, self._scope.tenant_id)
             loop = asyncio.get_running_loop()
@@ -63,7 +66,7 @@ class SharedLogReader:
             if self._reading is reading:
                 self._waiting -= 1
                 if not self._waiting:
-                    reading.cancel()  # of no effect when it is done
+                    reading.cancel()  # has no effect if it is done
 
     async def _read(self, after: LogPosition, count: int) -> None:
         page = await self._feed.read(self._scope, after)
@@ -75,11 +78,11 @@ class SharedLogReader:
 
 def _consume_exception(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
-        task.exception()  # those who wait for it have it
+        task.exception()  # retrieved here only to avoid a warning: the watchers that wait get it themselves
 
 
 class SharedLogReaders:
-    """The tails that are watched."""
+    """The shared readers of all scopes that are watched."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed

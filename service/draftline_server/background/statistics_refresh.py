@@ -1,6 +1,6 @@
-"""Has the planner told what imports changed, after they were answered: once for all that ended meanwhile.
+"""A refresh of the planner's statistics after imports were answered, once for all imports that ended in the meantime.
 
-Best effort: PostgreSQL does it by itself within a minute or so.
+Best effort: autovacuum does the same within a minute or so.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import structlog
 
 
 class Analysis:
-    """Runs until it is cancelled; `analyze` is called after `want`."""
+    """A task that calls `analyze` after `want` was called; it runs until it is cancelled."""
 
     def __init__(self, analyze: Callable[[], Awaitable[None]]) -> None:
         self._analyze = analyze
         self._wanted = asyncio.Event()
 
     def want(self) -> None:
-        """Much was changed."""
+        """Request a refresh, because many records were changed."""
         self._wanted.set()
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The command line, `draftline` and the name of a command; each command is in a file of its own."""
+"""The command line, `draftline COMMAND`; each command is in its own module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`draftline bench`: what this machine can do, on a PostgreSQL of its own, which is gone afterwards."""
+"""`draftline bench`: a benchmark relative to the limits of this machine, on a temporary PostgreSQL."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ def bench_command(
     settings: Settings, *, parts: tuple[str, ...], quick: bool, records: int | None, rounds: int | None,
     seconds: float | None, results: Path, chart: Path,
 ) -> None:  # fmt: skip
-    """Measure, as ratios against what this machine can do.
+    """Measure performance as ratios to the limits of this machine.
 
-    On a PostgreSQL and services of its own, each in a process, with the load in further ones. All of it takes a
-    quarter of an hour, over a million records and 105,000 drafts of them; --quick less than two minutes.
+    It runs on a PostgreSQL and services of its own, each in a separate process, with the load in further ones. The
+    full benchmark, over a million records and 105,000 drafts of them, takes a quarter of an hour; --quick takes less
+    than two minutes.
     """
     given = {"records": records, "rounds": rounds, "seconds": seconds}
     sizes = bench.Sizes.of(quick=quick, **{name: value for name, value in given.items() if value is not None})

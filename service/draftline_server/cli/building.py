@@ -1,4 +1,4 @@
-"""Tells on a terminal how far the indexes of a collection are, while they are built."""
+"""Show on a terminal the progress of building the indexes of a collection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REFRESH_S = 0.5
 
 @contextmanager
 def shown_building(client: Client, collection: str) -> Iterator[None]:
-    """While the block declares the collection, asks again and again what is ready."""
+    """Poll and show which indexes are ready, while the block declares the collection."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
@@ -26,7 +26,7 @@ def shown_building(client: Client, collection: str) -> Iterator[None]:
             while not over.wait(REFRESH_S):
                 try:
                     indexes = client.get_collection(collection).indexes
-                except DraftlineError:  # the declaration tells what is wrong, if it is
+                except DraftlineError:  # the declaration itself reports errors
                     continue
                 ready = sum(each.state is IndexState.READY for each in indexes)
                 status.update(f"building the indexes: {ready} of {len(indexes)} are ready")

@@ -1,4 +1,4 @@
-"""`draftline check`: whether every draft's merge is what it should be."""
+"""`draftline check`: check that the stored merge of every draft is correct."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFRESH_S = 0.1
 
 @dataclass(slots=True)
 class Counts:
-    """How many drafts; of those that differ, one that its user ended meanwhile was neither repaired nor remains."""
+    """Counts of drafts. A differing draft that its user ended meanwhile is neither repaired nor remaining."""
 
     checked: int = 0
     differences: int = 0
@@ -43,13 +43,13 @@ class Counts:
 @click.pass_obj
 @reporting
 def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
-    """Look for drafts that are out of step with their records.
+    """Look for drafts that are inconsistent with their records.
 
-    Compares every draft's merge with its edit applied to its record; exit status 1 if differences remain. With --json,
-    one object a difference, and the summary as the last.
+    Compares every draft's merge with the result of applying its edit to its record. The exit status is 1 if differences
+    remain. With --json, prints one object for each difference, and the summary as the last one.
 
-    In the database of the settings, of all tenants, and while the service runs. A draft is an orphan when it changes a
-    record that is not there at all; its user alone can settle that, by a discard.
+    Checks all tenants in the database of the settings. The service may be running. A draft is an orphan if it changes
+    a record that does not exist at all; only its user can settle that, by a discard.
     """
     with database(settings, migrated=False, made=False) as url:
         counts = asyncio.run(_check(settings, url, repair=repair, as_json=as_json))
@@ -73,7 +73,7 @@ async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -
 
 
 def _line(difference: DraftDifference, repaired: bool) -> str:
-    """Ids are quoted: any character may stand in them."""
+    """Return a line for a difference. Ids are quoted, because they may contain any character."""
     keys = (difference.tenant_id, difference.user_id, difference.collection, difference.record_id)
     tenant, user, collection, record = (json.dumps(key, ensure_ascii=False) for key in keys)
     problem = "changes a record that is not there" if difference.is_orphan else "differs from its edit"
@@ -83,7 +83,7 @@ def _line(difference: DraftDifference, repaired: bool) -> str:
 
 @asynccontextmanager
 async def _progress(checker: DraftChecker) -> AsyncIterator[None]:
-    """Tells on a terminal how far the check is."""
+    """Show the progress of the check on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield

@@ -1,4 +1,4 @@
-"""How commands reach a running service."""
+"""Options and decorators of commands that call a running service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `address` and `security`, made from options that say where the service is."""
+    """Give the command `address` and `security`, built from options that locate the service."""
 
     @click.option("--address", help=f"Where the service is. Default: where `serve` listens, 127.0.0.1:{DEFAULT_PORT}.")
     @click.option("--ca", type=PEM, help="Use TLS, with a service whose certificate this authority signed, PEM.")
@@ -42,7 +42,7 @@ def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command a client as its first argument, made from options that say where and who."""
+    """Give the command a client as its first argument, built from options for the service, tenant and caller."""
 
     @reaching
     @click.option("--tenant", required=True, help="The organisation that owns the data.")

@@ -1,4 +1,4 @@
-"""`draftline collections`: what is declared, listed, shown and put."""
+"""`draftline collections`: list, show and put declarations of collections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .group import json_option, reporting, result_console
 
 TYPES = [each.value for each in FieldType]
 
-# Of what `--json` tells, what is no part of a declaration.
+# Keys of the `--json` output that are not part of a declaration.
 TOLD_ONLY = {"collection", "version", "indexes", "mismatch_counts"}
 DECLARED = {"fields", "refuse", "orders", "json_schema", "history"}
 
@@ -67,7 +67,7 @@ def list_command(client: Client, as_json: bool) -> None:
 def show_command(client: Client, collection: str, no_counts: bool, as_json: bool) -> None:
     """Show what is declared of a collection, how far its indexes are, and how many values do not fit their fields.
 
-    What --json tells, `collections put --file` takes.
+    `collections put --file` accepts the output of --json.
     """
     try:
         found = _counted(client, collection) if not no_counts else client.get_collection(collection)
@@ -182,7 +182,10 @@ def _read(declaration: TextIO) -> dict[str, Any]:
 
 
 def _refusing(types: dict[str, str], refuse: Iterable[str], where: str) -> list[DeclaredField]:
-    """The fields, some of which refuse what they cannot hold."""
+    """Return the declared fields, of which those in `refuse` reject values of another type.
+
+    Raise UsageError if one in `refuse` is not declared.
+    """
     if unknown := sorted(set(refuse) - types.keys()):
         raise click.UsageError(f"{where}: {unknown[0]!r} is no declared field")
     return [

@@ -1,4 +1,4 @@
-"""How commands come to a database: the user's own, or the embedded one."""
+"""The database of commands: the user's own PostgreSQL, or the embedded one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..ops import migrate
 from ..settings import Settings
 from ..store.pool import connections_of
 
-OTHERS = 20  # connections to the embedded PostgreSQL that are left to others, and to its superuser
+OTHERS = 20  # connections to the embedded PostgreSQL that are left for other clients and the superuser
 
 
 @contextmanager
 def database(settings: Settings, *, migrated: bool = True, made: bool = True) -> Iterator[str]:
-    """The user's PostgreSQL as it is, or the embedded one, started, and migrated if `migrated`.
+    """Yield the URL of the user's PostgreSQL as it is, or start the embedded one, and migrate it if `migrated`.
 
-    Where there is none yet, one is made if `made`. If not, that is an EmbeddedPostgresError, and one that a service
-    runs already will do.
+    With `made`, the embedded PostgreSQL is created if it is missing. Without it, raise EmbeddedPostgresError if it is
+    missing, and use the running server if a service has started it.
     """
     if settings.database_url:
         yield settings.database_url

@@ -1,4 +1,4 @@
-"""`draftline demo`: every call, on a PostgreSQL of its own, which is gone afterwards."""
+"""`draftline demo`: a walk through every call, on a temporary PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .group import reporting
 @reporting
 def demo_command(settings: Settings) -> None:
     """Walk through every call, on 3,201 films."""
-    logs.configure(settings.log_format, "error")  # that it knows nobody is meant here
+    logs.configure(settings.log_format, "error")  # hides the warning that callers are not authenticated
     console = Console(highlight=False)
     with (
         tempfile.TemporaryDirectory(prefix="draftline-demo-") as folder,
         EmbeddedPostgres(Path(folder), durable=False, binaries=settings.postgres_bin) as postgres,
     ):
-        # On loopback, and known to nobody else: without keys and TLS.
+        # No authentication and no TLS: the service is temporary and listens on loopback.
         fields = Settings.model_fields.items()
         open_ = {name: field.default for name, field in fields if name == "host" or name.startswith(("auth_", "tls_"))}
         own = settings.model_copy(

@@ -1,4 +1,4 @@
-"""`draftline doctor`: what is wrong, and how to mend it."""
+"""`draftline doctor`: find problems and report how to fix them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CHECK_WIDTH = 18
 @click.pass_obj
 @reporting
 def doctor_command(given: Settings | ValidationError, quick: bool, as_json: bool) -> None:
-    """Tell what is wrong, and how to mend it.
+    """Find problems, and say how to fix them.
 
-    Examines settings, files, ports, the database and what is in it; exit status 1 if there is a fault. Nothing is
-    changed, made or started. Run it with the settings of the service, before its start or beside it. With --json, one
-    object a check, and the counts as the last.
+    Examines the settings, files, ports, the database and its contents. The exit status is 1 if there is a fault.
+    Nothing is changed, created or started. Run it with the settings of the service, before the service starts or while
+    it runs. With --json, prints one object for each check, and the counts as the last one.
     """
     counts = asyncio.run(_examine(given, quick=quick, as_json=as_json))
     faults, warnings = counts[State.FAULT], counts[State.WARNING]

@@ -1,4 +1,4 @@
-"""The command group, and what its commands share."""
+"""The command group, and helpers that its commands share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 
 
 def result_console() -> Console:
-    """Standard output, as wide as it needs to be where that is no terminal. Nothing in a text is taken for markup."""
+    """Return a console for standard output, without markup. It is 1,000 columns wide if that is not a terminal."""
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 1000
@@ -41,7 +41,7 @@ def result_console() -> Console:
 
 
 class NotReachedError(click.ClickException):
-    """Nobody answered: the same command may do later."""
+    """The service or the database is unreachable; the command may be retried."""
 
     exit_code = 3
 
@@ -60,13 +60,13 @@ class SettingsError(click.ClickException):
 def main(context: click.Context) -> None:
     """Draftline: atomic JSON patches, drafts and live merged reads over PostgreSQL.
 
-    Settings come from the environment, as DRAFTLINE_ and a name; README.md lists them. Results go to standard output,
-    as JSON with --json; progress, logs and errors to standard error.
+    Settings come from environment variables that begin with DRAFTLINE_; README.md lists them. Results go to standard
+    output, as JSON with --json; progress, logs and errors go to standard error.
     """
     try:
         settings = Settings()
     except ValidationError as error:
-        if context.invoked_subcommand == DOCTOR:  # it tells them with all else that is wrong
+        if context.invoked_subcommand == DOCTOR:  # it reports these along with other problems
             context.obj = error
             return
         problems = "".join(f"\n  {problem}" for problem in problems_of(error))
@@ -78,7 +78,7 @@ def main(context: click.Context) -> None:
 
 
 def problems_of(error: ValidationError) -> list[str]:
-    """What is wrong with settings, each by name but for what several have to do with each other."""
+    """Return the problems with settings, each with the name of its setting, unless it concerns several."""
     return [_named(problem["loc"]) + problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
 
 
@@ -87,7 +87,7 @@ def _named(place: tuple[int | str, ...]) -> str:
 
 
 def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What can be expected to go wrong is told in a line, without a stack trace."""
+    """Report expected errors of the command in a line, without a stack trace."""
 
     @wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> Any:

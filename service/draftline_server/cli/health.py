@@ -1,4 +1,4 @@
-"""`draftline health`: whether the service takes calls."""
+"""`draftline health`: check whether the service accepts calls."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .group import NO_SERVICE, json_option, reporting
 @json_option
 @reporting
 def health_command(address: str, security: access.Security, service: str, timeout_s: float, as_json: bool) -> None:
-    """Tell whether the service takes calls.
+    """Report whether the service accepts calls.
 
-    Exit status 0 when it is SERVING, 1 when not.
+    The exit status is 0 if it is SERVING, and 1 if not.
     """
     state, warning = access.health_state(address, service, timeout_s, security)
     told = {"address": address, "service": service, "state": state, **({"warning": warning} if warning else {})}

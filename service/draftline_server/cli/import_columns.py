@@ -1,4 +1,4 @@
-"""The columns of CSV in `draftline import`: the options that decide their types, and what was decided."""
+"""The CSV columns of `draftline import`: the options that decide their types, and the output of the decisions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TYPES = ("infer", "text")
 
 
 def csv_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command the options of CSV, each a keyword: `types`, one for each type, `delimiter` and `fill`."""
+    """Give the command the CSV options as keywords: `types`, one for each type, `delimiter` and `fill`."""
     options = [
         click.option("--types", metavar="FILE|infer|text",
                      help="CSV: types of columns as in FILE, by their cells alone, or text."),
@@ -53,7 +53,7 @@ def _delimiter(_context: click.Context, _option: click.Parameter, given: str | N
 
 
 def given_options(options: Mapping[str, Any]) -> list[str]:
-    """Return those of the CSV options that were given, as they are written."""
+    """Return the CSV options that were given, as on the command line."""
     return ["--" + name.removesuffix("_columns") for name, value in options.items() if value]
 
 
@@ -61,7 +61,7 @@ def csv_records(
     client: Client, collection: str, file: BinaryIO, *, id_field: str | None, id_fields: Collection[str],
     delimiter: str | None, fill: bool, types: str | None, **columns: tuple[str, ...],
 ) -> CsvRecords:  # fmt: skip
-    """Return the records of a CSV file, and say what was decided of it, a line a column."""
+    """Return the records of a CSV file, and print the decided type of each column, one per line."""
     flags: dict[str, ColumnType] = {}
     for type_ in ColumnType:
         for name in columns[f"{type_}_columns"]:
@@ -90,7 +90,7 @@ def _tell(records: CsvRecords) -> None:
 
 
 def _declared(client: Client, collection: str) -> Mapping[str, ColumnType]:
-    """Return the types that the collection declares of its top-level fields."""
+    """Return the types that the collection declares for its top-level fields; none if it does not exist."""
     try:
         found = client.get_collection(collection)
     except NotFoundError:
@@ -102,13 +102,13 @@ def _declared(client: Client, collection: str) -> Mapping[str, ColumnType]:
 
 
 def _by_column(fields: Mapping[str, FieldType | str]) -> dict[str, ColumnType]:
-    """Return the types by column, of those that are given by JSON Pointers (RFC 6901)."""
+    """Return the types by column name, from types by JSON Pointer (RFC 6901). Nested fields are skipped."""
     names = {path: path[1:].replace("~1", "/").replace("~0", "~") for path in fields if path.count("/") == 1}
     return {name: ColumnType(str(fields[path])) for path, name in names.items()}
 
 
 def _types_in(path: str) -> tuple[dict[str, ColumnType], bool]:
-    """Return the types in a file, and whether its columns must all be there."""
+    """Return the types in a file, and whether all of its columns are required in the CSV."""
     try:
         with click.open_file(path, encoding="utf-8") as file:
             found = load_json(file)

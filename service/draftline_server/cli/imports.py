@@ -1,4 +1,4 @@
-"""`draftline import`: a file into a collection."""
+"""`draftline import`: import a file into a collection."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def import_command(
     """Load a file into a collection: all of it, or nothing.
 
     FILE (`-`: standard input) is a JSON array of objects (.json), one object a line (.ndjson, .jsonl), or CSV with a
-    header (.csv, .tsv). It is read as it is sent, whatever its size, and numbers stay exact. Say where ids come from by
-    one of --id, --id-from and --id-row: the same file then always has the same ids.
+    header (.csv, .tsv). It is streamed, whatever its size, and numbers stay exact. Say where ids come from by one of
+    --id, --id-from and --id-row: the same file then always has the same ids.
 
-    In CSV, each column has a type: what --text, --number, --boolean, --date or --timestamp say of it; what the FILE of
-    --types says, JSON as {"price": "number"}; text, if it is that of --id, or for all with --types text; what the
-    collection declares of the field, but for --types infer; or else number if every cell is a plain number, boolean if
-    every cell is true or false, and text otherwise. A cell in quotes is text, an empty one null. What was decided is
-    printed, a line a column.
+    In CSV, each column has a type. The first of these that applies decides it: --text, --number, --boolean, --date or
+    --timestamp for the column; the FILE of --types, which is JSON such as {"price": "number"}; text, for the column of
+    --id and, with --types text, for all columns; the collection's declaration of the field, unless --types infer is
+    given; or else number if every cell is a plain number, boolean if every cell is true or false, and text otherwise.
+    A cell in quotes is text, an empty one null. The decided types are printed, one line for each column.
     """
     if sum(map(bool, (field, fields, by_row))) != 1:
         raise click.UsageError("Say where ids come from: by one of --id, --id-from and --id-row.")
@@ -82,7 +82,7 @@ def import_command(
 
 
 def _placed(error: DraftlineError, table: CsvRecords | None, id_field: str | None) -> str:
-    """Return what the service said of a record, with its place in the file and its column or field."""
+    """Return the service's error about a record, with its position in the file and its column or field."""
     path = error.metadata.get("path", "")
     name = path[1:].replace("~1", "/").replace("~0", "~") if path.count("/") == 1 else ""
     if not path and id_field and any(each.field.endswith(".record_id") for each in error.field_violations):
@@ -95,7 +95,7 @@ def _placed(error: DraftlineError, table: CsvRecords | None, id_field: str | Non
 
 
 def _shown(records: Iterator[ImportRecord], file: BinaryIO) -> Iterator[ImportRecord]:
-    """Yield the records, while a bar shows on a terminal how much of the file has been read."""
+    """Yield the records, and show on a terminal how much of the file has been read."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from records

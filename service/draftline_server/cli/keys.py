@@ -1,4 +1,4 @@
-"""`draftline token` and `draftline service-key`: what callers are known by."""
+"""`draftline token` and `draftline service-key`: credentials for callers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..settings import Settings
 from .group import json_option, reporting
 
 tenant_option = click.option("--tenant", "tenants", required=True, multiple=True, help="For this tenant; give several.")
-PURGE = "content:purge"  # what it removes does not come back, so it is granted by name alone
+PURGE = "content:purge"  # a purge cannot be undone, so this scope must be named explicitly
 scope_option = click.option(
     "--scope",
     "scopes",
@@ -35,8 +35,8 @@ def token_command(
 ) -> None:
     """Make a token for trying things out.
 
-    It is signed with the secret in DRAFTLINE_AUTH_SECRET_FILE, for DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE;
-    commands take it from DRAFTLINE_TOKEN.
+    It is signed with the secret in DRAFTLINE_AUTH_SECRET_FILE, for DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE.
+    Commands read it from DRAFTLINE_TOKEN.
     """
     token = access.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
     told = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
@@ -52,9 +52,9 @@ def token_command(
 def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, ...], as_json: bool) -> None:
     """Make a key for a service.
 
-    The service NAME then acts as the user service:NAME. The key goes to it, and is shown this once. Its entry, which
-    holds a hash of it alone, goes into the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may
-    have several, so that one can replace another.
+    The service NAME then acts as the user service:NAME. Give the key to that service; it is shown only once. Add its
+    entry, which holds only a hash of the key, to the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A
+    service may have several keys, so that they can be rotated.
     """
     key, entry = access.new_service_key(name, tenants, scopes)
     click.echo(json.dumps({"key": key, "entry": json.loads(entry)}) if as_json else f"key    {key}\nentry  {entry}")

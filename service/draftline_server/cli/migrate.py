@@ -1,4 +1,4 @@
-"""`draftline migrate`: the database, brought to a schema."""
+"""`draftline migrate`: migrate the database to a schema revision."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _check_migrations(settings: Settings, as_json: bool) -> NoReturn:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """Tells on a terminal which step of a migration is done, and that the next is under way."""
+    """Show on a terminal the completed steps of a migration, and that another is in progress."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda _: None

@@ -1,4 +1,4 @@
-"""`draftline purge`: deleted records, removed for good."""
+"""`draftline purge`: remove deleted records permanently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from draftline import Client, PurgeResult
 from .client import with_client
 from .group import json_option, reporting
 
-BATCH = 1_000  # records that one call removes
+BATCH = 1_000  # maximum records that one call removes
 
 
 class _Time(click.ParamType[datetime]):
@@ -48,8 +48,8 @@ def purge_command(
 ) -> None:  # fmt: skip
     """Remove deleted records of a collection for good.
 
-    With them go their history and the drafts over them. There is no way back. Live records are never removed. The
-    caller needs the permission content:purge. What is removed goes batch by batch: interrupted, the command can be
+    Their history and the drafts over them are removed as well. This cannot be undone. Live records are never removed.
+    The caller needs the permission content:purge. Records are removed in batches: if interrupted, the command can be
     run again for the rest.
     """
     if not record_ids and deleted_before is None:
@@ -82,7 +82,7 @@ def _found(client: Client, collection: str, parts: Sequence[Sequence[str]], dele
 def _purged(
     client: Client, collection: str, parts: Sequence[Sequence[str]], deleted_before: datetime | None, reason: str
 ) -> Iterator[PurgeResult]:
-    """Remove batch by batch, until nothing is left, or a batch removes nothing."""
+    """Remove the records in batches, until none is left or a batch removes none. Yield the result of each batch."""
     for part in parts:
         while True:
             result = client.purge_content(collection, part, deleted_before=deleted_before, change_reason=reason)

@@ -1,4 +1,4 @@
-"""A group of commands whose help lists them by what they are for, and which loads the one that is called alone."""
+"""A command group whose help lists commands by section, and which imports only the command that is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 
 class _Commands(MutableMapping[str, click.Command]):
-    """Commands by name; one that is placed, as `module:attribute` in this package, is loaded when it is asked for."""
+    """Commands by name. One that is given as `module:attribute` of this package is imported on first access."""
 
     def __init__(self) -> None:
         self._entries: dict[str, click.Command | str] = {}
@@ -43,9 +43,9 @@ class _Commands(MutableMapping[str, click.Command]):
 
 
 class Sections(click.Group):
-    """A group that is told its commands section by section, and lists them so.
+    """A group whose commands are added and listed by section, and are imported lazily.
 
-    Loading what `serve` needs takes a second, for which no other command waits.
+    Importing the dependencies of `serve` takes a second, which other commands should not wait for.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -54,7 +54,7 @@ class Sections(click.Group):
         self.sections: dict[str, list[str]] = {}
 
     def add_section(self, title: str, places: Mapping[str, str]) -> None:
-        """`places`: by the name of each command where it is."""
+        """Add a section. `places` maps the name of each command to its `module:attribute`."""
         self.sections.setdefault(title, []).extend(places)
         self._commands.place(places)
 

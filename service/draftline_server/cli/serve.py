@@ -1,4 +1,4 @@
-"""`draftline serve`: the service, until it is told to stop."""
+"""`draftline serve`: run the service until it is stopped."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .group import reporting
 def serve_command(settings: Settings, workers: int | None) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
-    On the PostgreSQL of DRAFTLINE_DATABASE_URL, which must have been migrated, or on an embedded one, whose data
-    are kept in DRAFTLINE_DATA_DIR.
+    Uses the PostgreSQL of DRAFTLINE_DATABASE_URL, which must have been migrated, or an embedded one, whose data are
+    stored in DRAFTLINE_DATA_DIR.
     """
     settings = settings.model_copy(update={"workers": workers or settings.workers})
     logs.configure_queued(settings.log_format, settings.log_level)

@@ -1,4 +1,4 @@
-"""`draftline top`: what a service does just now, in the terminal."""
+"""`draftline top`: the current activity of a service, in the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..ops.top import Activity, activity
 from ..settings import Settings
 from .group import NotReachedError, json_option, reporting, result_console
 
-MOST_STATEMENTS = 8  # shown
+MOST_STATEMENTS = 8  # limit of the table
 MIB = 1 << 20
 
 
@@ -37,8 +37,8 @@ MIB = 1 << 20
 def top_command(settings: Settings, url: str | None, interval_s: float, once: bool, as_json: bool) -> None:
     """Show live rates, latencies, pool and locks.
 
-    From the metrics of a service and, if DRAFTLINE_DATABASE_URL or the data folder tells where it is, the locks of its
-    database. With --json, one object each interval. Ctrl-C ends it.
+    Reads the metrics of a service and, if DRAFTLINE_DATABASE_URL or the data folder gives its location, the locks of
+    its database. With --json, prints one object per interval. Ctrl-C ends it.
     """
     looks = _looks(url or _url_of(settings), interval_s, lambda: _locks(settings))
     console = result_console()
@@ -67,7 +67,10 @@ def _url_of(settings: Settings) -> str:
 
 
 def _looks(url: str, interval_s: float, locks: Callable[[], list[Wait] | None]) -> Iterator[Activity | None]:
-    """What was done in each interval; None for one in which the service could not be reached, but for the first."""
+    """Yield the activity of each interval, or None if the service is unreachable at its end.
+
+    Raise NotReachedError if the first scrape fails.
+    """
     try:
         before = scrape(url)
     except ScrapeError as error:

@@ -1,7 +1,7 @@
-"""Turns: so many at once and no more. The next is for a tenant who has the fewest, and among those in rotation, and a
-few are kept for tenants who have none: who sends much waits for himself.
+"""A semaphore that is fair across tenants: the tenant with the fewest permits goes next, ties go round robin, and some
+permits are reserved for tenants with none. A tenant that sends much delays only itself.
 
-Not for several threads. Invariant: nobody waits while there is room for him.
+Not thread-safe. Invariant: no caller waits while a permit is free for its tenant.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ _Queue = OrderedDict[asyncio.Future[None], None]
 
 
 class FairSemaphore:
-    """At most so many at once, of which some are kept for tenants who have none."""
+    """A semaphore of `most` permits, `kept` of which are reserved for tenants that hold none."""
 
     def __init__(self, most: int, kept: int) -> None:
         self._most = most
         self._most_of_others = most - kept
         self.taken = 0
         self.waiting = 0
-        self.ended = 0  # so far
-        self._taken_by: dict[str, int] = {}  # tenants, those with none left out
-        self._queues: OrderedDict[str, _Queue] = OrderedDict()  # by tenant, who was served last stands last
+        self.ended = 0  # permits released so far
+        self._taken_by: dict[str, int] = {}  # permits by tenant, without tenants that hold none
+        self._queues: OrderedDict[str, _Queue] = OrderedDict()  # by tenant, the one served last at the end
 
     def waiting_of(self, tenant_id: str) -> int:
         queue = self._queues.get(tenant_id)
@@ -34,7 +34,7 @@ class FairSemaphore:
         return len(self._queues)
 
     def try_acquire(self, tenant_id: str) -> bool:
-        """A turn, if there is room."""
+        """Acquire a permit without waiting; return False if none is free for the tenant."""
         taken = self._taken_by.get(tenant_id, 0)
         if self.taken >= (self._most_of_others if taken else self._most):
             return False
@@ -43,7 +43,7 @@ class FairSemaphore:
         return True
 
     async def acquire(self, tenant_id: str) -> None:
-        """A turn, now or when it comes. Who is cancelled while he waits gets none."""
+        """Acquire a permit, waiting until one is free. A cancelled waiter acquires nothing."""
         if self.try_acquire(tenant_id):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -54,12 +54,12 @@ class FairSemaphore:
         except asyncio.CancelledError:
             if turn.cancelled():
                 self._leave(tenant_id, turn)
-            elif turn.exception() is None:  # it had just come
+            elif turn.exception() is None:  # the permit was granted just before the cancellation
                 self.release(tenant_id)
             raise
 
     def release(self, tenant_id: str) -> None:
-        """Ends a turn, which passes to the next who waits."""
+        """Release a permit, which goes to the next waiter."""
         self.ended += 1
         self.taken -= 1
         left = self._taken_by[tenant_id] - 1
@@ -71,7 +71,7 @@ class FairSemaphore:
             self._pass_on()
 
     def fail_waiters(self, error: Callable[[], Exception]) -> None:
-        """Fails all who wait."""
+        """Fail all waiters, each with a new error."""
         while self._queues:
             tenant_id, queue = next(iter(self._queues.items()))
             turn = next(iter(queue))
@@ -83,7 +83,7 @@ class FairSemaphore:
         while self._queues:
             following = min(self._queues, key=lambda waiting: self._taken_by.get(waiting, 0))
             turn = next(iter(self._queues[following]))
-            if turn.done():  # he was cancelled, and does not know yet
+            if turn.done():  # cancelled, but its task has not run yet
                 self._leave(following, turn)
             elif self.try_acquire(following):
                 self._leave(following, turn)

@@ -1,26 +1,26 @@
-"""Shares of a limit: each caller may have many, and no caller may take all of them.
+"""Shares of a limit: a caller may hold many of them, but never all.
 
-Not for several threads.
+Not thread-safe.
 """
 
 from __future__ import annotations
 
 
 class Shares:
-    """At most `most` at once, of which `kept` are for callers who have few.
+    """A limit of `most` shares, the last `kept` of which go only to callers that hold few.
 
-    A caller may always have one if there is room at all. Once fewer than `kept` are free, a caller may have at most as
-    many as are still free: a caller with many is refused while another still gets more than one.
+    A caller that holds none is refused only if no share is free. Once no more than `kept` are free, a caller is refused
+    if it holds at least as many as are free, so a caller with many is refused while others can still take some.
     """
 
     def __init__(self, most: int, kept: int) -> None:
         self._most = most
         self._kept = kept
-        self._taken_by: dict[str, int] = {}  # callers, those with none left out
+        self._taken_by: dict[str, int] = {}  # shares by caller, without callers that hold none
         self.taken = 0
 
     def take(self, caller: str) -> bool:
-        """Take one for the caller. False if there is no room for it; then nothing was taken."""
+        """Take a share for the caller. Return False, and take nothing, if there is no room for it."""
         own, free = self._taken_by.get(caller, 0), self._most - self.taken
         if free <= 0 or (free <= self._kept and own >= free):
             return False
@@ -29,7 +29,7 @@ class Shares:
         return True
 
     def release(self, caller: str) -> None:
-        """Give back one that the caller took."""
+        """Release a share that the caller took."""
         self.taken -= 1
         left = self._taken_by[caller] - 1
         if left:
@@ -38,7 +38,7 @@ class Shares:
             del self._taken_by[caller]
 
     def move(self, caller: str, to: str) -> bool:
-        """Move one from a caller to another. False if there is no room for the other; then nothing was moved."""
+        """Move a share to another caller. Return False, and move nothing, if there is no room for the other."""
         if caller == to:
             return True
         self.release(caller)

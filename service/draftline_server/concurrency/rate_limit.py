@@ -1,6 +1,6 @@
-"""Rates: how often something may happen, with a burst on top.
+"""A rate limit with a burst (a token bucket).
 
-Not for several threads.
+Not thread-safe.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Rate:
-    """Allow `burst` events at once, and `per_s` of them a second after that."""
+    """A limit of `burst` events at once and `per_s` events a second after that."""
 
     __slots__ = ("_at", "_burst", "_clock", "_left", "_per_s")
 
@@ -22,7 +22,7 @@ class Rate:
         self._at = clock()
 
     def allows(self) -> bool:
-        """Count one event. False if it is over the rate; it then uses nothing up."""
+        """Count one event. Return False if it exceeds the rate; it then uses up nothing."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
         self._at = now

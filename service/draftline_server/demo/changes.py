@@ -1,4 +1,4 @@
-"""The steps on the change log: who changed what, as it happens and afterwards, and back again."""
+"""The steps on the change log: watch changes, list them, and revert one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def watch(ada: Client, bob: Client) -> Any:
 
 @step("ListChanges", by="changes")
 def history(ada: Client) -> Any:
-    """All that was ever done to a film, the newest first, by whom and why."""
+    """List every change of a film, the newest first, with its author and reason."""
     return list(ada.changes("movies", "aliens-jul-18-1986"))
 
 
 @step("RevertChange", by="revert")
 def revert(ada: Client) -> Any:
-    """Take it back. What others changed since at other paths would stay."""
+    """Revert a change. Later changes by others at other paths would stay."""
     return ada.revert(
         next(ada.changes("movies", "aliens-jul-18-1986")),
         change_reason="not for that",

@@ -1,4 +1,4 @@
-"""The steps on records and collections: a function each, whose body is shown as it is run."""
+"""The steps on records and collections: one function each, whose body is shown as it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ step = appending_to(STEPS)
 
 @step("PutCollection")
 def declare(client: Client) -> Any:
-    """Declare five fields, by which films can be filtered and sorted, and two orders to keep in indexes."""
+    """Declare five fields, by which films can be filtered and sorted, and two orders that get indexes."""
     return client.put_collection(
         "movies",
         fields={
@@ -40,7 +40,7 @@ def load(client: Client) -> Any:
 
 @step("ImportContent")
 def load_again(client: Client) -> Any:
-    """Load them again: what is the same is not written."""
+    """Load them again: unchanged films are not written."""
     return client.import_content("movies", films(), mode="snapshot")
 
 
@@ -64,7 +64,7 @@ def get(client: Client) -> Any:
 
 @step("PatchContent")
 def patch(client: Client) -> Any:
-    """Change one field; the others stay as they are. Only `fields` come back."""
+    """Change one field; the others stay as they are. Only `fields` are returned."""
     return client.patch_content(
         "movies",
         "alien-may-25-1979",
@@ -75,7 +75,7 @@ def patch(client: Client) -> Any:
 
 @step("PatchContent")
 def patch_nested(client: Client) -> Any:
-    """Set an object, by replacing what is at that key (SHALLOW, the default)."""
+    """Set an object, by replacing the value of that key (SHALLOW, the default)."""
     return client.patch_content(
         "movies",
         "alien-may-25-1979",
@@ -136,7 +136,7 @@ def patch_nothing(client: Client) -> Any:
 
 @step("PatchContent", refusal=draftline.VersionMismatchError)
 def patch_stale(client: Client) -> Any:
-    """Ask for a version that is no longer there: refused."""
+    """Expect a version that is not the current one: refused."""
     return client.patch_content(
         "movies",
         "alien-may-25-1979",
@@ -147,7 +147,7 @@ def patch_stale(client: Client) -> Any:
 
 @step("PatchContent", refusal=draftline.ConditionNotMetError)
 def patch_condition(client: Client) -> Any:
-    """Say what must be true of the stored film, checked in the same statement: refused."""
+    """Give a condition on the stored film, checked in the same statement: refused."""
     return client.patch_content(
         "movies",
         "alien-may-25-1979",
@@ -176,7 +176,7 @@ def patch_batch(client: Client) -> Any:
 
 @step("CreateContent")
 def create(client: Client) -> Any:
-    """Create a film. Numbers keep every digit."""
+    """Create a film. Numbers keep all of their digits."""
     return client.create_content(
         "movies",
         {"Title": "Aniara", "Distance km": 123456789012345678901234567890},
@@ -192,7 +192,7 @@ def delete(client: Client) -> Any:
 
 @step("GetContent", refusal=draftline.NotFoundError)
 def get_deleted(client: Client) -> Any:
-    """It is not found any more."""
+    """Read it: it is not found any more."""
     return client.get_content("movies", "aniara-2018")
 
 
@@ -204,7 +204,7 @@ def undelete(client: Client) -> Any:
 
 @step("PurgeContent")
 def purge(client: Client) -> Any:
-    """Remove a deleted record for good. The log keeps an entry of that, without content."""
+    """Remove a deleted record permanently. The log keeps an entry of that, without content."""
     client.create_content("movies", {"Title": "A mistake"}, record_id="mistake")
     client.delete_content("movies", "mistake")
     return client.purge_content("movies", ["mistake"], change_reason="never meant")

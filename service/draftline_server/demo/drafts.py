@@ -1,4 +1,4 @@
-"""The steps on drafts: two users of one tenant, and what each of them sees."""
+"""The steps on drafts: two users of one tenant and the view that each has."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draft(ada: Client) -> Any:
 
 @step("GetMerged", by="get_merged_page")
 def dramas_of_ada(ada: Client) -> Any:
-    """Her dramas by gross. Filter and order go by the merged values: the drafted film is on the list, and leads it."""
+    """Her dramas by gross. Filter and order use the merged values: the drafted film is on the list, at its top."""
     return ada.get_merged_page(
         "movies",
         filter='"Major Genre" = "Drama"',
@@ -41,7 +41,7 @@ def dramas_of_ada(ada: Client) -> Any:
 
 @step("GetMerged", by="get_merged_page")
 def dramas_of_bob(bob: Client) -> Any:
-    """The same list for Bob, who sees nothing of her draft."""
+    """The same list for Bob, who does not see her draft."""
     return bob.get_merged_page(
         "movies",
         filter='"Major Genre" = "Drama"',
@@ -54,7 +54,7 @@ def dramas_of_bob(bob: Client) -> Any:
 
 @step("SaveDraft")
 def draft_more(ada: Client) -> Any:
-    """A second edit is composed onto the first; operations are taken too."""
+    """A second edit is composed with the first; it may consist of operations."""
     return ada.save_draft(
         "movies",
         "titanic-dec-19-1997",
@@ -75,7 +75,7 @@ def draft_creation(ada: Client) -> Any:
 
 @step("SaveDraft")
 def draft_deletion(ada: Client) -> Any:
-    """Draft that a film is deleted. It is on nobody else's list less for it."""
+    """Draft the deletion of a film. It stays on the lists of all other users."""
     return ada.save_draft(
         "movies",
         "twilight-nov-21-2008",
@@ -86,13 +86,13 @@ def draft_deletion(ada: Client) -> Any:
 
 @step("GetMerged")
 def pending(ada: Client) -> Any:
-    """All that she has pending."""
+    """List all of her pending drafts."""
     return list(ada.get_merged("movies", view="drafts_only", fields=["Title", "Major Genre"]))
 
 
 @step("Commit")
 def preview(ada: Client) -> Any:
-    """Preview a commit: exactly what would be written, and nothing is."""
+    """Preview a commit: return exactly what it would write, without writing."""
     return ada.commit(
         "movies",
         all=True,
@@ -103,7 +103,7 @@ def preview(ada: Client) -> Any:
 
 @step("SaveDraft")
 def draft_of_bob(bob: Client) -> Any:
-    """Bob drafts over the same film: another genre, and a rating."""
+    """Bob drafts changes of the same film: another genre, and a rating."""
     return bob.save_draft(
         "movies",
         "titanic-dec-19-1997",
@@ -114,13 +114,13 @@ def draft_of_bob(bob: Client) -> Any:
 
 @step("Commit")
 def commit_of_bob(bob: Client) -> Any:
-    """He commits first."""
+    """Bob commits first."""
     return bob.commit("movies", record_ids=["titanic-dec-19-1997"])
 
 
 @step("GetMerged")
 def conflict_seen(ada: Client) -> Any:
-    """Her list has his rating already, and tells that they disagree on the genre."""
+    """Her list already has his rating, and reports the conflict over the genre."""
     return list(
         ada.get_merged(
             "movies",
@@ -138,7 +138,7 @@ def commit_rejected(ada: Client) -> Any:
 
 @step("Commit")
 def keep_mine(ada: Client) -> Any:
-    """She insists: her genre is written, his rating stays."""
+    """She keeps her version: her genre is written, his rating stays."""
     return ada.commit(
         "movies",
         record_ids=["titanic-dec-19-1997"],
@@ -172,7 +172,7 @@ def patch_meanwhile(bob: Client) -> Any:
 
 @step("Commit")
 def keep_theirs(ada: Client) -> Any:
-    """She gives way: his genre stays, the rest of her draft is written."""
+    """She accepts his version: his genre stays, the rest of her draft is written."""
     return ada.commit(
         "movies",
         record_ids=["jaws-jun-20-1975"],
@@ -184,7 +184,7 @@ def keep_theirs(ada: Client) -> Any:
 
 @step("Discard")
 def discard(ada: Client) -> Any:
-    """Drop what is left: the creation and the deletion."""
+    """Discard the remaining drafts: the creation and the deletion."""
     return ada.discard("movies", all=True)
 
 
@@ -200,6 +200,6 @@ def session(ada: Client) -> Any:
 
 @step("StreamMerged")
 def stream(ada: Client) -> Any:
-    """Walk over everything in one call, of any length, at bounded memory."""
+    """Stream the whole list in one call, of any length, with bounded memory."""
     films = ada.stream_merged("movies", fields=["Major Genre"])
     return Counter(film.content.get("Major Genre") for film in films).most_common(4)

@@ -1,4 +1,4 @@
-"""What a call answered, for a person."""
+"""Human-readable results of calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXT_CHARS = 600
 
 
 def shown(result: Any) -> RenderableType:
-    """Any result, as lines of name and value."""
+    """Return any result as lines of name and value."""
     if isinstance(result, MergedPage):
         return _lines([*map(_line, result.records), ("total_size", f"{result.total_size:,}")])
     if isinstance(result, list | tuple):

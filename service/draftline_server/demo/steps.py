@@ -1,4 +1,4 @@
-"""What the demo is made of: steps, and the films that they are taken on."""
+"""The building blocks of the demo: its steps and its films."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Run = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call: `run` makes it, and raises `refusal` where that is what there is to see.
+    """One call: `run` makes it, and is expected to raise `refusal` if that is set.
 
-    `run` takes the clients that it names: `client`, or `ada` and `bob`, who are two users of one tenant.
+    The parameters of `run` name its clients: `client`, or `ada` and `bob`, two users of one tenant.
     """
 
     rpc: str
     run: Run
     refusal: type[DraftlineError] | None = None
-    by: str = ""  # the method of the client, where it is not called like the rpc
+    by: str = ""  # the client method, if its name differs from the rpc's
 
     @property
     def title(self) -> str:
@@ -45,7 +45,7 @@ class Step:
         return textwrap.dedent("\n".join(lines[start:])).replace("return ", "", 1)
 
     def outcome(self, clients: Mapping[str, Client]) -> Any:
-        """What the call answered or, where a refusal is expected, the error."""
+        """Run the step. Return the result of the call or, if a refusal is expected, its error."""
         named = {name: clients[name] for name in inspect.signature(self.run).parameters}
         if self.refusal is None:
             return self.run(**named)
@@ -57,7 +57,7 @@ class Step:
 
 
 def appending_to(steps: list[Step]) -> Callable[..., Callable[[Run], Run]]:
-    """A decorator that makes a step of a function."""
+    """Return a decorator that appends the function as a step to `steps`."""
 
     def step(rpc: str, refusal: type[DraftlineError] | None = None, by: str = "") -> Callable[[Run], Run]:
         def append(run: Run) -> Run:
@@ -70,7 +70,7 @@ def appending_to(steps: list[Step]) -> Callable[..., Callable[[Run], Run]]:
 
 
 def films() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The films that come with the project, with ids made of title and release date."""
+    """Yield the films of the project's examples, with ids made from title and release date."""
     with (shipped("examples") / "movies.json").open("rb") as file:
         for film in identified(read(file, Format.JSON), IdRule(made_from=("Title", "Release Date"))):
             yield film.record_id, dict(film.content)

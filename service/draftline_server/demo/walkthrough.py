@@ -1,4 +1,4 @@
-"""The walk through every call, on films."""
+"""The walk through every call, on a collection of films."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = (*demo_content.STEPS, *demo_drafts.STEPS, *demo_changes.STEPS)
 
 
 def walk(ada: Client, bob: Client, console: Console) -> None:
-    """Takes every step and prints what it did. Raises what a step raised that it should not have."""
+    """Run every step and print its result. An unexpected error of a step is raised."""
     clients = {"client": ada, "ada": ada, "bob": bob}
     for number, each in enumerate(STEPS, 1):
         console.rule(f"[bold]{number} of {len(STEPS)} · {each.rpc}", align="left")

@@ -1,4 +1,4 @@
-"""Is the database such as the service can use, and what it holds in step? Nothing is written there."""
+"""Check that the service can use the database and that its contents are consistent. Read-only."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ REFUSALS = {  # by SQLSTATE
     "53300": ("has no connection left", "raise max_connections, or lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS"),
     "57P03": ("is starting, stopping or recovering", "wait, and see PostgreSQL's log if it goes on"),
 }
-CLOCK_FAULT = timedelta(seconds=30)  # tokens are refused
+CLOCK_FAULT = timedelta(seconds=30)  # tokens are rejected beyond this
 OPEN_TOO_LONG = timedelta(minutes=10)
-NAMED = 5  # of many
+NAMED = 5  # names that a message lists at most
 AFTERWARDS = ("schema", "privileges", "connections", "indexes", "log", "clock", "values", "drafts")
 
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
-    """`with_drafts`: looks at every draft, which takes long where there are many."""
+    """Yield the findings on the database. `with_drafts` also checks every draft, which is slow if there are many."""
     url = settings.database_url or running_url(settings.data_dir) or ""
     problem = await _connection_problem(url) if url else NOT_RUNNING
     if problem is not None and not settings.database_url:
@@ -91,7 +91,7 @@ async def _examined(
 
 @asynccontextmanager
 async def _opened(url: str, settings: Settings) -> AsyncIterator[Database]:
-    """Refuses whatever would change something."""
+    """Open the database read-only: PostgreSQL rejects every write."""
     opened = Database(url, replace(pool_settings(settings), read_only=True))
     await opened.open(checked=True)
     try:
@@ -125,7 +125,7 @@ async def _connection_problem(url: str) -> Finding | None:
 
 
 def _named(url: str) -> str:
-    """Who connects to what, without the password."""
+    """Return the user, host, port and database of `url`, without the password."""
     try:
         parts = urlsplit(url)
         port = parts.port or 5432
@@ -149,7 +149,7 @@ def _server(found: asyncpg.Record, place: str) -> Finding:
 
 
 def _clock(ahead: timedelta, allowed: timedelta) -> Finding:
-    """Judge how far the database's clock is ahead of ours."""
+    """Return a finding on the difference between the database's clock and this machine's."""
     off = abs(ahead)
     way = "behind" if ahead > timedelta(0) else "ahead of"
     told = f"the clock of this machine is {off.total_seconds():,.0f} s {way} the database's"
@@ -163,7 +163,7 @@ async def _connections(opened: Database, settings: Settings) -> Finding:
     wanted = settings.workers * connections_of(settings.pool_size)
     allowed = await read_usable_connections(opened)
     told = f"the service may want {wanted}, and PostgreSQL allows {allowed} to all who use it"
-    if wanted <= allowed or not settings.database_url:  # the embedded one is made to allow as many
+    if wanted <= allowed or not settings.database_url:  # the embedded server is started with enough
         return ok("connections", told)
     mend = "lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise max_connections"
     return warning("connections", told, mend)
@@ -224,7 +224,7 @@ async def _log(opened: Database, moment: datetime) -> Finding:
 async def _values(opened: Database) -> Finding:
     try:
         mistyped = [found async for found in all_counts(opened)]
-    except DraftlineError as error:  # there may be too many records for the longest that a statement may run
+    except DraftlineError as error:  # counting many records may exceed the statement timeout
         return skipped("values", f"not counted: {error.message}")
     if not mistyped:
         return ok("values", "all that declared fields hold is of their types")

@@ -1,6 +1,6 @@
-"""Examines what a service needs, and what it has: settings, files, ports, and the database.
+"""Examine the settings, files, ports and database of a service.
 
-Nothing is changed, made or started by it: where that would be needed to tell, it says so.
+The examination changes, creates and starts nothing. A check that would need to is reported as skipped.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from .results import Finding, fault, ok, warning
 
 
 def now() -> datetime:
-    """The clock of this machine."""
+    """Return the current time of this machine, in UTC."""
     return datetime.now(UTC)
 
 
 async def examine(
     settings: Settings, health: Callable[[str], str], *, with_drafts: bool = True
 ) -> AsyncIterator[Finding]:
-    """`health`: what a service at an address says of itself. `with_drafts`: looks at every draft."""
+    """Yield the findings of all checks.
+
+    `health` returns the health state of the service at an address. `with_drafts` also checks every draft.
+    """
     yield _settings()
     yield _protection(settings)
     for each in doctor_files.authentication(settings):

@@ -1,4 +1,4 @@
-"""Are the files that the settings name such as the service can use? Nothing is written, nor made."""
+"""Check that the service can use the files that the settings name. Writes and creates nothing."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _source(name: str, place: str, make: Callable[[bytes], object]) -> Finding:
 
 
 def data_folder(settings: Settings) -> Iterator[Finding]:
-    """Of the embedded PostgreSQL."""
+    """Yield the findings on the data folder of the embedded PostgreSQL, and on its programs."""
     if settings.database_url:
         yield skipped("data folder", "not used: DRAFTLINE_DATABASE_URL names a PostgreSQL")
         return

@@ -1,4 +1,4 @@
-"""Can the service listen where it should, or does it already?"""
+"""Check that the service can listen on its ports, or already does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TAKEN_MEND = "stop it (`ss -ltnp 'sport = :{port}'` tells what it is), or set {s
 
 
 def ports(settings: Settings, health: Callable[[str], str]) -> Iterator[Finding]:
-    """`health`: what a service at an address says of itself."""
+    """Yield the findings on the ports. `health` returns the health state of the service at an address."""
     yield _grpc(settings, health)
     if settings.metrics_port is None:
         yield skipped("metrics port", "nothing is measured: DRAFTLINE_METRICS_PORT is empty")
@@ -61,11 +61,11 @@ def _impossible(check: str, host: str, port: int, problem: int | None, setting: 
 
 
 def _problem(host: str, port: int) -> int | None:
-    """The error of listening there, which lasts for no longer than it takes to see; None if there is none."""
+    """Return the errno of binding to the address, or None if that succeeds. The socket is closed at once."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as tried:
-            # Not to be refused for connections that are over; and it never listens, so that nobody connects to it.
+            # Connections in TIME_WAIT must not make the bind fail. Without listen(), no client can connect.
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(address)
     except socket.gaierror:
@@ -76,7 +76,7 @@ def _problem(host: str, port: int) -> int | None:
 
 
 def _measures(host: str, port: int) -> bool:
-    """Whether what answers there is a service of ours."""
+    """Return whether a Draftline service answers at the metrics port."""
     connection = HTTPConnection(host.strip("[]"), port, timeout=ANSWER_S)
     try:
         connection.request("GET", "/metrics")

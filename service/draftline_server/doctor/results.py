@@ -1,4 +1,4 @@
-"""What an examination of a service and its surroundings finds."""
+"""The findings of `draftline doctor`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from enum import StrEnum
 
 class State(StrEnum):
     OK = "ok"
-    WARNING = "warning"  # it serves, but not as it should, or not for long
+    WARNING = "warning"  # the service runs, but degraded, or will fail soon
     FAULT = "fault"
-    SKIPPED = "skipped"  # it cannot be told now
+    SKIPPED = "skipped"  # the check could not run
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Of one check: what is so, and for a warning or a fault how to mend it."""
+    """The result of one check: the observation and, for a warning or a fault, how to fix it."""
 
     check: str
     state: State

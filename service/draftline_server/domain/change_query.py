@@ -1,7 +1,7 @@
-"""What a list of changes is asked for, and the filters over them.
+"""Queries over the change log, and the types of their filters.
 
-A filter names the attributes of changes as they are, without a prefix. It is typed by itself: no declaration of a
-collection has a say.
+A filter names the attributes of a change without a prefix. Their types are fixed: collection declarations do not
+affect them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(frozen=True, slots=True)
 class ChangeQuery:
-    """A list; `filter_text` is as the caller wrote it, for the page tokens. Empty texts: of all."""
+    """The arguments of a list of changes. An empty `collection` or `record_id` matches all.
+
+    `filter_text` is the filter as the caller wrote it; page tokens are bound to it.
+    """
 
     collection: str = ""
     record_id: str = ""
@@ -51,9 +54,9 @@ class ChangePage:
 
 
 def with_change_types(tree: Filter[Restriction]) -> Filter[Condition]:
-    """The filter with its literals read as the types of the attributes that it names.
+    """Return the filter with each literal parsed as the type of the attribute that it is compared with.
 
-    Raises FilterError for what is no attribute of a change, and for a literal that it cannot be compared with.
+    Raises FilterError if a name is not an attribute of a change, or if a literal cannot be compared with its attribute.
     """
     if isinstance(tree, And):
         return And(tuple(map(with_change_types, tree.terms)))
@@ -74,7 +77,10 @@ def with_change_types(tree: Filter[Restriction]) -> Filter[Condition]:
 
 
 def _identity(name: str, operator: Operator, literal: Literal) -> Literal:
-    """The literal of an attribute that is no text of any order: one of a few words, or a UUID."""
+    """Return the literal for an attribute without an ordering: an enum value or a UUID.
+
+    Raises FilterError for an ordering operator and for a literal that is not such a value.
+    """
     if operator not in (Operator.EQ, Operator.NE, Operator.HAS):
         raise FilterError(f"{name} can only be compared with = and !=", literal.position)
     if name in _CHOICES:

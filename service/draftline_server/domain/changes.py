@@ -1,4 +1,4 @@
-"""The change log: what was written, by whom, when and why."""
+"""The change log: each write with its author, time and reason."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .errors import DraftlineError
 from .records import Actor, Record
 from .values import value_class
 
-MAX_REVERTED = 10_000  # changes taken back at once
+MAX_REVERTED = 10_000  # changes reverted in one call
 
 
 class ChangeKind(StrEnum):
-    """What a change did to its record."""
+    """The effect of a change on its record."""
 
     CREATE = "CREATE"
     UPDATE = "UPDATE"
@@ -25,7 +25,7 @@ class ChangeKind(StrEnum):
 
 
 class ChangeSource(StrEnum):
-    """The rpc that wrote a change."""
+    """The RPC that wrote a change."""
 
     CREATE_CONTENT = "CREATE_CONTENT"
     PATCH_CONTENT = "PATCH_CONTENT"
@@ -39,7 +39,7 @@ class ChangeSource(StrEnum):
 
 
 class History(StrEnum):
-    """What the log keeps of a collection's changes: the values at the edited paths, or the paths alone."""
+    """The detail that the log stores of a collection's changes: values at the edited paths, or only the paths."""
 
     VALUES = "VALUES"
     PATHS = "PATHS"
@@ -47,13 +47,13 @@ class History(StrEnum):
 
 @value_class
 class Write:
-    """What the log tells of a write, whatever it writes. `commit_id` groups what one call wrote."""
+    """The log attributes that are common to all writes of one call. `commit_id` groups these writes."""
 
     actor: Actor
     source: ChangeSource
     moment: datetime
     change_reason: str = ""
-    commit_id: str = ""  # empty: none
+    commit_id: str = ""  # empty if there is none
 
     @property
     def request_id(self) -> str | None:
@@ -62,7 +62,7 @@ class Write:
 
 @value_class
 class PathChange:
-    """One edited path of the content; the values are JSON text, None where there is nothing."""
+    """One edited path of the content. The values are JSON texts; None means that the path is absent."""
 
     path: str
     old_value: str | None
@@ -71,7 +71,7 @@ class PathChange:
 
 @value_class
 class AttributeChange:
-    """One attribute of the record that was set; the values are JSON text, None where there is nothing."""
+    """One record attribute that was set. The values are JSON texts; None means that the attribute is absent."""
 
     name: str
     old_value: str | None
@@ -80,7 +80,7 @@ class AttributeChange:
 
 @value_class
 class Change:
-    """One entry of the log; collection, record and version identify it."""
+    """One entry of the log, identified by collection, record and version."""
 
     collection: str
     record_id: str
@@ -100,7 +100,7 @@ class Change:
 
 @value_class
 class ChangeRef:
-    """What identifies a change."""
+    """The key of a change."""
 
     collection: str
     record_id: str
@@ -109,7 +109,7 @@ class ChangeRef:
 
 @value_class
 class RevertResult:
-    """What became of one record: as it is now, or why its change was not taken back."""
+    """The result for one record: its current state, or the reason why its change was not reverted."""
 
     collection: str
     record_id: str

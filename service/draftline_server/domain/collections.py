@@ -1,4 +1,4 @@
-"""What a tenant declares of a collection."""
+"""Collection declarations: field types, sort orders, schema and history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .values import value_class
 
 @value_class
 class IndexKey:
-    """One key of an index: a declared field and a direction; nulls come last in both."""
+    """One key of an index: a declared field and a direction. Nulls sort last in both directions."""
 
     path: Path
     type: FieldType
@@ -25,11 +25,11 @@ class IndexKey:
 
 IndexOrder = tuple[IndexKey, ...]
 
-# What one entry of an index may need, in bytes: a btree takes 2,704, of which tenant and record
-# ids of 128 characters of four bytes each need 1,024.
+# The maximum size of an index entry's declared keys, in bytes. A btree entry is limited to 2,704 bytes,
+# of which the tenant and record ids (128 characters of up to four bytes each) need 1,024.
 MAX_KEY_BYTES = 1_650
 KEY_BYTES = {
-    FieldType.TEXT: 804,  # 800 and their length
+    FieldType.TEXT: 804,  # 800 bytes and a length header
     FieldType.NUMBER: 112,  # 100 digits before and after the point
     FieldType.BOOLEAN: 8,
     FieldType.DATE: 8,
@@ -45,7 +45,7 @@ class IndexState(StrEnum):
 
 @value_class
 class CollectionSpec:
-    """The declaration of a collection; `version` 0 is a collection that was never declared."""
+    """The declaration of a collection. `version` is 0 for a collection that was never declared."""
 
     collection: str
     fields: Mapping[Path, FieldType] = field(default_factory=dict)
@@ -55,10 +55,10 @@ class CollectionSpec:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     history: History = History.VALUES
-    refusing: frozenset[Path] = frozenset()  # fields that refuse what they cannot hold
+    refusing: frozenset[Path] = frozenset()  # fields that reject values of other types
 
     def indexes(self) -> list[IndexOrder]:
-        """The orders to keep in indexes: each field ascending, then what was declared, each once."""
+        """Return the orders to index, without duplicates: each field ascending, then the declared orders."""
         wanted = [(IndexKey(path, type_),) for path, type_ in self.fields.items()]
         return list(dict.fromkeys([*wanted, *self.orders]))
 
@@ -75,7 +75,11 @@ def declare(
     *,
     refusing: frozenset[Path] = frozenset(),
 ) -> CollectionSpec:
-    """A definition of checked parts. InvalidFieldError for a path declared twice or an order of an undeclared one."""
+    """Build a declaration and check it.
+
+    Raises InvalidFieldError if a path is declared twice, or if an order uses an undeclared field, repeats a field or
+    exceeds the size of an index entry.
+    """
     types: dict[Path, FieldType] = {}
     for place, (path, type_) in enumerate(fields):
         if path in types:

@@ -1,6 +1,6 @@
-"""JSON content: what may be stored, and JSON's own idea of equality.
+"""JSON content: the limits on what may be stored, and JSON equality.
 
-Values are Python's: dict, list, str, bool, None, and for numbers int, Decimal or a
+Values are Python objects: dict, list, str, bool, None, and for numbers int, Decimal or a
 finite float.
 """
 
@@ -13,14 +13,14 @@ from typing import Any
 
 from .errors import DocumentTooLargeError, InvalidDocumentError
 
-Json = Any  # a recursive alias costs more in casts than it tells
+Json = Any  # a recursive alias would need more casts than it is worth
 
 MAX_NUMBER_DIGITS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one document may hold, before and after a merge."""
+    """The limits of one document, before and after a merge."""
 
     max_bytes: int = 1024 * 1024  # of JSON text
     max_depth: int = 32  # nested objects and arrays
@@ -29,7 +29,7 @@ class Limits:
 
 
 def check_size(size: int, limits: Limits, where: str) -> None:
-    """Refuses a document of `size` bytes of JSON text."""
+    """Raise DocumentTooLargeError if `size`, in bytes of JSON text, exceeds the limit."""
     if size > limits.max_bytes:
         raise DocumentTooLargeError(
             f"{where}: {size} bytes of JSON, at most {limits.max_bytes}",
@@ -39,9 +39,9 @@ def check_size(size: int, limits: Limits, where: str) -> None:
 
 
 def check_value(value: Json, limits: Limits, where: str) -> None:
-    """Walks a value and refuses what PostgreSQL or a client could not carry.
+    """Raise if a value exceeds the limits or holds something that PostgreSQL or a client cannot represent.
 
-    Iterative, so that no nesting can exhaust the stack.
+    Raises DocumentTooLargeError or InvalidDocumentError. Iterative, so that deep nesting cannot exhaust the stack.
     """
     nodes = 0
     level: list[Json] = [value]
@@ -70,9 +70,10 @@ def check_value(value: Json, limits: Limits, where: str) -> None:
 
 
 def check_growth(value: Json, limits: Limits, where: str) -> None:
-    """Refuses what copies have made too deep, or far too large, before it is too large to walk.
+    """Raise DocumentTooLargeError if copy operations made a value too deep or far too large.
 
-    As the database measures it: the size of its binary form, which is at most four times that of the text.
+    Stops before the value is too large to walk. Measures as the database does: the size of the binary form (jsonb),
+    which is at most four times the size of the text.
     """
     size, depth = 8, 0
     level: list[Json] = [value]
@@ -94,12 +95,12 @@ def check_growth(value: Json, limits: Limits, where: str) -> None:
 
 
 def too_many(limits: Limits, where: str) -> DocumentTooLargeError:
-    """The error of a document of too many values."""
+    """Return the error for a document with too many values."""
     return _over(where, f"at most {limits.max_nodes} values", limits.max_nodes)
 
 
 def too_deep(limits: Limits, where: str) -> DocumentTooLargeError:
-    """The error of a merged content that is nested too deep."""
+    """Return the error for merged content that is nested too deep."""
     return _outgrown(where, f"{limits.max_depth} levels of nesting", limits.max_depth)
 
 
@@ -109,7 +110,7 @@ def _outgrown(where: str, rule: str, limit: int) -> DocumentTooLargeError:
 
 
 def _stored_size(node: Json) -> int:
-    """What jsonb takes for a value without its members, in bytes, but for padding."""
+    """Return the size of a value in jsonb, in bytes, without its members and padding."""
     if isinstance(node, str):
         return len(node) if node.isascii() else len(node.encode())
     if node is None or isinstance(node, bool):
@@ -137,7 +138,7 @@ def _check_scalar(value: Json, where: str) -> None:
 
 
 def check_number(value: Decimal, where: str) -> None:
-    """Refuses a number that PostgreSQL cannot hold, well before its own limit."""
+    """Raise InvalidDocumentError for NaN, infinity or a number over our digit limit, which is below PostgreSQL's."""
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int):
         raise _invalid(where, "must hold no NaN or infinity")
@@ -163,7 +164,7 @@ def _invalid(where: str, problem: str) -> InvalidDocumentError:
 
 
 def equal(a: Json, b: Json) -> bool:
-    """JSON equality: numbers by value, `true` is not 1, objects in any order."""
+    """Return whether two JSON values are equal: numbers by value, `true` differs from 1, keys in any order."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, dict):
@@ -176,12 +177,12 @@ def equal(a: Json, b: Json) -> bool:
 
 
 def _exact(scalar: Json) -> Json:
-    # A float is the number that its JSON text says: 0.1 and not the binary fraction next to it.
+    # A float means the number in its JSON text: 0.1, not the nearest binary fraction.
     return Decimal(repr(scalar)) if isinstance(scalar, float) else scalar
 
 
 def changed_fields(old: dict[str, Json], new: dict[str, Json]) -> list[str]:
-    """The top-level keys whose values differ, in code point order."""
+    """Return the top-level keys whose values differ, in code point order."""
     missing = object()
     return sorted(
         key

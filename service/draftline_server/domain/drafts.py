@@ -1,8 +1,8 @@
-"""Drafts: one user's pending edits, and what becomes of them.
+"""Drafts: one user's pending edits, and the results of saving and committing them.
 
-A delta becomes an edit that can be applied to any content and composed with others:
-migrations/sql/0002_drafts.sql tells its form and does the rest, under the locks that
-keep it true.
+A delta is translated to an edit that can be applied to any content and composed with
+other edits. migrations/sql/0002_drafts.sql documents the format of edits; its functions
+compose and apply them while the rows are locked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .records import Record
 from .values import value_class
 
 ATTRIBUTES = ("parent_id", "position")
-ATTRIBUTE_PREFIX = "record."  # of the path of a conflict; a path into the content begins with a slash
+ATTRIBUTE_PREFIX = "record."  # prefix of a conflict's path; a path into the content begins with a slash
 MAX_SELECTED = 10_000  # drafts in one commit or discard
 
 
@@ -44,9 +44,9 @@ class ConflictPolicy(StrEnum):
 
 @value_class
 class Conflict:
-    """A path on which base, mine and theirs differ: JSON texts, None for a value that is not there.
+    """A path at which base, mine and theirs differ. The values are JSON texts; None means that the value is absent.
 
-    The path is a JSON Pointer into the content, or that of an attribute: `record.parent_id`, `record.position`.
+    The path is a JSON Pointer into the content, or names an attribute: `record.parent_id`, `record.position`.
     """
 
     collection: str
@@ -56,12 +56,12 @@ class Conflict:
     base: str | None
     mine: str | None
     theirs: str | None
-    version: int = 0  # of the record that `theirs` is of
+    version: int = 0  # the record version that `theirs` was read from
 
 
 @value_class
 class ChangeByDelta:
-    """An edit as `edit_of_delta` makes it."""
+    """An edit built by `edit_of_delta`."""
 
     edit: Json
 
@@ -73,7 +73,7 @@ class ChangeByOperations:
 
 @value_class
 class Creation:
-    """JSON text of the new record's content."""
+    """A drafted creation; `json` is the JSON text of the new record's content."""
 
     json: str
 
@@ -90,15 +90,15 @@ class DraftEdit:
     expected_draft_version: int | None = None
     base_version: int | None = None
     replace: bool = False
-    attributes: Mapping[str, str | int | None] = field(default_factory=dict)  # those of ATTRIBUTES that it sets
+    attributes: Mapping[str, str | int | None] = field(default_factory=dict)  # the ATTRIBUTES that it sets
     allow_deleted: bool = False
 
 
 @value_class
 class MergedRecord:
-    """A record with the caller's draft applied; `draft_kind` None without one.
+    """A record with the caller's draft applied. `draft_kind` is None if there is no draft.
 
-    The record's content is the merged one, or empty text where it was not asked for.
+    The record's content is the merged content, or an empty string if content was not requested.
     """
 
     record: Record
@@ -115,7 +115,7 @@ class MergedRecord:
 
 @value_class
 class SaveResult:
-    """What one edit did; neither part for a drafted creation that is gone again."""
+    """The result of one edit. Both fields are None if the edit removed a drafted creation."""
 
     merged: MergedRecord | None = None
     error: DraftlineError | None = None
@@ -123,7 +123,7 @@ class SaveResult:
 
 @value_class
 class Selection:
-    """Which of the caller's drafts: of some records (with expected versions), of a session, or all."""
+    """A selection of the caller's drafts: by record (with expected versions), by session, or all."""
 
     expected_versions: dict[str, int | None] | None = None
     session_id: str | None = None
@@ -147,7 +147,10 @@ class Side(StrEnum):
 
 @value_class
 class Resolution:
-    """The decision of a conflict by a person who saw a version of the record: a side, or (`side` None) a value."""
+    """A user's resolution of a conflict: a side, or a value if `side` is None.
+
+    `version` is the record version that the user saw.
+    """
 
     record_id: str
     path: str
@@ -157,7 +160,7 @@ class Resolution:
 
 
 def edit_of_delta(delta: dict[str, Json], strategy: Strategy, depth: int = 0) -> Json:
-    """The edit that does to any content what merging the delta would."""
+    """Return the edit that has the same effect on any content as merging the delta."""
     if strategy is Strategy.REPLACE:
         return {"v": delta}
     if strategy is Strategy.SHALLOW:
@@ -175,7 +178,7 @@ def _node(delta: dict[str, Json], strategy: Strategy, depth: int) -> Json:
         elif isinstance(value, dict) and depth != 1:
             merges[key] = _node(value, strategy, max(depth - 1, 0))
             if not merges[key].keys() & {"s", "m"}:
-                merges[key]["o"] = True  # a merge makes an object even where it puts nothing into it
+                merges[key]["o"] = True  # merging creates an object even if it adds no keys to it
         else:
             sets[key] = value
     return {name: part for name, part in (("s", sets), ("r", removals), ("m", merges)) if part}

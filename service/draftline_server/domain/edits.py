@@ -1,8 +1,8 @@
 """Edits: four merge strategies and nine operations, as pure functions.
 
 The database applies the same rules in SQL (migrations/sql/0001_edits.sql), inside
-the UPDATE. These functions are what it is tested against, and what runs when
-partial updates are switched off. Nothing here changes its arguments.
+the UPDATE. Tests compare it with these functions, and the service uses them when
+partial updates are disabled. No function modifies its arguments.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BAD_ESCAPE = re.compile("~(?![01])")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step; `path` and `source` are the reference tokens of a JSON Pointer."""
+    """One operation. `path` and `source` are the reference tokens of a JSON Pointer."""
 
     op: str
     path: Path
@@ -40,7 +40,7 @@ class Operation:
 
 
 def parse_pointer(pointer: str, field: str) -> Path:
-    """The reference tokens of a JSON Pointer (RFC 6901)."""
+    """Return the reference tokens of a JSON Pointer (RFC 6901). Raises InvalidFieldError if it is malformed."""
     if not pointer:
         return ()
     if not pointer.startswith("/"):
@@ -53,12 +53,12 @@ def parse_pointer(pointer: str, field: str) -> Path:
 
 
 def format_pointer(path: Sequence[str]) -> str:
-    """The JSON Pointer (RFC 6901) of reference tokens."""
+    """Return the JSON Pointer (RFC 6901) for reference tokens."""
     return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in path)
 
 
 def apply_delta(content: Json, delta: Json, strategy: Strategy, depth: int = 0) -> Json:
-    """Content with a delta merged into it. `depth` is for DEEP: 0 is all the way."""
+    """Return the content with a delta merged into it. `depth` limits DEEP merging; 0 means unlimited."""
     if strategy is Strategy.REPLACE:
         return delta
     if strategy is Strategy.SHALLOW:
@@ -80,7 +80,7 @@ def _merge_deep(target: Json, delta: Json, depth: int) -> Json:
 
 
 def _merge_patch(target: Json, patch: Json) -> Json:
-    """RFC 7396, section 2."""
+    """Return the result of a JSON Merge Patch (RFC 7396, section 2)."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -93,9 +93,10 @@ def _merge_patch(target: Json, patch: Json) -> Json:
 
 
 def apply_operations(content: Json, operations: Sequence[Operation], limits: Limits) -> Json:
-    """Content after all operations, or the error of the first that fails.
+    """Return the content after all operations; raise the error of the first operation that fails.
 
-    It is never nested deeper than twice the limit: values keep the limit, and what is written deeper is refused.
+    Intermediate content is never nested deeper than twice the limit: each value is within the limit, and a write at
+    a path deeper than the limit is rejected.
     """
     for index, operation in enumerate(operations):
         content = _Step(index, operation).apply(content)
@@ -110,13 +111,13 @@ def apply_operations(content: Json, operations: Sequence[Operation], limits: Lim
 
 
 MISSING = object()
-WHERE = "operations"  # the field of a request that holds them
-_WRITING = ("add", "replace", "increment", "union")  # there is a value at their path afterwards
+WHERE = "operations"  # the request field that holds the operations
+_WRITING = ("add", "replace", "increment", "union")  # operations that leave a value at their path
 _WIDE = Context(prec=5000, Emax=10_000, Emin=-10_000)
 
 
 def resolve(document: Json, path: Path) -> Json:
-    """The value at a path, or MISSING. Array indexes are those of RFC 6901."""
+    """Return the value at a path, or MISSING. Array indexes follow RFC 6901."""
     for token in path:
         if isinstance(document, dict) and token in document:
             document = document[token]
@@ -250,7 +251,7 @@ def _sum(a: Json, b: Json) -> Json:
 
 
 def _exact_sum(a: Decimal, b: Decimal) -> Decimal:
-    """The sum without rounding, as PostgreSQL's numeric gives it."""
+    """Return the sum without rounding, as PostgreSQL's numeric computes it."""
     low = min(int(a.as_tuple().exponent), int(b.as_tuple().exponent))
     total = int(a.scaleb(-low, _WIDE)) + int(b.scaleb(-low, _WIDE))
     return Decimal(total).scaleb(low, _WIDE)

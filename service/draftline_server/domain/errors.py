@@ -1,6 +1,6 @@
-"""What can go wrong, one class a reason of error_reason.proto.
+"""Errors, one class for each reason of error_reason.proto.
 
-The logic raises these; `rpc/status.py` alone knows which status code each becomes.
+All layers raise these; only `rpc/status.py` maps them to status codes.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .drafts import Conflict
 
-# What is said of every end that leaves it open what was done.
+# Part of every error message after which the outcome of a write is unknown.
 WRITE_IS_UNKNOWN = "whether a write was done is not known; sent again with the same request_id, it is done once"
 
 
 class DraftlineError(Exception):
     """An error whose text is meant for the caller.
 
-    `metadata` becomes ErrorInfo.metadata; `fields` becomes BadRequest: pairs of a
-    field's path in the request and what is wrong with it.
+    `metadata` becomes ErrorInfo.metadata. `fields` becomes BadRequest: pairs of a
+    field's path in the request and the description of the violation.
     """
 
     reason = "INTERNAL"
@@ -38,14 +38,15 @@ class DraftlineError(Exception):
         self.metadata: Mapping[str, str] = {key: str(value) for key, value in metadata.items() if value is not None}
 
     def within(self, where: str) -> DraftlineError:
-        """The same error of a part of a request: `where` is put before its message and its fields."""
+        """Return the same error for a part of a request: `where` prefixes its message and its fields."""
         fields = [(f"{where}.{field}", problem) for field, problem in self.fields]
         return type(self)(f"{where}: {self.message}", fields=fields, **self.metadata)
 
     def of_record(self, index: int, record_id: str, source: str) -> DraftlineError:
-        """Return the same error, naming the record of an import that it is about.
+        """Return the same error with the record of an import that caused it.
 
-        `index`: of the record in the whole stream, from 0. `source`: where the caller has it from; empty: not given.
+        `index` is the record's index in the whole stream, from 0. `source` is the origin that the caller gave for the
+        record; empty if none was given.
         """
         own = f"records[{index}]"
         message = self.message.removeprefix(f"{own}.") if source else self.message
@@ -57,11 +58,11 @@ class DraftlineError(Exception):
 
 
 class OperatorError(Exception):
-    """What whoever runs the service can mend; its text says what is wrong, in a line."""
+    """An error that the operator can fix. The message is a single line."""
 
 
 class OutOfReachError(OperatorError):
-    """The database does not answer, or not us; the text says why."""
+    """The database cannot be reached or refuses the connection. The message gives the reason."""
 
 
 class InvalidFieldError(DraftlineError):
@@ -169,7 +170,7 @@ class DraftDeletesRecordError(DraftlineError):
 
 
 class ConflictError(DraftlineError):
-    """`conflicts` are those of domain.drafts; as many as there is room for go out with the error."""
+    """A write conflicts with the current record. As many `conflicts` as fit are sent with the error."""
 
     reason = "CONFLICT"
 
@@ -181,7 +182,7 @@ class ConflictError(DraftlineError):
         return ConflictError(f"{where}: {self.message}", self.conflicts, **self.metadata)
 
     def without_values(self) -> ConflictError:
-        """Return the same error for a caller who may not read what the records hold."""
+        """Return the same error without values, for a caller that may not read the records."""
         conflicts = [replace(conflict, base=None, mine=None, theirs=None) for conflict in self.conflicts]
         return ConflictError(self.message, conflicts, **self.metadata)
 
@@ -231,7 +232,7 @@ class DatabaseUnavailableError(DraftlineError):
 
 
 class OverloadedError(DraftlineError):
-    """There is no room now, and nothing was done; there may be after `retry_after_s`."""
+    """The service has no capacity and nothing was done. A retry may succeed after `retry_after_s`."""
 
     reason = "OVERLOADED"
 
@@ -251,6 +252,6 @@ class DrainingError(DraftlineError):
 
 
 class UnexpectedError(DraftlineError):
-    """Carries an incident id and nothing else; what happened is in the log."""
+    """An internal error. It carries only an incident id; the details are in the log."""
 
     reason = "INTERNAL"

@@ -1,4 +1,4 @@
-"""What a merged list is asked for."""
+"""Queries for lists of merged records, and their pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class View(StrEnum):
 
 @value_class
 class MergedQuery:
-    """A list; `filter_text` and `order_text` are as the caller wrote them, for the page tokens."""
+    """The arguments of a list. `filter_text` and `order_text` are the caller's texts, for page tokens."""
 
     collection: str
     filter: Filter[Restriction] | None = None

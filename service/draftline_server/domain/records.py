@@ -1,6 +1,6 @@
-"""Records and the patches that change them, as the service passes them around.
+"""Records and patches, as the layers of the service exchange them.
 
-Content is JSON text throughout, so that numbers of any length pass untouched.
+Content is always JSON text, so that numbers of any length are preserved.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .values import value_class
 
 
 class Hash(Protocol):
-    """What hashlib makes; more can be added to it until it is asked."""
+    """A hashlib hash object. It can be updated until its digest is read."""
 
     def digest(self) -> bytes: ...
 
 
 class Answer(Protocol):
-    """What a call answers, as it can be kept: a message of protobuf."""
+    """A call's response in a form that can be stored: a protobuf message."""
 
     def SerializeToString(self) -> bytes: ...  # noqa: N802
 
 
 @value_class
 class Request:
-    """A call that happens once: its id, and a hash of everything else that it says."""
+    """An idempotent call: its request id, and a hash of all other fields of the request."""
 
     request_id: str
     hashed: Hash
@@ -43,7 +43,7 @@ class Request:
 
 @value_class
 class Actor:
-    """On whose behalf a call runs: one tenant and one user, and the request if it is to happen once."""
+    """The tenant and user on whose behalf a call runs, and the request if the call is idempotent."""
 
     tenant_id: str
     user_id: str
@@ -67,7 +67,7 @@ class Record:
 
 @value_class
 class NewRecord:
-    """A record to create; `source` says where an import has it from, for errors."""
+    """A record to create. `source` is its origin in an import, for error messages."""
 
     collection: str
     record_id: str
@@ -75,12 +75,12 @@ class NewRecord:
     parent_id: str | None = None
     position: int | None = None
     source: str = ""
-    allow_deleted: bool = False  # the id may be that of a deleted record
+    allow_deleted: bool = False  # whether it may replace a deleted record with the same id
 
 
 @value_class
 class Delta:
-    """JSON text of an object, merged by a strategy."""
+    """The JSON text of an object, and the strategy to merge it with."""
 
     json: str
     strategy: Strategy
@@ -94,7 +94,7 @@ class Operations:
 
 @value_class
 class Patch:
-    """A change of one record. `parent_id`: None leaves it, an empty text clears it."""
+    """A change of one record. A `parent_id` of None leaves the parent unchanged; an empty string clears it."""
 
     collection: str
     record_id: str
@@ -104,37 +104,37 @@ class Patch:
     allow_missing: bool = False
     parent_id: str | None = None
     position: int | None = None
-    allow_deleted: bool = False  # with allow_missing: a deleted record counts as one that is missing
+    allow_deleted: bool = False  # with allow_missing: treat a deleted record as missing
 
 
 @value_class
 class PatchResult:
-    """What a patch did: the record after it, or why it was not applied."""
+    """The result of a patch: the record after it, or the reason why it was not applied."""
 
     record: Record | None = None
     changed_fields: Sequence[str] = field(default_factory=tuple)
     error: DraftlineError | None = None
-    written: bool = False  # false: it was as the patch would have it
+    written: bool = False  # false if the patch changed nothing
 
 
 @value_class
 class Purge:
-    """Which deleted records are removed for good: some by id, those deleted before a time, or both conditions.
+    """The deleted records to remove permanently: by id, by deletion time, or by both conditions.
 
-    `record_prefix` and `conflict_mark` tell kept answers that hold their content (see purges.sql).
+    `record_prefix` and `conflict_mark` identify stored responses that hold content of these records (see purges.sql).
     """
 
     collection: str
-    record_ids: Sequence[str]  # empty: any
-    deleted_before: datetime | None  # None: any time
-    limit: int  # most records removed at once
+    record_ids: Sequence[str]  # empty for any record
+    deleted_before: datetime | None  # None for any time
+    limit: int  # maximum number of records removed in one call
     record_prefix: bytes
     conflict_mark: bytes
 
 
 @value_class
 class PurgeResult:
-    """The records that were removed, and how many drafts with them; `remaining` could be removed as well."""
+    """The removed records, the number of removed drafts, and how many matching records remain."""
 
     record_ids: Sequence[str]
     drafts: int

@@ -1,4 +1,4 @@
-"""Values that are made once and not changed."""
+"""The decorator for immutable value classes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value_class(cls: type[T]) -> type[T]:
-    """A dataclass that nothing assigns to, as the type checker sees to.
+    """Return the class as a dataclass that only the type checker treats as frozen.
 
-    Python does not: making a value that it keeps frozen itself takes it many times as long, and every call makes a
+    It is not frozen at run time, because constructing a frozen dataclass takes many times as long: every call makes a
     dozen values, a page of a list a thousand.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)

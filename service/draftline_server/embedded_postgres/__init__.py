@@ -1,1 +1,1 @@
-"""The PostgreSQL that a service brings along."""
+"""The PostgreSQL server that a service embeds."""

@@ -1,19 +1,19 @@
-"""PostgreSQL's programs: found, and run as children that die with their parent and are never root.
+"""Find PostgreSQL's programs, and run them as children that die with their parent and never run as root.
 
-The parent's end is `spawn` and `run`. The child's end is this file run as a script, ``python -I -S postgres_child.py
-PARENT_PID IDENTITY PROGRAM [ARGUMENT ...]``: it changes who it is, asks the kernel for a signal when its parent goes,
-and executes PROGRAM in its own place, so that the caller's child is PROGRAM itself. Standard library only, as it runs
-outside of any environment of ours.
+`spawn` and `run` are the parent's side. The child's side is this file run as a script, ``python -I -S process.py
+PARENT_PID IDENTITY PROGRAM [ARGUMENT ...]``: it changes its identity, asks the kernel for a signal when its parent
+dies, and execs PROGRAM, so that the caller's child is PROGRAM itself. It uses only the standard library, because it
+runs outside the virtual environment.
 
 IDENTITY is one of
 
-* ``same``: stay who we are;
+* ``same``: keep the identity of the parent;
 * ``namespace``: enter a user namespace in which root is the ordinary user 1000. No other account is involved and files
   stay root's own, while PostgreSQL, which refuses root, sees a normal user;
 * ``UID:GID``: drop to that user for good (needs root).
 
-The order is fixed: entering a namespace and changing user both clear the death signal, so it is asked for last; a
-parent that died before that moment is noticed by its pid having changed.
+The order is fixed: entering a namespace and changing user both clear the death signal, so it is requested last. A
+parent that died before that is detected by a changed parent pid.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ _TAIL_LINES = 20
 
 
 class EmbeddedPostgresError(Exception):
-    """PostgreSQL cannot be found, made, started or reached; the text says which directory, why, and what to do."""
+    """PostgreSQL cannot be found, created, started or reached; the message says where, why and what to do."""
 
 
 class InUseError(EmbeddedPostgresError):
@@ -50,10 +50,10 @@ class InUseError(EmbeddedPostgresError):
 
 
 def find_binaries(explicit: Path | None = None) -> Path:
-    """The directory of ``initdb`` and ``postgres``: ``explicit``, else the wheel's, else the system's (newest first).
+    """Return the directory of ``initdb`` and ``postgres``: ``explicit``, else the wheel's, else the system's newest.
 
-    An explicit directory without them is an error rather than a reason to look further.
-    Raises EmbeddedPostgresError naming every place that was looked at.
+    An explicit directory without them is an error; other directories are not tried.
+    Raises EmbeddedPostgresError, which lists every directory that was tried.
     """
     looked = [explicit] if explicit is not None else list(_usual_places())
     for place in looked:
@@ -78,7 +78,7 @@ def _usual_places() -> Iterator[Path]:
 
 
 def identity_for(home: Path) -> str:
-    """As whom to run in ``home``: as ourselves; for root as its owner and, where that is root, in a namespace."""
+    """Return the identity to run as in ``home``: our own; for root, the owner's, or a namespace if root owns it."""
     if os.geteuid() != 0:
         return SAME
     owner = home.stat()
@@ -86,10 +86,10 @@ def identity_for(home: Path) -> str:
 
 
 def hand_over(home: Path) -> str:
-    """Give the data directory ``home``, itself last, to an account without privileges; as whom to run from now on.
+    """Give the data directory ``home``, itself last, to an unprivileged account; return the identity to run as.
 
-    For root without user namespaces. What else lies in ``home`` and the directories above it stay as they are.
-    Raises EmbeddedPostgresError where there is neither a user ``postgres`` nor ``nobody``.
+    For root without user namespaces. Other files in ``home`` and its parent directories are left as they are.
+    Raises EmbeddedPostgresError if there is neither a user ``postgres`` nor ``nobody``.
     """
     identity = ""
     for name in ("nobody", "postgres"):
@@ -107,7 +107,7 @@ def hand_over(home: Path) -> str:
 
 
 def give(made: Path | int, identity: str) -> None:
-    """Hand what root made, a path or an open file, to the user that the server runs as; never through a link."""
+    """Change the owner of a path or an open file that root created to the server's user. Does not follow symlinks."""
     if ":" in identity:
         uid, gid = map(int, identity.split(":"))
         os.chown(made, uid, gid, follow_symlinks=isinstance(made, int))
@@ -116,9 +116,9 @@ def give(made: Path | int, identity: str) -> None:
 def spawn(
     identity: str, home: Path, output: IO[bytes] | int, program: Path, *arguments: str, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start ``program`` in the directory ``home``, as ``identity``, all output to ``output``, in a session of its own.
+    """Start ``program`` in the directory ``home`` as ``identity``, in its own session, with all output to ``output``.
 
-    On Linux it gets SIGINT when the calling *thread* ends. Raises OSError when not even Python can be run.
+    On Linux it gets SIGINT when the calling *thread* ends. Raises OSError if Python itself cannot be run.
     """
     command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), identity, str(program), *arguments]
     return subprocess.Popen(  # noqa: S603 - no shell, and nothing here comes from a request
@@ -127,7 +127,7 @@ def spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=home,
-        env={"LC_ALL": "C", "PATH": os.defpath},  # PGPORT, PGDATA and LANG of the caller are not meant for us
+        env={"LC_ALL": "C", "PATH": os.defpath},  # without the caller's PGPORT, PGDATA and LANG
         start_new_session=True,
     )
 
@@ -135,9 +135,9 @@ def spawn(
 def run(
     identity: str, home: Path, program: Path, *arguments: str, stdin: bytes = b"", timeout_s: float
 ) -> tuple[int, bytes]:
-    """Run a program to its end: exit status and output, both streams in one.
+    """Run a program to completion. Return its exit status and its output, with stdout and stderr merged.
 
-    Killed, with all it started, when ``timeout_s`` have passed: then raises EmbeddedPostgresError.
+    After ``timeout_s`` the program and its process group are killed. Raises EmbeddedPostgresError in that case.
     """
     process = spawn(identity, home, subprocess.PIPE, program, *arguments, stdin=subprocess.PIPE)
     try:
@@ -153,7 +153,7 @@ def run(
 
 
 def servers(cluster: Path) -> list[int]:
-    """Pids of the PostgreSQL processes at work in ``cluster``, or about to be (they are in the directory above)."""
+    """Return the pids of PostgreSQL processes that run in ``cluster``, or are starting in the directory above it."""
     if sys.platform != "linux":
         pid = pid_file(cluster)[0]
         shown = subprocess.run(["/bin/ps", "-o", "comm=", "-p", pid or "0"], capture_output=True, check=False)  # noqa: S603
@@ -161,7 +161,7 @@ def servers(cluster: Path) -> list[int]:
     ours = [place.stat() for place in (cluster, cluster.parent) if place.exists()]
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended while we looked, or belongs to somebody else
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or belongs to another user
             if (process / "comm").read_text().strip() in ("postgres", "initdb"):
                 where = (process / "cwd").stat()
                 found += [int(process.name)] * any(os.path.samestat(where, place) for place in ours)
@@ -169,7 +169,7 @@ def servers(cluster: Path) -> list[int]:
 
 
 def pid_file(cluster: Path) -> list[str]:
-    """The eight lines of postmaster.pid, stripped: pid first, status last. Missing ones are empty."""
+    """Return the eight lines of postmaster.pid, stripped: pid first, status last. Missing lines are empty."""
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = [line.strip() for line in (cluster / "postmaster.pid").read_text().splitlines()]
@@ -177,12 +177,12 @@ def pid_file(cluster: Path) -> list[str]:
 
 
 def last_lines(text: bytes) -> str:
-    """The end of a program's output, for a message."""
+    """Return the last lines of a program's output, for an error message."""
     return "\n".join(text.decode(errors="replace").splitlines()[-_TAIL_LINES:]) or "(nothing)"
 
 
 def _enter_namespace() -> None:
-    """Make and enter a user namespace that maps our user and group to 1000; OSError where that is not allowed."""
+    """Create and enter a user namespace that maps our user and group to 1000. Raise OSError if that is not allowed."""
     uid, gid = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWUSER) != 0:
@@ -199,7 +199,7 @@ def _refuse(reason: str, status: int = _CANNOT_RUN) -> None:
 
 
 def _assume(identity: str) -> None:
-    """Take on ``identity``; exits where the system says no."""
+    """Switch to ``identity``; exit if the system refuses."""
     try:
         if identity == NAMESPACE:
             _enter_namespace()
@@ -214,7 +214,7 @@ def _assume(identity: str) -> None:
 
 def _main(parent: str, identity: str, program: str, *arguments: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)  # Python's own handler would lose a SIGINT that comes just before execv
+        signal.signal(number, signal.SIG_DFL)  # Python's handler would lose a SIGINT just before execv
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o077)
     home = Path.cwd()

@@ -1,13 +1,13 @@
-"""A PostgreSQL of our own: made, started and stopped with this process.
+"""A PostgreSQL server that is created, started and stopped with this process.
 
 Invariants:
 
-* One live process per data directory, by an flock that the kernel drops whatever way that process ends.
-* The server is a direct child in a session of its own: a Ctrl-C in the terminal reaches us, not it, so the service
-  drains before `stop`. On Linux it carries a death signal: when we are killed it shuts down by itself, and the next
+* One live process per data directory, by an flock, which the kernel releases however that process ends.
+* The server is a direct child in its own session: a Ctrl-C in the terminal reaches us, not the server, so the service
+  drains before `stop`. On Linux it has a death signal: when we are killed it shuts down by itself, and the next
   `start` waits for that.
-* ``cluster/`` (PGDATA) appears by rename, complete: one that exists is whole, one that was interrupted never was.
-* A server that ends before `stop`, as it does when the disk is full, is started again until it runs.
+* ``cluster/`` (PGDATA) is created by an atomic rename: if it exists, it is complete.
+* A server that ends before `stop`, for example because the disk is full, is restarted until it runs.
 * It listens on a Unix socket in a directory that only its owner can enter, hence ``trust``; there is no TCP port.
 * It never runs as root: for root it runs in a user namespace, or else as the owner of the data directory.
 """
@@ -39,7 +39,7 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
-    # By pglz, the one that these binaries have, it took longer than the patches themselves, after each checkpoint.
+    # The binaries only have pglz, which after each checkpoint took longer than the patches themselves.
     "wal_compression": "off",
     "shared_preload_libraries": "",
     "jit": "off",
@@ -48,7 +48,7 @@ _SETTINGS = {
     "logging_collector": "off",
     "log_destination": "stderr",
     "log_checkpoints": "off",
-    # Neither contents nor statements.
+    # Log neither contents nor statements.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
@@ -64,10 +64,10 @@ class EmbeddedPostgres:
     def __init__(
         self, data_dir: Path, *, durable: bool = True, binaries: Path | None = None, connections: int = 100
     ) -> None:
-        """Name the directory; nothing is touched before `start`.
+        """Set the directory; nothing is accessed before `start`.
 
         ``durable=False`` trades crash safety of the data for speed, for tests. ``binaries`` is the directory of
-        ``postgres`` and ``initdb``; without it `postgres_child.find_binaries` looks for one. ``connections``: at most.
+        ``postgres`` and ``initdb``; without it `process.find_binaries` finds one. ``connections`` is max_connections.
         """
         self._dir = Path(data_dir).resolve()
         self._cluster = self._dir / "cluster"
@@ -88,29 +88,29 @@ class EmbeddedPostgres:
 
     @property
     def conninfo(self) -> str:
-        """The same as libpq keywords, as in ``psql "<conninfo>"``. Raises EmbeddedPostgresError if stopped."""
+        """The same as libpq keywords, for ``psql "<conninfo>"``. Raises EmbeddedPostgresError if stopped."""
         return conninfo_at(self._running_socket_dir())
 
     @property
     def exists(self) -> bool:
-        """Whether there is a cluster already; else `start` makes one."""
+        """True if the cluster exists; otherwise `start` creates it."""
         return (self._cluster / "PG_VERSION").exists()
 
     @property
     def log_path(self) -> Path:
-        """The server's log; past 8 MiB it moves to ``postgres.log.1``, which it replaces."""
+        """The server's log. Beyond 8 MiB it is rotated to ``postgres.log.1``, replacing the previous one."""
         return self._dir / "postgres.log"
 
     @property
     def pid(self) -> int | None:
-        """The server's process id; None when it is not running."""
+        """The server's process id, or None if it is not running."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, timeout_s: float = 30.0) -> None:
-        """Make the cluster if there is none, start the server, return when it takes connections.
+        """Create the cluster if it is missing, start the server, and return when it accepts connections.
 
         Waits, within ``timeout_s``, for a server of this directory that is still shutting down.
-        Raises EmbeddedPostgresError; nothing is left running then, and `start` may be called again.
+        Raises EmbeddedPostgresError if the start fails. Then nothing is left running, and `start` may be called again.
         """
         if self._lock is not None:
             raise EmbeddedPostgresError(f"PostgreSQL in {self._dir} has been started by this object already")
@@ -134,7 +134,7 @@ class EmbeddedPostgres:
             raise
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Shut down: fast (SIGINT) within ``timeout_s``, then immediate, then by SIGKILL. Harmless when stopped."""
+        """Shut down: fast (SIGINT) within ``timeout_s``, then immediate (SIGQUIT), then SIGKILL. No-op if stopped."""
         if self._keeper is not None:
             self._keeper.stop()
             self._keeper = None
@@ -163,7 +163,7 @@ class EmbeddedPostgres:
         return self._socket_dir
 
     def _open(self, path: Path) -> IO[bytes]:
-        """Open for append and reading; never through a link, for root may be writing in another user's directory."""
+        """Open for appending and reading. Never follows a link, because root may write in another user's directory."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         opened = os.open(path, flags, 0o600)
         self._give(opened)
@@ -204,7 +204,7 @@ class EmbeddedPostgres:
         return child.run(self._identity, self._dir, self._bin / program, *arguments, stdin=stdin, timeout_s=left_s)
 
     def _check_binaries(self, deadline: float) -> int:
-        """PostgreSQL's major version, having seen that it runs; settles for an unprivileged user if need be."""
+        """Run PostgreSQL and return its major version. Fall back to an unprivileged user if a namespace is refused."""
         status, output = self._run(deadline, "postgres", "--version")
         if status == child.NAMESPACE_REFUSED:
             self._identity = child.hand_over(self._dir)
@@ -217,7 +217,7 @@ class EmbeddedPostgres:
         return int(version[1])
 
     def _init(self, version: int, deadline: float) -> None:
-        """Make the cluster aside, with its database, and put it in its place in one step."""
+        """Create the cluster, with its database, in a temporary directory, and rename it into place."""
         if self._cluster.exists() and any(self._cluster.iterdir()):
             raise EmbeddedPostgresError(f"{self._cluster} has files but no PG_VERSION: restore it, or move it away")
         for leftover in self._dir.glob("cluster.init-*"):
@@ -225,7 +225,7 @@ class EmbeddedPostgres:
         fresh = tempfile.mkdtemp(prefix="cluster.init-", dir=self._dir)
         self._give(Path(fresh))
         options = ["--username=draftline", "--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=reject"]
-        if version >= 17:  # the same order of text as C, with upper and lower case beyond ASCII
+        if version >= 17:  # collates like C, with case mapping beyond ASCII
             options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if not self._durable:
             options.append("--no-sync")
@@ -238,7 +238,7 @@ class EmbeddedPostgres:
                 raise EmbeddedPostgresError(f"{program} failed in {fresh} (status {status}):\n{end}")
         Path(fresh).rename(self._cluster)
         made = os.open(self._dir, os.O_RDONLY)
-        os.fsync(made)  # a rename lost with the power would make the next start discard the cluster as unfinished
+        os.fsync(made)  # without it, a power loss could undo the rename, and the next start would discard the cluster
         os.close(made)
 
     def _fsync_settings(self) -> list[str]:
@@ -246,7 +246,7 @@ class EmbeddedPostgres:
         return [f"--{name}={state}" for name in ("fsync", "synchronous_commit", "full_page_writes")]
 
     def start_again(self) -> None:
-        """Start a server that has ended; for the keeper. Raises OSError."""
+        """Restart a server that has ended. Called by the keeper. Raises OSError if it cannot be started."""
         with self._open(self.log_path) as log:
             self._process = self._spawn(log)
 
@@ -274,12 +274,12 @@ class EmbeddedPostgres:
                 time.sleep(0.01)
 
     def is_ready(self) -> bool:
-        """Whether the server takes connections."""
+        """Return whether the server accepts connections."""
         lines = child.pid_file(self._cluster)
         return self.pid is not None and lines[0] == str(self.pid) and lines[7] == "ready"
 
     def trim_log(self) -> None:
-        """Move a log past its limit aside; PostgreSQL, which holds it open for append, goes on at its new end."""
+        """Rotate a log beyond its limit, by copy and truncate because PostgreSQL holds it open for append."""
         with contextlib.suppress(OSError), self._open(self.log_path) as log:
             if log.seek(0, os.SEEK_END) > _LOG_BYTES:
                 with self._open(self.log_path.with_suffix(".log.1")) as older:

@@ -1,4 +1,4 @@
-"""Where an embedded PostgreSQL listens: on a Unix socket in a directory that only its owner can enter."""
+"""The Unix socket of an embedded PostgreSQL, in a directory that only its owner can enter."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ _SOCKET = ".s.PGSQL.5432"
 
 
 def url_at(sockets: Path) -> str:
-    """Of the server whose socket is in this directory."""
+    """Return the URL of the server whose socket is in this directory."""
     return f"postgresql://draftline@/draftline?host={quote(str(sockets))}&port=5432"
 
 
 def conninfo_at(sockets: Path) -> str:
-    """The same as libpq keywords, as in ``psql "<conninfo>"``."""
+    """Return the same as libpq keywords, for ``psql "<conninfo>"``."""
     host = str(sockets).replace("\\", r"\\").replace("'", r"\'")
     return f"host='{host}' port=5432 user=draftline dbname=draftline"
 
 
 def running_url(home: Path) -> str | None:
-    """Of the server that a process runs over this data directory; None if there is none."""
+    """Return the URL of the running server of this data directory, or None if none runs."""
     place = _place(home.resolve())
     return url_at(place) if (place / _SOCKET).exists() else None
 
 
 def make_socket_dir(home: Path, give: Callable[[Path], None]) -> Path:
-    """``socket/``. Where that is too long for an address, or has a comma, a link to a private folder with a short path.
+    """Create the socket directory, ``home/socket``, and return its path.
 
-    That folder is the same at each start, and removed when the server stops. ``give`` hands what is made to the user
-    who is to own it. OSError if no folder has a path that is short enough.
+    If that path is too long for a socket address or has a comma, it becomes a link to a private folder with a short
+    path, which is returned. That folder is the same at each start, and is removed when the server stops. ``give``
+    changes the owner of what is created. Raises OSError if no folder has a path that is short enough.
     """
     remove_socket_dir(home)
     own = home / "socket"
@@ -49,7 +50,7 @@ def make_socket_dir(home: Path, give: Callable[[Path], None]) -> Path:
 
 
 def remove_socket_dir(home: Path) -> None:
-    """With the socket that a server may have left in it."""
+    """Remove the socket directory and a socket that a server may have left in it."""
     place = _place(home)
     with contextlib.suppress(OSError):
         for name in (_SOCKET, f"{_SOCKET}.lock"):

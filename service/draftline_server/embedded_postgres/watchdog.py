@@ -1,4 +1,4 @@
-"""Keeps a server running that ends by itself, as PostgreSQL does when a full disk stops its recovery."""
+"""Restart a server that ends by itself, as PostgreSQL does when a full disk stops its recovery."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import structlog
 
 LOG_CHECK_S = 30.0
 CHECK_S = 0.1
-RESTART_S = (0.2, 2.0)  # the first and the longest pause before one that ended again is started again
+RESTART_S = (0.2, 2.0)  # the first and the longest pause between restarts
 
 
 class Kept(Protocol):
-    """The server; its methods are called from the keeper's thread."""
+    """A server to keep running; its methods are called from the keeper's thread."""
 
     @property
     def pid(self) -> int | None:
-        """None when it has ended."""
+        """The process id, or None if the server has ended."""
 
     def is_ready(self) -> bool:
-        """Whether it takes connections."""
+        """Return whether the server accepts connections."""
 
     def start_again(self) -> None:
-        """Starts it, and does not wait until it is ready. OSError."""
+        """Start the server without waiting until it is ready. Raises OSError if it cannot be started."""
 
     def trim_log(self) -> None:
-        """Keeps its log from growing for ever."""
+        """Rotate the server's log if it is too long."""
 
 
 class Keeper:
-    """A thread that looks after a server until `stop`.
+    """A thread that monitors and restarts a server until `stop`.
 
-    The death signal of a server that it starts fires when the thread ends: with `stop`, or with this process.
+    The death signal of a server that it starts fires when the thread ends: at `stop`, or when this process ends.
     """
 
     def __init__(self, server: Kept) -> None:
@@ -57,7 +57,7 @@ class Keeper:
                 self._server.trim_log()
 
     def _bring_back(self) -> None:
-        """Returns when the server takes connections again."""
+        """Restart the server, and return when it accepts connections or the keeper stops."""
         log, pause_s = structlog.get_logger(), RESTART_S[0]
         log.error("postgres_ended")
         while not self._server.is_ready():

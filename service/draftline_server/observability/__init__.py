@@ -1,1 +1,1 @@
-"""Metrics, access log, traces and the log itself."""
+"""Metrics, access log, traces and logging."""

@@ -1,4 +1,4 @@
-"""What the log tells of calls and of slow statements: who, what, how long, and never what was in it."""
+"""The access log and the log of slow statements. They name caller, method and duration, but never content."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ OURS = frozenset({
     grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED,
 })  # fmt: skip
 MAX_ID = 128  # characters
-UNKNOWN_PER_S, UNKNOWN_BURST = 10.0, 100  # lines of callers who are not known, which anybody could write without end
+UNKNOWN_PER_S, UNKNOWN_BURST = 10.0, 100  # lines of unauthenticated callers, which anybody could cause without limit
 
 
 class Logged(StrEnum):
-    """Which calls are logged."""
+    """The calls that are logged."""
 
     ALL = "all"
-    NOTABLE = "notable"  # those that failed by our fault, and unary ones that took long
+    NOTABLE = "notable"  # server errors, and slow unary calls
     NONE = "none"
 
 
 class CallLine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A call that is over, as it stands in the log."""
+    """The log line of a finished call."""
 
     timestamp: str = ""
     level: str
@@ -47,11 +47,11 @@ class CallLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     reason: str = ""
     request_id: str = ""
     trace_id: str = ""
-    suppressed: int = 0  # lines of callers who are not known that were left out before this one
+    suppressed: int = 0  # lines of unauthenticated callers that were suppressed before this one
 
 
 class AccessLog:
-    """A line for each call that is over, given to `write`; a listener of Telemetry."""
+    """A listener of Telemetry that passes a line for each finished call to `write`."""
 
     def __init__(self, logged: Logged, slow_s: float, write: Callable[[CallLine], None]) -> None:
         self._all = logged is Logged.ALL
@@ -90,12 +90,15 @@ def _trace_id(call: Call) -> str:
 
 
 def _shown(text: str) -> str:
-    """What a caller sent before it was looked at, so that it stays one word of one line."""
+    """Return an unvalidated text of a caller, bounded and escaped so that it cannot break the log line."""
     return text if len(text) <= MAX_ID and text.isprintable() else ascii(text[:MAX_ID])
 
 
 def slow_statements(slow_s: float) -> Callable[[QueryTiming], None]:
-    """An observer of a Runner that logs what takes as long, by the name in the comment that its SQL begins with."""
+    """Return a QueryRunner observer that logs statements that take at least `slow_s`.
+
+    Statements are named by the comment that their SQL begins with.
+    """
 
     def ran(run: QueryTiming) -> None:
         if run.duration_s >= slow_s:

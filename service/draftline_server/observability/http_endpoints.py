@@ -1,6 +1,6 @@
-"""What is asked of a process from outside its calls, by HTTP: /metrics, /livez and /readyz.
+"""The HTTP endpoints for monitoring a process: /metrics, /livez and /readyz.
 
-Nothing of it is secret and nothing is changed by it: it has no authentication, and an address of its own.
+They reveal no secrets and change nothing, so they need no authentication. They have their own address.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import structlog
 
 from .metrics import CONTENT_TYPE
 
-REQUEST_S = 5.0  # for a request to come, and for its answer to be taken
+REQUEST_S = 5.0  # timeout for receiving a request, and for sending the response
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 32
 PLAIN = "text/plain; charset=utf-8"
 
 
 class Address(NamedTuple):
-    """Where to listen. `port`: 0 is any free one. `gives_way`: if it is taken, any free one will do."""
+    """An address to listen on. Port 0 is any free port. With `gives_way`, any free port is used if `port` is in use."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The answer to a GET."""
+    """The response to a GET."""
 
     status: HTTPStatus
     body: bytes
@@ -42,7 +42,7 @@ class Page:
 
 
 class Monitoring:
-    """Answers from `start` until it is closed."""
+    """An HTTP server for the monitoring endpoints, from `start` until `close`."""
 
     def __init__(
         self,
@@ -50,7 +50,10 @@ class Monitoring:
         is_ready: Callable[[], Awaitable[bool]],
         warnings: Callable[[], Awaitable[Sequence[str]]] | None = None,
     ) -> None:
-        """`warnings`: what /readyz tells besides, in lines, though calls are taken."""
+        """Create a server that does not listen yet.
+
+        `warnings` returns lines that /readyz adds to its response while the process is ready.
+        """
         self._metrics = metrics
         self._is_ready = is_ready
         self._warnings = warnings
@@ -58,7 +61,7 @@ class Monitoring:
         self._connections = 0
 
     async def start(self, address: Address) -> int:
-        """The port. OSError if it cannot be had."""
+        """Listen on an address and return the port. Raise OSError if the port is not available."""
         host, port, gives_way = address
         try:
             self._server = await asyncio.start_server(self._answer, host, port, limit=MAX_HEAD_BYTES)
@@ -73,17 +76,17 @@ class Monitoring:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start_at(self, path: Path) -> None:
-        """Listens on a Unix socket, for a process that asks several."""
+        """Listen on a Unix socket, for the supervisor that aggregates several workers."""
         self._server = await asyncio.start_unix_server(self._answer, path, limit=MAX_HEAD_BYTES)
 
     async def close(self) -> None:
         if self._server is not None:
-            self._server.close()  # whose last answers may go out
+            self._server.close()  # connections with a response in progress stay open
             self._server = None
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
-        writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all is out
+        writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until everything is sent
         try:
             if self._connections <= MAX_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_S):
@@ -93,7 +96,7 @@ class Monitoring:
                 async with asyncio.timeout(REQUEST_S):
                     await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            # It was no request, or nobody takes the answer: to close it would wait for him, for ever.
+            # The request is invalid or the client does not read the response. A graceful close would wait forever.
             writer.transport.abort()
         finally:
             writer.close()
@@ -130,7 +133,7 @@ async def measured(
     address: Path | Address | None,
     warnings: Callable[[], Awaitable[Sequence[str]]] | None = None,
 ) -> AsyncIterator[int | None]:
-    """Answers at a Unix socket or a port, if at any; the port, if there is one."""
+    """Serve the endpoints on a Unix socket or a port during the block. Yield the port; None if there is none."""
     monitoring, port = Monitoring(metrics, is_ready, warnings), None
     if isinstance(address, Path):
         await monitoring.start_at(address)
@@ -154,7 +157,10 @@ def _message(page: Page, *, with_body: bool) -> bytes:
 
 
 async def fetched(path: Path, page: str, timeout_s: float) -> tuple[int, bytes]:
-    """Status and body of a page of the process that listens on a Unix socket. OSError or TimeoutError if none comes."""
+    """Return the status and body of a page from a process that listens on a Unix socket.
+
+    Raises OSError if there is no valid response, and TimeoutError if it takes longer than `timeout_s`.
+    """
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_unix_connection(path)
         try:

@@ -1,10 +1,10 @@
-"""Standard error as a queue: who logs never waits for who reads the log.
+"""A queue in front of standard error, so that logging never blocks on the reader of the log.
 
 Invariants:
-- A write returns at once, whatever becomes of its text. One thread writes to the descriptor, and waits there alone.
-- At most MAX_CHARS wait. What comes beyond that is dropped and counted, and told once there is room again.
-- Lines of several processes that share a pipe do not run into each other: up to PIPE_BUF bytes of whole lines are one
-  write, which a pipe takes as a whole.
+- A write returns at once. Only one background thread writes to the descriptor and may block there.
+- At most MAX_CHARS are queued. Text beyond that is dropped and counted; the loss is reported once there is room again.
+- Lines of several processes that share a pipe are not interleaved: each write has up to PIPE_BUF bytes of whole lines,
+  which a pipe accepts atomically.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 MAX_CHARS = 4 * 1024 * 1024
-GATHER_S = 0.01  # lines are gathered for so long, so that busy times wake the thread a hundred times a second at most
-EXIT_S = 1.0  # at the end of the process, what is queued may take so long to be written
-NOBODY = -1  # instead of a descriptor
+GATHER_S = 0.01  # time to gather lines, so that under load the thread wakes at most a hundred times a second
+EXIT_S = 1.0  # time to write the queued text at process exit
+NOBODY = -1  # the descriptor if there is no standard error
 
 
 class LogQueue(io.TextIOBase):
-    """Stands in for `stream`; its thread runs until the process ends."""
+    """A replacement for `stream`. Its thread runs until the process ends."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
 
     def __init__(self, stream: TextIO | None, max_chars: int = MAX_CHARS) -> None:
-        """`stream`: None where the process was started without; then all is discarded."""
+        """Create a queue. `stream` is None if the process has no standard error; all text is then discarded."""
         super().__init__()
         self._stream = stream
         self._descriptor = NOBODY if stream is None else stream.fileno()
         self._max_chars = max_chars
         self._parts: list[str] = []
         self._chars = 0
-        self._lost = 0  # lines that were dropped and are not told yet
+        self._lost = 0  # dropped lines that are not reported yet
         self._is_writing = False
         self._changed = threading.Condition()
-        self.dropped = 0  # lines so far
-        self.on_dropped: Callable[[int], None] = lambda _: None  # called in the thread, when there is room again
+        self.dropped = 0  # lines dropped so far
+        # Called in the background thread when there is room again.
+        self.on_dropped: Callable[[int], None] = lambda _: None
         threading.Thread(target=self._work, name="log", daemon=True).start()
 
     def write(self, text: str) -> int:
-        """Queue the text, or drop it where too much waits already."""
-        if not isinstance(text, str):  # click tries out in this way which kind of stream it has
+        """Queue the text, or drop it if the queue is full."""
+        if not isinstance(text, str):  # click detects the type of a stream this way
             raise TypeError("this is a stream of text")
         if self._descriptor == NOBODY:
             return len(text)
@@ -63,10 +64,10 @@ class LogQueue(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Return at once: see `drain`."""
+        """Return at once. Use `drain` to wait."""
 
     def drain(self, timeout_s: float = EXIT_S) -> bool:
-        """Wait until all that is queued is written; False if that takes too long."""
+        """Wait until all queued text is written. Return False if this takes longer than `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             return self._changed.wait_for(
@@ -97,7 +98,7 @@ class LogQueue(io.TextIOBase):
                 text, self._parts, self._is_writing = "".join(self._parts), [], True
             failed = sum(not self._put(chunk) for chunk in _chunks(text.encode(errors=self.errors)))
             with self._changed:
-                # What is being written counts until it is out.
+                # Text counts toward the limit until it is written.
                 self._chars -= len(text)
                 self._is_writing = False
                 lost, self._lost = (0, self._lost) if failed else (self._lost, 0)
@@ -106,12 +107,15 @@ class LogQueue(io.TextIOBase):
                 self.on_dropped(lost)
 
     def _put(self, chunk: bytes) -> bool:
-        """Write; wait for as long as nobody reads. False if nobody can any more, or a disk is full: it is lost."""
+        """Write a chunk; block while the reader is slow.
+
+        Return False if it is lost, because the reader is gone or the disk is full.
+        """
         rest = memoryview(chunk)
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:  # somebody else who has the pipe made it so
+            except BlockingIOError:  # another process that shares the pipe made it non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:
                 with self._changed:
@@ -121,7 +125,7 @@ class LogQueue(io.TextIOBase):
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:
-    """Split after lines, so that each part is as large as a pipe takes at once, but for longer lines."""
+    """Yield groups of whole lines of at most PIPE_BUF bytes; a longer line is yielded alone."""
     part = b""
     for line in data.splitlines(keepends=True):
         if part and len(part) + len(line) > select.PIPE_BUF:
@@ -133,9 +137,9 @@ def _chunks(data: bytes) -> Iterator[bytes]:
 
 
 def installed() -> LogQueue | None:
-    """Put a queue in place of sys.stderr, if there is none yet, for the rest of the process; return it.
+    """Replace sys.stderr by a queue for the rest of the process, unless it is one already; return the queue.
 
-    None where sys.stderr is no file of the system, and so never keeps anybody waiting.
+    Return None if sys.stderr has no file descriptor, and therefore never blocks.
     """
     if isinstance(sys.stderr, LogQueue):
         return sys.stderr
@@ -143,6 +147,6 @@ def installed() -> LogQueue | None:
         queue = LogQueue(sys.stderr)
     except io.UnsupportedOperation:
         return None
-    sys.stderr = queue  # for tracebacks, warnings and what click tells, too
+    sys.stderr = queue  # also for tracebacks, warnings and the output of click
     atexit.register(queue.drain)
     return queue

@@ -1,4 +1,4 @@
-"""How the service writes its log."""
+"""Configuration of logging."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .log_queue import LogQueue, installed
 
 
 def configure_queued(log_format: str, level: str, *, worker: int = 0) -> None:
-    """The same for a process that serves, which never waits for who reads its log; see log_queue.py."""
+    """Configure logging like `configure`, but so that it never blocks on the reader of the log (see log_queue.py)."""
     queue = installed()
     configure(log_format, level, worker=worker)
     if queue is not None:
@@ -23,7 +23,7 @@ def configure_queued(log_format: str, level: str, *, worker: int = 0) -> None:
 
 
 def dropped_lines() -> int:
-    """Return how many lines of this process's log were dropped so far."""
+    """Return the number of dropped lines of this process's log so far."""
     return sys.stderr.dropped if isinstance(sys.stderr, LogQueue) else 0
 
 
@@ -34,7 +34,11 @@ def _tell_dropped(lines: int) -> None:
 
 
 def configure(log_format: str, level: str, *, worker: int = 0) -> None:
-    """`console` for people, `json` for machines, both to standard error. `worker`: which of several says it."""
+    """Configure logging to standard error.
+
+    `log_format` is `console` for people or `json` for machines. `worker` is the number of a worker process, added to
+    each line; 0 for a single process.
+    """
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
@@ -47,12 +51,12 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
         renderer,
     ]
     if worker:
-        # Not by context: what grpc calls has none of ours.
+        # Not by context variables, which are not set in callbacks of grpc.
         processors.insert(0, lambda _, __, event: {"worker": worker, **event})
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        # A line in one write, its end with it: workers share the stream.
+        # One write for each line and its newline, because workers share the stream.
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
@@ -61,10 +65,10 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
 
 
 class _Unfailing:
-    """A stream that may be closed, or not be read any more: nobody is to fail for his log."""
+    """A stream that ignores write errors, such as a closed stream: logging must never fail a request."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        """`stream`: None in a process that was started without."""
+        """Wrap `stream`, which is None if the process has no standard error."""
         self._stream = stream
 
     def write(self, text: str) -> None:
@@ -79,7 +83,10 @@ class _Unfailing:
 
 
 class _OfLibraries(logging.Handler):
-    """What libraries log, asyncio's forgotten tasks among it: that they did, and where, for their texts quote too."""
+    """A handler for log records of libraries, such as asyncio's on unretrieved task exceptions.
+
+    It logs only that and where something was logged, because messages may quote data of callers.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -91,9 +98,9 @@ class _OfLibraries(logging.Handler):
 
 
 def _tell_exceptions(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Exceptions by their types and by where they were raised, without a word of their own.
+    """Replace an exception by its type and traceback locations, without its message.
 
-    The texts of exceptions quote what callers sent: PostgreSQL's hold rows and statements, Python's values and paths.
+    Exception messages quote data of callers: PostgreSQL's quote rows and statements, Python's quote values and paths.
     """
     told = event.pop("exc_info", None)
     error = sys.exception() if told is True else told
@@ -103,7 +110,7 @@ def _tell_exceptions(_: object, __: str, event: structlog.typing.EventDict) -> s
 
 
 def _told(error: BaseException) -> Iterator[str]:
-    """The exception, innermost place first, and what brought it about."""
+    """Yield the lines of an exception, innermost frame first, followed by its causes."""
     kind = type(error)
     facts = [getattr(error, name, None) for name in ("sqlstate", "constraint_name", "errno")]
     yield " ".join([f"{kind.__module__}.{kind.__qualname__}", *(str(fact) for fact in facts if fact is not None)])

@@ -1,7 +1,7 @@
-"""The metrics of a process, as Prometheus scrapes them. docs/operations.md tells what each means.
+"""The metrics of a process for Prometheus. docs/operations.md explains each metric.
 
-No label holds a tenant, a user or anything else that callers choose: there are as many series as there are methods,
-codes, reasons and statements.
+No label holds a tenant, a user or anything else that callers choose, so the number of series is bounded by the number
+of methods, codes, reasons and statements.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Gauge(NamedTuple):
-    """One metric without labels; a name that ends with _total is of what only ever grows."""
+    """One metric without labels. It is a counter if its name ends with _total."""
 
     name: str
     help: str
@@ -35,7 +35,7 @@ class Gauge(NamedTuple):
 
 
 class Metrics:
-    """Makes of counts what is scraped."""
+    """A Prometheus collector over the counts of Telemetry."""
 
     def __init__(self, telemetry: Telemetry, readings: Sequence[Gauge]) -> None:
         self._telemetry = telemetry
@@ -46,11 +46,11 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     async def text(self) -> bytes:
-        """In the text format of Prometheus."""
+        """Return the metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """For the registry."""
+        """Yield all metrics. Called by the registry."""
         build = InfoMetricFamily("draftline_build", "The version that runs.")
         build.add_metric([], {"version": self._version})
         yield build
@@ -65,7 +65,7 @@ class Metrics:
             yield family(name, description, read())
 
     def _calls(self) -> Iterator[Metric]:
-        """Names and bounds of the first four are those of gRFC A66."""
+        """Yield the metrics of calls. Names and bounds of the first four are those of gRFC A66."""
         methods = list(self._telemetry.methods.values())
         started = CounterMetricFamily("grpc_server_call_started", "Calls that came.", labels=["grpc_method"])
         shed = CounterMetricFamily("draftline_calls_shed", "Calls refused for want of room.", labels=["grpc_method"])

@@ -1,6 +1,6 @@
-"""What calls did to drafts and records, counted from what they answer.
+"""Counters of the effects of calls on drafts and records, derived from responses.
 
-An answer that is given again, to a call that is sent again, is not counted again.
+A stored response that is returned to a repeated request is not counted again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COUNTED: Mapping[str, Callable[[Telemetry, Any], None]] = {
 
 
 def counting(method: str, behavior: Any, telemetry: Telemetry) -> Any:
-    """The behavior of a method, counted where there is something to count; previews are not."""
+    """Wrap the behavior of a method to count its outcomes, if there are any to count. Previews are not counted."""
     count = COUNTED.get(method)
     if count is None:
         return behavior

@@ -1,7 +1,7 @@
-"""A span for each call, within the trace of its caller, and one for each of its statements, sent by OTLP.
+"""Spans for calls, within the caller's trace, and for their statements, exported by OTLP.
 
-They are made when a call is over, from what was noted of it: the first hundred of its statements, those that it shared
-with others among them. Loaded by traces.py alone, for the libraries are an extra.
+They are created when a call has finished, from its recorded data: its first hundred statements, including those shared
+with other calls. Only traces.py imports this module, because the libraries are an optional dependency.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .access_log import OURS
 from .telemetry import Call
 from .trace_context import trace_context
 
-EXPORT_S = 3  # how long an export may take, the last one included
+EXPORT_S = 3  # timeout of an export, including the last one
 
 
 class Spans:
-    """Makes and sends them; `ended` is a listener of Telemetry."""
+    """Creates and exports spans. `ended` is a listener of Telemetry."""
 
     def __init__(self, endpoint: str, sampled_part: float) -> None:
         version = metadata.version("draftline-server")
@@ -41,11 +41,11 @@ class Spans:
         self._tracer = self._provider.get_tracer("draftline")
 
     def close(self) -> None:
-        """Sends what is left, or drops it if nobody takes it; blocks for so long."""
+        """Export the remaining spans, or drop them after EXPORT_S. Blocks meanwhile."""
         self._provider.shutdown()
 
     def ended(self, call: Call, duration_s: float) -> None:
-        # From the clock that calls are timed by to that of the world.
+        # Offset from the monotonic clock that calls are timed with to wall-clock time.
         epoch_ns = time.time_ns() - time.perf_counter_ns()
         began_ns = epoch_ns + round(call.started * 1e9)
         span = self._tracer.start_span(call.method.name, _caller(call), SpanKind.SERVER, start_time=began_ns)
@@ -78,7 +78,7 @@ def _caller(call: Call) -> Context:
 
 
 def _of_call(call: Call) -> dict[str, str | int]:
-    """By the conventions of OpenTelemetry where they speak; no content, no token."""
+    """Return the attributes of a call's span, by OpenTelemetry's conventions where they exist. No content, no token."""
     service, _, method = call.method.name.partition("/")
     told: dict[str, str | int] = {
         "rpc.system": "grpc",

@@ -1,7 +1,7 @@
-"""What is counted of calls: plain numbers of one process, which its event loop alone changes.
+"""Counts of calls in one process: plain numbers, modified only in its event loop.
 
-Every call passes here, so each costs a few microseconds at most: no locks, no names looked up. metrics.py makes of
-them what is scraped.
+Every call passes through here, so the cost is a few microseconds at most: no locks, no lookups by name. metrics.py
+exports the counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ LATENCY_S = (
 SIZE_BYTES = (0, 1024, 2048, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 STATEMENT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
 STATEMENTS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
-# Why streams are likely to be ended half-way: told as 0 until it happens, else the first time would not be seen.
+# Likely reasons for cutting streams off. They are exported as 0 from the start, because otherwise the first increase of
+# a counter would not be visible.
 CUT_OFF = (
     "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "INTERNAL", "OVERLOADED", "PERMISSION_DENIED",
     "READER_TOO_SLOW", "TOKEN_EXPIRED", "UNAUTHENTICATED",
@@ -36,7 +37,7 @@ GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
 class Distribution:
-    """How often values came, by the lowest bound that they do not exceed, and their sum."""
+    """A histogram: the number of values by the lowest bound that they do not exceed, and their sum."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -63,24 +64,24 @@ class Outcome:
 
 @dataclass(slots=True)
 class Method:
-    """`name` as gRFC A66 has it: draftline.v1.ContentService/PatchContent."""
+    """The counts of one method. `name` is in the format of gRFC A66: draftline.v1.ContentService/PatchContent."""
 
     name: str
     is_stream: bool = False
     started: int = 0
     shed: int = 0
-    cut_off: Counter[str] = field(default_factory=Counter)  # by reason, after something was sent; of streams
+    cut_off: Counter[str] = field(default_factory=Counter)  # streams ended after something was sent, by reason
     outcomes: defaultdict[str, Outcome] = field(default_factory=lambda: defaultdict(Outcome))
     statements: Distribution = field(default_factory=lambda: Distribution(STATEMENTS))
 
 
 @dataclass(slots=True)
 class Call:
-    """A call from when it comes until it is over. Empty texts: not known, or none."""
+    """A call from its arrival to its end. Empty strings mean unknown or none."""
 
     method: Method
     runs: CallQueries
-    started: float  # in terms of time.perf_counter()
+    started: float  # by time.perf_counter()
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str = ""  # of error_reason.proto
     user_id: str = ""
@@ -91,12 +92,12 @@ class Call:
     received_bytes: int = 0
     sent_bytes: int = 0
     peer: str = ""  # as gRPC names the other end of the connection
-    caller: str = ""  # for whom it is counted; empty until it is
+    caller: str = ""  # the key that it is counted under; empty until it is counted
     identity: Identity = NOBODY
 
 
 class Statements:
-    """The runs of one statement."""
+    """The executions of one statement."""
 
     __slots__ = ("duration_s", "failed")
 
@@ -110,7 +111,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.methods: dict[str, Method] = {}
-        # Called with each call that is over and how many seconds it took. They must not raise.
+        # Called with each finished call and its duration in seconds. They must not raise.
         self.listeners: list[Callable[[Call, float], None]] = []
         self.statements: defaultdict[str, Statements] = defaultdict(Statements)
         self.group_sizes = {kind: Distribution(GROUP_SIZES) for kind in ("patches", "reads")}
@@ -119,7 +120,7 @@ class Telemetry:
         self.imported: Counter[str] = Counter(dict.fromkeys(("inserted", "updated", "unchanged", "deleted"), 0))
 
     def method(self, full_name: str, *, takes_stream: bool = False, sends_stream: bool = False) -> Method:
-        """Of a name with a dot before the method."""
+        """Return the counts of a method, given its full name with a dot before the method."""
         method = Method("/".join(full_name.rsplit(".", 1)), takes_stream or sends_stream)
         if sends_stream:
             method.cut_off.update(dict.fromkeys(CUT_OFF, 0))
@@ -147,7 +148,7 @@ class Telemetry:
             listener(call, duration_s)
 
     def ran(self, run: QueryTiming) -> None:
-        """An observer of a Runner."""
+        """Count a statement. An observer of a QueryRunner."""
         statements = self.statements[run.name]
         statements.duration_s.observe(run.duration_s)
         statements.failed += run.failed

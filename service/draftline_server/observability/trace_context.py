@@ -1,4 +1,4 @@
-"""The trace that a call is part of, as W3C Trace Context tells it in the metadata `traceparent`."""
+"""The trace that a call belongs to, from the metadata `traceparent` (W3C Trace Context)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 TRACEPARENT = "traceparent"
-LENGTH = 55  # characters; a version above 00 may have more at its end
+LENGTH = 55  # characters; versions above 00 may have more at the end
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 
 
 class TraceContext(NamedTuple):
-    """Of whoever calls: ids in hexadecimal digits, and whether he records the trace."""
+    """The caller's trace context: ids in hexadecimal digits, and whether the caller samples the trace."""
 
     trace_id: str
     span_id: str
@@ -20,7 +20,7 @@ class TraceContext(NamedTuple):
 
 
 def trace_context(metadata: Iterable[tuple[str, str | bytes]] | None) -> TraceContext | None:
-    """None if there is none, or one that means nothing."""
+    """Return the trace context; None if there is none or it is invalid."""
     for key, value in metadata or ():
         if key == TRACEPARENT and isinstance(value, str):
             found = _FORM.fullmatch(value)

@@ -1,4 +1,4 @@
-"""Whether calls are traced. What that takes is loaded only if they are, and calls pay nothing if they are not."""
+"""Optional tracing. Its libraries are loaded only if it is enabled; otherwise it costs calls nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ NEEDED = "DRAFTLINE_TRACES_ENDPOINT needs what `pip install 'draftline-server[tr
 
 @asynccontextmanager
 async def traced(telemetry: Telemetry, endpoint: str, sampled_part: float) -> AsyncIterator[None]:
-    """Traces the calls of `telemetry` until the end of the block, if there is an endpoint.
+    """Trace the calls of `telemetry` until the end of the block, if there is an endpoint.
 
-    `sampled_part`: of the traces that begin here. ValueError if the libraries are not there.
+    `sampled_part` is the fraction of root traces to sample; other calls follow the caller's decision. Raises ValueError
+    if the libraries are not installed.
     """
     if not endpoint:
         yield
@@ -25,7 +26,7 @@ async def traced(telemetry: Telemetry, endpoint: str, sampled_part: float) -> As
     except ModuleNotFoundError as error:
         raise ValueError(NEEDED) from error
     spans = Spans(endpoint, sampled_part)
-    # First, so that the access log knows the trace of a call that began one.
+    # First, so that the access log has the trace id of a call that starts a trace.
     telemetry.listeners.insert(0, spans.ended)
     try:
         yield

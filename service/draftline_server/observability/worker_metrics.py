@@ -1,7 +1,7 @@
-"""The metrics of several worker processes as those of one service.
+"""The metrics of several worker processes, combined as those of one service.
 
-Each worker tells its own (monitoring.py, on a Unix socket), and here they are added up. What a worker counted before
-it ended stays counted: a counter that fell would be taken for one that began anew.
+Each worker serves its own metrics on a Unix socket (http_endpoints.py); they are added up here. The counts of an ended
+worker are retained, because Prometheus takes a counter that decreases for a restarted one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from .http_endpoints import Address, Monitoring, fetched
 
-ASK_S = 2.0  # how long a worker may take to answer
-# What is not added up: the same in all, or of the first of them.
+ASK_S = 2.0  # timeout for the response of a worker
+# Metrics that are not added up, and the function that combines the values of the workers instead.
 SAME = {
     "draftline_build_info": max,
     "draftline_clock_off_seconds": max,
@@ -33,61 +33,64 @@ Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 class WorkerMetrics:
-    """Serves the metrics of all workers; not for several threads."""
+    """Serves the combined metrics of all workers. Not thread-safe."""
 
     def __init__(self, dropped_lines: Callable[[], int] = lambda: 0) -> None:
-        """`dropped_lines`: of the log of this process, which is the supervisor."""
+        """Create metrics without workers. `dropped_lines` counts dropped log lines of this process, the supervisor."""
         self._dropped_lines = dropped_lines
         self._sockets: dict[str, Path] = {}
         self._scrapes = 0
-        self._last: dict[str, tuple[int, list[Metric]]] = {}  # what each worker told last, and in which scrape
-        self._kept: list[Metric] = []  # what those that ended had counted
+        self._last: dict[str, tuple[int, list[Metric]]] = {}  # each worker's last metrics, and their scrape
+        self._kept: list[Metric] = []  # the counts of ended workers
         self._ended = 0
         self._hung = 0
         self._monitoring = Monitoring(self.text, self.is_ready, self.warnings)
 
     async def start(self, address: Address) -> int:
-        """See Monitoring.start."""
+        """Listen on an address and return the port (see Monitoring.start)."""
         return await self._monitoring.start(address)
 
     async def close(self) -> None:
         await self._monitoring.close()
 
     def began(self, worker: str, socket: Path) -> None:
-        """A worker was started, under a name that no other had; it need not listen yet."""
+        """Add a started worker under a unique name. It need not listen yet."""
         self._sockets[worker] = socket
 
     def ended(self, worker: str) -> None:
-        """A worker is gone, whatever way."""
+        """Remove an ended worker and retain its counts."""
         if self._sockets.pop(worker, None) is not None:
             self._ended += 1
             counts = [metric for metric in self._last.pop(worker, NOTHING)[1] if metric.type != "gauge"]
             self._kept = list(added([self._kept, counts]))
 
     def hung(self, worker: str) -> None:
-        """Count a worker that is killed because it gave no sign of life."""
+        """Count a worker that is killed because it hangs."""
         self._hung += worker in self._sockets
 
     async def is_ready(self) -> bool:
-        """Return whether any of them is, and none is silent: one that hangs is given new connections all the same."""
+        """Return whether a worker is ready and none is silent. A hanging worker still gets new connections."""
         answers = await asyncio.gather(*(_readiness(socket) for socket in self._sockets.values()))
         return _Readiness.READY in answers and _Readiness.SILENT not in answers
 
     async def warnings(self) -> list[str]:
-        """Return what workers that are ready say besides, each once."""
+        """Return the warnings of ready workers without duplicates."""
         pages = await asyncio.gather(*(_asked(socket, "/readyz") for socket in self._sockets.values()))
         lines = [line for page in pages if page is not None for line in page.decode().splitlines()[1:]]
         return list(dict.fromkeys(lines))
 
     async def text(self) -> bytes:
-        """In the text format of Prometheus. A worker that does not answer counts with what it told last."""
+        """Return the metrics in the text format of Prometheus.
+
+        A worker that does not answer contributes its last values.
+        """
         sockets = dict(self._sockets)
         self._scrapes += 1
         scrape = self._scrapes
         answers = await asyncio.gather(*(_asked(socket, "/metrics") for socket in sockets.values()))
         told = dict(zip(sockets, answers, strict=True))
         for worker, text in told.items():
-            is_newer = scrape > self._last.get(worker, NOTHING)[0]  # than what another scrape has brought meanwhile
+            is_newer = scrape > self._last.get(worker, NOTHING)[0]  # than the result of a concurrent scrape
             if text is not None and worker in self._sockets and is_newer:
                 self._last[worker] = (scrape, list(text_string_to_metric_families(text.decode())))
         answering = sum(answer is not None for answer in answers)
@@ -110,7 +113,7 @@ class WorkerMetrics:
 
 
 class _Families:
-    """What the library wants for a collector."""
+    """A collector for fixed metric families."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
@@ -120,7 +123,10 @@ class _Families:
 
 
 def added(told: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
-    """The metrics of several processes, each sample the sum of theirs, in the order in which they came first."""
+    """Yield the metrics of several processes with their samples summed, in the order of first appearance.
+
+    Samples in SAME are combined by their function instead.
+    """
     families: dict[str, Metric] = {}
     values: dict[str, Values] = {}
     for metric in (metric for metrics in told for metric in metrics):
@@ -141,7 +147,7 @@ def added(told: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
 
 class _Readiness(Enum):
     READY = auto()
-    NOT_READY = auto()  # or not there: it takes no connections, or refuses calls by itself
+    NOT_READY = auto()  # or not listening: it accepts no connections, or rejects calls itself
     SILENT = auto()
 
 
@@ -156,7 +162,7 @@ async def _readiness(socket: Path) -> _Readiness:
 
 
 async def _asked(socket: Path, page: str) -> bytes | None:
-    """The page of a worker; None if it does not answer, or is not ready."""
+    """Return a page of a worker; None if it does not answer or is not ready."""
     try:
         status, body = await fetched(socket, page, ASK_S)
     except (OSError, TimeoutError):

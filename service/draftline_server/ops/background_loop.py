@@ -1,4 +1,4 @@
-"""Runs something asynchronous beside code that blocks."""
+"""Run an asynchronous context in a background thread, for blocking code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @contextmanager
 def threaded(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
-    """Enters the context on a loop of its own, in a thread of its own, and leaves it at the end of the block."""
+    """Enter the context on its own event loop in its own thread, and exit it at the end of the block."""
     entered: Future[T] = Future()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Who waits for whom in the database, for `draftline top`."""
+"""The database sessions that wait for locks, for `draftline top`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import asyncpg
 
 TIMEOUT_S = 5.0
-MOST = 20  # waits that are told
+MOST = 20  # waits that are returned
 
-# What is locked is known of some kinds of locks alone: of a row, it is the transaction that wrote it.
+# Only some kinds of locks name the locked object. A wait for a row is a lock on the transaction that wrote it.
 WAITS = """
 SELECT w.pid, l.locktype AS kind, coalesce(l.relation::regclass::text, '') AS relation,
     coalesce(extract(epoch FROM clock_timestamp() - w.query_start), 0)::float8 AS waited_s,
@@ -27,25 +27,25 @@ LIMIT $1
 
 
 class LocksError(Exception):
-    """The database does not tell; the text says why."""
+    """The locks could not be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One session of the database that waits for another; times are in seconds."""
+    """A session that waits for another one; times are in seconds."""
 
     pid: int
     kind: str  # of the lock: transactionid, tuple, relation, advisory and so on
-    relation: str  # empty where the lock does not say
+    relation: str  # empty if the lock does not name one
     waited_s: float
-    blocker: int | None  # None: a prepared transaction
+    blocker: int | None  # its pid; None: a prepared transaction
     application: str  # of the blocker
     state: str  # of the blocker: active, idle in transaction
-    open_s: float  # how old the blocker's transaction is
+    open_s: float  # the age of the blocker's transaction
 
 
 def waits(url: str) -> list[Wait]:
-    """The longest first."""
+    """Return the current lock waits, the longest first. Raise LocksError if the database cannot be queried."""
     try:
         rows = asyncio.run(asyncio.wait_for(_rows(url), TIMEOUT_S))
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:

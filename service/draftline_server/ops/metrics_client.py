@@ -1,4 +1,4 @@
-"""What a service tells at /metrics, and what it did between two looks at that."""
+"""Scrape a service's metrics, and compute the differences between two scrapes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ Labels = frozenset[tuple[str, str]]
 
 
 class ScrapeError(Exception):
-    """Nobody tells any metrics there; the text says why."""
+    """The metrics could not be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """All samples, by name and labels, at a time of the monotonic clock."""
+    """All samples by name and labels, with the monotonic time of the scrape."""
 
     at_s: float
     samples: Mapping[str, Mapping[Labels, float]]
 
     def value(self, name: str) -> float:
-        """The sum over all labels; 0 for what is not told."""
+        """Return the sum over all labels, or 0 if there is no such sample."""
         return sum(self.samples.get(name, {}).values())
 
     def label(self, name: str, label: str) -> str:
-        """The label of a sample that has it; empty if there is none."""
+        """Return the value of a label of the first sample that has it, or an empty string."""
         return next((value for labels in self.samples.get(name, {}) for key, value in labels if key == label), "")
 
 
 def scrape(url: str) -> Scrape:
-    """Reads `http://host:port/metrics`. ScrapeError."""
+    """Scrape `http://host:port/metrics`. Raise ScrapeError if that fails or `url` is not http."""
     place = urlsplit(url)
     if place.scheme != "http" or not place.hostname:
         raise ScrapeError(f"metrics are read by http, as in http://127.0.0.1:9464/metrics, not at {url}")
@@ -59,7 +59,7 @@ def scrape(url: str) -> Scrape:
 
 
 def parsed(text: str, at_s: float) -> Scrape:
-    """The samples in the text format of Prometheus."""
+    """Parse samples in the Prometheus text format."""
     samples: dict[str, dict[Labels, float]] = {}
     for family in text_string_to_metric_families(text):
         for each in family.samples:
@@ -69,7 +69,7 @@ def parsed(text: str, at_s: float) -> Scrape:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What was done from one scrape to the next."""
+    """The differences between two scrapes."""
 
     before: Scrape
     after: Scrape
@@ -79,17 +79,17 @@ class Between:
         return max(self.after.at_s - self.before.at_s, 1e-9)
 
     def rate(self, name: str) -> float:
-        """Per second, over all labels."""
+        """Return the rate of a counter per second, over all labels."""
         return sum(self.grown(name).values()) / self.seconds
 
     def grown(self, name: str) -> dict[Labels, float]:
-        """By how much each counter grew; one that is lower than it was began anew."""
+        """Return the increase of each counter. A counter that is lower than before was reset."""
         now, then = self.after.samples.get(name, {}), self.before.samples.get(name, {})
         grown = {labels: value - then.get(labels, 0.0) for labels, value in now.items()}
         return {labels: more if more >= 0 else now[labels] for labels, more in grown.items()}
 
     def grown_by(self, name: str, label: str) -> dict[str, float]:
-        """The same, summed up by one label."""
+        """Return the increase of a counter, summed by one label."""
         summed: dict[str, float] = {}
         for labels, more in self.grown(name).items():
             key = dict(labels).get(label, "")
@@ -97,7 +97,7 @@ class Between:
         return summed
 
     def quantiles(self, name: str, label: str, value: str, wanted: Iterable[float]) -> list[float | None]:
-        """Of a histogram's samples with this label, as Prometheus estimates them. None: there were none."""
+        """Estimate quantiles of a histogram, as Prometheus does, for one value of a label; None without samples."""
         buckets: dict[float, float] = {}
         for labels, more in self.grown(f"{name}_bucket").items():
             told = dict(labels)
@@ -108,7 +108,10 @@ class Between:
 
 
 def quantile(buckets: Mapping[float, float], wanted: float) -> float | None:
-    """From how many samples are at most each bound, evenly spread between two. Beyond the last: that bound."""
+    """Estimate a quantile from cumulative counts by upper bound, interpolating linearly within a bucket.
+
+    Return the highest finite bound for a quantile beyond it, and None if there are no samples.
+    """
     total = buckets.get(math.inf, 0.0)
     if total <= 0:
         return None

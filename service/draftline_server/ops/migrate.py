@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version, under an advisory lock."""
+"""Migrate a database to a schema revision, under an advisory lock."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ Action = Callable[[Config, Connection], None]
 
 FOLDER = shipped("migrations")
 
-# One migration at a time, whatever the number of processes that try.
+# Key of the advisory lock that lets only one process migrate at a time.
 LOCK = 7_236_835_712
 
 CONNECT_S = 60.0
-OLDEST_SERVER = 150_000  # as server_version_num tells it
+OLDEST_SERVER = 150_000  # as in server_version_num
 
 
 class MigrateError(OperatorError):
-    """The database refuses; the text says what."""
+    """The database rejected a statement; the message is its error."""
 
 
 def head() -> str:
-    """The revision that this version of the service needs."""
+    """Return the revision that this version of the service needs."""
     return str(ScriptDirectory(str(FOLDER)).get_current_head())
 
 
 def revisions() -> list[str]:
-    """Those that this version knows, newest first."""
+    """Return the revisions that this version knows, the newest first."""
     return [entry.revision for entry in ScriptDirectory(str(FOLDER)).walk_revisions("base", "heads")]
 
 
 def upgrade(url: str, revision: str = "head") -> str:
-    """Migrates the database at `url` up to a revision; the revision it then has."""
+    """Upgrade the database at `url` to a revision. Return the revision that it has then."""
     return asyncio.run(_run(url, lambda config, _: command.upgrade(config, revision)))
 
 
 def differences(url: str) -> list[object]:
-    """What the migrated database has otherwise than `store/tables.py` declares; empty when in step."""
+    """Return the differences between the migrated database and `store/tables.py`; empty if there are none."""
 
     found: list[object] = []
 
@@ -71,7 +71,10 @@ def differences(url: str) -> list[object]:
 
 
 def go_to(url: str, revision: str, tell: Callable[[str], None] = lambda _: None) -> str:
-    """Migrates up or down to a revision, whichever way it lies. `tell` hears of each step that is done."""
+    """Migrate up or down to a revision, and return it. `tell` is called with each completed step.
+
+    Raise ValueError if the revision does not exist.
+    """
     known = revisions()
     revision = known[0] if revision == "head" else revision
     if revision != "base" and revision not in known:
@@ -87,7 +90,7 @@ def go_to(url: str, revision: str, tell: Callable[[str], None] = lambda _: None)
 
 
 def check_in_scratch(binaries: Path | None) -> list[object]:
-    """Migrates an empty database and compares it with `store/tables.py`."""
+    """Migrate an empty database and return its differences from `store/tables.py`."""
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedPostgres(Path(folder) / "pg", durable=False, binaries=binaries) as postgres,
@@ -97,17 +100,17 @@ def check_in_scratch(binaries: Path | None) -> list[object]:
 
 
 def run_script(name: str) -> None:
-    """Runs a file of migrations/sql, of any number of statements, in the migration's transaction."""
+    """Run a file of migrations/sql, with any number of statements, in the migration's transaction."""
     script = (FOLDER / "sql" / name).read_text()
     bind = op.get_bind()
-    bind.exec_driver_sql("SELECT 1")  # begins the transaction, which the driver's own call would not
+    bind.exec_driver_sql("SELECT 1")  # begins the transaction; the direct call of the driver does not
     bind.connection.dbapi_connection.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
 
 
 def _ours(name: str | None, kind: str, _parents: object) -> bool:
     if kind == "schema":
         return name == SCHEMA
-    # The partitions of the log come and go.
+    # Partitions of the log are created and dropped at run time.
     return not (
         kind == "table"
         and name is not None
@@ -126,9 +129,9 @@ async def _run(url: str, action: Action) -> str:
 
 
 async def _migrate(url: str, action: Action) -> str:
-    await is_pooled(url, CONNECT_S)  # PoolerError where migrations would have no session
+    await is_pooled(url, CONNECT_S)  # raises PoolerError if a pooler provides no sessions
     engine = create_async_engine(_sqlalchemy_url(url), poolclass=NullPool)
-    event.listen(engine.sync_engine, "connect", _set_path, insert=True)  # before it asks for the default schema
+    event.listen(engine.sync_engine, "connect", _set_path, insert=True)  # before SQLAlchemy queries the default schema
     try:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -144,9 +147,9 @@ async def _migrate(url: str, action: Action) -> str:
 
 
 def _set_path(connection: Any, _: object) -> None:
-    """A user who is called like the schema would otherwise have it as the default one.
+    """Set the search path to public. Otherwise a user named like the schema would have it as the default schema.
 
-    By a statement, and not as what a connection begins with: a pooler would not take that.
+    This is a statement and not a startup parameter, which a pooler would reject.
     """
     connection.run_async(lambda driver: driver.execute("SET search_path TO public"))
 

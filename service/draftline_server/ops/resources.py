@@ -1,4 +1,4 @@
-"""What comes with the service beside its modules: the migrations and the examples."""
+"""Files shipped with the service besides its modules: the migrations and the examples."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shipped(name: str) -> Path:
-    """A folder of the project: inside of the package once installed, beside `service/` in a clone."""
+    """Return a folder of the project: inside the package when installed, beside `service/` in a clone."""
     installed = _PACKAGE / name
     return installed if installed.is_dir() else _PACKAGE.parents[1] / name

@@ -1,4 +1,4 @@
-"""How who runs the service stops it."""
+"""Signal handling for graceful shutdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 def stop_by_signal() -> asyncio.Event:
-    """Set when SIGTERM or SIGINT comes; to be made in the loop of the main thread."""
+    """Return an event that SIGTERM or SIGINT sets. Call it in the event loop of the main thread."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

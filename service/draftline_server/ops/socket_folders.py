@@ -1,4 +1,4 @@
-"""Folders for Unix sockets, whose whole path may have no more than about 100 bytes."""
+"""Folders for Unix sockets, whose full path is limited to about 100 bytes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
-ELSEWHERE = ("/tmp", "/var/tmp")  # noqa: S108  where the folder for temporary files is too long; checked before use
+ELSEWHERE = ("/tmp", "/var/tmp")  # noqa: S108  if the path of the temporary folder is too long; checked before use
 
 
 def fits(path: Path) -> bool:
-    """Whether a socket may have this path."""
+    """Return whether the path is short enough for a socket."""
     return len(os.fsencode(path)) <= SOCKET_PATH_BYTES
 
 
 def short_base(longest: str) -> Path:
-    """The folder for temporary files, or a shorter one, in which `longest` is a path that a socket may have. OSError
-    if there is none."""
+    """Return the temporary folder, or one with a shorter path, in which a socket may have the relative path `longest`.
+
+    Raise OSError if there is none.
+    """
     bases = [Path(tempfile.gettempdir()), *map(Path, _elsewhere())]
     for base in bases:
         if fits(base / longest) and "," not in str(base) and os.access(base, os.W_OK | os.X_OK):
@@ -36,10 +38,10 @@ def _elsewhere() -> Iterable[str]:
 
 
 def make_stable(key: str, socket: str, owners: Iterable[int]) -> Path:
-    """A private folder for `socket` that is the same for the same `key`, so that starts do not leave one each.
+    """Create a private folder for `socket`. Its path depends only on `key`, so that restarts reuse it.
 
-    One that is there already is used if one of `owners` alone can enter it; else it is somebody else's, and a new one
-    with another name is made.
+    An existing folder is used if it belongs to one of `owners` and nobody else has access. Otherwise a new folder with
+    another name is created.
     """
     name = f"draftline-{os.getuid()}-{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:12]}"
     folder = short_base(f"{name}-12345678/{socket}") / name

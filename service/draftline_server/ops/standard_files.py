@@ -1,4 +1,4 @@
-"""Standard input, output and error of a process that may have been started without them."""
+"""Standard input, output and error, for a process that may have been started without them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ STANDARD = (0, 1, 2)
 def open_standard_files() -> None:
     """Open the null device in place of each standard descriptor that is closed.
 
-    Else the next file that is opened has its number: a connection to the database, or a data file, into which the
-    libraries' last words and the output of children would be written.
+    Otherwise the next file opened, such as a database connection or a data file, would get that descriptor, and
+    error messages of libraries and output of children would be written into it.
     """
     for descriptor in STANDARD:
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            opened = os.open(os.devnull, os.O_RDWR)  # usually this one, as the lowest free number
             if opened != descriptor:
                 os.dup2(opened, descriptor)
                 os.close(opened)

@@ -1,4 +1,4 @@
-"""What a service does just now, from two scrapes of its metrics and the locks of its database."""
+"""The current activity of a service, from two scrapes of its metrics and the locks of its database."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ OK = "OK"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One rpc; a stream counts when it ends. Latencies are None if no call ended."""
+    """The calls of one rpc; a stream is counted when it ends. Latencies are None if no call ended."""
 
     method: str  # package.Service/Method
     calls_per_s: float
-    errors_per_s: float  # that ended in anything but OK
+    errors_per_s: float  # calls that ended with a status other than OK
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
@@ -27,7 +27,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement by its name."""
+    """The runs of one named SQL statement."""
 
     statement: str
     runs_per_s: float
@@ -36,7 +36,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What `draftline top` shows. Rates are those since the scrape before."""
+    """The figures that `draftline top` shows. Rates are those since the previous scrape."""
 
     interval_s: float
     version: str
@@ -53,11 +53,11 @@ class Activity:
     pool_in_use: int
     pool_waiting: int
     watchers: int
-    patches_per_statement: float | None  # None: there were none
+    patches_per_statement: float | None  # None: no patches
     retries_per_s: float
-    methods: Sequence[Method]  # those that were called, the busiest first
-    statements: Sequence[Statement]  # those that took most of the time first
-    locks: Sequence[Wait] | None  # None: the database is not known, or does not tell
+    methods: Sequence[Method]  # the methods that were called, the busiest first
+    statements: Sequence[Statement]  # by total time, the longest first
+    locks: Sequence[Wait] | None  # None: the database is unknown, or its locks cannot be read
 
 
 def activity(between: Between, locks: Sequence[Wait] | None) -> Activity:

@@ -1,1 +1,1 @@
-"""The supervisor, its workers, and the port that they share."""
+"""The supervisor, its worker processes and their shared port."""

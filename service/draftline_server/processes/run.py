@@ -1,4 +1,4 @@
-"""The service as several processes on one port, measured as one."""
+"""The service as several processes on one port, with combined metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .shared_port import shared_port
 from .supervisor import supervise
 from .worker import order
 
-LONGEST_SOCKET = "draftline-12345678/worker-256.1000000.sock"  # in the folder for temporary files
+LONGEST_SOCKET = "draftline-12345678/worker-256.1000000.sock"  # relative to the temporary directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,11 @@ def _name(worker: int, start: int) -> str:
 
 
 async def serve(settings: Settings, url: str, revision: str) -> None:
-    """Serves from `settings.workers` processes until SIGTERM or SIGINT. WorkerError, OutOfReachError, OSError."""
+    """Serve from `settings.workers` processes until SIGTERM or SIGINT.
+
+    Raises WorkerError if a worker cannot start or does not end in time, OutOfReachError if workers cannot reach the
+    database, and OSError if a port is not available.
+    """
     stop = stop_by_signal()
     metrics = WorkerMetrics(dropped_lines)
     with (

@@ -1,4 +1,4 @@
-"""A port on which several processes of ours listen, and nobody else."""
+"""A port that only the processes of this service can listen on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # of one of a name's addresses: grpc does without it, too
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # for one address of a host name: grpc skips it too
 
 
 @contextmanager
 def shared_port(host: str, port: int) -> Iterator[int]:
-    """Holds a port for processes that listen there with SO_REUSEPORT; which one it is, for 0 any that is free.
+    """Reserve a port for processes that listen on it with SO_REUSEPORT, and yield its number. Port 0 is any free port.
 
-    OSError if somebody has it, ValueError where the system does not share connections out among processes.
+    Raises OSError if the port is in use, and ValueError on systems that do not distribute connections among processes.
     """
     if sys.platform != "linux":
         raise ValueError("DRAFTLINE_WORKERS above 1 needs Linux, where several processes can share a port")
@@ -43,11 +43,11 @@ def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
 
 
 def _held(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    """A socket that does not listen, and so is given no connection, but keeps the port."""
+    """Return a bound socket that reserves the port. It does not listen, so it receives no connections."""
     holder = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Bound by itself, which nobody else's socket lets pass but connections that are over; shared afterwards, and
-        # with those alone who ask to share it.
+        # Bind without SO_REUSEPORT, which fails if another socket has the port, except for closed connections. Allow
+        # sharing afterwards, and only with sockets that set SO_REUSEPORT too.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((address, port))
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

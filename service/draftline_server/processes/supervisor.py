@@ -1,12 +1,12 @@
-"""Several processes that serve as one: started, kept and ended together.
+"""Supervision of several worker processes that serve as one.
 
 Invariants:
-- A worker that says why it cannot start, at first, ends them all. One that is killed at its first start is started
-  again a few times. One that ends later is started again until it serves, after pauses that grow for as long as it
-  does not stay.
-- A worker that is stopped or hangs is killed and started again (worker_process.py).
-- A worker whose supervisor is gone, whatever way, ends at once: its standard input does.
-- A signal of the terminal reaches the supervisor alone; it ends the workers, and outlives them.
+- If a worker reports at its first start why it cannot start, all workers are ended. A worker that is killed during its
+  first start is restarted a few times. A worker that ends later is restarted until it serves, with pauses that grow
+  until it stays up.
+- A worker that is stopped or hangs is killed and restarted (worker_process.py).
+- A worker ends at once if its supervisor is gone for any reason, because its standard input is closed.
+- Signals from the terminal reach only the supervisor. It ends the workers and outlives them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import structlog
 from ..domain.errors import OperatorError
 from .worker_process import Orders, Worker, WorkerLostError
 
-RESTART_S = (0.2, 5.0)  # the first and the longest pause before a worker that ended is started again
-STEADY_S = 10.0  # a worker that served for so long may end once more without a longer pause
-FIRST_STARTS = 5  # times that a worker is started at first before the service gives up
-CLOSE_S = 10.0  # what a worker may take to end, besides the calls that it lets end
+RESTART_S = (0.2, 5.0)  # the shortest and the longest pause before an ended worker is restarted
+STEADY_S = 10.0  # the pause is reset after a worker has served for this long
+FIRST_STARTS = 5  # attempts of the first start of a worker before the service gives up
+CLOSE_S = 10.0  # time that a worker may take to end, in addition to draining its calls
 
 
 async def supervise(
@@ -36,9 +36,10 @@ async def supervise(
     drain_timeout_s: float,
     worker_timeout_s: float,
 ) -> None:
-    """Keep so many workers until `stop`; `serving` is called when all of them serve.
+    """Run `count` workers until `stop` is set; call `serving` when all of them serve.
 
-    `worker_timeout_s`: how long one may give no sign of life. Raises WorkerError and OutOfReachError.
+    `worker_timeout_s` is the time after which a worker without a sign of life is killed. Raises WorkerError or
+    OutOfReachError if a worker cannot start, and WorkerError if it does not end properly.
     """
     workers = [Worker(number, orders, worker_timeout_s) for number in range(1, count + 1)]
     work, stopped = asyncio.create_task(_work(workers, serving)), asyncio.create_task(stop.wait())
@@ -59,14 +60,14 @@ async def supervise(
 
 
 async def _work(workers: Sequence[Worker], serving: Callable[[], None]) -> None:
-    """Starts them, and keeps them until it is cancelled."""
+    """Start the workers and keep them running until this task is cancelled."""
     await _together([_start_first(worker) for worker in workers])
     serving()
     await _together([_keep(worker) for worker in workers])
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """All of them at once; the first that fails ends the others, and is what it raises."""
+    """Run all concurrently. The first failure cancels the others and is raised."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.gather(*tasks)
@@ -77,7 +78,10 @@ async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 async def _start_first(worker: Worker) -> None:
-    """Start a worker for the first time, again if it is lost meanwhile: to the kernel's want of memory, or by hand."""
+    """Start a worker for the first time; retry if it is killed meanwhile, for example by the OOM killer.
+
+    Raises WorkerLostError if all attempts fail.
+    """
     pause_s = RESTART_S[0]
     for left in reversed(range(FIRST_STARTS)):
         try:

@@ -1,4 +1,4 @@
-"""One process of `draftline serve --workers`; standard input says what to serve (see processes/supervisor.py)."""
+"""A worker process of `draftline serve --workers`, configured over standard input (see processes/supervisor.py)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ EXPECTED = (OperatorError, OSError, ValueError)
 
 
 def order(settings: Settings, url: str, revision: str, worker: int, metrics_socket: Path | None) -> bytes:
-    """What a worker is told, in a line; not by its environment or arguments, which others may read."""
+    """Return the configuration of a worker as one line.
+
+    It is sent over standard input, because other users may be able to read environments and arguments.
+    """
     told = {
         "settings": settings.model_dump(mode="json"),
         "url": url,
@@ -52,12 +55,12 @@ def _read_order() -> dict[str, Any]:
 
 
 def _end_with_supervisor() -> None:
-    os.read(0, READ_BYTES)  # nothing comes, but the end
+    os.read(0, READ_BYTES)  # returns only at the end of the input
     os._exit(1)
 
 
 async def _beating(work: Awaitable[None]) -> None:
-    """Do the work, and write an empty line now and then for as long as this event loop turns."""
+    """Run the work, and write an empty line at intervals as a sign that the event loop is running."""
     beating = asyncio.create_task(_beat(), name="beat")
     try:
         await work
@@ -67,7 +70,7 @@ async def _beating(work: Awaitable[None]) -> None:
 
 async def _beat() -> None:
     while True:
-        os.set_blocking(1, False)  # a supervisor that is stopped reads nothing, and is not to stop its workers
+        os.set_blocking(1, False)  # a stopped supervisor does not read; it must not block its workers
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(1, b"\n")
         os.set_blocking(1, True)

@@ -1,8 +1,8 @@
-"""One worker process of a supervisor: started, listened to, and ended.
+"""One worker process of a supervisor: its start, heartbeats and end.
 
-A worker writes a line to its standard output for every beat of its event loop, and one when it serves or cannot. One
-that is silent for too long is stopped or hangs, while the kernel still gives it its share of new connections: it is
-killed, which closes its socket, and it ends as any other that ends by itself.
+A worker writes a line to its standard output for each heartbeat of its event loop, and one line when it serves or
+cannot serve. A worker that is silent for too long is stopped or hangs, while the kernel still gives it its share of
+new connections. It is killed, which closes its socket, and its end is handled like any other.
 """
 
 from __future__ import annotations
@@ -19,54 +19,55 @@ import structlog
 
 from ..domain.errors import OperatorError, OutOfReachError
 
-BEAT_S = 0.5  # between two signs of life of a worker
-FIRST_BEAT_S = 60.0  # a worker may take so long until its event loop runs
-STOPPED = (0, -signal.SIGTERM)  # the latter of one that did not serve yet
+BEAT_S = 0.5  # between two heartbeats of a worker
+FIRST_BEAT_S = 60.0  # the time that a worker may take until its event loop runs
+STOPPED = (0, -signal.SIGTERM)  # the signal ends a worker that does not serve yet
 
 
 class WorkerError(OperatorError):
-    """A worker cannot be started, or did not end; the text says why."""
+    """A worker could not be started or did not end properly. The message gives the reason."""
 
 
 class WorkerLostError(WorkerError):
-    """A worker ended before it served, without saying why: killed, or by a bug. It may start the next time."""
+    """A worker ended before it served without reporting a reason: it was killed, or has a bug. A retry may succeed."""
 
 
 class Orders(Protocol):
-    """What workers are told, and who wants to know of them."""
+    """The source of workers' configuration and the observer of their starts and ends."""
 
     def began(self, worker: int, start: int) -> bytes:
-        """Return the line that a worker is told on its standard input, at its first start, its second..."""
+        """Return the configuration line for a worker's standard input. `start` counts its starts from 1."""
 
     def ended(self, worker: int, start: int) -> None:
-        """Take note that the worker of that start is gone."""
+        """Record that the worker of that start has ended."""
 
     def hung(self, worker: int, start: int) -> None:
-        """Take note that the worker of that start is killed because it gave no sign of life."""
+        """Record that the worker of that start is killed because it gave no sign of life."""
 
 
 class Worker:
-    """One of the processes, or the one that took its place."""
+    """A numbered worker: its current process, or the process that replaces it."""
 
     def __init__(self, number: int, orders: Orders, timeout_s: float) -> None:
-        """`timeout_s`: how long it may give no sign of life."""
+        """Create a worker without a process. It is killed after `timeout_s` without a heartbeat."""
         self.number = number
         self._orders = orders
         self._timeout_s = timeout_s
         self._starts = 0
-        self._told_of = 0  # the last start whose end the orders were told of
+        self._told_of = 0  # the last start with an end reported to `orders`
         self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._beats = 0  # lines that came from the process that runs now
+        self._beats = 0  # lines received from the current process
 
     async def start(self) -> None:
-        """Start it; return when it serves.
+        """Start the process and wait until it serves.
 
-        Raises WorkerError or OutOfReachError in the worker's own words, WorkerLostError if it ends without any.
+        Raises WorkerError or OutOfReachError with the reason that the worker reported, or WorkerLostError if it ends
+        without reporting one.
         """
         order = self._orders.began(self.number, self._starts + 1)
         self._starts += 1
-        # In a session of its own: a Ctrl-C in the terminal reaches the supervisor alone.
+        # In a new session, so that a Ctrl-C in the terminal reaches only the supervisor.
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -81,7 +82,7 @@ class Worker:
         source = cast(asyncio.StreamReader, process.stdout)
         self._tasks = [asyncio.create_task(self._listen(source, said)), asyncio.create_task(self._watch(process))]
         sink = cast(asyncio.StreamWriter, process.stdin)
-        # RuntimeError: uvloop's, for a pipe that is closed. The process has ended then, and this is told below.
+        # uvloop raises RuntimeError for a closed pipe. The process has then ended, which is reported below.
         with suppress(ConnectionError, RuntimeError):
             sink.write(order + b"\n")
             await sink.drain()
@@ -94,7 +95,7 @@ class Worker:
                 raise error(answer[kind])
 
     async def _listen(self, source: asyncio.StreamReader, said: asyncio.Future[dict[str, Any]]) -> None:
-        """Count lines; `said` is the first that is no beat, or empty if there is none."""
+        """Count the lines. Set `said` to the first that is not a heartbeat, or to an empty dict if there is none."""
         while line := await source.readline():
             self._beats += 1
             if line.strip() and not said.done():
@@ -105,8 +106,8 @@ class Worker:
     async def _watch(self, process: Process) -> None:
         """Kill the process once it is silent for too long.
 
-        Silence is counted in our own beats, and not by a clock: a supervisor that was stopped itself, or a machine
-        that was suspended, is no reason to kill anybody.
+        Silence is measured in the supervisor's own intervals, not by a clock: workers must not be killed because the
+        supervisor was stopped or the machine was suspended.
         """
         silent_s, start = 0.0, self._starts
         while process.returncode is None:
@@ -123,7 +124,7 @@ class Worker:
                 return
 
     async def ended(self) -> str:
-        """Wait for its end; return it in words."""
+        """Wait until the process ends; return a description of its end."""
         if self._process is None:
             return "it was not started"
         status = await self._process.wait()
@@ -136,7 +137,10 @@ class Worker:
         return f"worker {self.number} ended {told}"
 
     async def end(self, grace_s: float) -> None:
-        """Let its calls end. Raises WorkerError if that takes too long, and it is killed, or if it ends otherwise."""
+        """End the process after its calls have finished.
+
+        Raises WorkerError if this takes longer than `grace_s`, after which it is killed, or if it ends abnormally.
+        """
         process = self._process
         if process is None or process.returncode is not None:
             return

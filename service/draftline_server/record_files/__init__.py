@@ -1,1 +1,1 @@
-"""Files of records as `draftline import` reads them."""
+"""Readers of the record files that `draftline import` accepts."""

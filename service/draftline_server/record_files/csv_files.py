@@ -1,6 +1,6 @@
-"""CSV as RFC 4180 describes it: rows with their lines, and which of their cells were quoted.
+"""A CSV parser (RFC 4180) that reports each row's first line and which of its cells were quoted.
 
-Python's csv module does not tell a quoted cell from another, and only knows the line that a row ends on.
+Python's csv module does not distinguish quoted cells, and only knows the line on which a row ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .text import MAX_LINE_BYTES, RecordFileError, csv_lines
 
 DELIMITERS = (",", ";", "\t", "|")
 DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-SAMPLE_LINES = 50  # that a delimiter is guessed from
+SAMPLE_LINES = 50  # from which the delimiter is guessed
 
 _REST_OF_QUOTED = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?')
@@ -27,29 +27,29 @@ _NONE: frozenset[int] = frozenset()
 Line = tuple[int, str, str]
 
 
-@dataclass(slots=True)  # not frozen, which takes three times as long to make
+@dataclass(slots=True)  # not frozen: creating a frozen one takes three times as long
 class CsvRow:
-    """A row: the line that it begins on, its cells, and the indexes of those that were quoted."""
+    """A row: the line on which it begins, its cells, and the indexes of the quoted ones."""
 
     line: int
     cells: list[str]
     quoted: frozenset[int] = _NONE
 
     def line_of(self, index: int) -> int:
-        """Return the line that a cell begins on, which is a later one after a cell with line breaks."""
+        """Return the line on which a cell begins: a later line than the row's if cells before it have line breaks."""
         return self.line + sum(len(_BREAK.findall(cell)) for cell in self.cells[:index])
 
 
 def shown(cell: str) -> str:
-    """Return a cell as messages show it: in quotes, on one line, not too long."""
+    """Return a cell for a message: quoted, on one line, and truncated if long."""
     return json.dumps(cell if len(cell) <= 40 else cell[:39] + "…", ensure_ascii=False)
 
 
 class CsvTable:
-    """The header of a CSV file and, once, its rows.
+    """The header of a CSV file and its rows, which can be iterated once.
 
-    `delimiter`: None to guess it. `fill`: name what the header leaves without a name, or names twice, and accept rows
-    of another length than the header's.
+    If `delimiter` is None, it is guessed. `fill` names columns whose name is missing or a duplicate, and accepts rows
+    that are shorter or longer than the header.
     """
 
     def __init__(self, file: BinaryIO, delimiter: str | None = None, *, fill: bool = False) -> None:
@@ -71,7 +71,7 @@ class CsvTable:
         self.columns = _named(header, fill=fill)
 
     def rows(self) -> Iterator[CsvRow]:
-        """Yield the rows below the header. Raise RecordFileError for one that has not as many cells as the header."""
+        """Yield the rows below the header. Without `fill`, raise RecordFileError if a row's length differs from it."""
         count = len(self.columns)
         for row in self._rows:
             if len(row.cells) != count:
@@ -81,7 +81,7 @@ class CsvTable:
             yield row
 
     def column(self, index: int) -> str:
-        """Return the name of a column. Cells beyond the header, which are accepted with `fill`, have one, too."""
+        """Return the name of a column. Cells beyond the header, which `fill` accepts, have a name as well."""
         return self.columns[index] if index < len(self.columns) else _free_name(f"column_{index + 1}", self.columns)
 
     def _ragged(self, row: CsvRow) -> str:
@@ -99,7 +99,7 @@ class CsvTable:
 
 
 def rows_of(found: Iterable[Line], delimiter: str) -> Iterator[CsvRow]:
-    """Yield the rows of lines. Empty lines are left out. Raise RecordFileError for a quote that is wrong."""
+    """Yield the rows of these lines, without empty lines. Raise RecordFileError if a quote is misplaced or unclosed."""
     following = iter(found)
     for number, text, end in following:
         if '"' in text:
@@ -131,7 +131,7 @@ def _quoted_row(number: int, text: str, end: str, following: Iterator[Line], del
 
 
 def _quoted_cell(line: int, rest: str, end: str, following: Iterator[Line], index: int) -> tuple[str, int, str, str]:
-    """Return a cell whose opening quote was read, the line that it ends on, the rest of that line, and its end."""
+    """Read a cell after its opening quote. Return it, the line on which it ends, the rest of that line, and its end."""
     opened, parts, size = line, [], 0
     while (match := _REST_OF_QUOTED.match(rest)) is None:
         parts.append(rest + end)
@@ -148,13 +148,13 @@ def _quoted_cell(line: int, rest: str, end: str, following: Iterator[Line], inde
 
 
 def guessed_delimiter(head: list[Line]) -> str:
-    """Return the delimiter by which most of a file's first rows have as many cells as its header, several if any."""
+    """Return the delimiter for which most of the first rows have as many cells as the header, which must be several."""
     best, best_score = DELIMITERS[0], (0.0, 1)
     for delimiter in DELIMITERS:
         counts: list[int] = []
-        with suppress(RecordFileError):  # the head may end in the middle of a row
+        with suppress(RecordFileError):  # the sample may end in the middle of a row
             for row in rows_of(head, delimiter):
-                counts.append(len(row.cells))  # one by one: those before an error count
+                counts.append(len(row.cells))  # appended one by one, to keep the rows before an error
         if counts and counts[0] > 1:
             score = sum(count == counts[0] for count in counts) / len(counts), counts[0]
             if score > best_score:
@@ -163,7 +163,7 @@ def guessed_delimiter(head: list[Line]) -> str:
 
 
 def _named(header: CsvRow, *, fill: bool) -> list[str]:
-    """Return the names of the columns, each another one."""
+    """Return unique names for the columns. Without `fill`, raise RecordFileError for a missing or duplicate name."""
     names: list[str] = []
     for index, name in enumerate(header.cells):
         place = f"line {header.line}, column {index + 1}"

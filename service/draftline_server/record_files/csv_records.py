@@ -1,7 +1,7 @@
-"""Records from CSV: the types of its columns first, then its rows by them.
+"""Records from CSV: the types of the columns are decided first, and then used to convert the rows.
 
-A file that can be read twice is: once for the types, as far as they need it, and once for the records. Of a pipe, the
-first rows decide, and a later cell that is not of its column's type is an error.
+A seekable file is read twice: for the types, as far as they need it, and for the records. In a pipe, the first rows
+decide the types, and a later cell that does not match its column's type is an error.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from .csv_types import ColumnType, TypeRules, UndecidedColumnError, learn, ruled
 from .readers import FileRecord
 from .text import RecordFileError
 
-SAMPLE_ROWS = 10_000  # of a pipe
-SAMPLE_CHARS = 1 << 25  # of cells, whichever comes first
+SAMPLE_ROWS = 10_000  # rows of a pipe that decide its types
+SAMPLE_CHARS = 1 << 25  # or the rows with this many characters, whichever comes first
 
 
 class CsvRecords:
-    """The columns of a CSV file, with their types, and once its records.
+    """The columns of a CSV file with their types, and its records, which can be iterated once.
 
-    Raise RecordFileError, with the place in the file, for what is no CSV or not of its column's type.
+    Raises RecordFileError, with the position in the file, if it is not valid CSV or a cell does not match its type.
     """
 
     def __init__(
         self, file: BinaryIO, rules: TypeRules, *, id_fields: Collection[str] = (), delimiter: str | None = None,
         fill: bool = False,
     ) -> None:  # fmt: skip
-        """`id_fields`: columns that must be there, and whose cells ids are made of."""
+        """Read the header and decide the types. `id_fields` are required columns from whose cells ids are made."""
         start = file.tell() if file.seekable() else None
         self.table = CsvTable(file, delimiter, fill=fill)
         self._refuse_unknown([*id_fields, *rules.flags, *rules.named])
@@ -65,7 +65,7 @@ class CsvRecords:
         if row.quoted:
             return self._exact_content(row)
         content: dict[str, Any] = {}
-        for column, cell in zip(self.columns, row.cells, strict=False):  # what --fill accepts may be longer
+        for column, cell in zip(self.columns, row.cells, strict=False):  # with --fill, rows may be longer
             if column.type is ColumnType.TEXT:
                 content[column.name] = cell or None
             elif not column.is_said and column.is_usual(cell):
@@ -93,7 +93,7 @@ class CsvRecords:
 
 
 def _first(rows: Iterator[CsvRow]) -> list[CsvRow]:
-    """Return the rows that decide the types of a pipe's columns."""
+    """Return the first rows of a pipe, which decide the types of its columns."""
     found, room = [], SAMPLE_CHARS
     for row in rows:
         found.append(row)
@@ -104,7 +104,7 @@ def _first(rows: Iterator[CsvRow]) -> list[CsvRow]:
 
 
 def _taken(rows: list[CsvRow]) -> Iterator[CsvRow]:
-    """Yield the rows, and forget them."""
+    """Yield the rows and remove them from the list, to free their memory."""
     rows.reverse()
     while rows:
         yield rows.pop()

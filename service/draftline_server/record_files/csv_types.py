@@ -1,4 +1,4 @@
-"""The types of the columns of a CSV file: what decides them, and cells as values of them.
+"""The types of CSV columns: the rules that decide them, and the conversion of cells to values.
 
 A type belongs to a column, not to a cell: `04L`, `18` and `1E8` in one column are three texts.
 """
@@ -27,11 +27,11 @@ _SAID_BOOLEANS = {
 
 
 class UndecidedColumnError(RecordFileError):
-    """A cell holds something, in a column that held nothing where types were decided."""
+    """A cell has a value, but its column was empty in the rows that decided the types."""
 
 
 class ColumnType(StrEnum):
-    """What the cells of a column become: JSON text, number, true or false; dates and timestamps are checked text."""
+    """The type of a column's values: JSON text, number or boolean. Dates and timestamps are validated text."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -50,15 +50,15 @@ EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class TypeRules:
-    """What decides the types of columns, before their cells do. Each maps the name of a column to its type.
+    """The rules that decide the types of columns before their cells do. Mappings are from column name to type.
 
-    `flags` before `file` before `id_column`, which is text, before `is_text`, by which all is text, before `declared`,
-    which is asked when a column is left.
+    In order of precedence: `flags`; `file`; `id_column`, which is text; `is_text`, which makes every column text; and
+    `declared`, which is called only if a column is still undecided.
     """
 
     flags: Mapping[str, ColumnType] = field(default_factory=dict)
     file: Mapping[str, ColumnType] = field(default_factory=dict)
-    named: Collection[str] = ()  # of the columns in `file`, those that must be there
+    named: Collection[str] = ()  # the columns of `file` that are required
     id_column: str | None = None
     is_text: bool = False
     declared: Callable[[], Mapping[str, ColumnType]] = dict
@@ -66,12 +66,12 @@ class TypeRules:
 
 @dataclass(slots=True)
 class Column:
-    """A column: its type, None while no cell decided it, and why it is that."""
+    """A column: its type, or None while no cell has decided it, and the reason for the type."""
 
     name: str
     type: ColumnType | None = None
     why: str = ""
-    is_said: bool = False  # by a rule, not by its cells
+    is_said: bool = False  # decided by a rule, not by its cells
     first: tuple[str, int] | None = None  # the cell that made it numbers or booleans, and its line
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class Column:
         return f"{told} ({self.why})" if self.why else told
 
     def learn(self, cell: str, line: int, *, is_quoted: bool) -> None:
-        """Take a cell into account, in a column that no rule decides and that is not text yet."""
+        """Update the type from a cell. The column must not be decided by a rule, and must not be text yet."""
         kind, problem = _kind_of(cell, is_quoted=is_quoted)
         if self.type is None:
             self.type, self.first = kind, (cell, line)
@@ -92,17 +92,17 @@ class Column:
             self.why = f"{shown(cell)} on line {line} {problem}"
 
     def is_usual(self, cell: str) -> bool:
-        """Return whether a cell without quotes is of the type that the cells before it gave the column."""
+        """Return whether an unquoted cell matches the number or boolean type inferred from earlier cells."""
         if self.type is ColumnType.NUMBER:
             return len(cell) <= MAX_NUMBER_DIGITS and PLAIN_NUMBER.fullmatch(cell) is not None
         return self.type is ColumnType.BOOLEAN and cell in _BOOLEANS
 
     def usual_value(self, cell: str) -> Any:
-        """Return the value of a cell that `is_usual`."""
+        """Return the value of a cell for which `is_usual` is true."""
         return _BOOLEANS[cell] if self.type is ColumnType.BOOLEAN else Decimal(cell) if "." in cell else _integer(cell)
 
     def value(self, row: CsvRow, index: int) -> Any:
-        """Return a cell's value. Raise RecordFileError, with the place, for one that is not of the column's type."""
+        """Return a cell's value. Raise RecordFileError, with its position, if it does not match the column's type."""
         cell, is_quoted = row.cells[index], index in row.quoted
         if self.type is ColumnType.TEXT:
             return cell if cell or is_quoted else None
@@ -145,7 +145,7 @@ class Column:
 
 
 def ruled(names: Sequence[str], rules: TypeRules) -> list[Column]:
-    """Return the columns, with the types that rules decide."""
+    """Return the columns, with the types that the rules decide."""
     columns = [Column(name) for name in names]
     left = [column for column in columns if not _decide(column, rules)]
     declared = rules.declared() if left else {}
@@ -156,7 +156,7 @@ def ruled(names: Sequence[str], rules: TypeRules) -> list[Column]:
 
 
 def learn(columns: Sequence[Column], rows: Iterable[CsvRow]) -> None:
-    """Decide the types of columns by the cells of these rows."""
+    """Infer the types of the columns that no rule decided from the cells of these rows."""
     open_ = [(index, column) for index, column in enumerate(columns) if not column.is_said]
     for row in rows:
         if not open_:
@@ -190,7 +190,7 @@ def _decide(column: Column, rules: TypeRules) -> bool:
 
 
 def _kind_of(cell: str, *, is_quoted: bool) -> tuple[ColumnType, str]:
-    """Return the type that a cell has by itself and, if that is text, why it is no number."""
+    """Return the type of a cell on its own and, if that is text, why it is not a number."""
     if is_quoted:
         return ColumnType.TEXT, "is quoted"
     if cell in _BOOLEANS:

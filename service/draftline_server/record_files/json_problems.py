@@ -1,4 +1,4 @@
-"""Plain sentences for what is wrong with a JSON text that the standard library cannot read."""
+"""Readable messages for JSON that the standard library's decoder rejects."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .text import not_utf_8
 
 
 class JsonFileError(ValueError):
-    """A small file of JSON cannot be read; the text says where and why."""
+    """A small JSON file cannot be read; the message says where and why."""
 
 
-# By how the message of the decoder begins. Its messages differ between the versions of Python.
+# Keyed by the start of the decoder's message, because the rest differs between versions of Python.
 _PROBLEMS = {
     "Expecting value": "a value is missing",
     "Expecting property name": 'a key in double quotes or a closing "}" is missing',
@@ -28,12 +28,12 @@ _PROBLEMS = {
 
 
 def json_problem(error: json.JSONDecodeError) -> str:
-    """Return a sentence, without the place, for an error of the standard library's decoder."""
+    """Return a message, without the position, for an error of the standard library's decoder."""
     return next((told for start, told in _PROBLEMS.items() if error.msg.startswith(start)), "the JSON is not valid")
 
 
 def load_json(file: IO[str]) -> Any:
-    """Return the value that a file holds. Raise JsonFileError, with the file's name and the place, if it is no JSON."""
+    """Return the JSON value of a file. Raise JsonFileError, with the file's name and the position, if it is invalid."""
     try:
         return json.load(file)
     except json.JSONDecodeError as error:

@@ -1,8 +1,7 @@
-"""Records from files: a JSON array, an object a line, or CSV.
+"""Records from files: a JSON array, one JSON object per line, or CSV.
 
-Files are read as a stream: what is held at once is a record and a piece of the file, whatever
-its size. Integers stay `int` and other numbers become `Decimal`, so that every digit is kept.
-Each record knows its place in the file, and so does each error.
+Files are streamed: only one record and one chunk of the file are in memory at a time. Integers become `int` and other
+numbers `Decimal`, so every digit is preserved. Each record and each error has its position in the file.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from draftline import ImportRecord
 from . import text as file_text
 from .json_problems import json_problem
 from .record_ids import made_id
-from .text import RecordFileError as RecordFileError  # noqa: PLC0414  a name of this module, too
+from .text import RecordFileError as RecordFileError  # noqa: PLC0414  re-exported
 from .text import TextPieces
 
 STRETCH_CHARS = 1 << 16
@@ -32,7 +31,7 @@ _DIGITS_OF_INT = 640  # `sys.set_int_max_str_digits` cannot be set lower
 
 
 class Format(Enum):
-    """How a file holds its records."""
+    """The format of a record file."""
 
     JSON = "json"
     NDJSON = "ndjson"
@@ -41,9 +40,9 @@ class Format(Enum):
 
 @dataclass(frozen=True, slots=True)
 class IdRule:
-    """Where a record's id comes from: one field, or made from several, or else its number in the file.
+    """The source of a record's id: one field, several fields, or else its number in the file.
 
-    Numbered records keep the order of the file as their positions, too.
+    Numbered records also get their number as their position.
     """
 
     field: str | None = None
@@ -51,15 +50,15 @@ class IdRule:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that ids are taken from."""
+        """The fields from which ids are taken or made."""
         return self.made_from if self.field is None else (self.field,)
 
 
 @dataclass(slots=True)
 class FileRecord:
-    """A record of a file, and its place there, such as `line 3`.
+    """A record of a file, with its position there, such as `line 3`.
 
-    `texts`: the values of fields as the file has them, where their types are this program's doing.
+    `texts` has the original text of the id fields, for a format whose types this program infers (CSV).
     """
 
     content: dict[str, Any]
@@ -67,12 +66,12 @@ class FileRecord:
     texts: Mapping[str, str | None] | None = None
 
     def values(self, fields: Sequence[str]) -> list[Any]:
-        """Return the values that an id is made of."""
+        """Return the values of these fields, from which an id is made."""
         return [(self.content if self.texts is None else self.texts).get(field) for field in fields]
 
 
 def format_of(name: str) -> Format:
-    """Return the format that the suffix of the file's name tells."""
+    """Return the format for the suffix of a file's name. Raise RecordFileError if the suffix is unknown."""
     formats = {
         ".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON, ".csv": Format.CSV, ".tsv": Format.CSV,
     }  # fmt: skip
@@ -83,9 +82,9 @@ def format_of(name: str) -> Format:
 
 
 def read(file: BinaryIO, format_: Format) -> Iterator[FileRecord]:
-    """Yield the records of a JSON array, or of a file with an object a line, in their order.
+    """Yield the records of a JSON array, or of a file with one object per line, in order.
 
-    Raise RecordFileError, with the place in the file, for what is no record; nothing is read after it.
+    Raise RecordFileError, with the position in the file, at the first value that is not a valid record.
     """
     found = _array(TextPieces(file)) if format_ is Format.JSON else _lines(file)
     for source, value in found:
@@ -96,7 +95,7 @@ def read(file: BinaryIO, format_: Format) -> Iterator[FileRecord]:
 
 
 def identified(records: Iterable[FileRecord], rule: IdRule) -> Iterator[ImportRecord]:
-    """Yield the records, each with its id. Raise RecordFileError for one whose id cannot be had."""
+    """Yield the records with their ids. Raise RecordFileError if a record has no valid id."""
     for number, record in enumerate(records, 1):
         if rule.field is not None:
             record_id = _id_of(record, rule.field)
@@ -121,23 +120,23 @@ def _id_of(record: FileRecord, field: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as JSON has it, cut to what fits an error."""
+    """Return a value as JSON for an error message, truncated to 60 characters."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "an array"
     return f"{value:.60}" if isinstance(value, Decimal) else f"{json.dumps(value):.60}"
 
 
 class _Window:
-    """A piece of a long text, moved along it: `at` is the next character to be read."""
+    """A sliding window over a long text; `at` is the index of the next character to read."""
 
     def __init__(self, source: TextPieces) -> None:
         self._source = source
         self._text = ""
-        self._lines = 0  # that ended before the piece
+        self._lines = 0  # line breaks before the window
         self.at = 0
 
     def peek(self) -> str:
-        """Return the next character that is no space; empty at the end."""
+        """Skip whitespace and return the next character, or an empty string at the end."""
         while True:
             space = _SPACE.match(self._text, self.at)
             self.at = space.end() if space else self.at
@@ -145,18 +144,18 @@ class _Window:
                 return self._text[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """Read one JSON value, as much of the text as it takes."""
+        """Read one JSON value. Raise RecordFileError if it is invalid."""
         while True:
             try:
                 value, self.at = _DECODER.raw_decode(self._text, self.at)
-            except json.JSONDecodeError as error:  # perhaps it only goes on beyond the piece
+            except json.JSONDecodeError as error:  # the value may continue beyond the window
                 if len(self._text) - self.at > MAX_RECORD_CHARS or not self._read_on():
                     raise RecordFileError(f"{json_problem(error)}, on line {self.line(error.pos)}") from None
             else:
                 return value
 
     def line(self, at: int | None = None) -> int:
-        """Return the line of a character of the piece; None: of the next one."""
+        """Return the line of the character at an index of the window; by default, that of the next character."""
         return self._lines + 1 + self._text.count("\n", 0, self.at if at is None else at)
 
     def _read_on(self) -> bool:

@@ -1,8 +1,8 @@
-"""Readable ids made of a record's values: different for different values, the same for the same ones.
+"""Readable ids made from a record's values: equal values have equal ids, and different values different ids.
 
-An id is the values' words in lower case, joined by hyphens: `the-land-girls-jun-12-1998`. Those words alone stand for
-one spelling of the values, the usual one (see `_spelled`). Values that are spelled otherwise, such as `C++`, `A-B` or
-`ALIEN`, get a digest of all that they are at the end of their ids.
+An id is the words of the values in lower case, joined by hyphens: `the-land-girls-jun-12-1998`. Such an id without a
+digest represents a single spelling of the values, the usual one (see `_spelled`). The id of values with another
+spelling, such as `C++`, `A-B` or `ALIEN`, ends in a digest of the exact values.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _NAMED_DATE = re.compile(
 
 
 def made_id(values: Iterable[object]) -> str:
-    """Return the id that these values make; empty if none of them holds anything.
+    """Return the id for these values, or an empty string if all of them are empty.
 
-    A number counts by its text, so 1776 and "1776" are the same value. At most 128 characters, no control characters.
+    A number is treated as its text, so 1776 and "1776" are the same value. An id has at most 128 characters and no
+    control characters.
     """
     texts = [_text(value) for value in values]
     if not any(text and not text.isspace() for text in texts):
@@ -50,19 +51,19 @@ def made_id(values: Iterable[object]) -> str:
 
 
 def _is_usual(texts: Sequence[str | None], fields: Sequence[list[str]], words: list[str]) -> bool:
-    """Whether the words alone give these values back, so that no other values have the same words and no digest."""
+    """Return whether the words alone determine these values, so that no other values have the same id."""
     return (
         fields == _split(words, len(fields))
-        and "" not in texts  # null is read where there are no words
+        and "" not in texts  # a field without words is read as null
         and all(_folded(text) == _spelled(field) for text, field in zip(texts, fields, strict=True) if text is not None)
         and not _DIGEST.fullmatch(words[-1])
     )
 
 
 def _split(words: list[str], count: int) -> list[list[str]]:
-    """Return the words of each field as the id is read: each after the first has one word or a date.
+    """Split the words of an id into fields. Each field after the first is a single word or a date.
 
-    Fields for which no word is left, the first ones, are null.
+    Leading fields for which no words are left are null.
     """
     rest, fields = list(words), []
     for _ in range(count - 1):
@@ -73,7 +74,7 @@ def _split(words: list[str], count: int) -> list[list[str]]:
 
 
 def _spelled(words: Sequence[str]) -> str:
-    """Return the one text that these words stand for: with spaces, but hyphens within a date such as 1979-05-25."""
+    """Return the usual spelling of these words: separated by spaces, with hyphens in a date such as 1979-05-25."""
     parts, at = [], 0
     while at < len(words):
         length = 3 if _is_iso_date(words[at : at + 3]) else 1
@@ -87,12 +88,12 @@ def _is_date(words: Sequence[str]) -> bool:
 
 
 def _is_iso_date(words: Sequence[str]) -> bool:
-    lengths_fit = len(words) == 3 and len(words[0]) == 4 and len(words[1]) == len(words[2]) == 2  # most do not
+    lengths_fit = len(words) == 3 and len(words[0]) == 4 and len(words[1]) == len(words[2]) == 2  # a cheap check first
     return lengths_fit and _ISO_DATE.fullmatch(" ".join(words)) is not None
 
 
 def _folded(text: str) -> str:
-    """Return the text without the capitals that count as spelling: those that begin words, and Roman numerals."""
+    """Return the text with the usual capitals in lower case: first letters of words, and Roman numerals."""
     return " ".join(map(_folded_word, text.split(" ")))
 
 
@@ -102,12 +103,12 @@ def _folded_word(word: str) -> str:
     if _ROMAN.fullmatch(word):
         return word.lower()
     first = word[:1].lower()
-    # A letter whose lower case is that of another letter too, as that of the Kelvin sign, is not what it was folded to.
+    # Keep a letter that shares its lower case with another one, as the Kelvin sign does with K: folding loses it.
     return first + word[1:] if len(first) == 1 and first.upper() == word[0] else word
 
 
 def _words(text: str) -> list[str]:
-    """Return the runs of letters, marks and digits, in lower case. Invisible characters (Cf) do not separate words."""
+    """Return the runs of letters, marks and digits, in lower case. Format characters (Cf) do not separate words."""
     if text.isascii():
         return re.findall(r"[a-z0-9]+", text.lower())
     kept = []
@@ -128,12 +129,12 @@ def _text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(Decimal(value))  # which has no limit of digits
+        return str(Decimal(value))  # unlike str(int), Decimal has no limit of digits
     return encode(_ordered(value))
 
 
 def _ordered(value: object) -> object:
-    """Return the value with the keys of objects in order, which says nothing in JSON."""
+    """Return the value with the keys of objects sorted, because their order has no meaning in JSON."""
     if isinstance(value, Mapping):
         return {key: _ordered(value[key]) for key in sorted(value)}
     return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value

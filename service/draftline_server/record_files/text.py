@@ -1,4 +1,4 @@
-"""The text of a file, line by line or a piece at a time, with the line and the byte of whatever is wrong with it."""
+"""Read the text of a file by lines or in chunks, and report errors with their line and byte."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import BinaryIO
 MAX_LINE_BYTES = 1 << 24
 
 _BOM = codecs.BOM_UTF8
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # with which those of UTF-32 begin, or with two zero bytes
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # a UTF-32 BOM begins with one of these, or with two zero bytes
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 
 
 class RecordFileError(ValueError):
-    """The file cannot be read; the text says where and why."""
+    """The file cannot be read; the message says where and why."""
 
 
 def lines(file: BinaryIO) -> Iterator[tuple[int, int, str]]:
-    """Yield each line with its end, its number from 1, and the byte at which it begins, from the start of the file.
+    """Yield for each line its number from 1, its byte offset in the file, and its text, including the line end.
 
-    Lines end in a line feed. Raise RecordFileError for what is no UTF-8 and for a line of over 16 MiB.
+    Lines end in a line feed. Raise RecordFileError for invalid UTF-8 and for a line of 16 MiB or more.
     """
     offset = 0
     number = 0
@@ -43,8 +43,8 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, int, str]]:
 
 
 def csv_lines(file: BinaryIO) -> Iterator[tuple[int, str, str]]:
-    """Yield each line with its number from 1, without its end, and the end: a line feed, a carriage return or both."""
-    further = 0  # lines that ended in a carriage return alone
+    """Yield for each line its number from 1, its text, and its end: a line feed, a carriage return or both."""
+    further = 0  # lines that end in a carriage return alone
     for number, _, text in lines(file):
         if "\r" not in text:
             line = text.removesuffix("\n")
@@ -58,7 +58,7 @@ def csv_lines(file: BinaryIO) -> Iterator[tuple[int, str, str]]:
 
 
 class TextPieces:
-    """A file of UTF-8, read a piece at a time."""
+    """A UTF-8 file that is read in chunks."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -66,7 +66,7 @@ class TextPieces:
         self._bytes = 0
 
     def read(self, size: int) -> str:
-        """Return the next `size` bytes as text, or a few more or less; empty at the end of the file."""
+        """Return about the next `size` bytes as text, or an empty string at the end of the file."""
         while True:
             data = self._file.read(size)
             if not self._bytes:
@@ -89,6 +89,6 @@ def refuse_utf_16(data: bytes) -> None:
 
 
 def not_utf_8(offset: int, byte: int) -> str:
-    """Say that the byte at an offset is no UTF-8, and what to do."""
+    """Return a message that the byte at an offset is not UTF-8, and how to convert the file."""
     problem = f"byte {offset}: 0x{byte:02X} is not UTF-8"
     return f"{problem}; convert the file first, if it is Latin-1 by iconv -f WINDOWS-1252 -t UTF-8"

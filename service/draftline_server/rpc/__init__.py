@@ -1,5 +1,5 @@
 import os
 
-# gRPC writes lines of its own to standard error, past the log, which anybody can provoke without end: one for each
-# call that is compressed, for instance. To see them, set GRPC_VERBOSITY. It is read when gRPC starts.
+# gRPC writes its own lines to standard error, bypassing the log, and any caller can trigger them without limit: one
+# for each compressed call, for instance. To see them, set GRPC_VERBOSITY. gRPC reads it at startup.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

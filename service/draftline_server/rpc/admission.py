@@ -1,13 +1,13 @@
-"""Which calls are let in, and in which order: so many run at once, some wait, and the others are refused at once.
+"""Admission control: a limited number of calls run, a limited number wait, and further calls are rejected at once.
 
-A call that is refused has done nothing. What is bounded is the memory that calls take and the time that they wait;
-connections are shared out by store/database.py, for many calls may share one statement.
+A rejected call has done nothing. Admission bounds the memory and the waiting time of calls; database connections are
+allocated separately in store/database.py, because many calls may share one statement.
 
-- The next to run is a call of a tenant who has the fewest running, and room is kept for tenants who have none (see
-  concurrency/fair_semaphore.py). Else one alone may use everything.
-- A tenant may have as many calls waiting as there is room left for others: however many one sends, another finds room.
-- Nobody waits for what he will not live to see: who would wait longer than his time, or than the limit, by the rate at
-  which calls ended lately, is refused when he comes.
+- The next call to run is from a tenant with the fewest running calls, and some slots are reserved for tenants with
+  none (see concurrency/fair_semaphore.py). Otherwise one tenant could use all slots.
+- A tenant may have at most as many waiting calls as there are free places in the queue, so no tenant can fill it.
+- A call is rejected at once if its queueing time, estimated from the rate at which calls ended recently, exceeds its
+  deadline or the maximum waiting time.
 """
 
 from __future__ import annotations
@@ -20,56 +20,59 @@ from dataclasses import dataclass
 from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.errors import DeadlineExceededError, DrainingError, OverloadedError
 
-# Over at least this time, and this many of them, it is counted how many calls end.
+# The rate at which calls end is measured over at least this time and this many calls.
 PACE_S, PACE_CALLS = 0.2, 16
-KEPT_PART = 8  # of the calls that run is kept for tenants who have none
-RETRY_S = (0.1, 10.0)  # the least and the most that a caller is asked to wait
+KEPT_PART = 8  # 1/KEPT_PART of the slots is reserved for tenants with no running call
+RETRY_S = (0.1, 10.0)  # minimum and maximum of the retry delay that a rejected caller is given
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionOptions:
-    most: int  # calls that run at once
+    most: int  # calls that run concurrently
     most_waiting: int
     most_wait_s: float
 
 
 class Admission:
-    """Decides over the calls of one process."""
+    """Admission control for the calls of one process."""
 
     def __init__(self, options: AdmissionOptions) -> None:
         self._turns = FairSemaphore(options.most, options.most // KEPT_PART)
         self._options = options
         self._draining = False
-        # How many calls end in a second while others wait, and since when it is counted anew.
+        # Calls ended per second while others wait, and the start of the current measurement.
         self._per_s: float | None = None
         self._ended_before = 0
         self._since = 0.0
 
     @property
     def running(self) -> int:
-        """Calls that have their turn."""
+        """The number of calls that hold a slot."""
         return self._turns.taken
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for theirs."""
+        """The number of calls that wait for a slot."""
         return self._turns.waiting
 
     def turn(self, tenant_id: str, time_left_s: float | None) -> Turn:
-        """What a call is to run in: `async with`. OverloadedError, DeadlineExceededError or DrainingError."""
+        """Return an async context manager that holds a slot for a new call.
+
+        Entering it raises OverloadedError, DeadlineExceededError or DrainingError if the call is rejected.
+        """
         return Turn(self._turns, tenant_id, lambda: self._wait(tenant_id, time_left_s))
 
     def next_turn(self, tenant_id: str) -> Turn:
-        """The same for a call that was let in before and goes on: it waits as long as it takes."""
+        """Return the same for an admitted call that continues. It waits for a slot without a time limit."""
         return Turn(self._turns, tenant_id, lambda: self._wait_again(tenant_id))
 
     def drain(self) -> None:
-        """Refuses those who wait, and from now on those who would have to."""
+        """Reject all waiting calls, and from now on every call that would have to wait."""
         self._draining = True
         self._turns.fail_waiters(_draining)
 
     async def _wait(self, tenant_id: str, time_left_s: float | None) -> None:
-        """Waits for room, or refuses."""
+        """Wait for a slot, or raise the error that rejects the call."""
         if self._draining:
             raise _draining()
         if time_left_s is not None and time_left_s <= 0:
@@ -78,7 +81,7 @@ class Admission:
         limit_s = most_s if time_left_s is None else min(most_s, time_left_s)
         self._look()
         waiting = turns.waiting_of(tenant_id)
-        # As many of each other tenant come before, but no more than there are.
+        # Every other waiting tenant gets as many slots before this call, up to the number of waiters.
         ahead = min((waiting + 1) * (turns.waiting_tenants + (not waiting)), turns.waiting + 1)
         if waiting >= self._options.most_waiting - turns.waiting or self._wait_s(ahead) > limit_s:
             raise self._refusal()
@@ -94,7 +97,7 @@ class Admission:
         await self._turns.acquire(tenant_id)
 
     def _look(self) -> None:
-        """Keeps the rate up to date, from when the first has to wait until nobody does."""
+        """Update the rate of ended calls. It is measured only while calls wait."""
         now = time.monotonic()
         ended, passed_s = self._turns.ended - self._ended_before, now - self._since
         if not self._turns.waiting:
@@ -103,12 +106,12 @@ class Admission:
             return
         else:
             self._per_s = max(ended, 1) / passed_s
-            if ended < PACE_CALLS:  # a few slow ones tell little: on
+            if ended < PACE_CALLS:  # too few for a reliable rate: continue the measurement
                 return
         self._ended_before, self._since = self._turns.ended, now
 
     def _wait_s(self, ahead: int) -> float:
-        """How long so many calls will take; nothing as long as it is not known."""
+        """Estimate the seconds until `ahead` calls have ended; 0 while the rate is unknown."""
         return ahead / self._per_s if self._per_s else 0.0
 
     def _refusal(self) -> OverloadedError:
@@ -120,7 +123,7 @@ class Admission:
 
 
 class Turn:
-    """The time in which a call runs."""
+    """An async context manager that holds a slot while a call runs."""
 
     __slots__ = ("_tenant_id", "_turns", "_wait")
 

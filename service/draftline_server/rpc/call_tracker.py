@@ -1,4 +1,4 @@
-"""The calls of a server as a whole: how many there are, and whether more may come."""
+"""Tracking of all calls of a server: limits per caller, counts and draining."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from .import_pace import PaceOptions
 from .receiving import Context, Receiving
 from .sending import Sending
 
-# No more calls come when there were none in so many intervals; there are so many of these at most.
+# Arrivals have stopped after SETTLE_QUIET intervals without a new call. Wait at most SETTLE_MOST intervals.
 SETTLE_S, SETTLE_QUIET, SETTLE_MOST = 0.02, 4, 50
-KEPT_PART = 8  # of the calls at once is kept for callers who have few
-LEAST_ARRIVING = 64  # calls whose message may be awaited, however low the other limits are
+KEPT_PART = 8  # 1/KEPT_PART of the concurrent calls is reserved for callers with few
+LEAST_ARRIVING = 64  # minimum limit of calls that wait for their message, however low the other limits are
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    most: int  # calls at once, of callers who are known
-    most_arriving: int  # of these, how many may wait for their message
+    most: int  # concurrent calls of identified callers
+    most_arriving: int  # how many of these may wait for their message
     most_request_bytes: int
     timeout_s: float  # of a unary call
-    message_timeout_s: float  # for the first message of a call to come
-    idle_timeout_s: float  # of the other end of a stream: between two messages that it sends, or until it reads one
-    pace: PaceOptions  # of streams that callers send
+    message_timeout_s: float  # for the first message of a call
+    idle_timeout_s: float  # of a stream's caller: between two messages that it sends, or until it reads one
+    pace: PaceOptions  # of streams from callers
 
 
 class CallTracker:
-    """What the calls of a server share: who makes them, their limits, how many there are, and whether it drains.
+    """State shared by all calls of a server: authentication, limits, counts and draining.
 
-    Calls are counted by connection until their caller is known, then by who the token says they are from, and by
-    tenant as soon as their message has come. Of each count, a part is kept for those who have few.
+    Calls are counted per connection until their caller is identified, then per identity in the token, and per tenant
+    once their message has arrived. A part of each limit is reserved for callers with few calls.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CallTracker:
         wrote: Callable[[str], None],
         telemetry: Telemetry,
     ) -> None:
-        """`wrote` is called with the tenant of each call that may have written."""
+        """Call `wrote` with the tenant of each call that may have written."""
         self._options = options
         self.once = once
         self.authenticator = authenticator
@@ -70,13 +70,13 @@ class CallTracker:
         self.wrote = wrote
         self.telemetry = telemetry
         self.count = 0
-        self.begun = 0  # ever
+        self.begun = 0  # in total
         arriving = max(LEAST_ARRIVING, options.most_arriving)
         self._known = Shares(options.most, options.most // KEPT_PART)
         self._unknown = Shares(arriving, arriving // 2)
         self._arriving = Shares(arriving, arriving // 2)
         self.draining = False
-        self.turned_away = asyncio.Event()  # set once callers know to go elsewhere
+        self.turned_away = asyncio.Event()  # set once callers have been told to use another server
         self.idle = asyncio.Event()
 
     @property
@@ -93,11 +93,11 @@ class CallTracker:
 
     @property
     def arriving(self) -> int:
-        """Calls whose message has not come yet."""
+        """The number of calls that wait for their first message."""
         return self._arriving.taken
 
     def come(self, method: Method, peer: str) -> Call:
-        """A call has come over the connection; `gone` when it is over."""
+        """Record a new call on the connection. `gone` must be called when it ends."""
         self.count += 1
         self.begun += 1
         self.idle.clear()
@@ -106,7 +106,7 @@ class CallTracker:
         return call
 
     async def identify(self, call: Call) -> Identity:
-        """Its caller; for that, keys may have to be fetched."""
+        """Return the identity of the caller. This may fetch keys. Raises OverloadedError if too many calls do so."""
         if not self._unknown.take(call.peer):
             raise OverloadedError("too many callers are being identified; nothing was done, try again later")
         try:
@@ -115,15 +115,17 @@ class CallTracker:
             self._unknown.release(call.peer)
 
     def admit(self, call: Call, identity: Identity) -> None:
-        """Count the call for its caller. grpc's own limit, maximum_concurrent_rpcs, lets everything pass once it was
-        reached (1.78)."""
+        """Count the call for its caller. Raises OverloadedError if the limit is reached.
+
+        grpc's own limit, maximum_concurrent_rpcs, admits everything once it was reached (1.78).
+        """
         caller = identity.counted_as(call.peer)
         if not self._known.take(caller):
             raise self._full()
         call.identity, call.caller, call.user_id = identity, caller, identity.user_id
 
     def belongs_to(self, call: Call, tenant_id: str) -> None:
-        """Count the call for its tenant from now on."""
+        """Count the call for its tenant instead of its caller. Raises OverloadedError if the limit is reached."""
         call.tenant_id = tenant_id
         if not self._known.move(call.caller, tenant_id):
             raise self._full()
@@ -136,7 +138,11 @@ class CallTracker:
         )
 
     async def message(self, context: Context, call: Call) -> bytes:
-        """The first message of a call, or the only one."""
+        """Return the first or only message of a call.
+
+        Raises OverloadedError, DeadlineExceededError if it does not arrive in time, or UndecodableRequestError if the
+        call ends without it.
+        """
         limit_s = min(self._options.message_timeout_s, self._options.idle_timeout_s)
         if not self._arriving.take(call.caller):
             problem = f"{self._arriving.taken} calls wait for their messages; nothing was done, try again later"
@@ -155,14 +161,14 @@ class CallTracker:
         return data
 
     async def next_message(self, context: Context, call: Call) -> Any:
-        """A message of a call, as bytes, or grpc.aio.EOF."""
+        """Return the next message of a call as bytes, or grpc.aio.EOF."""
         message = await self.receiving.read(context, call.caller, self._options.most_request_bytes)
         if message is not grpc.aio.EOF:
             call.received_bytes += len(message)
         return message
 
     def cancelled(self, call: Call, left_s: float | None) -> None:
-        """The call was ended by its caller, or its time is over."""
+        """Record that the caller cancelled the call or that its deadline has passed."""
         call.reason = ""
         if left_s is not None and left_s <= 0:
             call.code = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -181,9 +187,9 @@ class CallTracker:
         self.telemetry.ended(call)
 
     async def drain(self) -> None:
-        """From now on calls are not begun, those that wait are refused, and streams end at their next message.
+        """Reject new and waiting calls, end streams at their next message, and return when no more calls arrive.
 
-        Returns when no more come: who is in a call is kept there, so that he does not come again at once.
+        Calls do not end until `drained` is called (see `settled`), so that callers do not retry here at once.
         """
         self.draining = True
         self.admission.drain()
@@ -200,12 +206,12 @@ class CallTracker:
             raise DrainingError("the server is stopping; nothing was done, call another one")
 
     async def settled(self) -> None:
-        """While the server drains, until callers know to go elsewhere."""
+        """While the server drains, wait until callers have been told to use another server."""
         if self.draining:
             await self.turned_away.wait()
 
     async def drained(self, timeout_s: float) -> None:
-        """Returns when no call is left, or when the time is over."""
+        """Let calls end, and return when none is left or after `timeout_s`."""
         self.turned_away.set()
         if self.count:
             with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Connections that go too far: they are closed, counted and told in the log, a few lines a minute."""
+"""Closing, counting and rate-limited logging of abusive connections."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from ..auth.limited_log import LimitedLog
 from ..concurrency.rate_limit import Rate
 from .sockets import Sockets, address_of
 
-RESETS_PER_S, RESETS_BURST = 200.0, 1_000  # calls of a connection that their caller takes back
-WARNED_BURST = 50  # of a connection from where another went too far lately
+RESETS_PER_S, RESETS_BURST = 200.0, 1_000  # calls of a connection that the caller cancels
+WARNED_BURST = 50  # burst of a connection from a host of which another was closed recently
 WARNED_S = 60.0
-MAX_REMEMBERED = 10_000  # connections, and hosts
+MAX_REMEMBERED = 10_000  # connections, and as many hosts
 
 
 class Connections:
-    """Counts the calls that callers take back, and closes a connection that takes back too many."""
+    """Counts the calls that callers cancel, and closes a connection that cancels too many."""
 
     def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
         self._lines = LimitedLog("connection_closed")
         self._resets: OrderedDict[str, Rate] = OrderedDict()  # by peer
-        self._warned: OrderedDict[str, float] = OrderedDict()  # by host, until when
+        self._warned: OrderedDict[str, float] = OrderedDict()  # end of the warning, by host
         self._closed: OrderedDict[str, None] = OrderedDict()  # peers
         self.closed_count = 0
 
     def reset(self, peer: str) -> None:
-        """A call of the connection was cancelled by its caller."""
+        """Record a call that the caller cancelled, and close the connection if its calls are cancelled too often."""
         rate = self._resets.get(peer)
         if rate is None:
             address = address_of(peer)
@@ -43,11 +43,11 @@ class Connections:
             self.closed(peer, "its calls are cancelled too often")
 
     def is_closed(self, peer: str) -> bool:
-        """Whether the connection was closed for going too far."""
+        """Return whether the connection was closed for abuse."""
         return peer in self._closed
 
     def closed(self, peer: str, why: str) -> None:
-        """The connection was closed for going too far."""
+        """Record that the connection was closed for abuse, and log it."""
         self.closed_count += 1
         self._closed[peer] = None
         if len(self._closed) > MAX_REMEMBERED:

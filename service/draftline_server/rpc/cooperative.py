@@ -1,4 +1,4 @@
-"""Work that takes long is done in parts: on one loop, whoever does not pause keeps all others waiting."""
+"""Cooperative scheduling of long loops, which would otherwise block the event loop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
-MAX_SLICE_S = 0.02  # after which the others have their turn
+MAX_SLICE_S = 0.02  # after which control returns to the event loop
 
 
 async def yielding(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items, with pauses between them as what is done with them takes its time."""
+    """Yield the items, and return control to the event loop whenever processing them took longer than MAX_SLICE_S."""
     began = time.monotonic()
     for item in items:
         yield item

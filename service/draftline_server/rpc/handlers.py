@@ -1,9 +1,9 @@
-"""What happens around every call: its caller is identified and may do it or not (AIP-211), the
-request is checked and given its time; whatever goes wrong becomes a status. Nobody is told
-what is wrong with a request before it is known who asks.
+"""The pipeline around every call: authentication, authorization (AIP-211), validation of the
+request, deadlines, and conversion of every error to a status. Callers are authenticated
+before any error in their request is reported.
 
-Handlers are wrapped once, when the server is built, from the descriptors of the
-services: a method cannot be served without passing here.
+Handlers are wrapped once, when the server is built, from the descriptors of the services, so
+no method can be served without this pipeline.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .status import GoneError, abort, code_of, forget, unexpected
 from .wire import parser
 from .withholding import withhold_content, without_content
 
-WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # which wait most of the time, and have a limit of their own
+WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # mostly idle, and limited separately
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Actor], Awaitable[Message]]
@@ -56,7 +56,7 @@ Answer = Callable[[Context, Call], Awaitable[T]]
 
 
 def handlers(service: ServiceDescriptor, servicer: object, calls: CallTracker) -> grpc.GenericRpcHandler:
-    """The service's methods, each wrapped."""
+    """Return a handler for all methods of the service, each wrapped in the pipeline."""
     methods = {method.name: _handler(method, getattr(servicer, method.name), calls)
                for method in service.methods}  # fmt: skip
     return grpc.method_handlers_generic_handler(service.full_name, methods)
@@ -64,7 +64,7 @@ def handlers(service: ServiceDescriptor, servicer: object, calls: CallTracker) -
 
 def _handler(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> grpc.RpcMethodHandler[Any, Any]:
     behavior = counting(method.full_name, behavior, calls.telemetry)
-    # All read their messages themselves: grpc.aio would leave a call open whose one message never comes, for ever.
+    # All handlers read messages themselves: grpc.aio would keep a unary call open forever if its message never comes.
     make: Any = grpc.stream_unary_rpc_method_handler
     if method.client_streaming:
         wrapped = _client_streaming(method, behavior, calls)
@@ -72,7 +72,7 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> grp
         make, wrapped = grpc.stream_stream_rpc_method_handler, _server_streaming(method, behavior, calls)
     else:
         wrapped = _unary(method, behavior, calls)
-    handler: grpc.RpcMethodHandler[Any, Any] = make(wrapped)  # which answers what goes out, as bytes
+    handler: grpc.RpcMethodHandler[Any, Any] = make(wrapped)  # returns serialized responses
     return handler
 
 
@@ -82,11 +82,11 @@ def _counts(method: MethodDescriptor, calls: CallTracker) -> Method:
 
 
 def _answering(method: Method, calls: CallTracker, answer: Answer[T]) -> Callable[[object, Context], Awaitable[T]]:
-    """What calls `answer` when the caller is known. Whatever goes wrong there becomes the call's status."""
+    """Wrap `answer`: authenticate the caller first, and convert every error to the call's status."""
 
     async def handle(_: object, context: Context) -> T:
         peer = context.peer()
-        if calls.connections.is_closed(peer):  # what it sent before is still coming in
+        if calls.connections.is_closed(peer):  # calls that it sent before are still arriving
             raise asyncio.CancelledError
         call = calls.come(method, peer)
         try:
@@ -97,7 +97,7 @@ def _answering(method: Method, calls: CallTracker, answer: Answer[T]) -> Callabl
         except asyncio.CancelledError:
             calls.cancelled(call, context.time_remaining())
             raise
-        except grpc.aio.InternalError:  # the other end has gone, and what was to be sent to it failed
+        except grpc.aio.InternalError:  # the caller has disconnected, so sending failed
             calls.cancelled(call, context.time_remaining())
             raise asyncio.CancelledError from None
         except Exception as error:
@@ -116,9 +116,9 @@ def _answering(method: Method, calls: CallTracker, answer: Answer[T]) -> Callabl
 
 
 async def _refuse(context: Context, error: Exception, call: Call, calls: CallTracker) -> None:
-    """Ends the call with a status; does not return."""
+    """End the call with a status. Never returns."""
     told = _told(error, call)
-    # A future that failed and whoever awaits it keep each other by the error's traceback, and with them the call.
+    # A failed future and the task that awaits it form a cycle through the error's traceback, which keeps the call.
     forget(error)
     try:
         await abort(context, told)
@@ -128,7 +128,10 @@ async def _refuse(context: Context, error: Exception, call: Call, calls: CallTra
 
 
 def _told(error: Exception, call: Call) -> DraftlineError:
-    """What the caller is told of it. No frame may keep the error: it would keep the call, as in status.abort."""
+    """Return the error to report to the caller.
+
+    No frame may keep a reference to the error: it would keep the call alive, as in status.abort.
+    """
     if isinstance(error, TimeoutError):
         error = DeadlineExceededError("the call's time is over")
     elif isinstance(error, DatabaseUnavailableError | OverloadedError) and is_late():
@@ -170,7 +173,7 @@ def _unary(method: MethodDescriptor, behavior: Unary, calls: CallTracker) -> Any
 
 
 async def _withheld(answered: Awaitable[Message]) -> Message:
-    """Return the answer, or raise the error, without content."""
+    """Return the answer or raise the error, in both cases without content."""
     try:
         response = await answered
     except DraftlineError as error:
@@ -210,7 +213,7 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
 async def _in_turns(
     pages: AsyncGenerator[Message], actor: Actor, admission: Admission, timeout_s: float | None
 ) -> AsyncIterator[Message]:
-    """Each page is read and made in a turn; none is taken up while the other end reads."""
+    """Yield the pages. Each is built while holding an admission slot; none is held while the caller reads."""
     async with aclosing(pages):
         turn = admission.turn(actor.tenant_id, timeout_s)
         while True:
@@ -229,7 +232,7 @@ def _sent(response: Message, call: Call) -> bytes:
 
 
 async def _send(context: Context, response: bytes, timeout_s: float) -> None:
-    """Waits until there is room for the message. ReaderTooSlowError if there is none for so long."""
+    """Send the message. Raises ReaderTooSlowError if flow control blocks it for longer than `timeout_s`."""
     try:
         async with asyncio.timeout(timeout_s):
             await context.write(response)
@@ -247,7 +250,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
         try:
             request: Any = await calls.message(context, call)
         except UndecodableRequestError:
-            return  # there is no message at all: it is the header that is missing
+            return  # without any message, the error is the missing header
         pace = Pace(calls.pace)
         while request is not grpc.aio.EOF:
             message: Any = parse(request)
@@ -256,7 +259,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
                 normalize(message.header)
             fingerprint.add(message)
             yield message
-            # An iterator that is left half-way would keep the call, as in status.abort.
+            # A partly consumed iterator would keep the call alive, as in status.abort.
             request = await pace.next(lambda: calls.next_message(context, call))
 
     async def answer(context: Context, call: Call) -> bytes:
@@ -270,7 +273,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
 
     async def loaded(context: Context, call: Call, fingerprint: Fingerprint, timeout_s: float | None) -> bytes:
         stream = messages(context, fingerprint, call)
-        # Its first message says for whom it is, and whether it is to happen once.
+        # The first message holds the tenant and the request id.
         first: Any = await anext(stream, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidFieldError.of("header", "the first message must be the header")
@@ -294,7 +297,7 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
 
 
 def _actor(calls: CallTracker, message: Any, needed: frozenset[Permission], call: Call) -> Actor:
-    """The caller in the tenant of the message."""
+    """Authorize the caller in the tenant of the message and return its actor."""
     actor = call.identity.actor(message.tenant_id, needed)
     calls.belongs_to(call, actor.tenant_id)
     call_tenant.set(actor.tenant_id)
@@ -302,7 +305,7 @@ def _actor(calls: CallTracker, message: Any, needed: frozenset[Permission], call
 
 
 def _limit_time(context: Context, default_timeout_s: float | None = None) -> float | None:
-    """Sets the call's deadline: the caller's, but at most the default. The seconds that are left."""
+    """Set the call's deadline to the caller's, capped by the default, and return the remaining seconds."""
     timeout_s: float | None = context.time_remaining()
     if timeout_s is None or (default_timeout_s is not None and timeout_s > default_timeout_s):
         timeout_s = default_timeout_s

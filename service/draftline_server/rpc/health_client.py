@@ -1,4 +1,4 @@
-"""How commands reach a running service, and how it is, by grpc.health.v1."""
+"""A client of grpc.health.v1, with which commands check a running service."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .tls import TlsFiles
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Of a channel; none: plain text."""
+    """The TLS credentials and options of a channel; without credentials the channel is plain text."""
 
     credentials: grpc.ChannelCredentials | None = None
     options: tuple[tuple[str, str], ...] = ()
 
 
 def security(ca: Path, certificate: Path | None, key: Path | None) -> Security:
-    """TLS with a service whose certificate is of this authority, by a certificate of one's own if one is given."""
+    """Return TLS settings that trust this authority and present the client certificate, if one is given."""
     pair = (key.read_bytes(), certificate.read_bytes()) if key is not None and certificate is not None else (None, None)
     return Security(grpc.ssl_channel_credentials(ca.read_bytes(), *pair))
 
 
 def own_security(files: TlsFiles) -> Security:
-    """TLS with the service that has these files: with that very certificate, whatever its name."""
+    """Return TLS settings that trust exactly the service's own certificate in `files`, whatever its name."""
     pair = (files.certificate, files.key) if files.client_ca is not None else (None, None)
     own = security(files.certificate, *pair)
     name = _name(x509.load_pem_x509_certificate(files.certificate.read_bytes()))
@@ -37,9 +37,9 @@ def own_security(files: TlsFiles) -> Security:
 
 
 class State(NamedTuple):
-    """SERVING, NOT_SERVING, SERVICE_UNKNOWN or, where nothing answers in time, the status of the call.
+    """SERVING, NOT_SERVING, SERVICE_UNKNOWN or, if the call fails, its gRPC status code.
 
-    `warning`: what is not well though calls are taken, such as the service's clock; empty if nothing is.
+    `warning` describes a problem that does not stop the service, such as a wrong clock; it is empty if there is none.
     """
 
     name: str
@@ -47,7 +47,7 @@ class State(NamedTuple):
 
 
 def state(address: str, service: str, timeout_s: float, reached: Security) -> State:
-    """Ask a service for its health."""
+    """Return the health of a service."""
     with _channel(address, reached) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
@@ -65,7 +65,7 @@ def _channel(address: str, reached: Security) -> grpc.Channel:
 
 
 def _name(certificate: x509.Certificate) -> str:
-    """A name that the certificate is for; none if it tells none."""
+    """Return a name that the certificate is valid for, or an empty string if it has none."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -1,4 +1,4 @@
-"""Calls with a request id happen once (AIP-155): sent again, they get the same answer."""
+"""Idempotent calls (AIP-155): a call that is repeated with the same request id gets the same answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ M = TypeVar("M", bound=Message)
 
 
 class Fingerprint:
-    """A hash of all messages of a call, as many as there will be: two calls are the same request if theirs are."""
+    """An incremental hash of all messages of a call. Two calls are the same request if their hashes are equal."""
 
     def __init__(self, method: str) -> None:
         self._hash = hashlib.blake2b(method.encode(), digest_size=16)
@@ -38,7 +38,7 @@ class Fingerprint:
 
 
 def request_of(message: Any, method: str) -> Request | None:
-    """The request that a message is, if it carries an id and is no preview."""
+    """Return the identified request of a message, or None if it has no request id or is a preview."""
     if not getattr(message, "request_id", "") or getattr(message, "validate_only", False):
         return None
     normalize(message)
@@ -48,12 +48,12 @@ def request_of(message: Any, method: str) -> Request | None:
 
 
 def normalize(message: Any) -> None:
-    """A UUID is the same in upper and in lower case, and so is the request."""
+    """Lowercase the request id, because UUIDs are case-insensitive."""
     message.request_id = message.request_id.lower()
 
 
 class IdempotencyLayer:
-    """Runs calls so that one which was answered before is answered the same, and writes nothing."""
+    """Runs calls such that a repeated call writes nothing and gets the stored answer."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
@@ -66,16 +66,17 @@ class IdempotencyLayer:
         response_type: type[M],
         rest: AsyncIterator[Message] | None = None,
     ) -> M:
-        """What `write` answers, or what it answered before. RequestIdReusedError if that was another request.
+        """Return the answer of `write`, or the stored answer if the request was answered before.
 
-        `rest`: the messages of a stream that `write` may leave unread when it fails; all of them are the request.
+        Raises RequestIdReusedError if the stored answer belongs to a different request. `rest` is the stream that
+        `write` may leave partly unread when it fails; it is read to its end, because all messages make up the request.
         """
         if actor.request is None:
             return await write(request, actor)
         try:
             return await write(request, actor)
         except (OverloadedError, DeadlineExceededError):
-            raise  # there is no room or no time to look, and the caller may send it again
+            raise  # no capacity or time for a lookup; the caller may retry
         except (AnsweredBeforeError, DraftlineError) as error:
             recalled = await self._recalled(actor, request, error)
             if rest is not None:
@@ -87,12 +88,12 @@ class IdempotencyLayer:
         return _response(recalled, actor, request, response_type)
 
     async def _recalled(self, actor: Actor, request: Any, error: Exception) -> Recalled:
-        """What was answered before; if nothing was, `error` is the answer."""
+        """Return the stored answer, or raise `error` if there is none."""
         try:
             named = getattr(request, "collection", ""), getattr(request, "record_id", "")
             recalled = await self._requests.recall(actor, *named)
         except DatabaseUnavailableError as unknown:
-            # The error may be for what an earlier run of the same request did.
+            # The error may be a consequence of an earlier run of the same request.
             problem = "the database is out of reach; whether the call was done is not known, send it again with its id"
             raise DatabaseUnavailableError(problem) from unknown
         if recalled is not None:

@@ -1,4 +1,4 @@
-"""The least rate at which a stream of messages must come, so that one that trickles does not last for ever."""
+"""The minimum rate at which a stream of messages must arrive, so that a slow sender cannot hold a call forever."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from ..domain.errors import DeadlineExceededError
 @dataclass(frozen=True, slots=True)
 class PaceOptions:
     idle_s: float  # between two messages
-    total_s: float  # for all of the stream, and for what becomes of it
-    min_bytes_per_s: float  # 0: none
+    total_s: float  # for the whole stream and its processing
+    min_bytes_per_s: float  # 0: no minimum
 
 
 class Pace:
-    """Waits for the messages of one stream.
+    """Enforces the minimum rate of one stream.
 
-    A stream may be waited for `idle_s` in all; each byte that comes adds the time that it may take at the least rate.
-    Only the time in which the caller is waited for counts, so our own work slows nobody down below the rate.
+    A stream has a waiting time budget of `idle_s`; each received byte adds the time that it may take at the minimum
+    rate, up to that budget. Only time spent waiting for the caller counts, not the time in which the server processes
+    messages.
     """
 
     def __init__(self, options: PaceOptions) -> None:
@@ -32,7 +33,7 @@ class Pace:
         self._left_s = options.idle_s
 
     async def next(self, read: Callable[[], Awaitable[Any]]) -> Any:
-        """The next message, as bytes, or grpc.aio.EOF. DeadlineExceededError for a stream that is too slow."""
+        """Return the next message as bytes, or grpc.aio.EOF. Raises DeadlineExceededError if the stream is too slow."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._left_s):

@@ -1,8 +1,8 @@
-"""Lists that are too long, refused by their length before anyone looks at what they hold.
+"""Rejection of lists that are too long, before their elements are validated.
 
-protovalidate checks every element of a list before it tells that there are too many; for
-half a million of them that takes half a minute. Lists within lists are counted together: a
-thousand edits of a thousand operations each are as many.
+protovalidate checks every element of a list before it reports that there are too many; for
+half a million elements that takes half a minute. Nested lists are counted together, because
+a thousand edits of a thousand operations each are just as expensive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from ..domain.errors import InvalidFieldError
 from .wire import fields_of
 
-# Where a field's options hold its rules: FieldOptions.(buf.validate.field), FieldRules.repeated,
+# The field numbers of the rules in a field's options: FieldOptions.(buf.validate.field), FieldRules.repeated,
 # RepeatedRules.max_items (buf/validate/validate.proto).
 RULES, REPEATED, MAX_ITEMS = 1159, 18, 2
 
@@ -27,7 +27,7 @@ MAX_MESSAGES = 50_000  # in all lists of a request together
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """A field that is a limited list, or that holds messages with such lists."""
+    """A field that is a list with a limit, or whose messages contain such lists."""
 
     name: str
     is_repeated: bool
@@ -37,12 +37,12 @@ class _List:
 
 
 def reject_oversized_lists(message: Message) -> None:
-    """InvalidFieldError for a list of more items than its rule allows, or lists of too many together."""
+    """Raise InvalidFieldError if a list exceeds its max_items, or all lists together exceed MAX_MESSAGES."""
     _check(message, _lists(message.DESCRIPTOR), "", MAX_MESSAGES)
 
 
 def _check(message: Any, lists: tuple[_List, ...], where: str, room: int) -> int:
-    """How many more messages there may be."""
+    """Check the lists and return how many more messages are allowed."""
     for each in lists:
         value = getattr(message, each.name)
         if each.is_repeated and each.max_items is not None and len(value) > each.max_items:
@@ -75,7 +75,7 @@ def _lists(descriptor: Descriptor) -> tuple[_List, ...]:
 
 
 def _max_items(field: FieldDescriptor) -> int | None:
-    """The rule's number, from the options' bytes: the stubs know nothing of protovalidate."""
+    """Return the field's max_items rule, read from the bytes of its options: the stubs do not include protovalidate."""
     options: Any = UnknownFieldSet(field.GetOptions())
     for option in options:
         if option.field_number == RULES:

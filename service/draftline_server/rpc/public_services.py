@@ -1,4 +1,4 @@
-"""Health and reflection, which anyone may call: with small requests, and so many streams at once."""
+"""Health and reflection without authentication, with limits on request size and concurrent streams."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from .wire import parser
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-MAX_BYTES = 4096  # of a request
+MAX_BYTES = 4096  # per request
 MAX_STREAMS = 1000
-MESSAGE_S = 2.0  # for the first message of a call to come
-MAX_ARRIVING = 256  # calls whose message is awaited
+MESSAGE_S = 2.0  # timeout for the first message of a call
+MAX_ARRIVING = 256  # calls that wait for their first message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PublicServices:
-    """Answers without asking who calls.
+    """Serves health and reflection to unauthenticated callers.
 
-    A call that waits for its message makes way, the longest first, when there are too many of these: so callers who
-    send nothing keep nobody from asking for health.
+    When too many calls wait for their first message, the one that has waited longest is ended, so callers that send
+    nothing cannot block health checks.
     """
 
     def __init__(self, idle_timeout_s: float, receiving: Receiving, connections: Connections) -> None:
-        """`idle_timeout_s`: how long the next message of a stream is awaited."""
+        """Wait at most `idle_timeout_s` for the next message of a stream."""
         self._idle_timeout_s = idle_timeout_s
         self._receiving = receiving
         self._connections = connections
         self._streams = 0
-        self._arriving: OrderedDict[object, asyncio.Timeout] = OrderedDict()  # the longest first
+        self._arriving: OrderedDict[object, asyncio.Timeout] = OrderedDict()  # oldest first
 
     def health(self, health: Health) -> grpc.GenericRpcHandler:
         parse = _small(health_pb2.HealthCheckRequest)
@@ -83,7 +83,7 @@ class PublicServices:
             async for response in servicer.ServerReflectionInfo(self._messages(context, parse), context):
                 yield response.SerializeToString()
 
-        # The two versions are the same on the wire.
+        # v1 and v1alpha are identical on the wire.
         methods = {"ServerReflectionInfo": self._streaming(answer)}
         return [grpc.method_handlers_generic_handler(name, methods) for name in REFLECTION]
 
@@ -97,7 +97,7 @@ class PublicServices:
                 async with aclosing(answer(context)) as responses:
                     async for response in responses:
                         await context.write(response)
-            except (asyncio.CancelledError, grpc.aio.InternalError):  # the other end has gone
+            except (asyncio.CancelledError, grpc.aio.InternalError):  # the caller has disconnected
                 self._connections.reset(context.peer())
                 raise asyncio.CancelledError from None
             finally:
@@ -106,7 +106,7 @@ class PublicServices:
         return grpc.stream_stream_rpc_method_handler(counted)
 
     def _refuse_closed(self, context: Context) -> None:
-        if self._connections.is_closed(context.peer()):  # what it sent before is still coming in
+        if self._connections.is_closed(context.peer()):  # calls that it sent before are still arriving
             raise asyncio.CancelledError
 
     async def _only(self, context: Context, parse: Any) -> Any:
@@ -140,7 +140,7 @@ class PublicServices:
             self._arriving.pop(number, None)
 
     async def _next(self, context: Context, parse: Any) -> Any:
-        """None if no more come. The call is aborted for a message that is none."""
+        """Return the next message, or None at the end of the stream. Abort the call if the message is invalid."""
         request = await self._receiving.read(context, PUBLIC, MAX_BYTES)
         if request is grpc.aio.EOF:
             return None

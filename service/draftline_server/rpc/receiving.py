@@ -1,13 +1,13 @@
-"""Messages while they arrive: gRPC looks at a message's size when all of it is in memory, so this looks sooner.
+"""A limit on the memory of messages that are still arriving. gRPC checks a size only when the message is complete.
 
-A call whose message is not read is sent no more than its window by a caller that keeps to HTTP/2. As soon as it is
-read, gRPC opens the window as far as the message says it is long, up to 4 GiB, whatever the largest message may be. So
-what a connection has sent beyond the messages that were delivered is looked at every few milliseconds, and
+A caller that follows HTTP/2 sends at most one flow-control window for a call that is not read. Once the call is read,
+gRPC widens the window to the length that the message declares, up to 4 GiB, whatever the maximum message size is. So
+the bytes that each connection sent beyond its delivered messages are checked every few milliseconds, and
 
-- a connection that has sent more than its calls may take is closed;
-- while all connections together have sent more than is set, the largest is closed, of the caller who has sent the most.
+- a connection that has sent more than its calls may send is closed;
+- while all connections together exceed the limit, the largest connection of the caller that sent the most is closed.
 
-A connection that keeps to the limits is never closed by the first rule.
+The first rule never closes a connection that respects the limits.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ import grpc
 from .sockets import Address, Sockets, address_of
 
 LOOK_S = 0.02
-MORE_BYTES = 1024 * 1024  # of a connection: frames of other kinds, and what the system has read ahead
-PUBLIC = ""  # the caller of whom nothing is known
+MORE_BYTES = 1024 * 1024  # per connection: other kinds of frames, and bytes that the kernel has buffered
+PUBLIC = ""  # stands for every caller that is not identified
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivingOptions:
-    most_bytes: int  # of messages that are not complete, of all callers together
-    most_public_bytes: int  # the same, of callers who are not known
-    streams: int  # of a connection at once
-    window_bytes: int  # that a call may be sent before it is read
-    call_bytes: int  # that a call may take besides its messages: its metadata
+    most_bytes: int  # of incomplete messages of all callers together
+    most_public_bytes: int  # the same for unidentified callers
+    streams: int  # concurrent streams of a connection
+    window_bytes: int  # bytes that a caller may send for a call before it is read
+    call_bytes: int  # bytes of a call besides its messages: its metadata
 
 
 @dataclass(slots=True)
@@ -49,14 +49,14 @@ class _Read:
 
 @dataclass(slots=True)
 class _Connection:
-    """A connection over which messages are awaited."""
+    """A connection with pending reads."""
 
-    reads: dict[int, _Read] = field(default_factory=dict)  # the oldest first
-    delivered: int = 0  # bytes, since the first look
-    looks: deque[tuple[float, int]] = field(default_factory=deque)  # when, and the bytes that were not delivered then
+    reads: dict[int, _Read] = field(default_factory=dict)  # oldest first
+    delivered: int = 0  # bytes since the first check
+    looks: deque[tuple[float, int]] = field(default_factory=deque)  # time of a check, undelivered bytes at that time
 
     def unfinished(self, received: int, now: float) -> int:
-        """The bytes that came since the oldest read began and belong to no message that was delivered."""
+        """Return the number of bytes received since the oldest read began that belong to no delivered message."""
         undelivered, oldest = received - self.delivered, next(iter(self.reads.values())).began
         self.looks.append((now, undelivered))
         while len(self.looks) > 1 and self.looks[1][0] <= oldest:
@@ -65,7 +65,7 @@ class _Connection:
 
 
 class Receiving:
-    """Reads the messages of calls. `closed` is called with a connection's peer when it was closed, and why."""
+    """Reads the messages of calls. Calls `closed` with the peer and the reason after closing a connection."""
 
     def __init__(self, options: ReceivingOptions, sockets: Sockets, closed: Callable[[str, str], None]) -> None:
         self._options = options
@@ -76,7 +76,7 @@ class Receiving:
         self._look_later: asyncio.TimerHandle | None = None
 
     async def read(self, context: Context, caller: str, most_bytes: int) -> Any:
-        """The next message of a call, as bytes, or grpc.aio.EOF. `most_bytes`: of one that is still legal."""
+        """Return the next message of a call as bytes, or grpc.aio.EOF. `most_bytes` is the maximum legal size."""
         peer, number = context.peer(), next(self._numbers)
         connection = self._connections.get(peer)
         if connection is None:
@@ -96,7 +96,7 @@ class Receiving:
         return message
 
     def unread(self, peer: str) -> None:
-        """A call of the connection ended before it was read: what it was sent is over as well."""
+        """Record that a call of the connection ended unread, so that its bytes are no longer pending."""
         connection = self._connections.get(peer)
         if connection is not None:
             connection.delivered += self._options.call_bytes + self._options.window_bytes
@@ -109,7 +109,7 @@ class Receiving:
         now, unfinished = time.monotonic(), dict[str, int]()
         for peer, connection in list(self._connections.items()):
             if now - next(iter(connection.reads.values())).began < LOOK_S:
-                continue  # what is usual, and over before it is looked at
+                continue  # the usual case: such reads end before the next check
             address = address_of(peer)
             received = self._sockets.received_bytes(address) if address is not None else None
             if address is None or received is None:
@@ -127,7 +127,7 @@ class Receiving:
         return MORE_BYTES + streams * self._options.window_bytes + sum(read.most_bytes for read in reads)
 
     def _relieve(self, unfinished: dict[str, int]) -> None:
-        """Close the largest connections until what is left is within the limits."""
+        """Close the largest connections until the rest is within the limits."""
         by_caller: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for peer, size in unfinished.items():
             reads = self._connections[peer].reads.values()

@@ -1,4 +1,4 @@
-"""Server reflection: every symbol of every file of the contract, as gRPC's servers in C++ and Go tell them."""
+"""Server reflection for every symbol of every file of the contract, as gRPC servers in C++ and Go provide it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 CONTRACT = (change_pb2, collection_pb2, content_pb2, draft_pb2, error_reason_pb2, types_pb2)
-BESIDES = (error_details_pb2, health_pb2, reflection_pb2)  # error_details: what errors carry
+BESIDES = (error_details_pb2, health_pb2, reflection_pb2)  # error_details: the details of errors
 REFLECTION_V1 = "grpc/reflection/v1/reflection.proto"
 
-# grpcio types its messages of reflection in no way.
+# grpcio has no type annotations for its reflection messages.
 Request: TypeAlias = Any
 Response: TypeAlias = Any
 
 
-class Reflection(ReflectionServicer):  # type: ignore[misc]  # grpcio has no types of it
-    """Answers from an index of its own: protobuf's pool does not find methods, extensions and values of enums."""
+class Reflection(ReflectionServicer):  # type: ignore[misc]  # grpcio does not annotate it
+    """A servicer with its own symbol index: protobuf's pool does not find methods, extensions and enum values."""
 
     def __init__(self, services: Sequence[str]) -> None:
         super().__init__(service_names=services)
         files = [module.DESCRIPTOR for module in (*CONTRACT, *BESIDES)]
         self._files = {file.name: file for file in _with_imports([*files, _reflection_v1()])}
         self._symbols = {symbol: file for file in self._files.values() for symbol in symbols_of(file)}
-        self._extensions: dict[tuple[str, int], FileDescriptor] = {}  # by the message extended, and the number
+        self._extensions: dict[tuple[str, int], FileDescriptor] = {}  # by extended message and field number
         for file in self._files.values():
             for extension in _extensions_of(file):
                 extended: Any = extension.containing_type
                 self._extensions[extended.full_name, extension.number] = file
-        self._answers: dict[str, Sequence[bytes]] = {}  # files with all that they import, by name
+        self._answers: dict[str, Sequence[bytes]] = {}  # serialized files with all their imports, by name
 
     def _file_by_filename(self, request: Request, filename: str) -> Response:
         return self._answer(request, self._files.get(filename), f"file {filename}")
@@ -85,7 +85,7 @@ def _not_found(request: Request, asked: str) -> Response:
 
 
 def _with_imports(files: Iterable[FileDescriptor]) -> list[FileDescriptor]:
-    """The files, and all that they import, each once; a file comes before those that it imports."""
+    """Return the files and all their transitive imports, each once, in depth-first order."""
     found: dict[str, FileDescriptor] = {}
     left = list(files)[::-1]
     while left:
@@ -97,7 +97,7 @@ def _with_imports(files: Iterable[FileDescriptor]) -> list[FileDescriptor]:
 
 
 def symbols_of(file: FileDescriptor) -> Iterator[str]:
-    """The full names of all that a file defines. A value of an enum has two: beside its enum, and in it."""
+    """Yield the full names of all symbols of a file. An enum value has two: beside its enum and in it."""
     for service in file.services_by_name.values():
         yield service.full_name
         yield from (method.full_name for method in service.methods)
@@ -120,7 +120,7 @@ def _symbols_of_enum(enum: EnumDescriptor, scope: str) -> Iterator[str]:
 
 
 def _messages_of(file: FileDescriptor) -> dict[str, Descriptor]:
-    """All messages that a file defines, those within others too, by full name."""
+    """Return all messages of a file, including nested ones, by full name."""
     found: dict[str, Descriptor] = {}
     left = list(file.message_types_by_name.values())
     while left:
@@ -137,7 +137,7 @@ def _extensions_of(file: FileDescriptor) -> Iterator[FieldDescriptor]:
 
 
 def _reflection_v1() -> FileDescriptor:
-    """The newer version of reflection. grpcio describes the older alone; they differ in the name of their package."""
+    """Return the descriptor of reflection v1. grpcio has only v1alpha, which differs only in its package name."""
     pool: Any = descriptor_pool.Default()
     try:
         found: FileDescriptor = pool.FindFileByName(REFLECTION_V1)

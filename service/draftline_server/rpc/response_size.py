@@ -1,6 +1,6 @@
-"""What goes into one message: many clients take those of up to 4 MiB.
+"""Limits on the size of one message: many clients accept at most 4 MiB.
 
-An answer that could not be delivered is found while what it tells of can still be undone; a page ends earlier.
+An oversized answer to a write is rejected while the write can still be rolled back. An oversized page is shortened.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from ..domain.errors import AnswerTooLargeError
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024 - 64 * 1024
-# What a page is as a message is known here alone: a Struct may be several times its JSON, and more comes on top.
-MAX_PAGE_MESSAGE_BYTES = 4 * 1024 * 1024 - 32 * 1024  # but for a token
+# The store cannot know the size of a page as a message: a Struct may be several times as long as its JSON.
+MAX_PAGE_MESSAGE_BYTES = 4 * 1024 * 1024 - 32 * 1024  # without the page token
 TAG_BYTES = 6
 M = TypeVar("M", bound=Message)
 M_co = TypeVar("M_co", bound=Message, covariant=True)
@@ -28,7 +28,7 @@ class Parts(Protocol[M_co]):
 
 
 def deliver(parts: Parts[M], items: Iterable[T], fill: Callable[[M, T], None]) -> None:
-    """Adds a part for each item to a message. AnswerTooLargeError if it would be larger than clients take."""
+    """Add a part for each item to a message. Raises AnswerTooLargeError if they exceed MAX_ANSWER_BYTES."""
     size = 0
     for item in items:
         part = parts.add()
@@ -43,7 +43,7 @@ def deliver(parts: Parts[M], items: Iterable[T], fill: Callable[[M, T], None]) -
 
 
 def count_fitting(page: Message, parts: Sequence[Message]) -> int:
-    """How many of the page's parts go into one message; at least one, if there is one."""
+    """Return how many of the page's parts fit into one message: at least one, if there are any."""
     if page.ByteSize() <= MAX_PAGE_MESSAGE_BYTES:
         return len(parts)
     size = 0

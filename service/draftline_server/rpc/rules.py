@@ -1,4 +1,4 @@
-"""The rules of the contract (protovalidate's, in protos/), and how what breaks them is told."""
+"""Validation of requests by the protovalidate rules in protos/, with readable error messages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from google.protobuf.message import Message
 from ..domain.errors import InvalidFieldError
 from .lists import reject_oversized_lists
 
-# Patterns in the contract, and what they mean.
+# Regular expressions in the contract, and the error messages for them.
 MEANINGS = {r"^\P{Cc}*$": "must hold no control characters", "^/": "must start with / (a JSON Pointer, RFC 6901)"}
 
 
 def check(request: Message) -> None:
-    """InvalidFieldError unless the request keeps the rules of the contract."""
+    """Raise InvalidFieldError if the request violates the rules of the contract."""
     reject_oversized_lists(request)
     violations = protovalidate.collect_violations(request)
     if violations:

@@ -1,9 +1,9 @@
-"""Answers that were made and that the caller has not read yet: they are memory, and they are bounded.
+"""A limit on the memory of answers that callers have not read yet.
 
-gRPC keeps an answer until the caller's flow control lets it out. A caller who reads nothing makes it keep all of them,
-with no limit of time. So answers count from when they are handed to gRPC until they are sent, and
+gRPC buffers an answer until the caller's flow control lets it out. If the caller reads nothing, gRPC buffers all of
+them with no time limit. So answers are counted from when they are handed to gRPC until they are sent, and
 
-- a tenant whose unread answers take as many bytes as are still free is refused further ones, before they are made;
+- a tenant whose unread answers take as many bytes as are still free is refused further ones, before they are built;
 - a connection that leaves an answer unread for too long is closed, which frees it. This needs Linux, see sockets.py.
 """
 
@@ -22,8 +22,8 @@ import grpc
 from ..domain.errors import OverloadedError, ReaderTooSlowError
 from .sockets import Sockets, address_of
 
-LEAST_BYTES = 16 * 1024  # that an answer counts, for its call is kept as well
-SMALL_BYTES = 64 * 1024  # messages of streams up to this are never refused: few changes, signs of life
+LEAST_BYTES = 16 * 1024  # counted per answer at least, since its call takes memory as well
+SMALL_BYTES = 64 * 1024  # stream messages up to this size are never refused: a few changes, heartbeats
 LOOK_S = 1.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,22 +38,22 @@ class _Answer:
 
 
 class Sending:
-    """Counts unread answers. `closed` is called with a connection's peer when it was closed, and why."""
+    """Counts unread answers. Calls `closed` with the peer and the reason after closing a connection."""
 
     def __init__(self, most_bytes: int, most_s: float, sockets: Sockets, closed: Callable[[str, str], None]) -> None:
-        """`most_s`: how long an answer may be unread."""
+        """Limit the time that an answer may stay unread to `most_s`."""
         self._most_bytes = most_bytes
         self._most_s = most_s
         self._sockets = sockets
         self._closed = closed
-        self._answers: dict[int, _Answer] = {}  # the oldest first
+        self._answers: dict[int, _Answer] = {}  # oldest first
         self._by_tenant: dict[str, int] = {}
         self._numbers = count()
         self._look_later: asyncio.TimerHandle | None = None
         self.bytes = 0
 
     def refuse_full(self, tenant_id: str, size: int = 0) -> None:
-        """Raise OverloadedError if the tenant's unread answers, with one of `size`, leave others too little."""
+        """Raise OverloadedError if the tenant's unread answers plus one of `size` leave too little to other tenants."""
         if size and size <= SMALL_BYTES:
             return
         own, free = self._by_tenant.get(tenant_id, 0), self._most_bytes - self.bytes
@@ -63,16 +63,16 @@ class Sending:
             )
 
     def answer(self, context: Context, peer: str, tenant_id: str, size: int) -> None:
-        """Count the answer of a call until gRPC is done with the call."""
+        """Count the answer of a call until gRPC has finished the call."""
         number = self._began(peer, tenant_id, size)
-        call: Any = context  # the stubs take the callback for one of clients
+        call: Any = context  # the stubs declare the callback of the client side
         call.add_done_callback(lambda _: self._ended(number))
 
     @contextmanager
     def message(self, peer: str, tenant_id: str, size: int) -> Iterator[None]:
         """Count a message of a stream while it is written.
 
-        One that was given up counts on: gRPC keeps it until the caller reads it or its connection ends.
+        An abandoned message stays counted: gRPC keeps it until the caller reads it or its connection ends.
         """
         number = self._began(peer, tenant_id, size)
         try:
@@ -105,7 +105,7 @@ class Sending:
             del self._by_tenant[answer.tenant_id]
 
     def _look(self) -> None:
-        """Close connections that left an answer unread for too long."""
+        """Close the connections that left an answer unread for too long."""
         self._look_later = None
         before = time.monotonic() - self._most_s
         late = []

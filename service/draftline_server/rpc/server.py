@@ -1,4 +1,4 @@
-"""The gRPC server: services, health, reflection, and how it stops."""
+"""The gRPC server: services, health, reflection and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 PING_TIMEOUT_S = 20.0
 HANDSHAKE_TIMEOUT_S = 20.0
 SETTINGS_TIMEOUT_S = 20.0
-IDENTITY_ALONE = 1  # of the bits that tell which compressions are taken
-# A call whose message is not read is sent no more than this; it is what HTTP/2 begins with. A window that grows by
-# itself, as grpc's does, would be filled on every stream by a caller who is never read: 64 MiB each.
+IDENTITY_ALONE = 1  # bit set of the accepted compression algorithms
+# The flow-control window: the bytes that a caller can send for a call that is not read. This is the initial value of
+# HTTP/2. With grpc's growing window, a caller could fill 64 MiB on every stream that is not read.
 WINDOW_BYTES = 65_535
-LEAST_UNREAD_S = 10.0  # an answer may be unread for so long at least
-MAX_PUBLIC_BYTES = 32 * 1024 * 1024  # of messages on their way to health and reflection
+LEAST_UNREAD_S = 10.0  # minimum time for which an answer may stay unread
+MAX_PUBLIC_BYTES = 32 * 1024 * 1024  # of incomplete messages to health and reflection
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     address: str
-    shares_port: bool  # with others who say so too
+    shares_port: bool  # with other servers that set it as well
     reflection: bool
     call_timeout_s: float
     message_timeout_s: float
@@ -59,20 +59,20 @@ class ServerOptions:
     max_request_bytes: int
     max_response_bytes: int
     max_metadata_bytes: int
-    max_receiving_bytes: int  # of messages that are on their way, of all connections together
-    max_sending_bytes: int  # of answers that were not read yet
-    max_calls: int  # of all callers at once
+    max_receiving_bytes: int  # of incomplete messages of all connections together
+    max_sending_bytes: int  # of unread answers
+    max_calls: int  # concurrent calls of all callers
     max_connections: int
-    max_streams: int  # of a connection at once, as HTTP/2 calls what calls are there
+    max_streams: int  # concurrent calls of a connection, which are streams in HTTP/2
     max_connection_age_s: float
-    max_connection_grace_s: float  # for calls under way on a connection of that age
-    ping_interval_s: float  # after which a silent connection is asked for a sign of life
-    min_ping_interval_s: float  # a caller that asks more often loses its connection
+    max_connection_grace_s: float  # for calls in progress on a connection of that age
+    ping_interval_s: float  # idle time of a connection after which it is sent a keepalive ping
+    min_ping_interval_s: float  # a caller that pings more often loses its connection
     admission: AdmissionOptions
 
 
 class Server:
-    """Serves `servicers` (by service name) until it is stopped; `wrote` is called with the tenants of writes."""
+    """Serves `servicers` (by service name) until it is stopped. Calls `wrote` with the tenant of each write."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Server:
         sockets = Sockets()
         self.connections = Connections(sockets)
         receiving = Receiving(_receiving_options(options), sockets, self.connections.closed)
-        unread_s = max(LEAST_UNREAD_S, 2 * options.stream_idle_timeout_s)  # so that streams are told first
+        unread_s = max(LEAST_UNREAD_S, 2 * options.stream_idle_timeout_s)  # so that streams get an error first
         self.calls = CallTracker(
             _call_options(options),
             once=once,
@@ -116,15 +116,18 @@ class Server:
 
     @property
     def refused_callers(self) -> int:
-        """Calls of callers who are not known, so far."""
+        """The number of calls rejected so far because authentication failed."""
         return self._authenticator.refused_count
 
     async def is_ready(self) -> bool:
-        """Whether calls that come now are likely to be answered."""
+        """Return whether new calls are likely to be answered."""
         return self.health.is_reachable and not self.calls.draining
 
     async def start(self) -> int:
-        """Binds and serves; the port. OSError if the address is taken, ValueError for keys that cannot be used."""
+        """Bind, start serving and return the port.
+
+        Raises OSError if the address is in use, ValueError if keys cannot be used.
+        """
         try:
             await self._authenticator.start()
             port = await self._bind()
@@ -137,17 +140,17 @@ class Server:
         return port
 
     async def drain(self) -> None:
-        """Refuses new calls, lets those in flight end within the drain timeout, then cuts them."""
+        """Reject new calls, let calls in flight finish within the drain timeout, then cancel the rest."""
         structlog.get_logger().info("draining", timeout_s=self._options.drain_timeout_s)
         await self.health.drain()
-        # What has come by now is taken up: grpc would end it with CANCELLED (grpc/grpc#41785), as if the caller had.
+        # Accept calls that have arrived: grpc would end them with CANCELLED, as if by their caller (grpc/grpc#41785).
         await self.calls.drain()
         stopping = asyncio.create_task(self._server.stop(self._options.drain_timeout_s))
-        await asyncio.sleep(SETTLE_S)  # so that callers are told of the end of the connection before they are answered
+        await asyncio.sleep(SETTLE_S)  # so that callers get GOAWAY before their answers
         await self.calls.drained(self._options.drain_timeout_s)
-        with suppress(TimeoutError):  # until the last answers are sent
+        with suppress(TimeoutError):  # wait until the last answers are sent
             await asyncio.wait_for(asyncio.shield(stopping), SETTLE_S)
-        # What is open now are watches of health and reflection, which end by themselves never.
+        # Only streams of health and reflection are still open, and they never end by themselves.
         await self._server.stop(None)
         await stopping
         await self._forget_keys()
@@ -173,32 +176,32 @@ class Server:
 
 
 def _tells_of_us(record: logging.LogRecord) -> bool:
-    """False for what grpc logs, with a traceback, of a caller who left before all of his answer was sent."""
+    """Return False for the traceback that grpc logs if a caller disconnects before its whole answer is sent."""
     return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
 
 
 def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
-    """What grpc is told about connections."""
+    """Return the channel arguments for grpc."""
     return [
-        ("grpc.so_reuseport", int(options.shares_port)),  # else a second server takes the same port without a word
+        ("grpc.so_reuseport", int(options.shares_port)),  # grpc's default lets a second server take the port silently
         ("grpc.max_receive_message_length", options.max_request_bytes),
         ("grpc.max_send_message_length", options.max_response_bytes),
-        # One limit: between two, grpc refuses at random.
+        # The same limit twice: grpc rejects randomly between the soft and the hard limit.
         ("grpc.max_metadata_size", options.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
         ("grpc.max_concurrent_streams", options.max_streams),
         ("grpc.max_allowed_incoming_connections", options.max_connections),
         ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
-        ("grpc.http2.bdp_probe", 0),  # it makes the windows grow
-        # What is compressed would be inflated before its size is looked at: 1 MiB to 1 GiB.
+        ("grpc.http2.bdp_probe", 0),  # it would grow the windows
+        # grpc inflates compressed messages before it checks their size: 1 MiB may become 1 GiB.
         ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ALONE),
-        # It counts calls that are over and not freed yet, and refuses others for them: a tenth, of 90 at once.
+        # It counts finished calls that are not freed yet, and rejected a tenth of 90 concurrent calls because of them.
         ("grpc.http.overload_protection", 0),
         ("grpc.max_connection_age_ms", _ms(options.max_connection_age_s)),
         ("grpc.max_connection_age_grace_ms", _ms(options.max_connection_grace_s)),
         ("grpc.keepalive_time_ms", _ms(options.ping_interval_s)),
         ("grpc.keepalive_timeout_ms", _ms(PING_TIMEOUT_S)),
-        ("grpc.http2.ping_timeout_ms", _ms(PING_TIMEOUT_S)),  # the one that 1.78 heeds
+        ("grpc.http2.ping_timeout_ms", _ms(PING_TIMEOUT_S)),  # the one that grpc 1.78 uses
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(options.min_ping_interval_s)),
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.keepalive_permit_without_calls", 1),

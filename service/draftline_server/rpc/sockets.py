@@ -1,7 +1,7 @@
-"""The sockets of gRPC's connections, which gRPC itself shows to nobody: how much came over one, and how to close it.
+"""Access to the sockets of gRPC's connections, which gRPC does not expose, to count received bytes and close them.
 
-They are found among the open files of the process, by the address of the other end. Linux alone has what this needs;
-elsewhere no socket is found, and what depends on it does nothing.
+Sockets are found among the open files of the process, by their peer address. This works only on Linux; elsewhere no
+socket is found, and the features that depend on it do nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from urllib.parse import unquote
 
 FILES = "/proc/self/fd"
 TCP_INFO_BYTES = 256
-BYTES_RECEIVED_AT = 128  # of tcpi_bytes_received in struct tcp_info (linux/tcp.h, since 4.1)
+BYTES_RECEIVED_AT = 128  # offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h, since 4.1)
 
 Address = tuple[str, int]
 
 
 def address_of(peer: str) -> Address | None:
-    """The address and port that a peer of gRPC names, as ipv4:127.0.0.1:5 or ipv6:%5B::1%5D:5; None for other kinds."""
+    """Parse a gRPC peer such as ipv4:127.0.0.1:5 or ipv6:%5B::1%5D:5. Return None for other kinds."""
     kind, _, rest = unquote(peer).partition(":")
     host, _, port = rest.rpartition(":")
     if kind not in ("ipv4", "ipv6") or not port.isdigit():
@@ -31,7 +31,7 @@ def address_of(peer: str) -> Address | None:
 
 
 def _plain(host: str) -> str:
-    """An IPv4 address that is written as one of IPv6, as a socket for both tells it, in its own form."""
+    """Convert an IPv4-mapped IPv6 address, as dual-stack sockets report it, to IPv4."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -41,13 +41,13 @@ def _plain(host: str) -> str:
 
 
 class Sockets:
-    """Finds connections by the other end's address, and remembers where they were."""
+    """Finds connections by their peer address, and caches their file descriptors."""
 
     def __init__(self) -> None:
         self._files: dict[Address, int] = {}
 
     def received_bytes(self, address: Address) -> int | None:
-        """The bytes that came over the connection so far; None if it is not found."""
+        """Return the number of bytes received over the connection so far, or None if it is not found."""
         with self._opened(address) as found:
             if found is None:
                 return None
@@ -58,7 +58,7 @@ class Sockets:
             return int(received)
 
     def close(self, address: Address) -> bool:
-        """Close the connection; gRPC sees that as the other end's doing. False if it is not found."""
+        """Close the connection, and return False if it is not found. To gRPC it looks closed by the peer."""
         with self._opened(address) as found:
             if found is None:
                 return False
@@ -68,7 +68,7 @@ class Sockets:
 
     @contextmanager
     def _opened(self, address: Address) -> Iterator[socket.socket | None]:
-        """The connection's socket, open a second time: so it cannot become another's while it is used."""
+        """Yield a duplicate of the connection's socket, so that its descriptor cannot be reused meanwhile."""
         found = self._again(self._files.get(address, -1), address)
         if found is None:
             self._look()
@@ -76,7 +76,7 @@ class Sockets:
         try:
             yield found
         except OSError:
-            return  # it was closed meanwhile
+            return  # the connection was closed meanwhile
         finally:
             if found is not None:
                 found.close()
@@ -92,7 +92,7 @@ class Sockets:
         return opened
 
     def _look(self) -> None:
-        """Note the other end of every open socket."""
+        """Index every open socket by its peer address."""
         self._files.clear()
         with suppress(OSError):
             for name in os.listdir(FILES):

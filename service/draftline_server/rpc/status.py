@@ -1,4 +1,4 @@
-"""Errors on the wire: one row a reason, and the details that go with it (AIP-193)."""
+"""Errors on the wire: the status code of each reason, and the error details (AIP-193)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..domain.errors import ConflictError, DraftlineError, OverloadedError, Unex
 
 DOMAIN = "draftline"
 DETAILS_KEY = "grpc-status-details-bin"
-DELIVERY_S = 1.0  # how long a status is waited for to leave
+DELIVERY_S = 1.0  # timeout for sending a status
 
-# What goes out in one error; over about 6 KB of trailers, clients refuse the call. The message
-# goes out twice, and the details in base64.
-MAX_MESSAGE = 1_000  # bytes as a trailer carries them, percent-encoded
+# Limits on one error, because clients reject calls with more than about 6 KB of trailers. The
+# message is sent twice, and the details in base64.
+MAX_MESSAGE = 1_000  # bytes in the trailer, percent-encoded
 MAX_FIELDS = 10
 MAX_PATH = 1_000  # bytes of a conflict's path
 MAX_TEXT = 200  # bytes of a field's path, a problem or a metadata value
-MAX_DETAILS = 2_500  # bytes, but for the first field
+MAX_DETAILS = 2_500  # bytes, excluding the first field
 
 CODES: Mapping[str, grpc.StatusCode] = {
     "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
@@ -78,7 +78,10 @@ def code_of(error: DraftlineError) -> grpc.StatusCode:
 
 
 def status_of(error: DraftlineError) -> status_pb2.Status:
-    """The error as google.rpc.Status: ErrorInfo, BadRequest where fields are to blame, RetryInfo where it passes."""
+    """Return the error as google.rpc.Status.
+
+    The details are ErrorInfo, BadRequest for errors of fields, Conflict for conflicts and RetryInfo for overload.
+    """
     code = code_of(error)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     for key, value in error.metadata.items():
@@ -95,17 +98,17 @@ def status_of(error: DraftlineError) -> status_pb2.Status:
 
 
 def to_status(error: DraftlineError) -> types_pb2.Status:
-    """The error of one item of a batch."""
+    """Return the status of one failed item of a batch."""
     status = status_of(error)
     return types_pb2.Status(code=status.code, message=status.message, details=status.details)
 
 
 def _add_conflicts(status: status_pb2.Status, error: ConflictError) -> None:
-    """As many of the conflicts as there is room for, in bytes, their values shortened to JSON texts."""
+    """Add as many conflicts as fit within MAX_DETAILS bytes, with their values as shortened JSON text."""
     for conflict in error.conflicts:
         message = draft_pb2.Conflict(
             collection=shortened(conflict.collection),
-            record_id=conflict.record_id,  # whole, as the path: a resolution names both
+            record_id=conflict.record_id,  # not shortened: a resolution names it, as it does the path
             kind=draft_pb2.ConflictKind.Value(f"CONFLICT_KIND_{conflict.kind}"),
             path=shortened(conflict.path, MAX_PATH),
             version=conflict.version,
@@ -120,14 +123,14 @@ def _add_conflicts(status: status_pb2.Status, error: ConflictError) -> None:
 
 
 def _retry_info(after_s: float) -> error_details_pb2.RetryInfo:
-    """Not the same for all, who would all come back at once."""
+    """Return a randomized retry delay, so that rejected callers do not all retry at once."""
     message = error_details_pb2.RetryInfo()
     message.retry_delay.FromMicroseconds(round(after_s * uniform(0.5, 1.5) * 1e6))  # noqa: S311  not for secrets
     return message
 
 
 def _bad_request(fields: Sequence[tuple[str, str]], room: int) -> error_details_pb2.BadRequest:
-    """As many of the fields as there is room for, in bytes; at least one."""
+    """Return as many of the field errors as fit into `room` bytes, but at least one."""
     message = error_details_pb2.BadRequest()
     for field, problem in fields[:MAX_FIELDS]:
         message.field_violations.add(field=shortened(field), description=shortened(problem))
@@ -138,7 +141,7 @@ def _bad_request(fields: Sequence[tuple[str, str]], room: int) -> error_details_
 
 
 def unexpected(error: BaseException, method: str) -> DraftlineError:
-    """An error whose text is not for the caller: it goes to the log under an incident id."""
+    """Log an internal error and return an error for the caller that contains only its incident id."""
     incident = uuid.uuid4().hex
     structlog.get_logger().error("unexpected_error", method=method, incident_id=incident, exc_info=error)
     return UnexpectedError(
@@ -147,30 +150,31 @@ def unexpected(error: BaseException, method: str) -> DraftlineError:
 
 
 class GoneError(asyncio.CancelledError):
-    """The other end of the call has gone, so that nothing can be sent to it."""
+    """The caller has disconnected, so nothing can be sent to it."""
 
 
 async def abort(context: grpc.aio.ServicerContext[object, object], error: DraftlineError) -> None:
-    """Ends the call with the error; does not return."""
+    """End the call with the error. Never returns."""
     status = status_of(error)
     metadata = ((DETAILS_KEY, status.SerializeToString()),)
     try:
         async with asyncio.timeout(DELIVERY_S):
             await context.abort(code_of(error), status.message, trailing_metadata=metadata)
     except TimeoutError:
-        # The other end reads nothing. Should it go on, the status comes behind what was sent before; nobody waits here.
+        # The caller is not reading. If it resumes, it gets the status after the data sent before; do not wait for that.
         raise asyncio.CancelledError from None
     except grpc.aio.InternalError:
         raise GoneError from None
     except grpc.aio.AbortError as aborted:
-        # The call keeps it, and its frames keep the call: among those of its connection, and with all that it holds,
-        # until the collector comes by. A hundred streams that failed closed their connection for good (1.78).
+        # The call references this error, and the error's frames reference the call. The cycle keeps the call among
+        # those of its connection until the garbage collector runs. A hundred failed streams made their connection
+        # permanently unusable (grpc 1.78).
         asyncio.get_running_loop().call_soon(forget, aborted)
         raise
 
 
 def forget(error: BaseException) -> None:
-    """Let go of where the error was raised, and of what led to it: these keep what was under way there."""
+    """Drop the error's traceback, context and cause, because their frames keep objects alive."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
@@ -179,12 +183,12 @@ def _utf8_size(text: str) -> int:
 
 
 def _percent_encoded_size(text: str) -> int:
-    """The size of a status message on the wire: all but printable ASCII takes three bytes a byte."""
+    """Return the size of a status message on the wire. Any byte but printable ASCII takes three, as does %."""
     return sum(1 if " " <= char <= "~" and char != "%" else 3 * _utf8_size(char) for char in text)
 
 
 def shortened(text: str, limit: int = MAX_TEXT, size: Callable[[str], int] = _utf8_size) -> str:
-    """The text, cut where its size would be over the limit."""
+    """Return the text, truncated with an ellipsis if its size exceeds the limit."""
     if size(text) <= limit:
         return text
     room = limit - size("…")

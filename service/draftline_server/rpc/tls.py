@@ -1,4 +1,4 @@
-"""TLS from files that may be replaced while the server runs."""
+"""TLS from PEM files that may be replaced while the server runs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ INTERVAL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files. `client_ca`: whose certificates callers must have; None: callers need none.
+    """PEM files. Callers need a certificate signed by `client_ca`; None means that they need none.
 
-    (grpc in Python does not ask for a certificate that callers may leave out.)
+    Optional client certificates are not supported: grpc in Python does not request them.
     """
 
     certificate: Path
@@ -29,7 +29,7 @@ class TlsFiles:
 
 
 class Tls:
-    """Credentials for a server whose new connections use the files as they are now, or as they last were good."""
+    """Server credentials that reload the files: new connections use the last valid version."""
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
@@ -37,10 +37,10 @@ class Tls:
         self._given: grpc.ServerCertificateConfiguration | None = None
 
     async def start(self) -> grpc.ServerCredentials:
-        """Reads the files, and keeps them fresh. ValueError if they cannot be used."""
+        """Read the files and start reloading them. Raises ValueError if they cannot be used."""
         await self._source.start()
         self._given = self._source.value
-        given: Any = self._given  # None means the same as before, which the stubs do not know
+        given: Any = self._given  # the stubs do not declare None, which means no change
         changed: Any = self._changed
         return grpc.dynamic_ssl_server_credentials(given, changed, self._files.client_ca is not None)
 
@@ -48,7 +48,7 @@ class Tls:
         await self._source.close()
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Called by grpc for each connection, on a thread of its own. None: the same as before."""
+        """Return the new configuration, or None if unchanged. grpc calls this per connection, on its own thread."""
         if self._source.value is self._given:
             return None
         self._given = self._source.value
@@ -61,9 +61,10 @@ class Tls:
 
 
 def configuration(read: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
-    """Of certificate, key and the client CA, all PEM.
+    """Build a configuration from the certificate, the key and the client CA, all PEM.
 
-    ValueError for what grpc would refuse only when somebody connects: files that do not belong together, say.
+    Raises ValueError for errors that grpc would report only when a client connects, such as a key that does not match
+    the certificate.
     """
     chain, key, client_ca = read
     certificate = _certificates(chain, "the certificate")[0]

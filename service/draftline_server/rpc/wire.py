@@ -1,9 +1,9 @@
-"""Requests off the wire, and what their bytes alone can tell.
+"""Parsing of requests, with checks that need the raw bytes.
 
-protobuf keeps the last member of a oneof that is set twice and drops the others
-silently. A caller that sent both of two alternatives has made a mistake that
-should not become a write, so it is looked for, but only in requests that are longer
-than what was kept of them: those that were sent as protobuf writes them are not.
+If several members of a oneof are set, protobuf keeps the last one and silently drops
+the others. A caller that sends two alternatives has made a mistake that must not become
+a write, so such requests are rejected. Only requests that are longer than their
+reserialized form are checked: requests in protobuf's canonical encoding are not.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ..domain.errors import InvalidFieldError, UndecodableRequestError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
-MAX_FIELDS = 50_000  # of a request that was not sent as protobuf writes it; to look at each takes a microsecond
+MAX_FIELDS = 50_000  # of a request in non-canonical encoding; checking one takes a microsecond
 
 
 def parser(message_type: type[Message]) -> Callable[[bytes], Message]:
-    """Parses requests of a type. UndecodableRequestError or InvalidFieldError for what cannot be taken.
+    """Return a parser of requests of a type. The parser raises UndecodableRequestError or InvalidFieldError.
 
-    It is not for grpc to call: what its deserializers raise reaches the caller as UNKNOWN with its text, and they
-    are called before it is known who asks.
+    Do not pass it to grpc as a deserializer: grpc reports errors of deserializers as UNKNOWN with their text, and
+    calls them before the caller is authenticated.
     """
 
     def parse(data: bytes) -> Message:
@@ -67,7 +67,10 @@ def _refuse_double_oneofs(data: bytes, descriptor: Any, where: str, looked_at: I
 
 
 def fields_of(data: bytes) -> Iterator[tuple[int, bytes | int | None]]:
-    """The field numbers of a message that is known to parse, with the bytes or the integer that they hold."""
+    """Yield the field numbers of a message with their payloads: bytes, an integer, or None for fixed-size fields.
+
+    The message must be known to parse.
+    """
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -83,7 +86,7 @@ def fields_of(data: bytes) -> Iterator[tuple[int, bytes | int | None]]:
             at += 8 if kind == _FIXED64 else 4
             yield tag >> 3, None
         else:
-            return  # groups: nothing of this contract
+            return  # groups, which this contract does not use
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
-"""Take content out of the answers to a caller who may not read it.
+"""Removal of content from answers to callers without read permission.
 
-A caller with `content:write` or `draft:write` alone may write, and is told what that did; but what a record holds is
-not shown to him. Content is found by the types that carry it, whatever the rpc and its flags: none is forgotten.
+A caller with only `content:write` or `draft:write` may write and gets the outcome of the write, but not the content of
+records. Content is found by the message types that carry it, independent of the rpc and its flags, so none is missed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTENT = {types_pb2.Document.DESCRIPTOR.full_name, types_pb2.JsonValue.DESCRIPT
 
 
 def withhold_content(message: Any) -> None:
-    """Remove every document and every value from an answer, in place."""
+    """Remove all documents and values from an answer, in place."""
     if isinstance(message, types_pb2.Status):
         _withhold_from_status(message)
         return
@@ -34,7 +34,7 @@ def withhold_content(message: Any) -> None:
 
 
 def without_content(error: DraftlineError) -> DraftlineError:
-    """Return the error without the values of records."""
+    """Return the error without values of records."""
     if isinstance(error, ConflictError):
         return error.without_values()
     if isinstance(error, SchemaViolationError):
@@ -43,7 +43,7 @@ def without_content(error: DraftlineError) -> DraftlineError:
 
 
 def _withhold_from_status(status: types_pb2.Status) -> None:
-    """Do the same for the error of one item of a batch."""
+    """Remove values of records from the status of one item of a batch."""
     info, conflict = error_details_pb2.ErrorInfo(), draft_pb2.Conflict()
     for detail in status.details:
         if detail.Unpack(info) and info.reason == SchemaViolationError.reason:
@@ -56,5 +56,5 @@ def _withhold_from_status(status: types_pb2.Status) -> None:
 
 
 def _violation(metadata: Mapping[str, str]) -> str:
-    """Say what breaks a JSON Schema without quoting it."""
+    """Return the message of a JSON Schema violation without the violating value."""
     return f"the content breaks the collection's JSON Schema at {metadata.get('path', '')!r}"

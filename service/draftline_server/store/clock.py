@@ -1,12 +1,12 @@
-"""The time by the database's clock, which is that of all hosts that serve it, without asking for it at every call.
+"""The time by the database's clock, which all servers share, without asking for it in every call.
 
 Invariants:
-- What is stored is dated by the database's clock. The wall clock of this host dates nothing: it may be wrong, or set
+- All stored times are by the database's clock. The wall clock of this host is never stored: it may be wrong, or set
   while the service runs.
-- A reading is carried on by this host's monotonic clock, and is off by at most half the time that it took, and the
-  drift of that clock since then. A process that serves takes one every second, with its health check.
-- A reading is not trusted once it is older than MAX_AGE_S, nor when the wall clock and the monotonic clock went apart
-  since: the wall clock was set, or the machine was suspended. Whoever needs the time then asks the database.
+- A reading is extrapolated with this host's monotonic clock. Its error is at most half the time that it took, plus
+  the drift of that clock since then. A server takes a reading every second, with its health check.
+- A reading is not trusted once it is older than MAX_AGE_S, nor if the wall clock and the monotonic clock have diverged
+  since: the wall clock was set, or the machine was suspended. A call that needs the time then asks the database.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 SQL = "/* read_clock */ SELECT clock_timestamp()"
 MAX_AGE_S = 60.0
-MAX_APART_S = 1.0  # of wall clock and monotonic clock, since a reading
-DRIFT = 0.0005  # of a monotonic clock that nobody disciplines, at worst
-HELD_BACK = timedelta(seconds=1)  # by so much, a later reading does not make the time run backwards
+MAX_APART_S = 1.0  # maximum divergence of wall clock and monotonic clock since a reading
+DRIFT = 0.0005  # maximum drift of an undisciplined monotonic clock, in seconds per second
+HELD_BACK = timedelta(seconds=1)  # up to this much, a later reading does not make the time run backwards
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The database's time at a moment of this host's clocks, give or take `error_s`."""
+    """The database's time at given times of this host's clocks, with a maximum error of `error_s`."""
 
     moment: datetime
     monotonic_s: float
@@ -47,7 +47,7 @@ class DatabaseClock:
         self._last: datetime | None = None
 
     def now(self) -> datetime | None:
-        """Return the database's time; None where the database has to be asked."""
+        """Return the database's time; None if the database has to be asked."""
         reading, monotonic_s = self._reading, time.monotonic()
         if reading is None or not _is_trusted(reading, monotonic_s, time.time()):
             return None
@@ -69,9 +69,9 @@ class DatabaseClock:
         return self.now() or await self.read(connection, timeout_s)
 
     def note(self, moment: datetime, sent_s: float, received_s: float) -> None:
-        """Take a reading that was asked for and answered at these times of the monotonic clock.
+        """Record a reading that was requested and received at these times of the monotonic clock.
 
-        One that is less exact than what is known is left aside, unless it shows that what is known is wrong.
+        A reading that is less exact than the known one is ignored, unless it shows that the known one is wrong.
         """
         middle_s, wall_s = (sent_s + received_s) / 2, time.time() - (received_s - sent_s) / 2
         new, known = _Reading(moment, middle_s, wall_s, (received_s - sent_s) / 2), self._reading
@@ -83,9 +83,9 @@ class DatabaseClock:
         self._reading = new
 
     def ahead_s(self) -> float | None:
-        """Return how far this host's wall clock is ahead of the database's; None if that is not known just now.
+        """Return how far this host's wall clock is ahead of the database's; None if that is unknown.
 
-        What a reading may be off by is taken off, so that a slow network alone does not look like a wrong clock.
+        The maximum error of the reading is subtracted, so that a slow network does not look like a wrong clock.
         """
         reading, monotonic_s, wall_s = self._reading, time.monotonic(), time.time()
         if reading is None or not 0 <= monotonic_s - reading.monotonic_s <= MAX_AGE_S:

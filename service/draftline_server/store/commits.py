@@ -1,8 +1,7 @@
-"""Commits: drafts written into the baseline, in one transaction.
+"""Commits: write drafts into the baseline, in one transaction.
 
-Records are locked first, in primary-key order, then the drafts over them. What is written
-is the kept merge itself; only where base, mine and theirs all differ is there anything to
-decide.
+Records are locked first, in primary-key order, then the drafts over them. The stored merge
+itself is written; a decision is needed only where base, mine and theirs all differ.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ A = TypeVar("A", bound=Answer)
 
 
 class CommitStore:
-    """Writes drafts of one user."""
+    """Commits the drafts of one user."""
 
     def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
         self._database = database
@@ -56,12 +55,13 @@ class CommitStore:
         with_content: bool,
         resolutions: Sequence[Resolution] = (),
     ) -> A:
-        """What `answer` makes of the results, one a draft, by record id, and of the id of the commit.
+        """Return what `answer` makes of the results, one per draft, by record id, and of the id of the commit.
 
-        `resolutions` decide conflicts one by one, `policy` the others. The content of records is empty unless asked
-        for. Without `allow_partial`, ConflictError with what is not decided, or another error of any draft.
-        InvalidFieldError for a resolution of what is not drafted. `answer` is called before anything is kept, and
-        may raise.
+        `resolutions` decide conflicts one by one, `policy` decides the others. The content of records is empty unless
+        `with_content`. `answer` is called before anything is committed, and may raise.
+
+        Without `allow_partial`, raises ConflictError with the undecided conflicts, or else the first error of a draft.
+        Raises InvalidFieldError for a resolution of something that is not drafted.
         """
 
         async def work(transaction: Transaction) -> A:
@@ -98,7 +98,7 @@ class CommitStore:
     async def _violations(
         self, actor: Actor, collection: str, contents: Mapping[str, asyncpg.Record]
     ) -> dict[str, DraftlineError]:
-        """By record, the errors of what would break the JSON Schema."""
+        """Return, by record id, the errors of contents that violate the JSON Schema."""
         checked = [(key, row["written"]) for key, row in contents.items() if row["written"] is not None]
         violations = await self._definitions.violations(
             actor.tenant_id, [(collection, content, where_of(key)) for key, content in checked]
@@ -108,7 +108,7 @@ class CommitStore:
     async def _lock(
         self, transaction: Transaction, actor: Actor, collection: str, selection: Selection
     ) -> dict[str, asyncpg.Record]:
-        """Lock the selected drafts with their records, and return them by record."""
+        """Lock the selected drafts and their records, and return them by record id."""
         definition = self._definitions.known(actor.tenant_id, collection)
         values: dict[str, object] = {
             **identity(actor, collection),
@@ -142,7 +142,7 @@ class CommitStore:
     async def _settled(
         self, transaction: Transaction, actor: Actor, collection: str, settlements: Mapping[str, Settlement]
     ) -> dict[str, asyncpg.Record]:
-        """Return, by record, what the drafts come to whose conflicts were decided path by path."""
+        """Return, by record id, the merges of drafts whose conflicts were decided path by path."""
         chosen = {key: each for key, each in settlements.items() if each.action == "SETTLE"}
         if not chosen:
             return {}
@@ -166,7 +166,7 @@ class CommitStore:
         *,
         with_content: bool,
     ) -> dict[str, asyncpg.Record]:
-        """Writes, drops the drafts, and brings those of others up to date; by record, what it is now."""
+        """Write the drafts, drop them and refresh those of other users; return the new state by record id."""
         if not settlements:
             return {}
         values: dict[str, object] = {
@@ -214,7 +214,7 @@ def _judgement(
     content: asyncpg.Record | None,
     violations: Mapping[str, DraftlineError],
 ) -> CommitResult:
-    """Return what stands against a draft, and in which conflicts it is."""
+    """Return the conflicts of a draft, and the error that keeps it from being committed, if there is one."""
     record_id: str = row["record_id"]
     if settlement.open:
         message = f"your draft of record {record_id!r} is in conflict with the baseline"
@@ -225,7 +225,7 @@ def _judgement(
 
 
 def _committed(result: CommitResult, row: asyncpg.Record | None) -> CommitResult:
-    if row is None:  # it was refused
+    if row is None:  # the draft was rejected
         return result
     return CommitResult(
         result.record_id,

@@ -1,6 +1,6 @@
-"""Connections are made to the end, though the call that began one may be gone by then: the next call has it.
+"""Complete every connection attempt, even if the call that started it has ended: the next call gets the connection.
 
-Else callers whose time is shorter than it takes to connect would keep the pool empty for ever.
+Otherwise callers with deadlines shorter than a connection attempt would keep the pool empty forever.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import asyncpg
 
 
 class Connecting:
-    """Makes the connections of a pool; at most as many are left over as the pool has room for."""
+    """Makes the connections of a pool; at most as many are left over as the pool can hold."""
 
     def __init__(self, most_idle_s: float) -> None:
-        """`most_idle_s`: how long one that nobody takes is kept."""
+        """Keep a connection that no call takes for `most_idle_s`."""
         self._most_idle_s = most_idle_s
-        self._left_over: deque[asyncio.Task[Any]] = deque()  # under way, or made and not taken
+        self._left_over: deque[asyncio.Task[Any]] = deque()  # in progress, or made and not taken
 
     async def connect(self, *arguments: Any, **options: Any) -> Any:
-        """A connection, as asyncpg.connect makes it."""
+        """Return a connection, with the arguments and errors of asyncpg.connect."""
         task = self._taken()
         if task is None:
             task = asyncio.create_task(asyncpg.connect(*arguments, **options), name="connect")
@@ -34,7 +34,7 @@ class Connecting:
             raise
 
     def close(self) -> None:
-        """End what is under way, and close what was made."""
+        """Cancel attempts in progress, and close connections that were made."""
         while self._left_over:
             self._end(self._left_over.popleft())
 
@@ -51,7 +51,7 @@ class Connecting:
         task.add_done_callback(lambda _: loop.call_later(self._most_idle_s, self._expire, task))
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
-        with suppress(ValueError):  # it was taken
+        with suppress(ValueError):  # a call has taken it
             self._left_over.remove(task)
             self._end(task)
 

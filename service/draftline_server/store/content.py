@@ -1,4 +1,4 @@
-"""Records: created, read, patched, deleted. Every write is one statement or one transaction."""
+"""Create, read, delete and undelete records. Every write is one statement or one transaction."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def record_of(row: asyncpg.Record) -> Record:
 
 
 class ContentStore:
-    """The baseline."""
+    """The records of the baseline."""
 
     def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
         self._database = database
@@ -59,12 +59,15 @@ class ContentStore:
         self._limits = limits
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
-        """RecordNotFoundError, or RecordDeletedError unless deleted records are asked for."""
+        """Return a record.
+
+        Raises RecordNotFoundError if it does not exist, and RecordDeletedError if it is deleted, unless `show_deleted`.
+        """
         (record,) = await self.find(actor, [(collection, record_id)])
         return shown(record, collection, record_id, show_deleted=show_deleted)
 
     async def find(self, actor: Actor, ids: Sequence[tuple[str, str]]) -> Sequence[Record | None]:
-        """Records of collections, in the order of their ids, which may repeat; None for one that is not there."""
+        """Return records in the order of `ids`, which may repeat; None for one that does not exist."""
         collections, record_ids = zip(*ids, strict=True)
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
@@ -76,10 +79,10 @@ class ContentStore:
         return [found.get(place) for place in range(1, len(ids) + 1)]
 
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
-        """Create a record, or with `allow_deleted` write over a deleted one.
+        """Create a record, or with `allow_deleted` overwrite a deleted one.
 
-        Raises RecordExistsError if the id is taken, and RecordDeletedError if it is that of a deleted record which may
-        not be written over.
+        Raises RecordExistsError if the id is taken, and RecordDeletedError if it is that of a deleted record and
+        `allow_deleted` is not set.
         """
         moment = await self._database.now()
         record_id = new.record_id or str(uuid_utils.uuid7())
@@ -119,12 +122,12 @@ class ContentStore:
     async def _create_over(
         self, actor: Actor, new: NewRecord, record_id: str, values: dict[str, object], validate_only: bool
     ) -> Record:
-        """Write a new record over a deleted one, or raise why that cannot be."""
+        """Overwrite a deleted record with a new one, or raise the error that prevents it."""
         if new.allow_deleted:
             values = {**values, "source": ChangeSource.CREATE_CONTENT, "commit_id": None, "with_changed_fields": False}
             rows = await self._write(actor, "recreate_content", values, validate_only)
             if not rows:
-                raise RacedError  # it was removed meanwhile
+                raise RacedError  # the deleted record was purged meanwhile
             return self._changed(rows, new.collection, record_id)
         (found,) = await self.find(actor, [(new.collection, record_id)])
         if found is None:
@@ -143,7 +146,7 @@ class ContentStore:
         change_reason: str,
         validate_only: bool,
     ) -> Record | None:
-        """The record as deleted; None for one that is not there, if that is allowed."""
+        """Delete a record and return it; None if it is missing or already deleted, with `allow_missing`."""
 
         async def attempt() -> Record | None:
             definition = self._definitions.known(actor.tenant_id, collection)
@@ -175,7 +178,7 @@ class ContentStore:
         change_reason: str,
         validate_only: bool,
     ) -> Record:
-        """Bring a deleted record back. Its content is checked, for the declaration may have changed since.
+        """Bring a deleted record back. Its content is checked, because the declaration may have changed since.
 
         Raises RecordNotDeletedError if the record is live.
         """
@@ -231,7 +234,10 @@ class ContentStore:
 
 
 def shown(record: Record | None, collection: str, record_id: str, *, show_deleted: bool) -> Record:
-    """What was found, if it is to be shown. RecordNotFoundError, RecordDeletedError."""
+    """Return the record that was found.
+
+    Raises RecordNotFoundError if it is None, and RecordDeletedError if it is deleted, unless `show_deleted`.
+    """
     if record is None:
         raise not_found(collection, record_id)
     if record.deleted_at is not None and not show_deleted:

@@ -1,14 +1,14 @@
-"""The connection pool: how every statement reaches PostgreSQL.
+"""The connection pool through which every statement reaches PostgreSQL.
 
 Invariants:
 - A single statement is its own transaction; there is no BEGIN around it.
-- What is retried is only what is known to have changed nothing: transactions that
-  PostgreSQL rolled back (SQLSTATE 40), and those whose connection could not be had or
-  was lost before the commit. Reads are sent again when their connection is lost, and so
-  are writes that keep their request id, for those cannot happen twice.
-- A call that is cancelled, or whose deadline passes, cancels its query. Whatever has no
-  deadline has a limit all the same, and so has the return of a connection: no answer is
-  waited for for ever, and a connection of which that is not sure goes with its call.
+- Only work that is known to have changed nothing is retried: transactions that
+  PostgreSQL rolled back (SQLSTATE 40), and those whose connection could not be acquired
+  or was lost before the commit. When their connection is lost, reads are sent again, and
+  so are writes that store their request id, because those cannot happen twice.
+- A call that is cancelled, or whose deadline passes, cancels its query. Queries without
+  a deadline have a time limit too, and so has the release of a connection: nothing waits
+  forever for an answer. A connection that is not ready for reuse in time is closed.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, is_l
 
 T = TypeVar("T")
 
-BACKOFF_S = (0.02, 1.0)  # the longest pause before the second attempt, which doubles, and its bound
+BACKOFF_S = (0.02, 1.0)  # maximum pause before the second attempt, doubled for each further one, and its cap
 ENDING_S = 2.0  # how long a connection may take to roll back, or to be ready for the next call
-RECONNECT_S = 1.0  # between two times that all connections are made anew
+RECONNECT_S = 1.0  # minimum time between two replacements of all connections
 _PASSING = (ContentionError, DatabaseUnavailableError, OverloadedError)
-KEPT_PART = 10  # of the connections is kept for tenants who have none
+KEPT_PART = 10  # one in so many connections is reserved for tenants that hold none
 
 
 class _Sent(NamedTuple):
@@ -68,33 +68,34 @@ class Database:
         self._turns = FairSemaphore(self.settings.size, self.settings.size // KEPT_PART)
         self._pinging: asyncpg.Connection[asyncpg.Record] | None = None
         self._connected_anew_at = float("-inf")
-        # Called with (sql, error or None) after whatever is sent, by the driver too; for tests.
+        # Called with (sql, error or None) after each statement, including the driver's own; for tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
         self.runner = QueryRunner()
         self._prepared = PreparedStatements()
         self.clock = DatabaseClock()
-        self.retries = 0  # so far: transactions and statements that were begun anew
-        self.exhausted = 0  # so far: times that no connection came free in time
+        self.retries = 0  # so far: transactions and statements that were started again
+        self.exhausted = 0  # so far: calls for which no connection became free in time
 
     @property
     def in_use(self) -> int:
-        """Connections that somebody has."""
+        """The number of connections in use."""
         return self._turns.taken
 
     @property
     def connections(self) -> int:
-        """Connections that are made and not closed."""
+        """The number of open connections."""
         return self._pool.get_size() if self._pool is not None else 0
 
     @property
     def waiting(self) -> int:
-        """How many wait for one."""
+        """The number of calls that wait for a connection."""
         return self._turns.waiting
 
     async def open(self, *, checked: bool = False) -> None:
         """Prepare the pool; connections are made as they are needed.
 
-        `checked`: PoolerError if a pooler leads there that gives no sessions. Whoever is out of reach is not looked at.
+        `checked`: raise PoolerError if the URL leads to a pooler that provides no sessions. An unreachable server is
+        not checked.
         """
         pooled = checked and await self._is_pooled()
         self._pool = await make_pool(self.url, self.settings, self._init, self._connecting.connect, is_pooled=pooled)
@@ -103,10 +104,10 @@ class Database:
         try:
             return await is_pooled(self.url, self.settings.connect_timeout_s)
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return False  # the first statement tells why
+            return False  # the first statement reports the reason
 
     async def close(self, timeout_s: float = 5.0) -> None:
-        """Closes the pool; connections still in use after `timeout_s` are cut."""
+        """Close the pool; connections still in use after `timeout_s` are terminated."""
         self._drop_ping()
         self._connecting.close()
         if self._pool is None:
@@ -118,7 +119,7 @@ class Database:
         self._pool = None
 
     async def ping(self) -> None:
-        """Raises unless the database answers, over a connection of its own: a busy pool is no database that is away."""
+        """Raise unless the database answers, over a dedicated connection: a busy pool does not mean an outage."""
         timeout_s = self.settings.connect_timeout_s
         try:
             if self._pinging is None or self._pinging.is_closed():
@@ -135,7 +136,7 @@ class Database:
             self._pinging = None
 
     async def now(self) -> datetime:
-        """Return the time by the database's clock, which is known without asking as a rule (clock.py)."""
+        """Return the time by the database's clock, usually without asking the database (clock.py)."""
 
         async def ask() -> datetime:
             async with self._connection() as connection:
@@ -145,9 +146,9 @@ class Database:
         return await self._retrying(ask, idempotent=True) if moment is None else moment
 
     async def fetch(self, statement: Statement, values: dict[str, object], *, idempotent: bool = False) -> Rows:
-        """Runs one statement as its own transaction.
+        """Run one statement as its own transaction.
 
-        `idempotent`: it is sent again when its connection is lost; for reads, and for writes that keep a request id.
+        `idempotent`: send it again if its connection is lost; for reads, and for writes that store a request id.
         """
 
         async def once() -> Rows:
@@ -170,7 +171,7 @@ class Database:
     async def _sent_unprepared(
         self, connection: asyncpg.Connection[asyncpg.Record], sql: str, arguments: list[object]
     ) -> Rows:
-        """Send the unnamed statement: the next one takes its place, so nothing of it stays."""
+        """Send it as the unnamed statement, which the next one replaces, so nothing of it stays on the server."""
         error: BaseException | None = None
         try:
             unprepared = await connection.prepare(sql, name="", timeout=remaining_s())
@@ -179,25 +180,25 @@ class Database:
             error = failure
             raise
         finally:
-            self._observe(_Sent(sql, error))  # the driver reports only what it prepares by itself
+            self._observe(_Sent(sql, error))  # the driver reports only statements that it prepares itself
         return rows
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """A connection of one's own without a time limit, for work that takes minutes."""
+        """Yield a dedicated connection without a time limit, for work that takes minutes."""
         async with self._connection() as connection:
             await connection.execute(SET_LONG)
             try:
                 yield Session(connection, self.runner, self.clock)
             finally:
-                # Closed and not given back: its settings and locks end with it. It may be gone by now.
+                # Closed instead of released: its settings and locks end with it. It may be lost by now.
                 with suppress(TimeoutError, asyncpg.InterfaceError):
                     await connection.close(timeout=ENDING_S)
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, idempotent: bool = False) -> T:
-        """Runs `work` in a transaction, again when PostgreSQL rolled it back for its neighbours' sake.
+        """Run `work` in a transaction, again if PostgreSQL rolled it back because of concurrent transactions.
 
-        `work` must have no effect but on the database. An exception rolls back. `idempotent`: see `fetch`.
+        `work` must have no side effects outside the database. An exception rolls back. `idempotent`: see `fetch`.
         """
 
         async def once() -> T:
@@ -208,9 +209,9 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A transaction, tried once, with errors as the driver raises them.
+        """Yield a transaction that is tried once, with errors as the driver raises them.
 
-        NothingDoneError if its connection is lost before the commit.
+        Raises NothingDoneError if its connection is lost before the commit.
         """
         async with self._connection() as connection:
             transaction = connection.transaction()
@@ -243,7 +244,7 @@ class Database:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def translated(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Runs `work` once, with the driver's errors as those of the domain."""
+        """Run `work` once, and translate the driver's errors to those of the domain."""
         try:
             return await work()
         except Exception as error:
@@ -279,22 +280,22 @@ class Database:
 
     @staticmethod
     async def _acquired(pool: Any, limit_s: float) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection of the pool, which has one for each turn."""
+        """Acquire a connection from the pool, which has one for each permit."""
         try:
-            async with asyncio.timeout(limit_s):  # the driver's own would make a task of it
+            async with asyncio.timeout(limit_s):  # the driver's own timeout would create a task
                 connection: asyncpg.Connection[asyncpg.Record] = await pool.acquire()
         except TimeoutError as error:
             refuse_late()
             raise DatabaseUnavailableError(OUT_OF_REACH) from error
         except Exception as error:
-            # PostgresError: whatever it says of who connects, and to what.
+            # PostgresError: the server rejected the connection itself, such as its user or its database.
             if is_lost(error) or isinstance(error, asyncpg.PostgresError):
                 raise NothingDoneError from error
             raise
         return connection
 
     async def _connect_anew(self, pool: Any) -> None:
-        """After a failover, who connects now may be led to another server than those who are connected."""
+        """Replace all connections: after a failover, new ones may reach another server than the existing ones."""
         if time.monotonic() > self._connected_anew_at + RECONNECT_S:
             self._connected_anew_at = time.monotonic()
             self._connecting.close()
@@ -309,25 +310,25 @@ class Database:
 
 
 def pause_s(attempt: int) -> float:
-    """A random pause after so many attempts, so that those who collided do not meet again."""
+    """Return a random pause after so many attempts, so that calls that collided do not collide again."""
     first_s, most_s = BACKOFF_S
     return uniform(0, min(first_s * 2 ** (attempt - 1), most_s))  # noqa: S311  not for secrets
 
 
 def raise_translated(error: Exception, *, lost: bool = False) -> NoReturn:
-    """Raises what the error is for those above; see errors.translate."""
+    """Raise the domain's error for one of the driver's, or else the error itself; see driver_errors.translate."""
     translated = translate(error, lost=lost)
     if isinstance(translated, _PASSING) and is_late():
-        # Not that the database is away, or busy: another caller, with more time, may well be answered.
+        # Do not report the database as unavailable or busy: a call with a later deadline may succeed.
         translated = DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
     if translated is None or translated is error:
         raise error
-    # What PostgreSQL says of something unforeseen may hold contents, and it would be in the log.
+    # PostgreSQL's message for an unforeseen error may hold record contents, which must not reach the log.
     raise translated from (None if isinstance(translated, UnforeseenError) else error)
 
 
 async def _roll_back(connection: Any, transaction: Any) -> None:
-    """In time, or else with the connection: PostgreSQL then rolls back by itself."""
+    """Roll back within ENDING_S, or else terminate the connection: PostgreSQL then rolls back by itself."""
     try:
         async with asyncio.timeout(ENDING_S):
             await transaction.rollback()
@@ -338,6 +339,6 @@ async def _roll_back(connection: Any, transaction: Any) -> None:
 
 
 async def _release(pool: Any, connection: Any) -> None:
-    """Gives a connection back. One that is not ready in time was closed by that."""
+    """Return a connection to the pool. The driver closes one that is not ready for reuse in time."""
     with suppress(TimeoutError):
         await pool.release(connection, timeout=ENDING_S)

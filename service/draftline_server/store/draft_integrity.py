@@ -1,4 +1,4 @@
-"""The check of an invariant: that every draft's merge is its edit applied to its record."""
+"""Check the invariant that every draft's merge is its edit applied to its record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = 1_000  # drafts in one statement
 
 @dataclass(frozen=True, slots=True)
 class DraftDifference:
-    """A draft whose merge differs, or, an orphan, one that changes a record that is not there."""
+    """A draft whose merge differs, or an orphan: a draft that changes a record which does not exist."""
 
     tenant_id: str
     user_id: str
@@ -30,14 +30,14 @@ class DraftChecker:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.checked = 0  # drafts looked at so far
+        self.checked = 0  # drafts checked so far
 
     async def total(self) -> int:
-        """How many drafts there are."""
+        """Return the number of drafts of all tenants."""
         return int((await self._database.fetch(SQL["count_drafts"], {}, idempotent=True))[0]["count"])
 
     def differences(self) -> AsyncIterator[DraftDifference]:
-        """Every draft that is out of step, in primary-key order; bounded memory."""
+        """Iterate over every inconsistent draft, in primary-key order and in bounded memory."""
         return self._differences(partial(self._database.fetch, idempotent=True))
 
     async def _differences(
@@ -57,7 +57,7 @@ class DraftChecker:
             place = {name: rows[-1][name] for name in place}
 
     async def count(self) -> int | None:
-        """How many are out of step; None if another process is counting."""
+        """Return the number of inconsistent drafts; None if another process is counting."""
 
         async def alone() -> int | None:
             async with self._database.session() as session:
@@ -68,7 +68,7 @@ class DraftChecker:
         return await self._database.translated(alone)
 
     async def repair(self, difference: DraftDifference) -> bool:
-        """Applies the draft's edit to its record again. False for an orphan, which only its user can settle."""
+        """Apply the draft's edit to its record again. Return False for an orphan, which only its user can resolve."""
         if difference.is_orphan:
             return False
         values: dict[str, object] = {

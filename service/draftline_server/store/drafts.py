@@ -1,8 +1,8 @@
-"""Drafts: saved and dropped. Commits are in commits.py, lists in merged.py.
+"""Saving and discarding drafts. Commits are in commits.py, lists in lists/.
 
-Invariant: `merged` is always the edit applied to the content of the record. Whoever writes
-a record has it locked, and refreshes the drafts over it before the lock is gone; whoever
-saves a draft locks its record FOR SHARE meanwhile.
+Invariant: `merged` is always the edit applied to the content of the record. A transaction
+that writes a record locks it, and refreshes the drafts over it before it releases the lock;
+one that saves a draft locks its record FOR SHARE.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .transaction import Transaction
 
 SQL = load("drafts")
 A = TypeVar("A", bound=Answer)
-MAX_RACES = 5  # attempts of a call whose drafts are changed by others meanwhile
+MAX_RACES = 5  # attempts of a call while other calls change its drafts
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -65,10 +65,10 @@ class DraftStore:
         omit_content: bool,
         move_to_session: bool = False,
     ) -> A:
-        """What `answer` makes of the results, one an edit.
+        """Return what `answer` makes of the results, one per edit.
 
-        `answer` is called before anything is kept, and may raise; without `allow_partial` it must if any
-        result has an error.
+        `answer` is called before anything is committed, and may raise; it must raise if any result has an error, unless
+        the call allows partial results.
         """
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
@@ -102,9 +102,10 @@ class DraftStore:
         validate_only: bool,
         with_content: bool,
     ) -> A:
-        """Drops drafts; what `answer` makes of what they were, before that is kept.
+        """Drop the selected drafts and return what `answer` makes of their last state.
 
-        DraftNotFoundError, DraftVersionMismatchError.
+        `answer` is called before anything is committed. Raises DraftNotFoundError or DraftVersionMismatchError unless
+        every draft that was named is as expected.
         """
 
         async def work(transaction: Transaction) -> A:
@@ -128,7 +129,10 @@ class DraftStore:
         return await self._until_settled(actor, work)
 
     async def _until_settled(self, actor: Actor, work: Callable[[Transaction], Awaitable[A]]) -> A:
-        """Run `work` in a transaction, again if other calls changed the same drafts meanwhile. ContentionError."""
+        """Run `work` in a transaction, again if other calls changed the same drafts meanwhile.
+
+        Raises ContentionError after MAX_RACES attempts.
+        """
         for _ in range(MAX_RACES):
             try:
                 return await self._database.transact(work, idempotent=actor.request is not None)
@@ -142,7 +146,10 @@ def identity(actor: Actor, collection: str) -> dict[str, object]:
 
 
 async def selected(transaction: Transaction, actor: Actor, collection: str, selection: Selection) -> dict[str, int]:
-    """Return the versions of the selected drafts by their records, in primary-key order. SelectionTooLargeError."""
+    """Return the versions of the selected drafts by record id, in primary-key order.
+
+    Raises SelectionTooLargeError if there are more than MAX_SELECTED.
+    """
     wanted = selection.expected_versions
     values: dict[str, object] = {
         **identity(actor, collection),
@@ -163,16 +170,16 @@ async def check_selection(
 ) -> None:
     """Raise RacedError unless the selected drafts are those expected, at these versions.
 
-    A statement that waits for a lock sees no draft that was saved, moved or created while it waited. Asked again
-    once all locks are held, the selection shows whether there is one: the call then starts again, so that it never
-    takes a part of what another call saved together.
+    A statement that waits for a lock does not see drafts that were saved, moved or created while it waited. The
+    selection is therefore read again once all locks are held. If it differs, the call starts again, so that it never
+    takes only a part of what another call saved together.
     """
     if await selected(transaction, actor, collection, selection) != expected:
         raise RacedError
 
 
 def check_versions(selection: Selection, found: dict[str, int]) -> None:
-    """DraftNotFoundError or DraftVersionMismatchError unless every draft that was named is as expected."""
+    """Raise DraftNotFoundError or DraftVersionMismatchError unless every draft that was named is as expected."""
     for record_id, expected in (selection.expected_versions or {}).items():
         if record_id not in found:
             raise DraftNotFoundError(f"you have no draft of record {record_id!r}", record_id=record_id)
@@ -181,7 +188,7 @@ def check_versions(selection: Selection, found: dict[str, int]) -> None:
 
 
 def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
-    """A merged record from the columns that the statements of drafts.sql share."""
+    """Build a merged record from the columns that the statements of drafts.sql share."""
     return MergedRecord(
         Record(
             collection,
@@ -209,7 +216,7 @@ def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecor
 
 
 def conflicts_of(collection: str, record_id: str, version: int, text: str) -> list[Conflict]:
-    """Conflicts from the JSON that `draftline.conflicts` makes; values stay JSON text."""
+    """Parse conflicts from the JSON that `draftline.conflicts` makes; values stay JSON text."""
     if text == "[]":
         return []
     return [

@@ -1,7 +1,7 @@
-"""What the database refused, told by SQLSTATE and never by text.
+"""Errors of the database, classified by SQLSTATE and never by message text.
 
-Every message says what became of a write: nothing, or that it is not known. Then, and only then, its request_id
-tells (see requests.py).
+Every message states what became of a write: nothing was changed, or the outcome is unknown. Only in the latter case
+is repeating the call with its request_id needed to find out (see idempotency.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..domain.errors import (
     OverloadedError,
 )
 
-# InternalClientError: what asyncpg raises when PostgreSQL has said goodbye to an idle connection and its end has not
-# been read yet.
+# InternalClientError: asyncpg raises it if PostgreSQL has announced that it closes an idle connection, but the end of
+# the connection has not been read yet.
 _LOST_CONNECTION = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -38,13 +38,13 @@ REQUEST_KEY = "request_pkey"
 OUT_OF_REACH = "the database is out of reach; nothing was changed, try again later"
 LOST = f"the connection to the database was lost; {WRITE_IS_UNKNOWN}"
 
-# By SQLSTATE, or else by its class, the first two characters:
+# By SQLSTATE, or else by its class (its first two characters):
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
     "08": (DatabaseUnavailableError, LOST),
     "22": (InvalidDocumentError, "the document holds a value that the database cannot store"),
     "25006": (DatabaseUnavailableError, "the database takes no writes now; nothing was changed, try again later"),
-    "25P03": (DatabaseUnavailableError, OUT_OF_REACH),  # we were silent for too long
+    "25P03": (DatabaseUnavailableError, OUT_OF_REACH),  # the transaction was idle for too long
     "25P04": (DatabaseUnavailableError, OUT_OF_REACH),
     "40": (ContentionError, "concurrent writes kept colliding; nothing was changed, try again"),
     "40003": (DatabaseUnavailableError, LOST),
@@ -53,19 +53,19 @@ _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
     "55P03": (ContentionError, "another write held what this one needs for too long; nothing was changed, try again"),
     "57": (DatabaseUnavailableError, LOST),
     "57014": (DeadlineExceededError, "the database took too long; nothing was changed"),
-    "57P03": (DatabaseUnavailableError, OUT_OF_REACH),  # it starts, stops or recovers
+    "57P03": (DatabaseUnavailableError, OUT_OF_REACH),  # the server is starting, stopping or recovering
     "58": (DatabaseUnavailableError, "the database's storage fails; nothing was changed, try again later"),
 }
-# What another attempt may meet after one whose outcome is not known.
+# Errors of a later attempt that do not reveal the outcome of an earlier one, if that is unknown.
 _PASSING = (ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError)
 
 
 class RacedError(Exception):
-    """A record that was to be created came into being meanwhile; nothing was written of it."""
+    """Another call created or changed the same data meanwhile; nothing was written."""
 
 
 class LeftAloneError(Exception):
-    """A statement that many share did nothing for this one, which has to be sent by itself."""
+    """A shared statement skipped this patch, which has to be sent by itself."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
@@ -73,15 +73,15 @@ class LeftAloneError(Exception):
 
 
 class AnsweredBeforeError(Exception):
-    """The request was answered before, so nothing was written; store/idempotency.py has the answer."""
+    """The request was answered before, so nothing was written; store/idempotency.py returns the answer."""
 
 
 class NothingDoneError(Exception):
-    """A connection could not be had, or was lost before the commit; its cause tells why."""
+    """A connection could not be acquired, or was lost before the commit; the cause is chained."""
 
 
 class UnforeseenError(Exception):
-    """PostgreSQL refused what it never should. For the log: of what was sent and stored it tells nothing."""
+    """PostgreSQL raised an error that it never should. Safe to log: it reveals nothing that was sent or stored."""
 
     def __init__(self, sqlstate: str, constraint: str) -> None:
         super().__init__(f"PostgreSQL answered SQLSTATE {sqlstate}" + (f", {constraint}" if constraint else ""))
@@ -89,9 +89,10 @@ class UnforeseenError(Exception):
 
 
 def translate(error: BaseException, *, lost: bool = False) -> Exception | None:
-    """What an exception of the driver is for those above; None when it is not one of those.
+    """Translate an exception of the driver; return None for any other exception.
 
-    A DraftlineError, AnsweredBeforeError or UnforeseenError. `lost`: an attempt before had an unknown outcome.
+    The result is a DraftlineError, which is returned as it is, AnsweredBeforeError or UnforeseenError. `lost`: an
+    earlier attempt had an unknown outcome.
     """
     translated = error if isinstance(error, DraftlineError) else _translate(error)
     if lost and isinstance(translated, DeadlineExceededError):
@@ -124,17 +125,17 @@ def _of_sqlstate(error: asyncpg.PostgresError) -> Exception:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection is gone; a statement under way may have been done or not."""
-    # To Python, a TimeoutError is an OSError.
+    """Return whether the connection was lost; a statement in progress may or may not have taken effect."""
+    # TimeoutError is a subclass of OSError.
     return isinstance(error, _LOST_CONNECTION) and not isinstance(error, TimeoutError)
 
 
 def was_undone(error: BaseException) -> bool:
-    """Whether PostgreSQL said so of what ended with this error, or of what it is translated from: it did nothing."""
+    """Return whether PostgreSQL itself raised this error, or its cause, which means that nothing was changed."""
     cause = error.__cause__ or error
     return isinstance(cause, asyncpg.PostgresError) and not is_lost(cause)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether a transaction that ended so was rolled back for its neighbours' sake alone."""
+    """Return whether a transaction with this error was rolled back only because of concurrent transactions."""
     return isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError)

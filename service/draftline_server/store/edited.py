@@ -1,4 +1,4 @@
-"""What the change of a patch makes of a content, where the service merges and not the database."""
+"""Apply a patch's change to a content in the service instead of the database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 def edited(change: Delta | Operations | None, content: Json, limits: Limits) -> Json:
-    """Return what a change makes of a content. Raises the errors of operations."""
+    """Return the content with the change applied. Raises the errors of `apply_operations`."""
     match change:
         case Delta(text, strategy, depth):
             return apply_delta(content, _decode(text), strategy, depth)

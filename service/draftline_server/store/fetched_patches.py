@@ -1,7 +1,7 @@
-"""Patches by fetch, merge and replace under a row lock: what runs when partial updates are off.
+"""Patches by fetch, merge and replace under a row lock; used when partial updates are off.
 
-Several statements, and the whole content both ways, where `patches.py` needs one. The answers
-are the same; the whole suite of patches runs over both.
+This takes several statements, and transfers the whole content both ways, where `patches.py`
+needs one statement. The results are the same; the whole test suite of patches runs over both.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Edited:
 
 
 class FetchedPatches:
-    """The merge happens here, between a locking SELECT and an UPDATE of one transaction."""
+    """A PatchApplier that merges here, between a locking SELECT and an UPDATE of one transaction."""
 
     def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
         self._definitions = definitions
@@ -65,7 +65,7 @@ class FetchedPatches:
     async def apply(
         self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
-        """See PatchApplier."""
+        """Apply the patches; see PatchApplier."""
         actor, moment = write.actor, write.moment
         if isinstance(runner, Database):
             return await runner.transact(
@@ -137,7 +137,7 @@ class FetchedPatches:
         return _Edited(patch, stored, new, changed_fields(before, after), is_written=True)
 
     def _current(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> Record:
-        """The stored record, or the empty one that the patch may create."""
+        """Return the stored record, or the empty one that the patch may create."""
         if row is None and not patch.allow_missing:
             raise not_found(patch.collection, patch.record_id)
         if row is not None and row["deleted_at"] is not None:
@@ -154,7 +154,7 @@ class FetchedPatches:
     async def _refuse_unfit(
         self, transaction: Transaction, actor: Actor, outcomes: list[_Edited | DraftlineError]
     ) -> None:
-        """Puts an error in the place of each edit whose content is over a limit."""
+        """Replace each edit whose content may not be stored, for example one over a limit, with its error."""
         edits = [(place, edit) for place, edit in enumerate(outcomes) if isinstance(edit, _Edited) and edit.changed]
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
@@ -170,7 +170,7 @@ class FetchedPatches:
     async def _write(
         self, transaction: Transaction, write: Write, edits: Sequence[_Edited]
     ) -> dict[tuple[str, str], Record]:
-        """The records by collection and id, their contents as PostgreSQL tells them."""
+        """Write the edits; return the records by collection and id, with contents as PostgreSQL returns them."""
         actor, moment = write.actor, write.moment
         after = {edit.key: edit.record for edit in edits}
         for is_new, name in ((False, "replace_content"), (True, "insert_content")):
@@ -210,7 +210,7 @@ class FetchedPatches:
         return after
 
     async def _steps_done(self, transaction: Transaction, edits: Sequence[_Edited]) -> list[str | None] | None:
-        """Return the transforms that each edit has applied, as `draftline.steps_done` tells them; None if none did."""
+        """Return the transforms that each edit has applied, as `draftline.steps_done` reports; None if none has any."""
         if not any(isinstance(edit.patch.change, Operations) for edit in edits):
             return None
         values: dict[str, object] = {

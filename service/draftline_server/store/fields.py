@@ -1,4 +1,4 @@
-"""Fields of the content as SQL: their values by type, at paths that stand in the text of the statement."""
+"""Fields of the content as SQL: typed values at paths that are literals in the statement's text."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _READERS: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
     FieldType.DATE: func.draftline.date_at,
     FieldType.TIMESTAMP: func.draftline.instant_at,
 }
-# What `#>` takes for the place of an element where it meets an array.
+# Names that `#>` reads as an index if it meets an array.
 _PLACE = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 
 
 def typed_field(content: ColumnElement[Any], path: Path, type_: FieldType) -> ColumnElement[Any]:
-    """Return the value of a declared field: the one expression for its indexes, its filters and its place in an order.
+    """Return the value of a declared field: the one expression for its indexes, filters and orders.
 
     NULL where the value is missing, null or of another type.
     """
@@ -39,22 +39,22 @@ def typed_field(content: ColumnElement[Any], path: Path, type_: FieldType) -> Co
 
 
 def mistyped(content: ColumnElement[Any], path: Path, type_: FieldType) -> ColumnElement[bool]:
-    """Return whether the value at a path is one that a field of the type cannot hold; null and missing fit any."""
+    """Return whether a field of the type cannot hold the value at a path; null and missing fit any type."""
     start, rest = reached(content, path)
     value = start.op("#>", return_type=JSONB())(rest)
     return func.draftline.is_mistyped(value, literal_column(f"'{type_}'", Text()), type_=Boolean())
 
 
 def is_place(name: str) -> bool:
-    """Return whether `#>` would take the name for the place of an element of an array."""
+    """Return whether `#>` would read the name as an index of an array."""
     return _PLACE.fullmatch(name) is not None
 
 
 def reached(content: ColumnElement[Any], path: Path) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Return where the typed functions start and the path from there on, which leads through no array.
+    """Return the value at which the typed functions start, and the path from there, which leads through no array.
 
-    They go by `#>`, which is the quickest, but takes `0` for a place where it meets an array: `->` does not. The
-    first name is looked up in the content, which is an object.
+    They use `#>`, which is the fastest operator, but reads `0` as an index if it meets an array; `->` does not. The
+    first name needs no `->`, because it is looked up in the content, which is an object.
     """
     walked = max((place + 1 for place, name in enumerate(path) if place and is_place(name)), default=0)
     for name in path[:walked]:
@@ -63,10 +63,10 @@ def reached(content: ColumnElement[Any], path: Path) -> tuple[ColumnElement[Any]
 
 
 def path_literal(path: Path) -> ColumnElement[Any]:
-    """The path as a constant text[]: a bound one would not match an index in a generic plan.
+    """Return the path as a constant text[]: a bound one would not match an index in a generic plan.
 
-    Safe for any name: all but ASCII letters, digits, `_` and space is written as a Unicode escape, so that nothing
-    in it can end the literal or be taken for a parameter.
+    Safe for any name: everything but ASCII letters, digits, `_` and space is written as a Unicode escape, so that
+    nothing in it can end the literal or be read as a parameter.
     """
     names = ", ".join(map(text_literal, path))
     return literal_column(f"ARRAY[{names}]::text[]", ARRAY(Text()))

@@ -1,10 +1,10 @@
 """Filters as SQL: a typed filter becomes an expression with bound values, ready for a WHERE clause.
 
-A condition on a value that is missing or of another type is NULL, which WHERE takes for false. Only NOT needs more:
+A condition on a value that is missing or of another type is NULL, which WHERE treats as false. Only NOT needs more:
 `(x) IS NOT TRUE` keeps the logic two-valued, and leaves conditions that are not negated plain, so that indexes on
 `typed_field` match them.
 
-Values are bound as they come, or taken out of the filter first by `parameterize`: filters that differ in values alone
+Values are bound directly, or extracted from the filter first by `parameterize`: filters that differ only in values
 then share a template, and with it their statement.
 """
 
@@ -46,7 +46,7 @@ from ..domain.filters.conditions import (
 from ..domain.filters.values import value_text
 from .fields import TYPES, collated, mistyped, reached, text_field, text_literal, typed_field
 
-# asyncpg would send the first and the last day as infinity.
+# asyncpg would send the earliest and the latest date as infinity.
 _SENT_AS_TEXT: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
     FieldType.DATE: func.draftline.read_date,
     FieldType.TIMESTAMP: func.draftline.read_instant,
@@ -64,9 +64,9 @@ _SURROGATES = range(0xD800, 0xE000)
 
 @dataclass(frozen=True, slots=True)
 class Parameterized:
-    """A condition without its values, and the names by which they are to be bound.
+    """A condition without its values, and the names under which they are bound.
 
-    A prefix has two values, or one if no text comes after all those that start with it.
+    A prefix has two values, or one if no text sorts after all texts that start with it.
     """
 
     condition: Condition
@@ -77,7 +77,7 @@ FilterTemplate: TypeAlias = Filter[Parameterized]
 
 
 def parameterize(tree: Filter[Condition]) -> tuple[FilterTemplate, dict[str, object]]:
-    """The filter's form, which its values leave alone, and the values by the names that the form gives them."""
+    """Return the filter's template, which does not depend on its values, and the values by their names in it."""
     values: dict[str, object] = {}
     return _lifted(tree, values), values
 
@@ -113,9 +113,9 @@ def _without_values(condition: Condition) -> Condition:
 def compile_filter(
     tree: Filter[Condition] | FilterTemplate, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]
 ) -> ColumnElement[bool]:
-    """The filter over a jsonb column and the columns (of any name) that hold the record's attributes.
+    """Compile the filter over a jsonb column and the columns (of any name) that hold the record's attributes.
 
-    True where the filter is satisfied, false or NULL where it is not.
+    The result is true where the filter is satisfied, false or NULL where it is not.
     """
     if isinstance(tree, And):
         return and_(*(compile_filter(term, content, attributes) for term in tree.terms))
@@ -139,7 +139,7 @@ def compile_filter(
 
 
 def _values(condition: Condition) -> tuple[object, ...]:
-    """Return what a condition binds."""
+    """Return the values that a condition binds."""
     match condition:
         case Comparison(value=value):
             return (value_text(value) if condition.type in _SENT_AS_TEXT else value,)
@@ -174,7 +174,7 @@ def _compile_attribute(
             return _starts_with(collated(column, FieldType.TEXT), *bound)
         case Like():
             return _like(column, condition, bound[0])
-        case _:  # an attribute is a scalar: it is there, or it is not
+        case _:  # an attribute is a scalar, so it can only be present or not
             return column.is_not(None)
 
 
@@ -234,13 +234,13 @@ def _lower(text: ColumnElement[Any]) -> ColumnElement[Any]:
 def _starts_with(
     place: ColumnElement[Any], prefix: ColumnElement[Any], after: ColumnElement[Any] | None = None
 ) -> ColumnElement[bool]:
-    """As a range, which an index serves whatever plan is made; LIKE needs to see its pattern."""
+    """Build a range, which can use an index in a generic plan too; LIKE can only if the planner knows its pattern."""
     lower = place >= prefix
     return lower if after is None else and_(lower, place < after)
 
 
 def after_prefix(prefix: str) -> str | None:
-    """Return the first text, in code point order, after all those that start with the prefix; None if there is none."""
+    """Return the first text, in code point order, after all texts that start with the prefix; None if there is none."""
     head = prefix.rstrip(chr(_LAST_CODE_POINT))
     if not head:
         return None

@@ -1,11 +1,11 @@
-"""Requests that happen once (AIP-155): the answer is kept in the transaction of what it tells.
+"""Idempotent requests (AIP-155): the answer is stored in the transaction that does the request's writes.
 
-Of a call of one record the version is kept, and the rest of its answer is rebuilt from the record and the log when it
-is asked for: an answer is kept for a day, and hardly ever asked for.
+For a call on one record only the version is stored. The rest of its answer is rebuilt on demand from the record and
+the log, because an answer is stored for a day and rarely needed again.
 
-Nothing is looked up before a write. A request that was answered before fails on the key of
-its answer, or fails because its first run changed what it asks for; either way its
-answer is there, and is given again.
+Nothing is looked up before a write. A repeated request fails on the key of its answer, or
+because its first run changed the state that it expects. Either way its answer is stored by
+then, and is returned again.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _kept = msgspec.json.Decoder(_Kept).decode
 
 @value_class
 class Recalled:
-    """What was answered: the response as it was sent, or else the record of a call of one record.
+    """The answer of an earlier request: the response as it was sent, or else the record of a call on one record.
 
-    Neither, where the call goes on after its write and is not over: then what it wrote, as JSON.
+    A call that goes on after its write and has not finished has neither; `unfinished` is then what it wrote, as JSON.
     """
 
     fingerprint: bytes
@@ -63,7 +63,7 @@ class Recalled:
     gone: DraftlineError | None = None  # why the answer can no longer be rebuilt
 
     def refuse_other(self, request: Request) -> None:
-        """Raise RequestIdReusedError unless this is what that request was answered.
+        """Raise RequestIdReusedError unless this is the answer of that request.
 
         Raises RecordNotFoundError or HistoryNotKeptError if the answer can no longer be rebuilt.
         """
@@ -77,13 +77,13 @@ class Recalled:
 
 
 class Requests:
-    """What requests with an id were answered."""
+    """The stored answers of requests that have an id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def recall(self, actor: Actor, collection: str = "", record_id: str = "") -> Recalled | None:
-        """Return what was answered under the id of the actor's request, be it that request or another.
+        """Return the answer stored under the id of the actor's request, even if another request used that id.
 
         `collection`, `record_id`: the record that the request names, if it names one.
         """
@@ -96,14 +96,17 @@ class Requests:
         row = rows[0]
         if row["version"] is None:
             return _recalled(row)
-        if row["fingerprint"] != actor.request.fingerprint:  # then its record is not the one that this request names
+        if row["fingerprint"] != actor.request.fingerprint:  # another request, which may name another record
             return Recalled(row["fingerprint"], None)
         values = {**key, "collection": collection, "record_id": record_id}
         rebuilt = (await self._database.fetch(SQL["rebuild_answer"], values, idempotent=True))[0]["answer"]
         return _rebuilt(row["fingerprint"], rebuilt)
 
     async def finish(self, actor: Actor, response: bytes) -> None:
-        """Keeps the answer of a call that went on after its write. AnsweredBeforeError if another run was faster."""
+        """Store the answer of a call that went on after its write.
+
+        Raises AnsweredBeforeError if another run of the request stored its answer first.
+        """
         if actor.request is None:
             return
         values = {**_key(actor, actor.request), "response": response}
@@ -141,7 +144,10 @@ def _of_record(fingerprint: bytes, kept: _Kept) -> Recalled:
 
 
 async def store_response(runner: Database | Transaction, actor: Actor, response: bytes) -> None:
-    """Keeps the answer of a request, if it has an id. AnsweredBeforeError when it was answered before."""
+    """Store the answer of a request, if it has an id.
+
+    Fails with AnsweredBeforeError if the request was answered before.
+    """
     if actor.request is None:
         return
     values = {**_key(actor, actor.request), "response": response}
@@ -152,7 +158,7 @@ async def store_response(runner: Database | Transaction, actor: Actor, response:
 
 
 async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) -> None:
-    """Keeps what a call wrote that goes on after it, as JSON, until Requests.finish keeps its answer."""
+    """Store as JSON what an unfinished call wrote, until Requests.finish stores its answer."""
     if actor.request is not None:
         await transaction.fetch(SQL["keep_unfinished"], {**_key(actor, actor.request), "written": written})
 
@@ -160,7 +166,7 @@ async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) 
 async def keep_record(
     transaction: Transaction, actor: Actor, record: Record, changed_fields: Sequence[str], *, written: bool
 ) -> None:
-    """The same for a call of one record. `written`: its version is that of the request."""
+    """Store the answer of a call on one record. `written`: the call wrote this version of the record."""
     if actor.request is None:
         return
     values = {

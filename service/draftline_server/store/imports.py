@@ -1,6 +1,6 @@
-"""Imports: a stream of records through COPY into a staging table of its own, then one set-based upsert.
+"""Imports: COPY a stream of records into a temporary staging table, then run one set-based upsert.
 
-What the stream brings is written in one transaction, once all of it is there: a stream that breaks leaves nothing.
+The records are written in one transaction once the whole stream has arrived: a broken stream writes nothing.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from .transaction import Session, Transaction
 
 SQL = load("imports")
 A = TypeVar("A", bound=Answer)
-KEPT_PART = 4  # of the imports at once is kept for tenants who have none
-MANY = 1_000  # changed records, from which on the planner is told
+KEPT_PART = 4  # one in so many concurrent imports is reserved for tenants that run none
+MANY = 1_000  # changed records from which on the planner's statistics are refreshed
 COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source")
 
 
 async def analyze_records(database: Database) -> None:
-    """Tells the planner what the records are now."""
+    """Refresh the planner's statistics of the records."""
     await database.fetch(SQL["analyze_records"], {})
 
 
@@ -56,7 +56,10 @@ class ImportStore:
         most: int = 8,
         changed_many: Callable[[], None] = lambda: None,
     ) -> None:
-        """`most`: imports at once. `changed_many`: called after one of which the planner should be told."""
+        """Limit concurrent imports to `most`.
+
+        `changed_many`: called after an import that changed at least MANY records.
+        """
         self._changed_many = changed_many
         self._database = database
         self._definitions = definitions
@@ -74,9 +77,9 @@ class ImportStore:
         allow_empty: bool,
         change_reason: str,
     ) -> A:
-        """Creates, replaces and, for a snapshot, deletes. Nothing is kept unless the whole stream came.
+        """Create, replace and, for a snapshot, delete records. Nothing is written unless the whole stream arrives.
 
-        OverloadedError while as many imports run, of this tenant or of all, as may run at once.
+        Raises OverloadedError while this tenant, or all tenants together, run as many imports as allowed.
         """
         if not self._turns.try_acquire(actor.tenant_id):
             raise OverloadedError(f"{self._turns.taken} imports are running already; nothing was done, try again later")
@@ -125,9 +128,9 @@ class ImportStore:
     async def _stage(
         self, session: Session, actor: Actor, collection: str, chunks: AsyncIterator[Sequence[NewRecord]]
     ) -> None:
-        """Copies each chunk while the next one comes.
+        """Copy each chunk while the next one arrives.
 
-        Each in a transaction of its own: one that waited for the caller would hold up all watchers.
+        Each is copied in its own transaction: one that waited for the caller would hold up all watchers.
         """
         copying = asyncio.ensure_future(asyncio.sleep(0))
         index = 0
@@ -144,7 +147,10 @@ class ImportStore:
             await asyncio.gather(copying, return_exceptions=True)
 
     async def _refuse_unfit(self, actor: Actor, collection: str, chunk: Sequence[NewRecord], first: int) -> None:
-        """`first`: the index of the chunk's first record in the stream."""
+        """Raise the error of the chunk's first record that violates the JSON Schema.
+
+        `first`: the index of the chunk's first record in the stream.
+        """
         contents = [(collection, record.content, where_of(record.record_id)) for record in chunk]
         violations = await self._definitions.violations(actor.tenant_id, contents)
         for index, (record, violation) in enumerate(zip(chunk, violations, strict=True), first):
@@ -165,7 +171,7 @@ class ImportStore:
             raise error.of_record(row["index"], row["record_id"], row["source"])
 
     async def _refuse_duplicate(self, transaction: Transaction) -> None:
-        """Raise DuplicateRecordError for the first record of the stream whose id an earlier one has."""
+        """Raise DuplicateRecordError for the first record whose id an earlier record of the stream has."""
         if not await transaction.fetch(SQL["duplicate_in_staging"], {}):
             return
         earlier, row = await transaction.fetch(SQL["first_duplicate_in_staging"], {})
@@ -177,7 +183,10 @@ class ImportStore:
     async def _apply_again_if_raced(
         self, transaction: Transaction, write: Write, collection: str, mode: ImportMode, staged: int
     ) -> ImportCounts:
-        """Write what was staged; after a race again, with every record locked that the import holds."""
+        """Write the staged records; after a race, try again with every stored record of the import locked.
+
+        Raises ContentionError if every attempt is raced.
+        """
         attempts = count()
         try:
             return await transaction.retry_part(
@@ -199,9 +208,10 @@ class ImportStore:
         *,
         locks_all: bool,
     ) -> ImportCounts:
-        """Write what was staged. RacedError if others created a record, or changed one that is not locked, meanwhile.
+        """Write the staged records.
 
-        `locks_all`: also lock the records that the import leaves as they are.
+        `locks_all`: also lock the records that the import leaves unchanged. Raises RacedError if other calls meanwhile
+        created a record of the import, or changed one that is not locked.
         """
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,

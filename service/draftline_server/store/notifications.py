@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY: they say that a tenant's log may have grown, and carry none of it."""
+"""LISTEN and NOTIFY: a notification says that a tenant's log may have grown, and carries none of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHANNEL = "draftline_change"
 
 
 class Notifications:
-    """A connection of its own, open while it is used."""
+    """A dedicated connection that listens and notifies."""
 
     def __init__(self, url: str, connect_timeout_s: float) -> None:
         self._url = url
@@ -21,7 +21,10 @@ class Notifications:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
     async def open(self, heard: Callable[[str], None], lost: Callable[[], None]) -> None:
-        """Connects and listens: `heard` is called with a tenant others wrote for, `lost` when the connection is."""
+        """Connect and listen.
+
+        `heard` is called with a tenant for which another process wrote, `lost` when the connection is lost.
+        """
         connection = await asyncpg.connect(
             self._url, timeout=self._timeout_s, server_settings={"application_name": "draftline watch"}
         )
@@ -31,7 +34,7 @@ class Notifications:
         await connection.add_listener(CHANNEL, lambda _, pid, __, tenant_id: heard(tenant_id) if pid != own else None)
 
     async def notify(self, tenant_ids: Collection[str]) -> None:
-        """Tells the others of tenants that were written for."""
+        """Notify the other processes of the tenants for which this one wrote."""
         if self._connection is None:
             raise asyncpg.InterfaceError("not connected")
         statement = SQL["notify"]

@@ -1,6 +1,6 @@
-"""Page tokens: sealed, so that they are good for the query alone that they came from, and tell nobody anything.
+"""Page tokens, encrypted so that they are valid only for the query that they came from and reveal nothing.
 
-What they hold is not for callers: the places of the log count the writes of all tenants.
+Their contents are hidden from callers because positions in the log count the writes of all tenants.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Position = Sequence[str | int | bool | None]
 class PageTokens:
     """Seals and opens tokens with a secret that all servers of a database share.
 
-    The cipher needs no nonce (RFC 5297): the same place of the same query has the same token.
+    The cipher needs no nonce (RFC 5297): the same position of the same query has the same token.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._cipher = AESSIV(hashlib.sha512(secret).digest())
 
     def seal(self, query: Sequence[object], position: Position) -> str:
-        """A token for the place `position` in the answers of `query`."""
+        """Return a token for `position` in the results of `query`."""
         payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
         return _encoded(self._cipher.encrypt(payload, [_bound(query)]))
 
     def open(self, query: Sequence[object], token: str, field: str = "page_token") -> Position:
-        """The place that a token tells. InvalidFieldError of the field unless it was sealed for this very query."""
+        """Return the position in a token. Raise InvalidFieldError for `field` unless it was sealed for this query."""
         try:
             position: Position = json.loads(self._cipher.decrypt(_decoded(token), [_bound(query)]))
         except (ValueError, InvalidTag):
@@ -52,7 +52,7 @@ def _encoded(sealed: bytes) -> str:
 
 
 def _decoded(token: str) -> bytes:
-    """ValueError for what is not written as `_encoded` does: other texts decode to the same bytes."""
+    """Decode a token; raise ValueError unless it is what `_encoded` returns, because other texts decode alike."""
     sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     if _encoded(sealed) != token:
         raise ValueError("another form of the token")

@@ -1,4 +1,4 @@
-"""Patches, merged inside the UPDATE: one statement, whatever their number."""
+"""Patches, merged inside the UPDATE: one statement for any number of patches."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class PatchApplier(Protocol):
-    """Applies patches within a transaction or by itself; the results are in the order of the patches."""
+    """Applies patches, within a transaction or in one of its own; the results are in the order of the patches."""
 
     async def apply(
         self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
-        """`keeps_answers`: what each patch answers is kept under the request's id, for it is the whole call.
+        """Apply the patches and return a result for each.
 
-        Raises StaleDefinitionError and RacedError when nothing may be kept of it.
+        `keeps_answers`: store the answer of each patch under the request id, because the patch is the whole call.
+        Raises StaleCollectionSpecError or RacedError if the transaction has to be rolled back.
         """
 
 
@@ -56,7 +57,7 @@ class PatchStore:
         self._revivals = Revivals(definitions, limits or Limits())
 
     async def patch(self, actor: Actor, patch: Patch, *, change_reason: str, validate_only: bool) -> PatchResult:
-        """The result of one patch; its error is raised."""
+        """Return the result of one patch, or raise its error."""
 
         async def attempt() -> PatchResult:
             write = Write(actor, ChangeSource.PATCH_CONTENT, await self._database.now(), change_reason)
@@ -94,9 +95,9 @@ class PatchStore:
         allow_partial: bool,
         validate_only: bool,
     ) -> A:
-        """What `answer` makes of the results, one a patch, and of the id of the commit.
+        """Return what `answer` makes of the results, one per patch, and of the id of the commit.
 
-        `answer` is called before anything is kept, and may raise; without `allow_partial` it must if any
+        `answer` is called before anything is committed, and may raise; without `allow_partial` it must raise if any
         result has an error.
         """
 
@@ -108,7 +109,7 @@ class PatchStore:
             refused: dict[int, DraftlineError] = {}
 
             async def work(transaction: Transaction) -> A | None:
-                """None when the schema refuses some, and the others are to be tried without them."""
+                """Return None if a schema rejects some patches and the others have to be tried without them."""
                 places = [place for place in range(len(patches)) if place not in refused]
                 kept = [patches[place] for place in places]
                 applied = await self._apply_all(transaction, write, kept)
@@ -146,7 +147,7 @@ class PatchStore:
     async def _broken(
         self, actor: Actor, patches: Sequence[Patch], results: Sequence[PatchResult]
     ) -> dict[int, DraftlineError]:
-        """By place, the errors of what would break a JSON Schema."""
+        """Return, by index, the errors of patches whose result violates a JSON Schema."""
         contents = {
             place: (patch.collection, result.record.content, where_of(patch))
             for place, (patch, result) in enumerate(zip(patches, results, strict=True))
@@ -162,7 +163,7 @@ def _resends(actor: Actor) -> bool:
 
 @value_class
 class PatchEntry:
-    """One patch as an argument of the statement: `values` are what it adds to each of ARRAYS."""
+    """One patch as an argument of the statement: `values` holds its element of each of ARRAYS."""
 
     write: Write
     patch: Patch
@@ -173,7 +174,7 @@ class PatchEntry:
 class Terms:
     """The terms on which patches share a statement; see patch_content.
 
-    `lock_timeout_ms`: how long one that does not wait for rows may wait for what else is locked. `max_cost`: bytes of
+    `lock_timeout_ms`: how long a statement that does not wait for rows may wait for other locks. `max_cost`: bytes of
     content times the steps of a patch.
     """
 
@@ -194,7 +195,7 @@ ARRAYS = (
 
 
 class InPlacePatches:
-    """The merge happens in SQL, inside the UPDATE."""
+    """A PatchApplier that merges in SQL, inside the UPDATE."""
 
     def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
         self._definitions = definitions
@@ -203,13 +204,16 @@ class InPlacePatches:
     async def apply(
         self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
-        """See PatchApplier."""
+        """Apply the patches; see PatchApplier."""
         entries = [self.entry(write, patch, keeps_answers=keeps_answers) for patch in patches]
         rows = await self.rows(runner, entries)
         return [result_of(entry, row) for entry, row in zip(entries, rows, strict=True)]
 
     def entry(self, write: Write, patch: Patch, *, keeps_answers: bool) -> PatchEntry:
-        """InvalidFilterError for a condition that its collection's declaration gives no meaning."""
+        """Build the statement's argument for a patch.
+
+        Raises InvalidFilterError if the condition does not fit the collection's declaration.
+        """
         actor, request = write.actor, write.actor.request
         definition = self._definitions.known(actor.tenant_id, patch.collection)
         values = (
@@ -234,11 +238,11 @@ class InPlacePatches:
     async def rows(
         self, runner: Database | Transaction, entries: Sequence[PatchEntry], terms: Terms = WAITING
     ) -> Sequence[asyncpg.Record | None]:
-        """Apply patches of different records of one tenant in one statement; return its answer to each."""
+        """Apply patches of different records of one tenant in one statement, and return the row of each."""
         write = entries[0].write
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
-            # What shares a statement with others is written when that is sent: after whatever it waited for.
+            # Patches of several calls that share a statement are dated when it is sent, after they waited for it.
             "now": await runner.now() if isinstance(runner, Database) else write.moment,
             "source": write.source,
             "commit_id": write.commit_id or None,
@@ -260,7 +264,10 @@ class InPlacePatches:
 
 
 def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
-    """Raises StaleDefinitionError, RacedError and LeftAloneError when nothing was done for it."""
+    """Build the result of a patch from its row.
+
+    Raises StaleCollectionSpecError, RacedError or LeftAloneError if nothing was done for it.
+    """
     patch = entry.patch
     if row is None:
         return PatchResult(error=not_found(patch.collection, patch.record_id))
@@ -275,7 +282,7 @@ def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
 
 
 def edit_of(change: Delta | Operations | None) -> tuple[str, str | None, int]:
-    """A change as `draftline.edit` takes it: kind, edit as JSON, and depth."""
+    """Return a change as `draftline.edit` takes it: kind, edit as JSON, and depth."""
     match change:
         case Delta(json, strategy, depth):
             return strategy, json, depth
@@ -286,14 +293,14 @@ def edit_of(change: Delta | Operations | None) -> tuple[str, str | None, int]:
 
 
 def steps_of(change: Delta | Operations | None) -> int:
-    """Return how many times a change goes over the content: once, or for each operation and each value that it has."""
+    """Return how many passes over the content a change makes: one, or one per operation (per element of a list)."""
     if not isinstance(change, Operations):
         return 1
     return max(1, sum(len(step.value) if isinstance(step.value, list) else 1 for step in change.steps))
 
 
 def size_of(entry: PatchEntry) -> int:
-    """Return the characters of a patch's change and of its condition, as they are sent."""
+    """Return the number of characters of a patch's change and condition, as they are sent."""
     sent = dict(zip(ARRAYS, entry.values, strict=True))
     return sum(len(text) for text in (sent["edits"], sent["conditions"]) if isinstance(text, str))
 

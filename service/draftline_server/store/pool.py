@@ -1,4 +1,4 @@
-"""How connections are made, and made ready for the next call."""
+"""Create the connection pool, and reset its connections between calls."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from . import prepared
 from .poolers import set_settings
 
 STATEMENTS = 128  # more than there are in sql/: those are prepared on each connection that runs them
-GRACE_S = 5.0  # how much later than PostgreSQL we end a statement that has no deadline
-# PostgreSQL ends what it does for a service that is gone, and what its transactions hold, before long.
+GRACE_S = 5.0  # how long after PostgreSQL's own timeout we end a statement that has no deadline
+# PostgreSQL soon ends the statements and transactions of a service that is gone, and so releases their locks.
 CLIENT_CHECK = {
     "idle_in_transaction_session_timeout": "20s",
     "client_connection_check_interval": "10s",
@@ -23,7 +23,7 @@ CLIENT_CHECK = {
     "tcp_user_timeout": "60s",
 }
 NAME = "draftline"
-BESIDES = 2  # connections of a process that are not in its pool: to listen, and to see whether the database answers
+BESIDES = 2  # connections of a process outside its pool: to listen, and to check whether the database answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PoolSettings:
 
 
 def connections_of(pool_size: int) -> int:
-    """How many connections a process with such a pool may come to have."""
+    """Return the maximum number of connections of a process with a pool of this size."""
     return pool_size + BESIDES
 
 
@@ -52,7 +52,7 @@ async def make_pool(
 ) -> asyncpg.Pool[asyncpg.Record]:
     """Return a pool whose connections are made as they are needed, by `connect`; `init` is called with each.
 
-    `is_pooled`: they lead to a pooler, which passes no settings on when it connects.
+    `is_pooled`: they lead to a pooler, which does not pass on settings when it connects.
     """
     session = _session(settings)
 
@@ -70,26 +70,26 @@ async def make_pool(
         connect=connect,
         init=prepare,
         reset=_resetting(session, is_pooled=is_pooled),
-        statement_cache_size=STATEMENTS + 2 * prepared.LIMIT,  # of two windows of their choice
+        statement_cache_size=STATEMENTS + 2 * prepared.LIMIT,  # those chosen within two windows
         max_cached_statement_lifetime=prepared.LIFETIME_S,
-        max_cacheable_statement_size=64 * 1024,  # that of a merged page after a token has 16 KiB and more
+        max_cacheable_statement_size=64 * 1024,  # the statement of a merged page after a token has 16 KiB and more
         command_timeout=settings.statement_timeout_s + GRACE_S,
         server_settings={"application_name": NAME} if is_pooled else {"application_name": NAME, **session},
     )
 
 
 def _session(settings: PoolSettings) -> dict[str, str]:
-    """How PostgreSQL is to treat our sessions."""
+    """Return the PostgreSQL settings of our sessions."""
     return {
         "statement_timeout": _ms(settings.statement_timeout_s),
         "lock_timeout": _ms(settings.lock_timeout_s),
         **CLIENT_CHECK,
         "timezone": "UTC",
         "jit": "off",
-        # Statements are planned once a connection: planning a merged page takes 2.5 ms, running it 1.
+        # Statements are planned once per connection: planning a merged page takes 2.5 ms, running it 1 ms.
         "plan_cache_mode": "force_generic_plan",
-        # And so a plan must not be one for the small table that there was when it was made. What no
-        # index serves is read through the primary key then, a tenth slower than it could be.
+        # A generic plan must not suit only the small table that existed when it was made. Queries that
+        # no index serves then scan the primary key, which is a tenth slower than a sequential scan.
         "enable_seqscan": "off",
         # A page is read in a millisecond; starting workers for it takes four.
         "max_parallel_workers_per_gather": "0",
@@ -103,12 +103,12 @@ def _ms(seconds: float) -> str:
 
 def _resetting(session: dict[str, str], *, is_pooled: bool) -> Callable[[Any], Awaitable[None]]:
     async def reset(connection: Any) -> None:
-        """Make a connection ready for the next call, which costs a round trip only where something is left over.
+        """Make a connection ready for the next call; this costs a round trip only if a transaction is still open.
 
-        Nothing here sets what outlives a transaction, but a session, and that closes its connection.
+        Only sessions change state that outlives a transaction, and a session closes its connection.
         """
         if connection.is_in_transaction():
-            await connection.reset()  # to the settings that it began with
+            await connection.reset()  # to the settings that it started with
             if is_pooled:
                 await set_settings(connection, session)
 

@@ -1,7 +1,7 @@
-"""Poolers between us and PostgreSQL, such as PgBouncer: those that give each connection a session of its own will do.
+"""Detect poolers between us and PostgreSQL, such as PgBouncer: each connection must have a session of its own.
 
-The service needs sessions: for settings, prepared statements, advisory locks, temporary tables and LISTEN. A pooler in
-transaction or statement mode has none, and fails calls half of the time, so it is refused at the start.
+The service needs sessions for settings, prepared statements, advisory locks, temporary tables and LISTEN. A pooler in
+transaction or statement mode provides none, and half of the calls would fail, so it is rejected at startup.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import asyncpg
 
 from ..domain.errors import OperatorError
 
-ANSWER_S = 10.0  # a notice takes milliseconds where it comes at all
+ANSWER_S = 10.0  # a notification takes milliseconds, if it arrives at all
 SET = (
     "/* set_settings */ SELECT set_config(s.name, s.value, false) FROM unnest($1::text[], $2::text[]) AS s(name, value)"
 )
 
 
 class PoolerError(OperatorError):
-    """What is connected to is a pooler that gives no session."""
+    """The URL leads to a pooler that gives connections no session of their own."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -34,15 +34,16 @@ class PoolerError(OperatorError):
 async def is_pooled(url: str, timeout_s: float) -> bool:
     """Return whether a pooler is in between; raise PoolerError unless it gives a session to each connection.
 
-    PostgreSQL tells a connection its process when it begins, and a pooler, which has none yet, a random number. To
-    whom a notice comes that he listens for while he is idle, he has a session. Raises what the driver raises.
+    When a connection starts, PostgreSQL reports its backend's process id; a pooler, which has no backend yet, reports a
+    random number. A connection that receives a notification while it is idle has a session. The driver's errors are
+    raised as they are.
     """
     connection = await _connected(url, timeout_s)
     try:
         try:
             process = await _process(connection, timeout_s)
         except asyncpg.PostgresError as error:
-            if await _answers(url, timeout_s):  # but takes no transaction: pool_mode statement
+            if await _answers(url, timeout_s):  # it answers but rejects transactions: pool_mode statement
                 raise PoolerError from error
             raise
         if process == connection.get_server_pid():
@@ -60,8 +61,8 @@ async def _connected(url: str, timeout_s: float) -> Any:
 
 
 async def _process(connection: Any, timeout_s: float) -> int:
-    """Return the number of PostgreSQL's process at the other end."""
-    async with connection.transaction():  # else the two halves of a statement may meet two servers
+    """Return the process id of the PostgreSQL backend at the other end."""
+    async with connection.transaction():  # otherwise a statement may be prepared and executed on different backends
         return int(await connection.fetchval("/* own_process */ SELECT pg_backend_pid()", timeout=timeout_s))
 
 
@@ -77,7 +78,7 @@ async def _answers(url: str, timeout_s: float) -> bool:
 
 
 async def _hears(connection: Any, process: int, url: str, timeout_s: float) -> bool:
-    """Return whether a notice comes to a connection that listens, and that met this process before."""
+    """Return whether a listening connection, which had this backend process before, receives a notification."""
     channel, heard = f"draftline_{uuid.uuid4().hex}", asyncio.Event()
     try:
         await connection.add_listener(channel, lambda *_: heard.set())
@@ -96,5 +97,5 @@ async def _hears(connection: Any, process: int, url: str, timeout_s: float) -> b
 
 
 async def set_settings(connection: Any, settings: dict[str, str]) -> None:
-    """Set what a pooler does not pass on when it connects."""
+    """Apply the settings that a pooler does not pass on when it connects."""
     await connection.fetch(SET, list(settings), list(settings.values()))

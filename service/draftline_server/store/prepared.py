@@ -1,8 +1,8 @@
-"""Which request-shaped statements stay prepared on connections.
+"""Choose the request-shaped statements that stay prepared on connections.
 
 A prepared statement with its plan takes up to two megabytes of a PostgreSQL backend (some 75 bytes for each character
-of its SQL), and a caller can send any number of novel filters. So only statements that are used repeatedly are
-prepared, and only so many in a while; the others run unprepared, and leave nothing behind.
+of its SQL), and a caller can send any number of new filters. So only statements that are used repeatedly are
+prepared, and only a limited number per window; the others run unprepared, and leave nothing behind.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-LIMIT = 64  # statements that stay prepared, and that may become so within LIFETIME_S
-LIMIT_CHARACTERS = 512 * 1024  # of their SQL together
+LIMIT = 64  # maximum number of statements that stay prepared, and that may become so within LIFETIME_S
+LIMIT_CHARACTERS = 512 * 1024  # maximum total length of the SQL that becomes prepared within LIFETIME_S
 LIFETIME_S = 300.0  # a connection keeps a prepared statement for at most that long
 USES = 3  # a statement is prepared from this use on
 REMEMBERED = 1024  # statements whose uses are counted
 
 
 class PreparedStatements:
-    """Choose the request-shaped statements that are worth preparing."""
+    """Chooses the request-shaped statements that are worth preparing."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,6 +1,6 @@
-"""Deleted records, removed for good: with their changes, the drafts over them, and the answers that hold their content.
+"""Purge deleted records, with their changes, the drafts over them, and the answers that hold their content.
 
-A record that is created again after that begins at version 1. It must come after the deletion of the one before in
+A record that is created again afterwards begins at version 1. It must come after the deletion of its predecessor in
 the order of the log, so a record is removed only when every transaction that began before its deletion is over.
 """
 
@@ -22,7 +22,7 @@ from .transaction import Transaction, remaining_s
 SQL = load("purges")
 A = TypeVar("A", bound=Answer)
 
-SETTLE_S = 5.0  # how long older transactions are waited for, within the call's own time
+SETTLE_S = 5.0  # maximum wait for older transactions, within the call's deadline
 POLL_S = 0.02
 
 
@@ -31,7 +31,7 @@ class _UnsettledError(Exception):
 
 
 class PurgeStore:
-    """Removes deleted records for good."""
+    """Purges deleted records."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

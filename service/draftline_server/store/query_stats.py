@@ -1,4 +1,4 @@
-"""What statements did: told to the call that waits for them, and to whoever observes the database."""
+"""Statement timings, reported to the call that waits for the statement and to observers of the database."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-MOST_KEPT = 100  # of a call; a stream may run any number
+MOST_KEPT = 100  # maximum timings stored per call; a stream may run any number of statements
 
 
 class QueryTiming(NamedTuple):
-    """A statement, or another round trip, by its name; `started` in terms of time.perf_counter()."""
+    """The timing of a named statement or other round trip; `started` is in terms of time.perf_counter()."""
 
     name: str
     started: float
@@ -22,7 +22,7 @@ class QueryTiming(NamedTuple):
 
 
 class CallQueries:
-    """Those that a call waited for; the first of them are kept."""
+    """The statements that a call waited for: their number, and the timings of the first MOST_KEPT."""
 
     __slots__ = ("count", "first")
 
@@ -36,12 +36,12 @@ class CallQueries:
             self.first.append(run)
 
     def share(self, others: CallQueries) -> None:
-        """Those of a group, for one of its calls."""
+        """Add the statements of a group to those of one of its calls."""
         self.count += others.count
         self.first += others.first[: MOST_KEPT - len(self.first)]
 
 
-# Those of the current call; None outside of any.
+# The statements of the current call; None outside of a call.
 call_queries: ContextVar[CallQueries | None] = ContextVar("call_runs", default=None)
 
 

@@ -1,4 +1,4 @@
-"""What the statements of content.sql answer instead of a record, as errors."""
+"""Errors for the failures that the statements of content.sql return in place of a record."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def drafted_over_deleted(record_id: str) -> DraftlineError:
 
 
 def id_of_deleted(record_id: str) -> DraftlineError:
-    """Return the error of a call that would create a record whose id is that of a deleted one."""
+    """Return the error for creating a record with the id of a deleted one."""
     return RecordDeletedError(
         f"record {record_id!r} is deleted: create over it with allow_deleted, bring it back with UndeleteContent, "
         "or remove it for good with PurgeContent",
@@ -61,9 +61,9 @@ def exists_already(record_id: str) -> DraftlineError:
 
 
 def error_of(failure_json: str, collection: str, record_id: str, where: str) -> DraftlineError:
-    """The error for a failure. `where` names the field of the request that made the content.
+    """Return the error for a failure. `where` names the field of the request that made the content.
 
-    Raises StaleDefinitionError, RacedError and LeftAloneError, which are for the store itself.
+    Raises StaleCollectionSpecError, RacedError and LeftAloneError, which the store itself handles.
     """
     failure = msgspec.json.decode(failure_json, type=dict[str, object])
     reason = failure["reason"]
@@ -197,7 +197,10 @@ def _found(kind: object, type_: FieldType) -> str:
 
 
 def condition_json(condition: Filter[Restriction] | None, definition: CollectionSpec) -> str | None:
-    """A condition as `draftline.matches` takes it, typed by the declaration. InvalidFilterError."""
+    """Return a condition as `draftline.matches` takes it, typed by the declaration.
+
+    Raises InvalidFilterError if the condition does not fit the declaration.
+    """
     if condition is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What stands against writes that were made for an earlier content of their records."""
+"""Reasons why a commit or revert is rejected."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class Outcome(Protocol):
 
 
 def of_conflicts(message: str, record_id: str, conflicts: Sequence[Conflict]) -> DraftlineError:
-    """The error of one record that is in conflict."""
+    """Return the error of one record that is in conflict."""
     return ConflictError(message, conflicts, record_id=record_id, conflicts_count=len(conflicts))
 
 
 def of_content(failure: str | None, collection: str, record_id: str) -> DraftlineError | None:
-    """Why the database says that a content may not be stored."""
+    """Return the error of a content that the database reports as not storable; None if there is no failure."""
     return error_of(failure, collection, record_id, where_of(record_id)) if failure is not None else None
 
 
 def where_of(record_id: str) -> str:
-    """How an error of a record names it that no field of the request is to blame for."""
+    """Return the name of a record in errors that no field of the request caused."""
     return f"record {record_id!r}"
 
 
 def refuse_any(results: Sequence[Outcome], told: str) -> None:
-    """Raises the error of the results that have one: all conflicts together, else the first.
+    """Raise the errors of the results, if there are any: all conflicts as one error, or else the first error.
 
-    `told` goes after their number: `{records} of {results} {told}`.
+    `told` completes the message of the conflicts: `{records} of {results} {told}`.
     """
     errors = [result.error for result in results if result.error is not None]
     if not errors:

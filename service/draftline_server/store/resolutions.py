@@ -1,7 +1,7 @@
-"""What becomes of the conflicts of a commit: each is decided by a person, or else by the policy.
+"""Settle the conflicts of a commit: the user's resolution decides each, or else the policy.
 
-A resolution names the version of the record that the person looked at. If the record was changed since at that path,
-or may have been for all that the log tells, the conflict is a new one: it is not decided yet.
+A resolution names the version of the record that the user saw. If the record was changed at that path since, or the
+log cannot rule that out, the conflict is a new one and still undecided.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Chosen = Side | Resolution  # a resolution stands for its value
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a commit does: WRITE the draft's merge, SETTLE it by decisions, DELETE the record, or DROP the draft alone.
+    """The action of a commit: WRITE the draft's merge, SETTLE it by decisions, DELETE the record, or DROP the draft.
 
-    `open` are the conflicts that nobody decided; with any of them the draft cannot be committed.
+    `open` are the undecided conflicts; a draft with any of them cannot be committed.
     """
 
     action: str
@@ -57,7 +57,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A resolution, and whether it still decides; `fresh` is the conflict that it leaves open if it does not."""
+    """A resolution, and whether it is still valid; `fresh` is the conflict that it leaves open if it is not."""
 
     resolution: Resolution
     is_current: bool
@@ -68,7 +68,10 @@ Resolutions = Mapping[str, Mapping[str, Judged]]  # by record and by path
 
 
 def resolution_arrays(resolutions: Sequence[Resolution]) -> dict[str, object]:
-    """Return the arguments of `judge_resolutions`. InvalidFieldError for what is no path, or named twice."""
+    """Return the arguments of `judge_resolutions`.
+
+    Raises InvalidFieldError for an invalid path, or for one that is resolved twice.
+    """
     seen: dict[tuple[str, str], int] = {}
     attributes: list[str | None] = []
     paths: list[str] = []
@@ -92,9 +95,9 @@ def resolution_arrays(resolutions: Sequence[Resolution]) -> dict[str, object]:
 def judged(
     collection: str, resolutions: Sequence[Resolution], rows: Sequence[asyncpg.Record], drafts: Mapping[str, Any]
 ) -> Resolutions:
-    """Return the resolutions as they hold for the drafts that are locked.
+    """Return the resolutions as they apply to the locked drafts.
 
-    InvalidFieldError for one of a record or of a path that no selected draft has, or with a value that cannot be there.
+    Raises InvalidFieldError for a record or path that no selected draft has, or for a value that is not valid there.
     """
     found = {row["place"] - 1: row for row in rows}
     result: dict[str, dict[str, Judged]] = {}
@@ -116,8 +119,8 @@ def judged(
 def settle(
     kind: str, is_deleted: bool, conflicts: Sequence[Conflict], decided: Mapping[str, Judged], policy: ConflictPolicy
 ) -> Settlement:
-    """Return what a commit does with a draft: each conflict by its resolution, else by the policy."""
-    # A path that is in no conflict may be decided all the same.
+    """Return the settlement of a draft: its resolution decides each conflict, or else the policy."""
+    # A path without a conflict may have a resolution too.
     chosen: dict[str, Chosen] = {
         path: each.resolution.side or each.resolution for path, each in decided.items() if each.is_current
     }
@@ -144,7 +147,7 @@ def _is_in_conflict(path: str, conflicts_json: str) -> bool:
 
 
 def attribute_of(path: str) -> str | None:
-    """Return the name of the attribute that a conflict's path means; None for a path into the content."""
+    """Return the name of the attribute that a conflict's path denotes; None for a path into the content."""
     name = path.removeprefix(ATTRIBUTE_PREFIX)
     return name if name != path and name in ATTRIBUTES else None
 
@@ -152,7 +155,7 @@ def attribute_of(path: str) -> str | None:
 def _settled(chosen: Mapping[str, Chosen]) -> Settlement:
     decisions: list[Mapping[str, object]] = []
     attributes: dict[str, object] = {}
-    for path, choice in sorted(chosen.items(), key=lambda item: item[0]):  # the whole first, then its parts
+    for path, choice in sorted(chosen.items(), key=lambda item: item[0]):  # the whole content first, then its parts
         if choice is Side.MINE:
             continue
         value = {"value": choice.value} if isinstance(choice, Resolution) else {}
@@ -165,7 +168,7 @@ def _settled(chosen: Mapping[str, Chosen]) -> Settlement:
 
 
 def _clears(attribute: str, choice: Chosen) -> bool:
-    return attribute == "parent_id" and isinstance(choice, Resolution)  # an empty one is none
+    return attribute == "parent_id" and isinstance(choice, Resolution)  # an empty parent_id means none
 
 
 def _choice(judgement: Judged | None, policy: ConflictPolicy) -> Chosen | None:
@@ -177,7 +180,7 @@ def _choice(judgement: Judged | None, policy: ConflictPolicy) -> Chosen | None:
 
 
 def _asked_again(conflicts: Sequence[Conflict], decided: Mapping[str, Judged]) -> Iterable[Conflict]:
-    """Yield conflicts that are none by themselves, but of which a person decided what does not hold any more."""
+    """Yield the conflicts of outdated resolutions, at paths that are not in conflict by themselves."""
     paths = {conflict.path for conflict in conflicts}
     for path, judgement in decided.items():
         if path not in paths and judgement.fresh is not None:
@@ -185,7 +188,7 @@ def _asked_again(conflicts: Sequence[Conflict], decided: Mapping[str, Judged]) -
 
 
 def _fresh(collection: str, resolution: Resolution, row: asyncpg.Record, version: int) -> Conflict | None:
-    """Return what is open where the record was changed since, though it is not in conflict; None if mine is meant."""
+    """Return the conflict that an outdated resolution leaves open; None if the draft's value is kept anyway."""
     is_as_decided = resolution.side is Side.MINE or row["mine"] == row["theirs"]
     if (is_as_decided and resolution.side is not None) or not resolution.path:
         return None

@@ -1,7 +1,7 @@
-"""Changes taken back, as new changes, in one transaction.
+"""Reverts: undo changes by writing new ones, in one transaction.
 
-Records are locked first, in primary-key order. A change is taken back by the base that the log keeps with it; only
-where its record was changed again since, at the same path and to another value, is there anything to decide.
+Records are locked first, in primary-key order. A change is reverted with the base that the log stores with it. A
+decision is needed only where its record was changed again since, at the same path and to another value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ A = TypeVar("A", bound=Answer)
 
 
 class RevertStore:
-    """Takes changes back."""
+    """Reverts changes."""
 
     def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
         self._database = database
@@ -51,11 +51,13 @@ class RevertStore:
         allow_partial: bool,
         with_content: bool,
     ) -> A:
-        """What `answer` makes of the results, one a record, and of the id of what was written.
+        """Return what `answer` makes of the results, one per record, and of the id of the new commit.
 
-        `target` is one change, or the id of a commit. The content of records is empty unless asked for. Without
-        `allow_partial`, ConflictError or another error of any record. `answer` is called before anything is kept,
-        and may raise. ChangeNotFoundError, SelectionTooLargeError.
+        `target` is one change, or the id of a commit. The content of records is empty unless `with_content`. `answer`
+        is called before anything is committed, and may raise.
+
+        Raises ChangeNotFoundError if the log does not hold the target, and SelectionTooLargeError if it has more than
+        MAX_REVERTED changes. Without `allow_partial`, raises ConflictError or else the first error of a record.
         """
         collections: set[str] = set()
 
@@ -102,7 +104,10 @@ class RevertStore:
         }
 
     async def _lock(self, transaction: Transaction, values: dict[str, object]) -> set[str]:
-        """Locks the records; their collections."""
+        """Lock the records of the target and return their collections.
+
+        Raises ChangeNotFoundError or SelectionTooLargeError.
+        """
         found = await transaction.fetch(SQL["select_reverted"], {**values, "limit": MAX_REVERTED + 1})
         if not found:
             raise ChangeNotFoundError("there is no such change, or no commit of that id, in the log")
@@ -122,9 +127,9 @@ class RevertStore:
         shown: Sequence[str],
         refused: Sequence[RevertResult] | None = None,
     ) -> Rows:
-        """What the reverts come to, with the contents of the collections that are to be shown.
+        """Return the outcome of the reverts, with the contents of the collections in `shown`.
 
-        They are done, but for those refused, unless that is None.
+        `refused`: write all reverts except these; None: write nothing.
         """
         named = refused or ()
         return await transaction.fetch(
@@ -143,7 +148,7 @@ class RevertStore:
         return [name for name in collections if known(actor.tenant_id, name).json_schema]
 
     async def _violations(self, actor: Actor, rows: Rows) -> dict[tuple[str, str], DraftlineError]:
-        """By record, the errors of what would break a JSON Schema."""
+        """Return, by collection and record id, the errors of contents that violate a JSON Schema."""
         contents = {
             (row["collection"], row["record_id"]): (row["collection"], row["content"], where_of(row["record_id"]))
             for row in rows
@@ -155,7 +160,7 @@ class RevertStore:
     def _judge(
         self, actor: Actor, rows: Rows, policy: ConflictPolicy, violations: dict[tuple[str, str], DraftlineError]
     ) -> list[RevertResult]:
-        """What stands against each revert."""
+        """Return the conflicts of each revert, and the error that prevents it, if there is one."""
         results: list[RevertResult] = []
         for row in rows:
             conflicts = conflicts_of(row["collection"], row["record_id"], row["seen_version"], row["conflicts"])
@@ -168,7 +173,10 @@ class RevertStore:
     def _objection(
         self, actor: Actor, row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy
     ) -> DraftlineError | None:
-        """Why a change cannot be taken back."""
+        """Return the error that prevents a revert; None if there is none.
+
+        Raises StaleCollectionSpecError if the collection's declaration has changed.
+        """
         record_id, version = row["record_id"], row["change_version"]
         if row["definition_version"] != self._definitions.known(actor.tenant_id, row["collection"]).version:
             raise StaleCollectionSpecError
@@ -183,13 +191,13 @@ class RevertStore:
         return of_content(row["failure"], row["collection"], record_id)
 
     async def _refresh_drafts(self, transaction: Transaction, actor: Actor, rows: Rows) -> None:
-        """Brings the drafts of all users over what was written up to date."""
+        """Refresh the drafts of all users over the records that were written."""
         written = [row for row in rows if row["written"]]
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collections": [row["collection"] for row in written],
             "record_ids": [row["record_id"] for row in written],
-            "steps_done": None,  # a revert sets values
+            "steps_done": None,  # a revert sets values and applies no transforms
         }
         if written:
             await transaction.fetch(DRAFTS["refresh_drafts"], values)

@@ -1,4 +1,4 @@
-"""What the service needs to find in the database before it serves."""
+"""Checks and values that the service reads from the database at startup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SchemaError(OperatorError):
 
 
 async def check_revision(database: Database, needed: str) -> None:
-    """SchemaError unless the database is at the needed revision."""
+    """Raise SchemaError unless the database is at the needed revision."""
     found = await find_revision(database)
     if found != needed:
         state = f"is at revision {found}" if found else "was never migrated"
@@ -24,7 +24,10 @@ async def check_revision(database: Database, needed: str) -> None:
 
 
 async def find_revision(database: Database) -> str | None:
-    """The revision of the database; None if it was never migrated. SchemaError and OutOfReachError."""
+    """Return the revision of the database; None if it was never migrated.
+
+    Raises OutOfReachError if the database is unavailable, and SchemaError for any other DraftlineError.
+    """
     try:
         rows = await database.fetch(SQL["revision"], {}, idempotent=True)
     except UnforeseenError as error:
@@ -44,5 +47,5 @@ async def read_secret(database: Database, name: str) -> bytes:
 
 
 async def read_usable_connections(database: Database) -> int:
-    """How many connections the server of the database allows to all who use it."""
+    """Return how many connections the database server allows to all its clients together."""
     return int((await database.fetch(SQL["usable_connections"], {}, idempotent=True))[0]["usable"])

@@ -1,4 +1,4 @@
-"""Patches that may create their records, met by deleted ones: brought back with what the patch makes of nothing."""
+"""Revive deleted records for patches that may create them: the patch is then applied to an empty content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def explained(patch: Patch, result: PatchResult) -> PatchResult:
-    """Return the result of a patch, with the ways out where a deleted record keeps it from creating one."""
+    """Return the result of a patch; if a deleted record prevents a creation, its error names the ways out."""
     if patch.allow_missing and isinstance(result.error, RecordDeletedError):
         return PatchResult(error=id_of_deleted(patch.record_id))
     return result
@@ -43,9 +43,9 @@ class Revivals:
         *,
         keeps_answers: bool,
     ) -> list[PatchResult]:
-        """Return the results of patches that were applied in the transaction, those of deleted records made good.
+        """Revive the deleted records of patches that were applied in the transaction, and return all results.
 
-        Raises StaleDefinitionError and RacedError when nothing may be kept of it.
+        Raises StaleCollectionSpecError or RacedError if the transaction has to be rolled back.
         """
         completed: list[PatchResult] = []
         for patch, result in zip(patches, results, strict=True):

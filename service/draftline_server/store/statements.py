@@ -20,7 +20,7 @@ DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL as PostgreSQL takes it, with the names of its values in order.
+    """SQL with PostgreSQL's placeholders, and the names of its values in order.
 
     `is_shaped`: its text depends on the request, so there may be any number of such statements.
     """
@@ -36,7 +36,7 @@ class Statement:
 
 @cache
 def load(file: str) -> dict[str, Statement]:
-    """The statements of `sql/{file}.sql` by name."""
+    """Return the statements of `sql/{file}.sql` by name."""
     source = (files(__package__) / "sql" / f"{file}.sql").read_text()
     parts = re.split(r"^-- name: *(\w+) *$", source, flags=re.MULTILINE)[1:]
     return {name: _prepare(name, body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
@@ -48,7 +48,7 @@ def _prepare(name: str, body: str) -> Statement:
 
 
 def compiled(name: str, clause: ClauseElement) -> tuple[Statement, dict[str, object]]:
-    """A request-shaped statement of SQLAlchemy Core, and its values."""
+    """Compile a clause of SQLAlchemy Core to a request-shaped statement, and return it with its values."""
     result = clause.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
     names = tuple(getattr(result, "positiontup", None) or ())
     return Statement(name, f"/* {name} */ {result}", names, is_shaped=True), dict(result.params)

@@ -1,5 +1,5 @@
-"""The tables, declared once: what request-shaped queries are built from, and what
-the migrations are compared with. All live in the schema `draftline`."""
+"""The tables, declared once: request-shaped queries are built from them, and the
+migrations are compared with them. All are in the schema `draftline`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs statements: a session, each of its own, or a transaction, all or none."""
+"""Two ways to run statements: autocommit on a dedicated connection, or one transaction."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .statements import Statement
 T = TypeVar("T")
 Rows = Sequence[asyncpg.Record]
 
-# The moment (time.monotonic) at which the current call's time is over.
+# The deadline of the current call, in terms of time.monotonic().
 call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
-# Whose call it is; empty: no tenant's. Connections are shared out among these.
+# The tenant of the current call; empty if it has none. Connections are shared fairly among tenants.
 call_tenant: ContextVar[str] = ContextVar("call_tenant", default="")
 
-# What runs for long has no limit at the database, is planned for the sizes that it meets, and may read whole tables.
+# Long work has no timeout at the database, is planned for the actual table sizes, and may use sequential scans.
 SET_LONG = """SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
     set_config('plan_cache_mode', 'auto', false), set_config('enable_seqscan', 'on', false)"""
-TIMER_S = 0.002  # as exact as timers are
-LONG_S = 3600.0  # of one of its statements, in case no answer ever comes
+TIMER_S = 0.002  # the accuracy of timers
+LONG_S = 3600.0  # time limit of one statement of a session, in case no answer ever comes
 
 
 class Session:
-    """A connection of one's own for what runs for long; its statements are each their own transaction."""
+    """A dedicated connection for long work; each of its statements is its own transaction."""
 
     def __init__(
         self, connection: asyncpg.Connection[asyncpg.Record], runner: QueryRunner, clock: DatabaseClock
@@ -59,7 +59,7 @@ class Session:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """Rolled back by any exception."""
+        """Yield a transaction; any exception rolls it back."""
         async with self._connection.transaction():
             yield Transaction(self._connection, self._runner, self._clock, LONG_S)
 
@@ -77,7 +77,10 @@ class Transaction:
         clock: DatabaseClock,
         statement_s: float | None = None,
     ) -> None:
-        """`statement_s`: how long each may take; None: as long as any statement of a call."""
+        """Run statements on `connection`, which has begun a transaction.
+
+        `statement_s`: time limit of each statement; None: the same as for any statement of a call.
+        """
         self.connection = connection
         self.kept = True
         self._runner = runner
@@ -89,7 +92,7 @@ class Transaction:
         return await self._clock.now_by(self.connection, remaining_s(self._statement_s))
 
     def mark_rollback_only(self) -> None:
-        """Lets the transaction end as if it had never been; what it answered stands as a preview."""
+        """Roll the transaction back at its end; its results serve as a preview."""
         self.kept = False
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
@@ -99,7 +102,7 @@ class Transaction:
         return rows
 
     async def retry_part(self, part: Callable[[], Awaitable[T]], or_on: type[Exception], attempts: int = 5) -> T:
-        """Runs a part of the transaction behind a savepoint, again when its neighbours or `or_on` forced it back."""
+        """Run a part of the transaction behind a savepoint, again after a serialization error, deadlock or `or_on`."""
         for left in reversed(range(attempts)):
             try:
                 async with self.connection.transaction():
@@ -111,7 +114,10 @@ class Transaction:
 
 
 def remaining_s(otherwise: float | None = None) -> float | None:
-    """What is left of the call's time; `otherwise` without a deadline. DeadlineExceededError if nothing is."""
+    """Return the time until the call's deadline; `otherwise` if it has none.
+
+    Raises DeadlineExceededError if the deadline has passed.
+    """
     deadline = call_deadline.get()
     if deadline is None:
         return otherwise
@@ -122,12 +128,12 @@ def remaining_s(otherwise: float | None = None) -> float | None:
 
 
 def is_late() -> bool:
-    """Whether the call's time is over, or as good as over."""
+    """Return whether the call's deadline has passed, or does so within TIMER_S."""
     deadline = call_deadline.get()
     return deadline is not None and deadline - time.monotonic() < TIMER_S
 
 
 def refuse_late() -> None:
-    """DeadlineExceededError if the call's time is over, before anything was sent."""
+    """Raise DeadlineExceededError if the call's deadline has passed. Call this only before anything was sent."""
     if is_late():
         raise DeadlineExceededError("the call's time is over; nothing was changed")

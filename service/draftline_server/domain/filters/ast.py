@@ -1,8 +1,8 @@
-"""Filters (AIP-160) and orders (AIP-132) as they are written, as data.
+"""The syntax tree of filters (AIP-160) and orders (AIP-132).
 
-A filter goes through two forms. The text is parsed to a `Filter[Restriction]`, which knows nothing of the
-collection and can be cached; `conditions.with_types` makes a `Filter[Condition]` of it, in which every literal has
-become a value of the type by which its field is compared.
+A filter has two forms. The text is parsed to a `Filter[Restriction]`, which does not depend on the collection and can
+be cached. `conditions.with_types` converts it to a `Filter[Condition]`, in which every literal is a value of the type
+that its field is compared as.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Generic, TypeAlias, TypeVar
 
-from .values import FieldType as FieldType  # noqa: PLC0414  a name of this module, too
+from .values import FieldType as FieldType  # noqa: PLC0414  re-exported
 
 RECORD_ATTRIBUTES: Mapping[str, FieldType] = {
     "record_id": FieldType.TEXT,
@@ -22,10 +22,10 @@ RECORD_ATTRIBUTES: Mapping[str, FieldType] = {
     "update_time": FieldType.TIMESTAMP,
     "updated_by": FieldType.TEXT,
     "delete_time": FieldType.TIMESTAMP,
-    # A declared field holds a value that it cannot hold; read from the content, so no order sorts by it.
+    # True if a declared field holds a value of another type. It is computed from the content, so no order can use it.
     "mistyped": FieldType.BOOLEAN,
 }
-# What record.state can be, as filters name it.
+# The values of record.state in filters.
 STATES = ("PRISTINE", "DRAFT", "COMMITTED", "SYNCING", "SYNCED", "SYNC_ERROR")
 MERGED_ATTRIBUTES: Mapping[str, FieldType] = {
     **RECORD_ATTRIBUTES,
@@ -38,7 +38,7 @@ MERGED_ATTRIBUTES: Mapping[str, FieldType] = {
 
 
 class FilterError(ValueError):
-    """A filter or an order that means nothing; `position` counts characters of its text from 0."""
+    """An invalid filter or order. `position` is the character index of the problem in the text, from 0."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -62,7 +62,7 @@ class Operator(StrEnum):
 
 
 class LiteralKind(Enum):
-    """What a literal looks like, before the field's type has its say."""
+    """The syntactic kind of a literal, independent of the field's type."""
 
     TEXT = "a text"
     NUMBER = "a number"
@@ -73,9 +73,9 @@ class LiteralKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of the content, by the object keys that lead to it, or with `of_record` an attribute of the record.
+    """A content field, addressed by its path of object keys, or with `of_record` an attribute of the record.
 
-    The path of an attribute has one name.
+    The path of an attribute has exactly one name.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class Field:
 class Literal:
     """The right side of a restriction, without quotes and escapes.
 
-    `parts`: what stands between the stars of a text with stars, each of which stands for any characters; else empty.
+    `parts` holds the texts between the wildcard stars, each of which matches any characters; empty without a star.
     """
 
     kind: LiteralKind
@@ -98,7 +98,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """A comparison as written; `lowered`: of `lower(field)`."""
+    """A comparison as written. `lowered` is true if the left side is `lower(field)`."""
 
     field: Field
     operator: Operator
@@ -111,21 +111,21 @@ Leaf = TypeVar("Leaf")
 
 @dataclass(frozen=True, slots=True)
 class And(Generic[Leaf]):
-    """All of two or more."""
+    """The conjunction of two or more terms."""
 
     terms: "tuple[Filter[Leaf], ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Generic[Leaf]):
-    """Any of two or more."""
+    """The disjunction of two or more terms."""
 
     terms: "tuple[Filter[Leaf], ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Not(Generic[Leaf]):
-    """Whatever the term is not."""
+    """The negation of a term."""
 
     term: "Filter[Leaf]"
 
@@ -135,7 +135,7 @@ Filter: TypeAlias = And[Leaf] | Or[Leaf] | Not[Leaf] | Leaf
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """One key of an order. Null and missing come last in both directions."""
+    """One key of an order. Null and missing values sort last in both directions."""
 
     field: Field
     descending: bool = False

@@ -1,8 +1,9 @@
-"""Filters with their types: every literal has become a value of the type by which its field is compared.
+"""Typed filters: every literal is a value of the type that its field is compared as.
 
-SQL is made of them either as an expression or, through `to_json`, for the function `draftline.matches`.
+A typed filter is translated to an SQL expression or, by `to_json`, to an argument of the function `draftline.matches`.
 
-Logic has two values: a comparison with a missing, null or wrongly typed value is false, `!=` is NOT `=`, NOT flips.
+Logic is two-valued: a comparison with a missing, null or wrongly typed value is false, `!=` is the negation of `=`, and
+NOT inverts its term.
 """
 
 import json
@@ -27,14 +28,14 @@ from .ast import (
 )
 from .values import EXPECTED, FieldType, Value, read_value, value_text
 
-VALUE = Field(())  # the value that an AnyValue has found
+VALUE = Field(())  # the value that the enclosing AnyValue examines
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The field holds a value of `type` that stands in this order (EQ LT LE GT GE) to `value`.
+    """The field holds a value of `type` that compares to `value` by `operator` (EQ, LT, LE, GT or GE).
 
-    `indexed`: the field is declared, so an index may hold it. `lowered`: both texts in lower case.
+    `indexed` is true if the field is declared, so an index may cover it. `lowered` compares both texts in lower case.
     """
 
     field: Field
@@ -56,7 +57,7 @@ class StartsWith:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """The field holds a text made of these parts, with any characters between them; `lowered`: both in lower case."""
+    """The field holds a text of these parts with any characters between them; `lowered` compares in lower case."""
 
     field: Field
     parts: tuple[str, ...]
@@ -64,7 +65,7 @@ class Like:
 
     @property
     def pattern(self) -> str:
-        """The parts as the pattern of LIKE, in which nothing but the stars is special."""
+        """The LIKE pattern, in which only the stars are wildcards."""
         escaped = (part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for part in self.parts)
         return "%".join(escaped)
 
@@ -79,17 +80,17 @@ class HasKey:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The field is there and is not null."""
+    """The field exists and is not null."""
 
     field: Field
 
 
 @dataclass(frozen=True, slots=True)
 class AnyValue:
-    """Some value at the field satisfies `condition`, which is about VALUE.
+    """Some value at the field satisfies `condition`, which refers to it as VALUE.
 
-    An array on the way stands for each of its elements, and so with `opened` does one at the end; an array within an
-    array does not.
+    An array along the path stands for each of its elements. With `opened`, so does an array at its end. An array
+    directly within an array is not expanded.
     """
 
     field: Field
@@ -98,7 +99,7 @@ class AnyValue:
 
     @property
     def through(self) -> str:
-        """The path as a jsonpath, whose lax mode opens arrays on the way."""
+        """The path as a jsonpath, whose lax mode expands arrays along it."""
         names = "".join(f".{json.dumps(name)}" for name in self.field.path)
         return f"${names}[*]" if self.opened else f"${names}"
 
@@ -120,11 +121,10 @@ def with_types(
     declared: Mapping[Path, FieldType],
     attributes: Mapping[str, FieldType] = RECORD_ATTRIBUTES,
 ) -> Filter[Condition]:
-    """Return the filter with its literals read as the types of their fields.
+    """Return the filter with its literals parsed as the types of their fields.
 
-    A declared field or a record attribute decides the type; elsewhere the literal's own look does. Raises
-    FilterError for a literal that its field cannot be compared with and for an attribute that is not among
-    `attributes`.
+    A declared field or a record attribute determines the type; for other fields the literal's syntax does. Raises
+    FilterError if a field cannot be compared with its literal, or if an attribute is not among `attributes`.
     """
     if isinstance(tree, And):
         return And(tuple(with_types(term, declared, attributes) for term in tree.terms))
@@ -152,7 +152,7 @@ def with_types(
 def type_of(
     place: Field, declared: Mapping[Path, FieldType], attributes: Mapping[str, FieldType] = RECORD_ATTRIBUTES
 ) -> FieldType | None:
-    """Return a field's type; None for a content field that is not declared. FilterError for an unknown attribute."""
+    """Return a field's type; None for an undeclared content field. Raises FilterError for an unknown attribute."""
     if not place.of_record:
         return declared.get(place.path)
     name = ".".join(place.path)
@@ -168,7 +168,7 @@ def type_of(
 def _mistyped(restriction: Restriction, declared: Mapping[Path, FieldType]) -> Filter[Condition]:
     literal, operator = restriction.literal, restriction.operator
     found = Mistyped(restriction.field, tuple(declared.items()))
-    if literal.kind is LiteralKind.ANY and not restriction.lowered:  # it is always there
+    if literal.kind is LiteralKind.ANY and not restriction.lowered:  # the attribute is always present
         return Or((found, Not(found)))
     value = read_value(literal.text, FieldType.BOOLEAN)
     if (
@@ -182,7 +182,7 @@ def _mistyped(restriction: Restriction, declared: Mapping[Path, FieldType]) -> F
 
 
 def _has(restriction: Restriction, type_: FieldType | None) -> Filter[Condition]:
-    """Return what `:` asks of a content field: arrays on the way and at the end stand for their elements."""
+    """Return the condition for `:` on a content field: arrays on the path and at its end stand for their elements."""
     place, literal = restriction.field, restriction.literal
     if literal.kind is LiteralKind.ANY and not restriction.lowered:
         return AnyValue(place, Present(VALUE), opened=False) if len(place.path) > 1 else Present(place)
@@ -194,7 +194,7 @@ def _has(restriction: Restriction, type_: FieldType | None) -> Filter[Condition]
 
 
 def _condition(restriction: Restriction, place: Field, type_: FieldType | None) -> ValueCondition:
-    """Return the comparison for `place`: the field itself, or VALUE where another condition finds the value."""
+    """Return the comparison for `place`: the field itself, or VALUE inside an AnyValue."""
     operator, literal, lowered = restriction.operator, restriction.literal, restriction.lowered
     indexed = type_ is not None and not place.of_record and place is not VALUE
     if lowered:
@@ -237,12 +237,12 @@ def _own_type(literal: Literal) -> FieldType:
 
 
 def to_json(tree: Filter[Condition]) -> dict[str, Any]:
-    """Return the filter for `draftline.matches`: objects, arrays and texts only, so any JSON encoder keeps it exact.
+    """Return the filter for `draftline.matches`: only objects, arrays and texts, so any JSON encoder is exact.
 
     `{"op": "and"|"or", "terms": [...]}`, `{"op": "not", "term": ...}`, and for a condition
     `{"op": "="|"<"|"<="|">"|">="|"prefix"|"like"|"has_key"|"present"|"any"|"mistyped", "in": "content"|"record",
     "path": <text[] literal>, "type": <FieldType>, "value": <text>, "key": <text>, "lower": true,
-    "through": <jsonpath>, "term": <condition>, "fields": [{"path", "type"}]}` with those members that it needs.
+    "through": <jsonpath>, "term": <condition>, "fields": [{"path", "type"}]}` with the members that the op needs.
     """
     if isinstance(tree, And | Or):
         terms = [to_json(term) for term in tree.terms]
@@ -273,6 +273,6 @@ def to_json(tree: Filter[Condition]) -> dict[str, Any]:
 
 
 def _array_literal(path: Path) -> str:
-    # PostgreSQL casts this to text[] in one step; a JSON array would need a query of its own in every condition.
+    # PostgreSQL casts this to text[] directly; converting a JSON array would need a subquery in every condition.
     quoted = ('"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in path)
     return "{" + ",".join(quoted) + "}"

@@ -1,7 +1,7 @@
-"""The text of filters (AIP-160) and orders (AIP-132), parsed.
+"""The parser of filters (AIP-160) and orders (AIP-132).
 
 Parsing keeps no state between calls and may run on any thread. It does not recurse over the text: the parser is
-LALR, and nesting is counted before it starts.
+LALR, and nesting is checked before it starts.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_NESTING = 32
 MAX_SORT_KEYS = 8
 
 _KEYWORDS = ("AND", "OR", "NOT")
-_EXPECTED = {  # the grammar's terminals in plain words, in the order in which they are told
+_EXPECTED = {  # the grammar's terminals in plain words, in the order in which errors list them
     "PATH": "a field",
     "_LOWER": "a field",
     "OPERATOR": "an operator (= != < <= > >= :)",
@@ -36,14 +36,17 @@ _EXPECTED = {  # the grammar's terminals in plain words, in the order in which t
     "_RPAR": "a closing parenthesis",
     "$END": "the end",
 }
-# A quote that is never closed takes all the rest in one go: the scan stays linear.
+# An unclosed quote matches the rest of the text at once, so the scan stays linear.
 _NESTING = re.compile(r""""(?:[^"\\]|\\[\s\S])*"?|'(?:[^'\\]|\\[\s\S])*'?|[()]|[^\s()"',:=<>!]+""")
 _FUNCTIONS = ("lower",)
 
 
 @lru_cache(maxsize=1024)
 def parse_filter(text: str) -> Filter[Restriction] | None:
-    """The filter that the text tells; None for a blank one, which everything matches. Raises FilterError."""
+    """Return the parsed filter; None for a blank text, which matches everything.
+
+    Raises FilterError if the text is not a valid filter or exceeds a limit.
+    """
     if not text.strip():
         return None
     _check(text)
@@ -56,7 +59,10 @@ def parse_filter(text: str) -> Filter[Restriction] | None:
 
 @lru_cache(maxsize=1024)
 def parse_order_by(text: str) -> tuple[SortKey, ...]:
-    """The keys of an order, the most significant first; none for a blank text. Raises FilterError."""
+    """Return the keys of an order, the most significant first; empty for a blank text.
+
+    Raises FilterError if the text is not a valid order or exceeds a limit.
+    """
     if not text.strip():
         return ()
     _check(text)
@@ -119,7 +125,7 @@ def _parse(text: str, start: str) -> Any:
 
 
 def _hint(start: str, text: str, position: int, expected: Iterable[str]) -> None:
-    """FilterError for a mistake that a plain list of what is expected would not explain."""
+    """Raise FilterError for a common mistake that a list of expected tokens would not explain."""
     if text[position : position + 1] == "(" and "STRING" in set(expected):
         problem = "parentheses on the right are not supported: write a = 1 OR a = 2 instead of a = (1 OR 2)"
         raise FilterError(problem, position) from None
@@ -157,7 +163,7 @@ def _restrictions(tree: Filter[Restriction]) -> Iterator[Restriction]:
 
 @v_args(inline=True)
 class _Builder(Transformer[Token, Any]):
-    """Turns each rule of the grammar into its part of the tree as soon as the parser has it."""
+    """Builds the syntax tree while parsing: each method handles one grammar rule."""
 
     def filter(self, tree: Filter[Restriction]) -> Filter[Restriction]:
         return tree

@@ -1,4 +1,4 @@
-"""The tokens of a filter's text, as fields and literals."""
+"""Conversion of a filter's tokens to fields and literals."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ from lark import Token
 from .ast import Field, FilterError, Literal, LiteralKind, Operator
 from .values import looks_like_number
 
-MAX_STARS = 8  # in one text
+MAX_STARS = 8  # in one quoted text
 _SEGMENT = re.compile(r""""(?:[^"\\]|\\[\s\S])*"|'(?:[^'\\]|\\[\s\S])*'|[^."']+""")
 _PIECE = re.compile(r"\\u([0-9a-fA-F]{4})|\\([\s\S])|(\*)|[^\\*]+")
 _PLACE = re.compile(r"[+-]?[0-9]+")
@@ -33,7 +33,7 @@ def field_of(token: Token) -> Field:
 
 
 def _name(segment: str, position: int) -> str:
-    """Return one name of a path, in quotes or not; a star in it is an ordinary character."""
+    """Return one name of a path, quoted or not. A star in a name is an ordinary character."""
     if segment[0] not in "\"'":
         return segment
     return _joined((piece or "*" for piece in _pieces(segment, position)), position)
@@ -62,7 +62,7 @@ def word_of(word: str, operator: Operator, position: int) -> Literal:
 
 
 def string_of(string: Token, operator: Operator) -> Literal:
-    """Return a text in quotes; each star that is not escaped splits it."""
+    """Return the literal of a quoted text, which is split at each unescaped star."""
     position = start_of(string)
     pieces = _pieces(string, position)
     stars = [place for place, piece in enumerate(pieces) if piece is None]
@@ -79,7 +79,7 @@ def string_of(string: Token, operator: Operator) -> Literal:
 
 
 def _pieces(quoted: str, position: int) -> list[str | None]:
-    """Return the text within the quotes in pieces without escapes; None is a star that is not escaped."""
+    """Return the unescaped pieces of a quoted text; None stands for an unescaped star."""
     pieces: list[str | None] = []
     for match in _PIECE.finditer(quoted, 1, len(quoted) - 1):
         code, escaped, star = match.groups()
@@ -91,7 +91,7 @@ def _pieces(quoted: str, position: int) -> list[str | None]:
 
 
 def _joined(pieces: Iterable[str], position: int) -> str:
-    try:  # joins the two halves of an escaped character beyond U+FFFF
+    try:  # joins escaped surrogate pairs, for characters beyond U+FFFF
         text = "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
         raise FilterError("a lone surrogate is no text", position) from None
@@ -105,5 +105,5 @@ def start_of(token: Token) -> int:
 
 
 def shown(text: str) -> str:
-    """Return a text as errors quote it: not at any length."""
+    """Return a text quoted for an error message, shortened to 40 characters."""
     return repr(str(text) if len(text) <= 40 else f"{text[:40]}...")

@@ -1,4 +1,4 @@
-"""Field types, and their values as texts: as a filter writes them and the typed SQL functions read them."""
+"""Field types, and conversion of values from filter text and to the text that the typed SQL functions read."""
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import TypeAlias
 
 Value: TypeAlias = str | Decimal | bool | date | datetime
-MAX_NUMBER_DIGITS = 1000  # before and again after the decimal point, as in stored documents
+MAX_NUMBER_DIGITS = 1000  # before and after the decimal point each, as in stored documents
 
 
 class FieldType(StrEnum):
-    """How a field's values are compared, sorted and indexed; a value of another JSON type counts as missing."""
+    """The type that a field is compared, sorted and indexed as. A value of another JSON type counts as missing."""
 
     TEXT = "TEXT"
     NUMBER = "NUMBER"
@@ -20,14 +20,14 @@ class FieldType(StrEnum):
     TIMESTAMP = "TIMESTAMP"
 
 
-# What to tell a caller whose text is no value of the type.
+# The expected format of each type, for error messages about a filter's literals.
 EXPECTED = {
     FieldType.NUMBER: "a number such as 12 or -0.5, with at most 1,000 digits before and after the point",
     FieldType.BOOLEAN: "true or false",
     FieldType.DATE: 'a date such as 2026-11-20 or "Nov 20 2026"',
     FieldType.TIMESTAMP: "a time with its offset such as 2026-11-20T10:00:00Z, or a date such as 2026-11-20",
 }
-# The same of a stored value.
+# The same for stored values.
 EXPECTED_STORED = {
     FieldType.TEXT: "a text",
     FieldType.NUMBER: "a number of at most 100 digits before and after the point",
@@ -47,14 +47,14 @@ _TIMESTAMP = re.compile(
 
 
 def looks_like_number(text: str) -> bool:
-    """Whether the text is a number of JSON (RFC 8259): `007` and `.5` are not."""
+    """Return whether the text is a JSON number (RFC 8259): `007` and `.5` are not."""
     return _NUMBER.fullmatch(text) is not None
 
 
 def read_number(text: str) -> Decimal | None:
-    """The exact value of a JSON number; None for anything else and for one with too many digits."""
+    """Return the exact value of a JSON number; None for anything else and for a number with too many digits."""
     match = _NUMBER.fullmatch(text)
-    # An exponent of five digits is over the limit whatever stands before it, and Decimal would choke on a longer one.
+    # An exponent of five digits is always over the limit, and Decimal cannot handle a very long one.
     if match is None or len(match[1] or "") > len(str(MAX_NUMBER_DIGITS)):
         return None
     number = Decimal(text)
@@ -67,7 +67,7 @@ def read_number(text: str) -> Decimal | None:
 
 
 def read_date(text: str) -> date | None:
-    """`2026-11-20` (ISO 8601) or `Nov 20 2026`; None for anything else."""
+    """Return the date written as `2026-11-20` (ISO 8601) or `Nov 20 2026`; None for anything else."""
     if match := _ISO_DATE.fullmatch(text):
         year, month, day = int(match[1]), int(match[2]), int(match[3])
     elif (match := _NAMED_DATE.fullmatch(text)) and match[1] in _MONTHS:
@@ -81,10 +81,10 @@ def read_date(text: str) -> date | None:
 
 
 def read_timestamp(text: str) -> datetime | None:
-    """Return an RFC 3339 time with its offset, in UTC, cut to microseconds; None for anything else.
+    """Return an RFC 3339 timestamp in UTC, truncated to microseconds; None for anything else.
 
-    A leap second, which only the last minute of a month in UTC may have, is read as the second after it. `24:00:00`,
-    offsets of a day or more, and times before year 1 or after 9999 in UTC are refused.
+    A leap second is read as the second after it; it is valid only in the last minute of a month in UTC. `24:00:00`,
+    offsets of a day or more, and times before year 1 or after 9999 in UTC are invalid.
     """
     match = _TIMESTAMP.fullmatch(text)
     day = read_date(match[1]) if match else None
@@ -109,7 +109,7 @@ def read_timestamp(text: str) -> datetime | None:
 
 
 def read_value(text: str, type_: FieldType) -> Value | None:
-    """Return the text as a value of the type; None if it is not one. A plain date as a TIMESTAMP is midnight in UTC."""
+    """Return the text as a value of the type; None if it is not one. A date read as a TIMESTAMP means midnight UTC."""
     if type_ is FieldType.NUMBER:
         return read_number(text)
     if type_ is FieldType.BOOLEAN:
@@ -122,9 +122,9 @@ def read_value(text: str, type_: FieldType) -> Value | None:
 
 
 def value_text(value: Value) -> str:
-    """A value as the text that the typed SQL functions read."""
+    """Return a value as the text that the typed SQL functions read."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, date):  # a datetime is one too
+    if isinstance(value, date):  # also matches datetime, a subclass
         return value.isoformat()
     return str(value)

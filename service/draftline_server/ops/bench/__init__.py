@@ -1,8 +1,8 @@
-"""Measures the service against what the machine can do, and tells the ratios.
+"""Measure the service relative to the limits of the machine, and report the ratios.
 
-PostgreSQL, each server and the load run in processes of their own; callers are known by tokens, as they would be. What
-is compared is measured in turns, round by round, and the median of the rounds counts, so that what else the machine
-does meanwhile touches all of it alike. A part measures figures, `limits` makes ratios of them.
+PostgreSQL, each server and the load run in separate processes. Callers authenticate by tokens, as in production. The
+figures to compare are measured alternately, in rounds, and the median of the rounds counts, so that other load on the
+machine affects all of them alike. Each part measures figures; `limits` computes ratios from them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .stand import Stand, standing
 
 __all__ = ["ALL", "RATIOS", "BenchError", "Part", "Sizes", "chart", "report", "run"]
 
-# In this order: imports while the tables are empty, and patches, which leave dead rows behind, late.
+# The order matters: imports run while the tables are empty, and patches, which leave dead rows, run late.
 PARTS: dict[Part, Callable[[Stand, Sizes, Figures], None]] = {
     Part.IMPORTS: imports.measure,
     Part.MERGED: merged.measure,
@@ -35,9 +35,9 @@ PARTS: dict[Part, Callable[[Stand, Sizes, Figures], None]] = {
 
 
 def run(sizes: Sizes, binaries: Path | None, console: Console, parts: Collection[Part] = ALL) -> dict[str, Any]:
-    """Measures, prints, and returns what `report.results` makes of it.
+    """Measure the parts, print tables, and return `report.results`.
 
-    Raises BenchError if a server or a load fails; nothing is left running.
+    Raise BenchError if a server or a load fails. Nothing is left running.
     """
     chosen = tuple(part for part in PARTS if part in parts)
     with console.status("starting") as status, standing(binaries) as stand:

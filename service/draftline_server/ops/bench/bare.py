@@ -1,4 +1,4 @@
-"""The limits of a patch: its statement alone, sent through asyncpg, and pgbench with a plain UPDATE a transaction."""
+"""Baselines for patches: the statement alone through asyncpg, and pgbench with a plain UPDATE per transaction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .records import record_id
 from .requests import delta
 
 PGBENCH_CLIENTS = 32
-# What changes plans among the settings of the service's own connections.
+# Those of the service's connection settings that affect query plans.
 AS_THE_SERVICE = {
     "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off",
     "max_parallel_workers_per_gather": "0",
@@ -49,7 +49,7 @@ WHERE tenant_id = '{tenant_id}' AND collection = '{collection}' AND record_id = 
 
 
 class _Told(Transaction):
-    """Runs nothing, and remembers what it was to run."""
+    """A transaction that records statements instead of running them."""
 
     def __init__(self) -> None:
         self.sent: deque[tuple[str, list[object]]] = deque()
@@ -61,7 +61,7 @@ class _Told(Transaction):
 
 @asynccontextmanager
 async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
-    """What runs the next patch's statement, with all that it writes: the one that PatchContent would send."""
+    """Yield a function that runs the statement of the next patch, exactly as PatchContent would send it."""
     database = Database(load.url)
     await database.open()
     try:
@@ -95,7 +95,10 @@ async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]
 
 
 def pgbench_rate(home: Path, conninfo: str, binaries: Path | None, load: Load) -> float:
-    """Transactions a second, a plain UPDATE of one row each, from PGBENCH_CLIENTS at once."""
+    """Return pgbench's transactions per second, with one plain UPDATE of a row each, from PGBENCH_CLIENTS clients.
+
+    Raise BenchError if pgbench is missing or fails.
+    """
     program = find_binaries(binaries) / "pgbench"
     if not program.exists():
         raise BenchError(f"there is no {program}, which BatchPatchContent is held against")

@@ -1,4 +1,4 @@
-"""A chart of what `report.results` holds: what there is of it, in four panels."""
+"""A chart of `report.results` in up to four panels; a panel without figures is omitted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .svg import FAINT, INK, RULE, Canvas
 
 WIDTH, MARGIN = 960, 28
 BARS_TOP, BARS_HEIGHT = 76, 290
-PLOT_TOP, PLOT_BOTTOM = 74, 44  # within a panel of bars: room for its title and its legend, and for its groups' names
+PLOT_TOP, PLOT_BOTTOM = 74, 44  # within a bar panel: space for the title and legend, and for the group names
 TABLE_TOP, TABLE_ROW = 58, 22
 RATIOS_TOP, ROW = 58, 25
 AXIS_X, AXIS_WIDTH = 250, 480
-LEAST, MOST = 1 / 4, 8.0  # times better than the limit, at the ends of the axis
+LEAST, MOST = 1 / 4, 8.0  # the ends of the axis: times better than the limit
 GOOD, BAD = "#2f8f5b", "#c8463c"
 LIMIT_COLOR, OWN_COLOR, OTHER_COLOR = "#b9c2ca", "#2868b0", "#8fb8e3"
 SHADES = ("#a9cbe8", "#5f9bd3", "#2868b0", "#17406f")
@@ -30,7 +30,7 @@ _IN_FLIGHT = re.compile(rf"{PATCH}, (\d+) in flight")
 
 @dataclass(frozen=True, slots=True)
 class _Bars:
-    """Groups of bars by name, each with a value for each label of the legend; None: no bar."""
+    """Groups of bars by name, each with one value per label of the legend; None draws no bar."""
 
     title: str
     colors: Mapping[str, str]
@@ -39,7 +39,7 @@ class _Bars:
 
 
 def draw(found: Mapping[str, Any]) -> str:
-    """SVG."""
+    """Return the chart of the results `found`, as SVG."""
     figures = {figure["name"]: figure for figure in found["figures"]}
     told = ((ratio, found["ratios"].get(ratio.name)) for ratio in RATIOS if ratio.limit)
     ratios = [(ratio, value) for ratio, value in told if value is not None]
@@ -117,7 +117,7 @@ def _draw_bars(canvas: Canvas, bars: _Bars, left: float, width: float) -> None:
 
 
 def _listed(figures: Mapping[str, Any]) -> Sequence[str]:
-    """The names of the figures in the table."""
+    """Return the names of the figures in the table."""
     top = max((int(match[1]) for name in figures if (match := _IN_FLIGHT.fullmatch(name))), default=1)
     singles = [at(name, top) for name in (EMPTY, GET, PATCH, ONE_RECORD)]
     pages = [name for name in figures if _PAGE.fullmatch(name)][-1:]  # of the longest list, with the most drafts
@@ -163,7 +163,7 @@ def _draw_ratios(canvas: Canvas, ratios: Sequence[tuple[Ratio, float]], top: flo
 
 
 def _score(ratio: Ratio, value: float) -> float:
-    """How many times better than the limit; below 1: worse."""
+    """Return how many times better than the limit the value is, clamped to the axis; below 1 is worse."""
     if ratio.at_least is not None:
         score = value / ratio.at_least
     else:

@@ -1,4 +1,4 @@
-"""Saving and committing drafts, each beside the plain statement on other rows of the same kind, in turn."""
+"""Measure saving and committing drafts, alternating with the plain statement on other rows of the same kind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WHERE r.tenant_id = $1 AND r.collection = 'movies' AND r.record_id = p.record_id
 
 
 async def measure(stand: Stand, connection: Any, channel: Any, tenant_id: str, figures: Figures) -> None:
-    """Adds each by its median; the list must hold 2 * EDITS * (WARM_UP + TURNS) records."""
+    """Add the figures, each a median. The list must have 2 * EDITS * (WARM_UP + TURNS) records."""
     stub = draft_pb2_grpc.DraftServiceStub(channel)
     metadata = (("authorization", f"Bearer {stand.token([tenant_id], USER)}"),)
     commit = draft_pb2.CommitRequest(tenant_id=tenant_id, collection="movies", all=True)

@@ -1,4 +1,4 @@
-"""What was measured: figures by name, taken once a round, of which the median counts."""
+"""Measured figures by name: one value per round, of which the median counts."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ PERCENTILES = (50, 95, 99)
 
 @dataclass(slots=True)
 class Figure:
-    """A value a round and, where calls were timed, how long they took."""
+    """One value per round and, if calls were timed, their latencies."""
 
     name: str
     unit: str
-    limit: str = ""  # the figure that is the most this one could be, or the least
+    limit: str = ""  # the name of the figure that bounds this one
     values: list[float] = field(default_factory=list)
-    latencies_s: list[Sequence[float]] = field(default_factory=list)  # of a round, in order
+    latencies_s: list[Sequence[float]] = field(default_factory=list)  # one sorted sequence per round
 
     @property
     def value(self) -> float:
         return statistics.median(self.values)
 
     def latency_ms(self, percent: int) -> float:
-        """The nearest rank of each round, and the median of these; NaN if no call was timed."""
+        """Return the median over rounds of each round's percentile (nearest rank); NaN if no call was timed."""
         ranks = [
             ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] for ordered in self.latencies_s if ordered
         ]
@@ -33,7 +33,7 @@ class Figure:
 
 
 class Figures:
-    """All that was measured, in the order of its first round; `added` is told the latest."""
+    """All figures in the order in which they were first added; `added` is called with each updated figure."""
 
     def __init__(self, added: Callable[[Figure], None] = lambda _: None) -> None:
         self._figures: dict[str, Figure] = {}
@@ -52,7 +52,7 @@ class Figures:
         self._added(figure)
 
     def add_times(self, name: str, times_s: Sequence[float], *, limit: str = "") -> None:
-        """Calls one after another: their median, in milliseconds."""
+        """Add the median, in milliseconds, of calls that were made one after another."""
         self.add(name, "ms", statistics.median(times_s) * 1000, latencies_s=times_s, limit=limit)
 
     def value(self, name: str) -> float:
@@ -62,5 +62,5 @@ class Figures:
         return self._figures[name].latency_ms(percent)
 
     def limit_of(self, figure: Figure) -> float | None:
-        """The value that it is held against, from the same run."""
+        """Return the value of the figure that bounds this one, or None if it was not measured."""
         return self.value(figure.limit) if figure.limit in self._figures else None

@@ -1,4 +1,4 @@
-"""Imports, and their limit: COPY of the same rows into the same table, straight to PostgreSQL."""
+"""Measure imports against their limit: a direct COPY of the same rows into the same table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
 
 
 async def _empty(url: str) -> None:
-    """Takes the records away, room and all, so that each import starts alike."""
+    """Delete the records and vacuum the table, so that each import starts from the same state."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
@@ -53,7 +53,7 @@ async def _empty(url: str) -> None:
 
 
 async def copied(url: str, tenant_id: str, collection: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> float:
-    """Copies, by asyncpg: records a second."""
+    """Copy the records by asyncpg, and return the records per second."""
     now = datetime.now(UTC)
     rows = [
         (tenant_id, collection, record_id, encode(content), 1, now, "bench", now, "bench")

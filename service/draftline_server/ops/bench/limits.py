@@ -1,4 +1,4 @@
-"""The ratios: figures of one run against each other, and the limits that they should keep."""
+"""The ratios between figures of one run, and their targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Of = Callable[[Figures, Sizes], float]
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """`of` tells it from what was measured at these sizes."""
+    """A ratio and its target; `of` computes it from the figures of a run of these sizes."""
 
     part: Part
     name: str
@@ -35,14 +35,14 @@ class Ratio:
 
 
 def ratios_of(figures: Figures, sizes: Sizes, parts: tuple[Part, ...]) -> Iterator[tuple[Ratio, float]]:
-    """Each ratio of these parts, with its value."""
+    """Yield each ratio of these parts with its value."""
     for ratio in RATIOS:
         if ratio.part in parts:
             yield ratio, ratio.of(figures, sizes)
 
 
 def _top(numerator: str, denominator: str) -> Of:
-    """Of two rates, both with the most calls in flight."""
+    """Return a function for the ratio of two rates, both with the most calls in flight."""
     return lambda it, sizes: it.value(at(numerator, sizes.top)) / it.value(at(denominator, sizes.top))
 
 
@@ -60,7 +60,7 @@ def _latency_gain(it: Figures, _: Sizes) -> float:
 
 
 def _page(it: Figures, sizes: Sizes) -> float:
-    """Of the longest list, for the user with the most drafts."""
+    """Return the time of a page of the longest list, for the user with the most drafts."""
     return it.value(merged.page_of(sizes.records, max(sizes.own_drafts)))
 
 

@@ -1,4 +1,4 @@
-"""The merged lists that are measured: records of a tenant for each length, and drafts over them."""
+"""The merged lists to measure: one tenant with records for each length, and drafts of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def user_with(own_drafts: int) -> str:
 
 
 async def prepare(stand: Stand, sizes: Sizes) -> None:
-    """Makes a list for each length, and for each the drafts of users with few and with many."""
+    """Create a list for each length, with drafts of users who have few and of users who have many."""
     connection = await asyncpg.connect(stand.url, server_settings={"statement_timeout": "0"})
     try:
         for count in sizes.lengths:

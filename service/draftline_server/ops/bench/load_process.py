@@ -1,6 +1,6 @@
-"""A load process: reads orders from standard input, a line of JSON each, and answers each by one on standard output.
+"""A load process: reads orders from standard input, one JSON line each, and answers each by one on standard output.
 
-Requests are bytes and answers stay bytes, so that little of what is measured is the load's own work.
+Requests are prepared as bytes and answers are not decoded, so that the load's own work affects the results little.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MAX_MESSAGE_BYTES = 64 << 20
 
 Call = Callable[[], Awaitable[Any]]
 
-# By kind: the method, and requests without end.
+# By kind: the method, and an endless iterator of requests.
 CALLS: dict[str, tuple[str, Callable[[Load], Iterator[bytes]]]] = {
-    # What a call through this server costs that does nothing: not authenticated, not admitted, no statement.
+    # The cost of a call that does nothing in this server: no authentication, no admission, no statement.
     "empty": (
         "/grpc.health.v1.Health/Check",
         lambda _: itertools.repeat(health_pb2.HealthCheckRequest().SerializeToString()),
@@ -49,7 +49,7 @@ CALLS: dict[str, tuple[str, Callable[[Load], Iterator[bytes]]]] = {
 
 
 def prepared(requests: Iterator[bytes], count: int) -> Iterator[bytes]:
-    """The same, so many of them made beforehand: while it is measured, a load calls and does little else."""
+    """Return the same requests, with the first `count` (up to PREPARED_BYTES) created ahead of the measurement."""
     made: list[bytes] = []
     size_bytes = 0
     while len(made) < count and size_bytes < PREPARED_BYTES:
@@ -60,7 +60,7 @@ def prepared(requests: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 @asynccontextmanager
 async def _calls(load: Load) -> AsyncIterator[Call]:
-    """What makes the next call."""
+    """Yield a function that makes the next call."""
     if load.kind == "bare patch":
         async with bare_patches(load) as call:
             yield call
@@ -78,7 +78,10 @@ async def _calls(load: Load) -> AsyncIterator[Call]:
 
 
 async def put_on(load: Load) -> dict[str, object]:
-    """Says when it is ready and is told when to start; calls that end before that warm up and do not count."""
+    """Report readiness, receive the start time, and measure. Calls that end before the start are warm-up.
+
+    Return the number of calls, a sample of their latencies, and the processor time.
+    """
     latencies_s: list[float] = []
     cpu_s = [0.0, 0.0]
     async with _calls(load) as call:
@@ -108,7 +111,7 @@ async def put_on(load: Load) -> dict[str, object]:
 
 
 def import_records(load: Load) -> dict[str, object]:
-    """Imports through the client, as a caller would: records a second."""
+    """Import through the client, as a caller would, and return the records per second."""
     made = list(records(load.records))
     with Client(load.address, tenant_id=load.tenant_id, token=load.token, timeout=None) as client:
         began = time.perf_counter()
@@ -117,12 +120,12 @@ def import_records(load: Load) -> dict[str, object]:
 
 
 def copy_records(load: Load) -> dict[str, object]:
-    """COPY of the same records into the same table: records a second."""
+    """COPY the same records into the same table, and return the records per second."""
     return {"rate": asyncio.run(copied(load.url, load.tenant_id, load.collection, list(records(load.records))))}
 
 
 def stream_records(load: Load) -> dict[str, object]:
-    """Reads a whole list by StreamMerged: how many records, and how long it took."""
+    """Read a whole list by StreamMerged, and return the number of records and the time."""
     request = draft_pb2.StreamMergedRequest(
         tenant_id=load.tenant_id, collection=load.collection, response_encoding=types_pb2.ENCODING_JSON
     )

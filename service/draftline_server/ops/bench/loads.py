@@ -1,4 +1,4 @@
-"""Load, put on by processes of its own that live as long as the benchmark; `load_process` is their end of it."""
+"""Load generation by separate processes that live as long as the benchmark; `load_process` is what they run."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .processes import BenchError, end, started
 
 PROCESSES = 2
 PREPARED_PER_S = 3_000
-LEAD_S = 0.05  # from when all are ready to the first call, so that they begin at once
+LEAD_S = 0.05  # from when all are ready to the first call, so that they start together
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load process is to do."""
+    """The load that a load process generates."""
 
     kind: str  # a name in load_process.CALLS or load_process.ONCE
     address: str = ""
-    url: str = ""  # of the database, for what goes past the service
+    url: str = ""  # of the database, for loads that bypass the service
     token: str = ""
     tenant_id: str = ""
     collection: str = ""
-    records: int = 0  # there are, or are to be imported
+    records: int = 0  # that exist, or are to be imported
     concurrency: int = 1
     connections: int = 1  # of each process
     seconds: float = 0.0
@@ -40,7 +40,7 @@ class Load:
 
     @property
     def prepared(self) -> int:
-        """How many requests are made beforehand, so that their making is not measured."""
+        """The number of requests to create in advance, so that creating them is not measured."""
         return round(PREPARED_PER_S * (self.warm_up_s + self.seconds))
 
     def of_kind(self, kind: str) -> Load:
@@ -49,13 +49,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Calls that were answered, a second, and how long they took, in seconds."""
+    """Completed calls and their latencies, in seconds."""
 
     calls: int
     seconds: float
     latencies_s: Sequence[float]
     cpu_s: float  # processor time of the load itself
-    used_s: Mapping[str, float] = field(default_factory=dict)  # processor time of others meanwhile, by name
+    used_s: Mapping[str, float] = field(default_factory=dict)  # processor time of other processes meanwhile, by name
 
     @property
     def rate(self) -> float:
@@ -70,9 +70,10 @@ class Loads:
         self._processes = processes
 
     def put_on(self, load: Load, used_s: Callable[[], Mapping[str, float]] = dict) -> Timing:
-        """Calls from all processes at once; one call at a time comes from one.
+        """Generate load from all processes at once, or from one process if the concurrency is 1.
 
-        `used_s` tells the processor time of others so far; it is asked when the measured time begins and ends.
+        `used_s` returns the processor time of other processes so far; it is called at the start and at the end of the
+        measured time.
         """
         count = min(len(self._processes), load.concurrency)
         for number, process in enumerate(self._processes[:count]):
@@ -95,7 +96,7 @@ class Loads:
         return Timing(calls, load.seconds, latencies_s, cpu_s, {name: after[name] - before[name] for name in after})
 
     def once(self, load: Load) -> Mapping[str, Any]:
-        """One thing that takes its time, in one process: what it tells."""
+        """Run one long operation in one process, and return its outcome."""
         self._order(self._processes[0], asdict(load))
         return self._outcome(self._processes[0])
 
@@ -122,7 +123,7 @@ class Loads:
 
 @contextmanager
 def loading(home: Path, count: int = PROCESSES) -> Iterator[Loads]:
-    """Load processes, until the end of the block."""
+    """Start load processes, and end them at the end of the block."""
     command = (sys.executable, "-m", "draftline_server.ops.bench.load_process")
     processes: list[subprocess.Popen[bytes]] = []
     try:

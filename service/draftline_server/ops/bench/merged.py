@@ -1,4 +1,4 @@
-"""Merged lists at size: what a page costs beside the plain read.
+"""Measure pages of long merged lists against the plain read.
 
 A page is filtered by one declared field and sorted by another.
 """
@@ -30,7 +30,7 @@ from .stand import Stand
 
 FILTER, ORDER = '"Major Genre" = "Drama"', '"Worldwide Gross" desc'
 PAGE, MAX_PAGE = 100, 1_000
-WARM_UP, SAMPLES = 1, 4  # of each kind of page in each round
+WARM_UP, SAMPLES = 1, 4  # calls for each kind of page in each round
 
 EMPTY_ALONE = "empty rpc, alone"
 PLAIN_SQL = "the plain indexed read of a page, SQL"
@@ -49,12 +49,12 @@ LIMIT 100
 
 
 def page_of(records: int, own_drafts: int) -> str:
-    """The name of a figure: the first page of a list."""
+    """Return the name of the figure for the first page of a list."""
     return f"GetMerged, {records:,} records, {own_drafts:,} own drafts"
 
 
 def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
-    """BenchError if the list is too short for what is asked."""
+    """Measure merged lists, drafts and streams. Raise BenchError if a list is too short for a page."""
     uvloop.run(lists.prepare(stand, sizes))
     uvloop.run(_measure(stand, sizes, figures))
     stream.measure(stand, sizes, figures)
@@ -87,7 +87,7 @@ async def _calls(pages: _Pages, connection: Any, sizes: Sizes) -> Mapping[str, C
 
 
 async def _times_s(calls: Mapping[str, Call], rounds: int) -> Mapping[str, Sequence[float]]:
-    """Takes the samples in rounds, so that what else the machine does touches all of them alike."""
+    """Time the calls in rounds, so that other load on the machine affects all of them alike."""
     times_s: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -100,7 +100,7 @@ async def _times_s(calls: Mapping[str, Call], rounds: int) -> Mapping[str, Seque
 
 
 class _Pages:
-    """Calls whose requests and answers stay bytes, so that what is measured is little of our own work."""
+    """Calls with serialized requests and answers, so that our own work affects the results little."""
 
     def __init__(self, stand: Stand, channel: grpc.aio.Channel) -> None:
         self._stand = stand
@@ -119,7 +119,10 @@ class _Pages:
         return lambda: self._get_merged(request, metadata=metadata)
 
     async def deep_token(self, records: int, own_drafts: int, deep: int) -> str:
-        """Where page `deep` begins; got at in pages of ten times the size, as far as they go."""
+        """Return the token of page `deep`, reached by pages of up to ten times the size.
+
+        Raise BenchError if the list ends before.
+        """
         token = ""
         for left in range((deep - 1) * PAGE, 0, -MAX_PAGE):
             request = _request(records, token)

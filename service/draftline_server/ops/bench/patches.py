@@ -1,4 +1,4 @@
-"""Patches and reads of single records, and of a hundred at once, beside what they could be at most."""
+"""Measure patches and reads of single records, and batches of a hundred patches, against their limits."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ STATEMENTS_REPLACING = "statements a patch, partial updates off"
 
 
 def at(name: str, concurrency: int) -> str:
-    """The name of a figure with so many calls in flight."""
+    """Return the name of the figure with this many calls in flight."""
     return f"{name}, {concurrency} in flight"
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A figure, and the load that it is taken under."""
+    """A figure, and the load under which it is measured."""
 
     name: str
     kind: str
@@ -91,7 +91,7 @@ def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
 
 
 async def prepare(stand: Stand, tenant_id: str, records: int, token: str) -> None:
-    """Makes a declared collection of so many records."""
+    """Create a declared collection of this many records."""
     connection = await asyncpg.connect(stand.url, server_settings={"statement_timeout": "0"})
     try:
         await fill(connection, tenant_id, COLLECTION, records)

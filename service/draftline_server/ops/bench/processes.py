@@ -1,6 +1,6 @@
-"""The processes of a benchmark: servers, and the time and memory that they and PostgreSQL take.
+"""The processes of a benchmark, and the processor time and memory of servers and PostgreSQL.
 
-Each is a child that dies with us, whatever way we end.
+Each process is a child that dies with this one, however this one ends.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ STOP_TIMEOUT_S = 20.0
 
 
 class BenchError(OperatorError):
-    """A server or a load failed; the text ends with what it said last."""
+    """A server or a load failed; the message ends with its last output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A server in a process of its own."""
+    """A server in a separate process."""
 
     address: str
     process_id: int
 
     def memory_mib(self) -> float:
-        """What it holds in memory; NaN where the system does not tell."""
+        """Return the resident memory; NaN if the system does not report it."""
         return _memory_mib(self.process_id, "VmRSS:")
 
     def peak_memory_mib(self) -> float:
-        """The most that it held since `forget_peak`; NaN where the system does not tell."""
+        """Return the peak resident memory since `forget_peak`; NaN if the system does not report it."""
         return _memory_mib(self.process_id, "VmHWM:")
 
     def forget_peak(self) -> None:
@@ -50,12 +50,12 @@ class Served:
             Path(f"/proc/{self.process_id}/clear_refs").write_text("5")
 
     def cpu_s(self) -> float:
-        """Processor time that it took so far, for itself and for the system's work on its behalf."""
+        """Return the user and system processor time so far; NaN if the system does not report it."""
         return _cpu_s(self.process_id)
 
 
 def children_cpu_s(process_id: int) -> float:
-    """Processor time of a process and of its children, those that are gone included."""
+    """Return the processor time of a process and its children, including ended ones."""
     total = _cpu_s(process_id, with_ended=True)
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
@@ -74,7 +74,10 @@ def _cpu_s(process_id: int, *, with_ended: bool = False) -> float:
 
 
 def _cpu_of(fields: list[str], *, with_ended: bool = False) -> float:
-    """utime and stime of proc_pid_stat(5), with cutime and cstime; `fields` begin after the name, with the third."""
+    """Return the processor time from proc_pid_stat(5); `fields` begin with the third field, after the name.
+
+    This is utime and stime and, with `with_ended`, cutime and cstime.
+    """
     return sum(map(int, fields[11 : 15 if with_ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -89,7 +92,7 @@ def _memory_mib(process_id: int, name: str) -> float:
 
 @contextmanager
 def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
-    """A server with these settings, named as in the environment and in small letters."""
+    """Run a server with these settings, named as in the environment but in lower case and without the prefix."""
     own = {
         "database_url": url,
         "port": 0,
@@ -109,7 +112,7 @@ def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
 
 
 def started(home: Path, output: Any, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    """A child; `command` may begin with variables of its environment."""
+    """Start a child process; `command` may begin with environment variables."""
     env = shutil.which("env") or "/usr/bin/env"
     return spawn(SAME, home, output, Path(env), *command, stdin=stdin)
 

@@ -1,4 +1,4 @@
-"""Records like films, made here or, a million of them, in the database."""
+"""Film-like records, created in this process or, for large numbers, in the database."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def record_id(number: int) -> str:
 
 
 def records(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each is a film, with its number for an id."""
+    """Yield records, each a film with its number as its id."""
     known = [content for _, content in films()]
     for number in range(count):
         yield record_id(number), {**known[number % len(known)], "Number": number}
 
 
 async def fill(connection: Any, tenant_id: str, collection: str, count: int) -> None:
-    """The same in the database, each with a gross of its own. Indexes are quicker made after it than before."""
+    """Create the same records in the database, each with a random gross. Create indexes afterwards: that is faster."""
     encode = msgspec.json.Encoder(decimal_format="number").encode
     contents = [encode(content).decode() for _, content in films()]
     await connection.execute("CREATE TEMPORARY TABLE IF NOT EXISTS film (number int PRIMARY KEY, content jsonb)")
@@ -42,7 +42,7 @@ async def fill(connection: Any, tenant_id: str, collection: str, count: int) -> 
 
 
 async def settle(url: str) -> None:
-    """Writes out what is dirty now, and not while it is measured."""
+    """Vacuum the tables and checkpoint, so that neither happens during a measurement."""
     connection = await asyncpg.connect(url)
     try:
         for table in ("record", "draft", "change"):

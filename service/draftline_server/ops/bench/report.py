@@ -1,4 +1,4 @@
-"""What a benchmark tells: tables, and the same as JSON."""
+"""The report of a benchmark, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("draftline-server", "grpcio", "protobuf", "asyncpg", "uvloop")
 
 
 def results(figures: Figures, ratios: Sequence[tuple[Ratio, float]], postgres: str) -> dict[str, Any]:
-    """Latencies are in milliseconds; a figure's `limit` is what the figure that bounds it came to, in its unit."""
+    """Return the results. Latencies are in milliseconds; `limit` is the value of the figure that bounds this one."""
     found = {
         "machine": machine(),
         "versions": {"python": platform.python_version(), "postgresql": postgres}
@@ -45,7 +45,7 @@ def _entry(figures: Figures, figure: Figure) -> dict[str, Any]:
 
 
 def _finite(found: Any) -> Any:
-    """JSON has no NaN: what this system does not tell is null. Six digits are more than any of it is good for."""
+    """Replace NaN, which JSON does not have, by None, and round to six digits, which exceeds the precision."""
     match found:
         case dict():
             return {name: _finite(value) for name, value in found.items()}
@@ -82,7 +82,7 @@ def figures_table(figures: Figures) -> Table:
 
 
 def ratios_table(ratios: Sequence[tuple[Ratio, float]]) -> Table:
-    """With their limits; one that is missed stands out."""
+    """Return a table of the ratios with their targets. A missed target is red."""
     table = Table("ratio", "what", title="Ratios", title_justify="left")
     table.add_column("value", justify="right")
     table.add_column("limit")

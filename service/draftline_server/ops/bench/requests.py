@@ -1,4 +1,4 @@
-"""Requests without end, as bytes."""
+"""Endless iterators of serialized requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = 100  # patches in one BatchPatchContent
 
 
 def patches(load: Load) -> Iterator[bytes]:
-    """Of random records."""
+    """Yield patches of random records."""
     chooser = _chooser(load)
     request = content_pb2.PatchContentRequest()
     while True:
@@ -24,7 +24,7 @@ def patches(load: Load) -> Iterator[bytes]:
 
 
 def patches_of_one_record(load: Load) -> Iterator[bytes]:
-    """The same for every process."""
+    """Yield patches of one record, the same in every process."""
     chooser = _chooser(load)
     request = content_pb2.PatchContentRequest()
     while True:
@@ -33,7 +33,7 @@ def patches_of_one_record(load: Load) -> Iterator[bytes]:
 
 
 def batches(load: Load) -> Iterator[bytes]:
-    """Of BATCH random records each."""
+    """Yield batches of patches, each of BATCH random records."""
     chooser = _chooser(load)
     size = min(BATCH, load.records)
     request = content_pb2.BatchPatchContentRequest(tenant_id=load.tenant_id)
@@ -47,7 +47,7 @@ def batches(load: Load) -> Iterator[bytes]:
 
 
 def gets(load: Load) -> Iterator[bytes]:
-    """Of random records."""
+    """Yield reads of random records."""
     chooser = _chooser(load)
     request = content_pb2.GetContentRequest(
         tenant_id=load.tenant_id, collection=load.collection, response_encoding=types_pb2.ENCODING_JSON

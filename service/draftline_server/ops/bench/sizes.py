@@ -1,4 +1,4 @@
-"""What can be measured, and how much of it."""
+"""The parts and sizes of a benchmark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Part(Enum):
-    """What can be measured by itself."""
+    """A part of the benchmark that can run alone."""
 
     IMPORTS = "imports"
     MERGED = "merged"
@@ -22,24 +22,24 @@ ALL = tuple(Part)
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured, and for how long."""
+    """The sizes and durations of a benchmark."""
 
-    records: int = 1_000_000  # that are patched, and in the largest merged list
+    records: int = 1_000_000  # in the patched collection, and in the longest merged list
     imported: int = 100_000
     rounds: int = 3
-    seconds: float = 3.0  # of each figure in each round
+    seconds: float = 3.0  # for each figure in each round
     warm_up_s: float = 0.5
-    concurrencies: tuple[int, ...] = (1, 16, 64, 128)  # with 1 among them; the ratios go by 1 and by the highest
-    lists: tuple[int, ...] = (10_000, 100_000)  # records of the smaller merged lists
+    concurrencies: tuple[int, ...] = (1, 16, 64, 128)  # must include 1; the ratios use 1 and the highest
+    lists: tuple[int, ...] = (10_000, 100_000)  # lengths of the shorter merged lists
     own_drafts: tuple[int, ...] = (0, 50, 5_000)
-    other_drafts: int = 100_000  # by others, in each list; in a shorter one for every tenth record
-    deep: int = 1_000  # the page that is deep in the list; a quarter of the records is on that
-    page_rounds: int = 60  # short ones: a burst of load lasts for seconds
+    other_drafts: int = 100_000  # by other users, in each list; at most one for every tenth record
+    deep: int = 1_000  # number of the deep page; a quarter of the records match the filter
+    page_rounds: int = 60  # short rounds, because bursts of other load last for seconds
     watchers: int = 1_000
 
     @classmethod
     def of(cls, *, quick: bool, **given: Any) -> Sizes:
-        """The real thing, or a tenth and less of it for a look."""
+        """Return the full sizes or, if `quick`, a tenth or less of them; `given` overrides single ones."""
         few = cls(
             records=100_000, imported=20_000, rounds=1, seconds=1.0, warm_up_s=0.3, concurrencies=(1, 16, 128),
             lists=(20_000,), other_drafts=10_000, deep=200, page_rounds=15, watchers=200,
@@ -52,5 +52,5 @@ class Sizes:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Of the merged lists, the shortest first."""
+        """The lengths of the merged lists, the shortest first."""
         return (*(length for length in self.lists if length < self.records), self.records)

@@ -1,4 +1,4 @@
-"""Where it is measured: a PostgreSQL, a server and load processes, all of them ours alone."""
+"""The benchmark environment: a PostgreSQL, a server and load processes, all private to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """`server` has every setting as it comes, and knows its callers by tokens."""
+    """The benchmark environment. `server` has default settings and authenticates callers by tokens."""
 
     home: Path
     postgres: EmbeddedPostgres
@@ -41,24 +41,24 @@ class Stand:
         return self.server.address
 
     def token(self, tenants: Sequence[str], user: str = "bench") -> str:
-        """Good for all that there is to do in these tenants."""
+        """Return a token with every permission in these tenants."""
         scopes = [permission.value for permission in Permission]
         secret = self.secret_file.read_bytes()
         return development_token(secret, RULES, user=user, tenants=tenants, scopes=scopes, lifetime_s=DAY_S)
 
     def another(self, **settings: object) -> AbstractContextManager[Served]:
-        """A further server over the same database."""
+        """Return a context manager that runs another server over the same database."""
         return serving(self.home, self.url, **_authentication(self.secret_file), **settings)
 
     def used_s(self, server: Served) -> Mapping[str, float]:
-        """Processor time so far."""
+        """Return the processor time so far of the server and of PostgreSQL."""
         pid = self.postgres.pid
         return {"server": server.cpu_s(), "PostgreSQL": children_cpu_s(pid) if pid is not None else 0.0}
 
 
 @contextmanager
 def standing(binaries: Path | None) -> Iterator[Stand]:
-    """Nothing is left of it at the end. BenchError if a server does not start."""
+    """Set up the environment, and remove it at the end of the block. Raise BenchError if a server does not start."""
     with (
         tempfile.TemporaryDirectory(prefix="draftline-bench-") as folder,
         EmbeddedPostgres(Path(folder) / "data", binaries=binaries) as postgres,

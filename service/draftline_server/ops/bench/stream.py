@@ -1,4 +1,4 @@
-"""A whole list as one stream: how fast it is, and what it takes of the server's memory."""
+"""Measure a whole list as one stream: its rate, and the server memory that it takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEMORY = "server memory above idle, StreamMerged of the whole list"
 
 
 def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
-    """By a server that has done nothing else: what another has got used to would not show."""
+    """Measure on a fresh server: memory that an earlier load allocated would hide what the stream takes."""
     tenant_id = tenant_of(sizes.records)
     token = stand.token([tenant_id], user_with(max(sizes.own_drafts)))
     for _ in range(sizes.rounds):

@@ -1,4 +1,4 @@
-"""Just enough of SVG for a chart: text, lines, boxes."""
+"""A minimal SVG writer for the chart: text, lines and boxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INK, FAINT, RULE, PAPER = "#1f2933", "#69757f", "#dfe4e8", "#ffffff"
 
 
 class Canvas:
-    """Coordinates and sizes are in pixels, from the upper left."""
+    """A canvas. Coordinates and sizes are in pixels, from the upper left."""
 
     def __init__(self, width: float, height: float, title: str) -> None:
         size = {"width": _px(width), "height": _px(height), "viewBox": f"0 0 {_px(width)} {_px(height)}"}
@@ -23,7 +23,7 @@ class Canvas:
         self, x: float, y: float, words: str, *, size: float = 12, color: str = INK, anchor: str = "start",
         bold: bool = False,
     ) -> None:  # fmt: skip
-        """`anchor`: which end of the words is at x: start, middle or end."""
+        """Draw text. `anchor` is the part of the text that is at x: start, middle or end."""
         attributes = {"x": _px(x), "y": _px(y), "font-size": _px(size), "fill": color, "text-anchor": anchor}
         if bold:
             attributes["font-weight"] = "600"

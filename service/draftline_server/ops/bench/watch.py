@@ -1,4 +1,4 @@
-"""Measures the change log from its other end: how soon a watcher has a change, and what watchers and changes take."""
+"""Measure change watching: the delay until a watcher has a change, and the space of watchers and changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .stand import Stand
 TENANT = "watched"
 COLLECTION = "films"
 WRITERS = 8
-WRITES = 250  # of each
-PAUSE_S = 0.01  # between two of them
-CLIENTS = 20  # that the watchers share
+WRITES = 250  # by each writer
+PAUSE_S = 0.01  # between two writes
+CLIENTS = 20  # shared by the watchers
 
 
 def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
@@ -33,7 +33,7 @@ async def _measure(stand: Stand, watchers: int, figures: Figures) -> None:
 
 
 async def _delays_s(stand: Stand) -> Sequence[float]:
-    """Of each change. 0 where the watcher had it before the writer had its answer."""
+    """Return the delay of each change; 0 if the watcher had it before the writer had its answer."""
     answered: dict[tuple[str, int], float] = {}
     seen: dict[tuple[str, int], float] = {}
 
@@ -59,9 +59,9 @@ async def _delays_s(stand: Stand) -> Sequence[float]:
 
 
 async def _memory_mib(stand: Stand, watchers: int) -> float:
-    """Of the server, with that many watchers: one half of one tenant, the others of several."""
+    """Return the server's memory with this many watchers, half of them of one tenant, the others of several."""
     tenants = [TENANT, *(f"{TENANT}-{number}" for number in range(CLIENTS // 2))]
-    # Each over a connection of its own, for a connection has room for so many watchers and no more.
+    # One connection per client, because the number of watchers on a connection is limited.
     options = [("grpc.use_local_subchannel_pool", 1)]
     clients = [AsyncClient(stand.address, token=stand.token(tenants), options=options) for _ in range(CLIENTS)]
     watches = [
@@ -79,7 +79,7 @@ async def _memory_mib(stand: Stand, watchers: int) -> float:
 
 
 async def _bytes_per_change(url: str) -> float:
-    """What the changes of `_delays_s` take, those that created their records left aside."""
+    """Return the average size of the changes of `_delays_s`, without those that created a record."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("CREATE TABLE draftline.change_sizes (LIKE draftline.change INCLUDING ALL)")

@@ -1,4 +1,4 @@
-"""Several processes beside one, with as many connections: what a further core brings, if there is one."""
+"""Compare several worker processes with one, over as many connections: the gain of another core, if there is one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .stand import Stand
 
 TENANT = "of workers"
 RECORDS = 100_000  # at most
-CONNECTIONS = 8  # of each load process: the kernel deals them out by chance
+CONNECTIONS = 8  # of each load process: the kernel distributes them at random
 COUNTS = (1, 2)
 
 

@@ -1,1 +1,1 @@
-"""Protobuf messages to values of the domain, and back."""
+"""Conversion between protobuf messages and domain values."""

@@ -1,4 +1,4 @@
-"""Messages of change.proto to what the service works with, and back."""
+"""Conversion between messages of change.proto and domain values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = {source: change_pb2.ChangeSource.Value(f"CHANGE_SOURCE_{source}") for 
 
 
 def to_change_query(request: change_pb2.ListChangesRequest) -> ChangeQuery:
-    """What a list is asked for. InvalidFilterError, InvalidFieldError."""
+    """Return the query of a ListChanges request. Raises InvalidFilterError or InvalidFieldError."""
     if request.record_id and not request.collection:
         raise InvalidFieldError.of("collection", "must be set where record_id is")
     return ChangeQuery(
@@ -36,7 +36,7 @@ def to_change_query(request: change_pb2.ListChangesRequest) -> ChangeQuery:
 
 
 def to_change_filter(text: str) -> Filter[Condition] | None:
-    """A filter over changes. InvalidFilterError."""
+    """Parse a filter over changes. Raises InvalidFilterError if it is invalid."""
     try:
         tree = parse_filter(text)
         return with_change_types(tree) if tree is not None else None
@@ -57,7 +57,7 @@ def _oldest_first(text: str) -> bool:
 
 
 def to_change_target(request: change_pb2.RevertChangeRequest) -> ChangeRef | str:
-    """The change that is to be taken back, or the id of the commit."""
+    """Return the change to revert, or the id of the commit to revert."""
     if request.WhichOneof("target") == "commit_id":
         return request.commit_id.lower()
     return ChangeRef(request.change.collection, request.change.record_id, request.change.version)

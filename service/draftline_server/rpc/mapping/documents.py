@@ -1,4 +1,4 @@
-"""JSON documents on the wire: the one place that checks what callers send, in either form."""
+"""Conversion of JSON documents. All documents from callers are checked here, in both encodings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _parse = msgspec.json.Decoder(float_hook=Decimal).decode
 _parse_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
-# Numbers that may be over the limits. Two patterns: as one they take five times as long, most of the time of an import.
+# Numbers that may exceed the limits. A single combined pattern is five times slower and would dominate an import.
 _LARGE_EXPONENT = re.compile(r"[0-9][eE][-+]?[0-9]{3}")
 _MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{1000}")
 
@@ -30,12 +30,12 @@ MAX_STRUCT_TEXT = 512 * 1024
 
 
 def document_text(document: types_pb2.Document, limits: Limits, where: str) -> str:
-    """A document as JSON text of an object that may be stored."""
+    """Return a document as the JSON text of an object that may be stored."""
     return _document(document, limits, where)[0]
 
 
 def document_value(document: types_pb2.Document, limits: Limits, where: str) -> dict[str, Json]:
-    """A document as an object of Python values that may be stored, numbers exact."""
+    """Return a document as Python values that may be stored, with exact numbers."""
     return _document(document, limits, where)[1]
 
 
@@ -50,7 +50,7 @@ def _document(document: types_pb2.Document, limits: Limits, where: str) -> tuple
 
 
 def json_value(message: types_pb2.JsonValue, limits: Limits, where: str) -> Json:
-    """Any JSON value, numbers exact."""
+    """Return any JSON value as Python values, with exact numbers."""
     encoding = message.WhichOneof("encoding")
     if encoding is None:
         raise _invalid(where, "one of value and json must be set")
@@ -65,7 +65,7 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
         value = _parse(text)
     except RecursionError:
         raise _too_deep(where, limits) from None
-    except (msgspec.ValidationError, InvalidOperation):  # more digits than int takes, more of an exponent than Decimal
+    except (msgspec.ValidationError, InvalidOperation):  # too many digits for int, or too large an exponent for Decimal
         raise _invalid(where, "numbers must have at most 1000 digits before and after the point") from None
     except msgspec.DecodeError as error:
         if "\\u" in text and _has_surrogate(text):
@@ -74,7 +74,7 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
     if (
         len(text) > 2 * limits.max_nodes
         or text.count("{") + text.count("[") > limits.max_depth
-        or "\\u" in text  # which may hide what cannot be stored
+        or "\\u" in text  # escapes may hide characters that cannot be stored
         or _LARGE_EXPONENT.search(text)
         or _MANY_DIGITS.search(text)
     ):
@@ -83,7 +83,7 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
 
 
 def _has_surrogate(text: str) -> bool:
-    """Return whether a text that msgspec refuses is JSON but for lone surrogates."""
+    """Return whether a text that msgspec rejects is valid JSON except for lone surrogates."""
     try:
         json.dumps(json.loads(text), ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -102,7 +102,7 @@ def _of_struct(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, wh
 
 
 def _plain(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where: str) -> Json:
-    """The value that a message holds. DocumentTooLargeError as soon as it has too many, not after all of them."""
+    """Convert a message to Python values. Raises DocumentTooLargeError before it converts too many."""
     nodes = 1
 
     def of(node: struct_pb2.Struct | struct_pb2.ListValue | struct_pb2.Value) -> Json:
@@ -119,7 +119,7 @@ def _plain(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where:
             return [of(value) for value in node.values]
         match node.WhichOneof("kind"):
             case "number_value":
-                # A double that is integral means that integer, digit by digit, as `_double` has it on the way back.
+                # An integral double represents exactly that integer, consistent with `_double`.
                 return int(node.number_value) if node.number_value.is_integer() else node.number_value
             case "string_value":
                 return node.string_value
@@ -137,7 +137,10 @@ def _plain(message: struct_pb2.Struct | struct_pb2.Value, limits: Limits, where:
 
 
 def fill_document(message: types_pb2.Document, text: str, encoding: int, fields: Sequence[str]) -> None:
-    """Makes an empty message the stored content as the caller wants it: some keys, as Struct if that loses nothing."""
+    """Fill an empty message with the stored content, limited to the keys in `fields` if there are any.
+
+    Use a Struct unless the caller wants JSON, the text is too long, or a number would lose precision.
+    """
     if fields:
         members = _parse_members(text)
         text = _encode({key: members[key] for key in fields if key in members}).decode()
@@ -145,11 +148,11 @@ def fill_document(message: types_pb2.Document, text: str, encoding: int, fields:
         with suppress(_InexactError):
             _fill_struct(message.struct, _parse(text))
             return
-    message.json = text  # in place of what there may be of a struct
+    message.json = text  # replaces a partly filled struct, since both are in one oneof
 
 
 def to_json_value(text: str | None, encoding: int) -> types_pb2.JsonValue | None:
-    """A stored value as the caller wants it; None for one that is not there."""
+    """Return a stored value in the requested encoding, or None if there is none."""
     if text is None:
         return None
     if encoding != types_pb2.ENCODING_JSON:
@@ -164,7 +167,7 @@ def to_json_value(text: str | None, encoding: int) -> types_pb2.JsonValue | None
 
 
 class _InexactError(Exception):
-    """A number that a double does not hold exactly."""
+    """A number that a double cannot represent exactly."""
 
 
 def _fill_struct(struct: struct_pb2.Struct, value: dict[str, Any]) -> None:
@@ -191,10 +194,10 @@ def _fill(target: struct_pb2.Value, value: Json) -> None:
 
 
 def _double(value: int | Decimal) -> float:
-    """Return the double that means the stored number when it is sent as a Struct, or raise _InexactError.
+    """Return the double that represents the stored number in a Struct, or raise _InexactError if there is none.
 
-    An integral double means its exact integer; any other one means its shortest decimal form, so 0.1 has a double
-    although no binary fraction equals it.
+    An integral double represents its exact integer. Any other double represents its shortest decimal form, so 0.1 has
+    a double although no binary fraction equals it.
     """
     try:
         double = float(value)

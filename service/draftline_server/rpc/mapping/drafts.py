@@ -1,4 +1,4 @@
-"""Messages of draft.proto to what the service works with, and back."""
+"""Conversion between messages of draft.proto and domain values."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ CONFLICT_KINDS = {
     ConflictKind.CHANGED: draft_pb2.CONFLICT_KIND_CHANGED,
 }
 SIDES = {draft_pb2.SIDE_MINE: Side.MINE, draft_pb2.SIDE_THEIRS: Side.THEIRS}
-MAX_SHOWN_CONFLICTS = 100  # of one record in a list
+MAX_SHOWN_CONFLICTS = 100  # per record in a list
 
 
 def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
-    """An edit. InvalidFieldError for parts that do not go together."""
+    """Return the edit of a message. Raises InvalidFieldError if its fields cannot be combined."""
     kind = message.WhichOneof("edit")
     attributes = _attributes(message)
     if kind is None and not attributes:
@@ -86,7 +86,7 @@ def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
 
 
 def _attributes(message: draft_pb2.DraftEdit) -> dict[str, str | int | None]:
-    """Return the attributes that an edit sets, None for one that it takes away."""
+    """Return the attributes that an edit sets; None removes an attribute."""
     given = [name for name in ("parent_id", "position") if message.HasField(name)]
     given += [name for name in ("clear_position", "allow_deleted") if getattr(message, name)]
     if given and message.WhichOneof("edit") == "delete":
@@ -124,7 +124,7 @@ def _operations(message: types_pb2.OperationList, limits: Limits) -> ChangeByOpe
 
 
 def to_query(request: draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest) -> MergedQuery:
-    """What a list is asked for. InvalidFilterError, InvalidFieldError with the character of the mistake."""
+    """Return the query of a request. Raises InvalidFilterError or InvalidFieldError with the position of the error."""
     try:
         condition = parse_filter(request.filter)
     except FilterError as error:
@@ -147,7 +147,7 @@ def to_query(request: draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
 
 
 def fill_merged(message: draft_pb2.MergedRecord, merged: MergedRecord, actor: Actor, shown: Presentation) -> None:
-    """Makes an empty message, which is part of another one, the record with its draft."""
+    """Fill an empty message in place with the record and its draft."""
     record = merged.record
     fill_record(message.record, record, actor.tenant_id, shown, with_content=bool(record.content))
     if merged.draft_kind is None:

@@ -1,6 +1,6 @@
-"""The messages of an import: checked, and their errors named by the records that they are about.
+"""Validation of the messages of an import, with errors that name the affected records.
 
-Callers send records in chunks as it suits them, so an index counts from the start of the stream, not of its chunk.
+Callers choose how to split records into chunks, so indexes in errors count from the start of the stream.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _OF_RECORD = re.compile(r"chunk\.records\[([0-9]+)\](.*)")
 
 
 class ImportChecks:
-    """Checks the messages of one stream, in their order, by the rules of the contract."""
+    """Validates the messages of one stream, in order, by the rules of the contract."""
 
     def __init__(self) -> None:
-        self._count = 0  # of the records before the message
+        self._count = 0  # records before the current message
 
     def check(self, message: Any) -> None:
-        """Raise InvalidFieldError unless the message keeps the rules."""
+        """Raise InvalidFieldError if the message violates the rules."""
         try:
             check(message)
         except InvalidFieldError as error:
@@ -53,7 +53,7 @@ class ImportChecks:
 
 
 def new_record(item: content_pb2.ImportRecord, collection: str, index: int, limits: Limits) -> NewRecord:
-    """Return a record of an import. Raise an error that names it, for a content that cannot be stored."""
+    """Return a record of an import. Raise an error that names the record if its content cannot be stored."""
     try:
         text = document_text(item.content, limits, f"records[{index}].content")
     except DraftlineError as error:
@@ -66,13 +66,13 @@ def new_record(item: content_pb2.ImportRecord, collection: str, index: int, limi
 
 
 class _Number(str):
-    """A number, as the text that it was."""
+    """The original text of a number."""
 
     __slots__ = ()
 
 
 def _path_of_fault(text: str) -> str | None:
-    """Return the JSON Pointer of the first value that cannot be stored; None if the text is no JSON, or none is."""
+    """Return the JSON Pointer of the first value that cannot be stored, or None, also if the text is not JSON."""
     with suppress(ValueError, RecursionError):
         left = [("", json.loads(text, parse_int=_Number, parse_float=_Number))]
         while left:

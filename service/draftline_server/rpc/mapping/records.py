@@ -1,4 +1,4 @@
-"""Messages of the contract to what the service works with, and back."""
+"""Conversion between messages of the contract and domain values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ...store.record_errors import invalid_filter
 from .documents import document_text, fill_document, json_value
 
 MAX_PURGED = 1_000  # records removed by one call
-RECORD_ID_TAG = bytes([types_pb2.Record.DESCRIPTOR.fields_by_name["record_id"].number << 3 | 2])  # of its wire form
+# The tag byte of record_id on the wire.
+RECORD_ID_TAG = bytes([types_pb2.Record.DESCRIPTOR.fields_by_name["record_id"].number << 3 | 2])
 
 STRATEGIES = {
     types_pb2.MERGE_STRATEGY_UNSPECIFIED: Strategy.SHALLOW,
@@ -33,7 +34,7 @@ STRATEGIES = {
 
 
 class Presentation(Protocol):
-    """How a request wants its records shown."""
+    """The fields of a request that select content and encoding of returned records."""
 
     @property
     def fields(self) -> Sequence[str]: ...
@@ -43,7 +44,7 @@ class Presentation(Protocol):
 
 
 def to_patch(request: content_pb2.PatchContentRequest, limits: Limits) -> Patch:
-    """A request's patch. InvalidFieldError for parts that do not go together."""
+    """Return the patch of a request. Raises InvalidFieldError if its fields cannot be combined."""
     change = request.WhichOneof("change")
     if change is None and not request.HasField("parent_id") and not request.HasField("position"):
         raise InvalidFieldError.of("change", "one of delta, operations, parent_id and position must be set")
@@ -71,7 +72,7 @@ def to_patch(request: content_pb2.PatchContentRequest, limits: Limits) -> Patch:
 
 
 def to_purge(request: content_pb2.PurgeContentRequest) -> Purge:
-    """Return which deleted records a request removes. Raises InvalidFieldError."""
+    """Return the purge of a request. Raises InvalidFieldError if the selection is missing or the time is invalid."""
     deleted_before = None
     if request.HasField("deleted_before"):
         try:
@@ -105,7 +106,7 @@ def to_operations(message: types_pb2.OperationList, limits: Limits) -> Operation
 
 
 def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Operation:
-    """Return an operation; members that it does not use are ignored (RFC 6902, section 4)."""
+    """Return an operation. Members that it does not use are ignored (RFC 6902, section 4)."""
     op = message.op
     path = _pointer(message, "path", where)
     if op in ("move", "copy"):
@@ -120,7 +121,7 @@ def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Oper
 
 
 def _pointer(message: types_pb2.Operation, name: Literal["path", "from"], where: str) -> Path:
-    """Return the path of an operation. A missing one is not the empty one, which is the whole document."""
+    """Return the path of an operation. A missing path is an error; an empty one means the whole document."""
     if not message.HasField(name):
         raise InvalidFieldError.of(f"{where}.{name}", f'{message.op} needs it; "" is the whole document')
     return parse_pointer(getattr(message, name), f"{where}.{name}")
@@ -136,7 +137,7 @@ def _check_operand(op: str, value: Json, where: str) -> None:
 def fill_record(
     message: types_pb2.Record, record: Record, tenant_id: str, shown: Presentation, *, with_content: bool = True
 ) -> None:
-    """Makes an empty message, which is part of another one, the record. To copy one would take three times as long."""
+    """Fill an empty message in place with the record; building and copying a Record is three times slower."""
     message.tenant_id = tenant_id
     message.collection = record.collection
     message.record_id = record.record_id
@@ -155,7 +156,7 @@ def fill_record(
         message.delete_time.CopyFrom(to_timestamp(record.deleted_at))
 
 
-@lru_cache(maxsize=1024)  # the records of one write share their times; whoever takes one copies it
+@lru_cache(maxsize=1024)  # the records of one write share timestamps; callers copy the message
 def to_timestamp(moment: datetime) -> Timestamp:
-    # Integers all the way: a float of today's seconds has no room for microseconds.
+    # Take microseconds as an integer: a float of the current epoch seconds cannot hold them exactly.
     return Timestamp(seconds=int(moment.timestamp()), nanos=moment.microsecond * 1000)

@@ -1,1 +1,1 @@
-"""The gRPC services, one file each."""
+"""The gRPC services, one module each."""

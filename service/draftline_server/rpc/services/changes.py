@@ -1,4 +1,4 @@
-"""ChangeService."""
+"""The implementation of ChangeService."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .watch import Watches
 
 @dataclass(frozen=True, slots=True)
 class ChangeService:
-    """Each method is named after its rpc: protos/draftline/v1/change.proto tells what it does."""
+    """The rpcs of ChangeService, which protos/draftline/v1/change.proto documents."""
 
     changes: ChangeStore
     reverts: RevertStore

@@ -1,4 +1,4 @@
-"""CollectionService."""
+"""The implementation of CollectionService."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MAX_PAGE_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class CollectionService:
-    """Each method is named after its rpc: protos/draftline/v1/collection.proto tells what it does."""
+    """The rpcs of CollectionService, which protos/draftline/v1/collection.proto documents."""
 
     collections: CollectionStore
 

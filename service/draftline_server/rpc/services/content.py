@@ -1,4 +1,4 @@
-"""ContentService."""
+"""The implementation of ContentService."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IMPORT_MODES = {
 
 @dataclass(frozen=True, slots=True)
 class ContentService:
-    """Each method is named after its rpc: protos/draftline/v1/content.proto tells what it does."""
+    """The rpcs of ContentService, which protos/draftline/v1/content.proto documents."""
 
     content: ContentStore
     reads: ContentStore | ReadBatcher
@@ -204,7 +204,7 @@ class ContentService:
                 chunk.append(new_record(item, collection, place, self.limits))
                 place += 1
             yield chunk
-        # A broken stream can look like one that ended: only its last message tells.
+        # A broken stream can look like a complete one; only the `end` message distinguishes them.
         raise InvalidFieldError.of("end", "the last message of an import must be its end")
 
 

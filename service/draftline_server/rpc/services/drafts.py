@@ -1,4 +1,4 @@
-"""DraftService."""
+"""The implementation of DraftService."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POLICIES = {
 
 @dataclass(frozen=True, slots=True)
 class DraftService:
-    """Each method is named after its rpc: protos/draftline/v1/draft.proto tells what it does."""
+    """The rpcs of DraftService, which protos/draftline/v1/draft.proto documents."""
 
     drafts: DraftStore
     commits: CommitStore
@@ -117,7 +117,7 @@ class DraftService:
             token = page.next_page_token
             if not token:
                 return
-            if 2 * response.ByteSize() < MAX_PAGE_MESSAGE_BYTES:  # the next may hold more
+            if 2 * response.ByteSize() < MAX_PAGE_MESSAGE_BYTES:  # the next page may hold more
                 page_size = min(2 * page_size, MAX_PAGE_SIZE)
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802

@@ -1,4 +1,4 @@
-"""grpc.health.v1, told by whether the database answers."""
+"""grpc.health.v1, based on whether the database answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from grpc_health.v1 import health_pb2
 
 PROBE_INTERVAL_S = 1.0
-WARNING = "draftline-warning"  # trailing metadata of a check: what is not well though calls are taken
+WARNING = "draftline-warning"  # trailing metadata of a check: a problem that does not stop the service
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -18,15 +18,15 @@ UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Health:
-    """SERVING while `probe` succeeds; NOT_SERVING while it fails, and once the server drains.
+    """A health servicer: SERVING while `probe` succeeds, NOT_SERVING while it fails and once the server drains.
 
-    grpc's own servicer forgets all who watch a service when one of them ends.
+    It replaces grpc's own servicer, which drops all watchers of a service when one of them ends.
     """
 
     def __init__(
         self, services: Sequence[str], probe: Callable[[], Awaitable[None]], warning: Callable[[], str] = lambda: ""
     ) -> None:
-        """`warning`: what is not well though calls are taken, in a sentence of ASCII; empty: nothing."""
+        """Call `warning` for a problem that does not stop the service: an ASCII sentence, or empty if none."""
         self._services = frozenset(["", *services])
         self._probe = probe
         self._warning = warning
@@ -35,13 +35,13 @@ class Health:
         self._changed = asyncio.Condition()
 
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus | None:
-        """None for a service that is none."""
+        """Return the status of a service, or None if the service is unknown."""
         if service not in self._services:
             return None
         return SERVING if self._serving else NOT_SERVING
 
     async def follow(self, service: str) -> AsyncIterator[health_pb2.HealthCheckResponse.ServingStatus]:
-        """Its status and whatever it becomes, for ever."""
+        """Yield the current status of a service and every change of it, forever."""
         told = None
         while True:
             async with self._changed:
@@ -52,16 +52,16 @@ class Health:
 
     @property
     def warning(self) -> str:
-        """What is not well though calls are taken; empty: nothing."""
+        """A problem that does not stop the service; empty if there is none."""
         return self._warning()
 
     async def warnings(self) -> list[str]:
-        """The same, as a list."""
+        """Return the warning as a list, which is empty if there is none."""
         return [warning] if (warning := self._warning()) else []
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the database answered when it was asked last."""
+        """True if the last probe of the database succeeded."""
         return self._serving is True
 
     async def start(self) -> None:
@@ -69,7 +69,7 @@ class Health:
         self._task = asyncio.create_task(self._watch(), name="health")
 
     async def drain(self) -> None:
-        """Says NOT_SERVING for good, so that callers go elsewhere."""
+        """Report NOT_SERVING permanently, so that callers use another server."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

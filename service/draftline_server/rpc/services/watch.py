@@ -1,4 +1,4 @@
-"""WatchChanges: a tenant's log, or a user's merged view, as a stream."""
+"""WatchChanges: streams of a tenant's change log or of a user's merged view."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ..mapping.changes import to_change, to_change_filter
 from ..mapping.drafts import fill_merged
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
 
-KEPT_PART = 4  # of the watchers is kept for tenants who have none
+KEPT_PART = 4  # 1/KEPT_PART of the watchers is reserved for tenants with none
 MERGED = change_pb2.WATCH_VIEW_MERGED
 
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    heartbeat_s: float  # between two signs of life
-    most: int  # watchers at once
+    heartbeat_s: float  # between two heartbeat messages
+    most: int  # concurrent watchers
 
 
 class Watches:
@@ -53,13 +53,16 @@ class Watches:
 
     @property
     def count(self) -> int:
-        """Watchers that are served."""
+        """The number of active watchers."""
         return self._turns.taken
 
     async def watch(
         self, request: change_pb2.WatchChangesRequest, actor: Actor
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
-        """Ends with DrainingError when the server stops, after a last token."""
+        """Yield the messages of a watcher. Raises OverloadedError at the limit of watchers.
+
+        When the server stops, yield a last token and raise DrainingError.
+        """
         if not self._turns.try_acquire(actor.tenant_id):
             raise OverloadedError(
                 f"{self._turns.taken} watchers are served already; try again later, or another server"
@@ -78,7 +81,7 @@ class Watches:
     async def _messages(
         self, watch: _Watch, waking: ChangeSignal, tail: SharedLogReader
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
-        """What comes, and a sign of life where nothing does, until the server stops."""
+        """Yield changes, and heartbeats while there are none, until the server stops."""
         clock = asyncio.get_running_loop().time
         due = clock() + self._options.heartbeat_s
         while not waking.closed:
@@ -89,11 +92,11 @@ class Watches:
                     yield message
                 due = clock() + self._options.heartbeat_s
             watch.place = page.end
-            if clock() >= due:  # however often it was woken for what is not sent to it
+            if clock() >= due:  # also after wake-ups for changes that the watcher does not see
                 yield watch.message()
                 due = clock() + self._options.heartbeat_s
             if not page.more and not await waking.after(count, due - clock()):
-                waking.wake()  # looks again, in case a notice was lost
+                waking.wake()  # read again, in case a notification was lost
         yield watch.message()
 
     async def _started(self, request: change_pb2.WatchChangesRequest, actor: Actor) -> _Watch:
@@ -122,7 +125,7 @@ class Watches:
 
 @dataclass(slots=True)
 class _Watch(ABC):
-    """One watcher: what it watches, and how far it has read."""
+    """One watcher: its scope and its position in the log."""
 
     scope: Scope
     place: LogPosition
@@ -136,7 +139,7 @@ class _Watch(ABC):
 
     @abstractmethod
     def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
-        """What the watcher is sent of a page. The last message moves its place to the end of the page."""
+        """Yield the messages for a page. The last one moves the watcher's position to the end of the page."""
 
 
 class _ChangesWatch(_Watch):
@@ -162,11 +165,11 @@ class _MergedWatch(_Watch):
     merged: MergedStore
 
     async def check(self) -> None:
-        """InvalidFilterError for a filter that means nothing, before the first record comes."""
+        """Raise InvalidFilterError for an invalid filter now, not at the first change."""
         await self.merged.page(self.actor, self._query(("-",)), 1, "")
 
     async def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
-        """The records as they are now: in as many messages as they take, of which the last moves the token."""
+        """Yield the current records in as many messages as needed. Only the last one advances the resume token."""
         record_ids = tuple(dict.fromkeys(entry.record_id for entry in page.entries))
         query, token, gone = self._query(record_ids), "", dict.fromkeys(record_ids)
         while True:

@@ -1,7 +1,7 @@
-"""The change log, read: pages of it, and its rows as changes.
+"""Reading of the change log: its pages, and the conversion of its rows to changes.
 
-The log keeps edits as migrations/sql/0002_drafts.sql defines them; a change tells them path by path. Values stay
-JSON text throughout.
+The log stores edits as migrations/sql/0002_drafts.sql defines them; a change lists them path by path. Values stay JSON
+text throughout.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from ..page_tokens import PageTokens
 from .query import ChangeQueryKey, list_statement, pinned, weeks_of
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of values and paths
-# Of one change. Nested values have long paths: those that are longer than any values can be tell too little.
+# Of one change: the paths of deeply nested values can take more than any content. A larger change lists only its
+# top-level keys, without values.
 MAX_CHANGE_BYTES = 3 * 1024 * 1024
-MAX_SCANNED = 10_000  # entries that a statement looks at
-MAX_SEARCH_S = 5.0  # before a page is answered without having found anything
-Position = Sequence[str | int | bool | None]  # what a page token holds
-PATH_BYTES = 24  # what a path takes besides its texts, at most
+MAX_SCANNED = 10_000  # the maximum number of entries that a statement examines
+MAX_SEARCH_S = 5.0  # after this time, a page is returned even if nothing was found
+Position = Sequence[str | int | bool | None]  # the position that a page token holds
+PATH_BYTES = 24  # the maximum overhead of a path besides its texts
 
 
 class _Node(msgspec.Struct):
-    """An edit, or what takes it back; see migrations/sql/0002_drafts.sql."""
+    """An edit or its inverse; see migrations/sql/0002_drafts.sql."""
 
     s: dict[str, msgspec.Raw] = {}
     r: list[str] = []
@@ -44,14 +45,17 @@ _attributes = msgspec.json.Decoder(dict[str, tuple[msgspec.Raw, msgspec.Raw]]).d
 
 
 class ChangeStore:
-    """Reads the log of a tenant."""
+    """Reads pages of a tenant's change log."""
 
     def __init__(self, database: Database, cursors: PageTokens) -> None:
         self._database = database
         self._cursors = cursors
 
     async def page(self, actor: Actor, query: ChangeQuery, page_size: int, page_token: str) -> ChangePage:
-        """Some changes and the token of the next page. InvalidFieldError for a foreign token."""
+        """Return a page of changes and the token of the next page.
+
+        Raise InvalidFieldError if the token belongs to another query.
+        """
         pins, rest = pinned(query.filter, query.collection, query.record_id)
         form, values = parameterize(rest) if rest is not None else (None, {})
         bound = (
@@ -94,19 +98,19 @@ class ChangeStore:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The changes in a stretch of the log; `end`: the position to go on after, None at the end of the log."""
+    """The changes in a stretch of the log; `end`: the position to continue after, None at the end of the log."""
 
     changes: list[Change]
     end: Position | None
 
 
 def change_of(row: asyncpg.Record) -> Change:
-    """A change from the columns of `change_columns`."""
+    """Return a change from the columns of `change_columns`."""
     paths, is_told = _paths(row)
     return Change(
         row["collection"],
         row["record_id"],
-        max(row["version"], 0),  # each purge of a record has one of its own, from 0 down
+        max(row["version"], 0),  # each purge of a record has its own version, from 0 down
         ChangeKind(row["kind"]),
         ChangeSource(row["source"]),
         paths,
@@ -122,7 +126,7 @@ def change_of(row: asyncpg.Record) -> Change:
 
 
 def _fitting(rows: Sequence[asyncpg.Record]) -> list[Change]:
-    """The changes of a page: at least one, if there is one, and those after it that its bytes have room for."""
+    """Return the changes that fit on a page by their bytes, and always the first one."""
     changes: list[Change] = []
     size = 0
     for row in rows:
@@ -135,7 +139,7 @@ def _fitting(rows: Sequence[asyncpg.Record]) -> list[Change]:
 
 
 def _paths(row: asyncpg.Record) -> tuple[Sequence[PathChange], bool]:
-    """The edited paths in code point order, and whether their values are told."""
+    """Return the edited paths in code point order, and whether their values are included."""
     if row["kind"] == ChangeKind.CREATE:
         return [PathChange("", None, row["content"])], row["content"] is not None
     edit = _node(row["edit"])

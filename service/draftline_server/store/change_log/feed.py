@@ -1,7 +1,7 @@
-"""The log as a feed: read in its order, and only as far as nothing can come before what was read.
+"""The log as a feed: read in log order, and only up to the point before which no change can appear later.
 
-A change may be shown when every transaction up to its `log_xact` is over (see migrations/sql/0003_tables.sql).
-Those that are committed but not that far are pending: an older transaction is still running.
+A change may be shown when every transaction up to its `log_xact` has ended (see migrations/sql/0003_tables.sql).
+A committed change that may not be shown yet is pending: an older transaction is still running.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .query import ATTRIBUTES
 
 SQL = load("feed")
 MAX_ROWS = 500  # of one page
-MAX_PAGE_BYTES = 128 * 1024  # of values; more only for a single change
+MAX_PAGE_BYTES = 128 * 1024  # of values; only a single change may exceed it
 MAX_ID = 2**63 - 1
-MAX_SCANNED = 2_000  # entries that a page looks at
-KEPT_PART = 4  # of the connections is kept for tenants who read nothing
+MAX_SCANNED = 2_000  # the maximum number of entries that a page examines
+KEPT_PART = 4  # one in KEPT_PART connections is reserved for tenants that are not reading
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogPosition:
-    """A place in the order of the log; what comes after it is still to be read."""
+    """A position in the order of the log; everything after it is still to be read."""
 
     xact: int
     change_id: int
@@ -46,14 +46,14 @@ class LogPosition:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What of a tenant's log is read; with the notices of one user's drafts if a user is named."""
+    """The part of a tenant's log to read, with the notices of one user's drafts if a user is named."""
 
     tenant_id: str
     collection: str = ""  # empty: all
-    drafts_of: str = ""  # empty: nobody's
-    with_values: bool = True  # of the changes' paths
-    form: FilterTemplate | None = None  # of a filter
-    values: tuple[tuple[str, object], ...] = ()  # those lifted out of the filter
+    drafts_of: str = ""  # a user id; empty: no notices of drafts
+    with_values: bool = True  # include the values of the changes' paths
+    form: FilterTemplate | None = None  # the template of the filter
+    values: tuple[tuple[str, object], ...] = ()  # the values of the template's parameters
 
     def filtered(self, condition: Filter[Condition] | None) -> Scope:
         if condition is None:
@@ -64,7 +64,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A change of a record; None for what is no change of one: a notice of a draft, or the entry of a purge."""
+    """An entry of the log; `change` is None for a notice of a draft and for the entry of a purge."""
 
     place: LogPosition
     record_id: str
@@ -73,28 +73,28 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """What stands between two places of the log."""
+    """The entries between two positions of the log."""
 
     start: LogPosition
     end: LogPosition
     entries: Sequence[Entry] = field(default_factory=tuple)
-    more: bool = False  # there is more to read right now
-    pending: bool = False  # there is more that cannot be read yet
+    more: bool = False  # more can be read now
+    pending: bool = False  # there are more changes that cannot be read yet
 
 
 class Feed:
-    """Read the log with a limited number of connections, shared out fairly among tenants."""
+    """A reader of the log with a limited number of connections, shared fairly among tenants."""
 
     def __init__(self, database: Database, connections: int) -> None:
         self._database = database
         self._turns = FairSemaphore(connections, connections // KEPT_PART)
 
     async def now(self) -> LogPosition:
-        """The place that all is before that can be read now."""
+        """Return the current end of the readable log."""
         return _before((await self._log())["horizon"])
 
     async def check(self, place: LogPosition) -> None:
-        """TokenExpiredError if what comes after the place was dropped, or if the log ends before it."""
+        """Raise TokenExpiredError if changes after the position were dropped, or if the log ends before it."""
         log = await self._log()
         _refuse_dropped(place, log["dropped_xact"], log["dropped_id"])
         if place > _before(log["horizon"]):
@@ -104,7 +104,7 @@ class Feed:
             )
 
     async def read(self, scope: Scope, after: LogPosition) -> FeedPage:
-        """The next page after a place. TokenExpiredError."""
+        """Return the next page after a position. Raise TokenExpiredError if changes after it were dropped."""
         statement, fixed = _page_statement(bool(scope.collection), bool(scope.drafts_of), scope.with_values, scope.form)
         values: Mapping[str, object] = {
             **fixed,
@@ -127,15 +127,15 @@ class Feed:
         if first["scan_log_xact"] is not None:
             scanned = LogPosition(first["scan_log_xact"], first["scan_change_id"])
             return FeedPage(after, scanned, entries, more=True, pending=first["pending"])
-        # All that can be read was read up to the horizon, but never back to before where it began.
+        # Everything up to the horizon was read, but the position never moves back before `after`.
         return FeedPage(after, max(after, _before(first["horizon"])), entries, pending=first["pending"])
 
     async def _log(self) -> Any:
-        """How far the log goes, and how far it is dropped."""
+        """Return the horizon of the log, and up to where it was dropped."""
         return (await self._fetch(call_tenant.get(), SQL["log_horizon"], {}))[0]
 
     async def _fetch(self, tenant_id: str, statement: Statement, values: dict[str, object]) -> Any:
-        """Read when it is the tenant's turn."""
+        """Run the statement once the tenant has acquired a connection permit."""
         await self._turns.acquire(tenant_id)
         try:
             return await self._database.fetch(statement, values, idempotent=True)
@@ -156,7 +156,7 @@ def _refuse_dropped(place: LogPosition, dropped_xact: int, dropped_id: int) -> N
 
 
 def _entry(row: Any) -> Entry:
-    # Of a record that was removed for good, the deletion is in the feed, and versions begin anew after it.
+    # The deletion of a purged record is in the feed already, and its versions start again after the purge.
     return Entry(
         LogPosition(row["log_xact"], row["change_id"]),
         row["record_id"],
@@ -168,7 +168,10 @@ def _entry(row: Any) -> Entry:
 def _page_statement(
     has_collection: bool, with_drafts: bool, with_values: bool, form: FilterTemplate | None
 ) -> tuple[Statement, Mapping[str, object]]:
-    """A page of the log, at least one row: its first columns tell how far the log goes."""
+    """Return the statement of a page of the log.
+
+    It returns at least one row. The first columns say how far the log goes.
+    """
     horizon = func.draftline.log_horizon(type_=BigInteger())
     log = select(change_log.c.dropped_xact, change_log.c.dropped_id, horizon.label("horizon")).subquery("log")
     of_tenant = change.c.tenant_id == tenant()
@@ -178,8 +181,8 @@ def _page_statement(
     conditions: list[ColumnElement[bool]] = [of_tenant, change.c.log_xact < horizon]
     filters: list[ColumnElement[bool]] = []
     if has_collection and not with_drafts:
-        # The index of a collection's changes has no notices of drafts. The position names the collection, so that
-        # only that index leads to it.
+        # The index of a collection's changes has no notices of drafts. The position includes the collection, so only
+        # that index can seek to it.
         conditions += [change.c.collection == collection, NO_NOTICES]
         here, after = [change.c.collection, *here], [collection, *after]
     else:

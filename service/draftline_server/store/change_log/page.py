@@ -1,9 +1,9 @@
 """The statement of a page of the change log, newest or oldest first.
 
-What a page costs is bounded by what is on it, whatever the log holds:
-- It looks at a limited number of entries. Where more of them follow and the page is not full, it answers how far it
-  looked (`scan_` and the name of each column of the position), and the next page goes on there.
-- Contents of creations are rebuilt for those entries alone that the page has bytes for, judged by stored sizes.
+The cost of a page is limited by its own size, independently of the size of the log:
+- It examines a limited number of entries. If more of them follow and the page is not full, it returns how far it
+  read (`scan_` and the name of each column of the position), and the next page continues there.
+- Contents of creations are rebuilt only for the entries that fit into the page's bytes, judged by stored sizes.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _ZERO: ColumnElement[Any] = literal_column("0")
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """The entries to read.
+    """The entries of a page.
 
-    `conditions` hold for the entries that are looked at, by an index; `filters` for those that are answered, which
-    need `is_bounded`.
-    `position`: the columns by which they are ordered. `is_bounded`: whether the number of entries looked at is.
+    `conditions`, which an index serves, select the entries to examine; `filters` select those to return, and require
+    `is_bounded`.
+    `position`: the columns by which they are ordered. `is_bounded`: whether the number of examined entries is limited.
     """
 
     conditions: Sequence[ColumnElement[bool]]
@@ -55,9 +55,9 @@ class LogPage:
     is_bounded: bool
 
     def statement(self) -> Select[Any]:
-        """Return the statement. Its values: tenant_id, limit, max_bytes, scan_limit and those of the conditions.
+        """Return the statement. It binds tenant_id, limit, max_bytes, scan_limit and the values of the conditions.
 
-        It answers at least one row. The columns of `scan_` are NULL where it looked at all that there is.
+        It returns at least one row. The `scan_` columns are NULL if all entries were examined or the page is full.
         """
         found = self._found()
         size = func.sum(found.c.stored_bytes).over(order_by=self._order(found.c), rows=(None, 0))
@@ -84,7 +84,7 @@ class LogPage:
         )
 
     def _scan_end(self, found: Any) -> Any:
-        """The last entry that is looked at; no row if all there are, or if the page is full without it."""
+        """Return a query of the last examined entry; it has no row if all entries were examined or the page is full."""
         if not self.is_bounded:
             return select(*(cast(null(), BigInteger()).label(f"scan_{name}") for name in self.position)).subquery()
         count = select(func.count()).select_from(found).scalar_subquery()
@@ -98,12 +98,12 @@ class LogPage:
         )
 
     def _found(self) -> Any:
-        """The first entries, as they are stored, with the size of what is shown of each."""
+        """Return a query of the first entries as they are stored, each with the stored size of its shown parts."""
         source: Any = change
         conditions = and_(*self.conditions)
         if self.is_bounded:
-            # A subquery with a limit, so that no condition of `filters` leads to another index. It is read only as
-            # far as it takes to fill the page.
+            # A subquery with a limit, so that no condition of `filters` makes the planner use another index. It is
+            # read only as far as needed to fill the page.
             matches = and_(true(), *self.filters).label("matches")
             looked_at = select(*(change.c[name] for name in _RAW), matches).where(conditions)
             looked_at = looked_at.order_by(*self._order(change.c)).limit(bound("scan_limit", BigInteger()))
@@ -138,9 +138,9 @@ class LogPage:
 
 
 def change_columns(c: Any, *, with_values: bool) -> Sequence[ColumnElement[Any]]:
-    """The columns that `changes.change_of` reads. Needs the value tenant_id.
+    """Return the columns that `changes.change_of` reads. They bind tenant_id.
 
-    The content of a creation is not in the log: it is rebuilt from a later one.
+    The content of a creation is not in the log: it is rebuilt from a later content of the record.
     """
     r = record.c
     at_creation = func.draftline.content_at(tenant(), c.collection, c.record_id, c.version)

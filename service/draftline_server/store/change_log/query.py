@@ -1,11 +1,12 @@
 """The statement of a list of changes.
 
-What a filter pins to one value, and an index leads with, is a condition of its own on the plain column, with the
-predicate of that index: a session's changes are then read from its index, newest or oldest first, and nobody
-else's. The changes of one record are read in the order of its versions, which is the order of the log as well.
-One index leads; what else is pinned is a filter on what that index leads to, so that a page looks at a limited part.
+An attribute that the query pins to one value (an equality) and that an index leads with becomes a separate condition
+on the plain column, with the predicate of that index. A session's changes, for example, are then read from its index,
+newest or oldest first, without reading other changes. The changes of one record are read in the order of its versions,
+which is the order of the log as well. Only one index is used; other pinned attributes filter the entries that it finds,
+so a page examines a limited number of them.
 
-Everything that shapes the SQL is in `ChangeQueryKey`; every value is bound.
+Everything that determines the SQL is in `ChangeQueryKey`; every value is bound.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from .page import NO_NOTICES, LogPage, tenant
 
 PINS = ("collection", "record_id", "user_id", "session_id", "commit_id")
 LEADING = (("collection", "record_id"), ("commit_id",), ("session_id",), ("user_id",), ("collection",))
-# A change's attributes as filters name them: what is empty is not there.
+# A change's attributes by their names in filters; an empty text counts as absent.
 ATTRIBUTES: Mapping[str, ColumnElement[Any]] = {
     **{name: change.c[name] for name in ("collection", "record_id", "version", "kind", "source", "user_id")},
     **{
@@ -54,7 +55,7 @@ ATTRIBUTES: Mapping[str, ColumnElement[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ChangeQueryKey:
-    """What decides the text of the statement; `pins` are the attributes that are pinned to one value."""
+    """The inputs that determine the SQL text; `pins` are the attributes that are pinned to one value."""
 
     pins: tuple[str, ...]
     filter: FilterTemplate | None
@@ -66,24 +67,24 @@ class ChangeQueryKey:
 
     @property
     def leading(self) -> tuple[str, ...]:
-        """The pins of the index that leads to the changes; empty if there is none but the log's own order."""
+        """The pinned attributes of the index that is used; empty if the log is read in its own order."""
         return next((names for names in LEADING if set(names) <= set(self.pins)), ())
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The columns that tell a change's place in the order."""
+        """The columns of a position in the order."""
         return ("version",) if self.leading == ("collection", "record_id") else ("log_xact", "change_id")
 
     @property
     def is_bounded(self) -> bool:
-        """Whether entries that are not answered can stand between those that are."""
+        """True if entries that do not match can lie between those that do, so the examined ones must be limited."""
         return self.filter is not None or not self.leading or len(self.leading) < len(self.pins)
 
 
 def pinned(
     tree: Filter[Condition] | None, collection: str, record_id: str
 ) -> tuple[dict[str, str], Filter[Condition] | None]:
-    """What a query pins to one value, by name, and what is left of its filter."""
+    """Return the attributes that a query pins to one value, by name, and the rest of its filter."""
     pins = {name: value for name, value in (("collection", collection), ("record_id", record_id)) if value}
     rest: list[Filter[Condition]] = []
     for term in tree.terms if isinstance(tree, And) else () if tree is None else (tree,):
@@ -97,9 +98,9 @@ def pinned(
 
 
 def weeks_of(tree: Filter[Condition] | None) -> dict[str, datetime]:
-    """The whole weeks (UTC, from Monday) that a filter limits the time of its changes to: `since`, and before `until`.
+    """Return the weeks (UTC, from Monday) to which a filter limits create_time: from `since`, and before `until`.
 
-    The log has a partition a week, so that the others need not be looked at.
+    The log has one partition per week, so the other partitions need not be read.
     """
     weeks: dict[str, datetime] = {}
     for term in tree.terms if isinstance(tree, And) else () if tree is None else (tree,):
@@ -116,17 +117,17 @@ def weeks_of(tree: Filter[Condition] | None) -> dict[str, datetime]:
 
 @lru_cache(maxsize=512)
 def list_statement(shape: ChangeQueryKey) -> tuple[Statement, Mapping[str, object]]:
-    """The statement of a page, and the values that it binds itself.
+    """Return the statement of a page, and the values that it binds itself.
 
-    The others are bound by name: those lifted out of the filter, pin_collection and so on, tenant_id, limit,
-    max_bytes, scan_limit, since, until, and for a page after another one after_version, or after_log_xact and
+    The caller binds the others by name: the parameters of the filter, pin_collection and so on, tenant_id, limit,
+    max_bytes, scan_limit, since, until, and for a page that continues another one after_version, or after_log_xact and
     after_change_id.
     """
     conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, shape.leading)]
     if shape.is_continued:
         here = [change.c[name] for name in shape.place]
         after = [bound(f"after_{name}", BigInteger()) for name in shape.place]
-        if shape.leading == ("collection",):  # so that only the index of its changes leads to the position
+        if shape.leading == ("collection",):  # only the index of the collection's changes can seek to it
             here, after = [change.c.collection, *here], [cast(bound("pin_collection"), Text()), *after]
         conditions.append(tuple_(*here) > tuple_(*after) if shape.oldest_first else tuple_(*here) < tuple_(*after))
     if shape.has_since:
@@ -144,7 +145,7 @@ def _pin(name: str) -> ColumnElement[bool]:
     column = change.c[name]
     value = bound(f"pin_{name}")
     if name == "commit_id":
-        return column == cast(cast(value, Text()), UUID())  # an equality tells that it is not null
+        return column == cast(cast(value, Text()), UUID())  # an equality implies IS NOT NULL
     if name == "session_id":
         return and_(column == cast(value, Text()), column != literal_column("''"))
     return column == cast(value, Text())

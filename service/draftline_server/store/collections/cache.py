@@ -1,9 +1,8 @@
-"""Declarations of collections, kept in memory.
+"""A cache of collection declarations.
 
-A copy may be out of date: every write tells the database which version of the
-declaration it was checked against, and is refused as stale there if another one
-holds. A collection that is not in memory is taken for undeclared until then, so
-that the first write of an undeclared collection needs no look-up.
+A cached declaration may be out of date. Every write sends the database the version of the declaration that it was
+checked against, and is refused as stale if another version is current. A collection that is not cached counts as
+undeclared until then, so the first write to an undeclared collection needs no look-up.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from ..statements import load
 SQL = load("collections")
 T = TypeVar("T")
 
-MAX_KEPT = 10_000  # definitions in memory, of all tenants
-READ_AGE_S = 1.0  # how old a declaration may be that a read is typed by
-MAX_ATTEMPTS = 5  # of a call that finds each time that another one came between
+MAX_KEPT = 10_000  # cached declarations, of all tenants together
+READ_AGE_S = 1.0  # the maximum age of a declaration whose types a read uses
+MAX_ATTEMPTS = 5  # of a call that conflicts with another one each time
 
 
 class StaleCollectionSpecError(Exception):
-    """A write was checked against a declaration that no longer holds; nothing was written."""
+    """A write was checked against a declaration that is no longer current; nothing was written."""
 
 
 class CollectionSpecs:
-    """The declarations that this process has seen, by tenant and collection."""
+    """The cached declarations of this process, by tenant and collection."""
 
     def __init__(self, database: Database, schemas: Schemas) -> None:
         self._database = database
@@ -47,18 +46,18 @@ class CollectionSpecs:
         self._loaded_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def known(self, tenant_id: str, collection: str) -> CollectionSpec:
-        """What memory holds; the empty definition where it holds nothing."""
+        """Return the cached declaration, or the empty one if none is cached."""
         return self._kept.get((tenant_id, collection)) or CollectionSpec(collection)
 
     async def current(self, tenant_id: str, collection: str) -> CollectionSpec:
-        """The declaration for a read: at most READ_AGE_S old."""
+        """Return the declaration for a read, at most READ_AGE_S old."""
         key = (tenant_id, collection)
         if time.monotonic() - self._loaded_at.get(key, -READ_AGE_S) >= READ_AGE_S:
             await self.load(tenant_id, [collection])
         return self.known(tenant_id, collection)
 
     async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, CollectionSpec]:
-        """Reads declarations anew; those that do not exist are missing from the answer."""
+        """Reload declarations from the database; those that do not exist are missing from the result."""
         asked_at = time.monotonic()
         rows = await self._database.fetch(
             SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, idempotent=True
@@ -66,7 +65,7 @@ class CollectionSpecs:
         loaded = {row["collection"]: collection_spec_of(row) for row in rows}
         for collection in collections:
             if self._loaded_at.get((tenant_id, collection), asked_at) > asked_at:
-                continue  # somebody asked later, and was answered sooner
+                continue  # a later query has already stored a newer result
             self._kept.pop((tenant_id, collection), None)
             self._loaded_at[tenant_id, collection] = asked_at
             if collection in loaded:
@@ -80,9 +79,9 @@ class CollectionSpecs:
     async def violations(
         self, tenant_id: str, contents: Sequence[tuple[str, str, str]]
     ) -> list[SchemaViolationError | None]:
-        """What breaks the JSON Schemas of collections as they are in memory.
+        """Return an error for each content that violates its collection's cached JSON Schema, None for the others.
 
-        Of each content: its collection, its JSON text, and where it is from, for the error.
+        Each content is its collection, its JSON text, and the location that the error names.
         """
         found: list[SchemaViolationError | None] = [None] * len(contents)
         for collection in {collection for collection, _, _ in contents}:
@@ -96,7 +95,7 @@ class CollectionSpecs:
         return found
 
     async def refuse_stale(self, tenant_id: str, definition: CollectionSpec) -> None:
-        """StaleDefinitionError if the declaration is another one by now."""
+        """Raise StaleCollectionSpecError if the declaration has another version in the database."""
         loaded = await self.load(tenant_id, [definition.collection])
         if loaded.get(definition.collection, CollectionSpec(definition.collection)).version != definition.version:
             raise StaleCollectionSpecError
@@ -104,7 +103,10 @@ class CollectionSpecs:
     async def retry_if_stale(
         self, tenant_id: str, collections: Collection[str], attempt: Callable[[], Awaitable[T]]
     ) -> T:
-        """Runs `attempt` until it neither finds the declarations in memory stale nor races another call."""
+        """Run `attempt`, and retry it while cached declarations are stale or it races another call.
+
+        Raise ContentionError after MAX_ATTEMPTS attempts.
+        """
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await attempt()

@@ -1,12 +1,12 @@
-"""The indexes that declarations ask for: partial expression indexes, built concurrently, on
-records and, in the same orders, on the merges of drafts.
+"""The indexes that declarations require: partial expression indexes, built concurrently, on records and, in the same
+orders, on the merges of drafts.
 
 Invariants:
-- An index belongs to a collection's name and an order, whatever the tenants: those that
-  declare the same share it. Its name is a digest of both.
-- One process at a time builds or drops (an advisory lock), so a half-built index that is
-  found under the lock belongs to nobody and is built anew.
-- An index never makes a write fail: its expressions are NULL for what they cannot hold.
+- An index belongs to a collection's name and an order, not to a tenant: tenants with the same declaration share it. Its
+  name is a digest of both.
+- One process at a time builds or drops indexes (an advisory lock), so an invalid index that is found under the lock is
+  left over from an interrupted build, and is rebuilt.
+- An index never makes a write fail: its expressions are NULL for values that they cannot hold.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from .cache import collection_spec_of
 
 SQL = load("collections")
 LOCK_POLL_S = 0.2
-TABLES = (record, draft)  # one index of each for every order
+TABLES = (record, draft)  # each has one index for every order
 
 
 class Indexes:
-    """Brings the indexes in the database to what the declarations ask for."""
+    """Creates and drops indexes in the database as the declarations require."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._turn = asyncio.Lock()
 
     async def states(self, definitions: Sequence[CollectionSpec]) -> list[Mapping[IndexOrder, IndexState]]:
-        """How far each index of each declaration is."""
+        """Return the state of each index of each declaration."""
         if not any(definition.fields for definition in definitions):
             return [{} for _ in definitions]
         rows = await self._database.fetch(SQL["present_indexes"], {}, idempotent=True)
@@ -53,8 +53,7 @@ class Indexes:
         ]
 
     async def unready(self) -> Mapping[str, tuple[str, IndexState]]:
-        """The indexes in the database that declarations of any tenant ask for and that are not ready: of which
-        collection's name, and how far."""
+        """Return the required indexes, of all tenants, that are not ready: each one's collection name and state."""
         wanted = _wanted(await self._database.fetch(SQL["all_definitions"], {}, idempotent=True))
         rows = await self._database.fetch(SQL["present_indexes"], {}, idempotent=True)
         valid = {row["name"]: row["valid"] for row in rows}
@@ -65,11 +64,12 @@ class Indexes:
         }
 
     async def reconcile(self, collection: str | None = None) -> None:
-        """Drops what nobody asks for or is half built; builds what is missing of one collection name, or of all.
+        """Drop indexes that no declaration requires or that are invalid; build the missing ones.
 
-        DatabaseUnavailableError if the connection is lost, which leaves the rest to the next time.
+        `collection`: build only the indexes of this collection name; None: of all. Raise DatabaseUnavailableError if
+        the connection is lost; the next call does the rest.
         """
-        # In this process they wait here, and not each with a connection of the pool.
+        # Calls of this process wait here, so that each of them does not hold a pooled connection while it waits.
         async with self._turn:
             await self._database.translated(lambda: self._reconcile_alone(collection))
 
@@ -117,7 +117,7 @@ def _state(present: Mapping[str, bool], collection: str, order: IndexOrder) -> I
 
 
 def index_name(table: Table, collection: str, order: IndexOrder) -> str:
-    """Under PostgreSQL's 63 bytes, whatever the names it stands for."""
+    """Return the name of an index, within PostgreSQL's limit of 63 bytes for any collection and order."""
     digest = hashlib.sha256(json.dumps([collection, _purpose(order)]).encode()).hexdigest()
     return f"{table.name}_order_{digest[:32]}"
 
@@ -127,17 +127,17 @@ def _purpose(order: IndexOrder) -> Sequence[object]:
 
 
 def _meaning(key: IndexKey) -> Sequence[str]:
-    """Return what tells an index from one of the same order that an earlier version made of other expressions.
+    """Return markers for the index name that distinguish the expressions from those of earlier versions of the service.
 
-    With another name that one is dropped and this one built when the service starts.
+    Because the name differs, the old index is dropped and the new one built when the service starts.
     """
     instants = ["instants"] if key.type is FieldType.TIMESTAMP else []
     return [*instants, "keys"] if any(map(is_place, key.path[1:])) else instants
 
 
 def _index(declared: Table, collection: str, order: IndexOrder) -> Index:
-    """Of records, the live ones in order; of drafts, each user's in the order of their merges."""
-    # On a copy: an index is remembered by its table, and those of declarations are none of the schema's.
+    """Return the index of a table: live records in order, or each user's drafts in the order of their merges."""
+    # Use a copy: SQLAlchemy registers an index with its table, and these indexes are not part of the schema.
     table = declared.to_metadata(MetaData())
     if declared is record:
         leading, content = [table.c.tenant_id], table.c.content

@@ -1,4 +1,4 @@
-"""The records whose declared fields hold what they cannot hold: how many there are, and one of them."""
+"""Records whose declared fields hold values of the wrong type: their number, and one example."""
 
 from __future__ import annotations
 
@@ -24,13 +24,19 @@ SQL = load("diagnosis")
 
 
 async def counts(database: Database, tenant_id: str, definition: CollectionSpec) -> Mapping[Path, int]:
-    """Return for each declared field how many records that are not deleted hold what it cannot; reads them all."""
+    """Return for each declared field how many records hold a value of the wrong type.
+
+    It reads all records of the collection that are not deleted.
+    """
     found = await _look(database, tenant_id, definition, definition.fields)
     return {path: count for path, (count, _) in found.items()}
 
 
 async def all_counts(database: Database) -> AsyncIterator[tuple[str, str, str, int]]:
-    """Yield tenant, collection, JSON Pointer and number of such records, for every declared field that has any."""
+    """Yield tenant, collection, JSON Pointer and the number of records with a value of the wrong type.
+
+    Fields without such records are left out.
+    """
     for row in await database.fetch(SQL["every_definition"], {}, idempotent=True):
         definition = collection_spec_of(row)
         for path, count in (await counts(database, row["tenant_id"], definition)).items():
@@ -39,7 +45,7 @@ async def all_counts(database: Database) -> AsyncIterator[tuple[str, str, str, i
 
 
 async def refuse_stored(database: Database, tenant_id: str, definition: CollectionSpec) -> None:
-    """CollectionConflictError if a record that is not deleted holds what a field of the declaration refuses."""
+    """Raise CollectionConflictError if a record that is not deleted holds a value that the declaration refuses."""
     for path, (count, record_id) in (await _look(database, tenant_id, definition, definition.refusing)).items():
         if count:
             pointer, type_ = format_pointer(path), definition.fields[path]

@@ -1,4 +1,4 @@
-"""Collections: declared, read, listed."""
+"""Declaring, reading and listing collections."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from .mismatches import counts, refuse_stored
 SQL = load("collections")
 A = TypeVar("A", bound=Answer)
 WRITES_POLL_S = 0.05
-MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients take 4 MiB a message unless told otherwise
+MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients accept 4 MiB a message by default
 
 
 class _Written(msgspec.Struct):
-    """What the write of a declaration adds to it."""
+    """The attributes that storing a declaration sets."""
 
     version: int
     created_at: datetime
@@ -52,7 +52,7 @@ class StoredCollection:
 
 
 class CollectionStore:
-    """Declarations, and the indexes that follow from them."""
+    """A store of declarations and of the indexes that they require."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class CollectionStore:
         self._indexes = indexes
         self._cursors = cursors
         self._limits = limits
-        self._max_indexes = max_indexes  # of a tenant
+        self._max_indexes = max_indexes  # per tenant
         self._builds: set[asyncio.Task[None]] = set()
 
     async def put(
@@ -83,10 +83,11 @@ class CollectionStore:
         expected_version: int | None,
         validate_only: bool,
     ) -> A:
-        """Stores a declaration and brings its indexes about; what `answer` makes of both.
+        """Store a declaration and build its indexes; return what `answer` makes of both.
 
-        VersionMismatchError; CollectionConflictError if a stored text is too long for a wanted index, or the tenant
-        has too many; InvalidFieldError for a JSON Schema that is none.
+        Raise VersionMismatchError if the declaration is not at `expected_version`; CollectionConflictError if a stored
+        text is too long for a required index, a record holds a value that a field refuses, or the tenant has too many
+        indexes; InvalidFieldError if the JSON Schema is invalid.
         """
         if definition.json_schema:
             await self._definitions.schemas.check(actor.tenant_id, definition.json_schema)
@@ -122,7 +123,7 @@ class CollectionStore:
         return response
 
     async def _stored_before(self, actor: Actor, definition: CollectionSpec) -> CollectionSpec | None:
-        """The declaration as an earlier run of the request stored it, whose indexes were not waited for yet."""
+        """Return the declaration that an earlier, unfinished run of the request stored; None if there is none."""
         recalled = await self._requests.recall(actor)
         if actor.request is None or recalled is None or recalled.unfinished is None:
             return None
@@ -139,11 +140,11 @@ class CollectionStore:
         return (await self._with_indexes([loaded[collection]]))[0]
 
     async def mismatch_counts(self, actor: Actor, definition: CollectionSpec) -> Mapping[Path, int]:
-        """Return for each declared field how many records hold a value that it cannot hold; reads them all."""
+        """Return for each declared field how many records hold a value of the wrong type; this reads all records."""
         return await counts(self._database, actor.tenant_id, definition)
 
     async def page(self, actor: Actor, page_size: int, page_token: str) -> tuple[list[StoredCollection], str]:
-        """Some collections by name, declared or not, and the token of the next page."""
+        """Return a page of collections by name, declared or not, and the token of the next page."""
         query = ["collections", actor.tenant_id]
         after = self._cursors.open(query, page_token)[0] if page_token else ""
         rows = await self._database.fetch(
@@ -160,10 +161,10 @@ class CollectionStore:
         return await self._with_indexes(found), next_token
 
     async def _build(self, collection: str) -> None:
-        """Waits for the indexes; a caller that goes away does not stop the build: the next one finds it done."""
+        """Wait for the indexes. A caller that is cancelled does not stop the build, so a retry can find it done."""
 
         async def build() -> None:
-            call_deadline.set(None)  # of this task alone
+            call_deadline.set(None)  # for this task only
             await self._indexes.reconcile(collection)
 
         task = asyncio.create_task(build(), name="indexes")
@@ -174,7 +175,7 @@ class CollectionStore:
     async def _store(
         self, transaction: Transaction, actor: Actor, definition: CollectionSpec, expected_version: int | None
     ) -> tuple[CollectionSpec, bool]:
-        """The declaration as it is stored now, and whether it is another one than before."""
+        """Store the declaration; return it as stored, and whether it differs from the one before."""
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collection": definition.collection,
@@ -206,15 +207,17 @@ class CollectionStore:
         return count
 
     async def _wait_for_inflight_writes(self) -> None:
-        """Waits for the writes that went by the declaration before: whatever is written once this one is answered
-        goes by it."""
+        """Wait for running writes that may use the previous declaration.
+
+        Once this call is answered, every write is checked against the new one.
+        """
         running = await self._running_writes()
         while running:
             await asyncio.sleep(WRITES_POLL_S)
             running &= await self._running_writes()
 
     async def _wait_for_stale_caches(self, stored_at: float) -> None:
-        """Waits until other processes have forgotten the declaration before, by which they type what they read."""
+        """Wait until other processes no longer use the previous declaration for the types of their reads."""
         if (await self._database.fetch(SQL["other_processes"], {}, idempotent=True))[0]["others"]:
             await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
 
@@ -251,7 +254,7 @@ def _written(stored: CollectionSpec) -> str:
 
 
 def _fitting(definitions: Sequence[CollectionSpec]) -> int:
-    """How many of the definitions go into one page; at least one."""
+    """Return how many of the declarations fit on one page; at least one."""
     size = 0
     for place, definition in enumerate(definitions):
         size += _size(definition)
@@ -261,7 +264,7 @@ def _fitting(definitions: Sequence[CollectionSpec]) -> int:
 
 
 def _size(definition: CollectionSpec) -> int:
-    """About how many bytes a definition takes in an answer, where fields and orders stand twice."""
+    """Return about how many bytes a declaration takes in a response, where fields and orders appear twice."""
     paths = [*definition.fields, *(key.path for order in definition.orders for key in order)]
     texts = [definition.json_schema, *(format_pointer(path) * 2 for path in paths)]
     return 200 + sum(len(text.encode()) + 20 for text in texts)
@@ -281,7 +284,7 @@ def _as_json(definition: CollectionSpec) -> dict[str, object]:
 
 
 def _checked(definition: CollectionSpec) -> list[object]:
-    """Return what `draftline.field_failure` looks at when a content is written: fields that refuse come first."""
+    """Return the fields that `draftline.field_failure` checks in written content; those that refuse come first."""
     refusing: list[object] = [
         {"path": path, "type": type_} for path, type_ in definition.fields.items() if path in definition.refusing
     ]

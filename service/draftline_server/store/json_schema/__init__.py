@@ -1,1 +1,1 @@
-"""JSON Schema, checked in processes of its own."""
+"""JSON Schema checks, run in separate processes."""

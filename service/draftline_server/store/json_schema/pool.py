@@ -1,7 +1,7 @@
-"""JSON Schemas of collections: checked in processes of their own, which are started when they are needed.
+"""Checks of collections' JSON Schemas, run in separate processes that are started on demand.
 
-Tenants take turns. One of the processes is kept for tenants who have none, so that nobody's schema keeps the
-others waiting for longer than one check of theirs.
+Tenants share the processes fairly. One process is reserved for tenants that use none, so a tenant's schema does not
+delay the other tenants by more than one check.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ...domain.errors import InvalidFieldError, OverloadedError, SchemaViolation
 from .process import LENGTH_BYTES, Answer, Request
 
 PROCESSES = 2
-MAX_BYTES = 1024 * 1024  # of contents that are checked together
+MAX_BYTES = 1024 * 1024  # of contents that are checked in one request
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Answer).decode
 
 
 class _TooCostlyError(Exception):
-    """The check was over its limit of time or memory, or brought the process down."""
+    """The check exceeded its limit of time or memory, or crashed the process."""
 
 
 class Schemas:
-    """Checks schemas, and contents by schemas. `limit_s`: of processor time, for contents of MAX_BYTES together."""
+    """A checker of schemas, and of contents against them. `limit_s`: processor time for up to MAX_BYTES of contents."""
 
     def __init__(self, limit_s: float = 1.0) -> None:
         self._limit_s = limit_s
@@ -44,7 +44,7 @@ class Schemas:
             await _end(self._idle.pop())
 
     async def check(self, tenant_id: str, schema: str) -> None:
-        """InvalidFieldError for what is no schema, or takes too long to be looked at."""
+        """Raise InvalidFieldError if the schema is invalid or takes too long to check."""
         try:
             problem = (await self._ask(tenant_id, schema, [])).problem
         except _TooCostlyError:
@@ -55,7 +55,10 @@ class Schemas:
     async def violations(
         self, tenant_id: str, schema: str, contents: Sequence[tuple[str, str]]
     ) -> list[SchemaViolationError | None]:
-        """What breaks the schema: an error for each content, as JSON text and where it is from; None for a good one."""
+        """Return an error for each content that violates the schema, None for each that does not.
+
+        Each content is its JSON text and the location that the error names.
+        """
         found: list[SchemaViolationError | None] = []
         for part in _parts(contents):
             try:
@@ -86,7 +89,7 @@ class Schemas:
             process = self._idle.pop() if self._idle else await _started()
             try:
                 answer = await _exchange(process, _encode(Request(schema, contents, self._limit_s)))
-            except BaseException:  # whoever was to read the answer is gone
+            except BaseException:  # nothing will read the answer, so the process cannot be reused
                 await asyncio.shield(_end(process))
                 raise
             self._idle.append(process)
@@ -96,7 +99,7 @@ class Schemas:
 
 
 async def _started() -> Process:
-    # In a session of its own: a Ctrl-C in the terminal reaches us, and we drain first.
+    # Use a separate session, so that Ctrl-C in the terminal reaches only the service, which drains first.
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "draftline_server.store.json_schema.process",
         stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
@@ -111,7 +114,7 @@ async def _exchange(process: Process, request: bytes) -> Answer:
         length = await source.readexactly(LENGTH_BYTES)
         return _decode(await source.readexactly(int.from_bytes(length, "big")))
     except (asyncio.IncompleteReadError, ConnectionError):
-        if await process.wait() in (-signal.SIGKILL, -signal.SIGTERM):  # by somebody, not by what it did
+        if await process.wait() in (-signal.SIGKILL, -signal.SIGTERM):  # killed from outside, not because of the check
             raise OverloadedError("the check of the collection's JSON Schema was cut off; try again") from None
         raise _TooCostlyError from None
 
@@ -123,7 +126,7 @@ async def _end(process: Process) -> None:
 
 
 def _parts(contents: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """The contents in parts of at most MAX_BYTES, unless one alone has more."""
+    """Yield the contents in parts of at most MAX_BYTES each; a larger content is a part by itself."""
     part: list[tuple[str, str]] = []
     size = 0
     for content in contents:

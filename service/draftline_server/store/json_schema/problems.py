@@ -1,4 +1,4 @@
-"""The sentence that tells a caller why a JSON Schema is refused: the place in it, the problem, and the way out."""
+"""Messages that say why a JSON Schema is refused: the location in it, the problem and the fix."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ...domain.edits import format_pointer, parse_pointer, resolve
 from ...domain.errors import DraftlineError
 
 DIALECTS = "2020-12, 2019-09, draft 7, draft 6 and draft 4"
-BUNDLED = "json-schema.org"  # the host of the meta-schemas, which may be referred to
+BUNDLED = "json-schema.org"  # the host of the meta-schemas, which schemas may refer to
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _ANCHORS = ("$anchor", "$dynamicAnchor")
-_VALUES = ("const", "enum", "default", "examples")  # hold instances, no schemas
+_VALUES = ("const", "enum", "default", "examples")  # keywords that hold instances, not schemas
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 
 
 def problem_of(schema: Any, error: jsonschema_rs.ValidationError) -> str:
-    """Return what is wrong with a schema that `error` refuses, in a sentence that goes on after the field's name."""
+    """Return the problem of a schema that fails with `error`, as a phrase that follows the field's name."""
     kind = type(error.kind).__name__.rpartition("_")[2]
     if kind == "Referencing":
         return _dialect_problem(schema) or _reference_problem(schema) or "has a $ref or an $id that is no URI reference"
@@ -37,7 +37,7 @@ def problem_of(schema: Any, error: jsonschema_rs.ValidationError) -> str:
 
 
 def _at(schema: Any, path: Sequence[str]) -> Any:
-    """Return the value at a path; for a key of patternProperties, whose pattern is the key, the key."""
+    """Return the value at a path; for an entry of patternProperties its key, because the key is the pattern."""
     return path[-1] if path[-2:-1] == ["patternProperties"] else resolve(schema, tuple(path))
 
 
@@ -62,19 +62,19 @@ class _Reference:
     pointer: str
     keyword: str
     text: str
-    base: str  # the URI that it is relative to; empty: there is none
+    base: str  # the URI that it is relative to; empty if there is none
 
 
 @dataclass(slots=True)
 class _Resource:
-    """What one `$id`, or the root, holds."""
+    """The schema under one `$id`, or the root schema, and its anchors."""
 
     schema: Any
     anchors: set[str]
 
 
 def _reference_problem(schema: Any) -> str | None:
-    """Return the problem of the first reference that leads nowhere, or out of the schema."""
+    """Return the problem of the first reference that cannot be resolved or leads out of the schema."""
     resources: dict[str, _Resource] = {"": _Resource(schema, set())}
     for reference in list(_collect(schema, resources)):
         told = f"has a {reference.keyword} at {reference.pointer} that "
@@ -110,7 +110,10 @@ def _holds(resource: _Resource, fragment: str) -> bool:
 
 
 def _collect(schema: Any, resources: dict[str, _Resource]) -> Iterator[_Reference]:
-    """Yield the references of a schema, and note its resources. Iterative, so that no nesting exhausts the stack."""
+    """Yield the references of a schema, and add its resources to `resources`.
+
+    It is iterative, so that deep nesting cannot exhaust the stack.
+    """
     waiting: list[tuple[Any, tuple[str, ...], str, bool]] = [(schema, (), "", True)]
     while waiting:
         node, path, base, is_schema = waiting.pop()
@@ -129,7 +132,7 @@ def _collect(schema: Any, resources: dict[str, _Resource]) -> Iterator[_Referenc
 
 
 def _noted(node: dict[str, Any], base: str, resources: dict[str, _Resource]) -> str:
-    """Return the base URI within a schema object, whose `$id` and anchors are noted."""
+    """Return the base URI within a schema object, and add its `$id` and anchors to `resources`."""
     own = node.get("$id", node.get("id"))
     if isinstance(own, str):
         base = urldefrag(urljoin(base, own))[0]

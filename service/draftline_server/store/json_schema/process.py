@@ -1,10 +1,10 @@
-"""A process that checks contents by JSON Schemas, so that whatever a schema does, it does not do it to the service.
+"""A process that checks contents against JSON Schemas, so that a harmful schema cannot affect the service.
 
-A schema is a program: references can double at each level, a pattern can try everything, and a deep one can
-exhaust the stack. None of that can be told from its text, nor stopped from outside within a process. So what a
-check may cost is bounded by the death of this one: by a timer of processor time, and by a limit of memory.
+A schema is a program: references can double at each level, a pattern can backtrack exponentially, and deep nesting can
+exhaust the stack. None of this can be detected in its text, or interrupted within the process that runs it. So a timer
+of processor time and a memory limit end this process when a check costs too much.
 
-Requests come on standard input and answers go to standard output, each with its length before it.
+Requests arrive on standard input and answers go to standard output, each prefixed with its length.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _parse = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 class Request(msgspec.Struct):
-    """Contents, as JSON text, to check by a schema, all of them within so many seconds of processor time."""
+    """Contents, as JSON text, to check against a schema, all of them within `limit_s` seconds of processor time."""
 
     schema: str
     contents: list[str]
@@ -41,14 +41,18 @@ class Request(msgspec.Struct):
 
 
 class Violation(msgspec.Struct):
-    """What breaks a schema: the JSON Pointer of a value, and what is wrong with it."""
+    """A violation of a schema: the JSON Pointer of a value, and its problem."""
 
     path: str
     problem: str
 
 
 class Answer(msgspec.Struct):
-    """`problem`: why the schema is none. Else one of `violations` for each content; None where it breaks nothing."""
+    """The result of a request.
+
+    `problem`: the reason that the schema is invalid. Otherwise `violations` has an item for each content, None if it is
+    valid.
+    """
 
     problem: str | None = None
     violations: list[Violation | None] = []
@@ -56,7 +60,7 @@ class Answer(msgspec.Struct):
 
 @lru_cache(MAX_KEPT)
 def compiled(text: str) -> jsonschema_rs.Validator | str:
-    """Return a validator that fetches nothing, or what is wrong with the schema."""
+    """Return a validator that fetches nothing, or the problem of the schema."""
     try:
         schema = json.loads(text, parse_float=_number, parse_constant=_refuse_constant)
     except DraftlineError as error:
@@ -65,7 +69,7 @@ def compiled(text: str) -> jsonschema_rs.Validator | str:
         return f"is not valid JSON: it cannot be read on from line {error.lineno}, column {error.colno}"
     except RecursionError:
         return "is no valid JSON Schema: it is nested too deep"
-    except ValueError:  # an integer of more digits than Python reads
+    except ValueError:  # an integer with more digits than Python parses
         return f"is no valid JSON Schema: its numbers must have at most {MAX_NUMBER_DIGITS} digits"
     if not isinstance(schema, dict | bool):
         return "must be a JSON Schema: an object or a boolean"
@@ -99,7 +103,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse_retrieval(uri: str) -> NoReturn:
-    raise LookupError(uri)  # told by schema_problems, which finds the reference
+    raise LookupError(uri)  # reported by problems.py, which finds the reference
 
 
 def answer(request: Request) -> Answer:
@@ -110,19 +114,19 @@ def answer(request: Request) -> Answer:
 
 
 def _violation(validator: jsonschema_rs.Validator, content: str) -> Violation | None:
-    """Numbers are exact."""
+    """Return a violation of the content, None if it is valid. Numbers are compared exactly."""
     try:
         validator.validate(_parse(content))
     except jsonschema_rs.ValidationError as error:
         path = format_pointer([str(token) for token in error.instance_path])
-        # The message quotes the value; a caller who may write it may read it, but not at any length.
+        # The message quotes the value. A caller that may write it may read it, but the length must be limited.
         problem = error.message if len(error.message) <= 300 else error.message[:300] + "…"
         return Violation(path, problem)
     return None
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service says when it is over
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the service ends this process
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     decode, encode = msgspec.msgpack.Decoder(Request).decode, msgspec.msgpack.Encoder().encode

@@ -1,1 +1,1 @@
-"""The merged list: its statement, its order and its pages."""
+"""Merged lists: statements, sort orders and pages."""

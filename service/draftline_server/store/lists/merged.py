@@ -27,7 +27,7 @@ UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers fi
 
 
 class MergedStore:
-    """Reads lists of one user."""
+    """Reads merged lists of a user."""
 
     def __init__(self, database: Database, definitions: CollectionSpecs, cursors: PageTokens) -> None:
         self._database = database
@@ -44,7 +44,11 @@ class MergedStore:
         include_total_size: bool = False,
         max_bytes: int = MAX_PAGE_BYTES,
     ) -> MergedPage:
-        """Some records and the token of the next page. InvalidFilterError, InvalidFieldError for a foreign token."""
+        """Return a page of records and the token of the next page.
+
+        Raise InvalidFilterError if the filter does not fit the declared types, InvalidFieldError if the list cannot be
+        sorted by a key of `order_by` or if the token belongs to another query.
+        """
         definition = await self._definitions.current(actor.tenant_id, query.collection)
         shape, lifted_values = _shape(query, definition.fields)
         bound = _bound(actor, query, shape)
@@ -64,10 +68,10 @@ class MergedStore:
         return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
 
     async def _resolved(self, actor: Actor, query: MergedQuery, shape: ListQueryKey, after: Position) -> Position:
-        """Return the position with the whole of each long text of which the token holds a beginning and a digest.
+        """Return the position with the full text of each long key, of which the token holds only a prefix and a digest.
 
-        The text is read from the record that the page ended with. If it was changed meanwhile, the position is before
-        all that begins alike: some records come a second time then, and none is left out.
+        The text is read from the record that the previous page ended with. If that text has changed since, the position
+        is before all texts with the same prefix: some records are then returned twice, but none is left out.
         """
         count = 1 + len(shape.order)
         found, digests = list(after[:count]), after[count:]
@@ -97,7 +101,7 @@ class MergedStore:
 
 
 def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[ListQueryKey, Mapping[str, object]]:
-    """The shape of the query's statements, and the values of its filter, which they bind by name."""
+    """Return the key of the query's statements, and the values of its filter, which they bind by name."""
     try:
         condition = with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
     except FilterError as error:
@@ -132,7 +136,7 @@ def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple
 
 
 def _bound(actor: Actor, query: MergedQuery, shape: ListQueryKey) -> Sequence[object]:
-    """What a token is good for: a query, and the types by which a declaration has it sorted."""
+    """Return what a page token is bound to: the query, and the types by which the declaration sorts it."""
     return (
         "merged", actor.tenant_id, actor.user_id, query.collection, query.filter_text, query.order_text,
         query.record_ids, query.session_id, query.view, query.show_deleted, [key.type for key in shape.order],
@@ -153,21 +157,21 @@ def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[st
 
 
 def _position(row: asyncpg.Record, shape: ListQueryKey) -> Position:
-    """Return the record's id, its sort keys, and if any is too long for a token a digest of each that is."""
+    """Return the record's id and its sort keys, and if any key is too long for a token, a digest of each such key."""
     digests = [row[f"digest_{place}"] if key.may_be_long else None for place, key in enumerate(shape.order)]
     keys = [row[f"key_{place}"] for place in range(len(shape.order))]
     return [row["record_id"], *keys, *(digests if any(digests) else [])]
 
 
 def _before_alike(beginning: str, key: OrderKey) -> str:
-    """Return a text that comes before all longer ones with this beginning, in the order of the key."""
+    """Return a text that sorts before all longer texts with this prefix, in the order of the key."""
     if not key.descending:
         return beginning
     return after_prefix(beginning) or beginning + beginning
 
 
 def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> int:
-    """How many rows make the page: up to its size, and at least one within its bytes."""
+    """Return how many rows fit on the page by its size and its bytes; the first row always does."""
     size = 0
     for place, row in enumerate(rows[:page_size]):
         content: str = row["content"]

@@ -1,4 +1,4 @@
-"""The order of a merged list: its keys as SQL, and what follows a place in it."""
+"""The order of a merged list: its sort keys as SQL, and the conditions for rows after a position."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _TYPES: Mapping[FieldType, Any] = {
     FieldType.DATE: Date(),
     FieldType.TIMESTAMP: DateTime(timezone=True),
 }
-MAX_TOKEN_TEXT = 1_000  # characters of a text that a page token holds; of a longer one it holds a digest as well
-MAX_RANGED_KEYS = 4  # of an order whose pages are read by ranges: each is a query of its own in the statement
+MAX_TOKEN_TEXT = 1_000  # characters of a text in a page token; a longer one is cut, and its digest added
+MAX_RANGED_KEYS = 4  # of an order whose pages are read by ranges, each of which is a query in the statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class OrderKey:
 
     @property
     def may_be_long(self) -> bool:
-        """Return whether its texts may be too long for a page token."""
+        """True if its texts may be too long for a page token."""
         return self.type is FieldType.TEXT and not self.declared and not self.field.of_record
 
     def expression(self, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]) -> Any:
@@ -63,7 +63,11 @@ class OrderKey:
 def places_after(
     order: Sequence[OrderKey], keys: Sequence[Any], after: Sequence[bool], record_id: Any
 ) -> list[ColumnElement[bool]]:
-    """Disjoint conditions, the last key's first: the same keys and a later id, or a later key, or its nulls."""
+    """Return disjoint conditions that together select the rows after a position.
+
+    The first one is for equal keys and a later id. Then, from the last key to the first, follow one for later values of
+    the key and one for its nulls.
+    """
     equal: list[ColumnElement[bool]] = []
     places: list[list[ColumnElement[bool]]] = []
     for place, (key, expression, is_null) in enumerate(zip(order, keys, after, strict=True)):
@@ -80,7 +84,7 @@ def places_after(
 
 
 def _after_value(place: int, key: OrderKey) -> Any:
-    # Sent as text and read by its type: the token holds texts, and so no value loses a digit.
+    # Bind it as text and cast it to its type: the token holds texts, so no value loses a digit.
     return cast(cast(bound(f"after_{place}"), Text()), _TYPES[key.type])
 
 
@@ -89,14 +93,14 @@ def sorted_by(expression: Any, key: OrderKey) -> Any:
 
 
 def told(value: ColumnElement[Any], place: int, key: OrderKey, *, whole: bool) -> list[ColumnElement[Any]]:
-    """Return a sort key as text, and if it may be too long for a token a digest where it is.
+    """Return a sort key as text and, if it may be too long for a token, a digest that is NULL unless it is too long.
 
-    Of one that is too long the text is its beginning, unless it is wanted `whole`.
+    A text that is too long is cut to its first MAX_TOKEN_TEXT characters, unless `whole` is set.
     """
     text = cast(value, Text())
     if not key.may_be_long:
         return [text.label(f"key_{place}")]
-    # Half of the digest is enough, and keeps the longest token within what a request takes.
+    # Half of the digest is enough, and keeps the longest token within the size limit of a request.
     digest = func.encode(func.sha256(func.convert_to(text, literal_column("'UTF8'"))), literal_column("'hex'"))
     half = func.left(digest, literal_column("32"))
     is_long = func.length(text) > literal_column(str(MAX_TOKEN_TEXT))
@@ -105,5 +109,5 @@ def told(value: ColumnElement[Any], place: int, key: OrderKey, *, whole: bool) -
 
 
 def bound(name: str, type_: Any = None) -> ColumnElement[Any]:
-    """A value that the statement's caller gives."""
+    """Return a bind parameter whose value the statement's caller supplies."""
     return bindparam(name, required=False, type_=type_)

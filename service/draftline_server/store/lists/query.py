@@ -1,15 +1,13 @@
 """The statement of a merged list.
 
-The merge is kept and not computed, so a list is the union of two index scans: the records
-that the caller has no draft of, and the caller's drafts, each with the same filter and order
-on its own content, and with the same limit. After a page token both start where the page
-before ended: a place in the order splits what follows it into ranges that an index serves,
-one for each key and its nulls.
+Merges are stored, not computed by the statement, so a list is the union of two index scans: the records of which the
+caller has no draft, and the caller's drafts. Both have the same filter and order on their own content, and the same
+limit. With a page token, both start where the previous page ended: the rows after a position are split into ranges that
+an index serves, for each key one of later values and one of nulls.
 
-Everything that shapes the SQL is in `ListQueryKey`; statements are compiled once a shape, and the
-values of a filter are lifted out of it, so that they make no shape of their own. Only the
-names of collections and of fields stand in the text, so that partial indexes match; every
-value is bound.
+Everything that determines the SQL is in `ListQueryKey`. Statements are compiled once per key. The values of a filter
+are parameters, so filters that differ only in their values share a statement. Only the names of collections and fields
+are in the text, so that partial indexes match; every value is bound.
 """
 
 from __future__ import annotations
@@ -47,14 +45,14 @@ from ..statements import Statement, compiled
 from ..tables import draft, record
 from .order import MAX_RANGED_KEYS, OrderKey, bound, places_after, sorted_by, told
 
-INNER = {"content", "edit", "base", "attributes", "bytes_before"}  # columns that no row tells as they are
+INNER = {"content", "edit", "base", "attributes", "bytes_before"}  # columns that are not returned as they are
 
 
 @dataclass(frozen=True, slots=True)
 class ListQueryKey:
-    """What decides the text of the statement; `after` tells for each key whether the token's value is null.
+    """The inputs that determine the SQL text; `after` says for each sort key whether the token's value is null.
 
-    A filter whose values are not lifted is taken too, at the price of a statement of its own.
+    A filter whose values are not parameterized is accepted too, at the cost of a separate statement.
     """
 
     collection: str
@@ -65,15 +63,15 @@ class ListQueryKey:
     has_record_ids: bool
     has_session: bool
     after: tuple[bool, ...] | None = None
-    whole_keys: bool = False  # answers the texts of sort keys of any length
+    whole_keys: bool = False  # return the texts of sort keys in full, of any length
 
 
 @lru_cache(maxsize=512)
 def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]]:
-    """The statement of a page, and the values that it binds itself.
+    """Return the statement of a page, and the values that it binds itself.
 
-    The others are bound by name: those lifted out of the filter, tenant_id, user_id, limit, max_bytes, and as the
-    shape asks for them record_ids, session_id, after_id, after_0, after_1 and so on.
+    The caller binds the others by name: the parameters of the filter, tenant_id, user_id, limit, max_bytes, and
+    depending on the key record_ids, session_id, after_id, after_0, after_1 and so on.
     """
     branches = _branches(shape)
     ranges = [_range for branch in branches for _range in _ranges(shape, branch)]
@@ -95,7 +93,7 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
 
 @lru_cache(maxsize=128)
 def count_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]]:
-    """The statement that counts the whole list, and the values that it binds itself."""
+    """Return the statement that counts the whole list, and the values that it binds itself."""
     counts = [
         select(func.count()).select_from(branch.source).where(and_(*branch.conditions)).scalar_subquery()
         for branch in _branches(shape)
@@ -108,7 +106,7 @@ def count_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """One side of the union: where its rows come from, which they are, and what they show."""
+    """One side of the union: the source of its rows, their conditions and their columns."""
 
     source: Any
     content: ColumnElement[Any]
@@ -169,7 +167,7 @@ def _records(shape: ListQueryKey) -> _Branch:
 
 def _drafts(shape: ListQueryKey) -> _Branch:
     d = draft.c
-    # One look-up a draft, by the limit: as a plain join it may become a merge of all records that lie between drafts.
+    # The LIMIT makes this one look-up per draft: a plain join may become a merge join over all records between drafts.
     looked_up = (
         select(record)
         .where(
@@ -184,7 +182,7 @@ def _drafts(shape: ListQueryKey) -> _Branch:
     version = func.coalesce(r.version, 0, type_=BigInteger())
     created_at, created_by = func.coalesce(r.created_at, d.created_at), func.coalesce(r.created_by, d.user_id)
     updated_at, updated_by = func.coalesce(r.updated_at, d.updated_at), func.coalesce(r.updated_by, d.user_id)
-    # What a creation brings back is deleted no more, and starts without attributes.
+    # A CREATE draft of a deleted record restores it: it is no longer deleted, and starts without attributes.
     is_kept = or_(d.kind != literal_column("'CREATE'"), r.deleted_at.is_(None))
     deleted_at = case((d.kind != literal_column("'CREATE'"), r.deleted_at))
     parent_id = func.draftline.drafted_parent_id(d.attributes, case((is_kept, r.parent_id)), type_=Text())
@@ -237,7 +235,7 @@ def _session(shape: ListQueryKey, d: Any) -> list[ColumnElement[bool]]:
 
 
 def _ranges(shape: ListQueryKey, branch: _Branch) -> list[Any]:
-    """The branch, or what of it follows the token: ranges for an index, or one condition."""
+    """Return the branch, or its rows after the token: as ranges that an index serves, or as one condition."""
     keys = [key.expression(branch.content, branch.attributes) for key in shape.order]
     record_id = branch.attributes["record_id"]
     if shape.after is None:
@@ -261,12 +259,12 @@ def _ranges(shape: ListQueryKey, branch: _Branch) -> list[Any]:
 
 
 def _order_of(columns: Any, shape: ListQueryKey) -> list[Any]:
-    """The order, by the columns that hold its keys."""
+    """Return the order by the columns that hold the sort keys."""
     return [*(sorted_by(columns[f"k{place}"], key) for place, key in enumerate(shape.order)), columns["record_id"]]
 
 
 def _answer(page: Any, shape: ListQueryKey) -> list[Any]:
-    """What a row tells: the texts of its sort keys for the token, and what the draft means for the record."""
+    """Return the columns of a row: the record, its draft's changes and conflicts, and the sort keys for the token."""
     c = page.c
     modified = func.draftline.modified_fields(c.draft_kind, c.edit, c.baseline, c.content)
     is_deleted = c.baseline_deleted_at.is_not(None)
@@ -302,5 +300,5 @@ def _user() -> ColumnElement[Any]:
 
 
 def _literal(name: str) -> ColumnElement[Any]:
-    """A collection's name in the text of the statement, where the predicate of a partial index can be matched."""
+    """Return a collection's name as a literal in the statement, so that partial indexes match their predicates."""
     return literal(name, Text(), literal_execute=True)
