@@ -36,6 +36,7 @@ check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/lint-imports --no-logo
 	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py --check
 	$(BIN)/python tools/contract_doc.py --check
+	$(BIN)/python tools/schema.py --check
 	PATH="$(BIN):$$PATH" tools/check_contract.sh
 	$(BIN)/draftline migrate --check
 
@@ -44,9 +45,10 @@ format: $(VENV)/.dev ## format code and protos
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/buf format -w protos
 
-generate: $(VENV)/.dev ## write the stubs and docs/contract.md from protos/
+generate: $(VENV)/.dev ## write the stubs and docs/contract.md from protos/, and migrations/schema.sql
 	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py
 	$(BIN)/python tools/contract_doc.py
+	$(BIN)/python tools/schema.py
 
 landed: $(VENV)/.dev ## take the contract as it is for landed: `make check` refuses what breaks it from then on
 	$(BIN)/python tools/generate.py --image protos/landed.binpb --bare
