@@ -29,6 +29,11 @@ def gauges_of(
         Gauge("draftline_calls_running", "Calls that have their turn.", lambda: admission.running),
         Gauge("draftline_calls_waiting", "Calls that wait for their turn.", lambda: admission.waiting),
         Gauge("draftline_calls_arriving", "Calls whose message has not come yet.", lambda: calls.arriving),
+        Gauge(
+            "draftline_unread_answer_bytes",
+            "Answers that their readers have not taken yet.",
+            lambda: calls.sending.bytes,
+        ),
         Gauge("draftline_callers_refused_total", "Calls of callers who are not known.", lambda: server.refused_callers),
         Gauge(
             "draftline_connections_closed_total",
