@@ -24,7 +24,7 @@ from answers import TIMEOUT_S, refusal_of
 from changing import Changes
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from draftline_server.store import pool
-from draftline_server.store.collections.store import cache as definitions
+from draftline_server.store.collections import cache as definitions
 from guarded import METHODS
 from lengths import length
 from mutations import MUTATIONS, Mutation, nothing, with_id

@@ -188,7 +188,7 @@ def test_verified_token_is_remembered_until_the_keys_change(
         return await authenticate_jwt(token, *rest)
 
     authenticate_jwt = auth.authenticate_jwt
-    monkeypatch.setattr(auth, "identity_in", counted)
+    monkeypatch.setattr(auth, "authenticate_jwt", counted)
     with cloned(postgres_url, template) as url, guarded(url, tmp_path) as server:
         token = ISSUER.token()
         for _ in range(20):

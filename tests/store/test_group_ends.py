@@ -59,7 +59,7 @@ class Lock:
         )
         async with asyncio.timeout(PATIENCE_S):
             while not await self._connection.fetchval(waiting):
-                pass
+                await self._connection.execute("SELECT pg_stat_clear_snapshot()")  # kept for the whole transaction
 
     async def cut_those_who_wait(self) -> None:
         await self._connection.execute(
@@ -83,11 +83,22 @@ async def holding(grouped: Grouped) -> AsyncIterator[Lock]:
 
 
 async def in_one_group(grouped: Grouped, *calls: Any) -> list[asyncio.Task[PatchResult]]:
-    """Starts calls while another statement is under way, so that they share the next."""
+    """Start calls while another statement is held, then let it go, so that they share the next."""
+    may_go = asyncio.Event()
+    is_held = asyncio.Event()
+
+    async def hold(entries: Any) -> None:
+        is_held.set()
+        await may_go.wait()
+
     await grouped.database.now()  # else each would ask for the time first
+    grouped.applier.before = hold
     under_way = asyncio.create_task(grouped.patch(counting("first")))
-    await asyncio.sleep(0)
+    await is_held.wait()
+    grouped.applier.before = None
     tasks = [asyncio.create_task(call) for call in calls]
+    await asyncio.sleep(0)
+    may_go.set()
     await under_way
     return tasks
 

@@ -108,7 +108,7 @@ async def test_what_is_unforeseen_tells_its_sqlstate_and_constraint_alone(refusi
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "resend", "attempts"),
+    ("sqlstate", "idempotent", "attempts"),
     [
         ("40001", False, RETRIES), ("40P01", False, RETRIES), ("40000", False, 1), ("55P03", False, 1),
         ("08006", False, 1), ("57P01", False, 1), ("08006", True, RETRIES), ("57P01", True, RETRIES),

@@ -13,7 +13,7 @@ from draftline_server.rpc.cooperative import yielding
 async def test_others_have_their_turn_between_items_that_take_long(
     monkeypatch: pytest.MonkeyPatch, hold_s: float, turns: list[int]
 ) -> None:
-    monkeypatch.setattr(pacing, "HOLD_S", hold_s)
+    monkeypatch.setattr(pacing, "MAX_SLICE_S", hold_s)
     taken = 0
 
     async def other() -> None:
