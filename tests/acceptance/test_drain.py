@@ -168,5 +168,5 @@ async def test_drain_loses_nothing_and_leaves_nobody_without_an_answer(
     assert all(each == expected for each in lister.lists[:-1])
     for watcher in watchers:
         assert watcher.surprises == []
-        assert watcher.ends["DRAINING"] == DRAINS
+        assert watcher.ends["DRAINING"] >= DRAINS  # one that comes back at once is told so again
         assert len(watcher.seen) == len(stored.log)

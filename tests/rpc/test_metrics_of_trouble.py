@@ -64,6 +64,7 @@ def test_calls_that_run_that_wait_and_that_are_refused(database_url: str, locked
             second = here.stub.PatchContent.future(here.patch("free"), timeout=TIMEOUT_S)
             until(lambda: here.value("draftline_calls_waiting") == 1)
             refused(here.stub.PatchContent, here.patch("free"))
+            until(lambda: here.value("draftline_calls_shed_total", grpc_method=PATCH) == 1)  # counted once it is sent
             told = here.read()
         first.result()
         second.result()
