@@ -20,9 +20,9 @@ from draftline_server.observability import logs
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.database import Database
-from lengths import IS_SOAK
-from stand import RunningServer, beside, cloned, on_database, run_sql, serving
-from tenant_walls import Sent
+from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
+from support.soak_scale import IS_SOAK
+from support.tenant_binding import Sent
 
 FIGURE = "figure"
 

@@ -1,7 +1,7 @@
 -- Typed fields: what filters compare, orders sort by and indexes hold. Each function yields
 -- NULL for a value that is missing, null or of another type, and never raises, whatever was
 -- stored. The one-line ones are inlined, so an index on such a call serves a filter on it.
--- tests/store/test_filters.py holds them equal to tests/filter_oracle.py.
+-- tests/store/test_filters.py holds them equal to tests/support/filter_oracle.py.
 
 -- The text at a path, of any length.
 CREATE FUNCTION draftline.text_at(content jsonb, path text[]) RETURNS text

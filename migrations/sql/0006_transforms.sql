@@ -7,7 +7,7 @@
 -- Applied to something that is no object, a node makes an object only if it puts something into it (see puts), or if
 -- it says so with o. Otherwise it leaves everything as it is: what it would remove is not there. Steps on a missing
 -- value do what the operations do; on a value of another type they do what they do to 0 or to an empty list.
--- tests/store/test_draft_laws.py holds all of this equal to tests/draft_oracle.py.
+-- tests/store/test_draft_laws.py holds all of this equal to tests/support/edit_oracle.py.
 
 CREATE FUNCTION draftline.node(sets jsonb, removals text[], merges jsonb, transforms jsonb, is_object boolean)
 RETURNS jsonb

@@ -12,8 +12,8 @@ from contextlib import suppress
 import asyncpg
 import grpc
 from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2, content_pb2_grpc, types_pb2
-from lengths import length
-from stand import RunningServer, cloned, serving
+from support.servers import RunningServer, cloned, serving
+from support.soak_scale import length
 
 CHANGES = length("ABANDONED_CHANGES", 20_000, soak=1_500_000)  # in the log of the tenant who abandons
 RESUMES = length("ABANDONED_RESUMES", 30, soak=120)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Authority
 from draftline_server.auth.keys import digest_of
-from served import draftline, served
+from support.certificates import Authority
+from support.server_process import draftline, served
 
 AUTHORITY = Authority("acceptance")
 ISSUED = {"auth_issuer": "https://issuer.example", "auth_audience": "draftline"}

@@ -15,9 +15,9 @@ from draftline_server.ops import migrate
 from draftline_server.store.database import Database
 from draftline_server.store.draft_integrity import PAGE, SQL, DraftChecker, DraftDifference
 from draftline_server.store.pool import PoolSettings
-from hearing import logged
-from served import draftline, served
-from stand import cloned, run_sql, serving
+from support.log_capture import logged
+from support.server_process import draftline, served
+from support.servers import cloned, run_sql, serving
 
 DRAFTS = 2 * PAGE + 100
 PLANT = "UPDATE draftline.draft SET merged = '{\"n\": -1}' WHERE record_id = '%s'"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SMOKE = ROOT / "tests" / "client" / "smoke.py"
+SMOKE = ROOT / "tests" / "support" / "client_smoke.py"
 MINORS = range(10, 15)
 WITHOUT_INDEX = re.compile("Could not fetch URL|NewConnectionError|name resolution", re.IGNORECASE)
 

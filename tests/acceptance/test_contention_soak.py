@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 from draftline import AsyncClient, ChangeKind, DraftEdit, DraftlineError, Patch, op
-from lengths import IS_SOAK, length
-from stand import cloned, serving
+from support.servers import cloned, serving
+from support.soak_scale import IS_SOAK, length
 
 CALLERS = 24
 SOAK_S = length("CONTENTION_S", 4.0, soak=30.0)

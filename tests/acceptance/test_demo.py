@@ -12,7 +12,7 @@ from draftline import Client
 from draftline_server.demo import walkthrough as demo
 from draftline_server.demo.steps import Step, films
 from draftline_server.rpc.server import SERVICES
-from served import draftline
+from support.server_process import draftline
 
 DRAMAS = 789
 TITANIC = "titanic-dec-19-1997"

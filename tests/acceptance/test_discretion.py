@@ -18,12 +18,12 @@ import pytest
 from draftline_server.auth.keys import new_service_key
 from draftline_server.embedded_postgres.process import __file__ as installed
 from google.protobuf import message_factory
-from guarded import bearer, key_settings
-from minting import Issuer, secret_token
-from request_bytes import METHODS, good, name_of
-from served import DRAFTLINE, environment
-from stand import run_sql
-from waiting import until
+from support.authenticated_server import bearer, key_settings
+from support.polling import until
+from support.request_bytes import METHODS, good, name_of
+from support.server_process import DRAFTLINE, environment
+from support.servers import run_sql
+from support.tokens import Issuer, secret_token
 
 PLANTED = f"planted{uuid.uuid4().hex}"
 CONTENT = {f"k{PLANTED}": PLANTED, "nested": {PLANTED: [PLANTED]}, "t": PLANTED}

@@ -15,10 +15,10 @@ import grpc
 import pytest
 from draftline.v1 import content_pb2, content_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from history import History, Stored
-from served import served
-from waiting import eventually
-from writers import ATTEMPT_S, CHANNEL_OPTIONS, COLLECTION, Writer, prepare
+from support.call_history import History, Stored
+from support.polling import eventually
+from support.retrying_writers import ATTEMPT_S, CHANNEL_OPTIONS, COLLECTION, Writer, prepare
+from support.server_process import served
 
 DISK_BYTES = 160 * 1024 * 1024
 WRITERS = 8

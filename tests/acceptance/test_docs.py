@@ -13,9 +13,7 @@ from typing import Any
 
 import draftline
 import pytest
-import shown
 from alembic.script import ScriptDirectory
-from commands import leaves
 from draftline import Client
 from draftline.v1 import draft_pb2, error_reason_pb2
 from draftline_server.cli import main
@@ -23,8 +21,10 @@ from draftline_server.demo.steps import films
 from draftline_server.ops import migrate
 from draftline_server.rpc.status import CODES
 from draftline_server.settings import Settings
-from served import environment
-from test_readme import GRPCURL, README
+from support import doc_examples
+from support.cli_commands import leaves
+from support.doc_examples import GRPCURL, README
+from support.server_process import environment
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -53,9 +53,9 @@ def test_code_of_a_document_works_as_it_is_written(
 ) -> None:
     names: dict[str, Any] = {}
     for language, code in CODE.findall(DOCS[document]):
-        here = shown.at(code, server_address, **{'"demo"': f'"{tenant}"', "--tenant demo": f"--tenant {tenant}"})
+        here = doc_examples.at(code, server_address, **{'"demo"': f'"{tenant}"', "--tenant demo": f"--tenant {tenant}"})
         if language == "python":
-            shown.run(here, names)
+            doc_examples.run(here, names)
             continue
         environ = environment(port=server_address.rpartition(":")[2])
         environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"

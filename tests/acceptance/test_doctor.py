@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from certificates import Authority
 from click.testing import CliRunner
 from draftline import Client
 from draftline_server.cli import main
@@ -28,10 +27,11 @@ from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.statements import compiled
-from served import DRAFTLINE, environment, served
-from served import draftline as command
 from sqlalchemy import text
-from stand import beside, cloned, run_sql, serving
+from support.certificates import Authority
+from support.server_process import DRAFTLINE, environment, served
+from support.server_process import draftline as command
+from support.servers import beside, cloned, run_sql, serving
 
 AUTHORITY = Authority("doctor")
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2

@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 from draftline import AsyncClient, Record
 from draftline_server.store.drafts import SQL
-from lengths import length
-from soak import COLLECTION, RECORDS, Ledger, User
+from support.concurrent_users import COLLECTION, RECORDS, Ledger, User
+from support.soak_scale import length
 
 USERS = 20
 SOAK_S = length("DRAFTS_S", 6.0, soak=60.0)

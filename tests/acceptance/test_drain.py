@@ -10,14 +10,14 @@ from pathlib import Path
 
 import asyncpg
 import grpc
-from answers import document
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2, draft_pb2_grpc
-from history import End, History, Stored
-from lengths import length
-from stage import Stage, staged
-from waiting import eventually
-from watchers import Watcher
-from writers import CHANNEL_OPTIONS, Writer, prepare, reason_of
+from support.call_history import End, History, Stored
+from support.crash_harness import Stage, staged
+from support.polling import eventually
+from support.responses import document
+from support.resuming_watchers import Watcher
+from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare, reason_of
+from support.soak_scale import length
 
 DRAINS = length("DRAINS", 1, soak=20)
 DRAIN_TIMEOUT_S = 2.0

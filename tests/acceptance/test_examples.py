@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from draftline import Client
 from draftline_server.demo.steps import films
-from served import environment
-from stand import serving
+from support.server_process import environment
+from support.servers import serving
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -20,18 +20,18 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from answers import TIMEOUT_S, refusal_of
-from changing import Changes
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from draftline_server.store import pool
 from draftline_server.store.collections import cache as definitions
-from guarded import METHODS
-from lengths import length
-from mutations import MUTATIONS, Mutation, nothing, with_id
-from requesting import TABLES, Caller, Request
-from sending import sent
-from stand import RunningServer, cloned, serving
-from waiting import eventually, until
+from support.authenticated_server import METHODS
+from support.change_calls import Changes
+from support.idempotent_calls import TABLES, Caller, Request
+from support.mutating_calls import MUTATIONS, Mutation, nothing, with_id
+from support.polling import eventually, until
+from support.responses import TIMEOUT_S, refusal_of
+from support.sent_statements import sent
+from support.servers import RunningServer, cloned, serving
+from support.soak_scale import length
 
 CALLS = length("EXISTENCE_CALLS", 20, soak=2_000)  # of each kind, for the times that are told
 SHUFFLES = 2_000

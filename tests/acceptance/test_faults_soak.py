@@ -8,11 +8,11 @@ from itertools import chain, cycle, islice
 from pathlib import Path
 
 import grpc
-from history import End, History, Stored
-from lengths import IS_SOAK, length
-from stage import Recovery, recovery, staged
-from waiting import eventually
-from writers import CHANNEL_OPTIONS, Writer, prepare
+from support.call_history import End, History, Stored
+from support.crash_harness import Recovery, recovery, staged
+from support.polling import eventually
+from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare
+from support.soak_scale import IS_SOAK, length
 
 KILLS = length("KILLS", 3, soak=20)  # of the server and of backends of PostgreSQL
 RESTARTS = length("RESTARTS", 1, soak=5)  # of PostgreSQL

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from history import Call, End, History, Stored, Written
-from writers import increment
+from support.call_history import Call, End, History, Stored, Written
+from support.retrying_writers import increment
 
 
 def called(call_id: str, started: float, versions: dict[str, int], end: End = End.DONE) -> Call:

@@ -16,17 +16,17 @@ from typing import Any
 
 import asyncpg
 import grpc
-import minting
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
-from hostile_caller import TENANT, Hostile, Outcomes, Probe
-from hostility import Case, all_texts, cut_cases, field_cases, large_cases, metadata_cases
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lengths import length
-from request_bytes import METHODS, good
-from request_strategies import damaged, messages
-from served import Served, draftline, served
+from support import tokens
+from support.hostile_caller import TENANT, Hostile, Outcomes, Probe
+from support.hostile_inputs import Case, all_texts, cut_cases, field_cases, large_cases, metadata_cases
+from support.request_bytes import METHODS, good
+from support.request_strategies import damaged, messages
+from support.server_process import Served, draftline, served
+from support.soak_scale import length
 
 WHOLE = 24_000
 CASES = length("HOSTILE_CASES", 2_400, soak=WHOLE)
@@ -39,12 +39,12 @@ TOGETHER = 12  # requests made at random that are sent together
 @pytest.fixture
 def service(database_url: str, tmp_path: Path) -> Iterator[Served]:
     """A process of its own, which knows callers."""
-    (tmp_path / "secret").write_bytes(minting.SECRET)
+    (tmp_path / "secret").write_bytes(tokens.SECRET)
     with served(
         database_url=database_url,
         auth_secret_file=tmp_path / "secret",
-        auth_issuer=minting.RULES.issuer,
-        auth_audience=minting.RULES.audience,
+        auth_issuer=tokens.RULES.issuer,
+        auth_audience=tokens.RULES.audience,
     ) as running:
         yield running
 
@@ -52,7 +52,7 @@ def service(database_url: str, tmp_path: Path) -> Iterator[Served]:
 def token() -> str:
     """Of a caller in the tenant, and in every tenant whose name is a hostile text."""
     named = {text for text in all_texts() if 0 < len(text) <= 20}
-    return minting.secret_token(organization_ids=[TENANT, *sorted(named)], exp=minting.In(3_000))
+    return tokens.secret_token(organization_ids=[TENANT, *sorted(named)], exp=tokens.In(3_000))
 
 
 async def test_nothing_that_is_sent_is_answered_as_a_bug(

@@ -12,12 +12,12 @@ from typing import Any
 
 import grpc
 import pytest
-from frames import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Frame
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from lengths import length
-from request_bytes import METHODS, good, name_of
-from served import Served, served
-from waiting import until
+from support.http2_frames import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Frame
+from support.polling import until
+from support.request_bytes import METHODS, good, name_of
+from support.server_process import Served, served
+from support.soak_scale import length
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PRIORITY, PUSH_PROMISE, WINDOW_UPDATE, CONTINUATION = 2, 5, 8, 9

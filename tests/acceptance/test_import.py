@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from draftline import Client, NotFoundError
-from served import draftline
+from support.server_process import draftline
 
 OPTIONS = ("--id-from", "Title", "--id-from", "Release Date")
 

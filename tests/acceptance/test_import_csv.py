@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from draftline import Client, DeclaredField
 from draftline_server.cli import main
-from served import draftline
+from support.server_process import draftline
 
 
 @dataclass(frozen=True)

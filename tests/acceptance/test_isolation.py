@@ -19,19 +19,19 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S
 from draftline.v1 import change_pb2, draft_pb2  # noqa: F401  what errors carry must be known to be read
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2  # noqa: F401
-from guarded import bearer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lengths import length
-from minting import RULES, SECRET, secret_token
-from request_bytes import METHODS, name_of
-from request_strategies import UUID, messages, with_tenant
-from stand import cloned, serving
+from support.authenticated_server import bearer
+from support.request_bytes import METHODS, name_of
+from support.request_strategies import UUID, messages, with_tenant
+from support.responses import TIMEOUT_S
+from support.servers import cloned, serving
+from support.soak_scale import length
+from support.tokens import RULES, SECRET, secret_token
 
 BY_NAME = {method.name: method for method in METHODS}
 EXAMPLES = length("ISOLATION_EXAMPLES", 40, soak=400)

@@ -19,8 +19,8 @@ from draftline import Client, ConflictError, NotFoundError
 from draftline_server.observability.worker_metrics import WorkerMetrics
 from draftline_server.rpc.server import SERVICES
 from draftline_server.rpc.status import CODES
-from scraping import Scrape, scrape
-from stand import cloned, serving
+from support.metrics import Scrape, scrape
+from support.servers import cloned, serving
 
 ROOT = Path(__file__).parent.parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"

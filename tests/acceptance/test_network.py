@@ -10,14 +10,14 @@ from functools import partial
 import asyncpg
 import grpc
 import pytest
-from answers import document
 from draftline.v1 import content_pb2, content_pb2_grpc
-from history import End, History, Stored
-from lengths import length
-from proxy import Proxy, Way, before, before_postgres
-from served import served
-from waiting import PATIENCE_S, eventually
-from writers import CHANNEL_OPTIONS, Writer, prepare
+from support.call_history import End, History, Stored
+from support.polling import PATIENCE_S, eventually
+from support.responses import document
+from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare
+from support.server_process import served
+from support.soak_scale import length
+from support.tcp_proxy import Proxy, Way, before, before_postgres
 
 ROUNDS = length("NETWORK_ROUNDS", 1, soak=10)
 WRITERS = 16

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from draft_world import COLLECTION, World
 from draftline_server.domain.change_query import ChangeQuery
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery
@@ -16,7 +15,8 @@ from draftline_server.store.change_log.changes import ChangeStore
 from draftline_server.store.database import Database
 from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.pool import PoolSettings
-from lengths import length
+from support.soak_scale import length
+from support.tenant_stores import COLLECTION, World
 
 FILTERS = length("NOVEL_FILTERS", 100, soak=5_000)  # of lists, and as many of changes
 TERMS = 20

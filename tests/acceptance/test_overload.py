@@ -16,10 +16,10 @@ import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from lengths import IS_SOAK, length
-from overload import OK, RECORDS, REFUSED, TIMEOUT_S, Answers, Load, put_on
-from proxy import before_postgres
-from served import Served, served
+from support.load_process import OK, RECORDS, REFUSED, TIMEOUT_S, Answers, Load, put_on
+from support.server_process import Served, served
+from support.soak_scale import IS_SOAK, length
+from support.tcp_proxy import before_postgres
 
 OVERLOAD_S = length("OVERLOAD_S", 8.0, soak=60.0)
 ALONE_S = length("ALONE_S", 2.0, soak=30.0)  # of the other tenant, for what it takes usually

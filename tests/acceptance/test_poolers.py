@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 from draftline import Client, op
-from served import draftline as command
-from served import served
-from waiting import until
+from support.polling import until
+from support.server_process import draftline as command
+from support.server_process import served
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 REFUSED = "the database is reached through a pooler that gives connections no session of their own"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from draftline_server.ops import migrate
-from served import DRAFTLINE, draftline, environment
+from support.server_process import DRAFTLINE, draftline, environment
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
-from answers import Records, refusal_of
-from drafting import Drafts, edit
 from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2_grpc
-from stage import staged
-from stand import run_sql, serving
-from waiting import until
+from support.crash_harness import staged
+from support.draft_calls import Drafts, edit
+from support.polling import until
+from support.responses import Records, refusal_of
+from support.servers import run_sql, serving
 
 STANDBY = "standby.signal"
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'draftline%'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 import uuid
@@ -14,24 +13,12 @@ import pytest
 from draftline import Client, ConflictError
 from draftline_server.rpc.server import SERVICES
 from draftline_server.settings import Settings
-from served import environment
+from support.doc_examples import GRPCURL, README
+from support.server_process import environment
 
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
 MERGE, DRAFTS = ((ROOT / "docs" / name).read_text() for name in ("merge.md", "drafts.md"))
 SHOWN_ADDRESS = "127.0.0.1:50051"
-GRPCURL = f"""
-grpcurl() {{
-    local data= method=${{@: -1}} address=${{@: -2:1}}
-    [ "$2" != -d ] || data=$3
-    if [ "$method" = list ]; then
-        set -- --list-services "http://$address"
-    else
-        set -- --data "$data" "http://$address/$method"
-    fi
-    {shlex.quote(str(Path(sys.executable).with_name("buf")))} curl --protocol grpc --http2-prior-knowledge "$@"
-}}
-"""
 
 
 def blocks(language: str) -> list[str]:

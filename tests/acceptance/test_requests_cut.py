@@ -11,10 +11,9 @@ from itertools import count
 from typing import Any
 
 import grpc
-from answers import content_of
-from drafting import edit
-from lengths import length
-from mutations import (
+from support.draft_calls import edit
+from support.idempotent_calls import Caller, stored
+from support.mutating_calls import (
     batch,
     committing,
     creating,
@@ -26,9 +25,10 @@ from mutations import (
     undeleting,
     with_id,
 )
-from proxy import Fate, Judge, Way, before_postgres
-from requesting import Caller, stored
-from stand import serving
+from support.responses import content_of
+from support.servers import serving
+from support.soak_scale import length
+from support.tcp_proxy import Fate, Judge, Way, before_postgres
 
 CUTS = length("CUTS", 200, soak=400)
 CUT_ONE_IN = 25  # pieces of what is sent

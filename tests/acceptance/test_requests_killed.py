@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from mutations import MUTATIONS, Mutation, head_of, increment, patching, with_id
-from proxy import Fate, Judge, Way, before_postgres
-from requesting import Caller, alike, contents, stored, text
-from served import served
-from stand import serving
-from waiting import until
+from support.idempotent_calls import Caller, alike, contents, stored, text
+from support.mutating_calls import MUTATIONS, Mutation, head_of, increment, patching, with_id
+from support.polling import until
+from support.server_process import served
+from support.servers import serving
+from support.tcp_proxy import Fate, Judge, Way, before_postgres
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 # Writes of one statement, and how many others with their id are sent before it.

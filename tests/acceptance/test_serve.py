@@ -9,7 +9,7 @@ from pathlib import Path
 import draftline as client_package
 import pytest
 from draftline import Client, op
-from served import draftline, is_left_running, served
+from support.server_process import draftline, is_left_running, served
 
 WRITERS = 8
 WRITES_BEFORE_KILL = 200

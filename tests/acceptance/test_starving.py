@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import minting
 import psutil
 import pytest
-from attacks import HEALTH_CHECK, Attacker, attacking
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from lengths import IS_SOAK, length
-from minting import RULES, secret_token
-from overload import OWN_CONNECTION
-from served import Served, served
-from stand import cloned
-from waiting import until
+from support import tokens
+from support.http2_attacks import HEALTH_CHECK, Attacker, attacking
+from support.load_process import OWN_CONNECTION
+from support.polling import until
+from support.server_process import Served, served
+from support.servers import cloned
+from support.soak_scale import IS_SOAK, length
+from support.tokens import RULES, secret_token
 
 MIB = 1024 * 1024
 FILL_S = length("FILL_S", 1.0, soak=20.0)
@@ -56,7 +56,7 @@ def service(module_url: str) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def guarded_service(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     secret = tmp_path_factory.mktemp("keys") / "secret"
-    secret.write_bytes(minting.SECRET)
+    secret.write_bytes(tokens.SECRET)
     with served(
         database_url=module_url,
         auth_secret_file=secret,
@@ -68,7 +68,7 @@ def guarded_service(module_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def metadata(tenant_id: str, scope: str = "content:read content:write") -> tuple[tuple[str, str], ...]:
-    token = secret_token(minting.SECRET, organization_ids=[tenant_id], scope=scope)
+    token = secret_token(tokens.SECRET, organization_ids=[tenant_id], scope=scope)
     return (("authorization", f"Bearer {token}"),)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import asyncpg
 import pytest
 from draftline import Client, NotFoundError
-from served import draftline, served
-from stand import RunningServer, beside, cloned, serving
+from support.server_process import draftline, served
+from support.servers import RunningServer, beside, cloned, serving
 
 WAIT_S = 30
 PATIENCE_S = 300

@@ -13,11 +13,11 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from crew import OWN_CONNECTION
 from draftline import Client
-from lengths import length
-from served import DRAFTLINE, environment
-from waiting import until
+from support.polling import until
+from support.server_process import DRAFTLINE, environment
+from support.soak_scale import length
+from support.worker_pool import OWN_CONNECTION
 
 CALLS = length("UNREAD_CALLS", 600, soak=6_000)  # whose lines are several times what a pipe holds
 STOP_S = 30

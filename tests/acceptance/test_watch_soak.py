@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
-from history import End, History, Stored, Written
-from lengths import length
-from proxy import Proxy, before
-from stage import staged
-from waiting import eventually
-from watchers import Watcher
-from writers import CHANNEL_OPTIONS, Writer, prepare
+from support.call_history import End, History, Stored, Written
+from support.crash_harness import staged
+from support.polling import eventually
+from support.resuming_watchers import Watcher
+from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare
+from support.soak_scale import length
+from support.tcp_proxy import Proxy, before
 
 WATCH_S = length("WATCH_S", 8.0, soak=60.0)
 KILLS = length("WATCH_KILLS", 2, soak=6)

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from served import environment
+from support.server_process import environment
 
 ROOT = Path(__file__).parent.parent.parent
 BESIDE = {"migrations": ROOT / "migrations", "examples": ROOT / "examples"}

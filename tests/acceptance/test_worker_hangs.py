@@ -14,10 +14,10 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import psutil
-from crew import MODULE, OWN_CONNECTION, workers
 from draftline import Client
-from served import DRAFTLINE, Served, environment, served
-from waiting import until
+from support.polling import until
+from support.server_process import DRAFTLINE, Served, environment, served
+from support.worker_pool import MODULE, OWN_CONNECTION, workers
 
 WORKERS = 2
 TIMEOUT_S = 4

@@ -16,14 +16,14 @@ import asyncpg
 import grpc
 import psutil
 import pytest
-from crew import client_of_each, workers
 from draftline import Client, InvalidArgumentError, op
-from history import End, History, Stored
-from served import STOP_S, Served, is_left_running, served
-from served import draftline as command
-from stand import cloned
-from waiting import eventually, until
-from writers import CHANNEL_OPTIONS, Writer, prepare
+from support.call_history import End, History, Stored
+from support.polling import eventually, until
+from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare
+from support.server_process import STOP_S, Served, is_left_running, served
+from support.server_process import draftline as command
+from support.servers import cloned
+from support.worker_pool import client_of_each, workers
 
 WORKERS = 2
 WRITERS = 24

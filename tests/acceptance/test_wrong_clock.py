@@ -16,12 +16,12 @@ import draftline_server
 import pytest
 from draftline import Client
 from draftline_server.store import clock
-from hearing import logged
-from kept_log import LOGGED, REQUEST, monday_of, unkept, weeks
-from served import Served, served
-from served import draftline as command
-from stand import RunningServer, serving
-from waiting import eventually
+from support.aged_change_log import LOGGED, REQUEST, monday_of, unkept, weeks
+from support.log_capture import logged
+from support.polling import eventually
+from support.server_process import Served, served
+from support.server_process import draftline as command
+from support.servers import RunningServer, serving
 
 DAYS = 100
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))

@@ -9,8 +9,8 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect, Threaded
-from scripted_server import ScriptedServer
+from support.both_clients import Connect, Threaded
+from support.scripted_server import ScriptedServer
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from cache_world import KEYS, MAX_LOST_S, NOON, World, change_of, happened, record_of
 from draftline import UNSET, AttributeChange, CacheStats, Change, ChangeKind, Record
 from draftline.caching import Cache, applied, copied
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cache_simulation import KEYS, MAX_LOST_S, NOON, World, change_of, happened, record_of
 
 
 def filled(*records: Record, max_records: int = 10) -> Cache[None]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
-from scripted_answers import WAIT_S, found, record
-from scripted_server import ScriptedServer, failure, info
+from support.both_clients import Connect
+from support.scripted_responses import WAIT_S, found, record
+from support.scripted_server import ScriptedServer, failure, info
 
 
 async def test_record_is_parsed_into_plain_values(connect: Connect, scripted: ScriptedServer) -> None:

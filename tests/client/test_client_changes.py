@@ -9,8 +9,8 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import reader_of
 from draftline import UNSET, ChangeKind, ChangeSource, DraftEdit, Patch, PathChange, op
+from support.both_clients import reader_of
 
 WAIT_S = 30
 

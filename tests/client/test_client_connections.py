@@ -12,9 +12,9 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect, reader_of
 from draftline import op
-from proxy import Fate, Proxy, Way, before
+from support.both_clients import Connect, reader_of
+from support.tcp_proxy import Fate, Proxy, Way, before
 
 WAIT_S = 60
 PATIENT = draftline.Retry(max_attempts=50, initial_backoff_s=0.01, max_backoff_s=0.1)

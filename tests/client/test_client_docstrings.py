@@ -11,18 +11,20 @@ from typing import Any
 import draftline
 import grpc
 import pytest
-import shown
 from draftline import Client, errors, op
+from support import doc_examples
 
 PUBLIC = {name: getattr(draftline, name) for name in draftline.__all__ if name != "op"}
 BUILDERS = {f"op.{name}": each for name, each in inspect.getmembers(op, inspect.isfunction)}
-DOCUMENTED = shown.documented({"draftline": draftline, "draftline.errors": errors, "op": op, **BUILDERS, **PUBLIC})
+DOCUMENTED = doc_examples.documented(
+    {"draftline": draftline, "draftline.errors": errors, "op": op, **BUILDERS, **PUBLIC}
+)
 EXAMPLES = {
     f"{name}-{number}": code
     for name, docstring in DOCUMENTED.items()
     # The asyncio client's methods have the docstrings of the blocking one.
     if not (name.startswith("Async") and "." in name)
-    for number, code in enumerate(shown.examples(docstring))
+    for number, code in enumerate(doc_examples.examples(docstring))
 }
 FILMS = {
     "m-1": {"Title": "Alien", "Votes": 1, "owner": "ada", "Major Genre": "Horror", "cast": {"Ash": "Holm"}},
@@ -49,17 +51,17 @@ def names(client: Client) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_of_a_docstring_works(name: str, client: Client, server_address: str) -> None:
-    code = shown.at(EXAMPLES[name], server_address, acme=client._tenant(None))
+    code = doc_examples.at(EXAMPLES[name], server_address, acme=client._tenant(None))
     stage(name, client)
     given = names(client)
     if "AsyncClient" in name:
         given["client"] = None
     if "watch" not in code or "CachedReader" in name:
-        shown.run(code, given)
+        doc_examples.run(code, given)
     else:
         kind = draftline.AsyncClient if "async" in code else Client
         given["client"] = kind(server_address, tenant_id=client._tenant(None), user="ada")
-        shown.run_watch(code, given, client)
+        doc_examples.run_watch(code, given, client)
 
 
 def stage(name: str, client: Client) -> None:
@@ -80,9 +82,9 @@ def stage(name: str, client: Client) -> None:
     "name", [name for name in DOCUMENTED if name.startswith("Client.") and name not in ("Client.close",)]
 )
 def test_every_method_of_the_client_shows_an_example(name: str) -> None:
-    assert shown.examples(DOCUMENTED[name])
+    assert doc_examples.examples(DOCUMENTED[name])
 
 
 def test_what_is_printed_is_compared() -> None:
     with pytest.raises(AssertionError, match="and not where it should: 2"):
-        shown.run("print(1)  # 2", {})
+        doc_examples.run("print(1)  # 2", {})

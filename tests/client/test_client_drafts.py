@@ -8,8 +8,8 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect
 from draftline import ConflictKind, DraftEdit, DraftKind, RecordState, View, op
+from support.both_clients import Connect
 
 FILMS = {"m-1": {"Title": "Alien", "Genre": "Horror"}, "m-2": {"Title": "Brazil", "Genre": "Comedy"}}
 EXACT = Decimal("0.1234567890123456789012345678901234567890")

@@ -10,12 +10,12 @@ import draftline
 import grpc
 import grpc.aio
 import pytest
-from both_clients import Connect
 from draftline.aio.ending import Ending
 from draftline.status import error_of_call
 from draftline.v1 import content_pb2
-from scripted_answers import INTERNAL, INVALID_ARGUMENT, WAIT_S
-from scripted_server import STATUS_TRAILER, ScriptedServer, failure, info
+from support.both_clients import Connect
+from support.scripted_responses import INTERNAL, INVALID_ARGUMENT, WAIT_S
+from support.scripted_server import STATUS_TRAILER, ScriptedServer, failure, info
 
 
 class EndedCall:

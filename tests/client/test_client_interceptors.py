@@ -10,11 +10,11 @@ import draftline
 import grpc
 import grpc.aio
 import pytest
-from both_clients import Threaded
 from draftline.v1 import content_pb2, draft_pb2
-from scripted_answers import INVALID_ARGUMENT, QUICK, UNAVAILABLE, found, record
-from scripted_log import ScriptedLog, change
-from scripted_server import ScriptedServer, failure, info
+from support.both_clients import Threaded
+from support.scripted_log import ScriptedLog, change
+from support.scripted_responses import INVALID_ARGUMENT, QUICK, UNAVAILABLE, found, record
+from support.scripted_server import ScriptedServer, failure, info
 
 Connect = Callable[..., AbstractAsyncContextManager[Any]]
 

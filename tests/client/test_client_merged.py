@@ -8,7 +8,6 @@ from typing import Any
 import draftline
 import grpc
 import pytest
-from both_clients import Connect
 from draftline import DraftEdit, DraftKind, op
 from draftline.draft_calls import commit, save_draft
 from draftline.draft_responses import merged_record_of
@@ -16,8 +15,9 @@ from draftline.status import error_of_status
 from draftline.v1 import draft_pb2, types_pb2
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from scripted_answers import ABORTED, INTERNAL, QUICK, UNAVAILABLE, WAIT_S
-from scripted_server import ScriptedServer, failure, info
+from support.both_clients import Connect
+from support.scripted_responses import ABORTED, INTERNAL, QUICK, UNAVAILABLE, WAIT_S
+from support.scripted_server import ScriptedServer, failure, info
 
 
 def answer(*record_ids: str, token: str = "") -> draft_pb2.StreamMergedResponse:

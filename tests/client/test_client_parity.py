@@ -8,11 +8,11 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect
 from draftline.channel import METHODS
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
-from scripted_answers import found
-from scripted_server import ScriptedServer
+from support.both_clients import Connect
+from support.scripted_responses import found
+from support.scripted_server import ScriptedServer
 
 # Where the method is not called after its rpc.
 NAMES = {"ListChanges": "changes", "RevertChange": "revert", "WatchChanges": "watch"}

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from draftline.sync.pauses import Pauses
-from scripted_answers import WAIT_S
+from support.scripted_responses import WAIT_S
 
 LONG_S = 1e6
 

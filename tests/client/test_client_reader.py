@@ -11,11 +11,11 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect, reader_of
 from draftline.v1 import change_pb2, content_pb2
-from scripted_answers import OUT_OF_RANGE, QUICK, UNAVAILABLE, WAIT_S, record
-from scripted_log import change, unreadable
-from scripted_server import HOLD, ScriptedServer, failure, info
+from support.both_clients import Connect, reader_of
+from support.scripted_log import change, unreadable
+from support.scripted_responses import OUT_OF_RANGE, QUICK, UNAVAILABLE, WAIT_S, record
+from support.scripted_server import HOLD, ScriptedServer, failure, info
 
 SOON_S = 0.01
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import shown
 from draftline import Client
+from support import doc_examples
 
 README = (Path(__file__).parent.parent.parent / "client" / "README.md").read_text()
 FILMS = {
@@ -21,11 +21,11 @@ FILMS = {
 def test_code_of_the_readme_works_as_it_is_written(server_address: str) -> None:
     tenant = f"tenant-{uuid.uuid4()}"
     first, *others = (
-        shown.at(code, server_address, **{'"acme"': f'"{tenant}"', "1_000_000": "1_000"})
-        for code in shown.blocks(README, "python")
+        doc_examples.at(code, server_address, **{'"acme"': f'"{tenant}"', "1_000_000": "1_000"})
+        for code in doc_examples.blocks(README, "python")
     )
     names: dict[str, Any] = {"remember": lambda token: None, "session": SimpleNamespace(access_token="t")}
-    shown.run(first, names)
+    doc_examples.run(first, names)
     assert len(others) == 7
     with Client(server_address, tenant_id=tenant, user="ada") as client:
         client.import_content("movies", FILMS.items())
@@ -35,6 +35,6 @@ def test_code_of_the_readme_works_as_it_is_written(server_address: str) -> None:
             names["client"] = client
             if ".watch(" in code:
                 names["client"] = Client(server_address, tenant_id=tenant, user="ada")
-                shown.run_watch(code, names, client)
+                doc_examples.run_watch(code, names, client)
             else:
-                shown.run(code, names)
+                doc_examples.run(code, names)

@@ -10,7 +10,6 @@ from typing import Any
 import draftline
 import grpc
 import pytest
-from both_clients import Connect
 from draftline import Retry
 from draftline.channel import METHODS
 from draftline.retries import Attempts
@@ -18,8 +17,9 @@ from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_answers import ABORTED, INTERNAL, QUICK, RESOURCE_EXHAUSTED, UNAVAILABLE, found, record
-from scripted_server import ScriptedServer, failure, info
+from support.both_clients import Connect
+from support.scripted_responses import ABORTED, INTERNAL, QUICK, RESOURCE_EXHAUSTED, UNAVAILABLE, found, record
+from support.scripted_server import ScriptedServer, failure, info
 
 REQUEST_ID = "5f0a1f4e-1111-4222-8333-444455556666"
 GONE = failure(UNAVAILABLE, "gone")

@@ -7,9 +7,9 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect
 from draftline import DraftEdit, op
-from scripted_server import ScriptedServer, failure
+from support.both_clients import Connect
+from support.scripted_server import ScriptedServer, failure
 
 
 @pytest.fixture

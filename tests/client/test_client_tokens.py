@@ -10,15 +10,15 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect
 from draftline.retries import Attempts
 from draftline.v1 import change_pb2, content_pb2, draft_pb2
-from guarded import Guarded, guarded
-from minting import In, secret_token
-from scripted_answers import QUICK, UNAUTHENTICATED, WAIT_S, found, record
-from scripted_log import ScriptedLog, change
-from scripted_server import ScriptedServer, failure, info
-from stand import cloned
+from support.authenticated_server import Guarded, guarded
+from support.both_clients import Connect
+from support.scripted_log import ScriptedLog, change
+from support.scripted_responses import QUICK, UNAUTHENTICATED, WAIT_S, found, record
+from support.scripted_server import ScriptedServer, failure, info
+from support.servers import cloned
+from support.tokens import In, secret_token
 
 EXPIRED = failure(UNAUTHENTICATED, "the token has expired", info("UNAUTHENTICATED", expired="true"))
 ONCE = draftline.Retry(max_attempts=1)

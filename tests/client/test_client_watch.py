@@ -8,12 +8,12 @@ from typing import Any
 
 import draftline
 import pytest
-from both_clients import Connect
 from draftline import UNSET, AttributeChange, ChangeKind, ChangeSource, PathChange
 from draftline.v1 import change_pb2, draft_pb2, types_pb2
-from scripted_answers import UNAVAILABLE, WAIT_S
-from scripted_log import ScriptedLog, change
-from scripted_server import HOLD, ScriptedServer, failure
+from support.both_clients import Connect
+from support.scripted_log import ScriptedLog, change
+from support.scripted_responses import UNAVAILABLE, WAIT_S
+from support.scripted_server import HOLD, ScriptedServer, failure
 
 
 async def taken(watch: Any, count: int) -> list[Any]:

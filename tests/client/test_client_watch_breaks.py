@@ -10,14 +10,15 @@ from typing import Any
 import draftline
 import grpc
 import pytest
-from both_clients import Connect
 from draftline.change_calls import watch_changes
 from draftline.sync.alarm import Alarm
 from draftline.v1 import change_pb2
 from draftline.watching import WatchState
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_answers import (
+from support.both_clients import Connect
+from support.scripted_log import ScriptedLog, change, unreadable
+from support.scripted_responses import (
     ABORTED,
     CANCELLED,
     DEADLINE_EXCEEDED,
@@ -29,8 +30,7 @@ from scripted_answers import (
     UNAVAILABLE,
     WAIT_S,
 )
-from scripted_log import ScriptedLog, change, unreadable
-from scripted_server import HOLD, ScriptedServer, failure, info
+from support.scripted_server import HOLD, ScriptedServer, failure, info
 
 LOG = [[change(1), change(2), change(3)], [], [change(4)], [change(5), change(6)], [], [change(7)]]
 VERSIONS = [1, 2, 3, 4, 5, 6, 7]

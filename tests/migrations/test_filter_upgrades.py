@@ -10,7 +10,7 @@ import asyncpg
 import draftline
 from draftline import DeclaredField
 from draftline_server.ops import migrate
-from stand import beside, cloned, run_sql, serving
+from support.servers import beside, cloned, run_sql, serving
 
 OLD = "0004"
 TIMES = {

@@ -17,7 +17,7 @@ import draftline
 import pytest
 from alembic.script import ScriptDirectory
 from draftline_server.ops import migrate
-from stand import beside, on_database, run_sql, serving
+from support.servers import beside, on_database, run_sql, serving
 
 OURS = """
 SELECT coalesce(string_agg(name, ', ' ORDER BY name), '') FROM (

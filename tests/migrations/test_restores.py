@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from change_world import LoggedWorld
-from draft_world import change, connected
 from draftline_server.embedded_postgres import process as postgres_child
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.store.change_log.feed import Feed, Scope
 from draftline_server.store.change_log_maintenance import LogKeeping
-from stand import run_sql
+from support.servers import run_sql
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import change, connected
 
 SPEND = "DO $$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
 TABLES = ("record", "draft", "change")

@@ -8,14 +8,14 @@ from typing import Any
 
 import asyncpg
 from alembic.script import ScriptDirectory
-from change_world import LoggedWorld
-from draft_world import COLLECTION, change, connected, operate
 from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.records import Actor, Delta, Patch, Request
 from draftline_server.ops import migrate
 from draftline_server.store.idempotency import Requests
-from stand import beside, cloned, run_sql
+from support.servers import beside, cloned, run_sql
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import COLLECTION, change, connected, operate
 
 # A film and a draft of it, a deleted one, and one that is only drafted, from before there was a log.
 BEFORE = [

@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-import stand
-from answers import Records
-from drafting import Drafts
 from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
+from support import servers
+from support.draft_calls import Drafts
+from support.responses import Records
 
 Serving = Callable[..., AbstractContextManager[Any]]
 Sql = Callable[..., list[asyncpg.Record]]
@@ -23,7 +23,7 @@ Sql = Callable[..., list[asyncpg.Record]]
 @pytest.fixture(scope="session")
 def serving() -> Serving:
     """Starts a server with other settings: `with serving(url, **settings) as running`."""
-    return stand.serving
+    return servers.serving
 
 
 @pytest.fixture

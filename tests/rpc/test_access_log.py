@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, document
 from draftline.v1 import content_pb2, content_pb2_grpc
-from hearing import logged
-from stand import serving
 from structlog.typing import EventDict
-from waiting import until
-from watching import watching
+from support.log_capture import logged
+from support.polling import until
+from support.responses import TIMEOUT_S, document
+from support.servers import serving
+from support.watch_stream import watching
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 METADATA = (("x-draftline-user", "ada"), ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"))

@@ -10,14 +10,14 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, refusal_of, refused
-from drafting import Drafts
 from draftline.v1 import content_pb2, content_pb2_grpc
 from draftline_server.rpc import call_tracker as calls
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from guarded import ISSUER, bearer, guarded
-from waiting import until
-from watching import watching
+from support.authenticated_server import ISSUER, bearer, guarded
+from support.draft_calls import Drafts
+from support.polling import until
+from support.responses import TIMEOUT_S, Records, refusal_of, refused
+from support.watch_stream import watching
 
 OVERLOADED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
 

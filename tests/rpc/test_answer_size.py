@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import Records
-from drafting import Drafts
 from draftline.v1 import content_pb2, draft_pb2
+from support.draft_calls import Drafts
+from support.responses import Records
 
 LARGE = '{"text": "' + "x" * 900_000 + '", "n": 1}'
 COUNT = 6

@@ -12,7 +12,6 @@ from typing import Any
 import grpc
 import jwt
 import pytest
-from answers import TIMEOUT_S, Refusal, refusal_of
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
 from draftline_server.auth import authentication as auth
 from draftline_server.auth.authentication import TokenAuthentication, cancel_when_revoked
@@ -23,11 +22,12 @@ from draftline_server.rpc import handlers as pipeline
 from draftline_server.rpc import wire
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from guarded import ISSUER, METHODS, Guarded, bearer, guarded, request_of
-from hearing import logged
-from minting import RULES, In, Issuer, key_set, keys_of, secret_token
-from stand import cloned
-from waiting import until
+from support.authenticated_server import ISSUER, METHODS, Guarded, bearer, guarded, request_of
+from support.log_capture import logged
+from support.polling import until
+from support.responses import TIMEOUT_S, Refusal, refusal_of
+from support.servers import cloned
+from support.tokens import RULES, In, Issuer, key_set, keys_of, secret_token
 
 STRANGER = Issuer.of("stranger")
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from answers import INVALID, Records, document, nested, refused, steps, struct
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
+from support.responses import INVALID, Records, document, nested, refused, steps, struct
 
 MIB = 1024 * 1024
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, exact, refusal_in, refused, steps
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, exact, refusal_in, refused, steps
 
 
 def batch(records: Records, *requests: Any, **options: Any) -> content_pb2.BatchPatchContentRequest:

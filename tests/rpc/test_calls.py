@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, refusal_of
 from draftline.v1 import content_pb2, content_pb2_grpc
 from draftline_server.store.database import Database
 from draftline_server.store.pool import PoolSettings
-from waiting import BLOCKED, until
+from support.polling import BLOCKED, until
+from support.responses import TIMEOUT_S, Records, refusal_of
 
 
 @pytest.mark.parametrize("timeout_s", [0.5, 1.0])

@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, Records
-from changing import ABSENT, Changes, attributes_of, paths_of
-from drafting import Drafts, edit
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, types_pb2
-from watching import watching
+from support.change_calls import ABSENT, Changes, attributes_of, paths_of
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, Records
+from support.watch_stream import watching
 
 KIND, SOURCE = change_pb2.ChangeKind.Name, change_pb2.ChangeSource.Name
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, refused
 from draftline.v1 import collection_pb2
+from support.responses import INVALID, TIMEOUT_S, Records, refused
 
 TEXT, NUMBER = collection_pb2.FIELD_TYPE_TEXT, collection_pb2.FIELD_TYPE_NUMBER
 READY = collection_pb2.INDEX_STATE_READY

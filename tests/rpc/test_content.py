@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, content_of, refused, struct
 from draftline.v1 import content_pb2, types_pb2
+from support.responses import TIMEOUT_S, Records, content_of, refused, struct
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 EXISTS = grpc.StatusCode.ALREADY_EXISTS

@@ -16,8 +16,8 @@ from draftline_server.rpc.status import DETAILS_KEY
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.rpc import status_pb2
-from guarded import ISSUER, METHODS, Guarded, guarded
-from stand import cloned
+from support.authenticated_server import ISSUER, METHODS, Guarded, guarded
+from support.servers import cloned
 
 CONTENT = {"draftline.v1.Document", "draftline.v1.JsonValue"}
 SECRET = "what only readers may know"

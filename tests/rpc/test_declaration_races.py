@@ -9,9 +9,9 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, document, refused
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2
-from waiting import until
+from support.polling import until
+from support.responses import TIMEOUT_S, Records, document, refused
 
 Put = collection_pb2.PutCollectionRequest
 SCHEMA = '{"maxProperties": 1}'

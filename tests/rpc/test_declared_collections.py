@@ -12,9 +12,9 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, document, refusal_of, refused, steps
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, content_pb2_grpc
-from waiting import until
+from support.polling import until
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, document, refusal_of, refused, steps
 
 TEXT, NUMBER = collection_pb2.FIELD_TYPE_TEXT, collection_pb2.FIELD_TYPE_NUMBER
 BUILDING = collection_pb2.INDEX_STATE_BUILDING

@@ -7,10 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, content_of, refusal_in, refused, steps
-from changing import Changes, paths_of
-from drafting import Drafts, edit
 from draftline.v1 import change_pb2, content_pb2, types_pb2
+from support.change_calls import Changes, paths_of
+from support.draft_calls import Drafts, edit
+from support.responses import TIMEOUT_S, Records, content_of, refusal_in, refused, steps
 
 REPLACE = types_pb2.MERGE_STRATEGY_REPLACE
 

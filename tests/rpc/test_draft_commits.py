@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, content_of, document, refusal_in
-from drafting import Drafts, edit
 from draftline.v1 import collection_pb2, draft_pb2, types_pb2
+from support.draft_calls import Drafts, edit
+from support.responses import TIMEOUT_S, Records, content_of, document, refusal_in
 
 ABORTED = grpc.StatusCode.ABORTED.value[0]
 

@@ -6,9 +6,9 @@ import base64
 from typing import Any
 
 import pytest
-from answers import INVALID, Records
-from drafting import Drafts, edit
 from draftline.v1 import draft_pb2, types_pb2
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, Records
 
 MERGED, BASELINE, DRAFTS_ONLY = draft_pb2.VIEW_MERGED, draft_pb2.VIEW_BASELINE, draft_pb2.VIEW_DRAFTS_ONLY
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from answers import TIMEOUT_S, content_of
-from drafting import Drafts, edit
 from draftline.v1 import content_pb2, draft_pb2, types_pb2
+from support.draft_calls import Drafts, edit
+from support.responses import TIMEOUT_S, content_of
 
 STRUCT, JSON = types_pb2.ENCODING_STRUCT, types_pb2.ENCODING_JSON
 CONTENTS: list[Any] = [

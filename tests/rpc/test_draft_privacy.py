@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from answers import Records, refused
-from drafting import Drafts, edit
 from draftline.v1 import content_pb2, draft_pb2
+from support.draft_calls import Drafts, edit
+from support.responses import Records, refused
 
 VIEWS = [draft_pb2.VIEW_MERGED, draft_pb2.VIEW_BASELINE, draft_pb2.VIEW_DRAFTS_ONLY]
 FILTERS = [

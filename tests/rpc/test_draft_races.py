@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import Records
-from drafting import Drafts
 from draftline.v1 import draft_pb2
 from draftline_server.store.transaction import Transaction
+from support.draft_calls import Drafts
+from support.responses import Records
 
 Act = Callable[[], Any]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, Records, document, steps
-from drafting import Drafts, edit
 from draftline.v1 import draft_pb2, types_pb2
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, Records, document, steps
 
 ABORTED = grpc.StatusCode.ABORTED
 LONG = "x" * 129

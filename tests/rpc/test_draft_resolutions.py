@@ -6,10 +6,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, Records, content_of
-from drafting import Drafts, edit
 from draftline.v1 import change_pb2, draft_pb2, types_pb2
-from watching import watching
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, Records, content_of
+from support.watch_stream import watching
 
 Side = draft_pb2.Side
 

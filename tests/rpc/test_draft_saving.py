@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from answers import Records, content_of, nested, refusal_in, steps
-from drafting import Drafts, edit
 from draftline.v1 import draft_pb2, types_pb2
+from support.draft_calls import Drafts, edit
+from support.responses import Records, content_of, nested, refusal_in, steps
 
 SHALLOW = types_pb2.MERGE_STRATEGY_SHALLOW
 DEEP = types_pb2.MERGE_STRATEGY_DEEP

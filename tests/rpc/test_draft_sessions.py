@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import Records, content_of, refusal_in
-from drafting import Drafts, edit
+from support.draft_calls import Drafts, edit
+from support.responses import Records, content_of, refusal_in
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from answers import INVALID, Records, content_of, refusal_of
-from drafting import Drafts, edit
 from draftline.v1 import content_pb2, draft_pb2, types_pb2
-from waiting import BLOCKED, until
+from support.draft_calls import Drafts, edit
+from support.polling import BLOCKED, until
+from support.responses import INVALID, Records, content_of, refusal_of
 
 COUNT = 3_500
 BUSY = """SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'draftline'

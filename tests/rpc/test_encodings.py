@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from answers import TIMEOUT_S, Records, content_of, document, exact, nested, steps, struct
 from draftline.v1 import content_pb2, types_pb2
+from support.responses import TIMEOUT_S, Records, content_of, document, exact, nested, steps, struct
 
 INTEGER = 123456789012345678901234567890
 DECIMAL = Decimal("0.1234567890123456789012345678901234567891")

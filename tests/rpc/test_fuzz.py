@@ -6,12 +6,12 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S
 from draftline_server.rpc.server import SERVICES
 from google.protobuf.descriptor import MethodDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from request_strategies import damaged, messages, with_tenant
+from support.request_strategies import damaged, messages, with_tenant
+from support.responses import TIMEOUT_S
 
 UNARY: list[MethodDescriptor] = [
     method

@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, document, refused
 from draftline.v1 import collection_pb2, content_pb2
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, document, refused
 
 SNAPSHOT = content_pb2.IMPORT_MODE_SNAPSHOT
 Rows = dict[str, Any]

@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, document, refusal_of
 from draftline.v1 import content_pb2, content_pb2_grpc
 from draftline_server.domain.errors import DeadlineExceededError
 from draftline_server.rpc import import_pace
 from draftline_server.rpc.import_pace import Pace, PaceOptions
-from stand import beside
+from support.responses import TIMEOUT_S, document, refusal_of
+from support.servers import beside
 
 Part = content_pb2.ImportContentRequest
 HEADER = Part(header=content_pb2.ImportHeader(tenant_id="acme", collection="films"))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from answers import TIMEOUT_S, Records, document, refusal_of, steps
 from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc
-from waiting import until
+from support.polling import until
+from support.responses import TIMEOUT_S, Records, document, refusal_of, steps
 
 Part = content_pb2.ImportContentRequest
 SNAPSHOT = content_pb2.IMPORT_MODE_SNAPSHOT
@@ -190,7 +190,7 @@ import resource, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 import grpc
-from stand import serving
+from support.servers import serving
 from draftline.v1 import content_pb2, content_pb2_grpc
 Part = content_pb2.ImportContentRequest
 

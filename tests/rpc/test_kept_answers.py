@@ -13,11 +13,11 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from answers import steps
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
-from mutations import deleting, importing, increment, patching, undeleting, with_id
-from requesting import Caller, text
-from stand import beside
+from support.idempotent_calls import Caller, text
+from support.mutating_calls import deleting, importing, increment, patching, undeleting, with_id
+from support.responses import steps
+from support.servers import beside
 
 MOST_BYTES = 130  # of a row, whatever the content's size; its place in two indexes takes 80 more
 SIZES = "SELECT max(pg_column_size(q.*)) FROM draftline.request AS q WHERE tenant_id = $1"

@@ -9,8 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import Records
-from drafting import Drafts
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2, types_pb2
 from draftline_server.domain.content import Limits
 from draftline_server.domain.errors import (
@@ -24,7 +22,9 @@ from draftline_server.rpc.mapping.documents import document_text
 from draftline_server.rpc.wire import parser
 from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from waiting import until
+from support.draft_calls import Drafts
+from support.polling import until
+from support.responses import Records
 
 
 @pytest.mark.parametrize(

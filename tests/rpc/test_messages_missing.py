@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, refusal_of
 from google.protobuf.descriptor import MethodDescriptor
-from request_bytes import METHODS, name_of
-from stand import RunningServer, serving
+from support.request_bytes import METHODS, name_of
+from support.responses import TIMEOUT_S, refusal_of
+from support.servers import RunningServer, serving
 
 EACH = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 

@@ -9,20 +9,20 @@ from typing import Any
 
 import grpc
 import pytest
-import stand
-from answers import TIMEOUT_S, document
-from drafting import Drafts, edit
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
 from draftline_server.observability import http_endpoints as monitoring
 from draftline_server.observability.http_endpoints import Address
 from draftline_server.observability.http_endpoints import measured as measured_at
 from draftline_server.options import metrics_address
 from draftline_server.settings import Settings
-from hearing import logged
-from scraping import Scrape, page, scrape
-from stand import RunningServer, cloned, serving
-from waiting import eventually, until
-from watching import watching
+from support import servers
+from support.draft_calls import Drafts, edit
+from support.log_capture import logged
+from support.metrics import Scrape, page, scrape
+from support.polling import eventually, until
+from support.responses import TIMEOUT_S, document
+from support.servers import RunningServer, cloned, serving
+from support.watch_stream import watching
 
 PATCH = "draftline.v1.ContentService/PatchContent"
 
@@ -245,4 +245,4 @@ def test_port_that_is_taken_is_told_by_its_setting(database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(OSError, match=f"DRAFTLINE_METRICS_PORT: cannot listen on 127.0.0.1:{port}"):
-            stand.start(database_url, metrics_port=port)
+            servers.start(database_url, metrics_port=port)

@@ -9,11 +9,11 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from answers import TIMEOUT_S, document, refused
 from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2, content_pb2_grpc
-from scraping import Scrape, scrape
-from stand import RunningServer, serving
-from waiting import BLOCKED, until
+from support.metrics import Scrape, scrape
+from support.polling import BLOCKED, until
+from support.responses import TIMEOUT_S, document, refused
+from support.servers import RunningServer, serving
 
 PATCH = "draftline.v1.ContentService/PatchContent"
 WATCH = "draftline.v1.ChangeService/WatchChanges"

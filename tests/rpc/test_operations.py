@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, refused, steps
 from draftline.v1 import content_pb2, types_pb2
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, refused, steps
 
 
 def add(path: str, value: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import Records, content_of, document, nested, refused, struct
 from draftline.v1 import content_pb2, types_pb2
+from support.responses import Records, content_of, document, nested, refused, struct
 
 SHALLOW = types_pb2.MERGE_STRATEGY_SHALLOW
 DEEP = types_pb2.MERGE_STRATEGY_DEEP

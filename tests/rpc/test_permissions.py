@@ -15,8 +15,8 @@ from draftline_server.rpc import handlers as pipeline
 from draftline_server.rpc.server import SERVICES
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
-from guarded import ISSUER, METHODS, Guarded, guarded, request_of
-from stand import cloned
+from support.authenticated_server import ISSUER, METHODS, Guarded, guarded, request_of
+from support.servers import cloned
 
 OPEN = {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
 ALLOWED = {None, "INVALID_FIELD", "CHANGE_NOT_FOUND", "COLLECTION_NOT_FOUND"}

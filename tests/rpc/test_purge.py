@@ -10,12 +10,12 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, refused
-from changing import Changes, paths_of
-from drafting import Drafts, edit
 from draftline.v1 import change_pb2, content_pb2, draft_pb2
 from draftline_server.store import purges
-from watching import watching
+from support.change_calls import Changes, paths_of
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, refused
+from support.watch_stream import watching
 
 Sql = Callable[..., list[asyncpg.Record]]
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from answers import Records
 from click.testing import CliRunner
 from draftline_server.cli import main, purge
+from support.responses import Records
 
 
 @pytest.fixture

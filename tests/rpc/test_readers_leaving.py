@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import Records
 from draftline.v1 import change_pb2, content_pb2_grpc, draft_pb2
-from frames import HEADERS, SETTINGS, Frame, Wire, connected, opening, reset
-from hearing import logged
-from stand import RunningServer, serving
-from waiting import until
+from support.http2_frames import HEADERS, SETTINGS, Frame, Wire, connected, opening, reset
+from support.log_capture import logged
+from support.polling import until
+from support.responses import Records
+from support.servers import RunningServer, serving
 
 COUNT, TEXT = 40, "x" * 50_000  # 2 MB in all, more than a connection takes before it is read
 LARGE = {

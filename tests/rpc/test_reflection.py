@@ -7,12 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S
 from draftline_server.rpc.public_services import REFLECTION
 from draftline_server.rpc.reflection import CONTRACT
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
-from stand import RunningServer
+from support.responses import TIMEOUT_S
+from support.servers import RunningServer
 
 Request = reflection_pb2.ServerReflectionRequest
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]

@@ -9,10 +9,21 @@ from typing import Any
 
 import grpc
 import pytest
-import requesting
-from answers import INVALID, content_of, struct
-from mutations import MUTATIONS, Mutation, batch, creating, importing, increment, nothing, patching, putting, with_id
-from requesting import AT_ONCE, Caller, Rows, at_once, text
+from support import idempotent_calls
+from support.idempotent_calls import AT_ONCE, Caller, Rows, at_once, text
+from support.mutating_calls import (
+    MUTATIONS,
+    Mutation,
+    batch,
+    creating,
+    importing,
+    increment,
+    nothing,
+    patching,
+    putting,
+    with_id,
+)
+from support.responses import INVALID, content_of, struct
 
 Tenant = Callable[[], Caller]
 Stored = Callable[[Caller], Rows]
@@ -44,7 +55,7 @@ def request_id() -> str:
 
 @pytest.fixture
 def stored(server: Any) -> Stored:
-    return partial(requesting.stored, server.url)
+    return partial(idempotent_calls.stored, server.url)
 
 
 @each_mutation

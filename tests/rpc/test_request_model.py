@@ -6,11 +6,11 @@ import uuid
 from typing import Any
 
 import grpc
-import requesting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import MUTATIONS, Mutation, with_id
-from requesting import Caller, Rows, alike, text
+from support import idempotent_calls
+from support.idempotent_calls import Caller, Rows, alike, text
+from support.mutating_calls import MUTATIONS, Mutation, with_id
 
 REUSED = "request_id: was used for another request within the last 24 hours; every request needs an id of its own"
 USERS = ["ada", "bob"]
@@ -60,4 +60,4 @@ def test_calls_with_ids_do_what_the_same_calls_would_do_each_once(
             assert outcome == expected or (isinstance(outcome, bytes) and isinstance(expected, bytes))
             if isinstance(outcome, bytes):
                 answered[user, request_id] = request, outcome
-        assert _done(requesting.stored(server.url, tried)) == _done(requesting.stored(server.url, model))
+        assert _done(idempotent_calls.stored(server.url, tried)) == _done(idempotent_calls.stored(server.url, model))

@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import content_of, refusal_of
 from draftline.v1 import collection_pb2
-from mutations import MUTATIONS, Mutation, batch, deleting, increment, patching, putting, with_id
-from requesting import Caller, at_once, stored, text
-from waiting import until
+from support.idempotent_calls import Caller, at_once, stored, text
+from support.mutating_calls import MUTATIONS, Mutation, batch, deleting, increment, patching, putting, with_id
+from support.polling import until
+from support.responses import content_of, refusal_of
 
 ROUNDS = 15
 BUILDING = """SELECT pid FROM pg_stat_activity WHERE datname = current_database()

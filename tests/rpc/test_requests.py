@@ -9,11 +9,11 @@ from typing import Any
 
 import grpc
 import pytest
-import requesting
 from draftline.v1 import types_pb2
 from draftline_server.rpc.server import SERVICES
-from mutations import MUTATIONS, Mutation, shaped, with_id
-from requesting import Caller, Rows, alike, at_once, contents, text
+from support import idempotent_calls
+from support.idempotent_calls import Caller, Rows, alike, at_once, contents, text
+from support.mutating_calls import MUTATIONS, Mutation, shaped, with_id
 
 READS = ("Get", "List", "Stream", "Watch")
 # What these were answered is made anew of the record as it was; the others' answers are kept as they were sent.
@@ -49,7 +49,7 @@ def request_id() -> str:
 
 @pytest.fixture
 def stored(patching_server: Any) -> Stored:
-    return partial(requesting.stored, patching_server.url)
+    return partial(idempotent_calls.stored, patching_server.url)
 
 
 def test_every_rpc_that_writes_is_tried() -> None:

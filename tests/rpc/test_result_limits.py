@@ -7,10 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, refusal_in, refused, steps
-from changing import Changes
-from drafting import Drafts, edit
 from draftline.v1 import content_pb2, draft_pb2, types_pb2
+from support.change_calls import Changes
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, refusal_in, refused, steps
 
 HALF = {"a": [0] * 4_990}  # with the root and the array 4,992 values of the 10,000
 OTHER = {"b": [[]] * 5_010}

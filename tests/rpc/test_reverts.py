@@ -7,10 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, Records, content_of, document, refusal_in
-from changing import Changes
-from drafting import Drafts, edit
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, types_pb2
+from support.change_calls import Changes
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, Records, content_of, document, refusal_in
 
 ABORTED = grpc.StatusCode.ABORTED.value[0]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, refusal_of
 from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc, draft_pb2
 from draftline_server import app
 from draftline_server.domain.errors import OutOfReachError
@@ -21,8 +20,9 @@ from draftline_server.store.revision import SchemaError
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from stand import start
-from waiting import until
+from support.polling import until
+from support.responses import TIMEOUT_S, Records, refusal_of
+from support.servers import start
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

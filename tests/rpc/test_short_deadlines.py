@@ -9,15 +9,15 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records
 from draftline.v1 import content_pb2_grpc
 from draftline_server.domain.errors import DeadlineExceededError
 from draftline_server.store.database import Database
 from draftline_server.store.pool import PoolSettings
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import call_deadline
-from proxy import before_postgres
-from waiting import until
+from support.polling import until
+from support.responses import TIMEOUT_S, Records
+from support.tcp_proxy import before_postgres
 
 ONE = Statement("one", "SELECT 1 AS one", ())
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Records, document
 from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2, content_pb2_grpc, draft_pb2, draft_pb2_grpc
-from stand import RunningServer, serving
-from waiting import until
+from support.polling import until
+from support.responses import TIMEOUT_S, Records, document
+from support.servers import RunningServer, serving
 
 STREAMS = 8  # at once on a connection
 TIMES = 4 * STREAMS

@@ -8,12 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from answers import TIMEOUT_S, Records, content_of, exact, struct
 from draftline.v1 import content_pb2, types_pb2
 from draftline_server.domain.content import Limits
 from draftline_server.rpc.mapping.documents import document_text, fill_document
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.responses import TIMEOUT_S, Records, content_of, exact, struct
 
 LIMITS = Limits()
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 2**64 - 1).map(

@@ -10,15 +10,15 @@ from typing import Any
 
 import grpc
 import pytest
-import stand
-from answers import TIMEOUT_S, document
 from draftline.v1 import content_pb2, content_pb2_grpc
 from draftline_server.observability import traces
-from hearing import logged
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
-from stand import serving
+from support import servers
+from support.log_capture import logged
+from support.responses import TIMEOUT_S, document
+from support.servers import serving
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SECRET = "a-secret-in-a-content"
@@ -165,5 +165,5 @@ def test_service_without_traces_loads_nothing_for_them() -> None:
 def test_extra_that_is_not_there_is_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "draftline_server.observability.spans", None)
     with pytest.raises(ValueError, match=r"DRAFTLINE_TRACES_ENDPOINT needs .*draftline-server\[traces\]"):
-        stand.start(database_url, traces_endpoint="http://127.0.0.1:4317")
+        servers.start(database_url, traces_endpoint="http://127.0.0.1:4317")
     assert "pip install" in traces.NEEDED

@@ -15,13 +15,14 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S
-from certificates import Authority, Pair
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
 from draftline_server.auth import authentication as auth
 from draftline_server.rpc import server as server_module
 from draftline_server.settings import Settings
-from frames import (
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.authenticated_server import METHODS, guarded, key_settings
+from support.certificates import Authority, Pair
+from support.http2_frames import (
     ENHANCE_YOUR_CALM,
     GOAWAY,
     MAX_CONCURRENT_STREAMS,
@@ -33,11 +34,10 @@ from frames import (
     opening,
     reset,
 )
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from guarded import METHODS, guarded, key_settings
-from hearing import logged
-from stand import RunningServer, cloned, serving, start
-from waiting import until
+from support.log_capture import logged
+from support.polling import until
+from support.responses import TIMEOUT_S
+from support.servers import RunningServer, cloned, serving, start
 
 FIRST, SECOND = Authority("first"), Authority("second")
 SERVING = health_pb2.HealthCheckResponse.SERVING

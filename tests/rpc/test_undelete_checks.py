@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, refused
-from changing import Changes
-from drafting import Drafts, edit
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, draft_pb2
+from support.change_calls import Changes
+from support.draft_calls import Drafts, edit
+from support.responses import INVALID, TIMEOUT_S, Records, refused
 
 SCHEMA = '{"properties": {"n": {"type": "integer"}}}'
 LONG = "x" * 801

@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, refusal_of
 from draftline_server.rpc import public_services as unguarded
 from draftline_server.rpc.services.health import Health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from stand import RunningServer, serving
+from support.responses import TIMEOUT_S, refusal_of
+from support.servers import RunningServer, serving
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, exact, refusal_of
-from drafting import Drafts
 from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2_grpc
-from stand import on_database
-from waiting import until
-from watching import watching
+from support.draft_calls import Drafts
+from support.polling import until
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, exact, refusal_of
+from support.servers import on_database
+from support.watch_stream import watching
 
 MERGED = change_pb2.WATCH_VIEW_MERGED
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import INVALID, TIMEOUT_S, Records, content_of, document, refusal_of, steps
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
 from draftline_server.rpc.server import SERVICES
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, document, refusal_of, steps
 
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 UNDECODABLE = {

@@ -7,10 +7,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from change_world import LoggedWorld
-from draft_world import connected
 from draftline_server.store.database import Database
-from racing import Held, Races
+from support.races import Held, Races
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import connected
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from draft_world import SCHEMAS, all_or_none
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import DraftlineError
@@ -18,9 +17,11 @@ from draftline_server.store.database import Database
 from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.patches import InPlacePatches, PatchStore
 from draftline_server.store.statements import Statement
-from edit_strategies import changes, contents, decode, to_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.batched_patches import CONDITIONS, STORED, told
+from support.edit_strategies import changes, contents, decode, to_text
+from support.tenant_stores import SCHEMAS, all_or_none
 
 LIMITS = Limits(max_depth=6, max_indexed_text_bytes=12)
 # A declared collection: the text at /a is indexed, and /b must not be a boolean.
@@ -34,16 +35,6 @@ DECLARE = Statement(
     """,
     ("tenant_id",),
 )
-STORED = Statement(
-    "stored",
-    """
-    SELECT collection, record_id, content::text AS content, version, parent_id, position, created_by, updated_by,
-        updated_at > created_at AS touched, deleted_at IS NOT NULL AS deleted
-    FROM draftline.record WHERE tenant_id = $1 ORDER BY collection, record_id
-    """,
-    ("tenant_id",),
-)
-CONDITIONS = ["a = 1", "a:*", "NOT b:*", 'c = "a"', "record.version < 3", "record.parent_id = p", "a < 1"]
 IDS = [(collection, record_id) for collection in ("free", "declared") for record_id in ("1", "2", "😀")]
 
 
@@ -93,27 +84,6 @@ class Deletion:
 
 
 Step = Batch | Deletion
-
-
-def told(result: PatchResult) -> dict[str, Any]:
-    if result.error is not None:
-        error = result.error
-        return {
-            "reason": error.reason,
-            "message": error.message,
-            "metadata": dict(error.metadata),
-            "fields": [list(field) for field in error.fields],
-        }
-    record = result.record
-    assert record is not None
-    return {
-        "record": [record.collection, record.record_id, record.version, record.parent_id, record.position],
-        "users": [record.created_by, record.updated_by],
-        "touched": record.updated_at > record.created_at,
-        "deleted": record.deleted_at is not None,
-        "content": decode(record.content),
-        "changed_fields": list(result.changed_fields),
-    }
 
 
 @st.composite

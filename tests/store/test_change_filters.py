@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from change_strategies import relaxed
-from change_world import LoggedWorld, some_of_everything
-from draft_world import COLLECTION, Told
 from draftline_server.domain.change_query import CHANGE_ATTRIBUTES
 from draftline_server.domain.changes import Change, ChangeKind, ChangeSource
 from draftline_server.domain.filters.ast import And, Field, FieldType, Literal, LiteralKind, Operator, Restriction
 from draftline_server.domain.records import Purge
 from draftline_server.store.purges import PurgeStore
-from filter_oracle import satisfies
-from filter_strategies import combined, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.change_strategies import relaxed
+from support.filter_oracle import satisfies
+from support.filter_strategies import combined, render
+from support.tenant_changes import LoggedWorld, some_of_everything
+from support.tenant_stores import COLLECTION, Told
 
 
 def attributes_of(change: Change) -> dict[str, Any]:

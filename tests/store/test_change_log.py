@@ -9,9 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from change_strategies import IDS, ran, relaxed
-from change_world import LoggedWorld, State, replayed, same_state, some_of_everything
-from draft_world import COLLECTION, change
 from draftline_server.domain.changes import Change, PathChange
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.records import Delta, Patch
@@ -20,6 +17,9 @@ from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement, load
 from hypothesis import given
 from hypothesis import strategies as st
+from support.change_strategies import IDS, ran, relaxed
+from support.tenant_changes import LoggedWorld, State, replayed, same_state, some_of_everything
+from support.tenant_stores import COLLECTION, change
 
 
 async def histories(world: LoggedWorld) -> dict[str, list[Change]]:

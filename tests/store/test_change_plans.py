@@ -7,12 +7,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from change_world import LoggedWorld
-from draft_world import COLLECTION
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
-from explained import explained, nodes, rows_read
-from stand import cloned
+from support.query_plans import explained, nodes, rows_read
+from support.servers import cloned
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import COLLECTION
 
 TENANT, PAGE = "t", 50
 COMMIT_ID = "00000000-0000-4000-8000-{:012}"

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from draft_world import World, change, creation, deletion
 from draftline_server.domain.drafts import CommitResult, ConflictKind, ConflictPolicy
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import ConflictError, SchemaViolationError
+from support.tenant_stores import World, change, creation, deletion
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 VALUE, DELETED, CREATED, CHANGED = ConflictKind

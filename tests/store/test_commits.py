@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from draft_world import World, change, creation, deletion, of_records
 from draftline_server.domain import drafts as drafts_domain
 from draftline_server.domain.content import Limits
 from draftline_server.domain.drafts import DraftKind, Selection
@@ -21,6 +20,7 @@ from draftline_server.domain.errors import (
 )
 from draftline_server.store import drafts as drafts_store
 from draftline_server.store.statements import Statement
+from support.tenant_stores import World, change, creation, deletion, of_records
 
 LATER = Statement(
     "later",

@@ -6,8 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from change_world import LoggedWorld
-from draft_world import COLLECTION, change, creation, deletion, moving, operate
 from draftline_server.domain.changes import ChangeKind, ChangeSource
 from draftline_server.domain.drafts import ConflictKind, ConflictPolicy, DraftKind
 from draftline_server.domain.edits import Operation
@@ -20,6 +18,8 @@ from draftline_server.domain.errors import (
 from draftline_server.domain.filters.ast import Field, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import COLLECTION, change, creation, deletion, moving, operate
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 

@@ -1,4 +1,4 @@
-"""The laws of a draft's edits, and that SQL and the oracle of tests/draft_oracle.py are one."""
+"""The laws of a draft's edits, and that SQL and the oracle of tests/support/edit_oracle.py are one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
-import draft_oracle as oracle
 import pytest
 from draftline_server.domain.content import Limits, changed_fields, equal
 from draftline_server.domain.drafts import edit_of_delta
@@ -14,10 +13,11 @@ from draftline_server.domain.edits import MISSING, Strategy, apply_delta, apply_
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Operations
 from draftline_server.store.patches import edit_of
-from edit_strategies import contents, decode, deltas, operation_lists, to_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from step_oracle import commute, normal
+from support import edit_oracle as oracle
+from support.edit_strategies import contents, decode, deltas, operation_lists, to_text
+from support.transform_oracle import commute, normal
 
 LIMITS = Limits()
 many = settings(

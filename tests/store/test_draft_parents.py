@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from change_world import LoggedWorld
-from draft_world import World, change, creation, operate
 from draftline_server.domain.drafts import ConflictPolicy, DraftEdit
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import ConflictError
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import World, change, creation, operate
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 DEEP, MERGE_PATCH = Strategy.DEEP, Strategy.MERGE_PATCH

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from change_world import LoggedWorld
-from draft_world import COLLECTION, World, change, operate
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.edits import Operation, Strategy, apply_operations, parse_pointer
 from draftline_server.domain.errors import ConflictError, DraftlineError
 from draftline_server.domain.records import Operations, Patch
 from draftline_server.store.database import Database
-from edit_strategies import operation_lists
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.edit_strategies import operation_lists
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import COLLECTION, World, change, operate
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 

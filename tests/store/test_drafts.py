@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from draft_world import World, change, creation, deletion, operate
 from draftline_server.domain.content import Limits
 from draftline_server.domain.drafts import DraftEdit
 from draftline_server.domain.edits import Operation, Strategy
@@ -21,6 +20,7 @@ from draftline_server.domain.errors import (
     RecordNotFoundError,
     VersionMismatchError,
 )
+from support.tenant_stores import World, change, creation, deletion, operate
 
 CONTENT = {"title": "Alien", "year": 1979}
 ACTIONS: dict[str, Any] = {

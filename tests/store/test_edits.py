@@ -11,10 +11,10 @@ from draftline_server.domain.errors import DocumentTooLargeError, DraftlineError
 from draftline_server.domain.records import Operations
 from draftline_server.store.patches import edit_of
 from draftline_server.store.record_errors import error_of
-from edit_cases import MERGE_PATCH_EXAMPLES, OPERATION_EXAMPLES, operations_of
-from edit_strategies import contents, decode, deltas, operation_lists, to_text, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.edit_cases import MERGE_PATCH_EXAMPLES, OPERATION_EXAMPLES, operations_of
+from support.edit_strategies import contents, decode, deltas, operation_lists, to_text, values
 
 LIMITS = Limits()
 EDIT = """

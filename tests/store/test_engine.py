@@ -9,7 +9,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draft_world import connected
 from draftline_server.domain.errors import (
     WRITE_IS_UNKNOWN,
     ContentionError,
@@ -20,8 +19,9 @@ from draftline_server.domain.errors import (
 from draftline_server.store.database import BACKOFF_S, pause_s
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Transaction, call_deadline
-from proxy import Fate, Way, before_postgres
-from waiting import PATIENCE_S, eventually
+from support.polling import PATIENCE_S, eventually
+from support.tcp_proxy import Fate, Way, before_postgres
+from support.tenant_stores import connected
 
 ADD = Statement("add", "UPDATE counted SET n = n + 1 WHERE id = $1 RETURNING n", ("id",))
 READ = Statement("read", "SELECT n FROM counted WHERE id = $1", ("id",))

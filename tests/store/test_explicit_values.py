@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from draft_world import World, change, creation, deletion, operate
 from draftline_server.domain.drafts import ConflictPolicy, DraftEdit
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import ConflictError
+from support.tenant_stores import World, change, creation, deletion, operate
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 SHALLOW, DEEP, MERGE_PATCH, REPLACE = Strategy

@@ -12,7 +12,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draft_world import COLLECTION, World, change, connected
 from draftline_server.domain.change_query import with_change_types
 from draftline_server.domain.changes import ChangeSource, Write
 from draftline_server.domain.content import Limits
@@ -26,6 +25,7 @@ from draftline_server.store.change_log.feed import Feed, FeedPage, LogPosition, 
 from draftline_server.store.patches import InPlacePatches
 from draftline_server.store.query_stats import QueryRunner
 from draftline_server.store.transaction import Transaction
+from support.tenant_stores import COLLECTION, World, change, connected
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from draftline_server.domain.filters.conditions import to_json, with_types
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.store.fields import typed_field
 from draftline_server.store.filters import compile_filter
-from filter_oracle import is_mistyped, lower, satisfies
-from filter_strategies import ATTRIBUTES, CORPUS, DECLARED, comparisons_of, contents, filters, render
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
+from support.filter_oracle import is_mistyped, lower, satisfies
+from support.filter_strategies import ATTRIBUTES, CORPUS, DECLARED, comparisons_of, contents, filters, render
 
 SQL_TYPES = {FieldType.TEXT: "text", FieldType.NUMBER: "numeric", FieldType.TIMESTAMP: "timestamptz"}
 COLUMNS = {name: column(name) for name in RECORD_ATTRIBUTES}

@@ -15,11 +15,10 @@ from draftline_server.domain.records import Delta, Operations, Patch
 from draftline_server.store.database import Database
 from draftline_server.store.patches import PatchEntry
 from draftline_server.store.pool import PoolSettings
-from edit_strategies import changes, contents
-from grouping import Grouped, counting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_appliers import CONDITIONS
+from support.batched_patches import CONDITIONS, Grouped, counting
+from support.edit_strategies import changes, contents
 
 IDS = ("1", "2", "😀")
 

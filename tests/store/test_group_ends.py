@@ -21,9 +21,9 @@ from draftline_server.domain.errors import DatabaseUnavailableError, DeadlineExc
 from draftline_server.domain.records import PatchResult, Request
 from draftline_server.store.database import Database
 from draftline_server.store.transaction import call_deadline
-from grouping import Grouped, counting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.batched_patches import Grouped, counting
 
 PATIENCE_S = 20.0  # after which a call that hangs fails its test
 LOCKED = "locked"

@@ -15,7 +15,7 @@ from draftline_server.domain.records import Operations, Patch, PatchResult
 from draftline_server.store.database import Database
 from draftline_server.store.patches import PatchEntry
 from draftline_server.store.pool import PoolSettings
-from grouping import Grouped, counting
+from support.batched_patches import Grouped, counting
 
 PATIENCE_S = 20.0  # after which a call that hangs fails its test
 IDS = ("1", "2", "3")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from draft_world import SCHEMAS
 from draftline_server.background.read_batcher import ReadBatcher
 from draftline_server.domain.content import Limits
 from draftline_server.domain.errors import DatabaseUnavailableError, RecordDeletedError, RecordNotFoundError
@@ -15,6 +14,7 @@ from draftline_server.domain.records import Actor, NewRecord, Record
 from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.content import ContentStore
 from draftline_server.store.database import Database
+from support.tenant_stores import SCHEMAS
 
 
 class Watched(ContentStore):

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from draft_world import COLLECTION, World, connected
 from draftline_server.domain.records import ImportMode, NewRecord
 from draftline_server.store.transaction import Transaction
+from support.tenant_stores import COLLECTION, World, connected
 
 LOG = "SELECT array_agg(version ORDER BY change_id) FROM draftline.change WHERE tenant_id = $1 AND kind <> 'DRAFT'"
 REBUILT = "SELECT draftline.content_at($1, $2, '1', 1)::text"

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from draft_world import COLLECTION, World, change, creation, deletion, operate
 from draftline_server.domain.drafts import ConflictPolicy, DraftEdit, Selection
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Delta, ImportMode, Operations, Patch
 from draftline_server.store.database import Database
-from edit_strategies import to_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.edit_strategies import to_text
+from support.tenant_stores import COLLECTION, World, change, creation, deletion, operate
 
 IDS = ["1", "2", "😀"]
 USERS = ["ada", "bob", "cleo"]

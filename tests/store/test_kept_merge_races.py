@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from draft_world import COLLECTION, World, change, deletion
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.records import Delta, ImportMode, Patch
-from racing import Races
+from support.races import Races
+from support.tenant_stores import COLLECTION, World, change, deletion
 
 
 def batch(world: World, delta: str) -> Awaitable[Any]:

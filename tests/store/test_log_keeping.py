@@ -9,13 +9,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import draftline
 import pytest
-from change_world import LoggedWorld
-from draft_world import connected
 from draftline_server.background.change_log_maintenance import ANSWERS_KEPT, OPEN_TOO_LONG, ChangeLogMaintenance
 from draftline_server.store.change_log_maintenance import BATCH, WEEKS_AHEAD, LogKeeping, LogTurn
 from draftline_server.store.database import Database
-from hearing import logged
-from kept_log import (
+from support.aged_change_log import (
     LOGGED,
     REQUEST,
     WEEK,
@@ -28,7 +25,10 @@ from kept_log import (
     until,
     weeks,
 )
-from stand import serving
+from support.log_capture import logged
+from support.servers import serving
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import connected
 
 
 @pytest.fixture

@@ -9,12 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
-from change_world import LoggedWorld
-from draft_world import connected
 from draftline_server.background.change_log_maintenance import ChangeLogMaintenance
 from draftline_server.store.change_log_maintenance import WEEKS_AHEAD
 from draftline_server.store.database import Database
-from kept_log import (
+from support.aged_change_log import (
     LOGGED,
     PATIENCE_S,
     PLACE,
@@ -30,6 +28,8 @@ from kept_log import (
     until,
     weeks,
 )
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import connected
 
 
 @pytest.fixture

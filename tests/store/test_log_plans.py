@@ -8,15 +8,15 @@ from typing import Any
 
 import asyncpg
 import pytest
-from change_world import LoggedWorld
 from draftline_server.domain.records import Patch
 from draftline_server.rpc.mapping.changes import to_change_filter
 from draftline_server.store.change_log.feed import MAX_ROWS, MAX_SCANNED, Feed, LogPosition, Scope
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
-from explained import explained, nodes, rows_read
-from kept_log import WEEK, monday_of, start_of, weeks
-from stand import cloned
+from support.aged_change_log import WEEK, monday_of, start_of, weeks
+from support.query_plans import explained, nodes, rows_read
+from support.servers import cloned
+from support.tenant_changes import LoggedWorld
 
 WEEKS, CHANGES = 9, 180_000
 FILL = f"""

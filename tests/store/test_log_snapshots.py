@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from change_world import LoggedWorld, create_and_patch
-from draft_world import COLLECTION, change, connected
 from draftline_server.domain.changes import ChangeKind
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.records import ImportMode, Patch
+from support.tenant_changes import LoggedWorld, create_and_patch
+from support.tenant_stores import COLLECTION, change, connected
 
 EVERY = 64  # changes of a record, of which one keeps a snapshot
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from draft_world import COLLECTION, World, change, creation, deletion
 from draftline_server.domain.content import equal
 from draftline_server.domain.drafts import ChangeByDelta, Creation, DraftEdit, MergedRecord, edit_of_delta
 from draftline_server.domain.edits import Strategy
@@ -18,11 +17,12 @@ from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
-from edit_strategies import decode
-from filter_strategies import CORPUS, DECLARED, contents, filters, render
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from merged_oracle import merged_list
+from support.edit_strategies import decode
+from support.filter_strategies import CORPUS, DECLARED, contents, filters, render
+from support.merged_oracle import merged_list
+from support.tenant_stores import COLLECTION, World, change, creation, deletion
 
 FIELDS = json.dumps([{"path": path, "type": type_} for path, type_ in DECLARED.items()])
 INSERT = """

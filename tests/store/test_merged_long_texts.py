@@ -6,12 +6,12 @@ import uuid
 from typing import Any
 
 import pytest
-from draft_world import COLLECTION, World, change, creation, deletion
 from draftline_server.domain.filters.ast import Field, SortKey
 from draftline_server.domain.merged import MergedQuery
 from draftline_server.store.database import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.tenant_stores import COLLECTION, World, change, creation, deletion
 
 MAX_TOKEN_BYTES = 65_536
 # One, two and four bytes a character, and the last of all, with nothing after it that starts alike.

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from draft_world import COLLECTION, World, change, creation, deletion
 from draftline_server.domain.drafts import MergedRecord
 from draftline_server.domain.errors import InvalidFieldError
 from draftline_server.domain.filters.ast import Field, SortKey
@@ -15,6 +14,7 @@ from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.store.lists.merged import MergedStore
 from draftline_server.store.lists.order import MAX_RANGED_KEYS
+from support.tenant_stores import COLLECTION, World, change, creation, deletion
 
 ORDER = (SortKey(Field(("k",))),)
 QUERY = MergedQuery(COLLECTION, order=ORDER, order_text="k")

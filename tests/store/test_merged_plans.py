@@ -9,7 +9,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draft_world import COLLECTION, World, connected
 from draftline_server.domain.filters.ast import Field, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
@@ -18,8 +17,9 @@ from draftline_server.store.collections.indexes import Indexes
 from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _shape, _values
 from draftline_server.store.lists.query import page_statement
 from draftline_server.store.statements import load
-from explained import explained, nodes, rows_out, rows_read
-from stand import cloned
+from support.query_plans import explained, nodes, rows_out, rows_read
+from support.servers import cloned
+from support.tenant_stores import COLLECTION, World, connected
 
 TENANT, USER, PAGE = "t", "ada", 50
 TYPES = {"title": "TEXT", "genre": "TEXT", "year": "NUMBER", "seen": "BOOLEAN", "released": "DATE"}

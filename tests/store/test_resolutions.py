@@ -9,8 +9,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from change_world import LoggedWorld
-from draft_world import World, change, creation, deletion, moving, of_records
 from draftline_server.domain.content import equal
 from draftline_server.domain.drafts import ConflictKind, ConflictPolicy, Resolution, Side
 from draftline_server.domain.edits import Strategy
@@ -19,6 +17,8 @@ from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import World, change, creation, deletion, moving, of_records
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 MINE, THEIRS = Side

@@ -7,8 +7,6 @@ import uuid
 from typing import Any
 
 import pytest
-from change_world import LoggedWorld, conflicts_told, content_of, create_and_patch
-from draft_world import COLLECTION, change, creation, deletion
 from draftline_server.domain import changes as changes_domain
 from draftline_server.domain.changes import ChangeRef, ChangeSource
 from draftline_server.domain.content import Limits
@@ -25,6 +23,8 @@ from draftline_server.domain.errors import (
 )
 from draftline_server.domain.records import ImportMode, Patch
 from draftline_server.store import reverts as reverts_store
+from support.tenant_changes import LoggedWorld, conflicts_told, content_of, create_and_patch
+from support.tenant_stores import COLLECTION, change, creation, deletion
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from change_strategies import IDS, ran, relaxed
-from change_world import LoggedWorld, State, conflicts_told, content_of, create_and_patch, exact, replayed, same_state
-from draft_world import COLLECTION
 from draftline_server.domain.changes import Change, ChangeKind, ChangeSource
 from draftline_server.domain.content import equal
 from draftline_server.domain.drafts import ConflictKind, ConflictPolicy
@@ -20,6 +17,18 @@ from draftline_server.domain.errors import ConflictError
 from draftline_server.domain.records import Patch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.change_strategies import IDS, ran, relaxed
+from support.tenant_changes import (
+    LoggedWorld,
+    State,
+    conflicts_told,
+    content_of,
+    create_and_patch,
+    exact,
+    replayed,
+    same_state,
+)
+from support.tenant_stores import COLLECTION
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 

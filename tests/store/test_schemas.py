@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from draft_world import COLLECTION, World
 from draftline_server.domain.errors import InvalidFieldError, OverloadedError
 from draftline_server.store.json_schema.pool import Schemas
+from support.tenant_stores import COLLECTION, World
 
 LIMIT_S = 0.2
 

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from draft_world import World, change, creation, deletion, of_records
 from draftline_server.domain.drafts import Selection
 from draftline_server.domain.errors import ContentionError
 from draftline_server.store import drafts as drafts_store
-from racing import Races
+from support.races import Races
+from support.tenant_stores import World, change, creation, deletion, of_records
 
 Meanwhile = Callable[[World], Awaitable[Any]]
 

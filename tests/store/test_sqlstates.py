@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from draft_world import connected
 from draftline_server.domain.errors import (
     WRITE_IS_UNKNOWN,
     ContentionError,
@@ -20,7 +19,8 @@ from draftline_server.domain.errors import (
 from draftline_server.store.database import Database
 from draftline_server.store.driver_errors import NothingDoneError, UnforeseenError, translate
 from draftline_server.store.statements import Statement
-from stand import cloned
+from support.servers import cloned
+from support.tenant_stores import connected
 
 SECRET = "what somebody wrote"
 REFUSE = Statement("refuse", "SELECT refuse($1)", ("sqlstate",))

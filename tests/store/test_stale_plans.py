@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draft_world import World, change, connected, creation
 from draftline_server.domain.records import ImportMode
 from draftline_server.store.commits import COMMITS
 from draftline_server.store.content import SQL as CONTENT
@@ -17,6 +16,7 @@ from draftline_server.store.drafts import SQL as DRAFTS
 from draftline_server.store.imports import SQL as IMPORTS
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Transaction
+from support.tenant_stores import World, change, connected, creation
 
 FEW = """
 INSERT INTO draftline.record

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from draft_world import COLLECTION, World, change
 from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, Field, FieldType, Path, SortKey
 from draftline_server.domain.filters.conditions import with_types
 from draftline_server.domain.filters.parser import parse_filter
@@ -16,6 +15,7 @@ from draftline_server.store.filters import parameterize
 from draftline_server.store.lists.merged import _shape
 from draftline_server.store.lists.order import MAX_RANGED_KEYS
 from draftline_server.store.lists.query import count_statement, page_statement
+from support.tenant_stores import COLLECTION, World, change
 
 DECLARED: Mapping[Path, FieldType] = {(str(type_).lower(),): type_ for type_ in FieldType}
 LAST = "\U0010ffff"

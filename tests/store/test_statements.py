@@ -12,7 +12,6 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from draft_world import SCHEMAS
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, content_pb2_grpc, types_pb2
 from draftline_server.domain.changes import ChangeSource, Write
 from draftline_server.domain.content import Limits
@@ -23,7 +22,8 @@ from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
 from draftline_server.store.patches import InPlacePatches
 from draftline_server.store.statements import Statement, load
-from sending import sent
+from support.sent_statements import sent
+from support.tenant_stores import SCHEMAS
 
 TIMEOUT_S = 30
 SQL = load("content")

@@ -11,7 +11,7 @@ import pytest
 from draftline_server.store import statements
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
-from tenant_walls import ALL_TENANTS, FUNCTIONS, MAINTENANCE, TABLES, Sent, breaches, function_breaches
+from support.tenant_binding import ALL_TENANTS, FUNCTIONS, MAINTENANCE, TABLES, Sent, breaches, function_breaches
 
 NO_TENANTS = {"alembic_version", "change_log", "secret"}  # tables that belong to none
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from draftline_server.background.statistics_refresh import Analysis
-from hearing import logged
+from support.log_capture import logged
 
 
 async def test_imports_that_end_while_it_runs_are_told_of_together_once_more() -> None:

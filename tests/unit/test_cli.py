@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from commands import leaves
 from draftline_server.auth.keys import digest_of
 from draftline_server.cli import main
 from draftline_server.cli.sections import Sections
+from support.cli_commands import leaves
 
 COMMANDS = list(main.commands)
 WITHOUT_DATA = {"serve", "demo", "bench"}  # these go on for long, or show what is for people

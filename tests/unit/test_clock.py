@@ -9,9 +9,9 @@ import pytest
 from draftline_server.background.clock_watch import ClockWatch
 from draftline_server.store import clock as clock_module
 from draftline_server.store.clock import MAX_AGE_S, DatabaseClock
-from hearing import logged
 from hypothesis import given
 from hypothesis import strategies as st
+from support.log_capture import logged
 
 START = datetime(2026, 11, 28, 12, tzinfo=UTC)
 DAY_S = 86_400.0

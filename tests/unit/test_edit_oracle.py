@@ -21,7 +21,7 @@ from draftline_server.domain.errors import (
     InvalidOperationError,
     OperationTestFailedError,
 )
-from edit_cases import MERGE_PATCH_EXAMPLES, OPERATION_EXAMPLES, operations_of
+from support.edit_cases import MERGE_PATCH_EXAMPLES, OPERATION_EXAMPLES, operations_of
 
 POINTED = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5, 'k"l': 6, " ": 7, "m~n": 8}
 CONFIGURED = {

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 from draftline_server.embedded_postgres import process as postgres_child
 from draftline_server.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError
-from waiting import until
+from support.polling import until
 
 NOBODY = 65534
 HOLDER = """

@@ -16,9 +16,9 @@ import pytest
 from draftline_server.auth import hot_reload as reloading
 from draftline_server.auth import keys as keys_module
 from draftline_server.auth.keys import KeyOptions, Keys
-from hearing import logged
-from minting import Issuer, is_taken, key_set
-from waiting import PATIENCE_S, eventually
+from support.log_capture import logged
+from support.polling import PATIENCE_S, eventually
+from support.tokens import Issuer, is_taken, key_set
 
 FIRST = Issuer.of()
 SECOND = Issuer.of("second")

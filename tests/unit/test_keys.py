@@ -20,12 +20,12 @@ from draftline_server.auth.keys import (
     service_keys,
 )
 from draftline_server.auth.permissions import Permission
-from hearing import logged
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
-from minting import SECRET, Issuer, is_taken, key_set, keys_of, secret_token
-from waiting import eventually
+from support.log_capture import logged
+from support.polling import eventually
+from support.tokens import SECRET, Issuer, is_taken, key_set, keys_of, secret_token
 
 FIRST = Issuer.of()
 SECOND = Issuer.of("second")

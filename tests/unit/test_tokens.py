@@ -19,7 +19,7 @@ from draftline_server.auth.permissions import ALL, Permission
 from draftline_server.auth.tokens import RefusedTokenError, authenticate_jwt, development_token
 from hypothesis import given
 from hypothesis import strategies as st
-from minting import RULES, SECRET, In, Issuer, keys_of, secret_token
+from support.tokens import RULES, SECRET, In, Issuer, keys_of, secret_token
 
 ISSUER = Issuer.of()
 STRANGER = Issuer.of("stranger")

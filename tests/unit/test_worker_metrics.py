@@ -16,7 +16,7 @@ from draftline_server.observability.metrics import Metrics
 from draftline_server.observability.telemetry import Telemetry
 from draftline_server.observability.worker_metrics import WorkerMetrics
 from draftline_server.ops.socket_folders import short_base
-from scraping import Scrape
+from support.metrics import Scrape
 
 READINGS = [Gauge("draftline_pool_size", "Connections.", lambda: 2)]
 METHOD = "draftline.v1.ContentService.PatchContent"

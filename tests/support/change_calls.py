@@ -7,11 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Refusal, exact, refused
-from drafting import conflicts_in
 from draftline.v1 import change_pb2, change_pb2_grpc, draft_pb2, types_pb2
 from google.protobuf import json_format
 from google.rpc import status_pb2
+
+from support.draft_calls import conflicts_in
+from support.responses import TIMEOUT_S, Refusal, exact, refused
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 import draftline
 import psutil
-from served import Served
-from waiting import until
+
+from support.polling import until
+from support.server_process import Served
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 MODULE = "draftline_server.processes.worker"

@@ -17,9 +17,10 @@ from draftline.v1 import content_pb2, content_pb2_grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2
-from hostility import Case
-from request_bytes import Place, good, name_of, with_bytes
-from request_strategies import with_tenant
+
+from support.hostile_inputs import Case
+from support.request_bytes import Place, good, name_of, with_bytes
+from support.request_strategies import with_tenant
 
 TENANT = "hostile"
 HANG_S = 30.0

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from frames import DATA, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Frame, opening, reset
+from support.http2_frames import DATA, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Frame, opening, reset
 
 WINDOW_UPDATE, INITIAL_WINDOW, ACK = 8, 4, 1
 FRAME_BYTES, FIRST_WINDOW = 16_384, 65_535

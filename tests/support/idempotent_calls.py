@@ -12,10 +12,11 @@ from typing import Any
 
 import asyncpg
 import grpc
-from answers import TIMEOUT_S, Records, Refusal, refused
-from drafting import Drafts
 from draftline.v1 import change_pb2_grpc, collection_pb2_grpc, content_pb2_grpc
-from stand import beside
+
+from support.draft_calls import Drafts
+from support.responses import TIMEOUT_S, Records, Refusal, refused
+from support.servers import beside
 
 TABLES = ("record", "draft", "collection", "change", "request")
 # What no two runs have in common: times, places in the log, and what holds made ids or times.

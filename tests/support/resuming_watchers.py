@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import grpc
 from draftline.v1 import change_pb2, change_pb2_grpc
-from history import Written
-from writers import CHANNEL_OPTIONS, PASSING, PAUSE_S, reason_of
+
+from support.call_history import Written
+from support.retrying_writers import CHANNEL_OPTIONS, PASSING, PAUSE_S, reason_of
 
 # Every message carries a token: a stream that says nothing for so long is as good as cut.
 SILENCE_S = 10.0

@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from change_world import LoggedWorld, State
-from draft_world import COLLECTION, change, creation, deletion, operate
 from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Delta, ImportMode, NewRecord, Operations, Patch
-from edit_strategies import changes, contents, to_text
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+from support.edit_strategies import changes, contents, to_text
+from support.tenant_changes import LoggedWorld, State
+from support.tenant_stores import COLLECTION, change, creation, deletion, operate
 
 IDS = ["1", "2"]
 STEPS = 10

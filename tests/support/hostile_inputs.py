@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
-from hostile_values import FILTERS, JSONS, MIB, NO_UTF8, NUMBERS, SCHEMAS, TEXTS, TOKENS
-from request_bytes import (
+
+from support.hostile_values import FILTERS, JSONS, MIB, NO_UTF8, NUMBERS, SCHEMAS, TEXTS, TOKENS
+from support.request_bytes import (
     BYTES,
     END_GROUP,
     FIXED32,

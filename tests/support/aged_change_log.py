@@ -11,7 +11,8 @@ import asyncpg
 from draftline_server.background.change_log_maintenance import ChangeLogMaintenance
 from draftline_server.store.change_log_maintenance import LogKeeping
 from draftline_server.store.database import Database
-from hearing import logged
+
+from support.log_capture import logged
 
 WEEK = timedelta(weeks=1)
 WEEKS = """

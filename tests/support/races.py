@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from draft_world import World
 from draftline_server.store.database import Database
+
+from support.tenant_stores import World
 
 BLOCKED = """
     SELECT count(*) FROM pg_stat_activity

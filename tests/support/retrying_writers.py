@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
-from answers import document
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2, draft_pb2_grpc, types_pb2
 from google.rpc import error_details_pb2, status_pb2
-from history import Call, Content, End, History
+
+from support.call_history import Call, Content, End, History
+from support.responses import document
 
 COLLECTION = "kept"
 ATTEMPT_S = 10.0  # the deadline of each attempt

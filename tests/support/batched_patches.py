@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from draft_world import SCHEMAS
 from draftline_server.background.patch_batcher import PatchBatcher
 from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Operation
@@ -16,7 +15,21 @@ from draftline_server.domain.records import Actor, Operations, Patch, PatchResul
 from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
 from draftline_server.store.patches import WAITING, InPlacePatches, PatchEntry, PatchStore, Terms
-from test_appliers import STORED, decode, told
+from draftline_server.store.statements import Statement
+
+from support.edit_strategies import decode
+from support.tenant_stores import SCHEMAS
+
+STORED = Statement(
+    "stored",
+    """
+    SELECT collection, record_id, content::text AS content, version, parent_id, position, created_by, updated_by,
+        updated_at > created_at AS touched, deleted_at IS NOT NULL AS deleted
+    FROM draftline.record WHERE tenant_id = $1 ORDER BY collection, record_id
+    """,
+    ("tenant_id",),
+)
+CONDITIONS = ["a = 1", "a:*", "NOT b:*", 'c = "a"', "record.version < 3", "record.parent_id = p", "a < 1"]
 
 _tenants = itertools.count()
 
@@ -68,3 +81,24 @@ class Grouped:
 
 def counting(record_id: str, **rest: Any) -> Patch:
     return Patch("films", record_id, Operations([Operation("increment", ("n",), value=1)]), allow_missing=True, **rest)
+
+
+def told(result: PatchResult) -> dict[str, Any]:
+    if result.error is not None:
+        error = result.error
+        return {
+            "reason": error.reason,
+            "message": error.message,
+            "metadata": dict(error.metadata),
+            "fields": [list(field) for field in error.fields],
+        }
+    record = result.record
+    assert record is not None
+    return {
+        "record": [record.collection, record.record_id, record.version, record.parent_id, record.position],
+        "users": [record.created_by, record.updated_by],
+        "touched": record.updated_at > record.created_at,
+        "deleted": record.deleted_at is not None,
+        "content": decode(record.content),
+        "changed_fields": list(result.changed_fields),
+    }

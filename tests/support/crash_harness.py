@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import asyncpg
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.ops import migrate
-from history import History
-from served import Served, served
+
+from support.call_history import History
+from support.server_process import Served, served
 
 T = TypeVar("T")
 WINDOW_S = 1.0  # over which a rate is taken afterwards

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from answers import TIMEOUT_S, Refusal, refusal_of
 from draftline.v1 import content_pb2
 from draftline_server.rpc.server import SERVICES
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from minting import RULES, SECRET, Issuer, key_file
-from stand import RunningServer, serving
+
+from support.responses import TIMEOUT_S, Refusal, refusal_of
+from support.servers import RunningServer, serving
+from support.tokens import RULES, SECRET, Issuer, key_file
 
 METHODS = [method for service in SERVICES for method in service.methods]
 ISSUER = Issuer.of()

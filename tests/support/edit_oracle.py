@@ -1,7 +1,7 @@
 """The edits of drafts in plain Python: migrations/sql/0006_*.sql is held equal to it.
 
 An edit is {"v": value}, or a node {"s": {key: value}, "r": [key], "m": {key: node}, "t": {key: [step]}, "o": True}
-without its empty members; step_oracle.py tells of steps. Where SQL has NULL for a value that is not there, this has
+without its empty members; transform_oracle.py describes the steps. Where SQL has NULL for a missing value, this has
 MISSING.
 """
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.edits import MISSING, Operation, Path, apply_operations, format_pointer, resolve
-from step_oracle import Steps, chain, commute, makes, prune_steps, steps_of, transform
+
+from support.transform_oracle import Steps, chain, commute, makes, prune_steps, steps_of, transform
 
 Edit = dict[str, Any]
 

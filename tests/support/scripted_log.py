@@ -8,7 +8,8 @@ from typing import Any
 
 from draftline.v1 import change_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from scripted_server import HOLD
+
+from support.scripted_server import HOLD
 
 Break = tuple[int, Any]  # after so many messages, the first one included; how: a status, or None for an orderly end
 

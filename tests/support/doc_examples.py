@@ -9,18 +9,36 @@ import ast
 import asyncio
 import inspect
 import re
+import shlex
+import sys
 import tokenize
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 from draftline import Client
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
 ADDRESS = "127.0.0.1:50051"
 TRIES = 1_000  # writes until a watch must have printed something
+
+# `buf curl` takes the place of grpcurl.
+GRPCURL = f"""
+grpcurl() {{
+    local data= method=${{@: -1}} address=${{@: -2:1}}
+    [ "$2" != -d ] || data=$3
+    if [ "$method" = list ]; then
+        set -- --list-services "http://$address"
+    else
+        set -- --data "$data" "http://$address/$method"
+    fi
+    {shlex.quote(str(Path(sys.executable).with_name("buf")))} curl --protocol grpc --http2-prior-knowledge "$@"
+}}
+"""
 
 _INDENTED = re.compile(r"(?:^|\n\n)((?: {4}[^\n]*(?:\n|$)|\n(?= {4}))+)")
 

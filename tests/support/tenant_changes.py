@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from draft_world import COLLECTION, Told, World, change
 from draftline_server.domain.change_query import ChangePage, ChangeQuery, with_change_types
 from draftline_server.domain.changes import Change, ChangeKind, ChangeRef, RevertResult
 from draftline_server.domain.content import equal
@@ -20,6 +19,8 @@ from draftline_server.store.change_log.changes import ChangeStore
 from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.reverts import RevertStore
 from draftline_server.store.statements import Statement
+
+from support.tenant_stores import COLLECTION, Told, World, change
 
 PATHS_ONLY = Statement("paths_only", "UPDATE draftline.collection SET history = 'PATHS' WHERE tenant_id = $1", ("t",))
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import draft_oracle
 from draftline_server.domain.content import changed_fields
 from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Path, SortKey
 from draftline_server.domain.merged import MergedQuery, View
-from filter_oracle import MISSING, _fits, _typed, satisfies, value_at
+
+from support import edit_oracle
+from support.filter_oracle import MISSING, _fits, _typed, satisfies, value_at
 
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)
 
@@ -67,7 +68,7 @@ def merged_list(
 
 def _of_draft(draft: Mapping[str, Any], record: Mapping[str, Any] | None) -> Row:
     baseline = record["content"] if record else {}
-    content = draft_oracle.apply(draft["edit"], baseline)
+    content = edit_oracle.apply(draft["edit"], baseline)
     is_creation = draft["kind"] == "CREATE"
     if record and is_creation and record["deleted_at"] is not None:  # it is brought back
         record = {**record, "parent_id": None, "position": None}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from answers import TIMEOUT_S
 from draftline.v1 import change_pb2, change_pb2_grpc, types_pb2
+
+from support.responses import TIMEOUT_S
 
 
 @dataclass

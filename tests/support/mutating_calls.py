@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from answers import document, steps
-from drafting import edit
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, types_pb2
-from requesting import Caller, Request
+
+from support.draft_calls import edit
+from support.idempotent_calls import Caller, Request
+from support.responses import document, steps
 
 NUMBERS = '{"n": 1, "whole": 123456789012345678901, "one": 1E2, "two": 1.50, "in": {"long name": {"b": 1}, "a": 2}}'
 SCHEMA = '{"properties": {"n": {"maximum": 3}}}'

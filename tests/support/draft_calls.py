@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-from answers import TIMEOUT_S, Refusal, content_of, document, refused
 from draftline.v1 import draft_pb2, draft_pb2_grpc, types_pb2
 from google.rpc import error_details_pb2, status_pb2
+
+from support.responses import TIMEOUT_S, Refusal, content_of, document, refused
 
 
 @dataclass(frozen=True)
