@@ -17,7 +17,7 @@ demo: $(VENV)/.server ## walk through every call on 3,201 films
 	@exec $(BIN)/draftline demo
 
 bench: $(VENV)/.server ## measure, as ratios against what the machine can do
-	@exec $(BIN)/draftline bench --chart docs/bench.svg
+	@exec $(BIN)/python -m bench --chart docs/bench.svg
 
 test: $(VENV)/.dev ## run the whole suite, on every core, on PostgreSQLs of its own
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal

@@ -16,7 +16,7 @@ from draftline_server.cli.sections import Sections
 from support.cli_commands import leaves
 
 COMMANDS = list(main.commands)
-WITHOUT_DATA = {"serve", "demo", "bench"}  # these go on for long, or show what is for people
+WITHOUT_DATA = {"serve", "demo"}  # these go on for long, or show what is for people
 IMPORT = ["--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1"]
 
 

@@ -18,6 +18,6 @@ main.add_section("Use a service", {
     "purge": "purge:purge_command",
 })  # fmt: skip
 main.add_section("Let callers in", {"token": "keys:token_command", "service-key": "keys:service_key_command"})
-main.add_section("Try it, and measure it", {"demo": "demo:demo_command", "bench": "bench:bench_command"})
+main.add_section("Try it", {"demo": "demo:demo_command"})
 
 __all__ = ["main"]

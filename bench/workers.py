@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from .figures import Figures
-from .loads import Load
+from .environment import Stand
+from .load_generators import Load
+from .measurements import Figures
 from .patches import CALLS, COLLECTION, EMPTY, GET, PATCH, prepare
 from .sizes import Sizes
-from .stand import Stand
 
 TENANT = "of workers"
 RECORDS = 100_000  # at most

@@ -7,9 +7,9 @@ import time
 
 from draftline import Client
 
-from .loads import Load
+from .environment import Stand
+from .load_generators import Load
 from .records import record_id
-from .stand import Stand
 
 CALLS = 100
 # BEGIN and COMMIT count, because they are sent. Periodic statements do not: the check that the database is reachable,

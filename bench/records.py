@@ -7,8 +7,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
-
-from ...demo.steps import films
+from draftline_server.demo.steps import films
 
 MAKE_RECORDS = """
 INSERT INTO draftline.record (tenant_id, collection, record_id, content, version,

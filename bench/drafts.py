@@ -9,9 +9,9 @@ from typing import Any
 
 from draftline.v1 import draft_pb2, draft_pb2_grpc
 
-from .figures import Figures
+from .environment import Stand
+from .measurements import Figures
 from .records import record_id
-from .stand import Stand
 
 EDITS = 1_000  # in one save, and in one commit
 WARM_UP, TURNS = 2, 9

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import asyncpg
 from draftline import Client
 
-from . import bare, requests
-from .figures import Figures
-from .loads import Load, Timing
+from . import baseline, requests
+from .environment import Stand
+from .load_generators import Load, Timing
+from .measurements import Figures
 from .processes import Served
 from .records import fill, settle
 from .sizes import Sizes
-from .stand import Stand
 from .statements import statements_per_patch
 
 TENANT, COLLECTION = "bench", "patched"
@@ -31,7 +31,7 @@ REPLACING = "PatchContent, partial updates off"
 GET = "GetContent"
 BARE = "the statement of PatchContent through asyncpg"
 BATCH = f"BatchPatchContent of {requests.BATCH}"
-PGBENCH = f"pgbench, one row a transaction, {bare.PGBENCH_CLIENTS} clients"
+PGBENCH = f"pgbench, one row a transaction, {baseline.PGBENCH_CLIENTS} clients"
 STATEMENTS = "statements a patch, partial updates on"
 STATEMENTS_REPLACING = "statements a patch, partial updates off"
 
@@ -121,5 +121,5 @@ def _add_batches(figures: Figures, stand: Stand, load: Load) -> None:
     timing = stand.loads.put_on(load)
     rows = timing.rate * min(requests.BATCH, load.records)
     figures.add(BATCH, ROWS, rows, latencies_s=timing.latencies_s, limit=PGBENCH)
-    rate = bare.pgbench_rate(stand.home, stand.postgres.conninfo, stand.binaries, load)
+    rate = baseline.pgbench_rate(stand.home, stand.postgres.conninfo, stand.binaries, load)
     figures.add(PGBENCH, ROWS, rate)

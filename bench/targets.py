@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from . import drafts, imports, merged, patches, stream, workers
-from .figures import Figures
+from .measurements import Figures
 from .patches import at
 from .sizes import Part, Sizes
 

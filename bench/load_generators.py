@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...embedded_postgres.process import last_lines
+from draftline_server.embedded_postgres.process import last_lines
+
 from .processes import BenchError, end, started
 
+ROOT = Path(__file__).parents[1]
 PROCESSES = 2
 PREPARED_PER_S = 3_000
 LEAD_S = 0.05  # from when all are ready to the first call, so that they start together
@@ -124,7 +126,7 @@ class Loads:
 @contextmanager
 def loading(home: Path, count: int = PROCESSES) -> Iterator[Loads]:
     """Start load processes, and end them at the end of the block."""
-    command = (sys.executable, "-m", "draftline_server.ops.bench.load_process")
+    command = (f"PYTHONPATH={ROOT}", sys.executable, "-m", "bench.load_process")
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):

@@ -16,11 +16,11 @@ import asyncpg
 from rich.console import Console
 
 from . import chart, imports, merged, patches, report, watch, workers
-from .figures import Figures
-from .limits import RATIOS, ratios_of
+from .environment import Stand, standing
+from .measurements import Figures
 from .processes import BenchError
 from .sizes import ALL, Part, Sizes
-from .stand import Stand, standing
+from .targets import RATIOS, ratios_of
 
 __all__ = ["ALL", "RATIOS", "BenchError", "Part", "Sizes", "chart", "report", "run"]
 

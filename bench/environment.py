@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...auth.permissions import Permission
-from ...auth.tokens import TokenRules, development_token
-from ...embedded_postgres.server import EmbeddedPostgres
-from .. import migrate
-from .loads import Loads, loading
+from draftline_server.auth.permissions import Permission
+from draftline_server.auth.tokens import TokenRules, development_token
+from draftline_server.embedded_postgres.server import EmbeddedPostgres
+from draftline_server.ops import migrate
+
+from .load_generators import Loads, loading
 from .processes import Served, children_cpu_s, serving
 
 DAY_S = 86_400

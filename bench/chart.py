@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import drafts, imports, merged, stream
-from .limits import RATIOS, Ratio
 from .patches import BATCH, EMPTY, GET, ONE_RECORD, PATCH, SINGLE, at
 from .svg import FAINT, INK, RULE, Canvas
+from .targets import RATIOS, Ratio
 
 WIDTH, MARGIN = 960, 28
 BARS_TOP, BARS_HEIGHT = 76, 290

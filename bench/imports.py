@@ -12,10 +12,10 @@ import asyncpg
 from draftline import Client
 from draftline.documents import encode
 
-from .figures import Figures
-from .loads import Load
+from .environment import Stand
+from .load_generators import Load
+from .measurements import Figures
 from .sizes import Sizes
-from .stand import Stand
 
 TENANT, COLLECTION = "bench", "imported"
 DECLARED = {"/Major Genre": "text", "/Worldwide Gross": "number", "/Release Date": "date"}

@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from draftline_server.domain.changes import ChangeSource, Write
+from draftline_server.domain.content import Limits
+from draftline_server.domain.edits import Strategy
+from draftline_server.domain.records import Actor, Delta, Patch, Request
+from draftline_server.embedded_postgres.process import find_binaries, last_lines
+from draftline_server.store.collections.cache import CollectionSpecs
+from draftline_server.store.database import Database
+from draftline_server.store.json_schema.pool import Schemas
+from draftline_server.store.patches import InPlacePatches
+from draftline_server.store.statements import Statement
+from draftline_server.store.transaction import Rows, Transaction
 
-from ...domain.changes import ChangeSource, Write
-from ...domain.content import Limits
-from ...domain.edits import Strategy
-from ...domain.records import Actor, Delta, Patch, Request
-from ...embedded_postgres.process import find_binaries, last_lines
-from ...store.collections.cache import CollectionSpecs
-from ...store.database import Database
-from ...store.json_schema.pool import Schemas
-from ...store.patches import InPlacePatches
-from ...store.statements import Statement
-from ...store.transaction import Rows, Transaction
-from .loads import Load
+from .load_generators import Load
 from .processes import BenchError, started
 from .records import record_id
 from .requests import delta

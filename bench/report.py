@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.table import Table
 
-from .figures import PERCENTILES, Figure, Figures
-from .limits import Ratio
+from .measurements import PERCENTILES, Figure, Figures
+from .targets import Ratio
 
 PACKAGES = ("draftline-server", "grpcio", "protobuf", "asyncpg", "uvloop")
 

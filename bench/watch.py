@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import asyncpg
 from draftline import AsyncClient
 
-from .figures import Figures
+from .environment import Stand
+from .measurements import Figures
 from .sizes import Sizes
-from .stand import Stand
 
 TENANT = "watched"
 COLLECTION = "films"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncpg
 import draftline
 
+from .environment import Stand
 from .records import fill, settle
 from .sizes import Sizes
-from .stand import Stand
 
 COLLECTION = "movies"
 DECLARED = {"/Major Genre": "text", "/Production Budget": "number", "/Worldwide Gross": "number"}

@@ -22,9 +22,9 @@ from draftline.v1 import draft_pb2, draft_pb2_grpc, types_pb2
 from grpc_health.v1 import health_pb2
 
 from . import requests
-from .bare import bare_patches
+from .baseline import bare_patches
 from .imports import copied
-from .loads import Load
+from .load_generators import Load
 from .records import records
 
 LATENCIES_KEPT = 20_000

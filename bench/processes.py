@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...domain.errors import OperatorError
-from ...embedded_postgres.process import SAME, last_lines, spawn
+from draftline_server.domain.errors import OperatorError
+from draftline_server.embedded_postgres.process import SAME, last_lines, spawn
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0

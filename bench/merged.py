@@ -13,20 +13,20 @@ import asyncpg
 import grpc
 import uvloop
 from draftline.v1 import draft_pb2, types_pb2
+from draftline_server.domain.filters.ast import Field, FieldType, Operator
+from draftline_server.domain.filters.conditions import Comparison
+from draftline_server.domain.merged import View
+from draftline_server.store.lists.order import OrderKey
+from draftline_server.store.lists.query import ListQueryKey, page_statement
 from grpc_health.v1 import health_pb2
 
-from ...domain.filters.ast import Field, FieldType, Operator
-from ...domain.filters.conditions import Comparison
-from ...domain.merged import View
-from ...store.lists.order import OrderKey
-from ...store.lists.query import ListQueryKey, page_statement
 from . import drafts, lists, stream
-from .bare import AS_THE_SERVICE
-from .figures import Figures
+from .baseline import AS_THE_SERVICE
+from .environment import Stand
 from .lists import COLLECTION, tenant_of, user_with
+from .measurements import Figures
 from .processes import BenchError
 from .sizes import Sizes
-from .stand import Stand
 
 FILTER, ORDER = '"Major Genre" = "Drama"', '"Worldwide Gross" desc'
 PAGE, MAX_PAGE = 100, 1_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from draftline.v1 import content_pb2, types_pb2
 
-from .loads import Load
+from .load_generators import Load
 from .records import record_id
 
 BATCH = 100  # patches in one BatchPatchContent

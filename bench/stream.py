@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .figures import Figures
+from .environment import Stand
 from .lists import COLLECTION, tenant_of, user_with
-from .loads import Load
+from .load_generators import Load
+from .measurements import Figures
 from .processes import BenchError
 from .sizes import Sizes
-from .stand import Stand
 
 STREAM = "StreamMerged of the whole list"
 MEMORY = "server memory above idle, StreamMerged of the whole list"
