@@ -26,7 +26,7 @@ test: $(VENV)/.dev ## run the whole suite, on every core, on PostgreSQLs of its 
 SOAKS := faults_soak requests_cut disk_full network overload drain hostile hostile_connections isolation existence \
 	discretion drafts_soak contention_soak watch_soak novel_filters abandoned_watches starving unread_log
 soak: $(VENV)/.dev ## the long forms of the tests of faults, load and hostile input, and their figures: about 40 minutes
-	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest $(SOAKS:%=tests/acceptance/test_%.py)
+	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest $(SOAKS:%=tests/acceptance/test_%.py) tests/soak
 
 check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python -m ruff format --check .

@@ -2,7 +2,7 @@
 
 PostgreSQL, each server and the load run in separate processes. Callers authenticate by tokens, as in production. The
 figures to compare are measured alternately, in rounds, and the median of the rounds counts, so that other load on the
-machine affects all of them alike. Each part measures figures; `limits` computes ratios from them.
+machine affects all of them alike. Each part measures figures; `targets` computes ratios from them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import asyncpg
 from rich.console import Console
 
 from . import chart, imports, merged, patches, report, watch, workers
-from .environment import Stand, standing
-from .measurements import Figures
+from .environment import Environment, benchmark_environment
+from .measurements import Measurements
 from .processes import BenchError
 from .sizes import ALL, Part, Sizes
 from .targets import RATIOS, ratios_of
@@ -25,7 +25,7 @@ from .targets import RATIOS, ratios_of
 __all__ = ["ALL", "RATIOS", "BenchError", "Part", "Sizes", "chart", "report", "run"]
 
 # The order matters: imports run while the tables are empty, and patches, which leave dead rows, run late.
-PARTS: dict[Part, Callable[[Stand, Sizes, Figures], None]] = {
+PARTS: dict[Part, Callable[[Environment, Sizes, Measurements], None]] = {
     Part.IMPORTS: imports.measure,
     Part.MERGED: merged.measure,
     Part.PATCHES: patches.measure,
@@ -40,19 +40,19 @@ def run(sizes: Sizes, binaries: Path | None, console: Console, parts: Collection
     Raise BenchError if a server or a load fails. Nothing is left running.
     """
     chosen = tuple(part for part in PARTS if part in parts)
-    with console.status("starting") as status, standing(binaries) as stand:
-        figures = Figures(
+    with console.status("starting") as status, benchmark_environment(binaries) as environment:
+        measurements = Measurements(
             lambda latest: status.update(f"{latest.name}: {report.number(latest.values[-1])} {latest.unit}")
         )
         for part in chosen:
             console.print(f"measuring {part.value}")
             status.update("preparing")
-            PARTS[part](stand, sizes, figures)
-        postgres = asyncio.run(_version(stand.url))
-    ratios = list(ratios_of(figures, sizes, chosen))
-    console.print(report.figures_table(figures))
+            PARTS[part](environment, sizes, measurements)
+        postgres = asyncio.run(_version(environment.url))
+    ratios = list(ratios_of(measurements, sizes, chosen))
+    console.print(report.measurements_table(measurements))
     console.print(report.ratios_table(ratios))
-    return report.results(figures, ratios, postgres)
+    return report.results(measurements, ratios, postgres)
 
 
 async def _version(url: str) -> str:

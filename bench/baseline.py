@@ -28,13 +28,13 @@ from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Rows, Transaction
 
 from .load_generators import Load
-from .processes import BenchError, started
+from .processes import BenchError, start_process
 from .records import record_id
 from .requests import delta
 
 PGBENCH_CLIENTS = 32
 # Those of the service's connection settings that affect query plans.
-AS_THE_SERVICE = {
+SERVICE_SETTINGS = {
     "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off",
     "max_parallel_workers_per_gather": "0",
 }  # fmt: skip
@@ -48,7 +48,7 @@ WHERE tenant_id = '{tenant_id}' AND collection = '{collection}' AND record_id = 
 """
 
 
-class _Told(Transaction):
+class _StatementRecorder(Transaction):
     """A transaction that records statements instead of running them."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Told(Transaction):
 
 
 @asynccontextmanager
-async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+async def baseline_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
     """Yield a function that runs the statement of the next patch, exactly as PatchContent would send it."""
     database = Database(load.url)
     await database.open()
@@ -69,25 +69,25 @@ async def bare_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[Any]]
         await definitions.load(load.tenant_id, [load.collection])
     finally:
         await database.close()
-    applier, told = InPlacePatches(definitions, Limits()), _Told()
-    chooser = random.Random(load.seed)  # noqa: S311 - a load needs no secrets
+    applier, recorder = InPlacePatches(definitions, Limits()), _StatementRecorder()
+    rng = random.Random(load.seed)  # noqa: S311 - a load needs no secrets
 
     async def prepare() -> None:
         request = Request(str(uuid.uuid4()), hashlib.blake2b(digest_size=16))
         write = Write(Actor(load.tenant_id, "bench", request), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
-        number, change = chooser.randrange(load.records), Delta(delta(chooser), Strategy.SHALLOW)
+        number, change = rng.randrange(load.records), Delta(delta(rng), Strategy.SHALLOW)
         patch = Patch(load.collection, record_id(number), change)
-        await applier.rows(told, [applier.entry(write, patch, keeps_answers=True)])
+        await applier.rows(recorder, [applier.entry(write, patch, keeps_answers=True)])
 
     async def call() -> None:
-        if not told.sent:
+        if not recorder.sent:
             await prepare()
-        sql, arguments = told.sent.popleft()
+        sql, arguments = recorder.sent.popleft()
         await connection.fetch(sql, *arguments)
 
     for _ in range(load.prepared):
         await prepare()
-    connection = await asyncpg.connect(load.url, server_settings=AS_THE_SERVICE, max_cacheable_statement_size=65536)
+    connection = await asyncpg.connect(load.url, server_settings=SERVICE_SETTINGS, max_cacheable_statement_size=65536)
     try:
         yield call
     finally:
@@ -106,7 +106,7 @@ def pgbench_rate(home: Path, conninfo: str, binaries: Path | None, load: Load) -
     script.write_text(PLAIN_PATCH.format(last=load.records - 1, tenant_id=load.tenant_id, collection=load.collection))
     arguments = [f"--client={PGBENCH_CLIENTS}", "--jobs=1", "--no-vacuum", "--protocol=prepared", f"--file={script}"]
     arguments.append(f"--time={max(1, round(load.seconds))}")
-    process = started(home, subprocess.PIPE, str(program), *arguments, conninfo)
+    process = start_process(home, subprocess.PIPE, str(program), *arguments, conninfo)
     output, _ = process.communicate()
     rate = re.search(rb"^tps = ([0-9.]+)", output, re.MULTILINE)
     if process.returncode != 0 or rate is None:

@@ -19,7 +19,7 @@ PLOT_TOP, PLOT_BOTTOM = 74, 44  # within a bar panel: space for the title and le
 TABLE_TOP, TABLE_ROW = 58, 22
 RATIOS_TOP, ROW = 58, 25
 AXIS_X, AXIS_WIDTH = 250, 480
-LEAST, MOST = 1 / 4, 8.0  # the ends of the axis: times better than the limit
+LEAST, MOST = 1 / 4, 8.0  # the ends of the axis: times better than the target
 GOOD, BAD = "#2f8f5b", "#c8463c"
 LIMIT_COLOR, OWN_COLOR, OTHER_COLOR = "#b9c2ca", "#2868b0", "#8fb8e3"
 SHADES = ("#a9cbe8", "#5f9bd3", "#2868b0", "#17406f")
@@ -38,24 +38,24 @@ class _Bars:
     axis: str
 
 
-def draw(found: Mapping[str, Any]) -> str:
-    """Return the chart of the results `found`, as SVG."""
-    figures = {figure["name"]: figure for figure in found["figures"]}
-    told = ((ratio, found["ratios"].get(ratio.name)) for ratio in RATIOS if ratio.limit)
-    ratios = [(ratio, value) for ratio, value in told if value is not None]
+def draw(results: Mapping[str, Any]) -> str:
+    """Return the chart of the results, as SVG."""
+    figures = {figure["name"]: figure for figure in results["figures"]}
+    values = results["ratios"]
+    ratios = [(ratio, values[ratio.name]) for ratio in RATIOS if ratio.target and values.get(ratio.name) is not None]
     panels = [bars for bars in (_patches(figures), _pages(figures)) if bars.groups]
     rows = [figures[name] for name in _listed(figures) if name in figures]
     table_top = BARS_TOP + (BARS_HEIGHT if panels else 0)
     ratios_top = table_top + (TABLE_TOP + TABLE_ROW * len(rows) if rows else 0)
     height = ratios_top + RATIOS_TOP + ROW * len(ratios) + MARGIN
-    canvas = Canvas(WIDTH, height, "Draftline, measured against what the machine can do")
-    machine, versions = found["machine"], found["versions"]
-    canvas.text(MARGIN, 36, "Draftline, measured against what the machine can do", size=17, bold=True)
-    place = (
+    canvas = Canvas(WIDTH, height, "Draftline, measured relative to the limits of this machine")
+    machine, versions = results["machine"], results["versions"]
+    canvas.text(MARGIN, 36, "Draftline, measured relative to the limits of this machine", size=17, bold=True)
+    subtitle = (
         f"{machine['cores']} cores of {machine['processor']}, shared by a server, PostgreSQL {versions['postgresql']} "
         f"and the load; Python {versions['python']}, grpcio {versions['grpcio']}"
     )
-    canvas.text(MARGIN, 56, place, color=FAINT)
+    canvas.text(MARGIN, 56, subtitle, color=FAINT)
     width = (WIDTH - MARGIN) / 2 - MARGIN
     for number, bars in enumerate(panels):
         _draw_bars(canvas, bars, MARGIN + number * (width + MARGIN), width)
@@ -67,12 +67,12 @@ def draw(found: Mapping[str, Any]) -> str:
 
 
 def _patches(figures: Mapping[str, Any]) -> _Bars:
-    shown = {"empty rpc": EMPTY, "PatchContent": PATCH, "one statement per call": SINGLE}
-    found = sorted(int(match[1]) for name in figures if (match := _IN_FLIGHT.fullmatch(name)))
+    series = {"empty rpc": EMPTY, "PatchContent": PATCH, "one statement per call": SINGLE}
+    counts = sorted(int(match[1]) for name in figures if (match := _IN_FLIGHT.fullmatch(name)))
     groups = {
-        f"{count} in flight": [_value(figures.get(at(name, count))) for name in shown.values()] for count in found
+        f"{count} in flight": [_value(figures.get(at(name, count))) for name in series.values()] for count in counts
     }
-    colors = dict(zip(shown, (LIMIT_COLOR, OWN_COLOR, OTHER_COLOR), strict=True))
+    colors = dict(zip(series, (LIMIT_COLOR, OWN_COLOR, OTHER_COLOR), strict=True))
     return _Bars("Patches of random records, calls a second", colors, groups, "calls/s")
 
 
@@ -102,13 +102,13 @@ def _draw_bars(canvas: Canvas, bars: _Bars, left: float, width: float) -> None:
     highest = max(value for values in bars.groups.values() for value in values if value is not None)
     canvas.line(left, bottom, left + width, bottom)
     room = width / len(bars.groups)
-    for place, (name, values) in enumerate(bars.groups.items()):
+    for index, (name, values) in enumerate(bars.groups.items()):
         present = [
             (value, color) for value, color in zip(values, bars.colors.values(), strict=False) if value is not None
         ]
         thickness = min(34.0, (room - 14) / len(bars.colors))
-        x = left + place * room + (room - thickness * len(present)) / 2
-        canvas.text(left + (place + 0.5) * room, bottom + 18, name, size=11, color=FAINT, anchor="middle")
+        x = left + index * room + (room - thickness * len(present)) / 2
+        canvas.text(left + (index + 0.5) * room, bottom + 18, name, size=11, color=FAINT, anchor="middle")
         for value, color in present:
             tall = max(1.0, value / highest * (bottom - top - 14))
             canvas.box(x + 1, bottom - tall, thickness - 2, tall, color)
@@ -125,13 +125,13 @@ def _listed(figures: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _draw_table(canvas: Canvas, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], top: float) -> None:
-    canvas.text(MARGIN, top + 22, "What it comes to", size=13, bold=True)
+    canvas.text(MARGIN, top + 22, "Rates, latencies and processor time", size=13, bold=True)
     columns = {"p50 ms": 590, "p99 ms": 670, "server CPU, µs": 790, "PostgreSQL CPU, µs": WIDTH - MARGIN}
     for title, x in columns.items():
         canvas.text(x, top + TABLE_TOP - 14, title, size=10, color=FAINT, anchor="end")
-    for place, figure in enumerate(rows):
-        line, name = top + TABLE_TOP - 8 + (place + 0.7) * TABLE_ROW, figure["name"]
-        told = (
+    for index, figure in enumerate(rows):
+        line, name = top + TABLE_TOP - 8 + (index + 0.7) * TABLE_ROW, figure["name"]
+        cells = (
             figure.get("p50"), figure.get("p99"),
             _value(figures.get(f"server CPU, {name}")), _value(figures.get(f"PostgreSQL CPU, {name}")),
         )  # fmt: skip
@@ -139,31 +139,31 @@ def _draw_table(canvas: Canvas, figures: Mapping[str, Any], rows: Sequence[Mappi
         canvas.text(MARGIN, line, name, size=11.5)
         canvas.text(440, line, _short(figure["value"]), size=11.5, anchor="end", bold=True)
         canvas.text(448, line, figure["unit"], size=11.5, color=FAINT)
-        for x, value in zip(columns.values(), told, strict=True):
+        for x, value in zip(columns.values(), cells, strict=True):
             canvas.text(x, line, "" if value is None else _short(value), size=11.5, anchor="end")
 
 
 def _draw_ratios(canvas: Canvas, ratios: Sequence[tuple[Ratio, float]], top: float) -> None:
-    canvas.text(MARGIN, top + 22, "How far each ratio is from its limit", size=13, bold=True)
+    canvas.text(MARGIN, top + 22, "Each ratio compared with its target", size=13, bold=True)
     bottom = top + RATIOS_TOP - 8 + ROW * len(ratios)
     for factor in (1 / 4, 1 / 2, 1, 2, 4, 8):
-        x = _place(factor)
+        x = _axis_x(factor)
         canvas.line(x, top + RATIOS_TOP - 8, x, bottom, color=INK if factor == 1 else RULE)
-        words = "limit" if factor == 1 else f"{factor:g}× better" if factor > 1 else f"{1 / factor:g}× worse"
+        words = "target" if factor == 1 else f"{factor:g}× better" if factor > 1 else f"{1 / factor:g}× worse"
         canvas.text(x, top + RATIOS_TOP - 14, words, size=10, color=FAINT, anchor="middle")
-    for place, (ratio, value) in enumerate(ratios):
-        middle = top + RATIOS_TOP - 8 + (place + 0.5) * ROW
+    for index, (ratio, value) in enumerate(ratios):
+        middle = top + RATIOS_TOP - 8 + (index + 0.5) * ROW
         score = _score(ratio, value)
-        x, color = _place(score), GOOD if ratio.holds(value) else BAD
+        x, color = _axis_x(score), GOOD if ratio.is_met(value) else BAD
         canvas.text(MARGIN, middle + 4, ratio.name, size=11.5)
-        canvas.box(min(x, _place(1)), middle - 7, max(2.0, abs(x - _place(1))), 14, color)
-        told = AXIS_X + AXIS_WIDTH + 24
-        canvas.text(told + 34, middle + 4, _short(value), size=11.5, color=color, anchor="end", bold=True)
-        canvas.text(told + 46, middle + 4, ratio.limit, size=11.5, color=FAINT)
+        canvas.box(min(x, _axis_x(1)), middle - 7, max(2.0, abs(x - _axis_x(1))), 14, color)
+        label_x = AXIS_X + AXIS_WIDTH + 24
+        canvas.text(label_x + 34, middle + 4, _short(value), size=11.5, color=color, anchor="end", bold=True)
+        canvas.text(label_x + 46, middle + 4, ratio.target, size=11.5, color=FAINT)
 
 
 def _score(ratio: Ratio, value: float) -> float:
-    """Return how many times better than the limit the value is, clamped to the axis; below 1 is worse."""
+    """Return how many times better than the target the value is, clamped to the axis; below 1 is worse."""
     if ratio.at_least is not None:
         score = value / ratio.at_least
     else:
@@ -171,7 +171,7 @@ def _score(ratio: Ratio, value: float) -> float:
     return min(MOST, max(LEAST, score))
 
 
-def _place(score: float) -> float:
+def _axis_x(score: float) -> float:
     return AXIS_X + AXIS_WIDTH * math.log(score / LEAST) / math.log(MOST / LEAST)
 
 

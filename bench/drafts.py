@@ -9,12 +9,12 @@ from typing import Any
 
 from draftline.v1 import draft_pb2, draft_pb2_grpc
 
-from .environment import Stand
-from .measurements import Figures
+from .environment import Environment
+from .measurements import Measurements
 from .records import record_id
 
 EDITS = 1_000  # in one save, and in one commit
-WARM_UP, TURNS = 2, 9
+WARM_UP, ROUNDS = 2, 9
 USER = "writer"
 
 SAVE, INSERT = f"SaveDraft of {EDITS:,}", f"INSERT of {EDITS:,} drafts"
@@ -38,10 +38,12 @@ WHERE r.tenant_id = $1 AND r.collection = 'movies' AND r.record_id = p.record_id
 """
 
 
-async def measure(stand: Stand, connection: Any, channel: Any, tenant_id: str, figures: Figures) -> None:
-    """Add the figures, each a median. The list must have 2 * EDITS * (WARM_UP + TURNS) records."""
+async def measure(
+    environment: Environment, connection: Any, channel: Any, tenant_id: str, measurements: Measurements
+) -> None:
+    """Add the figures, each a median. The list must have 2 * EDITS * (WARM_UP + ROUNDS) records."""
     stub = draft_pb2_grpc.DraftServiceStub(channel)
-    metadata = (("authorization", f"Bearer {stand.token([tenant_id], USER)}"),)
+    metadata = (("authorization", f"Bearer {environment.token([tenant_id], USER)}"),)
     commit = draft_pb2.CommitRequest(tenant_id=tenant_id, collection="movies", all=True)
 
     times_s: dict[str, list[float]] = {}
@@ -51,7 +53,7 @@ async def measure(stand: Stand, connection: Any, channel: Any, tenant_id: str, f
         await call
         times_s.setdefault(name, []).append(time.perf_counter() - start)
 
-    for turn in range(WARM_UP + TURNS):
+    for turn in range(WARM_UP + ROUNDS):
         ids, plain_ids = _ids(2 * turn), _ids(2 * turn + 1)
         contents = [row["content"] for row in await connection.fetch(CHANGED, tenant_id, plain_ids)]
         save = draft_pb2.SaveDraftRequest(tenant_id=tenant_id, collection="movies", omit_content=True)
@@ -61,10 +63,10 @@ async def measure(stand: Stand, connection: Any, channel: Any, tenant_id: str, f
         await timed(SAVE, stub.SaveDraft(save, metadata=metadata))
         await timed(UPDATE, connection.execute(PLAIN_UPDATE, tenant_id, plain_ids, contents))
         await timed(COMMIT, stub.Commit(commit, metadata=metadata))
-    for name, each in times_s.items():
-        counted = each[WARM_UP:]
+    for name, samples in times_s.items():
+        counted = samples[WARM_UP:]
         rate = EDITS / statistics.median(counted)
-        figures.add(name, UNIT, rate, latencies_s=counted, limit=LIMITS.get(name, ""))
+        measurements.add(name, UNIT, rate, latencies_s=counted, limit=LIMITS.get(name, ""))
     await connection.execute("DELETE FROM draftline.draft WHERE tenant_id = $1 AND user_id = 'plain'", tenant_id)
 
 

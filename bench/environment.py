@@ -14,8 +14,8 @@ from draftline_server.auth.tokens import TokenRules, development_token
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.ops import migrate
 
-from .load_generators import Loads, loading
-from .processes import Served, children_cpu_s, serving
+from .load_generators import LoadGenerators, load_generators
+from .processes import Server, children_cpu_s, run_server
 
 DAY_S = 86_400
 RULES = TokenRules("bench", "bench", max_lifetime_s=DAY_S)
@@ -23,15 +23,15 @@ SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class Environment:
     """The benchmark environment. `server` has default settings and authenticates callers by tokens."""
 
     home: Path
     postgres: EmbeddedPostgres
     binaries: Path | None
     secret_file: Path
-    server: Served
-    loads: Loads
+    server: Server
+    load_generators: LoadGenerators
 
     @property
     def url(self) -> str:
@@ -47,18 +47,18 @@ class Stand:
         secret = self.secret_file.read_bytes()
         return development_token(secret, RULES, user=user, tenants=tenants, scopes=scopes, lifetime_s=DAY_S)
 
-    def another(self, **settings: object) -> AbstractContextManager[Served]:
+    def start_server(self, **settings: object) -> AbstractContextManager[Server]:
         """Return a context manager that runs another server over the same database."""
-        return serving(self.home, self.url, **_authentication(self.secret_file), **settings)
+        return run_server(self.home, self.url, **_authentication(self.secret_file), **settings)
 
-    def used_s(self, server: Served) -> Mapping[str, float]:
+    def cpu_used_s(self, server: Server) -> Mapping[str, float]:
         """Return the processor time so far of the server and of PostgreSQL."""
         pid = self.postgres.pid
         return {"server": server.cpu_s(), "PostgreSQL": children_cpu_s(pid) if pid is not None else 0.0}
 
 
 @contextmanager
-def standing(binaries: Path | None) -> Iterator[Stand]:
+def benchmark_environment(binaries: Path | None) -> Iterator[Environment]:
     """Set up the environment, and remove it at the end of the block. Raise BenchError if a server does not start."""
     with (
         tempfile.TemporaryDirectory(prefix="draftline-bench-") as folder,
@@ -69,10 +69,10 @@ def standing(binaries: Path | None) -> Iterator[Stand]:
         secret_file.write_text(f"{secrets.token_urlsafe(SECRET_BYTES)}\n")
         migrate.upgrade(postgres.url)
         with (
-            serving(home, postgres.url, **_authentication(secret_file)) as server,
-            loading(home) as loads,
+            run_server(home, postgres.url, **_authentication(secret_file)) as server,
+            load_generators(home) as generators,
         ):
-            yield Stand(home, postgres, binaries, secret_file, server, loads)
+            yield Environment(home, postgres, binaries, secret_file, server, generators)
 
 
 def _authentication(secret_file: Path) -> dict[str, object]:

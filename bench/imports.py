@@ -12,9 +12,9 @@ import asyncpg
 from draftline import Client
 from draftline.documents import encode
 
-from .environment import Stand
+from .environment import Environment
 from .load_generators import Load
-from .measurements import Figures
+from .measurements import Measurements
 from .sizes import Sizes
 
 TENANT, COLLECTION = "bench", "imported"
@@ -26,17 +26,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
-    token = stand.token([TENANT])
-    with Client(stand.address, tenant_id=TENANT, token=token) as client:
+def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
+    token = environment.token([TENANT])
+    with Client(environment.address, tenant_id=TENANT, token=token) as client:
         client.put_collection(COLLECTION, fields=DECLARED)
-    load = Load("import", stand.address, stand.url, token, TENANT, COLLECTION, sizes.imported)
+    load = Load("import", environment.address, environment.url, token, TENANT, COLLECTION, sizes.imported)
     for _ in range(sizes.rounds):
         for name, kind, limit in ((IMPORT, "import", COPY), (COPY, "copy", "")):
-            asyncio.run(_empty(stand.url))
-            outcome = stand.loads.once(load.of_kind(kind))
-            figures.add(name, UNIT, outcome["rate"], limit=limit)
-    asyncio.run(_empty(stand.url))
+            asyncio.run(_empty(environment.url))
+            outcome = environment.load_generators.run_once(load.of_kind(kind))
+            measurements.add(name, UNIT, outcome["rate"], limit=limit)
+    asyncio.run(_empty(environment.url))
 
 
 async def _empty(url: str) -> None:

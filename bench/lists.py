@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import draftline
 
-from .environment import Stand
+from .environment import Environment
 from .records import fill, settle
 from .sizes import Sizes
 
@@ -39,28 +39,28 @@ def user_with(own_drafts: int) -> str:
     return f"user-{own_drafts}"
 
 
-async def prepare(stand: Stand, sizes: Sizes) -> None:
+async def prepare(environment: Environment, sizes: Sizes) -> None:
     """Create a list for each length, with drafts of users who have few and of users who have many."""
-    connection = await asyncpg.connect(stand.url, server_settings={"statement_timeout": "0"})
+    connection = await asyncpg.connect(environment.url, server_settings={"statement_timeout": "0"})
     try:
         for count in sizes.lengths:
             await fill(connection, tenant_of(count), COLLECTION, count)
-            await _declare(stand, count)
+            await _declare(environment, count)
             others = min(sizes.other_drafts, count // 10)
             shares = {f"other-{number}": others // OTHERS for number in range(OTHERS)}
             shares |= {user_with(own): min(own, count // 2) for own in sizes.own_drafts}
-            for place, (user, share) in enumerate(shares.items()):
+            for index, (user, share) in enumerate(shares.items()):
                 if share:
                     step = max(1, count // share)
-                    await connection.execute(MAKE_DRAFTS, tenant_of(count), user, step, place % step, COLLECTION, count)
+                    await connection.execute(MAKE_DRAFTS, tenant_of(count), user, step, index % step, COLLECTION, count)
     finally:
         await connection.close()
-    await settle(stand.url)
+    await settle(environment.url)
 
 
-async def _declare(stand: Stand, count: int) -> None:
+async def _declare(environment: Environment, count: int) -> None:
     tenant_id = tenant_of(count)
     async with draftline.AsyncClient(
-        stand.address, tenant_id=tenant_id, token=stand.token([tenant_id]), timeout=None
+        environment.address, tenant_id=tenant_id, token=environment.token([tenant_id]), timeout=None
     ) as client:
         await client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)

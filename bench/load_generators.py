@@ -14,7 +14,7 @@ from typing import Any
 
 from draftline_server.embedded_postgres.process import last_lines
 
-from .processes import BenchError, end, started
+from .processes import BenchError, end_process, start_process
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = 2
@@ -57,21 +57,23 @@ class Timing:
     seconds: float
     latencies_s: Sequence[float]
     cpu_s: float  # processor time of the load itself
-    used_s: Mapping[str, float] = field(default_factory=dict)  # processor time of other processes meanwhile, by name
+    cpu_used_s: Mapping[str, float] = field(
+        default_factory=dict
+    )  # processor time of other processes meanwhile, by name
 
     @property
     def rate(self) -> float:
         return self.calls / self.seconds
 
 
-class Loads:
+class LoadGenerators:
     """The load processes. Methods raise BenchError if a call fails or a process ends."""
 
     def __init__(self, home: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         self._home = home
         self._processes = processes
 
-    def put_on(self, load: Load, used_s: Callable[[], Mapping[str, float]] = dict) -> Timing:
+    def run(self, load: Load, cpu_used_s: Callable[[], Mapping[str, float]] = dict) -> Timing:
         """Generate load from all processes at once, or from one process if the concurrency is 1.
 
         `used_s` returns the processor time of other processes so far; it is called at the start and at the end of the
@@ -87,9 +89,9 @@ class Loads:
         for process in self._processes[:count]:
             self._order(process, {"start_at": start_at})
         time.sleep(max(0.0, start_at - time.time()))
-        before = used_s()
+        before = cpu_used_s()
         time.sleep(max(0.0, start_at + load.seconds - time.time()))
-        after = used_s()
+        after = cpu_used_s()
         outcomes = [self._outcome(process) for process in self._processes[:count]]
         latencies_s = [latency for outcome in outcomes for latency in outcome["latencies_s"]]
         if not latencies_s:
@@ -97,7 +99,7 @@ class Loads:
         calls, cpu_s = (sum(outcome[name] for outcome in outcomes) for name in ("calls", "cpu_s"))
         return Timing(calls, load.seconds, latencies_s, cpu_s, {name: after[name] - before[name] for name in after})
 
-    def once(self, load: Load) -> Mapping[str, Any]:
+    def run_once(self, load: Load) -> Mapping[str, Any]:
         """Run one long operation in one process, and return its outcome."""
         self._order(self._processes[0], asdict(load))
         return self._outcome(self._processes[0])
@@ -124,17 +126,17 @@ class Loads:
 
 
 @contextmanager
-def loading(home: Path, count: int = PROCESSES) -> Iterator[Loads]:
+def load_generators(home: Path, count: int = PROCESSES) -> Iterator[LoadGenerators]:
     """Start load processes, and end them at the end of the block."""
     command = (f"PYTHONPATH={ROOT}", sys.executable, "-m", "bench.load_process")
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):
-            processes.append(started(home, subprocess.PIPE, *command, stdin=subprocess.PIPE))
-        yield Loads(home, processes)
+            processes.append(start_process(home, subprocess.PIPE, *command, stdin=subprocess.PIPE))
+        yield LoadGenerators(home, processes)
     finally:
         for process in processes:
-            end(process)
+            end_process(process)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()

@@ -1,4 +1,4 @@
-"""A load process: reads orders from standard input, one JSON line each, and answers each by one on standard output.
+"""Load process: read an order per line of standard input, as JSON, and write an answer to each on standard output.
 
 Requests are prepared as bytes and answers are not decoded, so that the load's own work affects the results little.
 """
@@ -22,7 +22,7 @@ from draftline.v1 import draft_pb2, draft_pb2_grpc, types_pb2
 from grpc_health.v1 import health_pb2
 
 from . import requests
-from .baseline import bare_patches
+from .baseline import baseline_patches
 from .imports import copied
 from .load_generators import Load
 from .records import records
@@ -61,8 +61,8 @@ def prepared(requests: Iterator[bytes], count: int) -> Iterator[bytes]:
 @asynccontextmanager
 async def _calls(load: Load) -> AsyncIterator[Call]:
     """Yield a function that makes the next call."""
-    if load.kind == "bare patch":
-        async with bare_patches(load) as call:
+    if load.kind == "baseline patch":
+        async with baseline_patches(load) as call:
             yield call
         return
     method, made = CALLS[load.kind]
@@ -73,11 +73,11 @@ async def _calls(load: Load) -> AsyncIterator[Call]:
         for _ in range(load.connections):
             channel = await opened.enter_async_context(grpc.aio.insecure_channel(load.address, OWN_CONNECTION))
             rpcs.append(channel.unary_unary(method))
-        turns = itertools.cycle(rpcs)
-        yield lambda: next(turns)(next(upcoming), metadata=metadata)
+        cycle = itertools.cycle(rpcs)
+        yield lambda: next(cycle)(next(upcoming), metadata=metadata)
 
 
-async def put_on(load: Load) -> dict[str, object]:
+async def run(load: Load) -> dict[str, object]:
     """Report readiness, receive the start time, and measure. Calls that end before the start are warm-up.
 
     Return the number of calls, a sample of their latencies, and the processor time.
@@ -85,7 +85,7 @@ async def put_on(load: Load) -> dict[str, object]:
     latencies_s: list[float] = []
     cpu_s = [0.0, 0.0]
     async with _calls(load) as call:
-        say({})
+        answer({})
         start_at: float = json.loads(sys.stdin.readline())["start_at"]
         start = time.perf_counter() + start_at - time.time()
         end = start + load.seconds
@@ -96,12 +96,12 @@ async def put_on(load: Load) -> dict[str, object]:
                 if start <= (ended := clock()) < end:
                     latencies_s.append(ended - began)
 
-        def note_cpu(place: int) -> None:
-            cpu_s[place] = time.process_time()
+        def note_cpu(index: int) -> None:
+            cpu_s[index] = time.process_time()
 
         loop = asyncio.get_running_loop()
-        for place, moment in enumerate((start, end)):
-            loop.call_later(max(0.0, moment - time.perf_counter()), note_cpu, place)
+        for index, at in enumerate((start, end)):
+            loop.call_later(max(0.0, at - time.perf_counter()), note_cpu, index)
         await asyncio.gather(*(caller() for _ in range(load.concurrency)))
         if not cpu_s[1]:
             note_cpu(1)
@@ -138,11 +138,11 @@ def stream_records(load: Load) -> dict[str, object]:
         return {"count": count, "seconds": time.perf_counter() - began}
 
 
-ONCE = {"import": import_records, "copy": copy_records, "stream": stream_records}
+OPERATIONS = {"import": import_records, "copy": copy_records, "stream": stream_records}
 
 
-def say(told: object) -> None:
-    sys.stdout.write(json.dumps(told) + "\n")
+def answer(message: object) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
@@ -150,8 +150,8 @@ def main() -> None:
     gc.freeze()
     while line := sys.stdin.readline():
         load = Load(**json.loads(line))
-        outcome = ONCE[load.kind](load) if load.kind in ONCE else uvloop.run(put_on(load))
-        say(outcome)
+        outcome = OPERATIONS[load.kind](load) if load.kind in OPERATIONS else uvloop.run(run(load))
+        answer(outcome)
         gc.collect()
 
 

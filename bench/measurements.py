@@ -11,7 +11,7 @@ PERCENTILES = (50, 95, 99)
 
 
 @dataclass(slots=True)
-class Figure:
+class Measurement:
     """One value per round and, if calls were timed, their latencies."""
 
     name: str
@@ -32,35 +32,35 @@ class Figure:
         return statistics.median(ranks) * 1000 if ranks else math.nan
 
 
-class Figures:
+class Measurements:
     """All figures in the order in which they were first added; `added` is called with each updated figure."""
 
-    def __init__(self, added: Callable[[Figure], None] = lambda _: None) -> None:
-        self._figures: dict[str, Figure] = {}
+    def __init__(self, added: Callable[[Measurement], None] = lambda _: None) -> None:
+        self._measurements: dict[str, Measurement] = {}
         self._added = added
 
-    def __iter__(self) -> Iterator[Figure]:
-        return iter(self._figures.values())
+    def __iter__(self) -> Iterator[Measurement]:
+        return iter(self._measurements.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._figures
+        return name in self._measurements
 
     def add(self, name: str, unit: str, value: float, *, latencies_s: Sequence[float] = (), limit: str = "") -> None:
-        figure = self._figures.setdefault(name, Figure(name, unit, limit))
-        figure.values.append(value)
-        figure.latencies_s.append(sorted(latencies_s))
-        self._added(figure)
+        measurement = self._measurements.setdefault(name, Measurement(name, unit, limit))
+        measurement.values.append(value)
+        measurement.latencies_s.append(sorted(latencies_s))
+        self._added(measurement)
 
     def add_times(self, name: str, times_s: Sequence[float], *, limit: str = "") -> None:
         """Add the median, in milliseconds, of calls that were made one after another."""
         self.add(name, "ms", statistics.median(times_s) * 1000, latencies_s=times_s, limit=limit)
 
     def value(self, name: str) -> float:
-        return self._figures[name].value
+        return self._measurements[name].value
 
     def latency_ms(self, name: str, percent: int = 50) -> float:
-        return self._figures[name].latency_ms(percent)
+        return self._measurements[name].latency_ms(percent)
 
-    def limit_of(self, figure: Figure) -> float | None:
+    def limit_of(self, measurement: Measurement) -> float | None:
         """Return the value of the figure that bounds this one, or None if it was not measured."""
-        return self.value(figure.limit) if figure.limit in self._figures else None
+        return self.value(measurement.limit) if measurement.limit in self._measurements else None

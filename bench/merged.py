@@ -21,10 +21,10 @@ from draftline_server.store.lists.query import ListQueryKey, page_statement
 from grpc_health.v1 import health_pb2
 
 from . import drafts, lists, stream
-from .baseline import AS_THE_SERVICE
-from .environment import Stand
+from .baseline import SERVICE_SETTINGS
+from .environment import Environment
 from .lists import COLLECTION, tenant_of, user_with
-from .measurements import Figures
+from .measurements import Measurements
 from .processes import BenchError
 from .sizes import Sizes
 
@@ -53,21 +53,23 @@ def page_of(records: int, own_drafts: int) -> str:
     return f"GetMerged, {records:,} records, {own_drafts:,} own drafts"
 
 
-def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
+def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
     """Measure merged lists, drafts and streams. Raise BenchError if a list is too short for a page."""
-    uvloop.run(lists.prepare(stand, sizes))
-    uvloop.run(_measure(stand, sizes, figures))
-    stream.measure(stand, sizes, figures)
+    uvloop.run(lists.prepare(environment, sizes))
+    uvloop.run(_measure(environment, sizes, measurements))
+    stream.measure(environment, sizes, measurements)
 
 
-async def _measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
-    connection = await asyncpg.connect(stand.url, max_cacheable_statement_size=65536, server_settings=AS_THE_SERVICE)
+async def _measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
+    connection = await asyncpg.connect(
+        environment.url, max_cacheable_statement_size=65536, server_settings=SERVICE_SETTINGS
+    )
     try:
-        async with grpc.aio.insecure_channel(stand.address) as channel:
-            pages = _Pages(stand, channel)
+        async with grpc.aio.insecure_channel(environment.address) as channel:
+            pages = _Pages(environment, channel)
             for name, times_s in (await _times_s(await _calls(pages, connection, sizes), sizes.page_rounds)).items():
-                figures.add_times(name, times_s, limit=PLAIN_SQL if name == MERGED_SQL else "")
-            await drafts.measure(stand, connection, channel, tenant_of(sizes.records), figures)
+                measurements.add_times(name, times_s, limit=PLAIN_SQL if name == MERGED_SQL else "")
+            await drafts.measure(environment, connection, channel, tenant_of(sizes.records), measurements)
     finally:
         await connection.close()
 
@@ -102,8 +104,8 @@ async def _times_s(calls: Mapping[str, Call], rounds: int) -> Mapping[str, Seque
 class _Pages:
     """Calls with serialized requests and answers, so that our own work affects the results little."""
 
-    def __init__(self, stand: Stand, channel: grpc.aio.Channel) -> None:
-        self._stand = stand
+    def __init__(self, environment: Environment, channel: grpc.aio.Channel) -> None:
+        self._environment = environment
         self._get_merged: Any = channel.unary_unary("/draftline.v1.DraftService/GetMerged")
         self._check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
 
@@ -134,7 +136,7 @@ class _Pages:
         return token
 
     def _metadata(self, records: int, own_drafts: int) -> tuple[tuple[str, str], ...]:
-        token = self._stand.token([tenant_of(records)], user_with(own_drafts))
+        token = self._environment.token([tenant_of(records)], user_with(own_drafts))
         return (("authorization", f"Bearer {token}"),)
 
 

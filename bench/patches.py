@@ -9,10 +9,10 @@ import asyncpg
 from draftline import Client
 
 from . import baseline, requests
-from .environment import Stand
+from .environment import Environment
 from .load_generators import Load, Timing
-from .measurements import Figures
-from .processes import Served
+from .measurements import Measurements
+from .processes import Server
 from .records import fill, settle
 from .sizes import Sizes
 from .statements import statements_per_patch
@@ -47,79 +47,79 @@ class _Measured:
 
     name: str
     kind: str
-    server: Served
+    server: Server
     concurrencies: tuple[int, ...]
     request_ids: bool = True
 
 
-def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
-    token = stand.token([TENANT])
-    asyncio.run(prepare(stand, TENANT, sizes.records, token))
+def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
+    token = environment.token([TENANT])
+    asyncio.run(prepare(environment, TENANT, sizes.records, token))
     load = Load(
-        "", url=stand.url, token=token, tenant_id=TENANT, collection=COLLECTION, records=sizes.records,
+        "", url=environment.url, token=token, tenant_id=TENANT, collection=COLLECTION, records=sizes.records,
         seconds=sizes.seconds, warm_up_s=sizes.warm_up_s,
     )  # fmt: skip
-    figures.add("server memory, idle", "MiB", stand.server.memory_mib())
+    measurements.add("server memory, idle", "MiB", environment.server.memory_mib())
     with (
-        stand.another(max_group_size=1) as single,
-        stand.another(enable_partial_updates=False) as replacing,
+        environment.start_server(max_group_size=1) as single,
+        environment.start_server(enable_partial_updates=False) as replacing,
     ):
         ends, top = (1, sizes.top), (sizes.top,)
-        measured = (
-            _Measured(EMPTY, "empty", stand.server, sizes.concurrencies),
-            _Measured(PATCH, "patch", stand.server, sizes.concurrencies),
-            _Measured(NO_REQUEST_ID, "patch", stand.server, top, request_ids=False),
-            _Measured(ONE_RECORD, "patch of one record", stand.server, top),
+        measured_loads = (
+            _Measured(EMPTY, "empty", environment.server, sizes.concurrencies),
+            _Measured(PATCH, "patch", environment.server, sizes.concurrencies),
+            _Measured(NO_REQUEST_ID, "patch", environment.server, top, request_ids=False),
+            _Measured(ONE_RECORD, "patch of one record", environment.server, top),
             _Measured(SINGLE, "patch", single, top),
             _Measured(REPLACING, "patch", replacing, ends),
-            _Measured(GET, "get", stand.server, ends),
+            _Measured(GET, "get", environment.server, ends),
         )
         for _ in range(sizes.rounds):
             for concurrency in sizes.concurrencies:
-                for each in measured:
-                    if concurrency in each.concurrencies:
-                        timing = _add_calls(figures, stand, each, replace(load, concurrency=concurrency))
+                for measured in measured_loads:
+                    if concurrency in measured.concurrencies:
+                        timing = _add_calls(measurements, environment, measured, replace(load, concurrency=concurrency))
                         if concurrency == sizes.top:
-                            _add_cpu(figures, at(each.name, concurrency), timing)
+                            _add_cpu(measurements, at(measured.name, concurrency), timing)
                 if concurrency == 1:
-                    timing = stand.loads.put_on(load.of_kind("bare patch"))
-                    figures.add(BARE, CALLS, timing.rate, latencies_s=timing.latencies_s)
-            _add_batches(figures, stand, load)
-    figures.add("server memory, after its patches", "MiB", stand.server.memory_mib())
+                    timing = environment.load_generators.run(load.of_kind("baseline patch"))
+                    measurements.add(BARE, CALLS, timing.rate, latencies_s=timing.latencies_s)
+            _add_batches(measurements, environment, load)
+    measurements.add("server memory, after its patches", "MiB", environment.server.memory_mib())
     for name, settings in ((STATEMENTS, {}), (STATEMENTS_REPLACING, {"enable_partial_updates": False})):
-        figures.add(name, "statements", statements_per_patch(stand, load, **settings))
+        measurements.add(name, "statements", statements_per_patch(environment, load, **settings))
 
 
-async def prepare(stand: Stand, tenant_id: str, records: int, token: str) -> None:
+async def prepare(environment: Environment, tenant_id: str, records: int, token: str) -> None:
     """Create a declared collection of this many records."""
-    connection = await asyncpg.connect(stand.url, server_settings={"statement_timeout": "0"})
+    connection = await asyncpg.connect(environment.url, server_settings={"statement_timeout": "0"})
     try:
         await fill(connection, tenant_id, COLLECTION, records)
     finally:
         await connection.close()
-    with Client(stand.address, tenant_id=tenant_id, token=token, timeout=None) as client:
+    with Client(environment.address, tenant_id=tenant_id, token=token, timeout=None) as client:
         client.put_collection(COLLECTION, fields=DECLARED)
-    await settle(stand.url)
+    await settle(environment.url)
 
 
-def _add_calls(figures: Figures, stand: Stand, each: _Measured, load: Load) -> Timing:
-    load = replace(load, kind=each.kind, address=each.server.address, request_ids=each.request_ids)
-    timing = stand.loads.put_on(load, lambda: stand.used_s(each.server))
-    limit = at(EMPTY, load.concurrency) if each.name != EMPTY else ""
-    name = at(each.name, load.concurrency)
-    figures.add(name, CALLS, timing.rate, latencies_s=timing.latencies_s, limit=limit)
+def _add_calls(measurements: Measurements, environment: Environment, measured: _Measured, load: Load) -> Timing:
+    load = replace(load, kind=measured.kind, address=measured.server.address, request_ids=measured.request_ids)
+    timing = environment.load_generators.run(load, lambda: environment.cpu_used_s(measured.server))
+    limit = at(EMPTY, load.concurrency) if measured.name != EMPTY else ""
+    name = at(measured.name, load.concurrency)
+    measurements.add(name, CALLS, timing.rate, latencies_s=timing.latencies_s, limit=limit)
     return timing
 
 
-def _add_cpu(figures: Figures, name: str, timing: Timing) -> None:
-    for who, used_s in (*timing.used_s.items(), ("load", timing.cpu_s)):
-        figures.add(f"{who} CPU, {name}", "us/call", used_s / timing.calls * 1e6)
+def _add_cpu(measurements: Measurements, name: str, timing: Timing) -> None:
+    for process, cpu_used_s in (*timing.cpu_used_s.items(), ("load", timing.cpu_s)):
+        measurements.add(f"{process} CPU, {name}", "us/call", cpu_used_s / timing.calls * 1e6)
 
 
-def _add_batches(figures: Figures, stand: Stand, load: Load) -> None:
-    load = replace(load, kind="batch", address=stand.address, concurrency=BATCHES_AT_ONCE)
-    timing = stand.loads.put_on(load)
+def _add_batches(measurements: Measurements, environment: Environment, load: Load) -> None:
+    load = replace(load, kind="batch", address=environment.address, concurrency=BATCHES_AT_ONCE)
+    timing = environment.load_generators.run(load)
     rows = timing.rate * min(requests.BATCH, load.records)
-    figures.add(BATCH, ROWS, rows, latencies_s=timing.latencies_s, limit=PGBENCH)
-    rate = baseline.pgbench_rate(stand.home, stand.postgres.conninfo, stand.binaries, load)
-    figures.add(PGBENCH, ROWS, rate)
+    measurements.add(BATCH, ROWS, rows, latencies_s=timing.latencies_s, limit=PGBENCH)
+    rate = baseline.pgbench_rate(environment.home, environment.postgres.conninfo, environment.binaries, load)
+    measurements.add(PGBENCH, ROWS, rate)

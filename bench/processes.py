@@ -31,7 +31,7 @@ class BenchError(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Server:
     """A server in a separate process."""
 
     address: str
@@ -57,9 +57,9 @@ class Served:
 def children_cpu_s(process_id: int) -> float:
     """Return the processor time of a process and its children, including ended ones."""
     total = _cpu_s(process_id, with_ended=True)
-    for place in Path("/proc").glob("[0-9]*"):
+    for directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            fields = (directory / "stat").read_text().rpartition(")")[2].split()
             if int(fields[1]) == process_id:
                 total += _cpu_of(fields)
     return total
@@ -91,7 +91,7 @@ def _memory_mib(process_id: int, name: str) -> float:
 
 
 @contextmanager
-def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
+def run_server(home: Path, url: str, **settings: object) -> Iterator[Server]:
     """Run a server with these settings, named as in the environment but in lower case and without the prefix."""
     own = {
         "database_url": url,
@@ -104,20 +104,20 @@ def serving(home: Path, url: str, **settings: object) -> Iterator[Served]:
     given = {**own, **settings}
     with tempfile.NamedTemporaryFile(dir=home, suffix=".log") as log:
         variables = [f"DRAFTLINE_{name.upper()}={value}" for name, value in given.items()]
-        process = started(home, log, *variables, sys.executable, "-m", "draftline_server", "serve")
+        process = start_process(home, log, *variables, sys.executable, "-m", "draftline_server", "serve")
         try:
-            yield Served(_address(process, Path(log.name)), process.pid)
+            yield Server(_address(process, Path(log.name)), process.pid)
         finally:
-            end(process)
+            end_process(process)
 
 
-def started(home: Path, output: Any, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start_process(home: Path, output: Any, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start a child process; `command` may begin with environment variables."""
     env = shutil.which("env") or "/usr/bin/env"
     return spawn(SAME, home, output, Path(env), *command, stdin=stdin)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:

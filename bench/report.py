@@ -13,19 +13,19 @@ from typing import Any
 
 from rich.table import Table
 
-from .measurements import PERCENTILES, Figure, Figures
+from .measurements import PERCENTILES, Measurement, Measurements
 from .targets import Ratio
 
 PACKAGES = ("draftline-server", "grpcio", "protobuf", "asyncpg", "uvloop")
 
 
-def results(figures: Figures, ratios: Sequence[tuple[Ratio, float]], postgres: str) -> dict[str, Any]:
+def results(measurements: Measurements, ratios: Sequence[tuple[Ratio, float]], postgres: str) -> dict[str, Any]:
     """Return the results. Latencies are in milliseconds; `limit` is the value of the figure that bounds this one."""
     found = {
         "machine": machine(),
         "versions": {"python": platform.python_version(), "postgresql": postgres}
         | {name: version(name) for name in PACKAGES},
-        "figures": [_entry(figures, figure) for figure in figures],
+        "figures": [_entry(measurements, measurement) for measurement in measurements],
         "ratios": {ratio.name: value for ratio, value in ratios},
     }
     finite: dict[str, Any] = _finite(found)
@@ -36,11 +36,11 @@ def write(path: Path, found: dict[str, Any]) -> None:
     path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
 
 
-def _entry(figures: Figures, figure: Figure) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": figure.name, "value": figure.value, "unit": figure.unit}
-    if any(figure.latencies_s):
-        entry |= {f"p{percent}": figure.latency_ms(percent) for percent in PERCENTILES}
-    limit = figures.limit_of(figure)
+def _entry(measurements: Measurements, measurement: Measurement) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": measurement.name, "value": measurement.value, "unit": measurement.unit}
+    if any(measurement.latencies_s):
+        entry |= {f"p{percent}": measurement.latency_ms(percent) for percent in PERCENTILES}
+    limit = measurements.limit_of(measurement)
     return entry if limit is None else {**entry, "limit": limit}
 
 
@@ -68,16 +68,16 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": cores, "memory_gib": memory_gib, "system": platform.platform()}
 
 
-def figures_table(figures: Figures) -> Table:
+def measurements_table(measurements: Measurements) -> Table:
     table = Table("figure", title="Figures: medians of the rounds", title_justify="left")
     table.add_column("value", justify="right")
     table.add_column("unit")
     for percent in PERCENTILES:
         table.add_column(f"p{percent} ms", justify="right")
-    for figure in figures:
-        latencies = (figure.latency_ms(percent) for percent in PERCENTILES)
+    for measurement in measurements:
+        latencies = (measurement.latency_ms(percent) for percent in PERCENTILES)
         shown = ("" if math.isnan(latency) else f"{latency:,.2f}" for latency in latencies)
-        table.add_row(figure.name, number(figure.value), figure.unit, *shown)
+        table.add_row(measurement.name, number(measurement.value), measurement.unit, *shown)
     return table
 
 
@@ -85,12 +85,14 @@ def ratios_table(ratios: Sequence[tuple[Ratio, float]]) -> Table:
     """Return a table of the ratios with their targets. A missed target is red."""
     table = Table("ratio", "what", title="Ratios", title_justify="left")
     table.add_column("value", justify="right")
-    table.add_column("limit")
+    table.add_column("target")
     table.add_column("")
     for ratio, value in ratios:
-        holds = ratio.holds(value)
-        verdict = ("pass" if holds else "miss") if ratio.limit else ""
-        table.add_row(ratio.name, ratio.what, f"{value:.2f}", ratio.limit, verdict, style=None if holds else "red")
+        is_met = ratio.is_met(value)
+        verdict = ("pass" if is_met else "miss") if ratio.target else ""
+        table.add_row(
+            ratio.name, ratio.description, f"{value:.2f}", ratio.target, verdict, style=None if is_met else "red"
+        )
     return table
 
 

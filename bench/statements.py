@@ -7,7 +7,7 @@ import time
 
 from draftline import Client
 
-from .environment import Stand
+from .environment import Environment
 from .load_generators import Load
 from .records import record_id
 
@@ -17,12 +17,12 @@ CALLS = 100
 LOGGED = re.compile(rb"LOG:  (?:execute [^:]+|statement): (?!SELECT 1$|/\* notify \*/)", re.MULTILINE)
 
 
-def statements_per_patch(stand: Stand, load: Load, **settings: object) -> float:
+def statements_per_patch(environment: Environment, load: Load, **settings: object) -> float:
     """Return the number of statements per PatchContent, one call at a time, on a server with these settings."""
-    log_path = stand.postgres.log_path
+    log_path = environment.postgres.log_path
     with (
         # asyncpg passes unknown parameters of the URL to PostgreSQL as settings of the connection.
-        stand.another(database_url=f"{stand.url}&log_statement=all", **settings) as server,
+        environment.start_server(database_url=f"{environment.url}&log_statement=all", **settings) as server,
         Client(server.address, tenant_id=load.tenant_id, token=load.token) as client,
     ):
         client.patch_content(load.collection, record_id(0), {"Number": 0})  # the first call reads the declaration

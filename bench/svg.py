@@ -30,14 +30,14 @@ class Canvas:
         ElementTree.SubElement(self._root, "text", attributes).text = words
 
     def line(self, x1: float, y1: float, x2: float, y2: float, *, color: str = RULE) -> None:
-        places = {"x1": _px(x1), "y1": _px(y1), "x2": _px(x2), "y2": _px(y2)}
-        ElementTree.SubElement(self._root, "line", {**places, "stroke": color})
+        coordinates = {"x1": _px(x1), "y1": _px(y1), "x2": _px(x2), "y2": _px(y2)}
+        ElementTree.SubElement(self._root, "line", {**coordinates, "stroke": color})
 
     def box(
         self, x: float, y: float, width: float, height: float, color: str, *, radius: float = 2, stroke: str = "none"
     ) -> None:
-        places = {"x": _px(x), "y": _px(y), "width": _px(width), "height": _px(height), "rx": _px(radius)}
-        ElementTree.SubElement(self._root, "rect", {**places, "fill": color, "stroke": stroke})
+        coordinates = {"x": _px(x), "y": _px(y), "width": _px(width), "height": _px(height), "rx": _px(radius)}
+        ElementTree.SubElement(self._root, "rect", {**coordinates, "fill": color, "stroke": stroke})
 
     def __str__(self) -> str:
         ElementTree.indent(self._root)

@@ -6,69 +6,69 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from . import drafts, imports, merged, patches, stream, workers
-from .measurements import Figures
+from .measurements import Measurements
 from .patches import at
 from .sizes import Part, Sizes
 
-Of = Callable[[Figures, Sizes], float]
+Compute = Callable[[Measurements, Sizes], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A ratio and its target; `of` computes it from the figures of a run of these sizes."""
+    """A ratio and its target; `compute` returns it from the figures of a run of these sizes."""
 
     part: Part
     name: str
-    what: str
-    of: Of
+    description: str
+    compute: Compute
     at_least: float | None = None
     at_most: float | None = None
 
     @property
-    def limit(self) -> str:
+    def target(self) -> str:
         bounds = (("at least", self.at_least), ("at most", self.at_most))
         return ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
 
-    def holds(self, value: float) -> bool:
+    def is_met(self, value: float) -> bool:
         low, high = self.at_least, self.at_most
         return (low is None or value >= low) and (high is None or value <= high)
 
 
-def ratios_of(figures: Figures, sizes: Sizes, parts: tuple[Part, ...]) -> Iterator[tuple[Ratio, float]]:
+def ratios_of(measurements: Measurements, sizes: Sizes, parts: tuple[Part, ...]) -> Iterator[tuple[Ratio, float]]:
     """Yield each ratio of these parts with its value."""
     for ratio in RATIOS:
         if ratio.part in parts:
-            yield ratio, ratio.of(figures, sizes)
+            yield ratio, ratio.compute(measurements, sizes)
 
 
-def _top(numerator: str, denominator: str) -> Of:
+def _top(numerator: str, denominator: str) -> Compute:
     """Return a function for the ratio of two rates, both with the most calls in flight."""
     return lambda it, sizes: it.value(at(numerator, sizes.top)) / it.value(at(denominator, sizes.top))
 
 
-def _values(numerator: str, denominator: str) -> Of:
+def _values(numerator: str, denominator: str) -> Compute:
     return lambda it, _: it.value(numerator) / it.value(denominator)
 
 
-def _alone_against_bare(it: Figures, _: Sizes) -> float:
+def _latency_against_baseline(it: Measurements, _: Sizes) -> float:
     least_ms = it.latency_ms(at(patches.EMPTY, 1)) + it.latency_ms(patches.BARE)
     return it.latency_ms(at(patches.PATCH, 1)) / least_ms
 
 
-def _latency_gain(it: Figures, _: Sizes) -> float:
+def _latency_gain(it: Measurements, _: Sizes) -> float:
     return 1 - it.latency_ms(at(patches.PATCH, 1)) / it.latency_ms(at(patches.REPLACING, 1))
 
 
-def _page(it: Figures, sizes: Sizes) -> float:
+def _page(it: Measurements, sizes: Sizes) -> float:
     """Return the time of a page of the longest list, for the user with the most drafts."""
     return it.value(merged.page_of(sizes.records, max(sizes.own_drafts)))
 
 
-def _flat_in_drafts(it: Figures, sizes: Sizes) -> float:
+def _flat_in_drafts(it: Measurements, sizes: Sizes) -> float:
     return _page(it, sizes) / it.value(merged.page_of(sizes.records, min(sizes.own_drafts)))
 
 
-def _flat_in_size(it: Figures, sizes: Sizes) -> float:
+def _flat_in_size(it: Measurements, sizes: Sizes) -> float:
     return _page(it, sizes) / it.value(merged.page_of(sizes.lengths[0], max(sizes.own_drafts)))
 
 
@@ -80,7 +80,7 @@ RATIOS = (
     Ratio(Part.PATCHES, "patch_ids_vs_none", "the same against patches without request ids",
           _top(patches.PATCH, patches.NO_REQUEST_ID)),
     Ratio(Part.PATCHES, "patch_latency_vs_bare", "PatchContent alone against the empty rpc and its statement",
-          _alone_against_bare, at_most=1.5),
+          _latency_against_baseline, at_most=1.5),
     Ratio(Part.PATCHES, "partial_update_latency_gain", "partial updates on against off: latency lower by",
           _latency_gain, at_least=0.2),
     Ratio(Part.PATCHES, "partial_update_statement_gain", "partial updates on against off: statements fewer by",

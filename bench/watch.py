@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import asyncpg
 from draftline import AsyncClient
 
-from .environment import Stand
-from .measurements import Figures
+from .environment import Environment
+from .measurements import Measurements
 from .sizes import Sizes
 
 TENANT = "watched"
@@ -21,24 +21,26 @@ PAUSE_S = 0.01  # between two writes
 CLIENTS = 20  # shared by the watchers
 
 
-def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
-    asyncio.run(_measure(stand, sizes.watchers, figures))
+def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
+    asyncio.run(_measure(environment, sizes.watchers, measurements))
 
 
-async def _measure(stand: Stand, watchers: int, figures: Figures) -> None:
-    figures.add_times("from a write's answer to its watcher", await _delays_s(stand))
-    before = stand.server.memory_mib()
-    figures.add(f"server memory of {watchers:,} idle watchers", "MiB", await _memory_mib(stand, watchers) - before)
-    figures.add("a change of one field, with its indexes", "bytes", await _bytes_per_change(stand.url))
+async def _measure(environment: Environment, watchers: int, measurements: Measurements) -> None:
+    measurements.add_times("from a write's answer to its watcher", await _delays_s(environment))
+    before = environment.server.memory_mib()
+    measurements.add(
+        f"server memory of {watchers:,} idle watchers", "MiB", await _memory_mib(environment, watchers) - before
+    )
+    measurements.add("a change of one field, with its indexes", "bytes", await _bytes_per_change(environment.url))
 
 
-async def _delays_s(stand: Stand) -> Sequence[float]:
+async def _delays_s(environment: Environment) -> Sequence[float]:
     """Return the delay of each change; 0 if the watcher had it before the writer had its answer."""
     answered: dict[tuple[str, int], float] = {}
     seen: dict[tuple[str, int], float] = {}
 
     async with (
-        AsyncClient(stand.address, tenant_id=TENANT, token=stand.token([TENANT])) as client,
+        AsyncClient(environment.address, tenant_id=TENANT, token=environment.token([TENANT])) as client,
         client.watch(COLLECTION, omit_values=True) as watch,
     ):
 
@@ -58,19 +60,21 @@ async def _delays_s(stand: Stand) -> Sequence[float]:
     return [max(0.0, seen[change] - answered[change]) for change in answered]
 
 
-async def _memory_mib(stand: Stand, watchers: int) -> float:
+async def _memory_mib(environment: Environment, watchers: int) -> float:
     """Return the server's memory with this many watchers, half of them of one tenant, the others of several."""
     tenants = [TENANT, *(f"{TENANT}-{number}" for number in range(CLIENTS // 2))]
     # One connection per client, because the number of watchers on a connection is limited.
     options = [("grpc.use_local_subchannel_pool", 1)]
-    clients = [AsyncClient(stand.address, token=stand.token(tenants), options=options) for _ in range(CLIENTS)]
+    clients = [
+        AsyncClient(environment.address, token=environment.token(tenants), options=options) for _ in range(CLIENTS)
+    ]
     watches = [
         clients[number % CLIENTS].watch(tenant_id=TENANT if number % 2 else tenants[1 + number // 2 % (CLIENTS // 2)])
         for number in range(watchers)
     ]
     try:
         await asyncio.gather(*(watch.ready() for watch in watches))
-        return stand.server.memory_mib()
+        return environment.server.memory_mib()
     finally:
         for watch in watches:
             await watch.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from .environment import Stand
+from .environment import Environment
 from .load_generators import Load
-from .measurements import Figures
+from .measurements import Measurements
 from .patches import CALLS, COLLECTION, EMPTY, GET, PATCH, prepare
 from .sizes import Sizes
 
@@ -21,17 +21,17 @@ def of(name: str, workers: int) -> str:
     return f"{name}, {workers} worker{'s' if workers > 1 else ''}"
 
 
-def measure(stand: Stand, sizes: Sizes, figures: Figures) -> None:
+def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
     records = min(sizes.records, RECORDS)
-    token = stand.token([TENANT])
-    asyncio.run(prepare(stand, TENANT, records, token))
+    token = environment.token([TENANT])
+    asyncio.run(prepare(environment, TENANT, records, token))
     load = Load(
         "", token=token, tenant_id=TENANT, collection=COLLECTION, records=records, concurrency=sizes.top,
         connections=CONNECTIONS, seconds=sizes.seconds, warm_up_s=sizes.warm_up_s,
     )  # fmt: skip
-    with stand.another(workers=COUNTS[0]) as one, stand.another(workers=COUNTS[1]) as two:
+    with environment.start_server(workers=COUNTS[0]) as one, environment.start_server(workers=COUNTS[1]) as two:
         for _ in range(sizes.rounds):
             for name, kind in ((EMPTY, "empty"), (PATCH, "patch"), (GET, "get")):
                 for count, server in zip(COUNTS, (one, two), strict=True):
-                    timing = stand.loads.put_on(replace(load, kind=kind, address=server.address))
-                    figures.add(of(name, count), CALLS, timing.rate, latencies_s=timing.latencies_s)
+                    timing = environment.load_generators.run(replace(load, kind=kind, address=server.address))
+                    measurements.add(of(name, count), CALLS, timing.rate, latencies_s=timing.latencies_s)
