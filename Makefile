@@ -22,11 +22,9 @@ bench: $(VENV)/.server ## measure, as ratios against what the machine can do
 test: $(VENV)/.dev ## run the whole suite, on every core, on PostgreSQLs of its own
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-# What can go on for as long as one likes, and does so for a little while in `make test`.
-SOAKS := faults_soak requests_cut disk_full network overload drain hostile hostile_connections isolation existence \
-	discretion drafts_soak contention_soak watch_soak novel_filters abandoned_watches starving unread_log
-soak: $(VENV)/.dev ## the long forms of the tests of faults, load and hostile input, and their figures: about 40 minutes
-	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest $(SOAKS:%=tests/acceptance/test_%.py) tests/soak
+# `make test` runs a short form of most of them.
+soak: $(VENV)/.dev ## run the long tests of faults, load and hostile input, and list their figures: about 40 minutes
+	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest tests/soak
 
 check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python -m ruff format --check .

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,7 @@ from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.database import Database
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
-from support.soak_scale import IS_SOAK
 from support.tenant_binding import Sent
-
-FIGURE = "figure"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,30 +51,9 @@ def _walls(sent: Sent) -> Iterator[None]:
     sent.check()
 
 
-@pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Tells a figure that a test took; `make soak` lists them all when it is over."""
-
-    def told(figure: str) -> None:
-        print(f"\n{figure}", flush=True)
-        record_property(FIGURE, figure)
-
-    return told
-
-
 def pytest_xdist_auto_num_workers() -> int:
     """What `-n auto` is: one more than there are cores, for tests wait a third of their time."""
     return (os.cpu_count() or 1) + 1
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not IS_SOAK:
-        return
-    terminalreporter.section("figures")
-    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
-        for name, figure in report.user_properties if report.when == "call" else []:
-            if name == FIGURE:
-                terminalreporter.line(f"{report.head_line}: {figure}")
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
+from support.soak_scale import IS_SOAK
 
 import bench
 
-pytestmark = pytest.mark.skipif(not os.environ.get("DRAFTLINE_SOAK"), reason="runs in `make soak`: it takes a minute")
+pytestmark = pytest.mark.skipif(not IS_SOAK, reason="runs in `make soak`: it takes a minute")
 
 # Other programs read these names.
 NAMES = (

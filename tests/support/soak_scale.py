@@ -1,4 +1,4 @@
-"""How long the tests are that could go on for as long as one likes: short in the suite, long in `make soak`."""
+"""The scale of the tests in tests/soak: short in `make test`, long in `make soak`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ IS_SOAK = bool(os.environ.get("DRAFTLINE_SOAK"))
 
 
 def length(name: str, suite: N, *, soak: N) -> N:
-    """Of what is called so; DRAFTLINE_<name> sets it apart from the others."""
-    given = os.environ.get(f"DRAFTLINE_{name}")
-    return type(suite)(given) if given else soak if IS_SOAK else suite
+    """Return `suite`, or `soak` in a soak run; the environment variable DRAFTLINE_<name> overrides both."""
+    override = os.environ.get(f"DRAFTLINE_{name}")
+    if override:
+        return type(suite)(override)
+    return soak if IS_SOAK else suite

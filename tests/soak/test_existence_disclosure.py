@@ -310,7 +310,7 @@ KINDS: dict[str, Callable[[Caller, str], Request]] = {
 
 
 @pytest.mark.parametrize("method", KINDS)
-def test_time_of_an_answer_is_told(method: str, server: RunningServer, tell: Callable[[str], None]) -> None:
+def test_time_of_an_answer_is_told(method: str, server: RunningServer, report: Callable[[str], None]) -> None:
     """Which says what a caller with a clock has to go by: of a record, drafted, that another tenant has or nobody."""
     with grpc.insecure_channel(server.address) as channel:
         caller, other = (Caller(channel, f"tenant-{uuid.uuid4().hex[:12]}") for _ in range(2))
@@ -323,7 +323,7 @@ def test_time_of_an_answer_is_told(method: str, server: RunningServer, tell: Cal
                 caller.send(method, request)
             times_s[name].append(time.perf_counter() - began)
     medians = [f"{1e3 * statistics.median(each):.3f} ms" for each in times_s.values()]
-    tell(
+    report(
         f"{method} of a record that another tenant has {medians[0]}, that nobody has {medians[1]}; "
         f"by chance as far apart {chance(*times_s.values()):.0%} of the time ({CALLS} calls of each)"
     )

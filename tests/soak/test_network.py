@@ -106,7 +106,7 @@ async def are_pooled(connection: asyncpg.Connection, count: int, condition: str 
 
 @pytest.mark.parametrize("where", ["database", "callers"])
 async def test_network_that_fails_loses_no_write_and_no_connection(
-    database_url: str, connection: asyncpg.Connection, where: str, tell: Callable[[str], None]
+    database_url: str, connection: asyncpg.Connection, where: str, report: Callable[[str], None]
 ) -> None:
     history, is_over = History(), asyncio.Event()
     settings = {"pool_size": POOL, "pool_connect_timeout_s": 1, "pool_idle_timeout_s": 1}
@@ -123,7 +123,7 @@ async def test_network_that_fails_loses_no_write_and_no_connection(
                 is_over.set()
                 await asyncio.gather(*working)
         stored = await Stored.read(database_url, TENANT)
-        tell(
+        report(
             f"{ROUNDS} times {len(TROUBLES)} troubles: {history.count(End.DONE)} calls acknowledged, attempts refused: "
             f"{dict(history.refusals)}"
         )

@@ -92,7 +92,7 @@ async def begin_log(url: str) -> None:
     await connection.close()
 
 
-async def test_full_disk_refuses_writes_and_loses_nothing(disk: Path, tell: Callable[[str], None]) -> None:
+async def test_full_disk_refuses_writes_and_loses_nothing(disk: Path, report: Callable[[str], None]) -> None:
     with served(data_dir=disk / "data") as service:
         url = f"postgresql://draftline@/draftline?host={(disk / 'data' / 'socket').resolve()}"
         history, is_over = History(), asyncio.Event()
@@ -110,7 +110,7 @@ async def test_full_disk_refuses_writes_and_loses_nothing(disk: Path, tell: Call
             refused_at, read_before = time.monotonic(), reader.ends["OK"]
             await eventually(lambda: reader.ends["OK"] > read_before)
             assert set(reader.ends) == {"OK"}
-            tell(f"{len(history.acknowledged)} writes, then {history.refusals}, while reads go on")
+            report(f"{len(history.acknowledged)} writes, then {history.refusals}, while reads go on")
 
             await spend_log(url)
             await eventually(lambda: not reader.is_serving)
@@ -119,11 +119,11 @@ async def test_full_disk_refuses_writes_and_loses_nothing(disk: Path, tell: Call
             ballast.unlink()
             freed_at = time.monotonic()
             await eventually(lambda: history.acknowledged[-1] > freed_at and reader.is_serving)
-            tell(f"freed after {freed_at - refused_at:.1f} s, back after {history.acknowledged[-1] - freed_at:.1f} s")
+            report(f"freed after {freed_at - refused_at:.1f} s, back after {history.acknowledged[-1] - freed_at:.1f} s")
             is_over.set()
             await asyncio.gather(*working)
             reading.cancel()
-        tell(f"{len(history.acknowledged)} writes, refused: {history.refusals}, reads: {reader.ends}")
+        report(f"{len(history.acknowledged)} writes, refused: {history.refusals}, reads: {reader.ends}")
         assert service.process.poll() is None
         assert set(reader.ends) <= {"OK", "UNAVAILABLE"}
         assert set(history.refusals) <= {"RESOURCE_EXHAUSTED", "UNAVAILABLE"}

@@ -125,7 +125,7 @@ async def is_true(connection: asyncpg.Connection, query: str) -> bool:
 
 
 async def test_drain_loses_nothing_and_leaves_nobody_without_an_answer(
-    tmp_path: Path, tell: Callable[[str], None]
+    tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     history, is_over = History(), asyncio.Event()
     took_s, ends = [], []
@@ -154,7 +154,7 @@ async def test_drain_loses_nothing_and_leaves_nobody_without_an_answer(
                 task.cancel()
             await asyncio.gather(*streaming, return_exceptions=True)
         await holder.close()
-    tell(
+    report(
         f"{DRAINS} drains: {history.count(End.DONE)} calls acknowledged, attempts refused: {dict(history.refusals)}, "
         f"{history.count(End.UNKNOWN)} unknown without an id; at most {max(took_s):.1f} s to the end, "
         f"calls without an end: { {code.name for code in ends} }, streams: {[dict(each.ends) for each in watchers]}"

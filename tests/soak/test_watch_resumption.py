@@ -40,7 +40,7 @@ def by_record(changes: Sequence[Written]) -> dict[str, list[Written]]:
     return found
 
 
-async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path, tell: Callable[[str], None]) -> None:
+async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path, report: Callable[[str], None]) -> None:
     history, is_over = History(), asyncio.Event()
     with staged(tmp_path / "data", watch_heartbeat_s=1) as stage, before(stage.address) as (proxy, cut_address):
         addresses = [cut_address] * CUT_OFF + [stage.address] * (WATCHERS - CUT_OFF)
@@ -64,7 +64,7 @@ async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path, tell:
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
-    tell(
+    report(
         f"{history.count(End.DONE)} calls, {len(stored.log)} changes, "
         f"streams of the watchers: {[watcher.streams for watcher in watchers]}, {proxy.cuts} connections cut"
     )

@@ -110,13 +110,13 @@ class Caller:
 
 
 async def test_calls_of_every_kind_over_the_same_records_never_deadlock(
-    postgres_url: str, template: str, tell: Callable[[str], None]
+    postgres_url: str, template: str, report: Callable[[str], None]
 ) -> None:
     with cloned(postgres_url, template) as url:
         with serving(url, pool_size=CALLERS + 6) as server:
             done = await work(server.address)
         deadlocks = await deadlocks_of(url)  # every connection has told what it counted when it ended
-    tell(f"{deadlocks} deadlocks in {sum(done.values())} calls: {dict(sorted(done.items()))}")
+    report(f"{deadlocks} deadlocks in {sum(done.values())} calls: {dict(sorted(done.items()))}")
     assert deadlocks == 0
     assert {name.partition(" ")[2] for name in done} - {""} <= EXPECTED
     for action in ("upsert", "snapshot", "commit", "save", "patch", "batch"):  # others fail for the records' sake
@@ -148,7 +148,7 @@ async def deadlocks_of(url: str) -> int:
 
 
 async def test_patches_of_other_records_keep_their_rate_while_four_are_held(
-    server: Any, tenant_id: str, tell: Callable[[str], None]
+    server: Any, tenant_id: str, report: Callable[[str], None]
 ) -> None:
     """Slices with and without held records take turns, for the machine may be busy with something else."""
     async with AsyncClient(server.address, tenant_id=tenant_id, user="ada", timeout=120) as client:
@@ -161,7 +161,7 @@ async def test_patches_of_other_records_keep_their_rate_while_four_are_held(
         finally:
             await connection.close()
     free, beside = (figures(took[first::2]) for first in (0, 1))
-    tell(
+    report(
         f"{HELD} of {PATCHERS} records held: others patched {beside[0]:.0f}/s, p99 {beside[1] * 1000:.1f} ms; "
         f"with none held {free[0]:.0f}/s, p99 {free[1] * 1000:.1f} ms"
     )

@@ -80,7 +80,7 @@ def until_answered(caller: Caller, method: str, request: Any) -> Any:
 
 
 def test_every_call_happens_once_however_often_the_database_is_lost(
-    database_url: str, tell: Callable[[str], None]
+    database_url: str, report: Callable[[str], None]
 ) -> None:
     answers: dict[str, list[Any]] = defaultdict(list)
     with (
@@ -108,7 +108,7 @@ def test_every_call_happens_once_however_often_the_database_is_lost(
     found = {row["record_id"]: row for row in rows["record"]}
     calls = {name: len(given) for name, given in answers.items()}
     commits = answers["commit"][1::2]
-    tell(f"{proxy.cuts} cuts, {sum(calls.values())} calls, each done once: {calls}")
+    report(f"{proxy.cuts} cuts, {sum(calls.values())} calls, each done once: {calls}")
 
     def counted(name: str, given: list[Any]) -> None:
         """Every increment of a record was made once, and was answered with what it made."""

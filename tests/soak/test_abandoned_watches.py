@@ -70,7 +70,7 @@ async def abandon(channel: grpc.aio.Channel, filter_text: str, filled: asyncio.E
 
 
 async def test_abandoned_watches_do_not_delay_another_tenants_changes(
-    postgres_url: str, template: str, tell: Callable[[str], None]
+    postgres_url: str, template: str, report: Callable[[str], None]
 ) -> None:
     filled, over = asyncio.Event(), asyncio.Event()
     with cloned(postgres_url, template) as url, serving(url) as server:
@@ -83,7 +83,7 @@ async def test_abandoned_watches_do_not_delay_another_tenants_changes(
             filled.set()
             crowded = await asyncio.wait_for(latencies(channel, over), 300)
             await asyncio.gather(*leaving)
-    tell(
+    report(
         f"{RESUMES} abandoned resumes over {CHANGES:,} changes: another tenant's changes come after "
         f"{statistics.median(crowded) * 1000:.0f} ms, at most {max(crowded) * 1000:.0f} ms (alone "
         f"{statistics.median(alone) * 1000:.0f} and {max(alone) * 1000:.0f})"

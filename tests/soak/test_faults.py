@@ -27,7 +27,9 @@ LEAST_PER_S, MOST_BACK_S, MOST_RECOVERED_S = 100, 5.0, 10.0
 TENANT = "acme"
 
 
-async def test_nothing_is_lost_doubled_or_torn_whatever_is_killed(tmp_path: Path, tell: Callable[[str], None]) -> None:
+async def test_nothing_is_lost_doubled_or_torn_whatever_is_killed(
+    tmp_path: Path, report: Callable[[str], None]
+) -> None:
     history, is_over = History(), asyncio.Event()
     recoveries: list[Recovery] = []
     with staged(tmp_path / "data") as stage:
@@ -41,11 +43,11 @@ async def test_nothing_is_lost_doubled_or_torn_whatever_is_killed(tmp_path: Path
                 share = WRITES * number // (KILLS + RESTARTS)
                 await eventually(lambda share=share: len(history.acknowledged) >= share, LONG_S)
                 recoveries.append(await recovery(fault, history, steady_s=STEADY_S, patience_s=PATIENCE_S))
-                tell(str(recoveries[-1]))
+                report(str(recoveries[-1]))
             is_over.set()
             await asyncio.gather(*working)
         stored = await Stored.read(stage.postgres.url, TENANT)
-    tell(
+    report(
         f"{history.count(End.DONE)} calls acknowledged, {history.count(End.REFUSED)} refused, "
         f"{history.count(End.UNKNOWN)} unknown, {len(stored.log)} changes of {len(stored.records)} records"
     )

@@ -34,7 +34,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def test_novel_filters_leave_no_prepared_statements_behind(
-    database: Database, tenant_id: str, tell: Callable[[str], None]
+    database: Database, tenant_id: str, report: Callable[[str], None]
 ) -> None:
     world, changes = World(database, tenant_id), ChangeStore(database, PageTokens(b"secret"))
     actor = world.actor("ada")
@@ -55,7 +55,7 @@ async def test_novel_filters_leave_no_prepared_statements_behind(
         prepared = await session._connection.fetchval("SELECT count(*) FROM pg_prepared_statements")
     assert prepared <= MOST_PREPARED
     grown = _private_mb(backend) - before
-    tell(f"{2 * (FILTERS - 1):,} novel filters: {prepared} prepared statements, backend grown by {grown:.1f} MiB")
+    report(f"{2 * (FILTERS - 1):,} novel filters: {prepared} prepared statements, backend grown by {grown:.1f} MiB")
     assert grown < GROWTH_MB
 
 

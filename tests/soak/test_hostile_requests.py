@@ -56,7 +56,7 @@ def token() -> str:
 
 
 async def test_nothing_that_is_sent_is_answered_as_a_bug(
-    service: Served, database_url: str, tell: Callable[[str], None]
+    service: Served, database_url: str, report: Callable[[str], None]
 ) -> None:
     outcomes, caller = Outcomes(), token()
     with grpc.insecure_channel(service.address, OPTIONS) as blocking:
@@ -79,11 +79,11 @@ async def test_nothing_that_is_sent_is_answered_as_a_bug(
             finally:
                 probe.stop()
             after = await asyncio.to_thread(probe.median_s)
-    tell(f"{outcomes.kinds.total()} cases in {took:.0f} s: { {code.name: n for code, n in outcomes.codes.items()} }")
-    tell(f"by kind: {dict(outcomes.kinds)}")
-    tell(f"memory in kB, before, after each half of the corpus, and after all: {memory}")
+    report(f"{outcomes.kinds.total()} cases in {took:.0f} s: { {code.name: n for code, n in outcomes.codes.items()} }")
+    report(f"by kind: {dict(outcomes.kinds)}")
+    report(f"memory in kB, before, after each half of the corpus, and after all: {memory}")
     slowest = {kind: round(took_s, 3) for kind, took_s in outcomes.slowest.items()}
-    tell(f"a good call takes {1e3 * usual:.1f} ms before, {1e3 * after:.1f} ms after, at most in s beside: {slowest}")
+    report(f"a good call takes {1e3 * usual:.1f} ms before, {1e3 * after:.1f} ms after, at most in s beside: {slowest}")
     assert not outcomes.bugs, "\n".join([f"{len(outcomes.bugs)} bugs:", *outcomes.bugs[:20]])
     assert service.process.poll() is None
     assert outcomes.kinds.total() >= CASES

@@ -240,7 +240,7 @@ def services(
         yield [stack.enter_context(service(postgres_url, template, folder)) for _ in range(2)]
 
 
-def test_everybody_is_answered_as_if_alone(services: list[grpc.Channel], tell: Callable[[str], None]) -> None:
+def test_everybody_is_answered_as_if_alone(services: list[grpc.Channel], report: Callable[[str], None]) -> None:
     numbers, told = count(), 0
 
     @settings(
@@ -262,4 +262,4 @@ def test_everybody_is_answered_as_if_alone(services: list[grpc.Channel], tell: C
         assert shared.changes(began[1]) == alone.changes(began[0])
 
     check()
-    tell(f"{told} answers to one user are the same whether others are there or not, in {next(numbers)} histories")
+    report(f"{told} answers to one user are the same whether others are there or not, in {next(numbers)} histories")

@@ -38,7 +38,7 @@ PATCH = "/draftline.v1.ContentService/PatchContent"
 MERGED = "/draftline.v1.DraftService/GetMerged"
 UNREAD_BYTES = 32 * MIB
 UNREAD_ROUNDS = length("UNREAD_ROUNDS", 6, soak=24)
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ class Memory:
 @pytest.mark.parametrize(("count", "declared"), [(30, 15_900_000), (100, 15_900_000), (1, 1_500_000_000)])
 @pytest.mark.parametrize(("path", "most"), [(HEALTH_CHECK, 64 * MIB), (PATCH, 400 * MIB)])
 def test_unfinished_messages_do_not_fill_the_memory(
-    service: Served, tell: Tell, path: str, most: int, count: int, declared: int
+    service: Served, report: Report, path: str, most: int, count: int, declared: int
 ) -> None:
     check_health(service)
     memory = Memory(service)
@@ -114,11 +114,11 @@ def test_unfinished_messages_do_not_fill_the_memory(
         took_s = check_health(service)
     grown = memory.grown
     assert grown < most
-    tell(f"{count} unfinished messages of {declared:,} bytes to {path}: {attacker.sent_bytes / MIB:.0f} MiB were sent, "
-         f"{grown / MIB:.0f} MiB of memory taken; health answered in {took_s * 1000:.0f} ms")  # fmt: skip
+    report(f"{count} unfinished messages of {declared:,} bytes to {path}: {attacker.sent_bytes / MIB:.0f} MiB were "
+         f"sent, {grown / MIB:.0f} MiB of memory taken; health answered in {took_s * 1000:.0f} ms")  # fmt: skip
 
 
-def test_unfinished_messages_of_many_connections_share_a_limit(service: Served, tell: Tell) -> None:
+def test_unfinished_messages_of_many_connections_share_a_limit(service: Served, report: Report) -> None:
     check_health(service)
     memory = Memory(service)
     with ExitStack() as opened:
@@ -131,8 +131,8 @@ def test_unfinished_messages_of_many_connections_share_a_limit(service: Served, 
         check_health(service)
     grown = memory.grown
     assert grown < 96 * MIB
-    tell(f"100 unfinished messages on 10 connections: {sum(each.sent_bytes for each in attackers) / MIB:.0f} MiB were "
-         f"sent, {grown / MIB:.0f} MiB of memory taken")  # fmt: skip
+    report(f"100 unfinished messages on 10 connections: {sum(each.sent_bytes for each in attackers) / MIB:.0f} MiB "
+         f"were sent, {grown / MIB:.0f} MiB of memory taken")  # fmt: skip
 
 
 def test_large_messages_on_slow_connections_are_taken(service: Served) -> None:
@@ -151,7 +151,7 @@ def test_large_messages_on_slow_connections_are_taken(service: Served) -> None:
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 @pytest.mark.parametrize("path", [HEALTH_CHECK, PATCH])
 def test_compressed_request_is_refused_before_it_is_inflated(
-    service: Served, tell: Tell, path: str, algorithm: Any
+    service: Served, report: Report, path: str, algorithm: Any
 ) -> None:
     check_health(service)
     process, memory = psutil.Process(service.process.pid), Memory(service)
@@ -163,12 +163,12 @@ def test_compressed_request_is_refused_before_it_is_inflated(
         check_health(service)
     grown, used_s = memory.grown, sum(process.cpu_times()[:2]) - used_s
     assert grown < 16 * MIB
-    tell(f"a request that inflates to {BOMB_BYTES / MIB:.0f} MiB: {grown / MIB:.0f} MiB of memory, "
+    report(f"a request that inflates to {BOMB_BYTES / MIB:.0f} MiB: {grown / MIB:.0f} MiB of memory, "
          f"{used_s:.2f} s of processor time")  # fmt: skip
     assert not [line for line in service.log if "Compression" in str(line)]
 
 
-def test_calls_without_messages_lock_no_other_tenant_out(guarded_service: Served, tell: Tell) -> None:
+def test_calls_without_messages_lock_no_other_tenant_out(guarded_service: Served, report: Report) -> None:
     request, codes, slowest_s = (
         content_pb2.GetContentRequest(tenant_id="b", collection="c", record_id="x"),
         Counter(),
@@ -191,12 +191,12 @@ def test_calls_without_messages_lock_no_other_tenant_out(guarded_service: Served
         open_calls = sum(STREAMS - len(attacker.ended) for attacker in attackers)
     assert codes == {"NOT_FOUND": 200}
     assert open_calls <= 1000
-    tell(f"{CONNECTIONS * STREAMS} calls without messages of one tenant, {open_calls} of them let in; 200 calls of "
+    report(f"{CONNECTIONS * STREAMS} calls without messages of one tenant, {open_calls} of them let in; 200 calls of "
          f"another were all answered, the slowest after {slowest_s * 1000:.0f} ms")  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [PATCH, HEALTH_CHECK])
-def test_calls_that_are_taken_back_at_once_cost_their_connection(service: Served, tell: Tell, path: str) -> None:
+def test_calls_that_are_taken_back_at_once_cost_their_connection(service: Served, report: Report, path: str) -> None:
     taken_back, connections, began = 0, 0, time.monotonic()
     while time.monotonic() < began + RESETS_S:
         connections += 1
@@ -208,11 +208,11 @@ def test_calls_that_are_taken_back_at_once_cost_their_connection(service: Served
     took_s = check_health(service)
     assert connections > 1
     assert took_s < 5.0 or not IS_SOAK
-    tell(f"{taken_back} calls to {path} were taken back at once on {connections} connections in {RESETS_S:g} s; "
+    report(f"{taken_back} calls to {path} were taken back at once on {connections} connections in {RESETS_S:g} s; "
          f"health answered in {took_s * 1000:.0f} ms")  # fmt: skip
 
 
-def test_forged_tokens_write_few_lines(guarded_service: Served, tell: Tell) -> None:
+def test_forged_tokens_write_few_lines(guarded_service: Served, report: Report) -> None:
     with grpc.insecure_channel(guarded_service.address) as channel:
         call = channel.unary_unary("/draftline.v1.ContentService/GetContent")
         for number in range(FORGED):
@@ -225,10 +225,10 @@ def test_forged_tokens_write_few_lines(guarded_service: Served, tell: Tell) -> N
 
     until(lambda: lines() > 0)
     assert lines() < FORGED / 2
-    tell(f"{FORGED} calls with forged tokens wrote {lines()} lines")
+    report(f"{FORGED} calls with forged tokens wrote {lines()} lines")
 
 
-def test_answers_that_nobody_reads_are_bounded(module_url: str, tell: Tell) -> None:
+def test_answers_that_nobody_reads_are_bounded(module_url: str, report: Report) -> None:
     """A caller who reads nothing is refused further answers; gRPC would keep them for as long as he stays."""
     with (
         served(database_url=module_url, max_sending_bytes=UNREAD_BYTES, access_log="none") as running,
@@ -254,5 +254,5 @@ def test_answers_that_nobody_reads_are_bounded(module_url: str, tell: Tell) -> N
         ended, grown = sum(len(attacker.ended) for attacker in attackers), memory.grown
     assert ended
     assert grown < 250 * MIB
-    tell(f"{16 * UNREAD_ROUNDS} answers of 3.6 MB that nobody reads: {ended} were refused, {grown / MIB:.0f} MiB of "
+    report(f"{16 * UNREAD_ROUNDS} answers of 3.6 MB that nobody reads: {ended} were refused, {grown / MIB:.0f} MiB of "
          f"memory taken; health answered in {took_s * 1000:.0f} ms")  # fmt: skip

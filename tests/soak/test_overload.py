@@ -59,7 +59,7 @@ async def fill(url: str, *tenant_ids: str) -> None:
 
 
 async def test_overload_is_refused_and_harms_nobody_else(
-    far_server: Served, database_url: str, tell: Callable[[str], None]
+    far_server: Served, database_url: str, report: Callable[[str], None]
 ) -> None:
     await fill(database_url, "large", "small")
     process = psutil.Process(far_server.process.pid)
@@ -78,7 +78,7 @@ async def test_overload_is_refused_and_harms_nobody_else(
         health = tasks.create_task(healthy(far_server.address))
     grown = process.memory_info().rss - resident
     after = await put_on(full)
-    tell(figures(capacity, alone, overloaded.result(), beside.result(), grown, after))
+    report(figures(capacity, alone, overloaded.result(), beside.result(), grown, after))
     check_refusals(overloaded.result())
     assert set(beside.result().counts) == {OK}
     assert set(after.counts) == {OK}

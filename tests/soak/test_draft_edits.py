@@ -21,7 +21,7 @@ LEAST = 25  # actions of each user, so that there is something to see on a slow 
 SEED = 20261120
 
 
-async def test_nothing_is_lost_and_nothing_leaks(server: Any, tell: Callable[[str], None]) -> None:
+async def test_nothing_is_lost_and_nothing_leaks(server: Any, report: Callable[[str], None]) -> None:
     tenant_id = f"tenant-{uuid.uuid4().hex[:12]}"
     ledger = Ledger()
     clients = [
@@ -39,7 +39,7 @@ async def test_nothing_is_lost_and_nothing_leaks(server: Any, tell: Callable[[st
     finally:
         await asyncio.gather(*(client.close() for client in clients))
     assert await broken_drafts(server.url, tenant_id) == []
-    tell(f"{sum(ledger.counts.values())} actions: {dict(sorted(ledger.counts.items()))}")
+    report(f"{sum(ledger.counts.values())} actions: {dict(sorted(ledger.counts.items()))}")
     for action in ("save", "commit", "patch", "batch", "load", "discard", "list"):
         assert ledger.counts[action] > 0, f"{action} never came about"
 

@@ -153,7 +153,7 @@ def service(database_url: str) -> Iterator[Served]:
         yield running
 
 
-def test_no_bytes_of_a_connection_stop_the_service(service: Served, tell: Callable[[str], None]) -> None:
+def test_no_bytes_of_a_connection_stop_the_service(service: Served, report: Callable[[str], None]) -> None:
     host, _, port = service.address.rpartition(":")
     with grpc.insecure_channel(service.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -169,7 +169,7 @@ def test_no_bytes_of_a_connection_stop_the_service(service: Served, tell: Callab
         assert is_serving(health)
         until(lambda: open_files(service) <= before + 2)
     assert service.process.poll() is None
-    tell(f"{count} connections of any bytes, and none of them is left")
+    report(f"{count} connections of any bytes, and none of them is left")
 
 
 def is_serving(health: Any) -> bool:
