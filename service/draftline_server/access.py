@@ -8,9 +8,10 @@ from .auth import tokens
 from .auth.keys import new_service_key
 from .auth.permissions import Permission
 from .auth.tokens import TokenRules
-from .rpc import health_client as probe
-from .rpc.health_client import Security, security
-from .rpc.health_client import state as health_state
+from .rpc import health_client
+from .rpc.health_client import ChannelSecurity as Security
+from .rpc.health_client import channel_security as security
+from .rpc.health_client import check_health as health_state
 from .rpc.tls import TlsFiles
 from .settings import Settings
 
@@ -57,4 +58,4 @@ def development_token(
 def own_security(settings: Settings) -> Security:
     """Return the channel security for reaching the service that these settings configure."""
     files = tls_files(settings)
-    return Security() if files is None else probe.own_security(files)
+    return Security() if files is None else health_client.pinned_security(files)

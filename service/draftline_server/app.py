@@ -27,12 +27,12 @@ from .domain.content import Limits
 from .domain.errors import DraftlineError, OperatorError
 from .gauges import gauges_of
 from .observability.access_log import AccessLog, Logged, slow_statements
-from .observability.access_log_writer import CallLines
-from .observability.http_endpoints import measured
+from .observability.access_log_writer import AccessLogWriter
+from .observability.http_endpoints import serving_metrics
 from .observability.logs import dropped_lines
 from .observability.metrics import Metrics
 from .observability.telemetry import Telemetry
-from .observability.traces import traced
+from .observability.tracing import traced
 from .ops.signals import stop_by_signal
 from .options import metrics_address, pool_settings, retention, server_options
 from .rpc.idempotency import IdempotencyLayer
@@ -122,7 +122,7 @@ async def running(
         address = metrics_socket or metrics_address(settings)
         async with (
             traced(telemetry, settings.traces_endpoint, settings.traces_sampled_part),
-            measured(metrics.text, server.is_ready, address, server.health.warnings) as metrics_port,
+            serving_metrics(metrics.text, server.is_ready, address, server.health.warnings) as metrics_port,
         ):
             port = await server.start()
             works: list[Coroutine[Any, Any, None]] = [notifier.run(), analysis.run()]
@@ -152,11 +152,11 @@ def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> R
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
     """Create the telemetry, and log statements and calls as the settings say."""
     telemetry = Telemetry()
-    database.runner.observers += [telemetry.ran, slow_statements(settings.slow_statement_s)]
+    database.runner.observers += [telemetry.record_query, slow_statements(settings.slow_statement_s)]
     logged = Logged(settings.access_log)
     if logged is not Logged.NONE:
-        lines = CallLines(settings.log_format, settings.log_level, worker=worker)
-        telemetry.listeners.append(AccessLog(logged, settings.slow_call_s, lines.write).ended)
+        lines = AccessLogWriter(settings.log_format, settings.log_level, worker=worker)
+        telemetry.listeners.append(AccessLog(logged, settings.slow_call_s, lines.write).call_ended)
     return telemetry
 
 

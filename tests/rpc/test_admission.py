@@ -28,7 +28,7 @@ class Full:
     def __init__(self, running: Any, locked_record: Callable[..., AbstractContextManager[None]]) -> None:
         self.channel = grpc.insecure_channel(running.address)
         self.records = Records(content_pb2_grpc.ContentServiceStub(self.channel), "acme")
-        self.turns = running.app.server.calls.admission._turns
+        self.turns = running.app.server.calls.admission._slots
         for record_id in ("held", "free"):
             self.records.create(record_id, {"n": 0})
         self._held = ExitStack()
@@ -131,7 +131,7 @@ def test_watchers_and_health_need_no_room(full: Callable[..., Full]) -> None:
 def test_calls_without_messages_leave_room_for_others(
     database_url: str, serving: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "LEAST_ARRIVING", 8)
+    monkeypatch.setattr(calls, "MIN_ARRIVING", 8)
     with guarded(database_url, tmp_path, max_in_flight=4, max_waiting=4) as server:
         over, stub = threading.Event(), content_pb2_grpc.ContentServiceStub(server.channel)
         silent = server.channel.stream_unary("/draftline.v1.ContentService/GetContent")

@@ -14,12 +14,14 @@ import jwt
 import pytest
 from draftline.v1 import change_pb2, content_pb2, content_pb2_grpc
 from draftline_server.auth import authentication as auth
-from draftline_server.auth.authentication import TokenAuthentication, cancel_when_revoked
+from draftline_server.auth import revocation
+from draftline_server.auth.authentication import TokenAuthentication
 from draftline_server.auth.identity import Identity
 from draftline_server.auth.keys import new_service_key
+from draftline_server.auth.revocation import cancel_when_revoked
 from draftline_server.domain.errors import UnauthenticatedError
 from draftline_server.rpc import handlers as pipeline
-from draftline_server.rpc import wire
+from draftline_server.rpc import validation
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.authenticated_server import ISSUER, METHODS, Guarded, bearer, guarded, request_of
@@ -240,7 +242,7 @@ def test_stream_ends_when_its_token_expires(postgres_url: str, template: str, tm
 def test_stream_of_a_service_ends_when_its_key_is_taken_out(
     postgres_url: str, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "CHECK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(revocation, "CHECK_INTERVAL_S", 0.05)
     key, entry = new_service_key("follower", ["acme"], ["change:read"])
     with cloned(postgres_url, template) as url, guarded(url, tmp_path, entry, ENTRY) as server:
         stream = server.channel.unary_stream(f"/{WATCH.containing_service.full_name}/{WATCH.name}")
@@ -255,7 +257,7 @@ def test_stream_of_a_service_ends_when_its_key_is_taken_out(
 
 
 async def test_what_runs_for_a_caller_ends_by_what_the_check_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "CHECK_INTERVAL_S", 0.001)
+    monkeypatch.setattr(revocation, "CHECK_INTERVAL_S", 0.001)
     checks = []
 
     async def check() -> None:
@@ -302,7 +304,7 @@ def test_request_is_not_even_parsed_before_its_caller_is_known(
     parsed: list[bytes] = []
 
     def noting(message_type: Any) -> Any:
-        parse = wire.parser(message_type)
+        parse = validation.parser(message_type)
         return lambda data: parsed.append(data) or parse(data)
 
     monkeypatch.setattr(pipeline, "parser", noting)

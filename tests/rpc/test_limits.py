@@ -17,9 +17,8 @@ from draftline_server.domain.errors import (
     InvalidFieldError,
     UndecodableRequestError,
 )
-from draftline_server.rpc.lists import reject_oversized_lists
 from draftline_server.rpc.mapping.documents import document_text
-from draftline_server.rpc.wire import parser
+from draftline_server.rpc.validation import parser, reject_oversized_lists
 from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.draft_calls import Drafts

@@ -11,8 +11,7 @@ import grpc
 import pytest
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
 from draftline_server.observability import http_endpoints as monitoring
-from draftline_server.observability.http_endpoints import Address
-from draftline_server.observability.http_endpoints import measured as measured_at
+from draftline_server.observability.http_endpoints import Address, serving_metrics
 from draftline_server.options import metrics_address
 from draftline_server.settings import Settings
 from support import servers
@@ -209,7 +208,7 @@ async def test_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPa
     async def ready() -> bool:
         return True
 
-    async with measured_at(much, ready, Address("127.0.0.1", 0)) as port:
+    async with serving_metrics(much, ready, Address("127.0.0.1", 0)) as port:
         with socket.create_connection(("127.0.0.1", port or 0)) as connection:
             others = asyncio.all_tasks()
             connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
@@ -226,7 +225,7 @@ async def test_port_that_nobody_named_gives_way_where_it_is_taken() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as other, logged() as events:
         taken = other.getsockname()[1]
-        async with measured_at(nothing, ready, Address("127.0.0.1", taken, gives_way=True)) as port:
+        async with serving_metrics(nothing, ready, Address("127.0.0.1", taken, gives_way=True)) as port:
             assert port not in (None, 0, taken)
             assert await asyncio.to_thread(page, port or 0, "/readyz") == (200, "ok\n")
     assert [(event["event"], event["port"]) for event in events] == [("metrics_port_taken", taken)]

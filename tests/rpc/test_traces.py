@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from draftline.v1 import content_pb2, content_pb2_grpc
-from draftline_server.observability import traces
+from draftline_server.observability import tracing
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
@@ -166,4 +166,4 @@ def test_extra_that_is_not_there_is_told(database_url: str, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "draftline_server.observability.spans", None)
     with pytest.raises(ValueError, match=r"DRAFTLINE_TRACES_ENDPOINT needs .*draftline-server\[traces\]"):
         servers.start(database_url, traces_endpoint="http://127.0.0.1:4317")
-    assert "pip install" in traces.NEEDED
+    assert "pip install" in tracing.NEEDED

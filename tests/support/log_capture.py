@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import structlog
 from draftline_server.observability import logs
-from draftline_server.observability.access_log_writer import CallLines
+from draftline_server.observability.access_log_writer import AccessLogWriter
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -27,7 +27,7 @@ def logged() -> Iterator[list[EventDict]]:
     logs.configure("console", "debug")
     try:
         with capture_logs() as events, pytest.MonkeyPatch.context() as patched:
-            patched.setattr(CallLines, "write", lambda _, line: events.append(_event(line)))
+            patched.setattr(AccessLogWriter, "write", lambda _, line: events.append(_event(line)))
             yield events
     finally:
         structlog.configure(**before)

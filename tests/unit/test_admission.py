@@ -42,7 +42,7 @@ class House:
         end = asyncio.Event()
 
         async def run() -> None:
-            async with self.admission.turn(tenant_id, time_left_s):
+            async with self.admission.slot(tenant_id, time_left_s):
                 self.ends.append(end)
                 await end.wait()
 
@@ -192,7 +192,7 @@ async def test_call_that_goes_on_waits_and_is_not_refused() -> None:
         await opened.call("acme")
 
         async def go_on() -> None:
-            async with opened.admission.next_turn("acme"):
+            async with opened.admission.next_slot("acme"):
                 pass
 
         task = asyncio.create_task(go_on())

@@ -9,7 +9,7 @@ from contextlib import redirect_stderr
 
 import pytest
 from draftline_server.observability.access_log import AccessLog, CallLine, Logged
-from draftline_server.observability.access_log_writer import CallLines
+from draftline_server.observability.access_log_writer import AccessLogWriter
 from draftline_server.observability.telemetry import Telemetry
 
 
@@ -35,7 +35,7 @@ def line(level: str = "info", **values: object) -> CallLine:
 
 async def written(*lines: CallLine, log_format: str = "json", level: str = "info", worker: int = 0) -> Written:
     with redirect_stderr(Written()) as stream:
-        lines_of_calls = CallLines(log_format, level, worker=worker)
+        lines_of_calls = AccessLogWriter(log_format, level, worker=worker)
     for each in lines:
         lines_of_calls.write(each)
     assert stream.getvalue() == ""
@@ -72,11 +72,11 @@ async def test_log_that_is_closed_fails_no_call() -> None:
     failed: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
     with redirect_stderr(Written()) as stream:
-        lines = CallLines("json", "info")
+        lines = AccessLogWriter("json", "info")
     stream.close()
     telemetry = Telemetry()
-    telemetry.listeners.append(AccessLog(Logged.ALL, 1.0, lines.write).ended)
-    telemetry.ended(telemetry.began(telemetry.method("a.B.C")))
+    telemetry.listeners.append(AccessLog(Logged.ALL, 1.0, lines.write).call_ended)
+    telemetry.end_call(telemetry.start_call(telemetry.method("a.B.C")))
     await asyncio.sleep(0)
     asyncio.get_running_loop().set_exception_handler(None)
     assert failed == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from draftline_server.observability.trace_context import TraceContext, trace_context
+from draftline_server.observability.tracing import TraceContext, trace_context
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -37,9 +37,9 @@ class Worker:
 
     def answer(self, calls: int, sent_bytes: int, code: grpc.StatusCode = grpc.StatusCode.OK) -> None:
         for _ in range(calls):
-            call = self.telemetry.began(self.telemetry.method(METHOD))
+            call = self.telemetry.start_call(self.telemetry.method(METHOD))
             call.sent_bytes, call.code = sent_bytes, code
-            self.telemetry.ended(call)
+            self.telemetry.end_call(call)
 
 
 @pytest.fixture

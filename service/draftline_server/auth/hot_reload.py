@@ -28,45 +28,45 @@ class ReloadingValue(Generic[Raw, Value]):
     Args:
         name: The name of the source, for messages and the log.
         read: Reads the source; called in a separate thread.
-        make: Builds the value. Raises ValueError, whose message must not reveal what was read.
+        parse: Builds the value. Raises ValueError, whose message must not reveal what was read.
         interval_s: The time between two reloads.
     """
 
-    def __init__(self, name: str, read: Callable[[], Raw], make: Callable[[Raw], Value], interval_s: float) -> None:
+    def __init__(self, name: str, read: Callable[[], Raw], parse: Callable[[Raw], Value], interval_s: float) -> None:
         self.name = name
         self.value: Value | None = None
         self.version = 0  # incremented with each new value
         self._read = read
-        self._make = make
+        self._parse = parse
         self._interval_s = interval_s
         self._raw: Raw | None = None
         self._problem = ""
         self._read_at = -float("inf")
-        self._reading: asyncio.Task[None] | None = None
-        self._again: asyncio.Task[None] | None = None
+        self._refresh_task: asyncio.Task[None] | None = None
+        self._reload_task: asyncio.Task[None] | None = None
 
     async def start(self, *, required: bool = True) -> None:
         """Load the value and start reloading it periodically. Raise ValueError if a required value cannot be loaded."""
         await self.refresh()
         if required and self.value is None:
             raise ValueError(f"{self.name} cannot be used: {self._problem}")
-        self._again = asyncio.create_task(self._keep_fresh(), name=f"reload {self.name}")
+        self._reload_task = asyncio.create_task(self._keep_fresh(), name=f"reload {self.name}")
 
     async def close(self) -> None:
-        for task in (self._again, self._reading):
+        for task in (self._reload_task, self._refresh_task):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def refresh(self, pause_s: float = 0.0) -> None:
-        """Reload the value unless it was read within the last `pause_s`. Concurrent callers share one reload."""
-        if self._reading is None:
-            if time.monotonic() - self._read_at < pause_s:
+    async def refresh(self, min_interval_s: float = 0.0) -> None:
+        """Reload the value unless it was read within the last `min_interval_s`. Concurrent callers share one reload."""
+        if self._refresh_task is None:
+            if time.monotonic() - self._read_at < min_interval_s:
                 return
             self._read_at = time.monotonic()
-            self._reading = asyncio.create_task(self._reload(), name=f"read {self.name}")
-        await asyncio.shield(self._reading)
+            self._refresh_task = asyncio.create_task(self._reload(), name=f"read {self.name}")
+        await asyncio.shield(self._refresh_task)
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -77,17 +77,17 @@ class ReloadingValue(Generic[Raw, Value]):
         try:
             raw = await asyncio.to_thread(self._read)
             if raw != self._raw:
-                self.value = self._make(raw)
+                self.value = self._parse(raw)
                 self._raw = raw
                 self.version += 1
                 structlog.get_logger().info("loaded", source=self.name)
             self._problem = ""
         except Exception as error:  # any error: the last value is better than none
-            self._tell(_told(error))
+            self._log_problem(_describe(error))
         finally:
-            self._reading = None
+            self._refresh_task = None
 
-    def _tell(self, problem: str) -> None:
+    def _log_problem(self, problem: str) -> None:
         """Log a problem once for as long as it stays the same."""
         if problem != self._problem:
             structlog.get_logger().warning(
@@ -96,7 +96,7 @@ class ReloadingValue(Generic[Raw, Value]):
         self._problem = problem
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """Return the error message without file paths."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -121,8 +121,8 @@ def fetch(url: str) -> bytes:
     """
     check_address(url)
     parts = urlsplit(url)
-    make = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = make(parts.netloc, timeout=FETCH_TIMEOUT_S)
+    parse = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = parse(parts.netloc, timeout=FETCH_TIMEOUT_S)
     over = threading.Event()
 
     def shut() -> None:

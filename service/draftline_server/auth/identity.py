@@ -58,7 +58,7 @@ class Identity:
         return self.grants is None or Permission.CONTENT_READ in self.grants.get(tenant_id, ())
 
 
-NOBODY = Identity("", {})  # until the caller is authenticated
+ANONYMOUS = Identity("", {})  # until the caller is authenticated
 
 
 def is_user(value: object) -> TypeGuard[str]:
@@ -75,16 +75,16 @@ def parse_grants(tenants: Any, scopes: Any) -> Grants:
     if isinstance(tenants, dict):
         return {_tenant(tenant_id): _permissions(own) for tenant_id, own in tenants.items()}
     granted = _permissions(scopes)
-    return {_tenant(tenant_id): granted for tenant_id in ([tenants] if isinstance(tenants, str) else _texts(tenants))}
+    return {_tenant(tenant_id): granted for tenant_id in ([tenants] if isinstance(tenants, str) else _strings(tenants))}
 
 
 def _permissions(scopes: Any) -> frozenset[Permission]:
     known = set(Permission)
-    told = scopes.split() if isinstance(scopes, str) else _texts(scopes)
-    return frozenset(Permission(scope) for scope in told if scope in known)
+    names = scopes.split() if isinstance(scopes, str) else _strings(scopes)
+    return frozenset(Permission(scope) for scope in names if scope in known)
 
 
-def _texts(values: Any) -> Iterable[str]:
+def _strings(values: Any) -> Iterable[str]:
     if values is None:
         return ()
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):

@@ -22,7 +22,7 @@ ALL = frozenset(Permission)
 
 _READS = frozenset({Permission.CONTENT_READ})
 _WRITES = frozenset({Permission.CONTENT_WRITE})
-_FOLLOWS = frozenset({Permission.CHANGE_READ})
+_CHANGE_READS = frozenset({Permission.CHANGE_READ})
 
 # All permissions in a row are required. The server does not start if an RPC has no row.
 NEEDED: Mapping[str, frozenset[Permission]] = {
@@ -43,13 +43,13 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.DraftService.StreamMerged": _READS,
     "draftline.v1.DraftService.Commit": frozenset({Permission.DRAFT_WRITE, Permission.CONTENT_WRITE}),
     "draftline.v1.DraftService.Discard": frozenset({Permission.DRAFT_WRITE}),
-    "draftline.v1.ChangeService.ListChanges": _FOLLOWS,
+    "draftline.v1.ChangeService.ListChanges": _CHANGE_READS,
     "draftline.v1.ChangeService.RevertChange": _WRITES,
-    "draftline.v1.ChangeService.WatchChanges": _FOLLOWS,
+    "draftline.v1.ChangeService.WatchChanges": _CHANGE_READS,
 }
 
 # Request flags that include content in the response: if any is set, CONTENT_READ is required as well.
-SHOWING: Mapping[str, tuple[str, ...]] = {
+CONTENT_FLAGS: Mapping[str, tuple[str, ...]] = {
     "draftline.v1.DraftService.Commit": ("validate_only", "include_content"),
     "draftline.v1.DraftService.Discard": ("include_content",),
     "draftline.v1.ChangeService.RevertChange": ("validate_only", "include_content"),
@@ -59,7 +59,7 @@ SHOWING: Mapping[str, tuple[str, ...]] = {
 def needed_by(method: str, message: Any) -> frozenset[Permission]:
     """Return the permissions that a call requires: those of its RPC, and CONTENT_READ if it requests content."""
     needed = NEEDED[method]
-    return needed | _READS if any(getattr(message, flag) for flag in SHOWING.get(method, ())) else needed
+    return needed | _READS if any(getattr(message, flag) for flag in CONTENT_FLAGS.get(method, ())) else needed
 
 
 def shows_content(needed: frozenset[Permission]) -> bool:

@@ -31,8 +31,8 @@ class TokenRules:
 class RefusedTokenError(Exception):
     """A token was rejected. The message is for the log: it gives the reason but nothing of what was sent."""
 
-    def __init__(self, why: str, *, expired: bool = False) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, *, expired: bool = False) -> None:
+        super().__init__(reason)
         self.expired = expired
 
 
@@ -86,7 +86,7 @@ def _claims(token: str, key: jwt.PyJWK, rules: TokenRules) -> dict[str, Any]:
 
 def _identity(claims: dict[str, Any], rules: TokenRules) -> Identity:
     issued_at, expires_at = claims["iat"], claims["exp"]
-    if not all(type(moment) in (int, float) for moment in (issued_at, expires_at)):
+    if not all(type(claim) in (int, float) for claim in (issued_at, expires_at)):
         raise RefusedTokenError("iat or exp is no number")
     if expires_at - issued_at > rules.max_lifetime_s:
         raise RefusedTokenError(f"lifetime over {rules.max_lifetime_s:g} s")

@@ -13,14 +13,17 @@ from ..concurrency.rate_limit import Rate
 from ..store.query_stats import QueryTiming
 from ..store.transaction import call_tenant
 from .telemetry import Call
-from .trace_context import trace_context
+from .tracing import trace_context
 
-OURS = frozenset({
+SERVER_ERRORS = frozenset({
     grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS,
     grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED,
 })  # fmt: skip
 MAX_ID = 128  # characters
-UNKNOWN_PER_S, UNKNOWN_BURST = 10.0, 100  # lines of unauthenticated callers, which anybody could cause without limit
+ANONYMOUS_PER_S, ANONYMOUS_BURST = (
+    10.0,
+    100,
+)  # lines of unauthenticated callers, which anybody could cause without limit
 
 
 class Logged(StrEnum):
@@ -57,14 +60,14 @@ class AccessLog:
         self._all = logged is Logged.ALL
         self._slow_s = slow_s
         self._write = write
-        self._unknown = Rate(UNKNOWN_PER_S, UNKNOWN_BURST)
+        self._anonymous_rate = Rate(ANONYMOUS_PER_S, ANONYMOUS_BURST)
         self._suppressed = 0
 
-    def ended(self, call: Call, duration_s: float) -> None:
-        if not call.caller and not self._unknown.allows():
+    def call_ended(self, call: Call, duration_s: float) -> None:
+        if not call.caller and not self._anonymous_rate.allows():
             self._suppressed += self._all
             return
-        notable = call.code in OURS or (duration_s >= self._slow_s and not call.method.is_stream)
+        notable = call.code in SERVER_ERRORS or (duration_s >= self._slow_s and not call.method.is_stream)
         if notable or self._all:
             line = CallLine(
                 level="warning" if notable else "info",
@@ -72,8 +75,8 @@ class AccessLog:
                 method=call.method.name,
                 code=call.code.name,
                 duration_ms=round(duration_s * 1000, 3),
-                statements=call.runs.count,
-                tenant_id=_shown(call.tenant_id),
+                statements=call.queries.count,
+                tenant_id=_escaped(call.tenant_id),
                 user_id=call.user_id,
                 reason=call.reason,
                 request_id=call.request_id,
@@ -85,11 +88,11 @@ class AccessLog:
 
 
 def _trace_id(call: Call) -> str:
-    told = trace_context(call.metadata)
-    return told.trace_id if told is not None else ""
+    context = trace_context(call.metadata)
+    return context.trace_id if context is not None else ""
 
 
-def _shown(text: str) -> str:
+def _escaped(text: str) -> str:
     """Return an unvalidated text of a caller, bounded and escaped so that it cannot break the log line."""
     return text if len(text) <= MAX_ID and text.isprintable() else ascii(text[:MAX_ID])
 
@@ -100,11 +103,11 @@ def slow_statements(slow_s: float) -> Callable[[QueryTiming], None]:
     Statements are named by the comment that their SQL begins with.
     """
 
-    def ran(run: QueryTiming) -> None:
-        if run.duration_s >= slow_s:
+    def log_slow(query: QueryTiming) -> None:
+        if query.duration_s >= slow_s:
             structlog.get_logger().warning(
-                "slow_statement", statement=run.name, duration_ms=round(run.duration_s * 1000, 3),
-                failed=run.failed, tenant_id=call_tenant.get(),
+                "slow_statement", statement=query.name, duration_ms=round(query.duration_s * 1000, 3),
+                failed=query.failed, tenant_id=call_tenant.get(),
             )  # fmt: skip
 
-    return ran
+    return log_slow

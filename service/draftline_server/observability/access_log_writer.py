@@ -18,13 +18,13 @@ LEVELS = logging.getLevelNamesMapping()
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-class CallLines:
+class AccessLogWriter:
     """Writes lines to standard error in the format of the other logs, in one write for each event loop iteration."""
 
     def __init__(self, log_format: str, level: str, *, worker: int = 0) -> None:
         """Create a writer. See logs.configure for the arguments."""
         self._is_json = log_format == "json"
-        self._least = _number(level)
+        self._min_level = _level_number(level)
         self._worker = worker
         self._stream = sys.stderr
         self._lines: list[Any] = []
@@ -32,7 +32,7 @@ class CallLines:
 
     def write(self, line: Any) -> None:
         """Queue a line: a msgspec.Struct with `timestamp`, `level`, `event` and `worker`. Call it in the event loop."""
-        if _number(line.level) < self._least:
+        if _level_number(line.level) < self._min_level:
             return
         line.timestamp, line.worker = self._now(), self._worker
         if not self._lines:
@@ -40,7 +40,7 @@ class CallLines:
         self._lines.append(line)
 
     def _flush(self) -> None:
-        text = _encode_lines(self._lines).decode() if self._is_json else "".join(map(_words, self._lines))
+        text = _encode_lines(self._lines).decode() if self._is_json else "".join(map(_as_text, self._lines))
         self._lines.clear()
         with suppress(OSError, ValueError):  # such as a closed standard error: logging must never fail a call
             self._stream.write(text)
@@ -54,16 +54,16 @@ class CallLines:
         return f"{self._date}.{rest_ns // 1000:06}Z"
 
 
-def _number(level: str) -> int:
+def _level_number(level: str) -> int:
     return LEVELS[level.upper()]
 
 
-def _words(line: Any) -> str:
-    told = {name: value for name, value in msgspec.structs.asdict(line).items() if value or name == "statements"}
-    head = f"{told.pop('timestamp')} [{told.pop('level'):<9}] {told.pop('event')}"
-    return " ".join([head, *(f"{name}={_word(value)}" for name, value in told.items())]) + "\n"
+def _as_text(line: Any) -> str:
+    values = {name: value for name, value in msgspec.structs.asdict(line).items() if value or name == "statements"}
+    head = f"{values.pop('timestamp')} [{values.pop('level'):<9}] {values.pop('event')}"
+    return " ".join([head, *(f"{name}={_quoted(value)}" for name, value in values.items())]) + "\n"
 
 
-def _word(value: object) -> str:
+def _quoted(value: object) -> str:
     text = str(value)
     return text if " " not in text else repr(text)

@@ -127,7 +127,7 @@ class Monitoring:
 
 
 @asynccontextmanager
-async def measured(
+async def serving_metrics(
     metrics: Callable[[], Awaitable[bytes]],
     is_ready: Callable[[], Awaitable[bool]],
     address: Path | Address | None,
@@ -154,21 +154,3 @@ def _message(page: Page, *, with_body: bool) -> bytes:
         "Connection: close",
     ]
     return "\r\n".join([*lines, "", ""]).encode() + (page.body if with_body else b"")
-
-
-async def fetched(path: Path, page: str, timeout_s: float) -> tuple[int, bytes]:
-    """Return the status and body of a page from a process that listens on a Unix socket.
-
-    Raises OSError if there is no valid response, and TimeoutError if it takes longer than `timeout_s`.
-    """
-    async with asyncio.timeout(timeout_s):
-        reader, writer = await asyncio.open_unix_connection(path)
-        try:
-            writer.write(f"GET {page} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        finally:
-            writer.close()
-    try:
-        return int(head.split(b" ", 2)[1]), body
-    except (IndexError, ValueError):
-        raise OSError("no answer came") from None

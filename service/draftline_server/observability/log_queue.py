@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 MAX_CHARS = 4 * 1024 * 1024
-GATHER_S = 0.01  # time to gather lines, so that under load the thread wakes at most a hundred times a second
+BATCH_S = 0.01  # time to gather lines, so that under load the thread wakes at most a hundred times a second
 EXIT_S = 1.0  # time to write the queued text at process exit
-NOBODY = -1  # the descriptor if there is no standard error
+NO_DESCRIPTOR = -1  # the descriptor if there is no standard error
 
 
 class LogQueue(io.TextIOBase):
@@ -35,27 +35,27 @@ class LogQueue(io.TextIOBase):
         """Create a queue. `stream` is None if the process has no standard error; all text is then discarded."""
         super().__init__()
         self._stream = stream
-        self._descriptor = NOBODY if stream is None else stream.fileno()
+        self._descriptor = NO_DESCRIPTOR if stream is None else stream.fileno()
         self._max_chars = max_chars
         self._parts: list[str] = []
         self._chars = 0
-        self._lost = 0  # dropped lines that are not reported yet
+        self._unreported = 0  # dropped lines that are not reported yet
         self._is_writing = False
         self._changed = threading.Condition()
         self.dropped = 0  # lines dropped so far
         # Called in the background thread when there is room again.
         self.on_dropped: Callable[[int], None] = lambda _: None
-        threading.Thread(target=self._work, name="log", daemon=True).start()
+        threading.Thread(target=self._write_queued, name="log", daemon=True).start()
 
     def write(self, text: str) -> int:
         """Queue the text, or drop it if the queue is full."""
         if not isinstance(text, str):  # click detects the type of a stream this way
             raise TypeError("this is a stream of text")
-        if self._descriptor == NOBODY:
+        if self._descriptor == NO_DESCRIPTOR:
             return len(text)
         with self._changed:
             if self._chars + len(text) > self._max_chars:
-                self._lose(text.count("\n"))
+                self._count_dropped(text.count("\n"))
             else:
                 if not self._parts:
                     self._changed.notify_all()
@@ -81,32 +81,32 @@ class LogQueue(io.TextIOBase):
         return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
-        if self._descriptor == NOBODY:
+        if self._descriptor == NO_DESCRIPTOR:
             raise OSError("the process has no standard error")
         return self._descriptor
 
-    def _lose(self, lines: int) -> None:
-        self._lost += lines
+    def _count_dropped(self, lines: int) -> None:
+        self._unreported += lines
         self.dropped += lines
 
-    def _work(self) -> None:
+    def _write_queued(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._parts)
-            time.sleep(GATHER_S)
+            time.sleep(BATCH_S)
             with self._changed:
                 text, self._parts, self._is_writing = "".join(self._parts), [], True
-            failed = sum(not self._put(chunk) for chunk in _chunks(text.encode(errors=self.errors)))
+            failed = sum(not self._write_chunk(chunk) for chunk in _chunks(text.encode(errors=self.errors)))
             with self._changed:
                 # Text counts toward the limit until it is written.
                 self._chars -= len(text)
                 self._is_writing = False
-                lost, self._lost = (0, self._lost) if failed else (self._lost, 0)
+                unreported, self._unreported = (0, self._unreported) if failed else (self._unreported, 0)
                 self._changed.notify_all()
-            if lost:
-                self.on_dropped(lost)
+            if unreported:
+                self.on_dropped(unreported)
 
-    def _put(self, chunk: bytes) -> bool:
+    def _write_chunk(self, chunk: bytes) -> bool:
         """Write a chunk; block while the reader is slow.
 
         Return False if it is lost, because the reader is gone or the disk is full.
@@ -119,7 +119,7 @@ class LogQueue(io.TextIOBase):
                 select.select([], [self._descriptor], [])
             except OSError:
                 with self._changed:
-                    self._lose(bytes(rest).count(b"\n"))
+                    self._count_dropped(bytes(rest).count(b"\n"))
                 return False
         return True
 
@@ -136,7 +136,7 @@ def _chunks(data: bytes) -> Iterator[bytes]:
         yield part
 
 
-def installed() -> LogQueue | None:
+def install() -> LogQueue | None:
     """Replace sys.stderr by a queue for the rest of the process, unless it is one already; return the queue.
 
     Return None if sys.stderr has no file descriptor, and therefore never blocks.

@@ -11,15 +11,15 @@ from typing import TextIO, cast
 
 import structlog
 
-from .log_queue import LogQueue, installed
+from .log_queue import LogQueue, install
 
 
 def configure_queued(log_format: str, level: str, *, worker: int = 0) -> None:
     """Configure logging like `configure`, but so that it never blocks on the reader of the log (see log_queue.py)."""
-    queue = installed()
+    queue = install()
     configure(log_format, level, worker=worker)
     if queue is not None:
-        queue.on_dropped = _tell_dropped
+        queue.on_dropped = _log_dropped
 
 
 def dropped_lines() -> int:
@@ -27,7 +27,7 @@ def dropped_lines() -> int:
     return sys.stderr.dropped if isinstance(sys.stderr, LogQueue) else 0
 
 
-def _tell_dropped(lines: int) -> None:
+def _log_dropped(lines: int) -> None:
     structlog.get_logger().warning(
         "log_lines_dropped", lines=lines, reason="nobody read the log as fast as it was written"
     )
@@ -47,7 +47,7 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _tell_exceptions,
+        _format_exception,
         renderer,
     ]
     if worker:
@@ -57,14 +57,17 @@ def configure(log_format: str, level: str, *, worker: int = 0) -> None:
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         # One write for each line and its newline, because workers share the stream.
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _IgnoringErrors(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
-    root.handlers = [*(each for each in root.handlers if not isinstance(each, _OfLibraries)), _OfLibraries()]
+    root.handlers = [
+        *(handler for handler in root.handlers if not isinstance(handler, _LibraryHandler)),
+        _LibraryHandler(),
+    ]
 
 
-class _Unfailing:
+class _IgnoringErrors:
     """A stream that ignores write errors, such as a closed stream: logging must never fail a request."""
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -82,7 +85,7 @@ class _Unfailing:
                 self._stream.flush()
 
 
-class _OfLibraries(logging.Handler):
+class _LibraryHandler(logging.Handler):
     """A handler for log records of libraries, such as asyncio's on unretrieved task exceptions.
 
     It logs only that and where something was logged, because messages may quote data of callers.
@@ -97,26 +100,28 @@ class _OfLibraries(logging.Handler):
         structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=place, exc_info=error)
 
 
-def _tell_exceptions(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _format_exception(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Replace an exception by its type and traceback locations, without its message.
 
     Exception messages quote data of callers: PostgreSQL's quote rows and statements, Python's quote values and paths.
     """
-    told = event.pop("exc_info", None)
-    error = sys.exception() if told is True else told
+    exc_info = event.pop("exc_info", None)
+    error = sys.exception() if exc_info is True else exc_info
     if isinstance(error, BaseException):
-        event["exception"] = "\n".join(_told(error))
+        event["exception"] = "\n".join(_exception_lines(error))
     return event
 
 
-def _told(error: BaseException) -> Iterator[str]:
+def _exception_lines(error: BaseException) -> Iterator[str]:
     """Yield the lines of an exception, innermost frame first, followed by its causes."""
     kind = type(error)
-    facts = [getattr(error, name, None) for name in ("sqlstate", "constraint_name", "errno")]
-    yield " ".join([f"{kind.__module__}.{kind.__qualname__}", *(str(fact) for fact in facts if fact is not None)])
+    details = [getattr(error, name, None) for name in ("sqlstate", "constraint_name", "errno")]
+    yield " ".join(
+        [f"{kind.__module__}.{kind.__qualname__}", *(str(detail) for detail in details if detail is not None)]
+    )
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         yield f"  {frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}:{line}"
-    above = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if above is not None:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
         yield "because of"
-        yield from _told(above)
+        yield from _exception_lines(cause)

@@ -37,9 +37,9 @@ class Gauge(NamedTuple):
 class Metrics:
     """A Prometheus collector over the counts of Telemetry."""
 
-    def __init__(self, telemetry: Telemetry, readings: Sequence[Gauge]) -> None:
+    def __init__(self, telemetry: Telemetry, gauges: Sequence[Gauge]) -> None:
         self._telemetry = telemetry
-        self._readings = readings
+        self._gauges = gauges
         self._version = metadata.version("draftline-server")
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -60,7 +60,7 @@ class Metrics:
         yield from self._work()
 
     def _read(self) -> Iterator[Metric]:
-        for name, description, read in self._readings:
+        for name, description, read in self._gauges:
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield family(name, description, read())
 

@@ -1,7 +1,7 @@
 """Spans for calls, within the caller's trace, and for their statements, exported by OTLP.
 
 They are created when a call has finished, from its recorded data: its first hundred statements, including those shared
-with other calls. Only traces.py imports this module, because the libraries are an optional dependency.
+with other calls. Only tracing.py imports this module, because the libraries are an optional dependency.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ..store.query_stats import QueryTiming
-from .access_log import OURS
+from .access_log import SERVER_ERRORS
 from .telemetry import Call
-from .trace_context import trace_context
+from .tracing import trace_context
 
 EXPORT_S = 3  # timeout of an export, including the last one
 
 
 class Spans:
-    """Creates and exports spans. `ended` is a listener of Telemetry."""
+    """Creates and exports spans. `call_ended` is a listener of Telemetry."""
 
     def __init__(self, endpoint: str, sampled_part: float) -> None:
         version = metadata.version("draftline-server")
@@ -44,43 +44,43 @@ class Spans:
         """Export the remaining spans, or drop them after EXPORT_S. Blocks meanwhile."""
         self._provider.shutdown()
 
-    def ended(self, call: Call, duration_s: float) -> None:
+    def call_ended(self, call: Call, duration_s: float) -> None:
         # Offset from the monotonic clock that calls are timed with to wall-clock time.
         epoch_ns = time.time_ns() - time.perf_counter_ns()
         began_ns = epoch_ns + round(call.started * 1e9)
-        span = self._tracer.start_span(call.method.name, _caller(call), SpanKind.SERVER, start_time=began_ns)
+        span = self._tracer.start_span(call.method.name, _caller_context(call), SpanKind.SERVER, start_time=began_ns)
         call.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
         if not span.is_recording():
             return
-        span.set_attributes(_of_call(call))
-        if call.code in OURS:
+        span.set_attributes(_attributes(call))
+        if call.code in SERVER_ERRORS:
             span.set_status(StatusCode.ERROR)
-        within = trace.set_span_in_context(span)
-        for run in call.runs.first:
-            self._add(run, within, epoch_ns + round(run.started * 1e9))
+        parent = trace.set_span_in_context(span)
+        for query in call.queries.first:
+            self._add_query(query, parent, epoch_ns + round(query.started * 1e9))
         span.end(began_ns + round(duration_s * 1e9))
 
-    def _add(self, run: QueryTiming, within: Context, began_ns: int) -> None:
-        told = {"db.system.name": "postgresql", "db.query.summary": run.name}
-        span = self._tracer.start_span(run.name, within, SpanKind.CLIENT, told, start_time=began_ns)
-        if run.failed:
+    def _add_query(self, query: QueryTiming, parent: Context, began_ns: int) -> None:
+        attributes = {"db.system.name": "postgresql", "db.query.summary": query.name}
+        span = self._tracer.start_span(query.name, parent, SpanKind.CLIENT, attributes, start_time=began_ns)
+        if query.failed:
             span.set_status(StatusCode.ERROR)
-        span.end(began_ns + round(run.duration_s * 1e9))
+        span.end(began_ns + round(query.duration_s * 1e9))
 
 
-def _caller(call: Call) -> Context:
-    told = trace_context(call.metadata)
-    if told is None:
+def _caller_context(call: Call) -> Context:
+    context = trace_context(call.metadata)
+    if context is None:
         return Context()
-    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if told.is_sampled else trace.TraceFlags.DEFAULT)
-    caller = trace.SpanContext(int(told.trace_id, 16), int(told.span_id, 16), is_remote=True, trace_flags=flags)
+    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if context.is_sampled else trace.TraceFlags.DEFAULT)
+    caller = trace.SpanContext(int(context.trace_id, 16), int(context.span_id, 16), is_remote=True, trace_flags=flags)
     return trace.set_span_in_context(trace.NonRecordingSpan(caller), Context())
 
 
-def _of_call(call: Call) -> dict[str, str | int]:
+def _attributes(call: Call) -> dict[str, str | int]:
     """Return the attributes of a call's span, by OpenTelemetry's conventions where they exist. No content, no token."""
     service, _, method = call.method.name.partition("/")
-    told: dict[str, str | int] = {
+    attributes: dict[str, str | int] = {
         "rpc.system": "grpc",
         "rpc.service": service,
         "rpc.method": method,
@@ -89,6 +89,6 @@ def _of_call(call: Call) -> dict[str, str | int]:
         "draftline.tenant_id": call.tenant_id,
         "draftline.request_id": call.request_id,
         "draftline.reason": call.reason,
-        "draftline.statements": call.runs.count,
+        "draftline.statements": call.queries.count,
     }
-    return {name: value for name, value in told.items() if value != ""}
+    return {name: value for name, value in attributes.items() if value != ""}

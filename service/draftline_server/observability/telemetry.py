@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from ..auth.identity import NOBODY, Identity
+from ..auth.identity import ANONYMOUS, Identity
 from ..domain.errors import OverloadedError
 from ..store.query_stats import CallQueries, QueryTiming, call_queries
 
@@ -29,7 +29,7 @@ STATEMENT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 STATEMENTS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 # Likely reasons for cutting streams off. They are exported as 0 from the start, because otherwise the first increase of
 # a counter would not be visible.
-CUT_OFF = (
+CUT_OFF_REASONS = (
     "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "INTERNAL", "OVERLOADED", "PERMISSION_DENIED",
     "READER_TOO_SLOW", "TOKEN_EXPIRED", "UNAUTHENTICATED",
 )  # fmt: skip
@@ -80,7 +80,7 @@ class Call:
     """A call from its arrival to its end. Empty strings mean unknown or none."""
 
     method: Method
-    runs: CallQueries
+    queries: CallQueries
     started: float  # by time.perf_counter()
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str = ""  # of error_reason.proto
@@ -93,7 +93,7 @@ class Call:
     sent_bytes: int = 0
     peer: str = ""  # as gRPC names the other end of the connection
     caller: str = ""  # the key that it is counted under; empty until it is counted
-    identity: Identity = NOBODY
+    identity: Identity = ANONYMOUS
 
 
 class Statements:
@@ -123,23 +123,23 @@ class Telemetry:
         """Return the counts of a method, given its full name with a dot before the method."""
         method = Method("/".join(full_name.rsplit(".", 1)), takes_stream or sends_stream)
         if sends_stream:
-            method.cut_off.update(dict.fromkeys(CUT_OFF, 0))
+            method.cut_off.update(dict.fromkeys(CUT_OFF_REASONS, 0))
         return self.methods.setdefault(full_name, method)
 
     @staticmethod
-    def began(method: Method) -> Call:
+    def start_call(method: Method) -> Call:
         method.started += 1
-        runs = CallQueries()
-        call_queries.set(runs)
-        return Call(method, runs, time.perf_counter())
+        queries = CallQueries()
+        call_queries.set(queries)
+        return Call(method, queries, time.perf_counter())
 
-    def ended(self, call: Call) -> None:
+    def end_call(self, call: Call) -> None:
         method, duration_s = call.method, time.perf_counter() - call.started
         outcome = method.outcomes[call.code.name]
         outcome.duration_s.observe(duration_s)
         outcome.received_bytes.observe(call.received_bytes)
         outcome.sent_bytes.observe(call.sent_bytes)
-        method.statements.observe(call.runs.count)
+        method.statements.observe(call.queries.count)
         if method.is_stream and call.reason and call.sent_bytes:
             method.cut_off[call.reason] += 1
         elif call.reason == OverloadedError.reason:
@@ -147,8 +147,8 @@ class Telemetry:
         for listener in self.listeners:
             listener(call, duration_s)
 
-    def ran(self, run: QueryTiming) -> None:
+    def record_query(self, query: QueryTiming) -> None:
         """Count a statement. An observer of a QueryRunner."""
-        statements = self.statements[run.name]
-        statements.duration_s.observe(run.duration_s)
-        statements.failed += run.failed
+        statements = self.statements[query.name]
+        statements.duration_s.observe(query.duration_s)
+        statements.failed += query.failed

@@ -1,6 +1,6 @@
 """The metrics of several worker processes, combined as those of one service.
 
-Each worker serves its own metrics on a Unix socket (http_endpoints.py); they are added up here. The counts of an ended
+Each worker serves its own metrics on a Unix socket (http_endpoints.py); they are summed up here. The counts of an ended
 worker are retained, because Prometheus takes a counter that decreases for a restarted one.
 """
 
@@ -17,17 +17,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .http_endpoints import Address, Monitoring, fetched
+from .http_endpoints import Address, Monitoring
 
-ASK_S = 2.0  # timeout for the response of a worker
-# Metrics that are not added up, and the function that combines the values of the workers instead.
-SAME = {
+TIMEOUT_S = 2.0  # timeout for the response of a worker
+# Metrics that are not summed up, and the function that combines the values of the workers instead.
+COMBINED_BY = {
     "draftline_build_info": max,
     "draftline_clock_off_seconds": max,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }
-NOTHING: tuple[int, list[Metric]] = (0, [])  # before the first scrape
+NOT_SCRAPED: tuple[int, list[Metric]] = (0, [])  # before the first scrape
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -41,7 +41,7 @@ class WorkerMetrics:
         self._sockets: dict[str, Path] = {}
         self._scrapes = 0
         self._last: dict[str, tuple[int, list[Metric]]] = {}  # each worker's last metrics, and their scrape
-        self._kept: list[Metric] = []  # the counts of ended workers
+        self._ended_counts: list[Metric] = []  # the counts of ended workers
         self._ended = 0
         self._hung = 0
         self._monitoring = Monitoring(self.text, self.is_ready, self.warnings)
@@ -61,8 +61,8 @@ class WorkerMetrics:
         """Remove an ended worker and retain its counts."""
         if self._sockets.pop(worker, None) is not None:
             self._ended += 1
-            counts = [metric for metric in self._last.pop(worker, NOTHING)[1] if metric.type != "gauge"]
-            self._kept = list(added([self._kept, counts]))
+            counts = [metric for metric in self._last.pop(worker, NOT_SCRAPED)[1] if metric.type != "gauge"]
+            self._ended_counts = list(summed([self._ended_counts, counts]))
 
     def hung(self, worker: str) -> None:
         """Count a worker that is killed because it hangs."""
@@ -75,7 +75,7 @@ class WorkerMetrics:
 
     async def warnings(self) -> list[str]:
         """Return the warnings of ready workers without duplicates."""
-        pages = await asyncio.gather(*(_asked(socket, "/readyz") for socket in self._sockets.values()))
+        pages = await asyncio.gather(*(_get_page(socket, "/readyz") for socket in self._sockets.values()))
         lines = [line for page in pages if page is not None for line in page.decode().splitlines()[1:]]
         return list(dict.fromkeys(lines))
 
@@ -87,10 +87,10 @@ class WorkerMetrics:
         sockets = dict(self._sockets)
         self._scrapes += 1
         scrape = self._scrapes
-        answers = await asyncio.gather(*(_asked(socket, "/metrics") for socket in sockets.values()))
-        told = dict(zip(sockets, answers, strict=True))
-        for worker, text in told.items():
-            is_newer = scrape > self._last.get(worker, NOTHING)[0]  # than the result of a concurrent scrape
+        answers = await asyncio.gather(*(_get_page(socket, "/metrics") for socket in sockets.values()))
+        scraped = dict(zip(sockets, answers, strict=True))
+        for worker, text in scraped.items():
+            is_newer = scrape > self._last.get(worker, NOT_SCRAPED)[0]  # than the result of a concurrent scrape
             if text is not None and worker in self._sockets and is_newer:
                 self._last[worker] = (scrape, list(text_string_to_metric_families(text.decode())))
         answering = sum(answer is not None for answer in answers)
@@ -107,8 +107,8 @@ class WorkerMetrics:
             )
         ]
         registry = CollectorRegistry()
-        told_last = (metrics for _, metrics in self._last.values())
-        registry.register(_Families([*own, *added([dropped, self._kept, *told_last])]))
+        last_scraped = (metrics for _, metrics in self._last.values())
+        registry.register(_Families([*own, *summed([dropped, self._ended_counts, *last_scraped])]))
         return generate_latest(registry)
 
 
@@ -122,23 +122,23 @@ class _Families:
         return self._families
 
 
-def added(told: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
+def summed(scraped: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
     """Yield the metrics of several processes with their samples summed, in the order of first appearance.
 
-    Samples in SAME are combined by their function instead.
+    Samples in COMBINED_BY are combined by their function instead.
     """
     families: dict[str, Metric] = {}
     values: dict[str, Values] = {}
-    for metric in (metric for metrics in told for metric in metrics):
+    for metric in (metric for metrics in scraped for metric in metrics):
         families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
         samples = values.setdefault(metric.name, {})
         for sample in metric.samples:
             key = (sample.name, tuple(sample.labels.items()))
-            joined = SAME.get(sample.name)
+            combine = COMBINED_BY.get(sample.name)
             if key not in samples:
                 samples[key] = sample.value
             else:
-                samples[key] = joined(samples[key], sample.value) if joined else samples[key] + sample.value
+                samples[key] = combine(samples[key], sample.value) if combine else samples[key] + sample.value
     for name, family in families.items():
         for (sample_name, labels), value in values[name].items():
             family.add_sample(sample_name, dict(labels), value)
@@ -153,7 +153,7 @@ class _Readiness(Enum):
 
 async def _readiness(socket: Path) -> _Readiness:
     try:
-        status, _ = await fetched(socket, "/readyz", ASK_S)
+        status, _ = await _http_get(socket, "/readyz", TIMEOUT_S)
     except TimeoutError:
         return _Readiness.SILENT
     except OSError:
@@ -161,10 +161,28 @@ async def _readiness(socket: Path) -> _Readiness:
     return _Readiness.READY if status == HTTPStatus.OK else _Readiness.NOT_READY
 
 
-async def _asked(socket: Path, page: str) -> bytes | None:
+async def _get_page(socket: Path, page: str) -> bytes | None:
     """Return a page of a worker; None if it does not answer or is not ready."""
     try:
-        status, body = await fetched(socket, page, ASK_S)
+        status, body = await _http_get(socket, page, TIMEOUT_S)
     except (OSError, TimeoutError):
         return None
     return body if status == 200 else None
+
+
+async def _http_get(path: Path, page: str, timeout_s: float) -> tuple[int, bytes]:
+    """Return the status and body of a page from a process that listens on a Unix socket.
+
+    Raises OSError if there is no valid response, and TimeoutError if it takes longer than `timeout_s`.
+    """
+    async with asyncio.timeout(timeout_s):
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            writer.write(f"GET {page} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+    try:
+        return int(head.split(b" ", 2)[1]), body
+    except (IndexError, ValueError):
+        raise OSError("no answer came") from None

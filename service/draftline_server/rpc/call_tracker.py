@@ -22,17 +22,18 @@ from .import_pace import PaceOptions
 from .receiving import Context, Receiving
 from .sending import Sending
 
-# Arrivals have stopped after SETTLE_QUIET intervals without a new call. Wait at most SETTLE_MOST intervals.
-SETTLE_S, SETTLE_QUIET, SETTLE_MOST = 0.02, 4, 50
-KEPT_PART = 8  # 1/KEPT_PART of the concurrent calls is reserved for callers with few
-LEAST_ARRIVING = 64  # minimum limit of calls that wait for their message, however low the other limits are
+# Arrivals have stopped after SETTLE_QUIET_ROUNDS intervals without a new call. Wait for at most
+# SETTLE_MAX_ROUNDS intervals.
+SETTLE_S, SETTLE_QUIET_ROUNDS, SETTLE_MAX_ROUNDS = 0.02, 4, 50
+RESERVED_DIVISOR = 8  # 1/RESERVED_DIVISOR of the concurrent calls is reserved for callers with few
+MIN_ARRIVING = 64  # minimum limit of calls that wait for their message, however low the other limits are
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    most: int  # concurrent calls of identified callers
-    most_arriving: int  # how many of these may wait for their message
-    most_request_bytes: int
+    max_calls: int  # concurrent calls of identified callers
+    max_arriving: int  # how many of these may wait for their message
+    max_request_bytes: int
     timeout_s: float  # of a unary call
     message_timeout_s: float  # for the first message of a call
     idle_timeout_s: float  # of a stream's caller: between two messages that it sends, or until it reads one
@@ -50,33 +51,33 @@ class CallTracker:
         self,
         options: CallOptions,
         *,
-        once: IdempotencyLayer,
+        idempotency: IdempotencyLayer,
         authenticator: Authenticator,
         admission: Admission,
         receiving: Receiving,
         sending: Sending,
         connections: Connections,
-        wrote: Callable[[str], None],
+        on_write: Callable[[str], None],
         telemetry: Telemetry,
     ) -> None:
-        """Call `wrote` with the tenant of each call that may have written."""
+        """Call `on_write` with the tenant of each call that may have written."""
         self._options = options
-        self.once = once
+        self.idempotency = idempotency
         self.authenticator = authenticator
         self.admission = admission
         self.connections = connections
         self.receiving = receiving
         self.sending = sending
-        self.wrote = wrote
+        self.on_write = on_write
         self.telemetry = telemetry
         self.count = 0
-        self.begun = 0  # in total
-        arriving = max(LEAST_ARRIVING, options.most_arriving)
-        self._known = Shares(options.most, options.most // KEPT_PART)
-        self._unknown = Shares(arriving, arriving // 2)
+        self.started_count = 0  # in total
+        arriving = max(MIN_ARRIVING, options.max_arriving)
+        self._by_caller = Shares(options.max_calls, options.max_calls // RESERVED_DIVISOR)
+        self._identifying = Shares(arriving, arriving // 2)
         self._arriving = Shares(arriving, arriving // 2)
         self.draining = False
-        self.turned_away = asyncio.Event()  # set once callers have been told to use another server
+        self.goaway_sent = asyncio.Event()  # set once callers have been told to use another server
         self.idle = asyncio.Event()
 
     @property
@@ -96,48 +97,48 @@ class CallTracker:
         """The number of calls that wait for their first message."""
         return self._arriving.taken
 
-    def come(self, method: Method, peer: str) -> Call:
-        """Record a new call on the connection. `gone` must be called when it ends."""
+    def start(self, method: Method, peer: str) -> Call:
+        """Record a new call on the connection. `finish` must be called when it ends."""
         self.count += 1
-        self.begun += 1
+        self.started_count += 1
         self.idle.clear()
-        call = self.telemetry.began(method)
+        call = self.telemetry.start_call(method)
         call.peer = peer
         return call
 
     async def identify(self, call: Call) -> Identity:
         """Return the identity of the caller. This may fetch keys. Raises OverloadedError if too many calls do so."""
-        if not self._unknown.take(call.peer):
+        if not self._identifying.take(call.peer):
             raise OverloadedError("too many callers are being identified; nothing was done, try again later")
         try:
             return await self.authenticator.identify(call.metadata)
         finally:
-            self._unknown.release(call.peer)
+            self._identifying.release(call.peer)
 
-    def admit(self, call: Call, identity: Identity) -> None:
+    def assign_caller(self, call: Call, identity: Identity) -> None:
         """Count the call for its caller. Raises OverloadedError if the limit is reached.
 
         grpc's own limit, maximum_concurrent_rpcs, admits everything once it was reached (1.78).
         """
         caller = identity.counted_as(call.peer)
-        if not self._known.take(caller):
-            raise self._full()
+        if not self._by_caller.take(caller):
+            raise self._too_many_calls()
         call.identity, call.caller, call.user_id = identity, caller, identity.user_id
 
-    def belongs_to(self, call: Call, tenant_id: str) -> None:
+    def assign_tenant(self, call: Call, tenant_id: str) -> None:
         """Count the call for its tenant instead of its caller. Raises OverloadedError if the limit is reached."""
         call.tenant_id = tenant_id
-        if not self._known.move(call.caller, tenant_id):
-            raise self._full()
+        if not self._by_caller.move(call.caller, tenant_id):
+            raise self._too_many_calls()
         call.caller = tenant_id
 
-    def _full(self) -> OverloadedError:
+    def _too_many_calls(self) -> OverloadedError:
         return OverloadedError(
-            f"{self._known.taken} calls are under way, and of {self._options.most} some are kept for callers with few; "
-            "nothing was done, try again later"
+            f"{self._by_caller.taken} calls are under way, and of {self._options.max_calls} some are kept for "
+            "callers with few; nothing was done, try again later"
         )
 
-    async def message(self, context: Context, call: Call) -> bytes:
+    async def first_message(self, context: Context, call: Call) -> bytes:
         """Return the first or only message of a call.
 
         Raises OverloadedError, DeadlineExceededError if it does not arrive in time, or UndecodableRequestError if the
@@ -162,57 +163,57 @@ class CallTracker:
 
     async def next_message(self, context: Context, call: Call) -> Any:
         """Return the next message of a call as bytes, or grpc.aio.EOF."""
-        message = await self.receiving.read(context, call.caller, self._options.most_request_bytes)
+        message = await self.receiving.read(context, call.caller, self._options.max_request_bytes)
         if message is not grpc.aio.EOF:
             call.received_bytes += len(message)
         return message
 
-    def cancelled(self, call: Call, left_s: float | None) -> None:
+    def mark_cancelled(self, call: Call, time_left_s: float | None) -> None:
         """Record that the caller cancelled the call or that its deadline has passed."""
         call.reason = ""
-        if left_s is not None and left_s <= 0:
+        if time_left_s is not None and time_left_s <= 0:
             call.code = grpc.StatusCode.DEADLINE_EXCEEDED
         else:
             call.code = grpc.StatusCode.CANCELLED
-            self.connections.reset(call.peer)
+            self.connections.record_reset(call.peer)
 
-    def gone(self, call: Call) -> None:
+    def finish(self, call: Call) -> None:
         if call.caller:
-            self._known.release(call.caller)
+            self._by_caller.release(call.caller)
         if not call.received_bytes:
-            self.receiving.unread(call.peer)
+            self.receiving.record_unread(call.peer)
         self.count -= 1
         if not self.count:
             self.idle.set()
-        self.telemetry.ended(call)
+        self.telemetry.end_call(call)
 
     async def drain(self) -> None:
         """Reject new and waiting calls, end streams at their next message, and return when no more calls arrive.
 
-        Calls do not end until `drained` is called (see `settled`), so that callers do not retry here at once.
+        Calls do not end until `wait_idle` is called (see `await_goaway`), so that callers do not retry here at once.
         """
         self.draining = True
         self.admission.drain()
-        quiet = 0
-        for _ in range(SETTLE_MOST):
-            before = self.begun
+        quiet_rounds = 0
+        for _ in range(SETTLE_MAX_ROUNDS):
+            before = self.started_count
             await asyncio.sleep(SETTLE_S)
-            quiet = quiet + 1 if self.begun == before else 0
-            if quiet == SETTLE_QUIET or not self.count:
+            quiet_rounds = quiet_rounds + 1 if self.started_count == before else 0
+            if quiet_rounds == SETTLE_QUIET_ROUNDS or not self.count:
                 return
 
-    def refuse_late(self) -> None:
+    def reject_if_draining(self) -> None:
         if self.draining:
             raise DrainingError("the server is stopping; nothing was done, call another one")
 
-    async def settled(self) -> None:
+    async def await_goaway(self) -> None:
         """While the server drains, wait until callers have been told to use another server."""
         if self.draining:
-            await self.turned_away.wait()
+            await self.goaway_sent.wait()
 
-    async def drained(self, timeout_s: float) -> None:
+    async def wait_idle(self, timeout_s: float) -> None:
         """Let calls end, and return when none is left or after `timeout_s`."""
-        self.turned_away.set()
+        self.goaway_sent.set()
         if self.count:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.idle.wait(), timeout_s)

@@ -10,8 +10,8 @@ from ..concurrency.rate_limit import Rate
 from .sockets import Sockets, address_of
 
 RESETS_PER_S, RESETS_BURST = 200.0, 1_000  # calls of a connection that the caller cancels
-WARNED_BURST = 50  # burst of a connection from a host of which another was closed recently
-WARNED_S = 60.0
+SUSPECT_BURST = 50  # burst of a connection from a host of which another was closed recently
+SUSPECT_S = 60.0
 MAX_REMEMBERED = 10_000  # connections, and as many hosts
 
 
@@ -22,17 +22,17 @@ class Connections:
         self._sockets = sockets
         self._lines = LimitedLog("connection_closed")
         self._resets: OrderedDict[str, Rate] = OrderedDict()  # by peer
-        self._warned: OrderedDict[str, float] = OrderedDict()  # end of the warning, by host
+        self._suspects: OrderedDict[str, float] = OrderedDict()  # end of the warning, by host
         self._closed: OrderedDict[str, None] = OrderedDict()  # peers
         self.closed_count = 0
 
-    def reset(self, peer: str) -> None:
+    def record_reset(self, peer: str) -> None:
         """Record a call that the caller cancelled, and close the connection if its calls are cancelled too often."""
         rate = self._resets.get(peer)
         if rate is None:
             address = address_of(peer)
-            is_warned = address is not None and self._warned.get(address[0], 0.0) > time.monotonic()
-            rate = self._resets[peer] = Rate(RESETS_PER_S, WARNED_BURST if is_warned else RESETS_BURST)
+            is_suspect = address is not None and self._suspects.get(address[0], 0.0) > time.monotonic()
+            rate = self._resets[peer] = Rate(RESETS_PER_S, SUSPECT_BURST if is_suspect else RESETS_BURST)
             if len(self._resets) > MAX_REMEMBERED:
                 self._resets.popitem(last=False)
         if rate.allows():
@@ -40,13 +40,13 @@ class Connections:
         address = address_of(peer)
         if address is not None and self._sockets.close(address):
             self._resets.pop(peer, None)
-            self.closed(peer, "its calls are cancelled too often")
+            self.record_closed(peer, "its calls are cancelled too often")
 
     def is_closed(self, peer: str) -> bool:
         """Return whether the connection was closed for abuse."""
         return peer in self._closed
 
-    def closed(self, peer: str, why: str) -> None:
+    def record_closed(self, peer: str, reason: str) -> None:
         """Record that the connection was closed for abuse, and log it."""
         self.closed_count += 1
         self._closed[peer] = None
@@ -54,8 +54,8 @@ class Connections:
             self._closed.popitem(last=False)
         address = address_of(peer)
         if address is not None:
-            self._warned[address[0]] = time.monotonic() + WARNED_S
-            self._warned.move_to_end(address[0])
-            if len(self._warned) > MAX_REMEMBERED:
-                self._warned.popitem(last=False)
-        self._lines.warning(why, peer=peer)
+            self._suspects[address[0]] = time.monotonic() + SUSPECT_S
+            self._suspects.move_to_end(address[0])
+            if len(self._suspects) > MAX_REMEMBERED:
+                self._suspects.popitem(last=False)
+        self._lines.warning(reason, peer=peer)

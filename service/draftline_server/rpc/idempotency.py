@@ -58,7 +58,7 @@ class IdempotencyLayer:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
 
-    async def answer(
+    async def call(
         self,
         write: Callable[[Any, Actor], Awaitable[M]],
         request: Message,
@@ -78,38 +78,38 @@ class IdempotencyLayer:
         except (OverloadedError, DeadlineExceededError):
             raise  # no capacity or time for a lookup; the caller may retry
         except (AnsweredBeforeError, DraftlineError) as error:
-            recalled = await self._recalled(actor, request, error)
+            stored = await self._recall(actor, request, error)
             if rest is not None:
                 async for _ in rest:
                     pass
-            recalled.refuse_other(actor.request)
-            if recalled.unfinished is not None:
+            stored.refuse_other(actor.request)
+            if stored.unfinished is not None:
                 raise
-        return _response(recalled, actor, request, response_type)
+        return _response(stored, actor, request, response_type)
 
-    async def _recalled(self, actor: Actor, request: Any, error: Exception) -> Recalled:
+    async def _recall(self, actor: Actor, request: Any, error: Exception) -> Recalled:
         """Return the stored answer, or raise `error` if there is none."""
         try:
-            named = getattr(request, "collection", ""), getattr(request, "record_id", "")
-            recalled = await self._requests.recall(actor, *named)
+            record_key = getattr(request, "collection", ""), getattr(request, "record_id", "")
+            stored = await self._requests.recall(actor, *record_key)
         except DatabaseUnavailableError as unknown:
             # The error may be a consequence of an earlier run of the same request.
             problem = "the database is out of reach; whether the call was done is not known, send it again with its id"
             raise DatabaseUnavailableError(problem) from unknown
-        if recalled is not None:
-            return recalled
+        if stored is not None:
+            return stored
         if isinstance(error, AnsweredBeforeError):
             raise ContentionError("the answer to this request was just dropped; send it with a new id") from error
         raise error
 
 
-def _response(recalled: Recalled, actor: Actor, request: Any, response_type: type[M]) -> M:
-    if recalled.response is not None:
-        return response_type.FromString(recalled.response)
+def _response(stored: Recalled, actor: Actor, request: Any, response_type: type[M]) -> M:
+    if stored.response is not None:
+        return response_type.FromString(stored.response)
     response: Any = response_type()
-    if recalled.record is not None:
-        fill_record(response.record, recalled.record, actor.tenant_id, request)
-        if recalled.changed_fields:
-            response.changed_fields.extend(recalled.changed_fields)
+    if stored.record is not None:
+        fill_record(response.record, stored.record, actor.tenant_id, request)
+        if stored.changed_fields:
+            response.changed_fields.extend(stored.changed_fields)
     answer: M = response
     return answer

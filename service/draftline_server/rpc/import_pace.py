@@ -30,13 +30,13 @@ class Pace:
 
     def __init__(self, options: PaceOptions) -> None:
         self._options = options
-        self._left_s = options.idle_s
+        self._budget_s = options.idle_s
 
     async def next(self, read: Callable[[], Awaitable[Any]]) -> Any:
         """Return the next message as bytes, or grpc.aio.EOF. Raises DeadlineExceededError if the stream is too slow."""
         began = time.monotonic()
         try:
-            async with asyncio.timeout(self._left_s):
+            async with asyncio.timeout(self._budget_s):
                 message = await read()
         except TimeoutError:
             raise DeadlineExceededError(self._problem()) from None
@@ -45,13 +45,13 @@ class Pace:
         return message
 
     def _spend(self, waited_s: float, received_bytes: int) -> None:
-        least = self._options.min_bytes_per_s
-        if least:
-            left_s = self._left_s - waited_s + received_bytes / least
-            self._left_s = max(0.0, min(self._options.idle_s, left_s))
+        min_rate = self._options.min_bytes_per_s
+        if min_rate:
+            budget_s = self._budget_s - waited_s + received_bytes / min_rate
+            self._budget_s = max(0.0, min(self._options.idle_s, budget_s))
 
     def _problem(self) -> str:
-        idle_s, least = self._options.idle_s, self._options.min_bytes_per_s
-        if self._left_s < idle_s:
-            return f"less than {least:g} bytes a second of the stream came; nothing of it was kept"
+        idle_s, min_rate = self._options.idle_s, self._options.min_bytes_per_s
+        if self._budget_s < idle_s:
+            return f"less than {min_rate:g} bytes a second of the stream came; nothing of it was kept"
         return f"no message of the stream came for {idle_s:g} s; nothing of it was kept"

@@ -19,14 +19,14 @@ from .receiving import PUBLIC, Receiving
 from .reflection import Reflection
 from .services.health import WARNING, Health
 from .status import abort
-from .wire import parser
+from .validation import parser
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 MAX_BYTES = 4096  # per request
 MAX_STREAMS = 1000
-MESSAGE_S = 2.0  # timeout for the first message of a call
-MAX_ARRIVING = 256  # calls that wait for their first message
+MESSAGE_TIMEOUT_S = 2.0  # timeout for the first message of a call
+MAX_WAITING_CALLS = 256  # calls that wait for their first message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,17 +44,17 @@ class PublicServices:
         self._receiving = receiving
         self._connections = connections
         self._streams = 0
-        self._arriving: OrderedDict[object, asyncio.Timeout] = OrderedDict()  # oldest first
+        self._waiting_calls: OrderedDict[object, asyncio.Timeout] = OrderedDict()  # oldest first
 
     def health(self, health: Health) -> grpc.GenericRpcHandler:
-        parse = _small(health_pb2.HealthCheckRequest)
+        parse = _size_limited(health_pb2.HealthCheckRequest)
 
         async def check(_: object, context: Context) -> bytes:
-            self._refuse_closed(context)
+            self._reject_closed(context)
             try:
-                request = await self._only(context, parse)
+                request = await self._only_message(context, parse)
             except asyncio.CancelledError:
-                self._connections.reset(context.peer())
+                self._connections.record_reset(context.peer())
                 raise
             status = health.status(request.service)
             if status is None:
@@ -65,7 +65,7 @@ class PublicServices:
             return data
 
         async def watch(context: Context) -> AsyncIterator[bytes]:
-            request = await self._only(context, parse)
+            request = await self._only_message(context, parse)
             async for status in health.follow(request.service):
                 yield health_pb2.HealthCheckResponse(status=status).SerializeToString()
 
@@ -77,7 +77,7 @@ class PublicServices:
 
     def reflection(self, services: Sequence[str]) -> list[grpc.GenericRpcHandler]:
         servicer = Reflection([*services, HEALTH, *REFLECTION])
-        parse = _small(reflection_pb2.ServerReflectionRequest)
+        parse = _size_limited(reflection_pb2.ServerReflectionRequest)
 
         async def answer(context: Context) -> AsyncIterator[bytes]:
             async for response in servicer.ServerReflectionInfo(self._messages(context, parse), context):
@@ -89,7 +89,7 @@ class PublicServices:
 
     def _streaming(self, answer: Any) -> Any:
         async def counted(_: object, context: Context) -> None:
-            self._refuse_closed(context)
+            self._reject_closed(context)
             if self._streams >= MAX_STREAMS:
                 await abort(context, OverloadedError(f"{MAX_STREAMS} such streams are open already; try again later"))
             self._streams += 1
@@ -98,48 +98,48 @@ class PublicServices:
                     async for response in responses:
                         await context.write(response)
             except (asyncio.CancelledError, grpc.aio.InternalError):  # the caller has disconnected
-                self._connections.reset(context.peer())
+                self._connections.record_reset(context.peer())
                 raise asyncio.CancelledError from None
             finally:
                 self._streams -= 1
 
         return grpc.stream_stream_rpc_method_handler(counted)
 
-    def _refuse_closed(self, context: Context) -> None:
+    def _reject_closed(self, context: Context) -> None:
         if self._connections.is_closed(context.peer()):  # calls that it sent before are still arriving
             raise asyncio.CancelledError
 
-    async def _only(self, context: Context, parse: Any) -> Any:
-        message = await self._first(context, parse)
+    async def _only_message(self, context: Context, parse: Any) -> Any:
+        message = await self._first_message(context, parse)
         if message is None:
             await abort(context, UndecodableRequestError("the call ended without its message"))
         return message
 
     async def _messages(self, context: Context, parse: Any) -> AsyncIterator[Any]:
-        message = await self._first(context, parse)
+        message = await self._first_message(context, parse)
         while message is not None:
             yield message
             try:
                 async with asyncio.timeout(self._idle_timeout_s):
-                    message = await self._next(context, parse)
+                    message = await self._next_message(context, parse)
             except TimeoutError:
                 return
 
-    async def _first(self, context: Context, parse: Any) -> Any:
-        limit_s, number = min(MESSAGE_S, self._idle_timeout_s), object()
+    async def _first_message(self, context: Context, parse: Any) -> Any:
+        limit_s, key = min(MESSAGE_TIMEOUT_S, self._idle_timeout_s), object()
         try:
             async with asyncio.timeout(limit_s) as limit:
-                self._arriving[number] = limit
-                if len(self._arriving) > MAX_ARRIVING:
-                    _, longest = self._arriving.popitem(last=False)
-                    longest.reschedule(asyncio.get_running_loop().time())
-                return await self._next(context, parse)
+                self._waiting_calls[key] = limit
+                if len(self._waiting_calls) > MAX_WAITING_CALLS:
+                    _, oldest = self._waiting_calls.popitem(last=False)
+                    oldest.reschedule(asyncio.get_running_loop().time())
+                return await self._next_message(context, parse)
         except TimeoutError:
             await abort(context, DeadlineExceededError("the message of the call did not come in time"))
         finally:
-            self._arriving.pop(number, None)
+            self._waiting_calls.pop(key, None)
 
-    async def _next(self, context: Context, parse: Any) -> Any:
+    async def _next_message(self, context: Context, parse: Any) -> Any:
         """Return the next message, or None at the end of the stream. Abort the call if the message is invalid."""
         request = await self._receiving.read(context, PUBLIC, MAX_BYTES)
         if request is grpc.aio.EOF:
@@ -150,7 +150,7 @@ class PublicServices:
             await abort(context, error)
 
 
-def _small(message_type: type[Message]) -> Callable[[bytes], Message]:
+def _size_limited(message_type: type[Message]) -> Callable[[bytes], Message]:
     parse = parser(message_type)
 
     def parse_small(data: bytes) -> Message:

@@ -24,8 +24,8 @@ import grpc
 
 from .sockets import Address, Sockets, address_of
 
-LOOK_S = 0.02
-MORE_BYTES = 1024 * 1024  # per connection: other kinds of frames, and bytes that the kernel has buffered
+CHECK_INTERVAL_S = 0.02
+OVERHEAD_BYTES = 1024 * 1024  # per connection: other kinds of frames, and bytes that the kernel has buffered
 PUBLIC = ""  # stands for every caller that is not identified
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,8 +33,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class ReceivingOptions:
-    most_bytes: int  # of incomplete messages of all callers together
-    most_public_bytes: int  # the same for unidentified callers
+    max_bytes: int  # of incomplete messages of all callers together
+    max_public_bytes: int  # the same for unidentified callers
     streams: int  # concurrent streams of a connection
     window_bytes: int  # bytes that a caller may send for a call before it is read
     call_bytes: int  # bytes of a call besides its messages: its metadata
@@ -43,8 +43,8 @@ class ReceivingOptions:
 @dataclass(slots=True)
 class _Read:
     caller: str
-    most_bytes: int
-    began: float
+    max_bytes: int
+    started: float
 
 
 @dataclass(slots=True)
@@ -53,15 +53,15 @@ class _Connection:
 
     reads: dict[int, _Read] = field(default_factory=dict)  # oldest first
     delivered: int = 0  # bytes since the first check
-    looks: deque[tuple[float, int]] = field(default_factory=deque)  # time of a check, undelivered bytes at that time
+    samples: deque[tuple[float, int]] = field(default_factory=deque)  # time of a check, undelivered bytes at that time
 
     def unfinished(self, received: int, now: float) -> int:
-        """Return the number of bytes received since the oldest read began that belong to no delivered message."""
-        undelivered, oldest = received - self.delivered, next(iter(self.reads.values())).began
-        self.looks.append((now, undelivered))
-        while len(self.looks) > 1 and self.looks[1][0] <= oldest:
-            self.looks.popleft()
-        return undelivered - self.looks[0][1]
+        """Return the number of bytes received since the oldest read started that belong to no delivered message."""
+        undelivered, oldest = received - self.delivered, next(iter(self.reads.values())).started
+        self.samples.append((now, undelivered))
+        while len(self.samples) > 1 and self.samples[1][0] <= oldest:
+            self.samples.popleft()
+        return undelivered - self.samples[0][1]
 
 
 class Receiving:
@@ -73,17 +73,17 @@ class Receiving:
         self._closed = closed
         self._connections: dict[str, _Connection] = {}
         self._numbers = count()
-        self._look_later: asyncio.TimerHandle | None = None
+        self._next_check: asyncio.TimerHandle | None = None
 
-    async def read(self, context: Context, caller: str, most_bytes: int) -> Any:
-        """Return the next message of a call as bytes, or grpc.aio.EOF. `most_bytes` is the maximum legal size."""
+    async def read(self, context: Context, caller: str, max_bytes: int) -> Any:
+        """Return the next message of a call as bytes, or grpc.aio.EOF. `max_bytes` is the maximum legal size."""
         peer, number = context.peer(), next(self._numbers)
         connection = self._connections.get(peer)
         if connection is None:
             connection = self._connections[peer] = _Connection()
-            if self._look_later is None:
-                self._look_later = asyncio.get_running_loop().call_later(LOOK_S, self._look)
-        connection.reads[number] = _Read(caller, most_bytes, time.monotonic())
+            if self._next_check is None:
+                self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)
+        connection.reads[number] = _Read(caller, max_bytes, time.monotonic())
         try:
             message = await context.read()
         finally:
@@ -95,58 +95,58 @@ class Receiving:
             connection.delivered += len(message)
         return message
 
-    def unread(self, peer: str) -> None:
+    def record_unread(self, peer: str) -> None:
         """Record that a call of the connection ended unread, so that its bytes are no longer pending."""
         connection = self._connections.get(peer)
         if connection is not None:
             connection.delivered += self._options.call_bytes + self._options.window_bytes
 
-    def _look(self) -> None:
-        self._look_later = None
+    def _check(self) -> None:
+        self._next_check = None
         if not self._connections:
             return
-        self._look_later = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)
         now, unfinished = time.monotonic(), dict[str, int]()
         for peer, connection in list(self._connections.items()):
-            if now - next(iter(connection.reads.values())).began < LOOK_S:
+            if now - next(iter(connection.reads.values())).started < CHECK_INTERVAL_S:
                 continue  # the usual case: such reads end before the next check
             address = address_of(peer)
             received = self._sockets.received_bytes(address) if address is not None else None
             if address is None or received is None:
                 continue
             unfinished[peer] = size = connection.unfinished(received, now)
-            if size > self._most_of(connection):
+            if size > self._allowed_bytes(connection):
                 self._close(peer, address, "it sent more than its calls may take")
                 del unfinished[peer]
-        self._relieve(unfinished)
+        self._enforce_totals(unfinished)
 
-    def _most_of(self, connection: _Connection) -> int:
+    def _allowed_bytes(self, connection: _Connection) -> int:
         reads = connection.reads.values()
-        is_known = any(read.caller != PUBLIC for read in reads)
-        streams = self._options.streams if is_known else len(reads)
-        return MORE_BYTES + streams * self._options.window_bytes + sum(read.most_bytes for read in reads)
+        is_identified = any(read.caller != PUBLIC for read in reads)
+        streams = self._options.streams if is_identified else len(reads)
+        return OVERHEAD_BYTES + streams * self._options.window_bytes + sum(read.max_bytes for read in reads)
 
-    def _relieve(self, unfinished: dict[str, int]) -> None:
+    def _enforce_totals(self, unfinished: dict[str, int]) -> None:
         """Close the largest connections until the rest is within the limits."""
         by_caller: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for peer, size in unfinished.items():
             reads = self._connections[peer].reads.values()
             by_caller[max(read.caller for read in reads)][peer] = size
         public = by_caller.pop(PUBLIC, {})
-        self._reduce({PUBLIC: public}, self._options.most_public_bytes)
-        self._reduce(by_caller, self._options.most_bytes)
+        self._close_largest({PUBLIC: public}, self._options.max_public_bytes)
+        self._close_largest(by_caller, self._options.max_bytes)
 
-    def _reduce(self, by_caller: dict[str, dict[str, int]], most_bytes: int) -> None:
-        sums = {caller: sum(sizes.values()) for caller, sizes in by_caller.items()}
-        while sum(sums.values()) > most_bytes:
-            caller = max(sums, key=sums.__getitem__)
+    def _close_largest(self, by_caller: dict[str, dict[str, int]], max_bytes: int) -> None:
+        totals = {caller: sum(sizes.values()) for caller, sizes in by_caller.items()}
+        while sum(totals.values()) > max_bytes:
+            caller = max(totals, key=totals.__getitem__)
             sizes = by_caller[caller]
             peer = max(sizes, key=sizes.__getitem__)
-            sums[caller] -= sizes.pop(peer)
+            totals[caller] -= sizes.pop(peer)
             address = address_of(peer)
             if address is not None:
                 self._close(peer, address, "too much is being received, and it sent the most")
 
-    def _close(self, peer: str, address: Address, why: str) -> None:
+    def _close(self, peer: str, address: Address, reason: str) -> None:
         if self._sockets.close(address):
-            self._closed(peer, why)
+            self._closed(peer, reason)

@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 CONTRACT = (change_pb2, collection_pb2, content_pb2, draft_pb2, error_reason_pb2, types_pb2)
-BESIDES = (error_details_pb2, health_pb2, reflection_pb2)  # error_details: the details of errors
+OTHER_FILES = (error_details_pb2, health_pb2, reflection_pb2)  # error_details: the details of errors
 REFLECTION_V1 = "grpc/reflection/v1/reflection.proto"
 
 # grpcio has no type annotations for its reflection messages.
@@ -36,7 +36,7 @@ class Reflection(ReflectionServicer):  # type: ignore[misc]  # grpcio does not a
 
     def __init__(self, services: Sequence[str]) -> None:
         super().__init__(service_names=services)
-        files = [module.DESCRIPTOR for module in (*CONTRACT, *BESIDES)]
+        files = [module.DESCRIPTOR for module in (*CONTRACT, *OTHER_FILES)]
         self._files = {file.name: file for file in _with_imports([*files, _reflection_v1()])}
         self._symbols = {symbol: file for file in self._files.values() for symbol in symbols_of(file)}
         self._extensions: dict[tuple[str, int], FileDescriptor] = {}  # by extended message and field number

@@ -47,8 +47,8 @@ def count_fitting(page: Message, parts: Sequence[Message]) -> int:
     if page.ByteSize() <= MAX_PAGE_MESSAGE_BYTES:
         return len(parts)
     size = 0
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         size += part.ByteSize() + TAG_BYTES
-        if place and size > MAX_PAGE_MESSAGE_BYTES:
-            return place
+        if index and size > MAX_PAGE_MESSAGE_BYTES:
+            return index
     return len(parts)

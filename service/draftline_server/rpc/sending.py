@@ -22,9 +22,9 @@ import grpc
 from ..domain.errors import OverloadedError, ReaderTooSlowError
 from .sockets import Sockets, address_of
 
-LEAST_BYTES = 16 * 1024  # counted per answer at least, since its call takes memory as well
+MIN_BYTES = 16 * 1024  # counted per answer at least, since its call takes memory as well
 SMALL_BYTES = 64 * 1024  # stream messages up to this size are never refused: a few changes, heartbeats
-LOOK_S = 1.0
+CHECK_INTERVAL_S = 1.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,66 +34,68 @@ class _Answer:
     peer: str
     tenant_id: str
     size: int
-    began: float
+    started: float
 
 
 class Sending:
     """Counts unread answers. Calls `closed` with the peer and the reason after closing a connection."""
 
-    def __init__(self, most_bytes: int, most_s: float, sockets: Sockets, closed: Callable[[str, str], None]) -> None:
-        """Limit the time that an answer may stay unread to `most_s`."""
-        self._most_bytes = most_bytes
-        self._most_s = most_s
+    def __init__(
+        self, max_bytes: int, max_unread_s: float, sockets: Sockets, closed: Callable[[str, str], None]
+    ) -> None:
+        """Limit the time that an answer may stay unread to `max_unread_s`."""
+        self._max_bytes = max_bytes
+        self._max_unread_s = max_unread_s
         self._sockets = sockets
         self._closed = closed
         self._answers: dict[int, _Answer] = {}  # oldest first
         self._by_tenant: dict[str, int] = {}
         self._numbers = count()
-        self._look_later: asyncio.TimerHandle | None = None
+        self._next_check: asyncio.TimerHandle | None = None
         self.bytes = 0
 
-    def refuse_full(self, tenant_id: str, size: int = 0) -> None:
+    def reject_if_full(self, tenant_id: str, size: int = 0) -> None:
         """Raise OverloadedError if the tenant's unread answers plus one of `size` leave too little to other tenants."""
         if size and size <= SMALL_BYTES:
             return
-        own, free = self._by_tenant.get(tenant_id, 0), self._most_bytes - self.bytes
+        own, free = self._by_tenant.get(tenant_id, 0), self._max_bytes - self.bytes
         if own and own + size >= free:
             raise OverloadedError(
                 f"{own} bytes of answers to this tenant are not read yet; read them, then try again", retry_after_s=1.0
             )
 
-    def answer(self, context: Context, peer: str, tenant_id: str, size: int) -> None:
+    def track_answer(self, context: Context, peer: str, tenant_id: str, size: int) -> None:
         """Count the answer of a call until gRPC has finished the call."""
-        number = self._began(peer, tenant_id, size)
+        number = self._add(peer, tenant_id, size)
         call: Any = context  # the stubs declare the callback of the client side
-        call.add_done_callback(lambda _: self._ended(number))
+        call.add_done_callback(lambda _: self._remove(number))
 
     @contextmanager
-    def message(self, peer: str, tenant_id: str, size: int) -> Iterator[None]:
+    def track_message(self, peer: str, tenant_id: str, size: int) -> Iterator[None]:
         """Count a message of a stream while it is written.
 
         An abandoned message stays counted: gRPC keeps it until the caller reads it or its connection ends.
         """
-        number = self._began(peer, tenant_id, size)
+        number = self._add(peer, tenant_id, size)
         try:
             yield
         except ReaderTooSlowError:
             raise
         except BaseException:
-            self._ended(number)
+            self._remove(number)
             raise
-        self._ended(number)
+        self._remove(number)
 
-    def _began(self, peer: str, tenant_id: str, size: int) -> int:
-        number, answer = next(self._numbers), _Answer(peer, tenant_id, max(size, LEAST_BYTES), time.monotonic())
+    def _add(self, peer: str, tenant_id: str, size: int) -> int:
+        number, answer = next(self._numbers), _Answer(peer, tenant_id, max(size, MIN_BYTES), time.monotonic())
         self._answers[number] = answer
         self._by_tenant[tenant_id] = self._by_tenant.get(tenant_id, 0) + answer.size
         self.bytes += answer.size
-        if self._look_later is None:
-            self._look_later = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        if self._next_check is None:
+            self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)
         return number
 
-    def _ended(self, number: int) -> None:
+    def _remove(self, number: int) -> None:
         answer = self._answers.pop(number, None)
         if answer is None:
             return
@@ -104,13 +106,13 @@ class Sending:
         else:
             del self._by_tenant[answer.tenant_id]
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Close the connections that left an answer unread for too long."""
-        self._look_later = None
-        before = time.monotonic() - self._most_s
+        self._next_check = None
+        before = time.monotonic() - self._max_unread_s
         late = []
         for number, answer in self._answers.items():
-            if answer.began > before:
+            if answer.started > before:
                 break
             late.append((number, answer))
         for peer in {answer.peer for _, answer in late}:
@@ -118,6 +120,6 @@ class Sending:
             if address is not None and self._sockets.close(address):
                 self._closed(peer, "it does not read its answers")
         for number, _ in late:
-            self._ended(number)
+            self._remove(number)
         if self._answers:
-            self._look_later = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+            self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)

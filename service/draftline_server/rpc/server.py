@@ -42,7 +42,7 @@ IDENTITY_ALONE = 1  # bit set of the accepted compression algorithms
 # The flow-control window: the bytes that a caller can send for a call that is not read. This is the initial value of
 # HTTP/2. With grpc's growing window, a caller could fill 64 MiB on every stream that is not read.
 WINDOW_BYTES = 65_535
-LEAST_UNREAD_S = 10.0  # minimum time for which an answer may stay unread
+MIN_UNREAD_S = 10.0  # minimum time for which an answer may stay unread
 MAX_PUBLIC_BYTES = 32 * 1024 * 1024  # of incomplete messages to health and reflection
 
 
@@ -72,13 +72,13 @@ class ServerOptions:
 
 
 class Server:
-    """Serves `servicers` (by service name) until it is stopped. Calls `wrote` with the tenant of each write."""
+    """Serves `servicers` (by service name) until it is stopped. Calls `on_write` with the tenant of each write."""
 
     def __init__(
         self,
         servicers: Mapping[str, object],
-        once: IdempotencyLayer,
-        wrote: Callable[[str], None],
+        idempotency: IdempotencyLayer,
+        on_write: Callable[[str], None],
         health: Health,
         options: ServerOptions,
         *,
@@ -92,27 +92,27 @@ class Server:
         self._tls = tls
         sockets = Sockets()
         self.connections = Connections(sockets)
-        receiving = Receiving(_receiving_options(options), sockets, self.connections.closed)
-        unread_s = max(LEAST_UNREAD_S, 2 * options.stream_idle_timeout_s)  # so that streams get an error first
+        receiving = Receiving(_receiving_options(options), sockets, self.connections.record_closed)
+        unread_s = max(MIN_UNREAD_S, 2 * options.stream_idle_timeout_s)  # so that streams get an error first
         self.calls = CallTracker(
             _call_options(options),
-            once=once,
+            idempotency=idempotency,
             authenticator=authenticator,
             admission=Admission(options.admission),
             receiving=receiving,
-            sending=Sending(options.max_sending_bytes, unread_s, sockets, self.connections.closed),
+            sending=Sending(options.max_sending_bytes, unread_s, sockets, self.connections.record_closed),
             connections=self.connections,
-            wrote=wrote,
+            on_write=on_write,
             telemetry=telemetry,
         )
         self._server = grpc.aio.server(options=channel_options(options))
         for service in SERVICES:
             handler = handlers(service, servicers[service.full_name], self.calls)
             self._server.add_generic_rpc_handlers((handler,))
-        unguarded = PublicServices(options.stream_idle_timeout_s, receiving, self.connections)
-        self._server.add_generic_rpc_handlers((unguarded.health(health),))
+        public = PublicServices(options.stream_idle_timeout_s, receiving, self.connections)
+        self._server.add_generic_rpc_handlers((public.health(health),))
         if options.reflection:
-            self._server.add_generic_rpc_handlers(unguarded.reflection([each.full_name for each in SERVICES]))
+            self._server.add_generic_rpc_handlers(public.reflection([service.full_name for service in SERVICES]))
 
     @property
     def refused_callers(self) -> int:
@@ -132,9 +132,9 @@ class Server:
             await self._authenticator.start()
             port = await self._bind()
         except BaseException:
-            await self._forget_keys()
+            await self._close_credentials()
             raise
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_of_us)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_relevant)
         await self._server.start()
         await self.health.start()
         return port
@@ -147,13 +147,13 @@ class Server:
         await self.calls.drain()
         stopping = asyncio.create_task(self._server.stop(self._options.drain_timeout_s))
         await asyncio.sleep(SETTLE_S)  # so that callers get GOAWAY before their answers
-        await self.calls.drained(self._options.drain_timeout_s)
+        await self.calls.wait_idle(self._options.drain_timeout_s)
         with suppress(TimeoutError):  # wait until the last answers are sent
             await asyncio.wait_for(asyncio.shield(stopping), SETTLE_S)
         # Only streams of health and reflection are still open, and they never end by themselves.
         await self._server.stop(None)
         await stopping
-        await self._forget_keys()
+        await self._close_credentials()
 
     async def _bind(self) -> int:
         address = self._options.address
@@ -166,7 +166,7 @@ class Server:
                 f"cannot listen on {address}: is something else using it? DRAFTLINE_PORT sets another"
             ) from error
 
-    async def _forget_keys(self) -> None:
+    async def _close_credentials(self) -> None:
         await self._authenticator.close()
         if self._tls is not None:
             await self._tls.close()
@@ -175,7 +175,7 @@ class Server:
         await self._server.wait_for_termination()
 
 
-def _tells_of_us(record: logging.LogRecord) -> bool:
+def _is_relevant(record: logging.LogRecord) -> bool:
     """Return False for the traceback that grpc logs if a caller disconnects before its whole answer is sent."""
     return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
 
@@ -212,8 +212,8 @@ def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
 
 def _receiving_options(options: ServerOptions) -> ReceivingOptions:
     return ReceivingOptions(
-        most_bytes=options.max_receiving_bytes,
-        most_public_bytes=MAX_PUBLIC_BYTES,
+        max_bytes=options.max_receiving_bytes,
+        max_public_bytes=MAX_PUBLIC_BYTES,
         streams=options.max_streams,
         window_bytes=WINDOW_BYTES,
         call_bytes=options.max_metadata_bytes,
@@ -222,9 +222,9 @@ def _receiving_options(options: ServerOptions) -> ReceivingOptions:
 
 def _call_options(options: ServerOptions) -> CallOptions:
     return CallOptions(
-        most=options.max_calls,
-        most_arriving=options.admission.most + options.admission.most_waiting,
-        most_request_bytes=options.max_request_bytes,
+        max_calls=options.max_calls,
+        max_arriving=options.admission.max_running + options.admission.max_waiting,
+        max_request_bytes=options.max_request_bytes,
         timeout_s=options.call_timeout_s,
         message_timeout_s=options.message_timeout_s,
         idle_timeout_s=options.stream_idle_timeout_s,

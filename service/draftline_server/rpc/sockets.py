@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from urllib.parse import unquote
 
-FILES = "/proc/self/fd"
+FD_FOLDER = "/proc/self/fd"
 TCP_INFO_BYTES = 256
 BYTES_RECEIVED_AT = 128  # offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h, since 4.1)
 
@@ -27,10 +27,10 @@ def address_of(peer: str) -> Address | None:
     host, _, port = rest.rpartition(":")
     if kind not in ("ipv4", "ipv6") or not port.isdigit():
         return None
-    return _plain(host.strip("[]")), int(port)
+    return _as_ipv4(host.strip("[]")), int(port)
 
 
-def _plain(host: str) -> str:
+def _as_ipv4(host: str) -> str:
     """Convert an IPv4-mapped IPv6 address, as dual-stack sockets report it, to IPv4."""
     try:
         address = ip_address(host.partition("%")[0])
@@ -44,14 +44,14 @@ class Sockets:
     """Finds connections by their peer address, and caches their file descriptors."""
 
     def __init__(self) -> None:
-        self._files: dict[Address, int] = {}
+        self._descriptors: dict[Address, int] = {}
 
     def received_bytes(self, address: Address) -> int | None:
         """Return the number of bytes received over the connection so far, or None if it is not found."""
-        with self._opened(address) as found:
-            if found is None:
+        with self._open(address) as connection:
+            if connection is None:
                 return None
-            info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
             if len(info) < BYTES_RECEIVED_AT + 8:
                 return None
             (received,) = struct.unpack_from("=Q", info, BYTES_RECEIVED_AT)
@@ -59,65 +59,65 @@ class Sockets:
 
     def close(self, address: Address) -> bool:
         """Close the connection, and return False if it is not found. To gRPC it looks closed by the peer."""
-        with self._opened(address) as found:
-            if found is None:
+        with self._open(address) as connection:
+            if connection is None:
                 return False
             with suppress(OSError):
-                found.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
             return True
 
     @contextmanager
-    def _opened(self, address: Address) -> Iterator[socket.socket | None]:
+    def _open(self, address: Address) -> Iterator[socket.socket | None]:
         """Yield a duplicate of the connection's socket, so that its descriptor cannot be reused meanwhile."""
-        found = self._again(self._files.get(address, -1), address)
-        if found is None:
-            self._look()
-            found = self._again(self._files.get(address, -1), address)
+        connection = self._reopen(self._descriptors.get(address, -1), address)
+        if connection is None:
+            self._index_sockets()
+            connection = self._reopen(self._descriptors.get(address, -1), address)
         try:
-            yield found
+            yield connection
         except OSError:
             return  # the connection was closed meanwhile
         finally:
-            if found is not None:
-                found.close()
+            if connection is not None:
+                connection.close()
 
     @staticmethod
-    def _again(file: int, address: Address) -> socket.socket | None:
-        if file < 0 or not hasattr(socket, "TCP_INFO"):
+    def _reopen(descriptor: int, address: Address) -> socket.socket | None:
+        if descriptor < 0 or not hasattr(socket, "TCP_INFO"):
             return None
-        opened = _socket_of(file)
-        if opened is not None and _other_end(opened) != address:
+        opened = _socket_of(descriptor)
+        if opened is not None and _peer_address(opened) != address:
             opened.close()
             return None
         return opened
 
-    def _look(self) -> None:
+    def _index_sockets(self) -> None:
         """Index every open socket by its peer address."""
-        self._files.clear()
+        self._descriptors.clear()
         with suppress(OSError):
-            for name in os.listdir(FILES):
+            for name in os.listdir(FD_FOLDER):
                 opened = _socket_of(int(name))
                 if opened is not None:
                     with opened:
-                        address = _other_end(opened)
+                        address = _peer_address(opened)
                     if address is not None:
-                        self._files[address] = int(name)
+                        self._descriptors[address] = int(name)
 
 
-def _socket_of(file: int) -> socket.socket | None:
+def _socket_of(descriptor: int) -> socket.socket | None:
     try:
-        if not os.readlink(f"{FILES}/{file}").startswith("socket:"):
+        if not os.readlink(f"{FD_FOLDER}/{descriptor}").startswith("socket:"):
             return None
-        return socket.socket(fileno=os.dup(file))
+        return socket.socket(fileno=os.dup(descriptor))
     except OSError:
         return None
 
 
-def _other_end(opened: socket.socket) -> Address | None:
+def _peer_address(opened: socket.socket) -> Address | None:
     if opened.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     try:
         host, port, *_ = opened.getpeername()
     except OSError:
         return None
-    return _plain(host), port
+    return _as_ipv4(host), port

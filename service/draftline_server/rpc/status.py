@@ -192,10 +192,10 @@ def shortened(text: str, limit: int = MAX_TEXT, size: Callable[[str], int] = _ut
     if size(text) <= limit:
         return text
     room = limit - size("…")
-    for place, char in enumerate(text):
+    for index, char in enumerate(text):
         room -= size(char)
         if room < 0:
-            return f"{text[:place]}…"
+            return f"{text[:index]}…"
     return text
 
 

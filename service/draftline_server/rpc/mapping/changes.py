@@ -77,11 +77,11 @@ def to_change(change: Change, tenant_id: str, encoding: int) -> change_pb2.Chang
         values_omitted=change.values_omitted,
         attributes=[
             change_pb2.AttributeChange(
-                name=each.name,
-                old_value=to_json_value(each.old_value, encoding),
-                new_value=to_json_value(each.new_value, encoding),
+                name=attribute.name,
+                old_value=to_json_value(attribute.old_value, encoding),
+                new_value=to_json_value(attribute.new_value, encoding),
             )
-            for each in change.attributes
+            for attribute in change.attributes
         ],
         user_id=change.user_id,
         session_id=change.session_id,

@@ -115,10 +115,10 @@ def to_resolutions(messages: Sequence[draft_pb2.Resolution], limits: Limits) -> 
 
 
 def _operations(message: types_pb2.OperationList, limits: Limits) -> ChangeByOperations:
-    for place, step in enumerate(message.operations):
+    for index, step in enumerate(message.operations):
         if step.op == "test":
             raise InvalidFieldError.of(
-                f"operations.operations[{place}].op", "test cannot be part of a draft, which holds no conditions"
+                f"operations.operations[{index}].op", "test cannot be part of a draft, which holds no conditions"
             )
     return ChangeByOperations(to_operations(message, limits).steps)
 
@@ -164,7 +164,7 @@ def fill_merged(message: draft_pb2.MergedRecord, merged: MergedRecord, actor: Ac
     message.session_id = merged.session_id
     message.change_reason = merged.change_reason
     message.conflicts.extend(
-        to_conflict(each, shown.response_encoding) for each in merged.conflicts[:MAX_SHOWN_CONFLICTS]
+        to_conflict(conflict, shown.response_encoding) for conflict in merged.conflicts[:MAX_SHOWN_CONFLICTS]
     )
 
 

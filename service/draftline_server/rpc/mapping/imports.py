@@ -16,7 +16,7 @@ from draftline.v1 import content_pb2
 from ...domain.content import Limits, check_number
 from ...domain.errors import DraftlineError, InvalidDocumentError, InvalidFieldError
 from ...domain.records import NewRecord
-from ..rules import check
+from ..validation import check
 from .documents import document_text
 
 _OF_RECORD = re.compile(r"chunk\.records\[([0-9]+)\](.*)")

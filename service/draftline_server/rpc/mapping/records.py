@@ -157,6 +157,6 @@ def fill_record(
 
 
 @lru_cache(maxsize=1024)  # the records of one write share timestamps; callers copy the message
-def to_timestamp(moment: datetime) -> Timestamp:
+def to_timestamp(time: datetime) -> Timestamp:
     # Take microseconds as an integer: a float of the current epoch seconds cannot hold them exactly.
-    return Timestamp(seconds=int(moment.timestamp()), nanos=moment.microsecond * 1000)
+    return Timestamp(seconds=int(time.timestamp()), nanos=time.microsecond * 1000)

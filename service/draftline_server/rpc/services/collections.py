@@ -49,7 +49,7 @@ class CollectionService:
     ) -> collection_pb2.PutCollectionResponse:
         return await self.collections.put(
             actor,
-            to_definition(request),
+            to_collection_spec(request),
             lambda stored: collection_pb2.PutCollectionResponse(collection=to_collection(stored, actor)),
             expected_version=request.expected_version if request.HasField("expected_version") else None,
             validate_only=request.validate_only,
@@ -70,13 +70,13 @@ class CollectionService:
         self, request: collection_pb2.ListCollectionsRequest, actor: Actor
     ) -> collection_pb2.ListCollectionsResponse:
         size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        found, next_token = await self.collections.page(actor, size, request.page_token)
+        page, next_token = await self.collections.page(actor, size, request.page_token)
         return collection_pb2.ListCollectionsResponse(
-            collections=[to_collection(stored, actor) for stored in found], next_page_token=next_token
+            collections=[to_collection(stored, actor) for stored in page], next_page_token=next_token
         )
 
 
-def to_definition(request: collection_pb2.PutCollectionRequest) -> CollectionSpec:
+def to_collection_spec(request: collection_pb2.PutCollectionRequest) -> CollectionSpec:
     fields = [
         (_pointer(field.path, f"fields[{i}].path"), FIELD_TYPES[field.type]) for i, field in enumerate(request.fields)
     ]
@@ -101,32 +101,32 @@ def _pointer(text: str, where: str) -> tuple[str, ...]:
 
 
 def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Collection:
-    definition = stored.definition
+    spec = stored.definition
     message = collection_pb2.Collection(
         tenant_id=actor.tenant_id,
-        collection=definition.collection,
+        collection=spec.collection,
         fields=[
             collection_pb2.DeclaredField(
                 path=format_pointer(path),
                 type=FIELD_TYPE_VALUES[type_],
                 on_type_mismatch=collection_pb2.ON_TYPE_MISMATCH_REFUSE
-                if path in definition.refusing
+                if path in spec.refusing
                 else collection_pb2.ON_TYPE_MISMATCH_ACCEPT,
             )
-            for path, type_ in definition.fields.items()
+            for path, type_ in spec.fields.items()
         ],
-        orders=[_order(order) for order in definition.orders],
-        json_schema=definition.json_schema,
-        version=definition.version,
-        history=HISTORY_VALUES[definition.history],
+        orders=[_order(order) for order in spec.orders],
+        json_schema=spec.json_schema,
+        version=spec.version,
+        history=HISTORY_VALUES[spec.history],
         indexes=[
             collection_pb2.CollectionIndex(order=_order(order), state=INDEX_STATES[state])
             for order, state in stored.indexes.items()
         ],
     )
-    if definition.created_at is not None and definition.updated_at is not None:
-        message.create_time.CopyFrom(to_timestamp(definition.created_at))
-        message.update_time.CopyFrom(to_timestamp(definition.updated_at))
+    if spec.created_at is not None and spec.updated_at is not None:
+        message.create_time.CopyFrom(to_timestamp(spec.created_at))
+        message.update_time.CopyFrom(to_timestamp(spec.updated_at))
     return message
 
 

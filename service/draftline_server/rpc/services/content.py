@@ -81,23 +81,23 @@ class ContentService:
         self, request: content_pb2.BatchPatchContentRequest, actor: Actor
     ) -> content_pb2.BatchPatchContentResponse:
         patches: list[Patch] = []
-        refused: dict[int, DraftlineError] = {}
+        rejected: dict[int, DraftlineError] = {}
         _check_batch(request)
-        async for place, item in yielding(enumerate(request.requests)):
+        async for index, item in yielding(enumerate(request.requests)):
             try:
                 patches.append(to_patch(item, self.limits))
             except DraftlineError as error:
                 if not request.allow_partial:
-                    raise error.within(f"requests[{place}]") from None
-                refused[place] = error
+                    raise error.within(f"requests[{index}]") from None
+                rejected[index] = error
 
         def fill(message: content_pb2.BatchPatchContentResult, outcome: tuple[int, PatchResult]) -> None:
-            place, result = outcome
+            index, result = outcome
             message.status.SetInParent()
             if result.error is None:
-                _fill_patched(message, result, actor, request.requests[place])
+                _fill_patched(message, result, actor, request.requests[index])
                 return
-            error = result.error.within(f"requests[{place}]")
+            error = result.error.within(f"requests[{index}]")
             if not request.allow_partial:
                 raise error
             message.status.CopyFrom(to_status(error))
@@ -105,8 +105,8 @@ class ContentService:
         def answer(applied: Sequence[PatchResult], commit_id: str) -> content_pb2.BatchPatchContentResponse:
             results, response = iter(applied), content_pb2.BatchPatchContentResponse(commit_id=commit_id)
             outcomes = (
-                PatchResult(error=refused[place]) if place in refused else next(results)
-                for place in range(len(request.requests))
+                PatchResult(error=rejected[index]) if index in rejected else next(results)
+                for index in range(len(request.requests))
             )
             deliver(response.results, enumerate(outcomes), fill)
             return response
@@ -189,11 +189,11 @@ class ContentService:
     async def _records(
         self, collection: str, requests: AsyncIterator[content_pb2.ImportContentRequest]
     ) -> AsyncIterator[list[NewRecord]]:
-        place = 0
+        count = 0
         async for request in requests:
             if request.WhichOneof("part") == "end":
-                if request.end.record_count != place:
-                    raise InvalidFieldError.of("end.record_count", f"is not {place}, the number that arrived")
+                if request.end.record_count != count:
+                    raise InvalidFieldError.of("end.record_count", f"is not {count}, the number that arrived")
                 if await anext(requests, None) is not None:
                     raise InvalidFieldError.of("end", "must be the last message of an import")
                 return
@@ -201,8 +201,8 @@ class ContentService:
                 raise InvalidFieldError.of("header", "may be sent once, first")
             chunk: list[NewRecord] = []
             async for item in yielding(request.chunk.records):
-                chunk.append(new_record(item, collection, place, self.limits))
-                place += 1
+                chunk.append(new_record(item, collection, count, self.limits))
+                count += 1
             yield chunk
         # A broken stream can look like a complete one; only the `end` message distinguishes them.
         raise InvalidFieldError.of("end", "the last message of an import must be its end")
@@ -221,14 +221,14 @@ def _fill_patched(
 
 def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:
     seen: dict[tuple[str, str], int] = {}
-    for place, item in enumerate(request.requests):
+    for index, item in enumerate(request.requests):
         if item.tenant_id != request.tenant_id:
-            raise InvalidFieldError.of(f"requests[{place}].tenant_id", "must be that of the batch")
+            raise InvalidFieldError.of(f"requests[{index}].tenant_id", "must be that of the batch")
         for name in ("validate_only", "change_reason", "request_id"):
             if getattr(item, name):
-                raise InvalidFieldError.of(f"requests[{place}].{name}", "is the batch's alone to set")
-        first = seen.setdefault((item.collection, item.record_id), place)
-        if first != place:
+                raise InvalidFieldError.of(f"requests[{index}].{name}", "is the batch's alone to set")
+        first = seen.setdefault((item.collection, item.record_id), index)
+        if first != index:
             problem = f"names the record of requests[{first}] again"
-            field = f"requests[{place}].record_id"
+            field = f"requests[{index}].record_id"
             raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=item.record_id)

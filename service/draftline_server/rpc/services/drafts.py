@@ -44,23 +44,23 @@ class DraftService:
     ) -> draft_pb2.SaveDraftResponse:
         _check_duplicates([edit.record_id for edit in request.edits], "edits[{}].record_id")
         edits: list[DraftEdit] = []
-        refused: dict[int, DraftlineError] = {}
-        async for place, edit in yielding(enumerate(request.edits)):
+        rejected: dict[int, DraftlineError] = {}
+        async for index, edit in yielding(enumerate(request.edits)):
             try:
                 edits.append(to_draft_edit(edit, self.limits))
             except DraftlineError as error:
                 if not request.allow_partial:
-                    raise error.within(f"edits[{place}]") from None
-                refused[place] = error
+                    raise error.within(f"edits[{index}]") from None
+                rejected[index] = error
 
         def fill(message: draft_pb2.SaveDraftResult, outcome: tuple[int, SaveResult]) -> None:
-            place, result = outcome
+            index, result = outcome
             message.status.SetInParent()
             if result.error is None:
                 if result.merged is not None:
                     fill_merged(message.record, result.merged, actor, request)
                 return
-            error = result.error.within(f"edits[{place}]")
+            error = result.error.within(f"edits[{index}]")
             if not request.allow_partial:
                 raise error
             message.status.CopyFrom(to_status(error))
@@ -68,8 +68,8 @@ class DraftService:
         def answer(saved: Sequence[SaveResult]) -> draft_pb2.SaveDraftResponse:
             results, response = iter(saved), draft_pb2.SaveDraftResponse()
             outcomes = (
-                SaveResult(error=refused[place]) if place in refused else next(results)
-                for place in range(len(request.edits))
+                SaveResult(error=rejected[index]) if index in rejected else next(results)
+                for index in range(len(request.edits))
             )
             deliver(response.results, enumerate(outcomes), fill)
             return response
@@ -189,10 +189,10 @@ def _selection(request: draft_pb2.CommitRequest | draft_pb2.DiscardRequest) -> S
     raise InvalidFieldError.of("selection", "one of drafts, session_id and all must be set")
 
 
-def _check_duplicates(record_ids: list[str], where: str) -> None:
+def _check_duplicates(record_ids: list[str], field_format: str) -> None:
     seen: dict[str, int] = {}
-    for place, record_id in enumerate(record_ids):
-        first = seen.setdefault(record_id, place)
-        if first != place:
-            field, problem = where.format(place), f"names the record of {where.format(first)} again"
+    for index, record_id in enumerate(record_ids):
+        first = seen.setdefault(record_id, index)
+        if first != index:
+            field, problem = field_format.format(index), f"names the record of {field_format.format(first)} again"
             raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=record_id)

@@ -42,12 +42,12 @@ class Health:
 
     async def follow(self, service: str) -> AsyncIterator[health_pb2.HealthCheckResponse.ServingStatus]:
         """Yield the current status of a service and every change of it, forever."""
-        told = None
+        last = None
         while True:
             async with self._changed:
-                while (status := self.status(service) or UNKNOWN) == told:
+                while (status := self.status(service) or UNKNOWN) == last:
                     await self._changed.wait()
-            told = status
+            last = status
             yield status
 
     @property
@@ -65,7 +65,7 @@ class Health:
         return self._serving is True
 
     async def start(self) -> None:
-        await self._look()
+        await self._check()
         self._task = asyncio.create_task(self._watch(), name="health")
 
     async def drain(self) -> None:
@@ -74,29 +74,29 @@ class Health:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        await self._become(False)
+        await self._publish(False)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(PROBE_INTERVAL_S)
-            await self._look()
+            await self._check()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         try:
             async with asyncio.timeout(2 * PROBE_INTERVAL_S):
                 await self._probe()
         except Exception as error:
-            await self._tell(False, reason=type(error).__name__)
+            await self._set_serving(False, reason=type(error).__name__)
         else:
-            await self._tell(True)
+            await self._set_serving(True)
 
-    async def _tell(self, serving: bool, **why: str) -> None:
+    async def _set_serving(self, serving: bool, **details: str) -> None:
         if serving is self._serving:
             return
-        structlog.get_logger().info("health_changed", serving=serving, **why)
-        await self._become(serving)
+        structlog.get_logger().info("health_changed", serving=serving, **details)
+        await self._publish(serving)
 
-    async def _become(self, serving: bool) -> None:
+    async def _publish(self, serving: bool) -> None:
         async with self._changed:
             self._serving = serving
             self._changed.notify_all()

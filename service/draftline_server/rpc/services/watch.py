@@ -27,34 +27,34 @@ from ..mapping.changes import to_change, to_change_filter
 from ..mapping.drafts import fill_merged
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
 
-KEPT_PART = 4  # 1/KEPT_PART of the watchers is reserved for tenants with none
+RESERVED_DIVISOR = 4  # 1/RESERVED_DIVISOR of the watchers is reserved for tenants with none
 MERGED = change_pb2.WATCH_VIEW_MERGED
 
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
     heartbeat_s: float  # between two heartbeat messages
-    most: int  # concurrent watchers
+    max_watchers: int  # concurrent watchers
 
 
 class Watches:
     """Serves the watchers of this process."""
 
     def __init__(
-        self, feed: Feed, merged: MergedStore, wakes: ChangeSignals, cursors: PageTokens, options: WatchOptions
+        self, feed: Feed, merged: MergedStore, signals: ChangeSignals, page_tokens: PageTokens, options: WatchOptions
     ) -> None:
         self._feed = feed
         self._merged = merged
-        self._wakes = wakes
-        self._tails = SharedLogReaders(feed)
-        self._cursors = cursors
+        self._signals = signals
+        self._readers = SharedLogReaders(feed)
+        self._page_tokens = page_tokens
         self._options = options
-        self._turns = FairSemaphore(options.most, options.most // KEPT_PART)
+        self._slots = FairSemaphore(options.max_watchers, options.max_watchers // RESERVED_DIVISOR)
 
     @property
     def count(self) -> int:
         """The number of active watchers."""
-        return self._turns.taken
+        return self._slots.taken
 
     async def watch(
         self, request: change_pb2.WatchChangesRequest, actor: Actor
@@ -63,30 +63,30 @@ class Watches:
 
         When the server stops, yield a last token and raise DrainingError.
         """
-        if not self._turns.try_acquire(actor.tenant_id):
+        if not self._slots.try_acquire(actor.tenant_id):
             raise OverloadedError(
-                f"{self._turns.taken} watchers are served already; try again later, or another server"
+                f"{self._slots.taken} watchers are served already; try again later, or another server"
             )
         try:
-            with self._wakes.watching(actor.tenant_id) as waking:
+            with self._signals.watching(actor.tenant_id) as signal:
                 watch = await self._started(request, actor)
-                with self._tails.of(watch.scope, waking) as tail:
+                with self._readers.of(watch.scope, signal) as reader:
                     yield watch.message()
-                    async for message in self._messages(watch, waking, tail):
+                    async for message in self._messages(watch, signal, reader):
                         yield message
         finally:
-            self._turns.release(actor.tenant_id)
+            self._slots.release(actor.tenant_id)
         raise DrainingError("the server is stopping; watch again with the last token")
 
     async def _messages(
-        self, watch: _Watch, waking: ChangeSignal, tail: SharedLogReader
+        self, watch: _Watch, signal: ChangeSignal, reader: SharedLogReader
     ) -> AsyncIterator[change_pb2.WatchChangesResponse]:
         """Yield changes, and heartbeats while there are none, until the server stops."""
         clock = asyncio.get_running_loop().time
         due = clock() + self._options.heartbeat_s
-        while not waking.closed:
-            count = waking.count
-            page = await tail.read(watch.place, count)
+        while not signal.closed:
+            count = signal.count
+            page = await reader.read(watch.place, count)
             if page.entries:
                 async for message in watch.messages(page):
                     yield message
@@ -95,8 +95,8 @@ class Watches:
             if clock() >= due:  # also after wake-ups for changes that the watcher does not see
                 yield watch.message()
                 due = clock() + self._options.heartbeat_s
-            if not page.more and not await waking.after(count, due - clock()):
-                waking.wake()  # read again, in case a notification was lost
+            if not page.more and not await signal.after(count, due - clock()):
+                signal.wake()  # read again, in case a notification was lost
         yield watch.message()
 
     async def _started(self, request: change_pb2.WatchChangesRequest, actor: Actor) -> _Watch:
@@ -105,12 +105,12 @@ class Watches:
             actor.user_id if request.view == MERGED else "",
         ]  # fmt: skip
         if request.resume_token:
-            xact, change_id = self._cursors.open(bound, request.resume_token, "resume_token")
+            xact, change_id = self._page_tokens.open(bound, request.resume_token, "resume_token")
             place = LogPosition(int(xact or 0), int(change_id or 0))
             await self._feed.check(place)
         else:
             place = await self._feed.now()
-        seal = partial(self._cursors.seal, bound)
+        seal = partial(self._page_tokens.seal, bound)
         if request.view != MERGED:
             scope = Scope(actor.tenant_id, request.collection, with_values=not request.omit_values)
             scope = scope.filtered(to_change_filter(request.filter))
@@ -171,21 +171,21 @@ class _MergedWatch(_Watch):
     async def messages(self, page: FeedPage) -> AsyncIterator[change_pb2.WatchChangesResponse]:
         """Yield the current records in as many messages as needed. Only the last one advances the resume token."""
         record_ids = tuple(dict.fromkeys(entry.record_id for entry in page.entries))
-        query, token, gone = self._query(record_ids), "", dict.fromkeys(record_ids)
+        query, token, missing = self._query(record_ids), "", dict.fromkeys(record_ids)
         while True:
-            found = await self.merged.page(self.actor, query, MAX_PAGE_SIZE, token, max_bytes=MAX_PAGE_BYTES)
-            shown = []
-            for record in found.records:
-                gone.pop(record.record.record_id, None)
+            merged_page = await self.merged.page(self.actor, query, MAX_PAGE_SIZE, token, max_bytes=MAX_PAGE_BYTES)
+            records = []
+            for record in merged_page.records:
+                missing.pop(record.record.record_id, None)
                 change = change_pb2.MergedChange(record_id=record.record.record_id)
                 fill_merged(change.record, record, self.actor, self.request)
-                shown.append(change)
-            token = found.next_page_token
+                records.append(change)
+            token = merged_page.next_page_token
             if not token:
                 break
-            yield self.message(merged=shown)
+            yield self.message(merged=records)
         self.place = page.end
-        yield self.message(merged=[*shown, *(change_pb2.MergedChange(record_id=record_id) for record_id in gone)])
+        yield self.message(merged=[*records, *(change_pb2.MergedChange(record_id=record_id) for record_id in missing)])
 
     def _query(self, record_ids: tuple[str, ...]) -> MergedQuery:
         try:
