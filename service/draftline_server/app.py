@@ -43,6 +43,7 @@ from .rpc.services.content import ContentService
 from .rpc.services.drafts import DraftService
 from .rpc.services.health import Health
 from .rpc.services.watch import Watches, WatchOptions
+from .rpc.stored_responses import StoredResponses
 from .rpc.tls import Tls
 from .settings import Settings
 from .store.change_log.changes import ChangeStore
@@ -68,6 +69,7 @@ from .store.pool import connections_of
 from .store.purges import PurgeStore
 from .store.reverts import RevertStore
 from .store.revision import check_revision, read_secret, read_usable_connections
+from .store.write_transactions import WriteTransactions
 
 __all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "running", "serve"]
 
@@ -215,6 +217,7 @@ async def _server(
     limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
     requests = Requests(database)
     definitions = CollectionSpecs(database, schemas)
+    responses = StoredResponses(WriteTransactions(database, definitions), requests)
     cursors = PageTokens(await read_secret(database, "page_token"))
     merged = MergedStore(database, definitions, cursors)
     # Limit watchers to a quarter of the connections, so that they cannot exhaust the pool.
@@ -235,7 +238,8 @@ async def _server(
             _reads(settings, content, telemetry),
             PatchStore(database, definitions, applier, limits),
             ImportStore(database, definitions, limits, settings.max_imports, analysis.want),
-            PurgeStore(database),
+            PurgeStore(),
+            responses,
             limits,
         ),
         "draftline.v1.CollectionService": CollectionService(
@@ -247,17 +251,20 @@ async def _server(
                 limits,
                 requests=requests,
                 max_indexes=settings.max_indexes_per_tenant,
-            )
+            ),
+            responses,
         ),
         "draftline.v1.DraftService": DraftService(
-            DraftStore(database, limits),
-            CommitStore(database, definitions, limits),
+            DraftStore(limits),
+            CommitStore(definitions, limits),
             merged,
+            responses,
             limits,
         ),
         "draftline.v1.ChangeService": ChangeService(
             ChangeStore(database, cursors),
-            RevertStore(database, definitions, limits),
+            RevertStore(definitions, limits),
+            responses,
             watches,
         ),
     }

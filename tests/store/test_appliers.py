@@ -17,11 +17,12 @@ from draftline_server.store.database import Database
 from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.patches import InPlacePatches, PatchStore
 from draftline_server.store.statements import Statement
+from draftline_server.store.write_transactions import WriteTransactions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batched_patches import CONDITIONS, STORED, told
 from support.edit_strategies import changes, contents, decode, to_text
-from support.tenant_stores import SCHEMAS, all_or_none
+from support.tenant_stores import SCHEMAS, patched
 
 LIMITS = Limits(max_depth=6, max_indexed_text_bytes=12)
 # A declared collection: the text at /a is indexed, and /b must not be a boolean.
@@ -45,18 +46,16 @@ class Side:
     database: Database
     content: ContentStore
     patches: PatchStore
+    transactions: WriteTransactions
     actor: Actor
 
     async def run(self, step: "Step") -> Any:
         """What a caller is told."""
         try:
             if isinstance(step, Batch):
-                results = await all_or_none(
-                    lambda answer: self.patches.patch_all(
-                        self.actor, step.patches, answer, change_reason="", allow_partial=step.allow_partial,
-                        validate_only=step.validate_only,
-                    ),
-                    partial=step.allow_partial,
+                results = await patched(
+                    self.transactions, self.patches, self.actor, step.patches,
+                    partial=step.allow_partial, validate_only=step.validate_only,
                 )  # fmt: skip
                 return [told(result) for result in results]
             return await self.content.delete(
@@ -134,6 +133,7 @@ def sides(database: Database) -> Any:
                     database,
                     ContentStore(database, definitions, LIMITS),
                     PatchStore(database, definitions, applier(definitions, LIMITS)),
+                    WriteTransactions(database, definitions),
                     actor,
                 )
             )

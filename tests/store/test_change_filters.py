@@ -18,7 +18,7 @@ from support.change_strategies import relaxed
 from support.filter_oracle import satisfies
 from support.filter_strategies import combined, render
 from support.tenant_changes import LoggedWorld, some_of_everything
-from support.tenant_stores import COLLECTION, Told
+from support.tenant_stores import COLLECTION
 
 
 def attributes_of(change: Change) -> dict[str, Any]:
@@ -75,12 +75,11 @@ async def test_filter_takes_the_changes_that_satisfy_it(world: LoggedWorld) -> N
     await some_of_everything(world)
     await world.create("gone", {})
     await world.delete("gone")
-    await PurgeStore(world.database).purge(
-        world.actor("eve"),
-        Purge(COLLECTION, ["gone"], None, 10, b"-", b"-"),
-        lambda _: Told(),
-        change_reason="",
-        validate_only=False,
+    purges, purge = PurgeStore(), Purge(COLLECTION, ["gone"], None, 10, b"-", b"-")
+    settle_by = purges.settle_by()
+    await world.write(
+        "eve",
+        lambda transaction: purges.purge(transaction, world.actor("eve"), purge, settle_by=settle_by, change_reason=""),
     )
     logged = await world.all(oldest_first=True)
     assert {each.kind for each in logged} == set(ChangeKind)

@@ -15,11 +15,6 @@ LOG = "SELECT array_agg(version ORDER BY change_id) FROM draftline.change WHERE 
 REBUILT = "SELECT draftline.content_at($1, $2, '1', 1)::text"
 
 
-class _Counts:
-    def SerializeToString(self) -> bytes:  # noqa: N802  as protobuf names it
-        return b""
-
-
 @pytest.fixture
 async def world(database_url: str, tenant_id: str) -> AsyncIterator[World]:
     async with connected(database_url) as database:
@@ -40,10 +35,10 @@ async def load(world: World, monkeypatch: pytest.MonkeyPatch, writes: dict[str, 
         yield [NewRecord(COLLECTION, "1", '{"n": 0}')]
 
     monkeypatch.setattr(Transaction, "fetch", interrupted)
-    await world.imports.load(
-        world.actor("sys"), COLLECTION, chunks(), ImportMode.UPSERT, lambda _: _Counts(),
-        allow_empty=False, change_reason="",
-    )  # fmt: skip
+    async with world.imports.load(
+        world.actor("sys"), COLLECTION, chunks(), ImportMode.UPSERT, allow_empty=False, change_reason=""
+    ):
+        pass
     assert not writes
 
 

@@ -20,7 +20,7 @@ from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.reverts import RevertStore
 from draftline_server.store.statements import Statement
 
-from support.tenant_stores import COLLECTION, Told, World, change
+from support.tenant_stores import COLLECTION, World, change
 
 PATHS_ONLY = Statement("paths_only", "UPDATE draftline.collection SET history = 'PATHS' WHERE tenant_id = $1", ("t",))
 
@@ -31,7 +31,7 @@ class LoggedWorld(World):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.changes = ChangeStore(self.database, PageTokens(b"secret"))
-        self.reverts = RevertStore(self.database, self.definitions, self.commits._limits)
+        self.reverts = RevertStore(self.definitions, self.commits._limits)
 
     async def keep_paths_only(self) -> None:
         await self.declare()
@@ -66,13 +66,16 @@ class LoggedWorld(World):
         self, target: ChangeRef | str, policy: ConflictPolicy = ConflictPolicy.REJECT, user: str = "sys", **options: Any
     ) -> Sequence[RevertResult]:
         """The results; `commit_ids` has the id of what was written."""
-        settings = {"change_reason": "", "validate_only": False, "allow_partial": False, "with_content": True}
-
-        def answer(results: Sequence[RevertResult], commit_id: str) -> Told:
-            self.commit_id = commit_id
-            return Told(results)
-
-        return await self.reverts.revert(self.actor(user), target, policy, answer, **{**settings, **options})
+        settings = {"change_reason": "", "allow_partial": False, "with_content": True}
+        validate_only = options.pop("validate_only", False)
+        results, self.commit_id = await self.write(
+            user,
+            lambda transaction: self.reverts.revert(
+                transaction, self.actor(user), target, policy, **{**settings, **options}
+            ),
+            validate_only=validate_only,
+        )
+        return results
 
     async def revert_version(self, record_id: str, version: int, *rest: Any, **options: Any) -> RevertResult:
         (result,) = await self.revert(ChangeRef(COLLECTION, record_id, version), *rest, **options)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from draftline_server.domain.content import Limits
 from draftline_server.domain.drafts import (
@@ -48,35 +48,78 @@ from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.patches import InPlacePatches, PatchStore
 from draftline_server.store.pool import PoolSettings
 from draftline_server.store.statements import Statement, load
+from draftline_server.store.transaction import Transaction
+from draftline_server.store.write_transactions import WriteTransactions
 
 COLLECTION = "films"
 CHECK = load("drafts")["check_drafts"]
+T = TypeVar("T")
 
 
-class Told(list[Any]):
-    """Results as the answer of a call."""
-
-    def SerializeToString(self) -> bytes:  # noqa: N802
-        return b"told"
-
-
-class _NothingKeptError(Exception):
+class _UndoneError(Exception):
     pass
 
 
-async def all_or_none(call: Callable[[Callable[..., Told]], Awaitable[Told]], *, partial: bool) -> Told:
-    """What `call` tells the answer that it is given; unless `partial`, nothing is kept if any result has an error."""
-    told: list[Told] = []
+async def written(
+    transactions: WriteTransactions,
+    actor: Actor,
+    work: Callable[[Transaction], Awaitable[T]],
+    *,
+    validate_only: bool = False,
+    collections: Sequence[str] = (COLLECTION,),
+) -> T:
+    """Return what `work` returns in a transaction of its own."""
 
-    def answer(results: Sequence[Any], commit_id: str = "") -> Told:
-        told.append(Told(results))
+    async def run(transaction: Transaction) -> T:
+        if validate_only:
+            transaction.mark_rollback_only()
+        return await work(transaction)
+
+    return await transactions.run(actor, run, collections)
+
+
+async def all_or_none(
+    transactions: WriteTransactions,
+    actor: Actor,
+    work: Callable[[Transaction], Awaitable[Sequence[Any]]],
+    *,
+    partial: bool,
+    validate_only: bool = False,
+    collections: Sequence[str] = (COLLECTION,),
+) -> Sequence[Any]:
+    """Return the results of `work`; roll back if any of them has an error, unless `partial`."""
+    results: Sequence[Any] = []
+
+    async def run(transaction: Transaction) -> None:
+        nonlocal results
+        results = await work(transaction)
         if not partial and any(result.error for result in results):
-            raise _NothingKeptError
-        return told[-1]
+            raise _UndoneError
 
-    with suppress(_NothingKeptError):
-        await call(answer)
-    return told[-1]
+    with suppress(_UndoneError):
+        await written(transactions, actor, run, validate_only=validate_only, collections=collections)
+    return results
+
+
+async def patched(
+    transactions: WriteTransactions,
+    patches_store: PatchStore,
+    actor: Actor,
+    patches: Sequence[Patch],
+    *,
+    partial: bool,
+    validate_only: bool = False,
+) -> Sequence[PatchResult]:
+    """Return the results of a batch of patches."""
+
+    async def work(transaction: Transaction) -> Sequence[PatchResult]:
+        results, _ = await patches_store.patch_all(transaction, actor, patches, change_reason="", allow_partial=partial)
+        return results
+
+    collections = list({patch.collection for patch in patches})
+    return await all_or_none(
+        transactions, actor, work, partial=partial, validate_only=validate_only, collections=collections
+    )
 
 
 SCHEMAS = Schemas()  # of all worlds: its processes end with this one
@@ -96,12 +139,17 @@ class World:
         self.content = ContentStore(database, self.definitions, limits)
         self.patches = PatchStore(database, self.definitions, applier)
         self.imports = ImportStore(database, self.definitions, limits)
-        self.drafts = DraftStore(database, limits)
-        self.commits = CommitStore(database, self.definitions, limits)
+        self.drafts = DraftStore(limits)
+        self.commits = CommitStore(self.definitions, limits)
+        self.transactions = WriteTransactions(database, self.definitions)
         self.merged = MergedStore(database, self.definitions, PageTokens(b"secret"))
 
     def actor(self, user: str) -> Actor:
         return Actor(self.tenant_id, user)
+
+    async def write(self, user: str, work: Callable[[Transaction], Awaitable[T]], *, validate_only: bool = False) -> T:
+        """Return what `work` returns in a transaction of its own."""
+        return await written(self.transactions, self.actor(user), work, validate_only=validate_only)
 
     async def declare(
         self, json_schema: str = "", *, fields: str = "[]", orders: str = "[]", indexed_text: str = "[]"
@@ -151,16 +199,10 @@ class World:
         async def chunks() -> AsyncIterator[Sequence[NewRecord]]:
             yield [NewRecord(COLLECTION, record_id, json.dumps(content)) for record_id, content in records.items()]
 
-        counts: list[ImportCounts] = []
-
-        def answer(each: ImportCounts) -> Told:
-            counts.append(each)
-            return Told()
-
-        await self.imports.load(
-            self.actor(user), COLLECTION, chunks(), mode, answer, allow_empty=True, change_reason=""
-        )
-        return counts[-1]
+        async with self.imports.load(
+            self.actor(user), COLLECTION, chunks(), mode, allow_empty=True, change_reason=""
+        ) as (_, counts):
+            return counts
 
     async def record(self, record_id: str) -> Record:
         return await self.content.get(self.actor("sys"), COLLECTION, record_id, show_deleted=True)
@@ -170,8 +212,10 @@ class World:
         move: bool = False,
     ) -> Sequence[SaveResult]:  # fmt: skip
         return await all_or_none(
-            lambda answer: self.drafts.save(
-                self.actor(user), COLLECTION, edits, answer, session_id=session_id, change_reason=reason,
+            self.transactions,
+            self.actor(user),
+            lambda transaction: self.drafts.save(
+                transaction, self.actor(user), COLLECTION, edits, session_id=session_id, change_reason=reason,
                 omit_content=False, move_to_session=move,
             ),
             partial=partial,
@@ -180,12 +224,7 @@ class World:
     async def patch_all(
         self, patches: Sequence[Patch], *, partial: bool = False, user: str = "sys"
     ) -> Sequence[PatchResult]:
-        return await all_or_none(
-            lambda answer: self.patches.patch_all(
-                self.actor(user), patches, answer, change_reason="", allow_partial=partial, validate_only=False
-            ),
-            partial=partial,
-        )
+        return await patched(self.transactions, self.patches, self.actor(user), patches, partial=partial)
 
     async def save(
         self, user: str, edit: DraftEdit, *, session_id: str = "", move: bool = False
@@ -200,19 +239,26 @@ class World:
         self, user: str, selection: Selection | None = None, policy: ConflictPolicy = ConflictPolicy.REJECT,
         *, validate_only: bool = False, allow_partial: bool = False, resolutions: Sequence[Resolution] = (),
     ) -> Sequence[CommitResult]:  # fmt: skip
-        return await self.commits.commit(
-            self.actor(user), COLLECTION, selection or Selection(), policy, lambda results, _: Told(results),
-            change_reason="", validate_only=validate_only, allow_partial=allow_partial, with_content=True,
-            resolutions=resolutions,
+        results, _ = await self.write(
+            user,
+            lambda transaction: self.commits.commit(
+                transaction, self.actor(user), COLLECTION, selection or Selection(), policy,
+                change_reason="", allow_partial=allow_partial, with_content=True, resolutions=resolutions,
+            ),
+            validate_only=validate_only,
         )  # fmt: skip
+        return results
 
     async def discard(
         self, user: str, selection: Selection | None = None, *, validate_only: bool = False
     ) -> Sequence[MergedRecord]:
-        return await self.drafts.discard(
-            self.actor(user), COLLECTION, selection or Selection(), Told, validate_only=validate_only,
-            with_content=True,
-        )  # fmt: skip
+        return await self.write(
+            user,
+            lambda transaction: self.drafts.discard(
+                transaction, self.actor(user), COLLECTION, selection or Selection(), with_content=True
+            ),
+            validate_only=validate_only,
+        )
 
     async def stored(self, table: str) -> list[dict[str, Any]]:
         """Every row of this tenant in a table, with jsonb as Python values."""

@@ -23,12 +23,6 @@ class Hash(Protocol):
     def digest(self) -> bytes: ...
 
 
-class Answer(Protocol):
-    """A call's response in a form that can be stored: a protobuf message."""
-
-    def SerializeToString(self) -> bytes: ...  # noqa: N802
-
-
 @value_class
 class Request:
     """An idempotent call: its request id, and a hash of all other fields of the request."""

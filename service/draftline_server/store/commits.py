@@ -6,8 +6,7 @@ itself is written; a decision is needed only where base, mine and theirs all dif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 import uuid_utils
@@ -16,83 +15,69 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.drafts import CommitResult, Conflict, ConflictPolicy, Resolution, Selection
 from ..domain.errors import DraftlineError
-from ..domain.records import Actor, Answer
+from ..domain.records import Actor
 from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .content import limit_values, record_of
-from .database import Database
 from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selected
 from .driver_errors import RacedError
-from .idempotency import store_response
 from .rejections import of_conflicts, of_content, refuse_any, where_of
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
 from .transaction import Transaction
 
 COMMITS = load("commits")
-A = TypeVar("A", bound=Answer)
 
 
 class CommitStore:
     """Commits the drafts of one user."""
 
-    def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
-        self._database = database
+    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
         self._definitions = definitions
         self._limits = limits
 
     async def commit(
         self,
+        transaction: Transaction,
         actor: Actor,
         collection: str,
         selection: Selection,
         policy: ConflictPolicy,
-        answer: Callable[[Sequence[CommitResult], str], A],
         *,
         change_reason: str,
-        validate_only: bool,
         allow_partial: bool,
         with_content: bool,
         resolutions: Sequence[Resolution] = (),
-    ) -> A:
-        """Return what `answer` makes of the results, one per draft, by record id, and of the id of the commit.
+    ) -> tuple[list[CommitResult], str]:
+        """Write the selected drafts into the baseline.
 
+        Return a result for each draft, by record id, and the id of the commit, which is empty if nothing was written.
         `resolutions` decide conflicts one by one, `policy` decides the others. The content of records is empty unless
-        `with_content`. `answer` is called before anything is committed, and may raise.
+        `with_content`.
 
         Without `allow_partial`, raises ConflictError with the undecided conflicts, or else the first error of a draft.
-        Raises InvalidFieldError for a resolution of something that is not drafted.
+        Raises InvalidFieldError for a resolution of something that is not drafted, and RacedError or
+        StaleCollectionSpecError if the transaction has to be rolled back and tried again.
         """
-
-        async def work(transaction: Transaction) -> A:
-            write = Write(actor, ChangeSource.COMMIT, await transaction.now(), change_reason, str(uuid_utils.uuid7()))
-            rows = await self._lock(transaction, actor, collection, selection)
-            decided = await self._resolutions(transaction, actor, collection, rows, resolutions)
-            settlements = {key: _settlement(collection, row, decided.get(key, {}), policy) for key, row in rows.items()}
-            contents = {key: row for key, row in rows.items() if settlements[key].action == "WRITE"}
-            contents |= await self._settled(transaction, actor, collection, settlements)
-            violations = await self._violations(actor, collection, contents)
-            results = [
-                _judgement(collection, rows[key], settlement, contents.get(key), violations)
-                for key, settlement in settlements.items()
-            ]
-            if not allow_partial:
-                refuse_any(results, "drafts are in conflict with the baseline; nothing was committed")
-            if validate_only:
-                transaction.mark_rollback_only()
-            done = {each.record_id: settlements[each.record_id] for each in results if each.error is None}
-            versions = {key: rows[key]["record_version"] or 0 for key in done}
-            written = await self._write(transaction, write, collection, done, versions, with_content=with_content)
-            response = answer(
-                [_committed(result, written.get(result.record_id)) for result in results],
-                write.commit_id if any(row["written"] for row in written.values()) else "",
-            )
-            if not validate_only:
-                await store_response(transaction, actor, response.SerializeToString())
-            return response
-
-        return await self._definitions.retry_if_stale(
-            actor.tenant_id, [collection], lambda: self._database.transact(work, idempotent=actor.request is not None)
+        write = Write(actor, ChangeSource.COMMIT, await transaction.now(), change_reason, str(uuid_utils.uuid7()))
+        rows = await self._lock(transaction, actor, collection, selection)
+        decided = await self._resolutions(transaction, actor, collection, rows, resolutions)
+        settlements = {key: _settlement(collection, row, decided.get(key, {}), policy) for key, row in rows.items()}
+        contents = {key: row for key, row in rows.items() if settlements[key].action == "WRITE"}
+        contents |= await self._settled(transaction, actor, collection, settlements)
+        violations = await self._violations(actor, collection, contents)
+        results = [
+            _judgement(collection, rows[key], settlement, contents.get(key), violations)
+            for key, settlement in settlements.items()
+        ]
+        if not allow_partial:
+            refuse_any(results, "drafts are in conflict with the baseline; nothing was committed")
+        accepted = {result.record_id: settlements[result.record_id] for result in results if result.error is None}
+        versions = {key: rows[key]["record_version"] or 0 for key in accepted}
+        written = await self._write(transaction, write, collection, accepted, versions, with_content=with_content)
+        return (
+            [_committed(result, written.get(result.record_id)) for result in results],
+            write.commit_id if any(row["written"] for row in written.values()) else "",
         )
 
     async def _violations(

@@ -16,7 +16,6 @@ from ..domain.records import Actor, NewRecord, Record
 from .collections.cache import CollectionSpecs
 from .database import Database
 from .driver_errors import RacedError
-from .idempotency import store_response
 from .record_errors import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found
 from .rejections import where_of
 from .statements import load
@@ -162,8 +161,6 @@ class ContentStore:
             except (RecordNotFoundError, RecordDeletedError):
                 if not allow_missing:
                     raise
-                if not validate_only:
-                    await store_response(self._database, actor, b"")
                 return None
 
         return await self._definitions.retry_if_stale(actor.tenant_id, [collection], attempt)

@@ -219,7 +219,7 @@ class Database:
                 await self.runner.run("begin", transaction.start())
                 work = Transaction(connection, self.runner, self.clock)
                 yield work
-                if not work.kept:
+                if work.rollback_only:
                     await transaction.rollback()
                     return
             except BaseException as error:

@@ -7,8 +7,7 @@ one that saves a draft locks its record FOR SHARE.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 import msgspec
@@ -27,20 +26,16 @@ from ..domain.drafts import (
     SaveResult,
     Selection,
 )
-from ..domain.errors import ContentionError, DraftNotFoundError, SelectionTooLargeError
-from ..domain.records import Actor, Answer, Record
+from ..domain.errors import DraftNotFoundError, SelectionTooLargeError
+from ..domain.records import Actor, Record
 from .content import limit_values
-from .database import Database
 from .driver_errors import RacedError
-from .idempotency import store_response
 from .patches import step_json
 from .record_errors import draft_version_mismatch, error_of
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("drafts")
-A = TypeVar("A", bound=Answer)
-MAX_RACES = 5  # attempts of a call while other calls change its drafts
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -49,32 +44,27 @@ _conflicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 class DraftStore:
     """The drafts of each user."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
-        self._database = database
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
     async def save(
         self,
+        transaction: Transaction,
         actor: Actor,
         collection: str,
         edits: Sequence[DraftEdit],
-        answer: Callable[[Sequence[SaveResult]], A],
         *,
         session_id: str,
         change_reason: str,
         omit_content: bool,
         move_to_session: bool = False,
-    ) -> A:
-        """Return what `answer` makes of the results, one per edit.
-
-        `answer` is called before anything is committed, and may raise; it must raise if any result has an error, unless
-        the call allows partial results.
-        """
+    ) -> list[SaveResult]:
+        """Save the edits, and return a result for each. Edits with an error are skipped."""
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "user_id": actor.user_id,
             "collection": collection,
-            "now": await self._database.now(),
+            "now": await transaction.now(),
             "session_id": session_id,
             "move_to_session": move_to_session,
             "change_reason": change_reason,
@@ -82,63 +72,29 @@ class DraftStore:
             **_arrays(edits),
             **limit_values(self._limits),
         }
-
-        async def work(transaction: Transaction) -> A:
-            rows = await transaction.fetch(SQL["save_drafts"], values)
-            results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
-            response = answer([results[place] for place in range(1, len(edits) + 1)])
-            await store_response(transaction, actor, response.SerializeToString())
-            return response
-
-        return await self._until_settled(actor, work)
+        rows = await transaction.fetch(SQL["save_drafts"], values)
+        results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
+        return [results[index] for index in range(1, len(edits) + 1)]
 
     async def discard(
-        self,
-        actor: Actor,
-        collection: str,
-        selection: Selection,
-        answer: Callable[[Sequence[MergedRecord]], A],
-        *,
-        validate_only: bool,
-        with_content: bool,
-    ) -> A:
-        """Drop the selected drafts and return what `answer` makes of their last state.
+        self, transaction: Transaction, actor: Actor, collection: str, selection: Selection, *, with_content: bool
+    ) -> list[MergedRecord]:
+        """Drop the selected drafts and return their last state.
 
-        `answer` is called before anything is committed. Raises DraftNotFoundError or DraftVersionMismatchError unless
-        every draft that was named is as expected.
+        Raises DraftNotFoundError or DraftVersionMismatchError unless every draft that was named is as expected, and
+        RacedError if other calls changed the selection meanwhile.
         """
-
-        async def work(transaction: Transaction) -> A:
-            values = {
-                **identity(actor, collection),
-                "record_ids": list(await selected(transaction, actor, collection, selection)),
-                "session_id": selection.session_id,
-                "with_content": with_content,
-                "now": await transaction.now(),
-            }
-            rows = await transaction.fetch(SQL["drop_drafts"], values)
-            await check_selection(transaction, actor, collection, selection, {})
-            check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
-            response = answer([merged_of(row, actor, collection) for row in rows])
-            if validate_only:
-                transaction.mark_rollback_only()
-            else:
-                await store_response(transaction, actor, response.SerializeToString())
-            return response
-
-        return await self._until_settled(actor, work)
-
-    async def _until_settled(self, actor: Actor, work: Callable[[Transaction], Awaitable[A]]) -> A:
-        """Run `work` in a transaction, again if other calls changed the same drafts meanwhile.
-
-        Raises ContentionError after MAX_RACES attempts.
-        """
-        for _ in range(MAX_RACES):
-            try:
-                return await self._database.transact(work, idempotent=actor.request is not None)
-            except RacedError:
-                continue
-        raise ContentionError("other calls keep changing the same drafts; nothing was done, try again")
+        values = {
+            **identity(actor, collection),
+            "record_ids": list(await selected(transaction, actor, collection, selection)),
+            "session_id": selection.session_id,
+            "with_content": with_content,
+            "now": await transaction.now(),
+        }
+        rows = await transaction.fetch(SQL["drop_drafts"], values)
+        await check_selection(transaction, actor, collection, selection, {})
+        check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
+        return [merged_of(row, actor, collection) for row in rows]
 
 
 def identity(actor: Actor, collection: str) -> dict[str, object]:

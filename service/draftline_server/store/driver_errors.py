@@ -64,6 +64,10 @@ class RacedError(Exception):
     """Another call created or changed the same data meanwhile; nothing was written."""
 
 
+class UnsettledError(Exception):
+    """A transaction that began earlier has to end first; nothing was written."""
+
+
 class LeftAloneError(Exception):
     """A shared statement skipped this patch, which has to be sent by itself."""
 

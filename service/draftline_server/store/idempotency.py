@@ -102,6 +102,15 @@ class Requests:
         rebuilt = (await self._database.fetch(SQL["rebuild_answer"], values, idempotent=True))[0]["answer"]
         return _rebuilt(row["fingerprint"], rebuilt)
 
+    async def store(self, actor: Actor, response: bytes) -> None:
+        """Store the response of a call that had nothing to write.
+
+        Raises AnsweredBeforeError if the request was answered before.
+        """
+        if actor.request is not None:
+            values = {**_key(actor, actor.request), "response": response}
+            await self._database.fetch(SQL["keep_answer"], values, idempotent=True)
+
     async def finish(self, actor: Actor, response: bytes) -> None:
         """Store the answer of a call that went on after its write.
 
@@ -143,18 +152,13 @@ def _of_record(fingerprint: bytes, kept: _Kept) -> Recalled:
     return Recalled(fingerprint, None, record, tuple(sorted(kept.changed_fields)))
 
 
-async def store_response(runner: Database | Transaction, actor: Actor, response: bytes) -> None:
-    """Store the answer of a request, if it has an id.
+async def store_response(transaction: Transaction, actor: Actor, response: bytes) -> None:
+    """Store the response of a request, if it has an id, in the transaction of its writes.
 
-    Fails with AnsweredBeforeError if the request was answered before.
+    Raises AnsweredBeforeError if the request was answered before.
     """
-    if actor.request is None:
-        return
-    values = {**_key(actor, actor.request), "response": response}
-    if isinstance(runner, Database):
-        await runner.fetch(SQL["keep_answer"], values, idempotent=True)
-    else:
-        await runner.fetch(SQL["keep_answer"], values)
+    if actor.request is not None:
+        await transaction.fetch(SQL["keep_answer"], {**_key(actor, actor.request), "response": response})
 
 
 async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) -> None:

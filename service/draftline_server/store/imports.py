@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from itertools import count
-from typing import TypeVar
 
 import uuid_utils
 
@@ -22,19 +22,17 @@ from ..domain.errors import (
     EmptySnapshotError,
     OverloadedError,
 )
-from ..domain.records import Actor, Answer, ImportCounts, ImportMode, NewRecord
+from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
 from .collections.cache import CollectionSpecs
 from .content import limit_values
-from .database import Database
+from .database import Database, raise_translated
 from .driver_errors import RacedError
-from .idempotency import store_response
 from .record_errors import error_of
 from .rejections import where_of
 from .statements import load
 from .transaction import Session, Transaction
 
 SQL = load("imports")
-A = TypeVar("A", bound=Answer)
 KEPT_PART = 4  # one in so many concurrent imports is reserved for tenants that run none
 MANY = 1_000  # changed records from which on the planner's statistics are refreshed
 COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source")
@@ -66,20 +64,21 @@ class ImportStore:
         self._limits = limits
         self._turns = FairSemaphore(most, most // KEPT_PART)
 
+    @asynccontextmanager
     async def load(
         self,
         actor: Actor,
         collection: str,
         chunks: AsyncIterator[Sequence[NewRecord]],
         mode: ImportMode,
-        answer: Callable[[ImportCounts], A],
         *,
         allow_empty: bool,
         change_reason: str,
-    ) -> A:
+    ) -> AsyncIterator[tuple[Transaction, ImportCounts]]:
         """Create, replace and, for a snapshot, delete records. Nothing is written unless the whole stream arrives.
 
-        Raises OverloadedError while this tenant, or all tenants together, run as many imports as allowed.
+        Yield the transaction of the import, which is committed at the end of the context, and the counts. Raises
+        OverloadedError while this tenant, or all tenants together, run as many imports as allowed.
         """
         if not self._turns.try_acquire(actor.tenant_id):
             raise OverloadedError(f"{self._turns.taken} imports are running already; nothing was done, try again later")
@@ -87,25 +86,25 @@ class ImportStore:
             write = Write(
                 actor, ChangeSource.IMPORT_CONTENT, await self._database.now(), change_reason, str(uuid_utils.uuid7())
             )
-            response, counts = await self._database.translated(
-                lambda: self._load(write, collection, chunks, mode, answer, allow_empty=allow_empty)
-            )
+            async with self._load(write, collection, chunks, mode, allow_empty=allow_empty) as (transaction, counts):
+                yield transaction, counts
+        except Exception as error:
+            raise_translated(error)
         finally:
             self._turns.release(actor.tenant_id)
         if counts.inserted + counts.updated + counts.deleted >= MANY:
             self._changed_many()
-        return response
 
+    @asynccontextmanager
     async def _load(
         self,
         write: Write,
         collection: str,
         chunks: AsyncIterator[Sequence[NewRecord]],
         mode: ImportMode,
-        answer: Callable[[ImportCounts], A],
         *,
         allow_empty: bool,
-    ) -> tuple[A, ImportCounts]:
+    ) -> AsyncIterator[tuple[Transaction, ImportCounts]]:
         await self._definitions.load(write.actor.tenant_id, [collection])
         definition = self._definitions.known(write.actor.tenant_id, collection)
         async with self._database.session() as session:
@@ -120,10 +119,7 @@ class ImportStore:
                 raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
             async with session.transaction() as transaction:
                 await self._check(transaction, write.actor, definition)
-                counts = await self._apply_again_if_raced(transaction, write, collection, mode, staged)
-                response = answer(counts)
-                await store_response(transaction, write.actor, response.SerializeToString())
-            return response, counts
+                yield transaction, await self._apply_again_if_raced(transaction, write, collection, mode, staged)
 
     async def _stage(
         self, session: Session, actor: Actor, collection: str, chunks: AsyncIterator[Sequence[NewRecord]]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import asyncpg
 import msgspec
@@ -14,20 +15,18 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.edits import Operation
 from ..domain.errors import DraftlineError
-from ..domain.records import Actor, Answer, Delta, Operations, Patch, PatchResult, Record
+from ..domain.records import Actor, Delta, Operations, Patch, PatchResult, Record
 from ..domain.values import value_class
 from .collections.cache import CollectionSpecs
 from .content import limit_values
 from .database import Database
 from .edited import where_of
-from .idempotency import store_response
 from .record_errors import condition_json, error_of, not_found
 from .revivals import Revivals, explained
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("content")
-A = TypeVar("A", bound=Answer)
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -43,6 +42,10 @@ class PatchApplier(Protocol):
         `keeps_answers`: store the answer of each patch under the request id, because the patch is the whole call.
         Raises StaleCollectionSpecError or RacedError if the transaction has to be rolled back.
         """
+
+
+class _RejectedError(Exception):
+    """A schema rejects some of the patches that were applied since the savepoint."""
 
 
 class PatchStore:
@@ -61,8 +64,7 @@ class PatchStore:
 
         async def attempt() -> PatchResult:
             write = Write(actor, ChangeSource.PATCH_CONTENT, await self._database.now(), change_reason)
-            has_schema = bool(self._definitions.known(actor.tenant_id, patch.collection).json_schema)
-            if not (validate_only or has_schema or (patch.allow_missing and patch.allow_deleted)):
+            if not (validate_only or self._has_schema(actor, patch) or (patch.allow_missing and patch.allow_deleted)):
                 return (await self._applier.apply(self._database, write, [patch], keeps_answers=True))[0]
             transact = self._database.transact
             return await transact(partial(self._checked_one, write, patch, validate_only), idempotent=_resends(actor))
@@ -87,54 +89,50 @@ class PatchStore:
 
     async def patch_all(
         self,
+        transaction: Transaction,
         actor: Actor,
         patches: Sequence[Patch],
-        answer: Callable[[Sequence[PatchResult], str], A],
         *,
         change_reason: str,
         allow_partial: bool,
-        validate_only: bool,
-    ) -> A:
-        """Return what `answer` makes of the results, one per patch, and of the id of the commit.
+    ) -> tuple[list[PatchResult], str]:
+        """Return a result for each patch, and the id of the commit, which is empty if nothing was written.
 
-        `answer` is called before anything is committed, and may raise; without `allow_partial` it must raise if any
-        result has an error.
+        Without `allow_partial`, the transaction must be rolled back if any result has an error. Raises
+        StaleCollectionSpecError or RacedError if it has to be rolled back and tried again.
         """
-
         write = Write(
-            actor, ChangeSource.BATCH_PATCH_CONTENT, await self._database.now(), change_reason, str(uuid_utils.uuid7())
+            actor, ChangeSource.BATCH_PATCH_CONTENT, await transaction.now(), change_reason, str(uuid_utils.uuid7())
         )
+        if allow_partial and any(self._has_schema(actor, patch) for patch in patches):
+            results = await self._apply_accepted(transaction, write, patches)
+        else:
+            results = list(await self._apply_all(transaction, write, patches))
+            for index, error in (await self._broken(actor, patches, results)).items():
+                results[index] = PatchResult(error=error)
+        return results, write.commit_id if any(result.written for result in results) else ""
 
-        async def attempt() -> A:
-            refused: dict[int, DraftlineError] = {}
+    def _has_schema(self, actor: Actor, patch: Patch) -> bool:
+        return bool(self._definitions.known(actor.tenant_id, patch.collection).json_schema)
 
-            async def work(transaction: Transaction) -> A | None:
-                """Return None if a schema rejects some patches and the others have to be tried without them."""
-                places = [place for place in range(len(patches)) if place not in refused]
-                kept = [patches[place] for place in places]
-                applied = await self._apply_all(transaction, write, kept)
-                broken = await self._broken(actor, kept, applied)
-                refused.update({places[place]: error for place, error in broken.items()})
-                if broken and allow_partial:
-                    transaction.mark_rollback_only()
-                    return None
-                results = dict(zip(places, applied, strict=True))
-                results |= {place: PatchResult(error=error) for place, error in refused.items()}
-                commit_id = write.commit_id if any(result.written for result in applied) else ""
-                response = answer([results[place] for place in range(len(patches))], commit_id)
-                if validate_only:
-                    transaction.mark_rollback_only()
-                else:
-                    await store_response(transaction, actor, response.SerializeToString())
-                return response
-
-            while True:
-                response = await self._database.transact(work, idempotent=_resends(actor))
-                if response is not None:
-                    return response
-
-        collections = {patch.collection for patch in patches}
-        return await self._definitions.retry_if_stale(actor.tenant_id, collections, attempt)
+    async def _apply_accepted(
+        self, transaction: Transaction, write: Write, patches: Sequence[Patch]
+    ) -> list[PatchResult]:
+        """Apply the patches, undo them if a schema rejects some, and apply the others."""
+        rejected: dict[int, DraftlineError] = {}
+        while True:
+            indexes = [index for index in range(len(patches)) if index not in rejected]
+            kept = [patches[index] for index in indexes]
+            with suppress(_RejectedError):
+                async with transaction.savepoint():
+                    applied = await self._apply_all(transaction, write, kept)
+                    broken = await self._broken(write.actor, kept, applied)
+                    if broken:
+                        rejected.update({indexes[index]: error for index, error in broken.items()})
+                        raise _RejectedError
+                results = dict(zip(indexes, applied, strict=True))
+                results |= {index: PatchResult(error=error) for index, error in rejected.items()}
+                return [results[index] for index in range(len(patches))]
 
     async def _apply_all(
         self, transaction: Transaction, write: Write, patches: Sequence[Patch]

@@ -6,88 +6,48 @@ the order of the log, so a record is removed only when every transaction that be
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from ..domain.changes import ChangeSource, Write
 from ..domain.errors import ContentionError, RecordLiveError
-from ..domain.records import Actor, Answer, Purge, PurgeResult
-from .database import Database
-from .idempotency import store_response
+from ..domain.records import Actor, Purge, PurgeResult
+from .driver_errors import UnsettledError
 from .statements import load
 from .transaction import Transaction, remaining_s
 
 SQL = load("purges")
-A = TypeVar("A", bound=Answer)
 
 SETTLE_S = 5.0  # maximum wait for older transactions, within the call's deadline
-POLL_S = 0.02
-
-
-class _UnsettledError(Exception):
-    """A transaction that began before a record was deleted is still running."""
 
 
 class PurgeStore:
     """Purges deleted records."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    @staticmethod
+    def settle_by() -> float:
+        """Return when a purge that starts now stops waiting for older transactions, in terms of time.monotonic()."""
+        return time.monotonic() + min(SETTLE_S, (remaining_s() or SETTLE_S * 2) / 2)
 
     async def purge(
-        self,
-        actor: Actor,
-        purge: Purge,
-        answer: Callable[[PurgeResult], A],
-        *,
-        change_reason: str,
-        validate_only: bool,
-    ) -> A:
-        """Remove one batch of deleted records and return what `answer` makes of it.
+        self, transaction: Transaction, actor: Actor, purge: Purge, *, settle_by: float, change_reason: str
+    ) -> PurgeResult:
+        """Remove one batch of deleted records.
 
-        Raises RecordLiveError if a named record is not deleted, and ContentionError if a named one was deleted so
-        recently that older transactions are still running; in both cases nothing is removed.
+        Raises RecordLiveError if a named record is not deleted. While a transaction that began before the deletion of
+        a record is still running, raises UnsettledError until `settle_by`; after that, raises ContentionError if the
+        record is named, and leaves it out otherwise.
         """
-        until = time.monotonic() + min(SETTLE_S, (remaining_s() or SETTLE_S * 2) / 2)
-        while True:
-            write = Write(actor, ChangeSource.PURGE_CONTENT, await self._database.now(), change_reason)
-            waits = time.monotonic() < until
-            try:
-                return await self._database.transact(
-                    lambda transaction, write=write, waits=waits: self._run(  # type: ignore[misc]
-                        transaction, write, purge, answer, waits=waits, validate_only=validate_only
-                    ),
-                    idempotent=actor.request is not None,
-                )
-            except _UnsettledError:
-                await asyncio.sleep(POLL_S)
-
-    async def _run(
-        self,
-        transaction: Transaction,
-        write: Write,
-        purge: Purge,
-        answer: Callable[[PurgeResult], A],
-        *,
-        waits: bool,
-        validate_only: bool,
-    ) -> A:
+        write = Write(actor, ChangeSource.PURGE_CONTENT, await transaction.now(), change_reason)
         values = _values(write, purge)
-        record_ids = await self._lock(transaction, purge, values, waits=waits)
+        record_ids = await self._lock(transaction, purge, values, waits=time.monotonic() < settle_by)
         drafts = 0
         if record_ids:
             removed: dict[str, object] = {**values, "record_ids": record_ids}
             drafts = (await transaction.fetch(SQL["purge_records"], removed))[0]["drafts"]
             await transaction.fetch(SQL["purge_answers"], removed)
         remaining = (await transaction.fetch(SQL["count_purgeable"], values))[0]["remaining"]
-        response = answer(PurgeResult(record_ids, drafts, remaining))
-        if validate_only:
-            transaction.mark_rollback_only()
-        else:
-            await store_response(transaction, write.actor, response.SerializeToString())
-        return response
+        return PurgeResult(record_ids, drafts, remaining)
 
     async def _lock(
         self, transaction: Transaction, purge: Purge, values: dict[str, object], *, waits: bool
@@ -98,7 +58,7 @@ class PurgeStore:
                 record_id = row["record_id"]
                 raise RecordLiveError(f"record {record_id!r} is not deleted; delete it first", record_id=record_id)
         if waits and not all(row["is_settled"] for row in rows):
-            raise _UnsettledError
+            raise UnsettledError
         if purge.record_ids and not all(row["is_settled"] for row in rows):
             raise ContentionError(
                 "a record was deleted while other writes were under way, which are not over yet; "

@@ -6,8 +6,7 @@ decision is needed only where its record was changed again since, at the same pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import asyncpg
 import uuid_utils
@@ -16,76 +15,60 @@ from ..domain.changes import MAX_REVERTED, ChangeRef, ChangeSource, RevertResult
 from ..domain.content import Limits
 from ..domain.drafts import Conflict, ConflictPolicy
 from ..domain.errors import ChangeNotFoundError, DraftlineError, HistoryNotKeptError, SelectionTooLargeError
-from ..domain.records import Actor, Answer
+from ..domain.records import Actor
 from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .content import limit_values, record_of
-from .database import Database
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
-from .idempotency import store_response
 from .rejections import of_conflicts, of_content, refuse_any, where_of
 from .statements import load
 from .transaction import Rows, Transaction
 
 SQL = load("reverts")
-A = TypeVar("A", bound=Answer)
 
 
 class RevertStore:
     """Reverts changes."""
 
-    def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
-        self._database = database
+    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
         self._definitions = definitions
         self._limits = limits
 
     async def revert(
         self,
+        transaction: Transaction,
         actor: Actor,
         target: ChangeRef | str,
         policy: ConflictPolicy,
-        answer: Callable[[Sequence[RevertResult], str], A],
         *,
         change_reason: str,
-        validate_only: bool,
         allow_partial: bool,
         with_content: bool,
-    ) -> A:
-        """Return what `answer` makes of the results, one per record, and of the id of the new commit.
+    ) -> tuple[list[RevertResult], str]:
+        """Revert one change, or all changes of a commit if `target` is a commit id.
 
-        `target` is one change, or the id of a commit. The content of records is empty unless `with_content`. `answer`
-        is called before anything is committed, and may raise.
+        Return a result for each record, and the id of the new commit, which is empty if nothing was written. The
+        content of records is empty unless `with_content`.
 
         Raises ChangeNotFoundError if the log does not hold the target, and SelectionTooLargeError if it has more than
-        MAX_REVERTED changes. Without `allow_partial`, raises ConflictError or else the first error of a record.
+        MAX_REVERTED changes. Without `allow_partial`, raises ConflictError or else the first error of a record. Raises
+        StaleCollectionSpecError if the transaction has to be rolled back and tried again.
         """
-        collections: set[str] = set()
-
-        async def work(transaction: Transaction) -> A:
-            write = Write(
-                actor, ChangeSource.REVERT_CHANGE, await transaction.now(), change_reason, str(uuid_utils.uuid7())
-            )
-            values = {**self._values(write, target), "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS}
-            collections.update(await self._lock(transaction, values))
-            judged = await self._fetch(transaction, values, self._with_schema(actor, collections))
-            results = self._judge(actor, judged, policy, await self._violations(actor, judged))
-            if not allow_partial:
-                refuse_any(results, "records were changed since; nothing was reverted")
-            if validate_only:
-                transaction.mark_rollback_only()
-            refused = [result for result in results if result.error is not None]
-            shown = list(collections) if with_content else []
-            rows = await self._fetch(transaction, values, shown, refused)
-            await self._refresh_drafts(transaction, actor, rows)
-            reverted = [_reverted(row, result) for row, result in zip(rows, results, strict=True)]
-            response = answer(reverted, write.commit_id if any(result.written for result in reverted) else "")
-            if not validate_only:
-                await store_response(transaction, actor, response.SerializeToString())
-            return response
-
-        return await self._definitions.retry_if_stale(
-            actor.tenant_id, collections, lambda: self._database.transact(work, idempotent=actor.request is not None)
+        write = Write(
+            actor, ChangeSource.REVERT_CHANGE, await transaction.now(), change_reason, str(uuid_utils.uuid7())
         )
+        values = {**self._values(write, target), "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS}
+        collections = await self._lock(transaction, values)
+        judged = await self._fetch(transaction, values, self._with_schema(actor, collections))
+        self._refuse_stale(actor, collections, judged)
+        results = self._judge(judged, policy, await self._violations(actor, judged))
+        if not allow_partial:
+            refuse_any(results, "records were changed since; nothing was reverted")
+        refused = [result for result in results if result.error is not None]
+        rows = await self._fetch(transaction, values, list(collections) if with_content else [], refused)
+        await self._refresh_drafts(transaction, actor, rows)
+        reverted = [_reverted(row, result) for row, result in zip(rows, results, strict=True)]
+        return reverted, write.commit_id if any(result.written for result in reverted) else ""
 
     def _values(self, write: Write, target: ChangeRef | str) -> dict[str, object]:
         change = target if isinstance(target, ChangeRef) else None
@@ -157,38 +140,23 @@ class RevertStore:
         violations = await self._definitions.violations(actor.tenant_id, list(contents.values()))
         return {key: error for key, error in zip(contents, violations, strict=True) if error is not None}
 
+    def _refuse_stale(self, actor: Actor, collections: set[str], rows: Rows) -> None:
+        """Raise StaleCollectionSpecError if the spec of a collection has changed."""
+        for row in rows:
+            if row["definition_version"] != self._definitions.known(actor.tenant_id, row["collection"]).version:
+                raise StaleCollectionSpecError(collections)
+
+    @staticmethod
     def _judge(
-        self, actor: Actor, rows: Rows, policy: ConflictPolicy, violations: dict[tuple[str, str], DraftlineError]
+        rows: Rows, policy: ConflictPolicy, violations: dict[tuple[str, str], DraftlineError]
     ) -> list[RevertResult]:
         """Return the conflicts of each revert, and the error that prevents it, if there is one."""
         results: list[RevertResult] = []
         for row in rows:
             conflicts = conflicts_of(row["collection"], row["record_id"], row["seen_version"], row["conflicts"])
-            error = self._objection(actor, row, conflicts, policy)
-            if error is None:
-                error = violations.get((row["collection"], row["record_id"]))
+            error = _objection(row, conflicts, policy) or violations.get((row["collection"], row["record_id"]))
             results.append(RevertResult(row["collection"], row["record_id"], conflicts=conflicts, error=error))
         return results
-
-    def _objection(
-        self, actor: Actor, row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy
-    ) -> DraftlineError | None:
-        """Return the error that prevents a revert; None if there is none.
-
-        Raises StaleCollectionSpecError if the collection's declaration has changed.
-        """
-        record_id, version = row["record_id"], row["change_version"]
-        if row["definition_version"] != self._definitions.known(actor.tenant_id, row["collection"]).version:
-            raise StaleCollectionSpecError
-        if row["is_lost"]:
-            return HistoryNotKeptError(
-                f"the log kept the paths and not the values of version {version} of record {record_id!r}",
-                record_id=record_id,
-            )
-        if conflicts and policy is ConflictPolicy.REJECT:
-            told = f"record {record_id!r} was changed since version {version}"
-            return of_conflicts(told, record_id, conflicts)
-        return of_content(row["failure"], row["collection"], record_id)
 
     async def _refresh_drafts(self, transaction: Transaction, actor: Actor, rows: Rows) -> None:
         """Refresh the drafts of all users over the records that were written."""
@@ -201,6 +169,20 @@ class RevertStore:
         }
         if written:
             await transaction.fetch(DRAFTS["refresh_drafts"], values)
+
+
+def _objection(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: ConflictPolicy) -> DraftlineError | None:
+    """Return the error that prevents a revert; None if there is none."""
+    record_id, version = row["record_id"], row["change_version"]
+    if row["is_lost"]:
+        return HistoryNotKeptError(
+            f"the log kept the paths and not the values of version {version} of record {record_id!r}",
+            record_id=record_id,
+        )
+    if conflicts and policy is ConflictPolicy.REJECT:
+        message = f"record {record_id!r} was changed since version {version}"
+        return of_conflicts(message, record_id, conflicts)
+    return of_content(row["failure"], row["collection"], record_id)
 
 
 def _reverted(row: asyncpg.Record, result: RevertResult) -> RevertResult:

@@ -82,7 +82,7 @@ class Transaction:
         `statement_s`: time limit of each statement; None: the same as for any statement of a call.
         """
         self.connection = connection
-        self.kept = True
+        self.rollback_only = False
         self._runner = runner
         self._clock = clock
         self._statement_s = statement_s
@@ -93,13 +93,19 @@ class Transaction:
 
     def mark_rollback_only(self) -> None:
         """Roll the transaction back at its end; its results serve as a preview."""
-        self.kept = False
+        self.rollback_only = True
 
     async def fetch(self, statement: Statement, values: dict[str, object]) -> Rows:
         limit_s = remaining_s(self._statement_s)
         sent = self.connection.fetch(statement.sql, *statement.arguments(values), timeout=limit_s)
         rows: Rows = await self._runner.run(statement.name, sent)
         return rows
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what is done within the context, and release its locks, if it raises."""
+        async with self.connection.transaction():
+            yield
 
     async def retry_part(self, part: Callable[[], Awaitable[T]], or_on: type[Exception], attempts: int = 5) -> T:
         """Run a part of the transaction behind a savepoint, again after a serialization error, deadlock or `or_on`."""

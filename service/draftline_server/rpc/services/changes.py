@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
 from draftline.v1 import change_pb2
 
-from ...domain.changes import RevertResult
 from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ...domain.records import Actor
 from ...store.change_log.changes import ChangeStore
 from ...store.reverts import RevertStore
+from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..mapping.changes import fill_revert_result, shows_content, to_change, to_change_query, to_change_target
 from ..response_size import count_fitting, deliver
+from ..stored_responses import StoredResponses
 from .drafts import POLICIES
 from .watch import Watches
 
@@ -26,6 +27,7 @@ class ChangeService:
 
     changes: ChangeStore
     reverts: RevertStore
+    responses: StoredResponses
     watches: Watches
 
     async def ListChanges(  # noqa: N802
@@ -48,21 +50,23 @@ class ChangeService:
     async def RevertChange(  # noqa: N802
         self, request: change_pb2.RevertChangeRequest, actor: Actor
     ) -> change_pb2.RevertChangeResponse:
-        def answer(results: Sequence[RevertResult], commit_id: str) -> change_pb2.RevertChangeResponse:
+        target = to_change_target(request)
+
+        async def write(transaction: Transaction) -> change_pb2.RevertChangeResponse:
+            results, commit_id = await self.reverts.revert(
+                transaction,
+                actor,
+                target,
+                POLICIES[request.conflict_policy],
+                change_reason=request.change_reason,
+                allow_partial=request.allow_partial,
+                with_content=shows_content(request),
+            )
             response = change_pb2.RevertChangeResponse(commit_id=commit_id)
             deliver(response.results, results, partial(fill_revert_result, request=request, actor=actor))
             return response
 
-        return await self.reverts.revert(
-            actor,
-            to_change_target(request),
-            POLICIES[request.conflict_policy],
-            answer,
-            change_reason=request.change_reason,
-            validate_only=request.validate_only,
-            allow_partial=request.allow_partial,
-            with_content=shows_content(request),
-        )
+        return await self.responses.write(actor, write, validate_only=request.validate_only)
 
     def WatchChanges(  # noqa: N802
         self, request: change_pb2.WatchChangesRequest, actor: Actor

@@ -14,6 +14,7 @@ from ...domain.filters.ast import FieldType
 from ...domain.records import Actor
 from ...store.collections.store import CollectionStore, StoredCollection
 from ..mapping.records import to_timestamp
+from ..stored_responses import StoredResponses
 
 FIELD_TYPES = {
     collection_pb2.FIELD_TYPE_TEXT: FieldType.TEXT,
@@ -43,17 +44,21 @@ class CollectionService:
     """The rpcs of CollectionService, which protos/draftline/v1/collection.proto documents."""
 
     collections: CollectionStore
+    responses: StoredResponses
 
     async def PutCollection(  # noqa: N802
         self, request: collection_pb2.PutCollectionRequest, actor: Actor
     ) -> collection_pb2.PutCollectionResponse:
-        return await self.collections.put(
+        stored = await self.collections.put(
             actor,
             to_collection_spec(request),
-            lambda stored: collection_pb2.PutCollectionResponse(collection=to_collection(stored, actor)),
             expected_version=request.expected_version if request.HasField("expected_version") else None,
             validate_only=request.validate_only,
         )
+        response = collection_pb2.PutCollectionResponse(collection=to_collection(stored, actor))
+        if not request.validate_only:
+            await self.responses.finish(actor, response)
+        return response
 
     async def GetCollection(  # noqa: N802
         self, request: collection_pb2.GetCollectionRequest, actor: Actor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from draftline.v1 import content_pb2
@@ -15,12 +15,14 @@ from ...store.content import ContentStore
 from ...store.imports import ImportStore
 from ...store.patches import PatchStore
 from ...store.purges import PurgeStore
+from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..mapping.documents import document_text
 from ..mapping.imports import new_record
 from ..mapping.records import fill_record, to_condition, to_patch, to_purge
 from ..response_size import deliver
 from ..status import to_status
+from ..stored_responses import StoredResponses
 
 IMPORT_MODES = {
     content_pb2.IMPORT_MODE_UNSPECIFIED: ImportMode.UPSERT,
@@ -38,6 +40,7 @@ class ContentService:
     patches: PatchStore
     imports: ImportStore
     purges: PurgeStore
+    responses: StoredResponses
     limits: Limits
 
     async def CreateContent(  # noqa: N802
@@ -102,7 +105,10 @@ class ContentService:
                 raise error
             message.status.CopyFrom(to_status(error))
 
-        def answer(applied: Sequence[PatchResult], commit_id: str) -> content_pb2.BatchPatchContentResponse:
+        async def write(transaction: Transaction) -> content_pb2.BatchPatchContentResponse:
+            applied, commit_id = await self.patches.patch_all(
+                transaction, actor, patches, change_reason=request.change_reason, allow_partial=request.allow_partial
+            )
             results, response = iter(applied), content_pb2.BatchPatchContentResponse(commit_id=commit_id)
             outcomes = (
                 PatchResult(error=rejected[index]) if index in rejected else next(results)
@@ -111,14 +117,8 @@ class ContentService:
             deliver(response.results, enumerate(outcomes), fill)
             return response
 
-        return await self.patches.patch_all(
-            actor,
-            patches,
-            answer,
-            change_reason=request.change_reason,
-            allow_partial=request.allow_partial,
-            validate_only=request.validate_only,
-        )
+        collections = {patch.collection for patch in patches}
+        return await self.responses.write(actor, write, collections=collections, validate_only=request.validate_only)
 
     async def DeleteContent(  # noqa: N802
         self, request: content_pb2.DeleteContentRequest, actor: Actor
@@ -133,9 +133,11 @@ class ContentService:
             change_reason=request.change_reason,
             validate_only=request.validate_only,
         )
-        if record is None:
-            return content_pb2.DeleteContentResponse()
         response = content_pb2.DeleteContentResponse()
+        if record is None:
+            if not request.validate_only:
+                await self.responses.store_unwritten(actor, response)
+            return response
         fill_record(response.record, record, actor.tenant_id, request)
         return response
 
@@ -157,34 +159,38 @@ class ContentService:
     async def ImportContent(  # noqa: N802
         self, header: content_pb2.ImportHeader, requests: AsyncIterator[content_pb2.ImportContentRequest], actor: Actor
     ) -> content_pb2.ImportContentResponse:
-        return await self.imports.load(
+        async with self.imports.load(
             actor,
             header.collection,
             self._records(header.collection, requests),
             IMPORT_MODES[header.mode],
-            lambda counts: content_pb2.ImportContentResponse(
+            allow_empty=header.allow_empty,
+            change_reason=header.change_reason,
+        ) as (transaction, counts):
+            response = content_pb2.ImportContentResponse(
                 inserted_count=counts.inserted,
                 updated_count=counts.updated,
                 unchanged_count=counts.unchanged,
                 deleted_count=counts.deleted,
                 commit_id=counts.commit_id,
-            ),
-            allow_empty=header.allow_empty,
-            change_reason=header.change_reason,
-        )
+            )
+            await self.responses.store(transaction, actor, response)
+        return response
 
     async def PurgeContent(  # noqa: N802
         self, request: content_pb2.PurgeContentRequest, actor: Actor
     ) -> content_pb2.PurgeContentResponse:
-        return await self.purges.purge(
-            actor,
-            to_purge(request),
-            lambda purged: content_pb2.PurgeContentResponse(
+        purge, settle_by = to_purge(request), self.purges.settle_by()
+
+        async def write(transaction: Transaction) -> content_pb2.PurgeContentResponse:
+            purged = await self.purges.purge(
+                transaction, actor, purge, settle_by=settle_by, change_reason=request.change_reason
+            )
+            return content_pb2.PurgeContentResponse(
                 record_ids=purged.record_ids, draft_count=purged.drafts, remaining_count=purged.remaining
-            ),
-            change_reason=request.change_reason,
-            validate_only=request.validate_only,
-        )
+            )
+
+        return await self.responses.write(actor, write, validate_only=request.validate_only)
 
     async def _records(
         self, collection: str, requests: AsyncIterator[content_pb2.ImportContentRequest]

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
 from draftline.v1 import draft_pb2, types_pb2
 
 from ...domain.content import Limits
-from ...domain.drafts import CommitResult, ConflictPolicy, DraftEdit, MergedRecord, SaveResult, Selection
+from ...domain.drafts import CommitResult, ConflictPolicy, DraftEdit, SaveResult, Selection
 from ...domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
 from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ...domain.records import Actor
 from ...store.commits import CommitStore
 from ...store.drafts import DraftStore
 from ...store.lists.merged import MergedStore
+from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_query, to_resolutions
 from ..mapping.records import fill_record
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, count_fitting, deliver
 from ..status import to_status
+from ..stored_responses import StoredResponses
 
 POLICIES = {
     draft_pb2.CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy.REJECT,
@@ -37,6 +39,7 @@ class DraftService:
     drafts: DraftStore
     commits: CommitStore
     merged: MergedStore
+    responses: StoredResponses
     limits: Limits
 
     async def SaveDraft(  # noqa: N802
@@ -65,7 +68,17 @@ class DraftService:
                 raise error
             message.status.CopyFrom(to_status(error))
 
-        def answer(saved: Sequence[SaveResult]) -> draft_pb2.SaveDraftResponse:
+        async def write(transaction: Transaction) -> draft_pb2.SaveDraftResponse:
+            saved = await self.drafts.save(
+                transaction,
+                actor,
+                request.collection,
+                edits,
+                session_id=request.session_id,
+                change_reason=request.change_reason,
+                omit_content=request.omit_content,
+                move_to_session=request.move_to_session,
+            )
             results, response = iter(saved), draft_pb2.SaveDraftResponse()
             outcomes = (
                 SaveResult(error=rejected[index]) if index in rejected else next(results)
@@ -74,16 +87,7 @@ class DraftService:
             deliver(response.results, enumerate(outcomes), fill)
             return response
 
-        return await self.drafts.save(
-            actor,
-            request.collection,
-            edits,
-            answer,
-            session_id=request.session_id,
-            change_reason=request.change_reason,
-            omit_content=request.omit_content,
-            move_to_session=request.move_to_session,
-        )
+        return await self.responses.write(actor, write)
 
     async def GetMerged(  # noqa: N802
         self, request: draft_pb2.GetMergedRequest, actor: Actor
@@ -121,38 +125,40 @@ class DraftService:
                 page_size = min(2 * page_size, MAX_PAGE_SIZE)
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
-        def answer(results: Sequence[CommitResult], commit_id: str) -> draft_pb2.CommitResponse:
+        selection, resolutions = _selection(request), to_resolutions(request.resolutions, self.limits)
+
+        async def write(transaction: Transaction) -> draft_pb2.CommitResponse:
+            results, commit_id = await self.commits.commit(
+                transaction,
+                actor,
+                request.collection,
+                selection,
+                POLICIES[request.conflict_policy],
+                change_reason=request.change_reason,
+                allow_partial=request.allow_partial,
+                with_content=_with_content(request),
+                resolutions=resolutions,
+            )
             response = draft_pb2.CommitResponse(commit_id=commit_id, selected_count=len(results))
             deliver(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
             return response
 
-        return await self.commits.commit(
-            actor,
-            request.collection,
-            _selection(request),
-            POLICIES[request.conflict_policy],
-            answer,
-            change_reason=request.change_reason,
-            validate_only=request.validate_only,
-            allow_partial=request.allow_partial,
-            with_content=_with_content(request),
-            resolutions=to_resolutions(request.resolutions, self.limits),
+        return await self.responses.write(
+            actor, write, collections=[request.collection], validate_only=request.validate_only
         )
 
     async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
-        def answer(dropped: Sequence[MergedRecord]) -> draft_pb2.DiscardResponse:
+        selection = _selection(request)
+
+        async def write(transaction: Transaction) -> draft_pb2.DiscardResponse:
+            dropped = await self.drafts.discard(
+                transaction, actor, request.collection, selection, with_content=request.include_content
+            )
             response = draft_pb2.DiscardResponse(selected_count=len(dropped))
             deliver(response.records, dropped, partial(fill_merged, actor=actor, shown=request))
             return response
 
-        return await self.drafts.discard(
-            actor,
-            request.collection,
-            _selection(request),
-            answer,
-            validate_only=request.validate_only,
-            with_content=request.include_content,
-        )
+        return await self.responses.write(actor, write, validate_only=request.validate_only)
 
 
 def _with_content(request: draft_pb2.CommitRequest) -> bool:

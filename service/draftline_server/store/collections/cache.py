@@ -33,7 +33,12 @@ MAX_ATTEMPTS = 5  # of a call that conflicts with another one each time
 
 
 class StaleCollectionSpecError(Exception):
-    """A write was checked against a declaration that is no longer current; nothing was written."""
+    """A write was checked against a spec that is no longer current; nothing was written."""
+
+    def __init__(self, collections: Collection[str] = ()) -> None:
+        """Name the collections whose specs have to be read again, unless the caller knows them."""
+        super().__init__()
+        self.collections = collections
 
 
 class CollectionSpecs:
@@ -110,12 +115,12 @@ class CollectionSpecs:
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await attempt()
-            except StaleCollectionSpecError:
-                await self.load(tenant_id, collections)
+            except StaleCollectionSpecError as stale:
+                await self.load(tenant_id, {*collections, *stale.collections})
             except RacedError:
                 continue
         raise ContentionError(
-            "the collection's declaration keeps changing, or the record is created and removed over and over; "
+            "other calls keep changing the same records or drafts, or the spec of their collection; "
             "nothing was written, try again"
         )
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
 
 import msgspec
 
@@ -17,7 +16,7 @@ from ...domain.content import Limits
 from ...domain.edits import format_pointer
 from ...domain.errors import CollectionConflictError, CollectionNotFoundError, DraftlineError, VersionMismatchError
 from ...domain.filters.ast import Path
-from ...domain.records import Actor, Answer
+from ...domain.records import Actor
 from ..database import Database
 from ..driver_errors import AnsweredBeforeError
 from ..idempotency import Requests, keep_unfinished
@@ -29,7 +28,6 @@ from .indexes import Indexes
 from .mismatches import counts, refuse_stored
 
 SQL = load("collections")
-A = TypeVar("A", bound=Answer)
 WRITES_POLL_S = 0.05
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients accept 4 MiB a message by default
 
@@ -78,12 +76,13 @@ class CollectionStore:
         self,
         actor: Actor,
         definition: CollectionSpec,
-        answer: Callable[[StoredCollection], A],
         *,
         expected_version: int | None,
         validate_only: bool,
-    ) -> A:
-        """Store a declaration and build its indexes; return what `answer` makes of both.
+    ) -> StoredCollection:
+        """Store a declaration and build its indexes.
+
+        The request counts as unfinished until its response is stored; see Requests.finish.
 
         Raise VersionMismatchError if the declaration is not at `expected_version`; CollectionConflictError if a stored
         text is too long for a required index, a record holds a value that a field refuses, or the tenant has too many
@@ -117,10 +116,7 @@ class CollectionStore:
             await self._build(definition.collection)
             if is_new:
                 await self._wait_for_stale_caches(stored_at)
-        response = answer((await self._with_indexes([stored]))[0])
-        if not validate_only:
-            await self._requests.finish(actor, response.SerializeToString())
-        return response
+        return (await self._with_indexes([stored]))[0]
 
     async def _stored_before(self, actor: Actor, definition: CollectionSpec) -> CollectionSpec | None:
         """Return the declaration that an earlier, unfinished run of the request stored; None if there is none."""
