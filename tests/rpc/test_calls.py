@@ -171,7 +171,7 @@ async def test_busy_pool_is_no_database_that_is_away(database_url: str) -> None:
     database = Database(database_url, PoolSettings(size=1, connect_timeout_s=5.0))
     await database.open()
     try:
-        async with database.session():
+        async with database.dedicated_connection():
             await database.ping()
             await database.ping()
     finally:

@@ -61,7 +61,7 @@ async def test_full_pool_is_no_excuse_for_a_call_whose_time_is_over(database_url
     database = Database(database_url, PoolSettings(size=1))
     await database.open()
     try:
-        async with database.session():
+        async with database.dedicated_connection():
             with pytest.raises(DeadlineExceededError):
                 await within(database, 0.02)
             assert database.exhausted == 0

@@ -51,7 +51,7 @@ async def test_novel_filters_leave_no_prepared_statements_behind(
     before = _private_mb(backend)
     for n in range(1, FILTERS):
         await ask(n)
-    async with database.session() as session:
+    async with database.dedicated_connection() as session:
         prepared = await session._connection.fetchval("SELECT count(*) FROM pg_prepared_statements")
     assert prepared <= MOST_PREPARED
     grown = _private_mb(backend) - before

@@ -198,6 +198,6 @@ async def test_connections_tell_postgresql_their_limits(database_url: str) -> No
         assert await setting(database, "lock_timeout") == "3s"
         assert await setting(database, "idle_in_transaction_session_timeout") == "20s"
         assert await setting(database, "client_connection_check_interval") == "10s"
-        async with database.session() as session:
+        async with database.dedicated_connection() as session:
             assert await setting(session, "statement_timeout") == "0"
             assert await setting(session, "lock_timeout") == "0"

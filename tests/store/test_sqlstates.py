@@ -66,7 +66,7 @@ async def refusing(postgres_url: str, template: str) -> AsyncIterator[Database]:
     """A database with a function that fails as it is told, and counts how often it was called."""
     with cloned(postgres_url, template) as url:
         async with connected(url, retries=RETRIES) as database:
-            async with database.session() as session:
+            async with database.dedicated_connection() as session:
                 await session.execute("CREATE SEQUENCE attempts")
                 await session.execute(f"""
                     CREATE FUNCTION refuse(state text) RETURNS void LANGUAGE plpgsql AS $$

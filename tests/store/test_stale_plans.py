@@ -40,7 +40,7 @@ async def test_statements_use_indexes_even_while_tables_are_small(database_url: 
     await direct.execute(FEW)
     await direct.close()
     try:
-        async with database.session() as session:
+        async with database.dedicated_connection() as session:
             connection = session._connection
             await connection.execute("ANALYZE")
             for statement in (

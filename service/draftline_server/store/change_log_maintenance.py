@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 from .database import Database
 from .statements import load
-from .transaction import Rows, Session
+from .transaction import DedicatedConnection, Rows
 
 SQL = load("log_keeping")
 WEEKS_AHEAD = 4  # future weeks that have a partition already
@@ -23,39 +23,39 @@ BATCH = 10_000  # requests in one statement
 class LogTurn:
     """The maintenance steps for the log of all tenants, available while this process holds the lock."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, connection: DedicatedConnection) -> None:
+        self._connection = connection
 
     async def now(self) -> datetime:
         """Return the time by the database's clock. It is always asked for, because data is dropped by it."""
-        moment: datetime = (await self._session.fetch(SQL["read_moment"], {}))[0]["moment"]
+        moment: datetime = (await self._connection.fetch(SQL["read_moment"], {}))[0]["moment"]
         return moment
 
     async def missing_weeks(self, moment: datetime) -> list[date]:
         """Return the Mondays of the weeks that need a partition at the time `moment`."""
         values: dict[str, object] = {"moment": moment, "ahead": WEEKS_AHEAD}
-        return [row["monday"] for row in await self._session.fetch(SQL["missing_weeks"], values)]
+        return [row["monday"] for row in await self._connection.fetch(SQL["missing_weeks"], values)]
 
     async def add_partition(self, monday: date) -> int:
         """Create the partition of a week, and return how many changes had to be moved there."""
-        return int((await self._session.fetch(SQL["add_partition"], {"monday": monday}))[0]["moved"])
+        return int((await self._connection.fetch(SQL["add_partition"], {"monday": monday}))[0]["moved"])
 
     async def drop_oldest(self, before: datetime) -> str | None:
         """Drop the oldest partition if all of it is older than `before`; return its name, None if there is none."""
-        dropped: str | None = (await self._session.fetch(SQL["drop_oldest"], {"before": before}))[0]["dropped"]
+        dropped: str | None = (await self._connection.fetch(SQL["drop_oldest"], {"before": before}))[0]["dropped"]
         return dropped
 
     async def forget_answers(self, before: datetime) -> int:
         """Drop requests older than `before`, and return how many. If that is BATCH, there may be more."""
         values: dict[str, object] = {"before": before, "limit": BATCH}
-        return int((await self._session.fetch(SQL["forget_answers"], values))[0]["dropped"])
+        return int((await self._connection.fetch(SQL["forget_answers"], values))[0]["dropped"])
 
     async def open_transactions(self, before: datetime) -> Rows:
         """Return the transactions that have held back watchers since before `before`, oldest first.
 
         The columns are holder, database and since.
         """
-        return await self._session.fetch(SQL["open_transactions"], {"before": before})
+        return await self._connection.fetch(SQL["open_transactions"], {"before": before})
 
 
 class LogKeeping:
@@ -75,10 +75,10 @@ class LogKeeping:
         """Run `work` and return True; return False if another process holds the lock."""
 
         async def alone() -> bool:
-            async with self._database.session() as session:
-                locked = bool((await session.fetch(SQL["try_lock_log"], {}))[0]["locked"])
+            async with self._database.dedicated_connection() as connection:
+                locked = bool((await connection.fetch(SQL["try_lock_log"], {}))[0]["locked"])
                 if locked:
-                    await work(LogTurn(session))
+                    await work(LogTurn(connection))
                 return locked
 
         return await self._database.translated(alone)

@@ -39,7 +39,16 @@ from .poolers import is_pooled
 from .prepared import PreparedStatements
 from .query_stats import QueryRunner
 from .statements import Statement
-from .transaction import SET_LONG, Rows, Session, Transaction, call_tenant, is_late, refuse_late, remaining_s
+from .transaction import (
+    SET_LONG,
+    DedicatedConnection,
+    Rows,
+    Transaction,
+    call_tenant,
+    is_late,
+    refuse_late,
+    remaining_s,
+)
 
 T = TypeVar("T")
 
@@ -184,12 +193,12 @@ class Database:
         return rows
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
+    async def dedicated_connection(self) -> AsyncIterator[DedicatedConnection]:
         """Yield a dedicated connection without a time limit, for work that takes minutes."""
         async with self._connection() as connection:
             await connection.execute(SET_LONG)
             try:
-                yield Session(connection, self.runner, self.clock)
+                yield DedicatedConnection(connection, self.runner, self.clock)
             finally:
                 # Closed instead of released: its settings and locks end with it. It may be lost by now.
                 with suppress(TimeoutError, asyncpg.InterfaceError):

@@ -60,10 +60,10 @@ class DraftChecker:
         """Return the number of inconsistent drafts; None if another process is counting."""
 
         async def alone() -> int | None:
-            async with self._database.session() as session:
-                if not (await session.fetch(SQL["try_lock_check"], {}))[0]["locked"]:
+            async with self._database.dedicated_connection() as connection:
+                if not (await connection.fetch(SQL["try_lock_check"], {}))[0]["locked"]:
                     return None
-                return sum([1 async for _ in self._differences(session.fetch)])
+                return sum([1 async for _ in self._differences(connection.fetch)])
 
         return await self._database.translated(alone)
 

@@ -30,7 +30,7 @@ from .driver_errors import RacedError
 from .record_errors import error_of
 from .rejections import where_of
 from .statements import load
-from .transaction import Session, Transaction
+from .transaction import DedicatedConnection, Transaction
 
 SQL = load("imports")
 KEPT_PART = 4  # one in so many concurrent imports is reserved for tenants that run none
@@ -107,22 +107,22 @@ class ImportStore:
     ) -> AsyncIterator[tuple[Transaction, ImportCounts]]:
         await self._definitions.load(write.actor.tenant_id, [collection])
         definition = self._definitions.known(write.actor.tenant_id, collection)
-        async with self._database.session() as session:
-            await session.fetch(SQL["create_staging"], {})
-            await session.fetch(SQL["create_locked"], {})
-            await session.fetch(SQL["index_locked"], {})
-            await self._stage(session, write.actor, collection, chunks)
-            await session.fetch(SQL["index_staging"], {})
-            await session.fetch(SQL["analyze_staging"], {})
-            staged = (await session.fetch(SQL["count_staging"], {}))[0]["staged"]
+        async with self._database.dedicated_connection() as connection:
+            await connection.fetch(SQL["create_staging"], {})
+            await connection.fetch(SQL["create_locked"], {})
+            await connection.fetch(SQL["index_locked"], {})
+            await self._stage(connection, write.actor, collection, chunks)
+            await connection.fetch(SQL["index_staging"], {})
+            await connection.fetch(SQL["analyze_staging"], {})
+            staged = (await connection.fetch(SQL["count_staging"], {}))[0]["staged"]
             if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
                 raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
-            async with session.transaction() as transaction:
+            async with connection.transaction() as transaction:
                 await self._check(transaction, write.actor, definition)
                 yield transaction, await self._apply_again_if_raced(transaction, write, collection, mode, staged)
 
     async def _stage(
-        self, session: Session, actor: Actor, collection: str, chunks: AsyncIterator[Sequence[NewRecord]]
+        self, connection: DedicatedConnection, actor: Actor, collection: str, chunks: AsyncIterator[Sequence[NewRecord]]
     ) -> None:
         """Copy each chunk while the next one arrives.
 
@@ -135,7 +135,7 @@ class ImportStore:
                 await self._refuse_unfit(actor, collection, chunk, index)
                 await copying
                 rows = [_row(record, place) for place, record in enumerate(chunk, index)]
-                copying = asyncio.ensure_future(session.copy("staging", COLUMNS, rows))
+                copying = asyncio.ensure_future(connection.copy("staging", COLUMNS, rows))
                 index += len(chunk)
             await copying
         finally:

@@ -29,10 +29,10 @@ call_tenant: ContextVar[str] = ContextVar("call_tenant", default="")
 SET_LONG = """SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
     set_config('plan_cache_mode', 'auto', false), set_config('enable_seqscan', 'on', false)"""
 TIMER_S = 0.002  # the accuracy of timers
-LONG_S = 3600.0  # time limit of one statement of a session, in case no answer ever comes
+LONG_S = 3600.0  # time limit of one statement on a dedicated connection, in case no answer ever comes
 
 
-class Session:
+class DedicatedConnection:
     """A dedicated connection for long work; each of its statements is its own transaction."""
 
     def __init__(

@@ -26,7 +26,7 @@ from ..database import Database
 from ..fields import is_place, typed_field
 from ..statements import DIALECT, load
 from ..tables import draft, record
-from ..transaction import Rows, Session
+from ..transaction import DedicatedConnection, Rows
 from .cache import collection_spec_of
 
 SQL = load("collections")
@@ -74,27 +74,27 @@ class Indexes:
             await self._database.translated(lambda: self._reconcile_alone(collection))
 
     async def _reconcile_alone(self, collection: str | None) -> None:
-        async with self._database.session() as session:
-            while not (await session.fetch(SQL["try_lock_indexes"], {}))[0]["locked"]:  # noqa: ASYNC110
+        async with self._database.dedicated_connection() as connection:
+            while not (await connection.fetch(SQL["try_lock_indexes"], {}))[0]["locked"]:  # noqa: ASYNC110
                 await asyncio.sleep(LOCK_POLL_S)
             try:
-                await self._reconcile(session, collection)
+                await self._reconcile(connection, collection)
             finally:
-                await session.fetch(SQL["unlock_indexes"], {})
+                await connection.fetch(SQL["unlock_indexes"], {})
 
-    async def _reconcile(self, session: Session, collection: str | None) -> None:
+    async def _reconcile(self, connection: DedicatedConnection, collection: str | None) -> None:
         log = structlog.get_logger()
-        wanted = _wanted(await session.fetch(SQL["all_definitions"], {}))
-        rows = await session.fetch(SQL["present_indexes"], {})
+        wanted = _wanted(await connection.fetch(SQL["all_definitions"], {}))
+        rows = await connection.fetch(SQL["present_indexes"], {})
         valid = {row["name"] for row in rows if row["valid"]}
         for row in rows:
             if not (row["valid"] and row["name"] in wanted):
-                await session.execute(_ddl(DropIndex(_named(row["name"]), if_exists=True)))
+                await connection.execute(_ddl(DropIndex(_named(row["name"]), if_exists=True)))
                 log.info("index_dropped", index=row["name"])
         for name, (table, owner, order) in wanted.items():
             if name not in valid and collection in (owner, None):
                 log.info("index_build_started", index=name, collection=owner)
-                await session.execute(_ddl(CreateIndex(_index(table, owner, order))))
+                await connection.execute(_ddl(CreateIndex(_index(table, owner, order))))
                 log.info("index_built", index=name, collection=owner)
 
 
