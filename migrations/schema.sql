@@ -1388,6 +1388,78 @@ BEGIN
         || to_jsonb(added);
 END $$;
 
+CREATE FUNCTION draftline.order_entry_fits(key bytea, ids text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((octet_length(key) + octet_length(ids)) <= 2600);
+
+CREATE FUNCTION draftline.order_key(content jsonb, keys jsonb) RETURNS bytea
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    digits CONSTANT text := '0123456789abcdef';
+    inverted CONSTANT text := 'fedcba9876543210';
+    key jsonb;
+    path jsonb;
+    value jsonb;
+    number numeric;
+    is_inverted boolean;
+    is_signed boolean;
+    significant text;
+    part text;
+    hex text := '';
+BEGIN
+    FOR index IN 0 .. jsonb_array_length(keys) - 1 LOOP
+        key := keys -> index;
+        path := key -> 'path';
+        value := content -> (path ->> 0);
+        FOR depth IN 1 .. jsonb_array_length(path) - 1 LOOP
+            value := value -> (path ->> depth);
+        END LOOP;
+        is_inverted := coalesce((key -> 'descending')::boolean, false);
+        is_signed := false;
+        CASE key ->> 'type'
+        WHEN 'TEXT' THEN
+            part := '0' || encode(convert_to(draftline.indexed_text_at(value, '{}'), 'UTF8'), 'hex') || '00';
+            IF is_inverted THEN
+                part := '0' || translate(substr(part, 2), digits, inverted);
+            END IF;
+            is_inverted := false;
+        WHEN 'NUMBER' THEN
+            number := draftline.number_at(value, '{}');
+            IF number = 0 THEN
+                part := '8';
+            ELSE
+                part := trim_scale(abs(number))::text;
+                significant := ltrim(replace(part, '.', ''), '0');
+                -- The number is 0.significant * 10 ^ exponent.
+                part := '9' || to_hex(128 + length(split_part(part, '.', 1))
+                        - length(replace(part, '.', '')) + length(significant))
+                    || translate(rtrim(significant, '0'), '0123456789', '123456789a') || '0';
+                part := part || CASE WHEN length(part) % 2 = 0 THEN '0' ELSE '' END;
+                is_inverted := is_inverted <> (number < 0);
+            END IF;
+        WHEN 'BOOLEAN' THEN
+            part := CASE draftline.boolean_at(value, '{}') WHEN true THEN '9' WHEN false THEN '6' END;
+        WHEN 'DATE' THEN
+            part := encode(date_send(draftline.date_at(value, '{}')), 'hex');
+            is_signed := true;
+        WHEN 'TIMESTAMP' THEN
+            part := encode(timestamptz_send(draftline.instant_at(value, '{}')), 'hex');
+            is_signed := true;
+        END CASE;
+        IF is_inverted THEN
+            part := translate(part, digits, inverted);
+        END IF;
+        IF is_signed THEN
+            part := translate(left(part, 1), 'f0', '12') || substr(part, 2);
+        ELSE
+            part := '1' || part;
+        END IF;
+        hex := hex || coalesce(part, 'ff');
+    END LOOP;
+    RETURN decode(hex, 'hex');
+END $$;
+
 CREATE FUNCTION draftline.overlong_text(content jsonb, indexed_text jsonb, max_text_bytes integer) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -2122,6 +2194,40 @@ COMMENT ON COLUMN draftline.collection.json_schema IS 'empty: none';
 
 COMMENT ON COLUMN draftline.collection.history IS 'VALUES or PATHS';
 
+CREATE TABLE draftline.collection_order (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    collection text NOT NULL COLLATE pg_catalog."C",
+    order_id bigint NOT NULL,
+    keys jsonb NOT NULL,
+    fields text[] NOT NULL,
+    state text DEFAULT 'BUILDING'::text NOT NULL,
+    record_filled_to text COLLATE pg_catalog."C",
+    draft_filled_to text COLLATE pg_catalog."C",
+    record_count bigint DEFAULT 0 NOT NULL,
+    draft_count bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    ready_at timestamp with time zone,
+    CONSTRAINT collection_order_state_check CHECK ((state = ANY (ARRAY['BUILDING'::text, 'READY'::text, 'DROPPING'::text])))
+);
+
+COMMENT ON TABLE draftline.collection_order IS 'The orders of collections that are kept as entries.';
+
+COMMENT ON COLUMN draftline.collection_order.order_id IS 'never used again, for no other order and after no drop';
+
+COMMENT ON COLUMN draftline.collection_order.keys IS '[{"path": [names], "type": "TEXT", "descending": false}]';
+
+COMMENT ON COLUMN draftline.collection_order.fields IS 'the top-level fields of the content that the keys read';
+
+COMMENT ON COLUMN draftline.collection_order.state IS 'BUILDING: writes keep its entries, earlier ones are being added; READY: its entries are complete; DROPPING: its entries are being deleted';
+
+COMMENT ON COLUMN draftline.collection_order.record_filled_to IS 'while BUILDING: the entries of live records up to this record_id exist; NULL: none yet';
+
+COMMENT ON COLUMN draftline.collection_order.draft_filled_to IS 'while BUILDING: the entries of drafts of records up to this record_id exist; NULL: none yet';
+
+COMMENT ON COLUMN draftline.collection_order.record_count IS 'records that the background job has read so far';
+
+COMMENT ON COLUMN draftline.collection_order.draft_count IS 'drafts that the background job has read so far';
+
 CREATE TABLE draftline.draft (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
     user_id text NOT NULL COLLATE pg_catalog."C",
@@ -2166,6 +2272,51 @@ COMMENT ON COLUMN draftline.draft.change_reason IS 'empty: none';
 COMMENT ON COLUMN draftline.draft.definition_version IS 'the version of the declaration that it was checked by when it was saved; NULL: not known';
 
 COMMENT ON COLUMN draftline.draft.attributes IS 'the attributes that the draft sets, each with its base: {"parent_id": [base, mine]}; of a deletion the base alone: {"parent_id": [base]}; NULL: none';
+
+CREATE TABLE draftline.draft_order_entry (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    collection text NOT NULL COLLATE pg_catalog."C",
+    order_id bigint NOT NULL,
+    key bytea NOT NULL,
+    record_id text NOT NULL COLLATE pg_catalog."C"
+);
+ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN tenant_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN user_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN collection SET (n_distinct=1);
+ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN order_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN key SET (n_distinct=-1);
+ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN record_id SET (n_distinct=-1);
+
+COMMENT ON TABLE draftline.draft_order_entry IS 'One row for each draft and each order of its collection, unless it is too long for order_entry_fits().';
+
+COMMENT ON COLUMN draftline.draft_order_entry.key IS 'draftline.order_key() of the merged content and the order''s keys';
+
+CREATE TABLE draftline.order_entry (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    collection text NOT NULL COLLATE pg_catalog."C",
+    order_id bigint NOT NULL,
+    key bytea NOT NULL,
+    record_id text NOT NULL COLLATE pg_catalog."C"
+);
+ALTER TABLE ONLY draftline.order_entry ALTER COLUMN tenant_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.order_entry ALTER COLUMN collection SET (n_distinct=1);
+ALTER TABLE ONLY draftline.order_entry ALTER COLUMN order_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.order_entry ALTER COLUMN key SET (n_distinct=-1);
+ALTER TABLE ONLY draftline.order_entry ALTER COLUMN record_id SET (n_distinct=-1);
+
+COMMENT ON TABLE draftline.order_entry IS 'One row for each live record and each order of its collection, unless it is too long for order_entry_fits().';
+
+COMMENT ON COLUMN draftline.order_entry.key IS 'draftline.order_key() of the content and the order''s keys';
+
+CREATE SEQUENCE draftline.order_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE draftline.order_id OWNED BY draftline.collection_order.order_id;
 
 CREATE TABLE draftline.record (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2226,6 +2377,8 @@ COMMENT ON TABLE draftline.secret IS 'What the servers of this database share; p
 
 ALTER TABLE ONLY draftline.change ATTACH PARTITION draftline.change_default DEFAULT;
 
+ALTER TABLE ONLY draftline.collection_order ALTER COLUMN order_id SET DEFAULT nextval('draftline.order_id'::regclass);
+
 ALTER TABLE ONLY draftline.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
@@ -2238,11 +2391,20 @@ ALTER TABLE ONLY draftline.change_default
 ALTER TABLE ONLY draftline.change_log
     ADD CONSTRAINT change_log_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY draftline.collection_order
+    ADD CONSTRAINT collection_order_pkey PRIMARY KEY (tenant_id, collection, order_id);
+
 ALTER TABLE ONLY draftline.collection
     ADD CONSTRAINT collection_pkey PRIMARY KEY (tenant_id, collection);
 
+ALTER TABLE ONLY draftline.draft_order_entry
+    ADD CONSTRAINT draft_order_entry_pkey PRIMARY KEY (tenant_id, user_id, collection, order_id, key, record_id);
+
 ALTER TABLE ONLY draftline.draft
     ADD CONSTRAINT draft_pkey PRIMARY KEY (tenant_id, user_id, collection, record_id);
+
+ALTER TABLE ONLY draftline.order_entry
+    ADD CONSTRAINT order_entry_pkey PRIMARY KEY (tenant_id, collection, order_id, key, record_id);
 
 ALTER TABLE ONLY draftline.record
     ADD CONSTRAINT record_pkey PRIMARY KEY (tenant_id, collection, record_id);
@@ -2272,6 +2434,8 @@ CREATE INDEX change_default_tenant_id_session_id_log_xact_change_id_idx ON draft
 CREATE INDEX change_user_idx ON ONLY draftline.change USING btree (tenant_id, user_id, log_xact, change_id) WHERE (kind <> 'DRAFT'::text);
 
 CREATE INDEX change_default_tenant_id_user_id_log_xact_change_id_idx ON draftline.change_default USING btree (tenant_id, user_id, log_xact, change_id) WHERE (kind <> 'DRAFT'::text);
+
+CREATE INDEX collection_order_unready_idx ON draftline.collection_order USING btree (tenant_id, collection, order_id) WHERE (state <> 'READY'::text);
 
 CREATE INDEX draft_record_idx ON draftline.draft USING btree (tenant_id, collection, record_id);
 

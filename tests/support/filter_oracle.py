@@ -173,7 +173,7 @@ def _typed(value: Any, type_: FieldType) -> Any:
 
 def _fits(number: int | Decimal) -> bool:
     """At most 100 digits before and after the point; longer ones are not compared."""
-    return abs(number) < 10**100 and -int(Decimal(number).as_tuple().exponent) <= 100
+    return Decimal(number).copy_abs() < 10**100 and -int(Decimal(number).as_tuple().exponent) <= 100
 
 
 def _time(text: str) -> datetime | None:

@@ -56,6 +56,8 @@ class CollectionSpec:
     updated_at: datetime | None = None
     history: History = History.VALUES
     refusing: frozenset[Path] = frozenset()  # fields that reject values of other types
+    # The ids of the orders whose entries were complete when the spec was read.
+    ready_orders: Mapping[IndexOrder, int] = field(default_factory=dict, compare=False)
 
     def indexes(self) -> list[IndexOrder]:
         """Return the orders to index, without duplicates: each field ascending, then the declared orders."""

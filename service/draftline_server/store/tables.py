@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 SCHEMA = "draftline"
 
@@ -148,6 +148,95 @@ draft = Table(
     ),
     Index("draft_record_idx", "tenant_id", "collection", "record_id"),
     comment="One user's pending edit of one record.",
+)
+
+collection_order = Table(
+    "collection_order",
+    metadata,
+    _key("tenant_id"),
+    _key("collection"),
+    Column(
+        "order_id",
+        BigInteger,
+        Sequence("order_id", metadata=metadata),
+        primary_key=True,
+        server_default=text("nextval('draftline.order_id')"),
+        comment="never used again, for no other order and after no drop",
+    ),
+    Column("keys", JSONB, nullable=False, comment='[{"path": [names], "type": "TEXT", "descending": false}]'),
+    Column("fields", ARRAY(Text), nullable=False, comment="the top-level fields of the content that the keys read"),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('BUILDING', 'READY', 'DROPPING')", name="state"),
+        nullable=False,
+        server_default=text("'BUILDING'"),
+        comment="BUILDING: writes keep its entries, earlier ones are being added; READY: its entries are complete; "
+        "DROPPING: its entries are being deleted",
+    ),
+    Column(
+        "record_filled_to",
+        Text(collation="C"),
+        comment="while BUILDING: the entries of live records up to this record_id exist; NULL: none yet",
+    ),
+    Column(
+        "draft_filled_to",
+        Text(collation="C"),
+        comment="while BUILDING: the entries of drafts of records up to this record_id exist; NULL: none yet",
+    ),
+    Column(
+        "record_count",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="records that the background job has read so far",
+    ),
+    Column(
+        "draft_count",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="drafts that the background job has read so far",
+    ),
+    _time("created_at"),
+    _time("ready_at", nullable=True),
+    Index(
+        "collection_order_unready_idx",
+        "tenant_id",
+        "collection",
+        "order_id",
+        postgresql_where=text("state <> 'READY'"),
+    ),
+    comment="The orders of collections that are kept as entries.",
+)
+
+order_entry = Table(
+    "order_entry",
+    metadata,
+    _key("tenant_id"),
+    _key("collection"),
+    Column("order_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", LargeBinary, primary_key=True, comment="draftline.order_key() of the content and the order's keys"),
+    _key("record_id"),
+    comment="One row for each live record and each order of its collection, unless it is too long for "
+    "order_entry_fits().",
+)
+
+draft_order_entry = Table(
+    "draft_order_entry",
+    metadata,
+    _key("tenant_id"),
+    _key("user_id"),
+    _key("collection"),
+    Column("order_id", BigInteger, primary_key=True, autoincrement=False),
+    Column(
+        "key",
+        LargeBinary,
+        primary_key=True,
+        comment="draftline.order_key() of the merged content and the order's keys",
+    ),
+    _key("record_id"),
+    comment="One row for each draft and each order of its collection, unless it is too long for order_entry_fits().",
 )
 
 secret = Table(

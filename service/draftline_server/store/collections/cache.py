@@ -11,12 +11,12 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
 from ...domain.changes import History
-from ...domain.collections import CollectionSpec, IndexKey
+from ...domain.collections import CollectionSpec, IndexKey, IndexOrder
 from ...domain.errors import ContentionError, SchemaViolationError
 from ...domain.filters.ast import FieldType
 from ..database import Database
@@ -142,4 +142,9 @@ def collection_spec_of(row: asyncpg.Record) -> CollectionSpec:
         row["updated_at"],
         History(row["history"]),
         frozenset(tuple(entry["path"]) for entry in entries if entry.get("on_type_mismatch") == "REFUSE"),
+        {_order_of(order["keys"]): order["order_id"] for order in json.loads(row.get("ready_orders") or "[]")},
     )
+
+
+def _order_of(keys: Sequence[Mapping[str, Any]]) -> IndexOrder:
+    return tuple(IndexKey(tuple(key["path"]), FieldType(key["type"]), key["descending"]) for key in keys)

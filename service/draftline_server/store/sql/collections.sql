@@ -1,7 +1,10 @@
 -- name: get_definitions
--- The declarations of the named collections of a tenant.
-SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history
-FROM draftline.collection
+-- The declarations of the named collections of a tenant, and their orders whose entries are complete.
+SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history,
+    (SELECT jsonb_agg(jsonb_build_object('order_id', o.order_id, 'keys', o.keys))::text
+     FROM draftline.collection_order AS o
+     WHERE o.tenant_id = :tenant_id AND o.collection = c.collection AND o.state = 'READY') AS ready_orders
+FROM draftline.collection AS c
 WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 
 -- name: lock_declaration

@@ -1,0 +1,131 @@
+"""Sort keys as bytes, as the SQL function `draftline.order_key` makes them, and ranges of them.
+
+Keys sort like the values that they hold. No value is a prefix of another one, so all keys whose first fields have given
+values are one range, and so are all keys with a greater or a lesser value in the next field, or with a text that starts
+with a prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from ...domain.collections import IndexKey
+from ...domain.filters.ast import FieldType, Operator
+from ...domain.filters.values import Value
+
+MISSING = b"\xff"  # null, missing or of another type
+_PRESENT = 0x10  # the first byte of a value is between this one and MISSING
+_INVERTED = bytes(range(255, -1, -1))
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_LAST_EXPONENT = 120  # beyond those of stored numbers; only a filter's value can exceed it
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """The keys from `low` up to, but without, `high`."""
+
+    low: bytes
+    high: bytes
+
+    def intersection(self, other: KeyRange) -> KeyRange:
+        return KeyRange(max(self.low, other.low), min(self.high, other.high))
+
+
+def encoded(values: Sequence[Value | None], order: Sequence[IndexKey]) -> bytes:
+    """Return the sort key of values, one for each key of the order; None is null, missing or of another type."""
+    return b"".join(
+        MISSING if value is None else encoded_value(value, key.type, descending=key.descending)
+        for value, key in zip(values, order, strict=True)
+    )
+
+
+def encoded_value(value: Value, type_: FieldType, *, descending: bool) -> bytes:
+    return _ENCODERS[type_](value, descending)
+
+
+def all_keys(order: Sequence[IndexKey]) -> KeyRange:
+    """Return the range of all keys of an order."""
+    return KeyRange(b"", MISSING * (len(order) + 1))
+
+
+def with_prefix(prefix: bytes) -> KeyRange:
+    """Return the range of the keys that start with the prefix, in which some byte is not 255."""
+    return KeyRange(prefix, _after(prefix))
+
+
+def compared(prefix: bytes, key: IndexKey, operator: Operator, value: Value) -> KeyRange:
+    """Return the range of the keys that start with the prefix and whose next value compares so (not NE, not HAS)."""
+    at = prefix + encoded_value(value, key.type, descending=key.descending)
+    if operator is Operator.EQ:
+        return with_prefix(at)
+    is_first = operator in (Operator.LT, Operator.LE)
+    if is_first != key.descending:  # the values that sort before the given one
+        is_included = operator in (Operator.LE, Operator.GE)
+        return KeyRange(prefix + bytes([_PRESENT]), _after(at) if is_included else at)
+    is_excluded = operator in (Operator.LT, Operator.GT)
+    return KeyRange(_after(at) if is_excluded else at, prefix + MISSING)
+
+
+def starting_with(prefix: bytes, key: IndexKey, text: str) -> KeyRange:
+    """Return the range of the keys that start with the prefix and whose next value starts with the text."""
+    whole = encoded_value(text, FieldType.TEXT, descending=key.descending)
+    return with_prefix(prefix + whole[:-1])
+
+
+def _after(prefix: bytes) -> bytes:
+    """Return the first bytes that sort after all that start with the prefix."""
+    head = prefix.rstrip(b"\xff")
+    return head[:-1] + bytes([head[-1] + 1])
+
+
+def _text(value: Any, descending: bool) -> bytes:
+    text: bytes = value.encode() + b"\0"
+    return b"\x10" + (text.translate(_INVERTED) if descending else text)
+
+
+def _number(value: Any, descending: bool) -> bytes:
+    number = Decimal(value)
+    _, digits, _ = number.as_tuple()
+    if not number:
+        return b"\x17" if descending else b"\x18"
+    exponent = max(-_LAST_EXPONENT, min(number.adjusted() + 1, _LAST_EXPONENT))
+    significant = "".join(map(str, digits)).strip("0")
+    nibbles = f"9{exponent + 128:02x}" + "".join(f"{int(digit) + 1:x}" for digit in significant) + "0"
+    nibbles += "0" if len(nibbles) % 2 == 0 else ""
+    whole = bytes.fromhex(f"1{nibbles}")
+    if (number < 0) == descending:
+        return whole
+    return bytes([_PRESENT | ~whole[0] & 0x0F]) + whole[1:].translate(_INVERTED)
+
+
+def _boolean(value: Any, descending: bool) -> bytes:
+    return b"\x19" if value != descending else b"\x16"
+
+
+def _date(value: Any, descending: bool) -> bytes:
+    return _signed((value - date(2000, 1, 1)).days, 4, descending)
+
+
+def _timestamp(value: Any, descending: bool) -> bytes:
+    since = value - _EPOCH
+    return _signed((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds, 8, descending)
+
+
+def _signed(number: int, size: int, descending: bool) -> bytes:
+    number = ~number if descending else number
+    sign = 2 if number >= 0 else 1
+    bits = size * 8 - 4
+    return (sign << bits | number & (1 << bits) - 1).to_bytes(size)
+
+
+_ENCODERS: Mapping[FieldType, Callable[[Any, bool], bytes]] = {
+    FieldType.TEXT: _text,
+    FieldType.NUMBER: _number,
+    FieldType.BOOLEAN: _boolean,
+    FieldType.DATE: _date,
+    FieldType.TIMESTAMP: _timestamp,
+}
