@@ -61,7 +61,7 @@ def measure(environment: Environment, sizes: Sizes, measurements: Measurements) 
     )  # fmt: skip
     measurements.add("server memory, idle", "MiB", environment.server.memory_mib())
     with (
-        environment.start_server(max_group_size=1) as single,
+        environment.start_server(batch_size=1) as single,
         environment.start_server(enable_partial_updates=False) as replacing,
     ):
         ends, top = (1, sizes.top), (sizes.top,)

@@ -102,7 +102,7 @@ async def running(
         raise ValueError(
             f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
         )
-    database, schemas = Database(url, pool_settings(settings)), Schemas(settings.schema_timeout_s)
+    database, schemas = Database(url, pool_settings(settings)), Schemas(settings.json_schema_timeout_s)
     telemetry = _telemetry(settings, database, worker)
     await database.open(checked=True)
     try:
@@ -112,7 +112,7 @@ async def running(
         indexes, wakes = Indexes(database), ChangeSignals()
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
         analysis = Analysis(lambda: analyze_records(database))
-        keeper = ChangeLogMaintenance(LogKeeping(database), retention(settings), settings.log_keeping_interval_s)
+        keeper = ChangeLogMaintenance(LogKeeping(database), retention(settings), settings.maintenance_interval_s)
         await keeper.keep_order()
         draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
         server, watches = await _server(
@@ -123,7 +123,7 @@ async def running(
         metrics = Metrics(telemetry, readings)
         address = metrics_socket or metrics_address(settings)
         async with (
-            traced(telemetry, settings.traces_endpoint, settings.traces_sampled_part),
+            traced(telemetry, settings.trace_endpoint, settings.trace_sample_ratio),
             serving_metrics(metrics.text, server.is_ready, address, server.health.warnings) as metrics_port,
         ):
             port = await server.start()
@@ -146,9 +146,9 @@ async def running(
 
 
 def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> ReadBatcher | ContentStore:
-    if settings.max_group_size == 1:
+    if settings.batch_size == 1:
         return content
-    return ReadBatcher(content, settings.max_group_size, telemetry.group_sizes["reads"].observe)
+    return ReadBatcher(content, settings.batch_size, telemetry.group_sizes["reads"].observe)
 
 
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
@@ -227,8 +227,8 @@ async def _server(
     applier: PatchApplier = FetchedPatches(definitions, limits)
     if settings.enable_partial_updates:
         in_place = InPlacePatches(definitions, limits)
-        if settings.max_group_size > 1:
-            applier = PatchBatcher(in_place, settings.max_group_size, telemetry.group_sizes["patches"].observe)
+        if settings.batch_size > 1:
+            applier = PatchBatcher(in_place, settings.batch_size, telemetry.group_sizes["patches"].observe)
         else:
             applier = in_place
     content = ContentStore(database, definitions, limits)

@@ -24,7 +24,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         settings.pool_idle_timeout_s,
         settings.statement_timeout_s,
         settings.lock_timeout_s,
-        settings.retries,
+        settings.max_attempts,
     )
 
 
@@ -41,16 +41,16 @@ def server_options(settings: Settings, *, shares_port: bool) -> ServerOptions:
         settings.max_request_bytes,
         settings.max_response_bytes,
         settings.max_metadata_bytes,
-        settings.max_receiving_bytes,
-        settings.max_sending_bytes,
+        settings.max_receive_buffer_bytes,
+        settings.max_send_buffer_bytes,
         settings.max_calls,
         settings.max_connections,
         settings.max_streams_per_connection,
         settings.max_connection_age_s,
-        settings.max_connection_grace_s,
-        settings.ping_interval_s,
-        settings.min_ping_interval_s,
-        AdmissionOptions(settings.max_in_flight, settings.max_waiting, settings.max_wait_s),
+        settings.max_connection_age_grace_s,
+        settings.keepalive_interval_s,
+        settings.keepalive_min_interval_s,
+        AdmissionOptions(settings.max_in_flight, settings.queue_limit, settings.queue_timeout_s),
     )
 
 

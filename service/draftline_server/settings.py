@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = Field(None, description="its key, PEM, without a password")
     tls_client_ca_file: Path | None = Field(None, description="whose certificates callers must have; empty: none")
 
-    max_group_size: int = Field(
+    batch_size: int = Field(
         64,
         ge=1,
         le=1000,
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     watch_heartbeat_s: float = Field(15.0, gt=0, description="between two signs of life to a watcher")
     max_watchers: int = Field(2_000, gt=0, description="watchers at once")
     change_retention_days: int = Field(90, ge=0, description="how long changes are kept at least; 0: for ever")
-    log_keeping_interval_s: float = Field(3600.0, gt=0, description="between two looks for what is too old to keep")
+    maintenance_interval_s: float = Field(3600.0, gt=0, description="between two looks for what is too old to keep")
     draft_check_interval_s: float = Field(
         86400.0, ge=0, description="between two checks that drafts are in step with their records; 0: none"
     )
@@ -77,10 +77,10 @@ class Settings(BaseSettings):
         1024.0, ge=0, description="slowest rate at which an import may be sent, apart from pauses; 0: any"
     )
     max_request_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest message that is read")
-    max_receiving_bytes: int = Field(
+    max_receive_buffer_bytes: int = Field(
         256 * 1024 * 1024, gt=0, description="messages that have arrived in part, of all connections; Linux only"
     )
-    max_sending_bytes: int = Field(
+    max_send_buffer_bytes: int = Field(
         256 * 1024 * 1024,
         gt=0,
         description="answers that callers have not read yet; one tenant's leave as much to others",
@@ -91,16 +91,16 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(
         256, gt=0, description="calls that run at once but for watchers; some are kept for tenants with none"
     )
-    max_waiting: int = Field(512, ge=0, description="calls that wait to run; one tenant's leave as much room to others")
-    max_wait_s: float = Field(
+    queue_limit: int = Field(512, ge=0, description="calls that wait to run; one tenant's leave as much room to others")
+    queue_timeout_s: float = Field(
         2.0, gt=0, description="how long a call may wait to run; if it would be longer, it is refused"
     )
     max_connections: int = Field(2_000, gt=0, description="connections at once; others are closed at once")
     max_streams_per_connection: int = Field(100, gt=0, description="calls at once on a connection; others wait there")
     max_connection_age_s: float = Field(3600.0, gt=0, description="after which a connection takes no further calls")
-    max_connection_grace_s: float = Field(300.0, gt=0, description="how long its calls may go on")
-    ping_interval_s: float = Field(60.0, gt=0, description="after which a silent connection is tried")
-    min_ping_interval_s: float = Field(30.0, gt=0, description="callers that ping more often are disconnected")
+    max_connection_age_grace_s: float = Field(300.0, gt=0, description="how long its calls may go on")
+    keepalive_interval_s: float = Field(60.0, gt=0, description="after which a silent connection is tried")
+    keepalive_min_interval_s: float = Field(30.0, gt=0, description="callers that ping more often are disconnected")
 
     max_content_bytes: int = Field(1024 * 1024, gt=0, description="largest content, as JSON text")
     max_content_depth: int = Field(32, gt=0, le=32, description="levels of nesting in a content")
@@ -108,14 +108,14 @@ class Settings(BaseSettings):
     max_indexes_per_tenant: int = Field(
         200, gt=0, description="fields and orders that a tenant may declare, each with an index"
     )
-    schema_timeout_s: float = Field(1.0, gt=0, description="processor time that a check by a JSON Schema may take")
+    json_schema_timeout_s: float = Field(1.0, gt=0, description="processor time that a check by a JSON Schema may take")
 
     pool_size: int = Field(20, gt=0, description="connections to the database")
     pool_connect_timeout_s: float = Field(10.0, gt=0, description="how long a connection may take to be had")
     pool_idle_timeout_s: float = Field(30.0, gt=0, description="how long an idle connection is kept")
     statement_timeout_s: float = Field(25.0, gt=0, description="the longest a statement of a call may run")
     lock_timeout_s: float = Field(10.0, gt=0, description="how long a statement may wait for what another holds")
-    retries: int = Field(5, ge=1, description="attempts at a transaction that collides with others")
+    max_attempts: int = Field(5, ge=1, description="attempts at a transaction that collides with others")
 
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz, which are open to all")
     metrics_port: int | None = Field(
@@ -129,12 +129,12 @@ class Settings(BaseSettings):
     )
     slow_call_s: float = Field(1.0, gt=0, description="how long a unary call takes that is notable")
     slow_statement_s: float = Field(0.5, gt=0, description="how long a statement takes that is logged")
-    traces_endpoint: str = Field(
+    trace_endpoint: str = Field(
         "",
         pattern=r"^(https?://\S+)?$",
         description="where traces go by OTLP over gRPC, as http://127.0.0.1:4317; empty: there are none",
     )
-    traces_sampled_part: float = Field(
+    trace_sample_ratio: float = Field(
         1.0, ge=0, le=1, description="of the traces that begin here; those of callers go by them"
     )
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")

@@ -141,7 +141,7 @@ async def test_clock_that_is_set_while_the_host_serves_harms_nothing(
     database_url: str, connection: asyncpg.Connection, host: Host, days: int
 ) -> None:
     request_id, now = str(uuid.uuid4()), await aged(connection)
-    with logged() as events, serving(database_url, log_keeping_interval_s=0.2) as service:
+    with logged() as events, serving(database_url, maintenance_interval_s=0.2) as service:
         before = await asyncio.to_thread(change, service, request_id)
         host.shift_s = days * 86_400
         assert await asyncio.to_thread(change, service, request_id) == before

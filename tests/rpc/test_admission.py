@@ -69,7 +69,7 @@ def full(database_url: str, serving: Any, locked_record: Any) -> Iterator[Callab
 
 
 def test_call_waits_for_room_and_the_next_is_refused(full: Callable[..., Full]) -> None:
-    server = full(max_waiting=2, max_wait_s=600)
+    server = full(queue_limit=2, queue_timeout_s=600)
     waiting = server.patch_that_waits()
     refusal = refused(server.records.stub.GetContent, server.get)
     assert (refusal.code, refusal.reason) == OVERLOADED
@@ -81,13 +81,13 @@ def test_call_waits_for_room_and_the_next_is_refused(full: Callable[..., Full]) 
 
 
 def test_call_that_waited_too_long_is_refused(full: Callable[..., Full]) -> None:
-    server = full(max_wait_s=0.05)
+    server = full(queue_timeout_s=0.05)
     refusal = refused(server.records.stub.GetContent, server.get)
     assert (refusal.code, refusal.reason) == OVERLOADED
 
 
 def test_call_that_is_given_up_while_it_waits_leaves(full: Callable[..., Full]) -> None:
-    server = full(max_wait_s=600)
+    server = full(queue_timeout_s=600)
     with pytest.raises(grpc.RpcError) as caught:
         server.records.stub.GetContent(server.get, timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
@@ -98,7 +98,7 @@ def test_call_that_is_given_up_while_it_waits_leaves(full: Callable[..., Full]) 
 
 
 def test_pages_of_a_stream_are_read_in_turn(full: Callable[..., Full]) -> None:
-    server = full(max_waiting=0)
+    server = full(queue_limit=0)
     with pytest.raises(grpc.RpcError) as caught:
         list(Drafts(server.channel, "acme", "ada").stream())
     refusal = refusal_of(caught.value)
@@ -110,7 +110,7 @@ def test_pages_of_a_stream_are_read_in_turn(full: Callable[..., Full]) -> None:
 
 
 def test_imports_are_let_in_as_other_calls_are(full: Callable[..., Full]) -> None:
-    server = full(max_waiting=0)
+    server = full(queue_limit=0)
     header = content_pb2.ImportHeader(tenant_id="acme", collection="films")
     with pytest.raises(grpc.RpcError) as caught:
         server.records.stub.ImportContent(iter([content_pb2.ImportContentRequest(header=header)]), timeout=TIMEOUT_S)
@@ -119,7 +119,7 @@ def test_imports_are_let_in_as_other_calls_are(full: Callable[..., Full]) -> Non
 
 
 def test_watchers_and_health_need_no_room(full: Callable[..., Full]) -> None:
-    server = full(max_waiting=0)
+    server = full(queue_limit=0)
     with watching(server.channel, "acme") as watcher:
         health = health_pb2_grpc.HealthStub(server.channel)
         answer = health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
@@ -132,7 +132,7 @@ def test_calls_without_messages_leave_room_for_others(
     database_url: str, serving: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "MIN_ARRIVING", 8)
-    with guarded(database_url, tmp_path, max_in_flight=4, max_waiting=4) as server:
+    with guarded(database_url, tmp_path, max_in_flight=4, queue_limit=4) as server:
         over, stub = threading.Event(), content_pb2_grpc.ContentServiceStub(server.channel)
         silent = server.channel.stream_unary("/draftline.v1.ContentService/GetContent")
 
@@ -187,7 +187,7 @@ def test_tenant_with_many_calls_leaves_room_for_others(database_url: str, servin
 
 
 def test_drain_refuses_who_waits_and_lets_the_others_end(database_url: str, serving: Any, locked_record: Any) -> None:
-    with serving(database_url, max_in_flight=1, max_wait_s=600, drain_timeout_s=TIMEOUT_S) as running:
+    with serving(database_url, max_in_flight=1, queue_timeout_s=600, drain_timeout_s=TIMEOUT_S) as running:
         server = Full(running, locked_record)
         waiting = server.patch_that_waits()
 

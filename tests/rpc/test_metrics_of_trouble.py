@@ -56,7 +56,7 @@ def troubled(url: str, **settings: object) -> Iterator[Troubled]:
 
 
 def test_calls_that_run_that_wait_and_that_are_refused(database_url: str, locked_record: Any) -> None:
-    with troubled(database_url, max_in_flight=1, max_waiting=1) as here:
+    with troubled(database_url, max_in_flight=1, queue_limit=1) as here:
         here.load("held", "free")
         with locked_record(here.server.url, "held"):
             first = here.stub.PatchContent.future(here.patch("held"), timeout=TIMEOUT_S)

@@ -82,7 +82,7 @@ def create(address: str, record_id: str, metadata: Any = None) -> None:
 def test_call_is_a_span_of_its_callers_trace_and_each_statement_one_of_its_own(
     database_url: str, collector: Collector
 ) -> None:
-    with serving(database_url, traces_endpoint=collector.endpoint) as server:
+    with serving(database_url, trace_endpoint=collector.endpoint) as server:
         create(server.address, "m-1", traceparent())
         with pytest.raises(grpc.RpcError):
             create(server.address, "m-1")
@@ -110,7 +110,7 @@ def test_call_is_a_span_of_its_callers_trace_and_each_statement_one_of_its_own(
 
 
 def test_statement_of_a_group_is_in_the_trace_of_each_of_its_calls(database_url: str, collector: Collector) -> None:
-    with serving(database_url, traces_endpoint=collector.endpoint) as server:
+    with serving(database_url, trace_endpoint=collector.endpoint) as server:
         for number in range(20):
             create(server.address, f"m-{number}")
         with grpc.insecure_channel(server.address) as channel:
@@ -132,13 +132,13 @@ def test_failure_of_the_service_is_an_error(
     database_url: str, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("draftline_server.rpc.services.content.fill_record", None)
-    with serving(database_url, traces_endpoint=collector.endpoint) as server, pytest.raises(grpc.RpcError):
+    with serving(database_url, trace_endpoint=collector.endpoint) as server, pytest.raises(grpc.RpcError):
         create(server.address, "m-1")
     assert collector.named(CREATE).status.code == SpanStatus.STATUS_CODE_ERROR
 
 
 def test_trace_that_the_caller_does_not_keep_is_not_kept(database_url: str, collector: Collector) -> None:
-    with serving(database_url, traces_endpoint=collector.endpoint, traces_sampled_part=0) as server:
+    with serving(database_url, trace_endpoint=collector.endpoint, trace_sample_ratio=0) as server:
         create(server.address, "m-1", traceparent("00"))
         create(server.address, "m-2")
         create(server.address, "m-3", traceparent("01"))
@@ -146,14 +146,14 @@ def test_trace_that_the_caller_does_not_keep_is_not_kept(database_url: str, coll
 
 
 def test_log_names_the_trace_that_a_call_began(database_url: str, collector: Collector) -> None:
-    with logged() as events, serving(database_url, traces_endpoint=collector.endpoint) as server:
+    with logged() as events, serving(database_url, trace_endpoint=collector.endpoint) as server:
         create(server.address, "m-1")
     (line,) = [event for event in events if event["event"] == "call"]
     assert line["trace_id"] == collector.named(CREATE).trace_id.hex()
 
 
 def test_calls_go_on_without_a_collector(database_url: str) -> None:
-    with serving(database_url, traces_endpoint="http://127.0.0.1:1") as server:
+    with serving(database_url, trace_endpoint="http://127.0.0.1:1") as server:
         create(server.address, "m-1")
 
 
@@ -164,6 +164,6 @@ def test_service_without_traces_loads_nothing_for_them() -> None:
 
 def test_extra_that_is_not_there_is_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "draftline_server.observability.spans", None)
-    with pytest.raises(ValueError, match=r"DRAFTLINE_TRACES_ENDPOINT needs .*draftline-server\[traces\]"):
-        servers.start(database_url, traces_endpoint="http://127.0.0.1:4317")
+    with pytest.raises(ValueError, match=r"DRAFTLINE_TRACE_ENDPOINT needs .*draftline-server\[traces\]"):
+        servers.start(database_url, trace_endpoint="http://127.0.0.1:4317")
     assert "pip install" in tracing.NEEDED

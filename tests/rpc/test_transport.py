@@ -284,14 +284,14 @@ def test_caller_that_pings_too_often_loses_its_connection(url: str) -> None:
 
 def test_silent_connection_is_tried_and_closed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "PING_TIMEOUT_S", 1.0)
-    with serving(url, ping_interval_s=1.0) as running, connected(running.address) as wire:
+    with serving(url, keepalive_interval_s=1.0) as running, connected(running.address) as wire:
         pings = [frame for frame in wire.frames() if frame.kind == PING]  # none of them is answered
         assert pings
 
 
 def test_connection_ends_with_its_calls_when_it_is_old(url: str) -> None:
     with (
-        serving(url, max_connection_age_s=0.5, max_connection_grace_s=0.5) as running,
+        serving(url, max_connection_age_s=0.5, max_connection_age_grace_s=0.5) as running,
         grpc.insecure_channel(running.address) as channel,
     ):
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())

@@ -27,7 +27,7 @@ POOL = 10  # connections
 # What the network takes there and back again, each. In the short form four times as much, and so there is a quarter of
 # the calls, for this machine is not the test's alone.
 DELAY_S = length("OVERLOAD_DELAY_S", 0.2, soak=0.05)
-MAX_IN_FLIGHT, MAX_WAITING = 32, 64
+MAX_IN_FLIGHT, QUEUE_LIMIT = 32, 64
 MEASURED_S = 2.0
 MOST_GROWTH_BYTES = 48 * 1024 * 1024
 
@@ -37,7 +37,7 @@ def far_server(database_url: str) -> Any:
     """A service whose database can do about POOL / (2 * DELAY_S) statements a second."""
     with (
         before_postgres(database_url) as (proxy, url),
-        served(database_url=url, pool_size=POOL, max_in_flight=MAX_IN_FLIGHT, max_waiting=MAX_WAITING) as running,
+        served(database_url=url, pool_size=POOL, max_in_flight=MAX_IN_FLIGHT, queue_limit=QUEUE_LIMIT) as running,
     ):
         proxy.delay_s = DELAY_S
         yield running

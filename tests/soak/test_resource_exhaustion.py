@@ -231,7 +231,7 @@ def test_forged_tokens_write_few_lines(guarded_service: Served, report: Report) 
 def test_answers_that_nobody_reads_are_bounded(module_url: str, report: Report) -> None:
     """A caller who reads nothing is refused further answers; gRPC would keep them for as long as he stays."""
     with (
-        served(database_url=module_url, max_sending_bytes=UNREAD_BYTES, access_log="none") as running,
+        served(database_url=module_url, max_send_buffer_bytes=UNREAD_BYTES, access_log="none") as running,
         ExitStack() as opened,
         grpc.insecure_channel(running.address, OWN_CONNECTION) as channel,
     ):

@@ -65,7 +65,7 @@ UNFORESEEN = [
 async def refusing(postgres_url: str, template: str) -> AsyncIterator[Database]:
     """A database with a function that fails as it is told, and counts how often it was called."""
     with cloned(postgres_url, template) as url:
-        async with connected(url, retries=RETRIES) as database:
+        async with connected(url, max_attempts=RETRIES) as database:
             async with database.dedicated_connection() as session:
                 await session.execute("CREATE SEQUENCE attempts")
                 await session.execute(f"""

@@ -29,8 +29,8 @@ RETRY_DELAY_S = (0.1, 10.0)  # minimum and maximum of the retry delay that a rej
 @dataclass(frozen=True, slots=True)
 class AdmissionOptions:
     max_running: int  # calls that run concurrently
-    max_waiting: int
-    max_wait_s: float
+    queue_limit: int
+    queue_timeout_s: float
 
 
 class Admission:
@@ -77,13 +77,13 @@ class Admission:
             raise _draining()
         if time_left_s is not None and time_left_s <= 0:
             raise DeadlineExceededError("the call's time is over; nothing was done")
-        slots, max_s = self._slots, self._options.max_wait_s
+        slots, max_s = self._slots, self._options.queue_timeout_s
         limit_s = max_s if time_left_s is None else min(max_s, time_left_s)
         self._update_rate()
         waiting = slots.waiting_of(tenant_id)
         # Every other waiting tenant gets as many slots before this call, up to the number of waiters.
         ahead = min((waiting + 1) * (slots.waiting_tenants + (not waiting)), slots.waiting + 1)
-        if waiting >= self._options.max_waiting - slots.waiting or self._estimated_wait_s(ahead) > limit_s:
+        if waiting >= self._options.queue_limit - slots.waiting or self._estimated_wait_s(ahead) > limit_s:
             raise self._overloaded()
         try:
             async with asyncio.timeout(max_s):

@@ -59,15 +59,15 @@ class ServerOptions:
     max_request_bytes: int
     max_response_bytes: int
     max_metadata_bytes: int
-    max_receiving_bytes: int  # of incomplete messages of all connections together
-    max_sending_bytes: int  # of unread answers
+    max_receive_buffer_bytes: int  # of incomplete messages of all connections together
+    max_send_buffer_bytes: int  # of unread answers
     max_calls: int  # concurrent calls of all callers
     max_connections: int
     max_streams: int  # concurrent calls of a connection, which are streams in HTTP/2
     max_connection_age_s: float
-    max_connection_grace_s: float  # for calls in progress on a connection of that age
-    ping_interval_s: float  # idle time of a connection after which it is sent a keepalive ping
-    min_ping_interval_s: float  # a caller that pings more often loses its connection
+    max_connection_age_grace_s: float  # for calls in progress on a connection of that age
+    keepalive_interval_s: float  # idle time of a connection after which it is sent a keepalive ping
+    keepalive_min_interval_s: float  # a caller that pings more often loses its connection
     admission: AdmissionOptions
 
 
@@ -100,7 +100,7 @@ class Server:
             authenticator=authenticator,
             admission=Admission(options.admission),
             receiving=receiving,
-            sending=Sending(options.max_sending_bytes, unread_s, sockets, self.connections.record_closed),
+            sending=Sending(options.max_send_buffer_bytes, unread_s, sockets, self.connections.record_closed),
             connections=self.connections,
             on_write=on_write,
             telemetry=telemetry,
@@ -198,11 +198,11 @@ def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         # It counts finished calls that are not freed yet, and rejected a tenth of 90 concurrent calls because of them.
         ("grpc.http.overload_protection", 0),
         ("grpc.max_connection_age_ms", _ms(options.max_connection_age_s)),
-        ("grpc.max_connection_age_grace_ms", _ms(options.max_connection_grace_s)),
-        ("grpc.keepalive_time_ms", _ms(options.ping_interval_s)),
+        ("grpc.max_connection_age_grace_ms", _ms(options.max_connection_age_grace_s)),
+        ("grpc.keepalive_time_ms", _ms(options.keepalive_interval_s)),
         ("grpc.keepalive_timeout_ms", _ms(PING_TIMEOUT_S)),
         ("grpc.http2.ping_timeout_ms", _ms(PING_TIMEOUT_S)),  # the one that grpc 1.78 uses
-        ("grpc.http2.min_ping_interval_without_data_ms", _ms(options.min_ping_interval_s)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(options.keepalive_min_interval_s)),
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.server_handshake_timeout_ms", _ms(HANDSHAKE_TIMEOUT_S)),
@@ -212,7 +212,7 @@ def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
 
 def _receiving_options(options: ServerOptions) -> ReceivingOptions:
     return ReceivingOptions(
-        max_bytes=options.max_receiving_bytes,
+        max_bytes=options.max_receive_buffer_bytes,
         max_public_bytes=MAX_PUBLIC_BYTES,
         streams=options.max_streams,
         window_bytes=WINDOW_BYTES,
@@ -223,7 +223,7 @@ def _receiving_options(options: ServerOptions) -> ReceivingOptions:
 def _call_options(options: ServerOptions) -> CallOptions:
     return CallOptions(
         max_calls=options.max_calls,
-        max_arriving=options.admission.max_running + options.admission.max_waiting,
+        max_arriving=options.admission.max_running + options.admission.queue_limit,
         max_request_bytes=options.max_request_bytes,
         timeout_s=options.call_timeout_s,
         message_timeout_s=options.message_timeout_s,

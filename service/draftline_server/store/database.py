@@ -240,13 +240,13 @@ class Database:
 
     async def _retrying(self, once: Callable[[], Awaitable[T]], *, idempotent: bool) -> T:
         lost = False
-        for attempt in range(1, self.settings.retries + 1):
+        for attempt in range(1, self.settings.max_attempts + 1):
             try:
                 return await once()
             except Exception as error:
                 lost = lost or is_lost(error)
                 again = is_retryable(error) or isinstance(error, NothingDoneError) or (idempotent and is_lost(error))
-                if not again or attempt == self.settings.retries:
+                if not again or attempt == self.settings.max_attempts:
                     raise_translated(error, lost=lost)
             self.retries += 1
             await asyncio.sleep(min(pause_s(attempt), remaining_s() or 1e9))

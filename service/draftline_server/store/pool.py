@@ -33,7 +33,7 @@ class PoolSettings:
     idle_timeout_s: float = 30.0
     statement_timeout_s: float = 25.0
     lock_timeout_s: float = 10.0
-    retries: int = 5
+    max_attempts: int = 5
     read_only: bool = False
 
 
