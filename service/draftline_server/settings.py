@@ -5,9 +5,30 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "DRAFTLINE_"
+
+# Former names and the current ones. Version 0.1 reads both; 0.2 will read the current ones only.
+RENAMED = {
+    "DRAFTLINE_LOG_KEEPING_INTERVAL_S": "DRAFTLINE_MAINTENANCE_INTERVAL_S",
+    "DRAFTLINE_MAX_CONNECTION_GRACE_S": "DRAFTLINE_MAX_CONNECTION_AGE_GRACE_S",
+    "DRAFTLINE_MAX_GROUP_SIZE": "DRAFTLINE_BATCH_SIZE",
+    "DRAFTLINE_MAX_RECEIVING_BYTES": "DRAFTLINE_MAX_RECEIVE_BUFFER_BYTES",
+    "DRAFTLINE_MAX_SENDING_BYTES": "DRAFTLINE_MAX_SEND_BUFFER_BYTES",
+    "DRAFTLINE_MAX_WAITING": "DRAFTLINE_QUEUE_LIMIT",
+    "DRAFTLINE_MAX_WAIT_S": "DRAFTLINE_QUEUE_TIMEOUT_S",
+    "DRAFTLINE_MIN_PING_INTERVAL_S": "DRAFTLINE_KEEPALIVE_MIN_INTERVAL_S",
+    "DRAFTLINE_PING_INTERVAL_S": "DRAFTLINE_KEEPALIVE_INTERVAL_S",
+    "DRAFTLINE_RETRIES": "DRAFTLINE_MAX_ATTEMPTS",
+    "DRAFTLINE_SCHEMA_TIMEOUT_S": "DRAFTLINE_JSON_SCHEMA_TIMEOUT_S",
+    "DRAFTLINE_TRACES_ENDPOINT": "DRAFTLINE_TRACE_ENDPOINT",
+    "DRAFTLINE_TRACES_SAMPLED_PART": "DRAFTLINE_TRACE_SAMPLE_RATIO",
+}
 
 
 class Settings(BaseSettings):
@@ -140,6 +161,30 @@ class Settings(BaseSettings):
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Environment(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_name_each(cls, values: Any) -> Any:
+        given = _variables()
+        both = [(former, name) for former, name in renamed_settings().items() if name in given]
+        if both:
+            raise ValueError(
+                "; ".join(
+                    f"{former} is the former name of {name}, and both are set: unset {former}" for former, name in both
+                )
+            )
+        return values
+
     @field_validator("metrics_port", mode="before")
     @classmethod
     def _may_be_empty(cls, value: object) -> object:
@@ -178,8 +223,44 @@ class Settings(BaseSettings):
 _OTHERS = {"DRAFTLINE_TOKEN"}
 
 
+class _Environment(PydanticBaseSettingsSource):
+    """The variables of the environment, by the names of the fields."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        given, name = _variables(), PREFIX + field_name.upper()
+        former = next((old for old, new in RENAMED.items() if new == name and old in given), name)
+        return given.get(name, given.get(former)), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _variables() -> dict[str, str]:
+    return {name.upper(): value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+
+
+def renamed_settings() -> dict[str, str]:
+    """Return the variables that are set under a former name, each with its current name."""
+    given = _variables()
+    return {former: name for former, name in RENAMED.items() if former in given}
+
+
 def unknown_settings() -> dict[str, str]:
     """Return the unknown DRAFTLINE_ variables, each with the most similar setting, or an empty string."""
-    known = {f"DRAFTLINE_{name.upper()}" for name in Settings.model_fields}
-    given = sorted(name for name in os.environ if name.startswith("DRAFTLINE_") and name not in known | _OTHERS)
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = sorted(_variables().keys() - known - _OTHERS - RENAMED.keys())
     return {name: next(iter(get_close_matches(name, known, n=1)), "") for name in given}
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """Return a sentence for each invalid setting, which begins with its name unless it concerns several settings."""
+    return [_named(problem["loc"]) + problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
+
+
+def _named(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return ""
+    name = f"{PREFIX}{location[0]}".upper()
+    former = next((old for old, new in renamed_settings().items() if new == name), "")
+    return f"{name} (set as {former}): " if former else f"{name}: "

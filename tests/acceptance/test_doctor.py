@@ -125,8 +125,8 @@ def test_for_people_it_is_a_list_that_ends_with_how_many_are_wrong(url: str) -> 
     done = command("doctor", database_url=url, portt=1, **OWN)
     assert done.returncode == 0  # a warning is no fault
     first, mend, *_, last = done.stdout.splitlines()
-    assert first == "warning  settings          there is no such setting: DRAFTLINE_PORTT (is DRAFTLINE_PORT meant?)"
-    assert mend.split(maxsplit=3)[3].startswith("mend the name")
+    assert first == "warning  settings          Unknown setting DRAFTLINE_PORTT. Did you mean DRAFTLINE_PORT?"
+    assert mend.split(maxsplit=3)[3].startswith("correct the name")
     assert last == "0 faults, 1 warning"
 
 

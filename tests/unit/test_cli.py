@@ -88,7 +88,7 @@ def test_near_name_is_told_for_what_is_no_setting(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DRAFTLINE_PROT", "6000")
     monkeypatch.setenv("DRAFTLINE_TOKEN", "the command line's own")
     result = CliRunner().invoke(main, ["health", "--address", "127.0.0.1:1", "--timeout", "1"])
-    assert result.stderr.startswith("DRAFTLINE_PROT is no setting: is DRAFTLINE_PORT meant?\nnobody answers")
+    assert result.stderr.startswith("Unknown setting DRAFTLINE_PROT. Did you mean DRAFTLINE_PORT?\nnobody answers")
 
 
 def test_token_is_told_as_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from draftline_server.cli import main
-from draftline_server.settings import Settings
+from draftline_server.settings import PREFIX, RENAMED, Settings
 from pydantic import ValidationError
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"DRAFTLINE_{name.upper()}", raising=False)
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        monkeypatch.delenv(name)
 
 
 def test_defaults_serve_on_loopback() -> None:
@@ -60,6 +61,54 @@ def test_value_that_cannot_be_used_is_refused_by_name(monkeypatch: pytest.Monkey
     assert refused.exit_code == 2
     assert f"DRAFTLINE_{name.upper()}: " in refused.output
     assert "Traceback" not in refused.output
+
+
+def value_of(name: str) -> object:
+    """The value of the setting with this environment variable."""
+    return getattr(Settings(), name.removeprefix(PREFIX).lower())
+
+
+@pytest.mark.parametrize(("former", "name"), RENAMED.items())
+def test_former_name_of_a_setting_is_read_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, former: str, name: str
+) -> None:
+    text = isinstance(value_of(name), str)
+    monkeypatch.setenv(former, "http://127.0.0.1:1" if text else "1")
+    assert value_of(name) == ("http://127.0.0.1:1" if text else 1)
+    warned = CliRunner().invoke(main, ["health", "--address", "127.0.0.1:1", "--timeout", "0.1"]).stderr
+    assert "setting_renamed" in warned
+    assert f"setting={former}" in warned
+    assert f"set {name}" in warned
+    assert "Unknown setting" not in warned
+
+
+def test_setting_under_its_current_name_brings_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAFTLINE_QUEUE_LIMIT", "7")
+    assert "setting_renamed" not in CliRunner().invoke(main, ["health", "--address", "127.0.0.1:1"]).output
+
+
+@pytest.mark.parametrize(("former", "name"), RENAMED.items())
+def test_setting_in_both_forms_is_refused_with_both_names(
+    monkeypatch: pytest.MonkeyPatch, former: str, name: str
+) -> None:
+    for each in (former, name):
+        monkeypatch.setenv(each, "1")
+    refused = CliRunner().invoke(main, ["health"])
+    assert refused.exit_code == 2
+    assert f"{former} is the former name of {name}, and both are set: unset {former}" in refused.output
+
+
+def test_unusable_value_under_a_former_name_is_refused_by_both_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAFTLINE_RETRIES", "0")
+    refused = CliRunner().invoke(main, ["health"])
+    assert refused.exit_code == 2
+    assert "DRAFTLINE_MAX_ATTEMPTS (set as DRAFTLINE_RETRIES): " in refused.output
+
+
+def test_former_names_are_not_those_of_other_settings() -> None:
+    current = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert not RENAMED.keys() & current
+    assert set(RENAMED.values()) <= current
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

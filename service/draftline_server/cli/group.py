@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 import click
+import structlog
 from draftline import DraftlineError, UnavailableError
 from pydantic import ValidationError
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.console import Console
 from ..domain.errors import OperatorError, OutOfReachError
 from ..embedded_postgres.process import EmbeddedPostgresError
 from ..observability import logs
-from ..settings import Settings, unknown_settings
+from ..settings import Settings, problems_of, renamed_settings, unknown_settings
 from .sections import Sections
 
 EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
@@ -71,19 +72,17 @@ def main(context: click.Context) -> None:
             return
         problems = "".join(f"\n  {problem}" for problem in problems_of(error))
         raise SettingsError(f"these settings cannot be used:{problems}") from None
-    for name, near in unknown_settings().items() if context.invoked_subcommand != DOCTOR else ():
-        click.echo(f"{name} is no setting" + (f": is {near} meant?" if near else ""), err=True)
     logs.configure(settings.log_format, settings.log_level)
     context.obj = settings
+    if context.invoked_subcommand != DOCTOR:
+        _warn_of_names()
 
 
-def problems_of(error: ValidationError) -> list[str]:
-    """Return the problems with settings, each with the name of its setting, unless it concerns several."""
-    return [_named(problem["loc"]) + problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
-
-
-def _named(place: tuple[int | str, ...]) -> str:
-    return f"DRAFTLINE_{place[0]}: ".upper() if place else ""
+def _warn_of_names() -> None:
+    for name, similar in unknown_settings().items():
+        click.echo(f"Unknown setting {name}." + (f" Did you mean {similar}?" if similar else ""), err=True)
+    for former, name in renamed_settings().items():
+        structlog.get_logger().warning("setting_renamed", setting=former, hint=f"set {name}; 0.2 will ignore {former}")
 
 
 def reporting(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,11 +5,11 @@ The examination changes, creates and starts nothing. A check that would need to 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
 from ..access import LOOPBACK
-from ..settings import Settings, unknown_settings
+from ..settings import Settings, renamed_settings, unknown_settings
 from . import database as doctor_database
 from . import files as doctor_files
 from . import ports as doctor_ports
@@ -28,7 +28,8 @@ async def examine(
 
     `health` returns the health state of the service at an address. `with_drafts` also checks every draft.
     """
-    yield _settings()
+    for each in _settings():
+        yield each
     yield _protection(settings)
     for each in doctor_files.authentication(settings):
         yield each
@@ -42,12 +43,15 @@ async def examine(
         yield found
 
 
-def _settings() -> Finding:
-    unknown = unknown_settings()
-    if not unknown:
-        return ok("settings", "they can be used")
-    told = ", ".join(f"{name}{f' (is {near} meant?)' if near else ''}" for name, near in unknown.items())
-    return warning("settings", f"there is no such setting: {told}", "mend the name, or take it out of the environment")
+def _settings() -> Iterator[Finding]:
+    unknown, renamed = unknown_settings(), renamed_settings()
+    if not unknown and not renamed:
+        yield ok("settings", "valid")
+    for name, similar in unknown.items():
+        meant = f" Did you mean {similar}?" if similar else ""
+        yield warning("settings", f"Unknown setting {name}.{meant}", "correct the name, or unset the variable")
+    for former, name in renamed.items():
+        yield warning("settings", f"{former} is the former name of {name}", f"set {name}; 0.2 will ignore {former}")
 
 
 def _protection(settings: Settings) -> Finding:
