@@ -287,7 +287,7 @@ async def _reconcile(indexes: Indexes) -> None:
     try:
         await indexes.reconcile()
     except Exception as error:
-        structlog.get_logger().warning("indexes_not_reconciled", exc_info=error)
+        structlog.get_logger().warning("index_reconciliation_failed", exc_info=error)
 
 
 async def _tell_scarce_connections(settings: Settings, database: Database) -> None:
@@ -296,8 +296,8 @@ async def _tell_scarce_connections(settings: Settings, database: Database) -> No
     with suppress(DraftlineError):
         if (allowed := await read_usable_connections(database)) < wanted:
             structlog.get_logger().warning(
-                "connections_scarce", workers=settings.workers, wanted=wanted, allowed=allowed,
-                mend="lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise PostgreSQL's max_connections",
+                "connection_limit_too_low", workers=settings.workers, required=wanted, available=allowed,
+                hint="lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise PostgreSQL's max_connections",
             )  # fmt: skip
 
 

@@ -34,7 +34,11 @@ def gauges_of(
             "Answers that their readers have not taken yet.",
             lambda: calls.sending.bytes,
         ),
-        Gauge("draftline_callers_refused_total", "Calls of callers who are not known.", lambda: server.refused_callers),
+        Gauge(
+            "draftline_authentication_failures_total",
+            "Calls of callers who are not known.",
+            lambda: server.refused_callers,
+        ),
         Gauge(
             "draftline_connections_closed_total",
             "Connections that were closed because they sent too much, or cancelled too many calls.",
@@ -54,17 +58,17 @@ def gauges_of(
         ),
         Gauge("draftline_database_reachable", "1 while the database answers, else 0.", lambda: health.is_reachable),
         Gauge(
-            "draftline_clock_off_seconds",
+            "draftline_clock_skew_seconds",
             "How far the clock of this host is off the database's, whichever way.",
             lambda: clock.off_s,
         ),
         Gauge(
-            "draftline_log_held_up",
+            "draftline_change_feed_blocking_transactions",
             "Transactions open for over ten minutes, which hold up watchers, at the last look.",
             lambda: keeper.held_up,
         ),
         Gauge(
-            "draftline_log_keeping_failures_total",
+            "draftline_maintenance_failures_total",
             "Steps of the keeping of the change log that failed.",
             lambda: keeper.failures,
         ),
@@ -75,7 +79,7 @@ def gauges_of(
         ),
         Gauge("draftline_draft_checks_total", "Checks of all drafts that came to their end.", lambda: check.done),
         Gauge(
-            "draftline_draft_check_differences_total",
+            "draftline_draft_check_mismatches_total",
             "Drafts that checks found out of step with their records.",
             lambda: check.differences,
         ),

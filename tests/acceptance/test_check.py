@@ -121,7 +121,7 @@ async def test_service_counts_what_it_finds_and_leaves_the_mending(url: str, dat
         for _ in range(2):
             await check.check()
     assert (check.done, check.differences) == (2, 4)
-    assert [(event["event"], event["count"]) for event in events] == [("drafts_out_of_step", 2)] * 2
+    assert [(event["event"], event["count"]) for event in events] == [("draft_mismatch", 2)] * 2
 
 
 async def test_service_checks_nothing_while_another_process_does(url: str, database: Database) -> None:

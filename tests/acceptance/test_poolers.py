@@ -104,7 +104,7 @@ def test_pooler_in_session_mode_serves_every_call(pooled: Callable[..., str], op
             assert next(watch).record_id == "m-1"
         assert service.stop(signal.SIGTERM) == 0
     told = str(service.log)
-    assert "notifications_lost" not in told
+    assert "notification_connection_lost" not in told
     assert "unexpected_error" not in told
 
 

@@ -137,7 +137,7 @@ def test_nothing_that_was_planted_shows(database_url: str, tmp_path: Path, log_f
             run_sql(database_url, mend_it)
         (folder / "keys.json").write_text(f'{{"keys": ["{PLANTED}"]}}')
         (folder / "jwks.json").unlink()
-        until(lambda: sum("not_loaded" in line for line in seen.lines) >= 2)
+        until(lambda: sum("reload_failed" in line for line in seen.lines) >= 2)
     assert {grpc.StatusCode.OK, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAUTHENTICATED} <= seen.codes
     assert sum("unexpected_error" in line for line in seen.lines) > 10
     hidden = [PLANTED, str(tmp_path), str(Path(installed).parents[2]), KEY.removeprefix("draftline_")]

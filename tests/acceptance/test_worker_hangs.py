@@ -41,7 +41,7 @@ def test_stopped_worker_makes_not_ready_and_is_replaced(database_url: str) -> No
         assert page(service, "/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE
         after = until(lambda: victim not in (found := workers(service)) and len(found) == WORKERS and found)
         assert survivor in after
-        until(lambda: '"worker_started_again"' in str(service.log))
+        until(lambda: '"worker_restarted"' in str(service.log))
         assert page(service, "/readyz")[0] == HTTPStatus.OK
         told = [json.loads(entry["event"]) for entry in service.log if '"worker_hung"' in str(entry)]
         assert [entry["level"] for entry in told] == ["error"]
@@ -99,7 +99,7 @@ def test_worker_killed_during_the_first_start_is_started_again(database_url: str
             lines.append(json.loads(line))
             if lines[-1]["event"] == "serving":
                 break
-        lost = [line for line in lines if line["event"] == "worker_not_started"]
+        lost = [line for line in lines if line["event"] == "worker_start_failed"]
         assert [line["reason"].partition(" ended ")[2] for line in lost] == ["by SIGKILL; its log says why"]
         with Client(str(lines[-1]["address"]), tenant_id="acme") as client:
             list(client.list_collections())

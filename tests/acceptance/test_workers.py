@@ -129,11 +129,11 @@ async def test_killed_worker_is_replaced_and_nothing_is_lost_or_doubled(database
         is_over.set()
         await asyncio.gather(*working)
         await asyncio.gather(*(channel.close() for channel in channels))
-        until(lambda: '"worker_started_again"' in str(service.log))
+        until(lambda: '"worker_restarted"' in str(service.log))
         assert service.stop(signal.SIGTERM) == 0
     stored = await Stored.read(database_url, "acme")
     assert history.problems(stored) == []
-    told = [line for line in map(str, service.log) if "worker_ended" in line]
+    told = [line for line in map(str, service.log) if "worker_exited" in line]
     assert len(told) == 1
     assert "by SIGKILL" in told[0]
 
@@ -227,9 +227,9 @@ def test_log_tells_which_worker_says_it(database_url: str) -> None:
 
 def test_more_connections_than_there_may_be_are_told_once(database_url: str) -> None:
     with served(database_url=database_url, workers=WORKERS, pool_size=60) as service:
-        until(lambda: "connections_scarce" in str(service.log))
+        until(lambda: "connection_limit_too_low" in str(service.log))
         assert service.stop(signal.SIGTERM) == 0
-    told = [str(entry) for entry in service.log if "connections_scarce" in str(entry)]
+    told = [str(entry) for entry in service.log if "connection_limit_too_low" in str(entry)]
     assert len(told) == 1
     assert "124" in told[0]
 
@@ -237,7 +237,7 @@ def test_more_connections_than_there_may_be_are_told_once(database_url: str) -> 
 def test_embedded_postgres_has_room_for_all(tmp_path: Path) -> None:
     with served(data_dir=tmp_path, workers=WORKERS, pool_size=60) as service:
         assert service.stop(signal.SIGTERM) == 0
-    assert "connections_scarce" not in str(service.log)
+    assert "connection_limit_too_low" not in str(service.log)
 
 
 def test_metrics_of_all_are_told_as_those_of_one_and_outlive_a_worker(database_url: str) -> None:

@@ -125,7 +125,7 @@ async def test_host_that_starts_with_a_wrong_clock_harms_nothing(
     with served(database_url=database_url, metrics_port=0) as service:
         await check_kept(connection, now)
         await asyncio.to_thread(change, service, str(uuid.uuid4()))
-        await eventually(lambda: "clock_off" in str(service.log))
+        await eventually(lambda: "clock_skew_detected" in str(service.log))
         way = "ahead of" if days > 0 else "behind"
         assert f" s {way} the database's" in await asyncio.to_thread(told, service, "/readyz")
         health = await asyncio.to_thread(command, "health", "--address", service.address)
@@ -147,9 +147,9 @@ async def test_clock_that_is_set_while_the_host_serves_harms_nothing(
         assert await asyncio.to_thread(change, service, request_id) == before
         assert await asyncio.to_thread(change, service, str(uuid.uuid4())) == before
         await check_kept(connection, now)
-        await eventually(lambda: "clock_off" in {event["event"] for event in events})
+        await eventually(lambda: "clock_skew_detected" in {event["event"] for event in events})
         host.shift_s = 0.0
-        await eventually(lambda: "clock_right_again" in {event["event"] for event in events})
+        await eventually(lambda: "clock_skew_resolved" in {event["event"] for event in events})
 
 
 def test_wall_clock_of_the_host_is_read_for_nothing_that_is_stored() -> None:

@@ -162,7 +162,7 @@ def test_log_tells_why_and_holds_no_token(server: Guarded, tmp_path: Path) -> No
         for token in (*BAD.values(), expired, ISSUER.token(), KEY):
             fresh.refusal(GET, token, request_of(GET, "acme"))
     text = str(events)
-    why = {event["why"] for event in events if event["event"] == "caller_refused"}
+    why = {event["reason"] for event in events if event["event"] == "authentication_failed"}
     assert {"no such key", "InvalidIssuerError", "InvalidAudienceError", "MissingRequiredClaimError exp", "expired",
             "no such service key", "InvalidSignatureError", "lifetime over 3600 s", "8193 bytes"} <= why  # fmt: skip
     for token in (*BAD.values(), expired, KEY):
@@ -176,7 +176,7 @@ def test_callers_who_are_refused_without_end_write_few_lines(server: Guarded, tm
         for number in range(200):
             fresh.refusal(GET, f"forged-{number}", request_of(GET, "acme"))
         assert fresh.running.app.server.refused_callers == 200
-    lines = [event for event in events if event["event"] == "caller_refused"]
+    lines = [event for event in events if event["event"] == "authentication_failed"]
     assert 20 <= len(lines) < 60
 
 

@@ -96,7 +96,7 @@ def test_calls_are_counted_by_method_and_code_with_time_sizes_and_statements(
     assert grown("draftline_call_statements_sum", grpc_method=PATCH) == 2
     assert grown("draftline_call_statements_bucket", grpc_method=PATCH, le="1.0") == 2
     assert grown("draftline_statement_duration_seconds_count", statement="patch_content") == 2
-    assert grown("draftline_group_size_count", kind="patches") == 2
+    assert grown("draftline_batch_size_count", kind="patches") == 2
 
 
 def test_statements_of_a_group_are_each_calls_and_are_counted_once(
@@ -109,8 +109,8 @@ def test_statements_of_a_group_are_each_calls_and_are_counted_once(
         call.result()
     statements = grown("draftline_statement_duration_seconds_count", statement="patch_content")
     assert grown("draftline_call_statements_sum", grpc_method=PATCH) == len(ids)
-    assert 1 <= statements == grown("draftline_group_size_count", kind="patches") < len(ids)
-    assert grown("draftline_group_size_sum", kind="patches") == len(ids)
+    assert 1 <= statements == grown("draftline_batch_size_count", kind="patches") < len(ids)
+    assert grown("draftline_batch_size_sum", kind="patches") == len(ids)
 
 
 def test_reads_that_share_a_statement_are_counted(measured: RunningServer, stub: Any, tenant_id: str) -> None:
@@ -119,8 +119,8 @@ def test_reads_that_share_a_statement_are_counted(measured: RunningServer, stub:
     get = content_pb2.GetContentRequest(tenant_id=tenant_id, collection="films", record_id="m-1")
     for call in [stub.GetContent.future(get, timeout=TIMEOUT_S) for _ in range(40)]:
         call.result()
-    assert grown("draftline_group_size_sum", kind="reads") == 40
-    assert 1 <= grown("draftline_group_size_count", kind="reads") < 40
+    assert grown("draftline_batch_size_sum", kind="reads") == 40
+    assert 1 <= grown("draftline_batch_size_count", kind="reads") < 40
     assert grown("draftline_call_statements_sum", grpc_method="draftline.v1.ContentService/GetContent") == 40
 
 
@@ -228,7 +228,7 @@ async def test_port_that_nobody_named_gives_way_where_it_is_taken() -> None:
         async with serving_metrics(nothing, ready, Address("127.0.0.1", taken, gives_way=True)) as port:
             assert port not in (None, 0, taken)
             assert await asyncio.to_thread(page, port or 0, "/readyz") == (200, "ok\n")
-    assert [(event["event"], event["port"]) for event in events] == [("metrics_port_taken", taken)]
+    assert [(event["event"], event["port"]) for event in events] == [("metrics_port_in_use", taken)]
 
 
 def test_port_gives_way_unless_it_was_named(monkeypatch: pytest.MonkeyPatch) -> None:

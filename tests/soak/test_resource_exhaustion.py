@@ -221,7 +221,9 @@ def test_forged_tokens_write_few_lines(guarded_service: Served, report: Report) 
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
     def lines() -> int:
-        return len([line for line in guarded_service.log if "caller_refused" in str(line) or UNKNOWN in str(line)])
+        return len(
+            [line for line in guarded_service.log if "authentication_failed" in str(line) or UNKNOWN in str(line)]
+        )
 
     until(lambda: lines() > 0)
     assert lines() < FORGED / 2

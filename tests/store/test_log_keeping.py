@@ -51,7 +51,7 @@ async def test_two_keepers_at_once_do_not_collide(
     async with connected(database_url) as other:
         with logged() as events:
             await asyncio.gather(*(keeper_of(each, timedelta(days=2)).turn(now) for each in (database, other) * 3))
-    assert {event["event"] for event in events} == {"log_partition_added"}
+    assert {event["event"] for event in events} == {"change_log_partition_added"}
     assert [event["monday"] for event in events] == [str(monday_of(now + n * WEEK)) for n in range(WEEKS_AHEAD + 1)]
     assert await connection.fetchval("SELECT count(*) FROM draftline.request") == 0
 
@@ -103,7 +103,7 @@ async def test_order_is_kept_when_the_database_moves(
         await connection.execute(elsewhere)
         with logged() as events:
             await keeper_of(database).keep_order()
-        assert [event["event"] for event in events] == ["log_moved"]
+        assert [event["event"] for event in events] == ["change_log_moved"]
         assert not await log.keep_order()
         assert await connection.fetchval("SELECT draftline.log_horizon()") > last
         await world.patch("1", {"n": last})
@@ -140,7 +140,7 @@ async def test_transaction_that_holds_up_the_log_is_told(
     async def is_told(moment: datetime) -> bool:
         with logged() as events:
             await keeper.turn(moment)
-        holders = [event["holder"] for event in events if event["event"] == "log_held_up"]
+        holders = [event["holder"] for event in events if event["event"] == "change_feed_blocked"]
         assert keeper.held_up == len(holders)
         return pid in holders
 
@@ -163,8 +163,8 @@ async def test_step_that_fails_is_told_and_keeps_nothing_else_from_being_done(
     told = await complaints(keeper, now)
     assert keeper.failures == len(told)
     assert [(each["event"], each["step"], each["reason"].partition(":")[0]) for each in told] == [
-        ("log_not_kept", "keep_order", "UnforeseenError"),
-        ("log_not_kept", "add_partitions", "DuplicateTableError"),
+        ("maintenance_failed", "keep_order", "UnforeseenError"),
+        ("maintenance_failed", "add_partitions", "DuplicateTableError"),
     ]
     assert await connection.fetchval("SELECT count(*) FROM draftline.request") == 0
 

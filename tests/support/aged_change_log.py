@@ -63,7 +63,7 @@ async def complaints(keeper: ChangeLogMaintenance, moment: datetime) -> list[dic
     """What a turn could not do."""
     with logged() as events:
         await keeper.turn(moment)
-    return [dict(event) for event in events if event["event"] == "log_not_kept"]
+    return [dict(event) for event in events if event["event"] == "maintenance_failed"]
 
 
 async def quietly(keeper: ChangeLogMaintenance, moment: datetime) -> None:

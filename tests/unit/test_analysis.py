@@ -50,7 +50,7 @@ async def test_failure_is_logged_and_the_next_import_is_told_of() -> None:
             analysis.want()
             await settled()
     assert runs == 2
-    assert [(each["event"], each["reason"]) for each in events] == [("records_not_analyzed", "TimeoutError")] * 2
+    assert [(each["event"], each["reason"]) for each in events] == [("analyze_failed", "TimeoutError")] * 2
     running.cancel()
 
 

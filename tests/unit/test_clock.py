@@ -158,7 +158,7 @@ def test_clock_that_is_off_is_told_once_and_when_it_is_right_again(host: Host, c
             watch.look()
             assert bool(watch.warning) == (abs(off_s) > 5)
             assert watch.off_s == pytest.approx(abs(off_s), abs=0.1)
-    assert [event["event"] for event in events] == ["clock_off", "clock_right_again", "clock_off"]
+    assert [event["event"] for event in events] == ["clock_skew_detected", "clock_skew_resolved", "clock_skew_detected"]
     assert "8640000.0 s ahead of the database's" in events[0]["reason"]
     assert "6.0 s behind the database's" in events[2]["reason"]
 

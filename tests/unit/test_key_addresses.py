@@ -187,7 +187,7 @@ async def test_address_out_of_reach_is_no_reason_not_to_start(monkeypatch: pytes
     with logged() as logs:
         async with keys_at(f"http://127.0.0.1:{port}/") as keys:
             assert not await is_taken(FIRST.token(), keys)
-    assert {(each["event"], each["kept"]) for each in logs} == {("not_loaded", "nothing")}
+    assert {(each["event"], each["in_use"]) for each in logs} == {("reload_failed", "none")}
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,13 @@ async def test_file_that_went_bad_leaves_the_keys_as_they_were(tmp_path: Path, b
             path.unlink()
         else:
             replaced(path, bad)
-        await eventually(lambda: [each for each in logs if each["event"] == "not_loaded"])
+        await eventually(lambda: [each for each in logs if each["event"] == "reload_failed"])
         assert await is_taken(FIRST.token(), keys)
         replaced(path, key_set(SECOND))
         await eventually(lambda: is_taken(SECOND.token(), keys))
-    warnings = [each for each in logs if each["event"] == "not_loaded"]
-    assert [(each["log_level"], each["source"], each["kept"]) for each in warnings] == [
-        ("warning", "the JWK set", "the last")
+    warnings = [each for each in logs if each["event"] == "reload_failed"]
+    assert [(each["log_level"], each["source"], each["in_use"]) for each in warnings] == [
+        ("warning", "the JWK set", "previous")
     ]
     assert str(tmp_path) not in str(logs)
     await keys.close()

@@ -38,9 +38,9 @@ draftline_statement_duration_seconds_count{statement="read"} 10
 draftline_statement_duration_seconds_sum{statement="read"} 0.1
 draftline_statement_duration_seconds_count{statement="patch"} 2
 draftline_statement_duration_seconds_sum{statement="patch"} 0.5
-# TYPE draftline_group_size histogram
-draftline_group_size_count{kind="patches"} 4
-draftline_group_size_sum{kind="patches"} 50
+# TYPE draftline_batch_size histogram
+draftline_batch_size_count{kind="patches"} 4
+draftline_batch_size_sum{kind="patches"} 50
 # TYPE process_cpu_seconds_total counter
 process_cpu_seconds_total 101
 # TYPE draftline_pool_in_use gauge

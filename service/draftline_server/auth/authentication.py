@@ -45,7 +45,9 @@ class NoAuthentication:
     refused_count = 0
 
     async def start(self) -> None:
-        structlog.get_logger().warning("no_authentication", reason="callers are whoever they say")
+        structlog.get_logger().warning(
+            "no_authentication", reason="the user is taken from the metadata x-draftline-user without verification"
+        )
 
     async def close(self) -> None:
         pass
@@ -72,7 +74,7 @@ class TokenAuthentication:
         # By hash, so that no token is stored. Verifying a token costs many times as much as a lookup.
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
         self._version = 0
-        self._lines = LimitedLog("caller_refused")
+        self._lines = LimitedLog("authentication_failed")
         self.refused_count = 0  # unauthenticated calls so far
 
     async def start(self) -> None:

@@ -91,7 +91,7 @@ class ReloadingValue(Generic[Raw, Value]):
         """Log a problem once for as long as it stays the same."""
         if problem != self._problem:
             structlog.get_logger().warning(
-                "not_loaded", source=self.name, problem=problem, kept="nothing" if self.value is None else "the last"
+                "reload_failed", source=self.name, reason=problem, in_use="none" if self.value is None else "previous"
             )
         self._problem = problem
 

@@ -21,20 +21,20 @@ class LimitedLog:
         self._rates: dict[str, Rate] = {}  # by reason; reasons beyond MAX_REASONS share one
         self._suppressed: dict[str, int] = {}
 
-    def info(self, why: str, **values: object) -> None:
-        self._write("info", why, values)
+    def info(self, reason: str, **values: object) -> None:
+        self._write("info", reason, values)
 
-    def warning(self, why: str, **values: object) -> None:
-        self._write("warning", why, values)
+    def warning(self, reason: str, **values: object) -> None:
+        self._write("warning", reason, values)
 
-    def _write(self, level: str, why: str, values: dict[str, object]) -> None:
-        reason = why if why in self._rates or len(self._rates) < MAX_REASONS else ""
-        rate = self._rates.get(reason)
+    def _write(self, level: str, reason: str, values: dict[str, object]) -> None:
+        key = reason if reason in self._rates or len(self._rates) < MAX_REASONS else ""
+        rate = self._rates.get(key)
         if rate is None:
-            rate = self._rates[reason] = Rate(PER_S, BURST)
+            rate = self._rates[key] = Rate(PER_S, BURST)
         if not rate.allows():
-            self._suppressed[reason] = self._suppressed.get(reason, 0) + 1
+            self._suppressed[key] = self._suppressed.get(key, 0) + 1
             return
-        if suppressed := self._suppressed.pop(reason, 0):
+        if suppressed := self._suppressed.pop(key, 0):
             values["suppressed"] = suppressed
-        getattr(structlog.get_logger(), level)(self._event, why=why, **values)
+        getattr(structlog.get_logger(), level)(self._event, reason=reason, **values)

@@ -46,7 +46,9 @@ class ChangeLogMaintenance:
         """
         try:
             if await self._log.keep_order():
-                structlog.get_logger().warning("log_moved", reason="the database was restored into another cluster")
+                structlog.get_logger().warning(
+                    "change_log_moved", reason="the database was restored into another cluster"
+                )
         except Exception as error:
             self._warn("keep_order", error)
 
@@ -76,13 +78,13 @@ class ChangeLogMaintenance:
     async def _add_partitions(self, turn: LogTurn, moment: datetime) -> None:
         for monday in await turn.missing_weeks(moment):
             moved = await turn.add_partition(monday)
-            structlog.get_logger().info("log_partition_added", monday=str(monday), moved=moved)
+            structlog.get_logger().info("change_log_partition_added", monday=str(monday), moved=moved)
 
     async def _drop_changes(self, turn: LogTurn, moment: datetime) -> None:
         if self._retention is None:
             return
         while dropped := await turn.drop_oldest(moment - self._retention):
-            structlog.get_logger().info("log_partition_dropped", partition=dropped)
+            structlog.get_logger().info("change_log_partition_dropped", partition=dropped)
 
     async def _forget_answers(self, turn: LogTurn, moment: datetime) -> None:
         while True:
@@ -95,11 +97,11 @@ class ChangeLogMaintenance:
         self.held_up = len(rows)
         for row in rows:
             structlog.get_logger().warning(
-                "log_held_up", reason="watchers are shown nothing that was written since this transaction began",
+                "change_feed_blocked", reason="watchers do not receive changes made since this transaction began",
                 holder=row["holder"], database=row["database"], since=row["since"].isoformat(),
             )  # fmt: skip
 
     def _warn(self, step: str, error: Exception) -> None:
         self.failures += 1
         said = str(error).partition("\n")[0]  # the first line only: the details may hold contents
-        structlog.get_logger().warning("log_not_kept", step=step, reason=f"{type(error).__name__}: {said}")
+        structlog.get_logger().warning("maintenance_failed", step=step, reason=f"{type(error).__name__}: {said}")

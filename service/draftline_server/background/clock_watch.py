@@ -50,7 +50,7 @@ class ClockWatch:
             return
         warning, log = self.warning, structlog.get_logger()
         if warning and not self._was_off:
-            log.warning("clock_off", off_s=round(self.off_s, 1), reason=warning)
+            log.warning("clock_skew_detected", skew_s=round(self.off_s, 1), reason=warning)
         elif self._was_off and not warning:
-            log.info("clock_right_again", off_s=round(self.off_s, 1))
+            log.info("clock_skew_resolved", skew_s=round(self.off_s, 1))
         self._was_off = bool(warning)

@@ -33,14 +33,16 @@ class DraftCheck:
         try:
             found = await self._checker.count()
         except DraftlineError as error:
-            log.warning("drafts_not_checked", reason=error.reason)
+            log.warning("draft_check_failed", reason=error.reason)
             return
         except Exception as error:
-            log.warning("drafts_not_checked", exc_info=error)
+            log.warning("draft_check_failed", exc_info=error)
             return
         if found is None:
             return
         self.done += 1
         self.differences += found
         if found:
-            log.error("drafts_out_of_step", count=found, reason="`draftline check` tells which, and mends them")
+            log.error(
+                "draft_mismatch", count=found, hint="run `draftline check` to list them, with --repair to repair them"
+            )

@@ -45,7 +45,7 @@ class Notifier:
                     pause_s = RECONNECT_S[0]
                     await self._tell_others()
                 except Exception as error:
-                    structlog.get_logger().warning("notifications_lost", reason=type(error).__name__)
+                    structlog.get_logger().warning("notification_connection_lost", reason=type(error).__name__)
                 self._notifications.close()
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  not for secrets
                 pause_s = min(2 * pause_s, RECONNECT_S[1])

@@ -29,4 +29,4 @@ class Analysis:
             try:
                 await self._analyze()
             except Exception as error:
-                structlog.get_logger().warning("records_not_analyzed", reason=type(error).__name__)
+                structlog.get_logger().warning("analyze_failed", reason=type(error).__name__)

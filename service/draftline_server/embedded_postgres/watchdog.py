@@ -59,7 +59,7 @@ class Keeper:
     def _bring_back(self) -> None:
         """Restart the server, and return when it accepts connections or the keeper stops."""
         log, pause_s = structlog.get_logger(), RESTART_S[0]
-        log.error("postgres_ended")
+        log.error("postgres_exited")
         while not self._server.is_ready():
             wait_s = CHECK_S
             if self._server.pid is None:
@@ -68,4 +68,4 @@ class Keeper:
                 wait_s, pause_s = pause_s, min(2 * pause_s, RESTART_S[1])
             if self._stopping.wait(wait_s):
                 return
-        log.info("postgres_started_again")
+        log.info("postgres_restarted")

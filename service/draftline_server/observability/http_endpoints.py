@@ -67,7 +67,7 @@ class Monitoring:
             self._server = await asyncio.start_server(self._answer, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:
             if gives_way and error.errno == errno.EADDRINUSE:
-                structlog.get_logger().warning("metrics_port_taken", port=port, reason="another is used instead")
+                structlog.get_logger().warning("metrics_port_in_use", port=port, reason="another port is used instead")
                 return await self.start(Address(host, 0))
             raise OSError(
                 f"DRAFTLINE_METRICS_PORT: cannot listen on {host}:{port}: is something else using it? "

@@ -29,7 +29,7 @@ def dropped_lines() -> int:
 
 def _log_dropped(lines: int) -> None:
     structlog.get_logger().warning(
-        "log_lines_dropped", lines=lines, reason="nobody read the log as fast as it was written"
+        "log_lines_dropped", lines=lines, reason="the reader of standard error is slower than the log"
     )
 
 

@@ -111,7 +111,7 @@ class Metrics:
         for name, statements in self._telemetry.statements.items():
             _add(duration, [name], statements.duration_s)
             failed.add_metric([name], statements.failed)
-        groups = HistogramMetricFamily("draftline_group_size", "Calls that shared a statement.", labels=["kind"])
+        groups = HistogramMetricFamily("draftline_batch_size", "Calls that shared a statement.", labels=["kind"])
         for kind, sizes in self._telemetry.group_sizes.items():
             _add(groups, [kind], sizes)
         yield from (duration, failed, groups)

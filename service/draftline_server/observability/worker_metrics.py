@@ -23,7 +23,7 @@ TIMEOUT_S = 2.0  # timeout for the response of a worker
 # Metrics that are not summed up, and the function that combines the values of the workers instead.
 COMBINED_BY = {
     "draftline_build_info": max,
-    "draftline_clock_off_seconds": max,
+    "draftline_clock_skew_seconds": max,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }

@@ -62,8 +62,8 @@ class Activity:
 
 def activity(between: Between, locks: Sequence[Wait] | None) -> Activity:
     now = between.after
-    groups = between.grown_by("draftline_group_size_count", "kind").get("patches", 0.0)
-    grouped = between.grown_by("draftline_group_size_sum", "kind").get("patches", 0.0)
+    groups = between.grown_by("draftline_batch_size_count", "kind").get("patches", 0.0)
+    grouped = between.grown_by("draftline_batch_size_sum", "kind").get("patches", 0.0)
     return Activity(
         interval_s=between.seconds,
         version=now.label("draftline_build_info", "version"),

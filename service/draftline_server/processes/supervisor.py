@@ -89,7 +89,7 @@ async def _start_first(worker: Worker) -> None:
         except WorkerLostError as error:
             if not left:
                 raise
-            structlog.get_logger().warning("worker_not_started", worker=worker.number, reason=str(error))
+            structlog.get_logger().warning("worker_start_failed", worker=worker.number, reason=str(error))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RESTART_S[1])
         else:
@@ -100,7 +100,7 @@ async def _keep(worker: Worker) -> None:
     log, pause_s = structlog.get_logger(), RESTART_S[0]
     while True:
         began = time.monotonic()
-        log.error("worker_ended", worker=worker.number, how=await worker.ended())
+        log.error("worker_exited", worker=worker.number, status=await worker.ended())
         if time.monotonic() > began + STEADY_S:
             pause_s = RESTART_S[0]
         while True:
@@ -109,7 +109,7 @@ async def _keep(worker: Worker) -> None:
             try:
                 await worker.start()
             except (OperatorError, OSError) as error:
-                log.warning("worker_not_started", worker=worker.number, reason=str(error))
+                log.warning("worker_start_failed", worker=worker.number, reason=str(error))
             else:
                 break
-        log.info("worker_started_again", worker=worker.number)
+        log.info("worker_restarted", worker=worker.number)

@@ -118,7 +118,7 @@ class Worker:
                 self._orders.hung(self.number, start)
                 structlog.get_logger().error(
                     "worker_hung", worker=self.number, silent_s=silent_s,
-                    reason="it gave no sign of life, and is killed and started again",
+                    reason="the worker did not respond and is being restarted",
                 )  # fmt: skip
                 process.kill()
                 return
