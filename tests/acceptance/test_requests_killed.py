@@ -158,7 +158,7 @@ def test_error_of_a_repeat_is_not_told_while_it_is_unknown_what_it_repeats(datab
         write = at_commit(Fate.CUT_AFTER, Call(EXPECTING, request, caller))
 
         def judge(way: Way, piece: bytes) -> Fate:
-            if b"recall_answer" in piece:
+            if b"find_response" in piece:
                 proxy.refusing = True
                 return Fate.CUT
             return write(way, piece)

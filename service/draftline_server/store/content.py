@@ -74,7 +74,7 @@ class ContentStore:
             "record_ids": record_ids,
         }
         rows = await self._database.fetch(SQL["get_content"], values, idempotent=True)
-        found = {row["place"]: record_of(row) for row in rows}
+        found = {row["index"]: record_of(row) for row in rows}
         return [found.get(place) for place in range(1, len(ids) + 1)]
 
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:

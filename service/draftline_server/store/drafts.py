@@ -73,7 +73,7 @@ class DraftStore:
             **limit_values(self._limits),
         }
         rows = await transaction.fetch(SQL["save_drafts"], values)
-        results = {row["place"]: _saved(row, actor, collection, edits[row["place"] - 1]) for row in rows}
+        results = {row["index"]: _saved(row, actor, collection, edits[row["index"] - 1]) for row in rows}
         return [results[index] for index in range(1, len(edits) + 1)]
 
     async def discard(

@@ -116,7 +116,7 @@ class FetchedPatches:
                 for patch in patches
             ],
         }
-        return {row["place"]: row for row in await transaction.fetch(SQL["lock_content"], values)}
+        return {row["index"]: row for row in await transaction.fetch(SQL["lock_content"], values)}
 
     def _edit(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> _Edited:
         old = self._current(actor, patch, row, moment)
@@ -163,7 +163,7 @@ class FetchedPatches:
             **limit_values(self._limits),
         }
         for row in await transaction.fetch(SQL["content_failures"], values) if edits else []:
-            place, edit = edits[row["place"] - 1]
+            place, edit = edits[row["index"] - 1]
             patch = edit.patch
             outcomes[place] = error_of(row["failure"], patch.collection, patch.record_id, where_of(patch))
 

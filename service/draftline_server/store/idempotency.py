@@ -90,7 +90,7 @@ class Requests:
         if actor.request is None:
             return None
         key = _key(actor, actor.request)
-        rows = await self._database.fetch(SQL["recall_answer"], key, idempotent=True)
+        rows = await self._database.fetch(SQL["find_response"], key, idempotent=True)
         if not rows:
             return None
         row = rows[0]
@@ -99,7 +99,7 @@ class Requests:
         if row["fingerprint"] != actor.request.fingerprint:  # another request, which may name another record
             return Recalled(row["fingerprint"], None)
         values = {**key, "collection": collection, "record_id": record_id}
-        rebuilt = (await self._database.fetch(SQL["rebuild_answer"], values, idempotent=True))[0]["answer"]
+        rebuilt = (await self._database.fetch(SQL["rebuild_response"], values, idempotent=True))[0]["answer"]
         return _rebuilt(row["fingerprint"], rebuilt)
 
     async def store(self, actor: Actor, response: bytes) -> None:
@@ -109,7 +109,7 @@ class Requests:
         """
         if actor.request is not None:
             values = {**_key(actor, actor.request), "response": response}
-            await self._database.fetch(SQL["keep_answer"], values, idempotent=True)
+            await self._database.fetch(SQL["store_response"], values, idempotent=True)
 
     async def finish(self, actor: Actor, response: bytes) -> None:
         """Store the answer of a call that went on after its write.
@@ -119,7 +119,7 @@ class Requests:
         if actor.request is None:
             return
         values = {**_key(actor, actor.request), "response": response}
-        if not await self._database.fetch(SQL["finish_answer"], values, idempotent=True):
+        if not await self._database.fetch(SQL["finish_response"], values, idempotent=True):
             raise AnsweredBeforeError
 
 
@@ -158,13 +158,13 @@ async def store_response(transaction: Transaction, actor: Actor, response: bytes
     Raises AnsweredBeforeError if the request was answered before.
     """
     if actor.request is not None:
-        await transaction.fetch(SQL["keep_answer"], {**_key(actor, actor.request), "response": response})
+        await transaction.fetch(SQL["store_response"], {**_key(actor, actor.request), "response": response})
 
 
 async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) -> None:
     """Store as JSON what an unfinished call wrote, until Requests.finish stores its answer."""
     if actor.request is not None:
-        await transaction.fetch(SQL["keep_unfinished"], {**_key(actor, actor.request), "written": written})
+        await transaction.fetch(SQL["store_unfinished"], {**_key(actor, actor.request), "written": written})
 
 
 async def keep_record(
@@ -177,8 +177,9 @@ async def keep_record(
         **{each.name: getattr(record, each.name) for each in fields(record)},
         "changed_fields": list(changed_fields),
         "written": written,
+        "now": await transaction.now(),
     }
-    await transaction.fetch(SQL["keep_record"], {**_key(actor, actor.request), **values})
+    await transaction.fetch(SQL["store_record_response"], {**_key(actor, actor.request), **values})
 
 
 def _key(actor: Actor, request: Request) -> dict[str, object]:

@@ -99,7 +99,7 @@ def judged(
 
     Raises InvalidFieldError for a record or path that no selected draft has, or for a value that is not valid there.
     """
-    found = {row["place"] - 1: row for row in rows}
+    found = {row["index"] - 1: row for row in rows}
     result: dict[str, dict[str, Judged]] = {}
     for index, each in enumerate(resolutions):
         draft = drafts.get(each.record_id)

@@ -1,7 +1,8 @@
 """Fixed SQL: files of named, described statements under `sql/`.
 
 A statement starts with `-- name: its_name`; comments that follow describe it. Values
-are named (`:tenant_id`) and always bound.
+are named (`:tenant_id`) and always bound. Text that several statements share is a fragment: it starts with
+`-- fragment: its_name`, and the line `-- include: file.its_name` inserts it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.elements import ClauseElement
 
 DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
+_HEADING = re.compile(r"^-- (name|fragment): *(\w+) *$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- include: *(\w+)\.(\w+) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,25 @@ class Statement:
 @cache
 def load(file: str) -> dict[str, Statement]:
     """Return the statements of `sql/{file}.sql` by name."""
+    return {name: _prepare(name, body) for (kind, name), body in _sections(file).items() if kind == "name"}
+
+
+@cache
+def _sections(file: str) -> dict[tuple[str, str], str]:
+    """Return the texts of a file's statements and fragments, by `name` or `fragment` and their name."""
     source = (files(__package__) / "sql" / f"{file}.sql").read_text()
-    parts = re.split(r"^-- name: *(\w+) *$", source, flags=re.MULTILINE)[1:]
-    return {name: _prepare(name, body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    parts = _HEADING.split(source)[1:]
+    return {(kind, name): body for kind, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True)}
+
+
+def _expanded(body: str) -> str:
+    """Return the text without comments, with the fragments that it includes."""
+    included = _INCLUDE.sub(lambda match: _expanded(_sections(match[1])["fragment", match[2]]), body)
+    return "\n".join(line for line in included.strip().splitlines() if not line.lstrip().startswith("--"))
 
 
 def _prepare(name: str, body: str) -> Statement:
-    lines = (line for line in body.strip().splitlines() if not line.lstrip().startswith("--"))
-    return replace(compiled(name, text("\n".join(lines)))[0], is_shaped=False)
+    return replace(compiled(name, text(_expanded(body)))[0], is_shaped=False)
 
 
 def compiled(name: str, clause: ClauseElement) -> tuple[Statement, dict[str, object]]:

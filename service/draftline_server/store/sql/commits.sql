@@ -64,8 +64,8 @@ LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection
 -- name: judge_resolutions
 -- Of resolutions of conflicts, in parallel arrays, whose drafts are locked with their records: whether the draft has the
 -- path, whether the record was changed there since the version that was looked at, or may have been for all that the log
--- tells, and what there is now. attributes: the name of an attribute in the place of a path; NULL: a path of the content.
-SELECT p.place,
+-- tells, and what there is now. attributes: the name of an attribute in the index of a path; NULL: a path of the content.
+SELECT p.index,
     CASE WHEN p.attribute IS NOT NULL THEN coalesce(d.attributes ? p.attribute, false)
          ELSE cardinality(p.path) = 0 OR draftline.has_path(d.edit, p.path) END AS is_known,
     p.version <> coalesce(r.version, 0) AND coalesce((
@@ -85,16 +85,16 @@ SELECT p.place,
          THEN nullif(draftline.own_attributes(r.parent_id, r.position) -> p.attribute, 'null')
          ELSE r.content #> p.path END::text AS theirs
 FROM (
-    SELECT g.place, g.record_id, g.attribute, g.version, ARRAY(SELECT jsonb_array_elements_text(g.path)) AS path
+    SELECT g.index, g.record_id, g.attribute, g.version, ARRAY(SELECT jsonb_array_elements_text(g.path)) AS path
     FROM unnest(CAST(:record_ids AS text[]), CAST(:attributes AS text[]), CAST(:paths AS jsonb[]),
             CAST(:versions AS bigint[]))
-        WITH ORDINALITY AS g (record_id, attribute, path, version, place)
+        WITH ORDINALITY AS g (record_id, attribute, path, version, index)
 ) AS p
 JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
     AND d.collection = :collection AND d.record_id = p.record_id
 LEFT JOIN draftline.record AS r
     ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-ORDER BY p.place
+ORDER BY p.index
 
 -- name: write_drafts
 -- Writes drafts that are locked with their records, drops them, and tells what the records are then. action: WRITE the
@@ -102,7 +102,7 @@ ORDER BY p.place
 -- is not written. A record that is not at the version that was judged has raced: only one that was not there yet
 -- cannot be locked.
 WITH target AS MATERIALIZED (
-    SELECT t.*, f.edit AS made_by, f.base AS unmade_by, f.fields,
+    SELECT t.*, f.edit AS forward_edit, f.base AS inverse_edit, f.fields,
         CASE WHEN t.new_attributes IS NULL THEN t.parent_id ELSE t.new_attributes ->> 'parent_id' END AS new_parent_id,
         CASE WHEN t.new_attributes IS NULL THEN t.position
              ELSE CAST(t.new_attributes ->> 'position' AS bigint) END AS new_position,
@@ -163,34 +163,31 @@ WITH target AS MATERIALIZED (
     USING target AS t
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND d.record_id = t.record_id
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id, coalesce(t.version, 0) + 1,
+), written AS (
+    SELECT CAST(:collection AS text) AS collection, t.record_id, coalesce(t.version, 0) + 1 AS version,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.action = 'DELETE' THEN 'DELETE'
-             WHEN t.deleted_at IS NOT NULL THEN 'UNDELETE' ELSE 'UPDATE' END, 'COMMIT',
-        CASE WHEN t.version IS NULL THEN NULL WHEN t.made_by IS NULL THEN '{}'
-             WHEN c.history = 'PATHS' THEN draftline.without_values(t.made_by) ELSE t.made_by END,
-        CASE WHEN t.version IS NULL THEN NULL WHEN t.made_by IS NULL THEN '{}'
-             WHEN c.history = 'PATHS' THEN NULL ELSE t.unmade_by END,
-        CASE WHEN draftline.keeps_snapshot(t.version + 1) AND c.history IS DISTINCT FROM 'PATHS' THEN t.content END,
-        CASE WHEN t.new_attributes IS NOT NULL THEN
-            draftline.attribute_changes(t.parent_id, t.new_parent_id, t.position, t.new_position) END,
-        :user_id, t.session_id, CAST(:commit_id AS uuid), coalesce(nullif(:change_reason, ''), t.change_reason),
-        CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+             WHEN t.deleted_at IS NOT NULL THEN 'UNDELETE' ELSE 'UPDATE' END AS kind,
+        'COMMIT' AS source, greatest(draftline.log_xact(), t.log_xact) AS log_xact,
+        t.forward_edit AS edit, t.inverse_edit AS base, t.content AS old_content, c.history,
+        t.parent_id AS old_parent_id, t.new_parent_id AS parent_id,
+        t.position AS old_position, t.new_position AS position, CAST(:user_id AS text) AS user_id, t.session_id,
+        CAST(:commit_id AS uuid) AS commit_id,
+        coalesce(nullif(CAST(:change_reason AS text), ''), t.change_reason) AS change_reason,
+        CAST(:request_id AS uuid) AS request_id
     FROM target AS t
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
     WHERE t.changes
     ORDER BY t.record_id
-), told AS (
-    -- Where the record was not written, the log tells the draft's user.
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        user_id, session_id, change_reason, created_at)
-    SELECT :tenant_id, draftline.log_xact(), :collection, t.record_id, 0, 'DRAFT', 'COMMIT',
-        :user_id, t.session_id, '', CAST(:now AS timestamptz)
+),
+-- include: write_tail.log_records
+, changed_drafts AS (
+    -- A record that is written has its own log entry, which tells the draft's user as well.
+    SELECT 'COMMIT' AS source, CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
+        t.record_id, t.session_id
     FROM target AS t
     WHERE NOT t.changes
-)
+),
+-- include: write_tail.log_drafts
 SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
     CASE WHEN t.new_attributes IS NULL THEN '{}' ELSE ARRAY(
         SELECT n.key FROM jsonb_each(t.new_attributes) AS n

@@ -1,9 +1,9 @@
 -- name: get_content
--- Records of one tenant, deleted or not; `place` tells which of the ids each is.
-SELECT p.place, r.record_id, r.collection, r.content::text AS content, r.version, r.parent_id, r.position,
+-- Records of one tenant, deleted or not; `index` tells which of the ids each is.
+SELECT p.index, r.record_id, r.collection, r.content::text AS content, r.version, r.parent_id, r.position,
        r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
-    WITH ORDINALITY AS p (collection, record_id, place)
+    WITH ORDINALITY AS p (collection, record_id, index)
 JOIN draftline.record AS r ON r.collection = p.collection AND r.record_id = p.record_id
 WHERE r.tenant_id = :tenant_id
 
@@ -25,23 +25,25 @@ WITH checked AS MATERIALIZED (
         draftline.log_xact()
     FROM checked WHERE failure IS NULL
     ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
-    RETURNING record_id, content, parent_id, position, log_xact
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, attributes,
-        user_id, session_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, log_xact, :collection, record_id, 1, 'CREATE', 'CREATE_CONTENT',
-        draftline.attribute_changes(NULL, parent_id, NULL, position),
-        CAST(:user_id AS text), '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
-    FROM created
-), kept AS (
-    -- See requests.sql.
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint, CASE WHEN h.history = 'VALUES' THEN 1 END,
-        CASE WHEN h.history = 'PATHS' THEN draftline.answer(:collection, c.record_id,
-                c.content, 1, c.parent_id, c.position, :now, :user_id, :now, :user_id, NULL)
-             WHEN CAST(:makes_id AS boolean) THEN jsonb_build_object('record_id', c.record_id) END, :now
-    FROM created AS c, checked AS h WHERE CAST(:request_id AS uuid) IS NOT NULL
-)
+    RETURNING *
+), written AS (
+    SELECT c.collection, c.record_id, c.version, 'CREATE' AS kind, 'CREATE_CONTENT' AS source, c.log_xact,
+        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, CAST(NULL AS jsonb) AS old_content,
+        CAST(NULL AS text) AS history,
+        CAST(NULL AS text) AS old_parent_id, c.parent_id, CAST(NULL AS bigint) AS old_position, c.position,
+        CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(NULL AS uuid) AS commit_id,
+        CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
+    FROM created AS c
+),
+-- include: write_tail.log_records
+, responses AS (
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
+        CAST(:fingerprint AS bytea) AS fingerprint, k.history = 'VALUES' AS is_rebuilt,
+        CASE WHEN CAST(:makes_id AS boolean) THEN jsonb_build_object('record_id', c.record_id) END AS remainder,
+        '{}'::jsonb AS result, c.*
+    FROM created AS c, checked AS k
+),
+-- include: requests.store_record_responses
 SELECT checked.failure::text AS failure, created.record_id IS NOT NULL AS created, checked.content::text AS content
 FROM checked LEFT JOIN created ON true
 
@@ -52,7 +54,7 @@ WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
     FOR UPDATE
-), judged AS MATERIALIZED (
+), validated AS MATERIALIZED (
     SELECT l.*, CAST(:content AS jsonb) AS new_content, coalesce(c.history, 'VALUES') AS history, CASE
         WHEN l.deleted_at IS NULL THEN '{"reason": "RECORD_EXISTS"}'
         WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
@@ -62,9 +64,9 @@ WITH locked AS MATERIALIZED (
     FROM locked AS l
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), compared AS MATERIALIZED (
-    SELECT j.*, draftline.difference(j.content, j.new_content) AS difference
-    FROM judged AS j
-    WHERE j.failure IS NULL
+    SELECT v.*, draftline.difference(v.content, v.new_content) AS difference
+    FROM validated AS v
+    WHERE v.failure IS NULL
 ), updated AS (
     UPDATE draftline.record AS r
     SET content = k.new_content, version = r.version + 1, parent_id = :parent_id, position = :position,
@@ -77,33 +79,52 @@ WITH locked AS MATERIALIZED (
     SELECT CASE WHEN count(*) > 0 THEN draftline.refresh_drafts(CAST(:tenant_id AS text),
         array_agg(k.collection), array_agg(k.record_id), array_agg(k.new_content)) END AS drafts
     FROM compared AS k
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'UNDELETE', CAST(:source AS text),
-        CASE WHEN k.history = 'PATHS' THEN draftline.without_values((k.difference).edit) ELSE (k.difference).edit END,
-        CASE WHEN k.history = 'PATHS' AND (k.difference).edit <> '{}' THEN NULL ELSE (k.difference).base END,
-        CASE WHEN draftline.keeps_snapshot(u.version) AND k.history <> 'PATHS' THEN k.content END,
-        draftline.attribute_changes(k.parent_id, u.parent_id, k.position, u.position),
-        :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+), written AS (
+    SELECT u.collection, u.record_id, u.version, 'UNDELETE' AS kind, CAST(:source AS text) AS source, u.log_xact,
+        (k.difference).edit AS edit, (k.difference).base AS base, k.content AS old_content, k.history,
+        k.parent_id AS old_parent_id, u.parent_id, k.position AS old_position, u.position,
+        CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
+        CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM updated AS u, compared AS k
-), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
-        CASE WHEN k.history = 'VALUES' THEN u.version END,
-        CASE WHEN k.history = 'PATHS' THEN draftline.answer(u.collection, u.record_id,
-            u.content, u.version, u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by,
-            u.deleted_at) || CASE WHEN :with_changed_fields
-                THEN jsonb_build_object('changed_fields', draftline.changed_fields('{}', u.content)) ELSE '{}' END END, :now
-    FROM updated AS u, compared AS k WHERE CAST(:fingerprint AS bytea) IS NOT NULL
-)
-SELECT j.failure::text AS failure, j.collection, j.record_id, j.new_content::text AS content,
-    coalesce(u.version, j.version) AS version, u.parent_id, u.position, j.created_at, j.created_by,
+),
+-- include: write_tail.log_records
+, responses AS (
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
+        CAST(:fingerprint AS bytea) AS fingerprint, k.history = 'VALUES' AS is_rebuilt, CAST(NULL AS jsonb) AS remainder,
+        CASE WHEN :with_changed_fields
+            THEN jsonb_build_object('changed_fields', draftline.changed_fields('{}', u.content)) ELSE '{}' END AS result,
+        u.*
+    FROM updated AS u, compared AS k
+),
+-- include: requests.store_record_responses
+SELECT v.failure::text AS failure, v.collection, v.record_id, v.new_content::text AS content,
+    coalesce(u.version, v.version) AS version, u.parent_id, u.position, v.created_at, v.created_by,
     CAST(:now AS timestamptz) AS updated_at, CAST(:user_id AS text) AS updated_by, NULL AS deleted_at,
-    draftline.changed_fields('{}', j.new_content) AS changed_fields
-FROM judged AS j
+    draftline.changed_fields('{}', v.new_content) AS changed_fields
+FROM validated AS v
 CROSS JOIN refreshed
 LEFT JOIN updated AS u ON true
+
+-- fragment: patches
+-- The arguments of patch_content as rows.
+unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]), CAST(:edits AS jsonb[]),
+    CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]), CAST(:conditions AS jsonb[]),
+    CAST(:definition_versions AS bigint[]), CAST(:allow_missings AS boolean[]), CAST(:sets_parents AS boolean[]),
+    CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]), CAST(:user_ids AS text[]), CAST(:weights AS bigint[]))
+    WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition, definition_version,
+        allow_missing, sets_parent, parent_id, position, user_id, weight, index)
+
+-- fragment: patched_records
+-- The stored records of the patches, each with its patch.
+SELECT p.index, r.collection, r.record_id, r.content, r.version, r.parent_id, r.position,
+    r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
+    p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id, p.weight,
+    CASE WHEN p.sets_parent THEN p.parent_id ELSE r.parent_id END AS new_parent_id,
+    coalesce(p.position, r.position) AS new_position
+FROM draftline.record AS r
+JOIN
+-- include: content.patches
+ON r.collection = p.collection AND r.record_id = p.record_id
 
 -- name: patch_content
 -- Patches of different records of one tenant, in parallel arrays, applied at once. The
@@ -118,38 +139,12 @@ LEFT JOIN updated AS u ON true
 -- over `max_cost`, or more than `max_drafts` (EXPENSIVE). Whatever else would be waited for ends the statement after
 -- `lock_timeout`: a record or a request that another transaction is creating.
 WITH waited AS MATERIALIZED (
-    SELECT p.place, r.collection, r.record_id, r.content, r.version, r.parent_id, r.position,
-           r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
-           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id, p.weight,
-           CASE WHEN p.sets_parent THEN p.parent_id ELSE r.parent_id END AS new_parent_id,
-           coalesce(p.position, r.position) AS new_position
-    FROM draftline.record AS r
-    JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]),
-            CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
-            CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
-            CAST(:sets_parents AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
-            CAST(:user_ids AS text[]), CAST(:weights AS bigint[]))
-        WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
-            definition_version, sets_parent, parent_id, position, user_id, weight, place)
-        ON r.collection = p.collection AND r.record_id = p.record_id
+    -- include: content.patched_records
     WHERE r.tenant_id = :tenant_id AND CAST(:waits AS boolean)
     ORDER BY r.collection, r.record_id
     FOR UPDATE OF r
 ), unlocked AS MATERIALIZED (
-    SELECT p.place, r.collection, r.record_id, r.content, r.version, r.parent_id, r.position,
-           r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
-           p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id, p.weight,
-           CASE WHEN p.sets_parent THEN p.parent_id ELSE r.parent_id END AS new_parent_id,
-           coalesce(p.position, r.position) AS new_position
-    FROM draftline.record AS r
-    JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]),
-            CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
-            CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
-            CAST(:sets_parents AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
-            CAST(:user_ids AS text[]), CAST(:weights AS bigint[]))
-        WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
-            definition_version, sets_parent, parent_id, position, user_id, weight, place)
-        ON r.collection = p.collection AND r.record_id = p.record_id
+    -- include: content.patched_records
     WHERE r.tenant_id = :tenant_id AND CASE WHEN CAST(:waits AS boolean) THEN false
         ELSE (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL END
     ORDER BY r.collection, r.record_id
@@ -157,21 +152,21 @@ WITH waited AS MATERIALIZED (
 ), locked AS (
     SELECT * FROM waited UNION ALL SELECT * FROM unlocked
 ), skipped AS MATERIALIZED (
-    SELECT p.place
+    SELECT p.index
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
-        WITH ORDINALITY AS p (collection, record_id, place)
+        WITH ORDINALITY AS p (collection, record_id, index)
     JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
-    WHERE NOT CAST(:waits AS boolean) AND p.place NOT IN (SELECT place FROM unlocked)
+    WHERE NOT CAST(:waits AS boolean) AND p.index NOT IN (SELECT index FROM unlocked)
 ), drafted AS MATERIALIZED (
-    SELECT u.place, u.collection, u.record_id, count(*) AS drafts
+    SELECT u.index, u.collection, u.record_id, count(*) AS drafts
     FROM unlocked AS u
     JOIN draftline.draft AS d
         ON d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
     WHERE d.kind <> 'CREATE'
-    GROUP BY u.place, u.collection, u.record_id
+    GROUP BY u.index, u.collection, u.record_id
 ), locked_drafts AS MATERIALIZED (
-    SELECT u.place
+    SELECT u.index
     FROM drafted AS u
     JOIN draftline.draft AS d
         ON d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
@@ -179,34 +174,29 @@ WITH waited AS MATERIALIZED (
     ORDER BY d.collection, d.record_id, d.user_id
     FOR UPDATE OF d SKIP LOCKED
 ), left_alone AS MATERIALIZED (
-    SELECT place, 'LOCKED' AS cause FROM skipped
+    SELECT index, 'LOCKED' AS cause FROM skipped
     UNION ALL
-    SELECT u.place, CASE WHEN d.drafts <= CAST(:max_drafts AS int)
+    SELECT u.index, CASE WHEN d.drafts <= CAST(:max_drafts AS int)
         AND u.weight + coalesce(d.drafts, 0) <= u.most_weight THEN 'LOCKED' ELSE 'EXPENSIVE' END
     FROM (
         -- What is compressed may be several times as large, and is not unpacked to find out.
-        SELECT place, weight, CAST(:max_cost AS bigint) / greatest(pg_column_size(content)
+        SELECT index, weight, CAST(:max_cost AS bigint) / greatest(pg_column_size(content)
             * CASE WHEN pg_column_compression(content) IS NULL THEN 1 ELSE 8 END, 1) AS most_weight
         FROM unlocked
     ) AS u
-    LEFT JOIN drafted AS d ON d.place = u.place
+    LEFT JOIN drafted AS d ON d.index = u.index
     WHERE u.weight + coalesce(d.drafts, 0) > u.most_weight
-       OR d.drafts > (SELECT count(*) FROM locked_drafts AS l WHERE l.place = u.place)
+       OR d.drafts > (SELECT count(*) FROM locked_drafts AS l WHERE l.index = u.index)
 ), found AS (
-    SELECT * FROM locked WHERE place NOT IN (SELECT place FROM left_alone)
+    SELECT * FROM locked WHERE index NOT IN (SELECT index FROM left_alone)
     UNION ALL
-    SELECT p.place, p.collection, p.record_id, '{}', 0, NULL, NULL, :now, p.user_id, :now, p.user_id, NULL, 0,
+    SELECT p.index, p.collection, p.record_id, '{}', 0, NULL, NULL, :now, p.user_id, :now, p.user_id, NULL, 0,
            p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id,
            p.weight, p.parent_id, p.position
-    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]),
-            CAST(:edits AS jsonb[]), CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]),
-            CAST(:conditions AS jsonb[]), CAST(:definition_versions AS bigint[]),
-            CAST(:allow_missings AS boolean[]), CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]),
-            CAST(:user_ids AS text[]), CAST(:weights AS bigint[]))
-        WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, condition,
-            definition_version, allow_missing, parent_id, position, user_id, weight, place)
-    WHERE p.allow_missing AND p.place NOT IN (SELECT place FROM locked UNION ALL SELECT place FROM skipped)
-), judged AS (
+    FROM
+    -- include: content.patches
+    WHERE p.allow_missing AND p.index NOT IN (SELECT index FROM locked UNION ALL SELECT index FROM skipped)
+), validated AS (
     SELECT f.*, coalesce(c.indexed_text, '[]') AS indexed_text, coalesce(c.history, 'VALUES') AS history, CASE
         WHEN f.version = 0 AND NOT CAST(:creates AS boolean) THEN '{"reason": "LEFT_ALONE", "cause": "MISSING"}'
         WHEN f.deleted_at IS NOT NULL THEN '{"reason": "RECORD_DELETED"}'
@@ -222,9 +212,9 @@ WITH waited AS MATERIALIZED (
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = f.collection
     OFFSET 0  -- each step once, for the next
 ), edited AS (
-    SELECT j.*, CASE WHEN j.refusal IS NULL
-        THEN draftline.edit(j.content, j.kind, j.edit, j.depth, :max_bytes, :max_depth) END AS outcome
-    FROM judged AS j
+    SELECT v.*, CASE WHEN v.refusal IS NULL
+        THEN draftline.edit(v.content, v.kind, v.edit, v.depth, :max_bytes, :max_depth) END AS outcome
+    FROM validated AS v
     OFFSET 0
 ), checked AS MATERIALIZED (
     SELECT e.*, (e.outcome).content AS new_content,
@@ -238,7 +228,7 @@ WITH waited AS MATERIALIZED (
                 :max_indexed_text_bytes, :max_nodes) END) AS failure
     FROM edited AS e
 ), compared AS (
-    SELECT k.*, d.edit AS made_by, d.base AS unmade_by, d.fields
+    SELECT k.*, d.edit AS forward_edit, d.base AS inverse_edit, d.fields
     FROM checked AS k
     LEFT JOIN LATERAL draftline.difference_at(k.content, k.new_content, CASE
             WHEN k.kind IN ('SHALLOW', 'DEEP', 'MERGE_PATCH') THEN k.edit ELSE k.content || k.new_content END) AS d
@@ -270,7 +260,7 @@ WITH waited AS MATERIALIZED (
     WHERE k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
       AND (SELECT count(*) FROM created) >= 0  -- first the records, new ones too, and then the drafts
 ), answered AS MATERIALIZED (
-    SELECT k.place, k.collection, k.record_id, k.created_at, k.created_by,
+    SELECT k.index, k.collection, k.record_id, k.created_at, k.created_by,
         CASE WHEN k.version = 0 AND k.failure IS NULL
                 AND (k.collection, k.record_id) NOT IN (SELECT collection, record_id FROM created)
             THEN '{"reason": "RACED"}' ELSE k.failure END AS failure,
@@ -283,50 +273,41 @@ WITH waited AS MATERIALIZED (
         k.changes,
         -- A number may be written in another way and be the same: the record keeps its own, and the answer has this one.
         CASE WHEN NOT k.changes THEN k.content::text <> k.new_content::text ELSE false END AS is_reworded,
-        k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.made_by, k.unmade_by,
+        k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.forward_edit, k.inverse_edit,
         k.history, CASE WHEN draftline.keeps_snapshot(k.version + 1) AND k.history = 'VALUES' THEN k.content END AS snapshot
     FROM compared AS k
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        edit, base, snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, greatest(draftline.log_xact(), a.log_xact), a.collection, a.record_id, a.version,
-        CASE WHEN a.version = 1 THEN 'CREATE' ELSE 'UPDATE' END, CAST(:source AS text),
-        CASE WHEN a.version = 1 THEN NULL WHEN a.made_by IS NULL THEN '{}'
-             WHEN a.history = 'VALUES' THEN a.made_by ELSE draftline.without_values(a.made_by) END,
-        CASE WHEN a.version = 1 THEN NULL WHEN a.made_by IS NULL THEN '{}'
-             WHEN a.history = 'VALUES' THEN a.unmade_by END,
-        a.snapshot,
-        CASE WHEN a.parent_id IS DISTINCT FROM a.old_parent_id OR a.position IS DISTINCT FROM a.old_position
-                OR (a.version = 1 AND coalesce(a.parent_id, a.position::text) IS NOT NULL)
-            THEN draftline.attribute_changes(CASE WHEN a.version > 1 THEN a.old_parent_id END, a.parent_id,
-                CASE WHEN a.version > 1 THEN a.old_position END, a.position) END,
-        p.user_id, '', CAST(:commit_id AS uuid), p.change_reason, p.request_id, :now
+), written AS (
+    SELECT a.collection, a.record_id, a.version, CASE WHEN a.version = 1 THEN 'CREATE' ELSE 'UPDATE' END AS kind,
+        CAST(:source AS text) AS source, greatest(draftline.log_xact(), a.log_xact) AS log_xact,
+        a.forward_edit AS edit, a.inverse_edit AS base, a.snapshot AS old_content, a.history,
+        a.old_parent_id, a.parent_id, a.old_position, a.position,
+        p.user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id, p.change_reason, p.request_id
     FROM answered AS a
     JOIN unnest(CAST(:user_ids AS text[]), CAST(:change_reasons AS text[]), CAST(:request_ids AS uuid[]))
-        WITH ORDINALITY AS p (user_id, change_reason, request_id, place) ON p.place = a.place
+        WITH ORDINALITY AS p (user_id, change_reason, request_id, index) ON p.index = a.index
     WHERE a.failure IS NULL AND a.changes
     ORDER BY a.collection, a.record_id
-), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
-    SELECT :tenant_id, p.user_id, p.request_id, p.fingerprint,
-        CASE WHEN a.history = 'VALUES' AND NOT a.is_reworded THEN a.version END,
-        CASE WHEN a.history = 'PATHS' OR a.is_reworded THEN draftline.answer(a.collection, a.record_id, a.new_content,
-                a.version, a.parent_id, a.position, a.created_at, a.created_by, a.updated_at, a.updated_by, NULL)
-                || jsonb_build_object('changed_fields', a.changed_fields)
-             WHEN NOT a.changes THEN jsonb_build_object('collection', a.collection, 'record_id', a.record_id,
-                'created_at', a.created_at, 'updated_at', a.updated_at, 'updated_by', a.updated_by) END, :now
+),
+-- include: write_tail.log_records
+, responses AS (
+    SELECT p.user_id, p.request_id, p.fingerprint, a.history = 'VALUES' AND NOT a.is_reworded AS is_rebuilt,
+        CASE WHEN NOT a.changes THEN jsonb_build_object('collection', a.collection, 'record_id', a.record_id,
+            'created_at', a.created_at, 'updated_at', a.updated_at, 'updated_by', a.updated_by) END AS remainder,
+        jsonb_build_object('changed_fields', a.changed_fields) AS result,
+        a.collection, a.record_id, a.new_content AS content, a.version, a.parent_id, a.position,
+        a.created_at, a.created_by, a.updated_at, a.updated_by, CAST(NULL AS timestamptz) AS deleted_at
     FROM answered AS a
     JOIN unnest(CAST(:user_ids AS text[]), CAST(:request_ids AS uuid[]), CAST(:fingerprints AS bytea[]))
-        WITH ORDINALITY AS p (user_id, request_id, fingerprint, place) ON p.place = a.place
-    WHERE a.failure IS NULL AND p.fingerprint IS NOT NULL
-    ORDER BY p.user_id COLLATE "C", p.request_id
-)
-SELECT a.place, a.failure::text AS failure, a.new_content::text AS content, a.version, a.parent_id, a.position,
+        WITH ORDINALITY AS p (user_id, request_id, fingerprint, index) ON p.index = a.index
+    WHERE a.failure IS NULL
+),
+-- include: requests.store_record_responses
+SELECT a.index, a.failure::text AS failure, a.new_content::text AS content, a.version, a.parent_id, a.position,
     a.created_at, a.created_by, a.updated_at, a.updated_by, a.changed_fields, a.changes
 FROM answered AS a
 CROSS JOIN refreshed
 UNION ALL
-SELECT place, jsonb_build_object('reason', 'LEFT_ALONE', 'cause', cause)::text,
+SELECT index, jsonb_build_object('reason', 'LEFT_ALONE', 'cause', cause)::text,
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM left_alone
 
@@ -336,12 +317,10 @@ WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
     FOR UPDATE
-), judged AS MATERIALIZED (
-    SELECT l.*, CASE
+), validated AS MATERIALIZED (
+    SELECT l.*, c.history, CASE
         WHEN l.deleted_at IS NOT NULL THEN '{"reason": "RECORD_DELETED"}'
-        WHEN coalesce((SELECT c.version FROM draftline.collection AS c
-                WHERE c.tenant_id = :tenant_id AND c.collection = :collection), 0) <> :definition_version
-            THEN '{"reason": "STALE_DEFINITION"}'
+        WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
         WHEN CAST(:expected_version AS bigint) <> l.version
             THEN jsonb_build_object('reason', 'VERSION_MISMATCH', 'current_version', l.version)
         WHEN CAST(:condition AS jsonb) IS NOT NULL AND NOT draftline.matches(
@@ -350,37 +329,35 @@ WITH locked AS MATERIALIZED (
             THEN '{"reason": "CONDITION_NOT_MET"}'
     END AS failure
     FROM locked AS l
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (
     UPDATE draftline.record AS r
     SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id,
         log_xact = greatest(draftline.log_xact(), r.log_xact)
-    FROM judged AS j
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND j.failure IS NULL
+    FROM validated AS v
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND v.failure IS NULL
     RETURNING r.*
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        snapshot, user_id, session_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'DELETE', 'DELETE_CONTENT', '{}', '{}',
-        CASE WHEN draftline.keeps_snapshot(u.version) AND NOT EXISTS (SELECT FROM draftline.collection AS c
-                WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.history = 'PATHS')
-            THEN u.content END,
-        :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
-    FROM updated AS u
-), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
-        CASE WHEN c.history IS DISTINCT FROM 'PATHS' THEN u.version END,
-        CASE WHEN c.history = 'PATHS' THEN draftline.answer(u.collection, u.record_id, u.content, u.version,
-            u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by, u.deleted_at) END, :now
-    FROM updated AS u
-    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = u.collection
-    WHERE CAST(:request_id AS uuid) IS NOT NULL
-)
-SELECT j.failure::text AS failure, j.collection, j.record_id, j.content::text AS content,
-    coalesce(u.version, j.version) AS version, j.parent_id, j.position, j.created_at, j.created_by,
+), written AS (
+    SELECT u.collection, u.record_id, u.version, 'DELETE' AS kind, 'DELETE_CONTENT' AS source, u.log_xact,
+        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, u.content AS old_content, v.history,
+        u.parent_id AS old_parent_id, u.parent_id, u.position AS old_position, u.position,
+        CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(NULL AS uuid) AS commit_id,
+        CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
+    FROM updated AS u, validated AS v
+),
+-- include: write_tail.log_records
+, responses AS (
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
+        CAST(:fingerprint AS bytea) AS fingerprint, v.history IS DISTINCT FROM 'PATHS' AS is_rebuilt,
+        CAST(NULL AS jsonb) AS remainder, '{}'::jsonb AS result, u.*
+    FROM updated AS u, validated AS v
+),
+-- include: requests.store_record_responses
+SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS content,
+    coalesce(u.version, v.version) AS version, v.parent_id, v.position, v.created_at, v.created_by,
     CAST(:now AS timestamptz) AS updated_at, CAST(:user_id AS text) AS updated_by,
     CAST(:now AS timestamptz) AS deleted_at
-FROM judged AS j LEFT JOIN updated AS u ON true
+FROM validated AS v LEFT JOIN updated AS u ON true
 
 -- name: undelete_content
 -- Brings one record back, if its content keeps what the collection declares. No row: there is none.
@@ -388,8 +365,8 @@ WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
     FOR UPDATE
-), judged AS MATERIALIZED (
-    SELECT l.*, CASE
+), validated AS MATERIALIZED (
+    SELECT l.*, c.history, CASE
         WHEN l.deleted_at IS NULL THEN '{"reason": "RECORD_NOT_DELETED"}'
         WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
         WHEN CAST(:expected_version AS bigint) <> l.version
@@ -403,43 +380,40 @@ WITH locked AS MATERIALIZED (
     UPDATE draftline.record AS r
     SET deleted_at = NULL, version = r.version + 1, updated_at = :now, updated_by = :user_id,
         log_xact = greatest(draftline.log_xact(), r.log_xact)
-    FROM judged AS j
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND j.failure IS NULL
+    FROM validated AS v
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND v.failure IS NULL
     RETURNING r.*
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        snapshot, user_id, session_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, u.log_xact, :collection, u.record_id, u.version, 'UNDELETE', 'UNDELETE_CONTENT', '{}', '{}',
-        CASE WHEN draftline.keeps_snapshot(u.version) AND NOT EXISTS (SELECT FROM draftline.collection AS c
-                WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.history = 'PATHS')
-            THEN u.content END,
-        :user_id, '', :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
-    FROM updated AS u
-), kept AS (
-    INSERT INTO draftline.request (tenant_id, user_id, request_id, fingerprint, version, answer, created_at)
-    SELECT :tenant_id, :user_id, CAST(:request_id AS uuid), :fingerprint,
-        CASE WHEN c.history IS DISTINCT FROM 'PATHS' THEN u.version END,
-        CASE WHEN c.history = 'PATHS' THEN draftline.answer(u.collection, u.record_id, u.content, u.version,
-            u.parent_id, u.position, u.created_at, u.created_by, u.updated_at, u.updated_by, u.deleted_at) END, :now
-    FROM updated AS u
-    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = u.collection
-    WHERE CAST(:request_id AS uuid) IS NOT NULL
-)
-SELECT j.failure::text AS failure, j.collection, j.record_id, j.content::text AS content,
-    coalesce(u.version, j.version) AS version, j.parent_id, j.position, j.created_at, j.created_by,
+), written AS (
+    SELECT u.collection, u.record_id, u.version, 'UNDELETE' AS kind, 'UNDELETE_CONTENT' AS source, u.log_xact,
+        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, u.content AS old_content, v.history,
+        u.parent_id AS old_parent_id, u.parent_id, u.position AS old_position, u.position,
+        CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(NULL AS uuid) AS commit_id,
+        CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
+    FROM updated AS u, validated AS v
+),
+-- include: write_tail.log_records
+, responses AS (
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
+        CAST(:fingerprint AS bytea) AS fingerprint, v.history IS DISTINCT FROM 'PATHS' AS is_rebuilt,
+        CAST(NULL AS jsonb) AS remainder, '{}'::jsonb AS result, u.*
+    FROM updated AS u, validated AS v
+),
+-- include: requests.store_record_responses
+SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS content,
+    coalesce(u.version, v.version) AS version, v.parent_id, v.position, v.created_at, v.created_by,
     CAST(:now AS timestamptz) AS updated_at, CAST(:user_id AS text) AS updated_by, NULL AS deleted_at
-FROM judged AS j LEFT JOIN updated AS u ON true
+FROM validated AS v LEFT JOIN updated AS u ON true
 
 -- name: lock_content
 -- The records of patches, locked in primary-key order, as the fetch-merge-replace path reads them.
-SELECT p.place, r.collection, r.record_id, r.content::text AS content, r.version, r.parent_id, r.position,
+SELECT p.index, r.collection, r.record_id, r.content::text AS content, r.version, r.parent_id, r.position,
        r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
        p.condition IS NULL OR draftline.matches(
             draftline.attributes(r.record_id, r.version, r.parent_id, r.position,
                 r.created_at, r.created_by, r.updated_at, r.updated_by), r.content, p.condition) AS condition_met
 FROM draftline.record AS r
 JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:conditions AS jsonb[]))
-    WITH ORDINALITY AS p (collection, record_id, condition, place)
+    WITH ORDINALITY AS p (collection, record_id, condition, index)
     ON r.collection = p.collection AND r.record_id = p.record_id
 WHERE r.tenant_id = :tenant_id
 ORDER BY r.collection, r.record_id
@@ -454,10 +428,10 @@ WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 -- name: content_failures
 -- Those of some contents that may not be stored, and why.
 SELECT * FROM (
-    SELECT p.place, draftline.content_failure(p.content, coalesce(c.indexed_text, '[]'),
+    SELECT p.index, draftline.content_failure(p.content, coalesce(c.indexed_text, '[]'),
         :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text AS failure
     FROM unnest(CAST(:collections AS text[]), CAST(:contents AS jsonb[]))
-        WITH ORDINALITY AS p (collection, content, place)
+        WITH ORDINALITY AS p (collection, content, index)
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
 ) AS checked
 WHERE failure IS NOT NULL
@@ -466,8 +440,8 @@ WHERE failure IS NOT NULL
 -- Of operations that made one content of another, in parallel arrays, the transforms; in their order.
 SELECT draftline.steps_done_by(p.operations, p.old, p.new)::text AS steps_done
 FROM unnest(CAST(:operations AS jsonb[]), CAST(:old_contents AS jsonb[]), CAST(:contents AS jsonb[]))
-    WITH ORDINALITY AS p (operations, old, new, place)
-ORDER BY p.place
+    WITH ORDINALITY AS p (operations, old, new, index)
+ORDER BY p.index
 
 -- name: replace_content
 -- Replaces records that the transaction has locked; their contents as they are stored.
@@ -494,25 +468,25 @@ ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
 RETURNING collection, record_id, content::text AS content
 
 -- name: log_content
--- The log of records that the transaction has written: what they were before is among the arguments, NULL for
--- those that are new.
-INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-    edit, base, snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
-SELECT :tenant_id, r.log_xact, r.collection, r.record_id, r.version,
-    CASE WHEN p.old_content IS NULL THEN 'CREATE' ELSE 'UPDATE' END, CAST(:source AS text),
-    CASE WHEN c.history = 'PATHS' THEN draftline.without_values((p.difference).edit) ELSE (p.difference).edit END,
-    CASE WHEN c.history = 'PATHS' AND (p.difference).edit <> '{}' THEN NULL ELSE (p.difference).base END,
-    CASE WHEN draftline.keeps_snapshot(r.version) AND c.history IS DISTINCT FROM 'PATHS' THEN p.old_content END,
-    draftline.attribute_changes(p.old_parent_id, r.parent_id, p.old_position, r.position),
-    :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
-FROM (
-    SELECT u.*, CASE WHEN u.old_content IS NOT NULL
-        THEN draftline.difference(u.old_content, u.new_content) END AS difference
-    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:old_contents AS jsonb[]),
-            CAST(:contents AS jsonb[]), CAST(:old_parent_ids AS text[]), CAST(:old_positions AS bigint[]))
-        AS u (collection, record_id, old_content, new_content, old_parent_id, old_position)
-) AS p
-JOIN draftline.record AS r
-    ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
-LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
-ORDER BY r.collection, r.record_id
+-- Log records that the transaction has written. The arguments hold their state before the write, NULL for new records.
+WITH written AS (
+    SELECT r.collection, r.record_id, r.version, CASE WHEN p.old_content IS NULL THEN 'CREATE' ELSE 'UPDATE' END AS kind,
+        CAST(:source AS text) AS source, r.log_xact, (p.difference).edit AS edit, (p.difference).base AS base,
+        p.old_content, c.history, p.old_parent_id, r.parent_id, p.old_position, r.position,
+        CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
+        CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
+    FROM (
+        SELECT u.*, CASE WHEN u.old_content IS NOT NULL
+            THEN draftline.difference(u.old_content, u.new_content) END AS difference
+        FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:old_contents AS jsonb[]),
+                CAST(:contents AS jsonb[]), CAST(:old_parent_ids AS text[]), CAST(:old_positions AS bigint[]))
+            AS u (collection, record_id, old_content, new_content, old_parent_id, old_position)
+        OFFSET 0  -- so that each difference is computed once
+    ) AS p
+    JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
+    ORDER BY r.collection, r.record_id
+),
+-- include: write_tail.log_records
+SELECT count(*) FROM logged

@@ -18,8 +18,8 @@ WITH locked AS MATERIALIZED (
       AND (SELECT count(*) FROM locked) >= 0  -- first the records: who writes one has it before its drafts
     ORDER BY d.record_id
     FOR UPDATE OF d
-), judged AS (
-    SELECT p.place, p.record_id, p.action, p.edit, p.sets, p.base_version IS NOT NULL AS is_rebased,
+), validated AS (
+    SELECT p.index, p.record_id, p.action, p.edit, p.sets, p.base_version IS NOT NULL AS is_rebased,
         r.content, coalesce(r.version, 0) AS record_version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at,
         coalesce(d.version, 0) AS draft_version, d.created_at AS draft_created_at,
         CASE WHEN p.replaces THEN NULL ELSE d.kind END AS old_kind,
@@ -56,7 +56,7 @@ WITH locked AS MATERIALIZED (
             CAST(:expected_draft_versions AS bigint[]), CAST(:base_versions AS bigint[]),
             CAST(:replaces AS boolean[]), CAST(:attribute_sets AS jsonb[]), CAST(:allow_deleteds AS boolean[]))
         WITH ORDINALITY AS p (record_id, action, edit, expected_draft_version, base_version, replaces, sets,
-            allow_deleted, place)
+            allow_deleted, index)
     -- LEFT JOINs in effect, for every record is among the arguments. But a full join is never done by nested
     -- loops, which the planner, who expects ten arguments, would choose, and which cost 50 ms for a thousand.
     FULL JOIN locked AS r ON r.record_id = p.record_id
@@ -64,7 +64,7 @@ WITH locked AS MATERIALIZED (
     OFFSET 0  -- each step once, for the next
 ), resolved AS (
     -- The edit by itself, and the content that the paths are based on which are edited here for the first time.
-    SELECT j.*,
+    SELECT v.*,
         CASE WHEN refusal IS NOT NULL THEN NULL
              WHEN action = 'OPERATIONS' THEN draftline.edit_of_operations(
                 coalesce(old_merged, content), edit, :max_bytes, :max_depth)
@@ -72,7 +72,7 @@ WITH locked AS MATERIALIZED (
                 AS draftline.edit_outcome)
         END AS step,
         CASE WHEN refusal IS NULL THEN draftline.restore(coalesce(old_base, '{}'), content) END AS basis
-    FROM judged AS j
+    FROM validated AS v
     OFFSET 0
 ), composed AS (
     -- A creation that is saved again for a version of the record, which came into being meanwhile, changes that.
@@ -161,15 +161,14 @@ WITH locked AS MATERIALIZED (
     ORDER BY k.record_id
     ON CONFLICT (tenant_id, user_id, collection, record_id) DO NOTHING
     RETURNING record_id
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        user_id, session_id, change_reason, created_at)
-    SELECT :tenant_id, draftline.log_xact(), :collection, k.record_id, 0, 'DRAFT', 'SAVE_DRAFT',
-        CAST(:user_id AS text), CAST(:session_id AS text), '', CAST(:now AS timestamptz)
+), changed_drafts AS (
+    SELECT 'SAVE_DRAFT' AS source, CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
+        k.record_id, CAST(:session_id AS text) AS session_id
     FROM checked AS k
     WHERE k.failure IS NULL
-)
-SELECT k.place, k.record_id,
+),
+-- include: write_tail.log_drafts
+SELECT k.index, k.record_id,
     CASE WHEN k.failure IS NULL AND k.draft_version = 0 AND k.record_id NOT IN (SELECT record_id FROM created)
         THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
     k.vanishes, CASE WHEN NOT :omit_content THEN k.new_merged::text END AS content, k.record_version AS version,
@@ -236,13 +235,12 @@ WITH locked AS MATERIALIZED (
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND d.record_id = l.record_id
     RETURNING d.*
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        user_id, session_id, change_reason, created_at)
-    SELECT :tenant_id, draftline.log_xact(), :collection, d.record_id, 0, 'DRAFT', 'DISCARD',
-        CAST(:user_id AS text), d.session_id, '', CAST(:now AS timestamptz)
+), changed_drafts AS (
+    SELECT 'DISCARD' AS source, CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
+        d.record_id, d.session_id
     FROM dropped AS d
-)
+),
+-- include: write_tail.log_drafts
 SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, coalesce(r.version, 0) AS version,
     draftline.drafted_parent_id(d.attributes, o.parent_id) AS parent_id,
     draftline.drafted_position(d.attributes, o.position) AS position,

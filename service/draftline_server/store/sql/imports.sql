@@ -113,24 +113,17 @@ WITH target AS (
        OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position)
     ORDER BY s.record_id
     OFFSET 0  -- so that the difference is made once
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        edit, base, snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id,
-        coalesce(t.version, 0) + 1,
-        CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.deleted_at IS NULL THEN 'UPDATE' ELSE 'UNDELETE' END,
-        'IMPORT_CONTENT',
-        CASE WHEN t.version IS NULL THEN NULL WHEN (t.difference).edit IS NULL THEN '{}'
-             WHEN t.history = 'PATHS' THEN draftline.without_values((t.difference).edit) ELSE (t.difference).edit END,
-        CASE WHEN t.version IS NULL THEN NULL WHEN (t.difference).edit IS NULL THEN '{}'
-             WHEN t.history = 'PATHS' THEN NULL ELSE (t.difference).base END,
-        CASE WHEN draftline.keeps_snapshot(t.version + 1) AND t.history <> 'PATHS' THEN t.old_content END,
-        CASE WHEN (t.parent_id, t.position) IS DISTINCT FROM (t.old_parent_id, t.old_position)
-            THEN draftline.attribute_changes(t.old_parent_id, t.parent_id, t.old_position, t.position) END,
-        :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+), written AS (
+    SELECT CAST(:collection AS text) AS collection, t.record_id, coalesce(t.version, 0) + 1 AS version,
+        CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.deleted_at IS NULL THEN 'UPDATE' ELSE 'UNDELETE' END AS kind,
+        'IMPORT_CONTENT' AS source, greatest(draftline.log_xact(), t.log_xact) AS log_xact,
+        (t.difference).edit AS edit, (t.difference).base AS base, t.old_content, t.history,
+        t.old_parent_id, t.parent_id, t.old_position, t.position, CAST(:user_id AS text) AS user_id, '' AS session_id,
+        CAST(:commit_id AS uuid) AS commit_id, CAST(:change_reason AS text) AS change_reason,
+        CAST(:request_id AS uuid) AS request_id
     FROM target AS t
-    RETURNING kind, record_id, version
-)
+),
+-- include: write_tail.log_records
 SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHERE kind <> 'CREATE') AS updated,
     sum(hashtextextended(record_id, version)) AS digest, EXISTS (SELECT FROM target WHERE raced) AS raced
 FROM logged
@@ -198,15 +191,17 @@ WITH deleted AS (
       AND EXISTS (SELECT FROM locked AS l WHERE l.record_id = r.record_id)
     RETURNING r.record_id, r.version, r.log_xact,
         CASE WHEN draftline.keeps_snapshot(r.version) THEN r.content END AS content
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        snapshot, user_id, session_id, commit_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, d.log_xact, :collection, d.record_id, d.version, 'DELETE', 'IMPORT_CONTENT', '{}', '{}',
-        CASE WHEN c.history IS DISTINCT FROM 'PATHS' THEN d.content END,
-        :user_id, '', CAST(:commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+), written AS (
+    SELECT CAST(:collection AS text) AS collection, d.record_id, d.version, 'DELETE' AS kind,
+        'IMPORT_CONTENT' AS source, d.log_xact, CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base,
+        d.content AS old_content, c.history, CAST(NULL AS text) AS old_parent_id, CAST(NULL AS text) AS parent_id,
+        CAST(NULL AS bigint) AS old_position, CAST(NULL AS bigint) AS position,
+        CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
+        CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM deleted AS d
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
-)
+),
+-- include: write_tail.log_records
 SELECT count(*) AS deleted, EXISTS (
     SELECT FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL

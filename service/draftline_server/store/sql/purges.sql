@@ -55,23 +55,26 @@ WITH target AS MATERIALIZED (
     WHERE d.tenant_id = :tenant_id AND d.user_id = h.user_id AND d.collection = :collection
       AND d.record_id = h.record_id
     RETURNING d.user_id, d.record_id, d.session_id
-), told AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source,
-        user_id, session_id, change_reason, created_at)
-    SELECT :tenant_id, draftline.log_xact(), :collection, d.record_id, 0, 'DRAFT', 'PURGE_CONTENT',
-        d.user_id, d.session_id, '', CAST(:now AS timestamptz)
+), changed_drafts AS (
+    SELECT 'PURGE_CONTENT' AS source, d.user_id, CAST(:collection AS text) AS collection, d.record_id, d.session_id
     FROM dropped AS d
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        user_id, session_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, greatest(draftline.log_xact(), t.log_xact), :collection, t.record_id,
+),
+-- include: write_tail.log_drafts
+, written AS (
+    SELECT CAST(:collection AS text) AS collection, t.record_id,
+        -- Versions below those of earlier purges of this record id.
         coalesce((SELECT min(c.version) FROM draftline.change AS c WHERE c.tenant_id = :tenant_id
-            AND c.collection = :collection AND c.record_id = t.record_id AND c.kind = 'PURGE'), 1) - 1,
-        'PURGE', 'PURGE_CONTENT', '{}', '{}', CAST(:user_id AS text), '', :change_reason,
-        CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+            AND c.collection = :collection AND c.record_id = t.record_id AND c.kind = 'PURGE'), 1) - 1 AS version,
+        'PURGE' AS kind, 'PURGE_CONTENT' AS source, greatest(draftline.log_xact(), t.log_xact) AS log_xact,
+        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, CAST(NULL AS jsonb) AS old_content,
+        CAST(NULL AS text) AS history, CAST(NULL AS text) AS old_parent_id, CAST(NULL AS text) AS parent_id,
+        CAST(NULL AS bigint) AS old_position, CAST(NULL AS bigint) AS position,
+        CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(NULL AS uuid) AS commit_id,
+        CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM target AS t
     ORDER BY t.record_id
-)
+),
+-- include: write_tail.log_records
 SELECT count(*) AS drafts FROM dropped
 
 -- name: purge_answers

@@ -61,7 +61,7 @@ WITH target AS MATERIALIZED (
         (f.old_content, f.old_parent_id, f.old_position) IS DISTINCT FROM (f.content, f.parent_id, f.position)
             AS restores
     FROM found AS f
-), judged AS MATERIALIZED (
+), compared AS MATERIALIZED (
     SELECT s.*, CASE
         WHEN s.is_done OR s.is_lost OR s.version = s.change_version OR (s.is_gone AND NOT s.restores) THEN '[]'
         WHEN s.deletes THEN draftline.attribute_conflicts('DELETE', s.own_attributes,
@@ -74,10 +74,10 @@ WITH target AS MATERIALIZED (
     END AS conflicts
     FROM restored AS s
 ), settled AS MATERIALIZED (
-    SELECT j.*, j.is_done OR (:keep_theirs AND j.conflicts <> '[]' AND (j.deletes OR j.is_gone)) AS stays,
-        CASE WHEN :keep_theirs AND j.conflicts <> '[]' THEN draftline.settle(j.base, j.edit, j.content)
-             ELSE j.old_content END AS settled_content
-    FROM judged AS j
+    SELECT p.*, p.is_done OR (:keep_theirs AND p.conflicts <> '[]' AND (p.deletes OR p.is_gone)) AS stays,
+        CASE WHEN :keep_theirs AND p.conflicts <> '[]' THEN draftline.settle(p.base, p.edit, p.content)
+             ELSE p.old_content END AS settled_content
+    FROM compared AS p
 ), outcome AS MATERIALIZED (
     SELECT s.*, CASE WHEN s.stays THEN s.content ELSE s.settled_content END AS new_content,
         CASE WHEN s.stays OR (:keep_theirs AND draftline.has_conflict(s.conflicts, 'record.parent_id'))
@@ -105,22 +105,20 @@ WITH target AS MATERIALIZED (
         log_xact = greatest(draftline.log_xact(), r.log_xact)
     FROM checked AS k
     WHERE r.tenant_id = :tenant_id AND r.collection = k.collection AND r.record_id = k.record_id AND k.written
-), logged AS (
-    INSERT INTO draftline.change (tenant_id, log_xact, collection, record_id, version, kind, source, edit, base,
-        snapshot, attributes, user_id, session_id, commit_id, change_reason, request_id, created_at)
-    SELECT :tenant_id, greatest(draftline.log_xact(), k.log_xact), k.collection, k.record_id, k.version + 1,
-        CASE WHEN k.is_deleted = k.was_deleted THEN 'UPDATE' WHEN k.is_deleted THEN 'DELETE' ELSE 'UNDELETE' END,
-        'REVERT_CHANGE',
-        CASE WHEN (k.difference).edit IS NULL THEN '{}'
-             WHEN k.history = 'PATHS' THEN draftline.without_values((k.difference).edit) ELSE (k.difference).edit END,
-        CASE WHEN (k.difference).edit IS NULL THEN '{}' WHEN k.history = 'PATHS' THEN NULL ELSE (k.difference).base END,
-        CASE WHEN draftline.keeps_snapshot(k.version + 1) AND k.history IS DISTINCT FROM 'PATHS' THEN k.content END,
-        draftline.attribute_changes(k.parent_id, k.new_parent_id, k.position, k.new_position),
-        :user_id, '', CAST(:new_commit_id AS uuid), :change_reason, CAST(:request_id AS uuid), CAST(:now AS timestamptz)
+), written AS (
+    SELECT k.collection, k.record_id, k.version + 1 AS version,
+        CASE WHEN k.is_deleted = k.was_deleted THEN 'UPDATE' WHEN k.is_deleted THEN 'DELETE' ELSE 'UNDELETE' END AS kind,
+        'REVERT_CHANGE' AS source, greatest(draftline.log_xact(), k.log_xact) AS log_xact,
+        (k.difference).edit AS edit, (k.difference).base AS base, k.content AS old_content, k.history,
+        k.parent_id AS old_parent_id, k.new_parent_id AS parent_id,
+        k.position AS old_position, k.new_position AS position, CAST(:user_id AS text) AS user_id, '' AS session_id,
+        CAST(:new_commit_id AS uuid) AS commit_id, CAST(:change_reason AS text) AS change_reason,
+        CAST(:request_id AS uuid) AS request_id
     FROM checked AS k
     WHERE k.written
     ORDER BY k.collection, k.record_id
-)
+),
+-- include: write_tail.log_records
 SELECT k.change_version, k.version AS seen_version, k.is_lost, k.conflicts::text AS conflicts, k.definition_version, k.needs_check, k.written,
     CASE WHEN k.needs_check THEN draftline.content_failure(k.new_content, k.indexed_text,
         :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text END AS failure,
