@@ -101,7 +101,19 @@ def check_in_scratch(binaries: Path | None) -> list[object]:
 
 def run_script(name: str) -> None:
     """Run a file of migrations/sql, with any number of statements, in the migration's transaction."""
-    script = (FOLDER / "sql" / name).read_text()
+    _run_in_migration((FOLDER / "sql" / name).read_text())
+
+
+def run_functions(*areas: str) -> None:
+    """Create or replace the functions of files of migrations/functions, in the migration's transaction.
+
+    Their bodies are not checked, so that files may call each other's functions.
+    """
+    for area in areas:
+        _run_in_migration(f"SET LOCAL check_function_bodies = off; {(FOLDER / 'functions' / f'{area}.sql').read_text()}")
+
+
+def _run_in_migration(script: str) -> None:
     bind = op.get_bind()
     bind.exec_driver_sql("SELECT 1")  # begins the transaction; the direct call of the driver does not
     bind.connection.dbapi_connection.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
