@@ -8,20 +8,20 @@ FROM draftline.collection AS c
 WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 
 -- name: lock_declaration
--- One declaration of a collection at a time, and none while an import of it is on its way, declared or not
--- (hold_declaration); and one of a tenant, for its indexes are counted.
+-- Allow one declaration of a collection at a time, and none while the collection is imported (hold_declaration),
+-- declared or not; and one declaration of a tenant, because its indexes are counted.
 SELECT pg_advisory_xact_lock(723683571, hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text))),
     pg_advisory_xact_lock(723683572, hashtext(CAST(:tenant_id AS text)))
 
 -- name: count_indexes
--- How many indexes a tenant's declarations ask for.
+-- Return how many indexes a tenant's declarations require.
 SELECT coalesce(sum(jsonb_array_length(fields) + jsonb_array_length(orders)), 0)::int AS count
 FROM draftline.collection
 WHERE tenant_id = :tenant_id
 
 -- name: running_writes
--- The transactions of the service that may have read a declaration which is not the last one any more. Those of
--- imports cannot: they hold theirs.
+-- Return the running transactions of the service that may have read a declaration which is no longer the current one.
+-- Those of imports cannot, because they hold theirs.
 SELECT DISTINCT l.virtualtransaction AS transaction
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
@@ -31,13 +31,13 @@ WHERE l.relation = CAST('draftline.collection' AS regclass) AND l.pid <> pg_back
       WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = 723683571 AND i.objsubid = 2)
 
 -- name: other_processes
--- Whether other processes of the service use this database, told by the connections that each of them listens on.
+-- Return whether other processes of the service use this database; each has one listening connection.
 SELECT count(*) > 1 AS others FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'draftline watch'
 
 -- name: put_definition
--- Replaces a declaration, unless it is not at the expected version. A declaration that
--- changes nothing keeps its version.
+-- Replace a declaration, unless it is not at the expected version. A declaration that changes nothing keeps its
+-- version.
 WITH current AS MATERIALIZED (
     SELECT version FROM draftline.collection
     WHERE tenant_id = :tenant_id AND collection = :collection
@@ -60,7 +60,8 @@ WITH current AS MATERIALIZED (
 SELECT (SELECT version FROM current) AS version_before
 
 -- name: overlong_text
--- A live record whose text at a path is too long for its index. A deleted one is checked when it is brought back.
+-- Return a live record whose text at a path is too long for an index. A deleted record is checked when it is brought
+-- back.
 SELECT record_id
 FROM draftline.record
 WHERE tenant_id = :tenant_id AND collection = :collection AND deleted_at IS NULL
@@ -69,8 +70,8 @@ WHERE tenant_id = :tenant_id AND collection = :collection AND deleted_at IS NULL
 LIMIT 1
 
 -- name: list_collections
--- The tenant's collections by name, from those with records (a loose index scan: one look-up
--- a name, whatever the number of records) and those declared.
+-- Return the tenant's collections by name: those with records (a loose index scan, with one look-up a name, whatever
+-- the number of records) and those declared.
 WITH RECURSIVE used (collection, found) AS (
     SELECT min(r.collection), 1 FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection > :after
@@ -91,12 +92,12 @@ ORDER BY collection
 LIMIT :page_size
 
 -- name: all_definitions
--- Every declaration of every tenant: those of one collection's name share their indexes.
+-- Return every declaration of every tenant: declarations of the same collection name share their indexes.
 SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history
 FROM draftline.collection
 
 -- name: present_indexes
--- The indexes that were made for declarations, told by their names.
+-- Return the indexes that were built for declarations, recognised by their names.
 SELECT i.relname AS name, x.indisvalid AND x.indisready AS valid
 FROM pg_index AS x
 JOIN pg_class AS i ON i.oid = x.indexrelid
@@ -104,10 +105,10 @@ WHERE x.indrelid IN (CAST('draftline.record' AS regclass), CAST('draftline.draft
   AND i.relname ~ '^(record|draft)_order_'
 
 -- name: try_lock_indexes
--- One process at a time makes or drops indexes; the lock ends with the connection. It is tried
--- and not waited for, because an index build waits for every statement that runs, that wait included.
+-- Let one process at a time build or drop indexes. The lock ends with the connection. It is polled, because an index
+-- build waits for every running statement, and so for a statement that waits for this lock.
 SELECT pg_try_advisory_lock(7236835713) AS locked
 
 -- name: unlock_indexes
--- The other end of try_lock_indexes.
+-- Release the lock of try_lock_indexes.
 SELECT pg_advisory_unlock(7236835713)

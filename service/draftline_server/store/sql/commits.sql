@@ -1,6 +1,6 @@
 -- name: lock_drafts
--- Drafts, locked in primary-key order after their records, and what a commit would meet: the conflicts, and why
--- the content that would be written may not be stored.
+-- Lock drafts in primary-key order, after their records. Return the conflicts of each, and why the content that a
+-- commit would write may not be stored.
 WITH locked AS MATERIALIZED (
     SELECT r.record_id, r.content, r.version, r.parent_id, r.position, r.deleted_at IS NOT NULL AS is_deleted
     FROM draftline.record AS r
@@ -14,16 +14,16 @@ WITH locked AS MATERIALIZED (
     JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
-      AND (SELECT count(*) FROM locked) >= 0  -- first the records: who writes one has it before its drafts
+      AND (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
     ORDER BY d.record_id
     FOR UPDATE OF d
 ), found AS (
-    -- A LEFT JOIN in effect; see save_drafts.
+    -- In effect a LEFT JOIN; see save_drafts.
     SELECT d.*, r.content, r.version AS record_version, r.parent_id, r.position,
         coalesce(r.is_deleted, false) AS is_deleted
     FROM mine AS d
     FULL JOIN locked AS r ON r.record_id = d.record_id
-    OFFSET 0  -- each step once, for the next
+    OFFSET 0  -- a fence: each expression is evaluated once
 ), compared AS (
     SELECT f.*, CASE WHEN f.base_version = coalesce(f.record_version, 0) THEN '[]'
             ELSE draftline.draft_conflicts(f.kind, f.edit, f.base, f.attributes, f.content, f.parent_id, f.position,
@@ -33,7 +33,7 @@ WITH locked AS MATERIALIZED (
     OFFSET 0
 )
 SELECT o.record_id, o.kind, o.version, o.record_version, o.is_deleted, o.conflicts::text AS conflicts,
-    -- What was checked when it was saved, and is what it was, needs no second look.
+    -- A merge that has not changed since it was checked on saving is not checked again.
     CASE WHEN o.kind <> 'DELETE' AND (o.base_version <> coalesce(o.record_version, 0)
             OR o.definition_version IS DISTINCT FROM coalesce(c.version, 0))
         THEN draftline.content_failure(o.merged, coalesce(c.indexed_text, '[]'),
@@ -45,8 +45,8 @@ LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection
 ORDER BY o.record_id
 
 -- name: settle_drafts
--- What drafts that are locked with their records come to when their conflicts are decided path by path, and why that
--- may not be stored.
+-- Return the contents of drafts, which are locked with their records, once their conflicts are decided path by path,
+-- and why they may not be stored.
 SELECT s.record_id, CASE WHEN :with_content THEN s.content::text END AS written,
     draftline.content_failure(s.content, coalesce(c.indexed_text, '[]'),
         :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text AS failure
@@ -57,14 +57,14 @@ FROM (
         AND d.collection = :collection AND d.record_id = p.record_id
     LEFT JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-    OFFSET 0  -- so that each content is made once
+    OFFSET 0  -- so that each content is computed once
 ) AS s
 LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 
 -- name: judge_resolutions
--- Of resolutions of conflicts, in parallel arrays, whose drafts are locked with their records: whether the draft has the
--- path, whether the record was changed there since the version that was looked at, or may have been for all that the log
--- tells, and what there is now. attributes: the name of an attribute in the index of a path; NULL: a path of the content.
+-- Return, for each resolution of a conflict, in parallel arrays, whose draft is locked with its record: whether the
+-- draft has the path; whether the record was, or according to the log may have been, changed there since the version
+-- that the user looked at; and the values there. attributes: the name of an attribute, NULL for a path of the content.
 SELECT p.index,
     CASE WHEN p.attribute IS NOT NULL THEN coalesce(d.attributes ? p.attribute, false)
          ELSE cardinality(p.path) = 0 OR draftline.has_path(d.edit, p.path) END AS is_known,
@@ -97,10 +97,10 @@ LEFT JOIN draftline.record AS r
 ORDER BY p.index
 
 -- name: write_drafts
--- Writes drafts that are locked with their records, drops them, and tells what the records are then. action: WRITE the
--- merge, SETTLE it as its conflicts were decided, DELETE the record, or DROP the draft alone. What changes nothing
--- is not written. A record that is not at the version that was judged has raced: only one that was not there yet
--- cannot be locked.
+-- Write drafts that are locked with their records, delete them, and return the new state of the records. action: WRITE
+-- the merge; SETTLE: write it with its conflicts decided; DELETE the record; or DROP the draft only. A draft that
+-- changes nothing is not written. A record is `raced` if it is not at the version of lock_drafts; this happens only if
+-- it did not exist then and could not be locked.
 WITH target AS MATERIALIZED (
     SELECT t.*, f.edit AS forward_edit, f.base AS inverse_edit, f.fields,
         CASE WHEN t.new_attributes IS NULL THEN t.parent_id ELSE t.new_attributes ->> 'parent_id' END AS new_parent_id,
@@ -115,11 +115,11 @@ WITH target AS MATERIALIZED (
             r.deleted_at, r.log_xact,
             CASE p.action WHEN 'WRITE' THEN d.merged
                 WHEN 'SETTLE' THEN draftline.decided(d.merged, r.content, p.decisions) ELSE r.content END AS new_content,
-            -- NULL: the record's stay.
+            -- NULL: the attributes of the record stay.
             CASE WHEN p.action IN ('WRITE', 'SETTLE') AND (d.attributes IS NOT NULL OR r.deleted_at IS NOT NULL
                     OR p.attribute_decisions <> '{}')
                 THEN draftline.decided_attributes(d.attributes,
-                    -- What a creation brings back starts without attributes.
+                    -- A creation that brings a record back starts without attributes.
                     CASE WHEN d.kind = 'CREATE' AND r.deleted_at IS NOT NULL THEN draftline.own_attributes(NULL, NULL)
                          ELSE draftline.own_attributes(r.parent_id, r.position) END, p.attribute_decisions)
                 END AS new_attributes
@@ -130,9 +130,9 @@ WITH target AS MATERIALIZED (
             AND d.collection = :collection AND d.record_id = p.record_id
         LEFT JOIN draftline.record AS r
             ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-        OFFSET 0  -- so that each content is made once
+        OFFSET 0  -- so that each content is computed once
     ) AS t
-    -- A merge differs from its record where its edit says so and nowhere else.
+    -- A merge differs from its record only at the keys of its edit.
     LEFT JOIN LATERAL draftline.difference_at(coalesce(t.content, '{}'), t.new_content,
             CASE WHEN t.action = 'SETTLE' OR t.draft_edit ?| '{v,r}' THEN coalesce(t.content, '{}') || t.new_content
                  ELSE coalesce(t.draft_edit -> 's', '{}') || coalesce(t.draft_edit -> 'm', '{}')
@@ -181,7 +181,7 @@ WITH target AS MATERIALIZED (
 ),
 -- include: write_tail.log_records
 , changed_drafts AS (
-    -- A record that is written has its own log entry, which tells the draft's user as well.
+    -- The log entry of a written record reaches the draft's user as well.
     SELECT 'COMMIT' AS source, CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
         t.record_id, t.session_id
     FROM target AS t

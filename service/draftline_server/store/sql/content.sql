@@ -1,5 +1,5 @@
 -- name: get_content
--- Records of one tenant, deleted or not; `index` tells which of the ids each is.
+-- Return records of one tenant, deleted or not. `index`: the position of the id in the arguments.
 SELECT p.index, r.record_id, r.collection, r.content::text AS content, r.version, r.parent_id, r.position,
        r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
@@ -8,13 +8,13 @@ JOIN draftline.record AS r ON r.collection = p.collection AND r.record_id = p.re
 WHERE r.tenant_id = :tenant_id
 
 -- name: create_content
--- A new record, unless its id is taken, its content over a limit, or the declaration
--- that the caller checked against out of date.
+-- Create a record, unless its id is taken, its content is over a limit, or the declaration that the caller validated it
+-- against is out of date.
 WITH checked AS MATERIALIZED (
     SELECT CASE
         WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
         ELSE draftline.content_failure(i.content, coalesce(c.indexed_text, '[]'),
-            :max_bytes, :max_depth, :max_indexed_text_bytes, NULL)  -- its values were counted when it came
+            :max_bytes, :max_depth, :max_indexed_text_bytes, NULL)  -- its values were counted on arrival
     END AS failure, i.content, coalesce(c.history, 'VALUES') AS history
     FROM (SELECT CAST(:content AS jsonb) AS content) AS i
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
@@ -48,8 +48,8 @@ SELECT checked.failure::text AS failure, created.record_id IS NOT NULL AS create
 FROM checked LEFT JOIN created ON true
 
 -- name: recreate_content
--- Brings a deleted record back with another content, parent and position. Its changes stay in the log, and so does
--- when and by whom it was created. No row: there is none, deleted or not.
+-- Bring a deleted record back with another content, parent and position. Its changes stay in the log, and the time and
+-- user of its creation stay as well. No row: there is no such record, deleted or not.
 WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
@@ -127,17 +127,16 @@ JOIN
 ON r.collection = p.collection AND r.record_id = p.record_id
 
 -- name: patch_content
--- Patches of different records of one tenant, in parallel arrays, applied at once. The
--- rows are locked in primary-key order first, and only then read and edited, so that each
--- edit sees the newest content; no two such statements can deadlock. One row answers each
--- patch that found its record, or that may create it; a failure is a value, and keeps that
--- patch alone from being applied.
+-- Apply patches of different records of one tenant, in parallel arrays, at once. The rows are locked in primary-key
+-- order first, and read and edited only then, so that each edit sees the newest content and no two such statements
+-- deadlock. There is one row for each patch that found its record or may create it. A failure is returned as a value,
+-- and prevents that patch only.
 --
--- Without `waits` it is for patches that have nothing to do with each other, so that none may make the others wait. Left
--- alone are, with LEFT_ALONE and the cause as their failure: a record that is locked, or a draft over it (LOCKED); a
--- record that would be created, unless `creates` (MISSING); and what takes long: content times the steps of a patch
--- over `max_cost`, or more than `max_drafts` (EXPENSIVE). Whatever else would be waited for ends the statement after
--- `lock_timeout`: a record or a request that another transaction is creating.
+-- Without `waits` the patches belong to different calls, and none may delay the others. Some are then skipped, with the
+-- failure LEFT_ALONE and a cause: LOCKED, if the record or a draft over it is locked; MISSING, if the record would be
+-- created, unless `creates`; EXPENSIVE, if the size of the content times the steps of the patch is over `max_cost`, or
+-- there are more than `max_drafts` drafts. Any other wait, for a record or a request that another transaction is
+-- creating, fails the statement after `lock_timeout`.
 WITH waited AS MATERIALIZED (
     -- include: content.patched_records
     WHERE r.tenant_id = :tenant_id AND CAST(:waits AS boolean)
@@ -179,7 +178,7 @@ WITH waited AS MATERIALIZED (
     SELECT u.index, CASE WHEN d.drafts <= CAST(:max_drafts AS int)
         AND u.weight + coalesce(d.drafts, 0) <= u.most_weight THEN 'LOCKED' ELSE 'EXPENSIVE' END
     FROM (
-        -- What is compressed may be several times as large, and is not unpacked to find out.
+        -- A compressed content may be several times as large; decompressing it to find out would cost too much.
         SELECT index, weight, CAST(:max_cost AS bigint) / greatest(pg_column_size(content)
             * CASE WHEN pg_column_compression(content) IS NULL THEN 1 ELSE 8 END, 1) AS most_weight
         FROM unlocked
@@ -210,7 +209,7 @@ WITH waited AS MATERIALIZED (
     END AS refusal
     FROM found AS f
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = f.collection
-    OFFSET 0  -- each step once, for the next
+    OFFSET 0  -- a fence: each expression is evaluated once
 ), edited AS (
     SELECT v.*, CASE WHEN v.refusal IS NULL
         THEN draftline.edit(v.content, v.kind, v.edit, v.depth, :max_bytes, :max_depth) END AS outcome
@@ -222,7 +221,7 @@ WITH waited AS MATERIALIZED (
             OR e.new_position IS DISTINCT FROM e.position AS changes,
         coalesce(e.refusal, (e.outcome).failure, CASE WHEN e.version = 0 OR (e.outcome).content <> e.content
             THEN draftline.content_failure((e.outcome).content, e.indexed_text, :max_bytes,
-                -- A merge is no deeper than what is merged, and a level takes two characters.
+                -- A merge is no deeper than its parts, and a level takes at least two characters.
                 CASE WHEN e.kind = 'OPERATIONS' OR (octet_length(e.edit::text) > 2 * CAST(:max_depth AS int)
                     AND draftline.is_deeper(e.edit, :max_depth)) THEN :max_depth END,
                 :max_indexed_text_bytes, :max_nodes) END) AS failure
@@ -258,7 +257,7 @@ WITH waited AS MATERIALIZED (
         array_agg(CASE WHEN k.kind = 'OPERATIONS' THEN k.edit END)) END AS drafts
     FROM checked AS k
     WHERE k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
-      AND (SELECT count(*) FROM created) >= 0  -- first the records, new ones too, and then the drafts
+      AND (SELECT count(*) FROM created) >= 0  -- records, new ones too, are locked before drafts
 ), answered AS MATERIALIZED (
     SELECT k.index, k.collection, k.record_id, k.created_at, k.created_by,
         CASE WHEN k.version = 0 AND k.failure IS NULL
@@ -271,7 +270,7 @@ WITH waited AS MATERIALIZED (
         CASE WHEN k.failure IS NULL AND k.version = 0 THEN draftline.changed_fields('{}', k.new_content)
              ELSE coalesce(k.fields, '{}') END AS changed_fields,
         k.changes,
-        -- A number may be written in another way and be the same: the record keeps its own, and the answer has this one.
+        -- An equal number may be written differently: the record keeps its form, and the response has that of the patch.
         CASE WHEN NOT k.changes THEN k.content::text <> k.new_content::text ELSE false END AS is_reworded,
         k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.forward_edit, k.inverse_edit,
         k.history, CASE WHEN draftline.keeps_snapshot(k.version + 1) AND k.history = 'VALUES' THEN k.content END AS snapshot
@@ -312,7 +311,7 @@ SELECT index, jsonb_build_object('reason', 'LEFT_ALONE', 'cause', cause)::text,
 FROM left_alone
 
 -- name: delete_content
--- Marks one record deleted. No row: there is none.
+-- Mark one record deleted. No row: there is no such record.
 WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
@@ -360,7 +359,7 @@ SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS
 FROM validated AS v LEFT JOIN updated AS u ON true
 
 -- name: undelete_content
--- Brings one record back, if its content keeps what the collection declares. No row: there is none.
+-- Bring one record back, if its content satisfies the collection's declaration. No row: there is no such record.
 WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
@@ -405,7 +404,7 @@ SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS
 FROM validated AS v LEFT JOIN updated AS u ON true
 
 -- name: lock_content
--- The records of patches, locked in primary-key order, as the fetch-merge-replace path reads them.
+-- Lock the records of patches in primary-key order, and return them; for the fetch-merge-replace path.
 SELECT p.index, r.collection, r.record_id, r.content::text AS content, r.version, r.parent_id, r.position,
        r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
        p.condition IS NULL OR draftline.matches(
@@ -420,13 +419,13 @@ ORDER BY r.collection, r.record_id
 FOR UPDATE OF r
 
 -- name: definition_versions
--- The declared versions of collections, for the fetch-merge-replace path.
+-- Return the versions of declarations; for the fetch-merge-replace path.
 SELECT collection, version
 FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 
 -- name: content_failures
--- Those of some contents that may not be stored, and why.
+-- Return those contents that may not be stored, and why.
 SELECT * FROM (
     SELECT p.index, draftline.content_failure(p.content, coalesce(c.indexed_text, '[]'),
         :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text AS failure
@@ -437,14 +436,14 @@ SELECT * FROM (
 WHERE failure IS NOT NULL
 
 -- name: steps_done
--- Of operations that made one content of another, in parallel arrays, the transforms; in their order.
+-- Return the transforms among operations, in parallel arrays and in order, that made one content from another.
 SELECT draftline.steps_done_by(p.operations, p.old, p.new)::text AS steps_done
 FROM unnest(CAST(:operations AS jsonb[]), CAST(:old_contents AS jsonb[]), CAST(:contents AS jsonb[]))
     WITH ORDINALITY AS p (operations, old, new, index)
 ORDER BY p.index
 
 -- name: replace_content
--- Replaces records that the transaction has locked; their contents as they are stored.
+-- Replace the contents of records that the transaction has locked. Return them as they are stored.
 UPDATE draftline.record AS r
 SET content = p.content, version = r.version + 1, parent_id = p.parent_id, position = p.position,
     updated_at = :now, updated_by = :user_id, log_xact = greatest(draftline.log_xact(), r.log_xact)
@@ -455,7 +454,7 @@ WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id =
 RETURNING r.collection, r.record_id, r.content::text AS content
 
 -- name: insert_content
--- New records; those whose id was taken meanwhile are not among the answers.
+-- Create records. Those whose id was taken meanwhile are missing from the result.
 INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
     created_at, created_by, updated_at, updated_by, log_xact)
 SELECT :tenant_id, p.collection, p.record_id, p.content, 1, p.parent_id, p.position, :now, :user_id, :now, :user_id,

@@ -1,10 +1,10 @@
 -- name: look_at_server
--- The server and the database, and the moment there; for who asks what may be wrong with them.
+-- Return the server's version, encoding and role, and its time.
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
     current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby, clock_timestamp() AS moment
 
 -- name: invalid_indexes
--- The indexes of our tables that PostgreSQL does not use, but for those of declarations.
+-- Return the indexes of the service's tables that PostgreSQL does not use, except those of declarations.
 SELECT i.relname AS name
 FROM pg_index AS x
 JOIN pg_class AS i ON i.oid = x.indexrelid
@@ -13,19 +13,19 @@ WHERE i.relnamespace = CAST('draftline' AS regnamespace) AND NOT (x.indisvalid A
 ORDER BY i.relname
 
 -- name: is_building
--- Whether a process builds or drops indexes of declarations (try_lock_indexes).
+-- Return whether a process builds or drops indexes of declarations (try_lock_indexes).
 SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = 7236835713) AS building
 
 -- name: may_keep_log
--- Whether the user may do what only an owner may: make and drop the partitions of the log, and build indexes.
+-- Return whether the user may do what requires ownership: create and drop the partitions of the log, and build indexes.
 SELECT bool_and(pg_has_role(relowner, 'USAGE')) AS may, current_user AS name
 FROM pg_class WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname IN ('record', 'draft', 'change')
 
 -- name: every_definition
--- Every declaration with a field, and whose it is.
+-- Return every declaration that has a field, with its tenant.
 SELECT tenant_id, collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at,
     updated_at, history
 FROM draftline.collection

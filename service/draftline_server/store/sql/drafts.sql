@@ -1,8 +1,8 @@
 -- name: save_drafts
--- Edits of different records of one collection, in parallel arrays, composed onto the drafts of
--- one user. The records are locked FOR SHARE, in primary-key order: a patch that is on its way
--- finishes first, one that comes later sees these drafts (see draftline.refresh_drafts). One row
--- answers each edit; a failure is a value, and keeps that edit alone from being saved.
+-- Compose edits of different records of one collection, in parallel arrays, onto the drafts of one user. The records
+-- are locked FOR SHARE, in primary-key order: a patch that is running finishes first, and a later one sees these drafts
+-- (see draftline.refresh_drafts). There is one row for each edit. A failure is returned as a value, and prevents saving
+-- that edit only.
 WITH locked AS MATERIALIZED (
     SELECT r.*
     FROM draftline.record AS r
@@ -15,7 +15,7 @@ WITH locked AS MATERIALIZED (
     FROM draftline.draft AS d
     JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND (SELECT count(*) FROM locked) >= 0  -- first the records: who writes one has it before its drafts
+      AND (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
     ORDER BY d.record_id
     FOR UPDATE OF d
 ), validated AS (
@@ -57,13 +57,13 @@ WITH locked AS MATERIALIZED (
             CAST(:replaces AS boolean[]), CAST(:attribute_sets AS jsonb[]), CAST(:allow_deleteds AS boolean[]))
         WITH ORDINALITY AS p (record_id, action, edit, expected_draft_version, base_version, replaces, sets,
             allow_deleted, index)
-    -- LEFT JOINs in effect, for every record is among the arguments. But a full join is never done by nested
-    -- loops, which the planner, who expects ten arguments, would choose, and which cost 50 ms for a thousand.
+    -- In effect LEFT JOINs, because every record is among the arguments. A full join is never executed as nested
+    -- loops, which the planner would choose, as it expects ten arguments, and which take 50 ms for a thousand.
     FULL JOIN locked AS r ON r.record_id = p.record_id
     FULL JOIN mine AS d ON d.record_id = p.record_id
-    OFFSET 0  -- each step once, for the next
+    OFFSET 0  -- a fence: each expression is evaluated once
 ), resolved AS (
-    -- The edit by itself, and the content that the paths are based on which are edited here for the first time.
+    -- The edit alone, and the content on which paths are based that are edited for the first time.
     SELECT v.*,
         CASE WHEN refusal IS NOT NULL THEN NULL
              WHEN action = 'OPERATIONS' THEN draftline.edit_of_operations(
@@ -75,7 +75,7 @@ WITH locked AS MATERIALIZED (
     FROM validated AS v
     OFFSET 0
 ), composed AS (
-    -- A creation that is saved again for a version of the record, which came into being meanwhile, changes that.
+    -- A creation that is saved again for a version of the record, which was created meanwhile, becomes a change.
     SELECT r.*,
         CASE WHEN action = 'DELETE' THEN 'DELETE' WHEN revives THEN 'CREATE'
              WHEN old_kind = 'CREATE' AND is_rebased AND deleted_at IS NULL THEN 'CHANGE'
@@ -87,7 +87,7 @@ WITH locked AS MATERIALIZED (
     FROM resolved AS r
     OFFSET 0
 ), seen AS (
-    -- What was edited with the version of the record that the user looked at is based on what is there now.
+    -- An edit that names the version of the record which the user looked at is based on the current content.
     SELECT c.*, CASE WHEN NOT is_rebased OR (step).failure IS NOT NULL THEN basis
         WHEN new_kind = 'DELETE' THEN content
         ELSE draftline.seen_basis((step).content, edited, basis, content) END AS new_basis
@@ -115,7 +115,7 @@ WITH locked AS MATERIALIZED (
                 CASE WHEN new_kind = 'CREATE' THEN draftline.own_attributes(NULL, NULL)
                      ELSE draftline.own_attributes(parent_id, position) END,
                 is_rebased) END AS new_attributes,
-        -- What a creation brings back starts without attributes.
+        -- A creation that brings a record back starts without attributes.
         CASE WHEN new_kind <> 'CREATE' OR deleted_at IS NULL THEN parent_id END AS own_parent_id,
         CASE WHEN new_kind <> 'CREATE' OR deleted_at IS NULL THEN position END AS own_position
     FROM rebased AS r
@@ -125,7 +125,7 @@ WITH locked AS MATERIALIZED (
         coalesce(c.version, 0) AS definition_version,
         coalesce(refusal, (step).failure, CASE WHEN new_kind <> 'DELETE' THEN draftline.content_failure(new_merged,
             coalesce(c.indexed_text, '[]'), :max_bytes,
-            -- A merge is no deeper than what is merged, and a level takes two characters.
+            -- A merge is no deeper than its parts, and a level takes at least two characters.
             CASE WHEN action = 'OPERATIONS' OR (octet_length(edit::text) > 2 * CAST(:max_depth AS int)
                 AND draftline.is_deeper(edit, :max_depth)) THEN :max_depth END,
             :max_indexed_text_bytes, :max_nodes) END) AS failure
@@ -141,7 +141,7 @@ WITH locked AS MATERIALIZED (
     FROM checked AS k
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND NOT k.vanishes
-      -- Read by their keys: a planner that expects one draft of the user would compare all of them with each edit.
+      -- Read by key: a planner that expects one draft of the user would compare all of them with each edit.
       AND d.record_id = ANY (ARRAY(SELECT record_id FROM checked WHERE draft_version > 0 AND NOT vanishes))
     RETURNING d.record_id
 ), vanished AS (
@@ -189,7 +189,7 @@ SELECT k.index, k.record_id,
 FROM checked AS k
 
 -- name: select_drafts
--- The selected drafts: of some records, of a session, or all.
+-- Return the selected drafts: those of some records, those of a session, or all.
 SELECT d.record_id, d.version
 FROM draftline.draft AS d
 WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
@@ -199,8 +199,8 @@ ORDER BY d.record_id
 LIMIT :limit
 
 -- name: refresh_drafts
--- Brings the drafts of all users over some records, which the transaction has locked, up to date. steps_done tells, by
--- record, the transforms that were written, which the bases of drafted transforms follow; NULL: none.
+-- Apply the drafts of all users over some records, which the transaction has locked, to the records' new contents.
+-- steps_done: by record, the transforms that were written, which the bases of drafted transforms follow; NULL: none.
 WITH stale AS MATERIALIZED (
     SELECT d.user_id, d.collection, d.record_id, d.edit, d.base, p.steps_done
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:steps_done AS jsonb[]))
@@ -220,7 +220,7 @@ JOIN draftline.record AS r
 WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = s.collection AND d.record_id = s.record_id
 
 -- name: drop_drafts
--- Drops drafts, locked in primary-key order, and tells what they were.
+-- Lock drafts in primary-key order, delete them, and return them.
 WITH locked AS MATERIALIZED (
     SELECT d.*
     FROM draftline.draft AS d
@@ -254,22 +254,22 @@ SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, 
 FROM dropped AS d
 LEFT JOIN draftline.record AS r
     ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
--- What a creation brings back starts without attributes.
+-- A creation that brings a record back starts without attributes.
 LEFT JOIN LATERAL (SELECT r.parent_id, r.position, r.deleted_at
                    WHERE d.kind <> 'CREATE' OR r.deleted_at IS NULL) AS o ON true
 ORDER BY d.record_id
 
 -- name: try_lock_check
--- One process at a time; the lock ends with the connection.
+-- Let one process at a time check the drafts. The lock ends with the connection.
 SELECT pg_try_advisory_lock(7236835715) AS locked
 
 -- name: count_drafts
---- How many drafts there are, of all tenants. For the checker alone.
+-- Return the number of drafts of all tenants; for the checker only.
 SELECT count(*) AS count FROM draftline.draft
 
 -- name: check_drafts
--- Drafts whose merge is not their edit applied to the record, a page of all at a time. For the
--- checker alone, which looks at every tenant's.
+-- Return drafts of all tenants, and whether each one's merge differs from its edit applied to its record, a page at a
+-- time; for the checker only.
 SELECT d.tenant_id, d.user_id, d.collection, d.record_id,
     d.kind <> 'CREATE' AND r.record_id IS NULL AS is_orphan,
     d.merged IS DISTINCT FROM draftline.apply_edit(d.edit, r.content) AS differs
@@ -282,7 +282,7 @@ ORDER BY d.tenant_id, d.user_id, d.collection, d.record_id
 LIMIT :limit
 
 -- name: repair_draft
--- Applies the edit of one draft to its record again. The record is locked, so that no write comes between.
+-- Apply the edit of one draft to its record again. The record is locked, so that no write happens in between.
 WITH locked AS MATERIALIZED (
     SELECT r.content FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id

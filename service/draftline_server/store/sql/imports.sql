@@ -1,5 +1,6 @@
 -- name: create_staging
--- Where an import's records wait; gone with the session, and never in the write-ahead log.
+-- Create the table that holds an import's records until they are written. It ends with the session, and is never in the
+-- write-ahead log.
 CREATE TEMPORARY TABLE staging (
     record_id text COLLATE "C" NOT NULL,
     content jsonb NOT NULL,
@@ -10,33 +11,34 @@ CREATE TEMPORARY TABLE staging (
 )
 
 -- name: index_staging
--- For what looks up every record, or draft, of a collection: where the planner does not know of any, it expects one, and
--- would read all that wait for each.
+-- Create the index for statements that look up every record or draft of a collection. If the planner knows of no such
+-- rows, it expects one, and would scan the staging table for each.
 CREATE INDEX ON staging (record_id)
 
 -- name: analyze_staging
--- Tells the planner how much there is; nobody else does for a temporary table.
+-- Collect the planner's statistics, which autovacuum does not do for temporary tables.
 ANALYZE staging (record_id)
 
 -- name: count_staging
--- How many records wait.
+-- Return the number of staged records.
 SELECT count(*) AS staged FROM staging
 
 -- name: hold_declaration
--- The collection's declaration, or that it has none, stays as it is until the import is over (see lock_declaration).
+-- Prevent changes of the collection's declaration until the import ends, whether one exists or not (see
+-- lock_declaration).
 SELECT pg_advisory_xact_lock_shared(723683571, hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text)))
 
 -- name: definition_version
--- The version of the collection's declaration.
+-- Return the version of the collection's declaration.
 SELECT version FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = :collection
 
 -- name: duplicate_in_staging
--- An id that stands twice.
+-- Return an id that occurs twice.
 SELECT record_id FROM staging GROUP BY record_id HAVING count(*) > 1 LIMIT 1
 
 -- name: first_duplicate_in_staging
--- The first record of the stream whose id an earlier one has, after that earlier one.
+-- Return the first record of the stream whose id an earlier record has, after that earlier record.
 WITH counted AS (
     SELECT record_id, index, row_number() OVER (PARTITION BY record_id ORDER BY index) AS occurrence FROM staging
 )
@@ -47,7 +49,7 @@ ORDER BY s.index
 LIMIT 2
 
 -- name: unfit_in_staging
--- The first record of the stream that a declared field of the collection cannot be stored with, and why.
+-- Return the first record of the stream that a declared field prevents from being stored, and why.
 SELECT s.record_id, s.index, s.source, f.failure::text AS failure
 FROM draftline.collection AS c, staging AS s,
     LATERAL (SELECT draftline.field_failure(s.content, c.indexed_text, :max_indexed_text_bytes) AS failure
@@ -57,12 +59,12 @@ ORDER BY s.index
 LIMIT 1
 
 -- name: create_locked
--- The records that an import has locked; gone with the session.
+-- Create the table of the records that an import has locked. It ends with the session.
 CREATE TEMPORARY TABLE locked (record_id text COLLATE "C" NOT NULL)
 
 -- name: lock_imported
--- Locks the stored records that an import is about to change, in primary-key order, or with `locks_all` every stored
--- record that it holds; `locked` keeps which.
+-- Lock the stored records that an import will change, in primary-key order; with `locks_all`, every stored record of
+-- the import. Store their ids in `locked`.
 INSERT INTO locked
 SELECT r.record_id
 FROM draftline.record AS r
@@ -74,7 +76,8 @@ ORDER BY r.record_id
 FOR UPDATE OF r
 
 -- name: lock_snapshot
--- The same for a snapshot, which also deletes what it does not hold. With `locks_all` every record of the collection.
+-- Lock the same for a snapshot, which also deletes the records that it does not contain; with `locks_all`, every record
+-- of the collection.
 INSERT INTO locked
 SELECT r.record_id
 FROM draftline.record AS r
@@ -88,17 +91,17 @@ ORDER BY r.record_id
 FOR UPDATE OF r
 
 -- name: index_locked
--- For the look-up of every record that an import writes.
+-- Create the index for looking up each record that an import writes.
 CREATE INDEX ON locked (record_id)
 
 -- name: analyze_locked
--- Tells the planner how many records are locked; nobody else does for a temporary table.
+-- Collect the planner's statistics, which autovacuum does not do for temporary tables.
 ANALYZE locked (record_id)
 
 -- name: log_imported
--- Logs what the import writes: how many records it creates, how many it changes, and a digest of which and to what
--- versions. `raced`: others have changed a record that is not locked, which must not be waited for now: who waits for a
--- record while he holds greater ones may wait in a circle.
+-- Log what the import writes. Return how many records it creates and changes, and a digest of their ids and versions.
+-- `raced`: others have changed a record that is not locked. It must not be waited for now, because waiting for a record
+-- while holding later ones may deadlock.
 WITH target AS (
     SELECT s.record_id, s.content, s.parent_id, s.position, r.content AS old_content, r.parent_id AS old_parent_id,
         r.position AS old_position, r.version, r.log_xact, r.deleted_at, coalesce(c.history, 'VALUES') AS history,
@@ -112,7 +115,7 @@ WITH target AS (
     WHERE r.record_id IS NULL OR r.deleted_at IS NOT NULL
        OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position)
     ORDER BY s.record_id
-    OFFSET 0  -- so that the difference is made once
+    OFFSET 0  -- so that each difference is computed once
 ), written AS (
     SELECT CAST(:collection AS text) AS collection, t.record_id, coalesce(t.version, 0) + 1 AS version,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.deleted_at IS NULL THEN 'UPDATE' ELSE 'UNDELETE' END AS kind,
@@ -129,8 +132,8 @@ SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHE
 FROM logged
 
 -- name: upsert_imported
--- Replaces the locked records that differ and creates what is new; what is the same is left alone. A record that came
--- into being since the log was written is neither, so that the digest is not the log's.
+-- Replace the locked records that differ, and create the new ones; equal records stay. A record that was created since
+-- the log was written is neither, so that the digest differs from the log's.
 WITH updated AS (
     UPDATE draftline.record AS r
     SET content = s.content, version = r.version + 1, parent_id = s.parent_id, position = s.position,
@@ -163,7 +166,7 @@ SELECT count(*) FILTER (WHERE version = 1) AS inserted, count(*) FILTER (WHERE v
 FROM upserted
 
 -- name: refresh_imported
--- Brings the drafts of all users over the imported records up to date.
+-- Apply the drafts of all users over the imported records to the new contents.
 WITH stale AS MATERIALIZED (
     SELECT d.user_id, d.record_id, d.edit, r.content
     FROM draftline.draft AS d
@@ -181,7 +184,7 @@ FROM stale AS s
 WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = :collection AND d.record_id = s.record_id
 
 -- name: delete_unlisted
--- Marks deleted what a snapshot does not hold. `raced`: some of it is not locked; see log_imported.
+-- Mark deleted the records that a snapshot does not contain. `raced`: some of them are not locked; see log_imported.
 WITH deleted AS (
     UPDATE draftline.record AS r
     SET deleted_at = :now, version = r.version + 1, updated_at = :now, updated_by = :user_id,
@@ -210,5 +213,5 @@ SELECT count(*) AS deleted, EXISTS (
 FROM deleted
 
 -- name: analyze_records
--- Tells the planner what an import has changed, before it plans for what was there.
+-- Collect the planner's statistics after an import, so that it does not plan for the earlier contents.
 ANALYZE draftline.record

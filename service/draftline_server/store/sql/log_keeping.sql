@@ -1,18 +1,18 @@
 -- name: keep_order
--- Lets what is written from now on stand behind all that the log holds; whether that took a change.
+-- Make later log entries follow all present ones. Return whether that required a change.
 SELECT draftline.keep_log_order() AS moved
 
 -- name: try_lock_log
--- One process at a time; the lock ends with the connection.
+-- Let one process at a time maintain the log. The lock ends with the connection.
 SELECT pg_try_advisory_lock(7236835714) AS locked
 
 -- name: read_moment
--- The time by the database's clock, which decides what is dropped: that of no host that may be wrong.
+-- Return the time of the database's clock, which decides what is dropped, because a host's clock may be wrong.
 SELECT now() AS moment
 
 -- name: missing_weeks
--- The Mondays (UTC) of weeks without a partition that need one: a moment's, the next ones', and those of changes that
--- fell into change_default.
+-- Return the Mondays (UTC) of the weeks that need a partition and have none: the current week, the next ones, and those
+-- of changes in change_default.
 SELECT w.monday
 FROM (
     SELECT CAST(date_trunc('week', CAST(:moment AS timestamptz) AT TIME ZONE 'UTC') AS date) + 7 * n AS monday
@@ -26,20 +26,20 @@ WHERE NOT EXISTS (
 ORDER BY w.monday
 
 -- name: add_partition
--- Makes the partition of a week; how many changes it took over from change_default.
+-- Create the partition of a week. Return how many changes it took over from change_default.
 SELECT draftline.add_change_partition(CAST(:monday AS date)) AS moved
 
 -- name: drop_oldest
--- Drops the oldest partition if all of it is older than a moment; its name, or NULL.
+-- Drop the oldest partition if all of it is older than a time. Return its name, or NULL.
 SELECT draftline.drop_changes(CAST(:before AS timestamptz)) AS dropped
 
 -- name: forget_answers
--- Drops some of the requests that will not be sent again; how many. Of all tenants, as all that is done here.
+-- Delete some of the requests that are too old to be repeated, of all tenants. Return how many.
 WITH old AS MATERIALIZED (
     SELECT tenant_id, user_id, request_id FROM draftline.request
     WHERE created_at < CAST(:before AS timestamptz)
     ORDER BY created_at LIMIT :limit
-    FOR UPDATE SKIP LOCKED  -- who has several of them locked, has them in another order
+    FOR UPDATE SKIP LOCKED  -- others lock several of them in another order
 ), dropped AS (
     DELETE FROM draftline.request AS r
     USING old AS o
@@ -49,8 +49,8 @@ WITH old AS MATERIALIZED (
 SELECT count(*) AS dropped FROM dropped
 
 -- name: open_transactions
--- The transactions, of any database here, that have written and run since before a moment: no change that was
--- committed after they began is shown to watchers.
+-- Return the transactions, of any database of the server, that have written and have run since before a time: watchers
+-- see no change that was committed after such a transaction began.
 SELECT 'pid ' || pid AS holder, datname AS database, xact_start AS since
 FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start < CAST(:before AS timestamptz)
 UNION ALL

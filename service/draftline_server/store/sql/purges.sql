@@ -1,8 +1,8 @@
 -- name: lock_purged
--- Deleted records that are to be removed, locked in primary-key order: some by id, or those that were deleted before a
--- time, the oldest first; both conditions hold where both are given. A live one is among them only if it is named.
--- is_settled: every transaction that began before the record was deleted is over, so that one which creates the record
--- after this comes after its deletion in the order of the log.
+-- Lock the deleted records that are to be purged, in primary-key order: those that are named, or those deleted before a
+-- time, the oldest first; both conditions hold if both are given. A live record is returned only if it is named.
+-- is_settled: every transaction that began before the record's deletion has ended, so that a transaction which creates
+-- the record again comes after the deletion in the log.
 WITH named AS (
     SELECT r.record_id FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = ANY (CAST(:record_ids AS text[]))
@@ -25,9 +25,9 @@ ORDER BY r.record_id
 FOR UPDATE OF r
 
 -- name: purge_records
--- Removes deleted records that the transaction has locked, with their changes and the drafts over them, and enters that
--- in the log. A draft that creates the record stays if it was saved while there was none: it holds nothing of it. How
--- many drafts were removed.
+-- Purge deleted records that the transaction has locked, with their changes and the drafts over them, and log that. A
+-- draft that creates the record stays if it was saved while the record did not exist, because it holds nothing of it.
+-- Return the number of deleted drafts.
 WITH target AS MATERIALIZED (
     SELECT p.record_id, r.log_xact
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
@@ -62,7 +62,7 @@ WITH target AS MATERIALIZED (
 -- include: write_tail.log_drafts
 , written AS (
     SELECT CAST(:collection AS text) AS collection, t.record_id,
-        -- Versions below those of earlier purges of this record id.
+        -- The versions of repeated purges of an id count down from 0.
         coalesce((SELECT min(c.version) FROM draftline.change AS c WHERE c.tenant_id = :tenant_id
             AND c.collection = :collection AND c.record_id = t.record_id AND c.kind = 'PURGE'), 1) - 1 AS version,
         'PURGE' AS kind, 'PURGE_CONTENT' AS source, greatest(draftline.log_xact(), t.log_xact) AS log_xact,
@@ -78,8 +78,8 @@ WITH target AS MATERIALIZED (
 SELECT count(*) AS drafts FROM dropped
 
 -- name: purge_answers
--- Empties the kept answers that hold content of some records; who sends such a request again is told why.
--- They are locked in primary-key order, for two purges may find the same ones.
+-- Empty the stored responses that hold content of some records; a repeated request is told why. They are locked in
+-- primary-key order, because two purges may find the same ones.
 WITH held AS MATERIALIZED (
     SELECT q.user_id, q.request_id
     FROM draftline.request AS q
@@ -95,7 +95,7 @@ FROM held AS h
 WHERE q.tenant_id = :tenant_id AND q.user_id = h.user_id AND q.request_id = h.request_id
 
 -- name: count_purgeable
--- How many deleted records are left of those that were asked for.
+-- Return how many deleted records remain of those that were requested.
 SELECT count(*) AS remaining FROM draftline.record AS r
 WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NOT NULL
   AND (CAST(:record_ids AS text[]) IS NULL OR r.record_id = ANY (CAST(:record_ids AS text[])))

@@ -1,5 +1,5 @@
 -- name: select_reverted
--- The records whose changes are to be taken back: that of one change, or those of a commit.
+-- Return the records whose changes are to be reverted: that of one change, or those of a commit.
 SELECT c.collection, c.record_id
 FROM draftline.change AS c
 WHERE c.tenant_id = :tenant_id AND c.commit_id = CAST(:commit_id AS uuid)
@@ -11,7 +11,7 @@ WHERE c.tenant_id = :tenant_id AND c.collection = CAST(:collection AS text) AND 
 LIMIT :limit
 
 -- name: lock_reverted
--- These records, locked in primary-key order.
+-- Lock these records in primary-key order.
 SELECT r.record_id
 FROM draftline.record AS r
 JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
@@ -21,12 +21,11 @@ ORDER BY r.collection, r.record_id
 FOR UPDATE OF r
 
 -- name: revert_changes
--- What it comes to that changes are taken back, whose records the transaction has locked: the conflicts, why the
--- content may not be stored, and the record as it is then. With `writes` it is done, but for the records that are
--- named as refused.
+-- Return the outcome of reverting changes whose records the transaction has locked: the conflicts, why the content may
+-- not be stored, and the record afterwards. With `writes`, write it, except for the refused records.
 --
--- A creation and an undeletion are taken back by a deletion, a deletion by an undeletion; what else a change
--- did is put back by its base. What is as it was before, stays as it is.
+-- A creation and an undeletion are reverted by a deletion, a deletion by an undeletion, and any other change by its
+-- base. A record that is already in its earlier state is not written.
 WITH target AS MATERIALIZED (
     SELECT c.*
     FROM draftline.change AS c
@@ -45,8 +44,8 @@ WITH target AS MATERIALIZED (
             THEN t.attributes -> 'parent_id' ->> 0 ELSE r.parent_id END AS old_parent_id,
         CASE WHEN t.kind <> 'CREATE' AND t.attributes ? 'position'
             THEN CAST(t.attributes -> 'position' ->> 0 AS bigint) ELSE r.position END AS old_position,
-        -- As a draft has them: what the change left is the base, what was before it is mine. What is deleted again is
-        -- compared with what the record had right after the change.
+        -- In the form of a draft: the values after the change are the base, those before it are mine. A record that is
+        -- deleted again is compared with its attributes right after the change.
         CASE WHEN t.kind IN ('CREATE', 'UNDELETE')
             THEN draftline.attributes_since(:tenant_id, t.collection, t.record_id, t.version)
             ELSE draftline.attributes_back(t.attributes) END AS own_attributes,
