@@ -1,4 +1,4 @@
-"""The edits of drafts in plain Python: migrations/sql/0006_*.sql is held equal to it.
+"""The edits of drafts in plain Python: migrations/functions/ is held equal to it.
 
 An edit is {"v": value}, or a node {"s": {key: value}, "r": [key], "m": {key: node}, "t": {key: [step]}, "o": True}
 without its empty members; transform_oracle.py describes the steps. Where SQL has NULL for a missing value, this has

@@ -1,4 +1,4 @@
-"""The transforms of drafts in plain Python: migrations/sql/0006_transforms.sql is held equal to it.
+"""The transforms of drafts in plain Python: migrations/functions/transforms.sql is held equal to it.
 
 The steps of a key are [{"increment": number}], or those of a list: {"subtract": items} first, if there is one, then
 {"union": items} and {"append": items}, no two of a kind in a row.

@@ -1,5 +1,5 @@
 -- name: get_definitions
--- The declarations of the named collections of a tenant, and their orders whose entries are complete.
+-- Return the declarations of the named collections of a tenant, and their orders whose entries are complete.
 SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history,
     (SELECT jsonb_agg(jsonb_build_object('order_id', o.order_id, 'keys', o.keys))::text
      FROM draftline.collection_order AS o
