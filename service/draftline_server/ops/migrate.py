@@ -110,7 +110,9 @@ def run_functions(*areas: str) -> None:
     Their bodies are not checked, so that files may call each other's functions.
     """
     for area in areas:
-        _run_in_migration(f"SET LOCAL check_function_bodies = off; {(FOLDER / 'functions' / f'{area}.sql').read_text()}")
+        _run_in_migration(
+            f"SET LOCAL check_function_bodies = off; {(FOLDER / 'functions' / f'{area}.sql').read_text()}"
+        )
 
 
 def _run_in_migration(script: str) -> None:
