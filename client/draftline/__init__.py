@@ -10,34 +10,11 @@
 `draftline.documents`. A failed call raises a subclass of `DraftlineError`.
 """
 
-from draftline import op
-from draftline.aio import AsyncCachedReader, AsyncClient, AsyncSession, AsyncWatch
-from draftline.caching import CacheStats
-from draftline.change_models import (
-    AttributeChange,
-    Change,
-    ChangeKind,
-    ChangeSource,
-    MergedChange,
-    PathChange,
-    RevertResult,
-)
-from draftline.draft_models import (
-    CommitResult,
-    Conflict,
-    ConflictKind,
-    ConflictPolicy,
-    DraftEdit,
-    DraftKind,
-    MergedPage,
-    MergedRecord,
-    RecordState,
-    Resolution,
-    SaveResult,
-    Shortened,
-    Side,
-    View,
-)
+from draftline import operations as op
+from draftline._async.client import AsyncCachedReader, AsyncClient, AsyncSession, AsyncWatch
+from draftline._core.cache import CacheStats
+from draftline._core.retries import Retry
+from draftline._sync.client import CachedReader, Client, Session, Watch
 from draftline.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -68,30 +45,49 @@ from draftline.errors import (
 )
 from draftline.models import (
     UNSET,
+    AttributeChange,
     BatchResult,
+    Change,
     ChangeHistory,
+    ChangeKind,
+    ChangeSource,
     Collection,
     CollectionIndex,
+    CommitResult,
+    Conflict,
+    ConflictKind,
+    ConflictPolicy,
     DeclaredField,
     DeclaredOrder,
+    DraftEdit,
+    DraftKind,
     FieldType,
     ImportMode,
     ImportRecord,
     ImportResult,
     IndexState,
+    MergedChange,
+    MergedPage,
+    MergedRecord,
     MergeStrategy,
     OnTypeMismatch,
     Patch,
     PatchResult,
+    PathChange,
     PurgeResult,
     Record,
+    RecordState,
+    Resolution,
     Results,
+    RevertResult,
+    SaveResult,
+    Shortened,
+    Side,
     SortKey,
     Unset,
+    View,
 )
-from draftline.op import Operation
-from draftline.retries import Retry
-from draftline.sync import CachedReader, Client, Session, Watch
+from draftline.operations import Operation
 
 __all__ = [
     "UNSET",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 if TYPE_CHECKING:
-    from draftline.draft_models import Conflict, Resolution
+    from draftline.models import Conflict, Resolution
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from draftline import UNSET, AttributeChange, CacheStats, Change, ChangeKind, Record
-from draftline.caching import Cache, applied, copied
+from draftline._core.cache import Cache, applied, copied
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cache_simulation import KEYS, MAX_LOST_S, NOON, World, change_of, happened, record_of

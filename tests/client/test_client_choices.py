@@ -7,14 +7,14 @@ from typing import Any
 
 import draftline
 import pytest
-from draftline.choices import Choice, received
+from draftline.models.str_enum import StrEnum, received
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, types_pb2
 from support.both_clients import Connect
 from support.scripted_log import change
 from support.scripted_responses import record
 from support.scripted_server import ScriptedServer
 
-CHOICES = [each for each in vars(draftline).values() if isinstance(each, type) and issubclass(each, Choice)]
+CHOICES = [each for each in vars(draftline).values() if isinstance(each, type) and issubclass(each, StrEnum)]
 
 
 def enum_of(name: str) -> Any:

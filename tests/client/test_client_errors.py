@@ -9,7 +9,7 @@ import draftline
 import grpc
 import pytest
 from draftline import errors
-from draftline.status import error_of_call, error_of_status
+from draftline._core.status import error_of_call, error_of_status
 from draftline.v1 import error_reason_pb2, types_pb2
 from google.rpc import error_details_pb2
 from support.scripted_server import STATUS_TRAILER, failure, info

@@ -10,8 +10,8 @@ import draftline
 import grpc
 import grpc.aio
 import pytest
-from draftline.aio.ending import Ending
-from draftline.status import error_of_call
+from draftline._aio.call_status import CallStatuses
+from draftline._core.status import error_of_call
 from draftline.v1 import content_pb2
 from support.both_clients import Connect
 from support.scripted_responses import INTERNAL, INVALID_ARGUMENT, WAIT_S
@@ -121,7 +121,7 @@ def test_ending_is_the_services_own_in_either_order(code: int, order: tuple[str,
         "local": (INTERNAL, "Internal error from Core", ()),
     }
     call = EndedCall()
-    ending = Ending(call)
+    ending = CallStatuses(call)
     for source in order:
         call.end(*statuses[source])
     error = error_of_call(ending.best(call.failure))

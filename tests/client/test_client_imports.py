@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from draftline import ImportRecord
-from draftline.imports import (
+from draftline._core.imports import (
     CHUNK_BYTES,
     CHUNK_RECORDS,
     Chunker,
@@ -16,7 +16,7 @@ from draftline.imports import (
     import_messages_async,
     max_message_bytes,
 )
-from draftline.sync.feed import Feed
+from draftline._threads.request_queue import RequestQueue
 from draftline.v1 import content_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,7 +132,7 @@ def test_place_of_a_record_is_sent() -> None:
 
 
 def test_feed_gives_what_was_put_and_ends() -> None:
-    feed: Feed[int] = Feed()
+    feed: RequestQueue[int] = RequestQueue()
     taken: list[int] = []
     taker = threading.Thread(target=lambda: taken.extend(feed))
     taker.start()
@@ -143,14 +143,14 @@ def test_feed_gives_what_was_put_and_ends() -> None:
 
 
 def test_feed_gives_the_last_item_after_its_end() -> None:
-    feed: Feed[int] = Feed()
+    feed: RequestQueue[int] = RequestQueue()
     feed.put(1)
     feed.end()
     assert list(feed) == [1]
 
 
 def test_feed_that_is_closed_takes_and_gives_nothing() -> None:
-    feed: Feed[int] = Feed()
+    feed: RequestQueue[int] = RequestQueue()
     feed.put(1)
     waiting = threading.Timer(0, feed.close)
     waiting.start()

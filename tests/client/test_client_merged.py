@@ -9,9 +9,9 @@ import draftline
 import grpc
 import pytest
 from draftline import DraftEdit, DraftKind, op
-from draftline.draft_calls import commit, save_draft
-from draftline.draft_responses import merged_record_of
-from draftline.status import error_of_status
+from draftline._core.draft_calls import commit, save_draft
+from draftline._core.draft_responses import merged_record_of
+from draftline._core.status import error_of_status
 from draftline.v1 import draft_pb2, types_pb2
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp

@@ -28,7 +28,7 @@ def test_import_brings_no_foreign_module() -> None:
 
 def test_errors_are_read_without_a_foreign_file_in_the_default_pool() -> None:
     program = """
-import draftline.status
+import draftline._core.status
 from google.protobuf import descriptor_pool
 names = ("google/rpc/status.proto", "google/rpc/error_details.proto", "buf/validate/validate.proto", "status.proto")
 for name in names:

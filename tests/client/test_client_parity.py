@@ -8,7 +8,7 @@ from typing import Any
 
 import draftline
 import pytest
-from draftline.channel import METHODS
+from draftline._core.connection import METHODS
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from support.both_clients import Connect
 from support.scripted_responses import found

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from draftline.sync.pauses import Pauses
+from draftline._threads.reconnect_wait import ReconnectWait
 from support.scripted_responses import WAIT_S
 
 LONG_S = 1e6
@@ -46,21 +46,21 @@ def channel() -> Channel:
     return Channel()
 
 
-def paused(pauses: Pauses, *arguments: Any) -> threading.Thread:
+def paused(pauses: ReconnectWait, *arguments: Any) -> threading.Thread:
     thread = threading.Thread(target=pauses.wait, args=(LONG_S, *arguments))
     thread.start()
     return thread
 
 
 def test_channel_is_waited_for_during_a_pause_alone(channel: Channel) -> None:
-    pauses = Pauses(channel)  # type: ignore[arg-type]
+    pauses = ReconnectWait(channel)  # type: ignore[arg-type]
     for _ in range(2):
         pauses.wait(0.001)
     assert (channel.began, channel.count) == (2, 0)
 
 
 def test_pauses_at_once_wait_once_for_the_channel(channel: Channel) -> None:
-    pauses = Pauses(channel)  # type: ignore[arg-type]
+    pauses = ReconnectWait(channel)  # type: ignore[arg-type]
     long = paused(pauses)
     channel.until_waited_for()
     pauses.wait(0.001)
@@ -71,7 +71,7 @@ def test_pauses_at_once_wait_once_for_the_channel(channel: Channel) -> None:
 
 
 def test_pause_that_is_over_ends_when_it_is_woken(channel: Channel) -> None:
-    pauses, over = Pauses(channel), threading.Event()  # type: ignore[arg-type]
+    pauses, over = ReconnectWait(channel), threading.Event()  # type: ignore[arg-type]
     threads = [paused(pauses, over.is_set), paused(pauses)]
     channel.until_waited_for()
     over.set()
@@ -83,7 +83,7 @@ def test_pause_that_is_over_ends_when_it_is_woken(channel: Channel) -> None:
 
 
 def test_close_returns_when_nobody_waits_for_the_channel(channel: Channel) -> None:
-    pauses = Pauses(channel)  # type: ignore[arg-type]
+    pauses = ReconnectWait(channel)  # type: ignore[arg-type]
     threads = [paused(pauses) for _ in range(3)]
     channel.until_waited_for()
     pauses.close()

@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 from draftline import UNSET, DeclaredField, DeclaredOrder, ImportMode, MergeStrategy, Patch, SortKey, op
-from draftline.collection_calls import list_collections, put_collection
-from draftline.content_calls import batch_patch_content, create_content, delete_content, import_content, patch_content
-from draftline.methods import next_page
+from draftline._core.collection_calls import list_collections, put_collection
+from draftline._core.content_calls import (
+    batch_patch_content,
+    create_content,
+    delete_content,
+    import_content,
+    patch_content,
+)
+from draftline._core.methods import next_page
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,8 +11,8 @@ import draftline
 import grpc
 import pytest
 from draftline import Retry
-from draftline.channel import METHODS
-from draftline.retries import Attempts
+from draftline._core.connection import METHODS
+from draftline._core.retries import Attempts
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from google.rpc import error_details_pb2
 from hypothesis import given

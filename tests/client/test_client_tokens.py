@@ -10,7 +10,7 @@ from typing import Any
 
 import draftline
 import pytest
-from draftline.retries import Attempts
+from draftline._core.retries import Attempts
 from draftline.v1 import change_pb2, content_pb2, draft_pb2
 from support.authenticated_server import Guarded, guarded
 from support.both_clients import Connect

@@ -10,10 +10,9 @@ from typing import Any
 import draftline
 import grpc
 import pytest
-from draftline.change_calls import watch_changes
-from draftline.sync.alarm import Alarm
+from draftline._core.change_calls import watch_changes
+from draftline._threads.watchdog_timer import WatchdogTimer
 from draftline.v1 import change_pb2
-from draftline.watching import WatchState
 from hypothesis import given
 from hypothesis import strategies as st
 from support.both_clients import Connect
@@ -209,7 +208,7 @@ class Bell:
 
 def test_alarm_rings_in_a_block_that_takes_too_long() -> None:
     bell = Bell()
-    alarm = Alarm(0.05, bell.ring)
+    alarm = WatchdogTimer(0.05, bell.ring)
     with alarm:
         assert bell.rung.wait(WAIT_S)
     alarm.stop()
@@ -223,7 +222,7 @@ def test_alarm_does_not_keep_its_owner() -> None:
     bell = Bell()
     gone = weakref.ref(bell)
     before = alarms()
-    Alarm(0.05, bell.ring)
+    WatchdogTimer(0.05, bell.ring)
     (thread,) = alarms() - before
     del bell
     gc.collect()

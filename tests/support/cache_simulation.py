@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from draftline import UNSET, Change, ChangeKind, ChangeSource, PathChange, Record
-from draftline.caching import Cache, Fetch, Key
+from draftline._core.cache import Cache, Fetch, Key
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEYS: list[Key] = [("movies", "1"), ("movies", "2"), ("actors", "1")]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from draftline.change_calls import WATCH_CHANGES
-from draftline.channel import METHODS
-from draftline.content_calls import IMPORT_CONTENT
-from draftline.draft_calls import STREAM_MERGED
+from draftline._core.change_calls import WATCH_CHANGES
+from draftline._core.connection import METHODS
+from draftline._core.content_calls import IMPORT_CONTENT
+from draftline._core.draft_calls import STREAM_MERGED
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 

@@ -1,0 +1,114 @@
+"""A session for asyncio. Its docstrings are copied from the blocking one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from draftline._core.session_drafts import SessionDrafts
+from draftline.models import UNSET, CommitResult, DraftEdit, MergedRecord, MergeStrategy, Results, SaveResult, Unset
+from draftline.operations import Operation
+
+if TYPE_CHECKING:
+    from draftline._async.drafts import DraftMethods
+
+
+class AsyncSession:
+    """Drafts that are committed together at the end of an `async with` block. Created by `AsyncClient.session`."""
+
+    def __init__(
+        self, client: DraftMethods, drafts: SessionDrafts, tenant_id: str | None, timeout: float | Unset | None
+    ) -> None:
+        self._client = client
+        self._drafts = drafts
+        self._tenant_id = tenant_id
+        self._timeout = timeout
+
+    @property
+    def session_id(self) -> str:
+        """The label of the session's drafts, by which they can be listed, committed and discarded."""
+        return self._drafts.session_id
+
+    @property
+    def results(self) -> Results[CommitResult]:
+        """The results of the final commit, with its `commit_id`; empty before the commit."""
+        return self._drafts.results
+
+    async def edit(
+        self,
+        record_id: str,
+        delta: Mapping[str, Any] | None = None,
+        *,
+        operations: Iterable[Operation] | None = None,
+        strategy: MergeStrategy | str | None = None,
+        depth: int = 0,
+        expected_draft_version: int | None = None,
+        base_version: int | None = None,
+        parent_id: str | Unset | None = UNSET,
+        position: int | Unset | None = UNSET,
+        allow_deleted: bool = False,
+    ) -> MergedRecord | None:
+        return await self._save_one(
+            DraftEdit(
+                record_id,
+                delta,
+                operations=operations,
+                strategy=strategy,
+                depth=depth,
+                expected_draft_version=expected_draft_version,
+                base_version=base_version,
+                parent_id=parent_id,
+                position=position,
+                allow_deleted=allow_deleted,
+            )
+        )
+
+    async def create(self, record_id: str, content: Mapping[str, Any]) -> MergedRecord | None:
+        return await self._save_one(DraftEdit(record_id, create=content))
+
+    async def delete(self, record_id: str) -> MergedRecord | None:
+        return await self._save_one(DraftEdit(record_id, delete=True))
+
+    async def save(self, edits: Iterable[DraftEdit]) -> list[SaveResult]:
+        edits = list(edits)
+        sent = self._drafts.expecting(edits)
+        results = await self._client.save_drafts(
+            self._drafts.collection,
+            sent,
+            session_id=self.session_id,
+            move_to_session=self._drafts.takes_over(edits),
+            change_reason=self._drafts.change_reason,
+            tenant_id=self._tenant_id,
+            timeout=self._timeout,
+        )
+        self._drafts.note(sent, results)
+        return results
+
+    async def _save_one(self, edit: DraftEdit) -> MergedRecord | None:
+        return (await self.save([edit]))[0].unwrap()
+
+    async def __aenter__(self) -> AsyncSession:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self._commit()
+        elif self._drafts.may_have_drafts:
+            with suppress(Exception):  # the exception of the block must not be masked
+                await self._client.discard(
+                    self._drafts.collection,
+                    session_id=self.session_id,
+                    tenant_id=self._tenant_id,
+                    timeout=self._timeout,
+                )
+
+    async def _commit(self) -> None:
+        if self._drafts.versions:
+            self._drafts.results = await self._client.commit(
+                self._drafts.collection,
+                record_ids=self._drafts.versions,
+                conflict_policy=self._drafts.conflict_policy,
+                tenant_id=self._tenant_id,
+                timeout=self._timeout,
+            )

@@ -1,0 +1,118 @@
+"""Calls over a grpc.aio channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from draftline._core.connection import Connection, Metadata
+from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
+from draftline._core.retries import Attempts
+from draftline._core.status import error_of_call
+from draftline.errors import DraftlineError
+from draftline.models import Unset
+
+ItemT = TypeVar("ItemT")
+SelfT = TypeVar("SelfT", bound="Transport")
+
+
+class Transport(Connection):
+    def _open(self) -> None:
+        # The channel is bound to the event loop, which may not be running yet.
+        self._opened: grpc.aio.Channel | None = None
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        if self._opened is None:
+            interceptors: Any = self._interceptors
+            if self._credentials is None:
+                self._opened = grpc.aio.insecure_channel(self._target, self._options, interceptors=interceptors)
+            else:
+                self._opened = grpc.aio.secure_channel(
+                    self._target, self._credentials, self._options, interceptors=interceptors
+                )
+        return self._opened
+
+    async def close(self) -> None:
+        """Close the channel and cancel running calls. May be called twice."""
+        self._is_closed = True
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def __aenter__(self: SelfT) -> SelfT:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _call(self, call: Call[RequestT, ResponseT, ResultT], timeout: float | Unset | None) -> ResultT:
+        return call.method.parse(await self._send(call, timeout))
+
+    async def _pages(
+        self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | Unset | None
+    ) -> AsyncIterator[ItemT]:
+        page: Call[RequestT, ResponseT, list[ItemT]] | None = call
+        while page is not None:
+            response = await self._send(page, timeout)
+            for item in call.method.parse(response):
+                yield item
+            page = next_page(page, response)
+
+    async def _stream(
+        self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | None
+    ) -> AsyncIterator[ItemT]:
+        attempts = self._attempts(timeout, may_repeat=call.may_repeat)
+        rest: Call[RequestT, ResponseT, list[ItemT]] | None = call
+        while rest is not None:
+            self._check_open()
+            rpc = self._rpc(self._channel.unary_stream, call.method)
+            sent, metadata = rest, await self._metadata()
+            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
+            try:
+                async for response in answering:
+                    attempts.progress()
+                    rest = next_page(sent, response)
+                    for item in call.method.parse(response):
+                        yield item
+            except grpc.RpcError as failure:
+                if rest is not None:
+                    await self._pause(attempts, error_of_call(failure))
+            else:
+                return
+            finally:
+                answering.cancel()  # has no effect on a finished call
+
+    async def _metadata(self) -> Metadata:
+        """Build the metadata. Call this before computing the remaining timeout, since fetching a token takes time."""
+        token = self._token_now()
+        metadata = self._metadata_with(await token if isinstance(token, Awaitable) else token)
+        self._check_open()  # the client may have been closed while awaiting the token
+        return metadata
+
+    async def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
+        """Open a stream without a deadline."""
+        self._check_open()
+        return self._rpc(self._channel.unary_stream, method)(request, metadata=await self._metadata())
+
+    async def _send(self, call: Call[RequestT, ResponseT, Any], timeout: float | Unset | None) -> ResponseT:
+        attempts = self._attempts(timeout, may_repeat=call.may_repeat)
+        while True:
+            self._check_open()
+            rpc, metadata = self._rpc(self._channel.unary_unary, call.method), await self._metadata()
+            try:
+                response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
+            except grpc.RpcError as failure:
+                await self._pause(attempts, error_of_call(failure))
+            else:
+                return response
+
+    async def _pause(self, attempts: Attempts, error: DraftlineError) -> None:
+        """Wait until the call may be retried, or raise the error."""
+        pause_s = attempts.pause_s(error)
+        if pause_s is None:
+            raise error
+        await asyncio.sleep(pause_s)

@@ -1,0 +1,85 @@
+"""The calls of CollectionService."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from draftline._core.content_responses import collection_of, counted_collection_of
+from draftline._core.methods import Call, Method
+from draftline._core.requests import OrderLike, declared_fields, declared_order, request_id_of
+from draftline.documents import encode
+from draftline.models import ChangeHistory, Collection, DeclaredField, FieldType
+from draftline.v1 import collection_pb2 as pb
+
+_SERVICE = "CollectionService"
+
+PUT_COLLECTION = Method(
+    _SERVICE,
+    "PutCollection",
+    pb.PutCollectionRequest,
+    pb.PutCollectionResponse,
+    lambda it: collection_of(it.collection),
+)
+GET_COLLECTION = Method(
+    _SERVICE,
+    "GetCollection",
+    pb.GetCollectionRequest,
+    pb.GetCollectionResponse,
+    counted_collection_of,
+    is_read=True,
+)
+LIST_COLLECTIONS = Method(
+    _SERVICE,
+    "ListCollections",
+    pb.ListCollectionsRequest,
+    pb.ListCollectionsResponse,
+    lambda it: [collection_of(each) for each in it.collections],
+    is_read=True,
+)
+
+METHODS = (PUT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS)
+
+
+def put_collection(
+    tenant_id: str,
+    collection: str,
+    *,
+    fields: Iterable[DeclaredField] | Mapping[str, FieldType | str],
+    orders: Iterable[OrderLike],
+    json_schema: Mapping[str, Any] | None,
+    history: ChangeHistory | str,
+    expected_version: int | None,
+    validate_only: bool,
+    request_id: str | None,
+) -> Call[pb.PutCollectionRequest, pb.PutCollectionResponse, Collection]:
+    if isinstance(orders, str):
+        raise TypeError(f"expected a list of orders, not the string {orders!r}")
+    request = pb.PutCollectionRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        fields=declared_fields(fields),
+        orders=[declared_order(order) for order in orders],
+        json_schema="" if json_schema is None else encode(json_schema),
+        history=pb.ChangeHistory.Value(f"CHANGE_HISTORY_{ChangeHistory(history).name}"),
+        expected_version=expected_version,
+        validate_only=validate_only,
+        request_id=request_id_of(request_id),
+    )
+    return Call(PUT_COLLECTION, request)
+
+
+def get_collection(
+    tenant_id: str, collection: str, *, include_mismatch_counts: bool
+) -> Call[pb.GetCollectionRequest, pb.GetCollectionResponse, Collection]:
+    request = pb.GetCollectionRequest(
+        tenant_id=tenant_id, collection=collection, include_mismatch_counts=include_mismatch_counts
+    )
+    return Call(GET_COLLECTION, request)
+
+
+def list_collections(
+    tenant_id: str, *, page_size: int
+) -> Call[pb.ListCollectionsRequest, pb.ListCollectionsResponse, list[Collection]]:
+    """Build the call for the first page."""
+    return Call(LIST_COLLECTIONS, pb.ListCollectionsRequest(tenant_id=tenant_id, page_size=page_size))

@@ -1,0 +1,173 @@
+"""The options that both clients take, and the channel options, metadata and attempts derived from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from draftline._core import change_calls, collection_calls, content_calls, draft_calls
+from draftline._core.methods import Method
+from draftline._core.retries import Attempts, Retry
+from draftline.models import Unset
+
+MAX_MESSAGE_BYTES = 16 << 20
+DEFAULT_TIMEOUT_S = 30.0
+DEFAULT_RETRY = Retry()
+
+# By default, a gRPC server closes a connection that is pinged more often than every 5 minutes;
+# load balancers tend to drop an idle one after 350 seconds.
+KEEPALIVE_TIME_MS = 320_000
+KEEPALIVE_TIMEOUT_MS = 20_000
+
+# After a failed connection gRPC fails every call for a while without reconnecting. By default
+# this backoff grows to two minutes, during which a watch would not notice that the service is back.
+INITIAL_RECONNECT_BACKOFF_MS = 200
+MAX_RECONNECT_BACKOFF_MS = 3_000
+
+METHODS: tuple[Method[Any, Any, Any], ...] = (
+    *content_calls.METHODS,
+    *collection_calls.METHODS,
+    *draft_calls.METHODS,
+    *change_calls.METHODS,
+)
+
+Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
+Interceptor = (
+    grpc.UnaryUnaryClientInterceptor
+    | grpc.UnaryStreamClientInterceptor
+    | grpc.StreamUnaryClientInterceptor
+    | grpc.aio.ClientInterceptor
+)
+Metadata = tuple[tuple[str, str], ...]
+
+
+def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the channel options; those of the caller take precedence."""
+    options = {
+        "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+        "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+        "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
+        "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+        "grpc.primary_user_agent": f"draftline-python/{version('draftline')}",
+        "grpc.initial_reconnect_backoff_ms": INITIAL_RECONNECT_BACKOFF_MS,
+        "grpc.max_reconnect_backoff_ms": MAX_RECONNECT_BACKOFF_MS,
+    }
+    return list({**options, **dict(extra)}.items())
+
+
+class Connection(ABC):
+    """The I/O-free part of a client."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        tenant_id: str | None = None,
+        user: str | None = None,
+        token: Token | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        retry: Retry = DEFAULT_RETRY,
+        options: Sequence[tuple[str, Any]] = (),
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
+        """Create a client without connecting: the first call connects.
+
+            client = draftline.Client(
+                "content.example.org:443",
+                tenant_id="acme",
+                credentials=grpc.ssl_channel_credentials(),
+                token=lambda: session.access_token,
+                timeout=5,
+                retry=draftline.Retry(max_attempts=3),
+                options=[("grpc.keepalive_time_ms", 60_000)],
+            )
+
+        Args:
+            target: the address of the service, `host:port` or any name that gRPC resolves.
+            tenant_id: the default tenant, for calls that do not pass their own.
+            user: the acting user, for a service that does not read tokens. Printable ASCII.
+            token: the bearer token of each call, or a function that returns it. The function is
+                called for every attempt, so it should answer from memory; for `AsyncClient` it may
+                be async. A call rejected as UNAUTHENTICATED had no effect, and is retried once with
+                a new token from the function, so that a watch outlives the token that it was opened
+                with. Exceptions of the function propagate. Without `credentials` a token is sent
+                unencrypted: pass both, unless the service is on this machine.
+            credentials: TLS, for example `grpc.ssl_channel_credentials()`. None: plain text.
+            timeout: the default timeout of a call in seconds, over all its attempts; None: no limit.
+            retry: the number of attempts and the backoff of calls that may be retried.
+            options: further gRPC channel options, which override the client's own.
+            interceptors: gRPC interceptors, for the blocking or the asyncio channel according to
+                the client; the first is the outermost. They see each attempt of a call.
+
+        Raises:
+            ValueError: `user` cannot be sent, or `target` is a web address.
+        """
+        if target.startswith(("http://", "https://")):
+            raise ValueError(f"a target is host:port, as 127.0.0.1:50051, and not {target!r}; TLS is by `credentials`")
+        if user is not None and not (user.isascii() and user.isprintable() and user.strip() == user and user):
+            raise ValueError(f"a user is printable ASCII without spaces around it, not {user!r}")
+        self._target = target
+        self._tenant_id = tenant_id
+        self._user = user
+        self._token = token
+        self._credentials = credentials
+        self._timeout_s = timeout
+        self._retry = retry
+        self._options = channel_options(options)
+        self._interceptors = tuple(interceptors)
+        self._is_closed = False
+        self._rpcs: dict[str, Any] = {}
+        self._open()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Prepare the channel."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._target!r}, tenant_id={self._tenant_id!r}, user={self._user!r})"
+
+    def _tenant(self, tenant_id: str | None) -> str:
+        tenant_id = self._tenant_id if tenant_id is None else tenant_id
+        if not tenant_id:
+            raise ValueError("no tenant_id: give one to the client or to the call")
+        return tenant_id
+
+    def _attempts(self, timeout: float | Unset | None, *, may_repeat: bool, may_renew: bool = True) -> Attempts:
+        timeout_s = self._timeout_s if isinstance(timeout, Unset) else timeout
+        return Attempts(self._retry, timeout_s, may_repeat=may_repeat, may_renew=may_renew and self._may_renew)
+
+    @property
+    def _may_renew(self) -> bool:
+        """True if the token can be renewed after it was rejected, because a function supplies it."""
+        return callable(self._token)
+
+    def _metadata_with(self, token: str | Awaitable[str] | None) -> Metadata:
+        metadata = []
+        if self._user is not None:
+            metadata.append(("x-draftline-user", self._user))
+        if token is not None:
+            if not isinstance(token, str):
+                raise TypeError(f"a token is a string, not {type(token).__name__}")
+            metadata.append(("authorization", f"Bearer {token}"))
+        return tuple(metadata)
+
+    def _token_now(self) -> str | Awaitable[str] | None:
+        return self._token() if callable(self._token) else self._token
+
+    def _rpc(self, kind: Any, method: Method[Any, Any, Any]) -> Any:
+        """Return the callable that sends a method, cached; `kind` is the channel's factory of such callables."""
+        rpc = self._rpcs.get(method.path)
+        if rpc is None:
+            rpc = kind(method.path, method.request.SerializeToString, method.response.FromString)
+            self._rpcs[method.path] = rpc
+        return rpc
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")

@@ -1,0 +1,271 @@
+"""The calls of ContentService. Documents are always requested as JSON text, in which numbers are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from draftline._core.content_responses import (
+    batch_results_of,
+    import_result_of,
+    patch_result_of,
+    purge_result_of,
+    record_of,
+)
+from draftline._core.imports import ImportCall
+from draftline._core.methods import Call, Method
+from draftline._core.requests import merge_strategy, names, operation_list, request_id_of
+from draftline.documents import document
+from draftline.models import UNSET, BatchResult, ImportMode, Patch, PatchResult, PurgeResult, Record, Results
+from draftline.v1 import content_pb2 as pb
+from draftline.v1.types_pb2 import ENCODING_JSON
+
+_SERVICE = "ContentService"
+
+CREATE_CONTENT = Method(
+    _SERVICE, "CreateContent", pb.CreateContentRequest, pb.CreateContentResponse, lambda it: record_of(it.record)
+)
+GET_CONTENT = Method(
+    _SERVICE,
+    "GetContent",
+    pb.GetContentRequest,
+    pb.GetContentResponse,
+    lambda it: record_of(it.record),
+    is_read=True,
+)
+PATCH_CONTENT = Method(_SERVICE, "PatchContent", pb.PatchContentRequest, pb.PatchContentResponse, patch_result_of)
+BATCH_PATCH_CONTENT = Method(
+    _SERVICE, "BatchPatchContent", pb.BatchPatchContentRequest, pb.BatchPatchContentResponse, batch_results_of
+)
+DELETE_CONTENT = Method(
+    _SERVICE,
+    "DeleteContent",
+    pb.DeleteContentRequest,
+    pb.DeleteContentResponse,
+    lambda it: record_of(it.record) if it.HasField("record") else None,
+)
+UNDELETE_CONTENT = Method(
+    _SERVICE, "UndeleteContent", pb.UndeleteContentRequest, pb.UndeleteContentResponse, lambda it: record_of(it.record)
+)
+IMPORT_CONTENT = Method(_SERVICE, "ImportContent", pb.ImportContentRequest, pb.ImportContentResponse, import_result_of)
+
+PURGE_CONTENT = Method(_SERVICE, "PurgeContent", pb.PurgeContentRequest, pb.PurgeContentResponse, purge_result_of)
+
+METHODS = (
+    CREATE_CONTENT,
+    GET_CONTENT,
+    PATCH_CONTENT,
+    BATCH_PATCH_CONTENT,
+    DELETE_CONTENT,
+    UNDELETE_CONTENT,
+    IMPORT_CONTENT,
+    PURGE_CONTENT,
+)
+
+
+def create_content(
+    tenant_id: str,
+    collection: str,
+    content: Mapping[str, Any],
+    *,
+    record_id: str | None,
+    parent_id: str | None,
+    position: int | None,
+    allow_deleted: bool,
+    validate_only: bool,
+    fields: Iterable[str],
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.CreateContentRequest, pb.CreateContentResponse, Record]:
+    request = pb.CreateContentRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        record_id=record_id or "",
+        content=document(content),
+        parent_id=parent_id,
+        position=position,
+        allow_deleted=allow_deleted,
+        validate_only=validate_only,
+        fields=names(fields),
+        response_encoding=ENCODING_JSON,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
+    )
+    return Call(CREATE_CONTENT, request)
+
+
+def get_content(
+    tenant_id: str, collection: str, record_id: str, *, fields: Iterable[str], show_deleted: bool
+) -> Call[pb.GetContentRequest, pb.GetContentResponse, Record]:
+    request = pb.GetContentRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        record_id=record_id,
+        fields=names(fields),
+        show_deleted=show_deleted,
+        response_encoding=ENCODING_JSON,
+    )
+    return Call(GET_CONTENT, request)
+
+
+def patch_content(
+    tenant_id: str,
+    collection: str,
+    patch: Patch,
+    *,
+    validate_only: bool,
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.PatchContentRequest, pb.PatchContentResponse, PatchResult]:
+    request = _patch_request(tenant_id, collection, patch)
+    request.validate_only = validate_only
+    request.change_reason = change_reason
+    request.request_id = request_id_of(request_id)
+    return Call(PATCH_CONTENT, request)
+
+
+def batch_patch_content(
+    tenant_id: str,
+    collection: str,
+    patches: Iterable[Patch],
+    *,
+    allow_partial: bool,
+    validate_only: bool,
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.BatchPatchContentRequest, pb.BatchPatchContentResponse, Results[BatchResult]]:
+    request = pb.BatchPatchContentRequest(
+        tenant_id=tenant_id,
+        requests=[_patch_request(tenant_id, collection, patch) for patch in patches],
+        allow_partial=allow_partial,
+        validate_only=validate_only,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
+    )
+    return Call(BATCH_PATCH_CONTENT, request)
+
+
+def delete_content(
+    tenant_id: str,
+    collection: str,
+    record_id: str,
+    *,
+    expected_version: int | None,
+    condition: str,
+    allow_missing: bool,
+    validate_only: bool,
+    fields: Iterable[str],
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.DeleteContentRequest, pb.DeleteContentResponse, Record | None]:
+    request = pb.DeleteContentRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        record_id=record_id,
+        expected_version=expected_version,
+        condition=condition,
+        allow_missing=allow_missing,
+        validate_only=validate_only,
+        fields=names(fields),
+        response_encoding=ENCODING_JSON,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
+    )
+    return Call(DELETE_CONTENT, request)
+
+
+def undelete_content(
+    tenant_id: str,
+    collection: str,
+    record_id: str,
+    *,
+    expected_version: int | None,
+    validate_only: bool,
+    fields: Iterable[str],
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.UndeleteContentRequest, pb.UndeleteContentResponse, Record]:
+    request = pb.UndeleteContentRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        record_id=record_id,
+        expected_version=expected_version,
+        validate_only=validate_only,
+        fields=names(fields),
+        response_encoding=ENCODING_JSON,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
+    )
+    return Call(UNDELETE_CONTENT, request)
+
+
+def purge_content(
+    tenant_id: str,
+    collection: str,
+    record_ids: Iterable[str],
+    *,
+    deleted_before: datetime | None,
+    limit: int,
+    validate_only: bool,
+    change_reason: str,
+    request_id: str | None,
+) -> Call[pb.PurgeContentRequest, pb.PurgeContentResponse, PurgeResult]:
+    request = pb.PurgeContentRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        record_ids=names(record_ids),
+        limit=limit,
+        validate_only=validate_only,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
+    )
+    if deleted_before is not None:
+        if deleted_before.tzinfo is None:
+            raise ValueError("deleted_before must be an aware time, such as datetime.now(timezone.utc)")
+        request.deleted_before.FromDatetime(deleted_before)
+    return Call(PURGE_CONTENT, request)
+
+
+def import_content(
+    tenant_id: str,
+    collection: str,
+    *,
+    mode: ImportMode | str,
+    allow_empty: bool,
+    change_reason: str,
+    request_id: str | None,
+) -> ImportCall:
+    """Build the call with the header, which `imports` sends before the records."""
+    header = pb.ImportHeader(
+        tenant_id=tenant_id,
+        collection=collection,
+        mode=pb.ImportMode.Value(f"IMPORT_MODE_{ImportMode(mode).name}"),
+        allow_empty=allow_empty,
+        change_reason=change_reason,
+        request_id=request_id_of(request_id),
+    )
+    return Call(IMPORT_CONTENT, pb.ImportContentRequest(header=header))
+
+
+def _patch_request(tenant_id: str, collection: str, patch: Patch) -> pb.PatchContentRequest:
+    if patch.delta is not None and patch.operations is not None:
+        raise ValueError("a patch has a delta or operations, not both")
+    return pb.PatchContentRequest(
+        tenant_id=tenant_id,
+        collection=collection if patch.collection is None else patch.collection,
+        record_id=patch.record_id,
+        delta=None if patch.delta is None else document(patch.delta),
+        operations=None if patch.operations is None else operation_list(patch.operations),
+        strategy=merge_strategy(patch.strategy),
+        depth=patch.depth,
+        expected_version=patch.expected_version,
+        condition=patch.condition,
+        allow_missing=patch.allow_missing,
+        allow_deleted=patch.allow_deleted,
+        # None removes the parent, which is the empty string on the wire.
+        parent_id=None if patch.parent_id is UNSET else patch.parent_id or "",
+        position=patch.position,
+        fields=names(patch.fields),
+        response_encoding=ENCODING_JSON,
+    )

@@ -1,0 +1,77 @@
+"""Conversion of DraftService messages to models."""
+
+from __future__ import annotations
+
+from draftline._core.conflicts import conflict_of
+from draftline._core.content_responses import record_of, time_of
+from draftline._core.status import error_of_status
+from draftline.models import (
+    CommitResult,
+    DraftKind,
+    MergedPage,
+    MergedRecord,
+    RecordState,
+    Results,
+    SaveResult,
+)
+from draftline.models.str_enum import received
+from draftline.v1 import draft_pb2 as pb
+
+
+def merged_record_of(message: pb.MergedRecord) -> MergedRecord:
+    return MergedRecord(
+        record=record_of(message.record),
+        state=received(RecordState, pb.RecordState, message.state),
+        draft_kind=received(DraftKind, pb.DraftKind, message.draft_kind) if message.draft_kind else None,
+        draft_version=message.draft_version,
+        modified_fields=tuple(message.modified_fields),
+        modified_by=message.modified_by,
+        modify_time=time_of(message.modify_time) if message.HasField("modify_time") else None,
+        session_id=message.session_id,
+        change_reason=message.change_reason,
+        conflicts=tuple(conflict_of(each) for each in message.conflicts),
+        modified_attributes=tuple(message.modified_attributes),
+    )
+
+
+def merged_records_of(
+    response: pb.GetMergedResponse | pb.StreamMergedResponse | pb.DiscardResponse,
+) -> list[MergedRecord]:
+    return [merged_record_of(each) for each in response.records]
+
+
+def merged_page_of(response: pb.GetMergedResponse) -> MergedPage:
+    return MergedPage(
+        records=tuple(merged_records_of(response)),
+        next_page_token=response.next_page_token,
+        total_size=response.total_size if response.HasField("total_size") else None,
+    )
+
+
+def save_results_of(response: pb.SaveDraftResponse) -> list[SaveResult]:
+    return [_save_result_of(each) for each in response.results]
+
+
+def _save_result_of(message: pb.SaveDraftResult) -> SaveResult:
+    if message.status.code:
+        return SaveResult(error=error_of_status(message.status))
+    return SaveResult(merged_record_of(message.record) if message.HasField("record") else None)
+
+
+def commit_results_of(response: pb.CommitResponse) -> Results[CommitResult]:
+    results = (
+        CommitResult(
+            record_id=each.record_id,
+            record=record_of(each.record) if each.HasField("record") else None,
+            changed_fields=tuple(each.changed_fields),
+            conflicts=tuple(conflict_of(conflict) for conflict in each.conflicts),
+            error=error_of_status(each.status) if each.status.code else None,
+            changed_attributes=tuple(each.changed_attributes),
+        )
+        for each in response.results
+    )
+    return Results(results, response.commit_id, response.selected_count)
+
+
+def discarded_of(response: pb.DiscardResponse) -> Results[MergedRecord]:
+    return Results(merged_records_of(response), "", response.selected_count)

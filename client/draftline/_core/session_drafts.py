@@ -1,0 +1,55 @@
+"""The I/O-free part of a session: its drafts and their versions.
+
+Invariant: a session does not touch a draft that it did not create. Its first edit of a record
+expects that the caller has no draft of it, each later edit expects the version that the
+previous one created, and a commit names those versions. Therefore an earlier draft of the
+same user is neither committed nor discarded with the session, and a concurrent change by
+another process raises an error.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from draftline.models import CommitResult, ConflictPolicy, DraftEdit, Results, SaveResult
+
+
+@dataclass
+class SessionDrafts:
+    """The state of a session.
+
+    Attributes:
+        results: the results of the final commit; empty before it.
+    """
+
+    collection: str
+    session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    change_reason: str = ""
+    conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT
+    versions: dict[str, int] = field(default_factory=dict)
+    results: Results[CommitResult] = field(default_factory=lambda: Results([], ""))
+    may_have_drafts: bool = False
+
+    def expecting(self, edits: Iterable[DraftEdit]) -> list[DraftEdit]:
+        """Return the edits, with the draft version that the session expects filled in where it is not given."""
+        self.may_have_drafts = True
+        return [
+            replace(edit, expected_draft_version=self.versions.get(edit.record_id, 0))
+            if edit.expected_draft_version is None
+            else edit
+            for edit in edits
+        ]
+
+    def takes_over(self, edits: Iterable[DraftEdit]) -> bool:
+        """Return True if an edit names the version of a draft that may belong to another session."""
+        return any(edit.expected_draft_version for edit in edits)
+
+    def note(self, edits: Sequence[DraftEdit], results: Sequence[SaveResult]) -> None:
+        """Record the new draft versions; a deleted creation leaves no draft."""
+        for edit, result in zip(edits, results, strict=True):
+            if result.record is not None:
+                self.versions[edit.record_id] = result.record.draft_version
+            else:
+                self.versions.pop(edit.record_id, None)

@@ -1,0 +1,34 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from draftline._sync.changes import ChangeMethods
+from draftline._sync.collection import CollectionMethods
+from draftline._sync.content import ContentMethods
+from draftline._sync.drafts import DraftMethods
+from draftline._sync.imports import ImportMethods
+from draftline._sync.merged import MergedMethods
+from draftline._sync.reader import CachedReader
+from draftline._sync.session import Session
+from draftline._sync.watch import Watch
+
+
+class Client(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, ChangeMethods):
+    """A blocking client, safe to share between threads. Use it in a `with` block, or `close` it.
+
+        with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
+            client.patch_content("movies", "m-1", {"Title": "Alien"})
+
+    Every method takes `tenant_id`, which overrides the client's own, and `timeout` in seconds
+    (None: no limit). A failed call raises a subclass of `DraftlineError`; arguments that cannot
+    be sent raise ValueError or TypeError.
+
+    Every method that writes takes `request_id`, an idempotency key (AIP-155, a UUID): repeated
+    with the same id within 24 hours, a call returns the same response and writes nothing. A call
+    without one generates its own, so it can be retried while the service is unavailable (see
+    `Retry`). `request_id=""` sends no id and disables retries. Most methods that write also take
+    `change_reason`, a free text that is stored in the change log.
+    """
+
+
+__all__ = ["CachedReader", "Client", "Session", "Watch"]

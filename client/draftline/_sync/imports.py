@@ -1,0 +1,98 @@
+"""The import of ContentService, blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+
+from draftline._core import content_calls
+from draftline._core.imports import ImportCall, RecordLike, import_messages, max_message_bytes, may_repeat
+from draftline._core.retries import Attempts
+from draftline._core.status import error_of_call
+from draftline._sync.transport import Transport
+from draftline._threads.request_queue import RequestQueue
+from draftline.errors import DraftlineError
+from draftline.models import ImportMode, ImportResult
+from draftline.v1 import content_pb2
+
+
+class ImportMethods(Transport):
+    def import_content(
+        self,
+        collection: str,
+        records: Iterable[RecordLike],
+        *,
+        mode: ImportMode | str = ImportMode.UPSERT,
+        allow_empty: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        tenant_id: str | None = None,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        """Import any number of records in one transaction, reading them as they are sent.
+
+            client.import_content("movies", ((row["id"], row) for row in rows))
+
+        If iterating over `records` raises, nothing is imported and the error propagates. The
+        client's default timeout does not apply; without `timeout`, an import has no limit.
+
+        If the service is unavailable, the import of a list, a tuple or another collection is
+        retried. Anything else, such as a generator, can be read only once, so its import is sent
+        once. If that fails with `UnavailableError`, the import may have succeeded: repeat it with
+        the same records and the same `request_id`, and the records are imported only once.
+
+        Args:
+            records: pairs of id and content, or `ImportRecord`s; each id at most once.
+            mode: "upsert", or "snapshot", which deletes all records that are not in `records`.
+            allow_empty: lets a snapshot without records delete the whole collection.
+
+        Raises:
+            InvalidArgumentError: a record is invalid; nothing is imported. `record_index`, `record_id`
+                and `source` identify it.
+            ValueError, TypeError: a record cannot be sent; the message begins with its `source` or index.
+            FailedPreconditionError: the snapshot is empty, and `allow_empty` is not set.
+        """
+        call = content_calls.import_content(
+            self._tenant(tenant_id),
+            collection,
+            mode=mode,
+            allow_empty=allow_empty,
+            change_reason=change_reason,
+            request_id=request_id,
+        )
+        is_repeatable = may_repeat(call, records)
+        attempts = self._attempts(timeout, may_repeat=is_repeatable, may_renew=is_repeatable)
+        while True:
+            self._check_open()
+            try:
+                return self._import(call, records, attempts)
+            except DraftlineError as error:
+                self._pause(attempts, error)
+
+    def _import(self, call: ImportCall, records: Iterable[RecordLike], attempts: Attempts) -> ImportResult:
+        rpc, metadata = self._rpc(self._channel.stream_unary, call.method), self._metadata()
+        feed: RequestQueue[content_pb2.ImportContentRequest] = RequestQueue()
+        sending: Any = rpc.future(feed, timeout=attempts.left_s(), metadata=metadata)
+        sending.add_done_callback(lambda _: feed.close())
+        try:
+            for message in import_messages(call.request, records, max_message_bytes(self._options)):
+                if not feed.put(message):
+                    break
+            else:
+                feed.end()
+            return call.method.parse(_outcome(sending))
+        finally:
+            # On any failure, of the caller's iterable or of this thread, nothing may be imported.
+            # Cancelling a finished call has no effect. The feed must be closed after the call:
+            # closing it first would signal the service that the records are complete.
+            sending.cancel()
+            feed.close()
+
+
+def _outcome(sending: Any) -> Any:
+    try:
+        return sending.result()
+    except grpc.RpcError as failure:
+        raise error_of_call(failure) from failure

@@ -1,0 +1,91 @@
+"""Models of collections and their declarations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from draftline.models.str_enum import StrEnum
+
+
+class FieldType(StrEnum):
+    """The type by which a declared field is compared, sorted and indexed."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+
+class OnTypeMismatch(StrEnum):
+    """The treatment of a write whose value does not have the type of a declared field."""
+
+    ACCEPT = "accept"  # stored, but treated as missing in comparisons and orders; `record.mistyped = true` finds it
+    REFUSE = "refuse"  # InvalidArgumentError (TYPE_MISMATCH), whatever the call
+
+
+class ChangeHistory(StrEnum):
+    """The details that the change log stores of a collection's changes."""
+
+    VALUES = "values"  # the paths that a change edited, with their values before and after
+    PATHS = "paths"  # only the paths, which is smaller; such changes cannot be reverted
+
+
+class IndexState(StrEnum):
+    """The state of an index."""
+
+    BUILDING = "building"  # reads are correct, but not yet fast
+    READY = "ready"
+    INVALID = "invalid"  # the build was interrupted; put_collection rebuilds it
+
+
+@dataclass(frozen=True)
+class DeclaredField:
+    """A field with a declared type. It gets its own index."""
+
+    path: str  # a JSON Pointer into the content: "/Major Genre"
+    type: FieldType | str
+    on_type_mismatch: OnTypeMismatch | str = OnTypeMismatch.ACCEPT
+
+
+@dataclass(frozen=True)
+class SortKey:
+    """One key of a sort order. Null and missing values come last in both directions."""
+
+    path: str  # of a declared field
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class DeclaredOrder:
+    """A sort order that has an index. Ties are broken by the record id."""
+
+    keys: tuple[SortKey, ...]  # 1 to 4, the most significant first
+
+
+@dataclass(frozen=True)
+class CollectionIndex:
+    """An index that a declaration requires."""
+
+    order: DeclaredOrder
+    state: IndexState
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection and its declaration. Times are aware, in UTC; None if it was never declared."""
+
+    tenant_id: str
+    collection: str
+    fields: tuple[DeclaredField, ...]
+    orders: tuple[DeclaredOrder, ...]
+    json_schema: dict[str, Any] | None
+    version: int  # starts at 1, incremented whenever the declaration changes; 0: never declared
+    indexes: tuple[CollectionIndex, ...]
+    create_time: datetime | None
+    update_time: datetime | None
+    history: ChangeHistory = ChangeHistory.VALUES
+    # The number of records with a mistyped value, by the path of each declared field; None unless requested.
+    mismatch_counts: dict[str, int] | None = None
