@@ -33,6 +33,7 @@ check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python -m mypy --python-version 3.10 client/draftline examples
 	$(BIN)/lint-imports --no-logo
 	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py --check
+	$(BIN)/python tools/sync_client.py --check
 	$(BIN)/python tools/contract_doc.py --check
 	$(BIN)/python tools/schema.py --check
 	PATH="$(BIN):$$PATH" tools/check_contract.sh
@@ -43,8 +44,9 @@ format: $(VENV)/.dev ## format code and protos
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/buf format -w protos
 
-generate: $(VENV)/.dev ## write the stubs and docs/contract.md from protos/, and migrations/schema.sql
+generate: $(VENV)/.dev ## write the stubs, the blocking client, docs/contract.md and migrations/schema.sql
 	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py
+	$(BIN)/python tools/sync_client.py
 	$(BIN)/python tools/contract_doc.py
 	$(BIN)/python tools/schema.py
 

@@ -22,8 +22,6 @@ DOCUMENTED = doc_examples.documented(
 EXAMPLES = {
     f"{name}-{number}": code
     for name, docstring in DOCUMENTED.items()
-    # The asyncio client's methods have the docstrings of the blocking one.
-    if not (name.startswith("Async") and "." in name)
     for number, code in enumerate(doc_examples.examples(docstring))
 }
 FILMS = {
@@ -54,23 +52,24 @@ def test_example_of_a_docstring_works(name: str, client: Client, server_address:
     code = doc_examples.at(EXAMPLES[name], server_address, acme=client._tenant(None))
     stage(name, client)
     given = names(client)
-    if "AsyncClient" in name:
-        given["client"] = None
-    if "watch" not in code or "CachedReader" in name:
-        doc_examples.run(code, given)
-    else:
-        kind = draftline.AsyncClient if "async" in code else Client
+    is_watch = "watch" in code and "CachedReader" not in name
+    if is_watch or name.startswith("Async"):
+        kind = draftline.AsyncClient if name.startswith("Async") else Client
         given["client"] = kind(server_address, tenant_id=client._tenant(None), user="ada")
+    if is_watch:
         doc_examples.run_watch(code, given, client)
+    else:
+        doc_examples.run(code, given)
 
 
 def stage(name: str, client: Client) -> None:
     """Some examples need a draft, a session or a change to be there."""
-    if name.startswith("Client.commit"):
+    method = name.removeprefix("Async")
+    if method.startswith("Client.commit"):
         client.save_draft("movies", "m-2", {"Votes": 3}, session_id="evening")
         for votes in range(3):
             client.save_draft("movies", "m-1", {"Votes": votes})
-    if name.startswith("Client.revert"):
+    if method.startswith("Client.revert"):
         client.patch_content("movies", "m-1", {"Rating": 1})
         client.save_draft("movies", "m-2", {"Rating": 1})
     if name.startswith("draftline.errors"):
@@ -79,7 +78,8 @@ def stage(name: str, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in DOCUMENTED if name.startswith("Client.") and name not in ("Client.close",)]
+    "name",
+    [name for name in DOCUMENTED if name.startswith(("Client.", "AsyncClient.")) and not name.endswith(".close")],
 )
 def test_every_method_of_the_client_shows_an_example(name: str) -> None:
     assert doc_examples.examples(DOCUMENTED[name])

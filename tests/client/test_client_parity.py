@@ -39,8 +39,9 @@ def test_both_clients_have_the_same_methods_and_arguments(pair: tuple[type, type
         assert [(it.name, it.kind, it.default) for it in ours.values()] == [
             (it.name, it.kind, it.default) for it in theirs.values()
         ]
+        assert asynchronous[name].__doc__
         assert method.__doc__
-        assert asynchronous[name].__doc__ == method.__doc__
+        assert not re.search(r"await|async|Async", method.__doc__)
     ours, theirs = (inspect.signature(each).parameters.values() for each in pair)
     assert [(it.name, it.kind, it.default) for it in ours] == [(it.name, it.kind, it.default) for it in theirs]
 

@@ -72,7 +72,7 @@ def test_pauses_at_once_wait_once_for_the_channel(channel: Channel) -> None:
 
 def test_pause_that_is_over_ends_when_it_is_woken(channel: Channel) -> None:
     pauses, over = ReconnectWait(channel), threading.Event()  # type: ignore[arg-type]
-    threads = [paused(pauses, over.is_set), paused(pauses)]
+    threads = [paused(pauses, over), paused(pauses)]
     channel.until_waited_for()
     over.set()
     pauses.wake()

@@ -262,7 +262,7 @@ async def test_reader_fetches_what_only_a_newer_service_can_tell(client: Any, se
 
 async def test_reader_of_one_collection_refuses_others(client: Any, service: Service) -> None:
     async with reader_of(client, "movies") as reader:
-        with pytest.raises(ValueError, match="'movies' alone"):
+        with pytest.raises(ValueError, match="for the collection 'movies', not"):
             await reader.get("actors", "a-1")
 
 

@@ -11,6 +11,7 @@ import draftline
 import grpc
 import pytest
 from draftline._core.change_calls import watch_changes
+from draftline._core.watch_state import WatchState
 from draftline._threads.watchdog_timer import WatchdogTimer
 from draftline.v1 import change_pb2
 from hypothesis import given

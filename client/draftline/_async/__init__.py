@@ -1,1 +1,1 @@
-"""The asyncio client, from which the blocking one in `draftline._sync` is generated."""
+"""The client for asyncio, from which the blocking one in `draftline._sync` is generated."""

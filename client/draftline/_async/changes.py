@@ -1,4 +1,4 @@
-"""The methods of ChangeService for asyncio. Their docstrings are copied from the blocking client."""
+"""The methods of ChangeService."""
 
 from __future__ import annotations
 
@@ -25,6 +25,26 @@ class ChangeMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> AsyncIterator[Change]:
+        """Iterate over the change log, newest first: who changed what, when and why.
+
+            async for each in client.changes("movies", "m-1"):
+                print(each.version, each.user_id, [path.path for path in each.paths])
+            mine = client.changes(filter='user_id = "ada" AND create_time >= "2026-11-01T00:00:00Z"')
+
+        Pages are fetched on demand, each with its own timeout and retries.
+
+        Args:
+            collection: only changes of this collection; None: of all.
+            record_id: only changes of this record; requires `collection`.
+            filter: only changes that match (AIP-160), by `collection`, `record_id`, `version`, `kind`, `source`,
+                `user_id`, `session_id`, `commit_id`, `change_reason`, `request_id` and `create_time`.
+            order_by: "create_time" for oldest first.
+            page_size: changes per page; 0: 100; at most 1,000.
+            omit_values: omits the values from `paths`, which makes the response much smaller.
+
+        Raises:
+            InvalidFilterError: the filter does not parse; the error has the position.
+        """
         call = change_calls.list_changes(
             self._tenant(tenant_id),
             collection,
@@ -51,6 +71,32 @@ class ChangeMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[RevertResult]:
+        """Revert one change, or all changes of a commit, by writing new changes in one transaction.
+
+            await client.revert(await anext(client.changes("movies", "m-1")))
+            committed = await client.commit("movies", all=True)
+            await client.revert(commit_id=committed.commit_id, change_reason="too early")
+
+        Later changes to other paths are preserved. The results are sorted by collection and
+        record id. Pass their `commit_id` to `revert` to undo the revert itself.
+
+        Args:
+            change: a change from `changes` or `watch`, or its collection, record id and version.
+            commit_id: the id of a batch, an import, a commit or a revert with at most 10,000 changes.
+            conflict_policy: decides about paths that were changed again since: "reject" (the
+                default) fails, "keep_mine" restores the values from before the change,
+                "keep_theirs" keeps the current values and reverts the rest.
+            validate_only: returns exactly what would be written, without writing it.
+            allow_partial: reverts each record independently; records in conflict are left unchanged.
+            include_content: returns the content of each record; a preview always does.
+            fields: the top-level keys of the content to return; empty: all.
+            change_reason: the reason for the revert, up to 1,000 characters.
+
+        Raises:
+            ConflictError: paths were changed again since, and the policy is "reject".
+            NotFoundError: there is no such change, or the log no longer has it.
+            HistoryNotKeptError: the log did not store the values.
+        """
         call = change_calls.revert_change(
             self._tenant(tenant_id),
             change,
@@ -75,6 +121,27 @@ class ChangeMethods(Transport):
         silence_s: float = DEFAULT_SILENCE_S,
         tenant_id: str | None = None,
     ) -> AsyncWatch[Change]:
+        """Watch changes: each is delivered once, and those of a record in the order of its versions.
+
+            async with client.watch("movies", filter="kind = DELETE") as watch:
+                async for change in watch:
+                    print(change.record_id, "is gone")
+
+        A watch has no timeout, and resumes by itself when its connection breaks.
+
+        Args:
+            collection: only changes of this collection; None: of all.
+            filter: only changes that match, as in `changes`.
+            resume_token: resumes after this token of an earlier watch with the same arguments;
+                empty: starts from now.
+            omit_values: omits the values from `paths`.
+            silence_s: seconds without a message after which the connection is considered dead. The
+                service sends a heartbeat every 15 seconds by default.
+
+        Raises, at the start or during iteration:
+            TokenExpiredError: the watch was disconnected for longer than the log is retained.
+            InvalidFilterError: the filter does not parse.
+        """
         call = change_calls.watch_changes(
             self._tenant(tenant_id), collection, filter=filter, resume_token=resume_token, omit_values=omit_values
         )
@@ -90,6 +157,21 @@ class ChangeMethods(Transport):
         silence_s: float = DEFAULT_SILENCE_S,
         tenant_id: str | None = None,
     ) -> AsyncWatch[MergedChange]:
+        """Watch the records that `get_merged` lists: with the caller's drafts applied.
+
+            async for record_id, record in client.watch_merged("movies", filter='"Major Genre" = "Drama"'):
+                print(record_id, "is gone" if record is None else record.content)
+
+        A record is delivered whenever it may have changed, in its state at the time of sending:
+        changes in quick succession may be delivered as one, and a record may be delivered twice.
+
+        Args:
+            filter: only records whose merged values match, as in `get_merged`; a record that does
+                not match, or no longer does, is delivered as None.
+            fields: the top-level keys of the content to return; empty: all.
+
+        The other arguments, and the errors, are those of `watch`.
+        """
         call = change_calls.watch_merged(
             self._tenant(tenant_id), collection, filter=filter, resume_token=resume_token, fields=fields
         )

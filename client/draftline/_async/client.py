@@ -1,4 +1,4 @@
-"""The client for asyncio."""
+"""The client."""
 
 from __future__ import annotations
 
@@ -11,34 +11,26 @@ from draftline._async.merged import MergedMethods
 from draftline._async.reader import AsyncCachedReader
 from draftline._async.session import AsyncSession
 from draftline._async.watch import AsyncWatch
-from draftline._sync.client import CachedReader, Client, Session, Watch
 
 
 class AsyncClient(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, ChangeMethods):
-    """`draftline.Client` for asyncio: the same methods, arguments and results, awaited.
+    """A client for asyncio, for use in one event loop. Use it in an `async with` block, or `close` it.
 
         async with draftline.AsyncClient("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
             await client.patch_content("movies", "m-1", {"Title": "Alien"})
             async for collection in client.list_collections():
                 print(collection.collection)
 
-    Create it anywhere, and use it in one event loop. `import_content` also takes asynchronous
-    iterables, lists and watches are iterated with `async for`, and sessions and watches are
-    `async with` blocks.
+    Every method takes `tenant_id`, which overrides the client's own, and `timeout` in seconds
+    (None: no limit). A failed call raises a subclass of `DraftlineError`; arguments that cannot
+    be sent raise ValueError or TypeError.
+
+    Every method that writes takes `request_id`, an idempotency key (AIP-155, a UUID): repeated
+    with the same id within 24 hours, a call returns the same response and writes nothing. A call
+    without one generates its own, so it can be retried while the service is unavailable (see
+    `Retry`). `request_id=""` sends no id and disables retries. Most methods that write also take
+    `change_reason`, a free text that is stored in the change log.
     """
 
-
-_PAIRS: tuple[tuple[type, type], ...] = (
-    (AsyncClient, Client),
-    (AsyncSession, Session),
-    (AsyncWatch, Watch),
-    (AsyncCachedReader, CachedReader),
-)
-
-for _ours, _theirs in _PAIRS:
-    for _class in _ours.__mro__[:-1]:
-        for _name, _method in vars(_class).items():
-            if not _name.startswith("_") and _method.__doc__ is None:
-                _method.__doc__ = getattr(_theirs, _name).__doc__
 
 __all__ = ["AsyncCachedReader", "AsyncClient", "AsyncSession", "AsyncWatch"]

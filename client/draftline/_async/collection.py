@@ -1,4 +1,4 @@
-"""The methods of CollectionService for asyncio. Their docstrings are copied from the blocking client."""
+"""The methods of CollectionService."""
 
 from __future__ import annotations
 
@@ -26,6 +26,32 @@ class CollectionMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
+        """Declare a collection, or replace its whole declaration, and build its indexes.
+
+            await client.put_collection(
+                "movies",
+                fields={"/Title": "text", "/IMDB Rating": "number"},
+                orders=[[SortKey("/IMDB Rating", descending=True), "/Title"]],
+            )
+
+        Returns when the indexes are built. If the timeout expires first, the build continues;
+        `get_collection` reports the state of each index.
+
+        Args:
+            fields: types by path, at most 32; each field gets an index. A list of `DeclaredField` can
+                also set `on_type_mismatch` for each field.
+            orders: further sort orders to index, at most 16, each of 1 to 4 paths.
+            json_schema: the JSON Schema that content must satisfy from now on, up to 256 KiB.
+            history: what the change log stores: "values" (the default), or "paths" only, which is
+                smaller, but such changes cannot be reverted.
+            expected_version: the version that the declaration must have; 0: it must not exist.
+            validate_only: checks everything and returns the result without writing it.
+
+        Raises:
+            VersionMismatchError: the declaration is not at `expected_version`.
+            FailedPreconditionError: stored content cannot be indexed, or has values that a field is
+                declared to refuse.
+        """
         call = collection_calls.put_collection(
             self._tenant(tenant_id),
             collection,
@@ -47,6 +73,18 @@ class CollectionMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
+        """Read the declaration of a collection.
+
+            await client.put_collection("movies", fields={"/Title": "text"})
+            found = await client.get_collection("movies")
+            print(found.fields[0].path, found.indexes[0].state.value)  # /Title ready
+
+        Args:
+            include_mismatch_counts: fills in `mismatch_counts`, which reads every record of the collection.
+
+        Raises:
+            NotFoundError: the collection was never declared.
+        """
         return await self._call(
             collection_calls.get_collection(
                 self._tenant(tenant_id), collection, include_mismatch_counts=include_mismatch_counts
@@ -57,4 +95,11 @@ class CollectionMethods(Transport):
     def list_collections(
         self, *, page_size: int = 0, tenant_id: str | None = None, timeout: float | Unset | None = UNSET
     ) -> AsyncIterator[Collection]:
+        """Iterate over the tenant's collections, sorted by name, whether declared or not.
+
+            print([each.collection async for each in client.list_collections()])  # ['movies']
+
+        Pages of `page_size` (0: 100; at most 1,000) are fetched on demand, each with its own
+        timeout and retries.
+        """
         return self._pages(collection_calls.list_collections(self._tenant(tenant_id), page_size=page_size), timeout)

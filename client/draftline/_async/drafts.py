@@ -1,4 +1,4 @@
-"""The methods of DraftService except the lists, for asyncio. Docstrings are copied from the blocking client."""
+"""The methods of DraftService, except the lists."""
 
 from __future__ import annotations
 
@@ -52,6 +52,47 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedRecord | None:
+        """Save an edit as a draft, visible only to the caller, on top of the caller's existing draft of the record.
+
+            await client.save_draft("movies", "m-1", {"Major Genre": "Drama"}, session_id="evening")
+            await client.save_draft("movies", "m-2", operations=[op.union("/Tags", ["classic"])])
+            await client.save_draft("movies", "m-3", create={"Title": "Alien"})
+            await client.save_draft("movies", "m-4", delete=True)
+            await client.save_draft("movies", "m-2", parent_id="shelf", position=3)
+
+        Returns the record with the caller's draft applied. None: the edit deleted a record that existed
+        only as a draft.
+
+        Args:
+            delta: changes the record: merged into its content according to `strategy`, as in `patch_content`.
+            operations: changes the record by operations instead, except `test`; see `draftline.op`.
+            create: the content of a new record.
+            delete: deletes the record.
+            strategy: "shallow" (the default), "deep", "merge_patch" or "replace".
+            depth: for "deep": the number of object levels to merge; 0: all.
+            expected_draft_version: the version that your draft must have; 0: there must be none.
+            base_version: the version of the record that the edit is based on; it resolves earlier conflicts
+                at the paths that the edit sets. None: any.
+            replace: replaces your existing draft instead of adding to it.
+            parent_id: the record's parent, alone or with a change or a creation; None: no parent.
+            position: its position among its siblings; None: no position.
+            allow_deleted: the edit may restore a deleted record: `create` with new content, a change with
+                its old content.
+            session_id: a label of your choice, to commit or discard drafts together. A draft belongs to
+                the session of its first save.
+            move_to_session: moves your whole draft into `session_id` if it belongs to another session.
+            change_reason: the reason for the edit, up to 1,000 characters.
+            fields: the top-level keys of the content to return; empty: all.
+
+        Raises:
+            NotFoundError: the edit changes a record that does not exist.
+            AlreadyExistsError: the edit creates a record that exists.
+            DraftVersionMismatchError: your draft is not at `expected_draft_version`.
+            VersionMismatchError: the record is not at `base_version`.
+            DraftInOtherSessionError: your draft belongs to another session, or to none, and
+                `move_to_session` is not set.
+            DraftDeletesRecordError: your draft deletes the record.
+        """
         edit = DraftEdit(
             record_id,
             delta,
@@ -79,7 +120,8 @@ class DraftMethods(Transport):
             fields=fields,
             request_id=request_id,
         )
-        return (await self._call(call, timeout))[0].unwrap()
+        (result,) = await self._call(call, timeout)
+        return result.unwrap()
 
     async def save_drafts(
         self,
@@ -96,6 +138,19 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> list[SaveResult]:
+        """Save 1 to 1,000 edits of different records: all or none, or each independently with `allow_partial`.
+
+            await client.save_drafts("movies", [DraftEdit("m-1", {"Rating": 9}), DraftEdit("m-2", delete=True)])
+
+        The results are in the order of the edits.
+
+        Args:
+            omit_content: omits the merged contents from the response, which makes it much smaller.
+
+        Raises:
+            DraftlineError: without `allow_partial`, the error of an edit that failed, as
+                `save_draft` raises it.
+        """
         call = draft_calls.save_draft(
             self._tenant(tenant_id),
             collection,
@@ -128,6 +183,42 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[CommitResult]:
+        """Write the caller's drafts into the baseline in one transaction; exactly one of the first three selects them.
+
+            await client.commit("movies", session_id="evening")
+            await client.commit("movies", record_ids={"m-1": 3})  # if the draft is at version 3 still
+            preview = await client.commit("movies", all=True, validate_only=True, allow_partial=True)
+
+        Changes that others made to other paths are preserved. The results are sorted by record
+        id. Pass their `commit_id` to `revert` to undo the commit. Their `selected_count` is the
+        number of selected drafts: 0 if the session has none.
+
+        Args:
+            session_id: commits the drafts of this session.
+            record_ids: commits the drafts of these records; a dict maps each to the draft version
+                that it must have, or None.
+            all: commits every draft of the collection.
+            conflict_policy: "reject" (the default), "keep_mine" or "keep_theirs".
+            validate_only: returns exactly what would be written, without writing it.
+            allow_partial: commits each draft independently; drafts in conflict stay drafts.
+            include_content: returns the content of each record; a preview always does.
+            fields: the top-level keys of the content to return; empty: all.
+            change_reason: the reason for the commit; empty: the reason that each draft was saved with.
+            resolutions: decisions about single conflicts, made by `Conflict.resolve`; the policy decides
+                about the others:
+
+                try:
+                    await client.commit("movies", all=True)
+                except draftline.ConflictError as error:
+                    for conflict in error.conflicts:
+                        conflict.resolve("theirs")
+                    await client.commit("movies", all=True, resolutions=error.resolutions)
+
+        Raises:
+            ConflictError: drafts have unresolved conflicts with the baseline, and the policy is "reject".
+            DraftNotFoundError: you have no draft of a named record.
+            DraftVersionMismatchError: a draft is not at the given version.
+        """
         decided = list(resolutions)
         call = draft_calls.commit(
             self._tenant(tenant_id),
@@ -164,6 +255,18 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[MergedRecord]:
+        """Discard the caller's drafts, selected as in `commit`; the baseline stays unchanged.
+
+            await client.save_draft("movies", "m-1", {"Rating": 1}, session_id="evening")
+            dropped = await client.discard("movies", session_id="evening")
+            print([each.record_id for each in dropped])  # ['m-1']
+
+        Returns the records with the discarded drafts applied, without their content unless
+        `include_content` is set. `selected_count` is the number of selected drafts.
+
+        Raises:
+            DraftNotFoundError, DraftVersionMismatchError: as in `commit`.
+        """
         call = draft_calls.discard(
             self._tenant(tenant_id),
             collection,
@@ -187,6 +290,23 @@ class DraftMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> AsyncSession:
+        """Return a context manager that saves edits as drafts and commits them together at the end of its block.
+
+            async with client.session("movies", change_reason="spring cleaning") as session:
+                await session.edit("m-1", {"Major Genre": "Drama"})
+                await session.delete("m-2")
+            print(session.results)
+
+        If the block raises, the drafts are discarded and the exception propagates. If the
+        commit raises (for example `ConflictError`), the drafts are retained: inspect the
+        conflicts, then `commit` with another policy or `discard`, by `session.session_id`.
+
+        A session does not touch your other drafts: an edit of a record that you already have a
+        draft of raises `DraftVersionMismatchError`.
+
+        Args:
+            session_id: the label of the drafts; None: a new one.
+        """
         drafts = SessionDrafts(collection, change_reason=change_reason, conflict_policy=ConflictPolicy(conflict_policy))
         if session_id is not None:
             drafts.session_id = session_id

@@ -1,36 +1,21 @@
-"""ContentService's import for asyncio. The docstring is copied from the blocking client."""
+"""The import of ContentService."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from typing import Any
-
-import grpc
-
-from draftline._aio.call_status import CallStatuses
+from draftline._aio.import_stream import Records, send_import
 from draftline._async.transport import Transport
 from draftline._core import content_calls
-from draftline._core.imports import (
-    ImportCall,
-    RecordLike,
-    import_messages,
-    import_messages_async,
-    max_message_bytes,
-    may_repeat,
-)
+from draftline._core.imports import ImportCall, max_message_bytes, may_repeat
 from draftline._core.retries import Attempts
-from draftline._core.status import error_of_call
 from draftline.errors import DraftlineError
 from draftline.models import ImportMode, ImportResult
-from draftline.v1 import content_pb2
 
 
 class ImportMethods(Transport):
     async def import_content(
         self,
         collection: str,
-        records: Iterable[RecordLike] | AsyncIterable[RecordLike],
+        records: Records,
         *,
         mode: ImportMode | str = ImportMode.UPSERT,
         allow_empty: bool = False,
@@ -39,6 +24,30 @@ class ImportMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | None = None,
     ) -> ImportResult:
+        """Import any number of records in one transaction, reading them as they are sent.
+
+            await client.import_content("movies", ((row["id"], row) for row in rows))
+
+        If iterating over `records` raises, nothing is imported and the error propagates. The
+        client's default timeout does not apply; without `timeout`, an import has no limit.
+
+        If the service is unavailable, the import of a list, a tuple or another collection is
+        retried. Anything else, such as a generator, can be read only once, so its import is sent
+        once. If that fails with `UnavailableError`, the import may have succeeded: repeat it with
+        the same records and the same `request_id`, and the records are imported only once.
+
+        Args:
+            records: an iterable or asynchronous iterable of pairs of id and content, or of `ImportRecord`s;
+                each id at most once.
+            mode: "upsert", or "snapshot", which deletes all records that are not in `records`.
+            allow_empty: lets a snapshot without records delete the whole collection.
+
+        Raises:
+            InvalidArgumentError: a record is invalid; nothing is imported. `record_index`, `record_id`
+                and `source` identify it.
+            ValueError, TypeError: a record cannot be sent; the message begins with its `source` or index.
+            FailedPreconditionError: the snapshot is empty, and `allow_empty` is not set.
+        """
         call = content_calls.import_content(
             self._tenant(tenant_id),
             collection,
@@ -56,49 +65,14 @@ class ImportMethods(Transport):
             except DraftlineError as error:
                 await self._pause(attempts, error)
 
-    async def _import(
-        self, call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[RecordLike], attempts: Attempts
-    ) -> ImportResult:
+    async def _import(self, call: ImportCall, records: Records, attempts: Attempts) -> ImportResult:
         rpc, metadata = self._rpc(self._channel.stream_unary, call.method), await self._metadata()
-        sending = rpc(timeout=attempts.left_s(), metadata=metadata)
-        ending = CallStatuses(sending)
-        try:
-            async for message in _messages(call.request, records, max_message_bytes(self._options)):
-                if not await _is_written(sending, message):
-                    break
-            else:
-                await sending.done_writing()
-            return call.method.parse(await _outcome(sending, ending))
-        finally:
-            # On any failure, of the caller's iterable or of this task, nothing may be imported.
-            # Cancelling a finished call has no effect.
-            sending.cancel()
-
-
-async def _messages(
-    header: content_pb2.ImportContentRequest,
-    records: Iterable[RecordLike] | AsyncIterable[RecordLike],
-    limit: int | None,
-) -> AsyncIterator[content_pb2.ImportContentRequest]:
-    if isinstance(records, AsyncIterable):
-        async for message in import_messages_async(header, records, limit):
-            yield message
-    else:
-        for message in import_messages(header, records, limit):
-            yield message
-
-
-async def _is_written(sending: Any, message: content_pb2.ImportContentRequest) -> bool:
-    """Wait for room and write the message. Return False if the call is over; `_outcome` then raises the reason."""
-    try:
-        await sending.write(message)
-    except (asyncio.InvalidStateError, grpc.RpcError):
-        return False
-    return True
-
-
-async def _outcome(sending: Any, ending: CallStatuses) -> Any:
-    try:
-        return await sending
-    except grpc.RpcError as failure:
-        raise error_of_call(ending.best(failure)) from failure
+        response = await send_import(
+            rpc,
+            call.request,
+            records,
+            max_message_bytes(self._options),
+            timeout_s=attempts.left_s(),
+            metadata=metadata,
+        )
+        return call.method.parse(response)

@@ -1,4 +1,4 @@
-"""The lists of DraftService for asyncio. Their docstrings are copied from the blocking client."""
+"""The lists of DraftService."""
 
 from __future__ import annotations
 
@@ -25,6 +25,27 @@ class MergedMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> AsyncIterator[MergedRecord]:
+        """Iterate over records with the caller's drafts applied, filtered and sorted by their merged values.
+
+            async for each in client.get_merged("movies", filter='"Major Genre" = "Drama"', order_by="Title desc"):
+                print(each.record_id, each.state, each.content)
+
+        Pages are fetched on demand, each with its own timeout and retries.
+
+        Args:
+            filter: only records that match (AIP-160); the record's own attributes are `record.state` and so on.
+            order_by: the sort order (AIP-132); null and missing values come last. Empty: by record id.
+            page_size: records per page; 0: 100; at most 1,000.
+            record_ids: only these records, at most 1,000; empty: all.
+            session_id: applies only the drafts of this session.
+            view: "merged" (the default), "baseline" or "drafts_only".
+            show_deleted: includes records that are deleted, or deleted by a draft.
+            fields: the top-level keys of the content to return; empty: all.
+
+        Raises:
+            InvalidFilterError: the filter does not parse; the error has the position.
+            InvalidArgumentError: `order_by` has an invalid field name.
+        """
         call = draft_calls.get_merged(
             self._tenant(tenant_id),
             collection,
@@ -56,6 +77,19 @@ class MergedMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedPage:
+        """Fetch one page of the list that `get_merged` iterates over. The other arguments are those of `get_merged`.
+
+            page = await client.get_merged_page("movies", order_by="Title", page_size=20)
+            rest = await client.get_merged_page("movies", order_by="Title", page_token=page.next_page_token)
+
+        Args:
+            page_token: the `next_page_token` of the previous page; all arguments except `page_size`
+                and `fields` must be unchanged. Empty: the first page.
+            include_total_size: counts the whole list, which may be slow for a long one.
+
+        Raises:
+            InvalidArgumentError: the token belongs to another query or another user.
+        """
         first = draft_calls.get_merged(
             self._tenant(tenant_id),
             collection,
@@ -84,6 +118,16 @@ class MergedMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[MergedRecord]:
+        """Iterate over the list of `get_merged` in one streaming call, for long lists. The arguments are the same.
+
+            votes = 0
+            async for each in client.stream_merged("movies", fields=["Votes"]):
+                votes += each.content["Votes"]
+
+        If the service becomes unavailable, the iteration resumes where it stopped; each record
+        is yielded once. The client's default timeout does not apply, because a stream lasts as
+        long as its reader takes. To stop early, close the iterator or drop it.
+        """
         call = draft_calls.stream_merged(
             self._tenant(tenant_id),
             collection,

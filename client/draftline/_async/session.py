@@ -1,4 +1,4 @@
-"""A session for asyncio. Its docstrings are copied from the blocking one."""
+"""A session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
 
 class AsyncSession:
-    """Drafts that are committed together at the end of an `async with` block. Created by `AsyncClient.session`."""
+    """Drafts that are committed together at the end of an `async with` block. Created by `AsyncClient.session`.
+
+        async with client.session("movies") as session:
+            await session.edit("m-1", {"Rating": 8.5})
+            await session.edit("m-1", operations=[op.increment("/Votes")])  # on top of that
+            await session.create("m-5", {"Title": "Brazil"})
+            await session.delete("m-4")
+        print([(each.record_id, each.changed_fields) for each in session.results][0])  # ('m-1', ('Rating', 'Votes'))
+
+    If the block raises, the drafts are discarded.
+    """
 
     def __init__(
         self, client: DraftMethods, drafts: SessionDrafts, tenant_id: str | None, timeout: float | Unset | None
@@ -49,6 +59,13 @@ class AsyncSession:
         position: int | Unset | None = UNSET,
         allow_deleted: bool = False,
     ) -> MergedRecord | None:
+        """Draft a change and return the merged record. The arguments are those of `save_draft`.
+
+        Raises:
+            DraftVersionMismatchError: the user has a draft of the record that this session did not
+                create. Pass its version as `expected_draft_version` to take it over, whichever
+                session it belongs to.
+        """
         return await self._save_one(
             DraftEdit(
                 record_id,
@@ -65,12 +82,15 @@ class AsyncSession:
         )
 
     async def create(self, record_id: str, content: Mapping[str, Any]) -> MergedRecord | None:
+        """Draft a new record."""
         return await self._save_one(DraftEdit(record_id, create=content))
 
     async def delete(self, record_id: str) -> MergedRecord | None:
+        """Draft the deletion of a record. Return None if the record existed only as a draft of this session."""
         return await self._save_one(DraftEdit(record_id, delete=True))
 
     async def save(self, edits: Iterable[DraftEdit]) -> list[SaveResult]:
+        """Draft 1 to 1,000 edits of different records, all or none."""
         edits = list(edits)
         sent = self._drafts.expecting(edits)
         results = await self._client.save_drafts(
@@ -86,7 +106,8 @@ class AsyncSession:
         return results
 
     async def _save_one(self, edit: DraftEdit) -> MergedRecord | None:
-        return (await self.save([edit]))[0].unwrap()
+        (result,) = await self.save([edit])
+        return result.unwrap()
 
     async def __aenter__(self) -> AsyncSession:
         return self

@@ -1,15 +1,14 @@
-"""Calls over a grpc.aio channel."""
+"""Calls over a gRPC channel."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import grpc
-import grpc.aio
 
-from draftline._core.connection import Connection, Metadata
+from draftline._aio.channel import ChannelConnection
+from draftline._core.connection import Metadata
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
 from draftline._core.retries import Attempts
 from draftline._core.status import error_of_call
@@ -20,28 +19,11 @@ ItemT = TypeVar("ItemT")
 SelfT = TypeVar("SelfT", bound="Transport")
 
 
-class Transport(Connection):
-    def _open(self) -> None:
-        # The channel is bound to the event loop, which may not be running yet.
-        self._opened: grpc.aio.Channel | None = None
-
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        if self._opened is None:
-            interceptors: Any = self._interceptors
-            if self._credentials is None:
-                self._opened = grpc.aio.insecure_channel(self._target, self._options, interceptors=interceptors)
-            else:
-                self._opened = grpc.aio.secure_channel(
-                    self._target, self._credentials, self._options, interceptors=interceptors
-                )
-        return self._opened
-
+class Transport(ChannelConnection):
     async def close(self) -> None:
         """Close the channel and cancel running calls. May be called twice."""
         self._is_closed = True
-        if self._opened is not None:
-            await self._opened.close()
+        await self._close_channel()
 
     async def __aenter__(self: SelfT) -> SelfT:
         return self
@@ -71,9 +53,9 @@ class Transport(Connection):
             self._check_open()
             rpc = self._rpc(self._channel.unary_stream, call.method)
             sent, metadata = rest, await self._metadata()
-            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
+            responses = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
             try:
-                async for response in answering:
+                async for response in responses:
                     attempts.progress()
                     rest = next_page(sent, response)
                     for item in call.method.parse(response):
@@ -84,13 +66,12 @@ class Transport(Connection):
             else:
                 return
             finally:
-                answering.cancel()  # has no effect on a finished call
+                responses.cancel()  # has no effect on a finished call
 
     async def _metadata(self) -> Metadata:
         """Build the metadata. Call this before computing the remaining timeout, since fetching a token takes time."""
-        token = self._token_now()
-        metadata = self._metadata_with(await token if isinstance(token, Awaitable) else token)
-        self._check_open()  # the client may have been closed while awaiting the token
+        metadata = self._metadata_with(await self._current_token())
+        self._check_open()  # the client may have been closed while the token was fetched
         return metadata
 
     async def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
@@ -115,4 +96,4 @@ class Transport(Connection):
         pause_s = attempts.pause_s(error)
         if pause_s is None:
             raise error
-        await asyncio.sleep(pause_s)
+        await self._reconnect_wait.wait(pause_s)

@@ -1,31 +1,31 @@
-"""A watch for asyncio."""
+"""A watch on changes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from typing import Any, Generic
+from typing import Generic
 
-import grpc
-import grpc.aio
-
+from draftline._aio.message_reader import READ_FAILURES, MessageReader
 from draftline._async.transport import Transport
-from draftline._core.status import error_of_call
 from draftline._core.watch_state import ItemT, WatchCall, WatchState
-from draftline.errors import CallCancelledError, DraftlineError, UnavailableError
+from draftline.errors import DraftlineError
 from draftline.v1 import change_pb2 as pb
 
 
 class AsyncWatch(Generic[ItemT]):
-    """`draftline.Watch` for asyncio. Created by `AsyncClient.watch` and `AsyncClient.watch_merged`.
+    """An iterator over changes. Created by `AsyncClient.watch` and `AsyncClient.watch_merged`.
 
         async with client.watch("movies") as watch:  # sees every change from here on
             async for change in watch:
                 print(change.record_id, change.version, change.user_id)
 
-    Iterate in one task. Waiting for an item may be cancelled and restarted without losing an
-    item. `close` ends the iteration, as does closing the client.
+    The watch starts at the `async with` block, at `ready`, or at the first item. A connection that
+    breaks or falls silent is replaced by one that resumes where it stopped, however long that
+    takes: each item is delivered once, and the items of a record in order.
+
+    Iterate in one task. An interrupted or cancelled wait for an item loses no item. `close` may be
+    called from any task and ends the iteration, as does closing the client.
     """
 
     def __init__(
@@ -37,22 +37,40 @@ class AsyncWatch(Generic[ItemT]):
     ) -> None:
         self._client = client
         self._call = call
-        self._silence_s = silence_s
         self._state = WatchState(call, client._retry, may_renew=client._may_renew)
         self._on_lost = on_lost
         self._closed = asyncio.Event()
-        self._stream: Any = None
-        self._reading: asyncio.Task[Any] | None = None
+        self._reader = MessageReader(silence_s)
 
     @property
     def resume_token(self) -> str:
+        """The token to resume from in another process: it covers every delivered item.
+
+        Store it after processing an item. If that item was not the last of its message, the
+        token is that of the previous message, and some items are delivered again: a change is
+        identified by its collection, record and version.
+        """
         return self._state.resume_token
 
     async def ready(self) -> None:
+        """Wait until the watch is established: everything that happens afterwards will be delivered.
+
+        Raises:
+            UnavailableError: the service is unreachable after as many attempts as any call makes.
+            TokenExpiredError: the log no longer reaches back to the given resume token.
+        """
         while not self._state.is_ready and not self._is_over():
             await self._receive()
 
     async def messages(self) -> AsyncIterator[list[ItemT]]:
+        """Iterate over messages instead: yield the items of each as a list, which is empty for a heartbeat.
+
+            async with client.watch("movies") as watch:
+                async for changes in watch.messages():
+                    print([change.record_id for change in changes], watch.resume_token)
+
+        Use this to store `resume_token` in the same transaction as the processed items.
+        """
         while not self._is_over():
             if not self._state.has_items:
                 await self._receive()
@@ -60,8 +78,10 @@ class AsyncWatch(Generic[ItemT]):
                 yield self._state.hand_over_all()
 
     async def close(self) -> None:
+        """Cancel the stream and end the iteration. May be called twice."""
         self._closed.set()
-        self._cut()
+        self._reader.close()
+        self._client._reconnect_wait.wake()
 
     async def __aenter__(self) -> AsyncWatch[ItemT]:
         try:
@@ -92,49 +112,25 @@ class AsyncWatch(Generic[ItemT]):
         while not self._is_over():
             try:
                 self._state.take(await self._next())
-            except Exception as error:
+            except READ_FAILURES as error:
                 self._disconnect()  # the next connection requests whatever was lost with this one
-                if self._is_over():
+                if isinstance(error, Exception) and self._is_over():
                     return
                 pause_s = self._state.pause_s(error) if isinstance(error, DraftlineError) else None
                 if pause_s is None:
                     raise
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._closed.wait(), pause_s)
+                await self._client._reconnect_wait.wait(pause_s, self._closed)
             else:
                 return
 
     async def _next(self) -> pb.WatchChangesResponse:
-        if self._stream is None:
-            self._stream = await self._client._connect(self._call.method, self._state.request())
-            if self._closed.is_set():  # `close` ran before this stream was assigned
-                self._cut()
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._stream.read())
-        # If cancelled here, the read continues, and the next call waits for it.
-        await asyncio.wait({self._reading}, timeout=self._silence_s)
-        if not self._reading.done():
-            raise UnavailableError(grpc.StatusCode.UNAVAILABLE, f"nothing came for {self._silence_s:g} seconds")
-        reading, self._reading = self._reading, None
-        try:
-            message = reading.result()
-        except asyncio.CancelledError:
-            raise CallCancelledError(grpc.StatusCode.CANCELLED, "the stream was cancelled") from None
-        except grpc.RpcError as failure:
-            raise error_of_call(failure) from failure
-        if message is grpc.aio.EOF:
-            raise UnavailableError(grpc.StatusCode.UNAVAILABLE, "the stream ended")
-        received: pb.WatchChangesResponse = message
-        return received
+        if not self._reader.is_connected:
+            self._reader.connect(await self._client._connect(self._call.method, self._state.request()))
+            if self._closed.is_set():  # `close` ran before the reader had this stream
+                self._reader.cancel()
+        return await self._reader.read()
 
     def _disconnect(self) -> None:
-        self._cut()
-        self._stream = self._reading = None
+        self._reader.disconnect()
         if self._on_lost is not None:
             self._on_lost()
-
-    def _cut(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-        if self._stream is not None:
-            self._stream.cancel()

@@ -1,7 +1,7 @@
 """The interface between the I/O-free core and the clients: a method of the contract, and a call to send.
 
 To add a method, add a `Method` and a function that builds its `Call` to the module of its
-service, and a short typed method to each of the two clients.
+service, and a typed method to the asyncio client.
 """
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# Generated from draftline/_async/__init__.py by `make generate`; never edited.
 """The blocking client."""

@@ -1,4 +1,5 @@
-"""The methods of ChangeService, blocking."""
+# Generated from draftline/_async/changes.py by `make generate`; never edited.
+"""The methods of ChangeService."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ class ChangeMethods(Transport):
         """Revert one change, or all changes of a commit, by writing new changes in one transaction.
 
             client.revert(next(client.changes("movies", "m-1")))
-            client.revert(commit_id=client.commit("movies", all=True).commit_id, change_reason="too early")
+            committed = client.commit("movies", all=True)
+            client.revert(commit_id=committed.commit_id, change_reason="too early")
 
         Later changes to other paths are preserved. The results are sorted by collection and
         record id. Pass their `commit_id` to `revert` to undo the revert itself.

@@ -1,4 +1,5 @@
-"""The blocking client."""
+# Generated from draftline/_async/client.py by `make generate`; never edited.
+"""The client."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ class Client(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, Mer
 
         with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
             client.patch_content("movies", "m-1", {"Title": "Alien"})
+            for collection in client.list_collections():
+                print(collection.collection)
 
     Every method takes `tenant_id`, which overrides the client's own, and `timeout` in seconds
     (None: no limit). A failed call raises a subclass of `DraftlineError`; arguments that cannot

@@ -1,4 +1,5 @@
-"""The methods of CollectionService, blocking."""
+# Generated from draftline/_async/collection.py by `make generate`; never edited.
+"""The methods of CollectionService."""
 
 from __future__ import annotations
 

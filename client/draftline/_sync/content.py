@@ -1,4 +1,5 @@
-"""The methods of ContentService, blocking."""
+# Generated from draftline/_async/content.py by `make generate`; never edited.
+"""The methods of ContentService, except the import."""
 
 from __future__ import annotations
 
@@ -259,7 +260,8 @@ class ContentMethods(Transport):
         """Restore a deleted record.
 
             client.delete_content("movies", "m-1")
-            print(client.undelete_content("movies", "m-1").version)  # 3
+            restored = client.undelete_content("movies", "m-1")
+            print(restored.version)  # 3
 
         Raises:
             NotFoundError: there is no such record, deleted or not.
@@ -295,7 +297,8 @@ class ContentMethods(Transport):
         """Permanently remove deleted records, with their changes and all drafts of them. This cannot be undone.
 
             client.delete_content("movies", "m-1")
-            print(client.purge_content("movies", ["m-1"]).record_ids)  # ('m-1',)
+            purged = client.purge_content("movies", ["m-1"])
+            print(purged.record_ids)  # ('m-1',)
 
         One call removes one batch; repeat it while `remaining_count` is above 0. It requires the
         permission `content:purge`.

@@ -1,4 +1,5 @@
-"""The methods of DraftService except the lists, blocking."""
+# Generated from draftline/_async/drafts.py by `make generate`; never edited.
+"""The methods of DraftService, except the lists."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ class DraftMethods(Transport):
             fields=fields,
             request_id=request_id,
         )
-        return self._call(call, timeout)[0].unwrap()
+        (result,) = self._call(call, timeout)
+        return result.unwrap()
 
     def save_drafts(
         self,

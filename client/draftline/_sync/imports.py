@@ -1,28 +1,22 @@
-"""The import of ContentService, blocking."""
+# Generated from draftline/_async/imports.py by `make generate`; never edited.
+"""The import of ContentService."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-import grpc
-
 from draftline._core import content_calls
-from draftline._core.imports import ImportCall, RecordLike, import_messages, max_message_bytes, may_repeat
+from draftline._core.imports import ImportCall, max_message_bytes, may_repeat
 from draftline._core.retries import Attempts
-from draftline._core.status import error_of_call
 from draftline._sync.transport import Transport
-from draftline._threads.request_queue import RequestQueue
+from draftline._threads.import_stream import Records, send_import
 from draftline.errors import DraftlineError
 from draftline.models import ImportMode, ImportResult
-from draftline.v1 import content_pb2
 
 
 class ImportMethods(Transport):
     def import_content(
         self,
         collection: str,
-        records: Iterable[RecordLike],
+        records: Records,
         *,
         mode: ImportMode | str = ImportMode.UPSERT,
         allow_empty: bool = False,
@@ -44,7 +38,8 @@ class ImportMethods(Transport):
         the same records and the same `request_id`, and the records are imported only once.
 
         Args:
-            records: pairs of id and content, or `ImportRecord`s; each id at most once.
+            records: an iterable of pairs of id and content, or of `ImportRecord`s;
+                each id at most once.
             mode: "upsert", or "snapshot", which deletes all records that are not in `records`.
             allow_empty: lets a snapshot without records delete the whole collection.
 
@@ -71,28 +66,14 @@ class ImportMethods(Transport):
             except DraftlineError as error:
                 self._pause(attempts, error)
 
-    def _import(self, call: ImportCall, records: Iterable[RecordLike], attempts: Attempts) -> ImportResult:
+    def _import(self, call: ImportCall, records: Records, attempts: Attempts) -> ImportResult:
         rpc, metadata = self._rpc(self._channel.stream_unary, call.method), self._metadata()
-        feed: RequestQueue[content_pb2.ImportContentRequest] = RequestQueue()
-        sending: Any = rpc.future(feed, timeout=attempts.left_s(), metadata=metadata)
-        sending.add_done_callback(lambda _: feed.close())
-        try:
-            for message in import_messages(call.request, records, max_message_bytes(self._options)):
-                if not feed.put(message):
-                    break
-            else:
-                feed.end()
-            return call.method.parse(_outcome(sending))
-        finally:
-            # On any failure, of the caller's iterable or of this thread, nothing may be imported.
-            # Cancelling a finished call has no effect. The feed must be closed after the call:
-            # closing it first would signal the service that the records are complete.
-            sending.cancel()
-            feed.close()
-
-
-def _outcome(sending: Any) -> Any:
-    try:
-        return sending.result()
-    except grpc.RpcError as failure:
-        raise error_of_call(failure) from failure
+        response = send_import(
+            rpc,
+            call.request,
+            records,
+            max_message_bytes(self._options),
+            timeout_s=attempts.left_s(),
+            metadata=metadata,
+        )
+        return call.method.parse(response)

@@ -1,4 +1,5 @@
-"""The lists of DraftService, blocking."""
+# Generated from draftline/_async/merged.py by `make generate`; never edited.
+"""The lists of DraftService."""
 
 from __future__ import annotations
 
@@ -120,7 +121,9 @@ class MergedMethods(Transport):
     ) -> Iterator[MergedRecord]:
         """Iterate over the list of `get_merged` in one streaming call, for long lists. The arguments are the same.
 
-            votes = sum(each.content["Votes"] for each in client.stream_merged("movies", fields=["Votes"]))
+            votes = 0
+            for each in client.stream_merged("movies", fields=["Votes"]):
+                votes += each.content["Votes"]
 
         If the service becomes unavailable, the iteration resumes where it stopped; each record
         is yielded once. The client's default timeout does not apply, because a stream lasts as

@@ -1,16 +1,17 @@
-"""A cached reader, blocking."""
+# Generated from draftline/_async/reader.py by `make generate`; never edited.
+"""A cached reader."""
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError, Future
-from contextlib import suppress
 
 from draftline._core import change_calls
-from draftline._core.cache import Cache, CacheStats, Fetch, copied
+from draftline._core.cache import CacheStats, Key
 from draftline._core.watch_state import DEFAULT_SILENCE_S, rewatch_s
 from draftline._sync.content import ContentMethods
 from draftline._sync.watch import Watch
+from draftline._threads.background_task import BackgroundTask
+from draftline._threads.shared_cache import SharedCache
 from draftline.models import Change, Record
 
 
@@ -31,7 +32,8 @@ class CachedReader:
 
         with draftline.CachedReader(client, "movies") as reader:
             written = client.patch_content("movies", "m-1", {"Rating": 9})
-            print(reader.get("movies", "m-1", min_version=written.record.version).content["Rating"])  # 9
+            film = reader.get("movies", "m-1", min_version=written.record.version)
+            print(film.content["Rating"])  # 9
 
     The watch runs from the start of the `with` block, or from the first `get`, until `close`.
     """
@@ -58,24 +60,21 @@ class CachedReader:
         self._collection = collection
         self._tenant_id = client._tenant(tenant_id)
         self._silence_s = silence_s
-        self._cache: Cache[Future[Record]] = Cache(max_records, max_lost_s)
-        self._lock = threading.Lock()  # guards the attributes below and the cache
+        self._cache = SharedCache(max_records, max_lost_s)
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._following = BackgroundTask(self._follow)
         self._watch: Watch[Change] | None = None
         self._error: Exception | None = None
 
     @property
     def stats(self) -> CacheStats:
         """The number of cache hits and misses, and of cached records."""
-        with self._lock:
-            return self._cache.stats
+        return self._cache.stats
 
     @property
     def is_watching(self) -> bool:
         """True if the cache may answer; otherwise every record is fetched."""
-        with self._lock:
-            return self._cache.is_watching
+        return self._cache.is_watching
 
     @property
     def error(self) -> Exception | None:
@@ -92,34 +91,19 @@ class CachedReader:
 
         Raises:
             NotFoundError: there is no such record, or it is deleted.
-            ValueError: the reader watches another collection.
+            ValueError: the reader reads another collection.
         """
         if self._collection not in (None, collection):
-            raise ValueError(f"this reader reads {self._collection!r} alone")
+            raise ValueError(f"this reader is for the collection {self._collection!r}, not {collection!r}")
         self._begin()
-        key = (collection, record_id)
-        while True:
-            with self._lock:
-                record = self._cache.find(key, min_version)
-                shared = self._cache.under_way(key, min_version)
-                if record is None and shared is None:
-                    mine = self._cache.begin(key, Future())
-            if record is not None:
-                return copied(record)
-            if shared is None:
-                return copied(self._fetched(mine))
-            with suppress(CancelledError):  # the fetching thread was interrupted
-                return copied(shared.future.result())
+        return self._cache.get((collection, record_id), min_version, self._fetch)
 
     def close(self) -> None:
         """End the watch and clear the cache. May be called twice."""
-        with self._lock:
-            self._closed.set()
-            watch, thread = self._watch, self._thread
-        if watch is not None:
-            watch.close()
-        if thread is not None:
-            thread.join()
+        self._closed.set()
+        if self._watch is not None:
+            self._watch.close()
+        self._following.stop()
 
     def __enter__(self) -> CachedReader:
         self._begin()
@@ -128,34 +112,23 @@ class CachedReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _fetched(self, fetch: Fetch[Future[Record]]) -> Record:
-        record = None
-        try:
-            record = self._client.get_content(*fetch.key, tenant_id=self._tenant_id)
-            fetch.future.set_result(record)
-        except Exception as error:
-            fetch.future.set_exception(error)
-            raise
-        finally:
-            fetch.future.cancel()  # has no effect unless this thread was interrupted
-            with self._lock:
-                self._cache.end(fetch, record)
-        return record
+    def _fetch(self, key: Key) -> Record:
+        return self._client.get_content(*key, tenant_id=self._tenant_id)
 
     def _begin(self) -> None:
-        with self._lock:
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._follow, name="draftline-reader", daemon=True)
-                self._thread.start()
+        if not self._closed.is_set():
+            self._following.start()
 
     def _follow(self) -> None:
         """Keep the cache up to date, with one watch after another."""
         failures = 0
-        while (watch := self._next_watch()) is not None:
+        while True:
+            watch = self._new_watch()
             try:
+                if self._closed.is_set():  # `close` may have run before this watch was assigned
+                    return
                 for changes in watch.messages():
-                    with self._lock:
-                        self._cache.heard(changes)
+                    self._cache.heard(changes)
                     failures, self._error = 0, None
             except Exception as error:
                 failures, self._error = failures + 1, error
@@ -164,18 +137,12 @@ class CachedReader:
                 return
             finally:
                 watch.close()
-                with self._lock:
-                    self._cache.stop()
-            self._client._pauses.wait(pause_s, self._closed.is_set)
+                self._cache.stop()
+            self._client._reconnect_wait.wait(pause_s, self._closed)
 
-    def _next_watch(self) -> Watch[Change] | None:
+    def _new_watch(self) -> Watch[Change]:
         call = change_calls.watch_changes(
             self._tenant_id, self._collection, filter="", resume_token="", omit_values=False
         )
-        with self._lock:
-            self._watch = None if self._closed.is_set() else Watch(self._client, call, self._silence_s, self._lost)
-            return self._watch
-
-    def _lost(self) -> None:
-        with self._lock:
-            self._cache.lost()
+        self._watch = Watch(self._client, call, self._silence_s, self._cache.lost)
+        return self._watch

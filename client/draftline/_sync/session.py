@@ -1,4 +1,5 @@
-"""A session, blocking."""
+# Generated from draftline/_async/session.py by `make generate`; never edited.
+"""A session."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 class Session:
     """Drafts that are committed together at the end of a `with` block. Created by `Client.session`.
 
-    with client.session("movies") as session:
-        session.edit("m-1", {"Rating": 8.5})
-        session.edit("m-1", operations=[op.increment("/Votes")])  # on top of that
-        session.create("m-5", {"Title": "Brazil"})
-        session.delete("m-4")
-    print([(each.record_id, each.changed_fields) for each in session.results][0])  # ('m-1', ('Rating', 'Votes'))
+        with client.session("movies") as session:
+            session.edit("m-1", {"Rating": 8.5})
+            session.edit("m-1", operations=[op.increment("/Votes")])  # on top of that
+            session.create("m-5", {"Title": "Brazil"})
+            session.delete("m-4")
+        print([(each.record_id, each.changed_fields) for each in session.results][0])  # ('m-1', ('Rating', 'Votes'))
+
+    If the block raises, the drafts are discarded.
     """
 
     def __init__(
@@ -104,7 +107,8 @@ class Session:
         return results
 
     def _save_one(self, edit: DraftEdit) -> MergedRecord | None:
-        return self.save([edit])[0].unwrap()
+        (result,) = self.save([edit])
+        return result.unwrap()
 
     def __enter__(self) -> Session:
         return self

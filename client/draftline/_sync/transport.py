@@ -1,4 +1,5 @@
-"""Calls over a blocking gRPC channel."""
+# Generated from draftline/_async/transport.py by `make generate`; never edited.
+"""Calls over a gRPC channel."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from typing import Any, TypeVar
 
 import grpc
 
-from draftline._core.connection import Connection, Metadata
+from draftline._core.connection import Metadata
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
 from draftline._core.retries import Attempts
 from draftline._core.status import error_of_call
-from draftline._threads.reconnect_wait import ReconnectWait
+from draftline._threads.channel import ChannelConnection
 from draftline.errors import DraftlineError
 from draftline.models import Unset
 
@@ -19,21 +20,11 @@ ItemT = TypeVar("ItemT")
 SelfT = TypeVar("SelfT", bound="Transport")
 
 
-class Transport(Connection):
-    def _open(self) -> None:
-        if self._credentials is None:
-            channel = grpc.insecure_channel(self._target, self._options)
-        else:
-            channel = grpc.secure_channel(self._target, self._credentials, self._options)
-        self._pauses = ReconnectWait(channel)
-        interceptors: Any = self._interceptors
-        self._channel = grpc.intercept_channel(channel, *interceptors)
-
+class Transport(ChannelConnection):
     def close(self) -> None:
         """Close the channel and cancel running calls. May be called twice."""
         self._is_closed = True
-        self._pauses.close()
-        self._channel.close()
+        self._close_channel()
 
     def __enter__(self: SelfT) -> SelfT:
         return self
@@ -58,9 +49,9 @@ class Transport(Connection):
             self._check_open()
             rpc = self._rpc(self._channel.unary_stream, call.method)
             sent, metadata = rest, self._metadata()
-            answering = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
+            responses = rpc(sent.request, timeout=attempts.left_s(), metadata=metadata)
             try:
-                for response in answering:
+                for response in responses:
                     attempts.progress()
                     rest = next_page(sent, response)
                     yield from call.method.parse(response)
@@ -70,11 +61,13 @@ class Transport(Connection):
             else:
                 return
             finally:
-                answering.cancel()  # has no effect on a finished call
+                responses.cancel()  # has no effect on a finished call
 
     def _metadata(self) -> Metadata:
         """Build the metadata. Call this before computing the remaining timeout, since fetching a token takes time."""
-        return self._metadata_with(self._token_now())
+        metadata = self._metadata_with(self._current_token())
+        self._check_open()  # the client may have been closed while the token was fetched
+        return metadata
 
     def _connect(self, method: Method[RequestT, ResponseT, Any], request: RequestT) -> Any:
         """Open a stream without a deadline."""
@@ -98,4 +91,4 @@ class Transport(Connection):
         pause_s = attempts.pause_s(error)
         if pause_s is None:
             raise error
-        self._pauses.wait(pause_s)
+        self._reconnect_wait.wait(pause_s)

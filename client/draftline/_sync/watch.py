@@ -1,18 +1,16 @@
-"""A watch, blocking."""
+# Generated from draftline/_async/watch.py by `make generate`; never edited.
+"""A watch on changes."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Generic
+from typing import Generic
 
-import grpc
-
-from draftline._core.status import error_of_call
 from draftline._core.watch_state import ItemT, WatchCall, WatchState
 from draftline._sync.transport import Transport
-from draftline._threads.watchdog_timer import WatchdogTimer
-from draftline.errors import DraftlineError, UnavailableError
+from draftline._threads.message_reader import READ_FAILURES, MessageReader
+from draftline.errors import DraftlineError
 from draftline.v1 import change_pb2 as pb
 
 
@@ -23,12 +21,12 @@ class Watch(Generic[ItemT]):
             for change in watch:
                 print(change.record_id, change.version, change.user_id)
 
-    The watch starts at the `with` block, at `ready`, or at the first `next`. A connection that
+    The watch starts at the `with` block, at `ready`, or at the first item. A connection that
     breaks or falls silent is replaced by one that resumes where it stopped, however long that
     takes: each item is delivered once, and the items of a record in order.
 
-    Iterate in one thread. `close` may be called from any thread and ends the iteration, as does
-    closing the client.
+    Iterate in one thread. An interrupted wait for an item loses no item. `close` may be
+    called from any thread and ends the iteration, as does closing the client.
     """
 
     def __init__(
@@ -43,8 +41,7 @@ class Watch(Generic[ItemT]):
         self._state = WatchState(call, client._retry, may_renew=client._may_renew)
         self._on_lost = on_lost
         self._closed = threading.Event()
-        self._stream: Any = None
-        self._alarm = WatchdogTimer(silence_s, self._cut)
+        self._reader = MessageReader(silence_s)
 
     @property
     def resume_token(self) -> str:
@@ -84,9 +81,8 @@ class Watch(Generic[ItemT]):
     def close(self) -> None:
         """Cancel the stream and end the iteration. May be called twice."""
         self._closed.set()
-        self._alarm.stop()
-        self._cut()
-        self._client._pauses.wake()
+        self._reader.close()
+        self._client._reconnect_wait.wake()
 
     def __enter__(self) -> Watch[ItemT]:
         try:
@@ -117,38 +113,25 @@ class Watch(Generic[ItemT]):
         while not self._is_over():
             try:
                 self._state.take(self._next())
-            except BaseException as error:
+            except READ_FAILURES as error:
                 self._disconnect()  # the next connection requests whatever was lost with this one
                 if isinstance(error, Exception) and self._is_over():
                     return
                 pause_s = self._state.pause_s(error) if isinstance(error, DraftlineError) else None
                 if pause_s is None:
                     raise
-                self._client._pauses.wait(pause_s, self._closed.is_set)
+                self._client._reconnect_wait.wait(pause_s, self._closed)
             else:
                 return
 
     def _next(self) -> pb.WatchChangesResponse:
-        if self._stream is None:
-            self._stream = self._client._connect(self._call.method, self._state.request())
-            if self._closed.is_set():  # `close` ran before this stream was assigned
-                self._cut()
-        try:
-            with self._alarm:
-                message: pb.WatchChangesResponse = next(self._stream)
-        except StopIteration:
-            raise UnavailableError(grpc.StatusCode.UNAVAILABLE, "the stream ended") from None
-        except grpc.RpcError as failure:
-            raise error_of_call(failure) from failure
-        return message
+        if not self._reader.is_connected:
+            self._reader.connect(self._client._connect(self._call.method, self._state.request()))
+            if self._closed.is_set():  # `close` ran before the reader had this stream
+                self._reader.cancel()
+        return self._reader.read()
 
     def _disconnect(self) -> None:
-        self._cut()
-        self._stream = None
+        self._reader.disconnect()
         if self._on_lost is not None:
             self._on_lost()
-
-    def _cut(self) -> None:
-        stream = self._stream
-        if stream is not None:
-            stream.cancel()

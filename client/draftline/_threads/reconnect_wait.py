@@ -1,18 +1,17 @@
 """Pauses between attempts, during which a blocking gRPC channel can reconnect.
 
-A blocking channel makes progress only while a thread waits for it. Between calls that fail at
-once, that happens only every 5 seconds (grpcio 1.78): after an outage of 2 seconds, the
-service was reached after 9. Therefore the pauses subscribe to the channel's state.
+A blocking channel makes progress only while a thread waits for it. Without such a thread, calls
+that fail immediately let it make progress only every 5 seconds (grpcio 1.78): after an outage of
+2 seconds, the client reached the service after 9. So a pause subscribes to the channel's state.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import grpc
 
-BEGINNING_S = 1.0  # maximum wait for gRPC's polling thread to start
+POLLER_START_S = 1.0  # maximum wait for gRPC's polling thread to start
 
 
 class ReconnectWait:
@@ -22,11 +21,11 @@ class ReconnectWait:
         self._channel = channel
         self._changed = threading.Condition()
         self._count = 0
-        self._is_watched = False  # the channel reported its state since the first of these pauses began
+        self._is_watched = False  # the channel has reported its state since the first of the current pauses began
         self._is_closed = False
 
-    def wait(self, pause_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Wait for `pause_s`, or until `close`, or until `is_over` returns True at a `wake`."""
+    def wait(self, pause_s: float, closed: threading.Event | None = None) -> None:
+        """Wait for `pause_s` seconds, or until `close`, or until `wake` is called after `closed` was set."""
         with self._changed:
             if self._is_closed:
                 return
@@ -35,9 +34,9 @@ class ReconnectWait:
                 self._is_watched = False
                 self._channel.subscribe(self._note)
             try:
-                self._changed.wait_for(lambda: self._is_closed or is_over(), pause_s)
+                self._changed.wait_for(lambda: self._is_closed or (closed is not None and closed.is_set()), pause_s)
                 # gRPC's polling thread logs an error if the channel is closed before the thread has started.
-                self._changed.wait_for(lambda: self._is_watched, BEGINNING_S)
+                self._changed.wait_for(lambda: self._is_watched, POLLER_START_S)
             finally:
                 self._count -= 1
                 if self._count == 0:
@@ -45,6 +44,7 @@ class ReconnectWait:
                     self._changed.notify_all()
 
     def wake(self) -> None:
+        """Let all pauses check whether their event is set."""
         with self._changed:
             self._changed.notify_all()
 
