@@ -19,10 +19,12 @@ from .background.change_log_maintenance import ChangeLogMaintenance
 from .background.change_signal import ChangeSignals
 from .background.clock_watch import ClockWatch
 from .background.draft_integrity import DraftCheck
+from .background.index_reconciliation import IndexReconciliation
+from .background.leader import Leader, LeaderTask
 from .background.notifier import Notifier
 from .background.patch_batcher import PatchBatcher
 from .background.read_batcher import ReadBatcher
-from .background.statistics_refresh import Analysis
+from .background.statistics_refresh import StatisticsRefresh
 from .domain.content import Limits
 from .domain.errors import DraftlineError, OperatorError
 from .gauges import gauges_of
@@ -48,7 +50,6 @@ from .rpc.tls import Tls
 from .settings import Settings
 from .store.change_log.changes import ChangeStore
 from .store.change_log.feed import Feed
-from .store.change_log_maintenance import LogKeeping
 from .store.collections.cache import CollectionSpecs
 from .store.collections.indexes import Indexes
 from .store.collections.store import CollectionStore
@@ -59,8 +60,9 @@ from .store.draft_integrity import DraftChecker, DraftDifference
 from .store.drafts import DraftStore
 from .store.fetched_patches import FetchedPatches
 from .store.idempotency import Requests
-from .store.imports import ImportStore, analyze_records
+from .store.imports import ImportStore
 from .store.json_schema.pool import Schemas
+from .store.leases import Leases
 from .store.lists.merged import MergedStore
 from .store.notifications import Notifications
 from .store.page_tokens import PageTokens
@@ -109,17 +111,20 @@ async def running(
         await check_revision(database, revision)
         await database.now()  # reads the clock once, so that calls need not query it
         clock = ClockWatch(database.clock, settings.max_clock_skew_s)
-        indexes, wakes = Indexes(database), ChangeSignals()
+        leases, wakes = Leases(database), ChangeSignals()
+        indexes = Indexes(database, leases)
         notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
-        analysis = Analysis(lambda: analyze_records(database))
-        keeper = ChangeLogMaintenance(LogKeeping(database), retention(settings), settings.maintenance_interval_s)
-        await keeper.keep_order()
+        statistics = StatisticsRefresh()
+        maintenance = ChangeLogMaintenance(database, retention(settings), settings.maintenance_interval_s)
+        await maintenance.keep_order()
         draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
         server, watches = await _server(
             settings, database, schemas, telemetry,
-            indexes=indexes, notifier=notifier, analysis=analysis, wakes=wakes, clock=clock, shares_port=worker > 0,
+            indexes=indexes, notifier=notifier, statistics=statistics, wakes=wakes, clock=clock, shares_port=worker > 0,
         )  # fmt: skip
-        readings = gauges_of(database, server, watches, keeper, draft_check, clock=clock, dropped_lines=dropped_lines)
+        readings = gauges_of(
+            database, server, watches, maintenance, draft_check, clock=clock, dropped_lines=dropped_lines
+        )
         metrics = Metrics(telemetry, readings)
         address = metrics_socket or metrics_address(settings)
         async with (
@@ -127,10 +132,12 @@ async def running(
             serving_metrics(metrics.text, server.is_ready, address, server.health.warnings) as metrics_port,
         ):
             port = await server.start()
-            works: list[Coroutine[Any, Any, None]] = [notifier.run(), analysis.run()]
+            leader_tasks: list[LeaderTask] = [statistics]
+            works: list[Coroutine[Any, Any, None]] = [notifier.run()]
             if worker <= 1:  # one process is enough for these, and logs their warnings once
-                scarce = _tell_scarce_connections(settings, database)
-                works += [_reconcile(indexes), keeper.run(), draft_check.run(), scarce, clock.run()]
+                leader_tasks += [IndexReconciliation(indexes), maintenance, draft_check]
+                works += [_warn_of_scarce_connections(settings, database), clock.run()]
+            works.append(Leader(leases, leader_tasks).run())
             tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield App(f"{settings.host}:{port}", metrics_port, server, database)
@@ -209,7 +216,7 @@ async def _server(
     *,
     indexes: Indexes,
     notifier: Notifier,
-    analysis: Analysis,
+    statistics: StatisticsRefresh,
     wakes: ChangeSignals,
     clock: ClockWatch,
     shares_port: bool,
@@ -237,7 +244,7 @@ async def _server(
             content,
             _reads(settings, content, telemetry),
             PatchStore(database, definitions, applier, limits),
-            ImportStore(database, definitions, limits, settings.max_imports, analysis.want),
+            ImportStore(database, definitions, limits, settings.max_imports, statistics.request),
             PurgeStore(),
             responses,
             limits,
@@ -282,15 +289,7 @@ async def _server(
     return server, watches
 
 
-async def _reconcile(indexes: Indexes) -> None:
-    """Finish index changes that an earlier process left incomplete. Reads are exact meanwhile."""
-    try:
-        await indexes.reconcile()
-    except Exception as error:
-        structlog.get_logger().warning("index_reconciliation_failed", exc_info=error)
-
-
-async def _tell_scarce_connections(settings: Settings, database: Database) -> None:
+async def _warn_of_scarce_connections(settings: Settings, database: Database) -> None:
     """Log a warning if PostgreSQL allows fewer connections than configured. Once, as only the operator can fix it."""
     wanted = settings.workers * connections_of(settings.pool_size)
     with suppress(DraftlineError):

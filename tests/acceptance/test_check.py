@@ -11,9 +11,12 @@ import asyncpg
 import pytest
 from draftline import Client, DraftEdit
 from draftline_server.background.draft_integrity import DraftCheck
+from draftline_server.background.leader import run_once
 from draftline_server.ops import migrate
+from draftline_server.store.advisory_locks import AdvisoryLock
 from draftline_server.store.database import Database
-from draftline_server.store.draft_integrity import PAGE, SQL, DraftChecker, DraftDifference
+from draftline_server.store.draft_integrity import PAGE, DraftChecker, DraftDifference
+from draftline_server.store.leases import Leases
 from draftline_server.store.pool import PoolSettings
 from support.log_capture import logged
 from support.server_process import draftline, served
@@ -119,7 +122,7 @@ async def test_service_counts_what_it_finds_and_leaves_the_mending(url: str, dat
     check = DraftCheck(DraftChecker(database), 3600)
     with logged() as events:
         for _ in range(2):
-            await check.check()
+            await run_once(Leases(database), check)
     assert (check.done, check.differences) == (2, 4)
     assert [(event["event"], event["count"]) for event in events] == [("draft_mismatch", 2)] * 2
 
@@ -128,11 +131,11 @@ async def test_service_checks_nothing_while_another_process_does(url: str, datab
     run_sql(url, PLANT % "m-2")
     check = DraftCheck(DraftChecker(database), 3600)
     other = await asyncpg.connect(url)
-    await other.execute(SQL["try_lock_check"].sql)
-    await check.check()
+    await other.execute(f"SELECT pg_advisory_lock({AdvisoryLock.DRAFT_CHECK:d})")
+    await run_once(Leases(database), check)
     assert (check.done, check.differences) == (0, 0)
     await other.close()
-    await check.check()
+    await run_once(Leases(database), check)
     assert (check.done, check.differences) == (1, 1)
 
 
@@ -140,7 +143,7 @@ async def test_service_with_one_connection_checks_over_that(url: str) -> None:
     single = Database(url, PoolSettings(size=1))
     await single.open()
     check = DraftCheck(DraftChecker(single), 3600)
-    await check.check()
+    await run_once(Leases(single), check)
     assert check.done == 1
     await single.close()
 

@@ -17,6 +17,7 @@ import draftline
 import pytest
 from alembic.script import ScriptDirectory
 from draftline_server.ops import migrate
+from draftline_server.store.advisory_locks import AdvisoryLock
 from support.servers import beside, on_database, run_sql, serving
 
 OURS = """
@@ -96,7 +97,7 @@ def test_migrations_at_once_all_succeed(postgres_url: str) -> None:
 async def test_migration_waits_for_the_lock(postgres_url: str) -> None:
     with blank(postgres_url) as url, ThreadPoolExecutor(1) as pool:
         holder = await asyncpg.connect(url)
-        await holder.execute("SELECT pg_advisory_lock($1)", migrate.LOCK)
+        await holder.execute("SELECT pg_advisory_lock($1)", AdvisoryLock.MIGRATION)
         migration: Future[str] = pool.submit(migrate.upgrade, url)
         while not await holder.fetchval(WAITING):
             assert not migration.done()

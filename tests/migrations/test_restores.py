@@ -9,7 +9,7 @@ import pytest
 from draftline_server.embedded_postgres import process as postgres_child
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.store.change_log.feed import Feed, Scope
-from draftline_server.store.change_log_maintenance import LogKeeping
+from draftline_server.store.change_log_maintenance import keep_order
 from support.servers import run_sql
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import change, connected
@@ -31,7 +31,7 @@ async def test_log_goes_on_where_a_dump_is_restored(database_url: str, tmp_path:
     async with connected(database_url) as database:
         world = LoggedWorld(database, "t")
         await world.declare(fields='[{"path": ["n"], "type": "NUMBER"}]')
-        await LogKeeping(database).keep_order()
+        await keep_order(database)
         run_sql(database_url, SPEND)
         for name in ("1", "2"):
             await world.create(name, {"n": 1})
@@ -44,7 +44,7 @@ async def test_log_goes_on_where_a_dump_is_restored(database_url: str, tmp_path:
         run("pg_restore", "--exit-on-error", f"--dbname={postgres.url}", str(tmp_path / "dump"))
         async with connected(postgres.url) as database:
             world, feed = LoggedWorld(database, "t"), Feed(database, 1)
-            assert await LogKeeping(database).keep_order()
+            assert await keep_order(database)
             assert {table: await world.stored(table) for table in TABLES} == stored
             assert await world.all(oldest_first=True) == listed
             assert (await feed.read(Scope("t"), seen)).entries == []
@@ -57,4 +57,4 @@ async def test_log_goes_on_where_a_dump_is_restored(database_url: str, tmp_path:
             assert entries == new[len(listed) :]
             await world.revert_version("2", 2)
             assert (await world.record("2")).content == '{"m": 4, "n": 1}'
-            assert not await LogKeeping(database).keep_order()
+            assert not await keep_order(database)

@@ -9,9 +9,13 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import draftline
 import pytest
-from draftline_server.background.change_log_maintenance import ANSWERS_KEPT, OPEN_TOO_LONG, ChangeLogMaintenance
-from draftline_server.store.change_log_maintenance import BATCH, WEEKS_AHEAD, LogKeeping, LogTurn
+from draftline_server.background.change_log_maintenance import OPEN_TOO_LONG, RESPONSES_KEPT, ChangeLogMaintenance
+from draftline_server.background.leader import Leader
+from draftline_server.store.advisory_locks import AdvisoryLock
+from draftline_server.store.change_log_maintenance import BATCH, WEEKS_AHEAD, keep_order
 from draftline_server.store.database import Database
+from draftline_server.store.leases import Leases
+from draftline_server.store.transaction import DedicatedConnection
 from support.aged_change_log import (
     LOGGED,
     REQUEST,
@@ -61,20 +65,20 @@ async def test_turn_that_another_process_has_is_left_to_it(
 ) -> None:
     await unkept(connection)
 
-    async def meanwhile(_: LogTurn) -> None:
+    async def meanwhile(_: DedicatedConnection) -> None:
         async with connected(database_url) as other:
-            await quietly(keeper_of(other), datetime.now(UTC))
+            assert not await keeper_of(other).turn(datetime.now(UTC))
         assert await weeks(connection) == []
 
-    assert await LogKeeping(database).take_turn(meanwhile)
+    assert await Leases(database).run(AdvisoryLock.CHANGE_LOG_MAINTENANCE, meanwhile)
 
 
 async def test_requests_are_forgotten_after_a_day_and_not_before(
     database: Database, connection: asyncpg.Connection
 ) -> None:
     now = datetime.now(UTC)
-    await connection.execute(REQUEST, 2 * BATCH + 1, now - ANSWERS_KEPT - timedelta(microseconds=1))
-    await connection.execute(REQUEST, 2, now - ANSWERS_KEPT)
+    await connection.execute(REQUEST, 2 * BATCH + 1, now - RESPONSES_KEPT - timedelta(microseconds=1))
+    await connection.execute(REQUEST, 2, now - RESPONSES_KEPT)
     await connection.execute(REQUEST, 1, now)
     await quietly(keeper_of(database), now)
     ages = [row["age"] for row in await connection.fetch("SELECT $1 - created_at AS age FROM draftline.request", now)]
@@ -91,8 +95,7 @@ async def test_requests_are_forgotten_after_a_day_and_not_before(
 async def test_order_is_kept_when_the_database_moves(
     database: Database, connection: asyncpg.Connection, world: LoggedWorld, elsewhere: str
 ) -> None:
-    log = LogKeeping(database)
-    await log.keep_order()
+    await keep_order(database)
     await world.create("1", {})
     # Written after the log was last kept, and before it was moved.
     horizon = await connection.fetchval("SELECT horizon FROM draftline.change_log")
@@ -104,7 +107,7 @@ async def test_order_is_kept_when_the_database_moves(
         with logged() as events:
             await keeper_of(database).keep_order()
         assert [event["event"] for event in events] == ["change_log_moved"]
-        assert not await log.keep_order()
+        assert not await keep_order(database)
         assert await connection.fetchval("SELECT draftline.log_horizon()") > last
         await world.patch("1", {"n": last})
         await world.create(str(last), {})
@@ -120,10 +123,9 @@ async def test_order_is_kept_when_the_database_moves(
 async def test_order_of_a_database_that_did_not_move_stays(
     database: Database, connection: asyncpg.Connection, world: LoggedWorld
 ) -> None:
-    log = LogKeeping(database)
     for name in ("1", "2", "3"):
         await world.create(name, {})
-        assert not await log.keep_order()
+        assert not await keep_order(database)
     assert await connection.fetchval("SELECT xact_offset FROM draftline.change_log") == 0
 
 
@@ -173,7 +175,7 @@ async def test_database_out_of_reach_is_told(database_url: str) -> None:
     gone = Database(database_url.replace("draftline_test_", "draftline_none_"))
     await gone.open()
     told = await complaints(keeper_of(gone), datetime.now(UTC))
-    assert [each["step"] for each in told] == ["keep_order", "take_turn"]
+    assert [each["step"] for each in told] == ["keep_order", "acquire_lease"]
     await gone.close()
 
 
@@ -182,7 +184,7 @@ async def is_kept(connection: asyncpg.Connection) -> bool:
 
 
 async def test_keeper_takes_turns_until_it_is_cancelled(database: Database, connection: asyncpg.Connection) -> None:
-    task = asyncio.create_task(ChangeLogMaintenance(LogKeeping(database), None, 0.01).run())
+    task = asyncio.create_task(Leader(Leases(database), [ChangeLogMaintenance(database, None, 0.01)]).run())
     for _ in range(3):
         await unkept(connection)
         await until(lambda: is_kept(connection))

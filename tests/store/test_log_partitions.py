@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
-from draftline_server.background.change_log_maintenance import ChangeLogMaintenance
 from draftline_server.store.change_log_maintenance import WEEKS_AHEAD
 from draftline_server.store.database import Database
 from support.aged_change_log import (
@@ -17,6 +16,7 @@ from support.aged_change_log import (
     PATIENCE_S,
     PLACE,
     WEEK,
+    Maintenance,
     complaints,
     in_default,
     keeper_of,
@@ -139,7 +139,7 @@ async def test_changes_written_while_they_are_moved_are_all_there_once(
         assert versions == list(range(1, (await world.record(name)).version + 1))
 
 
-async def is_kept(keeper: ChangeLogMaintenance, connection: asyncpg.Connection) -> bool:
+async def is_kept(keeper: Maintenance, connection: asyncpg.Connection) -> bool:
     """Whether all partitions are there after one more turn; others may be in the way of one, but not for ever."""
     await keeper.turn(datetime.now(UTC))
     return len(await weeks(connection)) == WEEKS_AHEAD + 1 and not await in_default(connection)

@@ -9,8 +9,11 @@ from typing import Any
 
 import asyncpg
 from draftline_server.background.change_log_maintenance import ChangeLogMaintenance
-from draftline_server.store.change_log_maintenance import LogKeeping
+from draftline_server.background.leader import run_once
+from draftline_server.store.change_log_maintenance import MaintenanceSteps
 from draftline_server.store.database import Database
+from draftline_server.store.leases import Leases
+from draftline_server.store.transaction import DedicatedConnection
 
 from support.log_capture import logged
 
@@ -33,8 +36,26 @@ REQUEST = """
 PATIENCE_S = 30
 
 
-def keeper_of(database: Database, retention: timedelta | None = None) -> ChangeLogMaintenance:
-    return ChangeLogMaintenance(LogKeeping(database), retention, 3600)
+class Maintenance(ChangeLogMaintenance):
+    """The maintenance of the log at times that a test chooses."""
+
+    def __init__(self, database: Database, retention: timedelta | None = None) -> None:
+        super().__init__(database, retention, 3600)
+        self._leases = Leases(database)
+        self._at: datetime | None = None
+
+    async def run(self, connection: DedicatedConnection) -> None:
+        assert self._at is not None
+        await self.maintain(MaintenanceSteps(connection), self._at)
+
+    async def turn(self, moment: datetime) -> bool:
+        """Run once at a time; False if another process holds the lease."""
+        self._at = moment
+        return await run_once(self._leases, self)
+
+
+def keeper_of(database: Database, retention: timedelta | None = None) -> Maintenance:
+    return Maintenance(database, retention)
 
 
 def monday_of(moment: datetime) -> date:
@@ -59,14 +80,14 @@ async def in_default(connection: asyncpg.Connection) -> int:
     return int(await connection.fetchval("SELECT count(*) FROM draftline.change_default"))
 
 
-async def complaints(keeper: ChangeLogMaintenance, moment: datetime) -> list[dict[str, Any]]:
+async def complaints(keeper: Maintenance, moment: datetime) -> list[dict[str, Any]]:
     """What a turn could not do."""
     with logged() as events:
         await keeper.turn(moment)
     return [dict(event) for event in events if event["event"] == "maintenance_failed"]
 
 
-async def quietly(keeper: ChangeLogMaintenance, moment: datetime) -> None:
+async def quietly(keeper: Maintenance, moment: datetime) -> None:
     """A turn that does all that is due."""
     assert await complaints(keeper, moment) == []
 

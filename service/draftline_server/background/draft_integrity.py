@@ -5,44 +5,40 @@ A mismatch should occur only if the tables were edited by hand. It is reported, 
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from ..domain.errors import DraftlineError
+from ..store.advisory_locks import AdvisoryLock
 from ..store.draft_integrity import DraftChecker
+from ..store.transaction import DedicatedConnection
+from .leader import LeaderTask
 
 
-class DraftCheck:
-    """A task that checks all drafts every `interval_s` until it is cancelled; with 0 it never checks."""
+class DraftCheck(LeaderTask):
+    """A task that checks all drafts every `interval_s`; with 0 it never checks."""
+
+    name = "check drafts"
+    lock = AdvisoryLock.DRAFT_CHECK
 
     def __init__(self, checker: DraftChecker, interval_s: float) -> None:
+        super().__init__(interval_s or None)
         self._checker = checker
-        self._interval_s = interval_s
         self.done = 0  # completed checks so far
         self.differences = 0  # inconsistent drafts, summed over all checks
 
-    async def run(self) -> None:
-        while self._interval_s:
-            await asyncio.sleep(self._interval_s)
-            await self.check()
-
-    async def check(self) -> None:
-        """Check all drafts once, unless another process is checking them."""
-        log = structlog.get_logger()
-        try:
-            found = await self._checker.count()
-        except DraftlineError as error:
-            log.warning("draft_check_failed", reason=error.reason)
-            return
-        except Exception as error:
-            log.warning("draft_check_failed", exc_info=error)
-            return
-        if found is None:
-            return
+    async def run(self, connection: DedicatedConnection) -> None:
+        """Check all drafts once."""
+        count = await self._checker.count(connection)
         self.done += 1
-        self.differences += found
-        if found:
-            log.error(
-                "draft_mismatch", count=found, hint="run `draftline check` to list them, with --repair to repair them"
+        self.differences += count
+        if count:
+            structlog.get_logger().error(
+                "draft_mismatch", count=count, hint="run `draftline check` to list them, with --repair to repair them"
             )
+
+    def failed(self, error: Exception) -> None:
+        log = structlog.get_logger()
+        if isinstance(error, DraftlineError):
+            log.warning("draft_check_failed", reason=error.reason)
+        else:
+            log.warning("draft_check_failed", exc_info=error)

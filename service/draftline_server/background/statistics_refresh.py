@@ -5,28 +5,23 @@ Best effort: autovacuum does the same within a minute or so.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import structlog
 
+from ..store.advisory_locks import AdvisoryLock
+from ..store.imports import analyze_records
+from ..store.transaction import DedicatedConnection
+from .leader import LeaderTask
 
-class Analysis:
-    """A task that calls `analyze` after `want` was called; it runs until it is cancelled."""
 
-    def __init__(self, analyze: Callable[[], Awaitable[None]]) -> None:
-        self._analyze = analyze
-        self._wanted = asyncio.Event()
+class StatisticsRefresh(LeaderTask):
+    """A task that runs when it is requested, because many records were changed."""
 
-    def want(self) -> None:
-        """Request a refresh, because many records were changed."""
-        self._wanted.set()
+    name = "refresh statistics"
+    lock = AdvisoryLock.STATISTICS
+    waits = True  # the run of another process may have started before the request
 
-    async def run(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            try:
-                await self._analyze()
-            except Exception as error:
-                structlog.get_logger().warning("analyze_failed", reason=type(error).__name__)
+    async def run(self, connection: DedicatedConnection) -> None:
+        await analyze_records(connection)
+
+    def failed(self, error: Exception) -> None:
+        structlog.get_logger().warning("analyze_failed", reason=type(error).__name__)

@@ -15,6 +15,7 @@ from ..embedded_postgres.socket_path import running_url
 from ..ops import migrate
 from ..options import pool_settings
 from ..settings import Settings
+from ..store.advisory_locks import AdvisoryLock
 from ..store.change_log_maintenance import SQL as LOG
 from ..store.collections.indexes import Indexes
 from ..store.collections.mismatches import all_counts
@@ -206,7 +207,7 @@ async def _indexes(opened: Database) -> Finding:
     if not unready:
         return ok("indexes", "all that is declared is ready")
     places = [f"{name} of {collection} ({state.lower()})" for name, (collection, state) in unready.items()]
-    if (await opened.fetch(SQL["is_building"], {}))[0]["building"]:
+    if (await opened.fetch(SQL["is_building"], {"lock": AdvisoryLock.INDEXES}))[0]["building"]:
         return warning("indexes", f"being built: {_some(places)}", "wait; lists are exact meanwhile, and read more")
     told = f"invalid or missing, so that lists read more than they need: {_some(places)}"
     return fault("indexes", told, "restart the service, or declare the collection again: either builds them anew")

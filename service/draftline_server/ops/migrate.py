@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from ..domain.errors import OperatorError, OutOfReachError
 from ..embedded_postgres.server import EmbeddedPostgres
+from ..store.advisory_locks import AdvisoryLock
 from ..store.poolers import is_pooled
 from ..store.tables import SCHEMA, metadata
 from .resources import shipped
@@ -28,9 +29,6 @@ from .resources import shipped
 Action = Callable[[Config, Connection], None]
 
 FOLDER = shipped("migrations")
-
-# Key of the advisory lock that lets only one process migrate at a time.
-LOCK = 7_236_835_712
 
 CONNECT_S = 60.0
 OLDEST_SERVER = 150_000  # as in server_version_num
@@ -150,7 +148,7 @@ async def _migrate(url: str, action: Action) -> str:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             await _check_server(connection)
-            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": AdvisoryLock.MIGRATION})
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS draftline"))
             async with engine.connect() as worker:
                 await worker.run_sync(_call, action)

@@ -1,14 +1,11 @@
 """The steps of change log maintenance; background/change_log_maintenance.py schedules them.
 
-Invariants:
-- One process at a time runs maintenance (an advisory lock, which ends with its connection).
-- Each step is its own transaction. A step that cannot get its locks at once gives up and
-  changes nothing, because other calls would queue behind it (migrations/sql/0003_changes.sql).
+Invariant: each step is its own transaction. A step that cannot get its locks at once gives up and changes nothing,
+because other calls would queue behind it (migrations/sql/0003_changes.sql).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import date, datetime
 
 from .database import Database
@@ -20,32 +17,40 @@ WEEKS_AHEAD = 4  # future weeks that have a partition already
 BATCH = 10_000  # requests in one statement
 
 
-class LogTurn:
-    """The maintenance steps for the log of all tenants, available while this process holds the lock."""
+async def keep_order(database: Database) -> bool:
+    """Order new changes after all that the log holds, even if the database was restored into another cluster.
+
+    Return whether it was. Call this before anything is written there.
+    """
+    return bool((await database.fetch(SQL["keep_order"], {}))[0]["moved"])
+
+
+class MaintenanceSteps:
+    """The maintenance steps for the log of all tenants, over a connection that holds the lease."""
 
     def __init__(self, connection: DedicatedConnection) -> None:
         self._connection = connection
 
     async def now(self) -> datetime:
         """Return the time by the database's clock. It is always asked for, because data is dropped by it."""
-        moment: datetime = (await self._connection.fetch(SQL["read_moment"], {}))[0]["moment"]
-        return moment
+        now: datetime = (await self._connection.fetch(SQL["read_moment"], {}))[0]["moment"]
+        return now
 
-    async def missing_weeks(self, moment: datetime) -> list[date]:
-        """Return the Mondays of the weeks that need a partition at the time `moment`."""
-        values: dict[str, object] = {"moment": moment, "ahead": WEEKS_AHEAD}
+    async def missing_weeks(self, now: datetime) -> list[date]:
+        """Return the Mondays of the weeks that need a partition at the time `now`."""
+        values: dict[str, object] = {"moment": now, "ahead": WEEKS_AHEAD}
         return [row["monday"] for row in await self._connection.fetch(SQL["missing_weeks"], values)]
 
     async def add_partition(self, monday: date) -> int:
         """Create the partition of a week, and return how many changes had to be moved there."""
         return int((await self._connection.fetch(SQL["add_partition"], {"monday": monday}))[0]["moved"])
 
-    async def drop_oldest(self, before: datetime) -> str | None:
+    async def drop_oldest_partition(self, before: datetime) -> str | None:
         """Drop the oldest partition if all of it is older than `before`; return its name, None if there is none."""
         dropped: str | None = (await self._connection.fetch(SQL["drop_oldest"], {"before": before}))[0]["dropped"]
         return dropped
 
-    async def forget_answers(self, before: datetime) -> int:
+    async def drop_responses(self, before: datetime) -> int:
         """Drop requests older than `before`, and return how many. If that is BATCH, there may be more."""
         values: dict[str, object] = {"before": before, "limit": BATCH}
         return int((await self._connection.fetch(SQL["forget_answers"], values))[0]["dropped"])
@@ -56,29 +61,3 @@ class LogTurn:
         The columns are holder, database and since.
         """
         return await self._connection.fetch(SQL["open_transactions"], {"before": before})
-
-
-class LogKeeping:
-    """Runs maintenance of the log in one process at a time."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def keep_order(self) -> bool:
-        """Order new changes after all that the log holds, even if the database was restored into another cluster.
-
-        Return whether it was. Call this before anything is written there.
-        """
-        return bool((await self._database.fetch(SQL["keep_order"], {}))[0]["moved"])
-
-    async def take_turn(self, work: Callable[[LogTurn], Awaitable[None]]) -> bool:
-        """Run `work` and return True; return False if another process holds the lock."""
-
-        async def alone() -> bool:
-            async with self._database.dedicated_connection() as connection:
-                locked = bool((await connection.fetch(SQL["try_lock_log"], {}))[0]["locked"])
-                if locked:
-                    await work(LogTurn(connection))
-                return locked
-
-        return await self._database.translated(alone)

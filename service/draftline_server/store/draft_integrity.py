@@ -8,7 +8,7 @@ from functools import partial
 
 from .database import Database
 from .statements import Statement, load
-from .transaction import Rows
+from .transaction import DedicatedConnection, Rows
 
 SQL = load("drafts")
 PAGE = 1_000  # drafts in one statement
@@ -43,9 +43,9 @@ class DraftChecker:
     async def _differences(
         self, fetch: Callable[[Statement, dict[str, object]], Awaitable[Rows]]
     ) -> AsyncIterator[DraftDifference]:
-        place = {"tenant_id": "", "user_id": "", "collection": "", "record_id": ""}
+        cursor = {"tenant_id": "", "user_id": "", "collection": "", "record_id": ""}
         while True:
-            rows = await fetch(SQL["check_drafts"], {**place, "limit": PAGE})
+            rows = await fetch(SQL["check_drafts"], {**cursor, "limit": PAGE})
             self.checked += len(rows)
             for row in rows:
                 if row["differs"] or row["is_orphan"]:
@@ -54,18 +54,11 @@ class DraftChecker:
                     )
             if len(rows) < PAGE:
                 return
-            place = {name: rows[-1][name] for name in place}
+            cursor = {name: rows[-1][name] for name in cursor}
 
-    async def count(self) -> int | None:
-        """Return the number of inconsistent drafts; None if another process is counting."""
-
-        async def alone() -> int | None:
-            async with self._database.dedicated_connection() as connection:
-                if not (await connection.fetch(SQL["try_lock_check"], {}))[0]["locked"]:
-                    return None
-                return sum([1 async for _ in self._differences(connection.fetch)])
-
-        return await self._database.translated(alone)
+    async def count(self, connection: DedicatedConnection) -> int:
+        """Return the number of inconsistent drafts, read over `connection`."""
+        return sum([1 async for _ in self._differences(connection.fetch)])
 
     async def repair(self, difference: DraftDifference) -> bool:
         """Apply the draft's edit to its record again. Return False for an orphan, which only its user can resolve."""

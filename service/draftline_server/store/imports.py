@@ -23,6 +23,7 @@ from ..domain.errors import (
     OverloadedError,
 )
 from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
+from .advisory_locks import LockFamily
 from .collections.cache import CollectionSpecs
 from .content import limit_values
 from .database import Database, raise_translated
@@ -38,9 +39,9 @@ MANY = 1_000  # changed records from which on the planner's statistics are refre
 COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source")
 
 
-async def analyze_records(database: Database) -> None:
+async def analyze_records(connection: DedicatedConnection) -> None:
     """Refresh the planner's statistics of the records."""
-    await database.fetch(SQL["analyze_records"], {})
+    await connection.fetch(SQL["analyze_records"], {})
 
 
 class ImportStore:
@@ -155,7 +156,7 @@ class ImportStore:
 
     async def _check(self, transaction: Transaction, actor: Actor, definition: CollectionSpec) -> None:
         identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
-        await transaction.fetch(SQL["hold_declaration"], identity)
+        await transaction.fetch(SQL["hold_declaration"], {**identity, "spec_lock": LockFamily.COLLECTION_SPEC})
         held = await transaction.fetch(SQL["definition_version"], identity)
         if (held[0]["version"] if held else 0) != definition.version:
             raise ContentionError(

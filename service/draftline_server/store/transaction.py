@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import TypeVar
@@ -62,6 +62,19 @@ class DedicatedConnection:
         """Yield a transaction; any exception rolls it back."""
         async with self._connection.transaction():
             yield Transaction(self._connection, self._runner, self._clock, LONG_S)
+
+    @contextmanager
+    def on_lost(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call `call` if the connection is lost or closed within the context."""
+
+        def terminated(_: object) -> None:
+            call()
+
+        self._connection.add_termination_listener(terminated)
+        try:
+            yield
+        finally:
+            self._connection.remove_termination_listener(terminated)
 
     async def execute(self, ddl: str) -> None:
         await self._runner.run("ddl", self._connection.execute(ddl, timeout=LONG_S))

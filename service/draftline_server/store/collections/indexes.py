@@ -11,10 +11,10 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 from sqlalchemy import ColumnElement, Index, MetaData, Table
@@ -22,24 +22,25 @@ from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
 
 from ...domain.collections import CollectionSpec, IndexKey, IndexOrder, IndexState
 from ...domain.filters.ast import FieldType
+from ..advisory_locks import AdvisoryLock
 from ..database import Database
 from ..fields import is_place, typed_field
+from ..leases import Leases
 from ..statements import DIALECT, load
 from ..tables import draft, record
 from ..transaction import DedicatedConnection, Rows
 from .cache import collection_spec_of
 
 SQL = load("collections")
-LOCK_POLL_S = 0.2
 TABLES = (record, draft)  # each has one index for every order
 
 
 class Indexes:
     """Creates and drops indexes in the database as the declarations require."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leases: Leases | None = None) -> None:
         self._database = database
-        self._turn = asyncio.Lock()
+        self._leases = leases or Leases(database)
 
     async def states(self, definitions: Sequence[CollectionSpec]) -> list[Mapping[IndexOrder, IndexState]]:
         """Return the state of each index of each declaration."""
@@ -69,20 +70,10 @@ class Indexes:
         `collection`: build only the indexes of this collection name; None: of all. Raise DatabaseUnavailableError if
         the connection is lost; the next call does the rest.
         """
-        # Calls of this process wait here, so that each of them does not hold a pooled connection while it waits.
-        async with self._turn:
-            await self._database.translated(lambda: self._reconcile_alone(collection))
+        await self._leases.run(AdvisoryLock.INDEXES, partial(self.reconcile_by, collection=collection), waits=True)
 
-    async def _reconcile_alone(self, collection: str | None) -> None:
-        async with self._database.dedicated_connection() as connection:
-            while not (await connection.fetch(SQL["try_lock_indexes"], {}))[0]["locked"]:  # noqa: ASYNC110
-                await asyncio.sleep(LOCK_POLL_S)
-            try:
-                await self._reconcile(connection, collection)
-            finally:
-                await connection.fetch(SQL["unlock_indexes"], {})
-
-    async def _reconcile(self, connection: DedicatedConnection, collection: str | None) -> None:
+    async def reconcile_by(self, connection: DedicatedConnection, collection: str | None = None) -> None:
+        """Do the same over a connection that holds the lease."""
         log = structlog.get_logger()
         wanted = _wanted(await connection.fetch(SQL["all_definitions"], {}))
         rows = await connection.fetch(SQL["present_indexes"], {})

@@ -17,6 +17,7 @@ from ...domain.edits import format_pointer
 from ...domain.errors import CollectionConflictError, CollectionNotFoundError, DraftlineError, VersionMismatchError
 from ...domain.filters.ast import Path
 from ...domain.records import Actor
+from ..advisory_locks import LockFamily
 from ..database import Database
 from ..driver_errors import AnsweredBeforeError
 from ..idempotency import Requests, keep_unfinished
@@ -181,7 +182,8 @@ class CollectionStore:
             "expected_version": expected_version,
             "now": await transaction.now(),
         }
-        await transaction.fetch(SQL["lock_declaration"], values)
+        locks = {"spec_lock": LockFamily.COLLECTION_SPEC, "tenant_lock": LockFamily.TENANT_INDEXES}
+        await transaction.fetch(SQL["lock_declaration"], {**values, **locks})
         indexes = await self._count_indexes(transaction, actor)
         row = (await transaction.fetch(SQL["put_definition"], values))[0]
         before = row["version_before"] or 0
@@ -218,7 +220,8 @@ class CollectionStore:
             await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
 
     async def _running_writes(self) -> set[str]:
-        rows = await self._database.fetch(SQL["running_writes"], {}, idempotent=True)
+        values: dict[str, object] = {"spec_lock": LockFamily.COLLECTION_SPEC}
+        rows = await self._database.fetch(SQL["running_writes"], values, idempotent=True)
         return {row["transaction"] for row in rows}
 
     async def _refuse_overlong_text(self, actor: Actor, definition: CollectionSpec) -> None:

@@ -10,8 +10,9 @@ WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 -- name: lock_declaration
 -- Allow one declaration of a collection at a time, and none while the collection is imported (hold_declaration),
 -- declared or not; and one declaration of a tenant, because its indexes are counted.
-SELECT pg_advisory_xact_lock(723683571, hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text))),
-    pg_advisory_xact_lock(723683572, hashtext(CAST(:tenant_id AS text)))
+SELECT pg_advisory_xact_lock(
+        CAST(:spec_lock AS integer), hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text))),
+    pg_advisory_xact_lock(CAST(:tenant_lock AS integer), hashtext(CAST(:tenant_id AS text)))
 
 -- name: count_indexes
 -- Return how many indexes a tenant's declarations require.
@@ -28,7 +29,7 @@ JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.relation = CAST('draftline.collection' AS regclass) AND l.pid <> pg_backend_pid()
   AND a.application_name = current_setting('application_name')
   AND NOT EXISTS (SELECT FROM pg_locks AS i
-      WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = 723683571 AND i.objsubid = 2)
+      WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = CAST(:spec_lock AS bigint) AND i.objsubid = 2)
 
 -- name: other_processes
 -- Return whether other processes of the service use this database; each has one listening connection.
@@ -103,12 +104,3 @@ FROM pg_index AS x
 JOIN pg_class AS i ON i.oid = x.indexrelid
 WHERE x.indrelid IN (CAST('draftline.record' AS regclass), CAST('draftline.draft' AS regclass))
   AND i.relname ~ '^(record|draft)_order_'
-
--- name: try_lock_indexes
--- Let one process at a time build or drop indexes. The lock ends with the connection. It is polled, because an index
--- build waits for every running statement, and so for a statement that waits for this lock.
-SELECT pg_try_advisory_lock(7236835713) AS locked
-
--- name: unlock_indexes
--- Release the lock of try_lock_indexes.
-SELECT pg_advisory_unlock(7236835713)

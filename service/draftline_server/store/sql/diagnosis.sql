@@ -13,11 +13,11 @@ WHERE i.relnamespace = CAST('draftline' AS regnamespace) AND NOT (x.indisvalid A
 ORDER BY i.relname
 
 -- name: is_building
--- Return whether a process builds or drops indexes of declarations (try_lock_indexes).
+-- Return whether a process builds or drops indexes of declarations (AdvisoryLock.INDEXES).
 SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = 7236835713) AS building
+      AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = CAST(:lock AS bigint)) AS building
 
 -- name: may_keep_log
 -- Return whether the user may do what requires ownership: create and drop the partitions of the log, and build indexes.

@@ -259,10 +259,6 @@ LEFT JOIN LATERAL (SELECT r.parent_id, r.position, r.deleted_at
                    WHERE d.kind <> 'CREATE' OR r.deleted_at IS NULL) AS o ON true
 ORDER BY d.record_id
 
--- name: try_lock_check
--- Let one process at a time check the drafts. The lock ends with the connection.
-SELECT pg_try_advisory_lock(7236835715) AS locked
-
 -- name: count_drafts
 -- Return the number of drafts of all tenants; for the checker only.
 SELECT count(*) AS count FROM draftline.draft

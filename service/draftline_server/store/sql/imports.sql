@@ -26,7 +26,8 @@ SELECT count(*) AS staged FROM staging
 -- name: hold_declaration
 -- Prevent changes of the collection's declaration until the import ends, whether one exists or not (see
 -- lock_declaration).
-SELECT pg_advisory_xact_lock_shared(723683571, hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text)))
+SELECT pg_advisory_xact_lock_shared(
+    CAST(:spec_lock AS integer), hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text)))
 
 -- name: definition_version
 -- Return the version of the collection's declaration.

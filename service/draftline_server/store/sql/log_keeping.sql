@@ -2,10 +2,6 @@
 -- Make later log entries follow all present ones. Return whether that required a change.
 SELECT draftline.keep_log_order() AS moved
 
--- name: try_lock_log
--- Let one process at a time maintain the log. The lock ends with the connection.
-SELECT pg_try_advisory_lock(7236835714) AS locked
-
 -- name: read_moment
 -- Return the time of the database's clock, which decides what is dropped, because a host's clock may be wrong.
 SELECT now() AS moment

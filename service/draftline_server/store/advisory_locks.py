@@ -1,0 +1,22 @@
+"""The keys of all advisory locks. Statements bind them, so that no number is used twice."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class AdvisoryLock(IntEnum):
+    """Locks of the whole database, for work that one process does at a time."""
+
+    MIGRATION = 7_236_835_712
+    INDEXES = 7_236_835_713
+    CHANGE_LOG_MAINTENANCE = 7_236_835_714
+    DRAFT_CHECK = 7_236_835_715
+    STATISTICS = 7_236_835_716
+
+
+class LockFamily(IntEnum):
+    """Locks of one collection or tenant: the first of two keys, of which the second is a hash of the name."""
+
+    COLLECTION_SPEC = 723_683_571
+    TENANT_INDEXES = 723_683_572
