@@ -102,8 +102,10 @@ def check_stubs() -> None:
         names = {path.name for folder in (fresh, STUBS) for path in folder.glob("*.py*") if path.is_file()}
         same, different, missing = filecmp.cmpfiles(fresh, STUBS, sorted(names), shallow=False)
     if different or missing:
-        raise SystemExit(f"stubs are not in step with protos/, run `make generate`: {', '.join(different + missing)}")
-    print(f"{len(same)} stub files are in step with protos/")
+        raise SystemExit(
+            f"the stubs are not up to date with protos/, run `make generate`: {', '.join(different + missing)}"
+        )
+    print(f"{len(same)} stub files are up to date with protos/")
 
 
 def main() -> None:

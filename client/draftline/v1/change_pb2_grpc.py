@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class ChangeServiceStub(object):
-    """Reads the log of all changes of records. A change is written in the transaction of
-    what it tells: a record and its log are never apart. The server drops changes
-    that are older than its retention.
+    """Reads and reverts changes of records. A change is logged in the transaction that makes it, so the
+    log always agrees with the records. The server deletes changes that are older than its retention
+    period.
     """
 
     def __init__(self, channel):
@@ -55,37 +55,34 @@ class ChangeServiceStub(object):
 
 
 class ChangeServiceServicer(object):
-    """Reads the log of all changes of records. A change is written in the transaction of
-    what it tells: a record and its log are never apart. The server drops changes
-    that are older than its retention.
+    """Reads and reverts changes of records. A change is logged in the transaction that makes it, so the
+    log always agrees with the records. The server deletes changes that are older than its retention
+    period.
     """
 
     def ListChanges(self, request, context):
-        """Lists changes, the newest first unless told otherwise (AIP-132, AIP-160).
+        """Lists changes, by default the newest first (AIP-132, AIP-160).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevertChange(self, request, context):
-        """Takes one change back, or all changes of a commit, as new changes, in one
-        transaction. Where the record was changed again since, at the same path and to
-        another value, `conflict_policy` decides.
-        Errors: NOT_FOUND for a change that is not in the log, ABORTED with the conflicts if
-        there are any and the policy is REJECT, FAILED_PRECONDITION for one whose values
-        were not kept.
+        """Reverts one change, or all changes of a commit, by writing new changes in one transaction. If a
+        path was changed to another value since, `conflict_policy` decides. Errors: NOT_FOUND if the
+        change is not in the log; ABORTED with the conflicts if there are any and the policy is REJECT;
+        FAILED_PRECONDITION if the values of the change were not stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchChanges(self, request, context):
-        """Sends every change from now on, or from a resume token on: each once, and those of
-        a record in the order of its versions. A change is sent when every transaction
-        that began before it is over, mostly within milliseconds. Ends only when the
-        caller cancels, the server stops, or the watcher does not read.
-        Errors: OUT_OF_RANGE for a token that is older than the log; UNAVAILABLE when the
-        stream breaks off: watch again with the last `resume_token`.
+        """Streams every change from now on, or after a resume token: each change once, and the changes of
+        a record in the order of its versions. A change is sent when every transaction that began
+        before it has ended, usually within milliseconds. The stream ends only if the caller cancels it
+        or does not read it, or if the server stops. Errors: OUT_OF_RANGE if the token is older than
+        the log; UNAVAILABLE if the stream is interrupted: watch again with the last `resume_token`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,9 +115,9 @@ def add_ChangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChangeService(object):
-    """Reads the log of all changes of records. A change is written in the transaction of
-    what it tells: a record and its log are never apart. The server drops changes
-    that are older than its retention.
+    """Reads and reverts changes of records. A change is logged in the transaction that makes it, so the
+    log always agrees with the records. The server deletes changes that are older than its retention
+    period.
     """
 
     @staticmethod

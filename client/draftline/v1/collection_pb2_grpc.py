@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class CollectionServiceStub(object):
-    """Declares collections. A collection works from the first write without a
-    declaration; declaring it makes filters and orders typed and indexed.
+    """Stores collection specs. A collection exists from its first write and needs no spec; a spec makes
+    its filters and sort orders typed and indexed.
     """
 
     def __init__(self, channel):
@@ -54,32 +54,31 @@ class CollectionServiceStub(object):
 
 
 class CollectionServiceServicer(object):
-    """Declares collections. A collection works from the first write without a
-    declaration; declaring it makes filters and orders typed and indexed.
+    """Stores collection specs. A collection exists from its first write and needs no spec; a spec makes
+    its filters and sort orders typed and indexed.
     """
 
     def PutCollection(self, request, context):
-        """Declares a collection, or replaces its declaration as a whole, and builds the
-        indexes it asks for, without blocking reads or writes. Returns when they are
-        built; a caller whose deadline passes first finds the state of each index with
-        GetCollection, while the build goes on.
-        What is written after the answer goes by the declaration; what was under way is over.
-        Errors: ABORTED on a stale `expected_version`, FAILED_PRECONDITION if what is
-        stored cannot be indexed, or is what a field is declared to refuse.
+        """Creates or replaces the collection spec, and builds the indexes that it requires, without
+        blocking reads or writes. Returns when the indexes are built. If the deadline expires first,
+        the build continues, and GetCollection reports the state of each index. Every write after the
+        response satisfies the new spec; writes that were running have finished. Errors: ABORTED if
+        `expected_version` is not the current version; FAILED_PRECONDITION if stored content cannot be
+        indexed, or has values that a field rejects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCollection(self, request, context):
-        """Reads one declaration. Errors: NOT_FOUND for a collection that was never declared.
+        """Returns one collection spec. Errors: NOT_FOUND if the collection has no spec.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCollections(self, request, context):
-        """Lists the tenant's collections by name, declared or not (AIP-132).
+        """Lists the tenant's collections, sorted by name, with or without a spec (AIP-132).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,8 +111,8 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService(object):
-    """Declares collections. A collection works from the first write without a
-    declaration; declaring it makes filters and orders typed and indexed.
+    """Stores collection specs. A collection exists from its first write and needs no spec; a spec makes
+    its filters and sort orders typed and indexed.
     """
 
     @staticmethod

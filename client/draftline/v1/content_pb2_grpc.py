@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ContentServiceStub(object):
-    """Keeps records. Every write is one transaction; every patch is merged inside
-    the UPDATE, so that no caller needs to read first and no update is lost.
+    """Stores records. Every write is one transaction. A patch is merged inside the UPDATE statement, so
+    callers need not read first, and concurrent patches lose no update.
     """
 
     def __init__(self, channel):
@@ -79,75 +79,74 @@ class ContentServiceStub(object):
 
 
 class ContentServiceServicer(object):
-    """Keeps records. Every write is one transaction; every patch is merged inside
-    the UPDATE, so that no caller needs to read first and no update is lost.
+    """Stores records. Every write is one transaction. A patch is merged inside the UPDATE statement, so
+    callers need not read first, and concurrent patches lose no update.
     """
 
     def CreateContent(self, request, context):
-        """Creates a record, at version 1 (AIP-133).
-        Errors: ALREADY_EXISTS if the id is taken; NOT_FOUND with RECORD_DELETED if it is that of
-        a deleted record, unless `allow_deleted` is set.
+        """Creates a record at version 1 (AIP-133). Errors: ALREADY_EXISTS if a record with the id exists;
+        NOT_FOUND with RECORD_DELETED if a deleted record has the id and `allow_deleted` is not set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetContent(self, request, context):
-        """Reads one record (AIP-131). Errors: NOT_FOUND.
+        """Returns one record (AIP-131). Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PatchContent(self, request, context):
-        """Changes one record (AIP-134). A patch that changes nothing keeps the version
-        and writes nothing. Errors: NOT_FOUND, ABORTED on a stale `expected_version`,
-        FAILED_PRECONDITION on an unmet `condition` or a failing `test` operation.
+        """Updates one record (AIP-134). A patch that changes nothing keeps the version and writes
+        nothing. Errors: NOT_FOUND; ABORTED if `expected_version` is not the current version;
+        FAILED_PRECONDITION if the record does not satisfy `condition` or a `test` operation fails.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchPatchContent(self, request, context):
-        """Changes up to 1,000 records of one collection (AIP-234): all or none, or with
-        `allow_partial` each on its own.
+        """Updates up to 1,000 records (AIP-234): all or none, or, with `allow_partial`, each
+        independently.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteContent(self, request, context):
-        """Deletes one record; it can be brought back (AIP-164). Errors: NOT_FOUND.
+        """Deletes one record; UndeleteContent restores it (AIP-164). Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteContent(self, request, context):
-        """Brings a deleted record back (AIP-164), if its content still keeps what the collection
-        declares: the JSON Schema and the limits of declared fields. Errors: NOT_FOUND,
-        ALREADY_EXISTS if the record is not deleted.
+        """Restores a deleted record (AIP-164). Its content must satisfy the current collection spec: the
+        JSON Schema and the limits of declared fields. Errors: NOT_FOUND; ALREADY_EXISTS if the record
+        is not deleted; INVALID_ARGUMENT if the content violates the spec.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportContent(self, request_iterator, context):
-        """Loads any number of records in one transaction: a header, then chunks, then
-        the end. A stream that breaks leaves nothing behind.
-        An id of a deleted record is written over, as by CreateContent with `allow_deleted`.
+        """Imports any number of records in one transaction. The stream consists of a header, then chunks,
+        then the end message; if it breaks before the end, nothing is written. A deleted record with
+        the id of an imported one is overwritten, as by CreateContent with `allow_deleted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PurgeContent(self, request, context):
-        """Removes deleted records for good: with their changes in the log, the drafts over them and
-        the answers of requests that hold their content. A live record is never removed. One call
-        removes a batch; call again while `remaining_count` is above 0. The log keeps one entry a
-        record, without content (CHANGE_KIND_PURGE). An id can be created again afterwards, at
-        version 1. Needs a permission of its own, `content:purge`.
-        Errors: FAILED_PRECONDITION if a record that is named is not deleted.
+        """Permanently removes deleted records, together with their changes in the log, all drafts of
+        them, and the stored responses that contain their content. A record that is not deleted is
+        never removed. One call removes one batch; repeat the call while `remaining_count` is above 0.
+        The log keeps one entry per record, without content (CHANGE_KIND_PURGE). Afterwards, a record
+        with the same id can be created at version 1. Requires the permission `content:purge`. Errors:
+        FAILED_PRECONDITION if a named record is not deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,8 +204,8 @@ def add_ContentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ContentService(object):
-    """Keeps records. Every write is one transaction; every patch is merged inside
-    the UPDATE, so that no caller needs to read first and no update is lost.
+    """Stores records. Every write is one transaction. A patch is merged inside the UPDATE statement, so
+    callers need not read first, and concurrent patches lose no update.
     """
 
     @staticmethod

@@ -26,10 +26,9 @@ if _version_not_supported:
 
 
 class DraftServiceStub(object):
-    """Keeps each user's drafts. A user has at most one draft a record; nobody sees
-    another's. The merge of every draft with its record is kept up to date by
-    whatever writes the record, so that merged lists are exact and cost the same at
-    any size.
+    """Stores the drafts of users. A user has at most one draft per record, and sees only their own
+    drafts. Every write of a record also updates the merges of its drafts, so merged lists are exact,
+    and their cost does not grow with the collection.
     """
 
     def __init__(self, channel):
@@ -66,53 +65,51 @@ class DraftServiceStub(object):
 
 
 class DraftServiceServicer(object):
-    """Keeps each user's drafts. A user has at most one draft a record; nobody sees
-    another's. The merge of every draft with its record is kept up to date by
-    whatever writes the record, so that merged lists are exact and cost the same at
-    any size.
+    """Stores the drafts of users. A user has at most one draft per record, and sees only their own
+    drafts. Every write of a record also updates the merges of its drafts, so merged lists are exact,
+    and their cost does not grow with the collection.
     """
 
     def SaveDraft(self, request, context):
-        """Saves edits as drafts of the calling user. An edit of a record that has a draft
-        is composed onto it, unless `replace` is set. All or none, or with
-        `allow_partial` each on its own.
-        Errors: NOT_FOUND for a change of a record that is not there, ALREADY_EXISTS for
-        a creation of one that is, FAILED_PRECONDITION for a draft of another session, ABORTED
-        on a stale `expected_draft_version` or `base_version`.
+        """Saves edits as drafts of the calling user: all or none, or, with `allow_partial`, each
+        independently. An edit of a record that has a draft is added to the draft, unless `replace` is
+        set. Errors: NOT_FOUND if an edit changes a record that does not exist; ALREADY_EXISTS if it
+        creates a record that exists; FAILED_PRECONDITION if the draft belongs to another session;
+        ABORTED if `expected_draft_version` or `base_version` is not the current version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMerged(self, request, context):
-        """Lists records with the caller's drafts applied, filtered, sorted and paged on
-        the merged values (AIP-132, AIP-160). A walk over the pages neither repeats nor
-        skips a record whose sort keys do not change meanwhile.
+        """Lists records with the caller's drafts applied; filters, sort orders and pages use the merged
+        values (AIP-132, AIP-160). Paging through the list neither repeats nor skips a record whose
+        sort keys do not change in the meantime.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamMerged(self, request, context):
-        """The same list, whole, as a stream of any length at bounded memory.
+        """Streams the whole list of GetMerged, of any length, with bounded memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Commit(self, request, context):
-        """Writes drafts into the baseline, in one transaction. Edits of paths that nobody
-        else changed merge silently; for the others `resolutions` decide, and `conflict_policy`
-        where there is none. One that has to wait for another call takes the drafts as they
-        are then, and of edits that were saved together all or none.
-        Errors: ABORTED with the conflicts that nobody decided if the policy is REJECT.
+        """Writes drafts into the baseline in one transaction. Edits of paths that others have not changed
+        are merged; conflicts are resolved by `resolutions`, and otherwise by `conflict_policy`. A
+        commit that waits for a concurrent call uses the drafts as they are after the wait, and never
+        only a part of the edits that were saved together. Errors: ABORTED with the unresolved
+        conflicts if the policy is REJECT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Discard(self, request, context):
-        """Drops drafts, and answers what they were. The baseline stays as it is.
+        """Discards drafts and returns them. The baseline is unchanged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,10 +152,9 @@ def add_DraftServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DraftService(object):
-    """Keeps each user's drafts. A user has at most one draft a record; nobody sees
-    another's. The merge of every draft with its record is kept up to date by
-    whatever writes the record, so that merged lists are exact and cost the same at
-    any size.
+    """Stores the drafts of users. A user has at most one draft per record, and sees only their own
+    drafts. Every write of a record also updates the merges of its drafts, so merged lists are exact,
+    and their cost does not grow with the collection.
     """
 
     @staticmethod
