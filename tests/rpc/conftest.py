@@ -15,6 +15,7 @@ from draftline.v1 import collection_pb2_grpc, content_pb2_grpc
 from support import servers
 from support.draft_calls import Drafts
 from support.responses import Records
+from support.sql import fetch
 
 Serving = Callable[..., AbstractContextManager[Any]]
 Sql = Callable[..., list[asyncpg.Record]]
@@ -69,25 +70,8 @@ def patched(patching_stub: Any, tenant_id: str) -> Records:
 
 @pytest.fixture(scope="session")
 def sql() -> Sql:
-    """Runs one statement on a database: `sql(url, query, *values)`."""
-
-    def run(url: str, query: str, *values: Any) -> list[asyncpg.Record]:
-        found: list[asyncpg.Record] = []
-
-        async def fetch() -> None:
-            connection = await asyncpg.connect(url)
-            try:
-                found.extend(await connection.fetch(query, *values))
-            finally:
-                await connection.close()
-
-        # On a thread of its own: the tests' loop may be running in this one.
-        thread = threading.Thread(target=asyncio.run, args=(fetch(),))
-        thread.start()
-        thread.join()
-        return found
-
-    return run
+    """Run one statement on a database: `sql(url, query, *values)`."""
+    return fetch
 
 
 LockedRecord = Callable[..., AbstractContextManager[None]]

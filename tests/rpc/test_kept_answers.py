@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import uuid
@@ -10,14 +9,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
 from support.idempotent_calls import Caller, text
 from support.mutating_calls import deleting, importing, increment, patching, undeleting, with_id
 from support.responses import steps
-from support.servers import beside
+from support.sql import fetch
 
 MOST_BYTES = 130  # of a row, whatever the content's size; its place in two indexes takes 80 more
 SIZES = "SELECT max(pg_column_size(q.*)) FROM draftline.request AS q WHERE tenant_id = $1"
@@ -40,14 +38,8 @@ def caller(channel: grpc.Channel) -> Caller:
 
 
 def ask(url: str, query: str, *arguments: object) -> Any:
-    async def run() -> Any:
-        connection = await asyncpg.connect(url)
-        try:
-            return await connection.fetchval(query, *arguments)
-        finally:
-            await connection.close()
-
-    return beside(asyncio.run, run())
+    rows = fetch(url, query, *arguments)
+    return rows[0][0] if rows else None
 
 
 def declare(caller: Caller, history: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -10,13 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 import grpc
 from draftline.v1 import change_pb2_grpc, collection_pb2_grpc, content_pb2_grpc
 
+from support import sql
 from support.draft_calls import Drafts
 from support.responses import TIMEOUT_S, Records, Refusal, refused
-from support.servers import beside
 
 TABLES = ("record", "draft", "collection", "change", "request")
 # What no two runs have in common: times, places in the log, and what holds made ids or times.
@@ -68,21 +66,13 @@ def _sent(request: Request) -> Any:
 
 
 def stored(url: str, caller: Caller) -> Rows:
-    """What the tables hold of the caller's tenant."""
-
-    async def fetch() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(url)
-        try:
-            return await connection.fetch(query, caller.tenant_id)
-        finally:
-            await connection.close()
-
+    """Return the rows of the caller's tenant, by table."""
     query = " UNION ALL ".join(
         f"SELECT '{table}' AS name, to_jsonb(t)::text AS row FROM draftline.{table} AS t WHERE tenant_id = $1"
         for table in TABLES
     )
     found: Rows = {table: [] for table in TABLES}
-    for name, row in sorted(map(tuple, beside(asyncio.run, fetch()))):
+    for name, row in sorted(map(tuple, sql.fetch(url, query, caller.tenant_id))):
         found[name].append(json.loads(row))
     return found
 

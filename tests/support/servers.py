@@ -19,6 +19,8 @@ from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.query_stats import call_queries
 
+from support import sql
+
 T = TypeVar("T")
 
 
@@ -28,6 +30,8 @@ def on_database(url: str, name: str) -> str:
 
 
 def run_sql(url: str, *statements: str) -> None:
+    """Run statements one after another on a new connection."""
+
     async def run() -> None:
         connection = await asyncpg.connect(url)
         try:
@@ -49,11 +53,11 @@ def beside(work: Callable[..., T], *arguments: Any) -> T:
 def cloned(postgres_url: str, template: str) -> Iterator[str]:
     name = f"draftline_test_{uuid.uuid4().hex}"
     # Copied as files: twice as fast as through the log of an empty cluster.
-    run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    sql.fetch(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     try:
         yield on_database(postgres_url, name)
     finally:
-        run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+        sql.fetch(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @dataclass(frozen=True)
