@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from draftline_server.auth.keys import digest_of
 from support.certificates import Authority
-from support.server_process import draftline, served
+from support.server_process import draftline, invoked, served
 
 AUTHORITY = Authority("acceptance")
 ISSUED = {"auth_issuer": "https://issuer.example", "auth_audience": "draftline"}
@@ -52,7 +52,7 @@ def test_callers_bring_tokens_and_keys_over_tls(tmp_path: Path, protected: dict[
             (["--tenant", "acme", *with_pair], token[:-2], "the call carries no token that is valid here"),
             (["--tenant", "acme", *elsewhere], token, "UNAVAILABLE"),
         ):
-            done = draftline(*load, *arguments, **({"token": given} if given else {}))
+            done = invoked(*load, *arguments, **({"token": given} if given else {}))
             assert told in done.stdout + done.stderr
             assert "Traceback" not in done.stderr
     assert token not in str(service.log)
@@ -60,17 +60,17 @@ def test_callers_bring_tokens_and_keys_over_tls(tmp_path: Path, protected: dict[
 
 
 def test_token_needs_a_secret(tmp_path: Path) -> None:
-    refused = draftline("token", "--user", "ada", "--tenant", "acme")
+    refused = invoked("token", "--user", "ada", "--tenant", "acme")
     assert refused.returncode == 1
     assert refused.stderr == "Error: DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with\n"
     (tmp_path / "secret").write_text("x" * 16)
-    refused = draftline("token", "--user", "ada", "--tenant", "acme", auth_secret_file=tmp_path / "secret", **ISSUED)
+    refused = invoked("token", "--user", "ada", "--tenant", "acme", auth_secret_file=tmp_path / "secret", **ISSUED)
     assert refused.stderr.endswith("and a secret needs 32\n")
 
 
 @pytest.mark.parametrize("arguments", [["--certificate"], ["--key"], ["--certificate", "--ca"]])
 def test_certificate_is_given_with_its_key_and_an_authority(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "x.pem").write_text("x")
-    refused = draftline("health", *(part for name in arguments for part in (name, str(tmp_path / "x.pem"))))
+    refused = invoked("health", *(part for name in arguments for part in (name, str(tmp_path / "x.pem"))))
     assert refused.returncode == 2
     assert "--certificate and --key go together, with --ca" in refused.stderr

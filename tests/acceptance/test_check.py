@@ -19,7 +19,7 @@ from draftline_server.store.draft_integrity import PAGE, DraftChecker, DraftDiff
 from draftline_server.store.leases import Leases
 from draftline_server.store.pool import PoolSettings
 from support.log_capture import logged
-from support.server_process import draftline, served
+from support.server_process import draftline, invoked, served
 from support.servers import cloned, run_sql, serving
 
 DRAFTS = 2 * PAGE + 100
@@ -64,7 +64,7 @@ def test_check_of_drafts_in_step_finds_nothing(url: str) -> None:
 
 def test_planted_difference_is_told_repaired_and_gone(url: str) -> None:
     run_sql(url, *(PLANT % record_id for record_id in ("m-1", "m-2", "m-4", f"z-{DRAFTS - 1:05}")))
-    found = draftline("check", database_url=url)
+    found = invoked("check", database_url=url)
     assert found.returncode == 1
     assert found.stdout.splitlines() == [
         *(
@@ -78,11 +78,11 @@ def test_planted_difference_is_told_repaired_and_gone(url: str) -> None:
         ),
         f"{DRAFTS + 3:,} drafts checked, 4 differ, 4 remain",
     ]
-    repaired = draftline("check", "--repair", database_url=url)
+    repaired = invoked("check", "--repair", database_url=url)
     assert repaired.returncode == 0
     assert repaired.stdout.splitlines()[0].endswith("differs from its edit: repaired")
     assert repaired.stdout.splitlines()[-1] == f"{DRAFTS + 3:,} drafts checked, 4 differ, 4 repaired, 0 remain"
-    assert draftline("check", database_url=url).returncode == 0
+    assert invoked("check", database_url=url).returncode == 0
     with serving(url) as server, Client(server.address, tenant_id="acme", user="ada") as client:
         seen = {each.record_id: each.content for each in client.get_merged("movies", view="drafts_only")}
     assert seen == {"m-1": {"n": 1, "a": 1}, "m-2": {"n": 2}, "m-4": {"n": 4}}
@@ -90,7 +90,7 @@ def test_planted_difference_is_told_repaired_and_gone(url: str) -> None:
 
 def test_orphan_is_told_and_remains(url: str) -> None:
     run_sql(url, PLANT % "m-2", ORPHAN % "m-1")
-    done = draftline("check", "--repair", "--json", database_url=url)
+    done = invoked("check", "--repair", "--json", database_url=url)
     assert done.returncode == 1
     key = {"tenant_id": "acme", "user_id": "ada", "collection": "movies"}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
@@ -155,7 +155,7 @@ async def test_repair_of_a_draft_that_ended_meanwhile_does_nothing(database: Dat
 
 def test_check_of_a_database_that_was_never_migrated_is_refused(postgres_url: str) -> None:
     with cloned(postgres_url, "template0") as empty:
-        done = draftline("check", database_url=empty)
+        done = invoked("check", database_url=empty)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: the database was never migrated")
 

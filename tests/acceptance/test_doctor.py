@@ -29,7 +29,7 @@ from draftline_server.settings import Settings
 from draftline_server.store.statements import compiled
 from sqlalchemy import text
 from support.certificates import Authority
-from support.server_process import DRAFTLINE, environment, served
+from support.server_process import DRAFTLINE, environment, invoked, served
 from support.server_process import draftline as command
 from support.servers import beside, cloned, run_sql, serving
 
@@ -63,7 +63,7 @@ class Examination:
 
 
 def examined(*options: str, **settings: object) -> Examination:
-    return _examination(command("doctor", "--json", *options, **{**OWN, **settings}))
+    return _examination(invoked("doctor", "--json", *options, **{**OWN, **settings}))
 
 
 def _examination(done: subprocess.CompletedProcess[str]) -> Examination:
@@ -231,7 +231,7 @@ def test_draft_out_of_step_is_named_and_its_mend_mends_it(url: str) -> None:
     assert found["told"] == "of 1, 1 differ from their edits, and 0 are of records that are gone"
     assert "`draftline check`" in found["mend"]
     assert examined("--quick", database_url=url).wrong == []
-    assert command("check", "--repair", database_url=url).returncode == 0
+    assert invoked("check", "--repair", database_url=url).returncode == 0
     assert examined(database_url=url).wrong == []
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from draftline import Client, NotFoundError
-from support.server_process import draftline
+from support.server_process import draftline, invoked
 
 OPTIONS = ("--id-from", "Title", "--id-from", "Release Date")
 
@@ -47,9 +47,9 @@ def test_import_of_the_films_loads_all_and_again_none(films: Path, where: tuple[
 
 
 def test_snapshot_deletes_what_the_file_does_not_hold(where: tuple[str, ...], client: Client) -> None:
-    draftline("import", "-", *where, "--format", "ndjson", "--id", "id", stdin=b'{"id": "a"}\n{"id": "b"}\n')
+    invoked("import", "-", *where, "--format", "ndjson", "--id", "id", stdin=b'{"id": "a"}\n{"id": "b"}\n')
     lines = b'{"id": "b"}\n{"id": "c"}'
-    done = draftline("import", "-", *where, "--format", "ndjson", "--id", "id", "--mode", "snapshot", stdin=lines)
+    done = invoked("import", "-", *where, "--format", "ndjson", "--id", "id", "--mode", "snapshot", stdin=lines)
     assert done.stdout == "movies: 1 inserted, 0 updated, 1 unchanged, 1 deleted\n"
     with pytest.raises(NotFoundError):
         client.get_content("movies", "a")
@@ -64,13 +64,13 @@ def test_numbers_stay_exact_from_every_format(where: tuple[str, ...], client: Cl
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-        done = draftline("import", str(tmp_path / name), *where, "--id", "id")
+        done = invoked("import", str(tmp_path / name), *where, "--id", "id")
         assert done.returncode == 0, done.stderr
         assert client.get_content("movies", name).content == {"id": name, "n": int(digits), "d": Decimal(decimals)}
 
 
 def test_broken_file_imports_nothing_and_says_where(where: tuple[str, ...], client: Client) -> None:
-    done = draftline("import", "-", *where, "--format", "json", "--id", "id", stdin=b'[{"id": "a"}, {"id": "b",}]')
+    done = invoked("import", "-", *where, "--format", "json", "--id", "id", stdin=b'[{"id": "a"}, {"id": "b",}]')
     assert done.returncode == 1
     assert done.stderr.startswith("Error: record 2 (index 1): ")
     with pytest.raises(NotFoundError):
@@ -78,14 +78,14 @@ def test_broken_file_imports_nothing_and_says_where(where: tuple[str, ...], clie
 
 
 def test_refusal_of_the_service_is_told_in_a_line(where: tuple[str, ...]) -> None:
-    done = draftline("import", "-", *where, "--format", "ndjson", "--id", "id", stdin=b'{"id": "a"}\n{"id": "a"}\n')
+    done = invoked("import", "-", *where, "--format", "ndjson", "--id", "id", stdin=b'{"id": "a"}\n{"id": "a"}\n')
     assert done.returncode == 1
     assert "stands twice" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_service_out_of_reach_is_told_with_what_to_do(films: Path) -> None:
-    done = draftline("import", str(films), "--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1", *OPTIONS)
+    done = invoked("import", str(films), "--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1", *OPTIONS)
     assert done.returncode == 3
     assert "`draftline serve` starts it" in done.stderr
     assert "Traceback" not in done.stderr
@@ -93,13 +93,13 @@ def test_service_out_of_reach_is_told_with_what_to_do(films: Path) -> None:
 
 def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, tmp_path: Path) -> None:
     where = ("--address", server_address, "--tenant", tenant)
-    put = draftline(
+    put = invoked(
         "collections", "put", "movies", *where, "--field", "/Title=text", "--field", "/a=b=number",
         "--order", "/a=b desc, /Title", "--history", "paths",
     )  # fmt: skip
     assert put.returncode == 0, put.stderr
     assert "/a=b desc, /Title" in put.stdout
-    shown = draftline("collections", "show", "movies", *where, "--json")
+    shown = invoked("collections", "show", "movies", *where, "--json")
     orders = [["/Title"], ["/a=b"], ["/a=b desc", "/Title"]]
     told = {
         "collection": "movies",
@@ -114,25 +114,25 @@ def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, 
     assert json.loads(shown.stdout) == {**told, "mismatch_counts": {"/Title": 0, "/a=b": 0}}
     declaration = tmp_path / "movies.json"
     declaration.write_text(shown.stdout)
-    again = draftline("collections", "put", "movies", *where, "--file", str(declaration), "--expected-version", "1")
+    again = invoked("collections", "put", "movies", *where, "--file", str(declaration), "--expected-version", "1")
     assert "movies, version 1" in again.stdout
-    assert json.loads(draftline("collections", "list", *where, "--json").stdout) == [told]
-    listed = draftline("collections", "list", *where)
+    assert json.loads(invoked("collections", "list", *where, "--json").stdout) == [told]
+    listed = invoked("collections", "list", *where)
     assert "movies" in listed.stdout
     assert "3 of 3" in listed.stdout
 
 
 def test_names_are_shown_letter_by_letter(server_address: str, tenant: str) -> None:
     name, where = "[bold]:apple:[/red]", ("--address", server_address, "--tenant", tenant)
-    put = draftline("collections", "put", name, *where, "--field", "/[/a]=text")
+    put = invoked("collections", "put", name, *where, "--field", "/[/a]=text")
     assert (put.returncode, put.stderr) == (0, "")
     assert put.stdout.startswith(f"{name}, ")
     assert "/[/a] " in put.stdout
-    assert f" {name} " in draftline("collections", "list", *where).stdout
+    assert f" {name} " in invoked("collections", "list", *where).stdout
 
 
 def test_unknown_collection_is_told_in_a_line(server_address: str, tenant: str) -> None:
-    shown = draftline("collections", "show", "nothing", "--address", server_address, "--tenant", tenant)
+    shown = invoked("collections", "show", "nothing", "--address", server_address, "--tenant", tenant)
     assert shown.returncode == 1
     assert shown.stderr.startswith("Error: NOT_FOUND/")
     assert "meant" not in shown.stderr
@@ -140,7 +140,7 @@ def test_unknown_collection_is_told_in_a_line(server_address: str, tenant: str) 
 
 def test_near_name_is_told_for_an_unknown_collection(server_address: str, tenant: str) -> None:
     where = ("--address", server_address, "--tenant", tenant)
-    put = draftline("collections", "put", "movies", *where, "--json")
+    put = invoked("collections", "put", "movies", *where, "--json")
     assert json.loads(put.stdout)["version"] == 1
-    shown = draftline("collections", "show", "movis", *where)
+    shown = invoked("collections", "show", "movis", *where)
     assert (shown.returncode, shown.stderr.splitlines()[-1]) == (1, "Is 'movies' meant?")
