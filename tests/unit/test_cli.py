@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from draftline_server.auth.keys import digest_of
 from draftline_server.cli import main
-from draftline_server.cli.sections import Sections
+from draftline_server.cli.app import Sections
 from support.cli_commands import leaves
 
 COMMANDS = list(main.commands)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .group import main
+from .app import main
 
 main.add_section("Run the service", {
     "serve": "serve:serve_command",

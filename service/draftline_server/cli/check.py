@@ -17,8 +17,8 @@ from .. import app
 from ..app import DraftChecker, DraftDifference
 from ..ops import migrate
 from ..settings import Settings
-from .database import database
-from .group import json_option, reporting
+from .app import json_option, reporting
+from .database_url import database_url
 
 REFRESH_S = 0.1
 
@@ -51,7 +51,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
     Checks all tenants in the database of the settings. The service may be running. A draft is an orphan if it changes
     a record that does not exist at all; only its user can settle that, by a discard.
     """
-    with database(settings, migrated=False, made=False) as url:
+    with database_url(settings, migrated=False, create=False) as url:
         counts = asyncio.run(_check(settings, url, repair=repair, as_json=as_json))
     click.echo(json.dumps(asdict(counts)) if as_json else str(counts))
     sys.exit(counts.remaining > 0)

@@ -23,9 +23,9 @@ from draftline import (
 from rich.table import Table
 
 from ..record_files.json_problems import load_json
-from .building import shown_building
+from .app import json_option, reporting, result_console
 from .client import with_client
-from .group import json_option, reporting, result_console
+from .index_progress import index_progress
 
 TYPES = [each.value for each in FieldType]
 
@@ -104,7 +104,7 @@ def put_command(
     if declaration and (fields or refuse or orders or schema or history):
         raise click.UsageError("--file holds the whole declaration: give no other option that declares something.")
     wanted = _read(declaration) if declaration else _from_options(fields, refuse, orders, schema, history)
-    with shown_building(client, collection):
+    with index_progress(client, collection):
         put = client.put_collection(
             collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
         )

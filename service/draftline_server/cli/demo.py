@@ -16,7 +16,7 @@ from ..observability import logs
 from ..ops import migrate
 from ..ops.background_loop import threaded
 from ..settings import Settings
-from .group import reporting
+from .app import reporting
 
 
 @click.command("demo")

@@ -17,7 +17,7 @@ from .. import access
 from ..doctor.examination import examine
 from ..doctor.results import Finding, State, fault
 from ..settings import Settings, problems_of
-from .group import DOCTOR, json_option, reporting
+from .app import DOCTOR, json_option, reporting
 
 HEALTH_S = 3.0
 STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red", State.SKIPPED: "dim"}

@@ -8,8 +8,8 @@ import sys
 import click
 
 from .. import access
+from .app import NO_SERVICE, json_option, reporting
 from .client import reaching
-from .group import NO_SERVICE, json_option, reporting
 
 
 @click.command("health")

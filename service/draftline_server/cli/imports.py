@@ -16,8 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColum
 from ..record_files import readers as record_files
 from ..record_files.csv_records import CsvRecords
 from ..record_files.readers import FileRecord, Format, IdRule
+from .app import json_option, reporting
 from .client import with_client
-from .group import json_option, reporting
 from .import_columns import csv_options, csv_records, given_options
 
 REFRESH_RECORDS = 500

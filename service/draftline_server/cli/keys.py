@@ -8,7 +8,7 @@ import click
 
 from .. import access
 from ..settings import Settings
-from .group import json_option, reporting
+from .app import json_option, reporting
 
 tenant_option = click.option("--tenant", "tenants", required=True, multiple=True, help="For this tenant; give several.")
 PURGE = "content:purge"  # a purge cannot be undone, so this scope must be named explicitly

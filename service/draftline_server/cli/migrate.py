@@ -13,8 +13,8 @@ from rich.console import Console
 
 from ..ops import migrate
 from ..settings import Settings
-from .database import database
-from .group import json_option, reporting
+from .app import json_option, reporting
+from .database_url import database_url
 
 
 @click.command("migrate")
@@ -27,7 +27,7 @@ def migrate_command(settings: Settings, check: bool, revision: str, as_json: boo
     """Bring the database to the schema of this version."""
     if check:
         _check_migrations(settings, as_json)
-    with database(settings, migrated=False) as url, _progress() as tell:
+    with database_url(settings, migrated=False) as url, _progress() as tell:
         reached = migrate.go_to(url, revision, tell)
     click.echo(json.dumps({"revision": reached}) if as_json else f"the database is at revision {reached}")
 

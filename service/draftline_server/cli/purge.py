@@ -11,8 +11,8 @@ from typing import Any
 import click
 from draftline import Client, PurgeResult
 
+from .app import json_option, reporting
 from .client import with_client
-from .group import json_option, reporting
 
 BATCH = 1_000  # maximum records that one call removes
 

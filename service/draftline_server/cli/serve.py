@@ -11,8 +11,8 @@ from ..observability import logs
 from ..ops import migrate
 from ..processes import run as supervised
 from ..settings import Settings
-from .database import database
-from .group import reporting
+from .app import reporting
+from .database_url import database_url
 
 
 @click.command("serve")
@@ -29,7 +29,7 @@ def serve_command(settings: Settings, workers: int | None) -> None:
     """
     settings = settings.model_copy(update={"workers": workers or settings.workers})
     logs.configure_queued(settings.log_format, settings.log_level)
-    with database(settings) as url:
+    with database_url(settings) as url:
         if settings.workers > 1:
             uvloop.run(supervised.serve(settings, url, migrate.head()))
         else:

@@ -20,7 +20,7 @@ from ..ops.lock_waits import LocksError, Wait, waits
 from ..ops.metrics_client import Between, ScrapeError, scrape
 from ..ops.top import Activity, activity
 from ..settings import Settings
-from .group import NotReachedError, json_option, reporting, result_console
+from .app import NotReachedError, json_option, reporting, result_console
 
 MOST_STATEMENTS = 8  # limit of the table
 MIB = 1 << 20

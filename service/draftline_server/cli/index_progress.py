@@ -13,7 +13,7 @@ REFRESH_S = 0.5
 
 
 @contextmanager
-def shown_building(client: Client, collection: str) -> Iterator[None]:
+def index_progress(client: Client, collection: str) -> Iterator[None]:
     """Poll and show which indexes are ready, while the block declares the collection."""
     console = Console(stderr=True)
     if not console.is_terminal:

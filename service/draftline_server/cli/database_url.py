@@ -17,10 +17,10 @@ OTHERS = 20  # connections to the embedded PostgreSQL that are left for other cl
 
 
 @contextmanager
-def database(settings: Settings, *, migrated: bool = True, made: bool = True) -> Iterator[str]:
+def database_url(settings: Settings, *, migrated: bool = True, create: bool = True) -> Iterator[str]:
     """Yield the URL of the user's PostgreSQL as it is, or start the embedded one, and migrate it if `migrated`.
 
-    With `made`, the embedded PostgreSQL is created if it is missing. Without it, raise EmbeddedPostgresError if it is
+    With `create`, the embedded PostgreSQL is created if it is missing. Without it, raise EmbeddedPostgresError if it is
     missing, and use the running server if a service has started it.
     """
     if settings.database_url:
@@ -29,14 +29,14 @@ def database(settings: Settings, *, migrated: bool = True, made: bool = True) ->
     log = structlog.get_logger()
     connections = max(100, settings.workers * connections_of(settings.pool_size) + OTHERS)
     embedded = EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections)
-    if not made and not embedded.exists:
+    if not create and not embedded.exists:
         raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}: `draftline serve` makes one")
     with ExitStack() as stack:
         try:
             url = stack.enter_context(embedded).url
             log.info("postgres_started", data_dir=str(settings.data_dir))
         except InUseError:
-            running = None if made else running_url(settings.data_dir)
+            running = None if create else running_url(settings.data_dir)
             if running is None:
                 raise
             url = running
