@@ -1,15 +1,15 @@
-"""Runs the migrations on the connection that draftline_server.ops.migrate opened."""
+"""Run the migrations on the connection that draftline_server.ops.migrate opened."""
 
 from alembic import context
 from draftline_server.store.tables import SCHEMA, metadata
 
-tell = context.config.attributes.get("tell")
+report = context.config.attributes.get("report")
 
 
 def on_step(step, **_):
-    """Tells of a step that is done."""
-    if tell is not None:
-        tell(f"{step.up_revision_id} {step.up_revision.doc}" + ("" if step.is_upgrade else ", taken back"))
+    """Report a completed step."""
+    if report is not None:
+        report(f"{step.up_revision_id} {step.up_revision.doc}" + ("" if step.is_upgrade else ", downgraded"))
 
 
 context.configure(

@@ -73,4 +73,4 @@ def test_certificate_is_given_with_its_key_and_an_authority(tmp_path: Path, argu
     (tmp_path / "x.pem").write_text("x")
     refused = invoked("health", *(part for name in arguments for part in (name, str(tmp_path / "x.pem"))))
     assert refused.returncode == 2
-    assert "--certificate and --key go together, with --ca" in refused.stderr
+    assert "--certificate and --key require each other, and --ca" in refused.stderr

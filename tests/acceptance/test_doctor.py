@@ -1,4 +1,4 @@
-"""`draftline doctor` names what was planted, and how to mend it; and it changes nothing."""
+"""`draftline doctor` finds planted problems, reports how to fix them, and changes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from support.servers import beside, cloned, run_sql, serving
 
 AUTHORITY = Authority("doctor")
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
-# Not the ports that a service of somebody else may have just now.
+# Ports that another service on this machine does not use.
 OWN = {"port": 0, "metrics_port": 0}
 
 
@@ -51,13 +51,13 @@ class Examination:
 
     @property
     def fault(self) -> dict[str, str]:
-        """The only thing that is wrong."""
+        """The only problem."""
         (found,) = self.wrong
         assert (self.status, found["state"], self.counts) == (1, "fault", {"faults": 1, "warnings": 0})
-        assert found["mend"]
+        assert found["fix"]
         return found
 
-    def told(self, check: str) -> dict[str, str]:
+    def finding(self, check: str) -> dict[str, str]:
         (found,) = [each for each in self.findings if each["check"] == check]
         return found
 
@@ -73,7 +73,7 @@ def _examination(done: subprocess.CompletedProcess[str]) -> Examination:
 
 
 def examined_without_privileges(**settings: object) -> Examination:
-    """By who is held to the modes of files, as root is without two of its capabilities."""
+    """Run the doctor bound to file modes, as root is without two of its capabilities."""
     environ = environment(**{**OWN, **settings})
     arguments = [DRAFTLINE, "doctor", "--json"]
     return _examination(
@@ -108,7 +108,7 @@ def url(postgres_url: str, filled: str) -> Iterator[str]:
 def test_nothing_is_wrong_with_a_service_that_can_be_started(url: str) -> None:
     found = examined(database_url=url)
     assert (found.status, found.wrong, found.counts) == (0, [], {"faults": 0, "warnings": 0})
-    assert found.told("drafts")["told"] == "1 are in step with their records"
+    assert found.finding("drafts")["message"] == "1 are consistent with their records"
 
 
 def test_nothing_is_wrong_with_a_service_that_runs(url: str) -> None:
@@ -117,20 +117,20 @@ def test_nothing_is_wrong_with_a_service_that_runs(url: str) -> None:
         port = service.address.rpartition(":")[2]
         found = examined(database_url=url, port=port, metrics_port=measured)
     assert found.wrong == []
-    assert "SERVING" in found.told("port")["told"]
-    assert "is measured" in found.told("metrics port")["told"]
+    assert "SERVING" in found.finding("port")["message"]
+    assert "serves metrics" in found.finding("metrics port")["message"]
 
 
 def test_for_people_it_is_a_list_that_ends_with_how_many_are_wrong(url: str) -> None:
     done = command("doctor", database_url=url, portt=1, **OWN)
     assert done.returncode == 0  # a warning is no fault
-    first, mend, *_, last = done.stdout.splitlines()
+    first, fix, *_, last = done.stdout.splitlines()
     assert first == "warning  settings          Unknown setting DRAFTLINE_PORTT. Did you mean DRAFTLINE_PORT?"
-    assert mend.split(maxsplit=3)[3].startswith("correct the name")
+    assert fix.split(maxsplit=1) == ["Fix:", "correct the name, or unset the variable"]
     assert last == "0 faults, 1 warning"
 
 
-# The ten faults.
+# Ten faults.
 
 
 def test_database_that_is_down_is_named() -> None:
@@ -138,8 +138,8 @@ def test_database_that_is_down_is_named() -> None:
         unused.bind(("127.0.0.1", 0))
         found = examined(database_url=f"postgresql://ada:hush@127.0.0.1:{unused.getsockname()[1]}/films").fault
     assert found["check"] == "database"
-    assert "cannot be reached: Connection refused" in found["told"] or "Connect call failed" in found["told"]
-    assert "start PostgreSQL" in found["mend"]
+    assert "cannot be reached: Connection refused" in found["message"] or "Connect call failed" in found["message"]
+    assert "start PostgreSQL" in found["fix"]
     assert "hush" not in str(found)
 
 
@@ -147,16 +147,16 @@ def test_old_schema_is_named(postgres_url: str, template: str) -> None:
     with cloned(postgres_url, template) as url:
         beside(migrate.go_to, url, "0002")
         found = examined(database_url=url).fault
-    assert found["told"] == f"the database is at revision 0002, this version needs {migrate.head()}"
-    assert found["mend"] == "run `draftline migrate`"
+    assert found["message"] == f"the database is at revision 0002, this version needs {migrate.head()}"
+    assert found["fix"] == "run `draftline migrate`"
 
 
-def test_invalid_index_is_named_and_its_mend_mends_it(url: str) -> None:
+def test_invalid_index_is_reported_with_a_fix_that_works(url: str) -> None:
     run_sql(url, INVALIDATE)
     found = examined(database_url=url).fault
     assert found["check"] == "indexes"
-    assert "of films (invalid)" in found["told"]
-    assert "restart the service" in found["mend"]
+    assert "of films (invalid)" in found["message"]
+    assert "restart the service" in found["fix"]
     with serving(url) as server, Client(server.address, tenant_id="acme") as client:
         client.put_collection("films", fields={"/title": "text"})
         assert examined(database_url=url).wrong == []
@@ -166,8 +166,8 @@ def test_values_that_do_not_fit_their_fields_are_named(url: str) -> None:
     with serving(url) as server, Client(server.address, tenant_id="acme") as client:
         client.import_content("films", [("odd 1", {"title": 1}), ("odd 2", {"title": []})])
     found = next(each for each in examined(database_url=url).wrong if each["check"] == "values")
-    assert "/title of films of tenant acme (2)" in found["told"]
-    assert "record.mistyped = true" in found["mend"]
+    assert "/title of films of tenant acme (2)" in found["message"]
+    assert "record.mistyped = true" in found["fix"]
     assert not [each for each in examined("--quick", database_url=url).wrong if each["check"] == "values"]
 
 
@@ -183,8 +183,8 @@ def test_taken_port_is_named(url: str) -> None:
         for setting, check in (("port", "port"), ("metrics_port", "metrics port")):
             found = examined(database_url=url, **{setting: port}).fault
             assert found["check"] == check
-            assert f"127.0.0.1:{port} is taken by another program" in found["told"]
-            assert f"set DRAFTLINE_{setting.upper()}" in found["mend"]
+            assert f"127.0.0.1:{port} is in use by another program" in found["message"]
+            assert f"set DRAFTLINE_{setting.upper()}" in found["fix"]
 
 
 def test_unreadable_key_is_named(tmp_path: Path) -> None:
@@ -192,16 +192,16 @@ def test_unreadable_key_is_named(tmp_path: Path) -> None:
     files["tls_key_file"].chmod(0)
     found = examined_without_privileges(data_dir=tmp_path, **files).fault
     assert found["check"] == "tls"
-    assert found["told"] == f"DRAFTLINE_TLS_KEY_FILE: {files['tls_key_file']} cannot be read: Permission denied"
-    assert found["mend"].startswith(f"let user {os.geteuid()} read it")
+    assert found["message"] == f"DRAFTLINE_TLS_KEY_FILE: {files['tls_key_file']} cannot be read: Permission denied"
+    assert found["fix"].startswith(f"make it readable by user {os.geteuid()}")
 
 
 def test_expired_certificate_is_named(url: str, tmp_path: Path) -> None:
     files = AUTHORITY.issue(lifetime=-timedelta(hours=1)).write(tmp_path)
     found = examined(database_url=url, **files).fault
     assert found["check"] == "tls"
-    assert found["told"].startswith("the certificate expired at ")
-    assert "put a certificate that is valid" in found["mend"]
+    assert found["message"].startswith("the certificate expired at ")
+    assert "install a valid certificate" in found["fix"]
 
 
 def test_unwritable_data_folder_is_named(tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_unwritable_data_folder_is_named(tmp_path: Path) -> None:
     for place in (folder, folder / "deeper"):
         found = examined_without_privileges(data_dir=place).fault
         assert found["check"] == "data folder"
-        assert "cannot be written to" in found["told"]
-        assert "DRAFTLINE_DATA_DIR" in found["mend"]
+        assert "is not writable" in found["message"]
+        assert "DRAFTLINE_DATA_DIR" in found["fix"]
     assert list(folder.iterdir()) == []
 
 
@@ -219,17 +219,17 @@ def test_wrong_password_is_named(tmp_path: Path) -> None:
     with with_passwords(tmp_path) as url:
         found = examined(database_url=url.replace("draftline@", "guest:hush@")).fault
         assert found["check"] == "database"
-        assert "refuses the password" in found["told"]
-        assert "mend user and password in DRAFTLINE_DATABASE_URL" in found["mend"]
+        assert "rejects the password" in found["message"]
+        assert "correct the user and password in DRAFTLINE_DATABASE_URL" in found["fix"]
         assert "hush" not in str(found)
         assert examined(database_url=url.replace("draftline@", "guest:right@")).fault["check"] == "schema"
 
 
-def test_draft_out_of_step_is_named_and_its_mend_mends_it(url: str) -> None:
+def test_inconsistent_draft_is_reported_with_a_fix_that_works(url: str) -> None:
     run_sql(url, 'UPDATE draftline.draft SET merged = \'{"title": "Jaws"}\'')
     found = examined(database_url=url).fault
-    assert found["told"] == "of 1, 1 differ from their edits, and 0 are of records that are gone"
-    assert "`draftline check`" in found["mend"]
+    assert found["message"] == "of 1, 1 differ from their edits, and 0 have no record"
+    assert "`draftline check`" in found["fix"]
     assert examined("--quick", database_url=url).wrong == []
     assert invoked("check", "--repair", database_url=url).returncode == 0
     assert examined(database_url=url).wrong == []
@@ -245,45 +245,45 @@ def test_clock_that_is_an_hour_off_is_named(url: str, monkeypatch: pytest.Monkey
     *lines, _ = [json.loads(line) for line in done.stdout.splitlines()]
     (found,) = [line for line in lines if line["state"] == "fault"]
     assert found["check"] == "clock"
-    assert found["told"].startswith("the clock of this machine is 3,")
-    assert found["told"].endswith(f" s {way} the database's")
-    assert "NTP" in found["mend"]
+    assert found["message"].startswith("the clock of this machine is 3,")
+    assert found["message"].endswith(f" s {way} the database's")
+    assert "NTP" in found["fix"]
     assert done.exit_code == 1
 
 
-# What else it names.
+# Further problems.
 
 
 @pytest.mark.parametrize(
-    ("settings", "check", "told"),
+    ("settings", "check", "message"),
     [
         ({"port": "http"}, "settings", "DRAFTLINE_PORT: "),
         ({"host": "0.0.0.0"}, "protection", "refuses DRAFTLINE_HOST=0.0.0.0"),
-        ({"host": "192.0.2.1", "dangerously_serve_unprotected": True}, "port", "is no address of this machine"),
+        ({"host": "192.0.2.1", "dangerously_serve_unprotected": True}, "port", "is not an address of this machine"),
         ({"postgres_bin": "/nowhere"}, "postgres programs", "No PostgreSQL binaries"),
-        ({"database_url": "postgresql://ada@localhost:none/films"}, "database", "cannot be understood"),
+        ({"database_url": "postgresql://ada@localhost:none/films"}, "database", "is not a valid URL"),
         ({"auth_service_keys_file": "/nowhere"}, "authentication", "cannot be read: No such file"),
-        ({"data_dir": "/proc/version"}, "data folder", "is no folder"),
+        ({"data_dir": "/proc/version"}, "data folder", "is not a directory"),
     ],
 )
-def test_what_cannot_be_is_named(tmp_path: Path, settings: dict[str, Any], check: str, told: str) -> None:
+def test_invalid_configuration_is_reported(tmp_path: Path, settings: dict[str, Any], check: str, message: str) -> None:
     found = examined(**{"data_dir": tmp_path / "none", **settings})
     faults = [each for each in found.wrong if each["state"] == "fault"]
     assert [each["check"] for each in faults] == [check]
-    assert told in faults[0]["told"]
-    assert faults[0]["mend"]
+    assert message in faults[0]["message"]
+    assert faults[0]["fix"]
 
 
 def test_database_of_another_name_and_one_that_was_never_migrated_are_named(postgres_url: str) -> None:
     missing = examined(database_url=postgres_url.replace("/draftline?", "/no_such?")).fault
-    assert "is not there, but its server is" in missing["told"]
+    assert "does not exist on its server" in missing["message"]
     bare = examined(database_url=postgres_url.replace("/draftline?", "/postgres?")).fault
-    assert (bare["told"], bare["mend"]) == ("the database was never migrated", "run `draftline migrate`")
+    assert (bare["message"], bare["fix"]) == ("the database has not been migrated", "run `draftline migrate`")
 
 
 def test_schema_of_a_newer_version_is_named(url: str) -> None:
     run_sql(url, "UPDATE draftline.alembic_version SET version_num = '9999'")
-    assert "newer" in examined(database_url=url).fault["told"]
+    assert "newer" in examined(database_url=url).fault["message"]
 
 
 def test_user_who_did_not_migrate_is_warned(url: str) -> None:
@@ -301,16 +301,16 @@ def test_user_who_did_not_migrate_is_warned(url: str) -> None:
 def test_too_few_connections_are_warned_of(url: str) -> None:
     (found,) = examined(database_url=url, workers=4, pool_size=50).wrong
     assert (found["check"], found["state"]) == ("connections", "warning")
-    assert "may want 208" in found["told"]
+    assert "may open 208" in found["message"]
 
 
-# What it leaves as it was.
+# It changes nothing.
 
 
 def test_folder_and_database_that_are_not_there_are_not_made(tmp_path: Path) -> None:
     found = examined(data_dir=tmp_path / "data")
     assert found.wrong == []
-    assert found.told("database")["state"] == "skipped"
+    assert found.finding("database")["state"] == "skipped"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -318,7 +318,7 @@ def test_embedded_database_is_examined_while_its_service_runs_and_left_alone_whe
     with served(data_dir=tmp_path) as service:
         found = examined(data_dir=tmp_path, port=service.address.rpartition(":")[2])
         assert found.wrong == []
-        assert found.told("schema")["told"] == f"revision {migrate.head()}"
+        assert found.finding("schema")["message"] == f"revision {migrate.head()}"
         assert service.stop(15) == 0
     before = contents(tmp_path)
     assert examined(data_dir=tmp_path).wrong == []
@@ -330,7 +330,7 @@ def contents(folder: Path) -> dict[str, tuple[int, float]]:
 
 
 def test_its_connections_take_no_write(url: str) -> None:
-    """PostgreSQL refuses it, whatever it may come to do."""
+    """PostgreSQL rejects every write."""
 
     async def write() -> None:
         async with doctor_database._opened(url, Settings()) as opened:

@@ -143,4 +143,4 @@ def test_near_name_is_told_for_an_unknown_collection(server_address: str, tenant
     put = invoked("collections", "put", "movies", *where, "--json")
     assert json.loads(put.stdout)["version"] == 1
     shown = invoked("collections", "show", "movis", *where)
-    assert (shown.returncode, shown.stderr.splitlines()[-1]) == (1, "Is 'movies' meant?")
+    assert (shown.returncode, shown.stderr.splitlines()[-1]) == (1, "Did you mean 'movies'?")

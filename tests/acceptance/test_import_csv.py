@@ -65,7 +65,7 @@ def test_types_belong_to_columns_and_are_told(load: Load, client: Client) -> Non
         "n: number",
         "ok: boolean",
         'q: text ("1" on line 2 is quoted)',
-        "none: null, no cell holds anything",
+        "none: null, all cells are empty",
     ]
     assert contents(client) == {
         "04L": {"ident": "04L", "n": Decimal("1.50"), "ok": True, "q": "1", "none": None},
@@ -87,7 +87,7 @@ def test_declared_type_comes_before_the_cells(load: Load, client: Client) -> Non
     client.put_collection("parts", fields={"/code": "text", "/price": "number", "/due": "date", "/a~1b": "text"})
     text = "id,code,price,due,a/b\nx,18,007,2026-11-20,1\n"
     done = load(text, "--id", "id")
-    assert "code: text (as the collection declares it)" in done.stderr
+    assert "code: text (declared by the collection spec)" in done.stderr
     assert contents(client) == {"x": {"id": "x", "code": "18", "price": 7, "due": "2026-11-20", "a/b": "1"}}
     assert load(text, "--id", "id", "--number", "code", "--types", "text").returncode == 0
     assert contents(client)["x"] == {"id": "x", "code": 18, "price": "007", "due": "2026-11-20", "a/b": "1"}
@@ -95,7 +95,7 @@ def test_declared_type_comes_before_the_cells(load: Load, client: Client) -> Non
     assert contents(client)["x"] == {"id": "x", "code": 18, "price": "007", "due": "2026-11-20", "a/b": 1}
     done = load("id,code,price,due\nx,18,n/a,\n", "--id", "id")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith('Error: line 2, column price: "n/a" is no number')
+    assert done.stderr.splitlines()[-1].startswith('Error: line 2, column price: "n/a" is not a number')
     assert "--text price" in done.stderr
 
 
@@ -120,8 +120,8 @@ def test_file_of_types_decides(load: Load, client: Client, tmp_path: Path) -> No
         ('{\n"n": number}', "line 2: a value is missing"),
         ("{n: 1}", 'line 1: a key in double quotes or a closing "}" is missing'),
         ("[" * 100_000, "nested too deeply"),
-        ("[1]", "must hold an object of columns and their types"),
-        ('{"n": "integer"}', "must hold an object of columns and their types"),
+        ("[1]", "must contain an object of columns and their types"),
+        ('{"n": "integer"}', "must contain an object of columns and their types"),
     ],
 )
 def test_file_of_types_that_cannot_be_read_is_told_plainly(
@@ -162,7 +162,7 @@ def test_later_cell_of_a_pipe_that_contradicts_is_an_error_with_the_flag(load: L
     options = ("--format", "csv", "--id", "id")
     done = load(text, *options, name="-")
     assert done.returncode == 1
-    told = 'line 10003, column ident: "04L" is no number, as the cells before it are; say --text ident'
+    told = 'line 10003, column ident: "04L" is not a number, as the cells before it are; pass --text ident'
     assert done.stderr.splitlines()[-1] == f"Error: {told}"
     assert contents(client) == {}
     assert load(text, *options, "--text", "ident", name="-").returncode == 0
@@ -171,7 +171,7 @@ def test_later_cell_of_a_pipe_that_contradicts_is_an_error_with_the_flag(load: L
 
 def test_delimiter_is_guessed_and_told_or_said(load: Load, client: Client) -> None:
     done = load("id;name\n1;x\n", "--id", "id")
-    assert done.stderr.splitlines()[0] == "The cells seem to be separated by the semicolon; --delimiter says otherwise."
+    assert done.stderr.splitlines()[0] == "Guessed delimiter: semicolon; use --delimiter to override it."
     assert contents(client) == {"1": {"id": "1", "name": "x"}}
     assert load("id;name\ty\n1;x\tz\n", "--id", "id;name", "--delimiter", "tab").returncode == 0
     assert load("id\tname\n2\tx\n", "--id", "id", name="parts.tsv").returncode == 0
@@ -194,7 +194,7 @@ def test_ragged_rows_and_names_that_are_missing_are_errors_unless_filled(load: L
 def test_options_of_csv_are_refused_for_json(load: Load) -> None:
     done = load("[]", "--id", "id", "--text", "a", "--fill", name="parts.json")
     assert done.returncode == 2
-    assert "--text, --fill: for CSV alone" in done.stderr
+    assert "--text, --fill: only for CSV" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.csv", "n\nx\ny\n"), ("a.ndjson", '{"n": "x"}\n{"n": "y"}\n')])
@@ -259,8 +259,8 @@ def test_cell_that_a_declared_field_refuses_is_named_by_its_column(load: Load, c
         ('[{"id": "a"}, {"id": "a"}]', "a.json", "record 2 (index 1): record 'a' stands twice in the import, the first "
                                                  "time at record 1 (index 0)"),
         (f'[{{"id": "a"}}, {{"id": "b", "t": "{"x" * (1 << 24)}"}}]', "a.json", "record 2 (index 1): the record takes"),
-        ("id,n\na,1\n,\n", "a.csv", "line 3, column id: must hold the id"),
-        ('[{"id": "a"}, {"id": [1]}]', "a.json", "record 2 (index 1), field id: must hold the id"),
+        ("id,n\na,1\n,\n", "a.csv", "line 3, column id: must contain the id"),
+        ('[{"id": "a"}, {"id": [1]}]', "a.json", "record 2 (index 1), field id: must contain the id"),
         ('[{"id": "a"}, {"n": 1e1001, "id": "b"}]', "a.json", "record 2 (index 1), field n: numbers must have at most"),
     ],
     ids=lambda value: value[:20],

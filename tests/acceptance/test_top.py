@@ -75,7 +75,7 @@ def test_rates_and_latencies_are_told(measured: RunningServer) -> None:
         assert 0 < each["p50_ms"] <= each["p95_ms"] <= each["p99_ms"]
     assert "patch_content" in {each["statement"] for each in now["statements"]}
     assert (now["pool_size"], now["is_database_reachable"], now["locks"]) == (20, True, [])
-    for told in ("PatchContent", "p99 ms", "patch_content", "database reachable", "nobody waits for a lock"):
+    for told in ("PatchContent", "p99 ms", "patch_content", "database reachable", "no session waits for a lock"):
         assert told in shown
 
 

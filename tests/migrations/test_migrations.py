@@ -84,7 +84,10 @@ def test_each_revision_can_be_gone_to_and_back(postgres_url: str) -> None:
 
 
 def test_unknown_revision_is_refused(postgres_url: str) -> None:
-    with blank(postgres_url) as url, pytest.raises(ValueError, match="there is no revision 9999; there are 0001"):
+    with (
+        blank(postgres_url) as url,
+        pytest.raises(ValueError, match="there is no revision 9999; the revisions are 0001"),
+    ):
         beside(migrate.go_to, url, "9999")
 
 

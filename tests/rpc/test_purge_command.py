@@ -40,7 +40,7 @@ def test_dry_run_tells_how_many_and_removes_none(run: Any, records: Records) -> 
 def test_purge_goes_on_until_nothing_is_left(run: Any, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(purge, "BATCH", 2)
     ended = run("--id", "a", "--id", "b", "--id", "c", "--yes", "--reason", "asked to")
-    assert (ended.exit_code, ended.stdout) == (0, "films: 3 records and 0 drafts over them removed for good\n")
+    assert (ended.exit_code, ended.stdout) == (0, "films: 3 records and 0 drafts over them removed permanently\n")
     assert all(records.is_missing(record_id) for record_id in ("a", "b", "c"))
     again = run("--deleted-before", "2999-01-01T00:00:00Z", "--yes", "--json")
     assert json.loads(again.stdout)["records"] == 0
@@ -58,8 +58,8 @@ def test_purge_that_cannot_ask_removes_nothing(run: Any, records: Records) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "Say which records"),
-        (("--deleted-before", "soon"), "is no time"),
+        ((), "Pass --id"),
+        (("--deleted-before", "soon"), "is not a time"),
         (("--deleted-before", "2026-01-01T10:00:00"), "has no offset"),
     ],
 )

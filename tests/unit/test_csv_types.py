@@ -92,15 +92,15 @@ def test_types_follow_every_cell_of_the_column(given_cells: list[tuple[str, bool
 @pytest.mark.parametrize(
     ("cells", "told"),
     [
-        (["18", "04L"], 'c: text ("04L" on line 3 is no number, as "18" on line 2 is)'),
-        (["18", "1E8"], 'c: text ("1E8" on line 3 has the form of an exponent, as "18" on line 2 is)'),
+        (["18", "04L"], 'c: text ("04L" on line 3 is not a number, as "18" on line 2 is)'),
+        (["18", "1E8"], 'c: text ("1E8" on line 3 is written with an exponent, as "18" on line 2 is)'),
         (["007"], 'c: text ("007" on line 2 has a leading zero)'),
         (["+7"], 'c: text ("+7" on line 2 has a plus sign)'),
         (['"7"'], 'c: text ("7" on line 2 is quoted)'),
-        (["7", "true"], 'c: text ("true" on line 3 is no number, as "7" on line 2 is)'),
+        (["7", "true"], 'c: text ("true" on line 3 is not a number, as "7" on line 2 is)'),
         (["7"], "c: number"),
         (["true"], "c: boolean"),
-        ([""], "c: null, no cell holds anything"),
+        ([""], "c: null, all cells are empty"),
     ],
 )
 def test_decision_is_told_with_what_made_it(cells: list[str], told: str) -> None:
@@ -145,7 +145,7 @@ def test_column_whose_type_is_said_reads_all_its_forms(type_: ColumnType, cells:
      (DATE, "20261101"), (ColumnType.TIMESTAMP, "10:00")],
 )  # fmt: skip
 def test_cell_that_is_not_of_the_said_type_is_refused_with_place_and_flag(type_: ColumnType, cell: str) -> None:
-    told = "line 2, column c: .*as the collection declares it.*--text c"
+    told = "line 2, column c: .*declared by the collection spec.*--text c"
     with pytest.raises(RecordFileError, match=told):
         column(cell, rules=TypeRules(declared=lambda: {"c": type_}))
 
@@ -153,11 +153,11 @@ def test_cell_that_is_not_of_the_said_type_is_refused_with_place_and_flag(type_:
 @pytest.mark.parametrize(
     ("later", "problem"),
     [
-        ("04L,1,x", 'line 7, column a: "04L" is no number, as the cells before it are; say --text a'),
-        ('"1",1,x', 'line 7, column a: "1" is quoted, as the cells before it are; say --text a'),
-        ("1,true,x", 'line 7, column b: "true" is no number, as the cells before it are; say --text b'),
-        ("1,1,5", "line 7, column c d: \"5\" is the first cell .*; say --number 'c d', or --text 'c d'"),
-        ("1,1,x", "line 7, column c d: .*; say --text 'c d'; nothing decided these columns: c d, e"),
+        ("04L,1,x", 'line 7, column a: "04L" is not a number, as the cells before it are; pass --text a'),
+        ('"1",1,x', 'line 7, column a: "1" is quoted, as the cells before it are; pass --text a'),
+        ("1,true,x", 'line 7, column b: "true" is not a number, as the cells before it are; pass --text b'),
+        ("1,1,5", "line 7, column c d: \"5\" is the first cell .*; pass --number 'c d', or --text 'c d'"),
+        ("1,1,x", "line 7, column c d: .*; pass --text 'c d'; no cell decided the types of these columns: c d, e"),
     ],
 )
 def test_later_cell_of_a_pipe_that_contradicts_is_refused_with_row_and_flag(
@@ -191,7 +191,7 @@ def test_cells_beyond_the_header_are_kept_as_text() -> None:
 def test_column_that_is_named_must_be_there() -> None:
     with pytest.raises(RecordFileError, match="the header has no column 'zip', only a, b"):
         read("a,b\n1,2\n", TypeRules({"zip": TEXT}))
-    with pytest.raises(RecordFileError, match="no column 'id', only id:name; is --delimiter another one"):
+    with pytest.raises(RecordFileError, match="no column 'id', only id:name; check --delimiter"):
         read("id:name\n1:2\n", id_fields=["id"])
 
 

@@ -70,15 +70,19 @@ def test_mark_at_the_start_of_the_file_is_skipped() -> None:
 @pytest.mark.parametrize(
     ("text", "format_", "problem"),
     [
-        ("", Format.JSON, "no JSON array"),
-        ('{"a": 1}', Format.JSON, "no JSON array; for an object a line"),
-        ('[{"a": 1}', Format.JSON, r"after record 1 \(index 0\), on line 1: the array has no end"),
+        ("", Format.JSON, "not a JSON array"),
+        ('{"a": 1}', Format.JSON, "not a JSON array; pass --format ndjson"),
+        (
+            '[{"a": 1}',
+            Format.JSON,
+            r"after record 1 \(index 0\), on line 1: the closing bracket of the array is missing",
+        ),
         ('[{"a": 1}, ', Format.JSON, r"record 2 \(index 1\): "),
         ('[\n{"a": 1},\n]', Format.JSON, r"record 2 \(index 1\): a value is missing, on line 3"),
-        ('[{"a": 1}\n{"a": 2}]', Format.JSON, "on line 2: the array goes on without a comma"),
-        ('[{"a": 1}] []', Format.JSON, "line 1: there is more after the array's end"),
-        ('[{"a": 1}, 2]', Format.JSON, r"record 2 \(index 1\): the record is no object"),
-        ('[{"a": NaN}]', Format.JSON, r"record 1 \(index 0\): NaN is no JSON number"),
+        ('[{"a": 1}\n{"a": 2}]', Format.JSON, "on line 2: a comma is missing in the array"),
+        ('[{"a": 1}] []', Format.JSON, "line 1: there is text after the end of the array"),
+        ('[{"a": 1}, 2]', Format.JSON, r"record 2 \(index 1\): the record is not an object"),
+        ('[{"a": NaN}]', Format.JSON, r"record 1 \(index 0\): NaN is not a JSON number"),
         ("[" + '{"a":' * 100_000, Format.JSON, r"record 1 \(index 0\): nested too deeply"),
         (
             '{"a": 1}\n{"a": 1',
@@ -88,13 +92,13 @@ def test_mark_at_the_start_of_the_file_is_skipped() -> None:
         (
             '\n{"é": 1}\r\n\r\n{"a": 1} {"a": 2}',
             Format.NDJSON,
-            "line 4, byte 14: there is more after the end of the value",
+            "line 4, byte 14: there is text after the end of the value",
         ),
-        ('{"a": Infinity}', Format.NDJSON, "line 1, byte 0: Infinity is no JSON number"),
-        ("[1]", Format.NDJSON, "line 1, byte 0: the record is no object; for a JSON array, say --format json"),
+        ('{"a": Infinity}', Format.NDJSON, "line 1, byte 0: Infinity is not a JSON number"),
+        ("[1]", Format.NDJSON, "line 1, byte 0: the record is not an object; pass --format json for a JSON array"),
         ("[" * 100_000, Format.NDJSON, "line 1, byte 0: nested too deeply"),
-        (b'[{"a": "\xff"}]', Format.JSON, "byte 8: 0xFF is not UTF-8.* iconv"),
-        (b'{"a": 1}\n{"a": "\xe9"}', Format.NDJSON, "line 2, byte 16: 0xE9 is not UTF-8.* iconv"),
+        (b'[{"a": "\xff"}]', Format.JSON, "byte 8: 0xFF is not valid UTF-8.* iconv"),
+        (b'{"a": 1}\n{"a": "\xe9"}', Format.NDJSON, "line 2, byte 16: 0xE9 is not valid UTF-8.* iconv"),
         ('{"a": 1}'.encode("utf-16"), Format.NDJSON, "UTF-16"),
         ("[]".encode("utf-16-be"), Format.JSON, "UTF-16"),
     ],
@@ -147,8 +151,8 @@ def test_ids_come_from_a_field_or_are_made_or_are_the_number() -> None:
 @pytest.mark.parametrize(
     ("value", "given"),
     [
-        (None, "and holds nothing"),
-        ("", "and holds nothing"),
+        (None, "and is empty"),
+        ("", "and is empty"),
         (True, "not true"),
         (["a"], "not an array"),
         ({}, "not an object"),
@@ -156,13 +160,13 @@ def test_ids_come_from_a_field_or_are_made_or_are_the_number() -> None:
     ],
 )
 def test_value_that_is_no_id_is_refused(value: object, given: str) -> None:
-    problem = f"line 2, field id: must hold the id, a text or an integer, {given}$"
+    problem = f"line 2, field id: must contain the id, a string or an integer, {given}$"
     with pytest.raises(RecordFileError, match=problem):
         list(record_files.identified(rows({"id": "a"}, {"id": value}), IdRule(field="id")))
 
 
 def test_nothing_to_make_an_id_of_is_refused() -> None:
-    with pytest.raises(RecordFileError, match="line 1: there is nothing in a, b"):
+    with pytest.raises(RecordFileError, match="line 1: a, b are empty"):
         list(record_files.identified(rows({"a": None}), IdRule(made_from=("a", "b"))))
 
 

@@ -11,13 +11,13 @@ main.add_section("Run the service", {
     "doctor": "doctor:doctor_command",
     "top": "top:top_command",
 })  # fmt: skip
-main.add_section("Look after the data", {"check": "check:check_command"})
+main.add_section("Maintain the data", {"check": "check:check_command"})
 main.add_section("Use a service", {
     "import": "imports:import_command",
     "collections": "collections:collections_group",
     "purge": "purge:purge_command",
 })  # fmt: skip
-main.add_section("Let callers in", {"token": "keys:token_command", "service-key": "keys:service_key_command"})
+main.add_section("Issue credentials", {"token": "keys:token_command", "service-key": "keys:service_key_command"})
 main.add_section("Try it", {"demo": "demo:demo_command"})
 
 __all__ = ["main"]

@@ -24,13 +24,13 @@ NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts 
 
 EXIT_STATUS = """\b
 Exit status:
-  0  done, and what was looked at is well
-  1  refused, failed, or what was looked at is not well
-  2  the command line or a setting is wrong; nothing was begun
-  3  the service or the database is out of reach; it may do later
+  0  success
+  1  failure, or a check found a problem
+  2  the command line or a setting is invalid; nothing was done
+  3  the service or the database cannot be reached; retry later
 """
 
-json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 def result_console() -> Console:
@@ -59,8 +59,8 @@ class _Commands(MutableMapping[str, click.Command]):
     def __init__(self) -> None:
         self._entries: dict[str, click.Command | str] = {}
 
-    def place(self, places: Mapping[str, str]) -> None:
-        self._entries.update(places)
+    def add(self, locations: Mapping[str, str]) -> None:
+        self._entries.update(locations)
 
     def __getitem__(self, name: str) -> click.Command:
         entry = self._entries[name]
@@ -97,10 +97,10 @@ class Sections(click.Group):
         self.commands = self._commands = _Commands()
         self.sections: dict[str, list[str]] = {}
 
-    def add_section(self, title: str, places: Mapping[str, str]) -> None:
-        """Add a section. `places` maps the name of each command to its `module:attribute`."""
-        self.sections.setdefault(title, []).extend(places)
-        self._commands.place(places)
+    def add_section(self, title: str, locations: Mapping[str, str]) -> None:
+        """Add a section. `locations` maps the name of each command to its `module:attribute`."""
+        self.sections.setdefault(title, []).extend(locations)
+        self._commands.add(locations)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         widest = max(map(len, self.commands))
@@ -129,7 +129,7 @@ def main(context: click.Context) -> None:
             context.obj = error
             return
         problems = "".join(f"\n  {problem}" for problem in problems_of(error))
-        raise SettingsError(f"these settings cannot be used:{problems}") from None
+        raise SettingsError(f"invalid settings:{problems}") from None
     logs.configure(settings.log_format, settings.log_level)
     context.obj = settings
     if context.invoked_subcommand != DOCTOR:
@@ -144,7 +144,7 @@ def _warn_of_names() -> None:
 
 
 def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Report expected errors of the command in a line, without a stack trace."""
+    """Report the expected errors of a command on one line, without a stack trace."""
 
     @wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -153,7 +153,7 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         except UnavailableError as error:
             raise NotReachedError(NO_SERVICE.format(message=error)) from error
         except OutOfReachError as error:
-            raise NotReachedError(f"{error}; `draftline doctor` tells which, and why") from error
+            raise NotReachedError(f"{error}; run `draftline doctor` to find out why") from error
         except (*EXPECTED, DraftlineError) as error:
             raise click.ClickException(str(error)) from error
 

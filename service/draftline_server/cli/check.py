@@ -25,7 +25,7 @@ REFRESH_S = 0.1
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of drafts. A differing draft that its user ended meanwhile is neither repaired nor remaining."""
+    """Counts of drafts. A differing draft that was ended meanwhile is neither repaired nor remaining."""
 
     checked: int = 0
     differences: int = 0
@@ -38,18 +38,18 @@ class Counts:
 
 
 @click.command("check")
-@click.option("--repair", is_flag=True, help="Mend what differs, by applying the draft's edit to its record again.")
+@click.option("--repair", is_flag=True, help="Repair drafts that differ, by applying their edit to their record again.")
 @json_option
 @click.pass_obj
 @reporting
 def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
-    """Look for drafts that are inconsistent with their records.
+    """Find drafts that are inconsistent with their records.
 
-    Compares every draft's merge with the result of applying its edit to its record. The exit status is 1 if differences
-    remain. With --json, prints one object for each difference, and the summary as the last one.
+    Compares the stored merge of every draft with the result of applying its edit to its record. The exit status is 1 if
+    differences remain. With --json, prints one object for each difference, and the summary as the last one.
 
-    Checks all tenants in the database of the settings. The service may be running. A draft is an orphan if it changes
-    a record that does not exist at all; only its user can settle that, by a discard.
+    Checks all tenants in the database of the settings. The service may be running. A draft whose record does not exist
+    is an orphan; --repair leaves it, because only its user can discard it.
     """
     with database_url(settings, migrated=False, create=False) as url:
         counts = asyncio.run(_check(settings, url, repair=repair, as_json=as_json))
@@ -66,8 +66,8 @@ async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -
                 counts.differences += 1
                 counts.repaired += repaired
                 counts.remaining += each.is_orphan or not repair
-                told = {**asdict(each), "repaired": repaired}
-                click.echo(json.dumps(told) if as_json else _line(each, repaired))
+                entry = {**asdict(each), "repaired": repaired}
+                click.echo(json.dumps(entry) if as_json else _line(each, repaired))
         counts.checked = checker.checked
     return counts
 
@@ -76,9 +76,9 @@ def _line(difference: DraftDifference, repaired: bool) -> str:
     """Return a line for a difference. Ids are quoted, because they may contain any character."""
     keys = (difference.tenant_id, difference.user_id, difference.collection, difference.record_id)
     tenant, user, collection, record = (json.dumps(key, ensure_ascii=False) for key in keys)
-    problem = "changes a record that is not there" if difference.is_orphan else "differs from its edit"
-    mended = ": repaired" if repaired else ""
-    return f"the draft of {record} in {collection}, by {user} of {tenant}, {problem}{mended}"
+    problem = "changes a record that does not exist" if difference.is_orphan else "differs from its edit"
+    suffix = ": repaired" if repaired else ""
+    return f"the draft of {record} in {collection}, by {user} of {tenant}, {problem}{suffix}"
 
 
 @asynccontextmanager

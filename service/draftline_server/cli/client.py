@@ -20,10 +20,12 @@ PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command `address` and `security`, built from options that locate the service."""
 
-    @click.option("--address", help=f"Where the service is. Default: where `serve` listens, 127.0.0.1:{DEFAULT_PORT}.")
-    @click.option("--ca", type=PEM, help="Use TLS, with a service whose certificate this authority signed, PEM.")
-    @click.option("--certificate", type=PEM, help="The caller's own certificate, PEM, if the service wants one.")
-    @click.option("--key", type=PEM, help="The key of --certificate, PEM.")
+    @click.option(
+        "--address", help=f"The service's address. Default: that of `draftline serve`, 127.0.0.1:{DEFAULT_PORT}."
+    )
+    @click.option("--ca", type=PEM, help="Connect with TLS, and trust this certificate authority (PEM file).")
+    @click.option("--certificate", type=PEM, help="Client certificate for mutual TLS (PEM file).")
+    @click.option("--key", type=PEM, help="Private key of --certificate (PEM file).")
     @click.pass_obj
     @wraps(command)
     def wrapped(
@@ -31,7 +33,7 @@ def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
         key: Path | None, **options: Any,
     ) -> Any:  # fmt: skip
         if (certificate is None) is not (key is None) or (certificate is not None and ca is None):
-            raise click.UsageError("--certificate and --key go together, with --ca")
+            raise click.UsageError("--certificate and --key require each other, and --ca")
         security = access.security(ca, certificate, key) if ca else access.Security()
         if address is None:
             address = f"{settings.host}:{settings.port or DEFAULT_PORT}"
@@ -45,9 +47,9 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command a client as its first argument, built from options for the service, tenant and caller."""
 
     @reaching
-    @click.option("--tenant", required=True, help="The organisation that owns the data.")
-    @click.option("--user", help="On whose behalf, where callers are not authenticated. Default: dev.")
-    @click.option("--token", envvar="DRAFTLINE_TOKEN", show_envvar=True, help="A token or the key of a service.")
+    @click.option("--tenant", required=True, help="The tenant that owns the data.")
+    @click.option("--user", help="The acting user, if the service does not authenticate callers. Default: dev.")
+    @click.option("--token", envvar="DRAFTLINE_TOKEN", show_envvar=True, help="A token or a service key.")
     @wraps(command)
     def wrapped(
         *arguments: Any, address: str, security: access.Security, tenant: str, user: str | None, token: str | None,

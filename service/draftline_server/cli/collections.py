@@ -1,4 +1,4 @@
-"""`draftline collections`: list, show and put declarations of collections."""
+"""`draftline collections`: list, show and put collection specs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .index_progress import index_progress
 
 TYPES = [each.value for each in FieldType]
 
-# Keys of the `--json` output that are not part of a declaration.
-TOLD_ONLY = {"collection", "version", "indexes", "mismatch_counts"}
+# Keys of the `--json` output that are not part of the spec.
+OUTPUT_ONLY = {"collection", "version", "indexes", "mismatch_counts"}
 DECLARED = {"fields", "refuse", "orders", "json_schema", "history"}
 
 
 @click.group("collections")
 def collections_group() -> None:
-    """List, show and declare collections."""
+    """List, show and put collection specs."""
 
 
 @collections_group.command("list")
@@ -44,15 +44,15 @@ def collections_group() -> None:
 @reporting
 @with_client
 def list_command(client: Client, as_json: bool) -> None:
-    """List the tenant's collections, declared or not."""
+    """List the tenant's collections, with or without a spec."""
     found = list(client.list_collections())
     if as_json:
-        click.echo(json.dumps([_told(each) for each in found], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([_as_dict(each) for each in found], indent=2, ensure_ascii=False))
         return
     table = Table("collection", "version", "fields", "indexes ready")
     for each in found:
         ready = sum(index.state is IndexState.READY for index in each.indexes)
-        version = str(each.version) if each.version else "not declared"
+        version = str(each.version) if each.version else "no spec"
         table.add_row(each.collection, version, str(len(each.fields)), f"{ready} of {len(each.indexes)}")
     result_console().print(table)
 
@@ -60,12 +60,12 @@ def list_command(client: Client, as_json: bool) -> None:
 @collections_group.command("show")
 @click.argument("collection")
 @click.option("--no-counts", is_flag=True,
-              help="Do not count values that do not fit their fields, which reads every record.")  # fmt: skip
+              help="Do not count values of the wrong type, which reads every record.")  # fmt: skip
 @json_option
 @reporting
 @with_client
 def show_command(client: Client, collection: str, no_counts: bool, as_json: bool) -> None:
-    """Show what is declared of a collection, how far its indexes are, and how many values do not fit their fields.
+    """Show the spec of a collection, the states of its indexes, and the number of values of the wrong type.
 
     `collections put --file` accepts the output of --json.
     """
@@ -73,25 +73,33 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
         found = _counted(client, collection) if not no_counts else client.get_collection(collection)
     except NotFoundError as error:
         near = get_close_matches(collection, [each.collection for each in client.list_collections()], n=1)
-        raise click.ClickException(f"{error}" + (f"\nIs {near[0]!r} meant?" if near else "")) from error
+        raise click.ClickException(f"{error}" + (f"\nDid you mean {near[0]!r}?" if near else "")) from error
     _show(found, as_json)
 
 
 @collections_group.command("put")
 @click.argument("collection")
 @click.option("--field", "fields", metavar="PATH=TYPE", multiple=True,
-              help="As '/Major Genre=text': a JSON Pointer and text, number, boolean, date or timestamp.")  # fmt: skip
+              help="A field, such as '/Major Genre=text': a JSON Pointer, and text, number, boolean, date or "
+              "timestamp.")  # fmt: skip
 @click.option("--refuse", metavar="PATH", multiple=True,
-              help="A declared field, as '/Release Date', that refuses values which are not of its type.")  # fmt: skip
+              help="A declared field, such as '/Release Date', that rejects values of another type.")  # fmt: skip
 @click.option("--order", "orders", metavar="KEYS", multiple=True,
-              help="An order to keep in an index, as '/Source, /Production Budget desc'.")  # fmt: skip
-@click.option("--schema", type=click.File(encoding="utf-8"), help="A file with the JSON Schema of the content.")
+              help="An order to index, such as '/Source, /Production Budget desc'.")  # fmt: skip
+@click.option("--schema", type=click.File(encoding="utf-8"), help="File with the JSON Schema of the content.")
 @click.option("--history", type=click.Choice([each.value for each in ChangeHistory]),
-              help="What the change log keeps of changes. Default: values.")  # fmt: skip
-@click.option("--file", "declaration", type=click.File(encoding="utf-8"), help="All of it as JSON; see `show --json`.")
-@click.option("--expected-version", type=int, help="Fail unless the declaration is at this version; 0: is new.")
-@click.option("--validate-only", is_flag=True, help="Check everything, write nothing.")
-@click.option("--timeout", "timeout_s", type=float, help="Seconds to wait for the indexes. Default: until built.")
+              help="Detail that the change log keeps. Default: values.")  # fmt: skip
+@click.option(
+    "--file",
+    "declaration",
+    type=click.File(encoding="utf-8"),
+    help="The whole spec as JSON, as printed by `show --json`.",
+)
+@click.option("--expected-version", type=int, help="Fail unless the spec has this version; 0: does not exist yet.")
+@click.option("--validate-only", is_flag=True, help="Check the spec, and write nothing.")
+@click.option(
+    "--timeout", "timeout_s", type=float, help="Seconds to wait for the indexes. Default: until they are built."
+)
 @json_option
 @reporting
 @with_client
@@ -100,9 +108,9 @@ def put_command(
     schema: TextIO | None, history: str | None, declaration: TextIO | None, expected_version: int | None,
     validate_only: bool, timeout_s: float | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Declare a collection, in place of what was declared of it, and build its indexes."""
+    """Replace the spec of a collection, and build its indexes."""
     if declaration and (fields or refuse or orders or schema or history):
-        raise click.UsageError("--file holds the whole declaration: give no other option that declares something.")
+        raise click.UsageError("--file contains the whole spec; remove the other options that set a part of it")
     wanted = _read(declaration) if declaration else _from_options(fields, refuse, orders, schema, history)
     with index_progress(client, collection):
         put = client.put_collection(
@@ -116,13 +124,13 @@ def _counted(client: Client, collection: str) -> Collection:
     try:
         return client.get_collection(collection, include_mismatch_counts=True)
     except DeadlineExceededError:
-        click.echo("Values that do not fit were not counted: that takes too long here.", err=True)
+        click.echo("Values of the wrong type were not counted: that takes too long here.", err=True)
         return client.get_collection(collection)
 
 
 def _show(collection: Collection, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_told(collection), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_as_dict(collection), indent=2, ensure_ascii=False))
         return
     console = result_console()
     title = f"{collection.collection}, version {collection.version}"
@@ -135,13 +143,13 @@ def _show(collection: Collection, as_json: bool) -> None:
     console.print(table)
     for field in collection.fields:
         if field.on_type_mismatch is OnTypeMismatch.REFUSE:
-            console.print(f"{field.path} refuses what is no {field.type}.", markup=False)
+            console.print(f"{field.path} rejects values that are not of type {field.type}.", markup=False)
     for path, count in (collection.mismatch_counts or {}).items():
         if count:
-            console.print(f"{path}: {count:,} records hold what it cannot; find them by record.mistyped = true.",
-                          markup=False)  # fmt: skip
+            found = f"{path}: {count:,} records have a value of another type"
+            console.print(f"{found}; the filter record.mistyped = true finds them.", markup=False)
     if collection.history is ChangeHistory.PATHS:
-        console.print("The change log keeps paths alone.")
+        console.print("The change log keeps only paths.")
     if collection.json_schema is not None:
         console.print("JSON Schema:", json.dumps(collection.json_schema, ensure_ascii=False), markup=False)
 
@@ -171,30 +179,30 @@ _SHAPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 def _read(declaration: TextIO) -> dict[str, Any]:
     read = load_json(declaration)
-    if not isinstance(read, dict) or not read.keys() <= DECLARED | TOLD_ONLY:
-        raise ValueError(f"the declaration must be an object of {', '.join(sorted(DECLARED))}")
+    if not isinstance(read, dict) or not read.keys() <= DECLARED | OUTPUT_ONLY:
+        raise ValueError(f"the spec must be an object of {', '.join(sorted(DECLARED))}")
     for name, is_well, shape in _SHAPES:
         if name in read and not is_well(read[name]):
-            raise ValueError(f"the declaration: {name} must be {shape}")
+            raise ValueError(f"spec: {name} must be {shape}")
     orders = [[_key(key) for key in order] for order in read.get("orders", [])]
     rest = {name: read[name] for name in ("json_schema", "history") if name in read}
     return {"fields": _refusing(read.get("fields", {}), read.get("refuse", []), "refuse"), "orders": orders, **rest}
 
 
 def _refusing(types: dict[str, str], refuse: Iterable[str], where: str) -> list[DeclaredField]:
-    """Return the declared fields, of which those in `refuse` reject values of another type.
+    """Return the declared fields; those in `refuse` reject values of another type.
 
     Raise UsageError if one in `refuse` is not declared.
     """
     if unknown := sorted(set(refuse) - types.keys()):
-        raise click.UsageError(f"{where}: {unknown[0]!r} is no declared field")
+        raise click.UsageError(f"{where}: {unknown[0]!r} is not a declared field")
     return [
         DeclaredField(path, kind, OnTypeMismatch.REFUSE if path in refuse else OnTypeMismatch.ACCEPT)
         for path, kind in types.items()
     ]
 
 
-def _told(collection: Collection) -> dict[str, Any]:
+def _as_dict(collection: Collection) -> dict[str, Any]:
     return {
         "collection": collection.collection,
         "version": collection.version,
@@ -220,7 +228,7 @@ def _field(text: str) -> tuple[str, str]:
         raise click.UsageError(f"--field takes a JSON Pointer, such as /{path}, not {path!r}")
     kind = kind.strip().lower()
     if kind not in TYPES:
-        raise click.UsageError(f"--field {path!r}: {kind!r} is no type; there are {', '.join(TYPES)}")
+        raise click.UsageError(f"--field {path!r}: {kind!r} is not a type; use one of {', '.join(TYPES)}")
     return path, kind
 
 

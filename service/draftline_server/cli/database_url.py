@@ -1,4 +1,4 @@
-"""The database of commands: the user's own PostgreSQL, or the embedded one."""
+"""The URL of the database that a command uses: the configured PostgreSQL, or the embedded one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..ops import migrate
 from ..settings import Settings
 from ..store.pool import connections_of
 
-OTHERS = 20  # connections to the embedded PostgreSQL that are left for other clients and the superuser
+OTHERS = 20  # connections that the embedded PostgreSQL keeps for other clients and the superuser
 
 
 @contextmanager
 def database_url(settings: Settings, *, migrated: bool = True, create: bool = True) -> Iterator[str]:
-    """Yield the URL of the user's PostgreSQL as it is, or start the embedded one, and migrate it if `migrated`.
+    """Yield the URL of the configured PostgreSQL, or start the embedded one, and migrate that if `migrated`.
 
     With `create`, the embedded PostgreSQL is created if it is missing. Without it, raise EmbeddedPostgresError if it is
     missing, and use the running server if a service has started it.
@@ -30,7 +30,7 @@ def database_url(settings: Settings, *, migrated: bool = True, create: bool = Tr
     connections = max(100, settings.workers * connections_of(settings.pool_size) + OTHERS)
     embedded = EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections)
     if not create and not embedded.exists:
-        raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}: `draftline serve` makes one")
+        raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}; `draftline serve` creates one")
     with ExitStack() as stack:
         try:
             url = stack.enter_context(embedded).url

@@ -42,5 +42,5 @@ def demo_command(settings: Settings) -> None:
             Client(app.address, tenant_id="demo", user="ada") as ada,
             Client(app.address, tenant_id="demo", user="bob") as bob,
         ):
-            console.print(f"A service of its own listens on {app.address}.", markup=False)
+            console.print(f"A temporary service listens on {app.address}.", markup=False)
             demo.walk(ada, bob, console)

@@ -25,12 +25,14 @@ CHECK_WIDTH = 18
 
 
 @click.command(DOCTOR)
-@click.option("--quick", is_flag=True, help="Leave out the look at every draft, which takes long where there are many.")
+@click.option(
+    "--quick", is_flag=True, help="Skip the checks of every draft and record, which take long if there are many."
+)
 @json_option
 @click.pass_obj
 @reporting
 def doctor_command(given: Settings | ValidationError, quick: bool, as_json: bool) -> None:
-    """Find problems, and say how to fix them.
+    """Find problems, and report how to fix them.
 
     Examines the settings, files, ports, the database and its contents. The exit status is 1 if there is a fault.
     Nothing is changed, created or started. Run it with the settings of the service, before the service starts or while
@@ -60,7 +62,7 @@ async def _examine(given: Settings | ValidationError, *, quick: bool, as_json: b
 async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncIterator[Finding]:
     if isinstance(given, ValidationError):
         for problem in problems_of(given):
-            yield fault("settings", problem, "mend it in the environment; README.md lists the settings")
+            yield fault("settings", problem, "correct it in the environment; README.md lists the settings")
         return
     settings = given
 
@@ -68,7 +70,7 @@ async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncI
         try:
             return access.health_state(address, "", HEALTH_S, access.own_security(settings)).name
         except (OSError, ValueError):
-            return "it cannot be asked without a good certificate of its own"
+            return "its health cannot be checked without a valid client certificate"
 
     async for finding in examine(settings, health, with_drafts=not quick):
         yield finding
@@ -76,10 +78,10 @@ async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncI
 
 def _lines(finding: Finding) -> Text:
     line = Text.assemble(
-        (f"{finding.state:<9}", STYLES[finding.state]), f"{finding.check:<{CHECK_WIDTH}}{finding.told}"
+        (f"{finding.state:<9}", STYLES[finding.state]), f"{finding.check:<{CHECK_WIDTH}}{finding.message}"
     )
-    if finding.mend:
-        line.append(f"\n{'':9}{'to mend it:':<{CHECK_WIDTH}}{finding.mend}")
+    if finding.fix:
+        line.append(f"\n{'':9}{'Fix:':<{CHECK_WIDTH}}{finding.fix}")
     return line
 
 

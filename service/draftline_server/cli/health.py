@@ -14,8 +14,12 @@ from .client import reaching
 
 @click.command("health")
 @reaching
-@click.option("--service", default="", help="A service by its full name, as draftline.v1.ContentService. Default: all.")
-@click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for the answer.")
+@click.option(
+    "--service",
+    default="",
+    help="Full name of a gRPC service, such as draftline.v1.ContentService. Default: the whole server.",
+)
+@click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for the response.")
 @json_option
 @reporting
 def health_command(address: str, security: access.Security, service: str, timeout_s: float, as_json: bool) -> None:
@@ -24,10 +28,10 @@ def health_command(address: str, security: access.Security, service: str, timeou
     The exit status is 0 if it is SERVING, and 1 if not.
     """
     state, warning = access.health_state(address, service, timeout_s, security)
-    told = {"address": address, "service": service, "state": state, **({"warning": warning} if warning else {})}
-    click.echo(json.dumps(told) if as_json else state)
+    result = {"address": address, "service": service, "state": state, **({"warning": warning} if warning else {})}
+    click.echo(json.dumps(result) if as_json else state)
     if warning and not as_json:
         click.echo(f"warning: {warning}", err=True)
     if state == "UNAVAILABLE":
-        click.echo(NO_SERVICE.format(message=f"nobody answers at {address}"), err=True)
+        click.echo(NO_SERVICE.format(message=f"no service responds at {address}"), err=True)
     sys.exit(state != "SERVING")

@@ -22,12 +22,12 @@ def csv_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command the CSV options as keywords: `types`, one for each type, `delimiter` and `fill`."""
     options = [
         click.option("--types", metavar="FILE|infer|text",
-                     help="CSV: types of columns as in FILE, by their cells alone, or text."),
+                     help="CSV: take types from FILE, infer them from the cells only, or make all text."),
         *(_type_option(each) for each in ColumnType),
         click.option("--delimiter", metavar="CHARACTER", callback=_delimiter,
-                     help="CSV: what separates cells, a character or comma, semicolon, tab, pipe. Default: guessed."),
+                     help="CSV: delimiter: a character or comma, semicolon, tab, pipe. Default: guessed."),
         click.option("--fill", is_flag=True, help="CSV: accept rows that are too short or too long, and name columns "
-                     "without a name of their own."),
+                     "without a unique name."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -35,21 +35,23 @@ def csv_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _type_option(type_: ColumnType) -> Callable[..., Any]:
-    told = {
+    text = {
         ColumnType.TEXT: "Keep this column as text.",
-        ColumnType.NUMBER: "Read this column as numbers, whatever their form.",
-        ColumnType.BOOLEAN: "Read this column as true and false (or yes and no, 1 and 0, on and off).",
-        ColumnType.DATE: "Refuse what is no date in this column.",
-        ColumnType.TIMESTAMP: "Refuse what is no date and no time in this column.",
+        ColumnType.NUMBER: "Read this column as numbers, in any notation.",
+        ColumnType.BOOLEAN: "Read this column as booleans: true and false, yes and no, 1 and 0, on and off.",
+        ColumnType.DATE: "Reject values in this column that are not dates.",
+        ColumnType.TIMESTAMP: "Reject values in this column that are not dates or timestamps.",
     }[type_]
-    return click.option(f"--{type_}", f"{type_}_columns", metavar="COLUMN", multiple=True, help=f"CSV: {told}")
+    return click.option(f"--{type_}", f"{type_}_columns", metavar="COLUMN", multiple=True, help=f"CSV: {text}")
 
 
 def _delimiter(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
-    found = DELIMITERS.get(given.lower(), given) if given else given
-    if found is not None and (len(found) != 1 or found in '"\r\n'):
-        raise click.BadParameter(f"{given!r} is no character that can separate cells.")
-    return found
+    delimiter = DELIMITERS.get(given.lower(), given) if given else given
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise click.BadParameter(
+            f"{given!r} cannot be a delimiter: pass one character other than a quote or a line break."
+        )
+    return delimiter
 
 
 def given_options(options: Mapping[str, Any]) -> list[str]:
@@ -77,27 +79,26 @@ def csv_records(
         declared=dict if types == "infer" else lambda: _declared(client, collection),
     )
     records = CsvRecords(file, rules, id_fields=id_fields, delimiter=delimiter, fill=fill)
-    _tell(records)
+    _print_types(records)
     return records
 
 
-def _tell(records: CsvRecords) -> None:
+def _print_types(records: CsvRecords) -> None:
     if records.table.is_guessed and records.table.delimiter != ",":
         name = DELIMITER_NAMES[records.table.delimiter]
-        click.echo(f"The cells seem to be separated by the {name}; --delimiter says otherwise.", err=True)
+        click.echo(f"Guessed delimiter: {name}; use --delimiter to override it.", err=True)
     for column in records.columns:
         click.echo(str(column), err=True)
 
 
 def _declared(client: Client, collection: str) -> Mapping[str, ColumnType]:
-    """Return the types that the collection declares for its top-level fields; none if it does not exist."""
+    """Return the types that the collection spec declares for top-level fields; none if there is no spec."""
     try:
         found = client.get_collection(collection)
     except NotFoundError:
         return {}
     except PermissionDeniedError as error:
-        told = "say by --types what is to decide the types of columns"
-        raise click.ClickException(f"{error}\nThe declaration of {collection} could not be read: {told}.") from error
+        raise click.ClickException(f"{error}\nThe spec of {collection} cannot be read; pass --types.") from error
     return _by_column({each.path: each.type for each in found.fields})
 
 
@@ -119,5 +120,5 @@ def _types_in(path: str) -> tuple[dict[str, ColumnType], bool]:
             return _by_column(found["fields"]), False
         return {str(name): ColumnType(type_) for name, type_ in found.items()}, True
     except (ValueError, AttributeError):
-        told = f"an object of columns and their types, each one of {', '.join(ColumnType)}"
-        raise RecordFileError(f"{path}: must hold {told}, or what `collections show --json` tells") from None
+        expected = f"an object of columns and their types, each one of {', '.join(ColumnType)}"
+        raise RecordFileError(f"{path}: must contain {expected}, or the output of `collections show --json`") from None

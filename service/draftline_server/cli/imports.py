@@ -25,16 +25,20 @@ REFRESH_RECORDS = 500
 
 @click.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--collection", required=True, help="Where to.")
-@click.option("--id", "field", metavar="FIELD", help="The field that holds each record's id.")
-@click.option("--id-from", "fields", metavar="FIELD", multiple=True, help="Make ids of this field; give several.")
+@click.option("--collection", required=True, help="Collection to import into.")
+@click.option("--id", "field", metavar="FIELD", help="Field that contains the id of each record.")
+@click.option(
+    "--id-from", "fields", metavar="FIELD", multiple=True, help="Make ids from this field; repeat for several."
+)
 @click.option("--id-row", "by_row", is_flag=True,
-              help="Make ids of the place in the file: 1, 2, 3. It becomes the position, too.")  # fmt: skip
-@click.option("--format", "format_name", type=click.Choice([each.value for each in Format]), help="Default: by suffix.")
+              help="Number the records: 1, 2, 3. The number is the id and the position.")  # fmt: skip
+@click.option(
+    "--format", "format_name", type=click.Choice([each.value for each in Format]), help="Default: by the file's suffix."
+)
 @csv_options
 @click.option("--mode", type=click.Choice([each.value for each in ImportMode]), default="upsert", show_default=True,
-              help="snapshot also deletes what the file does not hold.")  # fmt: skip
-@click.option("--allow-empty", is_flag=True, help="Let an empty snapshot delete the whole collection.")
+              help="snapshot also deletes records that are not in the file.")  # fmt: skip
+@click.option("--allow-empty", is_flag=True, help="Allow an empty snapshot to delete the whole collection.")
 @json_option
 @reporting
 @with_client
@@ -42,23 +46,23 @@ def import_command(
     client: Client, *, file: BinaryIO, collection: str, field: str | None, fields: tuple[str, ...], by_row: bool,
     format_name: str | None, mode: str, allow_empty: bool, as_json: bool, **csv: Any,
 ) -> None:  # fmt: skip
-    """Load a file into a collection: all of it, or nothing.
+    """Import a file into a collection: all of it, or nothing.
 
     FILE (`-`: standard input) is a JSON array of objects (.json), one object a line (.ndjson, .jsonl), or CSV with a
-    header (.csv, .tsv). It is streamed, whatever its size, and numbers stay exact. Say where ids come from by one of
-    --id, --id-from and --id-row: the same file then always has the same ids.
+    header (.csv, .tsv). It is streamed, so that memory does not grow with it, and numbers stay exact. Choose the ids by
+    --id, --id-from or --id-row; the same file always gets the same ids.
 
     In CSV, each column has a type. The first of these that applies decides it: --text, --number, --boolean, --date or
     --timestamp for the column; the FILE of --types, which is JSON such as {"price": "number"}; text, for the column of
-    --id and, with --types text, for all columns; the collection's declaration of the field, unless --types infer is
+    --id and, with --types text, for all columns; the type that the collection declares, unless --types infer is
     given; or else number if every cell is a plain number, boolean if every cell is true or false, and text otherwise.
     A cell in quotes is text, an empty one null. The decided types are printed, one line for each column.
     """
     if sum(map(bool, (field, fields, by_row))) != 1:
-        raise click.UsageError("Say where ids come from: by one of --id, --id-from and --id-row.")
+        raise click.UsageError("Pass one of --id, --id-from and --id-row.")
     format_ = Format(format_name) if format_name else record_files.format_of(file.name)
     if format_ is not Format.CSV and (given := given_options(csv)):
-        raise click.UsageError(f"{', '.join(given)}: for CSV alone; in JSON, values have types of their own.")
+        raise click.UsageError(f"{', '.join(given)}: only for CSV; values in JSON have types.")
     rule = IdRule(field, fields)
     rows: Iterable[FileRecord] = (
         csv_records(client, collection, file, id_field=field, id_fields=rule.fields, **csv)
@@ -73,12 +77,12 @@ def import_command(
             raise
         raise click.ClickException(_placed(error, rows if isinstance(rows, CsvRecords) else None, field)) from error
     columns = {each.name: each.type for each in rows.columns} if isinstance(rows, CsvRecords) else None
-    told = (
+    summary = (
         f"{collection}: {result.inserted_count:,} inserted, {result.updated_count:,} updated, "
         f"{result.unchanged_count:,} unchanged, {result.deleted_count:,} deleted"
     )
     as_dict = {"collection": collection, **asdict(result), **({"columns": columns} if columns else {})}
-    click.echo(json.dumps(as_dict, ensure_ascii=False) if as_json else told)
+    click.echo(json.dumps(as_dict, ensure_ascii=False) if as_json else summary)
 
 
 def _placed(error: DraftlineError, table: CsvRecords | None, id_field: str | None) -> str:
@@ -95,7 +99,7 @@ def _placed(error: DraftlineError, table: CsvRecords | None, id_field: str | Non
 
 
 def _shown(records: Iterator[ImportRecord], file: BinaryIO) -> Iterator[ImportRecord]:
-    """Yield the records, and show on a terminal how much of the file has been read."""
+    """Yield the records, and show the progress on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from records

@@ -1,4 +1,4 @@
-"""Show on a terminal the progress of building the indexes of a collection."""
+"""Show the progress of index builds on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REFRESH_S = 0.5
 
 @contextmanager
 def index_progress(client: Client, collection: str) -> Iterator[None]:
-    """Poll and show which indexes are ready, while the block declares the collection."""
+    """Poll and show how many indexes are ready, while the block puts the collection spec."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
@@ -26,7 +26,7 @@ def index_progress(client: Client, collection: str) -> Iterator[None]:
             while not over.wait(REFRESH_S):
                 try:
                     indexes = client.get_collection(collection).indexes
-                except DraftlineError:  # the declaration itself reports errors
+                except DraftlineError:  # PutCollection reports errors
                     continue
                 ready = sum(each.state is IndexState.READY for each in indexes)
                 status.update(f"building the indexes: {ready} of {len(indexes)} are ready")

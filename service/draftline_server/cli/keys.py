@@ -10,7 +10,9 @@ from .. import access
 from ..settings import Settings
 from .app import json_option, reporting
 
-tenant_option = click.option("--tenant", "tenants", required=True, multiple=True, help="For this tenant; give several.")
+tenant_option = click.option(
+    "--tenant", "tenants", required=True, multiple=True, help="Tenant that it is valid for; repeat for several."
+)
 PURGE = "content:purge"  # a purge cannot be undone, so this scope must be named explicitly
 scope_option = click.option(
     "--scope",
@@ -18,29 +20,29 @@ scope_option = click.option(
     multiple=True,
     type=click.Choice(access.PERMISSIONS),
     default=[permission for permission in access.PERMISSIONS if permission != PURGE],
-    help=f"With this permission; give several. Default: all but {PURGE}.",
+    help=f"Permission that it grants; repeat for several. Default: all except {PURGE}.",
 )
 
 
 @click.command("token")
-@click.option("--user", required=True, help="Who acts.")
+@click.option("--user", required=True, help="The user that it authenticates.")
 @tenant_option
 @scope_option
-@click.option("--lifetime", "lifetime_s", type=int, default=3600, show_default=True, help="Seconds it is good for.")
+@click.option("--lifetime", "lifetime_s", type=int, default=3600, show_default=True, help="Seconds until it expires.")
 @json_option
 @click.pass_obj
 @reporting
 def token_command(
     settings: Settings, *, user: str, tenants: tuple[str, ...], scopes: tuple[str, ...], lifetime_s: int, as_json: bool
 ) -> None:
-    """Make a token for trying things out.
+    """Create a development token.
 
     It is signed with the secret in DRAFTLINE_AUTH_SECRET_FILE, for DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE.
     Commands read it from DRAFTLINE_TOKEN.
     """
     token = access.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
-    told = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
-    click.echo(json.dumps(told) if as_json else token)
+    result = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
+    click.echo(json.dumps(result) if as_json else token)
 
 
 @click.command("service-key")
@@ -50,11 +52,11 @@ def token_command(
 @json_option
 @reporting
 def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, ...], as_json: bool) -> None:
-    """Make a key for a service.
+    """Create a service key.
 
-    The service NAME then acts as the user service:NAME. Give the key to that service; it is shown only once. Add its
-    entry, which holds only a hash of the key, to the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A
-    service may have several keys, so that they can be rotated.
+    The service NAME acts as the user service:NAME. The key is shown only once. Add the entry, which contains a hash of
+    the key, to the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may have several keys, so that
+    they can be rotated.
     """
     key, entry = access.new_service_key(name, tenants, scopes)
     click.echo(json.dumps({"key": key, "entry": json.loads(entry)}) if as_json else f"key    {key}\nentry  {entry}")

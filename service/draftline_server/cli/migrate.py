@@ -18,26 +18,26 @@ from .database_url import database_url
 
 
 @click.command("migrate")
-@click.option("--check", is_flag=True, help="Only tell whether the migrations make what the code declares.")
-@click.option("--to", "revision", default="head", help="A revision; an older one is gone back to.", show_default=True)
+@click.option("--check", is_flag=True, help="Only check that the migrations produce the tables that the code declares.")
+@click.option("--to", "revision", default="head", help="Target revision; an older one downgrades.", show_default=True)
 @json_option
 @click.pass_obj
 @reporting
 def migrate_command(settings: Settings, check: bool, revision: str, as_json: bool) -> None:
-    """Bring the database to the schema of this version."""
+    """Migrate the database to the schema of this version."""
     if check:
         _check_migrations(settings, as_json)
-    with database_url(settings, migrated=False) as url, _progress() as tell:
-        reached = migrate.go_to(url, revision, tell)
+    with database_url(settings, migrated=False) as url, _progress() as report:
+        reached = migrate.go_to(url, revision, report)
     click.echo(json.dumps({"revision": reached}) if as_json else f"the database is at revision {reached}")
 
 
 def _check_migrations(settings: Settings, as_json: bool) -> NoReturn:
-    found = [str(each) for each in migrate.check_in_scratch(settings.postgres_bin)]
-    told = [f"not in step: {difference}" for difference in found]
-    told.append("models and migrations differ" if found else "models and migrations are in step")
-    click.echo(json.dumps({"differences": found}) if as_json else "\n".join(told))
-    sys.exit(bool(found))
+    differences = [str(each) for each in migrate.check_in_scratch(settings.postgres_bin)]
+    lines = [f"difference: {difference}" for difference in differences]
+    lines.append("models and migrations differ" if differences else "models and migrations agree")
+    click.echo(json.dumps({"differences": differences}) if as_json else "\n".join(lines))
+    sys.exit(bool(differences))
 
 
 @contextmanager

@@ -17,15 +17,17 @@ from .database_url import database_url
 
 @click.command("serve")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes that share the port. Default: DRAFTLINE_WORKERS, 1."
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Number of worker processes that share the port. Default: DRAFTLINE_WORKERS, or 1.",
 )
 @click.pass_obj
 @reporting
 def serve_command(settings: Settings, workers: int | None) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
-    Uses the PostgreSQL of DRAFTLINE_DATABASE_URL, which must have been migrated, or an embedded one, whose data are
-    stored in DRAFTLINE_DATA_DIR.
+    Uses the PostgreSQL of DRAFTLINE_DATABASE_URL, which must be migrated, or else an embedded one with its data in
+    DRAFTLINE_DATA_DIR.
     """
     settings = settings.model_copy(update={"workers": workers or settings.workers})
     logs.configure_queued(settings.log_format, settings.log_level)

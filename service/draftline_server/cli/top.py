@@ -27,10 +27,10 @@ MIB = 1 << 20
 
 
 @click.command("top")
-@click.option("--url", help="Where the metrics are. Default: those of the settings, http://127.0.0.1:9464/metrics.")
+@click.option("--url", help="URL of the metrics. Default: from the settings, http://127.0.0.1:9464/metrics.")
 @click.option("--interval", "interval_s", type=click.FloatRange(min=0.1), default=2.0, show_default=True,
-              help="Seconds from one look to the next.")  # fmt: skip
-@click.option("--once", is_flag=True, help="Two looks, and what was done between them.")
+              help="Seconds between updates.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Print one interval, and exit.")
 @json_option
 @click.pass_obj
 @reporting
@@ -48,9 +48,9 @@ def top_command(settings: Settings, url: str | None, interval_s: float, once: bo
     with live or nullcontext(), suppress(KeyboardInterrupt):
         for each in looks:
             if live is not None:
-                live.update(_shown(each) if each else Text("The service is out of reach.", "bold red"), refresh=True)
+                live.update(_shown(each) if each else Text("The service cannot be reached.", "bold red"), refresh=True)
             elif each is None:
-                raise NotReachedError("the service is out of reach by now")
+                raise NotReachedError("the service can no longer be reached")
             elif as_json:
                 click.echo(json.dumps(asdict(each)))
             else:
@@ -61,7 +61,7 @@ def top_command(settings: Settings, url: str | None, interval_s: float, once: bo
 
 def _url_of(settings: Settings) -> str:
     if not settings.metrics_port:
-        raise click.UsageError("DRAFTLINE_METRICS_PORT does not tell where the metrics are: give --url.")
+        raise click.UsageError("DRAFTLINE_METRICS_PORT does not name a fixed port; pass --url.")
     host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
     return f"http://{host}:{settings.metrics_port}/metrics"
 
@@ -114,7 +114,7 @@ def _summary(now: Activity) -> Table:
                  _alarming(f"{now.pool_waiting:,} waiting", now.pool_waiting),
                  f"{now.retries_per_s:,.1f}/s retries")  # fmt: skip
     if now.patches_per_statement is not None:
-        grid.add_row("groups", f"{now.patches_per_statement:,.1f} patches a statement")
+        grid.add_row("groups", f"{now.patches_per_statement:,.1f} patches per statement")
     return grid
 
 
@@ -144,8 +144,10 @@ def _waits(now: Activity) -> Table | Text:
     if now.locks is None:
         return Text("locks: set DRAFTLINE_DATABASE_URL to the service's database to see them", "dim")
     if not now.locks:
-        return Text("nobody waits for a lock", "dim")
-    table = Table("waits", "for", "lock", "blocked by", "which is", "open for", title="locks", title_justify="left")
+        return Text("no session waits for a lock", "dim")
+    table = Table(
+        "waits", "for", "lock", "blocked by", "blocker state", "open for", title="locks", title_justify="left"
+    )
     for each in now.locks:
         blocker = f"{each.blocker} {each.application}".strip() if each.blocker else "a prepared transaction"
         table.add_row(str(each.pid), f"{each.waited_s:,.1f} s", f"{each.kind} {each.relation}".strip(), blocker,

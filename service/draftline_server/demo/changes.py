@@ -14,7 +14,7 @@ step = appending_to(STEPS)
 
 @step("WatchChanges", by="watch")
 def watch(ada: Client, bob: Client) -> Any:
-    """Ada watches the films, and sees what Bob does within milliseconds."""
+    """Ada watches the films, and receives Bob's change within milliseconds."""
     with ada.watch("movies") as watch:
         bob.patch_content("movies", "aliens-jul-18-1986", {"IMDB Rating": 2.5}, change_reason="too many of them")
         return next(watch)

@@ -15,7 +15,7 @@ step = appending_to(STEPS)
 
 @step("PutCollection")
 def declare(client: Client) -> Any:
-    """Declare five fields, by which films can be filtered and sorted, and two orders that get indexes."""
+    """Declare five fields to filter and sort by, and two orders to index."""
     return client.put_collection(
         "movies",
         fields={
@@ -40,13 +40,13 @@ def load(client: Client) -> Any:
 
 @step("ImportContent")
 def load_again(client: Client) -> Any:
-    """Load them again: unchanged films are not written."""
+    """Load them again. Unchanged films are not written."""
     return client.import_content("movies", films(), mode="snapshot")
 
 
 @step("GetCollection")
 def describe(client: Client) -> Any:
-    """See what is declared, and that the indexes are ready."""
+    """Get the collection spec, and the states of its indexes."""
     return client.get_collection("movies")
 
 
@@ -136,7 +136,7 @@ def patch_nothing(client: Client) -> Any:
 
 @step("PatchContent", refusal=draftline.VersionMismatchError)
 def patch_stale(client: Client) -> Any:
-    """Expect a version that is not the current one: refused."""
+    """Expect a version that is not the current one. The call fails."""
     return client.patch_content(
         "movies",
         "alien-may-25-1979",
@@ -147,7 +147,7 @@ def patch_stale(client: Client) -> Any:
 
 @step("PatchContent", refusal=draftline.ConditionNotMetError)
 def patch_condition(client: Client) -> Any:
-    """Give a condition on the stored film, checked in the same statement: refused."""
+    """Give a condition on the stored film, checked in the same statement. It is not met, so the call fails."""
     return client.patch_content(
         "movies",
         "alien-may-25-1979",
@@ -186,25 +186,25 @@ def create(client: Client) -> Any:
 
 @step("DeleteContent")
 def delete(client: Client) -> Any:
-    """Delete it."""
+    """Delete the film."""
     return client.delete_content("movies", "aniara-2018", fields=["Title"])
 
 
 @step("GetContent", refusal=draftline.NotFoundError)
 def get_deleted(client: Client) -> Any:
-    """Read it: it is not found any more."""
+    """Read it. A deleted film is not found."""
     return client.get_content("movies", "aniara-2018")
 
 
 @step("UndeleteContent")
 def undelete(client: Client) -> Any:
-    """Bring it back."""
+    """Undelete it."""
     return client.undelete_content("movies", "aniara-2018", fields=["Title"])
 
 
 @step("PurgeContent")
 def purge(client: Client) -> Any:
-    """Remove a deleted record permanently. The log keeps an entry of that, without content."""
+    """Remove a deleted record permanently. The change log keeps an entry without content."""
     client.create_content("movies", {"Title": "A mistake"}, record_id="mistake")
     client.delete_content("movies", "mistake")
     return client.purge_content("movies", ["mistake"], change_reason="never meant")

@@ -28,7 +28,7 @@ def draft(ada: Client) -> Any:
 
 @step("GetMerged", by="get_merged_page")
 def dramas_of_ada(ada: Client) -> Any:
-    """Her dramas by gross. Filter and order use the merged values: the drafted film is on the list, at its top."""
+    """List her dramas by gross. Filter and order use the merged values, so the drafted film comes first."""
     return ada.get_merged_page(
         "movies",
         filter='"Major Genre" = "Drama"',
@@ -41,7 +41,7 @@ def dramas_of_ada(ada: Client) -> Any:
 
 @step("GetMerged", by="get_merged_page")
 def dramas_of_bob(bob: Client) -> Any:
-    """The same list for Bob, who does not see her draft."""
+    """List the same for Bob, who does not see her draft."""
     return bob.get_merged_page(
         "movies",
         filter='"Major Genre" = "Drama"',
@@ -54,7 +54,7 @@ def dramas_of_bob(bob: Client) -> Any:
 
 @step("SaveDraft")
 def draft_more(ada: Client) -> Any:
-    """A second edit is composed with the first; it may consist of operations."""
+    """Save a second edit, which is composed with the first. It may consist of operations."""
     return ada.save_draft(
         "movies",
         "titanic-dec-19-1997",
@@ -75,7 +75,7 @@ def draft_creation(ada: Client) -> Any:
 
 @step("SaveDraft")
 def draft_deletion(ada: Client) -> Any:
-    """Draft the deletion of a film. It stays on the lists of all other users."""
+    """Draft the deletion of a film. Other users still see it."""
     return ada.save_draft(
         "movies",
         "twilight-nov-21-2008",
@@ -103,7 +103,7 @@ def preview(ada: Client) -> Any:
 
 @step("SaveDraft")
 def draft_of_bob(bob: Client) -> Any:
-    """Bob drafts changes of the same film: another genre, and a rating."""
+    """Bob drafts two changes of the same film: another genre and a rating."""
     return bob.save_draft(
         "movies",
         "titanic-dec-19-1997",
@@ -120,7 +120,7 @@ def commit_of_bob(bob: Client) -> Any:
 
 @step("GetMerged")
 def conflict_seen(ada: Client) -> Any:
-    """Her list already has his rating, and reports the conflict over the genre."""
+    """Her list already has Bob's rating, and reports the conflict over the genre."""
     return list(
         ada.get_merged(
             "movies",
@@ -132,13 +132,13 @@ def conflict_seen(ada: Client) -> Any:
 
 @step("Commit", refusal=draftline.ConflictError)
 def commit_rejected(ada: Client) -> Any:
-    """Her commit is refused as a whole, with every path that both changed. Nothing is written."""
+    """Her commit fails as a whole and reports every path that both changed. Nothing is written."""
     return ada.commit("movies", all=True)
 
 
 @step("Commit")
 def keep_mine(ada: Client) -> Any:
-    """She keeps her version: her genre is written, his rating stays."""
+    """Commit with KEEP_MINE: her genre is written, and Bob's rating stays."""
     return ada.commit(
         "movies",
         record_ids=["titanic-dec-19-1997"],
@@ -150,7 +150,7 @@ def keep_mine(ada: Client) -> Any:
 
 @step("SaveDraft")
 def draft_again(ada: Client) -> Any:
-    """The other way round: Ada drafts two fields of Jaws ..."""
+    """Ada drafts two fields of Jaws ..."""
     return ada.save_draft(
         "movies",
         "jaws-jun-20-1975",
@@ -172,7 +172,7 @@ def patch_meanwhile(bob: Client) -> Any:
 
 @step("Commit")
 def keep_theirs(ada: Client) -> Any:
-    """She accepts his version: his genre stays, the rest of her draft is written."""
+    """Commit with KEEP_THEIRS: Bob's genre stays, and the rest of her draft is written."""
     return ada.commit(
         "movies",
         record_ids=["jaws-jun-20-1975"],

@@ -60,7 +60,7 @@ def _pairs(result: Any) -> list[tuple[str, str]]:
     if isinstance(result, Change):
         return [("record_id", result.record_id), ("change", _short(result))]
     if isinstance(result, PurgeResult):
-        return [("removed for good", ", ".join(result.record_ids)), ("left", f"{result.remaining_count:,}")]
+        return [("removed permanently", ", ".join(result.record_ids)), ("left", f"{result.remaining_count:,}")]
     if isinstance(result, ImportResult):
         return [
             (name, f"{getattr(result, f'{name}_count'):,}") for name in ("inserted", "updated", "unchanged", "deleted")

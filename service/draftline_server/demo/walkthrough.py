@@ -23,4 +23,4 @@ def walk(ada: Client, bob: Client, console: Console) -> None:
         console.print(Syntax(each.code, "python", background_color="default", word_wrap=True))
         console.print(demo_results.shown(each.outcome(clients)))
         console.print()
-    console.print(f"That was all of it: {len(STEPS)} calls. Nothing is left behind.")
+    console.print(f"Done: {len(STEPS)} calls. All data have been removed.")

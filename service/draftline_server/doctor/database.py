@@ -29,22 +29,20 @@ from .results import Finding, State, fault, ok, skipped, warning
 
 SQL = load("diagnosis")
 CONNECT_S = 5.0
-NOT_RUNNING = skipped(
-    "database", "the embedded PostgreSQL does not run: `draftline serve` starts it, which would change it"
-)
-PASSWORD_MEND = "mend user and password in DRAFTLINE_DATABASE_URL, or see pg_hba.conf"
+NOT_RUNNING = skipped("database", "the embedded PostgreSQL is not running, and the doctor does not start it")
+CREDENTIALS_FIX = "correct the user and password in DRAFTLINE_DATABASE_URL, or the rules in pg_hba.conf"
 REFUSALS = {  # by SQLSTATE
-    "28P01": ("refuses the password", PASSWORD_MEND),
-    "28000": ("refuses this user from here", PASSWORD_MEND),
-    "3D000": ("is not there, but its server is", "create the database, with ENCODING 'UTF8', or mend its name"),
-    "42501": ("does not let this user connect", "GRANT CONNECT ON DATABASE to the user"),
-    "53300": ("has no connection left", "raise max_connections, or lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS"),
-    "57P03": ("is starting, stopping or recovering", "wait, and see PostgreSQL's log if it goes on"),
+    "28P01": ("rejects the password", CREDENTIALS_FIX),
+    "28000": ("rejects this user from this host", CREDENTIALS_FIX),
+    "3D000": ("does not exist on its server", "create the database with ENCODING 'UTF8', or correct its name"),
+    "42501": ("does not allow this user to connect", "GRANT CONNECT ON DATABASE to the user"),
+    "53300": ("has no free connection", "raise max_connections, or lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS"),
+    "57P03": ("is starting, stopping or recovering", "wait; if it does not end, see PostgreSQL's log"),
 }
 CLOCK_FAULT = timedelta(seconds=30)  # tokens are rejected beyond this
 OPEN_TOO_LONG = timedelta(minutes=10)
 NAMED = 5  # names that a message lists at most
-AFTERWARDS = ("schema", "privileges", "connections", "indexes", "log", "clock", "values", "drafts")
+DEPENDENT_CHECKS = ("schema", "privileges", "connections", "indexes", "log", "clock", "values", "drafts")
 
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
@@ -55,19 +53,19 @@ async def database(settings: Settings, now: Callable[[], datetime], *, with_draf
         problem = NOT_RUNNING
     if problem is not None:
         yield problem
-        for check in AFTERWARDS:
-            yield skipped(check, "the database was not reached")
+        for check in DEPENDENT_CHECKS:
+            yield skipped(check, "the database cannot be reached")
         return
     try:
         async with _opened(url, settings) as opened:
             async for finding in _examined(opened, settings, now, with_drafts=with_drafts):
                 yield finding
     except DraftlineError as error:
-        yield fault("database", f"the examination broke off: {error.message}", "see why, and run it again")
+        yield fault("database", f"the examination failed: {error.message}", "correct that, and run the doctor again")
     except PoolerError as error:
         yield fault("database", *str(error).split(": ", 1))
-        for check in AFTERWARDS:
-            yield skipped(check, "the pooler gives no sessions")
+        for check in DEPENDENT_CHECKS:
+            yield skipped(check, "the pooler does not provide sessions")
 
 
 async def _examined(
@@ -81,13 +79,13 @@ async def _examined(
     yield schema
     if schema.state is not State.OK:
         for check in ("privileges", "indexes", "log", "values", "drafts"):
-            yield skipped(check, "the schema is another one")
+            yield skipped(check, "the schema has another revision")
         return
     yield await _privileges(opened)
     yield await _indexes(opened)
     yield await _log(opened, found["moment"])
-    yield await _values(opened) if with_drafts else skipped("values", "not looked at, as asked")
-    yield await _drafts(opened) if with_drafts else skipped("drafts", "not looked at, as asked")
+    yield await _values(opened) if with_drafts else skipped("values", "not checked (--quick)")
+    yield await _drafts(opened) if with_drafts else skipped("drafts", "not checked (--quick)")
 
 
 @asynccontextmanager
@@ -102,25 +100,25 @@ async def _opened(url: str, settings: Settings) -> AsyncIterator[Database]:
 
 
 async def _connection_problem(url: str) -> Finding | None:
-    place = _named(url)
+    name = _named(url)
     try:
         connection = await asyncpg.connect(
             url, timeout=CONNECT_S, server_settings={"application_name": "draftline doctor"}
         )
         await connection.close()
     except asyncpg.PostgresError as error:
-        told, mend = REFUSALS.get(error.sqlstate or "", ("refuses the connection", "see its log for why"))
-        return fault("database", f"{place} {told} (SQLSTATE {error.sqlstate})", mend)
+        problem, fix = REFUSALS.get(error.sqlstate or "", ("rejects the connection", "see PostgreSQL's log"))
+        return fault("database", f"{name} {problem} (SQLSTATE {error.sqlstate})", fix)
     except (OSError, TimeoutError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no answer in time"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "timeout"
         return fault(
-            "database", f"{place} cannot be reached: {reason}",
-            "start PostgreSQL, or mend host and port in DRAFTLINE_DATABASE_URL and what is between here and there",
+            "database", f"{name} cannot be reached: {reason}",
+            "start PostgreSQL, correct the host and port in DRAFTLINE_DATABASE_URL, or check the network",
         )  # fmt: skip
     except (ValueError, asyncpg.InterfaceError):
         return fault(
-            "database", "DRAFTLINE_DATABASE_URL cannot be understood",
-            "write it as postgresql://user:password@host:5432/database, with %40 for @ in a password",
+            "database", "DRAFTLINE_DATABASE_URL is not a valid URL",
+            "use the form postgresql://user:password@host:5432/database, with %40 for @ in a password",
         )  # fmt: skip
     return None
 
@@ -136,55 +134,56 @@ def _named(url: str) -> str:
     return f"{parts.username or ''}@{host}:{port}{parts.path}"
 
 
-def _server(found: asyncpg.Record, place: str) -> Finding:
+def _server(found: asyncpg.Record, name: str) -> Finding:
     if found["version_number"] < migrate.OLDEST_SERVER:
-        mend = f"use PostgreSQL {migrate.OLDEST_SERVER // 10_000} or newer"
-        return fault("database", f"{place} is PostgreSQL {found['version']}", mend)
+        fix = f"use PostgreSQL {migrate.OLDEST_SERVER // 10_000} or newer"
+        return fault("database", f"{name} is PostgreSQL {found['version']}", fix)
     if found["encoding"] != "UTF8":
-        told = f"the encoding of {place} is {found['encoding']}"
-        return fault("database", told, "use one that was created with ENCODING 'UTF8'")
+        message = f"the encoding of {name} is {found['encoding']}"
+        return fault("database", message, "use a database created with ENCODING 'UTF8'")
     if found["is_standby"]:
-        told = f"{place} is a standby, which takes no writes"
-        return fault("database", told, "have DRAFTLINE_DATABASE_URL lead to the primary")
-    return ok("database", f"{place}, PostgreSQL {found['version']}")
+        message = f"{name} is a read-only standby"
+        return fault("database", message, "point DRAFTLINE_DATABASE_URL at the primary")
+    return ok("database", f"{name}, PostgreSQL {found['version']}")
 
 
 def _clock(ahead: timedelta, allowed: timedelta) -> Finding:
     """Return a finding on the difference between the database's clock and this machine's."""
     off = abs(ahead)
     way = "behind" if ahead > timedelta(0) else "ahead of"
-    told = f"the clock of this machine is {off.total_seconds():,.0f} s {way} the database's"
-    mend = "set both by NTP (`timedatectl`); tokens and certificates go by this machine's, what is stored does not"
+    message = f"the clock of this machine is {off.total_seconds():,.0f} s {way} the database's"
+    fix = "synchronize both by NTP (`timedatectl`); this machine's clock decides when tokens and certificates expire"
     if off > max(allowed, CLOCK_FAULT):
-        return fault("clock", told, mend)
-    return warning("clock", told, mend) if off > allowed else ok("clock", f"as the database's, to {allowed.seconds} s")
+        return fault("clock", message, fix)
+    if off > allowed:
+        return warning("clock", message, fix)
+    return ok("clock", f"within {allowed.seconds} s of the database's")
 
 
 async def _connections(opened: Database, settings: Settings) -> Finding:
     wanted = settings.workers * connections_of(settings.pool_size)
     allowed = await read_usable_connections(opened)
-    told = f"the service may want {wanted}, and PostgreSQL allows {allowed} to all who use it"
-    if wanted <= allowed or not settings.database_url:  # the embedded server is started with enough
-        return ok("connections", told)
-    mend = "lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise max_connections"
-    return warning("connections", told, mend)
+    message = f"the service may open {wanted}, and PostgreSQL allows {allowed} in total"
+    if wanted <= allowed or not settings.database_url:  # the embedded server always allows enough
+        return ok("connections", message)
+    fix = "lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise max_connections"
+    return warning("connections", message, fix)
 
 
 async def _schema(opened: Database) -> Finding:
     try:
         found = await find_revision(opened)
     except (SchemaError, OutOfReachError) as error:
-        return fault(
-            "schema", str(error), "let the user of DRAFTLINE_DATABASE_URL read it: migrate and serve as one user"
-        )
+        return fault("schema", str(error), "grant its user read access, or migrate and serve as the same user")
     needed = migrate.head()
     if found == needed:
         return ok("schema", f"revision {found}")
     if found is None:
-        return fault("schema", "the database was never migrated", "run `draftline migrate`")
+        return fault("schema", "the database has not been migrated", "run `draftline migrate`")
     if found not in migrate.revisions():
-        told = f"the database is at revision {found}, which is newer than this version of Draftline"
-        return fault("schema", told, f"run the newer version, or go back with it: `draftline migrate --to {needed}`")
+        message = f"the database is at revision {found}, which is newer than this version of Draftline"
+        fix = f"run the newer version, or use it to downgrade: `draftline migrate --to {needed}`"
+        return fault("schema", message, fix)
     return fault(
         "schema", f"the database is at revision {found}, this version needs {needed}", "run `draftline migrate`"
     )
@@ -194,32 +193,32 @@ async def _privileges(opened: Database) -> Finding:
     found = (await opened.fetch(SQL["may_keep_log"], {}))[0]
     if found["may"]:
         return ok("privileges", f"{found['name']} owns the tables")
-    told = f"{found['name']} does not own the tables: indexes of declarations and partitions of the log cannot be made"
-    return warning("privileges", told, "serve as the user who migrated, or as a member of that role")
+    message = f"{found['name']} does not own the tables and cannot create indexes or partitions of the change log"
+    return warning("privileges", message, "serve as the user who migrated, or as a member of that role")
 
 
 async def _indexes(opened: Database) -> Finding:
     broken = [row["name"] for row in await opened.fetch(SQL["invalid_indexes"], {})]
     if broken:
-        told = f"PostgreSQL does not use {_some(broken)}: invalid"
-        return fault("indexes", told, f"run `REINDEX INDEX CONCURRENTLY draftline.{broken[0]}`, and so for each")
+        fix = f"run `REINDEX INDEX CONCURRENTLY draftline.{broken[0]}`, likewise for each"
+        return fault("indexes", f"invalid, so PostgreSQL does not use them: {_some(broken)}", fix)
     unready = await Indexes(opened).unready()
     if not unready:
-        return ok("indexes", "all that is declared is ready")
-    places = [f"{name} of {collection} ({state.lower()})" for name, (collection, state) in unready.items()]
+        return ok("indexes", "all declared indexes are ready")
+    names = [f"{name} of {collection} ({state.lower()})" for name, (collection, state) in unready.items()]
     if (await opened.fetch(SQL["is_building"], {"lock": AdvisoryLock.INDEXES}))[0]["building"]:
-        return warning("indexes", f"being built: {_some(places)}", "wait; lists are exact meanwhile, and read more")
-    told = f"invalid or missing, so that lists read more than they need: {_some(places)}"
-    return fault("indexes", told, "restart the service, or declare the collection again: either builds them anew")
+        return warning("indexes", f"being built: {_some(names)}", "wait; until then, lists are exact but slower")
+    message = f"invalid or missing, so lists are slower: {_some(names)}"
+    return fault("indexes", message, "restart the service, or put the collection spec again; either rebuilds them")
 
 
-async def _log(opened: Database, moment: datetime) -> Finding:
-    held = await opened.fetch(LOG["open_transactions"], {"before": moment - OPEN_TOO_LONG})
+async def _log(opened: Database, now: datetime) -> Finding:
+    held = await opened.fetch(LOG["open_transactions"], {"before": now - OPEN_TOO_LONG})
     if not held:
-        return ok("log", "no transaction holds up watchers")
-    told = f"open for over ten minutes, and holding up watchers: {_some([row['holder'] for row in held])}"
-    mend = "end them: `SELECT pg_terminate_backend(pid)`, or for one that is prepared `ROLLBACK PREPARED`"
-    return warning("log", told, mend)
+        return ok("log", "no transaction blocks the change feed")
+    message = f"open for over ten minutes and blocking the change feed: {_some([row['holder'] for row in held])}"
+    fix = "end them by `SELECT pg_terminate_backend(pid)`, or `ROLLBACK PREPARED` for a prepared transaction"
+    return warning("log", message, fix)
 
 
 async def _values(opened: Database) -> Finding:
@@ -228,14 +227,14 @@ async def _values(opened: Database) -> Finding:
     except DraftlineError as error:  # counting many records may exceed the statement timeout
         return skipped("values", f"not counted: {error.message}")
     if not mistyped:
-        return ok("values", "all that declared fields hold is of their types")
-    places = [
+        return ok("values", "all values of declared fields have the declared types")
+    fields = [
         f"{pointer} of {collection} of tenant {tenant_id} ({count:,})"
         for tenant_id, collection, pointer, count in mistyped
     ]
     return warning(
-        "values", f"of another type than declared, so that comparisons and orders leave them out: {_some(places)}",
-        "find the records by the filter record.mistyped = true, and mend the values or the declaration",
+        "values", f"not of the declared type, so comparisons and orders skip them: {_some(fields)}",
+        "find the records with the filter record.mistyped = true, and correct the values or the collection spec",
     )  # fmt: skip
 
 
@@ -243,16 +242,15 @@ async def _drafts(opened: Database) -> Finding:
     checker = DraftChecker(opened)
     found = [difference async for difference in checker.differences()]
     if not found:
-        return ok("drafts", f"{checker.checked:,} are in step with their records")
+        return ok("drafts", f"{checker.checked:,} are consistent with their records")
     orphans = sum(difference.is_orphan for difference in found)
-    told = (
-        f"of {checker.checked:,}, {len(found) - orphans:,} differ from their edits, "
-        f"and {orphans:,} are of records that are gone"
+    message = (
+        f"of {checker.checked:,}, {len(found) - orphans:,} differ from their edits, and {orphans:,} have no record"
     )
     return fault(
-        "drafts", told,
-        "run `draftline check`, which tells which, and with --repair mends those that differ; of records that are "
-        "gone, their users discard them",
+        "drafts", message,
+        "run `draftline check` to list them, and with --repair to repair those that differ; drafts without a record "
+        "must be discarded by their users",
     )  # fmt: skip
 
 

@@ -57,11 +57,13 @@ def _settings() -> Iterator[Finding]:
 def _protection(settings: Settings) -> Finding:
     is_protected = settings.has_authentication and settings.tls_certificate_file is not None
     if settings.host in LOOPBACK:
-        return ok("protection", f"{settings.host} is reached from this machine alone")
+        return ok("protection", f"{settings.host} can be reached only from this machine")
     if is_protected:
         return ok("protection", f"{settings.host}, with authentication and TLS")
     if settings.dangerously_serve_unprotected:
-        told = f"{settings.host} is served without both authentication and TLS: whoever gets there reads and writes all"
-        return warning("protection", told, "see that nobody else gets there, or set both up (docs/security.md)")
-    told = f"`serve` refuses DRAFTLINE_HOST={settings.host} without both authentication and TLS"
-    return fault("protection", told, "set both up (docs/security.md), or DRAFTLINE_HOST to 127.0.0.1")
+        message = (
+            f"{settings.host} has no authentication or no TLS: anyone who can connect can read and write everything"
+        )
+        return warning("protection", message, "restrict network access, or configure both (docs/security.md)")
+    message = f"`draftline serve` refuses DRAFTLINE_HOST={settings.host} without authentication and TLS"
+    return fault("protection", message, "configure both (docs/security.md), or set DRAFTLINE_HOST to 127.0.0.1")

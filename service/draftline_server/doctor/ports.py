@@ -11,56 +11,58 @@ from ..settings import Settings
 from .results import Finding, fault, ok, skipped, warning
 
 ANSWER_S = 3.0
-TAKEN_MEND = "stop it (`ss -ltnp 'sport = :{port}'` tells what it is), or set {setting} to another port"
+PORT_IN_USE_FIX = "stop that program (find it by `ss -ltnp 'sport = :{port}'`), or set {setting} to another port"
 
 
 def ports(settings: Settings, health: Callable[[str], str]) -> Iterator[Finding]:
     """Yield the findings on the ports. `health` returns the health state of the service at an address."""
     yield _grpc(settings, health)
     if settings.metrics_port is None:
-        yield skipped("metrics port", "nothing is measured: DRAFTLINE_METRICS_PORT is empty")
+        yield skipped("metrics port", "no metrics are served: DRAFTLINE_METRICS_PORT is empty")
     else:
         yield _metrics(settings.metrics_host, settings.metrics_port)
 
 
 def _grpc(settings: Settings, health: Callable[[str], str]) -> Finding:
     check, setting, port = "port", "DRAFTLINE_PORT", settings.port
-    problem = _problem(settings.host, port)
+    problem = _bind_error(settings.host, port)
     if problem is None:
-        return ok(check, f"{settings.host}:{port} is free" if port else "any free one")
+        return ok(check, f"{settings.host}:{port} is free" if port else "any free port")
     if problem != errno.EADDRINUSE:
-        return _impossible(check, settings.host, port, problem, "DRAFTLINE_HOST")
+        return _bind_fault(check, settings.host, port, problem, "DRAFTLINE_HOST")
     state = health(f"{settings.host}:{port}")
     if state == "SERVING":
-        return ok(check, f"a service listens on {settings.host}:{port}, and is SERVING")
+        return ok(check, f"a service listens on {settings.host}:{port} and is SERVING")
     if state == "NOT_SERVING":
         return warning(
-            check, f"a service listens on {settings.host}:{port}, and is NOT_SERVING",
-            "see whether its database is reachable; it is SERVING again by itself when it is",
+            check, f"a service listens on {settings.host}:{port} and is NOT_SERVING",
+            "check whether its database is reachable; the service recovers by itself",
         )  # fmt: skip
-    told = f"{settings.host}:{port} is taken by another program, or by a service with other settings ({state})"
-    return fault(check, told, TAKEN_MEND.format(port=port, setting=setting))
+    message = f"{settings.host}:{port} is in use by another program, or by a service with other settings ({state})"
+    return fault(check, message, PORT_IN_USE_FIX.format(port=port, setting=setting))
 
 
 def _metrics(host: str, port: int) -> Finding:
-    check, problem = "metrics port", _problem(host, port)
+    check, problem = "metrics port", _bind_error(host, port)
     if problem is None:
-        return ok(check, f"{host}:{port} is free" if port else "any free one")
+        return ok(check, f"{host}:{port} is free" if port else "any free port")
     if problem != errno.EADDRINUSE:
-        return _impossible(check, host, port, problem, "DRAFTLINE_METRICS_HOST")
-    if _measures(host, port):
-        return ok(check, f"a service is measured at {host}:{port}")
-    told = f"{host}:{port} is taken by another program"
-    return fault(check, told, TAKEN_MEND.format(port=port, setting="DRAFTLINE_METRICS_PORT"))
+        return _bind_fault(check, host, port, problem, "DRAFTLINE_METRICS_HOST")
+    if _serves_metrics(host, port):
+        return ok(check, f"a service serves metrics on {host}:{port}")
+    message = f"{host}:{port} is in use by another program"
+    return fault(check, message, PORT_IN_USE_FIX.format(port=port, setting="DRAFTLINE_METRICS_PORT"))
 
 
-def _impossible(check: str, host: str, port: int, problem: int | None, setting: str) -> Finding:
+def _bind_fault(check: str, host: str, port: int, problem: int | None, setting: str) -> Finding:
     if problem == errno.EACCES:
-        return fault(check, f"this user may not listen on port {port}", "use a port above 1023")
-    return fault(check, f"{host} is no address of this machine", f"set {setting} to one that is, as 127.0.0.1")
+        return fault(check, f"this user is not allowed to listen on port {port}", "use a port above 1023")
+    return fault(
+        check, f"{host} is not an address of this machine", f"set {setting} to one of its addresses, such as 127.0.0.1"
+    )
 
 
-def _problem(host: str, port: int) -> int | None:
+def _bind_error(host: str, port: int) -> int | None:
     """Return the errno of binding to the address, or None if that succeeds. The socket is closed at once."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
@@ -75,7 +77,7 @@ def _problem(host: str, port: int) -> int | None:
     return None
 
 
-def _measures(host: str, port: int) -> bool:
+def _serves_metrics(host: str, port: int) -> bool:
     """Return whether a Draftline service answers at the metrics port."""
     connection = HTTPConnection(host.strip("[]"), port, timeout=ANSWER_S)
     try:

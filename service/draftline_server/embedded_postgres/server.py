@@ -113,7 +113,7 @@ class EmbeddedPostgres:
         Raises EmbeddedPostgresError if the start fails. Then nothing is left running, and `start` may be called again.
         """
         if self._lock is not None:
-            raise EmbeddedPostgresError(f"PostgreSQL in {self._dir} has been started by this object already")
+            raise EmbeddedPostgresError(f"PostgreSQL in {self._dir} is already started by this object")
         deadline = time.monotonic() + timeout_s
         try:
             self._bin = child.find_binaries(self._binaries)
@@ -178,7 +178,7 @@ class EmbeddedPostgres:
             holder = lock.read(20).decode().strip() or "unknown"
             lock.close()
             raise InUseError(
-                f"{self._dir} is in use by another Draftline, process {holder}: stop that one, or use another directory"
+                f"{self._dir} is in use by another Draftline (process {holder}): stop it, or use another directory"
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n".encode())
@@ -188,8 +188,8 @@ class EmbeddedPostgres:
         while pids := child.servers(self._cluster):
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
-                    f"A PostgreSQL that this process did not start still runs in {self._cluster} (pids {pids}): "
-                    "wait for its shutdown to end, or stop it with SIGINT to the lowest pid"
+                    f"Another process already runs PostgreSQL in {self._cluster} (pids {pids}): "
+                    "wait until it has shut down, or stop it with SIGINT to the lowest pid"
                 )
             time.sleep(0.02)
         pid = child.pid_file(self._cluster)[0]
@@ -219,7 +219,9 @@ class EmbeddedPostgres:
     def _init(self, version: int, deadline: float) -> None:
         """Create the cluster, with its database, in a temporary directory, and rename it into place."""
         if self._cluster.exists() and any(self._cluster.iterdir()):
-            raise EmbeddedPostgresError(f"{self._cluster} has files but no PG_VERSION: restore it, or move it away")
+            raise EmbeddedPostgresError(
+                f"{self._cluster} has files but no PG_VERSION: restore it from a backup, or move it away"
+            )
         for leftover in self._dir.glob("cluster.init-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         fresh = tempfile.mkdtemp(prefix="cluster.init-", dir=self._dir)

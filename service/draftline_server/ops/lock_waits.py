@@ -49,7 +49,7 @@ def waits(url: str) -> list[Wait]:
     try:
         rows = asyncio.run(asyncio.wait_for(_rows(url), TIMEOUT_S))
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise LocksError(f"the database does not tell its locks: {error or 'no answer in time'}") from error
+        raise LocksError(f"cannot read the locks of the database: {error or 'timeout'}") from error
     return [Wait(**{**row, "blocker": row["blocker"] or None}) for row in rows]
 
 

@@ -43,7 +43,7 @@ def scrape(url: str) -> Scrape:
     """Scrape `http://host:port/metrics`. Raise ScrapeError if that fails or `url` is not http."""
     place = urlsplit(url)
     if place.scheme != "http" or not place.hostname:
-        raise ScrapeError(f"metrics are read by http, as in http://127.0.0.1:9464/metrics, not at {url}")
+        raise ScrapeError(f"{url} is not an http URL such as http://127.0.0.1:9464/metrics")
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", place.path or "/metrics")
@@ -54,7 +54,7 @@ def scrape(url: str) -> Scrape:
     finally:
         connection.close()
     if answer.status != http.HTTPStatus.OK:
-        raise ScrapeError(f"no metrics at {url}: it answers {answer.status}")
+        raise ScrapeError(f"no metrics at {url}: status {answer.status}")
     return parsed(text, time.monotonic())
 
 

@@ -68,18 +68,18 @@ def differences(url: str) -> list[object]:
     return found
 
 
-def go_to(url: str, revision: str, tell: Callable[[str], None] = lambda _: None) -> str:
-    """Migrate up or down to a revision, and return it. `tell` is called with each completed step.
+def go_to(url: str, revision: str, report: Callable[[str], None] = lambda _: None) -> str:
+    """Migrate up or down to a revision, and return it. `report` is called with each completed step.
 
     Raise ValueError if the revision does not exist.
     """
     known = revisions()
     revision = known[0] if revision == "head" else revision
     if revision != "base" and revision not in known:
-        raise ValueError(f"there is no revision {revision}; there are {', '.join(reversed(known))}")
+        raise ValueError(f"there is no revision {revision}; the revisions are {', '.join(reversed(known))}")
 
     def move(config: Config, connection: Connection) -> None:
-        config.attributes["tell"] = tell
+        config.attributes["report"] = report
         current = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
         back = revision == "base" or (current in known and known.index(current) < known.index(revision))
         (command.downgrade if back else command.upgrade)(config, revision)
@@ -134,10 +134,10 @@ async def _run(url: str, action: Action) -> str:
     try:
         return await _migrate(url, action)
     except OSError as error:
-        raise OutOfReachError(f"the database is out of reach: {error}") from error
+        raise OutOfReachError(f"the database cannot be reached: {error}") from error
     except (asyncpg.PostgresError, DBAPIError) as error:
-        told = getattr(error, "orig", None) or error
-        raise MigrateError(f"the database refuses: {told}") from error
+        message = getattr(error, "orig", None) or error
+        raise MigrateError(f"the database rejects the migration: {message}") from error
 
 
 async def _migrate(url: str, action: Action) -> str:

@@ -67,7 +67,7 @@ class CsvTable:
         self._rows = rows_of(found, delimiter)
         header = next(self._rows, None)
         if header is None:
-            raise RecordFileError("the file is empty: CSV begins with a header, a line with the names of the columns")
+            raise RecordFileError("the file is empty; CSV begins with a header line that names the columns")
         self.columns = _named(header, fill=fill)
 
     def rows(self) -> Iterator[CsvRow]:
@@ -87,14 +87,14 @@ class CsvTable:
     def _ragged(self, row: CsvRow) -> str:
         count, given = len(self.columns), len(row.cells)
         near = (
-            f"{self.columns[given]!r} and what follows have no cell"
+            f"{self.columns[given]!r} and the columns after it have no cell"
             if given < count
             else f"there is no column for {shown(row.cells[count])}"
         )
         name = DELIMITER_NAMES.get(self.delimiter, self.delimiter)
         return (
-            f"line {row.line} has {given} cells, the header {count}: {near}; correct it, say --fill to accept such "
-            f"rows, or --delimiter if it is no {name}"
+            f"line {row.line} has {given} cells, the header {count}: {near}; correct it, pass --fill to accept such "
+            f"rows, or --delimiter if the delimiter is not the {name}"
         )
 
 
@@ -119,7 +119,7 @@ def _quoted_row(number: int, text: str, end: str, following: Iterator[Line], del
             cells.append(cell)
             if rest and not rest.startswith(delimiter):
                 problem = f"column {len(cells)}: {shown(rest)} follows the closing quote of a cell"
-                raise RecordFileError(f"line {line}, {problem}; a quote within a quoted cell is written twice")
+                raise RecordFileError(f"line {line}, {problem}; double a quote inside a quoted cell")
             text, at = rest, 0
         else:
             stop = text.find(delimiter, at)
@@ -170,14 +170,14 @@ def _named(header: CsvRow, *, fill: bool) -> list[str]:
         if not name.strip():
             if not fill:
                 raise RecordFileError(
-                    f"{place}: the header has no name for it; name it, or say --fill to have it named"
+                    f"{place}: the header has no name for it; name it, or pass --fill to generate a name"
                 )
             names.append(_free_name(f"column_{index + 1}", [*names, *header.cells]))
         elif name in names:
             if not fill:
                 first = names.index(name) + 1
-                problem = f"{shown(name)} is the name of column {first} already"
-                raise RecordFileError(f"{place}: {problem}; rename one, or say --fill to have it numbered")
+                problem = f"{shown(name)} is already the name of column {first}"
+                raise RecordFileError(f"{place}: {problem}; rename one, or pass --fill to number them")
             names.append(_free_name(f"{name}_{index + 1}", [*names, *header.cells]))
         else:
             names.append(name)

@@ -81,14 +81,14 @@ class CsvRecords:
             return {column.name: column.value(row, index) for index, column in enumerate(self.columns)}
         except UndecidedColumnError as error:
             names = [column.name for column in self.columns if column.type is None]
-            told = f"; nothing decided these columns: {', '.join(names)}" if len(names) > 1 else ""
+            told = f"; no cell decided the types of these columns: {', '.join(names)}" if len(names) > 1 else ""
             raise RecordFileError(f"{error}{told}") from None
 
     def _refuse_unknown(self, names: Iterable[str]) -> None:
         for name in names:
             if name not in self.table.columns:
                 there = ", ".join(self.table.columns)
-                hint = "; is --delimiter another one?" if len(self.table.columns) == 1 else ""
+                hint = "; check --delimiter" if len(self.table.columns) == 1 else ""
                 raise RecordFileError(f"line 1: the header has no column {name!r}, only {there:.500}{hint}")
 
 

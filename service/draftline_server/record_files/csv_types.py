@@ -41,10 +41,10 @@ class ColumnType(StrEnum):
 
 
 EXPECTED = {
-    ColumnType.NUMBER: "no number of at most 1,000 digits before and after the point",
-    ColumnType.BOOLEAN: "neither true nor false (nor yes, no, t, f, y, n, on, off, 1, 0)",
-    ColumnType.DATE: "no date such as 2026-11-20 or Nov 20 2026",
-    ColumnType.TIMESTAMP: "no time such as 2026-11-20T10:00:00Z, and no date",
+    ColumnType.NUMBER: "not a number of at most 1,000 digits before and after the decimal point",
+    ColumnType.BOOLEAN: "not a boolean (true, false, yes, no, t, f, y, n, on, off, 1, 0)",
+    ColumnType.DATE: "not a date such as 2026-11-20 or Nov 20 2026",
+    ColumnType.TIMESTAMP: "neither a timestamp such as 2026-11-20T10:00:00Z nor a date",
 }
 
 
@@ -75,7 +75,7 @@ class Column:
     first: tuple[str, int] | None = None  # the cell that made it numbers or booleans, and its line
 
     def __str__(self) -> str:
-        told = f"{self.name}: {self.type or 'null, no cell holds anything'}"
+        told = f"{self.name}: {self.type or 'null, all cells are empty'}"
         return f"{told} ({self.why})" if self.why else told
 
     def learn(self, cell: str, line: int, *, is_quoted: bool) -> None:
@@ -85,7 +85,7 @@ class Column:
             self.type, self.first = kind, (cell, line)
         elif kind is not self.type:
             kind_before = "number" if self.type is ColumnType.NUMBER else "true or false"
-            problem = problem if kind is ColumnType.TEXT else f"is no {kind_before}"
+            problem = problem if kind is ColumnType.TEXT else f"is not a {kind_before}"
             problem += f", as {shown(self.first[0])} on line {self.first[1]} is" if self.first else ""
             self.type = ColumnType.TEXT
         if self.type is ColumnType.TEXT:
@@ -129,17 +129,19 @@ class Column:
             return row.cells[index]
         place = f"line {row.line_of(index)}, column {self.name}"
         problem = f"{shown(row.cells[index])} is {EXPECTED[self.type or ColumnType.TEXT]}"
-        raise RecordFileError(f"{place}: {problem} ({self.why}); correct it, or say --text {_quoted(self.name)}")
+        raise RecordFileError(f"{place}: {problem} ({self.why}); correct it, or pass --text {_quoted(self.name)}")
 
     def _contradiction(self, row: CsvRow, index: int, kind: ColumnType, problem: str) -> str:
         place = f"line {row.line_of(index)}, column {self.name}"
         cell = shown(row.cells[index])
         if self.type is None:
-            told = f"{cell} is the first cell that holds anything, too late to decide the column's type"
+            told = f"{cell} is the first cell with a value, too late to decide the column's type"
         else:
-            told = f"{cell} {problem if kind is ColumnType.TEXT else f'is no {self.type}'}, as the cells before it are"
+            told = (
+                f"{cell} {problem if kind is ColumnType.TEXT else f'is not a {self.type}'}, as the cells before it are"
+            )
         wanted = kind if self.type is None else ColumnType.TEXT
-        flag = f"say --{wanted} {_quoted(self.name)}"
+        flag = f"pass --{wanted} {_quoted(self.name)}"
         either = f", or --text {_quoted(self.name)}" if wanted is not ColumnType.TEXT else ""
         return f"{place}: {told}; {flag}{either}"
 
@@ -151,7 +153,7 @@ def ruled(names: Sequence[str], rules: TypeRules) -> list[Column]:
     declared = rules.declared() if left else {}
     for column in left:
         if column.name in declared:
-            column.type, column.why, column.is_said = declared[column.name], "as the collection declares it", True
+            column.type, column.why, column.is_said = declared[column.name], "declared by the collection spec", True
     return columns
 
 
@@ -178,7 +180,7 @@ def _decide(column: Column, rules: TypeRules) -> bool:
     if name in rules.flags:
         column.type, column.why = rules.flags[name], f"--{rules.flags[name]}"
     elif name in rules.file:
-        column.type, column.why = rules.file[name], "as the file of --types has it"
+        column.type, column.why = rules.file[name], "from the file of --types"
     elif name == rules.id_column:
         column.type, column.why = ColumnType.TEXT, "the ids"
     elif rules.is_text:
@@ -200,13 +202,13 @@ def _kind_of(cell: str, *, is_quoted: bool) -> tuple[ColumnType, str]:
             return ColumnType.NUMBER, ""
         return ColumnType.TEXT, f"has more than {MAX_NUMBER_DIGITS:,} digits"
     if not _ANY_NUMBER.fullmatch(cell):
-        return ColumnType.TEXT, "is no number"
+        return ColumnType.TEXT, "is not a number"
     if cell[0] == "+":
         return ColumnType.TEXT, "has a plus sign"
     if "e" in cell or "E" in cell:
-        return ColumnType.TEXT, "has the form of an exponent"
+        return ColumnType.TEXT, "is written with an exponent"
     if "." in (cell[-1], cell.lstrip("-")[0]):
-        return ColumnType.TEXT, "has no digit on one side of its point"
+        return ColumnType.TEXT, "has no digit on one side of the decimal point"
     return ColumnType.TEXT, "has a leading zero"
 
 

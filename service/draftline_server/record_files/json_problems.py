@@ -16,20 +16,20 @@ class JsonFileError(ValueError):
 _PROBLEMS = {
     "Expecting value": "a value is missing",
     "Expecting property name": 'a key in double quotes or a closing "}" is missing',
-    "Illegal trailing comma": "a comma is followed by nothing",
+    "Illegal trailing comma": "a value is missing after a comma",
     "Expecting ':'": "a colon is missing",
     "Expecting ','": "a comma or a closing bracket is missing",
-    "Unterminated string": "a text in quotes is never closed",
-    "Invalid control character": "a text holds a control character, which has to be escaped",
-    "Invalid \\": "a text holds an escape that JSON does not have",
-    "Extra data": "there is more after the end of the value",
-    "Unexpected UTF-8 BOM": "a byte order mark stands before the value",
+    "Unterminated string": "the closing quote of a string is missing",
+    "Invalid control character": "a string contains an unescaped control character",
+    "Invalid \\": "a string contains an invalid escape sequence",
+    "Extra data": "there is text after the end of the value",
+    "Unexpected UTF-8 BOM": "the text begins with a byte order mark",
 }
 
 
 def json_problem(error: json.JSONDecodeError) -> str:
     """Return a message, without the position, for an error of the standard library's decoder."""
-    return next((told for start, told in _PROBLEMS.items() if error.msg.startswith(start)), "the JSON is not valid")
+    return next((told for start, told in _PROBLEMS.items() if error.msg.startswith(start)), "invalid JSON")
 
 
 def load_json(file: IO[str]) -> Any:

@@ -77,7 +77,7 @@ def format_of(name: str) -> Format:
     }  # fmt: skip
     found = formats.get(PurePath(name).suffix.lower())
     if found is None:
-        raise RecordFileError(f"{name}: the suffix does not tell the format; name it with --format")
+        raise RecordFileError(f"{name}: the suffix does not identify the format; pass --format")
     return found
 
 
@@ -89,8 +89,8 @@ def read(file: BinaryIO, format_: Format) -> Iterator[FileRecord]:
     found = _array(TextPieces(file)) if format_ is Format.JSON else _lines(file)
     for source, value in found:
         if not isinstance(value, dict):
-            hint = "; for a JSON array, say --format json" if isinstance(value, list) else ""
-            raise RecordFileError(f"{source}: the record is no object{hint}")
+            hint = "; pass --format json for a JSON array" if isinstance(value, list) else ""
+            raise RecordFileError(f"{source}: the record is not an object{hint}")
         yield FileRecord(value, source)
 
 
@@ -103,7 +103,7 @@ def identified(records: Iterable[FileRecord], rule: IdRule) -> Iterator[ImportRe
             record_id = made_id(record.values(rule.made_from))
             if not record_id:
                 fields = ", ".join(rule.made_from)
-                raise RecordFileError(f"{record.source}: there is nothing in {fields} to make an id of")
+                raise RecordFileError(f"{record.source}: {fields} are empty, so no id can be made")
         else:
             record_id = str(number)
         position = None if rule.fields else number
@@ -113,9 +113,9 @@ def identified(records: Iterable[FileRecord], rule: IdRule) -> Iterator[ImportRe
 def _id_of(record: FileRecord, field: str) -> str:
     (value,) = record.values([field])
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        given = f"not {_shown(value)}" if field in record.content and value not in (None, "") else "and holds nothing"
+        given = f"not {_shown(value)}" if field in record.content and value not in (None, "") else "and is empty"
         kind = "field" if record.texts is None else "column"
-        raise RecordFileError(f"{record.source}, {kind} {field}: must hold the id, a text or an integer, {given}")
+        raise RecordFileError(f"{record.source}, {kind} {field}: must contain the id, a string or an integer, {given}")
     return str(value)
 
 
@@ -169,7 +169,7 @@ class _Window:
 def _array(text: TextPieces) -> Iterator[tuple[str, Any]]:
     window = _Window(text)
     if window.peek() != "[":
-        raise RecordFileError("the file is no JSON array; for an object a line, say --format ndjson")
+        raise RecordFileError("the file is not a JSON array; pass --format ndjson for one object per line")
     window.at += 1
     closing = window.peek() == "]"
     index = 0
@@ -178,14 +178,14 @@ def _array(text: TextPieces) -> Iterator[tuple[str, Any]]:
         yield source, _value(window, source)
         mark = window.peek()
         if mark not in {",", "]"}:
-            problem = "the array goes on without a comma" if mark else "the array has no end"
+            problem = "a comma is missing in the array" if mark else "the closing bracket of the array is missing"
             raise RecordFileError(f"after {source}, on line {window.line()}: {problem}")
         closing = mark == "]"
         window.at += not closing
         index += 1
     window.at += 1
     if window.peek():
-        raise RecordFileError(f"line {window.line()}: there is more after the array's end")
+        raise RecordFileError(f"line {window.line()}: there is text after the end of the array")
 
 
 def _value(window: _Window, source: str) -> Any:
@@ -208,8 +208,8 @@ def _lines(file: BinaryIO) -> Iterator[tuple[str, Any]]:
         except RecursionError:
             raise RecordFileError(f"{source}: nested too deeply") from None
         except json.JSONDecodeError as error:
-            told = f"{json_problem(error)}, at character {error.pos + 1} of the line"
-            raise RecordFileError(f"{source}: {told}") from None
+            problem = f"{json_problem(error)}, at character {error.pos + 1} of the line"
+            raise RecordFileError(f"{source}: {problem}") from None
         except ValueError as error:
             raise RecordFileError(f"{source}: {error}") from None
         yield source, value
@@ -220,7 +220,7 @@ def _integer(text: str) -> int:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)

@@ -90,5 +90,5 @@ def refuse_utf_16(data: bytes) -> None:
 
 def not_utf_8(offset: int, byte: int) -> str:
     """Return a message that the byte at an offset is not UTF-8, and how to convert the file."""
-    problem = f"byte {offset}: 0x{byte:02X} is not UTF-8"
-    return f"{problem}; convert the file first, if it is Latin-1 by iconv -f WINDOWS-1252 -t UTF-8"
+    problem = f"byte {offset}: 0x{byte:02X} is not valid UTF-8"
+    return f"{problem}; convert the file first, for Latin-1 by iconv -f WINDOWS-1252 -t UTF-8"
