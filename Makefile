@@ -34,6 +34,7 @@ check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/lint-imports --no-logo
 	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py --check
 	$(BIN)/python tools/sync_client.py --check
+	$(BIN)/python tools/plain_english.py
 	$(BIN)/python tools/contract_doc.py --check
 	$(BIN)/python tools/schema.py --check
 	PATH="$(BIN):$$PATH" tools/check_contract.sh

@@ -75,8 +75,8 @@ class Column:
     first: tuple[str, int] | None = None  # the cell that made it numbers or booleans, and its line
 
     def __str__(self) -> str:
-        told = f"{self.name}: {self.type or 'null, all cells are empty'}"
-        return f"{told} ({self.why})" if self.why else told
+        text = f"{self.name}: {self.type or 'null, all cells are empty'}"
+        return f"{text} ({self.why})" if self.why else text
 
     def learn(self, cell: str, line: int, *, is_quoted: bool) -> None:
         """Update the type from a cell. The column must not be decided by a rule, and must not be text yet."""
@@ -135,15 +135,15 @@ class Column:
         place = f"line {row.line_of(index)}, column {self.name}"
         cell = shown(row.cells[index])
         if self.type is None:
-            told = f"{cell} is the first cell with a value, too late to decide the column's type"
+            text = f"{cell} is the first cell with a value, too late to decide the column's type"
         else:
-            told = (
+            text = (
                 f"{cell} {problem if kind is ColumnType.TEXT else f'is not a {self.type}'}, as the cells before it are"
             )
         wanted = kind if self.type is None else ColumnType.TEXT
         flag = f"pass --{wanted} {_quoted(self.name)}"
         either = f", or --text {_quoted(self.name)}" if wanted is not ColumnType.TEXT else ""
-        return f"{place}: {told}; {flag}{either}"
+        return f"{place}: {text}; {flag}{either}"
 
 
 def ruled(names: Sequence[str], rules: TypeRules) -> list[Column]:
