@@ -61,4 +61,4 @@ def test_migration_and_check_tell_how_far_they_are(tmp_path: Path) -> None:
     assert "0/0 drafts" in shown
     _, shown = on_terminal("migrate", "--to", "0001", **quiet)
     assert "0002" in shown
-    assert ", taken back" in shown
+    assert ", downgraded" in shown

@@ -144,4 +144,4 @@ def test_metrics_out_of_reach_are_told_with_what_to_do() -> None:
     assert "no metrics at http://127.0.0.1:1/metrics" in done.stderr
     switched_off = draftline("top", "--once", metrics_port="")
     assert switched_off.returncode == 2
-    assert "give --url" in switched_off.stderr
+    assert "pass --url" in switched_off.stderr

@@ -51,7 +51,7 @@ def test_purge_goes_on_until_nothing_is_left(run: Any, records: Records, monkeyp
 def test_purge_that_cannot_ask_removes_nothing(run: Any, records: Records) -> None:
     ended = run("--id", "a")
     assert ended.exit_code == 2
-    assert "give --yes" in ended.output
+    assert "pass --yes" in ended.output
     assert records.get("a", show_deleted=True)
 
 
