@@ -9,7 +9,6 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import grpc
@@ -19,7 +18,7 @@ from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.observability import logs
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
-from draftline_server.store.database import Database
+from draftline_server.store.connections import Connections
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
 from support.tenant_binding import Sent
 
@@ -32,14 +31,14 @@ def _quiet_logs() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def sent() -> Iterator[Sent]:
     """Whatever any server or store of this process sends to PostgreSQL, in the whole run."""
-    everything, observe = Sent(), Database._observe
+    everything, observe = Sent(), Connections.observe
 
-    def observed(database: Database, query: Any) -> None:
-        everything.add(query.query)
-        observe(database, query)
+    def observed(connections: Connections, sql: str, error: BaseException | None) -> None:
+        everything.add(sql)
+        observe(connections, sql, error)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Database, "_observe", observed)
+        patched.setattr(Connections, "observe", observed)
         yield everything
     everything.check()
 

@@ -46,10 +46,16 @@ def gauges_of(
         ),
         Gauge("draftline_watchers", "Watchers that are served.", lambda: watches.count),
         Gauge("draftline_pool_size", "Connections to the database that there may be.", lambda: database.settings.size),
-        Gauge("draftline_pool_in_use", "Connections to the database in use.", lambda: database.in_use),
-        Gauge("draftline_pool_waiting", "How many wait for a connection to the database.", lambda: database.waiting),
+        Gauge("draftline_pool_in_use", "Connections to the database in use.", lambda: database.connections.in_use),
         Gauge(
-            "draftline_pool_exhausted_total", "Times that no connection came free in time.", lambda: database.exhausted
+            "draftline_pool_waiting",
+            "How many wait for a connection to the database.",
+            lambda: database.connections.waiting,
+        ),
+        Gauge(
+            "draftline_pool_exhausted_total",
+            "Times that no connection came free in time.",
+            lambda: database.connections.exhausted,
         ),
         Gauge(
             "draftline_transaction_retries_total",

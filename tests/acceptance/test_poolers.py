@@ -124,7 +124,7 @@ async def test_sessions_through_a_pooler_have_the_service_s_settings(
             "default_transaction_read_only": "on", "TimeZone": "UTC",
         }  # fmt: skip
         for leaves_open in (True, False):
-            async with database._connection() as used:
+            async with database.connections.acquire() as used:
                 assert dict(await used.fetch(shown, names)) == wanted
                 if leaves_open:  # what is reset then goes back to what the connection began with
                     await used.execute("BEGIN")

@@ -46,7 +46,7 @@ async def test_novel_filters_leave_no_prepared_statements_behind(
         await changes.page(actor, ChangeQuery(filter=to_change_filter(text), filter_text=text), 10, "")
 
     await ask(0)
-    async with database._connection() as connection:
+    async with database.connections.acquire() as connection:
         backend = await connection.fetchval("SELECT pg_backend_pid()")
     before = _private_mb(backend)
     for n in range(1, FILTERS):

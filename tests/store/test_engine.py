@@ -16,7 +16,7 @@ from draftline_server.domain.errors import (
     DeadlineExceededError,
     OverloadedError,
 )
-from draftline_server.store.database import BACKOFF_S, pause_s
+from draftline_server.store.retries import BACKOFF_S, pause_s
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Transaction, call_deadline
 from support.polling import PATIENCE_S, eventually

@@ -151,7 +151,7 @@ async def test_those_who_wait_leave_connections_to_others(grouped: Grouped) -> N
             free = [asyncio.create_task(grouped.patch(counting(f"{turn} {each}"))) for each in IDS]
             assert await answered(free) == [1, 1, 1]
         assert not any(each.done() for each in stuck)
-        assert grouped.database.in_use <= 8 // 4
+        assert grouped.database.connections.in_use <= 8 // 4
         await other.execute("COMMIT")
         assert await answered(stuck) == [2] * 12
 

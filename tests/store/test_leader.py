@@ -131,7 +131,7 @@ async def test_leader_that_is_stopped_has_released_its_leases(database: Database
     await stopped(leading)
     assert task.ended == 1
     assert task.failures.empty()
-    assert database.in_use == 0
+    assert database.connections.in_use == 0
     successor.waits = True
     successor.released.release()
     assert await run_once(Leases(other), successor)

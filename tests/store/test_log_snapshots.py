@@ -29,7 +29,7 @@ async def snapshots(world: LoggedWorld) -> dict[int, Any]:
 
 
 async def content_at(world: LoggedWorld, version: int) -> Any:
-    async with world.database._connection() as connection:
+    async with world.database.connections.acquire() as connection:
         text = await connection.fetchval(
             "SELECT draftline.content_at($1, $2, '1', $3)::text", world.tenant_id, COLLECTION, version
         )
@@ -50,7 +50,7 @@ async def test_content_of_every_version_is_rebuilt(world: LoggedWorld) -> None:
 
 async def test_creation_of_a_record_that_changed_often_is_read_from_few_changes(world: LoggedWorld) -> None:
     await create_and_patch(world, *({"a": n} for n in range(2, 3 * EVERY)))
-    async with world.database._connection() as connection:  # what is not needed may be gone
+    async with world.database.connections.acquire() as connection:  # what is not needed may be gone
         await connection.execute(
             "UPDATE draftline.change SET base = NULL WHERE tenant_id = $1 AND version > $2", world.tenant_id, EVERY
         )
@@ -116,7 +116,7 @@ async def check_snapshot(
 ) -> None:
     """Write the version that keeps a snapshot, in a collection of whose changes values are kept, or not."""
     await world.create("1", {"a": 0})
-    async with world.database._connection() as connection:
+    async with world.database.connections.acquire() as connection:
         for table in ("record", "change"):
             await connection.execute(
                 f"UPDATE draftline.{table} SET version = $2 WHERE tenant_id = $1", world.tenant_id, EVERY - 2

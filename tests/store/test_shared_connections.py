@@ -44,7 +44,7 @@ async def test_one_tenants_statements_do_not_keep_anothers_waiting(single: Datab
 
 async def test_statement_without_a_connection_in_time_is_refused(single: Database) -> None:
     async with single.transaction():
-        single.settings = PoolSettings(size=1, connect_timeout_s=0.01)
+        single.connections._settings = PoolSettings(size=1, connect_timeout_s=0.01)
         with pytest.raises(OverloadedError, match="nothing was changed"):
             await single.fetch(ONE, {})
     assert await single.fetch(ONE, {})

@@ -21,7 +21,7 @@ from .content import limit_values, record_of
 from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selected
 from .driver_errors import RacedError
-from .rejections import of_conflicts, of_content, refuse_any, where_of
+from .record_errors import conflict_error, content_error, raise_any, record_field
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
 from .transaction import Transaction
@@ -71,7 +71,7 @@ class CommitStore:
             for key, settlement in settlements.items()
         ]
         if not allow_partial:
-            refuse_any(results, "drafts are in conflict with the baseline; nothing was committed")
+            raise_any(results, "drafts are in conflict with the baseline; nothing was committed")
         accepted = {result.record_id: settlements[result.record_id] for result in results if result.error is None}
         versions = {key: rows[key]["record_version"] or 0 for key in accepted}
         written = await self._write(transaction, write, collection, accepted, versions, with_content=with_content)
@@ -86,7 +86,7 @@ class CommitStore:
         """Return, by record id, the errors of contents that violate the JSON Schema."""
         checked = [(key, row["written"]) for key, row in contents.items() if row["written"] is not None]
         violations = await self._definitions.violations(
-            actor.tenant_id, [(collection, content, where_of(key)) for key, content in checked]
+            actor.tenant_id, [(collection, content, record_field(key)) for key, content in checked]
         )
         return {key: error for (key, _), error in zip(checked, violations, strict=True) if error is not None}
 
@@ -203,9 +203,9 @@ def _judgement(
     record_id: str = row["record_id"]
     if settlement.open:
         message = f"your draft of record {record_id!r} is in conflict with the baseline"
-        error: DraftlineError | None = of_conflicts(message, record_id, settlement.open)
+        error: DraftlineError | None = conflict_error(message, record_id, settlement.open)
         return CommitResult(record_id, conflicts=settlement.open, error=error)
-    error = of_content(content["failure"], collection, record_id) if content is not None else None
+    error = content_error(content["failure"], collection, record_id) if content is not None else None
     return CommitResult(record_id, conflicts=_conflicts(collection, row), error=error or violations.get(record_id))
 
 

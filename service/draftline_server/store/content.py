@@ -16,8 +16,7 @@ from ..domain.records import Actor, NewRecord, Record
 from .collections.cache import CollectionSpecs
 from .database import Database
 from .driver_errors import RacedError
-from .record_errors import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found
-from .rejections import where_of
+from .record_errors import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found, record_field
 from .statements import load
 from .transaction import Transaction
 
@@ -179,7 +178,7 @@ class ContentStore:
 
         Raises RecordNotDeletedError if the record is live.
         """
-        where = where_of(record_id)
+        where = record_field(record_id)
 
         async def attempt() -> Record:
             definition = self._definitions.known(actor.tenant_id, collection)

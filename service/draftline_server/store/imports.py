@@ -26,10 +26,10 @@ from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
 from .advisory_locks import LockFamily
 from .collections.cache import CollectionSpecs
 from .content import limit_values
-from .database import Database, raise_translated
+from .database import Database
 from .driver_errors import RacedError
-from .record_errors import error_of
-from .rejections import where_of
+from .record_errors import error_of, record_field
+from .retries import raise_translated
 from .statements import load
 from .transaction import DedicatedConnection, Transaction
 
@@ -148,7 +148,7 @@ class ImportStore:
 
         `first`: the index of the chunk's first record in the stream.
         """
-        contents = [(collection, record.content, where_of(record.record_id)) for record in chunk]
+        contents = [(collection, record.content, record_field(record.record_id)) for record in chunk]
         violations = await self._definitions.violations(actor.tenant_id, contents)
         for index, (record, violation) in enumerate(zip(chunk, violations, strict=True), first):
             if violation is not None:
@@ -164,7 +164,7 @@ class ImportStore:
             )
         await self._refuse_duplicate(transaction)
         for row in await transaction.fetch(SQL["unfit_in_staging"], {**identity, **limit_values(self._limits)}):
-            error = error_of(row["failure"], definition.collection, row["record_id"], where_of(row["record_id"]))
+            error = error_of(row["failure"], definition.collection, row["record_id"], record_field(row["record_id"]))
             raise error.of_record(row["index"], row["record_id"], row["source"])
 
     async def _refuse_duplicate(self, transaction: Transaction) -> None:
@@ -173,7 +173,7 @@ class ImportStore:
             return
         earlier, row = await transaction.fetch(SQL["first_duplicate_in_staging"], {})
         where = earlier["source"] or f"records[{earlier['index']}]"
-        problem = f"{where_of(row['record_id'])} stands twice in the import, the first time at {where}"
+        problem = f"{record_field(row['record_id'])} stands twice in the import, the first time at {where}"
         error = DuplicateRecordError(problem, first_index=earlier["index"], first_source=earlier["source"] or None)
         raise error.of_record(row["index"], row["record_id"], row["source"])
 

@@ -1,14 +1,18 @@
-"""Errors for the failures that the statements of content.sql return in place of a record."""
+"""Errors of records: for the failures that statements return in place of a record, and for commits and reverts."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from ..domain.collections import CollectionSpec
+from ..domain.drafts import Conflict
 from ..domain.errors import (
     ConditionNotMetError,
+    ConflictError,
     DocumentTooLargeError,
     DraftDeletesRecordError,
     DraftInOtherSessionError,
@@ -212,3 +216,38 @@ def condition_json(condition: Filter[Restriction] | None, definition: Collection
 def invalid_filter(field: str, error: FilterError) -> DraftlineError:
     problem = f"at character {error.position}: {error.message}"
     return InvalidFilterError(f"{field}: {problem}", fields=[(field, problem)], position=error.position)
+
+
+class Outcome(Protocol):
+    @property
+    def error(self) -> DraftlineError | None: ...
+
+
+def conflict_error(message: str, record_id: str, conflicts: Sequence[Conflict]) -> DraftlineError:
+    """Return the error of one record that is in conflict."""
+    return ConflictError(message, conflicts, record_id=record_id, conflicts_count=len(conflicts))
+
+
+def content_error(failure: str | None, collection: str, record_id: str) -> DraftlineError | None:
+    """Return the error of a content that the database reports as not storable; None if there is no failure."""
+    return error_of(failure, collection, record_id, record_field(record_id)) if failure is not None else None
+
+
+def record_field(record_id: str) -> str:
+    """Return the name of a record in errors that no field of the request caused."""
+    return f"record {record_id!r}"
+
+
+def raise_any(results: Sequence[Outcome], problem: str) -> None:
+    """Raise the errors of the results, if there are any: all conflicts as one error, or else the first error.
+
+    `problem` completes the message of the conflicts: `{records} of {results} {problem}`.
+    """
+    errors = [result.error for result in results if result.error is not None]
+    if not errors:
+        return
+    conflicts = [conflict for error in errors if isinstance(error, ConflictError) for conflict in error.conflicts]
+    if not conflicts:
+        raise errors[0]
+    records = len({(conflict.collection, conflict.record_id) for conflict in conflicts})
+    raise ConflictError(f"{records} of {len(results)} {problem}", conflicts, conflicts_count=len(conflicts))

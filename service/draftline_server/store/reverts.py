@@ -20,7 +20,7 @@ from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .content import limit_values, record_of
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
-from .rejections import of_conflicts, of_content, refuse_any, where_of
+from .record_errors import conflict_error, content_error, raise_any, record_field
 from .statements import load
 from .transaction import Rows, Transaction
 
@@ -63,7 +63,7 @@ class RevertStore:
         self._refuse_stale(actor, collections, judged)
         results = self._judge(judged, policy, await self._violations(actor, judged))
         if not allow_partial:
-            refuse_any(results, "records were changed since; nothing was reverted")
+            raise_any(results, "records were changed since; nothing was reverted")
         refused = [result for result in results if result.error is not None]
         rows = await self._fetch(transaction, values, list(collections) if with_content else [], refused)
         await self._refresh_drafts(transaction, actor, rows)
@@ -133,7 +133,7 @@ class RevertStore:
     async def _violations(self, actor: Actor, rows: Rows) -> dict[tuple[str, str], DraftlineError]:
         """Return, by collection and record id, the errors of contents that violate a JSON Schema."""
         contents = {
-            (row["collection"], row["record_id"]): (row["collection"], row["content"], where_of(row["record_id"]))
+            (row["collection"], row["record_id"]): (row["collection"], row["content"], record_field(row["record_id"]))
             for row in rows
             if row["needs_check"]
         }
@@ -181,8 +181,8 @@ def _objection(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: Confl
         )
     if conflicts and policy is ConflictPolicy.REJECT:
         message = f"record {record_id!r} was changed since version {version}"
-        return of_conflicts(message, record_id, conflicts)
-    return of_content(row["failure"], row["collection"], record_id)
+        return conflict_error(message, record_id, conflicts)
+    return content_error(row["failure"], row["collection"], record_id)
 
 
 def _reverted(row: asyncpg.Record, result: RevertResult) -> RevertResult:
