@@ -22,8 +22,8 @@ from draftline_server.domain.records import Actor, Delta, Patch, Request
 from draftline_server.embedded_postgres.process import find_binaries, last_lines
 from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
+from draftline_server.store.in_place_patches import InPlacePatches
 from draftline_server.store.json_schema.pool import Schemas
-from draftline_server.store.patches import InPlacePatches
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Rows, Transaction
 

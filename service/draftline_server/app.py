@@ -61,12 +61,13 @@ from .store.drafts import DraftStore
 from .store.fetched_patches import FetchedPatches
 from .store.idempotency import Requests
 from .store.imports import ImportStore
+from .store.in_place_patches import InPlacePatches
 from .store.json_schema.pool import Schemas
 from .store.leases import Leases
 from .store.lists.merged import MergedStore
 from .store.notifications import Notifications
 from .store.page_tokens import PageTokens
-from .store.patches import InPlacePatches, PatchApplier, PatchStore
+from .store.patches import PatchApplier, PatchStore
 from .store.pool import connections_of
 from .store.purges import PurgeStore
 from .store.reverts import RevertStore

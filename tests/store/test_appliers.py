@@ -15,7 +15,8 @@ from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.content import ContentStore
 from draftline_server.store.database import Database
 from draftline_server.store.fetched_patches import FetchedPatches
-from draftline_server.store.patches import InPlacePatches, PatchStore
+from draftline_server.store.in_place_patches import InPlacePatches
+from draftline_server.store.patches import PatchStore
 from draftline_server.store.statements import Statement
 from draftline_server.store.write_transactions import WriteTransactions
 from hypothesis import HealthCheck, given, settings

@@ -12,7 +12,7 @@ from draftline_server.domain.drafts import edit_of_delta
 from draftline_server.domain.edits import MISSING, Strategy, apply_delta, apply_operations, parse_pointer
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Operations
-from draftline_server.store.patches import edit_of
+from draftline_server.store.in_place_patches import edit_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import edit_oracle as oracle

@@ -9,7 +9,7 @@ from draftline_server.domain.content import Limits, changed_fields, check_value,
 from draftline_server.domain.edits import Operation, Strategy, apply_delta, apply_operations
 from draftline_server.domain.errors import DocumentTooLargeError, DraftlineError, InvalidDocumentError
 from draftline_server.domain.records import Operations
-from draftline_server.store.patches import edit_of
+from draftline_server.store.in_place_patches import edit_of
 from draftline_server.store.record_errors import error_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -22,7 +22,7 @@ from draftline_server.domain.records import Delta, Patch
 from draftline_server.rpc.mapping.changes import to_change_filter
 from draftline_server.store.change_log import feed as feeds
 from draftline_server.store.change_log.feed import Feed, FeedPage, LogPosition, Scope
-from draftline_server.store.patches import InPlacePatches
+from draftline_server.store.in_place_patches import InPlacePatches
 from draftline_server.store.query_stats import QueryRunner
 from draftline_server.store.transaction import Transaction
 from support.tenant_stores import COLLECTION, World, change, connected

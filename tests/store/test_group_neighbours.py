@@ -13,7 +13,7 @@ from draftline_server.domain.edits import Operation
 from draftline_server.domain.errors import DeadlineExceededError, DraftlineError, RecordNotFoundError
 from draftline_server.domain.records import Operations, Patch, PatchResult
 from draftline_server.store.database import Database
-from draftline_server.store.patches import PatchEntry
+from draftline_server.store.in_place_patches import PatchEntry
 from draftline_server.store.pool import PoolSettings
 from support.batched_patches import Grouped, counting
 

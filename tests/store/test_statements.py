@@ -20,7 +20,7 @@ from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Actor, Delta, Operations, Patch
 from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
-from draftline_server.store.patches import InPlacePatches
+from draftline_server.store.in_place_patches import InPlacePatches
 from draftline_server.store.statements import Statement, load
 from support.sent_statements import sent
 from support.tenant_stores import SCHEMAS

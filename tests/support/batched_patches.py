@@ -14,7 +14,8 @@ from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Actor, Operations, Patch, PatchResult, Request
 from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
-from draftline_server.store.patches import WAITING, InPlacePatches, PatchEntry, PatchStore, Terms
+from draftline_server.store.in_place_patches import WAITING, InPlacePatches, PatchEntry, Terms
+from draftline_server.store.patches import PatchStore
 from draftline_server.store.statements import Statement
 
 from support.edit_strategies import decode

@@ -42,10 +42,11 @@ from draftline_server.store.database import Database
 from draftline_server.store.drafts import DraftStore
 from draftline_server.store.fetched_patches import FetchedPatches
 from draftline_server.store.imports import ImportStore
+from draftline_server.store.in_place_patches import InPlacePatches
 from draftline_server.store.json_schema.pool import Schemas
 from draftline_server.store.lists.merged import MergedStore
 from draftline_server.store.page_tokens import PageTokens
-from draftline_server.store.patches import InPlacePatches, PatchStore
+from draftline_server.store.patches import PatchStore
 from draftline_server.store.pool import PoolSettings
 from draftline_server.store.statements import Statement, load
 from draftline_server.store.transaction import Transaction

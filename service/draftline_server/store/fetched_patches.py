@@ -24,7 +24,7 @@ from .database import Database
 from .driver_errors import RacedError
 from .edited import edited, where_of
 from .idempotency import keep_record
-from .patches import edit_of
+from .in_place_patches import edit_of
 from .record_errors import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
 from .statements import load
 from .transaction import Transaction

@@ -1,0 +1,173 @@
+"""Patches that are merged in SQL, inside the UPDATE: one statement for any number of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from ..domain.changes import Write
+from ..domain.content import Limits
+from ..domain.edits import Operation
+from ..domain.records import Delta, Operations, Patch, PatchResult, Record
+from ..domain.values import value_class
+from .collections.cache import CollectionSpecs
+from .content import limit_values
+from .database import Database
+from .edited import where_of
+from .record_errors import condition_json, error_of, not_found
+from .statements import load
+from .transaction import Transaction
+
+SQL = load("content")
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@value_class
+class PatchEntry:
+    """One patch as an argument of the statement: `values` holds its element of each of ARRAYS."""
+
+    write: Write
+    patch: Patch
+    values: tuple[object, ...]
+
+
+@value_class
+class Terms:
+    """The terms on which patches share a statement; see patch_content.
+
+    `lock_timeout_ms`: how long a statement that does not wait for rows may wait for other locks. `max_cost`: bytes of
+    content times the steps of a patch.
+    """
+
+    waits: bool
+    creates: bool = True
+    lock_timeout_ms: int = 25
+    max_cost: int = 256 * 1024
+    max_drafts: int = 8
+
+
+WAITING = Terms(waits=True)  # for one patch, or for those of one call
+
+ARRAYS = (
+    "collections", "record_ids", "kinds", "edits", "depths", "expected_versions", "conditions", "definition_versions",
+    "allow_missings", "sets_parents", "parent_ids", "positions",
+    "user_ids", "change_reasons", "request_ids", "fingerprints", "weights",
+)  # fmt: skip
+
+
+class InPlacePatches:
+    """A PatchApplier that merges in SQL, inside the UPDATE."""
+
+    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
+        self._definitions = definitions
+        self._limits = limit_values(limits)
+
+    async def apply(
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
+    ) -> Sequence[PatchResult]:
+        """Apply the patches; see PatchApplier."""
+        entries = [self.entry(write, patch, keeps_answers=keeps_answers) for patch in patches]
+        rows = await self.rows(runner, entries)
+        return [result_of(entry, row) for entry, row in zip(entries, rows, strict=True)]
+
+    def entry(self, write: Write, patch: Patch, *, keeps_answers: bool) -> PatchEntry:
+        """Build the statement's argument for a patch.
+
+        Raises InvalidFilterError if the condition does not fit the collection's declaration.
+        """
+        actor, request = write.actor, write.actor.request
+        definition = self._definitions.known(actor.tenant_id, patch.collection)
+        values = (
+            patch.collection,
+            patch.record_id,
+            *edit_of(patch.change),
+            patch.expected_version,
+            condition_json(patch.condition, definition),
+            definition.version,
+            patch.allow_missing,
+            patch.parent_id is not None,
+            patch.parent_id or None,
+            patch.position,
+            actor.user_id,
+            write.change_reason,
+            write.request_id,
+            request.fingerprint if keeps_answers and request else None,
+            steps_of(patch.change),
+        )
+        return PatchEntry(write, patch, values)
+
+    async def rows(
+        self, runner: Database | Transaction, entries: Sequence[PatchEntry], terms: Terms = WAITING
+    ) -> Sequence[asyncpg.Record | None]:
+        """Apply patches of different records of one tenant in one statement, and return the row of each."""
+        write = entries[0].write
+        values: dict[str, object] = {
+            "tenant_id": write.actor.tenant_id,
+            # Patches of several calls that share a statement are dated when it is sent, after they waited for it.
+            "now": await runner.now() if isinstance(runner, Database) else write.moment,
+            "source": write.source,
+            "commit_id": write.commit_id or None,
+            "waits": terms.waits,
+            "creates": terms.creates,
+            "lock_timeout": f"{terms.lock_timeout_ms}ms",
+            "max_cost": terms.max_cost,
+            "max_drafts": terms.max_drafts,
+            **dict(zip(ARRAYS, zip(*(entry.values for entry in entries), strict=True), strict=True)),
+            **self._limits,
+        }
+        if isinstance(runner, Database):
+            idempotent = all(entry.write.actor.request is not None for entry in entries)
+            fetched = await runner.fetch(SQL["patch_content"], values, idempotent=idempotent)
+        else:
+            fetched = await runner.fetch(SQL["patch_content"], values)
+        rows: dict[int, asyncpg.Record] = {row[0]: row for row in fetched}
+        return [rows.get(place) for place in range(1, len(entries) + 1)]
+
+
+def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:
+    """Build the result of a patch from its row.
+
+    Raises StaleCollectionSpecError, RacedError or LeftAloneError if nothing was done for it.
+    """
+    patch = entry.patch
+    if row is None:
+        return PatchResult(error=not_found(patch.collection, patch.record_id))
+    if row["failure"] is not None:
+        return PatchResult(error=error_of(row["failure"], patch.collection, patch.record_id, where_of(patch)))
+    _, _, content, version, parent_id, position, created_at, created_by, updated_at, updated_by, changed, changes = row
+    record = Record(
+        patch.collection, patch.record_id, content, version, parent_id, position,
+        created_at, created_by, updated_at, updated_by, None,
+    )  # fmt: skip
+    return PatchResult(record, sorted(changed), written=changes)
+
+
+def edit_of(change: Delta | Operations | None) -> tuple[str, str | None, int]:
+    """Return a change as `draftline.edit` takes it: kind, edit as JSON, and depth."""
+    match change:
+        case Delta(json, strategy, depth):
+            return strategy, json, depth
+        case Operations(steps):
+            return "OPERATIONS", _encode([step_json(step) for step in steps]).decode(), 0
+        case None:
+            return "NONE", None, 0
+
+
+def steps_of(change: Delta | Operations | None) -> int:
+    """Return how many passes over the content a change makes: one, or one per operation (per element of a list)."""
+    if not isinstance(change, Operations):
+        return 1
+    return max(1, sum(len(step.value) if isinstance(step.value, list) else 1 for step in change.steps))
+
+
+def size_of(entry: PatchEntry) -> int:
+    """Return the number of characters of a patch's change and condition, as they are sent."""
+    sent = dict(zip(ARRAYS, entry.values, strict=True))
+    return sum(len(text) for text in (sent["edits"], sent["conditions"]) if isinstance(text, str))
+
+
+def step_json(step: Operation) -> dict[str, object]:
+    return {"op": step.op, "path": step.path, "from": step.source, "value": step.value}
