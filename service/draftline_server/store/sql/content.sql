@@ -468,20 +468,19 @@ RETURNING collection, record_id, content::text AS content
 
 -- name: log_content
 -- Log records that the transaction has written. The arguments hold their state before the write, NULL for new records.
-WITH written AS (
+WITH compared AS MATERIALIZED (  -- computes each difference once, in whatever order the rows are joined
+    SELECT u.*, CASE WHEN u.old_content IS NOT NULL
+        THEN draftline.difference(u.old_content, u.new_content) END AS difference
+    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:old_contents AS jsonb[]),
+            CAST(:contents AS jsonb[]), CAST(:old_parent_ids AS text[]), CAST(:old_positions AS bigint[]))
+        AS u (collection, record_id, old_content, new_content, old_parent_id, old_position)
+), written AS (
     SELECT r.collection, r.record_id, r.version, CASE WHEN p.old_content IS NULL THEN 'CREATE' ELSE 'UPDATE' END AS kind,
         CAST(:source AS text) AS source, r.log_xact, (p.difference).edit AS edit, (p.difference).base AS base,
         p.old_content, c.history, p.old_parent_id, r.parent_id, p.old_position, r.position,
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
-    FROM (
-        SELECT u.*, CASE WHEN u.old_content IS NOT NULL
-            THEN draftline.difference(u.old_content, u.new_content) END AS difference
-        FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:old_contents AS jsonb[]),
-                CAST(:contents AS jsonb[]), CAST(:old_parent_ids AS text[]), CAST(:old_positions AS bigint[]))
-            AS u (collection, record_id, old_content, new_content, old_parent_id, old_position)
-        OFFSET 0  -- so that each difference is computed once
-    ) AS p
+    FROM compared AS p
     JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
