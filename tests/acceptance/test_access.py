@@ -48,8 +48,8 @@ def test_callers_bring_tokens_and_keys_over_tls(tmp_path: Path, protected: dict[
         for arguments, given, told in (
             (["--tenant", "acme", *with_pair, "--token", key], "", "1 inserted"),
             (["--tenant", "umbrella", *with_pair, "--token", key], "", "the caller has no access to this tenant"),
-            (["--tenant", "acme", *with_pair], "", "the call carries no token that is valid here"),
-            (["--tenant", "acme", *with_pair], token[:-2], "the call carries no token that is valid here"),
+            (["--tenant", "acme", *with_pair], "", "the call carries no valid token"),
+            (["--tenant", "acme", *with_pair], token[:-2], "the call carries no valid token"),
             (["--tenant", "acme", *elsewhere], token, "UNAVAILABLE"),
         ):
             done = invoked(*load, *arguments, **({"token": given} if given else {}))

@@ -72,7 +72,7 @@ def test_taken_port_is_refused_in_a_line(tmp_path: Path) -> None:
         port = service.address.rpartition(":")[2]
         refused = draftline("serve", data_dir=tmp_path / "two", port=port, log_level="error")
     assert refused.returncode == 1
-    told = f"Error: cannot listen on 127.0.0.1:{port}: is something else using it? DRAFTLINE_PORT sets another"
+    told = f"Error: cannot listen on 127.0.0.1:{port}: the port may be in use; set DRAFTLINE_PORT to another one"
     assert refused.stderr.splitlines()[-1] == told
     assert not is_left_running(tmp_path / "two")
 

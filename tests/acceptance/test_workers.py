@@ -191,7 +191,7 @@ def test_port_of_workers_is_taken_for_others(service: Served, count: int, module
     port = service.address.rpartition(":")[2]
     refused = command("serve", "--workers", str(count), database_url=module_database, port=port, log_level="error")
     assert refused.returncode == 1
-    told = f"Error: cannot listen on 127.0.0.1:{port}: is something else using it? DRAFTLINE_PORT sets another"
+    told = f"Error: cannot listen on 127.0.0.1:{port}: the port may be in use; set DRAFTLINE_PORT to another one"
     assert refused.stderr.splitlines()[-1] == told
 
 

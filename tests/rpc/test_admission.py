@@ -73,7 +73,7 @@ def test_call_waits_for_room_and_the_next_is_refused(full: Callable[..., Full]) 
     waiting = server.patch_that_waits()
     refusal = refused(server.records.stub.GetContent, server.get)
     assert (refusal.code, refusal.reason) == OVERLOADED
-    assert refusal.message == "1 calls are under way and 1 wait; nothing was done, try again later"
+    assert refusal.message == "1 calls are running and 1 are waiting; nothing was done, try again later"
     assert not waiting.done()
     server.let_go()
     assert waiting.result().record.version == 2
@@ -166,7 +166,7 @@ def test_message_has_to_come_in_time(database_url: str, serving: Any) -> None:
         over.set()
     refusal = refusal_of(caught.value)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-    assert refusal.message == "the message of the call did not come within 0.2 s; nothing was done"
+    assert refusal.message == "the request message did not arrive within 0.2 s; nothing was done"
 
 
 def test_tenant_with_many_calls_leaves_room_for_others(database_url: str, serving: Any) -> None:

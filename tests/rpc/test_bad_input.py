@@ -12,17 +12,17 @@ MIB = 1024 * 1024
 
 # Documents that cannot be stored: (document, reason, what is said of it)
 BAD_DOCUMENTS: dict[str, tuple[types_pb2.Document, str, str]] = {
-    "no JSON": (document("{a: 1}"), "INVALID_DOCUMENT", "no valid JSON"),
-    "no text": (document(""), "INVALID_DOCUMENT", "no valid JSON"),
-    "cut off": (document('{"a": [1, 2'), "INVALID_DOCUMENT", "no valid JSON"),
-    "two": (document("{} {}"), "INVALID_DOCUMENT", "no valid JSON"),
-    "byte order mark": (document("\ufeff{}"), "INVALID_DOCUMENT", "no valid JSON"),
-    "raw control character": (document('{"a": "\x01"}'), "INVALID_DOCUMENT", "no valid JSON"),
-    "raw U+0000": (document('{"a": "\0"}'), "INVALID_DOCUMENT", "no valid JSON"),
-    "bad escape": (document('{"a": "\\x"}'), "INVALID_DOCUMENT", "no valid JSON"),
-    "NaN": (document('{"a": NaN}'), "INVALID_DOCUMENT", "no valid JSON"),
-    "infinity": (document('{"a": -Infinity}'), "INVALID_DOCUMENT", "no valid JSON"),
-    "leading zero": (document('{"a": 01}'), "INVALID_DOCUMENT", "no valid JSON"),
+    "no JSON": (document("{a: 1}"), "INVALID_DOCUMENT", "not valid JSON"),
+    "no text": (document(""), "INVALID_DOCUMENT", "not valid JSON"),
+    "cut off": (document('{"a": [1, 2'), "INVALID_DOCUMENT", "not valid JSON"),
+    "two": (document("{} {}"), "INVALID_DOCUMENT", "not valid JSON"),
+    "byte order mark": (document("\ufeff{}"), "INVALID_DOCUMENT", "not valid JSON"),
+    "raw control character": (document('{"a": "\x01"}'), "INVALID_DOCUMENT", "not valid JSON"),
+    "raw U+0000": (document('{"a": "\0"}'), "INVALID_DOCUMENT", "not valid JSON"),
+    "bad escape": (document('{"a": "\\x"}'), "INVALID_DOCUMENT", "not valid JSON"),
+    "NaN": (document('{"a": NaN}'), "INVALID_DOCUMENT", "not valid JSON"),
+    "infinity": (document('{"a": -Infinity}'), "INVALID_DOCUMENT", "not valid JSON"),
+    "leading zero": (document('{"a": 01}'), "INVALID_DOCUMENT", "not valid JSON"),
     "array": (document("[]"), "INVALID_DOCUMENT", "must be a JSON object"),
     "null": (document("null"), "INVALID_DOCUMENT", "must be a JSON object"),
     "text": (document('"a"'), "INVALID_DOCUMENT", "must be a JSON object"),
@@ -174,7 +174,7 @@ def test_bad_ids_are_refused_by_every_method(records: Records, field: str, name:
             continue  # asks for one
         refusal = refused(method, message(**ids, **more))
         assert (refusal.code, refusal.reason, [*refusal.fields]) == (INVALID, "INVALID_FIELD", [field])
-        told = {"empty": "at least 1 character", "long": "128 characters"}.get(name, "no control characters")
+        told = {"empty": "at least 1 character", "long": "128 characters"}.get(name, "not contain control characters")
         assert told in refusal.fields[field]
         assert told in refusal.message
     if field == "record_id":
@@ -195,10 +195,10 @@ BAD_PATCHES: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown strategy": ({"delta": DELTA, "strategy": 99}, "strategy", "defined enum values"),
     "negative strategy": ({"delta": DELTA, "strategy": -1}, "strategy", "defined enum values"),
     "unknown encoding": ({"delta": DELTA, "response_encoding": 3}, "response_encoding", "defined enum values"),
-    "strategy with operations": ({"operations": steps(TEST), "strategy": 1}, "strategy", "delta alone"),
-    "strategy alone": ({"position": 1, "strategy": 1}, "strategy", "delta alone"),
-    "depth of another strategy": ({"delta": DELTA, "depth": 1}, "depth", "MERGE_STRATEGY_DEEP alone"),
-    "depth with operations": ({"operations": steps(TEST), "depth": 1}, "depth", "MERGE_STRATEGY_DEEP alone"),
+    "strategy with operations": ({"operations": steps(TEST), "strategy": 1}, "strategy", "only with delta"),
+    "strategy alone": ({"position": 1, "strategy": 1}, "strategy", "only with delta"),
+    "depth of another strategy": ({"delta": DELTA, "depth": 1}, "depth", "only with MERGE_STRATEGY_DEEP"),
+    "depth with operations": ({"operations": steps(TEST), "depth": 1}, "depth", "only with MERGE_STRATEGY_DEEP"),
     "depth over the limit": ({"delta": DELTA, "strategy": 2, "depth": 33}, "depth", "32"),
     "negative version": ({"delta": DELTA, "expected_version": -1}, "expected_version", "0"),
     "many fields": ({"delta": DELTA, "fields": ["a"] * 101}, "fields", "100"),
@@ -214,16 +214,20 @@ BAD_PATCHES: dict[str, tuple[dict[str, Any], str, str]] = {
         "operations.operations[1].from",
         "JSON Pointer",
     ),
-    "no value": ({"operations": steps({"op": "add", "path": "/b"})}, "operations.operations[0].value", "needs one"),
+    "no value": (
+        {"operations": steps({"op": "add", "path": "/b"})},
+        "operations.operations[0].value",
+        "is required for add",
+    ),
     "increment by text": (
         {"operations": steps({"op": "increment", "path": "/a", "value": "1"})},
         "operations.operations[0].value",
-        "needs a number",
+        "must be a number for increment",
     ),
     "union with a number": (
         {"operations": steps({"op": "union", "path": "/a", "value": 1})},
         "operations.operations[0].value",
-        "needs an array",
+        "must be an array for ",
     ),
     "long condition": ({"delta": DELTA, "condition": "a = " + "1" * 4096}, "condition", "4096 bytes"),
 }

@@ -35,7 +35,7 @@ def trickle(is_over: Event) -> Iterator[Part]:
     ("settings", "problem"),
     [
         ({"import_timeout_s": 0.5}, "the import took longer than 0.5 s"),
-        ({"stream_idle_timeout_s": 0.5, "import_min_bytes_per_s": 100_000}, "less than 100000 bytes a second"),
+        ({"stream_idle_timeout_s": 0.5, "import_min_bytes_per_s": 100_000}, "less than 100000 bytes per second"),
     ],
 )
 def test_import_that_trickles_ends_and_leaves_its_slot(
@@ -99,7 +99,7 @@ def test_pause_is_paid_for_by_what_came_before_and_after(instantly: Instantly) -
         for _ in range(3):  # each pause is nearly as long as may be, and what comes then pays for the next
             assert len(await pace.next(lambda: message(1000, 0.39))) == 1000
         assert len(await pace.next(lambda: message(1, 0.25))) == 1
-        with pytest.raises(DeadlineExceededError, match="less than 1000 bytes a second"):
+        with pytest.raises(DeadlineExceededError, match="less than 1000 bytes per second"):
             await pace.next(lambda: message(1, 0.16))
 
     instantly(stream())
@@ -110,7 +110,7 @@ def test_stream_without_a_least_rate_may_be_as_slow_as_it_is_not_idle(instantly:
         pace = Pace(PaceOptions(idle_s=0.2, total_s=10.0, min_bytes_per_s=0.0))
         for _ in range(8):
             await pace.next(lambda: message(1, 0.19))
-        with pytest.raises(DeadlineExceededError, match=r"no message of the stream came for 0\.2 s"):
+        with pytest.raises(DeadlineExceededError, match=r"the stream sent no message for 0\.2 s"):
             await pace.next(lambda: message(1, 5))
 
     instantly(stream())

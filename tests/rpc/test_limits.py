@@ -47,7 +47,7 @@ def test_long_list_is_refused_by_its_length(message: Any, field: str) -> None:
 def test_lists_within_lists_are_counted_together() -> None:
     edit = draft_pb2.DraftEdit(operations={"operations": [{}] * 1_000})
     reject_oversized_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 49))
-    with pytest.raises(InvalidFieldError, match="50000 items together") as caught:
+    with pytest.raises(InvalidFieldError, match="50000 items in total") as caught:
         reject_oversized_lists(draft_pb2.SaveDraftRequest(edits=[edit] * 50))
     assert caught.value.fields[0][0] == "edits[49].operations.operations"
 

@@ -117,11 +117,11 @@ def test_replaced_certificate_is_used_for_new_connections(url: str, tmp_path: Pa
 def unusable() -> dict[str, tuple[Pair, str]]:
     good = SECOND.issue()
     return {
-        "garbage": (Pair(b"garbage", b"garbage"), "the certificate is no PEM certificate"),
-        "empty": (Pair(b"", b""), "the certificate is no PEM certificate"),
-        "half a certificate": (Pair(good.certificate[:200], good.key), "the certificate is no PEM certificate"),
-        "no key": (Pair(good.certificate, good.certificate), "the key is no PEM key without a password"),
-        "the key of another": (Pair(good.certificate, FIRST.issue().key), "the key is not the certificate's"),
+        "garbage": (Pair(b"garbage", b"garbage"), "the certificate is not a PEM certificate"),
+        "empty": (Pair(b"", b""), "the certificate is not a PEM certificate"),
+        "half a certificate": (Pair(good.certificate[:200], good.key), "the certificate is not a PEM certificate"),
+        "no key": (Pair(good.certificate, good.certificate), "the key is not an unencrypted PEM key"),
+        "the key of another": (Pair(good.certificate, FIRST.issue().key), "the key does not match the certificate"),
         "expired": (SECOND.issue(lifetime=timedelta(days=-1)), "the certificate expired at"),
     }
 

@@ -54,7 +54,7 @@ def method_named(name: str) -> MethodDescriptor:
 def test_bytes_that_do_not_decode_are_refused(grpc_channel: grpc.Channel, method: MethodDescriptor, name: str) -> None:
     refusal = refused_bytes(grpc_channel, method, UNDECODABLE[name])
     assert (refusal.code, refusal.reason) == (INVALID, "UNDECODABLE_REQUEST")
-    assert refusal.message == f"the request is no {method.input_type.full_name}"
+    assert refusal.message == f"the request is not a valid {method.input_type.full_name}"
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -90,7 +90,7 @@ async def test_shared_secret_is_the_one_that_is_in_the_file_now(tmp_path: Path) 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 31])
 async def test_short_secret_is_refused(tmp_path: Path, size: int) -> None:
-    with pytest.raises(ValueError, match=f"holds {size} bytes, and a secret needs 32"):
+    with pytest.raises(ValueError, match=f"has {size} bytes; a secret needs at least 32"):
         await keys_of(tmp_path, secret=b"x" * size + b"\n")
     assert secret_key(b"x" * 32).algorithm_name == "HS256"
 
@@ -106,11 +106,11 @@ def test_secret_is_taken_as_text_or_refused_never_cut_by_chance(secret: bytes) -
     try:
         expected = secret.decode().strip().encode()
     except UnicodeDecodeError:
-        with pytest.raises(ValueError, match="is no text in UTF-8"):
+        with pytest.raises(ValueError, match="is not UTF-8 text"):
             secret_key(secret)
         return
     if len(expected) < 32:
-        with pytest.raises(ValueError, match="a secret needs 32"):
+        with pytest.raises(ValueError, match="a secret needs at least 32"):
             secret_key(secret)
     else:
         assert secret_key(secret).key == expected
@@ -118,7 +118,7 @@ def test_secret_is_taken_as_text_or_refused_never_cut_by_chance(secret: bytes) -
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\x0a\x0d"])
 def test_bytes_at_random_are_refused_whatever_they_end_with(end: bytes) -> None:
-    with pytest.raises(ValueError, match="is no text in UTF-8"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         secret_key(b"\xff" * 32 + end)
 
 
@@ -156,7 +156,7 @@ async def test_file_that_is_missing_is_refused_by_its_kind(tmp_path: Path) -> No
     ids=lambda key: ",".join(name if len(str(value)) > 12 else f"{name}={value}" for name, value in key.items()),
 )
 def test_key_that_cannot_verify_is_left_out(unusable: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="holds no public key"):
+    with pytest.raises(ValueError, match="contains no public key"):
         public_keys(key_set(unusable))
     assert [*public_keys(key_set(unusable, SECOND))] == [("second", "RS256")]
 

@@ -55,7 +55,7 @@ class NoAuthentication:
     async def identify(self, metadata: Metadata | None) -> Identity:
         users = [value for key, value in metadata or () if key == USER_KEY]
         if len(users) > 1:
-            raise InvalidFieldError.of(USER_KEY, "may be sent once")
+            raise InvalidFieldError.of(USER_KEY, "must be sent at most once")
         user = users[0] if users else DEFAULT_USER
         if not is_user(user):
             raise InvalidFieldError.of(USER_KEY, f"must be 1 to {MAX_USER} printable characters")
@@ -96,14 +96,14 @@ class TokenAuthentication:
             self._lines.info(str(refused))
             if refused.expired:
                 raise UnauthenticatedError("the token has expired", expired="true") from None
-            raise UnauthenticatedError("the call carries no token that is valid here") from None
+            raise UnauthenticatedError("the call carries no valid token") from None
         return identity
 
     async def _verified(self, token: str) -> Identity:
         if SERVICE_KEY.fullmatch(token):
             service = self._keys.service(token)
             if service is None:
-                raise RefusedTokenError("no such service key")
+                raise RefusedTokenError("unknown service key")
             return Identity(service.user_id, service.grants)
         return await authenticate_jwt(token, self._keys, self._rules)
 
@@ -129,7 +129,7 @@ class TokenAuthentication:
 def _token(metadata: Metadata | None) -> str:
     sent = [value for key, value in metadata or () if key == TOKEN_KEY]
     if len(sent) != 1:
-        raise RefusedTokenError(f"{len(sent)} authorizations")
+        raise RefusedTokenError(f"{len(sent)} authorization headers")
     (value,) = sent
     if not isinstance(value, str) or value[: len(SCHEME)].lower() != SCHEME or not value.isascii():
         raise RefusedTokenError("not a bearer token")

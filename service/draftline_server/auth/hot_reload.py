@@ -107,9 +107,9 @@ def check_address(url: str) -> None:
     """Raise ValueError unless the address is https, or http on a loopback host."""
     parts = urlsplit(url)
     if not parts.hostname or parts.username or parts.scheme not in ("http", "https"):
-        raise ValueError("is no https address")
+        raise ValueError("is not an https URL")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError("must be https beyond this machine")
+        raise ValueError("must be https unless the host is loopback")
 
 
 def fetch(url: str) -> bytes:
@@ -134,7 +134,7 @@ def fetch(url: str) -> bytes:
     timer = threading.Timer(FETCH_TIMEOUT_S, shut)
     timer.daemon = True
     timer.start()
-    late = TimeoutError(f"no whole answer within {FETCH_TIMEOUT_S:g} s")
+    late = TimeoutError(f"no complete response within {FETCH_TIMEOUT_S:g} s")
     try:
         connection.connect()
         if over.is_set():  # the timer may have fired before there was a socket to shut down
@@ -152,7 +152,7 @@ def fetch(url: str) -> bytes:
     if over.is_set():
         raise late
     if response.status != 200:
-        raise ValueError(f"answered {response.status}")
+        raise ValueError(f"responded with status {response.status}")
     if len(body) > MAX_FETCHED_BYTES:
-        raise ValueError(f"answered more than {MAX_FETCHED_BYTES:,} bytes")
+        raise ValueError(f"responded with more than {MAX_FETCHED_BYTES:,} bytes")
     return body

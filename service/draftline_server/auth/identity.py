@@ -88,11 +88,11 @@ def _strings(values: Any) -> Iterable[str]:
     if values is None:
         return ()
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("is no list of texts")
+        raise ValueError("is not a list of strings")
     return values
 
 
 def _tenant(tenant_id: str) -> str:
     if not 0 < len(tenant_id) <= MAX_TENANT:
-        raise ValueError(f"a tenant has 1 to {MAX_TENANT} characters")
+        raise ValueError(f"tenant ids must have 1 to {MAX_TENANT} characters")
     return tenant_id

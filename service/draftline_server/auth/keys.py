@@ -126,7 +126,7 @@ def public_keys(text: bytes) -> PublicKeys:
     told = _decoded(text, _KeySet).keys
     keys = {(each["kid"], key.algorithm_name): key for each in told if (key := _public_key(each)) is not None}
     if not keys:
-        raise ValueError("holds no public key with a kid that can verify a signature")
+        raise ValueError("contains no public key with a kid that can verify a signature")
     return keys
 
 
@@ -152,13 +152,13 @@ def secret_key(text: bytes) -> jwt.PyJWK:
     try:
         secret = text.decode().strip().encode()
     except UnicodeDecodeError:
-        raise ValueError("is no text in UTF-8; write a secret as text, as `openssl rand -base64 48` does") from None
+        raise ValueError("is not UTF-8 text; create a secret with `openssl rand -base64 48`") from None
     if len(secret) < MIN_SECRET_BYTES:
-        raise ValueError(f"holds {len(secret)} bytes, and a secret needs {MIN_SECRET_BYTES}")
+        raise ValueError(f"has {len(secret)} bytes; a secret needs at least {MIN_SECRET_BYTES}")
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
     except jwt.InvalidKeyError:  # a public key is not a secret
-        raise ValueError("holds a public key or a certificate, and no secret") from None
+        raise ValueError("is a public key or a certificate, not a secret") from None
     return jwt.PyJWK({"kty": "oct", "k": base64url_encode(secret).decode()}, SECRET_ALGORITHM)
 
 
@@ -199,7 +199,7 @@ def _decoded(text: bytes, form: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None  # the message has the path, and of the values at most a scope
     except (msgspec.DecodeError, RecursionError):
-        raise ValueError("is no JSON") from None
+        raise ValueError("is not valid JSON") from None
 
 
 def digest_of(key: str) -> str:

@@ -43,14 +43,14 @@ async def authenticate_jwt(token: str, keys: Keys, rules: TokenRules) -> Identit
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise RefusedTokenError(f"header: {type(error).__name__}") from None
     if "crit" in header:
-        raise RefusedTokenError("header: crit")
+        raise RefusedTokenError("header: crit is not supported")
     # `jku`, `jwk`, `x5u` and the like are ignored: a token must not choose the key that verifies it.
     key_id, algorithm = header.get("kid", ""), header.get("alg")
     if not isinstance(key_id, str) or not isinstance(algorithm, str):
-        raise RefusedTokenError("header: kid or alg is no text")
+        raise RefusedTokenError("header: kid or alg is not a string")
     key = await keys.signing(key_id, algorithm)
     if key is None:
-        raise RefusedTokenError("no such key")
+        raise RefusedTokenError("unknown signing key")
     return _identity(_claims(token, key, rules), rules)
 
 
@@ -87,12 +87,12 @@ def _claims(token: str, key: jwt.PyJWK, rules: TokenRules) -> dict[str, Any]:
 def _identity(claims: dict[str, Any], rules: TokenRules) -> Identity:
     issued_at, expires_at = claims["iat"], claims["exp"]
     if not all(type(claim) in (int, float) for claim in (issued_at, expires_at)):
-        raise RefusedTokenError("iat or exp is no number")
+        raise RefusedTokenError("iat or exp is not a number")
     if expires_at - issued_at > rules.max_lifetime_s:
-        raise RefusedTokenError(f"lifetime over {rules.max_lifetime_s:g} s")
+        raise RefusedTokenError(f"lifetime exceeds {rules.max_lifetime_s:g} s")
     user_id = claims.get(rules.user_claim)
     if not is_user(user_id) or user_id.startswith(SERVICE_USER):
-        raise RefusedTokenError(f"{rules.user_claim} is no user")
+        raise RefusedTokenError(f"{rules.user_claim} is not a valid user id")
     try:
         grants = parse_grants(claims.get(rules.tenants_claim), claims.get(rules.permissions_claim))
     except ValueError as error:
@@ -105,7 +105,7 @@ def development_token(
 ) -> str:
     """Return a token for development, signed with the shared secret. Raise ValueError if it would be rejected."""
     if not 0 < lifetime_s <= rules.max_lifetime_s:
-        raise ValueError(f"a token may live for at most {rules.max_lifetime_s:g} s")
+        raise ValueError(f"the lifetime of a token must be from 1 to {rules.max_lifetime_s:g} s")
     now = int(time.time())
     claims = {
         "iss": rules.issuer,

@@ -70,8 +70,8 @@ class Monitoring:
                 structlog.get_logger().warning("metrics_port_in_use", port=port, reason="another port is used instead")
                 return await self.start(Address(host, 0))
             raise OSError(
-                f"DRAFTLINE_METRICS_PORT: cannot listen on {host}:{port}: is something else using it? "
-                "0 takes any free port, and an empty one none"
+                f"DRAFTLINE_METRICS_PORT: cannot listen on {host}:{port}: the port may be in use; "
+                "set another one, 0 for any free port, or an empty value for none"
             ) from error
         return int(self._server.sockets[0].getsockname()[1])
 

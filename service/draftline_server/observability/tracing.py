@@ -16,7 +16,7 @@ from .telemetry import Telemetry
 TRACEPARENT = "traceparent"
 LENGTH = 55  # characters; versions above 00 may have more at the end
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
-NEEDED = "DRAFTLINE_TRACE_ENDPOINT needs what `pip install 'draftline-server[traces]'` brings"
+NEEDED = "DRAFTLINE_TRACE_ENDPOINT needs more packages: run `pip install 'draftline-server[traces]'`"
 
 
 class TraceContext(NamedTuple):

@@ -19,7 +19,7 @@ def shared_port(host: str, port: int) -> Iterator[int]:
     """
     if sys.platform != "linux":
         raise ValueError("DRAFTLINE_WORKERS above 1 needs Linux, where several processes can share a port")
-    taken = f"cannot listen on {host}:{port}: is something else using it? DRAFTLINE_PORT sets another"
+    taken = f"cannot listen on {host}:{port}: the port may be in use; set DRAFTLINE_PORT to another one"
     with ExitStack() as held:
         for family, address in _addresses(host):
             try:

@@ -76,7 +76,7 @@ class Admission:
         if self._draining:
             raise _draining()
         if time_left_s is not None and time_left_s <= 0:
-            raise DeadlineExceededError("the call's time is over; nothing was done")
+            raise DeadlineExceededError("the deadline of the call has passed; nothing was done")
         slots, max_s = self._slots, self._options.queue_timeout_s
         limit_s = max_s if time_left_s is None else min(max_s, time_left_s)
         self._update_rate()
@@ -117,7 +117,7 @@ class Admission:
     def _overloaded(self) -> OverloadedError:
         slots, (min_s, max_s) = self._slots, RETRY_DELAY_S
         return OverloadedError(
-            f"{slots.taken} calls are under way and {slots.waiting} wait; nothing was done, try again later",
+            f"{slots.taken} calls are running and {slots.waiting} are waiting; nothing was done, try again later",
             retry_after_s=min(max(self._estimated_wait_s(slots.waiting), min_s), max_s),
         )
 
@@ -141,4 +141,4 @@ class Slot:
 
 
 def _draining() -> DrainingError:
-    return DrainingError("the server is stopping; nothing was done, call another one")
+    return DrainingError("the server is shutting down; nothing was done, retry on another server")

@@ -109,7 +109,7 @@ class CallTracker:
     async def identify(self, call: Call) -> Identity:
         """Return the identity of the caller. This may fetch keys. Raises OverloadedError if too many calls do so."""
         if not self._identifying.take(call.peer):
-            raise OverloadedError("too many callers are being identified; nothing was done, try again later")
+            raise OverloadedError("too many calls are being authenticated; nothing was done, try again later")
         try:
             return await self.authenticator.identify(call.metadata)
         finally:
@@ -134,8 +134,8 @@ class CallTracker:
 
     def _too_many_calls(self) -> OverloadedError:
         return OverloadedError(
-            f"{self._by_caller.taken} calls are under way, and of {self._options.max_calls} some are kept for "
-            "callers with few; nothing was done, try again later"
+            f"{self._by_caller.taken} of {self._options.max_calls} calls are running, and the rest is reserved for "
+            "callers with fewer calls; nothing was done, try again later"
         )
 
     async def first_message(self, context: Context, call: Call) -> bytes:
@@ -146,18 +146,20 @@ class CallTracker:
         """
         limit_s = min(self._options.message_timeout_s, self._options.idle_timeout_s)
         if not self._arriving.take(call.caller):
-            problem = f"{self._arriving.taken} calls wait for their messages; nothing was done, try again later"
+            problem = (
+                f"{self._arriving.taken} calls are waiting for their first message; nothing was done, try again later"
+            )
             raise OverloadedError(problem)
         try:
             async with asyncio.timeout(limit_s):
                 message = await self.next_message(context, call)
         except TimeoutError:
-            problem = f"the message of the call did not come within {limit_s:g} s; nothing was done"
+            problem = f"the request message did not arrive within {limit_s:g} s; nothing was done"
             raise DeadlineExceededError(problem) from None
         finally:
             self._arriving.release(call.caller)
         if message is grpc.aio.EOF:
-            raise UndecodableRequestError("the call ended without its message")
+            raise UndecodableRequestError("the call ended without a request message")
         data: bytes = message
         return data
 
@@ -204,7 +206,7 @@ class CallTracker:
 
     def reject_if_draining(self) -> None:
         if self.draining:
-            raise DrainingError("the server is stopping; nothing was done, call another one")
+            raise DrainingError("the server is shutting down; nothing was done, retry on another server")
 
     async def await_goaway(self) -> None:
         """While the server drains, wait until callers have been told to use another server."""

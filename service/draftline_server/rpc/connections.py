@@ -27,7 +27,7 @@ class Connections:
         self.closed_count = 0
 
     def record_reset(self, peer: str) -> None:
-        """Record a call that the caller cancelled, and close the connection if its calls are cancelled too often."""
+        """Record a call that the caller cancelled, and close the connection if too many of its calls were cancelled."""
         rate = self._resets.get(peer)
         if rate is None:
             address = address_of(peer)
@@ -40,7 +40,7 @@ class Connections:
         address = address_of(peer)
         if address is not None and self._sockets.close(address):
             self._resets.pop(peer, None)
-            self.record_closed(peer, "its calls are cancelled too often")
+            self.record_closed(peer, "too many of its calls were cancelled")
 
     def is_closed(self, peer: str) -> bool:
         """Return whether the connection was closed for abuse."""

@@ -138,7 +138,7 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
                 with calls.sending.track_message(call.peer, actor.tenant_id, len(data)):
                     await _send(context, data, calls.idle_timeout_s)
                 if calls.draining:
-                    raise DrainingError("the server is stopping; go on with another, after the last message")
+                    raise DrainingError("the server is shutting down; resume on another server after the last message")
 
     return answering(_counts(method, calls), calls, answer)
 
@@ -164,7 +164,7 @@ async def _send(context: Context, response: bytes, timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
             await context.write(response)
     except TimeoutError:
-        problem = f"nothing of the stream was read for {timeout_s:g} s; go on after the last message"
+        problem = f"the caller read nothing of the stream for {timeout_s:g} s; resume after the last message"
         raise ReaderTooSlowError(problem) from None
 
 

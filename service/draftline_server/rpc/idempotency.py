@@ -94,12 +94,15 @@ class IdempotencyLayer:
             stored = await self._requests.recall(actor, *record_key)
         except DatabaseUnavailableError as unknown:
             # The error may be a consequence of an earlier run of the same request.
-            problem = "the database is out of reach; whether the call was done is not known, send it again with its id"
-            raise DatabaseUnavailableError(problem) from unknown
+            raise DatabaseUnavailableError(
+                "the database is unreachable; whether the call was done is unknown, repeat it with the same request_id"
+            ) from unknown
         if stored is not None:
             return stored
         if isinstance(error, AnsweredBeforeError):
-            raise ContentionError("the answer to this request was just dropped; send it with a new id") from error
+            raise ContentionError(
+                "the stored answer to this request_id has expired; repeat the call with a new one"
+            ) from error
         raise error
 
 

@@ -53,5 +53,5 @@ class Pace:
     def _problem(self) -> str:
         idle_s, min_rate = self._options.idle_s, self._options.min_bytes_per_s
         if self._budget_s < idle_s:
-            return f"less than {min_rate:g} bytes a second of the stream came; nothing of it was kept"
-        return f"no message of the stream came for {idle_s:g} s; nothing of it was kept"
+            return f"the stream sent less than {min_rate:g} bytes per second; nothing was imported"
+        return f"the stream sent no message for {idle_s:g} s; nothing was imported"

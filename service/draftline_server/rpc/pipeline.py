@@ -84,9 +84,9 @@ def _reported_error(error: Exception, call: Call) -> DraftlineError:
     No frame may keep a reference to the error: it would keep the call alive, as in status.abort.
     """
     if isinstance(error, TimeoutError):
-        error = DeadlineExceededError("the call's time is over")
+        error = DeadlineExceededError("the deadline of the call has passed")
     elif isinstance(error, DatabaseUnavailableError | OverloadedError) and is_late():
-        error = DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
+        error = DeadlineExceededError(f"the deadline of the call has passed; {WRITE_IS_UNKNOWN}")
     elif not isinstance(error, DraftlineError):
         error = unexpected(error, call.method.name)
     call.code, call.reason = code_of(error), error.reason

@@ -58,7 +58,7 @@ class PublicServices:
                 raise
             status = health.status(request.service)
             if status is None:
-                await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+                await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
             if health.warning:
                 context.set_trailing_metadata(((WARNING, health.warning),))
             data: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
@@ -91,7 +91,12 @@ class PublicServices:
         async def counted(_: object, context: Context) -> None:
             self._reject_closed(context)
             if self._streams >= MAX_STREAMS:
-                await abort(context, OverloadedError(f"{MAX_STREAMS} such streams are open already; try again later"))
+                await abort(
+                    context,
+                    OverloadedError(
+                        f"{MAX_STREAMS} streams of health and reflection are open, which is the limit; try again later"
+                    ),
+                )
             self._streams += 1
             try:
                 async with aclosing(answer(context)) as responses:
@@ -112,7 +117,7 @@ class PublicServices:
     async def _only_message(self, context: Context, parse: Any) -> Any:
         message = await self._first_message(context, parse)
         if message is None:
-            await abort(context, UndecodableRequestError("the call ended without its message"))
+            await abort(context, UndecodableRequestError("the call ended without a request message"))
         return message
 
     async def _messages(self, context: Context, parse: Any) -> AsyncIterator[Any]:
@@ -135,7 +140,7 @@ class PublicServices:
                     oldest.reschedule(asyncio.get_running_loop().time())
                 return await self._next_message(context, parse)
         except TimeoutError:
-            await abort(context, DeadlineExceededError("the message of the call did not come in time"))
+            await abort(context, DeadlineExceededError("the request message did not arrive in time"))
         finally:
             self._waiting_calls.pop(key, None)
 
@@ -155,7 +160,7 @@ def _size_limited(message_type: type[Message]) -> Callable[[bytes], Message]:
 
     def parse_small(data: bytes) -> Message:
         if len(data) > MAX_BYTES:
-            raise UndecodableRequestError(f"the request has more than {MAX_BYTES} bytes")
+            raise UndecodableRequestError(f"the request must not exceed {MAX_BYTES} bytes")
         return parse(data)
 
     return parse_small

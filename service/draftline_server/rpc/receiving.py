@@ -116,7 +116,7 @@ class Receiving:
                 continue
             unfinished[peer] = size = connection.unfinished(received, now)
             if size > self._allowed_bytes(connection):
-                self._close(peer, address, "it sent more than its calls may take")
+                self._close(peer, address, "it sent more bytes than its calls may take")
                 del unfinished[peer]
         self._enforce_totals(unfinished)
 
@@ -145,7 +145,7 @@ class Receiving:
             totals[caller] -= sizes.pop(peer)
             address = address_of(peer)
             if address is not None:
-                self._close(peer, address, "too much is being received, and it sent the most")
+                self._close(peer, address, "incomplete messages exceed the limit, and it sent the most bytes")
 
     def _close(self, peer: str, address: Address, reason: str) -> None:
         if self._sockets.close(address):

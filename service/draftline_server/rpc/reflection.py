@@ -80,7 +80,7 @@ class Reflection(ReflectionServicer):  # type: ignore[misc]  # grpcio does not a
 def _not_found(request: Request, asked: str) -> Response:
     response = reflection_pb2.ServerReflectionResponse(original_request=request)
     response.error_response.error_code = grpc.StatusCode.NOT_FOUND.value[0]
-    response.error_response.error_message = f"there is no {asked} here"
+    response.error_response.error_message = f"unknown {asked}"
     return response
 
 

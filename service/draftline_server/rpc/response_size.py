@@ -36,8 +36,8 @@ def deliver(parts: Parts[M], items: Iterable[T], fill: Callable[[M, T], None]) -
         size += part.ByteSize() + 16  # with its tag and length
         if size > MAX_ANSWER_BYTES:
             raise AnswerTooLargeError(
-                f"the answer would be over {MAX_ANSWER_BYTES} bytes; nothing was written: "
-                "ask for fewer fields or for no content, or send less at once",
+                f"the response would exceed {MAX_ANSWER_BYTES} bytes; nothing was written: "
+                "request fewer fields or no content, or split the request",
                 limit=MAX_ANSWER_BYTES,
             )
 

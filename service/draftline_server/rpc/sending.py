@@ -61,7 +61,7 @@ class Sending:
         own, free = self._by_tenant.get(tenant_id, 0), self._max_bytes - self.bytes
         if own and own + size >= free:
             raise OverloadedError(
-                f"{own} bytes of answers to this tenant are not read yet; read them, then try again", retry_after_s=1.0
+                f"{own} bytes of responses to this tenant are unread; read them, then try again", retry_after_s=1.0
             )
 
     def track_answer(self, context: Context, peer: str, tenant_id: str, size: int) -> None:
@@ -118,7 +118,7 @@ class Sending:
         for peer in {answer.peer for _, answer in late}:
             address = address_of(peer)
             if address is not None and self._sockets.close(address):
-                self._closed(peer, "it does not read its answers")
+                self._closed(peer, "it does not read its responses")
         for number, _ in late:
             self._remove(number)
         if self._answers:

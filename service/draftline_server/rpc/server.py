@@ -163,7 +163,7 @@ class Server:
             return self._server.add_secure_port(address, await self._tls.start())
         except RuntimeError as error:
             raise OSError(
-                f"cannot listen on {address}: is something else using it? DRAFTLINE_PORT sets another"
+                f"cannot listen on {address}: the port may be in use; set DRAFTLINE_PORT to another one"
             ) from error
 
     async def _close_credentials(self) -> None:

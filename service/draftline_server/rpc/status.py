@@ -145,7 +145,7 @@ def unexpected(error: BaseException, method: str) -> DraftlineError:
     incident = uuid.uuid4().hex
     structlog.get_logger().error("unexpected_error", method=method, incident_id=incident, exc_info=error)
     return UnexpectedError(
-        f"something unexpected happened; the server's log tells more under incident {incident}", incident_id=incident
+        f"internal error (incident {incident}); the server's log has the details", incident_id=incident
     )
 
 

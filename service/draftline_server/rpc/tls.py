@@ -73,10 +73,10 @@ def configuration(read: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertifi
     try:
         public = load_pem_private_key(key, password=None).public_key()
     except (ValueError, TypeError):
-        raise ValueError("the key is no PEM key without a password") from None
+        raise ValueError("the key is not an unencrypted PEM key") from None
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if public.public_bytes(*form) != certificate.public_key().public_bytes(*form):
-        raise ValueError("the key is not the certificate's")
+        raise ValueError("the key does not match the certificate")
     if client_ca is not None:
         _certificates(client_ca, "the client CA")
     return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
@@ -86,4 +86,4 @@ def _certificates(pem: bytes, name: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise ValueError(f"{name} is no PEM certificate") from None
+        raise ValueError(f"{name} is not a PEM certificate") from None

@@ -36,7 +36,7 @@ RULES, REPEATED, MAX_ITEMS = 1159, 18, 2
 
 # Regular expressions in the contract, and the error messages for them.
 PATTERN_PROBLEMS = {
-    r"^\P{Cc}*$": "must hold no control characters",
+    r"^\P{Cc}*$": "must not contain control characters",
     "^/": "must start with / (a JSON Pointer, RFC 6901)",
 }
 
@@ -55,7 +55,7 @@ def parser(message_type: type[Message]) -> Callable[[bytes], Message]:
             if message.ByteSize() != len(data):
                 _reject_repeated_oneofs(data, message_type.DESCRIPTOR, "", count(1))
         except DecodeError:
-            raise UndecodableRequestError(f"the request is no {message_type.DESCRIPTOR.full_name}") from None
+            raise UndecodableRequestError(f"the request is not a valid {message_type.DESCRIPTOR.full_name}") from None
         return message
 
     return parse
@@ -119,7 +119,7 @@ def _check_lists(message: Any, lists: tuple[_List, ...], prefix: str, room: int)
         if field.is_repeated and field.holds_messages:
             room -= len(value)
             if room < 0:
-                problem = f"must not bring the lists of the request to more than {MAX_MESSAGES} items together"
+                problem = f"the lists of a request may have {MAX_MESSAGES} items in total; split the request"
                 raise InvalidFieldError.of(path, problem)
         if not field.inner:
             continue
@@ -159,7 +159,9 @@ def _reject_repeated_oneofs(data: bytes, descriptor: Any, prefix: str, numbers: 
     indexes: dict[int, int] = {}
     for number, payload in fields_of(data):
         if next(numbers) > MAX_FIELDS:
-            raise UndecodableRequestError(f"the request repeats fields or pads them, and has more than {MAX_FIELDS}")
+            raise UndecodableRequestError(
+                f"the request repeats or pads fields and has more than {MAX_FIELDS}; send it in canonical encoding"
+            )
         field = descriptor.fields_by_number.get(number)
         if field is None:
             continue

@@ -57,4 +57,4 @@ def _withhold_from_status(status: types_pb2.Status) -> None:
 
 def _violation(metadata: Mapping[str, str]) -> str:
     """Return the message of a JSON Schema violation without the violating value."""
-    return f"the content breaks the collection's JSON Schema at {metadata.get('path', '')!r}"
+    return f"the content violates the collection's JSON Schema at {metadata.get('path', '')!r}"

@@ -24,7 +24,7 @@ SOURCES = {source: change_pb2.ChangeSource.Value(f"CHANGE_SOURCE_{source}") for 
 def to_change_query(request: change_pb2.ListChangesRequest) -> ChangeQuery:
     """Return the query of a ListChanges request. Raises InvalidFilterError or InvalidFieldError."""
     if request.record_id and not request.collection:
-        raise InvalidFieldError.of("collection", "must be set where record_id is")
+        raise InvalidFieldError.of("collection", "must be set if record_id is set")
     return ChangeQuery(
         request.collection,
         request.record_id,
@@ -52,7 +52,7 @@ def _oldest_first(text: str) -> bool:
     if not keys:
         return False
     if len(keys) > 1 or keys[0].field.of_record or keys[0].field.path != ("create_time",):
-        raise InvalidFieldError.of("order_by", "changes are ordered by create_time or by create_time desc alone")
+        raise InvalidFieldError.of("order_by", "must be create_time or create_time desc")
     return not keys[0].descending
 
 

@@ -69,8 +69,8 @@ def _checked(text: str, limits: Limits, where: str) -> Json:
         raise _invalid(where, "numbers must have at most 1000 digits before and after the point") from None
     except msgspec.DecodeError as error:
         if "\\u" in text and _has_surrogate(text):
-            raise _invalid(where, "text must not hold lone surrogates") from None
-        raise _invalid(where, f"is no valid JSON: {error}") from None
+            raise _invalid(where, "must not contain lone surrogates") from None
+        raise _invalid(where, f"is not valid JSON: {error}") from None
     if (
         len(text) > 2 * limits.max_nodes
         or text.count("{") + text.count("[") > limits.max_depth

@@ -60,10 +60,10 @@ def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
         problem = "one of delta, operations, create, delete, parent_id and position must be set"
         raise InvalidFieldError.of("edit", problem)
     if kind != "delta" and message.strategy != types_pb2.MERGE_STRATEGY_UNSPECIFIED:
-        raise InvalidFieldError.of("strategy", "goes with delta alone")
+        raise InvalidFieldError.of("strategy", "may be set only with delta")
     strategy = STRATEGIES[message.strategy]
     if message.depth and strategy is not Strategy.DEEP:
-        raise InvalidFieldError.of("depth", "goes with MERGE_STRATEGY_DEEP alone")
+        raise InvalidFieldError.of("depth", "may be set only with MERGE_STRATEGY_DEEP")
     action: ChangeByDelta | ChangeByOperations | Creation | Deletion = Deletion()
     if kind is None:
         action = ChangeByDelta({})
@@ -90,9 +90,9 @@ def _attributes(message: draft_pb2.DraftEdit) -> dict[str, str | int | None]:
     given = [name for name in ("parent_id", "position") if message.HasField(name)]
     given += [name for name in ("clear_position", "allow_deleted") if getattr(message, name)]
     if given and message.WhichOneof("edit") == "delete":
-        raise InvalidFieldError.of(given[0], "must be unset with delete")
+        raise InvalidFieldError.of(given[0], "must not be set with delete")
     if message.clear_position and message.HasField("position"):
-        raise InvalidFieldError.of("clear_position", "must be unset with position")
+        raise InvalidFieldError.of("clear_position", "must not be set with position")
     attributes: dict[str, str | int | None] = {}
     if message.HasField("parent_id"):
         attributes["parent_id"] = message.parent_id or None
@@ -118,7 +118,7 @@ def _operations(message: types_pb2.OperationList, limits: Limits) -> ChangeByOpe
     for index, step in enumerate(message.operations):
         if step.op == "test":
             raise InvalidFieldError.of(
-                f"operations.operations[{index}].op", "test cannot be part of a draft, which holds no conditions"
+                f"operations.operations[{index}].op", "test is not allowed in a draft, which stores no conditions"
             )
     return ChangeByOperations(to_operations(message, limits).steps)
 

@@ -49,10 +49,10 @@ def to_patch(request: content_pb2.PatchContentRequest, limits: Limits) -> Patch:
     if change is None and not request.HasField("parent_id") and not request.HasField("position"):
         raise InvalidFieldError.of("change", "one of delta, operations, parent_id and position must be set")
     if change != "delta" and request.strategy != types_pb2.MERGE_STRATEGY_UNSPECIFIED:
-        raise InvalidFieldError.of("strategy", "goes with delta alone")
+        raise InvalidFieldError.of("strategy", "may be set only with delta")
     strategy = STRATEGIES[request.strategy]
     if request.depth and strategy is not Strategy.DEEP:
-        raise InvalidFieldError.of("depth", "goes with MERGE_STRATEGY_DEEP alone")
+        raise InvalidFieldError.of("depth", "may be set only with MERGE_STRATEGY_DEEP")
     edit: Delta | Operations | None = None
     if change == "delta":
         edit = Delta(document_text(request.delta, limits, "delta"), strategy, request.depth)
@@ -114,7 +114,7 @@ def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Oper
     if op == "remove":
         return Operation(op, path)
     if not message.HasField("value"):
-        raise InvalidFieldError.of(f"{where}.value", f"{op} needs one")
+        raise InvalidFieldError.of(f"{where}.value", f"is required for {op}")
     value = json_value(message.value, limits, f"{where}.value")
     _check_operand(op, value, f"{where}.value")
     return Operation(op, path, value=value)
@@ -123,15 +123,15 @@ def _operation(message: types_pb2.Operation, limits: Limits, where: str) -> Oper
 def _pointer(message: types_pb2.Operation, name: Literal["path", "from"], where: str) -> Path:
     """Return the path of an operation. A missing path is an error; an empty one means the whole document."""
     if not message.HasField(name):
-        raise InvalidFieldError.of(f"{where}.{name}", f'{message.op} needs it; "" is the whole document')
+        raise InvalidFieldError.of(f"{where}.{name}", f'is required for {message.op}; "" means the whole document')
     return parse_pointer(getattr(message, name), f"{where}.{name}")
 
 
 def _check_operand(op: str, value: Json, where: str) -> None:
     if op == "increment" and (isinstance(value, bool) or not isinstance(value, int | float | Decimal)):
-        raise InvalidFieldError.of(where, "increment needs a number")
+        raise InvalidFieldError.of(where, "must be a number for increment")
     if op in ("union", "subtract") and not isinstance(value, list):
-        raise InvalidFieldError.of(where, f"{op} needs an array")
+        raise InvalidFieldError.of(where, f"must be an array for {op}")
 
 
 def fill_record(

@@ -101,7 +101,7 @@ def to_collection_spec(request: collection_pb2.PutCollectionRequest) -> Collecti
 def _pointer(text: str, where: str) -> tuple[str, ...]:
     path = parse_pointer(text, where)
     if not all(token.isprintable() for token in path):
-        raise InvalidFieldError.of(where, "must hold no control characters")
+        raise InvalidFieldError.of(where, "must not contain control characters")
     return path
 
 

@@ -199,19 +199,21 @@ class ContentService:
         async for request in requests:
             if request.WhichOneof("part") == "end":
                 if request.end.record_count != count:
-                    raise InvalidFieldError.of("end.record_count", f"is not {count}, the number that arrived")
+                    raise InvalidFieldError.of(
+                        "end.record_count", f"is {request.end.record_count}, but {count} records arrived"
+                    )
                 if await anext(requests, None) is not None:
                     raise InvalidFieldError.of("end", "must be the last message of an import")
                 return
             if request.WhichOneof("part") != "chunk":
-                raise InvalidFieldError.of("header", "may be sent once, first")
+                raise InvalidFieldError.of("header", "must be sent once, as the first message")
             chunk: list[NewRecord] = []
             async for item in yielding(request.chunk.records):
                 chunk.append(new_record(item, collection, count, self.limits))
                 count += 1
             yield chunk
         # A broken stream can look like a complete one; only the `end` message distinguishes them.
-        raise InvalidFieldError.of("end", "the last message of an import must be its end")
+        raise InvalidFieldError.of("end", "must be sent, as the last message of an import")
 
 
 def _fill_patched(
@@ -229,12 +231,12 @@ def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:
     seen: dict[tuple[str, str], int] = {}
     for index, item in enumerate(request.requests):
         if item.tenant_id != request.tenant_id:
-            raise InvalidFieldError.of(f"requests[{index}].tenant_id", "must be that of the batch")
+            raise InvalidFieldError.of(f"requests[{index}].tenant_id", "must equal the tenant_id of the batch")
         for name in ("validate_only", "change_reason", "request_id"):
             if getattr(item, name):
-                raise InvalidFieldError.of(f"requests[{index}].{name}", "is the batch's alone to set")
+                raise InvalidFieldError.of(f"requests[{index}].{name}", "must be set on the batch, not on an item")
         first = seen.setdefault((item.collection, item.record_id), index)
         if first != index:
-            problem = f"names the record of requests[{first}] again"
+            problem = f"duplicate record_id (also in requests[{first}])"
             field = f"requests[{index}].record_id"
             raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=item.record_id)

@@ -200,5 +200,5 @@ def _check_duplicates(record_ids: list[str], field_format: str) -> None:
     for index, record_id in enumerate(record_ids):
         first = seen.setdefault(record_id, index)
         if first != index:
-            field, problem = field_format.format(index), f"names the record of {field_format.format(first)} again"
+            field, problem = field_format.format(index), f"duplicate record_id (also in {field_format.format(first)})"
             raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=record_id)

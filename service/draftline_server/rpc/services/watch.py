@@ -65,7 +65,8 @@ class Watches:
         """
         if not self._slots.try_acquire(actor.tenant_id):
             raise OverloadedError(
-                f"{self._slots.taken} watchers are served already; try again later, or another server"
+                f"{self._slots.taken} of {self._options.max_watchers} watchers are connected, and the rest is reserved "
+                "for tenants without any; try again later or on another server"
             )
         try:
             with self._signals.watching(actor.tenant_id) as signal:
@@ -76,7 +77,7 @@ class Watches:
                         yield message
         finally:
             self._slots.release(actor.tenant_id)
-        raise DrainingError("the server is stopping; watch again with the last token")
+        raise DrainingError("the server is shutting down; watch again on another server with the last resume_token")
 
     async def _messages(
         self, watch: _Watch, signal: ChangeSignal, reader: SharedLogReader
