@@ -91,10 +91,10 @@ class TokenAuthentication:
             if identity is None:
                 identity = await self._verified(token)
                 self._remember(digest, identity)
-        except RefusedTokenError as refused:
+        except RefusedTokenError as error:
             self.refused_count += 1
-            self._lines.info(str(refused))
-            if refused.expired:
+            self._lines.info(str(error))
+            if error.expired:
                 raise UnauthenticatedError("the token has expired", expired="true") from None
             raise UnauthenticatedError("the call carries no valid token") from None
         return identity

@@ -73,24 +73,24 @@ class Keys:
         if options.service_keys is not None:
             read = options.service_keys.read_bytes
             self._services = ReloadingValue("the service keys", read, service_keys, FILE_INTERVAL_S)
-        self._all = [each for each in (self._public, self._secret, self._services) if each is not None]
+        self._sources = [source for source in (self._public, self._secret, self._services) if source is not None]
 
     async def start(self) -> None:
         """Load the keys and keep them up to date. Raise ValueError if a file cannot be used.
 
         An address may be unreachable: its keys are unknown until it answers.
         """
-        for each in self._all:
-            await each.start(required=each is not self._public or not self._is_remote)
+        for source in self._sources:
+            await source.start(required=source is not self._public or not self._is_remote)
 
     async def close(self) -> None:
-        for each in self._all:
-            await each.close()
+        for source in self._sources:
+            await source.close()
 
     @property
     def version(self) -> int:
         """A number that changes whenever any key source changes."""
-        return sum(each.version for each in self._all)
+        return sum(source.version for source in self._sources)
 
     async def signing(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
         """Return the key that a token claims to be signed with; None if there is none.
@@ -109,8 +109,8 @@ class Keys:
         """Return the service that a key belongs to, or None. Compares with all keys, in constant time."""
         digest = digest_of(key)
         known = (self._services.value if self._services is not None else None) or ()
-        found = [each for each in known if hmac.compare_digest(each.digest, digest)]
-        return found[0] if found else None
+        matching = [service for service in known if hmac.compare_digest(service.digest, digest)]
+        return matching[0] if matching else None
 
 
 class _KeySet(msgspec.Struct):
@@ -123,20 +123,20 @@ def public_keys(text: bytes) -> PublicKeys:
     Each key is used for one algorithm only: its `alg`, else the default of its key type. Secret and private keys are
     ignored.
     """
-    told = _decoded(text, _KeySet).keys
-    keys = {(each["kid"], key.algorithm_name): key for each in told if (key := _public_key(each)) is not None}
+    jwks = _decoded(text, _KeySet).keys
+    keys = {(jwk["kid"], key.algorithm_name): key for jwk in jwks if (key := _public_key(jwk)) is not None}
     if not keys:
         raise ValueError("contains no public key with a kid that can verify a signature")
     return keys
 
 
-def _public_key(told: dict[str, Any]) -> jwt.PyJWK | None:
-    if not isinstance(told.get("kid"), str) or told.get("use", "sig") != "sig" or "d" in told:
+def _public_key(jwk: dict[str, Any]) -> jwt.PyJWK | None:
+    if not isinstance(jwk.get("kid"), str) or jwk.get("use", "sig") != "sig" or "d" in jwk:
         return None
     try:
-        if "verify" not in told.get("key_ops", ["verify"]):
+        if "verify" not in jwk.get("key_ops", ["verify"]):
             return None
-        key = jwt.PyJWK(told)
+        key = jwt.PyJWK(jwk)
         is_too_short = key.Algorithm.check_key_length(key.key)
     except Exception:  # errors of many types; the other keys of the set remain usable
         return None
@@ -178,8 +178,10 @@ def service_keys(text: bytes) -> Sequence[ServiceKey]:
 
     Raises ValueError if the file does not have this form.
     """
-    told = _decoded(text, _Entries).keys
-    return [ServiceKey(SERVICE_USER + each.name, each.sha256, parse_grants(each.tenants, each.scopes)) for each in told]
+    return [
+        ServiceKey(SERVICE_USER + entry.name, entry.sha256, parse_grants(entry.tenants, entry.scopes))
+        for entry in _decoded(text, _Entries).keys
+    ]
 
 
 def new_service_key(name: str, tenants: Sequence[str], scopes: Sequence[str]) -> tuple[str, str]:

@@ -96,8 +96,8 @@ class _LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        place = f"{record.module}:{record.lineno}"
-        structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=place, exc_info=error)
+        location = f"{record.module}:{record.lineno}"
+        structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=location, exc_info=error)
 
 
 def _format_exception(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -66,38 +66,38 @@ class Reflection(ReflectionServicer):  # type: ignore[misc]  # grpcio does not a
         response.all_extension_numbers_response.extension_number.extend(numbers)
         return response
 
-    def _answer(self, request: Request, file: FileDescriptor | None, asked: str) -> Response:
+    def _answer(self, request: Request, file: FileDescriptor | None, name: str) -> Response:
         if file is None:
-            return _not_found(request, asked)
+            return _not_found(request, name)
         answer = self._answers.get(file.name)
         if answer is None:
-            answer = self._answers[file.name] = [each.serialized_pb for each in _with_imports([file])]
+            answer = self._answers[file.name] = [part.serialized_pb for part in _with_imports([file])]
         response = reflection_pb2.ServerReflectionResponse(original_request=request)
         response.file_descriptor_response.file_descriptor_proto.extend(answer)
         return response
 
 
-def _not_found(request: Request, asked: str) -> Response:
+def _not_found(request: Request, name: str) -> Response:
     response = reflection_pb2.ServerReflectionResponse(original_request=request)
     response.error_response.error_code = grpc.StatusCode.NOT_FOUND.value[0]
-    response.error_response.error_message = f"unknown {asked}"
+    response.error_response.error_message = f"unknown {name}"
     return response
 
 
 def _with_imports(files: Iterable[FileDescriptor]) -> list[FileDescriptor]:
     """Return the files and all their transitive imports, each once, in depth-first order."""
-    found: dict[str, FileDescriptor] = {}
-    left = list(files)[::-1]
-    while left:
-        file = left.pop()
-        if file.name not in found:
-            found[file.name] = file
-            left.extend(file.dependencies)
-    return list(found.values())
+    collected: dict[str, FileDescriptor] = {}
+    pending = list(files)[::-1]
+    while pending:
+        file = pending.pop()
+        if file.name not in collected:
+            collected[file.name] = file
+            pending.extend(file.dependencies)
+    return list(collected.values())
 
 
 def symbols_of(file: FileDescriptor) -> Iterator[str]:
-    """Yield the full names of all symbols of a file. An enum value has two: beside its enum and in it."""
+    """Yield the full names of all symbols of a file. An enum value has two: beside its enum, and within it."""
     for service in file.services_by_name.values():
         yield service.full_name
         yield from (method.full_name for method in service.methods)
@@ -121,13 +121,13 @@ def _symbols_of_enum(enum: EnumDescriptor, scope: str) -> Iterator[str]:
 
 def _messages_of(file: FileDescriptor) -> dict[str, Descriptor]:
     """Return all messages of a file, including nested ones, by full name."""
-    found: dict[str, Descriptor] = {}
-    left = list(file.message_types_by_name.values())
-    while left:
-        message = left.pop()
-        found[message.full_name] = message
-        left.extend(message.nested_types)
-    return found
+    messages: dict[str, Descriptor] = {}
+    pending = list(file.message_types_by_name.values())
+    while pending:
+        message = pending.pop()
+        messages[message.full_name] = message
+        pending.extend(message.nested_types)
+    return messages
 
 
 def _extensions_of(file: FileDescriptor) -> Iterator[FieldDescriptor]:
@@ -140,11 +140,11 @@ def _reflection_v1() -> FileDescriptor:
     """Return the descriptor of reflection v1. grpcio has only v1alpha, which differs only in its package name."""
     pool: Any = descriptor_pool.Default()
     try:
-        found: FileDescriptor = pool.FindFileByName(REFLECTION_V1)
+        file: FileDescriptor = pool.FindFileByName(REFLECTION_V1)
     except KeyError:
-        file = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
-        text = text_format.MessageToString(file).replace("v1alpha", "v1")
+        proto = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+        text = text_format.MessageToString(proto).replace("v1alpha", "v1")
         renamed = text_format.Parse(text, FileDescriptorProto())
         pool.AddSerializedFile(renamed.SerializeToString())
-        found = pool.FindFileByName(renamed.name)
-    return found
+        file = pool.FindFileByName(renamed.name)
+    return file

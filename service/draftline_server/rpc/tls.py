@@ -34,25 +34,25 @@ class Tls:
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._source = ReloadingValue("the TLS certificate", self._read, configuration, INTERVAL_S)
-        self._given: grpc.ServerCertificateConfiguration | None = None
+        self._served: grpc.ServerCertificateConfiguration | None = None
 
     async def start(self) -> grpc.ServerCredentials:
         """Read the files and start reloading them. Raises ValueError if they cannot be used."""
         await self._source.start()
-        self._given = self._source.value
-        given: Any = self._given  # the stubs do not declare None, which means no change
-        changed: Any = self._changed
-        return grpc.dynamic_ssl_server_credentials(given, changed, self._files.client_ca is not None)
+        self._served = self._source.value
+        current: Any = self._served  # the stubs do not declare None, which means no change
+        new_configuration: Any = self._new_configuration
+        return grpc.dynamic_ssl_server_credentials(current, new_configuration, self._files.client_ca is not None)
 
     async def close(self) -> None:
         await self._source.close()
 
-    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+    def _new_configuration(self) -> grpc.ServerCertificateConfiguration | None:
         """Return the new configuration, or None if unchanged. grpc calls this per connection, on its own thread."""
-        if self._source.value is self._given:
+        if self._source.value is self._served:
             return None
-        self._given = self._source.value
-        return self._given
+        self._served = self._source.value
+        return self._served
 
     def _read(self) -> tuple[bytes, bytes, bytes | None]:
         files = self._files
@@ -60,13 +60,13 @@ class Tls:
         return files.certificate.read_bytes(), files.key.read_bytes(), client_ca
 
 
-def configuration(read: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
+def configuration(pem: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
     """Build a configuration from the certificate, the key and the client CA, all PEM.
 
     Raises ValueError for errors that grpc would report only when a client connects, such as a key that does not match
     the certificate.
     """
-    chain, key, client_ca = read
+    chain, key, client_ca = pem
     certificate = _certificates(chain, "the certificate")[0]
     if certificate.not_valid_after_utc <= datetime.now(UTC):
         raise ValueError(f"the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
@@ -74,8 +74,8 @@ def configuration(read: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertifi
         public = load_pem_private_key(key, password=None).public_key()
     except (ValueError, TypeError):
         raise ValueError("the key is not an unencrypted PEM key") from None
-    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if public.public_bytes(*form) != certificate.public_key().public_bytes(*form):
+    encoding = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    if public.public_bytes(*encoding) != certificate.public_key().public_bytes(*encoding):
         raise ValueError("the key does not match the certificate")
     if client_ca is not None:
         _certificates(client_ca, "the client CA")

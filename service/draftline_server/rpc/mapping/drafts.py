@@ -87,10 +87,10 @@ def to_draft_edit(message: draft_pb2.DraftEdit, limits: Limits) -> DraftEdit:
 
 def _attributes(message: draft_pb2.DraftEdit) -> dict[str, str | int | None]:
     """Return the attributes that an edit sets; None removes an attribute."""
-    given = [name for name in ("parent_id", "position") if message.HasField(name)]
-    given += [name for name in ("clear_position", "allow_deleted") if getattr(message, name)]
-    if given and message.WhichOneof("edit") == "delete":
-        raise InvalidFieldError.of(given[0], "must not be set with delete")
+    set_fields = [name for name in ("parent_id", "position") if message.HasField(name)]
+    set_fields += [name for name in ("clear_position", "allow_deleted") if getattr(message, name)]
+    if set_fields and message.WhichOneof("edit") == "delete":
+        raise InvalidFieldError.of(set_fields[0], "must not be set with delete")
     if message.clear_position and message.HasField("position"):
         raise InvalidFieldError.of("clear_position", "must not be set with position")
     attributes: dict[str, str | int | None] = {}

@@ -19,7 +19,7 @@ from ...domain.records import NewRecord
 from ..validation import check
 from .documents import document_text
 
-_OF_RECORD = re.compile(r"chunk\.records\[([0-9]+)\](.*)")
+_RECORD_FIELD = re.compile(r"chunk\.records\[([0-9]+)\](.*)")
 
 
 class ImportChecks:
@@ -33,23 +33,23 @@ class ImportChecks:
         try:
             check(message)
         except InvalidFieldError as error:
-            raise self._counted(error, message) from None
+            raise self._with_stream_index(error, message) from None
         self._count += len(message.chunk.records)
 
-    def _counted(self, error: InvalidFieldError, message: content_pb2.ImportContentRequest) -> DraftlineError:
+    def _with_stream_index(self, error: InvalidFieldError, message: content_pb2.ImportContentRequest) -> DraftlineError:
         fields: list[tuple[str, str]] = []
         indexes: list[int] = []
         for field, problem in error.fields:
-            match = _OF_RECORD.fullmatch(field)
+            match = _RECORD_FIELD.fullmatch(field)
             if match is None:
                 return error
             indexes.append(int(match[1]))
             fields.append((f"records[{self._count + indexes[-1]}]{match[2]}", problem))
         first = min(indexes)
-        of_first = [": ".join(field) for field, index in zip(fields, indexes, strict=True) if index == first]
+        problems_of_first = [": ".join(field) for field, index in zip(fields, indexes, strict=True) if index == first]
         record = message.chunk.records[first]
-        counted = InvalidFieldError("; ".join(of_first), fields=fields)
-        return counted.of_record(self._count + first, record.record_id, record.source)
+        numbered = InvalidFieldError("; ".join(problems_of_first), fields=fields)
+        return numbered.of_record(self._count + first, record.record_id, record.source)
 
 
 def new_record(item: content_pb2.ImportRecord, collection: str, index: int, limits: Limits) -> NewRecord:
@@ -58,7 +58,7 @@ def new_record(item: content_pb2.ImportRecord, collection: str, index: int, limi
         text = document_text(item.content, limits, f"records[{index}].content")
     except DraftlineError as error:
         named = error.of_record(index, item.record_id, item.source)
-        if isinstance(error, InvalidDocumentError) and (path := _path_of_fault(item.content.json)):
+        if isinstance(error, InvalidDocumentError) and (path := _path_of_invalid_value(item.content.json)):
             named.metadata = {**named.metadata, "path": path}
         raise named from None
     position = item.position if item.HasField("position") else None
@@ -71,19 +71,19 @@ class _Number(str):
     __slots__ = ()
 
 
-def _path_of_fault(text: str) -> str | None:
+def _path_of_invalid_value(text: str) -> str | None:
     """Return the JSON Pointer of the first value that cannot be stored, or None, also if the text is not JSON."""
     with suppress(ValueError, RecursionError):
-        left = [("", json.loads(text, parse_int=_Number, parse_float=_Number))]
-        while left:
-            path, value = left.pop()
+        pending = [("", json.loads(text, parse_int=_Number, parse_float=_Number))]
+        while pending:
+            path, value = pending.pop()
             if isinstance(value, dict):
                 inner = {f"{path}/{key.replace('~', '~0').replace('/', '~1')}": value[key] for key in value}
-                left.extend(reversed(inner.items()))
+                pending.extend(reversed(inner.items()))
                 if not all(map(_is_storable, value)):
                     return path
             elif isinstance(value, list):
-                left.extend((f"{path}/{index}", value[index]) for index in reversed(range(len(value))))
+                pending.extend((f"{path}/{index}", value[index]) for index in reversed(range(len(value))))
             elif isinstance(value, str) and not _is_storable(value):
                 return path
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from draftline.v1 import collection_pb2
@@ -10,7 +11,7 @@ from ...domain.changes import History
 from ...domain.collections import CollectionSpec, IndexOrder, IndexState, declare
 from ...domain.edits import format_pointer, parse_pointer
 from ...domain.errors import InvalidFieldError
-from ...domain.filters.ast import FieldType
+from ...domain.filters.ast import FieldType, Path
 from ...domain.records import Actor
 from ...store.collections.store import CollectionStore, StoredCollection
 from ..mapping.records import to_timestamp
@@ -64,8 +65,9 @@ class CollectionService:
         self, request: collection_pb2.GetCollectionRequest, actor: Actor
     ) -> collection_pb2.GetCollectionResponse:
         stored = await self.collections.get(actor, request.collection)
-        wanted = request.include_mismatch_counts
-        counts = await self.collections.mismatch_counts(actor, stored.definition) if wanted else {}
+        counts: Mapping[Path, int] = {}
+        if request.include_mismatch_counts:
+            counts = await self.collections.mismatch_counts(actor, stored.definition)
         return collection_pb2.GetCollectionResponse(
             collection=to_collection(stored, actor),
             mismatch_counts={format_pointer(path): count for path, count in counts.items()},

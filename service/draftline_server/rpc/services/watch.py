@@ -87,12 +87,12 @@ class Watches:
         due = clock() + self._options.heartbeat_s
         while not signal.closed:
             count = signal.count
-            page = await reader.read(watch.place, count)
+            page = await reader.read(watch.position, count)
             if page.entries:
                 async for message in watch.messages(page):
                     yield message
                 due = clock() + self._options.heartbeat_s
-            watch.place = page.end
+            watch.position = page.end
             if clock() >= due:  # also after wake-ups for changes that the watcher does not see
                 yield watch.message()
                 due = clock() + self._options.heartbeat_s
@@ -107,19 +107,19 @@ class Watches:
         ]  # fmt: skip
         if request.resume_token:
             xact, change_id = self._page_tokens.open(bound, request.resume_token, "resume_token")
-            place = LogPosition(int(xact or 0), int(change_id or 0))
-            await self._feed.check(place)
+            position = LogPosition(int(xact or 0), int(change_id or 0))
+            await self._feed.check(position)
         else:
-            place = await self._feed.now()
+            position = await self._feed.now()
         seal = partial(self._page_tokens.seal, bound)
         if request.view != MERGED:
             scope = Scope(actor.tenant_id, request.collection, with_values=not request.omit_values)
             scope = scope.filtered(to_change_filter(request.filter))
-            return _ChangesWatch(scope, place, seal, request, actor)
+            return _ChangesWatch(scope, position, seal, request, actor)
         if not request.collection:
             raise InvalidFieldError.of("collection", "must be set to watch a merged view")
         scope = Scope(actor.tenant_id, request.collection, drafts_of=actor.user_id, with_values=False)
-        watch = _MergedWatch(scope, place, seal, request, actor, self._merged)
+        watch = _MergedWatch(scope, position, seal, request, actor, self._merged)
         await watch.check()
         return watch
 
@@ -129,13 +129,13 @@ class _Watch(ABC):
     """One watcher: its scope and its position in the log."""
 
     scope: Scope
-    place: LogPosition
+    position: LogPosition
     seal: Callable[[Sequence[int]], str]
     request: change_pb2.WatchChangesRequest
     actor: Actor
 
     def message(self, **parts: Any) -> change_pb2.WatchChangesResponse:
-        token = self.seal([self.place.xact, self.place.change_id])
+        token = self.seal([self.position.xact, self.position.change_id])
         return change_pb2.WatchChangesResponse(resume_token=token, **parts)
 
     @abstractmethod
@@ -156,8 +156,8 @@ class _ChangesWatch(_Watch):
                 yield self.message(changes=changes)
                 changes, size = [], change.ByteSize()
             changes.append(change)
-            self.place = entry.place
-        self.place = page.end
+            self.position = entry.place
+        self.position = page.end
         yield self.message(changes=changes)
 
 
@@ -185,7 +185,7 @@ class _MergedWatch(_Watch):
             if not token:
                 break
             yield self.message(merged=records)
-        self.place = page.end
+        self.position = page.end
         yield self.message(merged=[*records, *(change_pb2.MergedChange(record_id=record_id) for record_id in missing)])
 
     def _query(self, record_ids: tuple[str, ...]) -> MergedQuery:
