@@ -131,7 +131,7 @@ def test_bad_certificate_leaves_the_last_in_use_and_is_told(url: str, tmp_path: 
     bad, problem = unusable()[kind]
     with serving_tls(url, tmp_path, FIRST.issue()) as running, logged() as events:
         bad.write(tmp_path)
-        until(lambda: [each for each in events if problem in each.get("problem", "")])
+        until(lambda: [each for each in events if problem in each.get("reason", "")])
         assert reaches(running, FIRST) == SERVING
         SECOND.issue().write(tmp_path)
         until(lambda: reaches(running, SECOND) == SERVING)
