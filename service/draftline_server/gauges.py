@@ -86,7 +86,7 @@ def gauges_of(
         Gauge("draftline_draft_checks_total", "Checks of all drafts that came to their end.", lambda: check.done),
         Gauge(
             "draftline_draft_check_mismatches_total",
-            "Drafts that checks found out of step with their records.",
+            "Drafts that checks found inconsistent with their records.",
             lambda: check.differences,
         ),
     ]

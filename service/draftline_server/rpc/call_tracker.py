@@ -77,7 +77,7 @@ class CallTracker:
         self._identifying = Shares(arriving, arriving // 2)
         self._arriving = Shares(arriving, arriving // 2)
         self.draining = False
-        self.goaway_sent = asyncio.Event()  # set once callers have been told to use another server
+        self.goaway_sent = asyncio.Event()  # set once callers have been sent to another server
         self.idle = asyncio.Event()
 
     @property
@@ -209,7 +209,7 @@ class CallTracker:
             raise DrainingError("the server is shutting down; nothing was done, retry on another server")
 
     async def await_goaway(self) -> None:
-        """While the server drains, wait until callers have been told to use another server."""
+        """While the server drains, wait until callers have been sent to another server."""
         if self.draining:
             await self.goaway_sent.wait()
 
