@@ -6,7 +6,7 @@
     with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:
         client.patch_content("movies", "m-1", {"Title": "Alien"}, allow_missing=True)
 
-`AsyncClient` is the same for asyncio. Content is plain dicts; numbers are exact, see
+`AsyncClient` is the same for asyncio. Content is plain dicts with exact numbers, see
 `draftline.documents`. A failed call raises a subclass of `DraftlineError`.
 """
 

@@ -51,7 +51,7 @@ def encode(value: object) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"a text holds a lone surrogate, {error.object[error.start]!a}") from None
+            raise ValueError(f"a string contains the lone surrogate {error.object[error.start]!a}") from None
     return text
 
 
@@ -106,20 +106,20 @@ def _write(value: object, parts: list[str], depth: int) -> None:
     elif isinstance(value, (int, float, Decimal)):
         parts.append(_number(value))
     elif depth == MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} levels of nesting, or a value that contains itself")
+        raise ValueError(f"the value is nested more than {MAX_DEPTH} levels deep, or contains itself")
     elif isinstance(value, Mapping):
         _write_object(value, parts, depth)
     elif isinstance(value, (list, tuple)):
         _write_array(value, parts, depth)
     else:
-        raise TypeError(f"a {type(value).__name__} is no JSON value")
+        raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 
 def _write_object(value: Mapping[Any, Any], parts: list[str], depth: int) -> None:
     separator = "{"
     for key, member in value.items():
         if not isinstance(key, str):
-            raise TypeError(f"the key {key!r} is no string")
+            raise TypeError(f"the key {key!r} is not a string")
         parts.append(separator)
         parts.append(_quote(key))
         parts.append(":")
@@ -148,10 +148,10 @@ def _number(value: float | Decimal) -> str:
     if isinstance(value, float):
         text = float.__repr__(value)
         if text in ("nan", "inf", "-inf"):
-            raise ValueError(f"{text} is no JSON number")
+            raise ValueError(f"{text} is not a JSON number")
         return text
     if not value.is_finite():
-        raise ValueError(f"{value} is no JSON number")
+        raise ValueError(f"{value} is not a JSON number")
     return Decimal.__str__(value)
 
 
@@ -167,9 +167,9 @@ def _parse_int(text: str) -> int:
     return int(text) if len(text) <= _INT_DIGITS_ALWAYS_ALLOWED else int(Decimal(text))
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+def _reject_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
 
 
-_decoder = json.JSONDecoder(parse_float=_parse_float, parse_constant=_refuse)
-_long_decoder = json.JSONDecoder(parse_float=_parse_float, parse_int=_parse_int, parse_constant=_refuse)
+_decoder = json.JSONDecoder(parse_float=_parse_float, parse_constant=_reject_constant)
+_long_decoder = json.JSONDecoder(parse_float=_parse_float, parse_int=_parse_int, parse_constant=_reject_constant)

@@ -3,7 +3,7 @@
     try:
         client.patch_content("movies", "m-1", {"Title": "Alien"}, expected_version=3)
     except draftline.VersionMismatchError as error:
-        print("somebody was faster, it is now at", error.current_version)
+        print("the record was changed in the meantime; its version is", error.current_version)
 
 Arguments that cannot be sent at all raise ValueError or TypeError before any call.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """A field of the request that breaks a rule of the contract."""
+    """A field of the request that violates a rule of the contract."""
 
     field: str
     description: str
@@ -37,7 +37,7 @@ class DraftlineError(Exception):
         reason: the service's own reason (`error_reason.proto`, without its prefix), such
             as "VERSION_MISMATCH"; empty if the error does not come from the service.
         metadata: the details of the reason, all strings.
-        field_violations: the fields of an invalid request that break a rule.
+        field_violations: the fields of an invalid request that violate a rule.
         retry_delay_s: seconds after which the service asks the client to retry; None: not specified.
     """
 
@@ -60,8 +60,8 @@ class DraftlineError(Exception):
 
     def __str__(self) -> str:
         label = f"{self.code.name}/{self.reason}" if self.reason else self.code.name
-        untold = [each for each in self.field_violations if each.description not in self.message]
-        broken = "; ".join(f"{each.field}: {each.description}" for each in untold)
+        missing = [each for each in self.field_violations if each.description not in self.message]
+        broken = "; ".join(f"{each.field}: {each.description}" for each in missing)
         return f"{label}: {self.message}" + (f" ({broken})" if broken else "")
 
     @property
@@ -85,11 +85,11 @@ class DraftlineError(Exception):
 
 
 class InvalidArgumentError(DraftlineError):
-    """The request breaks a rule; a retry fails again."""
+    """The request is invalid; sending it again fails again."""
 
 
 class InvalidFilterError(InvalidArgumentError):
-    """A filter or a condition does not parse."""
+    """A filter or a condition has a syntax error, or an invalid name or value."""
 
     @property
     def position(self) -> int | None:

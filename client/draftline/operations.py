@@ -20,9 +20,11 @@ Operation: TypeAlias = Mapping[str, Any]
 
 
 def pointer(*keys: str | int) -> str:
-    """Return the JSON Pointer made of keys and indexes.
+    """Return the JSON Pointer (RFC 6901) made of keys and indexes.
 
-    print(op.pointer("a/b", 0))  # /a~1b/0
+        print(op.pointer("a/b", 0))  # /a~1b/0
+
+    Keys are escaped: `~` becomes `~0`, and `/` becomes `~1`.
     """
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 

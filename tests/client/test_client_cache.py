@@ -12,7 +12,7 @@ from support.cache_simulation import KEYS, MAX_LOST_S, NOON, World, change_of, h
 
 def filled(*records: Record, max_records: int = 10) -> Cache[None]:
     cache: Cache[None] = Cache(max_records, MAX_LOST_S)
-    cache.heard([])
+    cache.apply_changes([])
     for record in records:
         fetch = cache.begin((record.collection, record.record_id), None)
         cache.end(fetch, record)
@@ -52,14 +52,14 @@ def test_change_is_applied_to_the_version_before_it() -> None:
 )
 def test_change_that_cannot_be_applied_drops_the_record(change: Change) -> None:
     cache = filled(record_of(a=1, list=[0]))
-    cache.heard([change])
+    cache.apply_changes([change])
     assert cache.find(KEYS[0], 0) is None
     assert cache.stats == CacheStats(hits=0, misses=1, records=0)
 
 
 def test_change_that_the_record_has_already_is_ignored() -> None:
     cache = filled(record_of(version=3, a=3))
-    cache.heard([change_of(2, ("/a", 2)), change_of(3, ("/a", 3))])
+    cache.apply_changes([change_of(2, ("/a", 2)), change_of(3, ("/a", 3))])
     assert cache.find(KEYS[0], 0) == record_of(version=3, a=3)
 
 
@@ -77,10 +77,10 @@ def test_record_that_was_read_longest_ago_makes_room() -> None:
 def test_fetch_that_a_change_overtook_is_not_kept_and_not_shared() -> None:
     cache = filled()
     fetch = cache.begin(KEYS[0], None)
-    assert cache.under_way(KEYS[0], 0) is fetch
-    assert cache.under_way(KEYS[0], 1) is None
-    cache.heard([change_of(2)])
-    assert cache.under_way(KEYS[0], 0) is None
+    assert cache.running_fetch(KEYS[0], 0) is fetch
+    assert cache.running_fetch(KEYS[0], 1) is None
+    cache.apply_changes([change_of(2)])
+    assert cache.running_fetch(KEYS[0], 0) is None
     cache.end(fetch, record_of(version=1))
     assert cache.find(KEYS[0], 0) is None
 
@@ -88,7 +88,7 @@ def test_fetch_that_a_change_overtook_is_not_kept_and_not_shared() -> None:
 def test_fetch_that_holds_the_change_which_overtook_it_is_kept() -> None:
     cache = filled()
     fetch = cache.begin(KEYS[0], None)
-    cache.heard([change_of(2)])
+    cache.apply_changes([change_of(2)])
     cache.end(fetch, record_of(version=2))
     assert cache.find(KEYS[0], 0) == record_of(version=2)
 
@@ -96,16 +96,16 @@ def test_fetch_that_holds_the_change_which_overtook_it_is_kept() -> None:
 def test_memory_answers_for_a_while_after_the_watch_is_lost() -> None:
     now = 0.0
     cache: Cache[None] = Cache(10, MAX_LOST_S, clock=lambda: now)
-    cache.heard([])
+    cache.apply_changes([])
     cache.end(cache.begin(KEYS[0], None), record_of())
-    cache.lost()
+    cache.mark_disconnected()
     now = MAX_LOST_S
-    cache.lost()
+    cache.mark_disconnected()
     assert cache.find(KEYS[0], 0) is not None
     now += 0.1
     assert cache.find(KEYS[0], 0) is None
     assert not cache.is_watching
-    cache.heard([])
+    cache.apply_changes([])
     assert cache.is_watching
     assert cache.stats.records == 0
 
@@ -113,11 +113,11 @@ def test_memory_answers_for_a_while_after_the_watch_is_lost() -> None:
 def test_what_was_kept_over_a_long_loss_is_dropped_before_the_watch_goes_on() -> None:
     now = 0.0
     cache: Cache[None] = Cache(10, MAX_LOST_S, clock=lambda: now)
-    cache.heard([])
+    cache.apply_changes([])
     cache.end(cache.begin(KEYS[0], None), record_of())
-    cache.lost()
+    cache.mark_disconnected()
     now = 1_000.0
-    cache.heard([])
+    cache.apply_changes([])
     assert cache.stats.records == 0
     assert cache.is_watching
 
@@ -126,7 +126,7 @@ def test_fetch_under_way_when_the_watch_stops_is_not_kept() -> None:
     cache = filled()
     fetch = cache.begin(KEYS[0], None)
     cache.stop()
-    cache.heard([])
+    cache.apply_changes([])
     cache.end(fetch, record_of())
     assert cache.stats.records == 0
 

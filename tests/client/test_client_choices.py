@@ -7,7 +7,7 @@ from typing import Any
 
 import draftline
 import pytest
-from draftline.models.str_enum import StrEnum, received
+from draftline.models.str_enum import StrEnum, member_of
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, types_pb2
 from support.both_clients import Connect
 from support.scripted_log import change
@@ -38,7 +38,7 @@ def test_choice_is_its_word(choice: Any) -> None:
 @pytest.mark.parametrize(("choice", "enum"), [(each, enum_of(each.__name__)) for each in CHOICES])
 def test_every_number_of_the_contract_has_a_word(choice: Any, enum: Any) -> None:
     numbers = set(enum.values()) - {0}
-    assert {received(choice, enum, number) for number in numbers} == set(choice)
+    assert {member_of(choice, enum, number) for number in numbers} == set(choice)
 
 
 async def test_words_of_a_newer_service_are_taken(connect: Connect, scripted: ScriptedServer) -> None:
@@ -62,8 +62,8 @@ async def test_words_of_a_newer_service_are_taken(connect: Connect, scripted: Sc
 @pytest.mark.parametrize(
     ("refused", "told"),
     [
-        ({"strategy": "depe"}, "'depe' is no MergeStrategy; there are 'shallow', 'deep', 'merge_patch', 'replace'"),
-        ({"strategy": 3}, "3 is no MergeStrategy; there are 'shallow', 'deep', 'merge_patch', 'replace'"),
+        ({"strategy": "depe"}, "'depe' is not a MergeStrategy; use one of 'shallow', 'deep', 'merge_patch', 'replace'"),
+        ({"strategy": 3}, "3 is not a MergeStrategy; use one of 'shallow', 'deep', 'merge_patch', 'replace'"),
     ],
 )
 def test_what_is_none_of_them_is_refused_with_what_there_is(refused: dict[str, Any], told: str) -> None:

@@ -58,6 +58,9 @@ def test_example_of_a_docstring_works(name: str, client: Client, server_address:
         given["client"] = kind(server_address, tenant_id=client._tenant(None), user="ada")
     if is_watch:
         doc_examples.run_watch(code, given, client)
+    elif name.startswith("Async"):
+        given["opened"] = given["client"]
+        doc_examples.run(f"{code}\nawait opened.close()", given)
     else:
         doc_examples.run(code, given)
 

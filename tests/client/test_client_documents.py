@@ -100,25 +100,25 @@ def test_subclass_of_a_number_is_written_as_the_number() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), Decimal("NaN"), Decimal("-Infinity")])
 def test_number_that_is_none_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="is no JSON number"):
+    with pytest.raises(ValueError, match="is not a JSON number"):
         encode({"a": [value]})
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
 def test_text_with_a_number_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no JSON number"):
+    with pytest.raises(ValueError, match="is not a JSON number"):
         decode(text)
 
 
 @pytest.mark.parametrize("content", [{1: "a"}, {"a": {None: 1}}, {"a": [{True: 1}]}])
 def test_key_that_is_no_string_is_refused(content: dict[object, object]) -> None:
-    with pytest.raises(TypeError, match="is no string"):
+    with pytest.raises(TypeError, match="is not a string"):
         encode(content)
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", 1j])
 def test_value_of_another_type_is_refused(value: object) -> None:
-    with pytest.raises(TypeError, match="is no JSON value"):
+    with pytest.raises(TypeError, match="is not a JSON type"):
         encode({"a": value})
 
 

@@ -235,7 +235,7 @@ async def test_attributes_are_drafted_alone_with_a_change_and_taken_away(films: 
     assert [each.changed_attributes for each in results] == [("parent_id",), ("parent_id",)]
     cleared = await films.save_draft("movies", "m-1", parent_id=None)
     assert cleared.record.parent_id is None
-    with pytest.raises(ValueError, match="or parent_id or position"):
+    with pytest.raises(ValueError, match="or only parent_id or position"):
         await films.save_draft("movies", "m-1")
 
 

@@ -51,7 +51,7 @@ async def test_record_without_an_id_and_a_content_is_refused(
     connect: Connect, scripted: ScriptedServer, record: Any
 ) -> None:
     async with connect(scripted.address, tenant_id="acme") as client:
-        with pytest.raises(TypeError, match="its id and content"):
+        with pytest.raises(TypeError, match="a pair of id and content"):
             await client.import_content("movies", [record])
     assert_cancelled(scripted)
 
@@ -89,7 +89,7 @@ async def test_import_of_records_that_raise_is_cancelled(connect: Connect, scrip
 async def test_import_of_a_record_that_cannot_be_sent_is_cancelled(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["ImportContent"] = lambda _: content_pb2.ImportContentResponse()
     async with connect(scripted.address, tenant_id="acme") as client:
-        with pytest.raises(ValueError, match="no JSON number"):
+        with pytest.raises(ValueError, match="not a JSON number"):
             await client.import_content("movies", [("1", {}), ("2", {"n": float("nan")})])
     assert_cancelled(scripted)
 

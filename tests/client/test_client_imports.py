@@ -101,12 +101,15 @@ class Odd:
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
-        (("a", {"x": 1, "n": float("nan")}), r"records\[3\], field 'n': nan is no JSON number"),
-        (("a", {"x": Odd()}), r"records\[3\], field 'x': a Odd is no JSON value"),
+        (("a", {"x": 1, "n": float("nan")}), r"records\[3\], field 'n': nan is not a JSON number"),
+        (("a", {"x": Odd()}), r"records\[3\], field 'x': Odd is not a JSON type"),
         ((7, {}), r"records\[3\]: "),
-        (ImportRecord("a", {"t": "\ud800"}, source="line 9"), r"line 9, field 't': a text holds a lone surrogate"),
+        (
+            ImportRecord("a", {"t": "\ud800"}, source="line 9"),
+            r"line 9, field 't': a string contains the lone surrogate",
+        ),
         (ImportRecord("\ud800", {}, source="line 9"), "line 9: "),
-        ("ab", r"records\[3\]: a record is an ImportRecord or its id and content"),
+        ("ab", r"records\[3\]: expected an ImportRecord or a pair of id and content"),
     ],
 )
 def test_record_that_cannot_be_sent_is_named_by_its_place_among_all(record: Any, problem: str) -> None:
@@ -120,7 +123,9 @@ def test_record_that_cannot_be_sent_is_named_by_its_place_among_all(record: Any,
 def test_record_too_large_for_a_message_is_named() -> None:
     chunker = Chunker(max_message_bytes=1000)
     list(chunker.add(("a", {"x": "y" * 900})))
-    with pytest.raises(ValueError, match=r"records\[1\]: the record takes 1,014 bytes, over 1,000 bytes"):
+    with pytest.raises(
+        ValueError, match=r"records\[1\]: the record has 1,014 bytes, which exceeds the limit of 1,000 bytes"
+    ):
         list(chunker.add(("b", {"x": "y" * 997})))
     list(Chunker(max_message_bytes=None).add(("b", {"x": "y" * 20_000_000})))
     assert [max_message_bytes(each) for each in ([], [("grpc.max_send_message_length", -1)])] == [16 << 20, None]

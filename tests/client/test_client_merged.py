@@ -112,7 +112,7 @@ def test_edit_is_sent_as_it_is_given() -> None:
 
 @pytest.mark.parametrize("edit", [DraftEdit("m-1"), DraftEdit("m-1", {}, delete=True), DraftEdit("m-1", {}, create={})])
 def test_edit_of_none_or_two_kinds_is_refused(edit: DraftEdit) -> None:
-    with pytest.raises(ValueError, match="must have one of"):
+    with pytest.raises(ValueError, match="must set exactly one of"):
         saved(edit)
 
 
@@ -131,7 +131,7 @@ def test_selection_is_sent_as_it_is_given() -> None:
 
 @pytest.mark.parametrize("selection", [{}, {"all": True, "session_id": "s"}, {"record_ids": [], "session_id": ""}])
 def test_selection_of_none_or_two_kinds_is_refused(selection: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="say which drafts"):
+    with pytest.raises(ValueError, match="set exactly one of session_id"):
         committed(**selection)
 
 

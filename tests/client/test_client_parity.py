@@ -91,7 +91,7 @@ def test_user_that_cannot_be_sent_is_refused(client: type, user: str) -> None:
 
 @pytest.mark.parametrize("client", [draftline.Client, draftline.AsyncClient])
 def test_web_address_is_refused_as_a_target(client: type) -> None:
-    with pytest.raises(ValueError, match="a target is host:port"):
+    with pytest.raises(ValueError, match="target must be host:port"):
         client("http://127.0.0.1:1", tenant_id="acme")
 
 

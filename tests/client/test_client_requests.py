@@ -85,12 +85,12 @@ def test_strategy_and_its_string_are_the_same(strategy: MergeStrategy) -> None:
 
 
 def test_unknown_strategy_is_refused() -> None:
-    with pytest.raises(ValueError, match="is no MergeStrategy"):
+    with pytest.raises(ValueError, match="is not a MergeStrategy"):
         patched({}, strategy="deepest")
 
 
 def test_patch_with_delta_and_operations_is_refused() -> None:
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="must not set both"):
         patched({}, operations=[op.remove("/a")])
 
 

@@ -92,7 +92,7 @@ async def test_session_takes_a_policy_and_a_label(films: Any, others: Any) -> No
         await others.patch_content("movies", "m-1", {"n": "theirs"})
     assert session.session_id == "evening"
     assert (await contents(films))["m-1"] == {"n": "theirs", "a": 1}
-    with pytest.raises(ValueError, match="is no ConflictPolicy"):
+    with pytest.raises(ValueError, match="is not a ConflictPolicy"):
         films.session("movies", conflict_policy="keep_both")
 
 

@@ -201,7 +201,7 @@ def test_blocking_client_refuses_a_token_that_is_no_string(scripted: ScriptedSer
     numbers: Any = lambda: 7  # noqa: E731
     with (
         draftline.Client(scripted.address, tenant_id="acme", token=numbers) as client,
-        pytest.raises(TypeError, match="a token is a string, not int"),
+        pytest.raises(TypeError, match="the token must be a string, not int"),
     ):
         client.get_content("movies", "m-1")
 

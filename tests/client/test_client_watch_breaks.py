@@ -168,11 +168,11 @@ def test_token_covers_what_was_handed_over_and_no_more(sizes: list[int], steps: 
         elif step == "take" and not state.has_items and place < len(log):
             place += 1
             changes = [change(number) for number in log[place - 1]]
-            state.take(change_pb2.WatchChangesResponse(changes=changes, resume_token=str(place)))
+            state.accept(change_pb2.WatchChangesResponse(changes=changes, resume_token=str(place)))
         elif step == "hand over" and state.has_items:
-            handed_over.append(state.hand_over().version)
+            handed_over.append(state.pop_item().version)
         elif step == "hand over all" and state.has_items:
-            handed_over += [each.version for each in state.hand_over_all()]
+            handed_over += [each.version for each in state.pop_items()]
         whole = [number for message in log[: int(state.resume_token)] for number in message]
         if state.has_items:  # the first of a message
             assert handed_over[: len(whole)] == whole
@@ -194,7 +194,7 @@ def test_pauses_grow_while_a_service_breaks_off_after_its_first_message() -> Non
     for messages in (1, 1, 1, 2, 1):
         state.request()
         for _ in range(messages):
-            state.take(change_pb2.WatchChangesResponse(resume_token="1"))
+            state.accept(change_pb2.WatchChangesResponse(resume_token="1"))
         assert state.pause_s(error) == 0.0
     assert bounds == [1, 2, 3, 1, 2]
 
@@ -216,7 +216,7 @@ def test_alarm_rings_in_a_block_that_takes_too_long() -> None:
 
 
 def alarms() -> set[threading.Thread]:
-    return {each for each in threading.enumerate() if each.name == "draftline-alarm"}
+    return {each for each in threading.enumerate() if each.name == "draftline-watchdog"}
 
 
 def test_alarm_does_not_keep_its_owner() -> None:

@@ -93,13 +93,13 @@ async def in_one_group(grouped: Grouped, *calls: Any) -> list[asyncio.Task[Patch
 
     await grouped.database.now()  # else each would ask for the time first
     grouped.applier.before = hold
-    under_way = asyncio.create_task(grouped.patch(counting("first")))
+    running_fetch = asyncio.create_task(grouped.patch(counting("first")))
     await is_held.wait()
     grouped.applier.before = None
     tasks = [asyncio.create_task(call) for call in calls]
     await asyncio.sleep(0)
     may_go.set()
-    await under_way
+    await running_fetch
     return tasks
 
 

@@ -53,10 +53,10 @@ async def beside(grouped: Grouped, sql: str, *arguments: object) -> AsyncIterato
 async def in_one_group(grouped: Grouped, *patches: Patch) -> list[asyncio.Task[PatchResult]]:
     """Starts patches while another statement is under way, so that they share the next."""
     await grouped.database.now()  # else each would ask for the time first
-    under_way = asyncio.create_task(grouped.patch(counting("first")))
+    running_fetch = asyncio.create_task(grouped.patch(counting("first")))
     await asyncio.sleep(0)
     tasks = [asyncio.create_task(grouped.patch(patch)) for patch in patches]
-    await under_way
+    await running_fetch
     return tasks
 
 

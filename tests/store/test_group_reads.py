@@ -79,16 +79,16 @@ async def test_tenants_share_no_statement(content: Watched, tenant_id: str) -> N
 
 async def test_read_does_not_join_a_statement_that_was_sent_before(content: Watched, tenant_id: str) -> None:
     actor = Actor(tenant_id, "ada")
-    under_way, go_on = asyncio.Event(), asyncio.Event()
+    running_fetch, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait() -> None:
-        under_way.set()
+        running_fetch.set()
         await go_on.wait()
 
     content.before = wait
     reads = ReadBatcher(content)
     early = asyncio.create_task(told(reads, actor, "1", show_deleted=False))
-    await under_way.wait()
+    await running_fetch.wait()
     await create(content, actor, "1")
     late = asyncio.create_task(told(reads, actor, "1", show_deleted=False))
     await asyncio.sleep(0)

@@ -57,7 +57,7 @@ class World:
         self.log: list[Change] = []
         self.place = 0  # in the log, of the watch
         self.fetching: list[Fetching] = []
-        self.cache.heard([])
+        self.cache.apply_changes([])
 
     def steps(self) -> list[Callable[[], None]]:
         """All that can happen next; in a simple world, what matters most."""
@@ -98,14 +98,14 @@ class World:
         """The next change, or a sign of life."""
         changes = self.log[self.place : self.place + 1]
         self.place += len(changes)
-        self.cache.heard(changes)
+        self.cache.apply_changes(changes)
 
     def lose_shortly(self) -> None:
-        self.cache.lost()
+        self.cache.mark_disconnected()
         self.now += 1
 
     def lose_for_long(self) -> None:
-        self.cache.lost()
+        self.cache.mark_disconnected()
         self.now += MAX_LOST_S + 1
 
     def expire(self) -> None:
@@ -125,7 +125,7 @@ class World:
         record = self.cache.find(key, min_version)
         if record is not None:
             self._check(record, key, least)
-        elif (shared := self.cache.under_way(key, min_version)) is None:
+        elif (shared := self.cache.running_fetch(key, min_version)) is None:
             self.fetching.append(Fetching(self.cache.begin(key, None), [least]))
         else:
             (its,) = (each for each in self.fetching if each.fetch is shared)

@@ -29,16 +29,16 @@ class SharedCache:
         """Return a copy of the cached record, or of the one that `fetch` returns."""
         record = self._cache.find(key, min_version)
         if record is None:
-            running = self._cache.under_way(key, min_version) or self._start(key, fetch)
+            running = self._cache.running_fetch(key, min_version) or self._start(key, fetch)
             # A cancelled waiter must not cancel the fetch, which other callers may share.
             record = await asyncio.shield(running.future)
         return copied(record)
 
-    def heard(self, changes: Iterable[Change]) -> None:
-        self._cache.heard(changes)
+    def apply_changes(self, changes: Iterable[Change]) -> None:
+        self._cache.apply_changes(changes)
 
-    def lost(self) -> None:
-        self._cache.lost()
+    def mark_disconnected(self) -> None:
+        self._cache.mark_disconnected()
 
     def stop(self) -> None:
         self._cache.stop()

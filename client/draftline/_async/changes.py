@@ -94,7 +94,7 @@ class ChangeMethods(Transport):
 
         Raises:
             ConflictError: paths were changed again since, and the policy is "reject".
-            NotFoundError: there is no such change, or the log no longer has it.
+            NotFoundError: there is no such change, or it is older than the log's retention period.
             HistoryNotKeptError: the log did not store the values.
         """
         call = change_calls.revert_change(
@@ -125,7 +125,7 @@ class ChangeMethods(Transport):
 
             async with client.watch("movies", filter="kind = DELETE") as watch:
                 async for change in watch:
-                    print(change.record_id, "is gone")
+                    print(change.record_id, "was deleted")
 
         A watch has no timeout, and resumes by itself when its connection breaks.
 
@@ -160,7 +160,7 @@ class ChangeMethods(Transport):
         """Watch the records that `get_merged` lists: with the caller's drafts applied.
 
             async for record_id, record in client.watch_merged("movies", filter='"Major Genre" = "Drama"'):
-                print(record_id, "is gone" if record is None else record.content)
+                print(record_id, "was removed" if record is None else record.content)
 
         A record is delivered whenever it may have changed, in its state at the time of sending:
         changes in quick succession may be delivered as one, and a record may be delivered twice.

@@ -52,7 +52,7 @@ class Cache(Generic[FutureT]):
 
     def __init__(self, max_records: int, max_lost_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         if max_records < 1:
-            raise ValueError("a cache holds at least 1 record")
+            raise ValueError(f"max_records must be at least 1, not {max_records}")
         self._max_records = max_records
         self._max_lost_s = max_lost_s
         self._clock = clock
@@ -74,16 +74,16 @@ class Cache(Generic[FutureT]):
             self.stop()
         return self._is_on
 
-    def heard(self, changes: Iterable[Change]) -> None:
-        """Process a message of the watch, with changes or as a heartbeat."""
+    def apply_changes(self, changes: Iterable[Change]) -> None:
+        """Apply a message of the watch: its changes, or none for a heartbeat."""
         if not self.is_watching:  # `is_watching` clears the cache if the watch was lost for too long
             self._is_on = True
         self._lost_at = None
         for change in changes:
             self._deliver(change)
 
-    def lost(self) -> None:
-        """Note that the watch is disconnected; it resumes where it stopped once it reconnects."""
+    def mark_disconnected(self) -> None:
+        """Record that the watch lost its connection; it resumes where it stopped once it reconnects."""
         if self._lost_at is None:
             self._lost_at = self._clock()
 
@@ -104,8 +104,8 @@ class Cache(Generic[FutureT]):
         self._records.move_to_end(key)
         return record
 
-    def under_way(self, key: Key, min_version: int) -> Fetch[FutureT] | None:
-        """Return a running fetch to share. None: there is none, or its result may be too old for this caller."""
+    def running_fetch(self, key: Key, min_version: int) -> Fetch[FutureT] | None:
+        """Return a running fetch that the caller may share. None: there is none, or its result may be too old."""
         fetch = self._fetches.get(key)
         return fetch if fetch is not None and not fetch.newest and not min_version else None
 
@@ -144,9 +144,10 @@ class Cache(Generic[FutureT]):
 
 def applied(change: Change, record: Record) -> Record | None:
     """Return a copy of the record with the change applied. None: it cannot be derived, or the record is deleted."""
-    is_told = change.kind is ChangeKind.UPDATE and not change.values_omitted and change.version == record.version + 1
+    is_next = change.version == record.version + 1
+    is_applicable = is_next and change.kind is ChangeKind.UPDATE and not change.values_omitted
     attributes: dict[str, Any] = {each.name: each.new_value for each in change.attributes}
-    if not is_told or not attributes.keys() <= {"parent_id", "position"}:
+    if not is_applicable or not attributes.keys() <= {"parent_id", "position"}:
         return None
     content = record.content
     try:

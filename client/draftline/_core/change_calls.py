@@ -67,7 +67,7 @@ def revert_change(
     request_id: str | None,
 ) -> Call[pb.RevertChangeRequest, pb.RevertChangeResponse, Results[RevertResult]]:
     if (change is None) == (commit_id is None):
-        raise ValueError("say what to revert by one of change and commit_id")
+        raise ValueError("set exactly one of change and commit_id")
     request = pb.RevertChangeRequest(
         tenant_id=tenant_id,
         change=None if change is None else _change_ref(change),

@@ -20,7 +20,7 @@ from draftline.models import (
     Results,
     RevertResult,
 )
-from draftline.models.str_enum import received
+from draftline.models.str_enum import member_of
 from draftline.v1 import change_pb2 as pb
 
 
@@ -56,8 +56,8 @@ def _change_of(message: pb.Change) -> Change:
         collection=message.collection,
         record_id=message.record_id,
         version=message.version,
-        kind=received(ChangeKind, pb.ChangeKind, message.kind),
-        source=received(ChangeSource, pb.ChangeSource, message.source),
+        kind=member_of(ChangeKind, pb.ChangeKind, message.kind),
+        source=member_of(ChangeSource, pb.ChangeSource, message.source),
         paths=tuple(PathChange(each.path, *_values_of(each, UNSET)) for each in message.paths),
         values_omitted=message.values_omitted,
         attributes=tuple(AttributeChange(each.name, *_values_of(each, None)) for each in message.attributes),

@@ -6,14 +6,14 @@ from typing import Any
 
 from draftline.documents import json_value_of
 from draftline.models import UNSET, Conflict, ConflictKind, Resolution, Shortened
-from draftline.models.str_enum import received
+from draftline.models.str_enum import member_of
 from draftline.v1 import draft_pb2, types_pb2
 
 
 def conflict_of(message: draft_pb2.Conflict, collected: list[Resolution] | None = None) -> Conflict:
     return Conflict(
         record_id=message.record_id,
-        kind=received(ConflictKind, draft_pb2.ConflictKind, message.kind),
+        kind=member_of(ConflictKind, draft_pb2.ConflictKind, message.kind),
         path=message.path,
         base=_value_of(message.base) if message.HasField("base") else UNSET,
         mine=_value_of(message.mine) if message.HasField("mine") else UNSET,

@@ -106,12 +106,14 @@ class Connection(ABC):
                 the client; the first is the outermost. They see each attempt of a call.
 
         Raises:
-            ValueError: `user` cannot be sent, or `target` is a web address.
+            ValueError: `user` is not printable ASCII, or `target` is a URL.
         """
         if target.startswith(("http://", "https://")):
-            raise ValueError(f"a target is host:port, as 127.0.0.1:50051, and not {target!r}; TLS is by `credentials`")
+            raise ValueError(
+                f"target must be host:port, such as 127.0.0.1:50051, not {target!r}; for TLS, pass `credentials`"
+            )
         if user is not None and not (user.isascii() and user.isprintable() and user.strip() == user and user):
-            raise ValueError(f"a user is printable ASCII without spaces around it, not {user!r}")
+            raise ValueError(f"user must be printable ASCII, without spaces at either end and not empty, not {user!r}")
         self._target = target
         self._tenant_id = tenant_id
         self._user = user
@@ -135,7 +137,7 @@ class Connection(ABC):
     def _tenant(self, tenant_id: str | None) -> str:
         tenant_id = self._tenant_id if tenant_id is None else tenant_id
         if not tenant_id:
-            raise ValueError("no tenant_id: give one to the client or to the call")
+            raise ValueError("no tenant_id: pass it to the client or to the method")
         return tenant_id
 
     def _attempts(self, timeout: float | Unset | None, *, may_repeat: bool, may_renew: bool = True) -> Attempts:
@@ -153,7 +155,7 @@ class Connection(ABC):
             metadata.append(("x-draftline-user", self._user))
         if token is not None:
             if not isinstance(token, str):
-                raise TypeError(f"a token is a string, not {type(token).__name__}")
+                raise TypeError(f"the token must be a string, not {type(token).__name__}")
             metadata.append(("authorization", f"Bearer {token}"))
         return tuple(metadata)
 
@@ -170,4 +172,4 @@ class Connection(ABC):
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise RuntimeError("the client is closed")
+            raise RuntimeError("the client is closed: create a new one")

@@ -250,7 +250,7 @@ def import_content(
 
 def _patch_request(tenant_id: str, collection: str, patch: Patch) -> pb.PatchContentRequest:
     if patch.delta is not None and patch.operations is not None:
-        raise ValueError("a patch has a delta or operations, not both")
+        raise ValueError(f"the patch of {patch.record_id!r} must not set both delta and operations")
     return pb.PatchContentRequest(
         tenant_id=tenant_id,
         collection=collection if patch.collection is None else patch.collection,

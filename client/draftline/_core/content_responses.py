@@ -26,7 +26,7 @@ from draftline.models import (
     Results,
     SortKey,
 )
-from draftline.models.str_enum import received
+from draftline.models.str_enum import member_of
 from draftline.v1 import collection_pb2, content_pb2, types_pb2
 
 
@@ -84,15 +84,15 @@ def _order_of(message: collection_pb2.DeclaredOrder) -> DeclaredOrder:
 
 
 def _field_of(message: collection_pb2.DeclaredField) -> DeclaredField:
-    kind = received(FieldType, collection_pb2.FieldType, message.type)
+    kind = member_of(FieldType, collection_pb2.FieldType, message.type)
     if message.on_type_mismatch == collection_pb2.ON_TYPE_MISMATCH_UNSPECIFIED:
         return DeclaredField(message.path, kind)
-    policy = received(OnTypeMismatch, collection_pb2.OnTypeMismatch, message.on_type_mismatch)
+    policy = member_of(OnTypeMismatch, collection_pb2.OnTypeMismatch, message.on_type_mismatch)
     return DeclaredField(message.path, kind, policy)
 
 
 def _index_of(message: collection_pb2.CollectionIndex) -> CollectionIndex:
-    return CollectionIndex(_order_of(message.order), received(IndexState, collection_pb2.IndexState, message.state))
+    return CollectionIndex(_order_of(message.order), member_of(IndexState, collection_pb2.IndexState, message.state))
 
 
 def collection_of(message: collection_pb2.Collection) -> Collection:
@@ -113,7 +113,7 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
 def _history_of(history: collection_pb2.ChangeHistory.ValueType) -> ChangeHistory:
     if history == collection_pb2.CHANGE_HISTORY_UNSPECIFIED:
         return ChangeHistory.VALUES
-    return received(ChangeHistory, collection_pb2.ChangeHistory, history)
+    return member_of(ChangeHistory, collection_pb2.ChangeHistory, history)
 
 
 def counted_collection_of(message: collection_pb2.GetCollectionResponse) -> Collection:

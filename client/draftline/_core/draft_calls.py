@@ -210,8 +210,8 @@ def _edit(edit: DraftEdit) -> pb.DraftEdit:
     moves = edit.parent_id is not UNSET or edit.position is not UNSET
     if given > 1 or not (given or moves):
         raise ValueError(
-            f"the edit of {edit.record_id!r} must have one of delta, operations, create and delete, "
-            "or parent_id or position"
+            f"the edit of {edit.record_id!r} must set exactly one of delta, operations, create and delete, "
+            "or only parent_id or position"
         )
     return pb.DraftEdit(
         record_id=edit.record_id,
@@ -254,7 +254,7 @@ def _selecting(
     request: SelectingT, session_id: str | None, record_ids: RecordIds | None, all_drafts: bool
 ) -> SelectingT:
     if (session_id is not None) + (record_ids is not None) + all_drafts != 1:
-        raise ValueError("say which drafts by one of session_id, record_ids and all")
+        raise ValueError("set exactly one of session_id, record_ids and all")
     if record_ids is not None:
         versions = record_ids if isinstance(record_ids, Mapping) else {}
         request.drafts.drafts.extend(

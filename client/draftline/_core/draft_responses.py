@@ -14,15 +14,15 @@ from draftline.models import (
     Results,
     SaveResult,
 )
-from draftline.models.str_enum import received
+from draftline.models.str_enum import member_of
 from draftline.v1 import draft_pb2 as pb
 
 
 def merged_record_of(message: pb.MergedRecord) -> MergedRecord:
     return MergedRecord(
         record=record_of(message.record),
-        state=received(RecordState, pb.RecordState, message.state),
-        draft_kind=received(DraftKind, pb.DraftKind, message.draft_kind) if message.draft_kind else None,
+        state=member_of(RecordState, pb.RecordState, message.state),
+        draft_kind=member_of(DraftKind, pb.DraftKind, message.draft_kind) if message.draft_kind else None,
         draft_version=message.draft_version,
         modified_fields=tuple(message.modified_fields),
         modified_by=message.modified_by,

@@ -60,22 +60,22 @@ class Chunker:
         self._added += 1
         size_bytes = added.ByteSize()
         if self._max_message_bytes is not None and size_bytes + FRAME_BYTES > self._max_message_bytes:
-            place = added.source or f"records[{self._added - 1}]"
-            limit = f"{self._max_message_bytes:,} bytes, the most that a message may take"
-            raise ValueError(f"{place}: the record takes {size_bytes:,} bytes, over {limit}")
+            label = added.source or f"records[{self._added - 1}]"
+            limit = f"the limit of {self._max_message_bytes:,} bytes per message"
+            raise ValueError(f"{label}: the record has {size_bytes:,} bytes, which exceeds {limit}")
         if len(records) > self._max_records or (len(records) > 1 and self._size_bytes + size_bytes > self._max_bytes):
             following = pb.ImportContentRequest(chunk=pb.ImportChunk(records=[added]))
             del records[-1]
-            yield from self._given()
+            yield from self._take_chunk()
             self._message = following
         self._size_bytes += size_bytes
 
     def end(self) -> Iterator[pb.ImportContentRequest]:
         """Yield the remaining records, and the message that ends the import."""
-        yield from self._given()
+        yield from self._take_chunk()
         yield pb.ImportContentRequest(end=pb.ImportEnd(record_count=self._count))
 
-    def _given(self) -> Iterator[pb.ImportContentRequest]:
+    def _take_chunk(self) -> Iterator[pb.ImportContentRequest]:
         if self._message.chunk.records:
             self._count += len(self._message.chunk.records)
             yield self._message
@@ -120,7 +120,7 @@ def _add_record(records: Any, record: RecordLike, index: int) -> pb.ImportRecord
     """Add a record to a chunk. Raise TypeError or ValueError, naming the record, if it cannot be sent."""
     if not isinstance(record, ImportRecord):
         if not isinstance(record, tuple | list) or len(record) != 2:
-            problem = f"a record is an ImportRecord or its id and content, not {record!r:.100}"
+            problem = f"expected an ImportRecord or a pair of id and content, not {record!r:.100}"
             raise TypeError(f"records[{index}]: {problem}")
         record = ImportRecord(*record)
     try:

@@ -11,8 +11,8 @@ import grpc
 
 from draftline.errors import DraftlineError, UnauthenticatedError, UnavailableError
 
-# Caps the exponent: after this many doublings any backoff exceeds its bound, and a watch may fail without limit.
-_MOST_DOUBLINGS = 30
+# Caps the exponent: after this many doublings, every backoff exceeds its bound; a watch may fail any number of times.
+_MAX_DOUBLINGS = 30
 
 # Codes besides UNAVAILABLE that a broken transport produces; errors of the service itself have a reason.
 _CUT_OFF = {
@@ -38,14 +38,16 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
-            raise ValueError("max_attempts counts the first attempt too: at least 1")
+            raise ValueError(
+                f"max_attempts must be at least 1, which counts the first attempt, not {self.max_attempts}"
+            )
         if not 0 <= self.initial_backoff_s <= self.max_backoff_s:
-            raise ValueError("a backoff is 0 seconds or more, and the initial one at most the maximum")
+            raise ValueError("initial_backoff_s must be at least 0 and at most max_backoff_s")
 
     def pause_s(self, failures: int, error: DraftlineError) -> float:
         """Return the pause after this many consecutive failures, at least as long as the service asks for."""
-        doubled_s = self.initial_backoff_s * 2 ** min(failures - 1, _MOST_DOUBLINGS)
-        backoff_s = random.uniform(0, min(doubled_s, self.max_backoff_s))  # noqa: S311  no secret
+        doubled_s = self.initial_backoff_s * 2 ** min(failures - 1, _MAX_DOUBLINGS)
+        backoff_s = random.uniform(0, min(doubled_s, self.max_backoff_s))  # noqa: S311  not a secret
         return backoff_s + (error.retry_delay_s or 0)
 
 

@@ -1,7 +1,7 @@
 """Conversion of a gRPC status to an error.
 
 The details of a status are `google.rpc.ErrorInfo`, `google.rpc.BadRequest`, `google.rpc.RetryInfo`
-and our own `draftline.v1.Conflict`. The first three are parsed with wire-compatible messages in a
+and `draftline.v1.Conflict`. The first three are parsed with wire-compatible messages in a
 separate descriptor pool, so that this client neither needs googleapis-common-protos nor conflicts
 with any version of it. `draftline.v1.Status` replaces `google.rpc.Status` for the same reason.
 """

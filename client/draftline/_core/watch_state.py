@@ -26,7 +26,7 @@ WatchCall = Call[pb.WatchChangesRequest, pb.WatchChangesResponse, list[ItemT]]
 DEFAULT_SILENCE_S = 60.0
 
 # The pause before a reader watches again after an error that a retry does not fix, such as a lack of permission.
-REFUSED_S = 30.0
+REWATCH_AFTER_ERROR_S = 30.0
 
 
 class WatchState(Generic[ItemT]):
@@ -61,7 +61,7 @@ class WatchState(Generic[ItemT]):
         request.resume_token = self.resume_token
         return request
 
-    def take(self, message: pb.WatchChangesResponse) -> None:
+    def accept(self, message: pb.WatchChangesResponse) -> None:
         """Accept a message. All items of the previous one must have been delivered."""
         self._items.extend(self._call.method.parse(message))
         self._next_token = message.resume_token
@@ -74,13 +74,15 @@ class WatchState(Generic[ItemT]):
         self._is_first = False
         self.is_ready = True
 
-    def hand_over(self) -> ItemT:
+    def pop_item(self) -> ItemT:
+        """Deliver the next item of the current message."""
         item = self._items.popleft()
         if not self._items:
             self.resume_token = self._next_token
         return item
 
-    def hand_over_all(self) -> list[ItemT]:
+    def pop_items(self) -> list[ItemT]:
+        """Deliver the remaining items of the current message."""
         items = list(self._items)
         self._items.clear()
         self.resume_token = self._next_token
@@ -102,8 +104,8 @@ class WatchState(Generic[ItemT]):
         return self._retry.pause_s(self._failures, error)
 
 
-def rewatch_s(retry: Retry, failures: int, error: Exception) -> float:
+def rewatch_delay_s(retry: Retry, failures: int, error: Exception) -> float:
     """Return the seconds until a reader starts a new watch, after an error that ended the last one."""
     if isinstance(error, DraftlineError) and (isinstance(error, TokenExpiredError) or is_interrupted(error)):
         return retry.pause_s(failures, error)
-    return REFUSED_S
+    return REWATCH_AFTER_ERROR_S

@@ -27,7 +27,7 @@ class CollectionMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
-        """Declare a collection, or replace its whole declaration, and build its indexes.
+        """Create or replace the spec of a collection, and build the indexes that it requires.
 
             client.put_collection(
                 "movies",
@@ -39,19 +39,19 @@ class CollectionMethods(Transport):
         `get_collection` reports the state of each index.
 
         Args:
-            fields: types by path, at most 32; each field gets an index. A list of `DeclaredField` can
-                also set `on_type_mismatch` for each field.
+            fields: types by path (a JSON Pointer, RFC 6901), at most 32; each field gets an index. A list of
+                `DeclaredField` can also set `on_type_mismatch` for each field.
             orders: further sort orders to index, at most 16, each of 1 to 4 paths.
             json_schema: the JSON Schema that content must satisfy from now on, up to 256 KiB.
             history: what the change log stores: "values" (the default), or "paths" only, which is
                 smaller, but such changes cannot be reverted.
-            expected_version: the version that the declaration must have; 0: it must not exist.
+            expected_version: the version that the spec must have; 0: there must be no spec. None: any version.
             validate_only: checks everything and returns the result without writing it.
 
         Raises:
-            VersionMismatchError: the declaration is not at `expected_version`.
-            FailedPreconditionError: stored content cannot be indexed, or has values that a field is
-                declared to refuse.
+            VersionMismatchError: the spec is not at `expected_version`.
+            FailedPreconditionError: stored content cannot be indexed, or has values that a
+                field rejects (`OnTypeMismatch.REFUSE`).
         """
         call = collection_calls.put_collection(
             self._tenant(tenant_id),
@@ -74,7 +74,7 @@ class CollectionMethods(Transport):
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
-        """Read the declaration of a collection.
+        """Return the spec of a collection.
 
             client.put_collection("movies", fields={"/Title": "text"})
             found = client.get_collection("movies")
@@ -84,7 +84,7 @@ class CollectionMethods(Transport):
             include_mismatch_counts: fills in `mismatch_counts`, which reads every record of the collection.
 
         Raises:
-            NotFoundError: the collection was never declared.
+            NotFoundError: the collection has no spec.
         """
         return self._call(
             collection_calls.get_collection(
@@ -96,7 +96,7 @@ class CollectionMethods(Transport):
     def list_collections(
         self, *, page_size: int = 0, tenant_id: str | None = None, timeout: float | Unset | None = UNSET
     ) -> Iterator[Collection]:
-        """Iterate over the tenant's collections, sorted by name, whether declared or not.
+        """Iterate over the tenant's collections, sorted by name, with or without a spec.
 
             print([each.collection for each in client.list_collections()])  # ['movies']
 

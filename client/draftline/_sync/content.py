@@ -266,7 +266,7 @@ class ContentMethods(Transport):
         Raises:
             NotFoundError: there is no such record, deleted or not.
             AlreadyExistsError: the record is not deleted.
-            InvalidArgumentError: the content violates the collection's current declaration.
+            InvalidArgumentError: the content violates the collection's current spec.
             VersionMismatchError: the record is not at `expected_version`.
         """
         call = content_calls.undelete_content(

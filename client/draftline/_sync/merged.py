@@ -127,7 +127,7 @@ class MergedMethods(Transport):
 
         If the service becomes unavailable, the iteration resumes where it stopped; each record
         is yielded once. The client's default timeout does not apply, because a stream lasts as
-        long as its reader takes. To stop early, close the iterator or drop it.
+        long as its consumer needs. To stop early, close the iterator.
         """
         call = draft_calls.stream_merged(
             self._tenant(tenant_id),

@@ -7,7 +7,7 @@ import threading
 
 from draftline._core import change_calls
 from draftline._core.cache import CacheStats, Key
-from draftline._core.watch_state import DEFAULT_SILENCE_S, rewatch_s
+from draftline._core.watch_state import DEFAULT_SILENCE_S, rewatch_delay_s
 from draftline._sync.content import ContentMethods
 from draftline._sync.watch import Watch
 from draftline._threads.background_task import BackgroundTask
@@ -20,13 +20,13 @@ class CachedReader:
 
         with draftline.CachedReader(client, "movies") as reader:
             reader.get("movies", "m-1")  # fetched
-            reader.get("movies", "m-1")  # from memory, and as it is now
+            reader.get("movies", "m-1")  # from memory, and up to date
             print(reader.stats.hits, reader.stats.misses)
 
     No result is older than the changes that the watch has delivered, which typically lag by
     milliseconds. When its connection breaks, the cache answers for another `max_lost_s` (plus
-    `silence_s` if the break went unnoticed). After that, or when the log no longer has the
-    missed changes, the cache is cleared, and every record is fetched until the watch is back.
+    `silence_s` if the break went unnoticed). After that, or when the missed changes are older
+    than the log, the cache is cleared, and every record is fetched until the watch is back.
 
     To read your own writes, pass the version that the write returned; the cache answers if it has that:
 
@@ -128,11 +128,11 @@ class CachedReader:
                 if self._closed.is_set():  # `close` may have run before this watch was assigned
                     return
                 for changes in watch.messages():
-                    self._cache.heard(changes)
+                    self._cache.apply_changes(changes)
                     failures, self._error = 0, None
             except Exception as error:
                 failures, self._error = failures + 1, error
-                pause_s = rewatch_s(self._client._retry, failures, error)
+                pause_s = rewatch_delay_s(self._client._retry, failures, error)
             else:
                 return
             finally:
@@ -144,5 +144,5 @@ class CachedReader:
         call = change_calls.watch_changes(
             self._tenant_id, self._collection, filter="", resume_token="", omit_values=False
         )
-        self._watch = Watch(self._client, call, self._silence_s, self._cache.lost)
+        self._watch = Watch(self._client, call, self._silence_s, self._cache.mark_disconnected)
         return self._watch

@@ -22,8 +22,8 @@ class Watch(Generic[ItemT]):
                 print(change.record_id, change.version, change.user_id)
 
     The watch starts at the `with` block, at `ready`, or at the first item. A connection that
-    breaks or falls silent is replaced by one that resumes where it stopped, however long that
-    takes: each item is delivered once, and the items of a record in order.
+    breaks, or delivers nothing for `silence_s` seconds, is replaced by one that resumes after the
+    last item, for as long as necessary: each item is delivered once, those of a record in order.
 
     Iterate in one thread. An interrupted wait for an item loses no item. `close` may be
     called from any thread and ends the iteration, as does closing the client.
@@ -58,7 +58,7 @@ class Watch(Generic[ItemT]):
 
         Raises:
             UnavailableError: the service is unreachable after as many attempts as any call makes.
-            TokenExpiredError: the log no longer reaches back to the given resume token.
+            TokenExpiredError: the given resume token is older than the log.
         """
         while not self._state.is_ready and not self._is_over():
             self._receive()
@@ -76,7 +76,7 @@ class Watch(Generic[ItemT]):
             if not self._state.has_items:
                 self._receive()
             if not self._is_over():
-                yield self._state.hand_over_all()
+                yield self._state.pop_items()
 
     def close(self) -> None:
         """Cancel the stream and end the iteration. May be called twice."""
@@ -101,7 +101,7 @@ class Watch(Generic[ItemT]):
     def __next__(self) -> ItemT:
         while not self._is_over():
             if self._state.has_items:
-                return self._state.hand_over()
+                return self._state.pop_item()
             self._receive()
         raise StopIteration
 
@@ -112,7 +112,7 @@ class Watch(Generic[ItemT]):
         """Receive one message, reconnecting as often as necessary; return without one if the watch ends."""
         while not self._is_over():
             try:
-                self._state.take(self._next())
+                self._state.accept(self._next())
             except READ_FAILURES as error:
                 self._disconnect()  # the next connection requests whatever was lost with this one
                 if isinstance(error, Exception) and self._is_over():

@@ -1,4 +1,4 @@
-"""Hand items from the caller's thread to gRPC's sending thread.
+"""A queue of requests between the caller's thread and gRPC's sending thread.
 
 gRPC reads the requests of a stream in its own thread. The caller's iterable must be read in
 the caller's thread: a database cursor may be bound to it, and its exceptions must reach the
@@ -15,7 +15,7 @@ ItemT = TypeVar("ItemT")
 
 
 class RequestQueue(Generic[ItemT]):
-    """A queue of one item, iterated by the consumer. Invariant: a closed feed yields nothing."""
+    """A queue of one item, iterated by the consumer. Invariant: a closed queue yields nothing."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -24,7 +24,7 @@ class RequestQueue(Generic[ItemT]):
         self._is_closed = False
 
     def put(self, item: ItemT) -> bool:
-        """Wait for room and enqueue the item. Return False, dropping the item, if the feed is closed."""
+        """Wait for room and enqueue the item. Return False, dropping the item, if the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._waiting)
             if self._is_closed:

@@ -33,7 +33,7 @@ class SharedCache:
         while True:
             with self._lock:
                 record = self._cache.find(key, min_version)
-                shared = self._cache.under_way(key, min_version)
+                shared = self._cache.running_fetch(key, min_version)
                 if record is None and shared is None:
                     mine = self._cache.begin(key, Future())
             if record is not None:
@@ -43,13 +43,13 @@ class SharedCache:
             with suppress(CancelledError):  # the fetching thread was interrupted
                 return copied(shared.future.result())
 
-    def heard(self, changes: Iterable[Change]) -> None:
+    def apply_changes(self, changes: Iterable[Change]) -> None:
         with self._lock:
-            self._cache.heard(changes)
+            self._cache.apply_changes(changes)
 
-    def lost(self) -> None:
+    def mark_disconnected(self) -> None:
         with self._lock:
-            self._cache.lost()
+            self._cache.mark_disconnected()
 
     def stop(self) -> None:
         with self._lock:

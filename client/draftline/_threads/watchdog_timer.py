@@ -1,4 +1,4 @@
-"""A timeout for waiting on a message of a blocking gRPC stream, which gRPC does not offer."""
+"""A timeout for the next message of a blocking gRPC stream, which gRPC does not offer."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from weakref import WeakMethod
 
 
 class WatchdogTimer:
-    """A context manager that calls `ring` if its block takes longer than `after_s` seconds.
+    """A context manager that calls a function if its block takes longer than `after_s` seconds.
 
-    One thread serves any number of consecutive blocks. It may call `ring` once just after a block has ended.
+    One thread serves any number of consecutive blocks. It may call the function once just after a block has ended.
     """
 
-    def __init__(self, after_s: float, ring: Callable[[], object]) -> None:
-        """Start the alarm's thread.
+    def __init__(self, after_s: float, on_timeout: Callable[[], object]) -> None:
+        """Start the timer's thread.
 
-        `ring` is a method and is called from that thread. Its object is held by a weak reference; the thread
-        ends when the object is gone.
+        `on_timeout` is a method and is called from that thread. Its object is held by a weak reference; the thread
+        ends when the object is garbage-collected.
         """
         self._after_s = after_s
-        self._ring = WeakMethod(ring)
+        self._on_timeout = WeakMethod(on_timeout)
         self._due: float | None = None
         self._stopped = threading.Event()
-        threading.Thread(target=self._wait, name="draftline-alarm", daemon=True).start()
+        threading.Thread(target=self._wait, name="draftline-watchdog", daemon=True).start()
 
     def __enter__(self) -> None:
         # The thread checks at least once per `after_s`, so it need not be woken for this.
@@ -34,16 +34,17 @@ class WatchdogTimer:
         self._due = None
 
     def stop(self) -> None:
+        """End the thread."""
         self._stopped.set()
 
     def _wait(self) -> None:
         pause_s = self._after_s
         while not self._stopped.wait(pause_s):
-            ring, due = self._ring(), self._due
-            if ring is None:
+            on_timeout, due = self._on_timeout(), self._due
+            if on_timeout is None:
                 return
             pause_s = self._after_s if due is None else due - time.monotonic()
             if pause_s <= 0:
                 pause_s = self._after_s
-                ring()
-            del ring
+                on_timeout()
+            del on_timeout

@@ -38,7 +38,7 @@ class ChangeSource(StrEnum):
 
 @dataclass(frozen=True)
 class PathChange:
-    """One path of the content that a change edited. `UNSET` stands for a missing value."""
+    """One path of the content that a change edited. `UNSET` means that there is no value."""
 
     path: str  # a JSON Pointer into the content; empty for the whole content, as in a creation
     old_value: Any
@@ -47,7 +47,7 @@ class PathChange:
 
 @dataclass(frozen=True)
 class AttributeChange:
-    """One of the record's own attributes that a change set. None stands for a missing value."""
+    """One attribute of the record that a change set. None means that there is no value."""
 
     name: str  # "parent_id" or "position"
     old_value: str | int | None

@@ -1,4 +1,4 @@
-"""Models of collections and their declarations."""
+"""Models of collections and their specs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from draftline.models.str_enum import StrEnum
 
 
 class FieldType(StrEnum):
-    """The type by which a declared field is compared, sorted and indexed."""
+    """The type as which the values of a declared field are compared, sorted and indexed."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -43,7 +43,7 @@ class IndexState(StrEnum):
 
 @dataclass(frozen=True)
 class DeclaredField:
-    """A field with a declared type. It gets its own index."""
+    """A field of a collection spec, with its type. It gets an ascending index."""
 
     path: str  # a JSON Pointer into the content: "/Major Genre"
     type: FieldType | str
@@ -67,7 +67,7 @@ class DeclaredOrder:
 
 @dataclass(frozen=True)
 class CollectionIndex:
-    """An index that a declaration requires."""
+    """An index that a collection spec requires, with its state."""
 
     order: DeclaredOrder
     state: IndexState
@@ -75,14 +75,14 @@ class CollectionIndex:
 
 @dataclass(frozen=True)
 class Collection:
-    """A collection and its declaration. Times are aware, in UTC; None if it was never declared."""
+    """A collection and its spec. Times are aware, in UTC; None if there is no spec."""
 
     tenant_id: str
     collection: str
     fields: tuple[DeclaredField, ...]
     orders: tuple[DeclaredOrder, ...]
     json_schema: dict[str, Any] | None
-    version: int  # starts at 1, incremented whenever the declaration changes; 0: never declared
+    version: int  # starts at 1, incremented by every change of the spec; 0: no spec
     indexes: tuple[CollectionIndex, ...]
     create_time: datetime | None
     update_time: datetime | None

@@ -72,7 +72,7 @@ class Shortened(str):
 
 @dataclass(frozen=True)
 class Conflict:
-    """One path on which base, mine and theirs all differ. `UNSET` stands for a missing value.
+    """One path at which the values of base, mine and theirs all differ. `UNSET` means that there is no value.
 
     For a revert, base is the value after the change, mine the value before it, theirs the current value.
     """
@@ -94,7 +94,7 @@ class Conflict:
         to the error's `resolutions`, replacing an earlier one of the same path.
         """
         if (side is None) is (value is UNSET):
-            raise ValueError('a conflict is decided either for a side ("mine", "theirs") or for a value')
+            raise ValueError('set exactly one of side ("mine" or "theirs") and value')
         resolution = Resolution(self.record_id, self.path, self.version, None if side is None else Side(side), value)
         if self._collected is not None:
             same = [each for each in self._collected if (each.record_id, each.path) == (self.record_id, self.path)]
@@ -106,7 +106,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Resolution:
-    """A person's decision about a conflict. Created by `Conflict.resolve`.
+    """The resolution of a conflict. Created by `Conflict.resolve`.
 
     `value` applies if `side` is None. If the record was changed at the path since `version`, the conflict is
     open again.
@@ -158,8 +158,11 @@ class MergedPage:
 class DraftEdit:
     """One edit to save. At most one of `delta`, `operations`, `create` and `delete` defines its effect on the content.
 
-    edits = [DraftEdit("m-1", {"Rating": 9}), DraftEdit("m-3", create={"Title": "Cube"}), DraftEdit("m-4", delete=True)]
-    client.save_drafts("movies", edits, session_id="evening")
+        rated = DraftEdit("m-1", {"Rating": 9})
+        created = DraftEdit("m-3", create={"Title": "Cube"})
+        client.save_drafts("movies", [rated, created, DraftEdit("m-4", delete=True)], session_id="evening")
+
+    The fields are the arguments of `save_draft`.
     """
 
     record_id: str

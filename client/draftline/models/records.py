@@ -120,7 +120,7 @@ class BatchResult:
     def unwrap(self) -> PatchResult:
         """Return the result, or raise the error."""
         if self.result is None:
-            raise self.error or ValueError("a batch result holds a result or an error")
+            raise self.error or ValueError("the batch result has neither a result nor an error")
         return self.result
 
 
@@ -135,9 +135,12 @@ class PurgeResult:
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """One record of an import. A plain `(record_id, content)` is enough if the other fields are not needed.
+    """One record of an import. A pair of record id and content is enough if the other fields are not needed.
 
-    client.import_content("scenes", [draftline.ImportRecord("s-1", {"Title": "The egg"}, parent_id="m-1", position=1)])
+        egg = draftline.ImportRecord("s-1", {"Title": "The egg"}, parent_id="m-1", position=1)
+        client.import_content("scenes", [egg])
+
+    Errors about the record begin with `source`, such as "line 3".
     """
 
     record_id: str

@@ -19,21 +19,21 @@ class StrEnum(str, Enum):
     @classmethod
     def _missing_(cls, value: object) -> StrEnum:
         allowed = ", ".join(repr(each.value) for each in cls)
-        raise ValueError(f"{value!r} is no {cls.__name__}; there are {allowed}")
+        raise ValueError(f"{value!r} is not a {cls.__name__}; use one of {allowed}")
 
 
-def received(choice: type[EnumT], enum: Any, number: int) -> EnumT:
+def member_of(choice: type[EnumT], enum: Any, number: int) -> EnumT:
     """Return the member for a number of the contract's enum.
 
     A newer service may send a number that this client does not know, such as 7: the result is
     then "unknown_7", which equals itself but no other member.
     """
-    known: dict[int, EnumT] = _words(choice, enum.DESCRIPTOR)
+    known: dict[int, EnumT] = _members(choice, enum.DESCRIPTOR)
     return known[number] if number in known else _unknown(choice, number)
 
 
 @cache
-def _words(choice: Any, descriptor: Any) -> dict[int, Any]:
+def _members(choice: Any, descriptor: Any) -> dict[int, Any]:
     prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
     names = {number: each.name.removeprefix(prefix) for number, each in descriptor.values_by_number.items()}
     return {number: choice[name] for number, name in names.items() if name in choice.__members__}

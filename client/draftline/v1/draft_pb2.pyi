@@ -108,8 +108,8 @@ class _ConflictKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conflict
     CONFLICT_KIND_DELETED: _ConflictKind.ValueType  # 2
     """The draft changes a record that was deleted."""
     CONFLICT_KIND_CREATED: _ConflictKind.ValueType  # 3
-    """The draft creates a record that exists by now. A record that was created and deleted again is
-    no conflict.
+    """The draft creates a record that exists by now. A record that was created and deleted again
+    does not conflict.
     """
     CONFLICT_KIND_CHANGED: _ConflictKind.ValueType  # 4
     """The draft deletes a record that was changed."""
@@ -126,8 +126,8 @@ removed.
 CONFLICT_KIND_DELETED: ConflictKind.ValueType  # 2
 """The draft changes a record that was deleted."""
 CONFLICT_KIND_CREATED: ConflictKind.ValueType  # 3
-"""The draft creates a record that exists by now. A record that was created and deleted again is
-no conflict.
+"""The draft creates a record that exists by now. A record that was created and deleted again
+does not conflict.
 """
 CONFLICT_KIND_CHANGED: ConflictKind.ValueType  # 4
 """The draft deletes a record that was changed."""
