@@ -36,6 +36,7 @@ check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
 	$(BIN)/python tools/sync_client.py --check
 	$(BIN)/python tools/plain_english.py
 	$(BIN)/python tools/contract_doc.py --check
+	$(BIN)/python tools/settings_doc.py --check
 	$(BIN)/python tools/schema.py --check
 	PATH="$(BIN):$$PATH" tools/check_contract.sh
 	$(BIN)/draftline migrate --check
@@ -49,6 +50,7 @@ generate: $(VENV)/.dev ## write the stubs, the blocking client, docs/contract.md
 	PATH="$(BIN):$$PATH" $(BIN)/python tools/generate.py
 	$(BIN)/python tools/sync_client.py
 	$(BIN)/python tools/contract_doc.py
+	$(BIN)/python tools/settings_doc.py
 	$(BIN)/python tools/schema.py
 
 landed: $(VENV)/.dev ## take the contract as it is for landed: `make check` refuses what breaks it from then on

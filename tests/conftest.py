@@ -58,7 +58,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL for this run: DRAFTLINE_DATABASE_URL's, or the embedded one without fsync."""
-    given = Settings().database_url
+    given = Settings().database.url
     if given:
         yield given
         return

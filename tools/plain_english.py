@@ -40,7 +40,6 @@ PENDING: tuple[str, ...] = (
     "migrations/functions/",
     "service/draftline_server/domain/",
     "service/draftline_server/processes/",
-    "service/draftline_server/settings.py",
     "service/draftline_server/store/",
     "README.md",
 )

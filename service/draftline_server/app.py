@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,6 @@ from typing import Any
 
 import structlog
 
-from .access import LOOPBACK, tls_files, token_rules
-from .auth.authentication import Authenticator, NoAuthentication, TokenAuthentication
-from .auth.keys import KeyOptions, Keys
 from .background.change_log_maintenance import ChangeLogMaintenance
 from .background.change_signal import ChangeSignals
 from .background.clock_watch import ClockWatch
@@ -25,8 +21,7 @@ from .background.notifier import Notifier
 from .background.patch_batcher import PatchBatcher
 from .background.read_batcher import ReadBatcher
 from .background.statistics_refresh import StatisticsRefresh
-from .domain.content import Limits
-from .domain.errors import DraftlineError, OperatorError
+from .domain.errors import DraftlineError
 from .gauges import gauges_of
 from .observability.access_log import AccessLog, Logged, slow_statements
 from .observability.access_log_writer import AccessLogWriter
@@ -35,8 +30,6 @@ from .observability.logs import dropped_lines
 from .observability.metrics import Metrics
 from .observability.telemetry import Telemetry
 from .observability.tracing import traced
-from .ops.signals import stop_by_signal
-from .options import metrics_address, pool_settings, retention, server_options
 from .rpc.idempotency import IdempotencyLayer
 from .rpc.server import SERVICES, Server
 from .rpc.services.changes import ChangeService
@@ -56,7 +49,7 @@ from .store.collections.store import CollectionStore
 from .store.commits import CommitStore
 from .store.content import ContentStore
 from .store.database import Database
-from .store.draft_integrity import DraftChecker, DraftDifference
+from .store.draft_integrity import DraftChecker
 from .store.drafts import DraftStore
 from .store.fetched_patches import FetchedPatches
 from .store.idempotency import Requests
@@ -73,12 +66,9 @@ from .store.purges import PurgeStore
 from .store.reverts import RevertStore
 from .store.revision import check_revision, read_secret, read_usable_connections
 from .store.write_transactions import WriteTransactions
+from .wiring import authenticator, content_limits, metrics_address, pool_settings, server_options, tls_files
 
-__all__ = ["App", "CheckError", "DraftChecker", "DraftDifference", "checking", "running", "serve"]
-
-# Thresholds of the garbage collector. Calls leave few cycles; with Python's default of 700, the collector would
-# repeatedly scan the same calls in progress, which takes a twentieth of the CPU time.
-GARBAGE = (20_000, 10, 10)
+__all__ = ["App", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +90,22 @@ async def running(
     `worker` is the number, from 1, of a process that shares its port with others; 0 for a single process.
     `metrics_socket` is a Unix socket to serve metrics on instead of a port, so the supervisor can aggregate workers.
     """
-    is_protected = settings.has_authentication and settings.tls_certificate_file is not None
-    if settings.host not in LOOPBACK and not is_protected and not settings.dangerously_serve_unprotected:
-        raise ValueError(
-            f"DRAFTLINE_HOST is {settings.host}: without both authentication and TLS, loopback alone is served"
-        )
-    database, schemas = Database(url, pool_settings(settings)), Schemas(settings.json_schema_timeout_s)
+    _check_protection(settings)
+    database, schemas = Database(url, pool_settings(settings.database)), Schemas(settings.limits.json_schema_timeout_s)
     telemetry = _telemetry(settings, database, worker)
     await database.open(checked=True)
     try:
         await check_revision(database, revision)
         await database.now()  # reads the clock once, so that calls need not query it
-        clock = ClockWatch(database.clock, settings.max_clock_skew_s)
+        clock = ClockWatch(database.clock, settings.database.max_clock_skew_s)
         leases, wakes = Leases(database), ChangeSignals()
         indexes = Indexes(database, leases)
-        notifier = Notifier(Notifications(url, settings.pool_connect_timeout_s), wakes)
+        notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
         statistics = StatisticsRefresh()
-        maintenance = ChangeLogMaintenance(database, retention(settings), settings.maintenance_interval_s)
+        own = settings.maintenance
+        maintenance = ChangeLogMaintenance(database, own.change_retention, own.interval_s)
         await maintenance.keep_order()
-        draft_check = DraftCheck(DraftChecker(database), settings.draft_check_interval_s)
+        draft_check = DraftCheck(DraftChecker(database), own.draft_check_interval_s)
         server, watches = await _server(
             settings, database, schemas, telemetry,
             indexes=indexes, notifier=notifier, statistics=statistics, wakes=wakes, clock=clock, shares_port=worker > 0,
@@ -127,9 +114,9 @@ async def running(
             database, server, watches, maintenance, draft_check, clock=clock, dropped_lines=dropped_lines
         )
         metrics = Metrics(telemetry, readings)
-        address = metrics_socket or metrics_address(settings)
+        address = metrics_socket or metrics_address(settings.metrics)
         async with (
-            traced(telemetry, settings.trace_endpoint, settings.trace_sample_ratio),
+            traced(telemetry, settings.traces.endpoint, settings.traces.sample_ratio),
             serving_metrics(metrics.text, server.is_ready, address, server.health.warnings) as metrics_port,
         ):
             port = await server.start()
@@ -141,7 +128,7 @@ async def running(
             works.append(Leader(leases, leader_tasks).run())
             tasks = [asyncio.create_task(work) for work in works]
             try:
-                yield App(f"{settings.host}:{port}", metrics_port, server, database)
+                yield App(f"{settings.server.host}:{port}", metrics_port, server, database)
             finally:
                 wakes.close()
                 await server.drain()
@@ -153,60 +140,29 @@ async def running(
         await database.close()
 
 
+def _check_protection(settings: Settings) -> None:
+    server = settings.server
+    if not server.is_loopback and not settings.is_protected and not server.dangerously_serve_unprotected:
+        raise ValueError(
+            f"DRAFTLINE_HOST is {server.host}: without both authentication and TLS, loopback alone is served"
+        )
+
+
 def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> ReadBatcher | ContentStore:
-    if settings.batch_size == 1:
+    if settings.database.batch_size == 1:
         return content
-    return ReadBatcher(content, settings.batch_size, telemetry.group_sizes["reads"].observe)
+    return ReadBatcher(content, settings.database.batch_size, telemetry.group_sizes["reads"].observe)
 
 
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
     """Create the telemetry, and log statements and calls as the settings say."""
     telemetry = Telemetry()
-    database.runner.observers += [telemetry.record_query, slow_statements(settings.slow_statement_s)]
-    logged = Logged(settings.access_log)
+    database.runner.observers += [telemetry.record_query, slow_statements(settings.log.slow_statement_s)]
+    logged = Logged(settings.log.access)
     if logged is not Logged.NONE:
-        lines = AccessLogWriter(settings.log_format, settings.log_level, worker=worker)
-        telemetry.listeners.append(AccessLog(logged, settings.slow_call_s, lines.write).call_ended)
+        lines = AccessLogWriter(settings.log.format, settings.log.level, worker=worker)
+        telemetry.listeners.append(AccessLog(logged, settings.log.slow_call_s, lines.write).call_ended)
     return telemetry
-
-
-async def serve(
-    settings: Settings,
-    url: str,
-    revision: str,
-    *,
-    serving: Callable[[App], None],
-    worker: int = 0,
-    metrics_socket: Path | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT. Call `serving` once calls are served. See `running` for the other arguments."""
-    gc.freeze()  # objects loaded by now are permanent: exclude them from garbage collection
-    gc.set_threshold(*GARBAGE)
-    stop = stop_by_signal()
-    async with running(settings, url, revision, worker=worker, metrics_socket=metrics_socket) as app:
-        serving(app)
-        await stop.wait()
-
-
-class CheckError(OperatorError):
-    """The check was aborted. The message gives the reason."""
-
-
-@asynccontextmanager
-async def checking(settings: Settings, url: str, revision: str) -> AsyncIterator[DraftChecker]:
-    """Open the database at `url`, whose schema must be at `revision`, and yield a draft integrity checker.
-
-    Raises CheckError if the check in the block fails.
-    """
-    database = Database(url, pool_settings(settings))
-    await database.open(checked=True)
-    try:
-        await check_revision(database, revision)
-        yield DraftChecker(database)
-    except DraftlineError as error:
-        raise CheckError(f"the check broke off: {error.message}") from error
-    finally:
-        await database.close()
 
 
 async def _server(
@@ -222,21 +178,21 @@ async def _server(
     clock: ClockWatch,
     shares_port: bool,
 ) -> tuple[Server, Watches]:
-    limits = Limits(settings.max_content_bytes, settings.max_content_depth, settings.max_content_nodes)
+    limits = content_limits(settings.limits)
     requests = Requests(database)
     definitions = CollectionSpecs(database, schemas)
     responses = StoredResponses(WriteTransactions(database, definitions), requests)
     cursors = PageTokens(await read_secret(database, "page_token"))
     merged = MergedStore(database, definitions, cursors)
     # Limit watchers to a quarter of the connections, so that they cannot exhaust the pool.
-    feed = Feed(database, max(1, settings.pool_size // 4))
-    watch_options = WatchOptions(settings.watch_heartbeat_s, settings.max_watchers)
+    feed = Feed(database, max(1, settings.database.pool_size // 4))
+    watch_options = WatchOptions(settings.server.watch_heartbeat_s, settings.limits.max_watchers)
     watches = Watches(feed, merged, wakes, cursors, watch_options)
     applier: PatchApplier = FetchedPatches(definitions, limits)
-    if settings.enable_partial_updates:
+    if settings.database.enable_partial_updates:
         in_place = InPlacePatches(definitions, limits)
-        if settings.batch_size > 1:
-            applier = PatchBatcher(in_place, settings.batch_size, telemetry.group_sizes["patches"].observe)
+        if settings.database.batch_size > 1:
+            applier = PatchBatcher(in_place, settings.database.batch_size, telemetry.group_sizes["patches"].observe)
         else:
             applier = in_place
     content = ContentStore(database, definitions, limits)
@@ -245,7 +201,7 @@ async def _server(
             content,
             _reads(settings, content, telemetry),
             PatchStore(database, definitions, applier, limits),
-            ImportStore(database, definitions, limits, settings.max_imports, statistics.request),
+            ImportStore(database, definitions, limits, settings.limits.max_imports, statistics.request),
             PurgeStore(),
             responses,
             limits,
@@ -258,7 +214,7 @@ async def _server(
                 cursors,
                 limits,
                 requests=requests,
-                max_indexes=settings.max_indexes_per_tenant,
+                max_indexes=settings.limits.max_indexes_per_tenant,
             ),
             responses,
         ),
@@ -283,8 +239,8 @@ async def _server(
         notifier.wrote,
         health,
         server_options(settings, shares_port=shares_port),
-        authenticator=_authenticator(settings),
-        tls=Tls(files) if (files := tls_files(settings)) else None,
+        authenticator=authenticator(settings.auth),
+        tls=Tls(files) if (files := tls_files(settings.tls)) else None,
         telemetry=telemetry,
     )
     return server, watches
@@ -292,17 +248,10 @@ async def _server(
 
 async def _warn_of_scarce_connections(settings: Settings, database: Database) -> None:
     """Log a warning if PostgreSQL allows fewer connections than configured. Once, as only the operator can fix it."""
-    wanted = settings.workers * connections_of(settings.pool_size)
+    wanted = settings.server.workers * connections_of(settings.database.pool_size)
     with suppress(DraftlineError):
         if (allowed := await read_usable_connections(database)) < wanted:
             structlog.get_logger().warning(
-                "connection_limit_too_low", workers=settings.workers, required=wanted, available=allowed,
+                "connection_limit_too_low", workers=settings.server.workers, required=wanted, available=allowed,
                 hint="lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise PostgreSQL's max_connections",
             )  # fmt: skip
-
-
-def _authenticator(settings: Settings) -> Authenticator:
-    if not settings.has_authentication:
-        return NoAuthentication()
-    keys = KeyOptions(settings.auth_jwks, settings.auth_secret_file, settings.auth_service_keys_file)
-    return TokenAuthentication(Keys(keys), token_rules(settings))

@@ -17,7 +17,7 @@ from draftline_server.store.advisory_locks import AdvisoryLock
 from draftline_server.store.database import Database
 from draftline_server.store.draft_integrity import PAGE, DraftChecker, DraftDifference
 from draftline_server.store.leases import Leases
-from draftline_server.store.pool import PoolSettings
+from draftline_server.store.pool_settings import PoolSettings
 from support.log_capture import logged
 from support.server_process import draftline, invoked, served
 from support.servers import cloned, run_sql, serving

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from draftline_server.cli import main
-from draftline_server.settings import Settings
+from draftline_server.settings import SETTINGS, Settings
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
@@ -25,7 +25,6 @@ SERVICES = COMPOSE["services"]
 MANIFEST = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text()))
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 CLOSE_S = 5  # that a service takes to end, besides draining; docs/operations.md
-DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
 
 
 def kind(name: str) -> Any:
@@ -40,8 +39,8 @@ POD, JOB_POD = DEPLOYED["template"]["spec"], MIGRATION["template"]["spec"]
 
 def settings_of(variables: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Settings:
     """As a process with these variables would have them."""
-    for name in DEFAULTS:
-        monkeypatch.delenv(f"DRAFTLINE_{name.upper()}", raising=False)
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
     return Settings()
@@ -51,7 +50,7 @@ def settings_of(variables: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -
 def test_settings_that_are_named_exist(file: str) -> None:
     named = set(re.findall(r"\bDRAFTLINE_([A-Z_]+)\b", (ROOT / file).read_text()))
     assert named
-    assert {name.lower() for name in named} <= DEFAULTS.keys()
+    assert {f"DRAFTLINE_{name}" for name in named} <= SETTINGS.keys()
 
 
 def commands() -> Iterator[list[str]]:
@@ -75,11 +74,11 @@ def test_commands_are_those_of_the_command_line(command: list[str]) -> None:
 def test_compose_serves_what_it_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
     service = SERVICES["draftline"]
     settings = settings_of(service["environment"], monkeypatch)
-    assert (settings.host, settings.metrics_host) == ("0.0.0.0", "0.0.0.0")
-    assert service["ports"] == [f"127.0.0.1:{port}:{port}" for port in (settings.port, settings.metrics_port)]
-    assert float(service["stop_grace_period"].removesuffix("s")) >= settings.drain_timeout_s + CLOSE_S
+    assert (settings.server.host, settings.metrics.host) == ("0.0.0.0", "0.0.0.0")
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}" for port in (settings.server.port, settings.metrics.port)]
+    assert float(service["stop_grace_period"].removesuffix("s")) >= settings.server.drain_timeout_s + CLOSE_S
     # Nobody is authenticated there, so nobody but this machine may get there.
-    assert settings.dangerously_serve_unprotected
+    assert settings.server.dangerously_serve_unprotected
 
 
 def test_compose_names_what_it_has() -> None:
@@ -98,26 +97,26 @@ def test_compose_names_what_it_has() -> None:
 
 def test_pods_have_settings_that_go_together_and_the_files_that_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(kind("ConfigMap")["data"], monkeypatch)
-    assert settings.has_authentication
-    assert not settings.dangerously_serve_unprotected
+    assert settings.auth.is_enabled
+    assert not settings.server.dangerously_serve_unprotected
     mounted = {mount["mountPath"]: mount["name"] for mount in CONTAINER["volumeMounts"]}
     assert set(mounted.values()) == {volume["name"] for volume in POD["volumes"]}
-    for path in (settings.tls_certificate_file, settings.tls_key_file):
+    for path in (settings.tls.certificate_file, settings.tls.key_file):
         assert path is not None
         assert str(path.parent) in mounted
         assert path.name in ("tls.crt", "tls.key")  # as a secret of that type has them
     assert "/tmp" in mounted  # where the sockets of the workers' metrics are
     ports = {port["name"]: port["containerPort"] for port in CONTAINER["ports"]}
-    assert ports == {"grpc": settings.port, "metrics": settings.metrics_port}
-    assert DEPLOYED["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(settings.metrics_port)
+    assert ports == {"grpc": settings.server.port, "metrics": settings.metrics.port}
+    assert DEPLOYED["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(settings.metrics.port)
     assert [each["targetPort"] for each in kind("Service")["spec"]["ports"]] == ["grpc"]
-    assert [each["port"] for each in kind("Service")["spec"]["ports"]] == [settings.port]
+    assert [each["port"] for each in kind("Service")["spec"]["ports"]] == [settings.server.port]
 
 
 def test_pods_have_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(kind("ConfigMap")["data"], monkeypatch)
     before = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert POD["terminationGracePeriodSeconds"] >= before + settings.drain_timeout_s + CLOSE_S
+    assert POD["terminationGracePeriodSeconds"] >= before + settings.server.drain_timeout_s + CLOSE_S
 
 
 def test_pods_are_asked_by_health_whether_they_are_ready_and_restarted_for_themselves_alone() -> None:
@@ -172,7 +171,7 @@ def test_image_is_built_of_what_gets_in_and_runs_as_nobody_with_nothing_to_compi
     assert "--require-hashes --only-binary :all: -r requirements/server.txt" in build
     assert re.search(r"\b(apt-get|pip|gcc)\b", last) is None
     assert re.findall(r"^ARG PYTHON=(\d+\.\d+\.\d+-slim-\w+)$", DOCKERFILE, re.MULTILINE)
-    ports = {str(DEFAULTS["port"]), str(DEFAULTS["metrics_port"])}
+    ports = {str(SETTINGS[f"DRAFTLINE_{name}"].info.default) for name in ("PORT", "METRICS_PORT")}
     assert set(re.findall(r"^EXPOSE (.*)$", last, re.MULTILINE)[0].split()) == ports
     assert re.findall(r"^USER", last, re.MULTILINE)
     assert re.findall(r"^STOPSIGNAL SIGTERM$", last, re.MULTILINE)

@@ -20,7 +20,7 @@ from draftline_server.cli import main
 from draftline_server.demo.steps import films
 from draftline_server.ops import migrate
 from draftline_server.rpc.status import CODES
-from draftline_server.settings import Settings
+from draftline_server.settings import SETTINGS
 from support import doc_examples
 from support.cli_commands import leaves
 from support.doc_examples import GRPCURL, README
@@ -174,7 +174,7 @@ def test_nothing_is_told_that_does_not_exist(document: str) -> None:
         assert name in commands, name
         options = {option for each in commands[name].params for option in each.opts}
         assert set(re.findall(r"--[\w-]+", rest)) <= options | {"--help"}, name + rest
-    settings = {name.upper() for name in Settings.model_fields} | {"TOKEN"}
+    settings = {name.removeprefix("DRAFTLINE_") for name in SETTINGS} | {"TOKEN"}
     assert set(re.findall(r"\bDRAFTLINE_([A-Z_]+)\b", text)) <= settings
     folder = (ROOT / document).parent if "/" in document or document == "README.md" else ROOT / "docs"
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):

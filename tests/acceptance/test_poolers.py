@@ -112,7 +112,7 @@ async def test_sessions_through_a_pooler_have_the_service_s_settings(
     pooled: Callable[..., str], connection: asyncpg.Connection
 ) -> None:
     from draftline_server.store.database import Database  # noqa: PLC0415
-    from draftline_server.store.pool import PoolSettings  # noqa: PLC0415
+    from draftline_server.store.pool_settings import PoolSettings  # noqa: PLC0415
 
     database = Database(pooled("session"), PoolSettings(size=1, statement_timeout_s=7, read_only=True))
     await database.open(checked=True)

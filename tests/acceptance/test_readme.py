@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from draftline import Client, ConflictError
 from draftline_server.rpc.server import SERVICES
-from draftline_server.settings import Settings
+from draftline_server.settings import SETTINGS
+from draftline_server.settings.problems import range_of
 from support.doc_examples import GRPCURL, README
 from support.server_process import environment
 
@@ -72,9 +73,10 @@ def test_make_commands_exist() -> None:
 
 
 def test_settings_table_is_that_of_the_code() -> None:
-    shown = re.findall(r"^\| `DRAFTLINE_(\w+)` \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
+    shown = re.findall(r"^\| `(DRAFTLINE_\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
     assert shown == [
-        (name.upper(), _default(field.default), field.description) for name, field in Settings.model_fields.items()
+        (name, _default(setting.info.default), range_of(setting), setting.info.description)
+        for name, setting in SETTINGS.items()
     ]
 
 

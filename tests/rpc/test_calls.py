@@ -9,7 +9,7 @@ import grpc
 import pytest
 from draftline.v1 import content_pb2, content_pb2_grpc
 from draftline_server.store.database import Database
-from draftline_server.store.pool import PoolSettings
+from draftline_server.store.pool_settings import PoolSettings
 from support.polling import BLOCKED, until
 from support.responses import TIMEOUT_S, Records, refusal_of
 

@@ -12,8 +12,8 @@ import pytest
 from draftline.v1 import content_pb2, content_pb2_grpc, draft_pb2
 from draftline_server.observability import http_endpoints as monitoring
 from draftline_server.observability.http_endpoints import Address, serving_metrics
-from draftline_server.options import metrics_address
 from draftline_server.settings import Settings
+from draftline_server.wiring import metrics_address
 from support import servers
 from support.draft_calls import Drafts, edit
 from support.log_capture import logged
@@ -232,12 +232,12 @@ async def test_port_that_nobody_named_gives_way_where_it_is_taken() -> None:
 
 
 def test_port_gives_way_unless_it_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert metrics_address(Settings()) == Address("127.0.0.1", 9464, gives_way=True)
-    assert metrics_address(Settings(metrics_port=9464)) == Address("127.0.0.1", 9464, gives_way=False)
+    assert metrics_address(Settings().metrics) == Address("127.0.0.1", 9464, gives_way=True)
+    assert metrics_address(Settings(metrics_port=9464).metrics) == Address("127.0.0.1", 9464, gives_way=False)
     monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "9000")
-    assert metrics_address(Settings()) == Address("127.0.0.1", 9000, gives_way=False)
+    assert metrics_address(Settings().metrics) == Address("127.0.0.1", 9000, gives_way=False)
     monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "")
-    assert metrics_address(Settings()) is None
+    assert metrics_address(Settings().metrics) is None
 
 
 def test_port_that_is_taken_is_told_by_its_setting(database_url: str) -> None:

@@ -252,7 +252,7 @@ def test_connection_serves_no_more_calls_at_once_than_is_set(url: str) -> None:
 def test_default_of_streams_is_told_to_every_caller(url: str) -> None:
     with serving(url) as running, connected(running.address) as wire:
         told = next(frame.settings() for frame in wire.frames() if frame.kind == SETTINGS)
-    assert told[MAX_CONCURRENT_STREAMS] == Settings().max_streams_per_connection == 100
+    assert told[MAX_CONCURRENT_STREAMS] == Settings().limits.max_streams_per_connection == 100
 
 
 @pytest.mark.parametrize("open_for", [0, 20, 300])

@@ -14,7 +14,7 @@ from draftline_server.rpc.mapping.changes import to_change_filter
 from draftline_server.store.change_log.changes import ChangeStore
 from draftline_server.store.database import Database
 from draftline_server.store.page_tokens import PageTokens
-from draftline_server.store.pool import PoolSettings
+from draftline_server.store.pool_settings import PoolSettings
 from support.soak_scale import length
 from support.tenant_stores import COLLECTION, World
 

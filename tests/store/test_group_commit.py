@@ -14,7 +14,7 @@ from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.records import Delta, Operations, Patch
 from draftline_server.store.database import Database
 from draftline_server.store.in_place_patches import PatchEntry
-from draftline_server.store.pool import PoolSettings
+from draftline_server.store.pool_settings import PoolSettings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batched_patches import CONDITIONS, Grouped, counting

@@ -14,7 +14,7 @@ from draftline_server.domain.errors import DeadlineExceededError, DraftlineError
 from draftline_server.domain.records import Operations, Patch, PatchResult
 from draftline_server.store.database import Database
 from draftline_server.store.in_place_patches import PatchEntry
-from draftline_server.store.pool import PoolSettings
+from draftline_server.store.pool_settings import PoolSettings
 from support.batched_patches import Grouped, counting
 
 PATIENCE_S = 20.0  # after which a call that hangs fails its test

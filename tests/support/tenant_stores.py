@@ -47,7 +47,7 @@ from draftline_server.store.json_schema.pool import Schemas
 from draftline_server.store.lists.merged import MergedStore
 from draftline_server.store.page_tokens import PageTokens
 from draftline_server.store.patches import PatchStore
-from draftline_server.store.pool import PoolSettings
+from draftline_server.store.pool_settings import PoolSettings
 from draftline_server.store.statements import Statement, load
 from draftline_server.store.transaction import Transaction
 from draftline_server.store.write_transactions import WriteTransactions

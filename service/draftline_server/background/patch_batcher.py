@@ -18,7 +18,7 @@ from ..domain.records import Patch, PatchResult
 from ..store.database import Database
 from ..store.driver_errors import LeftAloneError, was_undone
 from ..store.in_place_patches import WAITING, InPlacePatches, PatchEntry, Terms, result_of, size_of, steps_of
-from ..store.pool import PoolSettings
+from ..store.pool_settings import PoolSettings
 from ..store.transaction import Transaction, remaining_s
 from .batcher import SIZE, Batcher, Call, shared
 

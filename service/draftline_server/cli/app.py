@@ -16,7 +16,8 @@ from rich.console import Console
 from ..domain.errors import OperatorError, OutOfReachError
 from ..embedded_postgres.process import EmbeddedPostgresError
 from ..observability import logs
-from ..settings import Settings, problems_of, renamed_settings, unknown_settings
+from ..settings import Settings, renamed_settings, unknown_settings
+from ..settings.problems import problems_of
 
 EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
 DOCTOR = "doctor"
@@ -130,7 +131,7 @@ def main(context: click.Context) -> None:
             return
         problems = "".join(f"\n  {problem}" for problem in problems_of(error))
         raise SettingsError(f"invalid settings:{problems}") from None
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log.format, settings.log.level)
     context.obj = settings
     if context.invoked_subcommand != DOCTOR:
         _warn_of_names()

@@ -13,9 +13,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .. import app
-from ..app import DraftChecker, DraftDifference
 from ..ops import migrate
+from ..ops.draft_check import DraftChecker, DraftDifference, open_checker
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
@@ -59,7 +58,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
 
 async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -> Counts:
     counts = Counts()
-    async with app.checking(settings, url, migrate.head()) as checker:
+    async with open_checker(settings, url, migrate.head()) as checker:
         async with _progress(checker):
             async for each in checker.differences():
                 repaired = repair and await checker.repair(each)

@@ -10,8 +10,9 @@ from typing import Any
 import click
 import draftline
 
-from .. import access
+from ..rpc.health_client import ChannelSecurity, channel_security
 from ..settings import Settings
+from ..wiring import own_security
 
 DEFAULT_PORT = 50051
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -34,10 +35,10 @@ def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         if (certificate is None) is not (key is None) or (certificate is not None and ca is None):
             raise click.UsageError("--certificate and --key require each other, and --ca")
-        security = access.security(ca, certificate, key) if ca else access.Security()
+        security = channel_security(ca, certificate, key) if ca else ChannelSecurity()
         if address is None:
-            address = f"{settings.host}:{settings.port or DEFAULT_PORT}"
-            security = security if ca else access.own_security(settings)
+            address = f"{settings.server.host}:{settings.server.port or DEFAULT_PORT}"
+            security = security if ca else own_security(settings.tls)
         return command(*arguments, address=address, security=security, **options)
 
     return wrapped
@@ -52,7 +53,7 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--token", envvar="DRAFTLINE_TOKEN", show_envvar=True, help="A token or a service key.")
     @wraps(command)
     def wrapped(
-        *arguments: Any, address: str, security: access.Security, tenant: str, user: str | None, token: str | None,
+        *arguments: Any, address: str, security: ChannelSecurity, tenant: str, user: str | None, token: str | None,
         **options: Any,
     ) -> Any:  # fmt: skip
         with draftline.Client(

@@ -23,20 +23,21 @@ def database_url(settings: Settings, *, migrated: bool = True, create: bool = Tr
     With `create`, the embedded PostgreSQL is created if it is missing. Without it, raise EmbeddedPostgresError if it is
     missing, and use the running server if a service has started it.
     """
-    if settings.database_url:
-        yield settings.database_url
+    own = settings.database
+    if own.url:
+        yield own.url
         return
     log = structlog.get_logger()
-    connections = max(100, settings.workers * connections_of(settings.pool_size) + OTHERS)
-    embedded = EmbeddedPostgres(settings.data_dir, binaries=settings.postgres_bin, connections=connections)
+    connections = max(100, settings.server.workers * connections_of(own.pool_size) + OTHERS)
+    embedded = EmbeddedPostgres(own.data_dir, binaries=own.postgres_bin, connections=connections)
     if not create and not embedded.exists:
-        raise EmbeddedPostgresError(f"there is no database in {settings.data_dir}; `draftline serve` creates one")
+        raise EmbeddedPostgresError(f"there is no database in {own.data_dir}; `draftline serve` creates one")
     with ExitStack() as stack:
         try:
             url = stack.enter_context(embedded).url
-            log.info("postgres_started", data_dir=str(settings.data_dir))
+            log.info("postgres_started", data_dir=str(own.data_dir))
         except InUseError:
-            running = None if create else running_url(settings.data_dir)
+            running = None if create else running_url(own.data_dir)
             if running is None:
                 raise
             url = running

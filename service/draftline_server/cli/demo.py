@@ -15,7 +15,7 @@ from ..embedded_postgres.server import EmbeddedPostgres
 from ..observability import logs
 from ..ops import migrate
 from ..ops.background_loop import threaded
-from ..settings import Settings
+from ..settings import AuthSettings, Settings, TlsSettings
 from .app import reporting
 
 
@@ -24,17 +24,15 @@ from .app import reporting
 @reporting
 def demo_command(settings: Settings) -> None:
     """Walk through every call, on 3,201 films."""
-    logs.configure(settings.log_format, "error")  # hides the warning that callers are not authenticated
+    logs.configure(settings.log.format, "error")  # hides the warning that callers are not authenticated
     console = Console(highlight=False)
     with (
         tempfile.TemporaryDirectory(prefix="draftline-demo-") as folder,
-        EmbeddedPostgres(Path(folder), durable=False, binaries=settings.postgres_bin) as postgres,
+        EmbeddedPostgres(Path(folder), durable=False, binaries=settings.database.postgres_bin) as postgres,
     ):
         # No authentication and no TLS: the service is temporary and listens on loopback.
-        fields = Settings.model_fields.items()
-        open_ = {name: field.default for name, field in fields if name == "host" or name.startswith(("auth_", "tls_"))}
-        own = settings.model_copy(
-            update={**open_, "port": 0, "metrics_port": None, "access_log": "none", "drain_timeout_s": 1.0}
+        own = settings.model_copy(update={"auth": AuthSettings(), "tls": TlsSettings()}).replaced(
+            host="127.0.0.1", port=0, metrics_port=None, access_log="none", drain_timeout_s=1.0
         )
         revision = migrate.upgrade(postgres.url)
         with (

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from .. import access
 from ..doctor.examination import examine
 from ..doctor.results import Finding, State, fault
-from ..settings import Settings, problems_of
+from ..rpc.health_client import check_health
+from ..settings import Settings
+from ..settings.problems import problems_of
+from ..wiring import own_security
 from .app import DOCTOR, json_option, reporting
 
 HEALTH_S = 3.0
@@ -68,7 +70,7 @@ async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncI
 
     def health(address: str) -> str:
         try:
-            return access.health_state(address, "", HEALTH_S, access.own_security(settings)).name
+            return check_health(address, "", HEALTH_S, own_security(settings.tls)).name
         except (OSError, ValueError):
             return "its health cannot be checked without a valid client certificate"
 

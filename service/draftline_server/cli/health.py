@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from .. import access
+from ..rpc.health_client import ChannelSecurity, check_health
 from .app import NO_SERVICE, json_option, reporting
 from .client import reaching
 
@@ -22,12 +22,12 @@ from .client import reaching
 @click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for the response.")
 @json_option
 @reporting
-def health_command(address: str, security: access.Security, service: str, timeout_s: float, as_json: bool) -> None:
+def health_command(address: str, security: ChannelSecurity, service: str, timeout_s: float, as_json: bool) -> None:
     """Report whether the service accepts calls.
 
     The exit status is 0 if it is SERVING, and 1 if not.
     """
-    state, warning = access.health_state(address, service, timeout_s, security)
+    state, warning = check_health(address, service, timeout_s, security)
     result = {"address": address, "service": service, "state": state, **({"warning": warning} if warning else {})}
     click.echo(json.dumps(result) if as_json else state)
     if warning and not as_json:

@@ -6,8 +6,11 @@ import json
 
 import click
 
-from .. import access
+from ..auth import tokens
+from ..auth.keys import new_service_key
+from ..auth.permissions import Permission
 from ..settings import Settings
+from ..wiring import token_rules
 from .app import json_option, reporting
 
 tenant_option = click.option(
@@ -18,8 +21,8 @@ scope_option = click.option(
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice(access.PERMISSIONS),
-    default=[permission for permission in access.PERMISSIONS if permission != PURGE],
+    type=click.Choice([permission.value for permission in Permission]),
+    default=[permission.value for permission in Permission if permission.value != PURGE],
     help=f"Permission that it grants; repeat for several. Default: all except {PURGE}.",
 )
 
@@ -40,7 +43,10 @@ def token_command(
     It is signed with the secret in DRAFTLINE_AUTH_SECRET_FILE, for DRAFTLINE_AUTH_ISSUER and DRAFTLINE_AUTH_AUDIENCE.
     Commands read it from DRAFTLINE_TOKEN.
     """
-    token = access.development_token(settings, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
+    if settings.auth.secret_file is None:
+        raise ValueError("DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with")
+    secret, rules = settings.auth.secret_file.read_bytes(), token_rules(settings.auth)
+    token = tokens.development_token(secret, rules, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
     result = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
     click.echo(json.dumps(result) if as_json else token)
 
@@ -58,5 +64,5 @@ def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, 
     the key, to the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may have several keys, so that
     they can be rotated.
     """
-    key, entry = access.new_service_key(name, tenants, scopes)
+    key, entry = new_service_key(name, tenants, scopes)
     click.echo(json.dumps({"key": key, "entry": json.loads(entry)}) if as_json else f"key    {key}\nentry  {entry}")

@@ -33,7 +33,7 @@ def migrate_command(settings: Settings, check: bool, revision: str, as_json: boo
 
 
 def _check_migrations(settings: Settings, as_json: bool) -> NoReturn:
-    differences = [str(each) for each in migrate.check_in_scratch(settings.postgres_bin)]
+    differences = [str(each) for each in migrate.check_in_scratch(settings.database.postgres_bin)]
     lines = [f"difference: {difference}" for difference in differences]
     lines.append("models and migrations differ" if differences else "models and migrations agree")
     click.echo(json.dumps({"differences": differences}) if as_json else "\n".join(lines))

@@ -6,10 +6,11 @@ import click
 import structlog
 import uvloop
 
-from .. import app
+from ..app import App
 from ..observability import logs
 from ..ops import migrate
 from ..processes import run as supervised
+from ..processes import single
 from ..settings import Settings
 from .app import reporting
 from .database_url import database_url
@@ -29,14 +30,14 @@ def serve_command(settings: Settings, workers: int | None) -> None:
     Uses the PostgreSQL of DRAFTLINE_DATABASE_URL, which must be migrated, or else an embedded one with its data in
     DRAFTLINE_DATA_DIR.
     """
-    settings = settings.model_copy(update={"workers": workers or settings.workers})
-    logs.configure_queued(settings.log_format, settings.log_level)
+    settings = settings.replaced(workers=workers or settings.server.workers)
+    logs.configure_queued(settings.log.format, settings.log.level)
     with database_url(settings) as url:
-        if settings.workers > 1:
+        if settings.server.workers > 1:
             uvloop.run(supervised.serve(settings, url, migrate.head()))
         else:
-            uvloop.run(app.serve(settings, url, migrate.head(), serving=_tell))
+            uvloop.run(single.serve(settings, url, migrate.head(), serving=_tell))
 
 
-def _tell(running: app.App) -> None:
+def _tell(running: App) -> None:
     structlog.get_logger().info("serving", address=running.address, metrics_port=running.metrics_port)

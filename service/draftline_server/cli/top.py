@@ -60,10 +60,10 @@ def top_command(settings: Settings, url: str | None, interval_s: float, once: bo
 
 
 def _url_of(settings: Settings) -> str:
-    if not settings.metrics_port:
+    if not settings.metrics.port:
         raise click.UsageError("DRAFTLINE_METRICS_PORT does not name a fixed port; pass --url.")
-    host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
-    return f"http://{host}:{settings.metrics_port}/metrics"
+    host = f"[{settings.metrics.host}]" if ":" in settings.metrics.host else settings.metrics.host
+    return f"http://{host}:{settings.metrics.port}/metrics"
 
 
 def _looks(url: str, interval_s: float, locks: Callable[[], list[Wait] | None]) -> Iterator[Activity | None]:
@@ -87,7 +87,7 @@ def _looks(url: str, interval_s: float, locks: Callable[[], list[Wait] | None]) 
 
 
 def _locks(settings: Settings) -> list[Wait] | None:
-    url = settings.database_url or running_url(settings.data_dir)
+    url = settings.database.url or running_url(settings.database.data_dir)
     if url is None:
         return None
     try:

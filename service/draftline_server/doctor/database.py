@@ -13,7 +13,6 @@ import asyncpg
 from ..domain.errors import DraftlineError, OutOfReachError
 from ..embedded_postgres.socket_path import running_url
 from ..ops import migrate
-from ..options import pool_settings
 from ..settings import Settings
 from ..store.advisory_locks import AdvisoryLock
 from ..store.change_log_maintenance import SQL as LOG
@@ -25,6 +24,7 @@ from ..store.pool import connections_of
 from ..store.poolers import PoolerError
 from ..store.revision import SchemaError, find_revision, read_usable_connections
 from ..store.statements import load
+from ..wiring import pool_settings
 from .results import Finding, State, fault, ok, skipped, warning
 
 SQL = load("diagnosis")
@@ -47,9 +47,9 @@ DEPENDENT_CHECKS = ("schema", "privileges", "connections", "indexes", "log", "cl
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
     """Yield the findings on the database. `with_drafts` also checks every draft, which is slow if there are many."""
-    url = settings.database_url or running_url(settings.data_dir) or ""
+    url = settings.database.url or running_url(settings.database.data_dir) or ""
     problem = await _connection_problem(url) if url else NOT_RUNNING
-    if problem is not None and not settings.database_url:
+    if problem is not None and not settings.database.url:
         problem = NOT_RUNNING
     if problem is not None:
         yield problem
@@ -73,7 +73,7 @@ async def _examined(
 ) -> AsyncIterator[Finding]:
     found = (await opened.fetch(SQL["look_at_server"], {}))[0]
     yield _server(found, _named(opened.url))
-    yield _clock(found["moment"] - now(), timedelta(seconds=settings.max_clock_skew_s))
+    yield _clock(found["moment"] - now(), timedelta(seconds=settings.database.max_clock_skew_s))
     yield await _connections(opened, settings)
     schema = await _schema(opened)
     yield schema
@@ -91,7 +91,7 @@ async def _examined(
 @asynccontextmanager
 async def _opened(url: str, settings: Settings) -> AsyncIterator[Database]:
     """Open the database read-only: PostgreSQL rejects every write."""
-    opened = Database(url, replace(pool_settings(settings), read_only=True))
+    opened = Database(url, replace(pool_settings(settings.database), read_only=True))
     await opened.open(checked=True)
     try:
         yield opened
@@ -161,10 +161,10 @@ def _clock(ahead: timedelta, allowed: timedelta) -> Finding:
 
 
 async def _connections(opened: Database, settings: Settings) -> Finding:
-    wanted = settings.workers * connections_of(settings.pool_size)
+    wanted = settings.server.workers * connections_of(settings.database.pool_size)
     allowed = await read_usable_connections(opened)
     message = f"the service may open {wanted}, and PostgreSQL allows {allowed} in total"
-    if wanted <= allowed or not settings.database_url:  # the embedded server always allows enough
+    if wanted <= allowed or not settings.database.url:  # the embedded server always allows enough
         return ok("connections", message)
     fix = "lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise max_connections"
     return warning("connections", message, fix)

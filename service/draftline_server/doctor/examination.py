@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
-from ..access import LOOPBACK
 from ..settings import Settings, renamed_settings, unknown_settings
 from . import database as doctor_database
 from . import files as doctor_files
@@ -55,15 +54,13 @@ def _settings() -> Iterator[Finding]:
 
 
 def _protection(settings: Settings) -> Finding:
-    is_protected = settings.has_authentication and settings.tls_certificate_file is not None
-    if settings.host in LOOPBACK:
-        return ok("protection", f"{settings.host} can be reached only from this machine")
-    if is_protected:
-        return ok("protection", f"{settings.host}, with authentication and TLS")
-    if settings.dangerously_serve_unprotected:
-        message = (
-            f"{settings.host} has no authentication or no TLS: anyone who can connect can read and write everything"
-        )
+    host = settings.server.host
+    if settings.server.is_loopback:
+        return ok("protection", f"{host} can be reached only from this machine")
+    if settings.is_protected:
+        return ok("protection", f"{host}, with authentication and TLS")
+    if settings.server.dangerously_serve_unprotected:
+        message = f"{host} has no authentication or no TLS: anyone who can connect can read and write everything"
         return warning("protection", message, "restrict network access, or configure both (docs/security.md)")
-    message = f"`draftline serve` refuses DRAFTLINE_HOST={settings.host} without authentication and TLS"
+    message = f"`draftline serve` refuses DRAFTLINE_HOST={host} without authentication and TLS"
     return fault("protection", message, "configure both (docs/security.md), or set DRAFTLINE_HOST to 127.0.0.1")

@@ -27,7 +27,7 @@ VERSION_S = 10.0
 
 def tls(settings: Settings, now: datetime) -> Iterator[Finding]:
     certificate, key, client_ca = (
-        settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file
+        settings.tls.certificate_file, settings.tls.key_file, settings.tls.client_ca_file
     )  # fmt: skip
     if certificate is None or key is None:
         yield skipped("tls", "not configured: DRAFTLINE_TLS_CERTIFICATE_FILE is not set")
@@ -64,9 +64,9 @@ def _validity(certificate: x509.Certificate, now: datetime) -> Finding:
 
 def authentication(settings: Settings) -> Iterator[Finding]:
     sources: list[tuple[str, str | Path | None, Callable[[bytes], object]]] = [
-        ("DRAFTLINE_AUTH_JWKS", settings.auth_jwks or None, keys.public_keys),
-        ("DRAFTLINE_AUTH_SECRET_FILE", settings.auth_secret_file, keys.secret_key),
-        ("DRAFTLINE_AUTH_SERVICE_KEYS_FILE", settings.auth_service_keys_file, keys.service_keys),
+        ("DRAFTLINE_AUTH_JWKS", settings.auth.jwks or None, keys.public_keys),
+        ("DRAFTLINE_AUTH_SECRET_FILE", settings.auth.secret_file, keys.secret_key),
+        ("DRAFTLINE_AUTH_SERVICE_KEYS_FILE", settings.auth.service_keys_file, keys.service_keys),
     ]
     given = [source for source in sources if source[1] is not None]
     if not given:
@@ -92,10 +92,10 @@ def _source(name: str, source: str, parse: Callable[[bytes], object]) -> Finding
 
 def data_folder(settings: Settings) -> Iterator[Finding]:
     """Yield the findings on the data folder of the embedded PostgreSQL, and on its programs."""
-    if settings.database_url:
+    if settings.database.url:
         yield skipped("data folder", "not used: DRAFTLINE_DATABASE_URL names a PostgreSQL")
         return
-    folder = settings.data_dir.resolve()
+    folder = settings.database.data_dir.resolve()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     exists = existing == folder
     if not existing.is_dir() or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
@@ -111,7 +111,7 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
         yield warning("data folder", message, "free disk space")
     else:
         yield ok("data folder", f"{folder}{'' if exists else ', which the first start creates'}")
-    yield _binaries(settings.postgres_bin, folder / "cluster" / "PG_VERSION")
+    yield _binaries(settings.database.postgres_bin, folder / "cluster" / "PG_VERSION")
 
 
 def _binaries(given: Path | None, version_file: Path) -> Finding:

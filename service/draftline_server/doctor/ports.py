@@ -17,28 +17,29 @@ PORT_IN_USE_FIX = "stop that program (find it by `ss -ltnp 'sport = :{port}'`), 
 def ports(settings: Settings, health: Callable[[str], str]) -> Iterator[Finding]:
     """Yield the findings on the ports. `health` returns the health state of the service at an address."""
     yield _grpc(settings, health)
-    if settings.metrics_port is None:
+    if settings.metrics.port is None:
         yield skipped("metrics port", "no metrics are served: DRAFTLINE_METRICS_PORT is empty")
     else:
-        yield _metrics(settings.metrics_host, settings.metrics_port)
+        yield _metrics(settings.metrics.host, settings.metrics.port)
 
 
 def _grpc(settings: Settings, health: Callable[[str], str]) -> Finding:
-    check, setting, port = "port", "DRAFTLINE_PORT", settings.port
-    problem = _bind_error(settings.host, port)
+    host = settings.server.host
+    check, setting, port = "port", "DRAFTLINE_PORT", settings.server.port
+    problem = _bind_error(host, port)
     if problem is None:
-        return ok(check, f"{settings.host}:{port} is free" if port else "any free port")
+        return ok(check, f"{host}:{port} is free" if port else "any free port")
     if problem != errno.EADDRINUSE:
-        return _bind_fault(check, settings.host, port, problem, "DRAFTLINE_HOST")
-    state = health(f"{settings.host}:{port}")
+        return _bind_fault(check, host, port, problem, "DRAFTLINE_HOST")
+    state = health(f"{host}:{port}")
     if state == "SERVING":
-        return ok(check, f"a service listens on {settings.host}:{port} and is SERVING")
+        return ok(check, f"a service listens on {host}:{port} and is SERVING")
     if state == "NOT_SERVING":
         return warning(
-            check, f"a service listens on {settings.host}:{port} and is NOT_SERVING",
+            check, f"a service listens on {host}:{port} and is NOT_SERVING",
             "check whether its database is reachable; the service recovers by itself",
         )  # fmt: skip
-    message = f"{settings.host}:{port} is in use by another program, or by a service with other settings ({state})"
+    message = f"{host}:{port} is in use by another program, or by a service with other settings ({state})"
     return fault(check, message, PORT_IN_USE_FIX.format(port=port, setting=setting))
 
 

@@ -14,8 +14,8 @@ from ..observability.logs import dropped_lines
 from ..observability.worker_metrics import WorkerMetrics
 from ..ops.signals import stop_by_signal
 from ..ops.socket_folders import short_base
-from ..options import metrics_address
 from ..settings import Settings
+from ..wiring import metrics_address
 from .shared_port import shared_port
 from .supervisor import supervise
 from .worker import order
@@ -34,7 +34,7 @@ class _Orders:
     def began(self, worker: int, start: int) -> bytes:
         name = _name(worker, start)
         socket = None
-        if self.settings.metrics_port is not None:
+        if self.settings.metrics.port is not None:
             socket = self.sockets / f"{name}.sock"
             self.metrics.began(name, socket)
         return order(self.settings, self.url, self.revision, worker, socket)
@@ -51,34 +51,38 @@ def _name(worker: int, start: int) -> str:
 
 
 async def serve(settings: Settings, url: str, revision: str) -> None:
-    """Serve from `settings.workers` processes until SIGTERM or SIGINT.
+    """Serve from `settings.server.workers` processes until SIGTERM or SIGINT.
 
     Raises WorkerError if a worker cannot start or does not end in time, OutOfReachError if workers cannot reach the
     database, and OSError if a port is not available.
     """
+    server = settings.server
     stop = stop_by_signal()
     metrics = WorkerMetrics(dropped_lines)
     with (
-        shared_port(settings.host, settings.port) as port,
+        shared_port(server.host, server.port) as port,
         tempfile.TemporaryDirectory(prefix="draftline-", dir=short_base(LONGEST_SOCKET)) as sockets,
     ):
-        orders = _Orders(settings.model_copy(update={"port": port}), url, revision, metrics, Path(sockets))
+        orders = _Orders(settings.replaced(port=port), url, revision, metrics, Path(sockets))
         async with _measured(metrics, settings) as metrics_port:
 
             def serving() -> None:
                 structlog.get_logger().info(
-                    "serving", address=f"{settings.host}:{port}", metrics_port=metrics_port, workers=settings.workers
+                    "serving",
+                    address=f"{server.host}:{port}",
+                    metrics_port=metrics_port,
+                    workers=server.workers,
                 )
 
             await supervise(
-                settings.workers, orders, stop=stop, serving=serving,
-                drain_timeout_s=settings.drain_timeout_s, worker_timeout_s=settings.worker_timeout_s,
+                server.workers, orders, stop=stop, serving=serving,
+                drain_timeout_s=server.drain_timeout_s, worker_timeout_s=server.worker_timeout_s,
             )  # fmt: skip
 
 
 @asynccontextmanager
 async def _measured(metrics: WorkerMetrics, settings: Settings) -> AsyncIterator[int | None]:
-    address = metrics_address(settings)
+    address = metrics_address(settings.metrics)
     if address is None:
         yield None
         return

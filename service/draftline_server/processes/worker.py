@@ -14,10 +14,10 @@ from typing import Any
 
 import uvloop
 
-from .. import app
 from ..domain.errors import OperatorError, OutOfReachError
 from ..observability import logs
 from ..settings import Settings
+from .single import serve
 from .worker_process import BEAT_S
 
 READ_BYTES = 64 * 1024
@@ -82,8 +82,8 @@ def main() -> None:
     threading.Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
     settings, worker = Settings(**told["settings"]), told["worker"]
     socket = None if told["metrics_socket"] is None else Path(told["metrics_socket"])
-    logs.configure_queued(settings.log_format, settings.log_level, worker=worker)
-    serving = app.serve(
+    logs.configure_queued(settings.log.format, settings.log.level, worker=worker)
+    serving = serve(
         settings, told["url"], told["revision"],
         serving=lambda _: _tell(state="serving"), worker=worker, metrics_socket=socket,
     )  # fmt: skip

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 import grpc
 import structlog
@@ -16,15 +15,15 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from ..auth.authentication import Authenticator
 from ..observability.telemetry import Telemetry
-from .admission import Admission, AdmissionOptions
+from .admission import Admission
 from .call_tracker import SETTLE_S, CallOptions, CallTracker
 from .connections import Connections
 from .handlers import handlers
 from .idempotency import IdempotencyLayer
-from .import_pace import PaceOptions
 from .public_services import PublicServices
 from .receiving import Receiving, ReceivingOptions
 from .sending import Sending
+from .server_options import ServerOptions
 from .services.health import Health
 from .sockets import Sockets
 from .tls import Tls
@@ -44,31 +43,6 @@ IDENTITY_ALONE = 1  # bit set of the accepted compression algorithms
 WINDOW_BYTES = 65_535
 MIN_UNREAD_S = 10.0  # minimum time for which an answer may stay unread
 MAX_PUBLIC_BYTES = 32 * 1024 * 1024  # of incomplete messages to health and reflection
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    address: str
-    shares_port: bool  # with other servers that set it as well
-    reflection: bool
-    call_timeout_s: float
-    message_timeout_s: float
-    stream_idle_timeout_s: float
-    import_pace: PaceOptions
-    drain_timeout_s: float
-    max_request_bytes: int
-    max_response_bytes: int
-    max_metadata_bytes: int
-    max_receive_buffer_bytes: int  # of incomplete messages of all connections together
-    max_send_buffer_bytes: int  # of unread answers
-    max_calls: int  # concurrent calls of all callers
-    max_connections: int
-    max_streams: int  # concurrent calls of a connection, which are streams in HTTP/2
-    max_connection_age_s: float
-    max_connection_age_grace_s: float  # for calls in progress on a connection of that age
-    keepalive_interval_s: float  # idle time of a connection after which it is sent a keepalive ping
-    keepalive_min_interval_s: float  # a caller that pings more often loses its connection
-    admission: AdmissionOptions
 
 
 class Server:

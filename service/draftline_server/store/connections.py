@@ -18,7 +18,8 @@ from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from .connecting import Connecting
 from .driver_errors import OUT_OF_REACH, NothingDoneError, is_lost
-from .pool import PoolSettings, make_pool
+from .pool import make_pool
+from .pool_settings import PoolSettings
 from .poolers import is_pooled
 from .transaction import call_tenant, refuse_late, remaining_s
 

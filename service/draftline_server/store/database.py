@@ -20,7 +20,7 @@ from .clock import DatabaseClock
 from .connections import ENDING_S, Connections
 from .driver_errors import NothingDoneError, is_lost
 from .ping import Ping
-from .pool import PoolSettings
+from .pool_settings import PoolSettings
 from .prepared import PreparedStatements
 from .query_stats import QueryRunner
 from .retries import Retries, raise_translated

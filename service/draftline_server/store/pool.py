@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from . import prepared
+from .pool_settings import PoolSettings
 from .poolers import set_settings
 
 STATEMENTS = 128  # more than there are in sql/: those are prepared on each connection that runs them
@@ -24,17 +24,6 @@ CLIENT_CHECK = {
 }
 NAME = "draftline"
 BESIDES = 2  # connections of a process outside its pool: to listen, and to check whether the database answers
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSettings:
-    size: int = 20
-    connect_timeout_s: float = 10.0
-    idle_timeout_s: float = 30.0
-    statement_timeout_s: float = 25.0
-    lock_timeout_s: float = 10.0
-    max_attempts: int = 5
-    read_only: bool = False
 
 
 def connections_of(pool_size: int) -> int:

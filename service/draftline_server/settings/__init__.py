@@ -1,0 +1,83 @@
+"""Settings, the only package that reads the environment. Each variable is `DRAFTLINE_` followed by a name.
+
+groups.py and limits.py declare the settings, variables.py reads them, and problems.py describes the invalid ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from . import variables
+from .groups import (
+    AuthSettings,
+    DatabaseSettings,
+    LogSettings,
+    MaintenanceSettings,
+    MetricsSettings,
+    ServerSettings,
+    TlsSettings,
+    TraceSettings,
+)
+from .limits import LimitSettings
+from .variables import PREFIX, RENAMED, SETTINGS, renamed_settings, unknown_settings
+
+__all__ = [
+    "PREFIX", "RENAMED", "SETTINGS", "AuthSettings", "DatabaseSettings", "LimitSettings", "LogSettings",
+    "MaintenanceSettings", "MetricsSettings", "ServerSettings", "Settings", "TlsSettings", "TraceSettings",
+    "renamed_settings", "unknown_settings",
+]  # fmt: skip
+
+
+class Settings(BaseSettings):
+    """All settings. Those that are not passed come from the environment, or are the defaults.
+
+    They may be passed as groups, `server={"port": 0}`, or by the names of their variables in lower case, `port=0`.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
+    limits: LimitSettings = LimitSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            InitSettingsSource(settings_cls, variables.grouped(init_settings())),
+            InitSettingsSource(settings_cls, variables.from_environment()),
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_name_each(cls, values: Any) -> Any:
+        if both := variables.conflicts():
+            raise ValueError("; ".join(both))
+        return values
+
+    @property
+    def is_protected(self) -> bool:
+        """True if callers are authenticated and connections are encrypted."""
+        return self.auth.is_enabled and self.tls.is_enabled
+
+    def replaced(self, **values: object) -> Settings:
+        """Return a copy with other values, which are not validated, by the names of their variables in lower case."""
+        groups: dict[str, BaseModel] = {}
+        for group, update in variables.grouped(values).items():
+            groups[group] = getattr(self, group).model_copy(update=update)
+        return self.model_copy(update=groups)

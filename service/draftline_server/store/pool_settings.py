@@ -1,0 +1,18 @@
+"""The settings of the connection pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """The size of the pool, and the timeouts of its connections."""
+
+    size: int = 20
+    connect_timeout_s: float = 10.0
+    idle_timeout_s: float = 30.0
+    statement_timeout_s: float = 25.0
+    lock_timeout_s: float = 10.0
+    max_attempts: int = 5  # at a transaction that fails because of a concurrent one
+    read_only: bool = False
