@@ -46,7 +46,7 @@ def test_quickstart_works_as_it_is_written(server_address: str) -> None:
     )
     assert (patches.stderr, patches.stdout.splitlines()) == (
         "",
-        ["1 470700000", "('Tags',) 2", "somebody was faster, it is now at 2"],
+        ["1 470700000", "('Tags',) 2", "the current version is 2"],
     )
     assert (drafts.stderr, drafts.stdout.splitlines()) == (
         "",
