@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.server
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from draftline_server.auth import hot_reload as reloading
+from draftline_server.auth import http_fetch
 from draftline_server.auth import keys as keys_module
 from draftline_server.auth.keys import KeyOptions, Keys
+from support.certificates import Authority
 from support.log_capture import logged
 from support.polling import PATIENCE_S, eventually
 from support.tokens import Issuer, is_taken, key_set
@@ -42,7 +46,7 @@ def answering(status: int, body: bytes, **headers: str) -> Callable[[Any], None]
 
 
 @contextmanager
-def endpoint() -> Iterator[Endpoint]:
+def endpoint(certificate: ssl.SSLContext | None = None) -> Iterator[Endpoint]:
     made = Endpoint()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -56,7 +60,9 @@ def endpoint() -> Iterator[Endpoint]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.address = f"http://127.0.0.1:{server.server_port}/keys?a=b"
+    if certificate is not None:
+        server.socket = certificate.wrap_socket(server.socket, server_side=True)
+    made.address = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}/keys?a=b"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -102,7 +108,7 @@ async def test_key_that_is_not_known_is_looked_for_at_the_address(
 
 
 async def test_address_is_asked_again_from_time_to_time(served: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys_module, "ADDRESS_INTERVAL_S", 0.01)
+    monkeypatch.setattr(keys_module, "URL_INTERVAL_S", 0.01)
     async with keys_at(served.address) as keys:
         version = keys.version
         served.serve(SECOND)
@@ -130,6 +136,13 @@ def drip(wfile: Any) -> None:
         time.sleep(0.02)
 
 
+def flood(wfile: Any) -> None:
+    """Send a body without a declared length and without an end."""
+    wfile.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        wfile.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+
+
 def drip_headers(wfile: Any) -> None:
     wfile.write(b"HTTP/1.1 200 OK\r\n")
     for _ in range(1000):
@@ -149,7 +162,9 @@ LIES: dict[str, Callable[[Any], None]] = {
     "no set": answering(200, b'["keys"]'),
     "deep": answering(200, b"[" * 200_000),
     "a secret": answering(200, key_set({"kty": "oct", "kid": "first", "k": "AAAA" * 20})),
-    "too much": answering(200, key_set(SECOND) + b" " * reloading.MAX_FETCHED_BYTES),
+    "too much": answering(200, key_set(SECOND) + b" " * http_fetch.MAX_FETCHED_BYTES),
+    "no end of chunks": flood,
+    "compressed": answering(200, gzip.compress(key_set(SECOND)), **{"content-encoding": "gzip"}),
     "too little": lambda wfile: wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{}"),
     "silence": lambda _: time.sleep(1.0),
     "no end": lambda wfile: wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n") and time.sleep(1.0),
@@ -168,16 +183,42 @@ async def test_address_that_lies_or_hangs_leaves_the_keys_as_they_were(
     monkeypatch.setattr(keys_module, "REFRESH_PAUSE_S", 0.0)
     async with keys_at(served.address) as keys:
         if lie in HANGS:
-            monkeypatch.setattr(reloading, "FETCH_TIMEOUT_S", 0.5)
+            monkeypatch.setattr(http_fetch, "FETCH_TIMEOUT_S", 0.5)
         served.answer = LIES[lie]
         asking = asyncio.create_task(is_taken(SECOND.token(), keys))
         await eventually(lambda: served.hits == 2)
         assert await is_taken(FIRST.token(), keys)  # meanwhile
         assert not await asking
         assert await is_taken(FIRST.token(), keys)
-        monkeypatch.setattr(reloading, "FETCH_TIMEOUT_S", PATIENCE_S)
+        monkeypatch.setattr(http_fetch, "FETCH_TIMEOUT_S", PATIENCE_S)
         served.serve(FIRST, SECOND)
         assert await is_taken(SECOND.token(), keys)
+
+
+async def test_certificate_of_a_trusted_authority_alone_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority("keys")
+    pair = authority.issue().write(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair.values())
+    (tmp_path / "trusted.pem").write_bytes(authority.certificate)
+    with endpoint(context) as served, logged() as logs:
+        served.serve(FIRST)
+        async with keys_at(served.address) as keys:
+            assert not await is_taken(FIRST.token(), keys)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+        async with keys_at(served.address) as keys:
+            assert await is_taken(FIRST.token(), keys)
+    (failed,) = [event for event in logs if event["event"] == "reload_failed"]
+    assert "certificate verify failed" in failed["reason"]
+
+
+async def test_proxies_of_the_environment_are_not_used(served: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with keys_at(served.address) as keys:
+        assert await is_taken(FIRST.token(), keys)
 
 
 async def test_address_out_of_reach_is_no_reason_not_to_start(monkeypatch: pytest.MonkeyPatch) -> None:

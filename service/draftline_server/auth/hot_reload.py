@@ -1,25 +1,17 @@
-"""Values that are loaded from a file or an address and reloaded periodically."""
+"""Values that are loaded from a file or a URL and reloaded periodically."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
 
 import structlog
 
 Raw = TypeVar("Raw")
 Value = TypeVar("Value")
-
-FETCH_TIMEOUT_S = 5.0  # for the whole response
-MAX_FETCHED_BYTES = 512 * 1024
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ReloadingValue(Generic[Raw, Value]):
@@ -27,12 +19,14 @@ class ReloadingValue(Generic[Raw, Value]):
 
     Args:
         name: The name of the source, for messages and the log.
-        read: Reads the source; called in a separate thread.
+        read: Reads the source without blocking the event loop.
         parse: Builds the value. Raises ValueError, whose message must not reveal what was read.
         interval_s: The time between two reloads.
     """
 
-    def __init__(self, name: str, read: Callable[[], Raw], parse: Callable[[Raw], Value], interval_s: float) -> None:
+    def __init__(
+        self, name: str, read: Callable[[], Awaitable[Raw]], parse: Callable[[Raw], Value], interval_s: float
+    ) -> None:
         self.name = name
         self.value: Value | None = None
         self.version = 0  # incremented with each new value
@@ -75,7 +69,7 @@ class ReloadingValue(Generic[Raw, Value]):
 
     async def _reload(self) -> None:
         try:
-            raw = await asyncio.to_thread(self._read)
+            raw = await self._read()
             if raw != self._raw:
                 self.value = self._parse(raw)
                 self._raw = raw
@@ -101,58 +95,3 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) if isinstance(error, (OSError, ValueError)) else type(error).__name__
-
-
-def check_address(url: str) -> None:
-    """Raise ValueError unless the address is https, or http on a loopback host."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.username or parts.scheme not in ("http", "https"):
-        raise ValueError("is not an https URL")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError("must be https unless the host is loopback")
-
-
-def fetch(url: str) -> bytes:
-    """Return the body of a GET that is answered with 200. Blocks; does not follow redirects.
-
-    Raises OSError or HTTPException if the request fails, and ValueError for a disallowed address, another status or a
-    body that is too large. Size and time are bounded even if the body arrives slowly: a timer thread shuts down the
-    socket.
-    """
-    check_address(url)
-    parts = urlsplit(url)
-    parse = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = parse(parts.netloc, timeout=FETCH_TIMEOUT_S)
-    over = threading.Event()
-
-    def shut() -> None:
-        over.set()
-        if connection.sock is not None:
-            with suppress(OSError):
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-
-    timer = threading.Timer(FETCH_TIMEOUT_S, shut)
-    timer.daemon = True
-    timer.start()
-    late = TimeoutError(f"no complete response within {FETCH_TIMEOUT_S:g} s")
-    try:
-        connection.connect()
-        if over.is_set():  # the timer may have fired before there was a socket to shut down
-            raise late
-        connection.request("GET", f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}")
-        response = connection.getresponse()
-        body = response.read(MAX_FETCHED_BYTES + 1)
-    except (OSError, HTTPException):
-        if over.is_set():
-            raise late from None
-        raise
-    finally:
-        timer.cancel()
-        connection.close()
-    if over.is_set():
-        raise late
-    if response.status != 200:
-        raise ValueError(f"responded with status {response.status}")
-    if len(body) > MAX_FETCHED_BYTES:
-        raise ValueError(f"responded with more than {MAX_FETCHED_BYTES:,} bytes")
-    return body

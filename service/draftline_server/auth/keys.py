@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 from jwt.algorithms import HMACAlgorithm
 from jwt.utils import base64url_encode
 
-from .hot_reload import ReloadingValue, check_address, fetch
+from .hot_reload import ReloadingValue
 from .identity import Grants, parse_grants
 from .permissions import Permission
 
@@ -32,7 +33,7 @@ SERVICE_KEY = re.compile(r"draftline_[A-Za-z0-9_-]{43}")  # 256 random bits
 SERVICE_USER = "service:"
 
 FILE_INTERVAL_S = 1.0
-ADDRESS_INTERVAL_S = 300.0
+URL_INTERVAL_S = 300.0
 REFRESH_PAUSE_S = 10.0  # minimum time between two reloads caused by unknown keys
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class ServiceKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyOptions:
-    """The sources of keys. `jwks` is a path or an address. At least one source must be given."""
+    """The sources of keys. `jwks` is a path or a URL. At least one source must be given."""
 
     jwks: str = ""
     secret: Path | None = None
@@ -64,21 +65,22 @@ class Keys:
         self._services: ReloadingValue[bytes, Sequence[ServiceKey]] | None = None
         self._is_remote = "://" in options.jwks
         if self._is_remote:
-            check_address(options.jwks)
-            self._public = ReloadingValue("the JWK set", partial(fetch, options.jwks), public_keys, ADDRESS_INTERVAL_S)
+            from .http_fetch import check_url, fetch  # noqa: PLC0415  the library is slow to load
+
+            check_url(options.jwks)
+            self._public = ReloadingValue("the JWK set", partial(fetch, options.jwks), public_keys, URL_INTERVAL_S)
         elif options.jwks:
-            self._public = ReloadingValue("the JWK set", Path(options.jwks).read_bytes, public_keys, FILE_INTERVAL_S)
+            self._public = _reloading_file("the JWK set", Path(options.jwks), public_keys)
         if options.secret is not None:
-            self._secret = ReloadingValue("the shared secret", options.secret.read_bytes, secret_key, FILE_INTERVAL_S)
+            self._secret = _reloading_file("the shared secret", options.secret, secret_key)
         if options.service_keys is not None:
-            read = options.service_keys.read_bytes
-            self._services = ReloadingValue("the service keys", read, service_keys, FILE_INTERVAL_S)
+            self._services = _reloading_file("the service keys", options.service_keys, service_keys)
         self._sources = [source for source in (self._public, self._secret, self._services) if source is not None]
 
     async def start(self) -> None:
         """Load the keys and keep them up to date. Raise ValueError if a file cannot be used.
 
-        An address may be unreachable: its keys are unknown until it answers.
+        A URL may be unreachable: its keys are unknown until it answers.
         """
         for source in self._sources:
             await source.start(required=source is not self._public or not self._is_remote)
@@ -111,6 +113,10 @@ class Keys:
         known = (self._services.value if self._services is not None else None) or ()
         matching = [service for service in known if hmac.compare_digest(service.digest, digest)]
         return matching[0] if matching else None
+
+
+def _reloading_file(name: str, path: Path, parse: Callable[[bytes], T]) -> ReloadingValue[bytes, T]:
+    return ReloadingValue(name, partial(asyncio.to_thread, path.read_bytes), parse, FILE_INTERVAL_S)
 
 
 class _KeySet(msgspec.Struct):

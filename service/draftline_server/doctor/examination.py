@@ -30,7 +30,7 @@ async def examine(
     for each in _settings():
         yield each
     yield _protection(settings)
-    for each in doctor_files.authentication(settings):
+    async for each in doctor_files.authentication(settings):
         yield each
     for each in doctor_files.tls(settings, now()):
         yield each

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
-from http.client import HTTPException
 from pathlib import Path
 
 from cryptography import x509
 
 from ..auth import keys
-from ..auth.hot_reload import fetch
 from ..embedded_postgres.process import EmbeddedPostgresError, find_binaries
 from ..rpc.tls import configuration
 from ..settings import Settings
@@ -62,7 +61,7 @@ def _validity(certificate: x509.Certificate, now: datetime) -> Finding:
     return ok("tls", f"the certificate is valid until {ends:%Y-%m-%d} and matches its key")
 
 
-def authentication(settings: Settings) -> Iterator[Finding]:
+async def authentication(settings: Settings) -> AsyncIterator[Finding]:
     sources: list[tuple[str, str | Path | None, Callable[[bytes], object]]] = [
         ("DRAFTLINE_AUTH_JWKS", settings.auth.jwks or None, keys.public_keys),
         ("DRAFTLINE_AUTH_SECRET_FILE", settings.auth.secret_file, keys.secret_key),
@@ -74,20 +73,26 @@ def authentication(settings: Settings) -> Iterator[Finding]:
             "authentication", "not configured: callers name their user themselves, and must connect from this machine"
         )
     for name, source, parse in given:
-        yield _source(name, str(source), parse)
+        yield await _source(name, str(source), parse)
 
 
-def _source(name: str, source: str, parse: Callable[[bytes], object]) -> Finding:
+async def _source(name: str, source: str, parse: Callable[[bytes], object]) -> Finding:
     try:
-        parse(fetch(source) if "://" in source else Path(source).read_bytes())
+        parse(await (_fetched(source) if "://" in source else asyncio.to_thread(Path(source).read_bytes)))
     except OSError as error:
         if "://" not in source:
             return _unreadable("authentication", name, Path(source), error)
         return fault("authentication", f"{name} cannot be fetched: {error}", "check that this machine can reach it")
-    except (ValueError, HTTPException) as error:
-        message = f"the content of {name} {error or type(error).__name__}"
+    except ValueError as error:
+        message = f"the content of {name} {error}"
         return fault("authentication", message, "correct the content; docs/security.md describes it")
     return ok("authentication", f"{name} is valid")
+
+
+async def _fetched(url: str) -> bytes:
+    from ..auth.http_fetch import fetch  # noqa: PLC0415  the library is slow to load
+
+    return await fetch(url)
 
 
 def data_folder(settings: Settings) -> Iterator[Finding]:

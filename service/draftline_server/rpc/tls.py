@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,9 @@ class Tls:
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
-        self._source = ReloadingValue("the TLS certificate", self._read, configuration, INTERVAL_S)
+        self._source = ReloadingValue(
+            "the TLS certificate", partial(asyncio.to_thread, self._read), configuration, INTERVAL_S
+        )
         self._served: grpc.ServerCertificateConfiguration | None = None
 
     async def start(self) -> grpc.ServerCredentials:
