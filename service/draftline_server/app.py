@@ -151,7 +151,7 @@ def _check_protection(settings: Settings) -> None:
 def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> ReadBatcher | ContentStore:
     if settings.database.batch_size == 1:
         return content
-    return ReadBatcher(content, settings.database.batch_size, telemetry.group_sizes["reads"].observe)
+    return ReadBatcher(content, settings.database.batch_size, telemetry.batch_sizes["reads"].observe)
 
 
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
@@ -192,7 +192,7 @@ async def _server(
     if settings.database.enable_partial_updates:
         in_place = InPlacePatches(definitions, limits)
         if settings.database.batch_size > 1:
-            applier = PatchBatcher(in_place, settings.database.batch_size, telemetry.group_sizes["patches"].observe)
+            applier = PatchBatcher(in_place, settings.database.batch_size, telemetry.batch_sizes["patches"].observe)
         else:
             applier = in_place
     content = ContentStore(database, definitions, limits)

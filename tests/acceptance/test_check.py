@@ -123,7 +123,7 @@ async def test_service_counts_what_it_finds_and_leaves_the_mending(url: str, dat
     with logged() as events:
         for _ in range(2):
             await run_once(Leases(database), check)
-    assert (check.done, check.differences) == (2, 4)
+    assert (check.completed, check.mismatches) == (2, 4)
     assert [(event["event"], event["count"]) for event in events] == [("draft_mismatch", 2)] * 2
 
 
@@ -133,10 +133,10 @@ async def test_service_checks_nothing_while_another_process_does(url: str, datab
     other = await asyncpg.connect(url)
     await other.execute(f"SELECT pg_advisory_lock({AdvisoryLock.DRAFT_CHECK:d})")
     await run_once(Leases(database), check)
-    assert (check.done, check.differences) == (0, 0)
+    assert (check.completed, check.mismatches) == (0, 0)
     await other.close()
     await run_once(Leases(database), check)
-    assert (check.done, check.differences) == (1, 1)
+    assert (check.completed, check.mismatches) == (1, 1)
 
 
 async def test_service_with_one_connection_checks_over_that(url: str) -> None:
@@ -144,7 +144,7 @@ async def test_service_with_one_connection_checks_over_that(url: str) -> None:
     await single.open()
     check = DraftCheck(DraftChecker(single), 3600)
     await run_once(Leases(single), check)
-    assert check.done == 1
+    assert check.completed == 1
     await single.close()
 
 

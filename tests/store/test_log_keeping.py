@@ -143,7 +143,7 @@ async def test_transaction_that_holds_up_the_log_is_told(
         with logged() as events:
             await keeper.turn(moment)
         holders = [event["holder"] for event in events if event["event"] == "change_feed_blocked"]
-        assert keeper.held_up == len(holders)
+        assert keeper.blocking_transactions == len(holders)
         return pid in holders
 
     assert not await is_told(now)

@@ -151,13 +151,13 @@ def test_time_is_off_by_no_more_than_it_took_to_ask(steps: list[Any]) -> None:
 def test_clock_that_is_off_is_told_once_and_when_it_is_right_again(host: Host, clock: DatabaseClock) -> None:
     watch = ClockWatch(clock, 5.0)
     with logged() as events:
-        for off_s in (0.0, 4.0, 100 * DAY_S, 100 * DAY_S, 0.0, -6.0):
-            host.wall_s = START.timestamp() + host.true_s + off_s
+        for skew_s in (0.0, 4.0, 100 * DAY_S, 100 * DAY_S, 0.0, -6.0):
+            host.wall_s = START.timestamp() + host.true_s + skew_s
             watch.look()  # a jump by itself is told by nobody: the next reading decides
             host.read(clock)
             watch.look()
-            assert bool(watch.warning) == (abs(off_s) > 5)
-            assert watch.off_s == pytest.approx(abs(off_s), abs=0.1)
+            assert bool(watch.warning) == (abs(skew_s) > 5)
+            assert watch.skew_s == pytest.approx(abs(skew_s), abs=0.1)
     assert [event["event"] for event in events] == ["clock_skew_detected", "clock_skew_resolved", "clock_skew_detected"]
     assert "8640000.0 s ahead of the database's" in events[0]["reason"]
     assert "6.0 s behind the database's" in events[2]["reason"]

@@ -39,12 +39,12 @@ class ChangeLogMaintenance(LeaderTask):
         super().__init__(interval_s)
         self._database = database
         self._retention = retention
-        self.held_up = 0  # transactions that blocked the change feed at the last check
+        self.blocking_transactions = 0  # transactions that blocked the change feed at the last check
         self.failures = 0  # steps that failed so far
 
     async def prepare(self) -> None:
         await self.keep_order()
-        self.held_up = 0  # only the process that holds the lease counts them
+        self.blocking_transactions = 0  # only the process that holds the lease counts them
 
     async def keep_order(self) -> None:
         """Make new changes sort after all that the log holds, even if the database was restored into another cluster.
@@ -93,7 +93,7 @@ class ChangeLogMaintenance(LeaderTask):
 
     async def _report_open_transactions(self, steps: MaintenanceSteps, now: datetime) -> None:
         rows = await steps.open_transactions(now - OPEN_TOO_LONG)
-        self.held_up = len(rows)
+        self.blocking_transactions = len(rows)
         for row in rows:
             structlog.get_logger().warning(
                 "change_feed_blocked", reason="watchers do not receive changes made since this transaction began",

@@ -17,13 +17,13 @@ INTERVAL_S = 1.0
 class ClockWatch:
     """A task that compares the clocks every INTERVAL_S until it is cancelled."""
 
-    def __init__(self, clock: DatabaseClock, max_off_s: float) -> None:
+    def __init__(self, clock: DatabaseClock, max_skew_s: float) -> None:
         self._clock = clock
-        self._max_off_s = max_off_s
+        self._max_skew_s = max_skew_s
         self._was_off = False
 
     @property
-    def off_s(self) -> float:
+    def skew_s(self) -> float:
         """The absolute difference of this host's clock from the database's, in seconds; 0 while it is unknown."""
         return abs(self._clock.ahead_s() or 0.0)
 
@@ -31,12 +31,12 @@ class ClockWatch:
     def warning(self) -> str:
         """A sentence that says how this host's clock is wrong; empty if it is not."""
         ahead_s = self._clock.ahead_s() or 0.0
-        if abs(ahead_s) <= self._max_off_s:
+        if abs(ahead_s) <= self._max_skew_s:
             return ""
         way = "ahead of" if ahead_s > 0 else "behind"
         return (
-            f"the clock of this host is {abs(ahead_s):.1f} s {way} the database's, and may be {self._max_off_s:g} s: "
-            "tokens and certificates go by it"
+            f"the clock of this host is {abs(ahead_s):.1f} s {way} the database's, beyond the limit of {self._max_skew_s:g} s: "
+            "it affects tokens and certificates"
         )
 
     async def run(self) -> None:
@@ -50,7 +50,7 @@ class ClockWatch:
             return
         warning, log = self.warning, structlog.get_logger()
         if warning and not self._was_off:
-            log.warning("clock_skew_detected", skew_s=round(self.off_s, 1), reason=warning)
+            log.warning("clock_skew_detected", skew_s=round(self.skew_s, 1), reason=warning)
         elif self._was_off and not warning:
-            log.info("clock_skew_resolved", skew_s=round(self.off_s, 1))
+            log.info("clock_skew_resolved", skew_s=round(self.skew_s, 1))
         self._was_off = bool(warning)

@@ -23,14 +23,14 @@ class DraftCheck(LeaderTask):
     def __init__(self, checker: DraftChecker, interval_s: float) -> None:
         super().__init__(interval_s or None)
         self._checker = checker
-        self.done = 0  # completed checks so far
-        self.differences = 0  # inconsistent drafts, summed over all checks
+        self.completed = 0  # completed checks so far
+        self.mismatches = 0  # inconsistent drafts, summed over all checks
 
     async def run(self, connection: DedicatedConnection) -> None:
         """Check all drafts once."""
         count = await self._checker.count(connection)
-        self.done += 1
-        self.differences += count
+        self.completed += 1
+        self.mismatches += count
         if count:
             structlog.get_logger().error(
                 "draft_mismatch", count=count, hint="run `draftline check` to list them, with --repair to repair them"

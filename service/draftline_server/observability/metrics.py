@@ -51,7 +51,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. Called by the registry."""
-        build = InfoMetricFamily("draftline_build", "The version that runs.")
+        build = InfoMetricFamily("draftline_build", "The version of the server.")
         build.add_metric([], {"version": self._version})
         yield build
         yield from self._read()
@@ -67,13 +67,17 @@ class Metrics:
     def _calls(self) -> Iterator[Metric]:
         """Yield the metrics of calls. Names and bounds of the first four are those of gRFC A66."""
         methods = list(self._telemetry.methods.values())
-        started = CounterMetricFamily("grpc_server_call_started", "Calls that came.", labels=["grpc_method"])
-        shed = CounterMetricFamily("draftline_calls_shed", "Calls refused for want of room.", labels=["grpc_method"])
+        started = CounterMetricFamily("grpc_server_call_started", "Calls that arrived.", labels=["grpc_method"])
+        shed = CounterMetricFamily(
+            "draftline_calls_shed", "Calls rejected because of overload.", labels=["grpc_method"]
+        )
         cut_off = CounterMetricFamily(
-            "draftline_streams_cut_off", "Streams that were ended by us half-way.", labels=["grpc_method", "reason"]
+            "draftline_streams_cut_off",
+            "Streams that the server ended before they were complete.",
+            labels=["grpc_method", "reason"],
         )
         statements = HistogramMetricFamily(
-            "draftline_call_statements", "Statements that a call waited for, shared ones too.", labels=["grpc_method"]
+            "draftline_call_statements", "Statements per call, including shared ones.", labels=["grpc_method"]
         )
         for method in methods:
             started.add_metric([method.name], method.started)
@@ -86,15 +90,11 @@ class Metrics:
     def _outcomes(self) -> Iterator[Metric]:
         labels = ["grpc_method", "grpc_status"]
         size = "total_compressed_message_size"
-        duration = HistogramMetricFamily(
-            "grpc_server_call_duration_seconds", "From when a call came until it was over.", labels=labels
-        )
+        duration = HistogramMetricFamily("grpc_server_call_duration_seconds", "Duration of calls.", labels=labels)
         received = HistogramMetricFamily(
-            f"grpc_server_call_rcvd_{size}_bytes", "Messages of a call that came.", labels=labels
+            f"grpc_server_call_rcvd_{size}_bytes", "Bytes received per call.", labels=labels
         )
-        sent = HistogramMetricFamily(
-            f"grpc_server_call_sent_{size}_bytes", "Messages of a call that were sent.", labels=labels
-        )
+        sent = HistogramMetricFamily(f"grpc_server_call_sent_{size}_bytes", "Bytes sent per call.", labels=labels)
         for method in self._telemetry.methods.values():
             for code, outcome in method.outcomes.items():
                 _add(duration, [method.name, code], outcome.duration_s)
@@ -104,15 +104,15 @@ class Metrics:
 
     def _statements(self) -> Iterator[Metric]:
         duration = HistogramMetricFamily(
-            "draftline_statement_duration_seconds", "From when a statement was sent until it was answered.",
+            "draftline_statement_duration_seconds", "Duration of statements.",
             labels=["statement"],
         )  # fmt: skip
         failed = CounterMetricFamily("draftline_statement_failures", "Statements that failed.", labels=["statement"])
         for name, statements in self._telemetry.statements.items():
             _add(duration, [name], statements.duration_s)
             failed.add_metric([name], statements.failed)
-        groups = HistogramMetricFamily("draftline_batch_size", "Calls that shared a statement.", labels=["kind"])
-        for kind, sizes in self._telemetry.group_sizes.items():
+        groups = HistogramMetricFamily("draftline_batch_size", "Calls per shared statement.", labels=["kind"])
+        for kind, sizes in self._telemetry.batch_sizes.items():
             _add(groups, [kind], sizes)
         yield from (duration, failed, groups)
 
@@ -121,12 +121,10 @@ class Metrics:
         for done, count in telemetry.drafts.items():
             yield CounterMetricFamily(f"draftline_drafts_{done}", f"Drafts that were {done}.", count)
         yield CounterMetricFamily(
-            "draftline_draft_conflicts", "Paths on which commits found base, mine and theirs to differ.",
+            "draftline_draft_conflicts", "Conflicting paths that commits found.",
             telemetry.conflicts,
         )  # fmt: skip
-        records = CounterMetricFamily(
-            "draftline_imported_records", "Records of imports, by what became of them.", labels=["outcome"]
-        )
+        records = CounterMetricFamily("draftline_imported_records", "Imported records by outcome.", labels=["outcome"])
         for outcome, count in telemetry.imported.items():
             records.add_metric([outcome], count)
         yield records

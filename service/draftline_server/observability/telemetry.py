@@ -33,7 +33,7 @@ CUT_OFF_REASONS = (
     "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "INTERNAL", "OVERLOADED", "PERMISSION_DENIED",
     "READER_TOO_SLOW", "TOKEN_EXPIRED", "UNAUTHENTICATED",
 )  # fmt: skip
-GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
 class Distribution:
@@ -114,7 +114,7 @@ class Telemetry:
         # Called with each finished call and its duration in seconds. They must not raise.
         self.listeners: list[Callable[[Call, float], None]] = []
         self.statements: defaultdict[str, Statements] = defaultdict(Statements)
-        self.group_sizes = {kind: Distribution(GROUP_SIZES) for kind in ("patches", "reads")}
+        self.batch_sizes = {kind: Distribution(BATCH_SIZES) for kind in ("patches", "reads")}
         self.drafts: Counter[str] = Counter(dict.fromkeys(("saved", "committed", "discarded"), 0))
         self.conflicts = 0
         self.imported: Counter[str] = Counter(dict.fromkeys(("inserted", "updated", "unchanged", "deleted"), 0))

@@ -95,14 +95,16 @@ class WorkerMetrics:
                 self._last[worker] = (scrape, list(text_string_to_metric_families(text.decode())))
         answering = sum(answer is not None for answer in answers)
         own: list[Metric] = [
-            GaugeMetricFamily("draftline_workers", "Worker processes that answer.", answering),
-            CounterMetricFamily("draftline_workers_ended", "Worker processes that ended.", self._ended),
-            CounterMetricFamily("draftline_workers_hung", "Worker processes killed for want of a beat.", self._hung),
+            GaugeMetricFamily("draftline_workers", "Worker processes that respond.", answering),
+            CounterMetricFamily("draftline_workers_ended", "Worker processes that exited.", self._ended),
+            CounterMetricFamily(
+                "draftline_workers_hung", "Worker processes killed because they did not respond.", self._hung
+            ),
         ]
         dropped: list[Metric] = [
             CounterMetricFamily(
                 "draftline_log_lines_dropped",
-                "Lines of the log that were dropped because nobody read them.",
+                "Log lines dropped because standard error was not read fast enough.",
                 self._dropped_lines(),
             )
         ]
