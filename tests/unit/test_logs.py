@@ -65,7 +65,7 @@ def test_exception_is_told_by_its_type_and_place_alone(log_format: str, is_given
     text = written.getvalue()
     assert "CheckViolationError 23514 record_content_check" in text
     assert f"{__name__}.failing:" in text
-    assert text.index("CheckViolationError") < text.index("because of") < text.index("ValueError")
+    assert text.index("CheckViolationError") < text.index("caused by") < text.index("ValueError")
     assert SECRET not in text
     assert __file__ not in text
 

@@ -88,7 +88,7 @@ class _IgnoringErrors:
 class _LibraryHandler(logging.Handler):
     """A handler for log records of libraries, such as asyncio's on unretrieved task exceptions.
 
-    It logs only that and where something was logged, because messages may quote data of callers.
+    It logs the logger and the location only, because messages may quote data of callers.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         location = f"{record.module}:{record.lineno}"
-        structlog.get_logger().log(record.levelno, "library_log", logger=record.name, place=location, exc_info=error)
+        structlog.get_logger().log(record.levelno, "library_log", logger=record.name, location=location, exc_info=error)
 
 
 def _format_exception(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -123,5 +123,5 @@ def _exception_lines(error: BaseException) -> Iterator[str]:
         yield f"  {frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}:{line}"
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        yield "because of"
+        yield "caused by"
         yield from _exception_lines(cause)
