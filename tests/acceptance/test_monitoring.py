@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -171,3 +172,30 @@ def test_alerts_fire_when_they_should() -> None:
     for arguments in (["check", "config", "prometheus.yaml"], ["test", "rules", "draftline.rules.test.yaml"]):
         done = subprocess.run(["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+LEVELS, LOGGERS = ("info", "warning", "error", "log"), ("log", "structlog.get_logger()")
+EVENT = re.compile(r"^\| `(\w+)` \| (.+?) \| (.*?) ?\| (.+) \|$", re.MULTILINE)
+
+
+def logged_events() -> dict[str, set[str]]:
+    """The events that the source logs, each with its keys."""
+    found: dict[str, set[str]] = {"call": set(), "authentication_failed": {"reason"}, "connection_closed": {"reason"}}
+    for path in (ROOT / "service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            names = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            if node.func.attr in LEVELS and ast.unparse(node.func.value) in LOGGERS and names:
+                keys = {each.arg.replace("exc_info", "exception") for each in node.keywords if each.arg}
+                found.setdefault(names[0], set()).update(keys)
+    return found
+
+
+def test_every_log_event_is_documented_with_its_keys() -> None:
+    table = OPERATIONS.partition("### Log events")[2].partition("\n## ")[0]
+    documented = {name: set(re.findall(r"`(\w+)`", keys)) for name, _, keys, _ in EVENT.findall(table)}
+    logged = logged_events()
+    assert documented.keys() == logged.keys()
+    for name, keys in logged.items():
+        assert keys - {"worker"} <= documented[name], name
