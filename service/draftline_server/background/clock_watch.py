@@ -35,8 +35,8 @@ class ClockWatch:
             return ""
         way = "ahead of" if ahead_s > 0 else "behind"
         return (
-            f"the clock of this host is {abs(ahead_s):.1f} s {way} the database's, beyond the limit of {self._max_skew_s:g} s: "
-            "it affects tokens and certificates"
+            f"the clock of this host is {abs(ahead_s):.1f} s {way} the database's, "
+            f"beyond the limit of {self._max_skew_s:g} s; tokens and certificates depend on it"
         )
 
     async def run(self) -> None:
