@@ -65,11 +65,11 @@ async def baseline_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[A
     database = Database(load.url)
     await database.open()
     try:
-        definitions = CollectionSpecs(database, Schemas())
-        await definitions.load(load.tenant_id, [load.collection])
+        specs = CollectionSpecs(database, Schemas())
+        await specs.load(load.tenant_id, [load.collection])
     finally:
         await database.close()
-    applier, recorder = InPlacePatches(definitions, Limits()), _StatementRecorder()
+    applier, recorder = InPlacePatches(specs, Limits()), _StatementRecorder()
     rng = random.Random(load.seed)  # noqa: S311 - a load needs no secrets
 
     async def prepare() -> None:

@@ -180,28 +180,28 @@ async def _server(
 ) -> tuple[Server, Watches]:
     limits = content_limits(settings.limits)
     requests = Requests(database)
-    definitions = CollectionSpecs(database, schemas)
-    responses = StoredResponses(WriteTransactions(database, definitions), requests)
+    specs = CollectionSpecs(database, schemas)
+    responses = StoredResponses(WriteTransactions(database, specs), requests)
     cursors = PageTokens(await read_secret(database, "page_token"))
-    merged = MergedStore(database, definitions, cursors)
+    merged = MergedStore(database, specs, cursors)
     # Limit watchers to a quarter of the connections, so that they cannot exhaust the pool.
     feed = Feed(database, max(1, settings.database.pool_size // 4))
     watch_options = WatchOptions(settings.server.watch_heartbeat_s, settings.limits.max_watchers)
     watches = Watches(feed, merged, wakes, cursors, watch_options)
-    applier: PatchApplier = FetchedPatches(definitions, limits)
+    applier: PatchApplier = FetchedPatches(specs, limits)
     if settings.database.enable_partial_updates:
-        in_place = InPlacePatches(definitions, limits)
+        in_place = InPlacePatches(specs, limits)
         if settings.database.batch_size > 1:
             applier = PatchBatcher(in_place, settings.database.batch_size, telemetry.batch_sizes["patches"].observe)
         else:
             applier = in_place
-    content = ContentStore(database, definitions, limits)
+    content = ContentStore(database, specs, limits)
     servicers = {
         "draftline.v1.ContentService": ContentService(
             content,
             _reads(settings, content, telemetry),
-            PatchStore(database, definitions, applier, limits),
-            ImportStore(database, definitions, limits, settings.limits.max_imports, statistics.request),
+            PatchStore(database, specs, applier, limits),
+            ImportStore(database, specs, limits, settings.limits.max_imports, statistics.request),
             PurgeStore(),
             responses,
             limits,
@@ -209,7 +209,7 @@ async def _server(
         "draftline.v1.CollectionService": CollectionService(
             CollectionStore(
                 database,
-                definitions,
+                specs,
                 indexes,
                 cursors,
                 limits,
@@ -220,14 +220,14 @@ async def _server(
         ),
         "draftline.v1.DraftService": DraftService(
             DraftStore(limits),
-            CommitStore(definitions, limits),
+            CommitStore(specs, limits),
             merged,
             responses,
             limits,
         ),
         "draftline.v1.ChangeService": ChangeService(
             ChangeStore(database, cursors),
-            RevertStore(definitions, limits),
+            RevertStore(specs, limits),
             responses,
             watches,
         ),

@@ -77,9 +77,9 @@ def test_times_and_drafts_of_the_version_before_are_in_lists_and_indexes(postgre
             client.put_collection(
                 "films", fields=[DeclaredField("/at", "timestamp"), DeclaredField("/n", "date", "refuse")]
             )
-            definitions = index_definitions(url)
-            assert not any("timestamp_at" in each for each in definitions)
-            assert sum("instant_at" in each for each in definitions) == 2
+            specs = index_definitions(url)
+            assert not any("timestamp_at" in each for each in specs)
+            assert sum("instant_at" in each for each in specs) == 2
             check_lists(client)
         assert beside(migrate.go_to, url, OLD) == OLD
         assert not any("instant_at" in each for each in index_definitions(url))

@@ -34,7 +34,7 @@ class Full:
         self._held = ExitStack()
         self._held.enter_context(locked_record(running.url, "held"))
         self.first = self.patch("held")
-        until(lambda: self.turns.taken == 1)
+        until(lambda: self.turns.in_use == 1)
 
     def patch(self, record_id: str) -> Any:
         """A patch that is on its way."""
@@ -106,7 +106,7 @@ def test_pages_of_a_stream_are_read_in_turn(full: Callable[..., Full]) -> None:
     server.let_go()
     (page,) = Drafts(server.channel, "acme", "ada").stream()
     assert len(page.records) == 2
-    until(lambda: server.turns.taken == 0)
+    until(lambda: server.turns.in_use == 0)
 
 
 def test_imports_are_let_in_as_other_calls_are(full: Callable[..., Full]) -> None:

@@ -22,7 +22,7 @@ import grpc
 import pytest
 from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
 from draftline_server.store import pool
-from draftline_server.store.collections import cache as definitions
+from draftline_server.store.collections import cache as specs
 from support.authenticated_server import METHODS
 from support.change_calls import Changes
 from support.idempotent_calls import TABLES, Caller, Request
@@ -164,7 +164,7 @@ async def meter(postgres_url: str, template: str) -> AsyncIterator[Meter]:
             patched.setattr(pool, "_resetting", _flushing)  # of this server's pool alone
             server = stack.enter_context(serving(url, pool_size=1))
         # What is read is not to go by how long ago it was read before.
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(definitions, "READ_AGE_S", 0.0)
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(specs, "READ_AGE_S", 0.0)
         meter = Meter(server, stack.enter_context(grpc.insecure_channel(server.address)), connection)
         server.app.database.observers.append(lambda sql, _: None if sql == FLUSH else meter.seen.append(sql))
         await meter.keep_statistics()

@@ -128,13 +128,13 @@ def sides(database: Database) -> Any:
         made: list[Side] = []
         for applier in (InPlacePatches, FetchedPatches):
             actor = Actor(f"tenant-{next(_tenants)}", "ada")
-            definitions = CollectionSpecs(database, SCHEMAS)
+            specs = CollectionSpecs(database, SCHEMAS)
             made.append(
                 Side(
                     database,
-                    ContentStore(database, definitions, LIMITS),
-                    PatchStore(database, definitions, applier(definitions, LIMITS)),
-                    WriteTransactions(database, definitions),
+                    ContentStore(database, specs, LIMITS),
+                    PatchStore(database, specs, applier(specs, LIMITS)),
+                    WriteTransactions(database, specs),
                     actor,
                 )
             )

@@ -77,7 +77,7 @@ async def following(feed: Feed, world: World, **scope: Any) -> Following:
 
 
 async def patched_in(connection: asyncpg.Connection, world: World, record_id: str, **delta: Any) -> None:
-    applier = InPlacePatches(world.definitions, Limits())
+    applier = InPlacePatches(world.specs, Limits())
     write = Write(world.actor("sys"), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
     patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), Strategy.SHALLOW))
     (result,) = await applier.apply(
@@ -298,9 +298,9 @@ async def test_reads_of_one_tenant_leave_a_connection_to_others(world: World) ->
     feed = Feed(world.database, 4)
     start = await feed.now()
     for _ in range(3):
-        await feed._turns.acquire(world.tenant_id)
+        await feed._permits.acquire(world.tenant_id)
     busy = asyncio.create_task(feed.read(Scope(world.tenant_id), start))
     await feed.read(Scope("another"), start)
     assert not busy.done()
-    feed._turns.release(world.tenant_id)
+    feed._permits.release(world.tenant_id)
     await busy

@@ -105,6 +105,6 @@ async def test_many_contents_are_told_one_by_one(schemas: Schemas) -> None:
 
 async def test_creation_goes_by_the_schema_of_the_moment(world: World) -> None:
     await world.declare('{"required": ["a"]}')
-    await world.definitions.load(world.tenant_id, [COLLECTION])
+    await world.specs.load(world.tenant_id, [COLLECTION])
     await world.declare()  # as another server does
     await world.create("1", {})

@@ -129,10 +129,10 @@ async def test_functions_that_touch_tenants_tables_are_told_the_tenant(connectio
     touching = {each["proname"]: each for each in functions if named.search(each["definition"])}
     assert set(touching) - MAINTENANCE == FUNCTIONS
     for name in FUNCTIONS:
-        definition, argument = touching[name]["definition"], touching[name]["first_argument"]
-        assert function_breaches(definition, argument) == []
-        for found in re.finditer(rf"= {argument}\b", definition):
-            assert function_breaches(definition[: found.start()] + "<> ''" + definition[found.end() :], argument)
+        spec, argument = touching[name]["definition"], touching[name]["first_argument"]
+        assert function_breaches(spec, argument) == []
+        for found in re.finditer(rf"= {argument}\b", spec):
+            assert function_breaches(spec[: found.start()] + "<> ''" + spec[found.end() :], argument)
 
 
 async def test_tables_belong_to_tenants(connection: asyncpg.Connection) -> None:

@@ -47,9 +47,9 @@ def breaches(sql: str) -> list[str]:
     return _breaches([each for each in statements if not isinstance(each, INDEXING)])
 
 
-def function_breaches(definition: str, argument: str) -> list[str]:
+def function_breaches(spec: str, argument: str) -> list[str]:
     """The same of a function in PL/pgSQL, which is told the tenant by an argument."""
-    function = parse_plpgsql(definition)
+    function = parse_plpgsql(spec)
     statements = [raw.stmt for query in _queries(function) for raw in parse_sql(query)]
     composed = ["it runs what it composes"] if "PLpgSQL_stmt_dynexecute" in str(function) else []
     return _breaches(statements, argument) + composed

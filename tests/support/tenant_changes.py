@@ -31,7 +31,7 @@ class LoggedWorld(World):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.changes = ChangeStore(self.database, PageTokens(b"secret"))
-        self.reverts = RevertStore(self.definitions, self.commits._limits)
+        self.reverts = RevertStore(self.specs, self.commits._limits)
 
     async def keep_paths_only(self) -> None:
         await self.declare()

@@ -135,15 +135,15 @@ class World:
         limits = limits or Limits()
         self.database = database
         self.tenant_id = tenant_id
-        self.definitions = CollectionSpecs(database, SCHEMAS)
-        applier = (InPlacePatches if partial_updates else FetchedPatches)(self.definitions, limits)
-        self.content = ContentStore(database, self.definitions, limits)
-        self.patches = PatchStore(database, self.definitions, applier)
-        self.imports = ImportStore(database, self.definitions, limits)
+        self.specs = CollectionSpecs(database, SCHEMAS)
+        applier = (InPlacePatches if partial_updates else FetchedPatches)(self.specs, limits)
+        self.content = ContentStore(database, self.specs, limits)
+        self.patches = PatchStore(database, self.specs, applier)
+        self.imports = ImportStore(database, self.specs, limits)
         self.drafts = DraftStore(limits)
-        self.commits = CommitStore(self.definitions, limits)
-        self.transactions = WriteTransactions(database, self.definitions)
-        self.merged = MergedStore(database, self.definitions, PageTokens(b"secret"))
+        self.commits = CommitStore(self.specs, limits)
+        self.transactions = WriteTransactions(database, self.specs)
+        self.merged = MergedStore(database, self.specs, PageTokens(b"secret"))
 
     def actor(self, user: str) -> Actor:
         return Actor(self.tenant_id, user)

@@ -121,10 +121,10 @@ def test_turns_come_to_whom_the_model_gives_them(sizes: tuple[int, int], command
                 model.leave(chosen)
             await settled()
             assert (crowd.running, crowd.waiting) == (model.running, model.waiting)
-            assert (crowd.turns.taken, crowd.turns.waiting) == (len(model.running), len(model.waiting))
+            assert (crowd.turns.in_use, crowd.turns.waiting) == (len(model.running), len(model.waiting))
             assert crowd.turns.waiting_tenants == len(model.queues)
         await crowd.leave()
-        assert (crowd.turns.taken, crowd.turns.waiting, crowd.turns._taken_by) == (0, 0, {})
+        assert (crowd.turns.in_use, crowd.turns.waiting, crowd.turns._in_use_by) == (0, 0, {})
 
     asyncio.run(run())
 
@@ -144,11 +144,11 @@ def test_no_turn_is_lost_whatever_happens_at_the_same_moment(
             for _ in range(pause):
                 await asyncio.sleep(0)
         await settled()
-        assert crowd.turns.taken == len(crowd.running) <= most
+        assert crowd.turns.in_use == len(crowd.running) <= most
         assert crowd.turns.waiting == len(crowd.waiting)
         assert not crowd.waiting or len(crowd.running) >= most - kept
         await crowd.leave()
-        assert (crowd.turns.taken, crowd.turns.waiting, crowd.turns._taken_by) == (0, 0, {})
+        assert (crowd.turns.in_use, crowd.turns.waiting, crowd.turns._in_use_by) == (0, 0, {})
 
     asyncio.run(run())
 
@@ -163,8 +163,8 @@ async def test_who_sends_little_comes_before_who_sends_much() -> None:
     crowd.end(0)
     await settled()
     assert crowd.running[100] == "little"
-    assert crowd.turns.waiting_of("much") == 96
-    assert crowd.turns.waiting_of("little") == 0
+    assert crowd.turns.waiting_for("much") == 96
+    assert crowd.turns.waiting_for("little") == 0
     await crowd.leave()
 
 
@@ -191,5 +191,5 @@ async def test_who_waits_is_turned_away() -> None:
     crowd.cancel(2)
     answers = await asyncio.gather(*(crowd._tasks[number] for number in (1, 2, 3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [asyncio.CancelledError, asyncio.CancelledError, TurnedAwayError]
-    assert (list(crowd.running), crowd.turns.taken, crowd.turns.waiting) == ([0], 1, 0)
+    assert (list(crowd.running), crowd.turns.in_use, crowd.turns.waiting) == ([0], 1, 0)
     await crowd.leave()

@@ -84,8 +84,8 @@ class PatchBatcher:
         except OverloadedError as error:
             _fail(group, error)
         except DeadlineExceededError as error:
-            moment = time.monotonic()
-            ended = [call for call in group if call.deadline is not None and call.deadline <= moment]
+            now = time.monotonic()
+            ended = [call for call in group if call.deadline is not None and call.deadline <= now]
             _fail(ended, error)
             if was_undone(error):
                 _leave(group, EXPENSIVE)
@@ -137,7 +137,7 @@ class AlonePlaces:
 
     def __init__(self, settings: PoolSettings) -> None:
         most = max(1, settings.size // 4)
-        self._turns = FairSemaphore(most, most // 4)
+        self._permits = FairSemaphore(most, most // 4)
         self._limit_s = settings.lock_timeout_s
 
     @asynccontextmanager
@@ -150,7 +150,7 @@ class AlonePlaces:
         remaining = remaining_s()
         try:
             async with asyncio.timeout(self._limit_s if remaining is None else min(remaining, self._limit_s)):
-                await self._turns.acquire(tenant_id)
+                await self._permits.acquire(tenant_id)
         except TimeoutError as error:
             remaining_s()
             problem = "too many writes of the tenant wait for records that others hold; nothing was changed, try again"
@@ -158,7 +158,7 @@ class AlonePlaces:
         try:
             yield
         finally:
-            self._turns.release(tenant_id)
+            self._permits.release(tenant_id)
 
 
 def _fail(calls: _Calls, error: Exception) -> None:

@@ -16,16 +16,16 @@ _Queue = OrderedDict[asyncio.Future[None], None]
 class FairSemaphore:
     """A semaphore of `most` permits, `kept` of which are reserved for tenants that hold none."""
 
-    def __init__(self, most: int, kept: int) -> None:
-        self._most = most
-        self._most_of_others = most - kept
-        self.taken = 0
+    def __init__(self, limit: int, reserved: int) -> None:
+        self._limit = limit
+        self._shared_limit = limit - reserved
+        self.in_use = 0
         self.waiting = 0
-        self.ended = 0  # permits released so far
-        self._taken_by: dict[str, int] = {}  # permits by tenant, without tenants that hold none
+        self.released = 0  # permits released so far
+        self._in_use_by: dict[str, int] = {}  # permits by tenant, without tenants that hold none
         self._queues: OrderedDict[str, _Queue] = OrderedDict()  # by tenant, the one served last at the end
 
-    def waiting_of(self, tenant_id: str) -> int:
+    def waiting_for(self, tenant_id: str) -> int:
         queue = self._queues.get(tenant_id)
         return len(queue) if queue else 0
 
@@ -35,69 +35,69 @@ class FairSemaphore:
 
     def try_acquire(self, tenant_id: str) -> bool:
         """Acquire a permit without waiting; return False if none is free for the tenant."""
-        taken = self._taken_by.get(tenant_id, 0)
-        if self.taken >= (self._most_of_others if taken else self._most):
+        in_use = self._in_use_by.get(tenant_id, 0)
+        if self.in_use >= (self._shared_limit if in_use else self._limit):
             return False
-        self.taken += 1
-        self._taken_by[tenant_id] = taken + 1
+        self.in_use += 1
+        self._in_use_by[tenant_id] = in_use + 1
         return True
 
     async def acquire(self, tenant_id: str) -> None:
         """Acquire a permit, waiting until one is free. A cancelled waiter acquires nothing."""
         if self.try_acquire(tenant_id):
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(tenant_id, OrderedDict())[turn] = None
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(tenant_id, OrderedDict())[waiter] = None
         self.waiting += 1
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._leave(tenant_id, turn)
-            elif turn.exception() is None:  # the permit was granted just before the cancellation
+            if waiter.cancelled():
+                self._remove(tenant_id, waiter)
+            elif waiter.exception() is None:  # the permit was granted just before the cancellation
                 self.release(tenant_id)
             raise
 
     def release(self, tenant_id: str) -> None:
         """Release a permit, which goes to the next waiter."""
-        self.ended += 1
-        self.taken -= 1
-        left = self._taken_by[tenant_id] - 1
-        if left:
-            self._taken_by[tenant_id] = left
+        self.released += 1
+        self.in_use -= 1
+        remaining = self._in_use_by[tenant_id] - 1
+        if remaining:
+            self._in_use_by[tenant_id] = remaining
         else:
-            del self._taken_by[tenant_id]
+            del self._in_use_by[tenant_id]
         if self._queues:
-            self._pass_on()
+            self._grant()
 
     def fail_waiters(self, error: Callable[[], Exception]) -> None:
         """Fail all waiters, each with a new error."""
         while self._queues:
             tenant_id, queue = next(iter(self._queues.items()))
-            turn = next(iter(queue))
-            self._leave(tenant_id, turn)
-            if not turn.done():
-                turn.set_exception(error())
+            waiter = next(iter(queue))
+            self._remove(tenant_id, waiter)
+            if not waiter.done():
+                waiter.set_exception(error())
 
-    def _pass_on(self) -> None:
+    def _grant(self) -> None:
         while self._queues:
-            following = min(self._queues, key=lambda waiting: self._taken_by.get(waiting, 0))
-            turn = next(iter(self._queues[following]))
-            if turn.done():  # cancelled, but its task has not run yet
-                self._leave(following, turn)
-            elif self.try_acquire(following):
-                self._leave(following, turn)
-                if following in self._queues:
-                    self._queues.move_to_end(following)
-                turn.set_result(None)
+            next_tenant = min(self._queues, key=lambda waiting: self._in_use_by.get(waiting, 0))
+            waiter = next(iter(self._queues[next_tenant]))
+            if waiter.done():  # cancelled, but its task has not run yet
+                self._remove(next_tenant, waiter)
+            elif self.try_acquire(next_tenant):
+                self._remove(next_tenant, waiter)
+                if next_tenant in self._queues:
+                    self._queues.move_to_end(next_tenant)
+                waiter.set_result(None)
             else:
                 return
 
-    def _leave(self, tenant_id: str, turn: asyncio.Future[None]) -> None:
+    def _remove(self, tenant_id: str, waiter: asyncio.Future[None]) -> None:
         queue = self._queues.get(tenant_id)
-        if queue is None or turn not in queue:
+        if queue is None or waiter not in queue:
             return
-        del queue[turn]
+        del queue[waiter]
         self.waiting -= 1
         if not queue:
             del self._queues[tenant_id]

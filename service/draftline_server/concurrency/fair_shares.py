@@ -13,16 +13,16 @@ class Shares:
     if it holds at least as many as are free, so a caller with many is refused while others can still take some.
     """
 
-    def __init__(self, most: int, kept: int) -> None:
-        self._most = most
-        self._kept = kept
+    def __init__(self, limit: int, reserved: int) -> None:
+        self._limit = limit
+        self._reserved = reserved
         self._taken_by: dict[str, int] = {}  # shares by caller, without callers that hold none
         self.taken = 0
 
     def take(self, caller: str) -> bool:
         """Take a share for the caller. Return False, and take nothing, if there is no room for it."""
-        own, free = self._taken_by.get(caller, 0), self._most - self.taken
-        if free <= 0 or (free <= self._kept and own >= free):
+        own, free = self._taken_by.get(caller, 0), self._limit - self.taken
+        if free <= 0 or (free <= self._reserved and own >= free):
             return False
         self._taken_by[caller] = own + 1
         self.taken += 1
@@ -31,9 +31,9 @@ class Shares:
     def release(self, caller: str) -> None:
         """Release a share that the caller took."""
         self.taken -= 1
-        left = self._taken_by[caller] - 1
-        if left:
-            self._taken_by[caller] = left
+        remaining = self._taken_by[caller] - 1
+        if remaining:
+            self._taken_by[caller] = remaining
         else:
             del self._taken_by[caller]
 

@@ -51,7 +51,7 @@ class Write:
 
     actor: Actor
     source: ChangeSource
-    moment: datetime
+    now: datetime
     change_reason: str = ""
     commit_id: str = ""  # empty if there is none
 

@@ -48,7 +48,7 @@ class Admission:
     @property
     def running(self) -> int:
         """The number of calls that hold a slot."""
-        return self._slots.taken
+        return self._slots.in_use
 
     @property
     def waiting(self) -> int:
@@ -80,7 +80,7 @@ class Admission:
         slots, max_s = self._slots, self._options.queue_timeout_s
         limit_s = max_s if time_left_s is None else min(max_s, time_left_s)
         self._update_rate()
-        waiting = slots.waiting_of(tenant_id)
+        waiting = slots.waiting_for(tenant_id)
         # Every other waiting tenant gets as many slots before this call, up to the number of waiters.
         ahead = min((waiting + 1) * (slots.waiting_tenants + (not waiting)), slots.waiting + 1)
         if waiting >= self._options.queue_limit - slots.waiting or self._estimated_wait_s(ahead) > limit_s:
@@ -99,7 +99,7 @@ class Admission:
     def _update_rate(self) -> None:
         """Update the rate of ended calls. It is measured only while calls wait."""
         now = time.monotonic()
-        ended, elapsed_s = self._slots.ended - self._ended_at_start, now - self._started_at
+        ended, elapsed_s = self._slots.released - self._ended_at_start, now - self._started_at
         if not self._slots.waiting:
             self._calls_per_s = None
         elif elapsed_s < RATE_WINDOW_S:
@@ -108,7 +108,7 @@ class Admission:
             self._calls_per_s = max(ended, 1) / elapsed_s
             if ended < MIN_RATE_CALLS:  # too few for a reliable rate: continue the measurement
                 return
-        self._ended_at_start, self._started_at = self._slots.ended, now
+        self._ended_at_start, self._started_at = self._slots.released, now
 
     def _estimated_wait_s(self, ahead: int) -> float:
         """Estimate the seconds until `ahead` calls have ended; 0 while the rate is unknown."""
@@ -117,7 +117,7 @@ class Admission:
     def _overloaded(self) -> OverloadedError:
         slots, (min_s, max_s) = self._slots, RETRY_DELAY_S
         return OverloadedError(
-            f"{slots.taken} calls are running and {slots.waiting} are waiting; nothing was done, try again later",
+            f"{slots.in_use} calls are running and {slots.waiting} are waiting; nothing was done, try again later",
             retry_after_s=min(max(self._estimated_wait_s(slots.waiting), min_s), max_s),
         )
 

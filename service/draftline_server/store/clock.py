@@ -27,13 +27,13 @@ HELD_BACK = timedelta(seconds=1)  # up to this much, a later reading does not ma
 class _Reading:
     """The database's time at given times of this host's clocks, with a maximum error of `error_s`."""
 
-    moment: datetime
+    now: datetime
     monotonic_s: float
     wall_s: float
     error_s: float
 
     def at(self, monotonic_s: float) -> datetime:
-        return self.moment + timedelta(seconds=monotonic_s - self.monotonic_s)
+        return self.now + timedelta(seconds=monotonic_s - self.monotonic_s)
 
     def error_at(self, monotonic_s: float) -> float:
         return self.error_s + DRIFT * abs(monotonic_s - self.monotonic_s)
@@ -51,33 +51,33 @@ class DatabaseClock:
         reading, monotonic_s = self._reading, time.monotonic()
         if reading is None or not _is_trusted(reading, monotonic_s, time.time()):
             return None
-        moment = reading.at(monotonic_s)
-        if self._last is not None and moment < self._last <= moment + HELD_BACK:
+        now = reading.at(monotonic_s)
+        if self._last is not None and now < self._last <= now + HELD_BACK:
             return self._last
-        self._last = moment
-        return moment
+        self._last = now
+        return now
 
     async def read(self, connection: Any, timeout_s: float | None = None) -> datetime:
         """Ask the database on a connection of the driver, and return its time."""
         sent_s = time.monotonic()
-        moment: datetime = await connection.fetchval(SQL, timeout=timeout_s)
-        self.note(moment, sent_s, time.monotonic())
-        return self.now() or moment
+        now: datetime = await connection.fetchval(SQL, timeout=timeout_s)
+        self.note(now, sent_s, time.monotonic())
+        return self.now() or now
 
     async def now_by(self, connection: Any, timeout_s: float | None = None) -> datetime:
         """Return the database's time, asking on this connection if need be."""
         return self.now() or await self.read(connection, timeout_s)
 
-    def note(self, moment: datetime, sent_s: float, received_s: float) -> None:
+    def note(self, now: datetime, sent_s: float, received_s: float) -> None:
         """Record a reading that was requested and received at these times of the monotonic clock.
 
         A reading that is less exact than the known one is ignored, unless it shows that the known one is wrong.
         """
         middle_s, wall_s = (sent_s + received_s) / 2, time.time() - (received_s - sent_s) / 2
-        new, known = _Reading(moment, middle_s, wall_s, (received_s - sent_s) / 2), self._reading
+        new, known = _Reading(now, middle_s, wall_s, (received_s - sent_s) / 2), self._reading
         if known is not None and _is_trusted(known, middle_s, wall_s):
             known_error_s = known.error_at(middle_s)
-            apart_s = abs((known.at(middle_s) - moment).total_seconds())
+            apart_s = abs((known.at(middle_s) - now).total_seconds())
             if known_error_s < new.error_s and apart_s <= known_error_s + new.error_s:
                 return
         self._reading = new

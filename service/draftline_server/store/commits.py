@@ -32,8 +32,8 @@ COMMITS = load("commits")
 class CommitStore:
     """Commits the drafts of one user."""
 
-    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
-        self._definitions = definitions
+    def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
+        self._specs = specs
         self._limits = limits
 
     async def commit(
@@ -85,7 +85,7 @@ class CommitStore:
     ) -> dict[str, DraftlineError]:
         """Return, by record id, the errors of contents that violate the JSON Schema."""
         checked = [(key, row["written"]) for key, row in contents.items() if row["written"] is not None]
-        violations = await self._definitions.violations(
+        violations = await self._specs.violations(
             actor.tenant_id, [(collection, content, record_field(key)) for key, content in checked]
         )
         return {key: error for (key, _), error in zip(checked, violations, strict=True) if error is not None}
@@ -94,16 +94,16 @@ class CommitStore:
         self, transaction: Transaction, actor: Actor, collection: str, selection: Selection
     ) -> dict[str, asyncpg.Record]:
         """Lock the selected drafts and their records, and return them by record id."""
-        definition = self._definitions.known(actor.tenant_id, collection)
+        spec = self._specs.known(actor.tenant_id, collection)
         values: dict[str, object] = {
             **identity(actor, collection),
             "record_ids": list(await selected(transaction, actor, collection, selection)),
             "session_id": selection.session_id,
-            "with_content": bool(definition.json_schema),
+            "with_content": bool(spec.json_schema),
             **limit_values(self._limits),
         }
         rows = await transaction.fetch(COMMITS["lock_drafts"], values)
-        if any(row["definition_version"] != definition.version for row in rows):
+        if any(row["definition_version"] != spec.version for row in rows):
             raise StaleCollectionSpecError
         versions = {row["record_id"]: row["version"] for row in rows}
         await check_selection(transaction, actor, collection, selection, versions)
@@ -135,7 +135,7 @@ class CommitStore:
             **identity(actor, collection),
             "record_ids": list(chosen),
             "decisions": [each.decisions_json for each in chosen.values()],
-            "with_content": bool(self._definitions.known(actor.tenant_id, collection).json_schema),
+            "with_content": bool(self._specs.known(actor.tenant_id, collection).json_schema),
             **limit_values(self._limits),
         }
         rows = await transaction.fetch(COMMITS["settle_drafts"], values)
@@ -161,7 +161,7 @@ class CommitStore:
             "versions": [versions[record_id] for record_id in settlements],
             "decisions": [each.decisions_json for each in settlements.values()],
             "attribute_decisions": [each.attribute_decisions_json for each in settlements.values()],
-            "now": write.moment,
+            "now": write.now,
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,
             "request_id": write.request_id,

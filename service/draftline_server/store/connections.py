@@ -45,7 +45,7 @@ class Connections:
     @property
     def in_use(self) -> int:
         """The number of connections in use."""
-        return self._permits.taken
+        return self._permits.in_use
 
     @property
     def open_count(self) -> int:

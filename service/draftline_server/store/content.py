@@ -51,9 +51,9 @@ def record_of(row: asyncpg.Record) -> Record:
 class ContentStore:
     """The records of the baseline."""
 
-    def __init__(self, database: Database, definitions: CollectionSpecs, limits: Limits) -> None:
+    def __init__(self, database: Database, specs: CollectionSpecs, limits: Limits) -> None:
         self._database = database
-        self._definitions = definitions
+        self._specs = specs
         self._limits = limits
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
@@ -82,25 +82,25 @@ class ContentStore:
         Raises RecordExistsError if the id is taken, and RecordDeletedError if it is that of a deleted record and
         `allow_deleted` is not set.
         """
-        moment = await self._database.now()
+        now = await self._database.now()
         record_id = new.record_id or str(uuid_utils.uuid7())
 
         async def attempt() -> Record:
-            definition = self._definitions.known(actor.tenant_id, new.collection)
-            (violation,) = await self._definitions.violations(
+            spec = self._specs.known(actor.tenant_id, new.collection)
+            (violation,) = await self._specs.violations(
                 actor.tenant_id, [(new.collection, new.content, "content")]
             )
             if violation is not None:
-                await self._definitions.refuse_stale(actor.tenant_id, definition)
+                await self._specs.refuse_stale(actor.tenant_id, spec)
                 raise violation
             values = {
-                **_written_by(actor, moment, change_reason),
+                **_written_by(actor, now, change_reason),
                 "collection": new.collection,
                 "record_id": record_id,
                 "content": new.content,
                 "parent_id": new.parent_id or None,
                 "position": new.position,
-                "definition_version": definition.version,
+                "definition_version": spec.version,
                 "makes_id": not new.record_id,
                 **limit_values(self._limits),
             }
@@ -112,10 +112,10 @@ class ContentStore:
             user = actor.user_id
             return Record(
                 new.collection, record_id, row["content"], 1, new.parent_id or None, new.position,
-                moment, user, moment, user, None,
+                now, user, now, user, None,
             )  # fmt: skip
 
-        return await self._definitions.retry_if_stale(actor.tenant_id, [new.collection], attempt)
+        return await self._specs.retry_if_stale(actor.tenant_id, [new.collection], attempt)
 
     async def _create_over(
         self, actor: Actor, new: NewRecord, record_id: str, values: dict[str, object], validate_only: bool
@@ -147,12 +147,12 @@ class ContentStore:
         """Delete a record and return it; None if it is missing or already deleted, with `allow_missing`."""
 
         async def attempt() -> Record | None:
-            definition = self._definitions.known(actor.tenant_id, collection)
+            spec = self._specs.known(actor.tenant_id, collection)
             values = {
                 **_written_by(actor, await self._database.now(), change_reason),
                 **_identity(collection, record_id, expected_version),
-                "condition": condition_json(condition, definition),
-                "definition_version": definition.version,
+                "condition": condition_json(condition, spec),
+                "definition_version": spec.version,
             }
             rows = await self._write(actor, "delete_content", values, validate_only)
             try:
@@ -162,7 +162,7 @@ class ContentStore:
                     raise
                 return None
 
-        return await self._definitions.retry_if_stale(actor.tenant_id, [collection], attempt)
+        return await self._specs.retry_if_stale(actor.tenant_id, [collection], attempt)
 
     async def undelete(
         self,
@@ -181,14 +181,14 @@ class ContentStore:
         where = record_field(record_id)
 
         async def attempt() -> Record:
-            definition = self._definitions.known(actor.tenant_id, collection)
+            spec = self._specs.known(actor.tenant_id, collection)
             values = {
                 **_written_by(actor, await self._database.now(), change_reason),
                 **_identity(collection, record_id, expected_version),
-                "definition_version": definition.version,
+                "definition_version": spec.version,
                 **limit_values(self._limits),
             }
-            if not definition.json_schema:
+            if not spec.json_schema:
                 rows = await self._write(actor, "undelete_content", values, validate_only)
                 return self._changed(rows, collection, record_id, where)
 
@@ -198,14 +198,14 @@ class ContentStore:
                 rows = await transaction.fetch(SQL["undelete_content"], values)
                 record = self._changed(rows, collection, record_id, where)
                 contents = [(collection, record.content, where)]
-                (violation,) = await self._definitions.violations(actor.tenant_id, contents)
+                (violation,) = await self._specs.violations(actor.tenant_id, contents)
                 if violation is not None:
                     raise violation
                 return record
 
             return await self._database.transact(checked, idempotent=actor.request is not None)
 
-        return await self._definitions.retry_if_stale(actor.tenant_id, [collection], attempt)
+        return await self._specs.retry_if_stale(actor.tenant_id, [collection], attempt)
 
     def _changed(
         self, rows: Sequence[asyncpg.Record], collection: str, record_id: str, where: str = "content"
@@ -241,11 +241,11 @@ def shown(record: Record | None, collection: str, record_id: str, *, show_delete
     return record
 
 
-def _written_by(actor: Actor, moment: datetime, change_reason: str) -> dict[str, object]:
+def _written_by(actor: Actor, now: datetime, change_reason: str) -> dict[str, object]:
     return {
         "tenant_id": actor.tenant_id,
         "user_id": actor.user_id,
-        "now": moment,
+        "now": now,
         "change_reason": change_reason,
         "request_id": actor.request.request_id if actor.request is not None else None,
         "fingerprint": actor.request.fingerprint if actor.request is not None else None,

@@ -58,26 +58,26 @@ class _Edited:
 class FetchedPatches:
     """A PatchApplier that merges here, between a locking SELECT and an UPDATE of one transaction."""
 
-    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
-        self._definitions = definitions
+    def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
+        self._specs = specs
         self._limits = limits
 
     async def apply(
         self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
     ) -> Sequence[PatchResult]:
         """Apply the patches; see PatchApplier."""
-        actor, moment = write.actor, write.moment
+        actor, now = write.actor, write.now
         if isinstance(runner, Database):
             return await runner.transact(
                 lambda transaction: self.apply(transaction, write, patches, keeps_answers=keeps_answers),
                 idempotent=actor.request is not None,
             )
-        await self._check_definitions(runner, actor, patches)
+        await self._check_specs(runner, actor, patches)
         rows = await self._lock(runner, actor, patches)
         outcomes: list[_Edited | DraftlineError] = []
         for place, patch in enumerate(patches, start=1):
             try:
-                outcomes.append(self._edit(actor, patch, rows.get(place), moment))
+                outcomes.append(self._edit(actor, patch, rows.get(place), now))
             except DraftlineError as error:
                 outcomes.append(error)
         await self._refuse_unfit(runner, actor, outcomes)
@@ -93,14 +93,14 @@ class FetchedPatches:
                 await keep_record(runner, actor, result.record, result.changed_fields, written=result.written)
         return results
 
-    async def _check_definitions(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> None:
+    async def _check_specs(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> None:
         collections = list({patch.collection for patch in patches})
         values: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": collections}
         versions = {
             row["collection"]: row["version"] for row in await transaction.fetch(SQL["definition_versions"], values)
         }
         for collection in collections:
-            known = self._definitions.known(actor.tenant_id, collection)
+            known = self._specs.known(actor.tenant_id, collection)
             if known.version != versions.get(collection, 0):
                 raise StaleCollectionSpecError
 
@@ -112,14 +112,14 @@ class FetchedPatches:
             "collections": [patch.collection for patch in patches],
             "record_ids": [patch.record_id for patch in patches],
             "conditions": [
-                condition_json(patch.condition, self._definitions.known(actor.tenant_id, patch.collection))
+                condition_json(patch.condition, self._specs.known(actor.tenant_id, patch.collection))
                 for patch in patches
             ],
         }
         return {row["index"]: row for row in await transaction.fetch(SQL["lock_content"], values)}
 
-    def _edit(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> _Edited:
-        old = self._current(actor, patch, row, moment)
+    def _edit(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, now: datetime) -> _Edited:
+        old = self._current(actor, patch, row, now)
         before = _decode(old.content)
         after = edited(patch.change, before, self._limits)
         content_changes = not equal(before, after)
@@ -132,18 +132,18 @@ class FetchedPatches:
             return _Edited(patch, old, old, (), is_written=False)
         if content_changes or row is None:
             new = replace(new, content=_encode(after).decode())
-        new = replace(new, version=old.version + 1, updated_at=moment, updated_by=actor.user_id)
+        new = replace(new, version=old.version + 1, updated_at=now, updated_by=actor.user_id)
         stored = old if row is not None else None
         return _Edited(patch, stored, new, changed_fields(before, after), is_written=True)
 
-    def _current(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, moment: datetime) -> Record:
+    def _current(self, actor: Actor, patch: Patch, row: asyncpg.Record | None, now: datetime) -> Record:
         """Return the stored record, or the empty one that the patch may create."""
         if row is None and not patch.allow_missing:
             raise not_found(patch.collection, patch.record_id)
         if row is not None and row["deleted_at"] is not None:
             raise deleted(patch.record_id)
         user = actor.user_id
-        empty = Record(patch.collection, patch.record_id, "{}", 0, None, None, moment, user, moment, user, None)
+        empty = Record(patch.collection, patch.record_id, "{}", 0, None, None, now, user, now, user, None)
         record = record_of(row) if row is not None else empty
         if patch.expected_version is not None and patch.expected_version != record.version:
             raise version_mismatch(patch.record_id, record.version)
@@ -171,7 +171,7 @@ class FetchedPatches:
         self, transaction: Transaction, write: Write, edits: Sequence[_Edited]
     ) -> dict[tuple[str, str], Record]:
         """Write the edits; return the records by collection and id, with contents as PostgreSQL returns them."""
-        actor, moment = write.actor, write.moment
+        actor, now = write.actor, write.now
         after = {edit.key: edit.record for edit in edits}
         for is_new, name in ((False, "replace_content"), (True, "insert_content")):
             written = [edit for edit in edits if edit.is_written and edit.is_new is is_new]
@@ -181,7 +181,7 @@ class FetchedPatches:
             values: dict[str, object] = {
                 "tenant_id": actor.tenant_id,
                 "user_id": actor.user_id,
-                "now": moment,
+                "now": now,
                 "collections": [record.collection for record in records],
                 "record_ids": [record.record_id for record in records],
                 "contents": [record.content for record in records],

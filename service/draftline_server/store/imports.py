@@ -50,7 +50,7 @@ class ImportStore:
     def __init__(
         self,
         database: Database,
-        definitions: CollectionSpecs,
+        specs: CollectionSpecs,
         limits: Limits,
         most: int = 8,
         changed_many: Callable[[], None] = lambda: None,
@@ -61,9 +61,9 @@ class ImportStore:
         """
         self._changed_many = changed_many
         self._database = database
-        self._definitions = definitions
+        self._specs = specs
         self._limits = limits
-        self._turns = FairSemaphore(most, most // KEPT_PART)
+        self._permits = FairSemaphore(most, most // KEPT_PART)
 
     @asynccontextmanager
     async def load(
@@ -81,8 +81,8 @@ class ImportStore:
         Yield the transaction of the import, which is committed at the end of the context, and the counts. Raises
         OverloadedError while this tenant, or all tenants together, run as many imports as allowed.
         """
-        if not self._turns.try_acquire(actor.tenant_id):
-            raise OverloadedError(f"{self._turns.taken} imports are running already; nothing was done, try again later")
+        if not self._permits.try_acquire(actor.tenant_id):
+            raise OverloadedError(f"{self._permits.in_use} imports are running already; nothing was done, try again later")
         try:
             write = Write(
                 actor, ChangeSource.IMPORT_CONTENT, await self._database.now(), change_reason, str(uuid_utils.uuid7())
@@ -92,7 +92,7 @@ class ImportStore:
         except Exception as error:
             raise_translated(error)
         finally:
-            self._turns.release(actor.tenant_id)
+            self._permits.release(actor.tenant_id)
         if counts.inserted + counts.updated + counts.deleted >= MANY:
             self._changed_many()
 
@@ -106,8 +106,8 @@ class ImportStore:
         *,
         allow_empty: bool,
     ) -> AsyncIterator[tuple[Transaction, ImportCounts]]:
-        await self._definitions.load(write.actor.tenant_id, [collection])
-        definition = self._definitions.known(write.actor.tenant_id, collection)
+        await self._specs.load(write.actor.tenant_id, [collection])
+        spec = self._specs.known(write.actor.tenant_id, collection)
         async with self._database.dedicated_connection() as connection:
             await connection.fetch(SQL["create_staging"], {})
             await connection.fetch(SQL["create_locked"], {})
@@ -119,7 +119,7 @@ class ImportStore:
             if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
                 raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
             async with connection.transaction() as transaction:
-                await self._check(transaction, write.actor, definition)
+                await self._check(transaction, write.actor, spec)
                 yield transaction, await self._apply_again_if_raced(transaction, write, collection, mode, staged)
 
     async def _stage(
@@ -149,22 +149,22 @@ class ImportStore:
         `first`: the index of the chunk's first record in the stream.
         """
         contents = [(collection, record.content, record_field(record.record_id)) for record in chunk]
-        violations = await self._definitions.violations(actor.tenant_id, contents)
+        violations = await self._specs.violations(actor.tenant_id, contents)
         for index, (record, violation) in enumerate(zip(chunk, violations, strict=True), first):
             if violation is not None:
                 raise violation.of_record(index, record.record_id, record.source)
 
-    async def _check(self, transaction: Transaction, actor: Actor, definition: CollectionSpec) -> None:
-        identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": definition.collection}
+    async def _check(self, transaction: Transaction, actor: Actor, spec: CollectionSpec) -> None:
+        identity: dict[str, object] = {"tenant_id": actor.tenant_id, "collection": spec.collection}
         await transaction.fetch(SQL["hold_declaration"], {**identity, "spec_lock": LockFamily.COLLECTION_SPEC})
         held = await transaction.fetch(SQL["definition_version"], identity)
-        if (held[0]["version"] if held else 0) != definition.version:
+        if (held[0]["version"] if held else 0) != spec.version:
             raise ContentionError(
                 "the collection's declaration changed during the import; nothing was written, try again"
             )
         await self._refuse_duplicate(transaction)
         for row in await transaction.fetch(SQL["unfit_in_staging"], {**identity, **limit_values(self._limits)}):
-            error = error_of(row["failure"], definition.collection, row["record_id"], record_field(row["record_id"]))
+            error = error_of(row["failure"], spec.collection, row["record_id"], record_field(row["record_id"]))
             raise error.of_record(row["index"], row["record_id"], row["source"])
 
     async def _refuse_duplicate(self, transaction: Transaction) -> None:
@@ -214,7 +214,7 @@ class ImportStore:
             "tenant_id": write.actor.tenant_id,
             "collection": collection,
             "user_id": write.actor.user_id,
-            "now": write.moment,
+            "now": write.now,
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,
             "request_id": write.request_id,

@@ -61,8 +61,8 @@ ARRAYS = (
 class InPlacePatches:
     """A PatchApplier that merges in SQL, inside the UPDATE."""
 
-    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
-        self._definitions = definitions
+    def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
+        self._specs = specs
         self._limits = limit_values(limits)
 
     async def apply(
@@ -79,14 +79,14 @@ class InPlacePatches:
         Raises InvalidFilterError if the condition does not fit the collection's declaration.
         """
         actor, request = write.actor, write.actor.request
-        definition = self._definitions.known(actor.tenant_id, patch.collection)
+        spec = self._specs.known(actor.tenant_id, patch.collection)
         values = (
             patch.collection,
             patch.record_id,
             *edit_of(patch.change),
             patch.expected_version,
-            condition_json(patch.condition, definition),
-            definition.version,
+            condition_json(patch.condition, spec),
+            spec.version,
             patch.allow_missing,
             patch.parent_id is not None,
             patch.parent_id or None,
@@ -107,7 +107,7 @@ class InPlacePatches:
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
             # Patches of several calls that share a statement are dated when it is sent, after they waited for it.
-            "now": await runner.now() if isinstance(runner, Database) else write.moment,
+            "now": await runner.now() if isinstance(runner, Database) else write.now,
             "source": write.source,
             "commit_id": write.commit_id or None,
             "waits": terms.waits,

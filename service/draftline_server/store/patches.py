@@ -41,12 +41,12 @@ class PatchStore:
     """Patches one or many records by an applier: in place, or by fetch, merge and replace."""
 
     def __init__(
-        self, database: Database, definitions: CollectionSpecs, applier: PatchApplier, limits: Limits | None = None
+        self, database: Database, specs: CollectionSpecs, applier: PatchApplier, limits: Limits | None = None
     ) -> None:
         self._database = database
-        self._definitions = definitions
+        self._specs = specs
         self._applier = applier
-        self._revivals = Revivals(definitions, limits or Limits())
+        self._revivals = Revivals(specs, limits or Limits())
 
     async def patch(self, actor: Actor, patch: Patch, *, change_reason: str, validate_only: bool) -> PatchResult:
         """Return the result of one patch, or raise its error."""
@@ -58,7 +58,7 @@ class PatchStore:
             work = partial(self._checked_one, write, patch, validate_only)
             return await self._database.transact(work, idempotent=actor.request is not None)
 
-        result = await self._definitions.retry_if_stale(actor.tenant_id, (patch.collection,), attempt)
+        result = await self._specs.retry_if_stale(actor.tenant_id, (patch.collection,), attempt)
         result = explained(patch, result)
         if result.error is not None:
             raise result.error
@@ -102,7 +102,7 @@ class PatchStore:
         return results, write.commit_id if any(result.written for result in results) else ""
 
     def _has_schema(self, actor: Actor, patch: Patch) -> bool:
-        return bool(self._definitions.known(actor.tenant_id, patch.collection).json_schema)
+        return bool(self._specs.known(actor.tenant_id, patch.collection).json_schema)
 
     async def _apply_accepted(
         self, transaction: Transaction, write: Write, patches: Sequence[Patch]
@@ -140,5 +140,5 @@ class PatchStore:
             for place, (patch, result) in enumerate(zip(patches, results, strict=True))
             if result.record is not None
         }
-        violations = await self._definitions.violations(actor.tenant_id, list(contents.values()))
+        violations = await self._specs.violations(actor.tenant_id, list(contents.values()))
         return {place: error for place, error in zip(contents, violations, strict=True) if error is not None}

@@ -77,7 +77,7 @@ def _values(write: Write, purge: Purge) -> dict[str, object]:
         "limit": purge.limit,
         "record_prefix": purge.record_prefix,
         "conflict_mark": purge.conflict_mark,
-        "now": write.moment,
+        "now": write.now,
         "change_reason": write.change_reason,
         "request_id": write.request_id,
     }

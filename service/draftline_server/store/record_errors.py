@@ -200,7 +200,7 @@ def _found(kind: object, type_: FieldType) -> str:
     )
 
 
-def condition_json(condition: Filter[Restriction] | None, definition: CollectionSpec) -> str | None:
+def condition_json(condition: Filter[Restriction] | None, spec: CollectionSpec) -> str | None:
     """Return a condition as `draftline.matches` takes it, typed by the declaration.
 
     Raises InvalidFilterError if the condition does not fit the declaration.
@@ -208,7 +208,7 @@ def condition_json(condition: Filter[Restriction] | None, definition: Collection
     if condition is None:
         return None
     try:
-        return json.dumps(to_json(with_types(condition, definition.fields)))
+        return json.dumps(to_json(with_types(condition, spec.fields)))
     except FilterError as error:
         raise invalid_filter("condition", error) from None
 

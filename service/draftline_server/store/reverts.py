@@ -30,8 +30,8 @@ SQL = load("reverts")
 class RevertStore:
     """Reverts changes."""
 
-    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
-        self._definitions = definitions
+    def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
+        self._specs = specs
         self._limits = limits
 
     async def revert(
@@ -79,7 +79,7 @@ class RevertStore:
             "collection": change and change.collection,
             "record_id": change and change.record_id,
             "version": change and change.version,
-            "now": write.moment,
+            "now": write.now,
             "change_reason": write.change_reason,
             "new_commit_id": write.commit_id,
             "request_id": write.request_id,
@@ -127,7 +127,7 @@ class RevertStore:
         )
 
     def _with_schema(self, actor: Actor, collections: set[str]) -> list[str]:
-        known = self._definitions.known
+        known = self._specs.known
         return [name for name in collections if known(actor.tenant_id, name).json_schema]
 
     async def _violations(self, actor: Actor, rows: Rows) -> dict[tuple[str, str], DraftlineError]:
@@ -137,13 +137,13 @@ class RevertStore:
             for row in rows
             if row["needs_check"]
         }
-        violations = await self._definitions.violations(actor.tenant_id, list(contents.values()))
+        violations = await self._specs.violations(actor.tenant_id, list(contents.values()))
         return {key: error for key, error in zip(contents, violations, strict=True) if error is not None}
 
     def _refuse_stale(self, actor: Actor, collections: set[str], rows: Rows) -> None:
         """Raise StaleCollectionSpecError if the spec of a collection has changed."""
         for row in rows:
-            if row["definition_version"] != self._definitions.known(actor.tenant_id, row["collection"]).version:
+            if row["definition_version"] != self._specs.known(actor.tenant_id, row["collection"]).version:
                 raise StaleCollectionSpecError(collections)
 
     @staticmethod

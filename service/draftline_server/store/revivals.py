@@ -30,8 +30,8 @@ def explained(patch: Patch, result: PatchResult) -> PatchResult:
 class Revivals:
     """Brings deleted records back for patches with `allow_missing` and `allow_deleted`."""
 
-    def __init__(self, definitions: CollectionSpecs, limits: Limits) -> None:
-        self._definitions = definitions
+    def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
+        self._specs = specs
         self._limits = limits
 
     async def complete(
@@ -74,8 +74,8 @@ class Revivals:
             "content": _encode(edited(patch.change, {}, self._limits)).decode(),
             "parent_id": patch.parent_id or None,
             "position": patch.position,
-            "definition_version": self._definitions.known(write.actor.tenant_id, patch.collection).version,
-            "now": write.moment,
+            "definition_version": self._specs.known(write.actor.tenant_id, patch.collection).version,
+            "now": write.now,
             "source": write.source,
             "commit_id": write.commit_id or None,
             "change_reason": write.change_reason,

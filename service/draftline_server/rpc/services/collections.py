@@ -67,7 +67,7 @@ class CollectionService:
         stored = await self.collections.get(actor, request.collection)
         counts: Mapping[Path, int] = {}
         if request.include_mismatch_counts:
-            counts = await self.collections.mismatch_counts(actor, stored.definition)
+            counts = await self.collections.mismatch_counts(actor, stored.spec)
         return collection_pb2.GetCollectionResponse(
             collection=to_collection(stored, actor),
             mismatch_counts={format_pointer(path): count for path, count in counts.items()},
@@ -108,7 +108,7 @@ def _pointer(text: str, where: str) -> tuple[str, ...]:
 
 
 def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Collection:
-    spec = stored.definition
+    spec = stored.spec
     message = collection_pb2.Collection(
         tenant_id=actor.tenant_id,
         collection=spec.collection,

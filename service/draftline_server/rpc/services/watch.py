@@ -54,7 +54,7 @@ class Watches:
     @property
     def count(self) -> int:
         """The number of active watchers."""
-        return self._slots.taken
+        return self._slots.in_use
 
     async def watch(
         self, request: change_pb2.WatchChangesRequest, actor: Actor
@@ -65,7 +65,7 @@ class Watches:
         """
         if not self._slots.try_acquire(actor.tenant_id):
             raise OverloadedError(
-                f"{self._slots.taken} of {self._options.max_watchers} watchers are connected, and the rest is reserved "
+                f"{self._slots.in_use} of {self._options.max_watchers} watchers are connected, and the rest is reserved "
                 "for tenants without any; try again later or on another server"
             )
         try:

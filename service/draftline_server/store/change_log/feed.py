@@ -87,7 +87,7 @@ class Feed:
 
     def __init__(self, database: Database, connections: int) -> None:
         self._database = database
-        self._turns = FairSemaphore(connections, connections // KEPT_PART)
+        self._permits = FairSemaphore(connections, connections // KEPT_PART)
 
     async def now(self) -> LogPosition:
         """Return the current end of the readable log."""
@@ -136,11 +136,11 @@ class Feed:
 
     async def _fetch(self, tenant_id: str, statement: Statement, values: dict[str, object]) -> Any:
         """Run the statement once the tenant has acquired a connection permit."""
-        await self._turns.acquire(tenant_id)
+        await self._permits.acquire(tenant_id)
         try:
             return await self._database.fetch(statement, values, idempotent=True)
         finally:
-            self._turns.release(tenant_id)
+            self._permits.release(tenant_id)
 
 
 def _before(xact: int) -> LogPosition:

@@ -99,10 +99,10 @@ class CollectionSpecs:
                     found[place] = error
         return found
 
-    async def refuse_stale(self, tenant_id: str, definition: CollectionSpec) -> None:
+    async def refuse_stale(self, tenant_id: str, spec: CollectionSpec) -> None:
         """Raise StaleCollectionSpecError if the declaration has another version in the database."""
-        loaded = await self.load(tenant_id, [definition.collection])
-        if loaded.get(definition.collection, CollectionSpec(definition.collection)).version != definition.version:
+        loaded = await self.load(tenant_id, [spec.collection])
+        if loaded.get(spec.collection, CollectionSpec(spec.collection)).version != spec.version:
             raise StaleCollectionSpecError
 
     async def retry_if_stale(

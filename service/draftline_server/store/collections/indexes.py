@@ -42,15 +42,15 @@ class Indexes:
         self._database = database
         self._leases = leases or Leases(database)
 
-    async def states(self, definitions: Sequence[CollectionSpec]) -> list[Mapping[IndexOrder, IndexState]]:
+    async def states(self, specs: Sequence[CollectionSpec]) -> list[Mapping[IndexOrder, IndexState]]:
         """Return the state of each index of each declaration."""
-        if not any(definition.fields for definition in definitions):
-            return [{} for _ in definitions]
+        if not any(spec.fields for spec in specs):
+            return [{} for _ in specs]
         rows = await self._database.fetch(SQL["present_indexes"], {}, idempotent=True)
         present = {row["name"]: row["valid"] for row in rows}
         return [
-            {order: _state(present, definition.collection, order) for order in definition.indexes()}
-            for definition in definitions
+            {order: _state(present, spec.collection, order) for order in spec.indexes()}
+            for spec in specs
         ]
 
     async def unready(self) -> Mapping[str, tuple[str, IndexState]]:
@@ -92,11 +92,11 @@ class Indexes:
 def _wanted(rows: Rows) -> dict[str, tuple[Table, str, IndexOrder]]:
     wanted = {}
     for row in rows:
-        definition = collection_spec_of(row)
-        for order in definition.indexes():
+        spec = collection_spec_of(row)
+        for order in spec.indexes():
             for table in TABLES:
-                name = index_name(table, definition.collection, order)
-                wanted[name] = (table, definition.collection, order)
+                name = index_name(table, spec.collection, order)
+                wanted[name] = (table, spec.collection, order)
     return wanted
 
 

@@ -23,12 +23,12 @@ from .cache import collection_spec_of
 SQL = load("diagnosis")
 
 
-async def counts(database: Database, tenant_id: str, definition: CollectionSpec) -> Mapping[Path, int]:
+async def counts(database: Database, tenant_id: str, spec: CollectionSpec) -> Mapping[Path, int]:
     """Return for each declared field how many records hold a value of the wrong type.
 
     It reads all records of the collection that are not deleted.
     """
-    found = await _look(database, tenant_id, definition, definition.fields)
+    found = await _look(database, tenant_id, spec, spec.fields)
     return {path: count for path, (count, _) in found.items()}
 
 
@@ -38,17 +38,17 @@ async def all_counts(database: Database) -> AsyncIterator[tuple[str, str, str, i
     Fields without such records are left out.
     """
     for row in await database.fetch(SQL["every_definition"], {}, idempotent=True):
-        definition = collection_spec_of(row)
-        for path, count in (await counts(database, row["tenant_id"], definition)).items():
+        spec = collection_spec_of(row)
+        for path, count in (await counts(database, row["tenant_id"], spec)).items():
             if count:
-                yield row["tenant_id"], definition.collection, format_pointer(path), count
+                yield row["tenant_id"], spec.collection, format_pointer(path), count
 
 
-async def refuse_stored(database: Database, tenant_id: str, definition: CollectionSpec) -> None:
+async def refuse_stored(database: Database, tenant_id: str, spec: CollectionSpec) -> None:
     """Raise CollectionConflictError if a record that is not deleted holds a value that the declaration refuses."""
-    for path, (count, record_id) in (await _look(database, tenant_id, definition, definition.refusing)).items():
+    for path, (count, record_id) in (await _look(database, tenant_id, spec, spec.refusing)).items():
         if count:
-            pointer, type_ = format_pointer(path), definition.fields[path]
+            pointer, type_ = format_pointer(path), spec.fields[path]
             raise CollectionConflictError(
                 f"{pointer} cannot be declared to refuse values that are not {EXPECTED_STORED[type_]}: {count} records "
                 f"hold one, such as {record_id!r}; declare it with ACCEPT, find them by record.mistyped = true, "
@@ -60,13 +60,13 @@ async def refuse_stored(database: Database, tenant_id: str, definition: Collecti
 
 
 async def _look(
-    database: Database, tenant_id: str, definition: CollectionSpec, paths: Collection[Path]
+    database: Database, tenant_id: str, spec: CollectionSpec, paths: Collection[Path]
 ) -> dict[Path, tuple[int, str]]:
-    fields = tuple((path, type_) for path, type_ in definition.fields.items() if path in paths)
+    fields = tuple((path, type_) for path, type_ in spec.fields.items() if path in paths)
     if not fields:
         return {}
     statement, fixed = _statement(fields)
-    values = {**fixed, "tenant_id": tenant_id, "collection": definition.collection}
+    values = {**fixed, "tenant_id": tenant_id, "collection": spec.collection}
     row = (await database.fetch(statement, values, idempotent=True))[0]
     return {path: (row[f"count_{place}"], row[f"record_id_{place}"]) for place, (path, _) in enumerate(fields)}
 

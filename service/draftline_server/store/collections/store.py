@@ -46,7 +46,7 @@ _decode_written = msgspec.json.Decoder(_Written).decode
 
 @dataclass(frozen=True, slots=True)
 class StoredCollection:
-    definition: CollectionSpec
+    spec: CollectionSpec
     indexes: Mapping[IndexOrder, IndexState]
 
 
@@ -56,7 +56,7 @@ class CollectionStore:
     def __init__(
         self,
         database: Database,
-        definitions: CollectionSpecs,
+        specs: CollectionSpecs,
         indexes: Indexes,
         cursors: PageTokens,
         limits: Limits,
@@ -66,7 +66,7 @@ class CollectionStore:
     ) -> None:
         self._database = database
         self._requests = requests
-        self._definitions = definitions
+        self._specs = specs
         self._indexes = indexes
         self._cursors = cursors
         self._limits = limits
@@ -76,7 +76,7 @@ class CollectionStore:
     async def put(
         self,
         actor: Actor,
-        definition: CollectionSpec,
+        spec: CollectionSpec,
         *,
         expected_version: int | None,
         validate_only: bool,
@@ -89,11 +89,11 @@ class CollectionStore:
         text is too long for a required index, a record holds a value that a field refuses, or the tenant has too many
         indexes; InvalidFieldError if the JSON Schema is invalid.
         """
-        if definition.json_schema:
-            await self._definitions.schemas.check(actor.tenant_id, definition.json_schema)
+        if spec.json_schema:
+            await self._specs.schemas.check(actor.tenant_id, spec.json_schema)
 
         async def work(transaction: Transaction) -> tuple[CollectionSpec, bool]:
-            stored, is_new = await self._store(transaction, actor, definition, expected_version)
+            stored, is_new = await self._store(transaction, actor, spec, expected_version)
             if validate_only:
                 transaction.mark_rollback_only()
             else:
@@ -102,24 +102,24 @@ class CollectionStore:
 
         is_new = True
         try:
-            await self._refuse_overlong_text(actor, definition)
-            await refuse_stored(self._database, actor.tenant_id, definition)
+            await self._refuse_overlong_text(actor, spec)
+            await refuse_stored(self._database, actor.tenant_id, spec)
             stored, is_new = await self._database.transact(work, idempotent=actor.request is not None)
         except (AnsweredBeforeError, DraftlineError):
-            before = await self._stored_before(actor, definition)
+            before = await self._stored_before(actor, spec)
             if before is None:
                 raise
             stored = before
         if not validate_only:
             stored_at = time.monotonic()
             await self._wait_for_inflight_writes()
-            await self._definitions.load(actor.tenant_id, [definition.collection])
-            await self._build(definition.collection)
+            await self._specs.load(actor.tenant_id, [spec.collection])
+            await self._build(spec.collection)
             if is_new:
                 await self._wait_for_stale_caches(stored_at)
         return (await self._with_indexes([stored]))[0]
 
-    async def _stored_before(self, actor: Actor, definition: CollectionSpec) -> CollectionSpec | None:
+    async def _stored_before(self, actor: Actor, spec: CollectionSpec) -> CollectionSpec | None:
         """Return the declaration that an earlier, unfinished run of the request stored; None if there is none."""
         recalled = await self._requests.recall(actor)
         if actor.request is None or recalled is None or recalled.unfinished is None:
@@ -127,18 +127,18 @@ class CollectionStore:
         recalled.refuse_other(actor.request)
         written = _decode_written(recalled.unfinished)
         return replace(
-            definition, version=written.version, created_at=written.created_at, updated_at=written.updated_at
+            spec, version=written.version, created_at=written.created_at, updated_at=written.updated_at
         )
 
     async def get(self, actor: Actor, collection: str) -> StoredCollection:
-        loaded = await self._definitions.load(actor.tenant_id, [collection])
+        loaded = await self._specs.load(actor.tenant_id, [collection])
         if collection not in loaded:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
         return (await self._with_indexes([loaded[collection]]))[0]
 
-    async def mismatch_counts(self, actor: Actor, definition: CollectionSpec) -> Mapping[Path, int]:
+    async def mismatch_counts(self, actor: Actor, spec: CollectionSpec) -> Mapping[Path, int]:
         """Return for each declared field how many records hold a value of the wrong type; this reads all records."""
-        return await counts(self._database, actor.tenant_id, definition)
+        return await counts(self._database, actor.tenant_id, spec)
 
     async def page(self, actor: Actor, page_size: int, page_token: str) -> tuple[list[StoredCollection], str]:
         """Return a page of collections by name, declared or not, and the token of the next page."""
@@ -150,9 +150,9 @@ class CollectionStore:
             idempotent=True,
         )
         names = [row["collection"] for row in rows]
-        loaded = await self._definitions.load(actor.tenant_id, names[:page_size])
-        definitions = [loaded.get(name, CollectionSpec(name)) for name in names[:page_size]]
-        found = definitions[: _fitting(definitions)]
+        loaded = await self._specs.load(actor.tenant_id, names[:page_size])
+        specs = [loaded.get(name, CollectionSpec(name)) for name in names[:page_size]]
+        found = specs[: _fitting(specs)]
         more = len(names) > len(found)
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
         return await self._with_indexes(found), next_token
@@ -170,15 +170,15 @@ class CollectionStore:
         await asyncio.shield(task)
 
     async def _store(
-        self, transaction: Transaction, actor: Actor, definition: CollectionSpec, expected_version: int | None
+        self, transaction: Transaction, actor: Actor, spec: CollectionSpec, expected_version: int | None
     ) -> tuple[CollectionSpec, bool]:
         """Store the declaration; return it as stored, and whether it differs from the one before."""
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
-            "collection": definition.collection,
-            **_as_json(definition),
-            "json_schema": definition.json_schema,
-            "history": definition.history,
+            "collection": spec.collection,
+            **_as_json(spec),
+            "json_schema": spec.json_schema,
+            "history": spec.history,
             "expected_version": expected_version,
             "now": await transaction.now(),
         }
@@ -189,14 +189,14 @@ class CollectionStore:
         before = row["version_before"] or 0
         if expected_version is not None and expected_version != before:
             raise VersionMismatchError(
-                f"collection {definition.collection!r} is at version {before}", current_version=before
+                f"collection {spec.collection!r} is at version {before}", current_version=before
             )
         if indexes < (after := await self._count_indexes(transaction, actor)) > self._max_indexes:
             raise CollectionConflictError(
                 f"the tenant would declare {after} fields and orders, and may have {self._max_indexes} indexes",
                 limit=self._max_indexes,
             )
-        key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [definition.collection]}
+        key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [spec.collection]}
         stored = collection_spec_of((await transaction.fetch(SQL["get_definitions"], key))[0])
         return stored, stored.version != before
 
@@ -224,12 +224,12 @@ class CollectionStore:
         rows = await self._database.fetch(SQL["running_writes"], values, idempotent=True)
         return {row["transaction"] for row in rows}
 
-    async def _refuse_overlong_text(self, actor: Actor, definition: CollectionSpec) -> None:
-        for path in definition.indexed_text():
+    async def _refuse_overlong_text(self, actor: Actor, spec: CollectionSpec) -> None:
+        for path in spec.indexed_text():
             limit = self._limits.max_indexed_text_bytes
             values: dict[str, object] = {
                 "tenant_id": actor.tenant_id,
-                "collection": definition.collection,
+                "collection": spec.collection,
                 "path": list(path),
                 "max_indexed_text_bytes": limit,
             }
@@ -242,9 +242,9 @@ class CollectionStore:
                     record_id=record_id,
                 )
 
-    async def _with_indexes(self, definitions: Sequence[CollectionSpec]) -> list[StoredCollection]:
-        states = await self._indexes.states(definitions)
-        return [StoredCollection(definition, each) for definition, each in zip(definitions, states, strict=True)]
+    async def _with_indexes(self, specs: Sequence[CollectionSpec]) -> list[StoredCollection]:
+        states = await self._indexes.states(specs)
+        return [StoredCollection(spec, each) for spec, each in zip(specs, states, strict=True)]
 
 
 def _written(stored: CollectionSpec) -> str:
@@ -252,39 +252,39 @@ def _written(stored: CollectionSpec) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def _fitting(definitions: Sequence[CollectionSpec]) -> int:
+def _fitting(specs: Sequence[CollectionSpec]) -> int:
     """Return how many of the declarations fit on one page; at least one."""
     size = 0
-    for place, definition in enumerate(definitions):
-        size += _size(definition)
+    for place, spec in enumerate(specs):
+        size += _size(spec)
         if place and size > MAX_PAGE_BYTES:
             return place
-    return len(definitions)
+    return len(specs)
 
 
-def _size(definition: CollectionSpec) -> int:
+def _size(spec: CollectionSpec) -> int:
     """Return about how many bytes a declaration takes in a response, where fields and orders appear twice."""
-    paths = [*definition.fields, *(key.path for order in definition.orders for key in order)]
-    texts = [definition.json_schema, *(format_pointer(path) * 2 for path in paths)]
+    paths = [*spec.fields, *(key.path for order in spec.orders for key in order)]
+    texts = [spec.json_schema, *(format_pointer(path) * 2 for path in paths)]
     return 200 + sum(len(text.encode()) + 20 for text in texts)
 
 
-def _as_json(definition: CollectionSpec) -> dict[str, object]:
+def _as_json(spec: CollectionSpec) -> dict[str, object]:
     fields = [
-        {"path": path, "type": type_, **({"on_type_mismatch": "REFUSE"} if path in definition.refusing else {})}
-        for path, type_ in definition.fields.items()
+        {"path": path, "type": type_, **({"on_type_mismatch": "REFUSE"} if path in spec.refusing else {})}
+        for path, type_ in spec.fields.items()
     ]
-    orders = [[{"path": key.path, "descending": key.descending} for key in order] for order in definition.orders]
+    orders = [[{"path": key.path, "descending": key.descending} for key in order] for order in spec.orders]
     return {
         "fields": json.dumps(fields),
         "orders": json.dumps(orders),
-        "indexed_text": json.dumps(_checked(definition)),
+        "indexed_text": json.dumps(_checked(spec)),
     }
 
 
-def _checked(definition: CollectionSpec) -> list[object]:
+def _checked(spec: CollectionSpec) -> list[object]:
     """Return the fields that `draftline.field_failure` checks in written content; those that refuse come first."""
     refusing: list[object] = [
-        {"path": path, "type": type_} for path, type_ in definition.fields.items() if path in definition.refusing
+        {"path": path, "type": type_} for path, type_ in spec.fields.items() if path in spec.refusing
     ]
-    return [*refusing, *(path for path in definition.indexed_text() if path not in definition.refusing)]
+    return [*refusing, *(path for path in spec.indexed_text() if path not in spec.refusing)]

@@ -36,7 +36,7 @@ class Schemas:
 
     def __init__(self, limit_s: float = 1.0) -> None:
         self._limit_s = limit_s
-        self._turns = FairSemaphore(PROCESSES, 1)
+        self._permits = FairSemaphore(PROCESSES, 1)
         self._idle: list[Process] = []
 
     async def close(self) -> None:
@@ -84,7 +84,7 @@ class Schemas:
         return f"takes more than {self._limit_s:g} s, or too much memory"
 
     async def _ask(self, tenant_id: str, schema: str, contents: list[str]) -> Answer:
-        await self._turns.acquire(tenant_id)
+        await self._permits.acquire(tenant_id)
         try:
             process = self._idle.pop() if self._idle else await _started()
             try:
@@ -95,7 +95,7 @@ class Schemas:
             self._idle.append(process)
             return answer
         finally:
-            self._turns.release(tenant_id)
+            self._permits.release(tenant_id)
 
 
 async def _started() -> Process:

@@ -29,9 +29,9 @@ UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers fi
 class MergedStore:
     """Reads merged lists of a user."""
 
-    def __init__(self, database: Database, definitions: CollectionSpecs, cursors: PageTokens) -> None:
+    def __init__(self, database: Database, specs: CollectionSpecs, cursors: PageTokens) -> None:
         self._database = database
-        self._definitions = definitions
+        self._specs = specs
         self._cursors = cursors
 
     async def page(
@@ -49,8 +49,8 @@ class MergedStore:
         Raise InvalidFilterError if the filter does not fit the declared types, InvalidFieldError if the list cannot be
         sorted by a key of `order_by` or if the token belongs to another query.
         """
-        definition = await self._definitions.current(actor.tenant_id, query.collection)
-        shape, lifted_values = _shape(query, definition.fields)
+        spec = await self._specs.current(actor.tenant_id, query.collection)
+        shape, lifted_values = _shape(query, spec.fields)
         bound = _bound(actor, query, shape)
         after = self._cursors.open(bound, page_token) if page_token else None
         if after is not None:
