@@ -80,7 +80,7 @@ def test_broken_file_imports_nothing_and_says_where(where: tuple[str, ...], clie
 def test_refusal_of_the_service_is_told_in_a_line(where: tuple[str, ...]) -> None:
     done = invoked("import", "-", *where, "--format", "ndjson", "--id", "id", stdin=b'{"id": "a"}\n{"id": "a"}\n')
     assert done.returncode == 1
-    assert "stands twice" in done.stderr
+    assert "appears twice" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -149,7 +149,7 @@ BAD: dict[str, tuple[Any, Any, str, str, str]] = {
     "no key": ({"/a": TEXT}, [[]], "", "orders[0].keys", "at least 1"),
     "many keys": ({"/a": TEXT}, [["/a"] * 5], "", "orders[0].keys", "4"),
     "key twice": ({"/a": TEXT}, [["/a"], ["/a", "-/a"]], "", "orders[1].keys", "once"),
-    "undeclared key": ({"/a": TEXT}, [["/a", "/b"]], "", "orders[0].keys[1].path", "/b is no declared field"),
+    "undeclared key": ({"/a": TEXT}, [["/a", "/b"]], "", "orders[0].keys[1].path", "/b is not a declared field"),
     "bad key": ({"/a": TEXT}, [["/a~"]], "", "orders[0].keys[0].path", "0 or 1"),
     "no JSON": ({}, [], "{", "json_schema", ""),
     "no schema": ({}, [], "[]", "json_schema", "object or a boolean"),

@@ -215,7 +215,7 @@ def rows_from(contents: dict[str, Any], place: int) -> Part:
         ("bad", '{"n": 11}', "SCHEMA_VIOLATION", "/n", "line 5: record 'bad': breaks "),
         ("bad", f'{{"t": "{"x" * 801}"}}', "INDEXED_TEXT_TOO_LONG", "/t", "line 5: record 'bad': the text at /t "),
         ("r-2", "{}", "DUPLICATE_RECORD", None,
-         "line 5: record 'r-2' stands twice in the import, the first time at line 2"),
+         "line 5: record 'r-2' appears twice in the import, first at line 2"),
     ],
 )  # fmt: skip
 def test_error_names_the_record_by_its_place_in_the_whole_stream(
@@ -241,7 +241,7 @@ def test_error_names_the_record_by_its_place_in_the_whole_stream(
 def test_first_duplicate_of_the_stream_is_named(records: Records) -> None:
     chunks = [{"z": {}, "b": {}}, {"b": {}, "a": {}}, {"a": {}, "z": {}}]
     refusal = refused(records.stub.ImportContent, stream(records, *chunks))
-    assert refusal.message == "records[2]: record 'b' stands twice in the import, the first time at records[1]"
+    assert refusal.message == "records[2]: record 'b' appears twice in the import, first at records[1]"
     assert refusal.metadata == {"record_index": "2", "record_id": "b", "first_index": "1"}
 
 

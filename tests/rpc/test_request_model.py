@@ -12,7 +12,7 @@ from support import idempotent_calls
 from support.idempotent_calls import Caller, Rows, alike, text
 from support.mutating_calls import MUTATIONS, Mutation, with_id
 
-REUSED = "request_id: was used for another request within the last 24 hours; every request needs an id of its own"
+REUSED = "request_id: was used for a different request within the last 24 hours; use a new id for each request"
 USERS = ["ada", "bob"]
 IDS = [str(uuid.UUID(int=number)) for number in range(3)]
 _indexing = ("PutCollection: an index", "PutCollection: no version expected", "PutCollection: an expected version")

@@ -38,27 +38,27 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "dialect": ({"$schema": "https://example.org/mine"}, "has at /$schema the unknown dialect https://example.org/mine"),
     "dialect, relative": ({"$schema": "draft-99"}, "has at /$schema the unknown dialect draft-99: the known ones are"),
-    "dialect, no text": ({"$schema": 5}, "is no valid JSON Schema at /$schema"),
+    "dialect, no text": ({"$schema": 5}, "is not a valid JSON Schema at /$schema"),
     "pattern": (
         {"properties": {"a": {"pattern": "(?<x"}}},
-        "has a pattern at /properties/a/pattern that is no regular expression: (?<x",
+        "has a pattern at /properties/a/pattern that is not a regular expression: (?<x",
     ),
     "pattern of a key": (
         {"patternProperties": {"[a/": {}}},
-        "has a pattern at /patternProperties/[a~1 that is no regular expression: [a/",
+        "has a pattern at /patternProperties/[a~1 that is not a regular expression: [a/",
     ),
     "type": ({"items": {"type": "text"}}, "has an unknown type at /items/type: the types are array, boolean"),
-    "value": ({"properties": {"a": {"minimum": "1"}}}, "is no valid JSON Schema at /properties/a/minimum: "),
-    "id": ({"$id": "::%%"}, "has a $ref or an $id that is no URI reference"),
+    "value": ({"properties": {"a": {"minimum": "1"}}}, "is not a valid JSON Schema at /properties/a/minimum: "),
+    "id": ({"$id": "::%%"}, "has a $ref or an $id that is not a URI reference"),
     "array": ([], "must be a JSON Schema: an object or a boolean"),
 }  # fmt: skip
 TEXTS = {
-    "": "is not valid JSON: it cannot be read on from line 1, column 1",
-    '{"a": 1,\n "b"}': "is not valid JSON: it cannot be read on from line 2, column 5",
-    '{"const": NaN}': "is not valid JSON: NaN is no number of JSON",
+    "": "is not valid JSON: it cannot be parsed from line 1, column 1",
+    '{"a": 1,\n "b"}': "is not valid JSON: it cannot be parsed from line 2, column 5",
+    '{"const": NaN}': "is not valid JSON: NaN is not a JSON number",
     '{"const": "\\ud800"}': "must not hold lone surrogates",
     '{"\\udfff": {}}': "must not hold lone surrogates",
-    '{"not":' * 20_000 + "true" + "}" * 20_000: "is no valid JSON Schema: it is nested too deep",
+    '{"not":' * 20_000 + "true" + "}" * 20_000: "is not a valid JSON Schema: it is nested too deep",
 }
 FOREIGN = ("Error", "None", "ValidationError", "registry", "Traceback", "instance:")
 

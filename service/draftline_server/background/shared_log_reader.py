@@ -43,7 +43,7 @@ class SharedLogReader:
             if page is not None and after < page.start:
                 return await self._feed.read(self._scope, after)
             if page is not None and after < page.end:
-                return replace(page, start=after, entries=[entry for entry in page.entries if entry.place > after])
+                return replace(page, start=after, entries=[entry for entry in page.entries if entry.position > after])
             if page is not None and not page.more and self._count >= count:
                 return FeedPage(after, after)
             await self._advance(after if page is None else page.end, count)

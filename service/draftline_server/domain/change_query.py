@@ -1,6 +1,6 @@
 """Queries over the change log, and the types of their filters.
 
-A filter names the attributes of a change without a prefix. Their types are fixed: collection declarations do not
+A filter names the attributes of a change without a prefix. Their types are fixed: collection specs do not
 affect them.
 """
 
@@ -71,7 +71,7 @@ def with_change_types(tree: Filter[Restriction]) -> Filter[Condition]:
     (name,) = field.path
     if tree.literal.kind not in (LiteralKind.ANY, LiteralKind.NULL) and (name in _CHOICES or name in _IDS):
         if tree.lowered:
-            raise FilterError(f"{name} is no text in any case: compare it without lower()", field.position)
+            raise FilterError(f"{name} does not depend on case: compare it without lower()", field.position)
         tree = replace(tree, literal=_identity(name, tree.operator, tree.literal))
     return with_types(replace(tree, field=replace(field, of_record=True)), {}, CHANGE_ATTRIBUTES)
 

@@ -1,4 +1,4 @@
-"""Collection declarations: field types, sort orders, schema and history."""
+"""Collection specs: field types, sort orders, schema and history."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class IndexState(StrEnum):
 
 @value_class
 class CollectionSpec:
-    """The declaration of a collection. `version` is 0 for a collection that was never declared."""
+    """The spec of a collection, as it was declared. `version` is 0 for a collection that was never declared."""
 
     collection: str
     fields: Mapping[Path, FieldType] = field(default_factory=dict)
@@ -77,28 +77,28 @@ def declare(
     *,
     refusing: frozenset[Path] = frozenset(),
 ) -> CollectionSpec:
-    """Build a declaration and check it.
+    """Build a spec and check it.
 
     Raises InvalidFieldError if a path is declared twice, or if an order uses an undeclared field, repeats a field or
     exceeds the size of an index entry.
     """
     types: dict[Path, FieldType] = {}
-    for place, (path, type_) in enumerate(fields):
+    for index, (path, type_) in enumerate(fields):
         if path in types:
-            raise InvalidFieldError.of(f"fields[{place}].path", f"{format_pointer(path)} is declared twice")
+            raise InvalidFieldError.of(f"fields[{index}].path", f"{format_pointer(path)} is declared twice")
         types[path] = type_
-    kept: list[IndexOrder] = []
-    for place, order in enumerate(orders):
+    checked: list[IndexOrder] = []
+    for index, order in enumerate(orders):
         for key, (path, _) in enumerate(order):
             if path not in types:
                 raise InvalidFieldError.of(
-                    f"orders[{place}].keys[{key}].path", f"{format_pointer(path)} is no declared field"
+                    f"orders[{index}].keys[{key}].path", f"{format_pointer(path)} is not a declared field"
                 )
         if len({path for path, _ in order}) < len(order):
-            raise InvalidFieldError.of(f"orders[{place}].keys", "must name each field once")
+            raise InvalidFieldError.of(f"orders[{index}].keys", "must name each field once")
         if sum(KEY_BYTES[types[path]] for path, _ in order) > MAX_KEY_BYTES:
-            raise InvalidFieldError.of(f"orders[{place}].keys", "may have at most two text fields, and then no number")
-        kept.append(tuple(IndexKey(path, types[path], descending) for path, descending in order))
+            raise InvalidFieldError.of(f"orders[{index}].keys", "may have at most two text fields, and then no number")
+        checked.append(tuple(IndexKey(path, types[path], descending) for path, descending in order))
     return CollectionSpec(
-        collection, types, tuple(dict.fromkeys(kept)), json_schema, history=history, refusing=refusing
+        collection, types, tuple(dict.fromkeys(checked)), json_schema, history=history, refusing=refusing
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .drafts import Conflict
 
 # Part of every error message after which the outcome of a write is unknown.
-WRITE_IS_UNKNOWN = "whether a write was done is not known; sent again with the same request_id, it is done once"
+WRITE_IS_UNKNOWN = "the outcome of the write is unknown; a retry with the same request_id is safe"
 
 
 class DraftlineError(Exception):

@@ -121,20 +121,20 @@ class CommitStore:
         if not resolutions:
             return {}
         values = {**identity(actor, collection), **resolution_arrays(resolutions)}
-        found = await transaction.fetch(COMMITS["judge_resolutions"], values)
-        return judged(collection, resolutions, found, rows)
+        states = await transaction.fetch(COMMITS["judge_resolutions"], values)
+        return judged(collection, resolutions, states, rows)
 
     async def _settled(
         self, transaction: Transaction, actor: Actor, collection: str, settlements: Mapping[str, Settlement]
     ) -> dict[str, asyncpg.Record]:
         """Return, by record id, the merges of drafts whose conflicts were decided path by path."""
-        chosen = {key: each for key, each in settlements.items() if each.action == "SETTLE"}
+        chosen = {key: settlement for key, settlement in settlements.items() if settlement.action == "SETTLE"}
         if not chosen:
             return {}
         values: dict[str, object] = {
             **identity(actor, collection),
             "record_ids": list(chosen),
-            "decisions": [each.decisions_json for each in chosen.values()],
+            "decisions": [settlement.decisions_json for settlement in chosen.values()],
             "with_content": bool(self._specs.known(actor.tenant_id, collection).json_schema),
             **limit_values(self._limits),
         }
@@ -157,10 +157,10 @@ class CommitStore:
         values: dict[str, object] = {
             **identity(write.actor, collection),
             "record_ids": list(settlements),
-            "actions": [each.action for each in settlements.values()],
+            "actions": [settlement.action for settlement in settlements.values()],
             "versions": [versions[record_id] for record_id in settlements],
-            "decisions": [each.decisions_json for each in settlements.values()],
-            "attribute_decisions": [each.attribute_decisions_json for each in settlements.values()],
+            "decisions": [settlement.decisions_json for settlement in settlements.values()],
+            "attribute_decisions": [settlement.attribute_decisions_json for settlement in settlements.values()],
             "now": write.now,
             "change_reason": write.change_reason,
             "commit_id": write.commit_id or None,

@@ -73,8 +73,8 @@ class ContentStore:
             "record_ids": record_ids,
         }
         rows = await self._database.fetch(SQL["get_content"], values, idempotent=True)
-        found = {row["index"]: record_of(row) for row in rows}
-        return [found.get(place) for place in range(1, len(ids) + 1)]
+        records = {row["index"]: record_of(row) for row in rows}
+        return [records.get(index) for index in range(1, len(ids) + 1)]
 
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
         """Create a record, or with `allow_deleted` overwrite a deleted one.
@@ -87,9 +87,7 @@ class ContentStore:
 
         async def attempt() -> Record:
             spec = self._specs.known(actor.tenant_id, new.collection)
-            (violation,) = await self._specs.violations(
-                actor.tenant_id, [(new.collection, new.content, "content")]
-            )
+            (violation,) = await self._specs.violations(actor.tenant_id, [(new.collection, new.content, "content")])
             if violation is not None:
                 await self._specs.refuse_stale(actor.tenant_id, spec)
                 raise violation
@@ -127,10 +125,10 @@ class ContentStore:
             if not rows:
                 raise RacedError  # the deleted record was purged meanwhile
             return self._changed(rows, new.collection, record_id)
-        (found,) = await self.find(actor, [(new.collection, record_id)])
-        if found is None:
+        (existing,) = await self.find(actor, [(new.collection, record_id)])
+        if existing is None:
             raise RacedError
-        raise exists_already(record_id) if found.deleted_at is None else id_of_deleted(record_id)
+        raise exists_already(record_id) if existing.deleted_at is None else id_of_deleted(record_id)
 
     async def delete(
         self,
@@ -174,7 +172,7 @@ class ContentStore:
         change_reason: str,
         validate_only: bool,
     ) -> Record:
-        """Bring a deleted record back. Its content is checked, because the declaration may have changed since.
+        """Bring a deleted record back. Its content is checked, because the spec may have changed since.
 
         Raises RecordNotDeletedError if the record is live.
         """

@@ -116,7 +116,7 @@ async def selected(transaction: Transaction, actor: Actor, collection: str, sele
     rows = await transaction.fetch(SQL["select_drafts"], values)
     if len(rows) > MAX_SELECTED:
         raise SelectionTooLargeError(
-            f"the selection holds more than {MAX_SELECTED} drafts: take them in parts, by record", limit=MAX_SELECTED
+            f"the selection has more than {MAX_SELECTED} drafts; select them in parts, by record", limit=MAX_SELECTED
         )
     return {row["record_id"]: row["version"] for row in rows}
 
@@ -134,13 +134,13 @@ async def check_selection(
         raise RacedError
 
 
-def check_versions(selection: Selection, found: dict[str, int]) -> None:
+def check_versions(selection: Selection, versions: dict[str, int]) -> None:
     """Raise DraftNotFoundError or DraftVersionMismatchError unless every draft that was named is as expected."""
     for record_id, expected in (selection.expected_versions or {}).items():
-        if record_id not in found:
+        if record_id not in versions:
             raise DraftNotFoundError(f"you have no draft of record {record_id!r}", record_id=record_id)
-        if expected is not None and expected != found[record_id]:
-            raise draft_version_mismatch(record_id, found[record_id])
+        if expected is not None and expected != versions[record_id]:
+            raise draft_version_mismatch(record_id, versions[record_id])
 
 
 def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:

@@ -75,9 +75,9 @@ class FetchedPatches:
         await self._check_specs(runner, actor, patches)
         rows = await self._lock(runner, actor, patches)
         outcomes: list[_Edited | DraftlineError] = []
-        for place, patch in enumerate(patches, start=1):
+        for index, patch in enumerate(patches, start=1):
             try:
-                outcomes.append(self._edit(actor, patch, rows.get(place), now))
+                outcomes.append(self._edit(actor, patch, rows.get(index), now))
             except DraftlineError as error:
                 outcomes.append(error)
         await self._refuse_unfit(runner, actor, outcomes)
@@ -155,7 +155,7 @@ class FetchedPatches:
         self, transaction: Transaction, actor: Actor, outcomes: list[_Edited | DraftlineError]
     ) -> None:
         """Replace each edit whose content may not be stored, for example one over a limit, with its error."""
-        edits = [(place, edit) for place, edit in enumerate(outcomes) if isinstance(edit, _Edited) and edit.changed]
+        edits = [(index, edit) for index, edit in enumerate(outcomes) if isinstance(edit, _Edited) and edit.changed]
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collections": [edit.record.collection for _, edit in edits],
@@ -163,9 +163,9 @@ class FetchedPatches:
             **limit_values(self._limits),
         }
         for row in await transaction.fetch(SQL["content_failures"], values) if edits else []:
-            place, edit = edits[row["index"] - 1]
+            index, edit = edits[row["index"] - 1]
             patch = edit.patch
-            outcomes[place] = error_of(row["failure"], patch.collection, patch.record_id, where_of(patch))
+            outcomes[index] = error_of(row["failure"], patch.collection, patch.record_id, where_of(patch))
 
     async def _write(
         self, transaction: Transaction, write: Write, edits: Sequence[_Edited]

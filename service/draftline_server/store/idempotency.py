@@ -26,8 +26,8 @@ from .statements import load
 from .transaction import Transaction
 
 SQL = load("requests")
-DONE = "the request was done before, and is not done again"
-PURGED = f"{DONE}; its answer is gone, for it held the content of a record that was removed for good"
+DONE = "the request was already executed, and is not executed again"
+PURGED = f"{DONE}; its response was deleted, because it held the content of a record that was purged"
 
 
 class _Kept(msgspec.Struct):
@@ -68,7 +68,7 @@ class Recalled:
         Raises RecordNotFoundError or HistoryNotKeptError if the answer can no longer be rebuilt.
         """
         if self.fingerprint != request.fingerprint:
-            problem = "was used for another request within the last 24 hours; every request needs an id of its own"
+            problem = "was used for a different request within the last 24 hours; use a new id for each request"
             raise RequestIdReusedError(
                 f"request_id: {problem}", fields=[("request_id", problem)], request_id=request.request_id
             )
@@ -139,7 +139,10 @@ def _rebuilt(fingerprint: bytes, answer: str | None) -> Recalled:
         return Recalled(fingerprint, None, gone=RecordNotFoundError(PURGED))
     kept = _kept(answer)
     if bytes(kept.content) == b"null":
-        problem = f"{DONE}; the log no longer keeps the values of version {kept.version}, which was its answer"
+        problem = (
+            f"{DONE}; its response cannot be rebuilt, "
+            f"because the log no longer has the values of version {kept.version}"
+        )
         return Recalled(fingerprint, None, gone=HistoryNotKeptError(problem, record_id=kept.record_id))
     return _of_record(fingerprint, kept)
 
@@ -174,7 +177,7 @@ async def keep_record(
     if actor.request is None:
         return
     values = {
-        **{each.name: getattr(record, each.name) for each in fields(record)},
+        **{attribute.name: getattr(record, attribute.name) for attribute in fields(record)},
         "changed_fields": list(changed_fields),
         "written": written,
         "now": await transaction.now(),

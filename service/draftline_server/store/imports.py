@@ -34,7 +34,7 @@ from .statements import load
 from .transaction import DedicatedConnection, Transaction
 
 SQL = load("imports")
-KEPT_PART = 4  # one in so many concurrent imports is reserved for tenants that run none
+RESERVED_SHARE = 4  # one in so many concurrent imports is reserved for tenants that run none
 MANY = 1_000  # changed records from which on the planner's statistics are refreshed
 COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source")
 
@@ -52,10 +52,10 @@ class ImportStore:
         database: Database,
         specs: CollectionSpecs,
         limits: Limits,
-        most: int = 8,
+        limit: int = 8,
         changed_many: Callable[[], None] = lambda: None,
     ) -> None:
-        """Limit concurrent imports to `most`.
+        """Run at most `limit` imports at once.
 
         `changed_many`: called after an import that changed at least MANY records.
         """
@@ -63,7 +63,7 @@ class ImportStore:
         self._database = database
         self._specs = specs
         self._limits = limits
-        self._permits = FairSemaphore(most, most // KEPT_PART)
+        self._permits = FairSemaphore(limit, limit // RESERVED_SHARE)
 
     @asynccontextmanager
     async def load(
@@ -82,7 +82,9 @@ class ImportStore:
         OverloadedError while this tenant, or all tenants together, run as many imports as allowed.
         """
         if not self._permits.try_acquire(actor.tenant_id):
-            raise OverloadedError(f"{self._permits.in_use} imports are running already; nothing was done, try again later")
+            raise OverloadedError(
+                f"{self._permits.in_use} imports are already running; nothing was written, try again later"
+            )
         try:
             write = Write(
                 actor, ChangeSource.IMPORT_CONTENT, await self._database.now(), change_reason, str(uuid_utils.uuid7())
@@ -117,7 +119,9 @@ class ImportStore:
             await connection.fetch(SQL["analyze_staging"], {})
             staged = (await connection.fetch(SQL["count_staging"], {}))[0]["staged"]
             if not staged and mode is ImportMode.SNAPSHOT and not allow_empty:
-                raise EmptySnapshotError("a snapshot without a record would delete the whole collection")
+                raise EmptySnapshotError(
+                    "a snapshot without records would delete the whole collection; set allow_empty if that is intended"
+                )
             async with connection.transaction() as transaction:
                 await self._check(transaction, write.actor, spec)
                 yield transaction, await self._apply_again_if_raced(transaction, write, collection, mode, staged)
@@ -135,7 +139,7 @@ class ImportStore:
             async for chunk in chunks:
                 await self._refuse_unfit(actor, collection, chunk, index)
                 await copying
-                rows = [_row(record, place) for place, record in enumerate(chunk, index)]
+                rows = [_row(record, number) for number, record in enumerate(chunk, index)]
                 copying = asyncio.ensure_future(connection.copy("staging", COLUMNS, rows))
                 index += len(chunk)
             await copying
@@ -159,9 +163,7 @@ class ImportStore:
         await transaction.fetch(SQL["hold_declaration"], {**identity, "spec_lock": LockFamily.COLLECTION_SPEC})
         held = await transaction.fetch(SQL["definition_version"], identity)
         if (held[0]["version"] if held else 0) != spec.version:
-            raise ContentionError(
-                "the collection's declaration changed during the import; nothing was written, try again"
-            )
+            raise ContentionError("the collection was declared again during the import; nothing was written, try again")
         await self._refuse_duplicate(transaction)
         for row in await transaction.fetch(SQL["unfit_in_staging"], {**identity, **limit_values(self._limits)}):
             error = error_of(row["failure"], spec.collection, row["record_id"], record_field(row["record_id"]))
@@ -173,7 +175,7 @@ class ImportStore:
             return
         earlier, row = await transaction.fetch(SQL["first_duplicate_in_staging"], {})
         where = earlier["source"] or f"records[{earlier['index']}]"
-        problem = f"{record_field(row['record_id'])} stands twice in the import, the first time at {where}"
+        problem = f"{record_field(row['record_id'])} appears twice in the import, first at {where}"
         error = DuplicateRecordError(problem, first_index=earlier["index"], first_source=earlier["source"] or None)
         raise error.of_record(row["index"], row["record_id"], row["source"])
 
@@ -192,7 +194,7 @@ class ImportStore:
             )
         except RacedError:
             raise ContentionError(
-                "others kept creating records of the import meanwhile; nothing was written, try again"
+                "other calls keep creating or changing records of the import; nothing was written, try again"
             ) from None
 
     async def _apply(

@@ -76,7 +76,7 @@ class InPlacePatches:
     def entry(self, write: Write, patch: Patch, *, keeps_answers: bool) -> PatchEntry:
         """Build the statement's argument for a patch.
 
-        Raises InvalidFilterError if the condition does not fit the collection's declaration.
+        Raises InvalidFilterError if the condition does not fit the collection's spec.
         """
         actor, request = write.actor, write.actor.request
         spec = self._specs.known(actor.tenant_id, patch.collection)
@@ -124,7 +124,7 @@ class InPlacePatches:
         else:
             fetched = await runner.fetch(SQL["patch_content"], values)
         rows: dict[int, asyncpg.Record] = {row[0]: row for row in fetched}
-        return [rows.get(place) for place in range(1, len(entries) + 1)]
+        return [rows.get(index) for index in range(1, len(entries) + 1)]
 
 
 def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:

@@ -38,7 +38,7 @@ class PageTokens:
             position: Position = json.loads(self._cipher.decrypt(_decoded(token), [_bound(query)]))
         except (ValueError, InvalidTag):
             raise InvalidFieldError.of(
-                field, "is no token of this very query: send the other arguments as they were, or start anew"
+                field, "does not match this request; repeat the original arguments, or omit the token"
             ) from None
         return position
 

@@ -38,7 +38,7 @@ class _RejectedError(Exception):
 
 
 class PatchStore:
-    """Patches one or many records by an applier: in place, or by fetch, merge and replace."""
+    """Patches one or many records by an applier: in index, or by fetch, merge and replace."""
 
     def __init__(
         self, database: Database, specs: CollectionSpecs, applier: PatchApplier, limits: Limits | None = None
@@ -136,9 +136,9 @@ class PatchStore:
     ) -> dict[int, DraftlineError]:
         """Return, by index, the errors of patches whose result violates a JSON Schema."""
         contents = {
-            place: (patch.collection, result.record.content, where_of(patch))
-            for place, (patch, result) in enumerate(zip(patches, results, strict=True))
+            index: (patch.collection, result.record.content, where_of(patch))
+            for index, (patch, result) in enumerate(zip(patches, results, strict=True))
             if result.record is not None
         }
         violations = await self._specs.violations(actor.tenant_id, list(contents.values()))
-        return {place: error for place, error in zip(contents, violations, strict=True) if error is not None}
+        return {index: error for index, error in zip(contents, violations, strict=True) if error is not None}

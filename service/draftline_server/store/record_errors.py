@@ -1,4 +1,4 @@
-"""Errors of records: for the failures that statements return in place of a record, and for commits and reverts."""
+"""Errors of records: for the failures that statements return in index of a record, and for commits and reverts."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from .driver_errors import LeftAloneError, RacedError
 
 
 def not_found(collection: str, record_id: str) -> DraftlineError:
-    told = f"there is no record {record_id!r} in collection {collection!r}"
-    return RecordNotFoundError(told, record_id=record_id)
+    message = f"there is no record {record_id!r} in collection {collection!r}"
+    return RecordNotFoundError(message, record_id=record_id)
 
 
 def deleted(record_id: str) -> DraftlineError:
@@ -156,12 +156,12 @@ def condition_not_met(record_id: str) -> DraftlineError:
 
 
 def _of_operation(failure: dict[str, object], where: str) -> DraftlineError:
-    place, path = failure.get("operation"), failure.get("path", "")
-    field = where if place is None else f"{where}.operations[{place}]"
+    index, path = failure.get("operation"), failure.get("path", "")
+    field = where if index is None else f"{where}.operations[{index}]"
     if failure["reason"] == "TEST_FAILED":
-        return OperationTestFailedError(f"{field}: the test of {path!r} failed", operation=place, path=path)
+        return OperationTestFailedError(f"{field}: the test of {path!r} failed", operation=index, path=path)
     problem = f"path {path!r} {failure['message']}"
-    return InvalidOperationError(f"{field}: {problem}", fields=[(field, problem)], operation=place, path=path)
+    return InvalidOperationError(f"{field}: {problem}", fields=[(field, problem)], operation=index, path=path)
 
 
 def _of_content(failure: dict[str, object], where: str) -> DraftlineError:
@@ -201,9 +201,9 @@ def _found(kind: object, type_: FieldType) -> str:
 
 
 def condition_json(condition: Filter[Restriction] | None, spec: CollectionSpec) -> str | None:
-    """Return a condition as `draftline.matches` takes it, typed by the declaration.
+    """Return a condition as `draftline.matches` takes it, typed by the spec.
 
-    Raises InvalidFilterError if the condition does not fit the declaration.
+    Raises InvalidFilterError if the condition does not fit the spec.
     """
     if condition is None:
         return None

@@ -75,20 +75,20 @@ def resolution_arrays(resolutions: Sequence[Resolution]) -> dict[str, object]:
     seen: dict[tuple[str, str], int] = {}
     attributes: list[str | None] = []
     paths: list[str] = []
-    for index, each in enumerate(resolutions):
-        first = seen.setdefault((each.record_id, each.path), index)
+    for index, resolution in enumerate(resolutions):
+        first = seen.setdefault((resolution.record_id, resolution.path), index)
         if first != index:
-            raise InvalidFieldError.of(f"resolutions[{index}].path", f"is decided by resolutions[{first}] already")
-        attribute = attribute_of(each.path)
+            raise InvalidFieldError.of(f"resolutions[{index}].path", f"is already decided by resolutions[{first}]")
+        attribute = attribute_of(resolution.path)
         if attribute is None:
-            _check_pointer(each, index)
+            _check_pointer(resolution, index)
         attributes.append(attribute)
-        paths.append("[]" if attribute else _encode(parse_pointer(each.path, "path")).decode())
+        paths.append("[]" if attribute else _encode(parse_pointer(resolution.path, "path")).decode())
     return {
-        "record_ids": [each.record_id for each in resolutions],
+        "record_ids": [resolution.record_id for resolution in resolutions],
         "attributes": attributes,
         "paths": paths,
-        "versions": [each.version for each in resolutions],
+        "versions": [resolution.version for resolution in resolutions],
     }
 
 
@@ -99,20 +99,20 @@ def judged(
 
     Raises InvalidFieldError for a record or path that no selected draft has, or for a value that is not valid there.
     """
-    found = {row["index"] - 1: row for row in rows}
+    by_index = {row["index"] - 1: row for row in rows}
     result: dict[str, dict[str, Judged]] = {}
-    for index, each in enumerate(resolutions):
-        draft = drafts.get(each.record_id)
-        if draft is None or index not in found:
-            raise InvalidFieldError.of(f"resolutions[{index}].record_id", "is of no draft that is selected")
-        row = found[index]
-        if not row["is_known"] and not _is_in_conflict(each.path, draft["conflicts"]):
-            raise InvalidFieldError.of(f"resolutions[{index}].path", "is no path that the draft edits")
-        if each.side is None:
-            _check_value(each, index, draft["kind"])
-        fresh = _fresh(collection, each, row, draft["record_version"] or 0) if row["is_outdated"] else None
-        judgement = Judged(each, not row["is_outdated"], fresh)
-        result.setdefault(each.record_id, {})[each.path] = judgement
+    for index, resolution in enumerate(resolutions):
+        draft = drafts.get(resolution.record_id)
+        if draft is None or index not in by_index:
+            raise InvalidFieldError.of(f"resolutions[{index}].record_id", "has no selected draft")
+        row = by_index[index]
+        if not row["is_known"] and not _is_in_conflict(resolution.path, draft["conflicts"]):
+            raise InvalidFieldError.of(f"resolutions[{index}].path", "is not a path that the draft edits")
+        if resolution.side is None:
+            _check_value(resolution, index, draft["kind"])
+        fresh = _fresh(collection, resolution, row, draft["record_version"] or 0) if row["is_outdated"] else None
+        judgement = Judged(resolution, not row["is_outdated"], fresh)
+        result.setdefault(resolution.record_id, {})[resolution.path] = judgement
     return result
 
 
@@ -122,7 +122,9 @@ def settle(
     """Return the settlement of a draft: its resolution decides each conflict, or else the policy."""
     # A path without a conflict may have a resolution too.
     chosen: dict[str, Chosen] = {
-        path: each.resolution.side or each.resolution for path, each in decided.items() if each.is_current
+        path: judgement.resolution.side or judgement.resolution
+        for path, judgement in decided.items()
+        if judgement.is_current
     }
     open_conflicts: list[Conflict] = []
     for conflict in [*conflicts, *_asked_again(conflicts, decided)]:
@@ -221,14 +223,14 @@ def _check_value(resolution: Resolution, index: int, kind: str) -> None:
 def _problem(resolution: Resolution, value: Json, kind: str) -> str:
     attribute = attribute_of(resolution.path)
     if kind == DraftKind.DELETE:
-        return "the draft deletes the record: decide for MINE or for THEIRS"
+        return "must not be set: the draft deletes the record, so choose MINE or THEIRS"
     if not resolution.path and not isinstance(value, dict):
-        return "must be an object, for it is the whole content"
+        return "must be an object, because it is the whole content"
     if attribute == "parent_id" and not (value is None or (isinstance(value, str) and _is_id(value))):
-        return "a parent_id is null or a text of at most 128 characters, no control characters"
+        return "must be null or a text of at most 128 characters without control characters, for record.parent_id"
     is_position = isinstance(value, int) and not isinstance(value, bool) and -MAX_POSITION <= value < MAX_POSITION
     if attribute == "position" and not (value is None or is_position):
-        return "a position is null or an integer of 64 bits"
+        return "must be null or a 64-bit integer, for record.position"
     return ""
 
 

@@ -65,8 +65,8 @@ class Watches:
         """
         if not self._slots.try_acquire(actor.tenant_id):
             raise OverloadedError(
-                f"{self._slots.in_use} of {self._options.max_watchers} watchers are connected, and the rest is reserved "
-                "for tenants without any; try again later or on another server"
+                f"{self._slots.in_use} of {self._options.max_watchers} watchers are connected, and the others are "
+                "reserved for tenants without any; try again later or on another server"
             )
         try:
             with self._signals.watching(actor.tenant_id) as signal:
@@ -156,7 +156,7 @@ class _ChangesWatch(_Watch):
                 yield self.message(changes=changes)
                 changes, size = [], change.ByteSize()
             changes.append(change)
-            self.position = entry.place
+            self.position = entry.position
         self.position = page.end
         yield self.message(changes=changes)
 

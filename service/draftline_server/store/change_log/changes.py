@@ -58,7 +58,7 @@ class ChangeStore:
         """
         pins, rest = pinned(query.filter, query.collection, query.record_id)
         form, values = parameterize(rest) if rest is not None else (None, {})
-        bound = (
+        query_key = (
             "changes", actor.tenant_id, query.collection, query.record_id, query.filter_text, query.oldest_first
         )  # fmt: skip
         values |= {f"pin_{name}": value for name, value in pins.items()}
@@ -67,32 +67,32 @@ class ChangeStore:
         }  # fmt: skip
         weeks = weeks_of(rest)
         values |= weeks
-        shape = ChangeQueryKey(
+        key = ChangeQueryKey(
             tuple(sorted(pins)), form, query.oldest_first, not query.omit_values, bool(page_token), "since" in weeks,
             "until" in weeks,
         )  # fmt: skip
-        after: Position | None = self._cursors.open(bound, page_token) if page_token else None
+        after: Position | None = self._cursors.open(query_key, page_token) if page_token else None
         give_up = time.monotonic() + MAX_SEARCH_S
         while True:
-            found = await self._read(shape, values, after, page_size)
+            found = await self._read(key, values, after, page_size)
             if found.changes or found.end is None or time.monotonic() > give_up:
-                return ChangePage(found.changes, "" if found.end is None else self._cursors.seal(bound, found.end))
-            shape, after = replace(shape, is_continued=True), found.end
+                return ChangePage(found.changes, "" if found.end is None else self._cursors.seal(query_key, found.end))
+            key, after = replace(key, is_continued=True), found.end
 
     async def _read(
-        self, shape: ChangeQueryKey, values: dict[str, object], after: Position | None, page_size: int
+        self, key: ChangeQueryKey, values: dict[str, object], after: Position | None, page_size: int
     ) -> _Found:
         """Read one stretch of the log."""
-        statement, fixed = list_statement(shape)
+        statement, fixed = list_statement(key)
         if after is not None:
-            values = values | {f"after_{name}": value for name, value in zip(shape.place, after, strict=True)}
+            values = values | {f"after_{name}": value for name, value in zip(key.position, after, strict=True)}
         rows = await self._database.fetch(statement, {**fixed, **values}, idempotent=True)
         entries = [row for row in rows if row["version"] is not None]
         changes = _fitting(entries[:page_size])
         if changes and entries[0]["found_count"] > len(changes):
             last = entries[len(changes) - 1]
-            return _Found(changes, [last[name] for name in shape.place])
-        scanned = [rows[0][f"scan_{name}"] for name in shape.place]
+            return _Found(changes, [last[name] for name in key.position])
+        scanned = [rows[0][f"scan_{name}"] for name in key.position]
         return _Found(changes, None if scanned[0] is None else scanned)
 
 
@@ -106,7 +106,7 @@ class _Found:
 
 def change_of(row: asyncpg.Record) -> Change:
     """Return a change from the columns of `change_columns`."""
-    paths, is_told = _paths(row)
+    paths, has_values = _paths(row)
     return Change(
         row["collection"],
         row["record_id"],
@@ -114,7 +114,7 @@ def change_of(row: asyncpg.Record) -> Change:
         ChangeKind(row["kind"]),
         ChangeSource(row["source"]),
         paths,
-        bool(paths) and not is_told,
+        bool(paths) and not has_values,
         _attribute_changes(row["attributes"]),
         row["user_id"],
         row["session_id"],
@@ -143,15 +143,15 @@ def _paths(row: asyncpg.Record) -> tuple[Sequence[PathChange], bool]:
     if row["kind"] == ChangeKind.CREATE:
         return [PathChange("", None, row["content"])], row["content"] is not None
     edit = _node(row["edit"])
-    is_told = row["base"] is not None
+    has_values = row["base"] is not None
     found: list[PathChange] = []
     size = 0
-    for path in _walk(edit, _node(row["base"]) if is_told else None, ""):
+    for path in _walk(edit, _node(row["base"]) if has_values else None, ""):
         size += _size(path)
         if size > MAX_CHANGE_BYTES:
             return [PathChange(format_pointer([key]), None, None) for key in sorted([*edit.s, *edit.r, *edit.m])], False
         found.append(path)
-    return sorted(found, key=lambda path: path.path), is_told
+    return sorted(found, key=lambda path: path.path), has_values
 
 
 def _walk(edit: _Node, base: _Node | None, at: str) -> Iterator[PathChange]:

@@ -33,7 +33,7 @@ MAX_ROWS = 500  # of one page
 MAX_PAGE_BYTES = 128 * 1024  # of values; only a single change may exceed it
 MAX_ID = 2**63 - 1
 MAX_SCANNED = 2_000  # the maximum number of entries that a page examines
-KEPT_PART = 4  # one in KEPT_PART connections is reserved for tenants that are not reading
+RESERVED_SHARE = 4  # one in so many connections is reserved for tenants that are not reading
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,7 +66,7 @@ class Scope:
 class Entry:
     """An entry of the log; `change` is None for a notice of a draft and for the entry of a purge."""
 
-    place: LogPosition
+    position: LogPosition
     record_id: str
     change: Change | None
 
@@ -87,20 +87,20 @@ class Feed:
 
     def __init__(self, database: Database, connections: int) -> None:
         self._database = database
-        self._permits = FairSemaphore(connections, connections // KEPT_PART)
+        self._permits = FairSemaphore(connections, connections // RESERVED_SHARE)
 
     async def now(self) -> LogPosition:
         """Return the current end of the readable log."""
         return _before((await self._log())["horizon"])
 
-    async def check(self, place: LogPosition) -> None:
+    async def check(self, position: LogPosition) -> None:
         """Raise TokenExpiredError if changes after the position were dropped, or if the log ends before it."""
         log = await self._log()
-        _refuse_dropped(place, log["dropped_xact"], log["dropped_id"])
-        if place > _before(log["horizon"]):
+        _refuse_dropped(position, log["dropped_xact"], log["dropped_id"])
+        if position > _before(log["horizon"]):
             raise TokenExpiredError(
-                "resume_token: the database has not come that far, as after a failover that lost writes; "
-                "read what you need anew, and watch from now on with an empty token"
+                "resume_token: it is ahead of the database's log, as after a failover that lost writes; "
+                "read the records again, and watch with an empty token"
             )
 
     async def read(self, scope: Scope, after: LogPosition) -> FeedPage:
@@ -123,7 +123,7 @@ class Feed:
         _refuse_dropped(after, first["dropped_xact"], first["dropped_id"])
         entries = [_entry(row) for row in rows if row["change_id"] is not None]
         if entries and (first["found_count"] == MAX_ROWS or len(entries) < first["found_count"]):
-            return FeedPage(after, entries[-1].place, entries, more=True, pending=first["pending"])
+            return FeedPage(after, entries[-1].position, entries, more=True, pending=first["pending"])
         if first["scan_log_xact"] is not None:
             scanned = LogPosition(first["scan_log_xact"], first["scan_change_id"])
             return FeedPage(after, scanned, entries, more=True, pending=first["pending"])
@@ -147,11 +147,11 @@ def _before(xact: int) -> LogPosition:
     return LogPosition(xact - 1, MAX_ID)
 
 
-def _refuse_dropped(place: LogPosition, dropped_xact: int, dropped_id: int) -> None:
-    if place < LogPosition(dropped_xact, dropped_id):
+def _refuse_dropped(position: LogPosition, dropped_xact: int, dropped_id: int) -> None:
+    if position < LogPosition(dropped_xact, dropped_id):
         raise TokenExpiredError(
-            "resume_token: what comes after it was dropped from the log; read what you need anew, "
-            "and watch from now on with an empty token"
+            "resume_token: changes after it were deleted from the log; read the records again, "
+            "and watch with an empty token"
         )
 
 

@@ -71,7 +71,7 @@ class ChangeQueryKey:
         return next((names for names in LEADING if set(names) <= set(self.pins)), ())
 
     @property
-    def place(self) -> tuple[str, ...]:
+    def position(self) -> tuple[str, ...]:
         """The columns of a position in the order."""
         return ("version",) if self.leading == ("collection", "record_id") else ("log_xact", "change_id")
 
@@ -116,28 +116,28 @@ def weeks_of(tree: Filter[Condition] | None) -> dict[str, datetime]:
 
 
 @lru_cache(maxsize=512)
-def list_statement(shape: ChangeQueryKey) -> tuple[Statement, Mapping[str, object]]:
+def list_statement(key: ChangeQueryKey) -> tuple[Statement, Mapping[str, object]]:
     """Return the statement of a page, and the values that it binds itself.
 
     The caller binds the others by name: the parameters of the filter, pin_collection and so on, tenant_id, limit,
     max_bytes, scan_limit, since, until, and for a page that continues another one after_version, or after_log_xact and
     after_change_id.
     """
-    conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, shape.leading)]
-    if shape.is_continued:
-        here = [change.c[name] for name in shape.place]
-        after = [bound(f"after_{name}", BigInteger()) for name in shape.place]
-        if shape.leading == ("collection",):  # only the index of the collection's changes can seek to it
+    conditions = [change.c.tenant_id == tenant(), NO_NOTICES, *map(_pin, key.leading)]
+    if key.is_continued:
+        here = [change.c[name] for name in key.position]
+        after = [bound(f"after_{name}", BigInteger()) for name in key.position]
+        if key.leading == ("collection",):  # only the index of the collection's changes can seek to it
             here, after = [change.c.collection, *here], [cast(bound("pin_collection"), Text()), *after]
-        conditions.append(tuple_(*here) > tuple_(*after) if shape.oldest_first else tuple_(*here) < tuple_(*after))
-    if shape.has_since:
+        conditions.append(tuple_(*here) > tuple_(*after) if key.oldest_first else tuple_(*here) < tuple_(*after))
+    if key.has_since:
         conditions.append(change.c.created_at >= bound("since", DateTime(timezone=True)))
-    if shape.has_until:
+    if key.has_until:
         conditions.append(change.c.created_at < bound("until", DateTime(timezone=True)))
-    filters = [_pin(name) for name in shape.pins if name not in shape.leading]
-    if shape.filter is not None:
-        filters.append(compile_filter(shape.filter, null(), ATTRIBUTES))
-    page = LogPage(conditions, filters, shape.place, shape.oldest_first, shape.with_values, shape.is_bounded)
+    filters = [_pin(name) for name in key.pins if name not in key.leading]
+    if key.filter is not None:
+        filters.append(compile_filter(key.filter, null(), ATTRIBUTES))
+    page = LogPage(conditions, filters, key.position, key.oldest_first, key.with_values, key.is_bounded)
     return compiled("list_changes", page.statement())
 
 

@@ -1,6 +1,6 @@
-"""A cache of collection declarations.
+"""A cache of collection specs.
 
-A cached declaration may be out of date. Every write sends the database the version of the declaration that it was
+A cached spec may be out of date. Every write sends the database the version of the spec that it was
 checked against, and is refused as stale if another version is current. A collection that is not cached counts as
 undeclared until then, so the first write to an undeclared collection needs no look-up.
 """
@@ -27,8 +27,8 @@ from ..statements import load
 SQL = load("collections")
 T = TypeVar("T")
 
-MAX_KEPT = 10_000  # cached declarations, of all tenants together
-READ_AGE_S = 1.0  # the maximum age of a declaration whose types a read uses
+MAX_KEPT = 10_000  # cached specs, of all tenants together
+READ_AGE_S = 1.0  # the maximum age of a spec whose types a read uses
 MAX_ATTEMPTS = 5  # of a call that conflicts with another one each time
 
 
@@ -42,7 +42,7 @@ class StaleCollectionSpecError(Exception):
 
 
 class CollectionSpecs:
-    """The cached declarations of this process, by tenant and collection."""
+    """The cached specs of this process, by tenant and collection."""
 
     def __init__(self, database: Database, schemas: Schemas) -> None:
         self._database = database
@@ -51,18 +51,18 @@ class CollectionSpecs:
         self._loaded_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def known(self, tenant_id: str, collection: str) -> CollectionSpec:
-        """Return the cached declaration, or the empty one if none is cached."""
+        """Return the cached spec, or the empty one if none is cached."""
         return self._kept.get((tenant_id, collection)) or CollectionSpec(collection)
 
     async def current(self, tenant_id: str, collection: str) -> CollectionSpec:
-        """Return the declaration for a read, at most READ_AGE_S old."""
+        """Return the spec for a read, at most READ_AGE_S old."""
         key = (tenant_id, collection)
         if time.monotonic() - self._loaded_at.get(key, -READ_AGE_S) >= READ_AGE_S:
             await self.load(tenant_id, [collection])
         return self.known(tenant_id, collection)
 
     async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, CollectionSpec]:
-        """Reload declarations from the database; those that do not exist are missing from the result."""
+        """Reload specs from the database; those that do not exist are missing from the result."""
         asked_at = time.monotonic()
         rows = await self._database.fetch(
             SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, idempotent=True
@@ -92,15 +92,15 @@ class CollectionSpecs:
         for collection in {collection for collection, _, _ in contents}:
             schema = self.known(tenant_id, collection).json_schema
             if schema:
-                places = [place for place, content in enumerate(contents) if content[0] == collection]
-                checked = [contents[place][1:] for place in places]
+                indexes = [index for index, content in enumerate(contents) if content[0] == collection]
+                checked = [contents[index][1:] for index in indexes]
                 errors = await self.schemas.violations(tenant_id, schema, checked)
-                for place, error in zip(places, errors, strict=True):
-                    found[place] = error
+                for index, error in zip(indexes, errors, strict=True):
+                    found[index] = error
         return found
 
     async def refuse_stale(self, tenant_id: str, spec: CollectionSpec) -> None:
-        """Raise StaleCollectionSpecError if the declaration has another version in the database."""
+        """Raise StaleCollectionSpecError if the spec has another version in the database."""
         loaded = await self.load(tenant_id, [spec.collection])
         if loaded.get(spec.collection, CollectionSpec(spec.collection)).version != spec.version:
             raise StaleCollectionSpecError
@@ -108,7 +108,7 @@ class CollectionSpecs:
     async def retry_if_stale(
         self, tenant_id: str, collections: Collection[str], attempt: Callable[[], Awaitable[T]]
     ) -> T:
-        """Run `attempt`, and retry it while cached declarations are stale or it races another call.
+        """Run `attempt`, and retry it while cached specs are stale or it races another call.
 
         Raise ContentionError after MAX_ATTEMPTS attempts.
         """

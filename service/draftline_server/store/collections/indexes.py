@@ -1,8 +1,8 @@
-"""The indexes that declarations require: partial expression indexes, built concurrently, on records and, in the same
+"""The indexes that specs require: partial expression indexes, built concurrently, on records and, in the same
 orders, on the merges of drafts.
 
 Invariants:
-- An index belongs to a collection's name and an order, not to a tenant: tenants with the same declaration share it. Its
+- An index belongs to a collection's name and an order, not to a tenant: tenants with the same spec share it. Its
   name is a digest of both.
 - One process at a time builds or drops indexes (an advisory lock), so an invalid index that is found under the lock is
   left over from an interrupted build, and is rebuilt.
@@ -36,22 +36,19 @@ TABLES = (record, draft)  # each has one index for every order
 
 
 class Indexes:
-    """Creates and drops indexes in the database as the declarations require."""
+    """Creates and drops indexes in the database as the specs require."""
 
     def __init__(self, database: Database, leases: Leases | None = None) -> None:
         self._database = database
         self._leases = leases or Leases(database)
 
     async def states(self, specs: Sequence[CollectionSpec]) -> list[Mapping[IndexOrder, IndexState]]:
-        """Return the state of each index of each declaration."""
+        """Return the state of each index of each spec."""
         if not any(spec.fields for spec in specs):
             return [{} for _ in specs]
         rows = await self._database.fetch(SQL["present_indexes"], {}, idempotent=True)
         present = {row["name"]: row["valid"] for row in rows}
-        return [
-            {order: _state(present, spec.collection, order) for order in spec.indexes()}
-            for spec in specs
-        ]
+        return [{order: _state(present, spec.collection, order) for order in spec.indexes()} for spec in specs]
 
     async def unready(self) -> Mapping[str, tuple[str, IndexState]]:
         """Return the required indexes, of all tenants, that are not ready: each one's collection name and state."""
@@ -65,7 +62,7 @@ class Indexes:
         }
 
     async def reconcile(self, collection: str | None = None) -> None:
-        """Drop indexes that no declaration requires or that are invalid; build the missing ones.
+        """Drop indexes that no spec requires or that are invalid; build the missing ones.
 
         `collection`: build only the indexes of this collection name; None: of all. Raise DatabaseUnavailableError if
         the connection is lost; the next call does the rest.

@@ -45,7 +45,7 @@ async def all_counts(database: Database) -> AsyncIterator[tuple[str, str, str, i
 
 
 async def refuse_stored(database: Database, tenant_id: str, spec: CollectionSpec) -> None:
-    """Raise CollectionConflictError if a record that is not deleted holds a value that the declaration refuses."""
+    """Raise CollectionConflictError if a record that is not deleted holds a value that the spec refuses."""
     for path, (count, record_id) in (await _look(database, tenant_id, spec, spec.refusing)).items():
         if count:
             pointer, type_ = format_pointer(path), spec.fields[path]

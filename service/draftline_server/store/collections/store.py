@@ -34,7 +34,7 @@ MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients accept 4 MiB a message by
 
 
 class _Written(msgspec.Struct):
-    """The attributes that storing a declaration sets."""
+    """The attributes that storing a spec sets."""
 
     version: int
     created_at: datetime
@@ -51,7 +51,7 @@ class StoredCollection:
 
 
 class CollectionStore:
-    """A store of declarations and of the indexes that they require."""
+    """A store of specs and of the indexes that they require."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class CollectionStore:
         expected_version: int | None,
         validate_only: bool,
     ) -> StoredCollection:
-        """Store a declaration and build its indexes.
+        """Store a spec and build its indexes.
 
         The request counts as unfinished until its response is stored; see Requests.finish.
 
-        Raise VersionMismatchError if the declaration is not at `expected_version`; CollectionConflictError if a stored
+        Raise VersionMismatchError if the spec is not at `expected_version`; CollectionConflictError if a stored
         text is too long for a required index, a record holds a value that a field refuses, or the tenant has too many
         indexes; InvalidFieldError if the JSON Schema is invalid.
         """
@@ -120,15 +120,13 @@ class CollectionStore:
         return (await self._with_indexes([stored]))[0]
 
     async def _stored_before(self, actor: Actor, spec: CollectionSpec) -> CollectionSpec | None:
-        """Return the declaration that an earlier, unfinished run of the request stored; None if there is none."""
+        """Return the spec that an earlier, unfinished run of the request stored; None if there is none."""
         recalled = await self._requests.recall(actor)
         if actor.request is None or recalled is None or recalled.unfinished is None:
             return None
         recalled.refuse_other(actor.request)
         written = _decode_written(recalled.unfinished)
-        return replace(
-            spec, version=written.version, created_at=written.created_at, updated_at=written.updated_at
-        )
+        return replace(spec, version=written.version, created_at=written.created_at, updated_at=written.updated_at)
 
     async def get(self, actor: Actor, collection: str) -> StoredCollection:
         loaded = await self._specs.load(actor.tenant_id, [collection])
@@ -172,7 +170,7 @@ class CollectionStore:
     async def _store(
         self, transaction: Transaction, actor: Actor, spec: CollectionSpec, expected_version: int | None
     ) -> tuple[CollectionSpec, bool]:
-        """Store the declaration; return it as stored, and whether it differs from the one before."""
+        """Store the spec; return it as stored, and whether it differs from the one before."""
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collection": spec.collection,
@@ -188,9 +186,7 @@ class CollectionStore:
         row = (await transaction.fetch(SQL["put_definition"], values))[0]
         before = row["version_before"] or 0
         if expected_version is not None and expected_version != before:
-            raise VersionMismatchError(
-                f"collection {spec.collection!r} is at version {before}", current_version=before
-            )
+            raise VersionMismatchError(f"collection {spec.collection!r} is at version {before}", current_version=before)
         if indexes < (after := await self._count_indexes(transaction, actor)) > self._max_indexes:
             raise CollectionConflictError(
                 f"the tenant would declare {after} fields and orders, and may have {self._max_indexes} indexes",
@@ -205,7 +201,7 @@ class CollectionStore:
         return count
 
     async def _wait_for_inflight_writes(self) -> None:
-        """Wait for running writes that may use the previous declaration.
+        """Wait for running writes that may use the previous spec.
 
         Once this call is answered, every write is checked against the new one.
         """
@@ -215,7 +211,7 @@ class CollectionStore:
             running &= await self._running_writes()
 
     async def _wait_for_stale_caches(self, stored_at: float) -> None:
-        """Wait until other processes no longer use the previous declaration for the types of their reads."""
+        """Wait until other processes no longer use the previous spec for the types of their reads."""
         if (await self._database.fetch(SQL["other_processes"], {}, idempotent=True))[0]["others"]:
             await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
 
@@ -253,17 +249,17 @@ def _written(stored: CollectionSpec) -> str:
 
 
 def _fitting(specs: Sequence[CollectionSpec]) -> int:
-    """Return how many of the declarations fit on one page; at least one."""
+    """Return how many of the specs fit on one page; at least one."""
     size = 0
-    for place, spec in enumerate(specs):
+    for index, spec in enumerate(specs):
         size += _size(spec)
-        if place and size > MAX_PAGE_BYTES:
-            return place
+        if index and size > MAX_PAGE_BYTES:
+            return index
     return len(specs)
 
 
 def _size(spec: CollectionSpec) -> int:
-    """Return about how many bytes a declaration takes in a response, where fields and orders appear twice."""
+    """Return about how many bytes a spec takes in a response, where fields and orders appear twice."""
     paths = [*spec.fields, *(key.path for order in spec.orders for key in order)]
     texts = [spec.json_schema, *(format_pointer(path) * 2 for path in paths)]
     return 200 + sum(len(text.encode()) + 20 for text in texts)

@@ -59,25 +59,25 @@ class Schemas:
 
         Each content is its JSON text and the location that the error names.
         """
-        found: list[SchemaViolationError | None] = []
+        errors: list[SchemaViolationError | None] = []
         for part in _parts(contents):
             try:
                 answer = await self._ask(tenant_id, schema, [content for content, _ in part])
             except _TooCostlyError:
                 problem = f"cannot be checked by the collection's JSON Schema: that {self._too_costly}"
-                found += [_error(where, problem, "") for _, where in part]
+                errors += [_error(where, problem, "") for _, where in part]
                 continue
             if answer.problem is not None:
-                found += [_error(where, f"has a JSON Schema that {answer.problem}", "") for _, where in part]
+                errors += [_error(where, f"has a JSON Schema that {answer.problem}", "") for _, where in part]
                 continue
             for (_, where), violation in zip(part, answer.violations, strict=True):
                 if violation is None:
-                    found.append(None)
+                    errors.append(None)
                     continue
                 path = violation.path
                 problem = f"breaks the collection's JSON Schema at {path or 'its root'}: {violation.problem}"
-                found.append(_error(where, problem, path))
-        return found
+                errors.append(_error(where, problem, path))
+        return errors
 
     @property
     def _too_costly(self) -> str:

@@ -24,16 +24,18 @@ def problem_of(schema: Any, error: jsonschema_rs.ValidationError) -> str:
     """Return the problem of a schema that fails with `error`, as a phrase that follows the field's name."""
     kind = type(error.kind).__name__.rpartition("_")[2]
     if kind == "Referencing":
-        return _dialect_problem(schema) or _reference_problem(schema) or "has a $ref or an $id that is no URI reference"
+        return (
+            _dialect_problem(schema) or _reference_problem(schema) or "has a $ref or an $id that is not a URI reference"
+        )
     path = [str(token) for token in error.instance_path]
     pointer = format_pointer(path)
     if kind == "Format" and (path[-1:] == ["pattern"] or path[-2:-1] == ["patternProperties"]):
-        return f"has a pattern at {pointer} that is no regular expression: {_short(_at(schema, path))}"
+        return f"has a pattern at {pointer} that is not a regular expression: {_short(_at(schema, path))}"
     if path[-1:] == ["type"]:
         return (
             f"has an unknown type at {pointer}: the types are array, boolean, integer, null, number, object and string"
         )
-    return f"is no valid JSON Schema at {pointer or 'its root'}: {_short(error.message)}"
+    return f"is not a valid JSON Schema at {pointer or 'its root'}: {_short(error.message)}"
 
 
 def _at(schema: Any, path: Sequence[str]) -> Any:
@@ -77,23 +79,23 @@ def _reference_problem(schema: Any) -> str | None:
     """Return the problem of the first reference that cannot be resolved or leads out of the schema."""
     resources: dict[str, _Resource] = {"": _Resource(schema, set())}
     for reference in list(_collect(schema, resources)):
-        told = f"has a {reference.keyword} at {reference.pointer} that "
+        prefix = f"has a {reference.keyword} at {reference.pointer} that "
         try:
             url, fragment = urldefrag(urljoin(reference.base, reference.text))
             has_scheme = bool(urlsplit(reference.text).scheme)
         except ValueError:
-            return f"{told}is no URI reference: {_short(reference.text)}"
+            return f"{prefix}is not a URI reference: {_short(reference.text)}"
         if urlsplit(url).hostname == BUNDLED:
             continue
         if url in resources:
             if not _holds(resources[url], unquote(fragment)):
-                return f"{told}leads to {_short(reference.text)}, which the schema does not hold"
+                return f"{prefix}leads to {_short(reference.text)}, which the schema does not hold"
             continue
         way_out = "put the definitions under $defs and refer to them as #/$defs/name"
         if has_scheme:
-            return f"{told}leads to {_short(reference.text)}, but must stay within the schema: {way_out}"
+            return f"{prefix}leads to {_short(reference.text)}, but must stay within the schema: {way_out}"
         return (
-            f"{told}is relative, {_short(reference.text)}, and no $id within the schema is meant by it; "
+            f"{prefix}is relative, {_short(reference.text)}, and matches no $id within the schema; "
             f"nothing is fetched: {way_out}"
         )
     return None

@@ -66,11 +66,11 @@ def compiled(text: str) -> jsonschema_rs.Validator | str:
     except DraftlineError as error:
         return error.message
     except json.JSONDecodeError as error:
-        return f"is not valid JSON: it cannot be read on from line {error.lineno}, column {error.colno}"
+        return f"is not valid JSON: it cannot be parsed from line {error.lineno}, column {error.colno}"
     except RecursionError:
-        return "is no valid JSON Schema: it is nested too deep"
+        return "is not a valid JSON Schema: it is nested too deep"
     except ValueError:  # an integer with more digits than Python parses
-        return f"is no valid JSON Schema: its numbers must have at most {MAX_NUMBER_DIGITS} digits"
+        return f"is not a valid JSON Schema: its numbers must have at most {MAX_NUMBER_DIGITS} digits"
     if not isinstance(schema, dict | bool):
         return "must be a JSON Schema: an object or a boolean"
     try:
@@ -78,7 +78,7 @@ def compiled(text: str) -> jsonschema_rs.Validator | str:
     except jsonschema_rs.ValidationError as error:
         return problem_of(schema, error)
     except (ValueError, RecursionError):
-        return "must not hold lone surrogates" if _has_surrogate(text) else "is no valid JSON Schema"
+        return "must not hold lone surrogates" if _has_surrogate(text) else "is not a valid JSON Schema"
 
 
 def _has_surrogate(text: str) -> bool:
@@ -99,7 +99,7 @@ def _number(text: str) -> Decimal:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidDocumentError(f"is not valid JSON: {name} is no number of JSON")
+    raise InvalidDocumentError(f"is not valid JSON: {name} is not a JSON number")
 
 
 def _refuse_retrieval(uri: str) -> NoReturn:
