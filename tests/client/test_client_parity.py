@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from typing import Any
@@ -44,6 +45,32 @@ def test_both_clients_have_the_same_methods_and_arguments(pair: tuple[type, type
         assert not re.search(r"await|async|Async", method.__doc__)
     ours, theirs = (inspect.signature(each).parameters.values() for each in pair)
     assert [(it.name, it.kind, it.default) for it in ours] == [(it.name, it.kind, it.default) for it in theirs]
+
+
+TWINS = ["background_task", "import_stream", "message_reader", "reconnect_wait", "shared_cache"]
+
+
+def signatures(module: str) -> dict[str, list[str]]:
+    """The parameters of the public functions and methods that a module of the client defines."""
+    members = vars(importlib.import_module(module))
+    defined = {name: each for name, each in members.items() if getattr(each, "__module__", "") == module}
+    found = {
+        name: list(inspect.signature(each).parameters) for name, each in defined.items() if inspect.isfunction(each)
+    }
+    for name, each in defined.items():
+        if inspect.isclass(each):
+            found |= {
+                f"{name}.{method}": list(inspect.signature(it).parameters)
+                for method, it in public_methods(each).items()
+            }
+    return {name: parameters for name, parameters in found.items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_part_for_threads_has_the_signatures_of_the_part_for_asyncio(name: str) -> None:
+    blocking, asynchronous = signatures(f"draftline._threads.{name}"), signatures(f"draftline._aio.{name}")
+    assert asynchronous
+    assert {each: blocking.get(each) for each in asynchronous} == asynchronous
 
 
 FILES = [content_pb2, collection_pb2, draft_pb2, change_pb2]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import draftline
@@ -12,6 +14,7 @@ import grpc
 import pytest
 from draftline._core.change_calls import watch_changes
 from draftline._core.watch_state import WatchState
+from draftline._threads.message_reader import MessageReader
 from draftline._threads.watchdog_timer import WatchdogTimer
 from draftline.v1 import change_pb2
 from hypothesis import given
@@ -90,6 +93,50 @@ async def test_items_of_a_message_survive_its_connection(connect: Connect, scrip
         assert scripted.stream_ended.wait(WAIT_S)
         assert [(await anext(watch)).version for _ in VERSIONS[1:]] == VERSIONS[1:]
     assert log.tokens == ["", "1"]
+
+
+def test_interrupted_read_of_a_blocking_watch_loses_no_item(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = ScriptedLog(LOG, [])
+    scripted.answers["WatchChanges"] = log
+    read = MessageReader.read
+
+    def read_and_interrupt(reader: MessageReader) -> Any:
+        monkeypatch.undo()
+        read(reader)  # the message is taken from the stream, and lost with the exception
+        raise KeyboardInterrupt
+
+    with (
+        draftline.Client(scripted.address, tenant_id="acme", retry=QUICK) as client,
+        client.watch("movies") as watch,
+    ):
+        seen = [next(watch).version for _ in range(3)]
+        monkeypatch.setattr(MessageReader, "read", read_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            next(watch)
+        seen += [next(watch).version for _ in VERSIONS[3:]]
+    assert seen == VERSIONS
+    assert len(log.tokens) == 2
+
+
+async def test_cancelled_wait_of_an_asyncio_watch_loses_no_item(scripted: ScriptedServer) -> None:
+    log = ScriptedLog(LOG, [])
+    scripted.answers["WatchChanges"] = log
+    async with (
+        draftline.AsyncClient(scripted.address, tenant_id="acme", retry=QUICK) as client,
+        client.watch("movies") as watch,
+    ):
+        seen = []
+        while len(seen) < len(VERSIONS):
+            waiting = asyncio.ensure_future(anext(watch))
+            await asyncio.sleep(0)  # the wait begins
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                seen.append((await waiting).version)
+            seen.append((await anext(watch)).version)
+    assert seen == VERSIONS
+    assert len(log.tokens) == 1
 
 
 async def test_watch_that_was_ready_does_not_give_up(connect: Connect, scripted: ScriptedServer) -> None:
