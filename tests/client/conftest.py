@@ -1,4 +1,4 @@
-"""One test body over both clients: `client` behaves as the asyncio client whichever it is."""
+"""Fixtures that run each test body over both clients, through the interface of the asyncio client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.scripted_server import ScriptedServer
 
 @pytest.fixture(params=["sync", "async"])
 def connect(request: pytest.FixtureRequest) -> Connect:
-    """Makes a client of the kind under test: `async with connect(address, user="ada") as client`."""
+    """Return a factory of clients of the kind under test: `async with connect(address, user="ada") as client`."""
 
     @asynccontextmanager
     async def connected(address: str, **settings: Any) -> AsyncIterator[Any]:
@@ -31,13 +31,13 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 
 @pytest.fixture
 async def client(connect: Connect, server_address: str) -> AsyncIterator[Any]:
-    """A client of the live service, with a tenant of its own."""
+    """A client of the live service, with its own tenant."""
     async with connect(server_address, tenant_id=f"tenant-{uuid.uuid4()}", user="ada") as connected:
         yield connected
 
 
 @pytest.fixture
 def scripted() -> Iterator[ScriptedServer]:
-    """A gRPC server that answers what the test tells it to, for what the real one does not do on demand."""
+    """A gRPC server whose responses the test sets, for behaviour that the real server does not show on demand."""
     with ScriptedServer() as server:
         yield server

@@ -1,4 +1,4 @@
-"""What a cached reader keeps: never older than what its watch has delivered, whatever happens in which order."""
+"""The cache of a reader is never older than the changes that its watch has delivered, in any order of events."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_change_that_the_record_has_already_is_ignored() -> None:
     assert cache.find(KEYS[0], 0) == record_of(version=3, a=3)
 
 
-def test_record_that_was_read_longest_ago_makes_room() -> None:
+def test_least_recently_read_record_is_evicted() -> None:
     first, second, third = (record_of(key) for key in KEYS)
     cache = filled(first, second, max_records=2)
     assert cache.find(KEYS[0], 0) is first
@@ -74,7 +74,7 @@ def test_record_that_was_read_longest_ago_makes_room() -> None:
         Cache(0, 1.0)
 
 
-def test_fetch_that_a_change_overtook_is_not_kept_and_not_shared() -> None:
+def test_fetch_older_than_a_delivered_change_is_not_cached_or_shared() -> None:
     cache = filled()
     fetch = cache.begin(KEYS[0], None)
     assert cache.running_fetch(KEYS[0], 0) is fetch
@@ -85,7 +85,7 @@ def test_fetch_that_a_change_overtook_is_not_kept_and_not_shared() -> None:
     assert cache.find(KEYS[0], 0) is None
 
 
-def test_fetch_that_holds_the_change_which_overtook_it_is_kept() -> None:
+def test_fetch_that_includes_the_delivered_change_is_cached() -> None:
     cache = filled()
     fetch = cache.begin(KEYS[0], None)
     cache.apply_changes([change_of(2)])
@@ -93,7 +93,7 @@ def test_fetch_that_holds_the_change_which_overtook_it_is_kept() -> None:
     assert cache.find(KEYS[0], 0) == record_of(version=2)
 
 
-def test_memory_answers_for_a_while_after_the_watch_is_lost() -> None:
+def test_cache_answers_for_a_while_after_the_watch_disconnects() -> None:
     now = 0.0
     cache: Cache[None] = Cache(10, MAX_LOST_S, clock=lambda: now)
     cache.apply_changes([])
@@ -110,7 +110,7 @@ def test_memory_answers_for_a_while_after_the_watch_is_lost() -> None:
     assert cache.stats.records == 0
 
 
-def test_what_was_kept_over_a_long_loss_is_dropped_before_the_watch_goes_on() -> None:
+def test_cache_is_cleared_after_a_long_disconnection() -> None:
     now = 0.0
     cache: Cache[None] = Cache(10, MAX_LOST_S, clock=lambda: now)
     cache.apply_changes([])
@@ -122,7 +122,7 @@ def test_what_was_kept_over_a_long_loss_is_dropped_before_the_watch_goes_on() ->
     assert cache.is_watching
 
 
-def test_fetch_under_way_when_the_watch_stops_is_not_kept() -> None:
+def test_running_fetch_is_not_cached_when_the_watch_stops() -> None:
     cache = filled()
     fetch = cache.begin(KEYS[0], None)
     cache.stop()
@@ -139,7 +139,7 @@ def test_copy_is_the_callers_own() -> None:
     assert kept == record_of(a={"b": [1, {"c": 2}]})
 
 
-def test_no_answer_is_older_than_what_was_delivered_in_any_order_of_six_steps() -> None:
+def test_no_result_is_older_than_delivered_changes_in_any_order_of_six_steps() -> None:
     below: list[tuple[int, ...]] = [()]
     while below:
         choices = below.pop()
@@ -149,5 +149,5 @@ def test_no_answer_is_older_than_what_was_delivered_in_any_order_of_six_steps() 
 
 
 @given(st.lists(st.integers(0, 1_000), max_size=60))
-def test_no_answer_is_older_than_what_was_delivered_in_long_orders(choices: list[int]) -> None:
+def test_no_result_is_older_than_delivered_changes_in_long_orders(choices: list[int]) -> None:
     happened(choices, World(KEYS[:2], is_simple=False))

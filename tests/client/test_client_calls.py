@@ -1,4 +1,4 @@
-"""Calls of both clients against a scripted server: what they send, what they make of the answer, and timeouts."""
+"""Calls of both clients against a scripted server: requests, parsed responses and timeouts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_user_token_and_agent_travel_as_metadata(connect: Connect, scripte
         ({"timeout": None}, {"timeout": 50}, 40, 50),
     ],
 )
-async def test_timeout_of_the_call_wins_over_that_of_the_client(
+async def test_timeout_of_the_call_overrides_that_of_the_client(
     connect: Connect,
     scripted: ScriptedServer,
     settings: dict[str, Any],
@@ -106,7 +106,7 @@ async def test_batch_results_hold_a_result_or_an_error(connect: Connect, scripte
     assert isinstance(second.error, draftline.NotFoundError)
 
 
-async def test_delete_of_a_missing_record_answers_none(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_delete_of_a_missing_record_returns_none(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["DeleteContent"] = lambda _: content_pb2.DeleteContentResponse()
     async with connect(scripted.address, tenant_id="acme") as client:
         assert await client.delete_content("movies", "m-1", allow_missing=True) is None

@@ -1,4 +1,4 @@
-"""The change log through both clients, on the live service: who changed what, taken back, and watched."""
+"""The change log through both clients on the live service: list, revert and watch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def taken(watch: Any, count: int) -> list[Any]:
     return await asyncio.wait_for(take(), WAIT_S)
 
 
-async def test_changes_tell_who_changed_what_and_why(client: Any) -> None:
+async def test_changes_have_user_paths_and_reason(client: Any) -> None:
     request_id = str(uuid.uuid4())
     big = 123456789012345678901234567890
     await client.create_content("movies", {"a": {"b": big}, "c": 1}, record_id="m-1", change_reason="new")
@@ -60,7 +60,7 @@ async def test_changes_are_filtered_ordered_and_paged(client: Any) -> None:
         await listed(client, filter="nonsense = 1")
 
 
-async def test_results_carry_the_id_of_what_was_written(client: Any) -> None:
+async def test_results_have_the_commit_id(client: Any) -> None:
     imported = await client.import_content("movies", [("m-1", {"n": 1}), ("m-2", {"n": 2})])
     batch = await client.batch_patch_content("movies", [Patch("m-1", {"n": 3})], change_reason="why not")
     await client.save_drafts("movies", [DraftEdit("m-1", {"n": 4})])
@@ -80,7 +80,7 @@ async def test_results_carry_the_id_of_what_was_written(client: Any) -> None:
     ]
 
 
-async def test_write_sent_twice_with_one_id_happens_once(client: Any) -> None:
+async def test_write_repeated_with_a_request_id_takes_effect_once(client: Any) -> None:
     await client.create_content("movies", {"n": 0}, record_id="m-1")
     request_id = str(uuid.uuid4())
     patch = {"operations": [op.increment("/n")], "request_id": request_id}
@@ -95,7 +95,7 @@ async def test_write_sent_twice_with_one_id_happens_once(client: Any) -> None:
     assert (await client.get_content("movies", "m-1")).content == {"n": 3}
 
 
-async def test_change_is_taken_back(client: Any) -> None:
+async def test_change_is_reverted(client: Any) -> None:
     await client.create_content("movies", {"a": 1, "b": 1}, record_id="m-1")
     await client.patch_content("movies", "m-1", {"a": 2})
     await client.patch_content("movies", "m-1", {"b": 2})
@@ -111,7 +111,7 @@ async def test_change_is_taken_back(client: Any) -> None:
     assert (await client.get_content("movies", "m-1")).content == {"a": 2, "b": 2}
 
 
-async def test_commit_in_conflict_is_taken_back_by_a_policy(client: Any) -> None:
+async def test_commit_in_conflict_is_reverted_by_a_policy(client: Any) -> None:
     await client.import_content("movies", [(each, {"n": 0}) for each in ("m-1", "m-2", "m-3")])
     await client.save_drafts("movies", [DraftEdit(each, {"n": 1}) for each in ("m-1", "m-2", "m-3")])
     commit_id = (await client.commit("movies", all=True)).commit_id
@@ -130,7 +130,7 @@ async def test_commit_in_conflict_is_taken_back_by_a_policy(client: Any) -> None
     assert contents == {"m-1": 0, "m-2": 2, "m-3": 0}
 
 
-async def test_change_that_cannot_be_taken_back_is_told(client: Any) -> None:
+async def test_change_that_cannot_be_reverted_raises(client: Any) -> None:
     put = await client.put_collection("movies", history="paths")
     assert put.history is draftline.ChangeHistory.PATHS
     await client.create_content("movies", {"n": 1}, record_id="m-1")
@@ -145,7 +145,7 @@ async def test_change_that_cannot_be_taken_back_is_told(client: Any) -> None:
             await client.revert(**nothing)
 
 
-async def test_watch_sees_each_change_once_and_goes_on_from_its_token(client: Any) -> None:
+async def test_watch_sees_each_change_once_and_resumes_from_its_token(client: Any) -> None:
     await client.create_content("movies", {"n": 0}, record_id="m-0")
     async with client.watch("movies") as watch:
         await client.create_content("actors", {}, record_id="a-1")
@@ -176,7 +176,7 @@ async def test_watch_with_a_bad_filter_is_refused(client: Any) -> None:
 
 
 async def once_at(version: int, reader: Any) -> draftline.Record:
-    """What a reader has, once that is at a version."""
+    """Return the record of a reader once it has a version."""
 
     async def look() -> draftline.Record:
         while (record := await reader.get("movies", "m-1")).version < version:  # noqa: ASYNC110  nobody tells

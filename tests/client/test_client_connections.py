@@ -1,4 +1,4 @@
-"""Both clients on the live service, over connections that are cut: each write and each change comes once."""
+"""Both clients over connections that are cut, on the live service: writes take effect once, changes arrive once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tenant_id() -> str:
 
 @asynccontextmanager
 async def cutting(proxy: Proxy, seed: int) -> AsyncIterator[None]:
-    """Cuts all connections of a proxy again and again, the pauses as the seed has them."""
+    """Cut all connections of a proxy repeatedly, with pauses drawn from a seed."""
     chosen = random.Random(seed)
 
     async def cut() -> None:
@@ -50,7 +50,7 @@ async def cutting(proxy: Proxy, seed: int) -> AsyncIterator[None]:
 async def test_increments_over_cut_connections_count_once(
     connect: Connect, server_address: str, tenant_id: str
 ) -> None:
-    """An answer is lost as often as a request is, and nobody can tell which it was."""
+    """Responses are lost as often as requests, and the client cannot distinguish the two."""
     sent = itertools.count()
 
     def judge(way: Way, _: bytes) -> Fate:
@@ -100,10 +100,8 @@ async def test_watch_over_cut_connections_sees_every_change_once_and_in_order(
     assert proxy.cuts > 3
 
 
-async def test_watch_over_a_connection_that_goes_silent_finds_another(
-    connect: Connect, server_address: str, tenant_id: str
-) -> None:
-    """As behind a router that was restarted: nothing arrives, and nobody is told."""
+async def test_watch_replaces_a_silent_connection(connect: Connect, server_address: str, tenant_id: str) -> None:
+    """Like behind a restarted router: nothing arrives, and neither side gets an error."""
     with before(server_address) as (proxy, address):
         async with (
             draftline.AsyncClient(server_address, tenant_id=tenant_id, user="bob") as writer,

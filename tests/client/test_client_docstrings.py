@@ -1,4 +1,4 @@
-"""The examples in the client's docstrings are run as they stand, against the service."""
+"""The examples in the client's docstrings run unchanged against the service."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ FILMS = {
 
 @pytest.fixture
 def client(server_address: str) -> Iterator[Client]:
-    """With the films that examples speak of, and drafts to commit."""
+    """A client whose tenant has the films of the examples."""
     with Client(server_address, tenant_id=f"tenant-{uuid.uuid4()}", user="ada") as made:
         made.import_content("movies", FILMS.items())
         yield made
 
 
 def names(client: Client) -> dict[str, Any]:
-    """What examples take for granted."""
+    """Return the names that examples use without defining them."""
     rows = [{"id": "m-8", "Title": "Them"}, {"id": "m-9", "Title": "Cube"}]
     session = SimpleNamespace(access_token="t-1")
     shared = {"client": client, "draftline": draftline, "grpc": grpc, "rows": rows, "session": session}
@@ -66,7 +66,7 @@ def test_example_of_a_docstring_works(name: str, client: Client, server_address:
 
 
 def stage(name: str, client: Client) -> None:
-    """Some examples need a draft, a session or a change to be there."""
+    """Write the drafts and changes that some examples need."""
     method = name.removeprefix("Async")
     if method.startswith("Client.commit"):
         client.save_draft("movies", "m-2", {"Votes": 3}, session_id="evening")
@@ -88,6 +88,6 @@ def test_every_method_of_the_client_shows_an_example(name: str) -> None:
     assert doc_examples.examples(DOCUMENTED[name])
 
 
-def test_what_is_printed_is_compared() -> None:
+def test_printed_output_is_compared() -> None:
     with pytest.raises(AssertionError, match="and not where it should: 2"):
         doc_examples.run("print(1)  # 2", {})

@@ -1,4 +1,4 @@
-"""Documents there and back, with every number exact."""
+"""Documents survive the round trip, with every number exact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(T
 
 
 def written_out(value: object) -> object:
-    """The value with each float as the decimal that it is written as: 0.1 and Decimal("0.1") are one number."""
+    """Return the value with each float replaced by the decimal of its repr: 0.1 equals Decimal("0.1")."""
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, list):
@@ -99,19 +99,19 @@ def test_subclass_of_a_number_is_written_as_the_number() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), Decimal("NaN"), Decimal("-Infinity")])
-def test_number_that_is_none_is_refused(value: object) -> None:
+def test_nan_and_infinity_are_rejected(value: object) -> None:
     with pytest.raises(ValueError, match="is not a JSON number"):
         encode({"a": [value]})
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
-def test_text_with_a_number_that_is_none_is_refused(text: str) -> None:
+def test_text_with_nan_or_infinity_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not a JSON number"):
         decode(text)
 
 
 @pytest.mark.parametrize("content", [{1: "a"}, {"a": {None: 1}}, {"a": [{True: 1}]}])
-def test_key_that_is_no_string_is_refused(content: dict[object, object]) -> None:
+def test_key_that_is_not_a_string_is_rejected(content: dict[object, object]) -> None:
     with pytest.raises(TypeError, match="is not a string"):
         encode(content)
 
@@ -142,7 +142,7 @@ def test_nesting_up_to_the_limit_survives() -> None:
 
 
 @pytest.mark.parametrize("content", [[], "text", None, 1])
-def test_content_that_is_no_object_is_refused(content: object) -> None:
+def test_content_that_is_not_an_object_is_rejected(content: object) -> None:
     with pytest.raises(TypeError, match="must be a dict"):
         document(content)  # type: ignore[arg-type]
 

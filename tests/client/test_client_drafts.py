@@ -1,4 +1,4 @@
-"""Drafts by both clients against the live service, one body for the two."""
+"""Drafts of both clients against the live service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def films(client: Any) -> Any:
 
 @pytest.fixture
 async def others(connect: Connect, server_address: str, films: Any) -> AsyncIterator[Any]:
-    """The same tenant's client for another user."""
+    """A client of another user of the same tenant."""
     tenant_id = (await films.get_content("movies", "m-1")).tenant_id
     async with connect(server_address, tenant_id=tenant_id, user="bob") as connected:
         yield connected
@@ -86,7 +86,7 @@ async def test_edit_that_cannot_be_saved_raises(
     assert await merged(films, view="drafts_only") == {}
 
 
-async def test_stale_draft_version_tells_the_current_one(films: Any) -> None:
+async def test_stale_draft_version_has_the_current_one(films: Any) -> None:
     await films.save_draft("movies", "m-1", {"a": 1})
     with pytest.raises(draftline.DraftVersionMismatchError) as caught:
         await films.save_draft("movies", "m-1", {"a": 2}, expected_draft_version=0)
@@ -131,7 +131,7 @@ async def test_list_shows_one_session_or_the_baseline(films: Any) -> None:
     assert set(await merged(films, view="drafts_only", session_id="two")) == {"m-2"}
 
 
-async def test_filter_that_does_not_parse_tells_where(films: Any) -> None:
+async def test_filter_with_a_syntax_error_has_its_position(films: Any) -> None:
     with pytest.raises(draftline.InvalidFilterError) as caught:
         await merged(films, filter="Genre = = 1")
     assert caught.value.position == 8
@@ -171,7 +171,7 @@ async def test_commit_names_its_records_with_their_versions(films: Any) -> None:
     assert len(await films.commit("movies", record_ids={"m-1": 2})) == 1
 
 
-async def test_rejected_commit_tells_base_mine_and_theirs(films: Any, others: Any) -> None:
+async def test_rejected_commit_has_base_mine_and_theirs(films: Any, others: Any) -> None:
     await films.save_draft("movies", "m-1", {"Genre": "Drama", "n": [EXACT]})
     await others.patch_content("movies", "m-1", {"Genre": None, "n": "x" * 1_000})
     with pytest.raises(draftline.ConflictError) as caught:
@@ -190,7 +190,7 @@ async def test_rejected_commit_tells_base_mine_and_theirs(films: Any, others: An
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("keep_mine", "Drama"), ("keep_theirs", "War")])
-async def test_conflict_is_settled_by_the_policy(films: Any, others: Any, policy: str, kept: str) -> None:
+async def test_conflict_is_resolved_by_the_policy(films: Any, others: Any, policy: str, kept: str) -> None:
     await films.save_draft("movies", "m-1", {"Genre": "Drama", "Year": 1979})
     await others.patch_content("movies", "m-1", {"Genre": "War"})
     (result,) = await films.commit("movies", all=True, conflict_policy=policy, include_content=True)
@@ -210,7 +210,7 @@ async def test_commit_with_allow_partial_leaves_what_is_in_conflict(films: Any, 
     assert set(await merged(films, view="drafts_only")) == {"m-1"}
 
 
-async def test_discard_answers_what_was_dropped(films: Any) -> None:
+async def test_discard_returns_the_discarded_drafts(films: Any) -> None:
     await films.save_draft("movies", "m-1", {"Genre": "Drama"}, session_id="s")
     await films.save_draft("movies", "m-2", delete=True)
     (preview,) = await films.discard("movies", session_id="s", validate_only=True)
@@ -225,7 +225,7 @@ async def test_discard_answers_what_was_dropped(films: Any) -> None:
         await films.discard("movies", record_ids=["m-1"])
 
 
-async def test_attributes_are_drafted_alone_with_a_change_and_taken_away(films: Any) -> None:
+async def test_attributes_are_drafted_alone_with_a_change_and_removed(films: Any) -> None:
     moved = await films.save_draft("movies", "m-1", parent_id="shelf", position=3)
     assert (moved.record.parent_id, moved.record.position) == ("shelf", 3)
     assert (moved.modified_attributes, moved.modified_fields) == (("parent_id", "position"), ())
@@ -239,7 +239,7 @@ async def test_attributes_are_drafted_alone_with_a_change_and_taken_away(films: 
         await films.save_draft("movies", "m-1")
 
 
-async def test_deleted_record_is_brought_back_by_a_draft(films: Any) -> None:
+async def test_deleted_record_is_restored_by_a_draft(films: Any) -> None:
     await films.delete_content("movies", "m-1")
     with pytest.raises(draftline.NotFoundError):
         await films.save_draft("movies", "m-1", {"a": 1})
@@ -274,7 +274,7 @@ async def test_conflicts_of_an_error_are_resolved_and_collected(films: Any, othe
     assert (record.content, record.position) == ({"Title": EXACT, "Genre": "theirs", "a": 1}, 2)
 
 
-async def test_resolution_of_what_changed_since_is_collected_anew(films: Any, others: Any) -> None:
+async def test_resolution_of_a_changed_path_is_collected_again(films: Any, others: Any) -> None:
     await films.save_draft("movies", "m-1", {"Title": "mine"})
     await others.patch_content("movies", "m-1", {"Title": "theirs"})
     (shown,) = [each async for each in films.get_merged("movies", view="drafts_only")]

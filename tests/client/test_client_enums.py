@@ -1,4 +1,4 @@
-"""Enums of the client: their words are taken, told, and listed where something else is given."""
+"""Enums of the client: strings are accepted, unknown numbers are kept, and an invalid string lists the valid ones."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from support.scripted_log import change
 from support.scripted_responses import record
 from support.scripted_server import ScriptedServer
 
-CHOICES = [each for each in vars(draftline).values() if isinstance(each, type) and issubclass(each, StrEnum)]
+ENUMS = [each for each in vars(draftline).values() if isinstance(each, type) and issubclass(each, StrEnum)]
 
 
 def enum_of(name: str) -> Any:
-    """The contract's own."""
+    """Return the enum of the contract."""
     files = (types_pb2, content_pb2, collection_pb2, draft_pb2, change_pb2)
     return next(getattr(file, name) for file in files if hasattr(file, name))
 
 
-def test_every_enum_is_a_choice() -> None:
+def test_every_enum_is_a_string_enum() -> None:
     enums = [each for each in vars(draftline).values() if isinstance(each, type) and issubclass(each, Enum)]
-    assert {each.__name__ for each in enums} - {each.__name__ for each in CHOICES} == {"Unset"}
-    assert len(CHOICES) >= 10
+    assert {each.__name__ for each in enums} - {each.__name__ for each in ENUMS} == {"Unset"}
+    assert len(ENUMS) >= 10
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda each: each.__name__)
-def test_choice_is_its_word(choice: Any) -> None:
-    for each in choice:
-        assert (each, f"{each}", str(each), choice(each.value)) == (each.value, each.value, each.value, each)
+@pytest.mark.parametrize("kind", ENUMS, ids=lambda each: each.__name__)
+def test_member_equals_its_string(kind: Any) -> None:
+    for each in kind:
+        assert (each, f"{each}", str(each), kind(each.value)) == (each.value, each.value, each.value, each)
 
 
-@pytest.mark.parametrize(("choice", "enum"), [(each, enum_of(each.__name__)) for each in CHOICES])
-def test_every_number_of_the_contract_has_a_word(choice: Any, enum: Any) -> None:
+@pytest.mark.parametrize(("kind", "enum"), [(each, enum_of(each.__name__)) for each in ENUMS])
+def test_every_number_of_the_contract_has_a_member(kind: Any, enum: Any) -> None:
     numbers = set(enum.values()) - {0}
-    assert {member_of(choice, enum, number) for number in numbers} == set(choice)
+    assert {member_of(kind, enum, number) for number in numbers} == set(kind)
 
 
-async def test_words_of_a_newer_service_are_taken(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_unknown_numbers_of_a_newer_service_are_kept(connect: Connect, scripted: ScriptedServer) -> None:
     changes = [change(1, kind=77, source=88)]
     scripted.answers["ListChanges"] = lambda _: change_pb2.ListChangesResponse(changes=changes)
     merged = draft_pb2.MergedRecord(record=record(), state=99, draft_kind=98, conflicts=[draft_pb2.Conflict(kind=97)])
@@ -66,6 +66,6 @@ async def test_words_of_a_newer_service_are_taken(connect: Connect, scripted: Sc
         ({"strategy": 3}, "3 is not a MergeStrategy; use one of 'shallow', 'deep', 'merge_patch', 'replace'"),
     ],
 )
-def test_what_is_none_of_them_is_refused_with_what_there_is(refused: dict[str, Any], told: str) -> None:
+def test_invalid_string_lists_the_valid_ones(refused: dict[str, Any], told: str) -> None:
     with draftline.Client("127.0.0.1:1", tenant_id="acme") as client, pytest.raises(ValueError, match=told):
         client.patch_content("movies", "m-1", {}, **refused)

@@ -1,4 +1,4 @@
-"""From a status, as the service and as others send it, to the error that is raised."""
+"""Conversion of a status, of the service or of a proxy, to the raised error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_error_is_exported() -> None:
     assert {each.__name__ for each in mapped} <= set(draftline.__all__)
 
 
-def test_stale_version_tells_the_current_one() -> None:
+def test_stale_version_has_the_current_one() -> None:
     error = error_of(grpc.StatusCode.ABORTED, info("VERSION_MISMATCH", current_version="7"))
     assert isinstance(error, draftline.VersionMismatchError)
     assert isinstance(error, draftline.AbortedError)
@@ -59,7 +59,7 @@ def test_stale_version_tells_the_current_one() -> None:
     assert str(error) == "ABORTED/VERSION_MISMATCH: sorry"
 
 
-def test_failed_test_operation_tells_which() -> None:
+def test_failed_test_operation_has_its_index_and_path() -> None:
     error = error_of(grpc.StatusCode.FAILED_PRECONDITION, info("TEST_FAILED", operation="2", path="/a"))
     assert isinstance(error, draftline.OperationTestFailedError)
     assert (error.operation, error.path) == (2, "/a")
@@ -71,7 +71,7 @@ def test_unmet_condition_is_a_failed_precondition() -> None:
     assert isinstance(error, draftline.FailedPreconditionError)
 
 
-def test_internal_error_tells_the_incident() -> None:
+def test_internal_error_has_the_incident_id() -> None:
     error = error_of(grpc.StatusCode.INTERNAL, info("INTERNAL", incident_id="i-1"))
     assert isinstance(error, draftline.InternalError)
     assert error.incident_id == "i-1"
@@ -90,7 +90,7 @@ def test_bad_request_lists_its_fields() -> None:
     assert str(error) == "INVALID_ARGUMENT/INVALID_FIELD: sorry (record_id: too long)"
 
 
-def test_field_that_the_message_names_is_told_once() -> None:
+def test_field_that_the_message_names_appears_once() -> None:
     field = draftline.FieldViolation("record_id", "too long")
     error = draftline.InvalidArgumentError(grpc.StatusCode.INVALID_ARGUMENT, "record_id: too long", "", {}, [field])
     assert str(error) == "INVALID_ARGUMENT: record_id: too long"

@@ -1,4 +1,4 @@
-"""Imports of both clients against a scripted server: what is sent, cancelled and refused."""
+"""Imports of both clients against a scripted server: sent messages, cancellation and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.scripted_server import STATUS_TRAILER, ScriptedServer, failure, inf
 
 
 class EndedCall:
-    """What grpc.aio shows of a call that ended, possibly more than once."""
+    """The interface of a grpc.aio call that ended, possibly more than once."""
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         self._callback = callback
@@ -114,17 +114,17 @@ async def test_import_that_the_service_refuses_stops_reading(connect: Connect, s
 
 @pytest.mark.parametrize("code", [INTERNAL, INVALID_ARGUMENT])
 @pytest.mark.parametrize("order", [("service", "local"), ("local", "service")])
-def test_ending_is_the_services_own_in_either_order(code: int, order: tuple[str, str]) -> None:
+def test_status_of_the_service_is_chosen_in_either_order(code: int, order: tuple[str, str]) -> None:
     refusal = failure(code, "no", info("INVALID_DOCUMENT"))
     statuses = {
         "service": (code, "no", ((STATUS_TRAILER, refusal.SerializeToString()),)),
         "local": (INTERNAL, "Internal error from Core", ()),
     }
     call = EndedCall()
-    ending = CallStatuses(call)
+    recorded = CallStatuses(call)
     for source in order:
         call.end(*statuses[source])
-    error = error_of_call(ending.best(call.failure))
+    error = error_of_call(recorded.best(call.failure))
     assert (error.code.value[0], error.reason, error.message) == (code, "INVALID_DOCUMENT", "no")
 
 

@@ -1,4 +1,4 @@
-"""Chunks of an import, and the hand-over between threads."""
+"""Chunks of an import, and the queue between threads."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_import_without_a_record_is_header_and_end() -> None:
     assert chunks_of(list(import_messages(HEADER, []))) == []
 
 
-def test_records_are_read_no_further_than_the_chunk_that_is_asked_for() -> None:
+def test_records_are_read_no_further_than_the_requested_chunk() -> None:
     read = 0
 
     def records() -> Iterator[tuple[str, dict[str, int]]]:
@@ -95,7 +95,7 @@ async def test_asynchronous_records_make_the_same_messages() -> None:
 
 
 class Odd:
-    """No JSON value."""
+    """A value that is not a JSON value."""
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ class Odd:
         ("ab", r"records\[3\]: expected an ImportRecord or a pair of id and content"),
     ],
 )
-def test_record_that_cannot_be_sent_is_named_by_its_place_among_all(record: Any, problem: str) -> None:
+def test_record_that_cannot_be_sent_is_named_by_its_index_or_source(record: Any, problem: str) -> None:
     chunker = Chunker(max_records=2)
     for number in range(3):
         list(chunker.add((str(number), {})))
@@ -131,34 +131,34 @@ def test_record_too_large_for_a_message_is_named() -> None:
     assert [max_message_bytes(each) for each in ([], [("grpc.max_send_message_length", -1)])] == [16 << 20, None]
 
 
-def test_place_of_a_record_is_sent() -> None:
+def test_source_of_a_record_is_sent() -> None:
     (_, chunk, _) = import_messages(HEADER, [ImportRecord("a", {}, source="line 2"), ("b", {})])
     assert [record.source for record in chunk.chunk.records] == ["line 2", ""]
 
 
-def test_feed_gives_what_was_put_and_ends() -> None:
-    feed: RequestQueue[int] = RequestQueue()
+def test_queue_yields_its_items_and_ends() -> None:
+    queue: RequestQueue[int] = RequestQueue()
     taken: list[int] = []
-    taker = threading.Thread(target=lambda: taken.extend(feed))
+    taker = threading.Thread(target=lambda: taken.extend(queue))
     taker.start()
-    assert all(feed.put(number) for number in range(100))
-    feed.end()
+    assert all(queue.put(number) for number in range(100))
+    queue.end()
     taker.join(10)
     assert taken == list(range(100))
 
 
-def test_feed_gives_the_last_item_after_its_end() -> None:
-    feed: RequestQueue[int] = RequestQueue()
-    feed.put(1)
-    feed.end()
-    assert list(feed) == [1]
+def test_queue_yields_the_last_item_after_its_end() -> None:
+    queue: RequestQueue[int] = RequestQueue()
+    queue.put(1)
+    queue.end()
+    assert list(queue) == [1]
 
 
-def test_feed_that_is_closed_takes_and_gives_nothing() -> None:
-    feed: RequestQueue[int] = RequestQueue()
-    feed.put(1)
-    waiting = threading.Timer(0, feed.close)
+def test_closed_queue_accepts_and_yields_nothing() -> None:
+    queue: RequestQueue[int] = RequestQueue()
+    queue.put(1)
+    waiting = threading.Timer(0, queue.close)
     waiting.start()
-    assert feed.put(2) is False
+    assert queue.put(2) is False
     with pytest.raises(StopIteration):
-        next(feed)
+        next(queue)

@@ -1,4 +1,4 @@
-"""Interceptors of gRPC, given to a client: they see every attempt of every kind of call."""
+"""gRPC interceptors of a client see every attempt of every kind of call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Connect = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 class Marking(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor):
-    """Notes each call, and marks it with metadata of its own."""
+    """Records each call, and adds its name to the metadata."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class AsyncImport(Marking, grpc.aio.StreamUnaryClientInterceptor):
 
 @pytest.fixture(params=["sync", "async"])
 def marked(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """A client with interceptors that are called so, and what each saw."""
+    """Return a client with interceptors of these names, and the calls that each saw."""
 
     @asynccontextmanager
     async def connected(address: str, *names: str) -> AsyncIterator[tuple[Any, list[list[str]]]]:
@@ -105,7 +105,7 @@ async def test_first_interceptor_is_the_outermost(marked: Connect, scripted: Scr
     assert trails == [["a", "b"]]
 
 
-async def test_refusals_are_told_through_interceptors(marked: Connect, scripted: ScriptedServer) -> None:
+async def test_errors_pass_through_interceptors(marked: Connect, scripted: ScriptedServer) -> None:
     refusal = failure(INVALID_ARGUMENT, "too long", info("INVALID_FIELD"))
     scripted.answers["GetContent"] = scripted.answers["refuse_import"] = lambda _: refusal
     scripted.answers["StreamMerged"] = lambda _: [refusal]

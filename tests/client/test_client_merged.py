@@ -1,4 +1,4 @@
-"""Drafts on the wire: what is sent, and streams that break off, against a scripted server."""
+"""Drafts against a scripted server: requests, parsed responses, and interrupted streams."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def streamed(client: Any, into: list[str], **query: Any) -> list[str]:
     return into
 
 
-async def test_stream_that_breaks_off_goes_on_where_it_was(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_interrupted_stream_resumes(connect: Connect, scripted: ScriptedServer) -> None:
     streams = {
         "": [answer("a", "b", token="1"), answer("c", token="2"), failure(UNAVAILABLE, "draining")],
         "2": [answer("d", token="3"), failure(UNAVAILABLE, "draining")],
@@ -48,14 +48,18 @@ async def test_stream_that_breaks_off_goes_on_where_it_was(connect: Connect, scr
     assert all(each is None or each > 1e6 for each in scripted.time_remaining)
 
 
-async def test_stream_that_breaks_off_after_its_end_is_whole(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_stream_interrupted_after_its_last_message_is_complete(
+    connect: Connect, scripted: ScriptedServer
+) -> None:
     scripted.answers["StreamMerged"] = lambda _: [answer("a"), failure(UNAVAILABLE, "draining")]
     async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
         assert await streamed(client, []) == ["a"]
     assert len(scripted.requests) == 1
 
 
-async def test_stream_that_fails_otherwise_raises_after_what_came(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_stream_with_a_final_error_raises_after_the_received_items(
+    connect: Connect, scripted: ScriptedServer
+) -> None:
     scripted.answers["StreamMerged"] = lambda _: [answer("a", token="1"), failure(INTERNAL, "no", info("INTERNAL"))]
     seen: list[str] = []
     async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
@@ -64,7 +68,7 @@ async def test_stream_that_fails_otherwise_raises_after_what_came(connect: Conne
     assert seen == ["a"]
 
 
-async def test_stream_gives_up_when_nothing_comes_any_more(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_stream_without_progress_gives_up(connect: Connect, scripted: ScriptedServer) -> None:
     broken = [failure(UNAVAILABLE, "gone")]
     scripted.answers["StreamMerged"] = lambda it: broken if it.page_token else [answer("a", token="1"), *broken]
     async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
@@ -73,7 +77,7 @@ async def test_stream_gives_up_when_nothing_comes_any_more(connect: Connect, scr
     assert {each.page_token for each in scripted.requests} == {"", "1"}
 
 
-async def test_stream_that_is_left_is_cancelled(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_closed_stream_is_cancelled(connect: Connect, scripted: ScriptedServer) -> None:
     def endless(_: Any) -> Iterator[draft_pb2.StreamMergedResponse]:
         while not scripted.stream_ended.is_set():
             yield answer("a", token="1")

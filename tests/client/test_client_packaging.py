@@ -1,4 +1,4 @@
-"""What the distribution needs, and what importing it brings along."""
+"""The dependencies of the distribution, and the modules that it imports."""
 
 from __future__ import annotations
 

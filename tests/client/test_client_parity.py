@@ -1,4 +1,4 @@
-"""Both clients have the same methods, for every rpc of the contract, and refuse what cannot be sent."""
+"""Both clients have the same methods, one for each rpc, and reject arguments that cannot be sent."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TWINS = ["background_task", "import_stream", "message_reader", "reconnect_wait",
 
 
 def signatures(module: str) -> dict[str, list[str]]:
-    """The parameters of the public functions and methods that a module of the client defines."""
+    """Return the parameters of the public functions and methods that a module of the client defines."""
     members = vars(importlib.import_module(module))
     defined = {name: each for name, each in members.items() if getattr(each, "__module__", "") == module}
     found = {
@@ -111,13 +111,13 @@ async def test_call_without_a_tenant_is_refused(connect: Connect, scripted: Scri
 
 @pytest.mark.parametrize("client", [draftline.Client, draftline.AsyncClient])
 @pytest.mark.parametrize("user", ["", " ada", "Zoë", "a\nb"])
-def test_user_that_cannot_be_sent_is_refused(client: type, user: str) -> None:
+def test_user_that_is_not_printable_ascii_is_rejected(client: type, user: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII"):
         client("127.0.0.1:1", user=user)
 
 
 @pytest.mark.parametrize("client", [draftline.Client, draftline.AsyncClient])
-def test_web_address_is_refused_as_a_target(client: type) -> None:
+def test_url_is_rejected_as_a_target(client: type) -> None:
     with pytest.raises(ValueError, match="target must be host:port"):
         client("http://127.0.0.1:1", tenant_id="acme")
 

@@ -1,4 +1,4 @@
-"""Cached readers of both clients, against a scripted server: what they fetch, share, keep and let go."""
+"""Cached readers of both clients against a scripted server: fetches, sharing, caching and eviction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOON_S = 0.01
 
 @dataclass
 class Service:
-    """A service whose records and whose watch are in the hands of the test."""
+    """A service whose records and watch the test controls."""
 
     versions: dict[str, int] = field(default_factory=lambda: {"m-1": 1, "m-2": 1})
     fetches: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Service:
         yield HOLD
 
     def write(self, record_id: str) -> None:
-        """Writes a version, and tells it over the watch."""
+        """Write a version, and send its change over the watch."""
         version = self.versions[record_id] = self.versions[record_id] + 1
         paths = [{"path": "/n", "new_value": {"json": str(version)}}]
         self.tell(change(version, record_id=record_id, paths=paths))
@@ -88,14 +88,14 @@ async def until(is_so: Callable[[], Any]) -> None:
 
 
 async def until_heard(service: Service, reader: Any) -> None:
-    """All that was told has been heard: a change of another record, told last, is in memory."""
+    """Wait until the reader has applied all changes: a change of another record, sent last, is cached."""
     await reader.get("movies", "m-2")
     service.write("m-2")
     while (await reader.get("movies", "m-2")).version < service.versions["m-2"]:  # noqa: ASYNC110  as above
         await asyncio.sleep(SOON_S)
 
 
-async def test_record_is_fetched_once_and_then_kept_true(client: Any, service: Service) -> None:
+async def test_record_is_fetched_once_and_then_updated(client: Any, service: Service) -> None:
     async with reader_of(client, "movies") as reader:
         await until(lambda: reader.is_watching)
         assert (await reader.get("movies", "m-1")).content == {"n": 1}
@@ -143,7 +143,7 @@ async def test_misses_of_one_record_share_one_fetch(client: Any, service: Servic
     assert service.fetches == ["m-1"]
 
 
-async def test_fetch_that_fails_fails_for_all_who_share_it(client: Any, service: Service) -> None:
+async def test_failed_fetch_fails_for_all_callers_that_share_it(client: Any, service: Service) -> None:
     service.gate.clear()
     async with reader_of(client, "movies") as reader:
         await until(lambda: reader.is_watching)
@@ -157,7 +157,7 @@ async def test_fetch_that_fails_fails_for_all_who_share_it(client: Any, service:
             await reader.get("movies", "none")
 
 
-async def test_fetch_that_a_change_overtakes_is_neither_kept_nor_shared(client: Any, service: Service) -> None:
+async def test_fetch_older_than_a_change_is_neither_cached_nor_shared(client: Any, service: Service) -> None:
     async with reader_of(client, "movies") as reader:
         await until(lambda: reader.is_watching)
         await reader.get("movies", "m-2")
@@ -186,7 +186,7 @@ async def test_own_write_is_read_by_its_version(client: Any, service: Service) -
     assert service.fetches == ["m-1", "m-1"]
 
 
-async def test_lost_watch_lets_memory_answer_no_longer_than_it_may(client: Any, service: Service) -> None:
+async def test_disconnected_watch_lets_the_cache_answer_for_max_lost_s(client: Any, service: Service) -> None:
     async with reader_of(client, "movies", max_lost_s=0.0) as reader:
         await until(lambda: reader.is_watching)
         await reader.get("movies", "m-1")
@@ -205,7 +205,7 @@ async def test_lost_watch_lets_memory_answer_no_longer_than_it_may(client: Any, 
     assert set(service.watches[1:]) == {"t"}
 
 
-async def test_watch_that_comes_back_soon_leaves_memory_as_it_is(client: Any, service: Service) -> None:
+async def test_watch_that_reconnects_soon_keeps_the_cache(client: Any, service: Service) -> None:
     async with reader_of(client, "movies", max_lost_s=1e6) as reader:
         await until(lambda: reader.is_watching)
         await reader.get("movies", "m-1")
@@ -217,7 +217,7 @@ async def test_watch_that_comes_back_soon_leaves_memory_as_it_is(client: Any, se
     assert service.watches == ["", "t"]
 
 
-async def test_expired_token_empties_memory_and_begins_anew(client: Any, service: Service) -> None:
+async def test_expired_resume_token_clears_the_cache_and_starts_a_new_watch(client: Any, service: Service) -> None:
     async with reader_of(client, "movies", max_lost_s=1e6) as reader:
         await until(lambda: reader.is_watching)
         await reader.get("movies", "m-1")
@@ -238,7 +238,7 @@ async def test_reader_that_may_not_watch_fetches(client: Any, service: Service, 
     assert service.fetches == ["m-1", "m-1"]
 
 
-async def test_reader_that_cannot_read_what_comes_fetches(client: Any, service: Service) -> None:
+async def test_reader_whose_watch_delivers_invalid_values_fetches(client: Any, service: Service) -> None:
     async with reader_of(client, "movies") as reader:
         await until(lambda: reader.is_watching)
         await reader.get("movies", "m-1")
@@ -249,7 +249,7 @@ async def test_reader_that_cannot_read_what_comes_fetches(client: Any, service: 
     assert service.fetches == ["m-1", "m-1"]
 
 
-async def test_reader_fetches_what_only_a_newer_service_can_tell(client: Any, service: Service) -> None:
+async def test_reader_fetches_after_a_change_of_unknown_kind(client: Any, service: Service) -> None:
     async with reader_of(client, "movies") as reader:
         await until(lambda: reader.is_watching)
         await reader.get("movies", "m-1")
@@ -260,7 +260,7 @@ async def test_reader_fetches_what_only_a_newer_service_can_tell(client: Any, se
     assert service.fetches == ["m-1", "m-1"]
 
 
-async def test_reader_of_one_collection_refuses_others(client: Any, service: Service) -> None:
+async def test_reader_of_one_collection_rejects_others(client: Any, service: Service) -> None:
     async with reader_of(client, "movies") as reader:
         with pytest.raises(ValueError, match="for the collection 'movies', not"):
             await reader.get("actors", "a-1")
@@ -291,7 +291,7 @@ async def test_closed_client_ends_the_watch(client: Any, service: Service) -> No
             await reader.get("movies", "m-1")
 
 
-async def test_who_gives_up_leaves_the_fetch_to_the_others(scripted: ScriptedServer, service: Service) -> None:
+async def test_cancelled_caller_leaves_the_fetch_to_the_others(scripted: ScriptedServer, service: Service) -> None:
     service.gate.clear()
     async with (
         draftline.AsyncClient(scripted.address, tenant_id="acme") as client,

@@ -1,4 +1,4 @@
-"""What client/README.md shows is run as it stands, from top to bottom, but for the address and a large number."""
+"""The examples of client/README.md run in order, with only the address and a large number replaced."""
 
 from __future__ import annotations
 

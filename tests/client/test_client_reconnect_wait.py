@@ -1,4 +1,4 @@
-"""Pauses of the blocking client: its channel is waited for meanwhile, and they end early when they are over."""
+"""Pauses of the blocking client subscribe to its channel, and end early on a wake or a close."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG_S = 1e6
 
 @dataclass
 class Channel:
-    """Notes how often it is subscribed to, and how often still."""
+    """Counts its subscriptions, in total and at present."""
 
     began: int = 0
     count: int = 0
@@ -52,14 +52,14 @@ def paused(pauses: ReconnectWait, *arguments: Any) -> threading.Thread:
     return thread
 
 
-def test_channel_is_waited_for_during_a_pause_alone(channel: Channel) -> None:
+def test_channel_is_subscribed_to_only_during_a_pause(channel: Channel) -> None:
     pauses = ReconnectWait(channel)  # type: ignore[arg-type]
     for _ in range(2):
         pauses.wait(0.001)
     assert (channel.began, channel.count) == (2, 0)
 
 
-def test_pauses_at_once_wait_once_for_the_channel(channel: Channel) -> None:
+def test_concurrent_pauses_subscribe_once(channel: Channel) -> None:
     pauses = ReconnectWait(channel)  # type: ignore[arg-type]
     long = paused(pauses)
     channel.until_waited_for()
@@ -70,7 +70,7 @@ def test_pauses_at_once_wait_once_for_the_channel(channel: Channel) -> None:
     assert (channel.began, channel.count, long.is_alive()) == (1, 0, False)
 
 
-def test_pause_that_is_over_ends_when_it_is_woken(channel: Channel) -> None:
+def test_pause_whose_event_is_set_ends_at_a_wake(channel: Channel) -> None:
     pauses, over = ReconnectWait(channel), threading.Event()  # type: ignore[arg-type]
     threads = [paused(pauses, over), paused(pauses)]
     channel.until_waited_for()
@@ -82,7 +82,7 @@ def test_pause_that_is_over_ends_when_it_is_woken(channel: Channel) -> None:
     threads[1].join(WAIT_S)
 
 
-def test_close_returns_when_nobody_waits_for_the_channel(channel: Channel) -> None:
+def test_close_returns_when_all_pauses_have_ended(channel: Channel) -> None:
     pauses = ReconnectWait(channel)  # type: ignore[arg-type]
     threads = [paused(pauses) for _ in range(3)]
     channel.until_waited_for()

@@ -1,4 +1,4 @@
-"""What the arguments of the methods become on the wire."""
+"""Conversion of the methods' arguments to requests."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_patch_with_every_option_sends_it() -> None:
 @pytest.mark.parametrize(
     ("parent_id", "is_sent", "expected"), [(UNSET, False, ""), (None, True, ""), ("", True, ""), ("p", True, "p")]
 )
-def test_patch_parent_id_none_takes_the_parent_away(parent_id: Any, is_sent: bool, expected: str) -> None:
+def test_patch_parent_id_none_removes_the_parent(parent_id: Any, is_sent: bool, expected: str) -> None:
     request = patched(parent_id=parent_id)
     assert request.HasField("parent_id") is is_sent
     assert request.parent_id == expected
@@ -216,7 +216,7 @@ def test_collection_fields_may_be_a_mapping_or_declared_fields() -> None:
     )
 
 
-def test_collection_fields_say_what_becomes_of_values_that_they_cannot_hold() -> None:
+def test_collection_fields_have_a_treatment_of_mistyped_values() -> None:
     (field,) = put(fields=[DeclaredField("/Title", "text", "refuse")]).fields
     assert field.on_type_mismatch == collection_pb2.ON_TYPE_MISMATCH_REFUSE
     with pytest.raises(ValueError, match="OnTypeMismatch"):

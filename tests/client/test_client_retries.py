@@ -1,4 +1,4 @@
-"""What is sent again, when, and with which request id."""
+"""Retries: which calls, when, and with which request id."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ WRITES: dict[str, tuple[Callable[..., Any], Any]] = {
 
 
 def ids_of(scripted: ScriptedServer) -> list[str]:
-    """The request id of each attempt; an import has it in its header."""
+    """Return the request id of each attempt; an import has it in its header."""
     headers = (
         each.header if isinstance(each, content_pb2.ImportContentRequest) else each
         for each in scripted.requests
@@ -77,7 +77,7 @@ def ids_of(scripted: ScriptedServer) -> list[str]:
 
 
 def then(*answers: Any) -> Callable[[Any], Any]:
-    """Answers with one after the other."""
+    """Return a handler that responds with one item after the other."""
     following = iter(answers)
     return lambda _: next(following)
 
@@ -214,7 +214,7 @@ async def test_import_of_an_iterator_is_sent_once(connect: Connect, scripted: Sc
     scripted.answers["ImportContent"] = lambda _: GONE
 
     class Cursor:
-        """Iterable more than once, and no collection: what it gives the second time nobody knows."""
+        """Iterable more than once, but not a collection: the second iteration may yield other items."""
 
         def __iter__(self) -> Iterator[tuple[str, dict[str, int]]]:
             return iter([("1", {})])
@@ -273,7 +273,7 @@ def test_attempts_end_with_their_time() -> None:
     assert attempts.pause_s(late) is None
 
 
-def test_attempts_count_anew_after_progress() -> None:
+def test_attempts_are_counted_again_after_progress() -> None:
     attempts = Attempts(Retry(2, 0, 0), None, may_repeat=True)
     assert attempts.left_s() is None
     for _ in range(5):
@@ -284,6 +284,6 @@ def test_attempts_count_anew_after_progress() -> None:
 
 
 @pytest.mark.parametrize("options", [{"max_attempts": 0}, {"initial_backoff_s": -1}, {"max_backoff_s": 0.1}])
-def test_retry_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
+def test_invalid_retry_is_rejected(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"attempt|backoff"):
         Retry(**options)

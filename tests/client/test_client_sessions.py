@@ -1,4 +1,4 @@
-"""Sessions of both clients: what they commit, what they discard, and what they leave alone."""
+"""Sessions of both clients: which drafts they commit, discard and leave unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def films(client: Any) -> Any:
 
 @pytest.fixture
 async def others(connect: Connect, server_address: str, films: Any) -> AsyncIterator[Any]:
-    """The same tenant's client for another user."""
+    """A client of another user of the same tenant."""
     tenant_id = (await films.get_content("movies", "m-1")).tenant_id
     async with connect(server_address, tenant_id=tenant_id, user="bob") as connected:
         yield connected
@@ -104,7 +104,7 @@ async def test_session_does_not_commit_what_was_saved_elsewhere_meanwhile(films:
     assert await contents(films) == {"m-1": {"n": 1}, "m-2": {"n": 2}, "m-3": {"n": 3}}
 
 
-async def test_session_is_told_that_a_draft_belongs_to_another_one(films: Any) -> None:
+async def test_session_raises_if_a_draft_belongs_to_another_one(films: Any) -> None:
     await films.save_draft("movies", "m-1", {"a": 1}, session_id="first")
     for other in ("second", ""):
         with pytest.raises(draftline.DraftInOtherSessionError) as caught:

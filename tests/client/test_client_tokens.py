@@ -1,4 +1,4 @@
-"""Tokens that a function answers: asked for each time, and once more when one is refused."""
+"""Tokens from a function: fetched for each attempt, and once more after a rejection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONCE = draftline.Retry(max_attempts=1)
 
 
 def numbered() -> Callable[[], str]:
-    """Another token each time."""
+    """Return a different token at each call."""
     tokens = iter(range(1, 100))
     return lambda: f"t-{next(tokens)}"
 
@@ -35,7 +35,7 @@ def sent(scripted: ScriptedServer) -> list[str]:
 
 
 def unless_new(answer: Callable[[Any], Any], scripted: ScriptedServer) -> Callable[[Any], Any]:
-    """Refuses the first token."""
+    """Reject the first token."""
     return lambda request: EXPIRED if sent(scripted)[-1] == "t-1" else answer(request)
 
 
@@ -80,7 +80,7 @@ async def test_refused_import_is_sent_once_more_if_it_can_be(connect: Connect, s
 
 
 async def test_long_list_outlives_its_tokens(connect: Connect, scripted: ScriptedServer) -> None:
-    """Each ends the stream after a page."""
+    """Each connection ends after one page."""
 
     def answer(request: draft_pb2.StreamMergedRequest) -> Iterator[Any]:
         page = int(request.page_token or 0)
@@ -108,7 +108,7 @@ async def test_watch_goes_on_with_the_next_token(connect: Connect, scripted: Scr
 
 
 async def test_watch_without_another_token_ends(connect: Connect, scripted: ScriptedServer) -> None:
-    """Each connection is refused as soon as its first message, which says nothing, is out."""
+    """Each connection is rejected after its first message, which has no items."""
 
     def answer(_: Any) -> Iterator[Any]:
         yield change_pb2.WatchChangesResponse(resume_token="1")
@@ -124,7 +124,7 @@ async def test_watch_without_another_token_ends(connect: Connect, scripted: Scri
     assert sent(scripted) == ["t-1", "t-1"]
 
 
-async def test_what_the_function_raises_is_raised(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_exception_of_the_token_function_is_raised(connect: Connect, scripted: ScriptedServer) -> None:
     def broken() -> str:
         raise KeyError("no session")
 
@@ -151,7 +151,7 @@ async def test_asyncio_client_awaits_its_token(scripted: ScriptedServer) -> None
     assert sent(scripted) == ["t-1", "t-1", "t-1"]
 
 
-async def test_time_that_a_token_takes_is_of_the_call(
+async def test_time_to_fetch_a_token_counts_for_the_timeout(
     connect: Connect, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -197,7 +197,7 @@ async def test_watch_that_is_closed_while_its_token_is_awaited_leaves_no_stream(
     assert scripted.metadata == []
 
 
-def test_blocking_client_refuses_a_token_that_is_no_string(scripted: ScriptedServer) -> None:
+def test_blocking_client_rejects_a_token_that_is_not_a_string(scripted: ScriptedServer) -> None:
     numbers: Any = lambda: 7  # noqa: E731
     with (
         draftline.Client(scripted.address, tenant_id="acme", token=numbers) as client,
@@ -213,7 +213,7 @@ def keyed(postgres_url: str, template: str, tmp_path_factory: pytest.TempPathFac
 
 
 async def test_watch_of_the_service_outlives_its_token(connect: Connect, keyed: Guarded) -> None:
-    """The service ends its stream two seconds in; no change is missed, and none comes twice."""
+    """The service ends the stream after two seconds; no change is lost or repeated."""
     record_id = uuid.uuid4().hex
     minted: list[float] = []
 

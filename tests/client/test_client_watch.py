@@ -1,4 +1,4 @@
-"""Watches of both clients against a scripted server: what they hand over, and where they go on."""
+"""Watches of both clients against a scripted server: delivered items and resume tokens."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_change_is_parsed_into_plain_values(connect: Connect, scripted: Sc
     assert scripted.time_remaining[0] is None or scripted.time_remaining[0] > 1e6
 
 
-async def test_merged_view_hands_over_records_and_what_is_gone(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_merged_view_delivers_records_and_removals(connect: Connect, scripted: ScriptedServer) -> None:
     shown = draft_pb2.MergedRecord(
         record={"record_id": "m-1", "content": {"json": '{"n": 1}'}}, state=draft_pb2.RECORD_STATE_DRAFT
     )
@@ -92,7 +92,7 @@ async def test_merged_view_hands_over_records_and_what_is_gone(connect: Connect,
     assert (request.collection, request.resume_token) == ("movies", "0")
 
 
-async def test_block_begins_when_the_first_message_is_there(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_block_begins_at_the_first_message(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["WatchChanges"] = ScriptedLog([])
     async with connect(scripted.address, tenant_id="acme") as client:
         watch = client.watch("movies")
@@ -102,7 +102,7 @@ async def test_block_begins_when_the_first_message_is_there(connect: Connect, sc
             assert len(scripted.requests) == 1
 
 
-async def test_token_covers_what_was_handed_over(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_token_covers_the_delivered_items(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["WatchChanges"] = ScriptedLog([[change(1), change(2)], [], [], [change(3)], [change(4)]])
     async with connect(scripted.address, tenant_id="acme") as client, client.watch("movies") as watch:
         tokens = []
@@ -112,7 +112,7 @@ async def test_token_covers_what_was_handed_over(connect: Connect, scripted: Scr
     assert tokens == [(1, "0"), (2, "1"), (3, "4"), (4, "5")]
 
 
-async def test_messages_come_whole_with_their_token(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_messages_are_delivered_whole_with_their_token(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["WatchChanges"] = ScriptedLog([[change(1), change(2)], [], [change(3)]])
     async with connect(scripted.address, tenant_id="acme") as client, client.watch("movies") as watch:
         assert (await anext(watch)).version == 1
@@ -171,7 +171,7 @@ async def test_watch_that_waits_for_the_service_ends_when_it_is_closed(
     assert len(scripted.requests) == 1
 
 
-async def test_waiting_may_be_cancelled_and_begun_again(scripted: ScriptedServer) -> None:
+async def test_wait_may_be_cancelled_and_restarted(scripted: ScriptedServer) -> None:
     go_on = threading.Event()
 
     def answer(_: Any) -> Any:

@@ -1,12 +1,10 @@
-"""Watches whose connections break off: each change once and in order, wherever and however they do."""
+"""Watches over interrupted connections deliver each change once and in order."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import threading
 import weakref
-from contextlib import suppress
 from typing import Any
 
 import draftline
@@ -39,7 +37,7 @@ LOG = [[change(1), change(2), change(3)], [], [change(4)], [change(5), change(6)
 VERSIONS = [1, 2, 3, 4, 5, 6, 7]
 GONE = failure(UNAVAILABLE, "gone")
 
-# What ends a stream, and does not end the watch.
+# Statuses that end a stream, but not the watch.
 BREAKS = [
     failure(UNAVAILABLE, "Socket closed"),
     failure(UNAVAILABLE, "the server is stopping", info("DRAINING")),
@@ -60,7 +58,9 @@ async def versions(client: Any, count: int = len(VERSIONS)) -> list[int]:
 
 
 @pytest.mark.parametrize("after", range(1, len(LOG) + 1))
-async def test_watch_goes_on_wherever_it_broke_off(connect: Connect, scripted: ScriptedServer, after: int) -> None:
+async def test_watch_resumes_wherever_it_was_interrupted(
+    connect: Connect, scripted: ScriptedServer, after: int
+) -> None:
     log = ScriptedLog(LOG, [(after, GONE), (0, GONE), (1, GONE), (2, GONE)])
     scripted.answers["WatchChanges"] = log
     async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
@@ -68,9 +68,7 @@ async def test_watch_goes_on_wherever_it_broke_off(connect: Connect, scripted: S
     assert log.tokens[:2] == ["", str(after - 1)]
 
 
-async def test_watch_that_broke_off_before_it_was_ready_begins_again(
-    connect: Connect, scripted: ScriptedServer
-) -> None:
+async def test_watch_interrupted_before_it_was_ready_starts_again(connect: Connect, scripted: ScriptedServer) -> None:
     log = ScriptedLog(LOG, [(0, GONE), (0, None)])
     scripted.answers["WatchChanges"] = log
     async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
@@ -79,7 +77,9 @@ async def test_watch_that_broke_off_before_it_was_ready_begins_again(
 
 
 @pytest.mark.parametrize("end", BREAKS, ids=lambda end: end.message if end else "orderly")
-async def test_watch_goes_on_however_it_broke_off(connect: Connect, scripted: ScriptedServer, end: Any) -> None:
+async def test_watch_resumes_after_every_kind_of_interruption(
+    connect: Connect, scripted: ScriptedServer, end: Any
+) -> None:
     scripted.answers["WatchChanges"] = ScriptedLog(LOG, [(0, end), (2, end), (0, end)])
     async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client:
         assert await versions(client) == VERSIONS
@@ -120,25 +120,6 @@ def test_interrupted_read_of_a_blocking_watch_loses_no_item(
     assert len(log.tokens) == 2
 
 
-async def test_cancelled_wait_of_an_asyncio_watch_loses_no_item(scripted: ScriptedServer) -> None:
-    log = ScriptedLog(LOG, [])
-    scripted.answers["WatchChanges"] = log
-    async with (
-        draftline.AsyncClient(scripted.address, tenant_id="acme", retry=QUICK) as client,
-        client.watch("movies") as watch,
-    ):
-        seen = []
-        while len(seen) < len(VERSIONS):
-            waiting = asyncio.ensure_future(anext(watch))
-            await asyncio.sleep(0)  # the wait begins
-            waiting.cancel()
-            with suppress(asyncio.CancelledError):
-                seen.append((await waiting).version)
-            seen.append((await anext(watch)).version)
-    assert seen == VERSIONS
-    assert len(log.tokens) == 1
-
-
 async def test_watch_that_was_ready_does_not_give_up(connect: Connect, scripted: ScriptedServer) -> None:
     outage = [(0, GONE)] * (3 * QUICK.max_attempts)
     scripted.answers["WatchChanges"] = ScriptedLog(LOG, [(2, GONE), *outage])
@@ -165,7 +146,7 @@ async def test_watch_that_was_never_ready_gives_up(connect: Connect, scripted: S
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-async def test_error_of_the_service_is_raised_and_the_watch_stays_where_it_was(
+async def test_error_of_the_service_is_raised_and_the_token_stays(
     connect: Connect, scripted: ScriptedServer, status: Any, error: type[draftline.DraftlineError]
 ) -> None:
     log = ScriptedLog(LOG, [(2, status), (0, status)])
@@ -190,7 +171,7 @@ async def test_silent_connection_is_replaced(connect: Connect, scripted: Scripte
     assert len(log.tokens) > 3
 
 
-async def test_message_that_cannot_be_read_is_asked_for_again(connect: Connect, scripted: ScriptedServer) -> None:
+async def test_invalid_message_is_requested_again(connect: Connect, scripted: ScriptedServer) -> None:
     scripted.answers["WatchChanges"] = ScriptedLog([[change(0)], [change(1), unreadable(2)]])
     async with connect(scripted.address, tenant_id="acme", retry=QUICK) as client, client.watch("movies") as watch:
         assert (await anext(watch)).version == 0
@@ -204,7 +185,7 @@ STEPS = st.lists(st.sampled_from(["connect", "take", "hand over", "hand over", "
 
 
 @given(st.lists(st.integers(0, 3), max_size=8), STEPS)
-def test_token_covers_what_was_handed_over_and_no_more(sizes: list[int], steps: list[str]) -> None:
+def test_token_covers_exactly_the_delivered_items(sizes: list[int], steps: list[str]) -> None:
     numbers = iter(range(100))
     log = [[next(numbers) for _ in range(size)] for size in sizes]
     state = WatchState(watch_changes("acme", "movies", filter="", resume_token="0", omit_values=False), QUICK)
@@ -228,7 +209,7 @@ def test_token_covers_what_was_handed_over_and_no_more(sizes: list[int], steps: 
             assert handed_over == whole
 
 
-def test_pauses_grow_while_a_service_breaks_off_after_its_first_message() -> None:
+def test_pauses_grow_while_connections_break_after_their_first_message() -> None:
     error = draftline.UnavailableError(grpc.StatusCode.UNAVAILABLE, "gone")
     bounds: list[int] = []
 
@@ -254,24 +235,24 @@ class Bell:
         self.rung.set()
 
 
-def test_alarm_rings_in_a_block_that_takes_too_long() -> None:
+def test_watchdog_fires_in_a_block_that_takes_too_long() -> None:
     bell = Bell()
-    alarm = WatchdogTimer(0.05, bell.ring)
-    with alarm:
+    watchdog = WatchdogTimer(0.05, bell.ring)
+    with watchdog:
         assert bell.rung.wait(WAIT_S)
-    alarm.stop()
+    watchdog.stop()
 
 
-def alarms() -> set[threading.Thread]:
+def watchdogs() -> set[threading.Thread]:
     return {each for each in threading.enumerate() if each.name == "draftline-watchdog"}
 
 
-def test_alarm_does_not_keep_its_owner() -> None:
+def test_watchdog_does_not_keep_its_owner_alive() -> None:
     bell = Bell()
     gone = weakref.ref(bell)
-    before = alarms()
+    before = watchdogs()
     WatchdogTimer(0.05, bell.ring)
-    (thread,) = alarms() - before
+    (thread,) = watchdogs() - before
     del bell
     gc.collect()
     assert gone() is None

@@ -1,4 +1,4 @@
-"""Both clients against the live service, one body for the two."""
+"""Both clients against the live service."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_validate_only_writes_nothing(client: Any) -> None:
         await client.get_content("movies", "m-1")
 
 
-async def test_get_answers_the_fields_asked_for(client: Any) -> None:
+async def test_get_returns_the_requested_fields(client: Any) -> None:
     await client.create_content("movies", FILM, record_id="m-1")
     assert (await client.get_content("movies", "m-1", fields=["Title", "None such"])).content == {"Title": "Alien"}
 
@@ -129,7 +129,7 @@ async def test_patch_of_a_path_that_does_not_resolve_is_invalid(client: Any) -> 
     assert (caught.value.reason, caught.value.metadata["path"]) == ("INVALID_OPERATION", "/none")
 
 
-async def test_patch_of_a_stale_version_tells_the_current_one(client: Any) -> None:
+async def test_patch_of_a_stale_version_has_the_current_one(client: Any) -> None:
     await client.create_content("movies", {"a": 1}, record_id="m-1")
     await client.patch_content("movies", "m-1", {"a": 2}, expected_version=1)
     with pytest.raises(draftline.VersionMismatchError) as caught:
@@ -152,7 +152,7 @@ async def test_patch_of_a_missing_record_creates_it_if_allowed(client: Any) -> N
     assert (result.record.content, result.record.version) == ({"a": 1}, 1)
 
 
-async def test_patch_moves_the_record_and_takes_its_parent_away(client: Any) -> None:
+async def test_patch_sets_and_removes_the_parent(client: Any) -> None:
     await client.create_content("movies", {"a": 1}, record_id="m-1", parent_id="p", position=1)
     moved = (await client.patch_content("movies", "m-1", position=2)).record
     assert (moved.parent_id, moved.position, moved.content) == ("p", 2, {"a": 1})
@@ -167,7 +167,7 @@ async def test_batch_is_all_or_nothing(client: Any) -> None:
     assert await client.get_content("movies", "m-1") == created
 
 
-async def test_batch_with_allow_partial_tells_which_failed(client: Any) -> None:
+async def test_batch_with_allow_partial_reports_the_failures(client: Any) -> None:
     await client.create_content("movies", {"a": 1}, record_id="m-1")
     patches = [
         Patch("none", {"a": 2}),
@@ -181,7 +181,7 @@ async def test_batch_with_allow_partial_tells_which_failed(client: Any) -> None:
     assert created.unwrap().record.collection == "actors"
 
 
-async def test_deleted_content_is_hidden_until_it_is_brought_back(client: Any) -> None:
+async def test_deleted_content_is_hidden_until_it_is_restored(client: Any) -> None:
     await client.create_content("movies", {"a": 1}, record_id="m-1")
     deleted = await client.delete_content("movies", "m-1", expected_version=1)
     assert deleted.delete_time is not None
@@ -210,7 +210,7 @@ def counts(result: draftline.ImportResult) -> tuple[int, ...]:
     return (result.inserted_count, result.updated_count, result.unchanged_count, result.deleted_count)
 
 
-async def test_import_counts_what_it_did(client: Any) -> None:
+async def test_import_counts_its_effects(client: Any) -> None:
     records: list[tuple[str, dict[str, Any]]] = [(str(number), {"n": number}) for number in range(1_234)]
     assert counts(await client.import_content("movies", iter(records))) == (1_234, 0, 0, 0)
     records[0] = ("0", {"n": "changed"})
@@ -239,7 +239,7 @@ async def test_import_with_a_record_twice_is_refused(client: Any) -> None:
     assert (caught.value.reason, caught.value.metadata["record_id"]) == ("DUPLICATE_RECORD", "1")
 
 
-async def test_import_of_an_empty_snapshot_must_be_meant(client: Any) -> None:
+async def test_import_of_an_empty_snapshot_requires_allow_empty(client: Any) -> None:
     await client.import_content("movies", [("1", {})])
     with pytest.raises(draftline.FailedPreconditionError) as caught:
         await client.import_content("movies", [], mode="snapshot")
@@ -248,7 +248,7 @@ async def test_import_of_an_empty_snapshot_must_be_meant(client: Any) -> None:
     assert result.deleted_count == 1
 
 
-async def test_collection_is_declared_and_read_back(client: Any) -> None:
+async def test_collection_spec_is_stored_and_returned(client: Any) -> None:
     put = await client.put_collection(
         "movies",
         fields={"/Title": "text", "/Rating": draftline.FieldType.NUMBER},
@@ -274,13 +274,13 @@ async def test_collection_of_a_stale_version_is_refused(client: Any) -> None:
         await client.put_collection("movies", expected_version=0)
 
 
-async def test_collection_that_was_never_declared_is_not_found(client: Any) -> None:
+async def test_collection_without_a_spec_is_not_found(client: Any) -> None:
     with pytest.raises(draftline.NotFoundError) as caught:
         await client.get_collection("movies")
     assert caught.value.reason == "COLLECTION_NOT_FOUND"
 
 
-async def test_collections_are_listed_over_pages_declared_or_not(client: Any) -> None:
+async def test_collections_are_listed_over_pages_with_or_without_a_spec(client: Any) -> None:
     for name in ("c", "a", "d"):
         await client.put_collection(name, fields={"/Title": "text"})
     await client.create_content("b", {})
@@ -289,7 +289,7 @@ async def test_collections_are_listed_over_pages_declared_or_not(client: Any) ->
     assert listed[1].create_time is None
 
 
-async def test_other_tenants_data_is_not_there(client: Any) -> None:
+async def test_data_of_other_tenants_is_not_found(client: Any) -> None:
     await client.create_content("movies", {}, record_id="m-1")
     with pytest.raises((draftline.NotFoundError, draftline.PermissionDeniedError)):
         await client.get_content("movies", "m-1", tenant_id="somebody-else")
