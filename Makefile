@@ -1,8 +1,8 @@
-# Everything a developer types. `make help` lists it.
+# The commands for developers; `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-unexport PYTHONDONTWRITEBYTECODE  # a start from bytecode takes a quarter less
+unexport PYTHONDONTWRITEBYTECODE  # starting from bytecode is a quarter faster
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test soak check format generate landed bench demo requirements clean
@@ -16,17 +16,17 @@ serve: $(VENV)/.server ## start PostgreSQL and the service on 127.0.0.1:50051
 demo: $(VENV)/.server ## walk through every call on 3,201 films
 	@exec $(BIN)/draftline demo
 
-bench: $(VENV)/.server ## measure, as ratios against what the machine can do
+bench: $(VENV)/.server ## measure performance as ratios to the limits of the machine, and draw docs/bench.svg
 	@exec $(BIN)/python -m bench --chart docs/bench.svg
 
-test: $(VENV)/.dev ## run the whole suite, on every core, on PostgreSQLs of its own
+test: $(VENV)/.dev ## run the test suite on all cores, on private PostgreSQL servers
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 # `make test` runs a short form of most of them.
-soak: $(VENV)/.dev ## run the long tests of faults, load and hostile input, and list their figures: about 40 minutes
+soak: $(VENV)/.dev ## run the long tests of faults, load and hostile input, with measurements: about 40 minutes
 	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest tests/soak
 
-check: $(VENV)/.dev ## format, lint, types, arrows, contract, stubs, migrations
+check: $(VENV)/.dev ## check format, lint, types, imports, plain English, contract, generated files, migrations
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
@@ -53,7 +53,7 @@ generate: $(VENV)/.dev ## write the stubs, the blocking client, docs/contract.md
 	$(BIN)/python tools/settings_doc.py
 	$(BIN)/python tools/schema.py
 
-landed: $(VENV)/.dev ## take the contract as it is for landed: `make check` refuses what breaks it from then on
+landed: $(VENV)/.dev ## record the contract as released: `make check` then rejects changes that break it
 	$(BIN)/python tools/generate.py --image protos/landed.binpb --bare
 
 requirements: $(VENV)/.dev ## pin the newest versions that requirements/*.in allow
@@ -61,14 +61,14 @@ requirements: $(VENV)/.dev ## pin the newest versions that requirements/*.in all
 		../$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$name.txt $$name.in; done
 
-clean: ## remove the environment and the data of `make serve`
+clean: ## remove the virtual environment and the data of `make serve`
 	rm -rf $(VENV) .draftline
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Draftline needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 
-# The pins are installed with their hashes; the two packages of this tree on top of them, editable.
+# Install the pinned packages with hashes, and the two packages of this tree as editable.
 define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(1).txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
