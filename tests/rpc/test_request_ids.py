@@ -1,4 +1,4 @@
-"""What a request id stands for: one request of one user, with all that it says, that was done."""
+"""Request ids: a call sent again, or several times at once, happens once; an id belongs to one request of one user."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
+from draftline.v1 import types_pb2
+from draftline_server.rpc.server import SERVICES
 from support import idempotent_calls
-from support.idempotent_calls import AT_ONCE, Caller, Rows, at_once, text
+from support.idempotent_calls import AT_ONCE, Caller, Rows, alike, at_once, contents, text
 from support.mutating_calls import (
     MUTATIONS,
     Mutation,
@@ -21,13 +23,26 @@ from support.mutating_calls import (
     nothing,
     patching,
     putting,
+    shaped,
     with_id,
 )
 from support.responses import INVALID, content_of, struct
 
+READS = ("Get", "List", "Stream", "Watch")
+# The responses of these are built again from the record as it was; those of other methods are stored as they were sent.
+OF_A_RECORD = ("CreateContent", "PatchContent", "DeleteContent", "UndeleteContent")
+SHAPES = {"struct": (types_pb2.ENCODING_STRUCT, []), "fields": (types_pb2.ENCODING_JSON, ["one", "in"])}
+
 Tenant = Callable[[], Caller]
 Stored = Callable[[Caller], Rows]
 each_mutation = pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
+# The two servers differ in how they patch, and in nothing else.
+each_way = pytest.mark.parametrize(
+    ("server_name", "mutation"),
+    [("server", each) for each in MUTATIONS]
+    + [("replacing_server", each) for each in MUTATIONS if "PatchContent" in each.method],
+    ids=str,
+)
 each_method = pytest.mark.parametrize("mutation", {each.method: each for each in MUTATIONS}.values(), ids=str)
 
 
@@ -39,7 +54,7 @@ def channel(server: Any) -> Iterator[grpc.Channel]:
 
 @pytest.fixture
 def tenant(channel: grpc.Channel) -> Tenant:
-    """Makes callers, each of a tenant of its own."""
+    """Return a function that makes callers, each of its own tenant."""
     return lambda: Caller(channel, f"tenant-{uuid.uuid4().hex[:12]}")
 
 
@@ -56,6 +71,55 @@ def request_id() -> str:
 @pytest.fixture
 def stored(server: Any) -> Stored:
     return partial(idempotent_calls.stored, server.url)
+
+
+def test_every_rpc_that_writes_is_tried() -> None:
+    methods = {method.name: method.input_type for service in SERVICES for method in service.methods}
+    writing = {name for name in methods if not name.startswith(READS)}
+    assert {mutation.method for mutation in MUTATIONS} == writing
+    for name in writing:
+        header = methods[name].fields_by_name.get("header")
+        head = header.message_type if header is not None else methods[name]
+        assert "request_id" in head.fields_by_name, name
+    assert not any("request_id" in methods[name].fields_by_name for name in set(methods) - writing)
+
+
+@each_way
+def test_call_with_an_id_happens_once(
+    server_name: str, mutation: Mutation, request_id: str, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue(server_name)
+    stored = partial(idempotent_calls.stored, server.url)
+    with grpc.insecure_channel(server.address) as channel:
+        one, many = (Caller(channel, f"tenant-{uuid.uuid4().hex[:12]}") for _ in range(2))
+        for caller in (one, many):
+            mutation.prepare(caller)
+        before = stored(one)
+        sent = with_id(mutation.request(one), request_id)
+        answer = one.send(mutation.method, sent)
+        after = stored(one)
+        assert (contents(after) != contents(before)) is mutation.writes
+        written = [row for row in after["change"] if row not in before["change"] and row["kind"] != "DRAFT"]
+        assert all(row["request_id"] == request_id for row in written)
+        assert text(one.send(mutation.method, sent)) == text(answer)
+        assert stored(one) == after
+
+        sent = with_id(mutation.request(many), request_id)
+        answers = at_once(lambda _: many.send(mutation.method, sent))
+        assert {text(each) for each in answers} == {text(answers[0])}
+        assert alike(stored(many)) == alike(after)
+        assert text(many.send(mutation.method, sent)) == text(answers[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("mutation", [each for each in MUTATIONS if each.method in OF_A_RECORD], ids=str)
+def test_repeat_is_answered_in_the_form_that_was_asked_for(
+    mutation: Mutation, shape: str, request_id: str, caller: Caller
+) -> None:
+    mutation.prepare(caller)
+    request = with_id(shaped(mutation.request(caller), *SHAPES[shape]), request_id)
+    answer = caller.send(mutation.method, request)
+    assert text(caller.send(mutation.method, request)) == text(answer)
 
 
 @each_mutation
