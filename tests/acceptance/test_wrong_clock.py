@@ -32,6 +32,7 @@ WALL_CLOCK = {
     "doctor/examination.py": "what doctor compares with the database's, and certificates",
     "ops/top.py": "how long a service runs",
     "auth/authentication.py": "tokens",
+    "auth/revocation.py": "tokens",
     "observability/spans.py": "traces",
     "rpc/tls.py": "certificates",
     "auth/tokens.py": "tokens that are made for development",

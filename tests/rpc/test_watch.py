@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,6 +15,7 @@ import grpc
 import pytest
 from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2_grpc
 from support.draft_calls import Drafts
+from support.log_capture import logged
 from support.polling import until
 from support.responses import INVALID, TIMEOUT_S, Records, content_of, exact, refusal_of
 from support.servers import on_database
@@ -279,7 +279,11 @@ def test_one_connection_listens_whatever_the_number_of_watchers_and_comes_back(
 def test_watcher_that_stops_reading_is_told_to_resume(serving: Any, database_url: str, tenant_id: str) -> None:
     """It loses nothing: what it was sent is whole, and the rest comes after its last token."""
     big = {"text": "x" * 200_000}
-    with serving(database_url, stream_idle_timeout_s=0.5) as running, grpc.insecure_channel(running.address) as channel:
+    with (
+        logged() as events,
+        serving(database_url, stream_idle_timeout_s=0.5) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
         records = records_of(channel, tenant_id)
         # A channel of its own: what is not read of it fills the window of its connection.
         with (
@@ -288,7 +292,7 @@ def test_watcher_that_stops_reading_is_told_to_resume(serving: Any, database_url
         ):
             for place in range(60):
                 records.create(str(place), big)
-            time.sleep(2)
+            until(lambda: "READER_TOO_SLOW" in str(events))
             refusal = refusal_of(watcher.broken())
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "READER_TOO_SLOW")
         seen = [change.record_id for message in watcher.messages for change in message.changes]

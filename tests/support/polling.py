@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 INTERVAL_S = 0.01
 # Calls that wait for a lock in PostgreSQL.
 BLOCKED = """SELECT pid FROM pg_stat_activity
@@ -26,7 +26,7 @@ def until(found: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
     return answer
 
 
-async def eventually(found: Callable[[], Any | Awaitable[Any]], patience_s: float = 2 * PATIENCE_S) -> Any:
+async def eventually(found: Callable[[], Any | Awaitable[Any]], patience_s: float = PATIENCE_S) -> Any:
     """The same beside other tasks; `found` may be asynchronous."""
     deadline = time.monotonic() + patience_s
     while True:

@@ -19,7 +19,7 @@ from draftline_server.embedded_postgres import process as postgres_child
 from draftline_server.observability import logs
 
 DRAFTLINE = str(Path(sys.executable).with_name("draftline"))
-STOP_S = 30
+STOP_S = 60
 
 
 def environment(**settings: object) -> dict[str, str]:

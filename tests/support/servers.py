@@ -118,7 +118,7 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="server")
     thread.start()
     try:
-        running = started.result(timeout=30)
+        running = started.result(timeout=60)
         yield RunningServer(running.address, url, running)
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -265,10 +265,10 @@ def test_limits_are_what_they_say() -> None:
 )
 def test_hostile_filter_is_refused_soon(unit: str) -> None:
     text = (unit * 4096)[: 4096 // len(unit.encode()) * len(unit)]
-    started = time.perf_counter()
+    started = time.thread_time()  # CPU time: a busy machine does not fail it
     with pytest.raises(FilterError):
         typed(text)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_draft_attributes_are_known_where_they_exist() -> None:
