@@ -22,9 +22,9 @@ bench: $(VENV)/.server ## measure performance as ratios to the limits of the mac
 test: $(VENV)/.dev ## run the test suite on all cores, on private PostgreSQL servers
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-# `make test` runs a short form of most of them.
-soak: $(VENV)/.dev ## run the long tests of faults, load and hostile input, with measurements: about 40 minutes
-	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest tests/soak
+# `make test` runs a short form of most of tests/soak, and a fifth of the examples of the property tests.
+soak: $(VENV)/.dev ## run tests/soak and the property tests at length, and list their figures: about an hour
+	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest -m "soak or hypothesis"
 
 check: $(VENV)/.dev ## check format, lint, types, imports, plain English, contract, generated files, migrations
 	$(BIN)/python -m ruff format --check .

@@ -19,8 +19,14 @@ from draftline_server.observability import logs
 from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.connections import Connections
+from hypothesis import settings
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
+from support.soak_scale import examples
 from support.tenant_binding import Sent
+
+# Without a deadline: how long an example takes depends on the machine.
+settings.register_profile("suite", max_examples=examples(60), deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.request_strategies import damaged, messages, with_tenant
 from support.responses import TIMEOUT_S
+from support.soak_scale import examples
+
+pytestmark = pytest.mark.soak
 
 UNARY: list[MethodDescriptor] = [
     method
@@ -21,7 +24,7 @@ UNARY: list[MethodDescriptor] = [
 ]
 BUGS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED)
 FAST = settings(
-    max_examples=400,
+    max_examples=examples(200),
     deadline=None,
     derandomize=True,
     database=None,
@@ -42,7 +45,7 @@ def answered(channel: grpc.Channel, method: MethodDescriptor, data: bytes) -> gr
 
 @pytest.mark.parametrize("method", UNARY, ids=lambda method: method.name)
 def test_random_bytes_are_never_answered_as_a_bug(grpc_channel: grpc.Channel, method: MethodDescriptor) -> None:
-    @settings(FAST, max_examples=100)
+    @settings(FAST, max_examples=examples(60))
     @given(st.binary(max_size=100) | damaged(method.input_type))
     def check(data: bytes) -> None:
         answered(grpc_channel, method, data)

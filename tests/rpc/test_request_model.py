@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support import idempotent_calls
 from support.idempotent_calls import Caller, Rows, alike, text
 from support.mutating_calls import MUTATIONS, Mutation, with_id
+from support.soak_scale import examples
 
 REUSED = "request_id: was used for a different request within the last 24 hours; use a new id for each request"
 USERS = ["ada", "bob"]
@@ -35,7 +36,9 @@ def _done(rows: Rows) -> Any:
     return alike({table: found for table, found in rows.items() if table != "request"})
 
 
-@settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(25), deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(calls=st.lists(_calls, min_size=5, max_size=20))
 def test_calls_with_ids_do_what_the_same_calls_would_do_each_once(
     calls: list[tuple[Mutation, str, str]], server: Any

@@ -22,19 +22,25 @@ def report(record_property: Callable[[str, object], None]) -> Callable[[str], No
     return record
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, which `make soak` runs beside the property tests."""
+    for item in items:
+        if item.nodeid.startswith(FOLDER):
+            item.add_marker("soak")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List every soak test with its outcome, its seconds and its figures."""
+    """List every test of a soak run with its outcome, its seconds and its figures."""
     if not IS_SOAK:
         return
     terminalreporter.section("soak: outcomes and figures")
     counts: dict[str, int] = {}
     for outcome in ("passed", "skipped", "failed", "error"):
         for report in terminalreporter.getreports(outcome):
-            if not report.nodeid.startswith(FOLDER) or (outcome == "passed" and report.when != "call"):
+            if outcome == "passed" and report.when != "call":
                 continue
             counts[outcome] = counts.get(outcome, 0) + 1
-            name = report.nodeid.removeprefix(FOLDER)
-            terminalreporter.line(f"{outcome:8}{report.duration:7.1f} s  {name}")
+            terminalreporter.line(f"{outcome:8}{report.duration:7.1f} s  {report.nodeid}")
             for figure in (value for key, value in report.user_properties if key == FIGURE):
                 terminalreporter.line(f"{'':19}{figure}")
-    terminalreporter.line(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no soak test ran")
+    terminalreporter.line(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no test ran")

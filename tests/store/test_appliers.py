@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batched_patches import CONDITIONS, STORED, told
 from support.edit_strategies import changes, contents, decode, to_text
+from support.soak_scale import examples
 from support.tenant_stores import SCHEMAS, patched
 
 LIMITS = Limits(max_depth=6, max_indexed_text_bytes=12)
@@ -154,7 +155,7 @@ async def assert_same(both: Sequence[Side], step: Step) -> list[dict[str, Any]]:
 
 
 @settings(
-    max_examples=120,
+    max_examples=examples(60),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from support.change_strategies import relaxed
 from support.filter_oracle import satisfies
 from support.filter_strategies import combined, render
+from support.soak_scale import examples
 from support.tenant_changes import LoggedWorld, some_of_everything
 from support.tenant_stores import COLLECTION
 
@@ -89,7 +90,7 @@ async def test_filter_takes_the_changes_that_satisfy_it(world: LoggedWorld) -> N
 
 
 @given(data=st.data())
-@settings(relaxed, max_examples=80)
+@settings(relaxed, max_examples=examples(40))
 async def test_filter_of_many_terms_takes_the_changes_that_satisfy_it(everything: Any, data: st.DataObject) -> None:
     world, logged, restrictions = everything
     one = st.integers(0, len(restrictions) - 1).map(lambda place: restrictions[place])

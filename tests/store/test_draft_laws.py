@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import edit_oracle as oracle
 from support.edit_strategies import contents, decode, deltas, operation_lists, to_text
+from support.soak_scale import examples
 from support.transform_oracle import commute, normal
 
 LIMITS = Limits()
 many = settings(
-    max_examples=200,
+    max_examples=examples(100),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -128,7 +129,7 @@ async def test_composed_edit_does_what_one_edit_after_the_other_does(
     assert equal(await call(connection, "apply_edit", composed, content), one_by_one)
 
 
-@settings(many, max_examples=100)
+@settings(many, max_examples=examples(60))
 @given(a=edits, b=edits, c=edits, content=documents)
 async def test_composition_is_associative_in_what_it_does(
     connection: asyncpg.Connection, a: Any, b: Any, c: Any, content: Any
@@ -143,7 +144,7 @@ async def test_composition_is_associative_in_what_it_does(
     ("strategy", "depth"),
     [(Strategy.DEEP, depth) for depth in range(4)] + [(each, 0) for each in Strategy if each != "DEEP"],
 )
-@settings(many, max_examples=100)
+@settings(many, max_examples=examples(60))
 @given(data=st.data(), content=contents, other=contents)
 async def test_edit_of_a_delta_does_to_any_content_what_the_merge_does(
     connection: asyncpg.Connection, strategy: Strategy, depth: int, data: Any, content: Any, other: Any

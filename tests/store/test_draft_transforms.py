@@ -18,6 +18,7 @@ from draftline_server.store.database import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.edit_strategies import operation_lists
+from support.soak_scale import examples
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import COLLECTION, World, change, operate
 
@@ -258,7 +259,7 @@ async def test_transforms_are_folded_into_what_the_same_draft_sets(world: Logged
     assert draft["edit"].keys() == {"s", "r"}
 
 
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 async def test_draft_of_operations_shows_and_commits_what_they_make_of_what_their_user_saw(
     database: Database, data: st.DataObject
@@ -305,7 +306,7 @@ _calls = st.tuples(st.sampled_from(["draft", "draft", "patch", "commit"]), st.sa
 
 
 @pytest.mark.parametrize("partial_updates", [True, False], ids=["in_place", "replacing"])
-@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(calls=st.lists(_calls, min_size=2, max_size=10))
 async def test_transforms_of_whatever_calls_all_count_and_none_is_in_conflict(
     database: Database, partial_updates: bool, calls: list[tuple[str, str, Operation]]

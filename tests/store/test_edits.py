@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.edit_cases import MERGE_PATCH_EXAMPLES, OPERATION_EXAMPLES, operations_of
 from support.edit_strategies import contents, decode, deltas, operation_lists, to_text, values
+from support.soak_scale import examples
 
 LIMITS = Limits()
 EDIT = """
@@ -32,7 +33,7 @@ async def connection(server: Any) -> AsyncIterator[asyncpg.Connection]:
 
 
 many = settings(
-    max_examples=200,
+    max_examples=examples(100),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -85,7 +86,7 @@ async def test_delta_gives_what_the_oracle_gives(
     assert equal(await in_sql(connection, content, strategy, to_text(delta), depth), expected)
 
 
-@settings(many, max_examples=600)
+@settings(many, max_examples=examples(300))
 @given(data=st.data(), content=contents, max_depth=st.integers(2, 8))
 async def test_operations_give_what_the_oracle_gives(
     connection: asyncpg.Connection, data: st.DataObject, content: Any, max_depth: int

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from support.filter_oracle import is_mistyped, lower, satisfies
 from support.filter_strategies import ATTRIBUTES, CORPUS, DECLARED, comparisons_of, contents, filters, render
+from support.soak_scale import examples
 
 SQL_TYPES = {FieldType.TEXT: "text", FieldType.NUMBER: "numeric", FieldType.TIMESTAMP: "timestamptz"}
 COLUMNS = {name: column(name) for name in RECORD_ATTRIBUTES}
@@ -93,7 +94,7 @@ async def test_comparison_equals_oracle(
         await assert_like_oracle(connection, restriction, CORPUS)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=filters, documents=st.lists(contents, max_size=4))
 async def test_filter_equals_oracle(connection: asyncpg.Connection, tree: Any, documents: list[str]) -> None:
     await assert_like_oracle(connection, tree, [*documents, *CORPUS])
@@ -265,7 +266,7 @@ async def test_index_serves_order(films: asyncpg.Connection) -> None:
     assert not any("Sort" in line for line in lines), lines
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=contents)
 async def test_refused_content_is_the_mistyped_one(connection: asyncpg.Connection, content: str) -> None:
     checked = [{"path": path, "type": type_} for path, type_ in DECLARED.items()]
@@ -275,7 +276,7 @@ async def test_refused_content_is_the_mistyped_one(connection: asyncpg.Connectio
     assert (failure is not None) == is_mistyped(json.loads(content, parse_float=Decimal), DECLARED)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cn"]), max_size=60))
 async def test_lower_case_equals_oracle(connection: asyncpg.Connection, text: str) -> None:
     assert await connection.fetchval("SELECT draftline.lower_text($1)", text) == lower(text)

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batched_patches import CONDITIONS, Grouped, counting
 from support.edit_strategies import changes, contents
+from support.soak_scale import examples
 
 IDS = ("1", "2", "😀")
 
@@ -44,7 +45,7 @@ def patches(draw: st.DrawFn) -> Patch:
 
 
 @settings(
-    max_examples=60,
+    max_examples=examples(40),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -24,6 +24,7 @@ from draftline_server.store.transaction import call_deadline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batched_patches import Grouped, counting
+from support.soak_scale import examples
 
 PATIENCE_S = 20.0  # after which a call that hangs fails its test
 LOCKED = "locked"
@@ -104,7 +105,7 @@ async def in_one_group(grouped: Grouped, *calls: Any) -> list[asyncio.Task[Patch
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(25),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -16,6 +16,7 @@ from draftline_server.store.database import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.edit_strategies import to_text
+from support.soak_scale import examples
 from support.tenant_stores import COLLECTION, World, change, creation, deletion, operate
 
 IDS = ["1", "2", "😀"]
@@ -111,7 +112,7 @@ programs = st.lists(saves | writes | writes, min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize("partial_updates", [True, False], ids=["in_place", "replacing"])
-@settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(program=programs, initial=st.dictionaries(_ids, documents, min_size=1))
 async def test_merge_is_the_edit_of_the_content_after_whatever_calls(
     database: Database, partial_updates: bool, program: list[Step], initial: dict[str, Any]

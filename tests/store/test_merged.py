@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from support.edit_strategies import decode
 from support.filter_strategies import CORPUS, DECLARED, contents, filters, render
 from support.merged_oracle import merged_list
+from support.soak_scale import examples
 from support.tenant_stores import COLLECTION, World, change, creation, deletion
 
 FIELDS = json.dumps([{"path": path, "type": type_} for path, type_ in DECLARED.items()])
@@ -138,7 +139,7 @@ async def save_some(world: World, user: str, edits: list[DraftEdit], session: st
 
 
 many = settings(
-    max_examples=80, deadline=None, database=None,
+    max_examples=examples(40), deadline=None, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 
@@ -189,7 +190,7 @@ async def corpus(database: Database) -> World:
     return world
 
 
-@settings(many, max_examples=60)
+@settings(many, max_examples=examples(40))
 @given(query=queries(), page_size=st.sampled_from([17, 60, 1000]))
 async def test_list_of_every_value_equals_oracle(corpus: World, query: MergedQuery, page_size: int) -> None:
     await assert_exact(corpus, "ada", replace(query, record_ids=()), page_size)

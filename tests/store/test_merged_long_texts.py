@@ -11,6 +11,7 @@ from draftline_server.domain.merged import MergedQuery
 from draftline_server.store.database import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.soak_scale import examples
 from support.tenant_stores import COLLECTION, World, change, creation, deletion
 
 MAX_TOKEN_BYTES = 65_536
@@ -52,7 +53,7 @@ def sorted_ids(contents: dict[str, Any], *, descending: bool) -> list[str]:
 
 
 @settings(
-    max_examples=40, deadline=None, database=None,
+    max_examples=examples(25), deadline=None, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from support.filter_oracle import MISSING, _fits, _typed, satisfies, value_at
 from support.filter_strategies import CORPUS, DECLARED, comparisons_of, contents, to_json_text
 from support.merged_oracle import Row, in_order
+from support.soak_scale import examples
 
 MANY_NUMBERS = [
     "0", "-0", "1e-100", "-1e-100", "1e-101", "9e99", "-9e99", "1e100", "0.5", "0.05", "-0.05", "10", "100", "1000.001",
@@ -100,7 +101,7 @@ async def test_keys_of_every_value_sort_like_the_oracle(
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     order=_orders, documents=st.lists(contents, max_size=6), numbers=st.lists(_numbers, max_size=6), seed=st.randoms()
 )

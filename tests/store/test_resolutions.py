@@ -17,6 +17,7 @@ from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.soak_scale import examples
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import World, change, creation, deletion, moving, of_records
 
@@ -274,7 +275,7 @@ documents = st.dictionaries(keys, st.recursive(
 ), max_size=3)  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None, database=None)
+@settings(max_examples=examples(60), deadline=None, database=None)
 @given(before=documents, delta=documents, after=documents, data=st.data())
 async def test_conflicts_decided_one_by_one_come_to_what_a_policy_makes_of_all(
     database: Database, before: Any, delta: Any, after: Any, data: st.DataObject
@@ -320,7 +321,7 @@ async def test_outcome_kinds_are_those_of_the_conflict(world: LoggedWorld) -> No
 STRATEGIES = [Strategy.DEEP, Strategy.SHALLOW, Strategy.MERGE_PATCH, Strategy.REPLACE]
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=examples(60), deadline=None, database=None)
 @given(before=documents, first=documents, second=documents, after=documents, data=st.data())
 async def test_save_for_the_current_version_is_in_no_conflict_where_it_edits(
     database: Database, before: Any, first: Any, second: Any, after: Any, data: st.DataObject

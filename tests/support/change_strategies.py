@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from support.edit_strategies import changes, contents, to_text
+from support.soak_scale import examples
 from support.tenant_changes import LoggedWorld, State
 from support.tenant_stores import COLLECTION, change, creation, deletion, operate
 
@@ -97,7 +98,7 @@ async def tried(world: LoggedWorld, step: Step) -> None:
 
 
 relaxed = settings(
-    max_examples=40,
+    max_examples=examples(25),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -16,3 +16,8 @@ def length(name: str, suite: N, *, soak: N) -> N:
     if override:
         return type(suite)(override)
     return soak if IS_SOAK else suite
+
+
+def examples(suite: int) -> int:
+    """Return how many examples a property test tries: `suite`, or five times as many in a soak run."""
+    return 5 * suite if IS_SOAK else suite
