@@ -304,7 +304,7 @@ async def test_base_stays_what_it_was_whatever_becomes_of_the_content(
 
 async def conflicts(connection: asyncpg.Connection, edit: Any, base: Any, content: Any) -> list[Any]:
     found = await connection.fetchval(
-        "SELECT draftline._core.conflicts('CHANGE', $1::text::jsonb, $2::text::jsonb, $3::text::jsonb, false)::text",
+        "SELECT draftline.conflicts('CHANGE', $1::text::jsonb, $2::text::jsonb, $3::text::jsonb, false)::text",
         to_text(edit), to_text(base), to_text(content),
     )  # fmt: skip
     return [(each["path"], *(each.get(name, MISSING) for name in ("base", "mine", "theirs"))) for each in decode(found)]
