@@ -34,7 +34,7 @@ def gauges_of(
         Gauge(
             "draftline_unread_answer_bytes",
             "Bytes of responses that their readers have not received yet.",
-            lambda: calls.sending.bytes,
+            lambda: calls.send_buffer.bytes,
         ),
         Gauge(
             "draftline_authentication_failures_total",

@@ -70,7 +70,7 @@ def test_reader_who_leaves_is_told_as_cancelled(
                     next(frame for frame in wire.frames() if frame.kind == HEADERS)
                 leave(wire)
             until(lambda: not filled.app.server.calls.count)
-    until(lambda: not filled.app.server.calls.sending.bytes)  # what nobody reads any more counts no longer
+    until(lambda: not filled.app.server.calls.send_buffer.bytes)  # what nobody reads any more counts no longer
     grown = {code for code, outcome in method.outcomes.items() if outcome.duration_s.counts != before.get(code)}
     assert grown <= {"CANCELLED", "OK"}, events
     assert not [event for event in events if event["log_level"] in ("warning", "error") and not is_of_two_loops(event)]

@@ -107,4 +107,4 @@ def test_call_that_fails_leaves_its_place_to_others(narrow: RunningServer, call:
             with suppress(grpc.RpcError, grpc.FutureCancelledError):
                 call(channel)
         assert records.is_missing("nobody")
-        until(lambda: not narrow.app.server.calls.sending.bytes)
+        until(lambda: not narrow.app.server.calls.send_buffer.bytes)

@@ -19,8 +19,8 @@ from .admission import Admission
 from .connections import Connections
 from .idempotency import IdempotencyLayer
 from .import_pace import PaceOptions
-from .receiving import Context, Receiving
-from .sending import Sending
+from .receive_buffer import Context, ReceiveBuffer
+from .send_buffer import SendBuffer
 
 # Arrivals have stopped after SETTLE_QUIET_ROUNDS intervals without a new call. Wait for at most
 # SETTLE_MAX_ROUNDS intervals.
@@ -54,8 +54,8 @@ class CallTracker:
         idempotency: IdempotencyLayer,
         authenticator: Authenticator,
         admission: Admission,
-        receiving: Receiving,
-        sending: Sending,
+        receive_buffer: ReceiveBuffer,
+        send_buffer: SendBuffer,
         connections: Connections,
         on_write: Callable[[str], None],
         telemetry: Telemetry,
@@ -66,8 +66,8 @@ class CallTracker:
         self.authenticator = authenticator
         self.admission = admission
         self.connections = connections
-        self.receiving = receiving
-        self.sending = sending
+        self.receive_buffer = receive_buffer
+        self.send_buffer = send_buffer
         self.on_write = on_write
         self.telemetry = telemetry
         self.count = 0
@@ -165,7 +165,7 @@ class CallTracker:
 
     async def next_message(self, context: Context, call: Call) -> Any:
         """Return the next message of a call as bytes, or grpc.aio.EOF."""
-        message = await self.receiving.read(context, call.caller, self._options.max_request_bytes)
+        message = await self.receive_buffer.read(context, call.caller, self._options.max_request_bytes)
         if message is not grpc.aio.EOF:
             call.received_bytes += len(message)
         return message
@@ -183,7 +183,7 @@ class CallTracker:
         if call.caller:
             self._by_caller.release(call.caller)
         if not call.received_bytes:
-            self.receiving.record_unread(call.peer)
+            self.receive_buffer.record_unread(call.peer)
         self.count -= 1
         if not self.count:
             self.idle.set()

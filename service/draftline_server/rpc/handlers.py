@@ -37,8 +37,8 @@ from .idempotency import Fingerprint, normalize, request_of
 from .import_pace import Pace
 from .mapping.imports import ImportChecks
 from .pipeline import Context, answering, authorize, serialize, set_deadline
+from .redaction import redact_content, redacted_error
 from .validation import check, parser
-from .withholding import withhold_content, without_content
 
 WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # mostly idle, and limited separately
 
@@ -86,7 +86,7 @@ def _unary(method: MethodDescriptor, behavior: UnaryMethod, calls: CallTracker) 
             message: Any = parse(await calls.first_message(context, call))
             actor = authorize(calls, message, needed_by(name, message), call)
             async with calls.admission.slot(actor.tenant_id, timeout_s):
-                calls.sending.reject_if_full(actor.tenant_id)
+                calls.send_buffer.reject_if_full(actor.tenant_id)
                 check(message)
                 if not writes:
                     return serialize(await behavior(message, actor), call)
@@ -97,7 +97,7 @@ def _unary(method: MethodDescriptor, behavior: UnaryMethod, calls: CallTracker) 
                 response = calls.idempotency.call(behavior, message, actor, response_type)
                 try:
                     if not shows_content(needed) and not call.identity.may_read(actor.tenant_id):
-                        response = _withheld(response)
+                        response = _redacted(response)
                     return serialize(await response, call)
                 finally:
                     calls.on_write(actor.tenant_id)
@@ -105,13 +105,13 @@ def _unary(method: MethodDescriptor, behavior: UnaryMethod, calls: CallTracker) 
     return answering(_counts(method, calls), calls, answer)
 
 
-async def _withheld(awaited: Awaitable[Message]) -> Message:
+async def _redacted(awaited: Awaitable[Message]) -> Message:
     """Return the answer or raise the error, in both cases without content."""
     try:
         response = await awaited
     except DraftlineError as error:
-        raise without_content(error) from None
-    withhold_content(response)
+        raise redacted_error(error) from None
+    redact_content(response)
     return response
 
 
@@ -134,8 +134,8 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
         async with cancel_when_revoked(call.identity, check_caller), aclosing(stream) as responses:
             async for response in responses:
                 data = serialize(response, call)
-                calls.sending.reject_if_full(actor.tenant_id, len(data))
-                with calls.sending.track_message(call.peer, actor.tenant_id, len(data)):
+                calls.send_buffer.reject_if_full(actor.tenant_id, len(data))
+                with calls.send_buffer.track_message(call.peer, actor.tenant_id, len(data)):
                     await _send(context, data, calls.idle_timeout_s)
                 if calls.draining:
                     raise DrainingError("the server is shutting down; resume on another server after the last message")

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from ..domain.errors import DeadlineExceededError, DraftlineError, OverloadedError, UndecodableRequestError
 from .connections import Connections
-from .receiving import PUBLIC, Receiving
+from .receive_buffer import PUBLIC, ReceiveBuffer
 from .reflection import Reflection
 from .services.health import WARNING, Health
 from .status import abort
@@ -38,10 +38,10 @@ class PublicServices:
     nothing cannot block health checks.
     """
 
-    def __init__(self, idle_timeout_s: float, receiving: Receiving, connections: Connections) -> None:
+    def __init__(self, idle_timeout_s: float, receive_buffer: ReceiveBuffer, connections: Connections) -> None:
         """Wait at most `idle_timeout_s` for the next message of a stream."""
         self._idle_timeout_s = idle_timeout_s
-        self._receiving = receiving
+        self._receive_buffer = receive_buffer
         self._connections = connections
         self._streams = 0
         self._waiting_calls: OrderedDict[object, asyncio.Timeout] = OrderedDict()  # oldest first
@@ -146,7 +146,7 @@ class PublicServices:
 
     async def _next_message(self, context: Context, parse: Any) -> Any:
         """Return the next message, or None at the end of the stream. Abort the call if the message is invalid."""
-        request = await self._receiving.read(context, PUBLIC, MAX_BYTES)
+        request = await self._receive_buffer.read(context, PUBLIC, MAX_BYTES)
         if request is grpc.aio.EOF:
             return None
         try:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from ..domain.errors import AnswerTooLargeError
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024 - 64 * 1024
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024 - 64 * 1024
 # The store cannot know the size of a page as a message: a Struct may be several times as long as its JSON.
 MAX_PAGE_MESSAGE_BYTES = 4 * 1024 * 1024 - 32 * 1024  # without the page token
 TAG_BYTES = 6
@@ -27,18 +27,18 @@ class Parts(Protocol[M_co]):
     def add(self) -> M_co: ...
 
 
-def deliver(parts: Parts[M], items: Iterable[T], fill: Callable[[M, T], None]) -> None:
-    """Add a part for each item to a message. Raises AnswerTooLargeError if they exceed MAX_ANSWER_BYTES."""
+def append_within_limit(parts: Parts[M], items: Iterable[T], fill: Callable[[M, T], None]) -> None:
+    """Add a part for each item to a message. Raises AnswerTooLargeError if they exceed MAX_RESPONSE_BYTES."""
     size = 0
     for item in items:
         part = parts.add()
         fill(part, item)
         size += part.ByteSize() + 16  # with its tag and length
-        if size > MAX_ANSWER_BYTES:
+        if size > MAX_RESPONSE_BYTES:
             raise AnswerTooLargeError(
-                f"the response would exceed {MAX_ANSWER_BYTES} bytes; nothing was written: "
+                f"the response would exceed {MAX_RESPONSE_BYTES} bytes; nothing was written: "
                 "request fewer fields or no content, or split the request",
-                limit=MAX_ANSWER_BYTES,
+                limit=MAX_RESPONSE_BYTES,
             )
 
 

@@ -21,8 +21,8 @@ from .connections import Connections
 from .handlers import handlers
 from .idempotency import IdempotencyLayer
 from .public_services import PublicServices
-from .receiving import Receiving, ReceivingOptions
-from .sending import Sending
+from .receive_buffer import ReceiveBuffer, ReceiveBufferOptions
+from .send_buffer import SendBuffer
 from .server_options import ServerOptions
 from .services.health import Health
 from .sockets import Sockets
@@ -66,15 +66,15 @@ class Server:
         self._tls = tls
         sockets = Sockets()
         self.connections = Connections(sockets)
-        receiving = Receiving(_receiving_options(options), sockets, self.connections.record_closed)
+        receive_buffer = ReceiveBuffer(_receive_buffer_options(options), sockets, self.connections.record_closed)
         unread_s = max(MIN_UNREAD_S, 2 * options.stream_idle_timeout_s)  # so that streams get an error first
         self.calls = CallTracker(
             _call_options(options),
             idempotency=idempotency,
             authenticator=authenticator,
             admission=Admission(options.admission),
-            receiving=receiving,
-            sending=Sending(options.max_send_buffer_bytes, unread_s, sockets, self.connections.record_closed),
+            receive_buffer=receive_buffer,
+            send_buffer=SendBuffer(options.max_send_buffer_bytes, unread_s, sockets, self.connections.record_closed),
             connections=self.connections,
             on_write=on_write,
             telemetry=telemetry,
@@ -83,7 +83,7 @@ class Server:
         for service in SERVICES:
             handler = handlers(service, servicers[service.full_name], self.calls)
             self._server.add_generic_rpc_handlers((handler,))
-        public = PublicServices(options.stream_idle_timeout_s, receiving, self.connections)
+        public = PublicServices(options.stream_idle_timeout_s, receive_buffer, self.connections)
         self._server.add_generic_rpc_handlers((public.health(health),))
         if options.reflection:
             self._server.add_generic_rpc_handlers(public.reflection([service.full_name for service in SERVICES]))
@@ -184,8 +184,8 @@ def channel_options(options: ServerOptions) -> list[tuple[str, int]]:
     ]
 
 
-def _receiving_options(options: ServerOptions) -> ReceivingOptions:
-    return ReceivingOptions(
+def _receive_buffer_options(options: ServerOptions) -> ReceiveBufferOptions:
+    return ReceiveBufferOptions(
         max_bytes=options.max_receive_buffer_bytes,
         max_public_bytes=MAX_PUBLIC_BYTES,
         streams=options.max_streams,

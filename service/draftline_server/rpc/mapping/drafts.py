@@ -146,10 +146,12 @@ def to_query(request: draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
     )
 
 
-def fill_merged(message: draft_pb2.MergedRecord, merged: MergedRecord, actor: Actor, shown: Presentation) -> None:
+def fill_merged(
+    message: draft_pb2.MergedRecord, merged: MergedRecord, actor: Actor, presentation: Presentation
+) -> None:
     """Fill an empty message in place with the record and its draft."""
     record = merged.record
-    fill_record(message.record, record, actor.tenant_id, shown, with_content=bool(record.content))
+    fill_record(message.record, record, actor.tenant_id, presentation, with_content=bool(record.content))
     if merged.draft_kind is None:
         message.state = draft_pb2.RECORD_STATE_PRISTINE
         return
@@ -164,7 +166,7 @@ def fill_merged(message: draft_pb2.MergedRecord, merged: MergedRecord, actor: Ac
     message.session_id = merged.session_id
     message.change_reason = merged.change_reason
     message.conflicts.extend(
-        to_conflict(conflict, shown.response_encoding) for conflict in merged.conflicts[:MAX_SHOWN_CONFLICTS]
+        to_conflict(conflict, presentation.response_encoding) for conflict in merged.conflicts[:MAX_SHOWN_CONFLICTS]
     )
 
 

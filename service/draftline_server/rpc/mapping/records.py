@@ -135,14 +135,14 @@ def _check_operand(op: str, value: Json, where: str) -> None:
 
 
 def fill_record(
-    message: types_pb2.Record, record: Record, tenant_id: str, shown: Presentation, *, with_content: bool = True
+    message: types_pb2.Record, record: Record, tenant_id: str, presentation: Presentation, *, with_content: bool = True
 ) -> None:
     """Fill an empty message in place with the record; building and copying a Record is three times slower."""
     message.tenant_id = tenant_id
     message.collection = record.collection
     message.record_id = record.record_id
     if with_content:
-        fill_document(message.content, record.content, shown.response_encoding, shown.fields)
+        fill_document(message.content, record.content, presentation.response_encoding, presentation.fields)
     message.version = record.version
     if record.parent_id is not None:
         message.parent_id = record.parent_id

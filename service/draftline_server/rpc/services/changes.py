@@ -15,7 +15,7 @@ from ...store.reverts import RevertStore
 from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..mapping.changes import fill_revert_result, shows_content, to_change, to_change_query, to_change_target
-from ..response_size import count_fitting, deliver
+from ..response_size import append_within_limit, count_fitting
 from ..stored_responses import StoredResponses
 from .drafts import POLICIES
 from .watch import Watches
@@ -63,7 +63,7 @@ class ChangeService:
                 with_content=shows_content(request),
             )
             response = change_pb2.RevertChangeResponse(commit_id=commit_id)
-            deliver(response.results, results, partial(fill_revert_result, request=request, actor=actor))
+            append_within_limit(response.results, results, partial(fill_revert_result, request=request, actor=actor))
             return response
 
         return await self.responses.write(actor, write, validate_only=request.validate_only)

@@ -20,7 +20,7 @@ from ..cooperative import yielding
 from ..mapping.documents import document_text
 from ..mapping.imports import new_record
 from ..mapping.records import fill_record, to_condition, to_patch, to_purge
-from ..response_size import deliver
+from ..response_size import append_within_limit
 from ..status import to_status
 from ..stored_responses import StoredResponses
 
@@ -114,7 +114,7 @@ class ContentService:
                 PatchResult(error=rejected[index]) if index in rejected else next(results)
                 for index in range(len(request.requests))
             )
-            deliver(response.results, enumerate(outcomes), fill)
+            append_within_limit(response.results, enumerate(outcomes), fill)
             return response
 
         collections = {patch.collection for patch in patches}

@@ -20,7 +20,7 @@ from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_query, to_resolutions
 from ..mapping.records import fill_record
-from ..response_size import MAX_PAGE_MESSAGE_BYTES, count_fitting, deliver
+from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit, count_fitting
 from ..status import to_status
 from ..stored_responses import StoredResponses
 
@@ -84,7 +84,7 @@ class DraftService:
                 SaveResult(error=rejected[index]) if index in rejected else next(results)
                 for index in range(len(request.edits))
             )
-            deliver(response.results, enumerate(outcomes), fill)
+            append_within_limit(response.results, enumerate(outcomes), fill)
             return response
 
         return await self.responses.write(actor, write)
@@ -140,7 +140,7 @@ class DraftService:
                 resolutions=resolutions,
             )
             response = draft_pb2.CommitResponse(commit_id=commit_id, selected_count=len(results))
-            deliver(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
+            append_within_limit(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
             return response
 
         return await self.responses.write(
@@ -155,7 +155,7 @@ class DraftService:
                 transaction, actor, request.collection, selection, with_content=request.include_content
             )
             response = draft_pb2.DiscardResponse(selected_count=len(dropped))
-            deliver(response.records, dropped, partial(fill_merged, actor=actor, shown=request))
+            append_within_limit(response.records, dropped, partial(fill_merged, actor=actor, presentation=request))
             return response
 
         return await self.responses.write(actor, write, validate_only=request.validate_only)

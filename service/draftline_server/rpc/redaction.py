@@ -1,4 +1,4 @@
-"""Removal of content from answers to callers without read permission.
+"""Redaction: removal of content from responses to callers without read permission.
 
 A caller with only `content:write` or `draft:write` may write and gets the outcome of the write, but not the content of
 records. Content is found by the message types that carry it, independent of the rpc and its flags, so none is missed.
@@ -18,10 +18,10 @@ from ..domain.errors import ConflictError, DraftlineError, SchemaViolationError
 CONTENT = {types_pb2.Document.DESCRIPTOR.full_name, types_pb2.JsonValue.DESCRIPTOR.full_name}
 
 
-def withhold_content(message: Any) -> None:
+def redact_content(message: Any) -> None:
     """Remove all documents and values from an answer, in place."""
     if isinstance(message, types_pb2.Status):
-        _withhold_from_status(message)
+        _redact_status(message)
         return
     for field, value in message.ListFields():
         if field.message_type is None:
@@ -30,10 +30,10 @@ def withhold_content(message: Any) -> None:
             message.ClearField(field.name)
             continue
         for part in [value] if isinstance(value, Message) else value:
-            withhold_content(part)
+            redact_content(part)
 
 
-def without_content(error: DraftlineError) -> DraftlineError:
+def redacted_error(error: DraftlineError) -> DraftlineError:
     """Return the error without values of records."""
     if isinstance(error, ConflictError):
         return error.without_values()
@@ -42,7 +42,7 @@ def without_content(error: DraftlineError) -> DraftlineError:
     return error
 
 
-def _withhold_from_status(status: types_pb2.Status) -> None:
+def _redact_status(status: types_pb2.Status) -> None:
     """Remove values of records from the status of one item of a batch."""
     info, conflict = error_details_pb2.ErrorInfo(), draft_pb2.Conflict()
     for detail in status.details:
@@ -51,7 +51,7 @@ def _withhold_from_status(status: types_pb2.Status) -> None:
             del status.details[1:]
             return
         if detail.Unpack(conflict):
-            withhold_content(conflict)
+            redact_content(conflict)
             detail.Pack(conflict)
 
 

@@ -37,7 +37,7 @@ class _Answer:
     started: float
 
 
-class Sending:
+class SendBuffer:
     """Counts unread answers. Calls `closed` with the peer and the reason after closing a connection."""
 
     def __init__(

@@ -32,7 +32,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivingOptions:
+class ReceiveBufferOptions:
     max_bytes: int  # of incomplete messages of all callers together
     max_public_bytes: int  # the same for unidentified callers
     streams: int  # concurrent streams of a connection
@@ -64,10 +64,10 @@ class _Connection:
         return undelivered - self.samples[0][1]
 
 
-class Receiving:
+class ReceiveBuffer:
     """Reads the messages of calls. Calls `closed` with the peer and the reason after closing a connection."""
 
-    def __init__(self, options: ReceivingOptions, sockets: Sockets, closed: Callable[[str, str], None]) -> None:
+    def __init__(self, options: ReceiveBufferOptions, sockets: Sockets, closed: Callable[[str, str], None]) -> None:
         self._options = options
         self._sockets = sockets
         self._closed = closed
