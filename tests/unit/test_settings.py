@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -222,3 +223,38 @@ def test_limits_in_the_documentation_are_the_defaults() -> None:
             told[name.strip("`").lower()] = int(number.replace(",", "")) * UNITS[unit]
     assert len(told) > 15
     assert told == {name: value_of(PREFIX + name.upper()) for name in told}
+
+
+def listed(*options: str) -> list[dict[str, object]]:
+    result = CliRunner().invoke(main, ["settings", "--json", *options])
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_list_of_settings_has_each_with_its_default_and_range() -> None:
+    rows = listed()
+    assert [row["name"] for row in rows] == list(SETTINGS)
+    (port,) = [row for row in rows if row["name"] == "DRAFTLINE_PORT"]
+    assert (port["value"], port["default"], port["range"]) == (50051, 50051, "0 to 65535")
+    assert listed("--changed") == []
+
+
+def test_list_of_settings_has_the_values_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAFTLINE_RETRIES", "9")
+    monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "")
+    assert {row["name"]: row["value"] for row in listed("--changed")} == {
+        "DRAFTLINE_MAX_ATTEMPTS": 9, "DRAFTLINE_METRICS_PORT": None,
+    }  # fmt: skip
+    shown = CliRunner().invoke(main, ["settings", "--changed"]).stdout
+    assert re.search(r"^DRAFTLINE_MAX_ATTEMPTS +9 +5 +≥ 1 +Maximum attempts", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://ada:hush@h/x", "postgresql://ada:hu@sh/hush@h/x", "postgres://h/x?user=ada&password=hush&sslmode=x"],
+)
+def test_list_of_settings_shows_no_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DRAFTLINE_DATABASE_URL", url)
+    (row,) = listed("--changed")
+    assert "***" in str(row["value"])
+    assert "hush" not in CliRunner().invoke(main, ["settings"]).output + json.dumps(row)

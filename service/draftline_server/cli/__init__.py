@@ -10,6 +10,7 @@ main.add_section("Run the service", {
     "health": "health:health_command",
     "doctor": "doctor:doctor_command",
     "top": "top:top_command",
+    "settings": "settings_list:settings_command",
 })  # fmt: skip
 main.add_section("Maintain the data", {"check": "check:check_command"})
 main.add_section("Use a service", {

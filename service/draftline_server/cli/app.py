@@ -120,8 +120,8 @@ class Sections(click.Group):
 def main(context: click.Context) -> None:
     """Draftline: atomic JSON patches, drafts and live merged reads over PostgreSQL.
 
-    Settings come from environment variables that begin with DRAFTLINE_; README.md lists them. Results go to standard
-    output, as JSON with --json; progress, logs and errors go to standard error.
+    Settings come from environment variables that begin with DRAFTLINE_; `draftline settings` lists them. Results go to
+    standard output, as JSON with --json; progress, logs and errors go to standard error.
     """
     try:
         settings = Settings()

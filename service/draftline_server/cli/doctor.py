@@ -64,7 +64,7 @@ async def _examine(given: Settings | ValidationError, *, quick: bool, as_json: b
 async def _findings(given: Settings | ValidationError, *, quick: bool) -> AsyncIterator[Finding]:
     if isinstance(given, ValidationError):
         for problem in problems_of(given):
-            yield fault("settings", problem, "correct it in the environment; README.md lists the settings")
+            yield fault("settings", problem, "correct it in the environment; `draftline settings` lists the settings")
         return
     settings = given
 

@@ -22,11 +22,11 @@ from .groups import (
     TraceSettings,
 )
 from .limits import LimitSettings
-from .variables import PREFIX, RENAMED, SETTINGS, renamed_settings, unknown_settings
+from .variables import PREFIX, RENAMED, SETTINGS, Setting, renamed_settings, unknown_settings
 
 __all__ = [
     "PREFIX", "RENAMED", "SETTINGS", "AuthSettings", "DatabaseSettings", "LimitSettings", "LogSettings",
-    "MaintenanceSettings", "MetricsSettings", "ServerSettings", "Settings", "TlsSettings", "TraceSettings",
+    "MaintenanceSettings", "MetricsSettings", "ServerSettings", "Setting", "Settings", "TlsSettings", "TraceSettings",
     "renamed_settings", "unknown_settings",
 ]  # fmt: skip
 

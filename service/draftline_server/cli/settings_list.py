@@ -1,0 +1,61 @@
+"""`draftline settings`: list the settings."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from ..settings import SETTINGS, Setting, Settings
+from ..settings.problems import range_of
+from .app import json_option, reporting, result_console
+
+PASSWORD = re.compile(r"(?<=://)([^:@/\s]*):.*@|(?<=[?&]password=)[^&\s]*", re.IGNORECASE)
+
+
+@click.command("settings")
+@click.option("--changed", is_flag=True, help="List only settings whose value is not the default.")
+@json_option
+@click.pass_obj
+@reporting
+def settings_command(settings: Settings, changed: bool, as_json: bool) -> None:
+    """List the settings with their values and defaults.
+
+    Each has its range and a description. The values are those that `draftline serve` would use in this environment.
+    Passwords in URLs are not shown.
+    """
+    rows = [_row(setting, settings) for setting in SETTINGS.values()]
+    shown = [row for row in rows if not changed or row["value"] != row["default"]]
+    if as_json:
+        for row in shown:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    table = Table("setting", "value", "default", "range", "description", box=None, pad_edge=False)
+    for row in shown:
+        style = "bold" if row["value"] != row["default"] else ""
+        table.add_row(*(Text(_word(value), style=style) for value in row.values()))
+    result_console().print(table)
+
+
+def _row(setting: Setting, settings: Settings) -> dict[str, object]:
+    return {
+        "name": setting.name,
+        "value": _plain(setting.value(settings)),
+        "default": _plain(setting.info.default),
+        "range": range_of(setting),
+        "description": setting.info.description,
+    }
+
+
+def _plain(value: object) -> object:
+    """Return a value of JSON, without a password."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else "***", str(value))
+
+
+def _word(value: object) -> str:
+    return "" if value is None else json.dumps(value) if isinstance(value, bool) else str(value)
