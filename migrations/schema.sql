@@ -625,6 +625,20 @@ CREATE FUNCTION draftline.decided_attributes(attributes jsonb, theirs jsonb, dec
     FROM jsonb_each(theirs) AS t
 $$;
 
+CREATE FUNCTION draftline.declared_orders(fields jsonb, orders jsonb) RETURNS SETOF jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT jsonb_build_array(jsonb_build_object('path', f.value -> 'path', 'type', f.value -> 'type', 'descending', false))
+    FROM jsonb_array_elements(fields) AS f
+    UNION
+    SELECT jsonb_agg(jsonb_build_object('path', k.value -> 'path', 'type', f.value -> 'type',
+        'descending', coalesce(k.value -> 'descending', 'false')) ORDER BY k.index)
+    FROM jsonb_array_elements(orders) WITH ORDINALITY AS o (value, number)
+    CROSS JOIN jsonb_array_elements(o.value) WITH ORDINALITY AS k (value, index)
+    JOIN jsonb_array_elements(fields) AS f ON f.value -> 'path' = k.value -> 'path'
+    GROUP BY o.number
+$$;
+
 CREATE FUNCTION draftline.differ(base jsonb, mine jsonb, theirs jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -1312,6 +1326,65 @@ BEGIN
         WHERE content -> k IS DISTINCT FROM merged -> k ORDER BY k COLLATE "C");
 END $$;
 
+CREATE FUNCTION draftline.move_draft_order_entries(tenant text, user_ids text[], collections text[], record_ids text[], olds jsonb[], news jsonb[]) RETURNS boolean
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+DECLARE
+    moved record;
+BEGIN
+    SELECT array_agg(m.user_id) AS user_ids, array_agg(m.collection) AS collections,
+        array_agg(m.record_id) AS record_ids, array_agg(m.order_id) AS order_ids,
+        array_agg(m.old_key) AS old_keys, array_agg(m.new_key) AS new_keys
+    INTO moved
+    FROM (
+        SELECT d.user_id, d.collection, d.record_id, o.order_id,
+            CASE WHEN d.old IS NOT NULL THEN draftline.order_key(d.old, o.keys) END AS old_key,
+            CASE WHEN d.new IS NOT NULL THEN draftline.order_key(d.new, o.keys) END AS new_key
+        FROM unnest(user_ids, collections, record_ids, olds, news) AS d (user_id, collection, record_id, old, new)
+        JOIN draftline.collection_order AS o
+            ON o.tenant_id = tenant AND o.collection = d.collection AND o.state <> 'DELETING'
+        WHERE d.old IS NULL OR d.new IS NULL
+           OR EXISTS (SELECT FROM unnest(o.fields) AS f (name) WHERE d.old -> f.name IS DISTINCT FROM d.new -> f.name)
+        OFFSET 0  -- so that each key is computed once
+    ) AS m
+    WHERE m.old_key IS DISTINCT FROM m.new_key;
+    IF moved.order_ids IS NULL THEN
+        RETURN false;
+    END IF;
+    DELETE FROM draftline.draft_order_entry AS e
+    USING unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
+        AS m (user_id, collection, record_id, order_id, key)
+    WHERE e.tenant_id = tenant AND e.user_id = m.user_id AND e.collection = m.collection AND e.order_id = m.order_id
+      AND e.key = m.key AND e.record_id = m.record_id;
+    INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+    SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
+    FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
+        AS m (user_id, collection, record_id, order_id, key)
+    WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id)
+    ON CONFLICT DO NOTHING;
+    RETURN true;
+END $$;
+
+CREATE FUNCTION draftline.move_order_entries(tenant text, collections text[], record_ids text[], order_ids bigint[], old_keys bytea[], new_keys bytea[]) RETURNS boolean
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+BEGIN
+    DELETE FROM draftline.order_entry AS e
+    USING unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
+    WHERE e.tenant_id = tenant AND e.collection = m.collection AND e.order_id = m.order_id AND e.key = m.key
+      AND e.record_id = m.record_id;
+    INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
+    SELECT tenant, m.collection, m.order_id, m.key, m.record_id
+    FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
+    WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id)
+    ON CONFLICT DO NOTHING;
+    RETURN true;
+END $$;
+
 CREATE FUNCTION draftline.node(sets jsonb, removals text[], merges jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -1391,6 +1464,12 @@ END $$;
 CREATE FUNCTION draftline.order_entry_fits(key bytea, ids text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ((octet_length(key) + octet_length(ids)) <= 2600);
+
+CREATE FUNCTION draftline.order_fields(keys jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT array_agg(DISTINCT k.value -> 'path' ->> 0) FROM jsonb_array_elements(keys) AS k
+$$;
 
 CREATE FUNCTION draftline.order_key(content jsonb, keys jsonb) RETURNS bytea
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -1736,38 +1815,48 @@ BEGIN
       AND (c.version IS NOT NULL OR r.created_at = (q.answer ->> 'created_at')::timestamptz));
 END $$;
 
-CREATE FUNCTION draftline.refresh_drafts(tenant text, collections text[], record_ids text[], contents jsonb[], olds jsonb[] DEFAULT NULL::jsonb[], operations jsonb[] DEFAULT NULL::jsonb[]) RETURNS bigint
+CREATE FUNCTION draftline.refresh_drafts(tenant text, collections text[], record_ids text[], contents jsonb[], olds jsonb[] DEFAULT NULL::jsonb[], operations jsonb[] DEFAULT NULL::jsonb[], steps_done jsonb[] DEFAULT NULL::jsonb[]) RETURNS bigint
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    refreshed bigint;
+    refreshed record;
 BEGIN
     WITH stale AS MATERIALIZED (
-        SELECT d.user_id, d.collection, d.record_id, d.edit, d.base, p.content, p.old, p.operations
+        SELECT d.user_id, d.collection, d.record_id, d.edit, d.base, d.merged, p.content, p.old, p.operations, p.steps
         FROM draftline.draft AS d
-        JOIN unnest(collections, record_ids, contents, olds, operations)
-            AS p (collection, record_id, content, old, operations)
+        JOIN unnest(collections, record_ids, contents, olds, operations, steps_done)
+            AS p (collection, record_id, content, old, operations, steps)
             ON d.collection = p.collection AND d.record_id = p.record_id
         WHERE d.tenant_id = tenant AND d.kind <> 'CREATE'
         ORDER BY d.collection, d.record_id, d.user_id
         FOR UPDATE OF d
     ), done AS MATERIALIZED (
-        -- Once a record, and only where there is a draft that it matters to.
+        -- Once for each record, and only if a draft needs it.
         SELECT o.collection, o.record_id, draftline.steps_done_by(o.operations, o.old, o.content) AS steps
         FROM (
             SELECT DISTINCT ON (s.collection, s.record_id) s.collection, s.record_id, s.operations, s.old, s.content
             FROM stale AS s
             WHERE s.operations IS NOT NULL AND draftline.has_transforms(s.edit)
         ) AS o
+    ), updated AS (
+        UPDATE draftline.draft AS d
+        SET merged = draftline.apply_edit(s.edit, s.content),
+            base = draftline.follow(s.base, s.edit, coalesce(s.steps, o.steps))
+        FROM stale AS s
+        LEFT JOIN done AS o ON o.collection = s.collection AND o.record_id = s.record_id
+        WHERE d.tenant_id = tenant AND d.user_id = s.user_id AND d.collection = s.collection
+          AND d.record_id = s.record_id
+        RETURNING d.user_id, d.collection, d.record_id, s.merged AS old_merged, d.merged AS new_merged
     )
-    UPDATE draftline.draft AS d
-    SET merged = draftline.apply_edit(s.edit, s.content), base = draftline.follow(s.base, s.edit, o.steps)
-    FROM stale AS s
-    LEFT JOIN done AS o ON o.collection = s.collection AND o.record_id = s.record_id
-    WHERE d.tenant_id = tenant AND d.user_id = s.user_id AND d.collection = s.collection
-      AND d.record_id = s.record_id;
-    GET DIAGNOSTICS refreshed = ROW_COUNT;
-    RETURN refreshed;
+    SELECT count(*) AS count, array_agg(u.user_id) AS user_ids, array_agg(u.collection) AS collections,
+        array_agg(u.record_id) AS record_ids, array_agg(u.old_merged) AS olds, array_agg(u.new_merged) AS news
+    INTO refreshed
+    FROM updated AS u;
+    IF refreshed.count > 0 THEN
+        PERFORM draftline.move_draft_order_entries(tenant, refreshed.user_ids, refreshed.collections,
+            refreshed.record_ids, refreshed.olds, refreshed.news);
+    END IF;
+    RETURN refreshed.count;
 END $$;
 
 CREATE FUNCTION draftline.resolve(document jsonb, path text[]) RETURNS jsonb
@@ -2207,7 +2296,8 @@ CREATE TABLE draftline.collection_order (
     draft_count bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone NOT NULL,
     ready_at timestamp with time zone,
-    CONSTRAINT collection_order_state_check CHECK ((state = ANY (ARRAY['BUILDING'::text, 'READY'::text, 'DROPPING'::text])))
+    dropped_at timestamp with time zone,
+    CONSTRAINT collection_order_state_check CHECK ((state = ANY (ARRAY['BUILDING'::text, 'READY'::text, 'DROPPING'::text, 'DELETING'::text])))
 );
 
 COMMENT ON TABLE draftline.collection_order IS 'The orders of collections that are kept as entries.';
@@ -2218,15 +2308,17 @@ COMMENT ON COLUMN draftline.collection_order.keys IS '[{"path": [names], "type":
 
 COMMENT ON COLUMN draftline.collection_order.fields IS 'the top-level fields of the content that the keys read';
 
-COMMENT ON COLUMN draftline.collection_order.state IS 'BUILDING: writes keep its entries, earlier ones are being added; READY: its entries are complete; DROPPING: its entries are being deleted';
+COMMENT ON COLUMN draftline.collection_order.state IS 'BUILDING: writes keep its entries, earlier ones are being added; READY: its entries are complete; DROPPING: no longer declared, writes keep its entries while lists may read them; DELETING: its entries are being deleted';
 
 COMMENT ON COLUMN draftline.collection_order.record_filled_to IS 'while BUILDING: the entries of live records up to this record_id exist; NULL: none yet';
 
-COMMENT ON COLUMN draftline.collection_order.draft_filled_to IS 'while BUILDING: the entries of drafts of records up to this record_id exist; NULL: none yet';
+COMMENT ON COLUMN draftline.collection_order.draft_filled_to IS 'while BUILDING: the entries of all live records, and of drafts of records up to this record_id, exist; NULL: not all of the records yet';
 
 COMMENT ON COLUMN draftline.collection_order.record_count IS 'records that the background job has read so far';
 
 COMMENT ON COLUMN draftline.collection_order.draft_count IS 'drafts that the background job has read so far';
+
+COMMENT ON COLUMN draftline.collection_order.dropped_at IS 'since when it is no longer declared';
 
 CREATE TABLE draftline.draft (
     tenant_id text NOT NULL COLLATE pg_catalog."C",

@@ -85,3 +85,83 @@ END $$;
 CREATE OR REPLACE FUNCTION draftline.order_entry_fits(key bytea, ids text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN octet_length(key) + octet_length(ids) <= 2600;
+
+-- Return the orders that a declaration requires, as draftline.collection_order.keys has them: each field, ascending, and the
+-- declared orders. Arguments: `fields` and `orders` of draftline.collection.
+CREATE OR REPLACE FUNCTION draftline.declared_orders(fields jsonb, orders jsonb) RETURNS SETOF jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT jsonb_build_array(jsonb_build_object('path', f.value -> 'path', 'type', f.value -> 'type', 'descending', false))
+    FROM jsonb_array_elements(fields) AS f
+    UNION
+    SELECT jsonb_agg(jsonb_build_object('path', k.value -> 'path', 'type', f.value -> 'type',
+        'descending', coalesce(k.value -> 'descending', 'false')) ORDER BY k.index)
+    FROM jsonb_array_elements(orders) WITH ORDINALITY AS o (value, number)
+    CROSS JOIN jsonb_array_elements(o.value) WITH ORDINALITY AS k (value, index)
+    JOIN jsonb_array_elements(fields) AS f ON f.value -> 'path' = k.value -> 'path'
+    GROUP BY o.number
+$$;
+
+-- Return the top-level fields that the keys of an order read.
+CREATE OR REPLACE FUNCTION draftline.order_fields(keys jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT array_agg(DISTINCT k.value -> 'path' ->> 0) FROM jsonb_array_elements(keys) AS k
+$$;
+
+-- Replace entries of live records, in parallel arrays, after a write that locked the records. old_keys, new_keys: NULL where
+-- there was or will be no entry. It is VOLATILE so that its queries take snapshots of their own and see the entries that
+-- another write made while the caller waited for the locks. The settings make one plan by the primary key serve any call.
+CREATE OR REPLACE FUNCTION draftline.move_order_entries(tenant text, collections text[], record_ids text[],
+    order_ids bigint[], old_keys bytea[], new_keys bytea[]) RETURNS boolean
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    DELETE FROM draftline.order_entry AS e
+    USING unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
+    WHERE e.tenant_id = tenant AND e.collection = m.collection AND e.order_id = m.order_id AND e.key = m.key
+      AND e.record_id = m.record_id;
+    INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
+    SELECT tenant, m.collection, m.order_id, m.key, m.record_id
+    FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
+    WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id)
+    ON CONFLICT DO NOTHING;
+    RETURN true;
+END $$;
+
+-- The same for drafts, whose merged contents are compared. olds, news: NULL where there was or will be no draft.
+CREATE OR REPLACE FUNCTION draftline.move_draft_order_entries(tenant text, user_ids text[], collections text[],
+    record_ids text[], olds jsonb[], news jsonb[]) RETURNS boolean
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    moved record;
+BEGIN
+    SELECT array_agg(m.user_id) AS user_ids, array_agg(m.collection) AS collections,
+        array_agg(m.record_id) AS record_ids, array_agg(m.order_id) AS order_ids,
+        array_agg(m.old_key) AS old_keys, array_agg(m.new_key) AS new_keys
+    INTO moved
+    FROM (
+        SELECT d.user_id, d.collection, d.record_id, o.order_id,
+            CASE WHEN d.old IS NOT NULL THEN draftline.order_key(d.old, o.keys) END AS old_key,
+            CASE WHEN d.new IS NOT NULL THEN draftline.order_key(d.new, o.keys) END AS new_key
+        FROM unnest(user_ids, collections, record_ids, olds, news) AS d (user_id, collection, record_id, old, new)
+        JOIN draftline.collection_order AS o
+            ON o.tenant_id = tenant AND o.collection = d.collection AND o.state <> 'DELETING'
+        WHERE d.old IS NULL OR d.new IS NULL
+           OR EXISTS (SELECT FROM unnest(o.fields) AS f (name) WHERE d.old -> f.name IS DISTINCT FROM d.new -> f.name)
+        OFFSET 0  -- so that each key is computed once
+    ) AS m
+    WHERE m.old_key IS DISTINCT FROM m.new_key;
+    IF moved.order_ids IS NULL THEN
+        RETURN false;
+    END IF;
+    DELETE FROM draftline.draft_order_entry AS e
+    USING unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
+        AS m (user_id, collection, record_id, order_id, key)
+    WHERE e.tenant_id = tenant AND e.user_id = m.user_id AND e.collection = m.collection AND e.order_id = m.order_id
+      AND e.key = m.key AND e.record_id = m.record_id;
+    INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+    SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
+    FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
+        AS m (user_id, collection, record_id, order_id, key)
+    WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id)
+    ON CONFLICT DO NOTHING;
+    RETURN true;
+END $$;

@@ -18,6 +18,7 @@ from .background.draft_integrity import DraftCheck
 from .background.index_reconciliation import IndexReconciliation
 from .background.leader import Leader, LeaderTask
 from .background.notifier import Notifier
+from .background.order_entries import OrderEntriesTask
 from .background.patch_batcher import PatchBatcher
 from .background.read_batcher import ReadBatcher
 from .background.statistics_refresh import StatisticsRefresh
@@ -45,6 +46,7 @@ from .store.change_log.changes import ChangeStore
 from .store.change_log.feed import Feed
 from .store.collections.cache import CollectionSpecs
 from .store.collections.indexes import Indexes
+from .store.collections.order_entries import OrderEntries
 from .store.collections.store import CollectionStore
 from .store.commits import CommitStore
 from .store.content import ContentStore
@@ -99,7 +101,7 @@ async def running(
         await database.now()  # reads the clock once, so that calls need not query it
         clock = ClockWatch(database.clock, settings.database.max_clock_skew_s)
         leases, wakes = Leases(database), ChangeSignals()
-        indexes = Indexes(database, leases)
+        indexes, entries = Indexes(database, leases), OrderEntries(database)
         notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
         statistics = StatisticsRefresh()
         own = settings.maintenance
@@ -108,7 +110,8 @@ async def running(
         draft_check = DraftCheck(DraftChecker(database), own.draft_check_interval_s)
         server, watches = await _server(
             settings, database, schemas, telemetry,
-            indexes=indexes, notifier=notifier, statistics=statistics, wakes=wakes, clock=clock, shares_port=worker > 0,
+            indexes=indexes, entries=entries, notifier=notifier, statistics=statistics, wakes=wakes, clock=clock,
+            shares_port=worker > 0,
         )  # fmt: skip
         readings = gauges_of(
             database, server, watches, maintenance, draft_check, clock=clock, dropped_lines=dropped_lines
@@ -123,7 +126,7 @@ async def running(
             leader_tasks: list[LeaderTask] = [statistics]
             works: list[Coroutine[Any, Any, None]] = [notifier.run()]
             if worker <= 1:  # one process is enough for these, and logs their warnings once
-                leader_tasks += [IndexReconciliation(indexes), maintenance, draft_check]
+                leader_tasks += [IndexReconciliation(indexes), OrderEntriesTask(entries), maintenance, draft_check]
                 works += [_warn_of_scarce_connections(settings, database), clock.run()]
             works.append(Leader(leases, leader_tasks).run())
             tasks = [asyncio.create_task(work) for work in works]
@@ -172,6 +175,7 @@ async def _server(
     telemetry: Telemetry,
     *,
     indexes: Indexes,
+    entries: OrderEntries,
     notifier: Notifier,
     statistics: StatisticsRefresh,
     wakes: ChangeSignals,
@@ -213,6 +217,7 @@ async def _server(
                 indexes,
                 cursors,
                 limits,
+                entries=entries,
                 requests=requests,
                 max_indexes=settings.limits.max_indexes_per_tenant,
             ),

@@ -19,13 +19,17 @@ from pglast.enums import A_Expr_Kind, BoolExprType, JoinType, OnConflictAction, 
 
 TABLES = frozenset(table.name for table in metadata.tables.values() if "tenant_id" in table.c)
 # Functions that touch tenants' tables, for the tenant that is their first argument.
-FUNCTIONS = frozenset({"refresh_drafts", "content_at", "rebuilt_answer", "attributes_since"})
+FUNCTIONS = frozenset({
+    "refresh_drafts", "content_at", "rebuilt_answer", "attributes_since", "move_order_entries",
+    "move_draft_order_entries",
+})  # fmt: skip
 # Those that do so for all tenants.
 MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
 # Statements that walk all tenants and may, by their names.
 ALL_TENANTS = frozenset({
     "all_definitions",  # tenants that declare the same share the index
     "every_definition",  # the doctor looks at all that is declared
+    "unready_orders",  # the job that builds entries serves every tenant
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",

@@ -155,13 +155,14 @@ class World:
     async def declare(
         self, json_schema: str = "", *, fields: str = "[]", orders: str = "[]", indexed_text: str = "[]"
     ) -> None:
-        """Declares the collection, without building its indexes."""
+        """Declares the collection, without building its indexes and entries; writes keep the entries all the same."""
         values: dict[str, object] = {
             "tenant_id": self.tenant_id, "collection": COLLECTION, "fields": fields, "orders": orders,
             "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None,
             "now": datetime.now(UTC), "history": "VALUES",
         }  # fmt: skip
         await self.database.fetch(load("collections")["put_definition"], values)
+        await self.database.fetch(load("orders")["put_orders"], values)
 
     async def create(
         self, record_id: str, content: dict[str, Any], user: str = "sys",

@@ -13,6 +13,7 @@ class AdvisoryLock(IntEnum):
     CHANGE_LOG_MAINTENANCE = 7_236_835_714
     DRAFT_CHECK = 7_236_835_715
     STATISTICS = 7_236_835_716
+    ORDER_ENTRIES = 7_236_835_717
 
 
 class LockFamily(IntEnum):

@@ -230,7 +230,8 @@ class ImportStore:
         upserted = (await transaction.fetch(SQL["upsert_imported"], values))[0]
         if tuple(logged) != tuple(upserted):
             raise RacedError
-        await transaction.fetch(SQL["refresh_imported"], values)
+        if (await transaction.fetch(SQL["lock_imported_drafts"], values))[0]["stale"]:
+            await transaction.fetch(SQL["refresh_imported"], values)
         deleted = 0
         if mode is ImportMode.SNAPSHOT:
             unlisted = (await transaction.fetch(SQL["delete_unlisted"], values))[0]

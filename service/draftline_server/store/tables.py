@@ -168,11 +168,12 @@ collection_order = Table(
     Column(
         "state",
         Text,
-        CheckConstraint("state IN ('BUILDING', 'READY', 'DROPPING')", name="state"),
+        CheckConstraint("state IN ('BUILDING', 'READY', 'DROPPING', 'DELETING')", name="state"),
         nullable=False,
         server_default=text("'BUILDING'"),
         comment="BUILDING: writes keep its entries, earlier ones are being added; READY: its entries are complete; "
-        "DROPPING: its entries are being deleted",
+        "DROPPING: no longer declared, writes keep its entries while lists may read them; "
+        "DELETING: its entries are being deleted",
     ),
     Column(
         "record_filled_to",
@@ -182,7 +183,8 @@ collection_order = Table(
     Column(
         "draft_filled_to",
         Text(collation="C"),
-        comment="while BUILDING: the entries of drafts of records up to this record_id exist; NULL: none yet",
+        comment="while BUILDING: the entries of all live records, and of drafts of records up to this record_id, "
+        "exist; NULL: not all of the records yet",
     ),
     Column(
         "record_count",
@@ -200,6 +202,7 @@ collection_order = Table(
     ),
     _time("created_at"),
     _time("ready_at", nullable=True),
+    Column("dropped_at", DateTime(timezone=True), comment="since when it is no longer declared"),
     Index(
         "collection_order_unready_idx",
         "tenant_id",

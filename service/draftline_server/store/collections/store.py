@@ -27,9 +27,10 @@ from ..transaction import Transaction, call_deadline
 from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of
 from .indexes import Indexes
 from .mismatches import counts, refuse_stored
+from .order_entries import OrderEntries
 
 SQL = load("collections")
-WRITES_POLL_S = 0.05
+ORDERS = load("orders")
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients accept 4 MiB a message by default
 
 
@@ -61,6 +62,7 @@ class CollectionStore:
         cursors: PageTokens,
         limits: Limits,
         *,
+        entries: OrderEntries,
         requests: Requests,
         max_indexes: int,
     ) -> None:
@@ -68,6 +70,7 @@ class CollectionStore:
         self._requests = requests
         self._specs = specs
         self._indexes = indexes
+        self._entries = entries
         self._cursors = cursors
         self._limits = limits
         self._max_indexes = max_indexes  # per tenant
@@ -112,9 +115,9 @@ class CollectionStore:
             stored = before
         if not validate_only:
             stored_at = time.monotonic()
-            await self._wait_for_inflight_writes()
+            await self._entries.wait_for_inflight_writes(with_imports=False)  # every later write uses the new one
             await self._specs.load(actor.tenant_id, [spec.collection])
-            await self._build(spec.collection)
+            await self._build(actor.tenant_id, spec.collection)
             if is_new:
                 await self._wait_for_stale_caches(stored_at)
         return (await self._with_indexes([stored]))[0]
@@ -155,11 +158,15 @@ class CollectionStore:
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
         return await self._with_indexes(found), next_token
 
-    async def _build(self, collection: str) -> None:
-        """Wait for the indexes. A caller that is cancelled does not stop the build, so a retry can find it done."""
+    async def _build(self, tenant_id: str, collection: str) -> None:
+        """Wait for the orders' entries and the indexes.
+
+        A caller that is cancelled does not stop the build, so a retry can find it done.
+        """
 
         async def build() -> None:
             call_deadline.set(None)  # for this task only
+            await self._entries.build(tenant_id, collection)
             await self._indexes.reconcile(collection)
 
         task = asyncio.create_task(build(), name="indexes")
@@ -192,6 +199,7 @@ class CollectionStore:
                 f"the tenant would declare {after} fields and orders, and may have {self._max_indexes} indexes",
                 limit=self._max_indexes,
             )
+        await transaction.fetch(ORDERS["put_orders"], values)
         key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [spec.collection]}
         stored = collection_spec_of((await transaction.fetch(SQL["get_definitions"], key))[0])
         return stored, stored.version != before
@@ -200,25 +208,10 @@ class CollectionStore:
         count: int = (await transaction.fetch(SQL["count_indexes"], {"tenant_id": actor.tenant_id}))[0]["count"]
         return count
 
-    async def _wait_for_inflight_writes(self) -> None:
-        """Wait for running writes that may use the previous spec.
-
-        Once this call is answered, every write is checked against the new one.
-        """
-        running = await self._running_writes()
-        while running:
-            await asyncio.sleep(WRITES_POLL_S)
-            running &= await self._running_writes()
-
     async def _wait_for_stale_caches(self, stored_at: float) -> None:
         """Wait until other processes no longer use the previous spec for the types of their reads."""
         if (await self._database.fetch(SQL["other_processes"], {}, idempotent=True))[0]["others"]:
             await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
-
-    async def _running_writes(self) -> set[str]:
-        values: dict[str, object] = {"spec_lock": LockFamily.COLLECTION_SPEC}
-        rows = await self._database.fetch(SQL["running_writes"], values, idempotent=True)
-        return {row["transaction"] for row in rows}
 
     async def _refuse_overlong_text(self, actor: Actor, spec: CollectionSpec) -> None:
         for path in spec.indexed_text():

@@ -20,17 +20,6 @@ SELECT coalesce(sum(jsonb_array_length(fields) + jsonb_array_length(orders)), 0)
 FROM draftline.collection
 WHERE tenant_id = :tenant_id
 
--- name: running_writes
--- Return the running transactions of the service that may have read a declaration which is no longer the current one.
--- Those of imports cannot, because they hold theirs.
-SELECT DISTINCT l.virtualtransaction AS transaction
-FROM pg_locks AS l
-JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.relation = CAST('draftline.collection' AS regclass) AND l.pid <> pg_backend_pid()
-  AND a.application_name = current_setting('application_name')
-  AND NOT EXISTS (SELECT FROM pg_locks AS i
-      WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = CAST(:spec_lock AS bigint) AND i.objsubid = 2)
-
 -- name: other_processes
 -- Return whether other processes of the service use this database; each has one listening connection.
 SELECT count(*) > 1 AS others FROM pg_stat_activity

@@ -110,7 +110,7 @@ WITH target AS MATERIALIZED (
             OR coalesce(t.new_attributes <> draftline.own_attributes(t.parent_id, t.position), false)
             OR t.deleted_at IS NOT NULL <> (t.action = 'DELETE')) AS changes
     FROM (
-        SELECT d.record_id, d.edit AS draft_edit, d.session_id, d.change_reason, p.action, p.version AS judged_version,
+        SELECT d.record_id, d.edit AS draft_edit, d.merged, d.session_id, d.change_reason, p.action, p.version AS judged_version,
             r.content, r.version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by,
             r.deleted_at, r.log_xact,
             CASE p.action WHEN 'WRITE' THEN d.merged
@@ -168,7 +168,8 @@ WITH target AS MATERIALIZED (
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.action = 'DELETE' THEN 'DELETE'
              WHEN t.deleted_at IS NOT NULL THEN 'UNDELETE' ELSE 'UPDATE' END AS kind,
         'COMMIT' AS source, greatest(draftline.log_xact(), t.log_xact) AS log_xact,
-        t.forward_edit AS edit, t.inverse_edit AS base, t.content AS old_content, c.history,
+        t.forward_edit AS edit, t.inverse_edit AS base, t.fields AS changed_fields, t.content AS old_content, t.new_content,
+        c.history,
         t.parent_id AS old_parent_id, t.new_parent_id AS parent_id,
         t.position AS old_position, t.new_position AS position, CAST(:user_id AS text) AS user_id, t.session_id,
         CAST(:commit_id AS uuid) AS commit_id,
@@ -179,7 +180,9 @@ WITH target AS MATERIALIZED (
     WHERE t.changes
     ORDER BY t.record_id
 ),
--- include: write_tail.log_records
+-- include: write_tail.orders_of_collection
+,
+-- include: write_tail.end_write
 , changed_drafts AS (
     -- The log entry of a written record reaches the draft's user as well.
     SELECT 'COMMIT' AS source, CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
@@ -188,6 +191,12 @@ WITH target AS MATERIALIZED (
     WHERE NOT t.changes
 ),
 -- include: write_tail.log_drafts
+, moved_drafts AS (
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection, t.record_id, t.merged AS old_merged,
+        CAST(NULL AS jsonb) AS new_merged
+    FROM target AS t
+),
+-- include: write_tail.move_draft_entries
 SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
     CASE WHEN t.new_attributes IS NULL THEN '{}' ELSE ARRAY(
         SELECT n.key FROM jsonb_each(t.new_attributes) AS n
@@ -205,3 +214,5 @@ SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
     CASE WHEN t.changes AND t.action IN ('WRITE', 'SETTLE') AND NOT t.draft_edit ? 'v'
         THEN draftline.steps_done(t.draft_edit, t.content, t.new_content)::text END AS steps_done
 FROM target AS t
+CROSS JOIN entries
+CROSS JOIN draft_entries

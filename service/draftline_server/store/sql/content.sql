@@ -28,14 +28,16 @@ WITH checked AS MATERIALIZED (
     RETURNING *
 ), written AS (
     SELECT c.collection, c.record_id, c.version, 'CREATE' AS kind, 'CREATE_CONTENT' AS source, c.log_xact,
-        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, CAST(NULL AS jsonb) AS old_content,
-        CAST(NULL AS text) AS history,
+        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, CAST(NULL AS text[]) AS changed_fields,
+        CAST(NULL AS jsonb) AS old_content, c.content AS new_content, CAST(NULL AS text) AS history,
         CAST(NULL AS text) AS old_parent_id, c.parent_id, CAST(NULL AS bigint) AS old_position, c.position,
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(NULL AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM created AS c
 ),
--- include: write_tail.log_records
+-- include: write_tail.orders_of_collection
+,
+-- include: write_tail.end_write
 , responses AS (
     SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
         CAST(:fingerprint AS bytea) AS fingerprint, k.history = 'VALUES' AS is_rebuilt,
@@ -45,7 +47,7 @@ WITH checked AS MATERIALIZED (
 ),
 -- include: requests.store_record_responses
 SELECT checked.failure::text AS failure, created.record_id IS NOT NULL AS created, checked.content::text AS content
-FROM checked LEFT JOIN created ON true
+FROM checked LEFT JOIN created ON true CROSS JOIN entries
 
 -- name: recreate_content
 -- Bring a deleted record back with another content, parent and position. Its changes stay in the log, and the time and
@@ -81,13 +83,15 @@ WITH locked AS MATERIALIZED (
     FROM compared AS k
 ), written AS (
     SELECT u.collection, u.record_id, u.version, 'UNDELETE' AS kind, CAST(:source AS text) AS source, u.log_xact,
-        (k.difference).edit AS edit, (k.difference).base AS base, k.content AS old_content, k.history,
-        k.parent_id AS old_parent_id, u.parent_id, k.position AS old_position, u.position,
+        (k.difference).edit AS edit, (k.difference).base AS base, CAST(NULL AS text[]) AS changed_fields,
+        k.content AS old_content, k.new_content, k.history, k.parent_id AS old_parent_id, u.parent_id, k.position AS old_position, u.position,
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM updated AS u, compared AS k
 ),
--- include: write_tail.log_records
+-- include: write_tail.orders_of_collection
+,
+-- include: write_tail.end_write
 , responses AS (
     SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
         CAST(:fingerprint AS bytea) AS fingerprint, k.history = 'VALUES' AS is_rebuilt, CAST(NULL AS jsonb) AS remainder,
@@ -103,6 +107,7 @@ SELECT v.failure::text AS failure, v.collection, v.record_id, v.new_content::tex
     draftline.changed_fields('{}', v.new_content) AS changed_fields
 FROM validated AS v
 CROSS JOIN refreshed
+CROSS JOIN entries
 LEFT JOIN updated AS u ON true
 
 -- fragment: patches
@@ -273,12 +278,12 @@ WITH waited AS MATERIALIZED (
         -- An equal number may be written differently: the record keeps its form, and the response has that of the patch.
         CASE WHEN NOT k.changes THEN k.content::text <> k.new_content::text ELSE false END AS is_reworded,
         k.parent_id AS old_parent_id, k.position AS old_position, k.log_xact, k.forward_edit, k.inverse_edit,
-        k.history, CASE WHEN draftline.keeps_snapshot(k.version + 1) AND k.history = 'VALUES' THEN k.content END AS snapshot
+        k.history, k.content AS old_content
     FROM compared AS k
 ), written AS (
     SELECT a.collection, a.record_id, a.version, CASE WHEN a.version = 1 THEN 'CREATE' ELSE 'UPDATE' END AS kind,
         CAST(:source AS text) AS source, greatest(draftline.log_xact(), a.log_xact) AS log_xact,
-        a.forward_edit AS edit, a.inverse_edit AS base, a.snapshot AS old_content, a.history,
+        a.forward_edit AS edit, a.inverse_edit AS base, a.changed_fields, a.old_content, a.new_content, a.history,
         a.old_parent_id, a.parent_id, a.old_position, a.position,
         p.user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id, p.change_reason, p.request_id
     FROM answered AS a
@@ -287,7 +292,9 @@ WITH waited AS MATERIALIZED (
     WHERE a.failure IS NULL AND a.changes
     ORDER BY a.collection, a.record_id
 ),
--- include: write_tail.log_records
+-- include: write_tail.orders_of_written
+,
+-- include: write_tail.end_write
 , responses AS (
     SELECT p.user_id, p.request_id, p.fingerprint, a.history = 'VALUES' AND NOT a.is_reworded AS is_rebuilt,
         CASE WHEN NOT a.changes THEN jsonb_build_object('collection', a.collection, 'record_id', a.record_id,
@@ -305,6 +312,7 @@ SELECT a.index, a.failure::text AS failure, a.new_content::text AS content, a.ve
     a.created_at, a.created_by, a.updated_at, a.updated_by, a.changed_fields, a.changes
 FROM answered AS a
 CROSS JOIN refreshed
+CROSS JOIN entries
 UNION ALL
 SELECT index, jsonb_build_object('reason', 'LEFT_ALONE', 'cause', cause)::text,
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
@@ -338,13 +346,16 @@ WITH locked AS MATERIALIZED (
     RETURNING r.*
 ), written AS (
     SELECT u.collection, u.record_id, u.version, 'DELETE' AS kind, 'DELETE_CONTENT' AS source, u.log_xact,
-        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, u.content AS old_content, v.history,
+        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, CAST(NULL AS text[]) AS changed_fields,
+        u.content AS old_content, u.content AS new_content, v.history,
         u.parent_id AS old_parent_id, u.parent_id, u.position AS old_position, u.position,
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(NULL AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM updated AS u, validated AS v
 ),
--- include: write_tail.log_records
+-- include: write_tail.orders_of_collection
+,
+-- include: write_tail.end_write
 , responses AS (
     SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
         CAST(:fingerprint AS bytea) AS fingerprint, v.history IS DISTINCT FROM 'PATHS' AS is_rebuilt,
@@ -356,7 +367,7 @@ SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS
     coalesce(u.version, v.version) AS version, v.parent_id, v.position, v.created_at, v.created_by,
     CAST(:now AS timestamptz) AS updated_at, CAST(:user_id AS text) AS updated_by,
     CAST(:now AS timestamptz) AS deleted_at
-FROM validated AS v LEFT JOIN updated AS u ON true
+FROM validated AS v LEFT JOIN updated AS u ON true CROSS JOIN entries
 
 -- name: undelete_content
 -- Bring one record back, if its content satisfies the collection's declaration. No row: there is no such record.
@@ -384,13 +395,16 @@ WITH locked AS MATERIALIZED (
     RETURNING r.*
 ), written AS (
     SELECT u.collection, u.record_id, u.version, 'UNDELETE' AS kind, 'UNDELETE_CONTENT' AS source, u.log_xact,
-        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, u.content AS old_content, v.history,
+        CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base, CAST(NULL AS text[]) AS changed_fields,
+        u.content AS old_content, u.content AS new_content, v.history,
         u.parent_id AS old_parent_id, u.parent_id, u.position AS old_position, u.position,
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(NULL AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM updated AS u, validated AS v
 ),
--- include: write_tail.log_records
+-- include: write_tail.orders_of_collection
+,
+-- include: write_tail.end_write
 , responses AS (
     SELECT CAST(:user_id AS text) AS user_id, CAST(:request_id AS uuid) AS request_id,
         CAST(:fingerprint AS bytea) AS fingerprint, v.history IS DISTINCT FROM 'PATHS' AS is_rebuilt,
@@ -401,7 +415,7 @@ WITH locked AS MATERIALIZED (
 SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS content,
     coalesce(u.version, v.version) AS version, v.parent_id, v.position, v.created_at, v.created_by,
     CAST(:now AS timestamptz) AS updated_at, CAST(:user_id AS text) AS updated_by, NULL AS deleted_at
-FROM validated AS v LEFT JOIN updated AS u ON true
+FROM validated AS v LEFT JOIN updated AS u ON true CROSS JOIN entries
 
 -- name: lock_content
 -- Lock the records of patches in primary-key order, and return them; for the fetch-merge-replace path.
@@ -477,7 +491,7 @@ WITH compared AS MATERIALIZED (  -- computes each difference once, in whatever o
 ), written AS (
     SELECT r.collection, r.record_id, r.version, CASE WHEN p.old_content IS NULL THEN 'CREATE' ELSE 'UPDATE' END AS kind,
         CAST(:source AS text) AS source, r.log_xact, (p.difference).edit AS edit, (p.difference).base AS base,
-        p.old_content, c.history, p.old_parent_id, r.parent_id, p.old_position, r.position,
+        draftline.edited_fields((p.difference).edit) AS changed_fields, p.old_content, p.new_content, c.history, p.old_parent_id, r.parent_id, p.old_position, r.position,
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM compared AS p
@@ -486,5 +500,7 @@ WITH compared AS MATERIALIZED (  -- computes each difference once, in whatever o
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
     ORDER BY r.collection, r.record_id
 ),
--- include: write_tail.log_records
-SELECT count(*) FROM logged
+-- include: write_tail.orders_of_written
+,
+-- include: write_tail.end_write
+SELECT moved FROM entries

@@ -26,7 +26,7 @@ WITH locked AS MATERIALIZED (
         CASE WHEN NOT p.replaces THEN d.edit END AS old_edit,
         CASE WHEN NOT p.replaces THEN d.base END AS old_base,
         CASE WHEN NOT p.replaces THEN d.base_version END AS old_base_version,
-        CASE WHEN NOT p.replaces THEN d.merged END AS old_merged,
+        CASE WHEN NOT p.replaces THEN d.merged END AS old_merged, d.merged AS stored_merged,
         CASE WHEN NOT p.replaces THEN d.attributes END AS old_attributes,
         draftline.revives(p.allow_deleted, p.action, r.deleted_at IS NOT NULL,
             CASE WHEN NOT p.replaces THEN d.kind END) AS revives,
@@ -168,6 +168,13 @@ WITH locked AS MATERIALIZED (
     WHERE k.failure IS NULL
 ),
 -- include: write_tail.log_drafts
+, moved_drafts AS (
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection, k.record_id,
+        k.stored_merged AS old_merged, CASE WHEN NOT k.vanishes THEN k.new_merged END AS new_merged
+    FROM checked AS k
+    WHERE k.failure IS NULL
+),
+-- include: write_tail.move_draft_entries
 SELECT k.index, k.record_id,
     CASE WHEN k.failure IS NULL AND k.draft_version = 0 AND k.record_id NOT IN (SELECT record_id FROM created)
         THEN '{"reason": "RACED"}' ELSE k.failure::text END AS failure,
@@ -187,6 +194,7 @@ SELECT k.index, k.record_id,
             k.parent_id, k.position, k.deleted_at IS NOT NULL)::text
         ELSE '[]' END AS conflicts
 FROM checked AS k
+CROSS JOIN draft_entries
 
 -- name: select_drafts
 -- Return the selected drafts: those of some records, those of a session, or all.
@@ -201,23 +209,12 @@ LIMIT :limit
 -- name: refresh_drafts
 -- Apply the drafts of all users over some records, which the transaction has locked, to the records' new contents.
 -- steps_done: by record, the transforms that were written, which the bases of drafted transforms follow; NULL: none.
-WITH stale AS MATERIALIZED (
-    SELECT d.user_id, d.collection, d.record_id, d.edit, d.base, p.steps_done
-    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:steps_done AS jsonb[]))
-        AS p (collection, record_id, steps_done)
-    JOIN draftline.draft AS d
-        ON d.tenant_id = :tenant_id AND d.collection = p.collection AND d.record_id = p.record_id
-    WHERE d.kind <> 'CREATE'
-    ORDER BY d.collection, d.record_id, d.user_id
-    FOR UPDATE OF d
-)
-UPDATE draftline.draft AS d
-SET merged = draftline.apply_edit(s.edit, r.content),
-    base = CASE WHEN s.steps_done IS NULL THEN s.base ELSE draftline.follow(s.base, s.edit, s.steps_done) END
-FROM stale AS s
+SELECT draftline.refresh_drafts(:tenant_id, array_agg(r.collection), array_agg(r.record_id), array_agg(r.content),
+    steps_done => array_agg(p.steps_done)) AS refreshed
+FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:steps_done AS jsonb[]))
+    AS p (collection, record_id, steps_done)
 JOIN draftline.record AS r
-    ON r.tenant_id = :tenant_id AND r.collection = s.collection AND r.record_id = s.record_id
-WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = s.collection AND d.record_id = s.record_id
+    ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
 
 -- name: drop_drafts
 -- Lock drafts in primary-key order, delete them, and return them.
@@ -241,6 +238,11 @@ WITH locked AS MATERIALIZED (
     FROM dropped AS d
 ),
 -- include: write_tail.log_drafts
+, moved_drafts AS (
+    SELECT d.user_id, d.collection, d.record_id, d.merged AS old_merged, CAST(NULL AS jsonb) AS new_merged
+    FROM dropped AS d
+),
+-- include: write_tail.move_draft_entries
 SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, coalesce(r.version, 0) AS version,
     draftline.drafted_parent_id(d.attributes, o.parent_id) AS parent_id,
     draftline.drafted_position(d.attributes, o.position) AS position,
@@ -252,6 +254,7 @@ SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, 
     d.kind AS draft_kind, d.version AS draft_version, d.updated_at AS draft_updated_at, d.session_id, d.change_reason,
     draftline.modified_fields(d.kind, d.edit, r.content, d.merged) AS modified_fields, '[]' AS conflicts
 FROM dropped AS d
+CROSS JOIN draft_entries
 LEFT JOIN draftline.record AS r
     ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
 -- A creation that brings a record back starts without attributes.
@@ -283,8 +286,21 @@ WITH locked AS MATERIALIZED (
     SELECT r.content FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id
     FOR SHARE
-)
-UPDATE draftline.draft AS d
-SET merged = draftline.apply_edit(d.edit, (SELECT content FROM locked))
-WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = :record_id
-RETURNING d.record_id
+), broken AS MATERIALIZED (
+    SELECT d.merged, draftline.apply_edit(d.edit, (SELECT content FROM locked)) AS new_merged
+    FROM draftline.draft AS d
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = :record_id
+    FOR UPDATE
+), updated AS (
+    UPDATE draftline.draft AS d
+    SET merged = b.new_merged
+    FROM broken AS b
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = :record_id
+    RETURNING d.record_id
+), moved_drafts AS (
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
+        CAST(:record_id AS text) AS record_id, b.merged AS old_merged, b.new_merged
+    FROM broken AS b
+),
+-- include: write_tail.move_draft_entries
+SELECT u.record_id FROM updated AS u CROSS JOIN draft_entries

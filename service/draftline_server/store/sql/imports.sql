@@ -117,17 +117,22 @@ WITH target AS (
        OR (r.content, r.parent_id, r.position) IS DISTINCT FROM (s.content, s.parent_id, s.position)
     ORDER BY s.record_id
     OFFSET 0  -- so that each difference is computed once
-), written AS (
+), written AS NOT MATERIALIZED (
     SELECT CAST(:collection AS text) AS collection, t.record_id, coalesce(t.version, 0) + 1 AS version,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.deleted_at IS NULL THEN 'UPDATE' ELSE 'UNDELETE' END AS kind,
         'IMPORT_CONTENT' AS source, greatest(draftline.log_xact(), t.log_xact) AS log_xact,
-        (t.difference).edit AS edit, (t.difference).base AS base, t.old_content, t.history,
+        (t.difference).edit AS edit, (t.difference).base AS base,
+        draftline.edited_fields((t.difference).edit) AS changed_fields, t.old_content, t.content AS new_content, t.history,
         t.old_parent_id, t.parent_id, t.old_position, t.position, CAST(:user_id AS text) AS user_id, '' AS session_id,
         CAST(:commit_id AS uuid) AS commit_id, CAST(:change_reason AS text) AS change_reason,
         CAST(:request_id AS uuid) AS request_id
     FROM target AS t
 ),
 -- include: write_tail.log_records
+,
+-- include: write_tail.orders_of_collection
+,
+-- include: write_tail.move_locked_entries
 SELECT count(*) FILTER (WHERE kind = 'CREATE') AS inserted, count(*) FILTER (WHERE kind <> 'CREATE') AS updated,
     sum(hashtextextended(record_id, version)) AS digest, EXISTS (SELECT FROM target WHERE raced) AS raced
 FROM logged
@@ -166,10 +171,11 @@ SELECT count(*) FILTER (WHERE version = 1) AS inserted, count(*) FILTER (WHERE v
     sum(hashtextextended(record_id, version)) AS digest, false AS raced
 FROM upserted
 
--- name: refresh_imported
--- Apply the drafts of all users over the imported records to the new contents.
-WITH stale AS MATERIALIZED (
-    SELECT d.user_id, d.record_id, d.edit, r.content
+-- name: lock_imported_drafts
+-- Lock the drafts of all users over the imported records whose merges change. Return how many they are.
+SELECT count(*) AS stale
+FROM (
+    SELECT d.record_id
     FROM draftline.draft AS d
     JOIN staging AS s ON s.record_id = d.record_id
     JOIN draftline.record AS r
@@ -178,9 +184,40 @@ WITH stale AS MATERIALIZED (
       AND d.merged <> draftline.apply_edit(d.edit, r.content)
     ORDER BY d.record_id, d.user_id
     FOR UPDATE OF d
+) AS locked
+
+-- name: refresh_imported
+-- Apply these drafts, which the transaction has locked, to the new contents, and move their entries.
+WITH stale AS MATERIALIZED (
+    SELECT d.user_id, d.record_id, d.merged AS old_merged, draftline.apply_edit(d.edit, r.content) AS new_merged
+    FROM draftline.draft AS d
+    JOIN staging AS s ON s.record_id = d.record_id
+    JOIN draftline.record AS r
+        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+    WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.kind <> 'CREATE'
+      AND d.merged <> draftline.apply_edit(d.edit, r.content)
+),
+-- include: write_tail.orders_of_collection
+, moved_entries AS MATERIALIZED (
+    SELECT s.user_id, s.record_id, o.order_id, draftline.order_key(s.old_merged, o.keys) AS old_key,
+        draftline.order_key(s.new_merged, o.keys) AS new_key
+    FROM stale AS s CROSS JOIN orders AS o
+), left_entries AS (
+    DELETE FROM draftline.draft_order_entry AS e
+    USING moved_entries AS m
+    WHERE e.tenant_id = :tenant_id AND e.user_id = m.user_id AND e.collection = :collection AND e.order_id = m.order_id
+      AND e.key = m.old_key AND e.record_id = m.record_id AND m.old_key <> m.new_key
+), new_entries AS (
+    INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+    SELECT :tenant_id, m.user_id, :collection, m.order_id, m.new_key, m.record_id
+    FROM moved_entries AS m
+    WHERE m.old_key <> m.new_key AND draftline.order_entry_fits(m.new_key,
+        CAST(:tenant_id AS text) || m.user_id || CAST(:collection AS text) || m.record_id)
+    ORDER BY m.user_id, m.order_id, m.new_key, m.record_id
+    ON CONFLICT DO NOTHING
 )
 UPDATE draftline.draft AS d
-SET merged = draftline.apply_edit(s.edit, s.content)
+SET merged = s.new_merged
 FROM stale AS s
 WHERE d.tenant_id = :tenant_id AND d.user_id = s.user_id AND d.collection = :collection AND d.record_id = s.record_id
 
@@ -193,12 +230,11 @@ WITH deleted AS (
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM staging AS s WHERE s.record_id = r.record_id)
       AND EXISTS (SELECT FROM locked AS l WHERE l.record_id = r.record_id)
-    RETURNING r.record_id, r.version, r.log_xact,
-        CASE WHEN draftline.keeps_snapshot(r.version) THEN r.content END AS content
-), written AS (
+    RETURNING r.record_id, r.version, r.log_xact, r.content
+), written AS NOT MATERIALIZED (
     SELECT CAST(:collection AS text) AS collection, d.record_id, d.version, 'DELETE' AS kind,
         'IMPORT_CONTENT' AS source, d.log_xact, CAST(NULL AS jsonb) AS edit, CAST(NULL AS jsonb) AS base,
-        d.content AS old_content, c.history, CAST(NULL AS text) AS old_parent_id, CAST(NULL AS text) AS parent_id,
+        CAST(NULL AS text[]) AS changed_fields, d.content AS old_content, d.content AS new_content, c.history, CAST(NULL AS text) AS old_parent_id, CAST(NULL AS text) AS parent_id,
         CAST(NULL AS bigint) AS old_position, CAST(NULL AS bigint) AS position,
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
@@ -206,6 +242,10 @@ WITH deleted AS (
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ),
 -- include: write_tail.log_records
+,
+-- include: write_tail.orders_of_collection
+,
+-- include: write_tail.move_locked_entries
 SELECT count(*) AS deleted, EXISTS (
     SELECT FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL

@@ -54,12 +54,18 @@ WITH target AS MATERIALIZED (
     USING held AS h
     WHERE d.tenant_id = :tenant_id AND d.user_id = h.user_id AND d.collection = :collection
       AND d.record_id = h.record_id
-    RETURNING d.user_id, d.record_id, d.session_id
+    RETURNING d.user_id, d.record_id, d.session_id, d.merged
 ), changed_drafts AS (
     SELECT 'PURGE_CONTENT' AS source, d.user_id, CAST(:collection AS text) AS collection, d.record_id, d.session_id
     FROM dropped AS d
 ),
 -- include: write_tail.log_drafts
+, moved_drafts AS (
+    SELECT d.user_id, CAST(:collection AS text) AS collection, d.record_id, d.merged AS old_merged,
+        CAST(NULL AS jsonb) AS new_merged
+    FROM dropped AS d
+),
+-- include: write_tail.move_draft_entries
 , written AS (
     SELECT CAST(:collection AS text) AS collection, t.record_id,
         -- The versions of repeated purges of an id count down from 0.
@@ -75,7 +81,7 @@ WITH target AS MATERIALIZED (
     ORDER BY t.record_id
 ),
 -- include: write_tail.log_records
-SELECT count(*) AS drafts FROM dropped
+SELECT count(*) AS drafts FROM dropped CROSS JOIN draft_entries
 
 -- name: purge_answers
 -- Empty the stored responses that hold content of some records; a repeated request is told why. They are locked in

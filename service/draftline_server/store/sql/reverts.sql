@@ -108,7 +108,8 @@ WITH target AS MATERIALIZED (
     SELECT k.collection, k.record_id, k.version + 1 AS version,
         CASE WHEN k.is_deleted = k.was_deleted THEN 'UPDATE' WHEN k.is_deleted THEN 'DELETE' ELSE 'UNDELETE' END AS kind,
         'REVERT_CHANGE' AS source, greatest(draftline.log_xact(), k.log_xact) AS log_xact,
-        (k.difference).edit AS edit, (k.difference).base AS base, k.content AS old_content, k.history,
+        (k.difference).edit AS edit, (k.difference).base AS base, draftline.edited_fields((k.difference).edit) AS changed_fields,
+        k.content AS old_content, k.new_content, k.history,
         k.parent_id AS old_parent_id, k.new_parent_id AS parent_id,
         k.position AS old_position, k.new_position AS position, CAST(:user_id AS text) AS user_id, '' AS session_id,
         CAST(:new_commit_id AS uuid) AS commit_id, CAST(:change_reason AS text) AS change_reason,
@@ -117,7 +118,9 @@ WITH target AS MATERIALIZED (
     WHERE k.written
     ORDER BY k.collection, k.record_id
 ),
--- include: write_tail.log_records
+-- include: write_tail.orders_of_written
+,
+-- include: write_tail.end_write
 SELECT k.change_version, k.version AS seen_version, k.is_lost, k.conflicts::text AS conflicts, k.definition_version, k.needs_check, k.written,
     CASE WHEN k.needs_check THEN draftline.content_failure(k.new_content, k.indexed_text,
         :max_bytes, :max_depth, :max_indexed_text_bytes, :max_nodes)::text END AS failure,
@@ -130,4 +133,5 @@ SELECT k.change_version, k.version AS seen_version, k.is_lost, k.conflicts::text
     CASE WHEN k.written THEN :user_id ELSE k.updated_by END AS updated_by,
     CASE WHEN k.is_deleted THEN coalesce(k.deleted_at, CAST(:now AS timestamptz)) END AS deleted_at
 FROM checked AS k
+CROSS JOIN entries
 ORDER BY k.collection, k.record_id

@@ -1,0 +1,257 @@
+"""The entries of orders: kept by every write, built in the background, and deleted when an order is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from draftline_server.domain.changes import ChangeRef
+from draftline_server.domain.drafts import ConflictPolicy
+from draftline_server.domain.edits import Operation, Strategy
+from draftline_server.domain.errors import DraftlineError
+from draftline_server.domain.records import Delta, ImportMode, Patch, Purge
+from draftline_server.store.collections.order_entries import OrderEntries, _build_batch
+from draftline_server.store.database import Database
+from draftline_server.store.draft_integrity import DraftChecker
+from draftline_server.store.driver_errors import RacedError, UnsettledError
+from draftline_server.store.purges import PurgeStore
+from draftline_server.store.statements import Statement, load
+from support.entry_checks import entry_count, order_states, wrong_entries
+from support.races import Races
+from support.tenant_changes import LoggedWorld
+from support.tenant_stores import COLLECTION, World, change, creation, deletion, operate
+
+FIELDS = json.dumps([
+    {"path": ["ea"], "type": "TEXT"},
+    {"path": ["en"], "type": "NUMBER"},
+    {"path": ["o", "ed"], "type": "DATE"},
+])  # fmt: skip
+ORDERS = json.dumps([
+    [{"path": ["en"], "descending": True}, {"path": ["ea"], "descending": False}],
+    [{"path": ["o", "ed"], "descending": False}, {"path": ["en"], "descending": False}],
+])  # fmt: skip
+USERS = ("ada", "bob")
+IDS = [f"r{number}" for number in range(8)]
+
+
+async def declared(world: World) -> None:
+    await world.declare(fields=FIELDS, orders=ORDERS)
+    await world.specs.load(world.tenant_id, [COLLECTION])
+
+
+def content(dice: random.Random) -> dict[str, Any]:
+    """A content with values of the declared types, of others, and none."""
+    values: dict[str, Any] = {
+        "ea": dice.choice(["x", "y", "", "ü" * 3, 5, None]),
+        "en": dice.choice([0, -1, 1.5, 10**30, "7", None]),
+        "o": dice.choice([{"ed": "2026-01-02"}, {"ed": "no date"}, {}, 3]),
+        "u": dice.randrange(5),
+    }
+    return {name: value for name, value in values.items() if dice.random() < 0.8}
+
+
+async def purge(world: World, record_id: str) -> None:
+    purged = Purge(COLLECTION, (record_id,), None, 10, b"p", b"c")
+    await world.write(
+        "sys",
+        lambda transaction: PurgeStore().purge(
+            transaction, world.actor("sys"), purged, settle_by=0.0, change_reason=""
+        ),
+    )
+
+
+def steps(world: LoggedWorld, dice: random.Random) -> list[Callable[[], Awaitable[Any]]]:
+    """Every kind of write of one or some random records."""
+    user, record_id, delta = dice.choice(USERS), dice.choice(IDS), content(dice)
+    some = dice.sample(IDS, 3)
+    upsert = Patch(
+        COLLECTION, record_id, Delta(json.dumps(delta), Strategy.SHALLOW), allow_missing=True, allow_deleted=True
+    )
+    batch = [Patch(COLLECTION, each, Delta(json.dumps(content(dice)), Strategy.SHALLOW)) for each in some]
+    rows = {each: content(dice) for each in some}
+    return [
+        lambda: world.create(record_id, delta),
+        lambda: world.patch(record_id, delta, dice.choice(list(Strategy))),
+        lambda: world.patch(record_id, {"u": dice.random()}),
+        lambda: world.patches.patch(world.actor("sys"), upsert, change_reason="", validate_only=False),
+        lambda: world.patch_all(batch, partial=True),
+        lambda: world.delete(record_id),
+        lambda: world.undelete(record_id),
+        lambda: purge(world, record_id),
+        lambda: world.load(rows),
+        lambda: world.load({each: content(dice) for each in IDS[:6]}, ImportMode.SNAPSHOT),
+        lambda: world.save(user, change(record_id, delta, allow_deleted=dice.random() < 0.3)),
+        lambda: world.save(user, operate(record_id, Operation("add", ("en",), value=dice.randrange(9)))),
+        lambda: world.save(user, creation(record_id, delta, replace=dice.random() < 0.5)),
+        lambda: world.save(user, deletion(record_id)),
+        lambda: world.discard(user),
+        lambda: world.commit(user, policy=ConflictPolicy.KEEP_MINE, allow_partial=True),
+        lambda: world.commit(user, policy=ConflictPolicy.KEEP_THEIRS, allow_partial=True),
+        lambda: revert_one(world, record_id, dice),
+    ]
+
+
+async def revert_one(world: LoggedWorld, record_id: str, dice: random.Random) -> None:
+    history = [each.version for each in await world.history(record_id)]
+    if history:
+        await world.revert(ChangeRef(COLLECTION, record_id, dice.choice(history)), ConflictPolicy.KEEP_MINE)
+
+
+async def random_writes(world: LoggedWorld, dice: random.Random, count: int) -> int:
+    """Do so many writes; return how many of them succeeded."""
+    done = 0
+    for _ in range(count):
+        try:
+            await dice.choice(steps(world, dice))()
+            done += 1
+        except (DraftlineError, RacedError, UnsettledError):
+            pass
+    return done
+
+
+@pytest.mark.parametrize("partial_updates", [True, False], ids=["in place", "fetched"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_entries_are_those_of_the_contents_after_any_writes(
+    database: Database, tenant_id: str, seed: int, partial_updates: bool
+) -> None:
+    world, dice = LoggedWorld(database, tenant_id, partial_updates=partial_updates), random.Random(seed)
+    await declared(world)
+    done = 0
+    for _ in range(12):
+        done += await random_writes(world, dice, 10)
+        assert await wrong_entries(database, tenant_id) == []
+    assert done > 40
+    assert await entry_count(database, tenant_id) > 0
+    assert await world.differences() == []
+
+
+async def test_entries_are_right_after_concurrent_writes_and_a_build_among_them(
+    database: Database, tenant_id: str
+) -> None:
+    worlds = [LoggedWorld(database, tenant_id, partial_updates=number % 3 > 0) for number in range(5)]
+    await random_writes(worlds[0], random.Random(99), 20)
+    writers = [
+        asyncio.create_task(random_writes(world, random.Random(number), 50)) for number, world in enumerate(worlds)
+    ]
+    await declared(worlds[0])
+    await OrderEntries(database).build(tenant_id, COLLECTION)
+    assert await order_states(database, tenant_id) == ["READY"] * 5
+    assert sum(await asyncio.gather(*writers)) > 50
+    assert await wrong_entries(database, tenant_id) == []
+    assert await worlds[0].differences() == []
+
+
+WAITING: dict[str, Callable[[Races], Awaitable[Any]]] = {
+    "a patch": lambda races: races.world.patch("1", {"en": 3}),
+    "a replacing patch": lambda races: races.replacing.patch("1", {"en": 3}),
+    "a deletion": lambda races: races.world.delete("1"),
+    "an import": lambda races: races.world.load({"1": {"en": 3}}),
+    "a snapshot": lambda races: races.world.load({"2": {"en": 1}}, ImportMode.SNAPSHOT),
+    "a commit": lambda races: races.world.commit("bob"),
+}
+
+
+@pytest.mark.parametrize("name", list(WAITING))
+async def test_write_that_waits_for_another_removes_the_entry_that_the_other_has_made(races: Races, name: str) -> None:
+    await declared(races.world)
+    for record_id in ("1", "2"):
+        await races.world.create(record_id, {"en": 1})
+    await races.world.save("bob", change("1", {"en": 3}))
+    await races.world.save("ada", change("1", {"ea": "x"}))
+    patches = [
+        Patch(COLLECTION, record_id, Delta('{"en": 2, "ea": "y"}', Strategy.SHALLOW)) for record_id in ("1", "2")
+    ]
+    async with races.behind(races.holding.patch_all(patches)):
+        write = await races.waiting(WAITING[name](races))
+    try:
+        await write
+    except DraftlineError:
+        assert name == "a commit"  # the other has changed the same field
+    assert await wrong_entries(races.world.database, races.world.tenant_id) == []
+
+
+async def test_build_that_was_interrupted_goes_on_where_it_ended(world: LoggedWorld) -> None:
+    await world.load({f"r{number:04d}": {"en": number} for number in range(100)})
+    await world.save_all("ada", [change(f"r{number:04d}", {"en": -number}) for number in range(50)])
+    await world.declare(fields=FIELDS)
+    key: dict[str, object] = {"tenant_id": world.tenant_id, "collection": COLLECTION}
+    for _ in range(2):  # two batches, and then the process ends
+        await world.database.transact(lambda transaction: _build_batch(transaction, key, 30))
+    assert await progress(world) == {(60, 0)}
+    await world.patch("r0099", {"en": 5})
+    await OrderEntries(world.database).build(world.tenant_id, COLLECTION)
+    assert await order_states(world.database, world.tenant_id) == ["READY"] * 3
+    assert await progress(world) == {(100, 50)}
+    assert await wrong_entries(world.database, world.tenant_id) == []
+
+
+async def progress(world: World) -> set[tuple[int, int]]:
+    values: dict[str, object] = {"tenant_id": world.tenant_id, "collections": [COLLECTION]}
+    rows = await world.database.fetch(load("orders")["get_orders"], values)
+    return {(row["record_count"], row["draft_count"]) for row in rows}
+
+
+async def test_build_waits_for_writes_that_do_not_know_the_order(races: Races) -> None:
+    world = races.world
+    await world.create("1", {"en": 1})
+    async with races.behind(races.holding.patch_all([Patch(COLLECTION, "1", Delta('{"en": 2}', Strategy.SHALLOW))])):
+        await declared(world)
+        building = asyncio.create_task(OrderEntries(world.database).build(world.tenant_id, COLLECTION))
+        await asyncio.sleep(0.2)
+        assert await order_states(world.database, world.tenant_id) == ["BUILDING"] * 5
+    await building
+    assert await order_states(world.database, world.tenant_id) == ["READY"] * 5
+    assert await wrong_entries(world.database, world.tenant_id) == []
+
+
+async def test_dropped_order_is_kept_while_lists_may_read_it_and_then_deleted(world: LoggedWorld) -> None:
+    await declared(world)
+    await world.load({f"r{number}": {"en": number} for number in range(30)})
+    await world.save("ada", change("r1", {"en": 7}))
+    entries = OrderEntries(world.database)
+    await entries.build(world.tenant_id, COLLECTION)
+    await world.declare(fields='[{"path": ["ea"], "type": "TEXT"}]')
+    await world.specs.load(world.tenant_id, [COLLECTION])
+    await entries.delete_dropped(world.tenant_id, COLLECTION)
+    assert sorted(await order_states(world.database, world.tenant_id)) == ["DROPPING"] * 4 + ["READY"]
+    await world.patch("r2", {"en": 100})
+    assert await wrong_entries(world.database, world.tenant_id) == []
+    await OrderEntries(world.database, linger_s=0).delete_dropped(world.tenant_id, COLLECTION)
+    assert await order_states(world.database, world.tenant_id) == ["READY"]
+    assert await entry_count(world.database, world.tenant_id) == 31
+    assert await wrong_entries(world.database, world.tenant_id) == []
+
+
+async def test_patch_of_other_fields_touches_no_entry(world: LoggedWorld) -> None:
+    await declared(world)
+    await world.create("1", {"en": 1, "ea": "x"})
+    rows = await xids(world)
+    await world.patch("1", {"u": 1})
+    assert await xids(world) == rows
+    await world.patch("1", {"en": 2})
+    assert await xids(world) != rows
+
+
+async def xids(world: World) -> list[tuple[Any, ...]]:
+    """The entries, and the transactions that wrote them."""
+    sql = (
+        "SELECT xmin::text AS xmin, xmax::text AS xmax, key FROM draftline.order_entry WHERE tenant_id = $1 ORDER BY 3"
+    )
+    return [tuple(row) for row in await world.database.fetch(Statement("xids", sql, ("t",)), {"t": world.tenant_id})]
+
+
+async def test_repaired_draft_has_the_entries_of_its_new_merge(world: LoggedWorld) -> None:
+    await declared(world)
+    await world.create("1", {"en": 1})
+    await world.save("ada", change("1", {"ea": "x"}))
+    broken = "UPDATE draftline.draft SET merged = '{\"en\": 5}' WHERE tenant_id = $1"
+    await world.database.fetch(Statement("break", broken, ("t",)), {"t": world.tenant_id})
+    checker = DraftChecker(world.database)
+    async for difference in checker.differences():
+        if difference.tenant_id == world.tenant_id:
+            assert await checker.repair(difference)
+    assert await world.differences() == []
