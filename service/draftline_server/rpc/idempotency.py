@@ -1,4 +1,4 @@
-"""Idempotent calls (AIP-155): a call that is repeated with the same request id gets the same answer."""
+"""Idempotent calls (AIP-155): a call that is repeated with the same request id gets the same response."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def normalize(message: Any) -> None:
 
 
 class IdempotencyLayer:
-    """Runs calls such that a repeated call writes nothing and gets the stored answer."""
+    """Runs calls such that a repeated call writes nothing and gets the stored response."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
@@ -66,9 +66,9 @@ class IdempotencyLayer:
         response_type: type[M],
         rest: AsyncIterator[Message] | None = None,
     ) -> M:
-        """Return the answer of `write`, or the stored answer if the request was answered before.
+        """Return the response of `write`, or the stored response if the request was answered before.
 
-        Raises RequestIdReusedError if the stored answer belongs to a different request. `rest` is the stream that
+        Raises RequestIdReusedError if the stored response belongs to a different request. `rest` is the stream that
         `write` may leave partly unread when it fails; it is read to its end, because all messages make up the request.
         """
         if actor.request is None:
@@ -88,7 +88,7 @@ class IdempotencyLayer:
         return _response(stored, actor, request, response_type)
 
     async def _recall(self, actor: Actor, request: Any, error: Exception) -> Recalled:
-        """Return the stored answer, or raise `error` if there is none."""
+        """Return the stored response, or raise `error` if there is none."""
         try:
             record_key = getattr(request, "collection", ""), getattr(request, "record_id", "")
             stored = await self._requests.recall(actor, *record_key)
@@ -101,7 +101,7 @@ class IdempotencyLayer:
             return stored
         if isinstance(error, AnsweredBeforeError):
             raise ContentionError(
-                "the stored answer to this request_id has expired; repeat the call with a new one"
+                "the stored response to this request_id has expired; repeat the call with a new one"
             ) from error
         raise error
 
@@ -114,5 +114,5 @@ def _response(stored: Recalled, actor: Actor, request: Any, response_type: type[
         fill_record(response.record, stored.record, actor.tenant_id, request)
         if stored.changed_fields:
             response.changed_fields.extend(stored.changed_fields)
-    answer: M = response
-    return answer
+    filled: M = response
+    return filled

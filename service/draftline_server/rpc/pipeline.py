@@ -57,7 +57,7 @@ def answering(method: Method, calls: CallTracker, answer: Answer[T]) -> Callable
         else:
             await calls.await_goaway()
             if isinstance(response, bytes):
-                calls.send_buffer.track_answer(context, call.peer, call.tenant_id, len(response))
+                calls.send_buffer.track_response(context, call.peer, call.tenant_id, len(response))
             return response
         finally:
             calls.finish(call)

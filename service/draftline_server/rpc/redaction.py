@@ -19,7 +19,7 @@ CONTENT = {types_pb2.Document.DESCRIPTOR.full_name, types_pb2.JsonValue.DESCRIPT
 
 
 def redact_content(message: Any) -> None:
-    """Remove all documents and values from an answer, in place."""
+    """Remove all documents and values from a response, in place."""
     if isinstance(message, types_pb2.Status):
         _redact_status(message)
         return

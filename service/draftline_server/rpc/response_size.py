@@ -1,6 +1,6 @@
 """Limits on the size of one message: many clients accept at most 4 MiB.
 
-An oversized answer to a write is rejected while the write can still be rolled back. An oversized page is shortened.
+An oversized response to a write is rejected while the write can still be rolled back. An oversized page is shortened.
 """
 
 from __future__ import annotations

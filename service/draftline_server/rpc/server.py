@@ -41,7 +41,7 @@ IDENTITY_ALONE = 1  # bit set of the accepted compression algorithms
 # The flow-control window: the bytes that a caller can send for a call that is not read. This is the initial value of
 # HTTP/2. With grpc's growing window, a caller could fill 64 MiB on every stream that is not read.
 WINDOW_BYTES = 65_535
-MIN_UNREAD_S = 10.0  # minimum time for which an answer may stay unread
+MIN_UNREAD_S = 10.0  # minimum time for which a response may stay unread
 MAX_PUBLIC_BYTES = 32 * 1024 * 1024  # of incomplete messages to health and reflection
 
 
@@ -120,9 +120,9 @@ class Server:
         # Accept calls that have arrived: grpc would end them with CANCELLED, as if by their caller (grpc/grpc#41785).
         await self.calls.drain()
         stopping = asyncio.create_task(self._server.stop(self._options.drain_timeout_s))
-        await asyncio.sleep(SETTLE_S)  # so that callers get GOAWAY before their answers
+        await asyncio.sleep(SETTLE_S)  # so that callers get GOAWAY before their responses
         await self.calls.wait_idle(self._options.drain_timeout_s)
-        with suppress(TimeoutError):  # wait until the last answers are sent
+        with suppress(TimeoutError):  # wait until the last responses are sent
             await asyncio.wait_for(asyncio.shield(stopping), SETTLE_S)
         # Only streams of health and reflection are still open, and they never end by themselves.
         await self._server.stop(None)
@@ -150,7 +150,7 @@ class Server:
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
-    """Return False for the traceback that grpc logs if a caller disconnects before its whole answer is sent."""
+    """Return False for the traceback that grpc logs if a caller disconnects before the whole response is sent."""
     return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
 
 

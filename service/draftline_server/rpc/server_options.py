@@ -22,7 +22,7 @@ class ServerOptions:
     max_response_bytes: int
     max_metadata_bytes: int
     max_receive_buffer_bytes: int  # of incomplete messages of all connections together
-    max_send_buffer_bytes: int  # of unread answers
+    max_send_buffer_bytes: int  # of unread responses
     max_calls: int  # concurrent calls of all callers
     max_connections: int
     max_streams: int  # concurrent calls of a connection, which are streams in HTTP/2
