@@ -6,10 +6,11 @@ of methods, codes, reasons and statements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -24,6 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from .telemetry import Distribution, Telemetry
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+SLICE = 500  # samples that are rendered before control returns to the event loop
 
 
 class Gauge(NamedTuple):
@@ -47,7 +49,7 @@ class Metrics:
 
     async def text(self) -> bytes:
         """Return the metrics in the text format of Prometheus."""
-        return generate_latest(self._registry)
+        return await _rendered(self._registry.collect())
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. Called by the registry."""
@@ -133,3 +135,30 @@ class Metrics:
 def _add(family: HistogramMetricFamily, labels: Sequence[str], values: Distribution) -> None:
     bounds = [*(str(float(bound)) for bound in values.bounds), "+Inf"]
     family.add_metric(labels, list(zip(bounds, accumulate(values.counts), strict=True)), values.sum)
+
+
+async def _rendered(metrics: Iterable[Metric]) -> bytes:
+    """Return metrics in the text format of Prometheus.
+
+    Rendering the thousands of samples of a process takes tens of milliseconds, which would delay calls if it were done
+    at once.
+    """
+    parts: list[bytes] = []
+    for metric in metrics:
+        for start in range(0, max(1, len(metric.samples)), SLICE):
+            part = Metric(metric.name, metric.documentation, metric.type)
+            part.samples = metric.samples[start : start + SLICE]
+            registry: Any = _Single(part)
+            text = generate_latest(registry)
+            parts.append(text.split(b"\n", 2)[2] if start else text)  # HELP and TYPE only once
+            await asyncio.sleep(0)
+    return b"".join(parts)
+
+
+class _Single(NamedTuple):
+    """A registry of one metric."""
+
+    metric: Metric
+
+    def collect(self) -> Iterable[Metric]:
+        return (self.metric,)
