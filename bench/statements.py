@@ -25,7 +25,7 @@ def statements_per_patch(environment: Environment, load: Load, **settings: objec
         environment.start_server(database_url=f"{environment.url}&log_statement=all", **settings) as server,
         Client(server.address, tenant_id=load.tenant_id, token=load.token) as client,
     ):
-        client.patch_content(load.collection, record_id(0), {"Number": 0})  # the first call reads the declaration
+        client.patch_content(load.collection, record_id(0), {"Number": 0})  # the first call reads the collection spec
         before = log_path.stat().st_size
         for number in range(CALLS):
             client.patch_content(load.collection, record_id(number % load.records), {"Number": time.time_ns()})

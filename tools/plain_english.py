@@ -44,9 +44,16 @@ PENDING: tuple[str, ...] = (
 # A pattern, and what to write instead. Case is ignored.
 WORDS = {
     r"whoever|whomever|who comes (?:later|after)": "name the person or program: the caller, the operator, a client",
+    r"some(?:body)|any(?:body)|every(?:body)": "someone, anyone, all callers",
     r"anew": "again",
     r"for ever": "forever",
+    r"for good": "permanently",
     r"told": "reported, returned, logged, named",
+    r"tells": "reports, shows, means",
+    r"take[ns]? back|taking back": "revert, undo, cancel",
+    r"declarations?": "collection spec",
+    r"kept answers?": "stored response",
+    r"in vain|comes? to nothing|heed(?:s|ed)?": "without effect, follow",
     r"mend(?:s|ed|ing)?": "fix, repair",
     r"(?:in|out of) step": "consistent, inconsistent",
     r"he|him|his|himself": "the caller, it, they",

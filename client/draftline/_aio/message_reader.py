@@ -68,5 +68,5 @@ class MessageReader:
         self._stream = self._reading = None
 
     def close(self) -> None:
-        """Cancel the stream for good."""
+        """Cancel the stream permanently."""
         self.cancel()

@@ -57,6 +57,6 @@ class MessageReader:
         self._stream = None
 
     def close(self) -> None:
-        """Cancel the stream for good, and stop the watchdog's thread."""
+        """Cancel the stream permanently, and stop the watchdog's thread."""
         self._watchdog.stop()
         self.cancel()

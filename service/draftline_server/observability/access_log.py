@@ -23,7 +23,7 @@ MAX_ID = 128  # characters
 ANONYMOUS_PER_S, ANONYMOUS_BURST = (
     10.0,
     100,
-)  # lines of unauthenticated callers, which anybody could cause without limit
+)  # lines of unauthenticated callers, which anyone could cause without limit
 
 
 class Logged(StrEnum):
