@@ -1,4 +1,4 @@
-"""A nightly mirror of another system: a file of any size, in one transaction, and only what changed is written.
+"""Mirror another system every night: import a file of any size in one transaction, and write only changed records.
 
 make serve                                  in one terminal
 .venv/bin/python examples/bulk_import.py    in another
@@ -20,7 +20,7 @@ ROWS = 20_000
 
 
 def export(path: Path, night: int) -> None:
-    """What the other system writes: prices of some change each night, and a thousandth comes and goes."""
+    """Write the file of the other system: each night, some prices change and a thousandth of the parts is replaced."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["sku", "name", "price"])
@@ -29,7 +29,7 @@ def export(path: Path, night: int) -> None:
 
 
 def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read as they are sent: what is held at once is a chunk, whatever the size of the file."""
+    """Yield the records while they are sent, so that memory does not grow with the file."""
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             yield row["sku"], {"name": row["name"], "price": int(row["price"])}
@@ -42,14 +42,14 @@ def main(address: str) -> None:
         draftline.Client(address, tenant_id="demo", user="ada") as ada,
     ):
         path = Path(folder) / "parts.csv"
-        parts = f"parts-{uuid.uuid4().hex[:8]}"  # another each time that this is run
+        parts = f"parts-{uuid.uuid4().hex[:8]}"  # another one at each run
         for night in range(3):
             export(path, night)
             done = client.import_content(parts, records(path), mode="snapshot", change_reason=f"night {night}")
             counts = done.inserted_count, done.updated_count, done.unchanged_count, done.deleted_count
             print("night {}: {:,} inserted, {:,} updated, {:,} unchanged, {:,} deleted".format(night, *counts))
             if night == 0:
-                ada.save_draft(parts, "sku-001000", {"name": "Ada's part"})  # which no import takes away
+                ada.save_draft(parts, "sku-001000", {"name": "Ada's part"})  # no import removes it
         mine = next(ada.get_merged(parts, record_ids=["sku-001000"]))
         print("ada sees:", mine.content)
 

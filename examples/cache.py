@@ -1,4 +1,4 @@
-"""A count is read from memory as fast as one can, while another caller goes on counting.
+"""Read a counter from a cache in memory while another caller increments it.
 
 make serve                                  in one terminal
 .venv/bin/python examples/cache.py          in another
@@ -33,7 +33,7 @@ def main(address: str) -> None:
             film = reader.get("votes", "jaws", min_version=started.record.version)
             seen.append(film.content["votes"])
         voter.join()
-        print(f"{seen[-1]} votes, and never fewer than before" if seen == sorted(seen) else "votes were lost")
+        print(f"{seen[-1]} votes, and the count never decreased" if seen == sorted(seen) else "votes were lost")
         print(f"{reader.stats.hits} reads from memory, {reader.stats.misses} from the service")
 
 

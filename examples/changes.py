@@ -1,4 +1,4 @@
-"""Who changed what and why, and how a commit is taken back although somebody went on from it.
+"""List changes with their authors and reasons, and revert a commit although another user edited a record afterwards.
 
 make serve                                  in one terminal
 .venv/bin/python examples/changes.py        in another
@@ -38,7 +38,7 @@ def main(address: str) -> None:
             ada.revert(commit_id=commit_id)
         except draftline.ConflictError as error:
             for each in error.conflicts:
-                print(f"{each.record_id}: {each.path} would be {each.mine} again, but is {each.theirs} by now")
+                print(f"{each.record_id}: {each.path} would be reverted to {each.mine}, but is now {each.theirs}")
         ada.revert(commit_id=commit_id, conflict_policy="keep_theirs", change_reason="they are ageless")
         for merged in ada.get_merged("shelf"):
             print(f"{merged.content['Title']}: {merged.content['Genre']}")

@@ -1,4 +1,4 @@
-"""An editor's evening: drafts over the films, a list that follows them, a preview, a commit.
+"""An editing session: draft changes of films, list them, preview a commit, discard.
 
 make serve                                                          in one terminal
 .venv/bin/draftline import examples/movies.json --tenant demo \
@@ -33,7 +33,7 @@ def main(address: str) -> None:
         draftline.Client(address, tenant_id="demo", user="ada") as ada,
         draftline.Client(address, tenant_id="demo", user="bob") as bob,
     ):
-        ada.discard("movies", session_id=SESSION)  # of an evening before
+        ada.discard("movies", session_id=SESSION)  # of an earlier run
         print("before:     ", top(ada))
         ada.save_drafts(
             "movies",

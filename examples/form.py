@@ -1,4 +1,4 @@
-"""A form that saves what is typed as a draft, survives its browser, and asks only where two really disagree.
+"""A form that saves input as a draft, survives a closed browser, and reports only real conflicts.
 
 make serve                                  in one terminal
 .venv/bin/python examples/form.py           in another
@@ -16,7 +16,7 @@ COLLECTION, FILM = "forms", "alien"
 
 
 class Form:
-    """One user's form over one record. Every change is saved at once, and seen by nobody else."""
+    """One user's form for one record. Each change is saved at once as a draft, which only this user sees."""
 
     def __init__(self, client: draftline.Client, record_id: str) -> None:
         self._client = client
@@ -32,16 +32,16 @@ class Form:
         return self._seen.state is draftline.RecordState.DRAFT
 
     def type(self, **fields: Any) -> None:
-        """Autosaves; two windows of one user do not overwrite each other unknowingly."""
+        """Save the fields. Raise DraftVersionMismatchError if another window of the user has saved meanwhile."""
         saved = self._client.save_draft(
             COLLECTION, self._record_id, fields, expected_draft_version=self._seen.draft_version
         )
         if saved is None:
-            raise RuntimeError("the record is gone")
+            raise RuntimeError("the record has been deleted")
         self._seen = saved
 
     def submit(self, keep: str = "reject") -> tuple[draftline.Conflict, ...]:
-        """Writes the draft, merged with what others wrote meanwhile; the conflicts if it cannot be."""
+        """Commit the draft, merged with changes by others. Return the conflicts that prevent it."""
         versions = {self._record_id: self._seen.draft_version}
         try:
             self._client.commit(COLLECTION, record_ids=versions, conflict_policy=keep)
@@ -65,7 +65,7 @@ def main(address: str) -> None:
         form.type(Rating=9)
         print("bob sees:    ", bob.get_content(COLLECTION, FILM).content["Title"])
 
-        form = Form(ada, FILM)  # the browser was closed, and is opened again
+        form = Form(ada, FILM)  # the browser was closed and opened again
         print("ada is back: ", form.fields["Title"], "with unsaved edits" if form.is_dirty else "")
 
         window = Form(ada, FILM)

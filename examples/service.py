@@ -1,11 +1,10 @@
-"""A service that patches: it sells seats, keeps no state of its own, and never sells one twice.
+"""A stateless service that sells seats by patches, and never sells a seat twice.
 
 make serve                                  in one terminal
 .venv/bin/python examples/service.py        in another
 
-A purchase is one patch: its condition, its operations and the log entry are one statement, so that nothing is read
-first, and any number of such services may sell at once. With the buyer's own request id, a click that is sent twice
-buys once.
+A purchase is one patch: its condition, its operations and the log entry are one statement. The service reads nothing
+first, and any number of instances may sell concurrently. The buyer's request id makes a repeated click buy once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SHOW, SEATS, BUYERS = "alien-at-midnight", 40, 60
 
 @dataclass(frozen=True)
 class Purchase:
-    """What a buyer's browser sends, and sends again when it hears nothing."""
+    """The request of a buyer's browser, which it repeats if there is no response."""
 
     buyer: str
     request_id: str
@@ -34,12 +33,12 @@ class BoxOffice:
         self._client = client
 
     async def open(self) -> None:
-        """Puts the seats on sale, whatever was sold before."""
+        """Offer all seats, and forget earlier sales."""
         seats = {"free": SEATS, "sold_to": []}
         await self._client.patch_content("shows", SHOW, seats, strategy="replace", allow_missing=True)
 
     async def buy(self, purchase: Purchase) -> str:
-        """What the buyer is told."""
+        """Buy a seat, and return a message for the buyer."""
         try:
             result = await self._client.patch_content(
                 "shows",
@@ -60,11 +59,11 @@ async def main(address: str) -> None:
         office = BoxOffice(client)
         await office.open()
         purchases = [Purchase(f"buyer-{number}", str(uuid.uuid4())) for number in range(BUYERS)]
-        told = await asyncio.gather(*(office.buy(each) for each in purchases for _ in range(2)))
-        sold = sum(each.startswith("yours") for each in told[::2])
+        messages = await asyncio.gather(*(office.buy(each) for each in purchases for _ in range(2)))
+        sold = sum(each.startswith("yours") for each in messages[::2])
         show = await client.get_content("shows", SHOW)
         buyers = show.content["sold_to"]
-        print(f"{sold} of {BUYERS} buyers were told that a seat is theirs, {show.content['free']} are free")
+        print(f"{sold} of {BUYERS} buyers got a seat, {show.content['free']} are free")
         print(f"{len(buyers)} seats are sold, to {len(set(buyers))} buyers")
 
 

@@ -1,4 +1,4 @@
-"""Fifty callers count votes for one film at once, and none is lost.
+"""Let fifty callers count votes for a film concurrently, without losing any.
 
 make serve                                  in one terminal
 .venv/bin/python examples/votes.py          in another

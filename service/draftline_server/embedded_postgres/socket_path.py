@@ -26,8 +26,8 @@ def conninfo_at(sockets: Path) -> str:
 
 def running_url(home: Path) -> str | None:
     """Return the URL of the running server of this data directory, or None if none runs."""
-    place = _place(home.resolve())
-    return url_at(place) if (place / _SOCKET).exists() else None
+    directory = _directory(home.resolve())
+    return url_at(directory) if (directory / _SOCKET).exists() else None
 
 
 def make_socket_dir(home: Path, give: Callable[[Path], None]) -> Path:
@@ -51,16 +51,16 @@ def make_socket_dir(home: Path, give: Callable[[Path], None]) -> Path:
 
 def remove_socket_dir(home: Path) -> None:
     """Remove the socket directory and a socket that a server may have left in it."""
-    place = _place(home)
+    directory = _directory(home)
     with contextlib.suppress(OSError):
         for name in (_SOCKET, f"{_SOCKET}.lock"):
-            (place / name).unlink(missing_ok=True)
-        place.rmdir()
+            (directory / name).unlink(missing_ok=True)
+        directory.rmdir()
     own = home / "socket"
     if own.is_symlink():
         own.unlink()
 
 
-def _place(home: Path) -> Path:
+def _directory(home: Path) -> Path:
     own = home / "socket"
     return own.readlink() if own.is_symlink() else own

@@ -41,12 +41,12 @@ class Scrape:
 
 def scrape(url: str) -> Scrape:
     """Scrape `http://host:port/metrics`. Raise ScrapeError if that fails or `url` is not http."""
-    place = urlsplit(url)
-    if place.scheme != "http" or not place.hostname:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
         raise ScrapeError(f"{url} is not an http URL such as http://127.0.0.1:9464/metrics")
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", place.path or "/metrics")
+        connection.request("GET", parts.path or "/metrics")
         answer = connection.getresponse()
         text = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:
@@ -100,9 +100,9 @@ class Between:
         """Estimate quantiles of a histogram, as Prometheus does, for one value of a label; None without samples."""
         buckets: dict[float, float] = {}
         for labels, more in self.grown(f"{name}_bucket").items():
-            told = dict(labels)
-            if told.get(label) == value:
-                bound = float(told["le"])
+            values = dict(labels)
+            if values.get(label) == value:
+                bound = float(values["le"])
                 buckets[bound] = buckets.get(bound, 0.0) + more
         return [quantile(buckets, each) for each in wanted]
 

@@ -91,9 +91,9 @@ def activity(between: Between, locks: Sequence[Wait] | None) -> Activity:
 def _methods(between: Between) -> list[Method]:
     failed: dict[str, float] = {}
     for labels, more in between.grown(f"{DURATION}_count").items():
-        told = dict(labels)
-        if told["grpc_status"] != OK:
-            failed[told["grpc_method"]] = failed.get(told["grpc_method"], 0.0) + more
+        values = dict(labels)
+        if values["grpc_status"] != OK:
+            failed[values["grpc_method"]] = failed.get(values["grpc_method"], 0.0) + more
     found = []
     for name, count in between.grown_by(f"{DURATION}_count", "grpc_method").items():
         if count:

@@ -55,10 +55,10 @@ class CsvTable:
     def __init__(self, file: BinaryIO, delimiter: str | None = None, *, fill: bool = False) -> None:
         found = csv_lines(file)
         head = list(islice(found, SAMPLE_LINES))
-        said = _SEPARATOR_LINE.fullmatch(head[0][1]) if head else None
-        if said:
+        declared = _SEPARATOR_LINE.fullmatch(head[0][1]) if head else None
+        if declared:
             del head[0]
-            delimiter = delimiter or said[1]
+            delimiter = delimiter or declared[1]
         self.is_guessed = delimiter is None
         delimiter = delimiter or guessed_delimiter(head)
         found = chain(head, found)
@@ -166,18 +166,18 @@ def _named(header: CsvRow, *, fill: bool) -> list[str]:
     """Return unique names for the columns. Without `fill`, raise RecordFileError for a missing or duplicate name."""
     names: list[str] = []
     for index, name in enumerate(header.cells):
-        place = f"line {header.line}, column {index + 1}"
+        position = f"line {header.line}, column {index + 1}"
         if not name.strip():
             if not fill:
                 raise RecordFileError(
-                    f"{place}: the header has no name for it; name it, or pass --fill to generate a name"
+                    f"{position}: the header has no name for it; name it, or pass --fill to generate a name"
                 )
             names.append(_free_name(f"column_{index + 1}", [*names, *header.cells]))
         elif name in names:
             if not fill:
                 first = names.index(name) + 1
                 problem = f"{shown(name)} is already the name of column {first}"
-                raise RecordFileError(f"{place}: {problem}; rename one, or pass --fill to number them")
+                raise RecordFileError(f"{position}: {problem}; rename one, or pass --fill to number them")
             names.append(_free_name(f"{name}_{index + 1}", [*names, *header.cells]))
         else:
             names.append(name)

@@ -81,8 +81,8 @@ class CsvRecords:
             return {column.name: column.value(row, index) for index, column in enumerate(self.columns)}
         except UndecidedColumnError as error:
             names = [column.name for column in self.columns if column.type is None]
-            told = f"; no cell decided the types of these columns: {', '.join(names)}" if len(names) > 1 else ""
-            raise RecordFileError(f"{error}{told}") from None
+            hint = f"; no cell decided the types of these columns: {', '.join(names)}" if len(names) > 1 else ""
+            raise RecordFileError(f"{error}{hint}") from None
 
     def _refuse_unknown(self, names: Iterable[str]) -> None:
         for name in names:

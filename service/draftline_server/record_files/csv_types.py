@@ -127,12 +127,12 @@ class Column:
                 return truth
         elif self.type is not None and read_value(row.cells[index], FieldType[self.type.name]) is not None:
             return row.cells[index]
-        place = f"line {row.line_of(index)}, column {self.name}"
+        position = f"line {row.line_of(index)}, column {self.name}"
         problem = f"{shown(row.cells[index])} is {EXPECTED[self.type or ColumnType.TEXT]}"
-        raise RecordFileError(f"{place}: {problem} ({self.why}); correct it, or pass --text {_quoted(self.name)}")
+        raise RecordFileError(f"{position}: {problem} ({self.why}); correct it, or pass --text {_quoted(self.name)}")
 
     def _contradiction(self, row: CsvRow, index: int, kind: ColumnType, problem: str) -> str:
-        place = f"line {row.line_of(index)}, column {self.name}"
+        position = f"line {row.line_of(index)}, column {self.name}"
         cell = shown(row.cells[index])
         if self.type is None:
             text = f"{cell} is the first cell with a value, too late to decide the column's type"
@@ -143,7 +143,7 @@ class Column:
         wanted = kind if self.type is None else ColumnType.TEXT
         flag = f"pass --{wanted} {_quoted(self.name)}"
         either = f", or --text {_quoted(self.name)}" if wanted is not ColumnType.TEXT else ""
-        return f"{place}: {text}; {flag}{either}"
+        return f"{position}: {text}; {flag}{either}"
 
 
 def ruled(names: Sequence[str], rules: TypeRules) -> list[Column]:

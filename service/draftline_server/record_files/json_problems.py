@@ -29,7 +29,7 @@ _PROBLEMS = {
 
 def json_problem(error: json.JSONDecodeError) -> str:
     """Return a message, without the position, for an error of the standard library's decoder."""
-    return next((told for start, told in _PROBLEMS.items() if error.msg.startswith(start)), "invalid JSON")
+    return next((message for start, message in _PROBLEMS.items() if error.msg.startswith(start)), "invalid JSON")
 
 
 def load_json(file: IO[str]) -> Any:

@@ -75,8 +75,8 @@ class TextPieces:
             try:
                 text = self._decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
-                place = self._bytes - pending + error.start
-                raise RecordFileError(not_utf_8(place, error.object[error.start])) from None
+                offset = self._bytes - pending + error.start
+                raise RecordFileError(not_utf_8(offset, error.object[error.start])) from None
             self._bytes += len(data)
             if text or not data:
                 return text
