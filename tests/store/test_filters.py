@@ -12,7 +12,7 @@ from draftline_server.domain.filters.ast import RECORD_ATTRIBUTES, Field, FieldT
 from draftline_server.domain.filters.conditions import to_json, with_types
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.store.fields import typed_field
-from draftline_server.store.filters import compile_filter
+from draftline_server.store.filters import FilterScope, compile_filter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, column
@@ -42,7 +42,7 @@ def compiled(expression: ColumnElement[Any]) -> tuple[str, list[Any]]:
 def where(text: str) -> ColumnElement[bool]:
     tree = parse_filter(text)
     assert tree is not None
-    return compile_filter(with_types(tree, DECLARED), column("content", JSONB), COLUMNS)
+    return compile_filter(with_types(tree, DECLARED), FilterScope(column("content", JSONB), COLUMNS))
 
 
 async def both(connection: asyncpg.Connection, text: str, documents: list[str]) -> tuple[list[bool], list[bool]]:

@@ -10,7 +10,7 @@ then share a template, and with it their statement.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
@@ -63,6 +63,17 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 @dataclass(frozen=True, slots=True)
+class FilterScope:
+    """The row that a filter's fields refer to, such as a record, a draft, or a value within an array.
+
+    `content` is a jsonb column or expression; `attributes` are columns, of any name, by the names that filters use.
+    """
+
+    content: ColumnElement[Any]
+    attributes: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Parameterized:
     """A condition without its values, and the names under which they are bound.
 
@@ -110,19 +121,17 @@ def _without_values(condition: Condition) -> Condition:
             return condition
 
 
-def compile_filter(
-    tree: Filter[Condition] | FilterTemplate, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]
-) -> ColumnElement[bool]:
-    """Compile the filter over a jsonb column and the columns (of any name) that hold the record's attributes.
+def compile_filter(tree: Filter[Condition] | FilterTemplate, scope: FilterScope) -> ColumnElement[bool]:
+    """Compile the filter for the rows of a scope.
 
     The result is true where the filter is satisfied, false or NULL where it is not.
     """
     if isinstance(tree, And):
-        return and_(*(compile_filter(term, content, attributes) for term in tree.terms))
+        return and_(*(compile_filter(term, scope) for term in tree.terms))
     if isinstance(tree, Or):
-        return or_(*(compile_filter(term, content, attributes) for term in tree.terms))
+        return or_(*(compile_filter(term, scope) for term in tree.terms))
     if isinstance(tree, Not):
-        return compile_filter(tree.term, content, attributes).is_not(true())
+        return compile_filter(tree.term, scope).is_not(true())
     condition = tree.condition if isinstance(tree, Parameterized) else tree
     type_ = _bound_type(condition)
     if isinstance(tree, Parameterized):
@@ -130,12 +139,12 @@ def compile_filter(
     else:
         bound = [bindparam(None, value, type_=type_, unique=True) for value in _values(tree)]
     if isinstance(condition, Mistyped):
-        return or_(false(), *(mistyped(content, path, declared) for path, declared in condition.declared))
+        return or_(false(), *(mistyped(scope.content, path, declared) for path, declared in condition.declared))
     if condition.field.of_record:
-        return _compile_attribute(condition, bound, attributes[condition.field.path[0]])
+        return _compile_attribute(condition, bound, scope.attributes[condition.field.path[0]])
     if isinstance(condition, AnyValue):
-        return _compile_any(condition, bound, content)
-    return _compile_condition(condition, bound, content)
+        return _compile_any(condition, bound, scope)
+    return _compile_condition(condition, bound, scope)
 
 
 def _values(condition: Condition) -> tuple[object, ...]:
@@ -178,21 +187,18 @@ def _compile_attribute(
             return column.is_not(None)
 
 
-def _compile_any(
-    condition: AnyValue, bound: Sequence[ColumnElement[Any]], content: ColumnElement[Any]
-) -> ColumnElement[bool]:
+def _compile_any(condition: AnyValue, bound: Sequence[ColumnElement[Any]], scope: FilterScope) -> ColumnElement[bool]:
     through: ColumnElement[Any] = literal_column(f"CAST({text_literal(condition.through)} AS jsonpath)")
-    values = (
-        func.jsonb_path_query(content, through).table_valued(column("value", JSONB), name="reached").render_derived()
-    )
-    found = _compile_condition(condition.condition, bound, values.c.value)
-    return exists(select(literal_column("1")).select_from(values).where(found))
+    query = func.jsonb_path_query(scope.content, through)
+    values = query.table_valued(column("value", JSONB), name="reached").render_derived()
+    is_satisfied = _compile_condition(condition.condition, bound, FilterScope(values.c.value))
+    return exists(select(literal_column("1")).select_from(values).where(is_satisfied))
 
 
 def _compile_condition(
-    condition: Condition, bound: Sequence[ColumnElement[Any]], content: ColumnElement[Any]
+    condition: Condition, bound: Sequence[ColumnElement[Any]], scope: FilterScope
 ) -> ColumnElement[bool]:
-    path = condition.field.path
+    content, path = scope.content, condition.field.path
     match condition:
         case Comparison():
             place = _content_field(content, path, condition.type, condition.indexed)

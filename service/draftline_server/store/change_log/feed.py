@@ -19,7 +19,7 @@ from ...domain.errors import TokenExpiredError
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
 from ..database import Database
-from ..filters import FilterTemplate, compile_filter, parameterize
+from ..filters import FilterScope, FilterTemplate, compile_filter, parameterize
 from ..lists.order import bound
 from ..statements import Statement, compiled, load
 from ..tables import change, change_log
@@ -192,7 +192,7 @@ def _page_statement(
             filters.append(change.c.collection == collection)
     conditions.append(tuple_(*here) > tuple_(*after))
     if form is not None:
-        filters.append(compile_filter(form, null(), ATTRIBUTES))
+        filters.append(compile_filter(form, FilterScope(null(), ATTRIBUTES)))
     position = ("log_xact", "change_id")
     page = LogPage(conditions, filters, position, oldest_first=True, with_values=with_values, is_bounded=bool(filters))
     entries = page.statement().subquery("entries")

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from ...domain.filters.ast import And, Filter, Operator
 from ...domain.filters.conditions import Comparison, Condition
-from ..filters import FilterTemplate, compile_filter
+from ..filters import FilterScope, FilterTemplate, compile_filter
 from ..lists.order import bound
 from ..statements import Statement, compiled
 from ..tables import change
@@ -136,7 +136,7 @@ def list_statement(key: ChangeQueryKey) -> tuple[Statement, Mapping[str, object]
         conditions.append(change.c.created_at < bound("until", DateTime(timezone=True)))
     filters = [_pin(name) for name in key.pins if name not in key.leading]
     if key.filter is not None:
-        filters.append(compile_filter(key.filter, null(), ATTRIBUTES))
+        filters.append(compile_filter(key.filter, FilterScope(null(), ATTRIBUTES)))
     page = LogPage(conditions, filters, key.position, key.oldest_first, key.with_values, key.is_bounded)
     return compiled("list_changes", page.statement())
 

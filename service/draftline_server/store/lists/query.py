@@ -40,7 +40,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
 from ...domain.merged import View
-from ..filters import FilterTemplate, compile_filter
+from ..filters import FilterScope, FilterTemplate, compile_filter
 from ..statements import Statement, compiled
 from ..tables import draft, record
 from .order import MAX_RANGED_KEYS, OrderKey, bound, places_after, sorted_by, told
@@ -224,7 +224,7 @@ def _filters(
 ) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if shape.filter is not None:
-        conditions.append(compile_filter(shape.filter, content, attributes))
+        conditions.append(compile_filter(shape.filter, FilterScope(content, attributes)))
     if shape.has_record_ids:
         conditions.append(record_id == func.any(cast(bound("record_ids", type_=ARRAY(Text())), ARRAY(Text()))))
     return conditions
