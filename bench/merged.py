@@ -16,8 +16,9 @@ from draftline.v1 import draft_pb2, types_pb2
 from draftline_server.domain.filters.ast import Field, FieldType, Operator
 from draftline_server.domain.filters.conditions import Comparison
 from draftline_server.domain.merged import View
+from draftline_server.store.lists.branches import ListQueryKey
 from draftline_server.store.lists.order import OrderKey
-from draftline_server.store.lists.query import ListQueryKey, page_statement
+from draftline_server.store.lists.query import page_statement
 from grpc_health.v1 import health_pb2
 
 from . import drafts, lists, stream

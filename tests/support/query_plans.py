@@ -51,5 +51,7 @@ def _literal(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, datetime):
         value = value.isoformat()
+    if isinstance(value, bytes):
+        value = f"\\x{value.hex()}"
     assert isinstance(value, str)
     return "'" + value.replace("'", "''") + "'"

@@ -9,8 +9,8 @@ import asyncpg
 
 from ...domain.drafts import DraftKind, MergedRecord
 from ...domain.errors import InvalidFieldError
-from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, FilterError, Path, SortKey
-from ...domain.filters.conditions import type_of, with_types
+from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Filter, FilterError, Path, SortKey
+from ...domain.filters.conditions import Condition, type_of, with_types
 from ...domain.merged import MergedPage, MergedQuery
 from ...domain.records import Actor, Record
 from ..collections.cache import CollectionSpecs
@@ -19,8 +19,12 @@ from ..drafts import conflicts_of
 from ..filters import after_prefix, parameterize
 from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
+from .branches import ListQueryKey
+from .entries import EntryRange
+from .listing import Listing
 from .order import OrderKey
-from .query import ListQueryKey, count_statement, page_statement
+from .query import count_statement, page_statement
+from .ranges import EntryRanges
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans
@@ -33,6 +37,7 @@ class MergedStore:
         self._database = database
         self._specs = specs
         self._cursors = cursors
+        self._ranges = EntryRanges(database)
 
     async def page(
         self,
@@ -50,22 +55,49 @@ class MergedStore:
         sorted by a key of `order_by` or if the token belongs to another query.
         """
         spec = await self._specs.current(actor.tenant_id, query.collection)
-        shape, lifted_values = _shape(query, spec.fields)
-        bound = _bound(actor, query, shape)
-        after = self._cursors.open(bound, page_token) if page_token else None
+        shape, values = _shape(query, spec.fields)
+        listing = Listing(actor, query, spec, _condition(query, spec.fields), shape, values)
+        token_key = _bound(actor, query, shape)
+        after = self._cursors.open(token_key, page_token) if page_token else None
         if after is not None:
             after = await self._resolved(actor, query, shape, after)
-            shape = replace(shape, after=tuple(value is None for value in after[1:]))
-        statement, fixed = page_statement(shape)
-        values = {**fixed, **lifted_values, **_values(actor, query, after)}
-        values |= {"limit": page_size + 1, "max_bytes": max_bytes}
-        rows = await self._database.fetch(statement, values, idempotent=True)
+        limits = {"limit": page_size + 1, "max_bytes": max_bytes}
+        entries = await self._ranges.for_page(listing)
+        rows = await self._page_of_entries(listing, entries, after, limits) if entries is not None else None
+        if rows is None:
+            entries, rows = None, await self._page_of_tables(listing, after, limits)
         kept = rows[: _fitting(rows, page_size, max_bytes)]
         token = ""
-        if kept and rows[0]["found_count"] > len(kept):
-            token = self._cursors.seal(bound, _position(kept[-1], shape))
-        total = await self._count(actor, query, shape, lifted_values) if include_total_size else None
+        if len(rows) > len(kept):
+            token = self._cursors.seal(token_key, _position(kept[-1], shape, entries))
+        total = await self._count(listing) if include_total_size else None
         return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
+
+    async def _page_of_entries(
+        self, listing: Listing, entries: EntryRange, after: Position | None, limits: Mapping[str, object]
+    ) -> Sequence[asyncpg.Record] | None:
+        """Return the rows of a page; None if the order is no longer ready."""
+        shape, values = entries.query_of(listing.shape, listing.condition)
+        if after is not None and entries.is_sorted:
+            texts = {key.field.path: text for key, text in zip(listing.shape.order, after[1:], strict=True)}
+            values["after_key"] = entries.key_after(texts)
+            shape = replace(shape, after=())
+        elif after is not None:
+            shape = replace(shape, after=_nulls(after))
+        statement, fixed = page_statement(shape)
+        bound = {**fixed, **values, **limits, **_values(listing.actor, listing.query, after)}
+        rows = await self._database.fetch(statement, bound, idempotent=True)
+        if not rows:
+            return None
+        return rows if rows[0]["record_id"] is not None else []
+
+    async def _page_of_tables(
+        self, listing: Listing, after: Position | None, limits: Mapping[str, object]
+    ) -> Sequence[asyncpg.Record]:
+        shape = listing.shape if after is None else replace(listing.shape, after=_nulls(after))
+        statement, fixed = page_statement(shape)
+        bound = {**fixed, **listing.values, **limits, **_values(listing.actor, listing.query, after)}
+        return await self._database.fetch(statement, bound, idempotent=True)
 
     async def _resolved(self, actor: Actor, query: MergedQuery, shape: ListQueryKey, after: Position) -> Position:
         """Return the position with the full text of each long key, of which the token holds only a prefix and a digest.
@@ -90,22 +122,32 @@ class MergedStore:
                 found[place + 1] = rows[0][f"key_{place}"] if is_same else _before_alike(beginning, key)
         return found
 
-    async def _count(
-        self, actor: Actor, query: MergedQuery, shape: ListQueryKey, lifted_values: Mapping[str, object]
-    ) -> int:
-        statement, fixed = count_statement(replace(shape, after=None, order=()))
-        values = {**fixed, **lifted_values, **_values(actor, query, None)}
-        rows = await self._database.fetch(statement, values, idempotent=True)
+    async def _count(self, listing: Listing) -> int:
+        rows: Sequence[asyncpg.Record] = []
+        values = _values(listing.actor, listing.query, None)
+        entries = await self._ranges.for_count(listing)
+        if entries is not None:
+            shape, bound = entries.query_of(listing.shape, listing.condition)
+            statement, fixed = count_statement(replace(shape, order=()))
+            rows = await self._database.fetch(statement, {**fixed, **bound, **values}, idempotent=True)
+        if not rows:
+            statement, fixed = count_statement(replace(listing.shape, after=None, order=()))
+            rows = await self._database.fetch(statement, {**fixed, **listing.values, **values}, idempotent=True)
         total: int = rows[0]["total_size"]
         return total
 
 
-def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[ListQueryKey, Mapping[str, object]]:
-    """Return the key of the query's statements, and the values of its filter, which they bind by name."""
+def _condition(query: MergedQuery, declared: Mapping[Path, FieldType]) -> Filter[Condition] | None:
+    """Return the filter with types. Raise InvalidFilterError if it does not fit them."""
     try:
-        condition = with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
+        return with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
     except FilterError as error:
         raise invalid_filter("filter", error) from None
+
+
+def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[ListQueryKey, Mapping[str, object]]:
+    """Return the key of the query's statements, and the values of its filter, which they bind by name."""
+    condition = _condition(query, declared)
     form, values = parameterize(condition) if condition is not None else (None, {})
     shape = ListQueryKey(
         query.collection,
@@ -147,6 +189,7 @@ def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[st
     values: dict[str, object] = {
         "tenant_id": actor.tenant_id,
         "user_id": actor.user_id,
+        "collection": query.collection,
         "record_ids": list(query.record_ids),
         "session_id": query.session_id,
     }
@@ -156,8 +199,15 @@ def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[st
     return values
 
 
-def _position(row: asyncpg.Record, shape: ListQueryKey) -> Position:
+def _nulls(after: Position) -> tuple[bool, ...]:
+    return tuple(value is None for value in after[1:])
+
+
+def _position(row: asyncpg.Record, shape: ListQueryKey, entries: EntryRange | None) -> Position:
     """Return the record's id and its sort keys, and if any key is too long for a token, a digest of each such key."""
+    if entries is not None and entries.is_sorted:
+        texts = entries.texts_of(row["entry_key"])
+        return [row["record_id"], *(texts[key.field.path] for key in shape.order)]
     digests = [row[f"digest_{place}"] if key.may_be_long else None for place, key in enumerate(shape.order)]
     keys = [row[f"key_{place}"] for place in range(len(shape.order))]
     return [row["record_id"], *keys, *(digests if any(digests) else [])]

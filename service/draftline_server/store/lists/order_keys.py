@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -45,6 +45,32 @@ def encoded(values: Sequence[Value | None], order: Sequence[IndexKey]) -> bytes:
 
 def encoded_value(value: Value, type_: FieldType, *, descending: bool) -> bytes:
     return _ENCODERS[type_](value, descending)
+
+
+def decoded(key: bytes, order: Sequence[IndexKey]) -> list[str | None]:
+    """Return the values of a sort key as texts that PostgreSQL casts to their types, and None for missing ones."""
+    values: list[str | None] = []
+    start = 0
+    for each in order:
+        if key[start : start + 1] == MISSING:
+            values.append(None)
+            start += 1
+        else:
+            text, size = _DECODERS[each.type](key[start:], each.descending)
+            values.append(text)
+            start += size
+    return values
+
+
+def value_of(text: object, key: IndexKey) -> Value | None:
+    """Return the value whose text PostgreSQL or `decoded` made; None for None."""
+    if not isinstance(text, str) or key.type is FieldType.TEXT:
+        return text if isinstance(text, str) else None
+    if key.type is FieldType.NUMBER:
+        return Decimal(text)
+    if key.type is FieldType.BOOLEAN:
+        return text == "true"
+    return date.fromisoformat(text) if key.type is FieldType.DATE else datetime.fromisoformat(text)
 
 
 def all_keys(order: Sequence[IndexKey]) -> KeyRange:
@@ -122,6 +148,48 @@ def _signed(number: int, size: int, descending: bool) -> bytes:
     return (sign << bits | number & (1 << bits) - 1).to_bytes(size)
 
 
+def _decoded_text(key: bytes, descending: bool) -> tuple[str, int]:
+    end = key.index(b"\xff" if descending else b"\0")
+    text = key[1:end]
+    return (text.translate(_INVERTED) if descending else text).decode(), end + 1
+
+
+def _decoded_number(key: bytes, descending: bool) -> tuple[str, int]:
+    if key[0] in (0x17, 0x18):
+        return "0", 1
+    is_inverted = key[0] == 0x16
+    nibbles = (key.translate(_INVERTED) if is_inverted else key).hex()[2:]
+    end = nibbles.index("0", 2)
+    exponent = int(nibbles[:2], 16) - 128
+    significant = "".join(str(int(nibble, 16) - 1) for nibble in nibbles[2:end])
+    sign = "-" if is_inverted != descending else ""
+    return f"{sign}{Decimal(f'0.{significant}E{exponent}'):f}", 1 + (end + 2) // 2
+
+
+def _decoded_boolean(key: bytes, descending: bool) -> tuple[str, int]:
+    return "true" if (key[0] == 0x19) != descending else "false", 1
+
+
+def _decoded_date(key: bytes, descending: bool) -> tuple[str, int]:
+    return (date(2000, 1, 1) + timedelta(days=_decoded_signed(key[:4], descending))).isoformat(), 4
+
+
+def _decoded_timestamp(key: bytes, descending: bool) -> tuple[str, int]:
+    return (_EPOCH + timedelta(microseconds=_decoded_signed(key[:8], descending))).isoformat(" "), 8
+
+
+def _decoded_signed(key: bytes, descending: bool) -> int:
+    number = int.from_bytes(key) - (2 << len(key) * 8 - 4)
+    return ~number if descending else number
+
+
+_DECODERS: Mapping[FieldType, Callable[[bytes, bool], tuple[str, int]]] = {
+    FieldType.TEXT: _decoded_text,
+    FieldType.NUMBER: _decoded_number,
+    FieldType.BOOLEAN: _decoded_boolean,
+    FieldType.DATE: _decoded_date,
+    FieldType.TIMESTAMP: _decoded_timestamp,
+}
 _ENCODERS: Mapping[FieldType, Callable[[Any, bool], bytes]] = {
     FieldType.TEXT: _text,
     FieldType.NUMBER: _number,

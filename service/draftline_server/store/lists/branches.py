@@ -1,0 +1,274 @@
+"""The two sides of a merged list: records without a draft of the caller, and the caller's drafts.
+
+Either side is read from its table, or from the entries of an order: the keys of a range of entries come from their
+index alone, and each entry's row is then looked up by its primary key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    FromClause,
+    LargeBinary,
+    Table,
+    Text,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from ...domain.filters.ast import Filter
+from ...domain.filters.conditions import Condition
+from ...domain.merged import View
+from ..filters import FilterScope, FilterTemplate, compile_filter
+from ..tables import draft, draft_order_entry, order_entry, record
+from .order import OrderKey, bound
+
+
+class Entries(Enum):
+    """The use of an order's entries: their range holds all rows, or has the list's order as well."""
+
+    IN_RANGE = "in range"
+    IN_ORDER = "in order"
+
+
+@dataclass(frozen=True, slots=True)
+class ListQueryKey:
+    """The inputs that determine the SQL text; `after` says for each sort key whether the token's value is null.
+
+    With `entries`, the order and its collection are bound, so all orders share a statement; `collection` and, with
+    IN_ORDER, `order` are then empty. A filter whose values are not parameterized is accepted too, at the cost of a
+    separate statement.
+    """
+
+    collection: str
+    filter: FilterTemplate | Filter[Condition] | None
+    order: tuple[OrderKey, ...]
+    view: View
+    show_deleted: bool
+    has_record_ids: bool
+    has_session: bool
+    after: tuple[bool, ...] | None = None
+    whole_keys: bool = False  # return the texts of sort keys in full, of any length
+    entries: Entries | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One side of the union: the source of its rows, their conditions and their columns."""
+
+    source: FromClause
+    scope: FilterScope
+    conditions: Sequence[ColumnElement[bool]]
+    columns: Sequence[ColumnElement[Any]]
+    counted: FromClause  # a source of as many rows
+    key: ColumnElement[Any] | None = None  # of the entry, if the rows come from entries
+
+
+def branches_of(shape: ListQueryKey, *, is_count: bool = False) -> list[Branch]:
+    branches = []
+    if shape.view is not View.DRAFTS_ONLY:
+        branches.append(_records(shape, is_count=is_count))
+    if shape.view is not View.BASELINE:
+        branches.append(_drafts(shape))
+    return branches
+
+
+def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
+    source: FromClause = record
+    r, key = record.c, None
+    record_id: ColumnElement[Any] = record.c.record_id
+    conditions: list[ColumnElement[bool]] = [r.tenant_id == _tenant(), r.collection == _collection(shape)]
+    entry = order_entry.alias("entry")
+    if shape.entries is not None:
+        looked_up = _looked_up(record, shape, entry.c.record_id, "record_of_entry")
+        source, r, key, record_id = entry.join(looked_up, true()), looked_up.c, entry.c.key, entry.c.record_id
+        conditions = [entry.c.tenant_id == _tenant(), *_in_range(entry.c, shape)]
+    elif not shape.show_deleted:  # deleted records have no entries
+        conditions.append(r.deleted_at.is_(None))
+    attributes: dict[str, ColumnElement[Any]] = {
+        "record_id": record_id,
+        "version": r.version,
+        "parent_id": r.parent_id,
+        "position": r.position,
+        "create_time": r.created_at,
+        "created_by": r.created_by,
+        "update_time": r.updated_at,
+        "updated_by": r.updated_by,
+        "delete_time": r.deleted_at,
+        "state": literal("PRISTINE", Text()),
+        "draft_version": cast(null(), BigInteger()),
+        "modified_by": cast(null(), Text()),
+        "modify_time": cast(null(), DateTime(timezone=True)),
+        "session_id": cast(null(), Text()),
+    }
+    counted: FromClause = entry if shape.entries is not None and shape.filter is None else source
+    if shape.view is View.MERGED:
+        own = draft.alias("own")
+        if is_count:  # of many rows: the planner may read all of the caller's drafts at once
+            equal = [own.c.tenant_id == _tenant(), own.c.user_id == _user(), own.c.collection == _collection(shape)]
+            drafted = select(own.c.record_id).where(*equal, own.c.record_id == record_id, *_session(shape, own.c))
+            conditions.append(~exists(drafted))
+        else:
+            drafted = select(own.c.record_id).where(*_own_draft(own.c, shape, record_id), *_session(shape, own.c))
+            found = drafted.limit(literal_column("1")).lateral("own_draft")
+            source = source.outerjoin(found, true())
+            conditions.append(found.c.record_id.is_(None))
+    scope = FilterScope(r.content, attributes)
+    columns = [
+        record_id, *_contents(shape, r.content, is_draft=False), r.version, r.parent_id, r.position, r.created_at,
+        r.created_by, r.updated_at, r.updated_by, r.deleted_at, cast(null(), Text()).label("draft_kind"),
+        cast(null(), BigInteger()).label("draft_version"),
+        cast(null(), DateTime(timezone=True)).label("draft_updated_at"), cast(null(), Text()).label("session_id"),
+        cast(null(), Text()).label("change_reason"), cast(null(), JSONB()).label("edit"),
+        cast(null(), JSONB()).label("base"), cast(null(), BigInteger()).label("base_version"),
+        cast(null(), JSONB()).label("baseline"), cast(null(), JSONB()).label("attributes"),
+        cast(null(), Text()).label("baseline_parent_id"), cast(null(), BigInteger()).label("baseline_position"),
+        cast(null(), DateTime(timezone=True)).label("baseline_deleted_at"),
+    ]  # fmt: skip
+    return Branch(source, scope, [*conditions, *_filters(shape, scope)], columns, counted, key)
+
+
+def _drafts(shape: ListQueryKey) -> Branch:
+    source: FromClause = draft
+    d, key = draft.c, None
+    record_id: ColumnElement[Any] = draft.c.record_id
+    conditions: list[ColumnElement[bool]] = [
+        d.tenant_id == _tenant(), d.user_id == _user(), d.collection == _collection(shape)
+    ]  # fmt: skip
+    if shape.entries is not None:
+        entry = draft_order_entry.alias("draft_entry")
+        own = _looked_up(draft, shape, entry.c.record_id, "draft_of_entry")
+        source, d, key, record_id = entry.join(own, true()), own.c, entry.c.key, entry.c.record_id
+        conditions = [entry.c.tenant_id == _tenant(), entry.c.user_id == _user(), *_in_range(entry.c, shape)]
+    baseline = _looked_up(record, shape, record_id, "baseline_record")
+    source, r = source.outerjoin(baseline, true()), baseline.c
+    attributes = _attributes_of_draft(d, r, record_id)
+    if not shape.show_deleted and shape.view is View.MERGED:
+        conditions.append(d.kind != literal_column("'DELETE'"))
+    scope = FilterScope(d.merged, attributes)
+    conditions += [*_session(shape, d), *_filters(shape, scope)]
+    columns = [
+        record_id, *_contents(shape, d.merged, is_draft=True), attributes["version"].label("version"),
+        attributes["parent_id"].label("parent_id"), attributes["position"].label("position"),
+        attributes["create_time"].label("created_at"), attributes["created_by"].label("created_by"),
+        attributes["update_time"].label("updated_at"), attributes["updated_by"].label("updated_by"),
+        attributes["delete_time"].label("deleted_at"), d.kind.label("draft_kind"), d.version.label("draft_version"),
+        d.updated_at.label("draft_updated_at"), d.session_id, d.change_reason, d.edit, d.base, d.base_version,
+        r.content.label("baseline"), d.attributes, r.parent_id.label("baseline_parent_id"),
+        r.position.label("baseline_position"), r.deleted_at.label("baseline_deleted_at"),
+    ]  # fmt: skip
+    return Branch(source, scope, conditions, columns, source, key)
+
+
+def _contents(shape: ListQueryKey, content: ColumnElement[Any], *, is_draft: bool) -> list[ColumnElement[Any]]:
+    """Return the columns of the content.
+
+    Rows that come in order are converted to text once, for their size and for the answer: only those of a page are
+    read. Then only drafts need the content itself, for what they modify.
+    """
+    if shape.entries is not Entries.IN_ORDER:
+        return [content.label("content")]
+    itself = content if is_draft else cast(null(), JSONB())
+    return [itself.label("content"), cast(content, Text()).label("content_text")]
+
+
+def _attributes_of_draft(d: Any, r: Any, record_id: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
+    # A CREATE draft of a deleted record restores it: it is no longer deleted, and starts without attributes.
+    is_kept = or_(d.kind != literal_column("'CREATE'"), r.deleted_at.is_(None))
+    return {
+        "record_id": record_id,
+        "version": func.coalesce(r.version, 0, type_=BigInteger()),
+        "parent_id": func.draftline.drafted_parent_id(d.attributes, case((is_kept, r.parent_id)), type_=Text()),
+        "position": func.draftline.drafted_position(d.attributes, case((is_kept, r.position)), type_=BigInteger()),
+        "create_time": func.coalesce(r.created_at, d.created_at),
+        "created_by": func.coalesce(r.created_by, d.user_id),
+        "update_time": func.coalesce(r.updated_at, d.updated_at),
+        "updated_by": func.coalesce(r.updated_by, d.user_id),
+        "delete_time": case((d.kind != literal_column("'CREATE'"), r.deleted_at)),
+        "state": literal("DRAFT", Text()),
+        "draft_version": d.version,
+        "modified_by": d.user_id,
+        "modify_time": d.updated_at,
+        "session_id": func.nullif(d.session_id, "", type_=Text()),
+    }
+
+
+def _looked_up(table: Table, shape: ListQueryKey, record_id: ColumnElement[Any], name: str) -> Any:
+    """Join one row of a table by its primary key.
+
+    The LIMIT makes this one look-up for each row: a plain join may become a merge join over all rows of the table.
+    """
+    conditions = [
+        table.c.tenant_id == _tenant(), table.c.collection == _collection(shape), table.c.record_id == record_id
+    ]  # fmt: skip
+    if table is draft:
+        conditions = _own_draft(draft.c, shape, record_id)
+    return select(table).where(*conditions).limit(literal_column("1")).lateral(name)
+
+
+def _own_draft(d: Any, shape: ListQueryKey, record_id: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+    """Return conditions for the caller's draft of a record that only the primary key serves.
+
+    With equalities the planner could take draft_record_idx as well, and read the drafts of all users.
+    """
+    key, wanted = tuple_(d.user_id, d.collection, d.record_id), tuple_(_user(), _collection(shape), record_id)
+    return [d.tenant_id == _tenant(), key >= wanted, key <= wanted]
+
+
+def _in_range(entry: Any, shape: ListQueryKey) -> list[ColumnElement[bool]]:
+    return [entry.collection == _collection(shape), *range_of(entry)]
+
+
+def range_of(entry: Any, suffix: str = "") -> list[ColumnElement[bool]]:
+    """Return the conditions for the entries of an order in a range of keys."""
+    return [
+        entry.order_id == bound(f"order_id{suffix}", type_=BigInteger()),
+        entry.key >= bound(f"low{suffix}", type_=LargeBinary()),
+        entry.key < bound(f"high{suffix}", type_=LargeBinary()),
+    ]
+
+
+def _filters(shape: ListQueryKey, scope: FilterScope) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if shape.filter is not None:
+        conditions.append(compile_filter(shape.filter, scope))
+    if shape.has_record_ids:
+        ids = cast(bound("record_ids", type_=ARRAY(Text())), ARRAY(Text()))
+        conditions.append(scope.attributes["record_id"] == func.any(ids))
+    return conditions
+
+
+def _session(shape: ListQueryKey, d: Any) -> list[ColumnElement[bool]]:
+    return [d.session_id == cast(bound("session_id"), Text())] if shape.has_session else []
+
+
+def _tenant() -> ColumnElement[Any]:
+    return cast(bound("tenant_id"), Text())
+
+
+def _user() -> ColumnElement[Any]:
+    return cast(bound("user_id"), Text())
+
+
+def _collection(shape: ListQueryKey) -> ColumnElement[Any]:
+    """Return a collection's name: bound for entries, else a literal, so that partial indexes match their predicates."""
+    if shape.entries is not None:
+        return cast(bound("collection"), Text())
+    return literal(shape.collection, Text(), literal_execute=True)
