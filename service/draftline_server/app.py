@@ -30,7 +30,7 @@ from .observability.http_endpoints import serving_metrics
 from .observability.logs import dropped_lines
 from .observability.metrics import Metrics
 from .observability.telemetry import Telemetry
-from .observability.tracing import traced
+from .observability.tracing import exporting_spans
 from .rpc.idempotency import IdempotencyLayer
 from .rpc.server import SERVICES, Server
 from .rpc.services.changes import ChangeService
@@ -119,7 +119,7 @@ async def running(
         metrics = Metrics(telemetry, readings)
         address = metrics_socket or metrics_address(settings.metrics)
         async with (
-            traced(telemetry, settings.traces.endpoint, settings.traces.sample_ratio),
+            exporting_spans(telemetry, settings.traces.endpoint, settings.traces.sample_ratio),
             serving_metrics(metrics.text, server.is_ready, address, server.health.warnings) as metrics_port,
         ):
             port = await server.start()

@@ -39,7 +39,7 @@ def gauges_of(
         Gauge(
             "draftline_authentication_failures_total",
             "Calls rejected because authentication failed.",
-            lambda: server.refused_callers,
+            lambda: server.unauthenticated_calls,
         ),
         Gauge(
             "draftline_connections_closed_total",

@@ -73,7 +73,7 @@ def metrics_address(metrics: MetricsSettings) -> Address | None:
     """
     if metrics.port is None:
         return None
-    return Address(metrics.host, metrics.port, gives_way="port" not in metrics.model_fields_set)
+    return Address(metrics.host, metrics.port, falls_back="port" not in metrics.model_fields_set)
 
 
 def server_options(settings: Settings, *, shares_port: bool) -> ServerOptions:

@@ -176,7 +176,7 @@ def test_callers_who_are_refused_without_end_write_few_lines(server: Guarded, tm
     with guarded(server.running.url, tmp_path) as fresh, logged() as events:
         for number in range(200):
             fresh.refusal(GET, f"forged-{number}", request_of(GET, "acme"))
-        assert fresh.running.app.server.refused_callers == 200
+        assert fresh.running.app.server.unauthenticated_calls == 200
     lines = [event for event in events if event["event"] == "authentication_failed"]
     assert 20 <= len(lines) < 60
 

@@ -197,7 +197,7 @@ def test_probes_go_on_while_nonsense_is_sent(measured: RunningServer) -> None:
 
 
 async def test_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitoring, "REQUEST_S", 0.1)
+    monkeypatch.setattr(monitoring, "REQUEST_TIMEOUT_S", 0.1)
 
     asked = asyncio.Event()
 
@@ -225,17 +225,17 @@ async def test_port_that_nobody_named_gives_way_where_it_is_taken() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as other, logged() as events:
         taken = other.getsockname()[1]
-        async with serving_metrics(nothing, ready, Address("127.0.0.1", taken, gives_way=True)) as port:
+        async with serving_metrics(nothing, ready, Address("127.0.0.1", taken, falls_back=True)) as port:
             assert port not in (None, 0, taken)
             assert await asyncio.to_thread(page, port or 0, "/readyz") == (200, "ok\n")
     assert [(event["event"], event["port"]) for event in events] == [("metrics_port_in_use", taken)]
 
 
 def test_port_gives_way_unless_it_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert metrics_address(Settings().metrics) == Address("127.0.0.1", 9464, gives_way=True)
-    assert metrics_address(Settings(metrics_port=9464).metrics) == Address("127.0.0.1", 9464, gives_way=False)
+    assert metrics_address(Settings().metrics) == Address("127.0.0.1", 9464, falls_back=True)
+    assert metrics_address(Settings(metrics_port=9464).metrics) == Address("127.0.0.1", 9464, falls_back=False)
     monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "9000")
-    assert metrics_address(Settings().metrics) == Address("127.0.0.1", 9000, gives_way=False)
+    assert metrics_address(Settings().metrics) == Address("127.0.0.1", 9000, falls_back=False)
     monkeypatch.setenv("DRAFTLINE_METRICS_PORT", "")
     assert metrics_address(Settings().metrics) is None
 

@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from draftline_server.auth.keys import KeyOptions, Keys
-from draftline_server.auth.tokens import RefusedTokenError, TokenRules, authenticate_jwt
+from draftline_server.auth.tokens import RejectedTokenError, TokenRules, authenticate_jwt
 from jwt.algorithms import get_default_algorithms
 
 RULES = TokenRules(issuer="https://issuer.example", audience="draftline")
@@ -120,6 +120,6 @@ async def keys_of(
 async def is_taken(token: str, keys: Keys) -> bool:
     try:
         await authenticate_jwt(token, keys, RULES)
-    except RefusedTokenError:
+    except RejectedTokenError:
         return False
     return True

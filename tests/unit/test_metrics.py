@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc
-from draftline_server.observability.metrics import SLICE, Gauge, Metrics
+from draftline_server.observability.metrics import SLICE_SAMPLES, Gauge, Metrics
 from draftline_server.observability.telemetry import Telemetry
 from prometheus_client.exposition import generate_latest
 
@@ -29,7 +29,7 @@ def without_process(text: bytes) -> list[bytes]:
 async def test_text_in_slices_is_the_text_of_prometheus_client() -> None:
     metrics = busy_metrics()
     text = await metrics.text()
-    assert len(text.splitlines()) > 5 * SLICE
+    assert len(text.splitlines()) > 5 * SLICE_SAMPLES
     assert without_process(text) == without_process(generate_latest(metrics._registry))
 
 
@@ -45,4 +45,4 @@ async def test_rendering_returns_control_to_the_event_loop() -> None:
     counting = asyncio.create_task(count_turns())
     text = await busy_metrics().text()
     counting.cancel()
-    assert turns >= len(text.splitlines()) / SLICE
+    assert turns >= len(text.splitlines()) / SLICE_SAMPLES

@@ -10,7 +10,7 @@ import pytest
 from draftline.v1 import error_reason_pb2
 from draftline_server.domain import errors
 from draftline_server.domain.errors import DraftlineError, InvalidFieldError, OverloadedError
-from draftline_server.rpc.status import CODES, status_of, unexpected
+from draftline_server.rpc.status import CODES, internal_error, status_of
 from google.rpc import error_details_pb2
 
 PROTO = Path(__file__).parents[2] / "protos" / "draftline" / "v1" / "error_reason.proto"
@@ -97,7 +97,7 @@ def test_short_error_is_sent_as_it_is() -> None:
 
 
 def test_unexpected_error_tells_nothing_of_its_cause() -> None:
-    error = unexpected(ValueError("secret"), "draftline.v1.ContentService.GetContent")
+    error = internal_error(ValueError("secret"), "draftline.v1.ContentService.GetContent")
     status = status_of(error)
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert "secret" not in str(status)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from draftline_server.auth.identity import Identity
 from draftline_server.auth.keys import KeyOptions, Keys
 from draftline_server.auth.permissions import ALL, Permission
-from draftline_server.auth.tokens import RefusedTokenError, authenticate_jwt, development_token
+from draftline_server.auth.tokens import RejectedTokenError, authenticate_jwt, development_token
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tokens import RULES, SECRET, In, Issuer, keys_of, secret_token
@@ -33,8 +33,8 @@ async def keys(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Keys]:
     await made.close()
 
 
-async def refusal(token: str, keys: Keys) -> RefusedTokenError:
-    with pytest.raises(RefusedTokenError) as caught:
+async def refusal(token: str, keys: Keys) -> RejectedTokenError:
+    with pytest.raises(RejectedTokenError) as caught:
         await authenticate_jwt(token, keys, RULES)
     return caught.value
 

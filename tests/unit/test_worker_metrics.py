@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import grpc
 import pytest
 from draftline_server.gauges import Gauge
-from draftline_server.observability.http_endpoints import Monitoring
+from draftline_server.observability.http_endpoints import MonitoringServer
 from draftline_server.observability.metrics import Metrics
 from draftline_server.observability.telemetry import Telemetry
 from draftline_server.observability.worker_metrics import WorkerMetrics
@@ -30,7 +30,7 @@ class Worker:
         self.telemetry = Telemetry()
         self.is_ready = True
         self.metrics = Metrics(self.telemetry, READINGS)
-        self.monitoring = Monitoring(self.metrics.text, self._is_ready)
+        self.monitoring = MonitoringServer(self.metrics.text, self._is_ready)
 
     async def _is_ready(self) -> bool:
         return self.is_ready

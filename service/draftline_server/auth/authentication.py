@@ -14,7 +14,7 @@ from ..domain.errors import InvalidFieldError, UnauthenticatedError
 from .identity import MAX_USER, Identity, is_user
 from .keys import SERVICE_KEY, Keys
 from .limited_log import LimitedLog
-from .tokens import RefusedTokenError, TokenRules, authenticate_jwt
+from .tokens import RejectedTokenError, TokenRules, authenticate_jwt
 
 USER_KEY = "x-draftline-user"
 DEFAULT_USER = "dev"
@@ -30,7 +30,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class Authenticator(Protocol):
     """Identifies callers by the metadata of their calls."""
 
-    refused_count: int  # unauthenticated calls so far
+    failure_count: int  # unauthenticated calls so far
 
     async def start(self) -> None: ...
 
@@ -42,7 +42,7 @@ class Authenticator(Protocol):
 class NoAuthentication:
     """Accepts the user named in the metadata without verification, for development on one machine."""
 
-    refused_count = 0
+    failure_count = 0
 
     async def start(self) -> None:
         structlog.get_logger().warning(
@@ -75,7 +75,7 @@ class TokenAuthentication:
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
         self._version = 0
         self._lines = LimitedLog("authentication_failed")
-        self.refused_count = 0  # unauthenticated calls so far
+        self.failure_count = 0  # unauthenticated calls so far
 
     async def start(self) -> None:
         await self._keys.start()
@@ -91,8 +91,8 @@ class TokenAuthentication:
             if identity is None:
                 identity = await self._verified(token)
                 self._remember(digest, identity)
-        except RefusedTokenError as error:
-            self.refused_count += 1
+        except RejectedTokenError as error:
+            self.failure_count += 1
             self._lines.info(str(error))
             if error.expired:
                 raise UnauthenticatedError("the token has expired", expired="true") from None
@@ -103,7 +103,7 @@ class TokenAuthentication:
         if SERVICE_KEY.fullmatch(token):
             service = self._keys.service(token)
             if service is None:
-                raise RefusedTokenError("unknown service key")
+                raise RejectedTokenError("unknown service key")
             return Identity(service.user_id, service.grants)
         return await authenticate_jwt(token, self._keys, self._rules)
 
@@ -115,7 +115,7 @@ class TokenAuthentication:
         if identity is None:
             return None
         if identity.expires_at <= time.time():
-            raise RefusedTokenError("expired", expired=True)
+            raise RejectedTokenError("expired", expired=True)
         self._remembered.move_to_end(digest)
         return identity
 
@@ -129,11 +129,11 @@ class TokenAuthentication:
 def _token(metadata: Metadata | None) -> str:
     sent = [value for key, value in metadata or () if key == TOKEN_KEY]
     if len(sent) != 1:
-        raise RefusedTokenError(f"{len(sent)} authorization headers")
+        raise RejectedTokenError(f"{len(sent)} authorization headers")
     (value,) = sent
     if not isinstance(value, str) or value[: len(SCHEME)].lower() != SCHEME or not value.isascii():
-        raise RefusedTokenError("not a bearer token")
+        raise RejectedTokenError("not a bearer token")
     token = value[len(SCHEME) :]
     if not 0 < len(token) <= MAX_TOKEN_BYTES:
-        raise RefusedTokenError(f"{len(token)} bytes")
+        raise RejectedTokenError(f"{len(token)} bytes")
     return token

@@ -28,7 +28,7 @@ class TokenRules:
     permissions_claim: str = "scope"
 
 
-class RefusedTokenError(Exception):
+class RejectedTokenError(Exception):
     """A token was rejected. The message is for the log: it gives the reason but nothing of what was sent."""
 
     def __init__(self, reason: str, *, expired: bool = False) -> None:
@@ -37,20 +37,20 @@ class RefusedTokenError(Exception):
 
 
 async def authenticate_jwt(token: str, keys: Keys, rules: TokenRules) -> Identity:
-    """Return the identity that a token proves. Raise RefusedTokenError if it is not valid."""
+    """Return the identity that a token proves. Raise RejectedTokenError if it is not valid."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise RefusedTokenError(f"header: {type(error).__name__}") from None
+        raise RejectedTokenError(f"header: {type(error).__name__}") from None
     if "crit" in header:
-        raise RefusedTokenError("header: crit is not supported")
+        raise RejectedTokenError("header: crit is not supported")
     # `jku`, `jwk`, `x5u` and the like are ignored: a token must not choose the key that verifies it.
     key_id, algorithm = header.get("kid", ""), header.get("alg")
     if not isinstance(key_id, str) or not isinstance(algorithm, str):
-        raise RefusedTokenError("header: kid or alg is not a string")
+        raise RejectedTokenError("header: kid or alg is not a string")
     key = await keys.signing(key_id, algorithm)
     if key is None:
-        raise RefusedTokenError("unknown signing key")
+        raise RejectedTokenError("unknown signing key")
     return _identity(_claims(token, key, rules), rules)
 
 
@@ -78,25 +78,25 @@ def _claims(token: str, key: jwt.PyJWK, rules: TokenRules) -> dict[str, Any]:
             },
         )
     except jwt.ExpiredSignatureError:
-        raise RefusedTokenError("expired", expired=True) from None
+        raise RejectedTokenError("expired", expired=True) from None
     except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
         claim = f" {error.claim}" if isinstance(error, jwt.MissingRequiredClaimError) else ""
-        raise RefusedTokenError(f"{type(error).__name__}{claim}") from None
+        raise RejectedTokenError(f"{type(error).__name__}{claim}") from None
 
 
 def _identity(claims: dict[str, Any], rules: TokenRules) -> Identity:
     issued_at, expires_at = claims["iat"], claims["exp"]
     if not all(type(claim) in (int, float) for claim in (issued_at, expires_at)):
-        raise RefusedTokenError("iat or exp is not a number")
+        raise RejectedTokenError("iat or exp is not a number")
     if expires_at - issued_at > rules.max_lifetime_s:
-        raise RefusedTokenError(f"lifetime exceeds {rules.max_lifetime_s:g} s")
+        raise RejectedTokenError(f"lifetime exceeds {rules.max_lifetime_s:g} s")
     user_id = claims.get(rules.user_claim)
     if not is_user(user_id) or user_id.startswith(SERVICE_USER):
-        raise RefusedTokenError(f"{rules.user_claim} is not a valid user id")
+        raise RejectedTokenError(f"{rules.user_claim} is not a valid user id")
     try:
         grants = parse_grants(claims.get(rules.tenants_claim), claims.get(rules.permissions_claim))
     except ValueError as error:
-        raise RefusedTokenError(f"{rules.tenants_claim} or {rules.permissions_claim} {error}") from None
+        raise RejectedTokenError(f"{rules.tenants_claim} or {rules.permissions_claim} {error}") from None
     return Identity(user_id, grants, expires_at + rules.leeway_s)
 
 
@@ -119,6 +119,6 @@ def development_token(
     }
     try:
         _identity(claims, rules)
-    except RefusedTokenError as error:
+    except RejectedTokenError as error:
         raise ValueError(str(error)) from None
     return jwt.encode(claims, secret_key(secret), algorithm=SECRET_ALGORITHM)

@@ -18,18 +18,18 @@ import structlog
 
 from .metrics import CONTENT_TYPE
 
-REQUEST_S = 5.0  # timeout for receiving a request, and for sending the response
+REQUEST_TIMEOUT_S = 5.0  # timeout for receiving a request, and for sending the response
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 32
 PLAIN = "text/plain; charset=utf-8"
 
 
 class Address(NamedTuple):
-    """An address to listen on. Port 0 is any free port. With `gives_way`, any free port is used if `port` is in use."""
+    """An address to listen on. Port 0 is any free port; with `falls_back`, so is a port that is in use."""
 
     host: str
     port: int
-    gives_way: bool = False
+    falls_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Page:
     content_type: str = PLAIN
 
 
-class Monitoring:
+class MonitoringServer:
     """An HTTP server for the monitoring endpoints, from `start` until `close`."""
 
     def __init__(
@@ -62,11 +62,11 @@ class Monitoring:
 
     async def start(self, address: Address) -> int:
         """Listen on an address and return the port. Raise OSError if the port is not available."""
-        host, port, gives_way = address
+        host, port, falls_back = address
         try:
             self._server = await asyncio.start_server(self._answer, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:
-            if gives_way and error.errno == errno.EADDRINUSE:
+            if falls_back and error.errno == errno.EADDRINUSE:
                 structlog.get_logger().warning("metrics_port_in_use", port=port, reason="another port is used instead")
                 return await self.start(Address(host, 0))
             raise OSError(
@@ -89,11 +89,11 @@ class Monitoring:
         writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until everything is sent
         try:
             if self._connections <= MAX_CONNECTIONS:
-                async with asyncio.timeout(REQUEST_S):
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     head = await reader.readuntil(b"\r\n\r\n")
                 page = await self._page(head)
                 writer.write(_message(page, with_body=not head.startswith(b"HEAD ")))
-                async with asyncio.timeout(REQUEST_S):
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             # The request is invalid or the client does not read the response. A graceful close would wait forever.
@@ -134,7 +134,7 @@ async def serving_metrics(
     warnings: Callable[[], Awaitable[Sequence[str]]] | None = None,
 ) -> AsyncIterator[int | None]:
     """Serve the endpoints on a Unix socket or a port during the block. Yield the port; None if there is none."""
-    monitoring, port = Monitoring(metrics, is_ready, warnings), None
+    monitoring, port = MonitoringServer(metrics, is_ready, warnings), None
     if isinstance(address, Path):
         await monitoring.start_at(address)
     elif address is not None:

@@ -25,7 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from .telemetry import Distribution, Telemetry
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-SLICE = 500  # samples that are rendered before control returns to the event loop
+SLICE_SAMPLES = 500  # samples that are rendered before control returns to the event loop
 
 
 class Gauge(NamedTuple):
@@ -145,9 +145,9 @@ async def _rendered(metrics: Iterable[Metric]) -> bytes:
     """
     parts: list[bytes] = []
     for metric in metrics:
-        for start in range(0, max(1, len(metric.samples)), SLICE):
+        for start in range(0, max(1, len(metric.samples)), SLICE_SAMPLES):
             part = Metric(metric.name, metric.documentation, metric.type)
-            part.samples = metric.samples[start : start + SLICE]
+            part.samples = metric.samples[start : start + SLICE_SAMPLES]
             registry: Any = _Single(part)
             text = generate_latest(registry)
             parts.append(text.split(b"\n", 2)[2] if start else text)  # HELP and TYPE only once

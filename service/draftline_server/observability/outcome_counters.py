@@ -30,7 +30,7 @@ def _imported(telemetry: Telemetry, response: Any) -> None:
         telemetry.imported[outcome] += getattr(response, f"{outcome}_count")
 
 
-COUNTED: Mapping[str, Callable[[Telemetry, Any], None]] = {
+OUTCOME_COUNTERS: Mapping[str, Callable[[Telemetry, Any], None]] = {
     "draftline.v1.DraftService.SaveDraft": _saved,
     "draftline.v1.DraftService.Commit": _committed,
     "draftline.v1.DraftService.Discard": _discarded,
@@ -38,9 +38,9 @@ COUNTED: Mapping[str, Callable[[Telemetry, Any], None]] = {
 }
 
 
-def counting(method: str, behavior: Any, telemetry: Telemetry) -> Any:
+def count_outcomes(method: str, behavior: Any, telemetry: Telemetry) -> Any:
     """Wrap the behavior of a method to count its outcomes, if there are any to count. Previews are not counted."""
-    count = COUNTED.get(method)
+    count = OUTCOME_COUNTERS.get(method)
     if count is None:
         return behavior
 

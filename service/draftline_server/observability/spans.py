@@ -23,25 +23,25 @@ from .access_log import SERVER_ERRORS
 from .telemetry import Call
 from .tracing import trace_context
 
-EXPORT_S = 3  # timeout of an export, including the last one
+EXPORT_TIMEOUT_S = 3  # timeout of an export, including the last one
 
 
 class Spans:
     """Creates and exports spans. `call_ended` is a listener of Telemetry."""
 
-    def __init__(self, endpoint: str, sampled_part: float) -> None:
+    def __init__(self, endpoint: str, sample_ratio: float) -> None:
         version = metadata.version("draftline-server")
         self._provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(sampled_part)),
+            sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
             resource=Resource.create({"service.name": "draftline", "service.version": version}),
             shutdown_on_exit=False,
         )
-        exporter = OTLPSpanExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_S)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, export_timeout_millis=EXPORT_S * 1000))
+        exporter = OTLPSpanExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, export_timeout_millis=EXPORT_TIMEOUT_S * 1000))
         self._tracer = self._provider.get_tracer("draftline")
 
     def close(self) -> None:
-        """Export the remaining spans, or drop them after EXPORT_S. Blocks meanwhile."""
+        """Export the remaining spans, or drop them after EXPORT_TIMEOUT_S. Blocks meanwhile."""
         self._provider.shutdown()
 
     def call_ended(self, call: Call, duration_s: float) -> None:

@@ -38,10 +38,10 @@ def trace_context(metadata: Iterable[tuple[str, str | bytes]] | None) -> TraceCo
 
 
 @asynccontextmanager
-async def traced(telemetry: Telemetry, endpoint: str, sampled_part: float) -> AsyncIterator[None]:
+async def exporting_spans(telemetry: Telemetry, endpoint: str, sample_ratio: float) -> AsyncIterator[None]:
     """Trace the calls of `telemetry` until the end of the block, if there is an endpoint.
 
-    `sampled_part` is the fraction of root traces to sample; other calls follow the caller's decision. Raises ValueError
+    `sample_ratio` is the fraction of root traces to sample; other calls follow the caller's decision. Raises ValueError
     if the libraries are not installed.
     """
     if not endpoint:
@@ -51,7 +51,7 @@ async def traced(telemetry: Telemetry, endpoint: str, sampled_part: float) -> As
         from .spans import Spans  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ValueError(NEEDED) from error
-    spans = Spans(endpoint, sampled_part)
+    spans = Spans(endpoint, sample_ratio)
     # First, so that the access log has the trace id of a call that starts a trace.
     telemetry.listeners.insert(0, spans.call_ended)
     try:

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .http_endpoints import Address, Monitoring
+from .http_endpoints import Address, MonitoringServer
 
 TIMEOUT_S = 2.0  # timeout for the response of a worker
 # Metrics that are not summed up, and the function that combines the values of the workers instead.
@@ -44,10 +44,10 @@ class WorkerMetrics:
         self._ended_counts: list[Metric] = []  # the counts of ended workers
         self._ended = 0
         self._hung = 0
-        self._monitoring = Monitoring(self.text, self.is_ready, self.warnings)
+        self._monitoring = MonitoringServer(self.text, self.is_ready, self.warnings)
 
     async def start(self, address: Address) -> int:
-        """Listen on an address and return the port (see Monitoring.start)."""
+        """Listen on an address and return the port (see MonitoringServer.start)."""
         return await self._monitoring.start(address)
 
     async def close(self) -> None:

@@ -29,7 +29,7 @@ from ..domain.errors import (
     UndecodableRequestError,
 )
 from ..domain.records import Actor, Request
-from ..observability.outcome_counters import counting
+from ..observability.outcome_counters import count_outcomes
 from ..observability.telemetry import Call, Method
 from .admission import Admission
 from .call_tracker import CallTracker
@@ -53,7 +53,7 @@ def handlers(service: ServiceDescriptor, servicer: object, calls: CallTracker) -
 
 
 def _handler(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> grpc.RpcMethodHandler[Any, Any]:
-    behavior = counting(method.full_name, behavior, calls.telemetry)
+    behavior = count_outcomes(method.full_name, behavior, calls.telemetry)
     # All handlers read messages themselves: grpc.aio would keep a unary call open forever if its message never comes.
     make: Any = grpc.stream_unary_rpc_method_handler
     if method.client_streaming:

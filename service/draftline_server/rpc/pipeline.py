@@ -25,7 +25,7 @@ from ..domain.records import Actor
 from ..observability.telemetry import Call, Method
 from ..store.transaction import call_deadline, call_tenant, is_late
 from .call_tracker import CallTracker
-from .status import GoneError, abort, code_of, forget, unexpected
+from .status import GoneError, abort, code_of, forget, internal_error
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -88,7 +88,7 @@ def _reported_error(error: Exception, call: Call) -> DraftlineError:
     elif isinstance(error, DatabaseUnavailableError | OverloadedError) and is_late():
         error = DeadlineExceededError(f"the deadline of the call has passed; {WRITE_IS_UNKNOWN}")
     elif not isinstance(error, DraftlineError):
-        error = unexpected(error, call.method.name)
+        error = internal_error(error, call.method.name)
     call.code, call.reason = code_of(error), error.reason
     return error
 

@@ -89,9 +89,9 @@ class Server:
             self._server.add_generic_rpc_handlers(public.reflection([service.full_name for service in SERVICES]))
 
     @property
-    def refused_callers(self) -> int:
+    def unauthenticated_calls(self) -> int:
         """The number of calls rejected so far because authentication failed."""
-        return self._authenticator.refused_count
+        return self._authenticator.failure_count
 
     async def is_ready(self) -> bool:
         """Return whether new calls are likely to be answered."""

@@ -18,7 +18,7 @@ from ..domain.errors import ConflictError, DraftlineError, OverloadedError, Unex
 
 DOMAIN = "draftline"
 DETAILS_KEY = "grpc-status-details-bin"
-DELIVERY_S = 1.0  # timeout for sending a status
+SEND_TIMEOUT_S = 1.0  # timeout for sending a status
 
 # Limits on one error, because clients reject calls with more than about 6 KB of trailers. The
 # message is sent twice, and the details in base64.
@@ -140,7 +140,7 @@ def _bad_request(fields: Sequence[tuple[str, str]], room: int) -> error_details_
     return message
 
 
-def unexpected(error: BaseException, method: str) -> DraftlineError:
+def internal_error(error: BaseException, method: str) -> DraftlineError:
     """Log an internal error and return an error for the caller that contains only its incident id."""
     incident = uuid.uuid4().hex
     structlog.get_logger().error("unexpected_error", method=method, incident_id=incident, exc_info=error)
@@ -158,7 +158,7 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: Draftl
     status = status_of(error)
     metadata = ((DETAILS_KEY, status.SerializeToString()),)
     try:
-        async with asyncio.timeout(DELIVERY_S):
+        async with asyncio.timeout(SEND_TIMEOUT_S):
             await context.abort(code_of(error), status.message, trailing_metadata=metadata)
     except TimeoutError:
         # The caller is not reading. If it resumes, it gets the status after the data sent before; do not wait for that.
