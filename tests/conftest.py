@@ -6,6 +6,7 @@ Under pytest-xdist each worker has a PostgreSQL of its own, or in a given one a 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -80,6 +81,20 @@ def template(postgres_url: str, worker_id: str) -> Iterator[str]:
     beside(migrate.upgrade, on_database(postgres_url, name))
     yield name
     run_sql(postgres_url, f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="session")
+def _prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    with EmbeddedPostgres(folder, durable=False) as postgres:
+        beside(migrate.upgrade, postgres.url)
+    return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, _prepared_data: Path) -> Path:
+    """A data directory with a migrated, empty database: a service starts on it in a third of the time."""
+    return Path(shutil.copytree(_prepared_data, tmp_path / "data"))
 
 
 @pytest.fixture

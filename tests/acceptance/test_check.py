@@ -160,13 +160,13 @@ def test_check_of_a_database_that_was_never_migrated_is_refused(postgres_url: st
     assert done.stderr.startswith("Error: the database was never migrated")
 
 
-def test_check_of_the_embedded_database_while_it_is_served(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path, metrics_port=0) as service:
+def test_check_of_the_embedded_database_while_it_is_served(data_dir: Path) -> None:
+    with served(data_dir=data_dir, metrics_port=0) as service:
         with Client(service.address, tenant_id="acme") as client:
             client.save_draft("movies", "m-1", create={"n": 1})
-        done = draftline("check", data_dir=tmp_path)
+        done = draftline("check", data_dir=data_dir)
         assert (done.returncode, done.stdout) == (0, "1 drafts checked, 0 differ, 0 remain\n")
-        refused = draftline("migrate", data_dir=tmp_path)
+        refused = draftline("migrate", data_dir=data_dir)
         assert (refused.returncode, "is in use by another Draftline" in refused.stderr) == (1, True)
 
 

@@ -314,15 +314,15 @@ def test_folder_and_database_that_are_not_there_are_not_made(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_embedded_database_is_examined_while_its_service_runs_and_left_alone_when_not(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path) as service:
-        found = examined(data_dir=tmp_path, port=service.address.rpartition(":")[2])
+def test_embedded_database_is_examined_while_its_service_runs_and_left_alone_when_not(data_dir: Path) -> None:
+    with served(data_dir=data_dir) as service:
+        found = examined(data_dir=data_dir, port=service.address.rpartition(":")[2])
         assert found.wrong == []
         assert found.finding("schema")["message"] == f"revision {migrate.head()}"
         assert service.stop(15) == 0
-    before = contents(tmp_path)
-    assert examined(data_dir=tmp_path).wrong == []
-    assert contents(tmp_path) == before
+    before = contents(data_dir)
+    assert examined(data_dir=data_dir).wrong == []
+    assert contents(data_dir) == before
 
 
 def contents(folder: Path) -> dict[str, tuple[int, float]]:

@@ -65,13 +65,13 @@ class Caller:
             return False
 
 
-def test_standby_serves_reads_and_once_promoted_writes(tmp_path: Path) -> None:
-    with staged(tmp_path / "data") as stage, grpc.insecure_channel(stage.address) as channel:
+def test_standby_serves_reads_and_once_promoted_writes(data_dir: Path) -> None:
+    with staged(data_dir) as stage, grpc.insecure_channel(stage.address) as channel:
         caller = Caller(channel)
 
         def as_standby() -> None:
             stage.postgres.stop()
-            (tmp_path / "data" / "cluster" / STANDBY).touch()
+            (data_dir / "cluster" / STANDBY).touch()
             stage.postgres.start()
 
         stage.beside(as_standby).result()

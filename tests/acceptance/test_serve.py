@@ -23,17 +23,17 @@ def test_first_call_is_answered_on_a_new_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_it_cleanly_and_the_next_start_has_the_data(tmp_path: Path, number: int) -> None:
-    with served(data_dir=tmp_path) as service:
+def test_signal_ends_it_cleanly_and_the_next_start_has_the_data(data_dir: Path, number: int) -> None:
+    with served(data_dir=data_dir) as service:
         with Client(service.address, tenant_id="acme") as client:
             client.create_content("movies", {"Title": "Alien"}, record_id="m-1")
         assert service.stop(number) == 0
-    assert not is_left_running(tmp_path)
-    with served(data_dir=tmp_path) as service, Client(service.address, tenant_id="acme") as client:
+    assert not is_left_running(data_dir)
+    with served(data_dir=data_dir) as service, Client(service.address, tenant_id="acme") as client:
         assert client.get_content("movies", "m-1").content == {"Title": "Alien"}
 
 
-def test_next_start_after_a_kill_has_every_acknowledged_write(tmp_path: Path) -> None:
+def test_next_start_after_a_kill_has_every_acknowledged_write(data_dir: Path) -> None:
     acknowledged = [0] * WRITERS
     enough = threading.Event()
 
@@ -50,7 +50,7 @@ def test_next_start_after_a_kill_has_every_acknowledged_write(tmp_path: Path) ->
                 if sum(acknowledged) >= WRITES_BEFORE_KILL:
                     enough.set()
 
-    with served(data_dir=tmp_path) as service:
+    with served(data_dir=data_dir) as service:
         writers = [threading.Thread(target=write, args=(writer, service.address)) for writer in range(WRITERS)]
         for thread in writers:
             thread.start()
@@ -58,17 +58,17 @@ def test_next_start_after_a_kill_has_every_acknowledged_write(tmp_path: Path) ->
         service.stop(signal.SIGKILL)
         for thread in writers:
             thread.join()
-    with served(data_dir=tmp_path) as service:
+    with served(data_dir=data_dir) as service:
         with Client(service.address, tenant_id="acme") as client:
             stored = [client.get_content("counters", f"c-{writer}").content["n"] for writer in range(WRITERS)]
         # One more may have been written than was acknowledged: the answer was lost, the write was not.
         assert [0 <= have - told <= 1 for have, told in zip(stored, acknowledged, strict=True)] == [True] * WRITERS
         assert service.stop(signal.SIGTERM) == 0
-    assert not is_left_running(tmp_path)
+    assert not is_left_running(data_dir)
 
 
-def test_taken_port_is_refused_in_a_line(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path / "one") as service:
+def test_taken_port_is_refused_in_a_line(tmp_path: Path, data_dir: Path) -> None:
+    with served(data_dir=data_dir) as service:
         port = service.address.rpartition(":")[2]
         refused = draftline("serve", data_dir=tmp_path / "two", port=port, log_level="error")
     assert refused.returncode == 1
@@ -97,8 +97,8 @@ def test_unreachable_database_is_refused_in_a_line() -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_health_tells_serving_and_not(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path) as service:
+def test_health_tells_serving_and_not(data_dir: Path) -> None:
+    with served(data_dir=data_dir) as service:
         serving = draftline("health", "--address", service.address)
         unknown = draftline("health", "--address", service.address, "--service", "no.such.Service")
         service.stop(signal.SIGTERM)

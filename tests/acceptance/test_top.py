@@ -127,10 +127,10 @@ async def waiting(url: str) -> None:
         await connection.close()
 
 
-def test_locks_of_the_embedded_database_are_found_by_its_folder(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path, metrics_port=0) as service:
+def test_locks_of_the_embedded_database_are_found_by_its_folder(data_dir: Path, tmp_path: Path) -> None:
+    with served(data_dir=data_dir, metrics_port=0) as service:
         port = next(entry["metrics_port"] for entry in service.log if entry["event"] == "serving")
-        done = draftline("top", "--once", "--json", "--interval", "0.1", data_dir=tmp_path, metrics_port=port)
+        done = draftline("top", "--once", "--json", "--interval", "0.1", data_dir=data_dir, metrics_port=port)
         elsewhere = draftline(
             "top", "--once", "--json", "--interval", "0.1", data_dir=tmp_path / "else", metrics_port=port
         )

@@ -166,23 +166,23 @@ async def test_all_drain_together_and_answer_what_they_are_at(database_url: str)
     assert sorted(answer.record.version for answer in answers) == [2, 2]  # the second changes nothing
 
 
-def test_data_are_there_at_the_next_start(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path, workers=WORKERS) as service:
+def test_data_are_there_at_the_next_start(data_dir: Path) -> None:
+    with served(data_dir=data_dir, workers=WORKERS) as service:
         with client_of_each(service, tenant_id="acme") as clients:
             for client in clients:
                 client.create_content("films", {})
         assert service.stop(signal.SIGTERM) == 0
-    assert not is_left_running(tmp_path)
-    with served(data_dir=tmp_path, workers=WORKERS) as service, Client(service.address, tenant_id="acme") as client:
+    assert not is_left_running(data_dir)
+    with served(data_dir=data_dir, workers=WORKERS) as service, Client(service.address, tenant_id="acme") as client:
         assert len(list(client.get_merged("films"))) == WORKERS
 
 
-def test_workers_of_a_killed_supervisor_end(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path, workers=WORKERS) as service:
+def test_workers_of_a_killed_supervisor_end(data_dir: Path) -> None:
+    with served(data_dir=data_dir, workers=WORKERS) as service:
         crew, port = workers(service), service.address.rpartition(":")[2]
         service.stop(signal.SIGKILL)
         assert psutil.wait_procs(crew, timeout=30)[1] == []
-    with served(data_dir=tmp_path, workers=WORKERS, port=port) as again:
+    with served(data_dir=data_dir, workers=WORKERS, port=port) as again:
         assert len(workers(again)) == WORKERS
 
 
@@ -234,8 +234,8 @@ def test_more_connections_than_there_may_be_are_told_once(database_url: str) -> 
     assert "124" in told[0]
 
 
-def test_embedded_postgres_has_room_for_all(tmp_path: Path) -> None:
-    with served(data_dir=tmp_path, workers=WORKERS, pool_size=60) as service:
+def test_embedded_postgres_has_room_for_all(data_dir: Path) -> None:
+    with served(data_dir=data_dir, workers=WORKERS, pool_size=60) as service:
         assert service.stop(signal.SIGTERM) == 0
     assert "connection_limit_too_low" not in str(service.log)
 

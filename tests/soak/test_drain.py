@@ -125,11 +125,11 @@ async def is_true(connection: asyncpg.Connection, query: str) -> bool:
 
 
 async def test_drain_loses_nothing_and_leaves_nobody_without_an_answer(
-    tmp_path: Path, report: Callable[[str], None]
+    data_dir: Path, report: Callable[[str], None]
 ) -> None:
     history, is_over = History(), asyncio.Event()
     took_s, ends = [], []
-    with staged(tmp_path / "data", drain_timeout_s=DRAIN_TIMEOUT_S, watch_heartbeat_s=1, max_imports=64) as stage:
+    with staged(data_dir, drain_timeout_s=DRAIN_TIMEOUT_S, watch_heartbeat_s=1, max_imports=64) as stage:
         holder = await asyncpg.connect(stage.postgres.url)
         await fill(holder)
         async with grpc.aio.insecure_channel(stage.address, CHANNEL_OPTIONS) as channel:

@@ -28,11 +28,11 @@ TENANT = "acme"
 
 
 async def test_nothing_is_lost_doubled_or_torn_whatever_is_killed(
-    tmp_path: Path, report: Callable[[str], None]
+    data_dir: Path, report: Callable[[str], None]
 ) -> None:
     history, is_over = History(), asyncio.Event()
     recoveries: list[Recovery] = []
-    with staged(tmp_path / "data") as stage:
+    with staged(data_dir) as stage:
         async with grpc.aio.insecure_channel(stage.address, CHANNEL_OPTIONS) as channel:
             await prepare(channel, TENANT, history)
             writers = [Writer(channel, TENANT, f"w{number}", history) for number in range(WRITERS)]

@@ -40,9 +40,9 @@ def by_record(changes: Sequence[Written]) -> dict[str, list[Written]]:
     return found
 
 
-async def test_watchers_see_every_change_once_and_in_order(tmp_path: Path, report: Callable[[str], None]) -> None:
+async def test_watchers_see_every_change_once_and_in_order(data_dir: Path, report: Callable[[str], None]) -> None:
     history, is_over = History(), asyncio.Event()
-    with staged(tmp_path / "data", watch_heartbeat_s=1) as stage, before(stage.address) as (proxy, cut_address):
+    with staged(data_dir, watch_heartbeat_s=1) as stage, before(stage.address) as (proxy, cut_address):
         addresses = [cut_address] * CUT_OFF + [stage.address] * (WATCHERS - CUT_OFF)
         watchers = [Watcher(address, TENANT) for address in addresses]
         watching = [asyncio.create_task(watcher.watch()) for watcher in watchers]
