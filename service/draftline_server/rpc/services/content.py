@@ -23,6 +23,7 @@ from ..mapping.records import fill_record, to_condition, to_patch, to_purge
 from ..response_size import append_within_limit
 from ..status import to_status
 from ..stored_responses import StoredResponses
+from .partial_batch import PartialBatch
 
 IMPORT_MODES = {
     content_pb2.IMPORT_MODE_UNSPECIFIED: ImportMode.UPSERT,
@@ -83,41 +84,33 @@ class ContentService:
     async def BatchPatchContent(  # noqa: N802
         self, request: content_pb2.BatchPatchContentRequest, actor: Actor
     ) -> content_pb2.BatchPatchContentResponse:
-        patches: list[Patch] = []
-        rejected: dict[int, DraftlineError] = {}
         _check_batch(request)
-        async for index, item in yielding(enumerate(request.requests)):
-            try:
-                patches.append(to_patch(item, self.limits))
-            except DraftlineError as error:
-                if not request.allow_partial:
-                    raise error.within(f"requests[{index}]") from None
-                rejected[index] = error
+        batch: PartialBatch[Patch] = PartialBatch("requests", allow_partial=request.allow_partial)
+        await batch.convert(request.requests, lambda item: to_patch(item, self.limits))
 
-        def fill(message: content_pb2.BatchPatchContentResult, outcome: tuple[int, PatchResult]) -> None:
+        def fill(
+            message: content_pb2.BatchPatchContentResult, outcome: tuple[int, PatchResult | DraftlineError]
+        ) -> None:
             index, result = outcome
-            message.status.SetInParent()
-            if result.error is None:
-                _fill_patched(message, result, actor, request.requests[index])
+            if isinstance(result, DraftlineError):
+                message.status.CopyFrom(to_status(result))
                 return
-            error = result.error.within(f"requests[{index}]")
-            if not request.allow_partial:
-                raise error
-            message.status.CopyFrom(to_status(error))
+            message.status.SetInParent()
+            _fill_patched(message, result, actor, request.requests[index])
 
         async def write(transaction: Transaction) -> content_pb2.BatchPatchContentResponse:
-            applied, commit_id = await self.patches.patch_all(
-                transaction, actor, patches, change_reason=request.change_reason, allow_partial=request.allow_partial
+            results, commit_id = await self.patches.patch_all(
+                transaction,
+                actor,
+                batch.items,
+                change_reason=request.change_reason,
+                allow_partial=request.allow_partial,
             )
-            results, response = iter(applied), content_pb2.BatchPatchContentResponse(commit_id=commit_id)
-            outcomes = (
-                PatchResult(error=rejected[index]) if index in rejected else next(results)
-                for index in range(len(request.requests))
-            )
-            append_within_limit(response.results, enumerate(outcomes), fill)
+            response = content_pb2.BatchPatchContentResponse(commit_id=commit_id)
+            append_within_limit(response.results, batch.outcomes(results), fill)
             return response
 
-        collections = {patch.collection for patch in patches}
+        collections = {patch.collection for patch in batch.items}
         return await self.responses.write(actor, write, collections=collections, validate_only=request.validate_only)
 
     async def DeleteContent(  # noqa: N802

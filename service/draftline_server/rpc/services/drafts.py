@@ -23,6 +23,7 @@ from ..mapping.records import fill_record
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit, count_fitting
 from ..status import to_status
 from ..stored_responses import StoredResponses
+from .partial_batch import PartialBatch
 
 POLICIES = {
     draft_pb2.CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy.REJECT,
@@ -46,45 +47,31 @@ class DraftService:
         self, request: draft_pb2.SaveDraftRequest, actor: Actor
     ) -> draft_pb2.SaveDraftResponse:
         _check_duplicates([edit.record_id for edit in request.edits], "edits[{}].record_id")
-        edits: list[DraftEdit] = []
-        rejected: dict[int, DraftlineError] = {}
-        async for index, edit in yielding(enumerate(request.edits)):
-            try:
-                edits.append(to_draft_edit(edit, self.limits))
-            except DraftlineError as error:
-                if not request.allow_partial:
-                    raise error.within(f"edits[{index}]") from None
-                rejected[index] = error
+        batch: PartialBatch[DraftEdit] = PartialBatch("edits", allow_partial=request.allow_partial)
+        await batch.convert(request.edits, lambda edit: to_draft_edit(edit, self.limits))
 
-        def fill(message: draft_pb2.SaveDraftResult, outcome: tuple[int, SaveResult]) -> None:
-            index, result = outcome
-            message.status.SetInParent()
-            if result.error is None:
-                if result.merged is not None:
-                    fill_merged(message.record, result.merged, actor, request)
+        def fill(message: draft_pb2.SaveDraftResult, outcome: tuple[int, SaveResult | DraftlineError]) -> None:
+            _, result = outcome
+            if isinstance(result, DraftlineError):
+                message.status.CopyFrom(to_status(result))
                 return
-            error = result.error.within(f"edits[{index}]")
-            if not request.allow_partial:
-                raise error
-            message.status.CopyFrom(to_status(error))
+            message.status.SetInParent()
+            if result.merged is not None:
+                fill_merged(message.record, result.merged, actor, request)
 
         async def write(transaction: Transaction) -> draft_pb2.SaveDraftResponse:
-            saved = await self.drafts.save(
+            results = await self.drafts.save(
                 transaction,
                 actor,
                 request.collection,
-                edits,
+                batch.items,
                 session_id=request.session_id,
                 change_reason=request.change_reason,
                 omit_content=request.omit_content,
                 move_to_session=request.move_to_session,
             )
-            results, response = iter(saved), draft_pb2.SaveDraftResponse()
-            outcomes = (
-                SaveResult(error=rejected[index]) if index in rejected else next(results)
-                for index in range(len(request.edits))
-            )
-            append_within_limit(response.results, enumerate(outcomes), fill)
+            response = draft_pb2.SaveDraftResponse()
+            append_within_limit(response.results, batch.outcomes(results), fill)
             return response
 
         return await self.responses.write(actor, write)
