@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,6 @@ from .background.index_reconciliation import IndexReconciliation
 from .background.leader import Leader, LeaderTask
 from .background.notifier import Notifier
 from .background.order_entries import OrderEntriesTask
-from .background.patch_batcher import PatchBatcher
-from .background.read_batcher import ReadBatcher
 from .background.statistics_refresh import StatisticsRefresh
 from .domain.errors import DraftlineError
 from .gauges import gauges_of
@@ -33,42 +31,20 @@ from .observability.telemetry import Telemetry
 from .observability.tracing import exporting_spans
 from .rpc.idempotency import IdempotencyLayer
 from .rpc.server import SERVICES, Server
-from .rpc.services.changes import ChangeService
-from .rpc.services.collections import CollectionService
-from .rpc.services.content import ContentService
-from .rpc.services.drafts import DraftService
 from .rpc.services.health import Health
-from .rpc.services.watch import Watches, WatchOptions
-from .rpc.stored_responses import StoredResponses
 from .rpc.tls import Tls
+from .services import Services, build_services
 from .settings import Settings
-from .store.change_log.changes import ChangeStore
-from .store.change_log.feed import Feed
-from .store.collections.cache import CollectionSpecs
 from .store.collections.indexes import Indexes
 from .store.collections.order_entries import OrderEntries
-from .store.collections.store import CollectionStore
-from .store.commits import CommitStore
-from .store.content import ContentStore
 from .store.database import Database
 from .store.draft_integrity import DraftChecker
-from .store.drafts import DraftStore
-from .store.fetched_patches import FetchedPatches
-from .store.idempotency import Requests
-from .store.imports import ImportStore
-from .store.in_place_patches import InPlacePatches
 from .store.json_schema.pool import Schemas
 from .store.leases import Leases
-from .store.lists.merged import MergedStore
 from .store.notifications import Notifications
-from .store.page_tokens import PageTokens
-from .store.patches import PatchApplier, PatchStore
 from .store.pool import connections_of
-from .store.purges import PurgeStore
-from .store.reverts import RevertStore
-from .store.revision import check_revision, read_secret, read_usable_connections
-from .store.write_transactions import WriteTransactions
-from .wiring import authenticator, content_limits, metrics_address, pool_settings, server_options, tls_files
+from .store.revision import check_revision, read_usable_connections
+from .wiring import authenticator, metrics_address, pool_settings, server_options, tls_files
 
 __all__ = ["App", "running"]
 
@@ -108,15 +84,16 @@ async def running(
         maintenance = ChangeLogMaintenance(database, own.change_retention, own.interval_s)
         await maintenance.keep_order()
         draft_check = DraftCheck(DraftChecker(database), own.draft_check_interval_s)
-        server, watches = await _server(
-            settings, database, schemas, telemetry,
-            indexes=indexes, entries=entries, notifier=notifier, statistics=statistics, wakes=wakes, clock=clock,
-            shares_port=worker > 0,
-        )  # fmt: skip
-        readings = gauges_of(
-            database, server, watches, maintenance, draft_check, clock=clock, dropped_lines=dropped_lines
+        services = await build_services(
+            settings, database, schemas, telemetry, indexes=indexes, entries=entries, statistics=statistics, wakes=wakes
         )
-        metrics = Metrics(telemetry, readings)
+        server = _server(
+            settings, database, telemetry, services, notifier=notifier, clock=clock, shares_port=worker > 0
+        )
+        gauges = gauges_of(
+            database, server, services.watches, maintenance, draft_check, clock=clock, dropped_lines=dropped_lines
+        )
+        metrics = Metrics(telemetry, gauges)
         address = metrics_socket or metrics_address(settings.metrics)
         async with (
             exporting_spans(telemetry, settings.traces.endpoint, settings.traces.sample_ratio),
@@ -129,15 +106,12 @@ async def running(
                 leader_tasks += [IndexReconciliation(indexes), OrderEntriesTask(entries), maintenance, draft_check]
                 works += [_warn_of_scarce_connections(settings, database), clock.run()]
             works.append(Leader(leases, leader_tasks).run())
-            tasks = [asyncio.create_task(work) for work in works]
-            try:
-                yield App(f"{settings.server.host}:{port}", metrics_port, server, database)
-            finally:
-                wakes.close()
-                await server.drain()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            async with _background(works):
+                try:
+                    yield App(f"{settings.server.host}:{port}", metrics_port, server, database)
+                finally:
+                    wakes.close()
+                    await server.drain()
     finally:
         await schemas.close()
         await database.close()
@@ -151,12 +125,6 @@ def _check_protection(settings: Settings) -> None:
         )
 
 
-def _reads(settings: Settings, content: ContentStore, telemetry: Telemetry) -> ReadBatcher | ContentStore:
-    if settings.database.batch_size == 1:
-        return content
-    return ReadBatcher(content, settings.database.batch_size, telemetry.batch_sizes["reads"].observe)
-
-
 def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry:
     """Create the telemetry, and log statements and calls as the settings say."""
     telemetry = Telemetry()
@@ -168,79 +136,20 @@ def _telemetry(settings: Settings, database: Database, worker: int) -> Telemetry
     return telemetry
 
 
-async def _server(
+def _server(
     settings: Settings,
     database: Database,
-    schemas: Schemas,
     telemetry: Telemetry,
+    services: Services,
     *,
-    indexes: Indexes,
-    entries: OrderEntries,
     notifier: Notifier,
-    statistics: StatisticsRefresh,
-    wakes: ChangeSignals,
     clock: ClockWatch,
     shares_port: bool,
-) -> tuple[Server, Watches]:
-    limits = content_limits(settings.limits)
-    requests = Requests(database)
-    specs = CollectionSpecs(database, schemas)
-    responses = StoredResponses(WriteTransactions(database, specs), requests)
-    cursors = PageTokens(await read_secret(database, "page_token"))
-    merged = MergedStore(database, specs, cursors)
-    # Limit watchers to a quarter of the connections, so that they cannot exhaust the pool.
-    feed = Feed(database, max(1, settings.database.pool_size // 4))
-    watch_options = WatchOptions(settings.server.watch_heartbeat_s, settings.limits.max_watchers)
-    watches = Watches(feed, merged, wakes, cursors, watch_options)
-    applier: PatchApplier = FetchedPatches(specs, limits)
-    if settings.database.enable_partial_updates:
-        in_place = InPlacePatches(specs, limits)
-        if settings.database.batch_size > 1:
-            applier = PatchBatcher(in_place, settings.database.batch_size, telemetry.batch_sizes["patches"].observe)
-        else:
-            applier = in_place
-    content = ContentStore(database, specs, limits)
-    servicers = {
-        "draftline.v1.ContentService": ContentService(
-            content,
-            _reads(settings, content, telemetry),
-            PatchStore(database, specs, applier, limits),
-            ImportStore(database, specs, limits, settings.limits.max_imports, statistics.request),
-            PurgeStore(),
-            responses,
-            limits,
-        ),
-        "draftline.v1.CollectionService": CollectionService(
-            CollectionStore(
-                database,
-                specs,
-                indexes,
-                cursors,
-                limits,
-                entries=entries,
-                requests=requests,
-                max_indexes=settings.limits.max_indexes_per_tenant,
-            ),
-            responses,
-        ),
-        "draftline.v1.DraftService": DraftService(
-            DraftStore(limits),
-            CommitStore(specs, limits),
-            merged,
-            responses,
-            limits,
-        ),
-        "draftline.v1.ChangeService": ChangeService(
-            ChangeStore(database, cursors),
-            RevertStore(specs, limits),
-            responses,
-            watches,
-        ),
-    }
+) -> Server:
     health = Health([service.full_name for service in SERVICES], database.ping, lambda: clock.warning)
-    server = Server(
-        servicers,
-        IdempotencyLayer(requests),
+    return Server(
+        services.servicers,
+        IdempotencyLayer(services.requests),
         notifier.wrote,
         health,
         server_options(settings, shares_port=shares_port),
@@ -248,7 +157,18 @@ async def _server(
         tls=Tls(files) if (files := tls_files(settings.tls)) else None,
         telemetry=telemetry,
     )
-    return server, watches
+
+
+@asynccontextmanager
+async def _background(works: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run coroutines as tasks during the block, and cancel them at its end."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _warn_of_scarce_connections(settings: Settings, database: Database) -> None:
