@@ -82,11 +82,11 @@ class OrderEntries:
         if row["is_new"]:
             await self.wait_for_inflight_writes(with_imports=False)
         log = structlog.get_logger()
-        log.info("order_build_started", tenant=tenant_id, collection=collection)
+        log.info("order_build_started", tenant_id=tenant_id, collection=collection)
         pace = _Pace()
         while await self._batch(tenant_id, key, pace):
             pass
-        log.info("orders_built", tenant=tenant_id, collection=collection)
+        log.info("order_built", tenant_id=tenant_id, collection=collection)
 
     async def _batch(self, tenant_id: str, key: dict[str, object], pace: _Pace) -> bool:
         """Build one batch, and pause. Return False if there is nothing left to build."""
@@ -117,7 +117,7 @@ class OrderEntries:
             order = {**key, "order_id": row["order_id"]}
             await self._delete_entries(tenant_id, order)
             await self._database.fetch(SQL["delete_order"], order, idempotent=True)
-            structlog.get_logger().info("order_deleted", tenant=tenant_id, collection=collection)
+            structlog.get_logger().info("order_deleted", tenant_id=tenant_id, collection=collection)
 
     async def _delete_entries(self, tenant_id: str, order: dict[str, object]) -> None:
         after: dict[str, object] = {"after_key": b"", "after_id": ""}
