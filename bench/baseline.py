@@ -77,7 +77,7 @@ async def baseline_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[A
         write = Write(Actor(load.tenant_id, "bench", request), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
         number, change = rng.randrange(load.records), Delta(delta(rng), Strategy.SHALLOW)
         patch = Patch(load.collection, record_id(number), change)
-        await applier.rows(recorder, [applier.entry(write, patch, keeps_answers=True)])
+        await applier.rows(recorder, [applier.entry(write, patch, stores_responses=True)])
 
     async def call() -> None:
         if not recorder.sent:

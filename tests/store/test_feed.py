@@ -81,7 +81,7 @@ async def patched_in(connection: asyncpg.Connection, world: World, record_id: st
     write = Write(world.actor("sys"), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
     patch = Patch(COLLECTION, record_id, Delta(json.dumps(delta), Strategy.SHALLOW))
     (result,) = await applier.apply(
-        Transaction(connection, QueryRunner(), world.database.clock), write, [patch], keeps_answers=True
+        Transaction(connection, QueryRunner(), world.database.clock), write, [patch], stores_responses=True
     )
     assert result.error is None
 

@@ -258,7 +258,7 @@ async def test_patch_content_finds_records_by_primary_key(crowded: asyncpg.Conne
         capture,
         Write(Actor("tenant-0", "ada"), ChangeSource.PATCH_CONTENT, datetime.now(UTC)),
         patches,
-        keeps_answers=True,
+        stores_responses=True,
     )
     if plan == "generic":
         explained = await crowded.fetchval("SELECT pg_temp.generic_plan($1)", capture.statement.sql)

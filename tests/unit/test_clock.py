@@ -153,9 +153,9 @@ def test_clock_that_is_off_is_told_once_and_when_it_is_right_again(host: Host, c
     with logged() as events:
         for skew_s in (0.0, 4.0, 100 * DAY_S, 100 * DAY_S, 0.0, -6.0):
             host.wall_s = START.timestamp() + host.true_s + skew_s
-            watch.look()  # a jump by itself is told by nobody: the next reading decides
+            watch.check()  # a jump by itself is told by nobody: the next reading decides
             host.read(clock)
-            watch.look()
+            watch.check()
             assert bool(watch.warning) == (abs(skew_s) > 5)
             assert watch.skew_s == pytest.approx(abs(skew_s), abs=0.1)
     assert [event["event"] for event in events] == ["clock_skew_detected", "clock_skew_resolved", "clock_skew_detected"]

@@ -2,7 +2,7 @@
 
 A call is not delayed if no statement is running. Under load, groups grow by themselves, and a few large statements have
 a higher throughput than many small ones. Each call has its own result, deadline and error. Calls with the same ordering
-key (`turn`) run in the order of their arrival, each after the one before has ended.
+key run in the order of their arrival, each after its predecessor has ended.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ T = TypeVar("T")
 
 SIZE = 64  # the maximum number of calls in a group
 SLOW_S = 0.02  # after this time, a group that is still running no longer delays the next one
-MOST = 4  # the maximum number of groups of one lane that run at once
+MAX_RUNNING = 4  # the maximum number of groups of one lane that run at once
 
 
 @dataclass(eq=False, slots=True)
 class Call(Generic[E, R]):
-    """A call that waits for its result from a shared statement; `entry` is the item it adds to the statement."""
+    """A call that waits for its result from a shared statement; `item` is its part of the statement."""
 
-    entry: E
-    turn: Hashable
+    item: E
+    ordering_key: Hashable
     result: asyncio.Future[R]
     deadline: float | None  # on the clock of time.monotonic()
-    runs: CallQueries | None
+    queries: CallQueries | None
     group: _Group[E, R] | None = None  # set once it is running
     alone: str = ""  # the reason to send it by itself; empty: it shares a statement
 
@@ -71,8 +71,8 @@ class _Group(Generic[E, R]):
     def is_awaited(self) -> bool:
         return any(call.is_awaited for call in self.calls)
 
-    def left_by_one(self) -> None:
-        """Cancel the statement if none of the group's calls waits for it any longer."""
+    def cancel_if_abandoned(self) -> None:
+        """Cancel the statement if no call of the group waits for it any longer."""
         if self.sending is not None and not self.is_awaited:
             self.sending.cancel()
 
@@ -88,25 +88,24 @@ class _Lane(Generic[E, R]):
     """The calls of one partition key, which may share statements."""
 
     ready: deque[Call[E, R]] = field(default_factory=deque)  # each with a different ordering key
-    behind: dict[Hashable, deque[Call[E, R]]] = field(
-        default_factory=dict
-    )  # by ordering key; the first call of each key is ready or running
-    under_way: int = 0
+    # By ordering key, the calls after the first one of the key, which is ready or running.
+    waiting_by_key: dict[Hashable, deque[Call[E, R]]] = field(default_factory=dict)
+    running: int = 0
     slow: int = 0  # the number of running groups that took longer than SLOW_S
 
     @property
     def has_room(self) -> bool:
-        return self.under_way < min(1 + self.slow, MOST)
+        return self.running < min(1 + self.slow, MAX_RUNNING)
 
-    def follow(self, call: Call[E, R]) -> None:
+    def release_next(self, call: Call[E, R]) -> None:
         """Make the next call with the same ordering key ready, after this one has ended."""
-        waiting = self.behind[call.turn]
+        waiting = self.waiting_by_key[call.ordering_key]
         while waiting:
-            following = waiting.popleft()
-            if following.is_awaited:
-                self.ready.append(following)
+            next_call = waiting.popleft()
+            if next_call.is_awaited:
+                self.ready.append(next_call)
                 return
-        del self.behind[call.turn]
+        del self.waiting_by_key[call.ordering_key]
 
 
 class Batcher(Generic[E, R]):
@@ -116,46 +115,46 @@ class Batcher(Generic[E, R]):
         self,
         send: Callable[[Sequence[Call[E, R]]], Awaitable[None]],
         size: int = SIZE,
-        formed: Callable[[int], None] | None = None,
+        on_batch: Callable[[int], None] | None = None,
         send_alone: Callable[[Call[E, R]], Awaitable[None]] | None = None,
     ) -> None:
         """Create a batcher of groups of at most `size` calls.
 
         `send` runs the statement of a group, and completes each of its calls or sets its `alone`. `send_alone`
-        completes a call whose `alone` is set. `formed` is called with the size of each group.
+        completes a call whose `alone` is set. `on_batch` is called with the size of each group.
         """
         self._send = send
         self._send_alone = send_alone
         self._size = size
-        self._formed = formed
+        self._on_batch = on_batch
         self._lanes: dict[tuple[str, ...], _Lane[E, R]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def join(self, key: tuple[str, ...], turn: Hashable, entry: E, alone: str = "") -> R:
-        """Submit a call to the lane `key`, whose first element is the tenant, and return its result.
+    async def submit(self, partition_key: tuple[str, ...], ordering_key: Hashable, item: E, alone: str = "") -> R:
+        """Submit a call to the lane of `partition_key`, whose first element is the tenant, and return its result.
 
         `alone`: the reason to send it by itself from the start; empty if it may share a statement.
         """
-        lane: _Lane[E, R] = self._lanes.setdefault(key, _Lane())
+        lane: _Lane[E, R] = self._lanes.setdefault(partition_key, _Lane())
         call: Call[E, R] = Call(
-            entry,
-            turn,
+            item,
+            ordering_key,
             asyncio.get_running_loop().create_future(),
             call_deadline.get(),
             call_queries.get(),
             alone=alone,
         )
-        if turn in lane.behind:
-            lane.behind[turn].append(call)
+        if ordering_key in lane.waiting_by_key:
+            lane.waiting_by_key[ordering_key].append(call)
         else:
-            lane.behind[turn] = deque()
+            lane.waiting_by_key[ordering_key] = deque()
             lane.ready.append(call)
-            self._start(key, lane)
+            self._start(partition_key, lane)
         try:
             return await call.result
         except asyncio.CancelledError:
             if call.group is not None:
-                call.group.left_by_one()
+                call.group.cancel_if_abandoned()
             raise
 
     def _start(self, key: tuple[str, ...], lane: _Lane[E, R]) -> None:
@@ -165,16 +164,16 @@ class Batcher(Generic[E, R]):
             while lane.ready and len(calls) < self._size:
                 call = lane.ready.popleft()
                 if not call.is_awaited:
-                    lane.follow(call)
+                    lane.release_next(call)
                 elif call.alone:
                     self._begin(key, [call], partial(self._run_alone, key, lane, call))
                 else:
                     calls.append(call)
             if not calls:
                 continue
-            lane.under_way += 1
+            lane.running += 1
             self._begin(key, calls, partial(self._run, key, lane))
-        if not lane.behind:
+        if not lane.waiting_by_key:
             self._lanes.pop(key, None)
 
     def _begin(
@@ -207,13 +206,13 @@ class Batcher(Generic[E, R]):
         group.sending = asyncio.current_task()
         try:
             if group.is_awaited:
-                if self._formed is not None:
-                    self._formed(len(group.calls))
+                if self._on_batch is not None:
+                    self._on_batch(len(group.calls))
                 await self._send(group.calls)
         finally:
             timer.cancel()
             lane.slow -= is_slow
-            lane.under_way -= 1
+            lane.running -= 1
             for call in group.calls:
                 if call.alone and call.is_awaited:
                     self._begin(key, [call], partial(self._run_alone, key, lane, call))
@@ -236,16 +235,16 @@ class Batcher(Generic[E, R]):
     def _end(lane: _Lane[E, R], call: Call[E, R]) -> None:
         if call.is_awaited:  # no caller may wait forever, whatever happened
             call.result.cancel()
-        lane.follow(call)
+        lane.release_next(call)
 
 
 async def shared(calls: Sequence[Call[E, R]], sent: Awaitable[T]) -> T:
     """Return the result of `sent`, and record its statements with each of the calls."""
-    runs = CallQueries()
-    call_queries.set(runs)
+    queries = CallQueries()
+    call_queries.set(queries)
     try:
         return await sent
     finally:
         for call in calls:
-            if call.runs is not None:
-                call.runs.share(runs)
+            if call.queries is not None:
+                call.queries.share(queries)

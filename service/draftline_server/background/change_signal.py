@@ -45,7 +45,7 @@ class ChangeSignal:
             self._timer.cancel()
             self._timer = None
 
-    async def after(self, count: int, timeout_s: float) -> bool:
+    async def wait_after(self, count: int, timeout_s: float) -> bool:
         """Wait up to `timeout_s` for wake-up `count` + 1 or the close; return True if either has happened."""
         if self.count > count or self.closed:
             return True
@@ -71,29 +71,29 @@ class ChangeSignals:
 
     @contextmanager
     def watching(self, tenant_id: str) -> Iterator[ChangeSignal]:
-        waking = self._tenants.setdefault(tenant_id, ChangeSignal())
-        waking.watchers += 1
+        signal = self._tenants.setdefault(tenant_id, ChangeSignal())
+        signal.watchers += 1
         if self._closed:
-            waking.close()
+            signal.close()
         try:
-            yield waking
+            yield signal
         finally:
-            waking.watchers -= 1
-            if not waking.watchers:
-                waking.drop()
+            signal.watchers -= 1
+            if not signal.watchers:
+                signal.drop()
                 del self._tenants[tenant_id]
 
     def wake(self, tenant_id: str) -> None:
-        waking = self._tenants.get(tenant_id)
-        if waking is not None:
-            waking.wake()
+        signal = self._tenants.get(tenant_id)
+        if signal is not None:
+            signal.wake()
 
     def wake_all(self) -> None:
-        for waking in self._tenants.values():
-            waking.wake()
+        for signal in self._tenants.values():
+            signal.wake()
 
     def close(self) -> None:
         """End every watch, including those opened later, because the server is stopping."""
         self._closed = True
-        for waking in self._tenants.values():
-            waking.close()
+        for signal in self._tenants.values():
+            signal.close()

@@ -41,10 +41,10 @@ class ClockWatch:
 
     async def run(self) -> None:
         while True:
-            self.look()
+            self.check()
             await asyncio.sleep(INTERVAL_S)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Log when the clock goes wrong and when it is right again."""
         if self._clock.ahead_s() is None or self._clock.now() is None:  # after a jump, the next reading decides
             return

@@ -21,29 +21,29 @@ RECONNECT_S = (0.1, 10.0)  # the shortest and the longest pause before a reconne
 class Notifier:
     """A task that runs until it is cancelled, with one connection per process for any number of watchers."""
 
-    def __init__(self, notifications: Notifications, wakes: ChangeSignals) -> None:
+    def __init__(self, notifications: Notifications, signals: ChangeSignals) -> None:
         self._notifications = notifications
-        self._wakes = wakes
+        self._signals = signals
         self._written: set[str] = set()
-        self._work = asyncio.Event()
+        self._has_written = asyncio.Event()
         self._lost = False
 
     def wrote(self, tenant_id: str) -> None:
         """Wake the tenant's watchers, here and in other processes, after a write that may have changed something."""
-        self._wakes.wake(tenant_id)
+        self._signals.wake(tenant_id)
         self._written.add(tenant_id)
-        self._work.set()
+        self._has_written.set()
 
     async def run(self) -> None:
         pause_s = RECONNECT_S[0]
         try:
             while True:
                 try:
-                    await self._notifications.open(self._wakes.wake, self._on_lost)
+                    await self._notifications.open(self._signals.wake, self._on_lost)
                     self._lost = False
-                    self._wakes.wake_all()
+                    self._signals.wake_all()
                     pause_s = RECONNECT_S[0]
-                    await self._tell_others()
+                    await self._notify_others()
                 except Exception as error:
                     structlog.get_logger().warning("notification_connection_lost", reason=type(error).__name__)
                 self._notifications.close()
@@ -52,11 +52,11 @@ class Notifier:
         finally:
             self._notifications.close()
 
-    async def _tell_others(self) -> None:
+    async def _notify_others(self) -> None:
         """Notify other processes until the connection is lost."""
         while not self._lost:
-            await self._work.wait()
-            self._work.clear()
+            await self._has_written.wait()
+            self._has_written.clear()
             if self._written and not self._lost:
                 written, self._written = self._written, set()
                 try:
@@ -68,4 +68,4 @@ class Notifier:
 
     def _on_lost(self) -> None:
         self._lost = True
-        self._work.set()
+        self._has_written.set()

@@ -54,25 +54,27 @@ class PatchBatcher:
       sent again, alone.
     """
 
-    def __init__(self, applier: InPlacePatches, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
-        """Create a batcher around `applier`. `formed` is called with the size of each group."""
+    def __init__(
+        self, applier: InPlacePatches, size: int = SIZE, on_batch: Callable[[int], None] | None = None
+    ) -> None:
+        """Create a batcher around `applier`. `on_batch` is called with the size of each group."""
         self._applier = applier
-        self._groups = Batcher(self._apply, size, formed, self._apply_alone)
-        self._waiting: AlonePlaces | None = None
-        self._long: AlonePlaces | None = None
+        self._groups = Batcher(self._apply, size, on_batch, self._apply_alone)
+        self._waiting_share: ConnectionShare | None = None
+        self._long_share: ConnectionShare | None = None
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
     ) -> Sequence[PatchResult]:
         """Apply patches as PatchApplier defines it."""
         if isinstance(runner, Transaction) or len(patches) != 1:
-            return await self._applier.apply(runner, write, patches, keeps_answers=keeps_answers)
+            return await self._applier.apply(runner, write, patches, stores_responses=stores_responses)
         (patch,) = patches
-        entry = self._applier.entry(write, patch, keeps_answers=keeps_answers)
+        entry = self._applier.entry(write, patch, stores_responses=stores_responses)
         lane = (write.actor.tenant_id, patch.collection)
         is_long = size_of(entry) > MAX_SIZE or steps_of(patch.change) > MAX_STEPS
         call = _Patch(runner, entry)
-        return [await self._groups.join(lane, patch.record_id, call, EXPENSIVE if is_long else "")]
+        return [await self._groups.submit(lane, patch.record_id, call, EXPENSIVE if is_long else "")]
 
     async def _apply(self, group: _Calls) -> None:
         try:
@@ -101,12 +103,12 @@ class PatchBatcher:
 
         A request id prevents a patch from being applied twice. Without one, the outcome of the group is unknown.
         """
-        _leave([call for call in group if call.entry.has_id], cause)
+        _leave([call for call in group if call.item.has_id], cause)
         _fail([call for call in group if not call.alone], error)
 
     async def _apply_at_once(self, calls: _Calls, terms: Terms) -> None:
-        entries = [call.entry.entry for call in calls]
-        rows = await shared(calls, self._applier.rows(calls[0].entry.database, entries, terms))
+        entries = [call.item.entry for call in calls]
+        rows = await shared(calls, self._applier.rows(calls[0].item.database, entries, terms))
         for call, entry, row in zip(calls, entries, rows, strict=True):
             try:
                 result = result_of(entry, row)
@@ -119,29 +121,29 @@ class PatchBatcher:
 
     async def _apply_alone(self, call: Call[_Patch, PatchResult]) -> None:
         try:
-            async with self._places(call):
+            async with self._share_of(call):
                 await self._apply_at_once([call], WAITING)
         except Exception as error:
             call.fail(error)
 
-    def _places(self, call: Call[_Patch, PatchResult]) -> AbstractAsyncContextManager[None]:
-        if self._waiting is None or self._long is None:
-            settings = call.entry.database.settings
-            self._waiting, self._long = AlonePlaces(settings), AlonePlaces(settings)
-        places = self._long if call.alone == EXPENSIVE else self._waiting
-        return places.taken(call.entry.entry.write.actor.tenant_id)
+    def _share_of(self, call: Call[_Patch, PatchResult]) -> AbstractAsyncContextManager[None]:
+        if self._waiting_share is None or self._long_share is None:
+            settings = call.item.database.settings
+            self._waiting_share, self._long_share = ConnectionShare(settings), ConnectionShare(settings)
+        share = self._long_share if call.alone == EXPENSIVE else self._waiting_share
+        return share.hold(call.item.entry.write.actor.tenant_id)
 
 
-class AlonePlaces:
+class ConnectionShare:
     """A share of the connections for patches that are sent alone, divided fairly among tenants."""
 
     def __init__(self, settings: PoolSettings) -> None:
-        most = max(1, settings.size // 4)
-        self._permits = FairSemaphore(most, most // 4)
+        limit = max(1, settings.size // 4)
+        self._permits = FairSemaphore(limit, limit // 4)
         self._limit_s = settings.lock_timeout_s
 
     @asynccontextmanager
-    async def taken(self, tenant_id: str) -> AsyncIterator[None]:
+    async def hold(self, tenant_id: str) -> AsyncIterator[None]:
         """Hold a permit for one of the connections while the context is open.
 
         Raise ContentionError if no permit becomes free within the lock timeout, DeadlineExceededError if the call's
@@ -153,7 +155,10 @@ class AlonePlaces:
                 await self._permits.acquire(tenant_id)
         except TimeoutError as error:
             remaining_s()
-            problem = "too many writes of the tenant wait for records that others hold; nothing was changed, try again"
+            problem = (
+                "too many writes of this tenant are waiting for records that other calls have locked; "
+                "nothing was changed, try again later"
+            )
             raise ContentionError(problem) from error
         try:
             yield

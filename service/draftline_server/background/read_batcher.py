@@ -25,24 +25,24 @@ class _Read:
 class ReadBatcher:
     """Reads records of one tenant in shared statements."""
 
-    def __init__(self, content: ContentStore, size: int = SIZE, formed: Callable[[int], None] | None = None) -> None:
-        """Create a batcher that reads from `content`. `formed` is called with the size of each group."""
+    def __init__(self, content: ContentStore, size: int = SIZE, on_batch: Callable[[int], None] | None = None) -> None:
+        """Create a batcher that reads from `content`. `on_batch` is called with the size of each group."""
         self._content = content
-        self._groups: Batcher[_Read, Record] = Batcher(self._read, size, formed)
+        self._groups: Batcher[_Read, Record] = Batcher(self._read, size, on_batch)
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
         """Return a record as ContentStore.get defines it."""
         read = _Read(actor, collection, record_id, show_deleted)
-        return await self._groups.join((actor.tenant_id,), object(), read)
+        return await self._groups.submit((actor.tenant_id,), object(), read)
 
     async def _read(self, calls: Sequence[Call[_Read, Record]]) -> None:
-        reads = [call.entry for call in calls]
+        reads = [call.item for call in calls]
         ids = [(read.collection, read.record_id) for read in reads]
         try:
-            found = await shared(calls, self._content.find(reads[0].actor, ids))
+            records = await shared(calls, self._content.find(reads[0].actor, ids))
         except Exception as error:  # nothing was written, and Database has already retried what is retryable
             for call in calls:
                 call.fail(error)
             return
-        for call, read, record in zip(calls, reads, found, strict=True):
+        for call, read, record in zip(calls, reads, records, strict=True):
             call.answer(partial(shown, record, read.collection, read.record_id, show_deleted=read.show_deleted))

@@ -22,11 +22,11 @@ PENDING_S = (0.005, 0.25)  # the first and the longest pause before pending chan
 class SharedLogReader:
     """A cache of the last page of one scope's log."""
 
-    def __init__(self, feed: Feed, scope: Scope, waking: ChangeSignal) -> None:
+    def __init__(self, feed: Feed, scope: Scope, signal: ChangeSignal) -> None:
         self.watchers = 0
         self._feed = feed
         self._scope = scope
-        self._waking = waking
+        self._signal = signal
         self._page: FeedPage | None = None
         self._count = -1  # the number of the last wake-up when the page was read
         self._reading: asyncio.Task[None] | None = None
@@ -56,7 +56,7 @@ class SharedLogReader:
             context = Context()
             context.run(call_tenant.set, self._scope.tenant_id)
             loop = asyncio.get_running_loop()
-            reading = loop.create_task(self._read(after, count), name="tail", context=context)
+            reading = loop.create_task(self._read(after, count), name="reader", context=context)
             reading.add_done_callback(_consume_exception)
             self._reading, self._waiting = reading, 0
         self._waiting += 1
@@ -73,7 +73,7 @@ class SharedLogReader:
         self._pause_s = min(2 * self._pause_s, PENDING_S[1]) if page.pending and not page.entries else PENDING_S[0]
         self._page, self._count = page, count
         if page.pending and not page.more:
-            self._waking.wake(self._pause_s)
+            self._signal.wake(self._pause_s)
 
 
 def _consume_exception(task: asyncio.Task[None]) -> None:
@@ -86,15 +86,15 @@ class SharedLogReaders:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._tails: dict[Scope, SharedLogReader] = {}
+        self._readers: dict[Scope, SharedLogReader] = {}
 
     @contextmanager
-    def of(self, scope: Scope, waking: ChangeSignal) -> Iterator[SharedLogReader]:
-        tail = self._tails.setdefault(scope, SharedLogReader(self._feed, scope, waking))
-        tail.watchers += 1
+    def of(self, scope: Scope, signal: ChangeSignal) -> Iterator[SharedLogReader]:
+        reader = self._readers.setdefault(scope, SharedLogReader(self._feed, scope, signal))
+        reader.watchers += 1
         try:
-            yield tail
+            yield reader
         finally:
-            tail.watchers -= 1
-            if not tail.watchers:
-                del self._tails[scope]
+            reader.watchers -= 1
+            if not reader.watchers:
+                del self._readers[scope]

@@ -18,26 +18,26 @@ from ..settings import Settings
 from ..wiring import metrics_address
 from .shared_port import shared_port
 from .supervisor import supervise
-from .worker import order
+from .worker import config_line
 
-LONGEST_SOCKET = "draftline-12345678/worker-256.1000000.sock"  # relative to the temporary directory
+LONGEST_SOCKET_NAME = "draftline-12345678/worker-256.1000000.sock"  # relative to the temporary directory
 
 
 @dataclass(frozen=True, slots=True)
-class _Orders:
+class _WorkerObserver:
     settings: Settings
     url: str
     revision: str
     metrics: WorkerMetrics
     sockets: Path
 
-    def began(self, worker: int, start: int) -> bytes:
+    def started(self, worker: int, start: int) -> bytes:
         name = _name(worker, start)
         socket = None
         if self.settings.metrics.port is not None:
             socket = self.sockets / f"{name}.sock"
             self.metrics.began(name, socket)
-        return order(self.settings, self.url, self.revision, worker, socket)
+        return config_line(self.settings, self.url, self.revision, worker, socket)
 
     def ended(self, worker: int, start: int) -> None:
         self.metrics.ended(_name(worker, start))
@@ -61,10 +61,10 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
     metrics = WorkerMetrics(dropped_lines)
     with (
         shared_port(server.host, server.port) as port,
-        tempfile.TemporaryDirectory(prefix="draftline-", dir=short_base(LONGEST_SOCKET)) as sockets,
+        tempfile.TemporaryDirectory(prefix="draftline-", dir=short_base(LONGEST_SOCKET_NAME)) as sockets,
     ):
-        orders = _Orders(settings.replaced(port=port), url, revision, metrics, Path(sockets))
-        async with _measured(metrics, settings) as metrics_port:
+        observer = _WorkerObserver(settings.replaced(port=port), url, revision, metrics, Path(sockets))
+        async with _serving_metrics(metrics, settings) as metrics_port:
 
             def serving() -> None:
                 structlog.get_logger().info(
@@ -75,13 +75,13 @@ async def serve(settings: Settings, url: str, revision: str) -> None:
                 )
 
             await supervise(
-                server.workers, orders, stop=stop, serving=serving,
+                server.workers, observer, stop=stop, serving=serving,
                 drain_timeout_s=server.drain_timeout_s, worker_timeout_s=server.worker_timeout_s,
             )  # fmt: skip
 
 
 @asynccontextmanager
-async def _measured(metrics: WorkerMetrics, settings: Settings) -> AsyncIterator[int | None]:
+async def _serving_metrics(metrics: WorkerMetrics, settings: Settings) -> AsyncIterator[int | None]:
     address = metrics_address(settings.metrics)
     if address is None:
         yield None

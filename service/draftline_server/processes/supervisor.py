@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from ..domain.errors import OperatorError
-from .worker_process import Orders, Worker, WorkerLostError
+from .worker_process import Worker, WorkerLostError, WorkerObserver
 
 RESTART_S = (0.2, 5.0)  # the shortest and the longest pause before an ended worker is restarted
 STEADY_S = 10.0  # the pause is reset after a worker has served for this long
@@ -29,7 +29,7 @@ CLOSE_S = 10.0  # time that a worker may take to end, in addition to draining it
 
 async def supervise(
     count: int,
-    orders: Orders,
+    observer: WorkerObserver,
     *,
     stop: asyncio.Event,
     serving: Callable[[], None],
@@ -41,8 +41,8 @@ async def supervise(
     `worker_timeout_s` is the time after which a worker without a sign of life is killed. Raises WorkerError or
     OutOfReachError if a worker cannot start, and WorkerError if it does not end properly.
     """
-    workers = [Worker(number, orders, worker_timeout_s) for number in range(1, count + 1)]
-    work, stopped = asyncio.create_task(_work(workers, serving)), asyncio.create_task(stop.wait())
+    workers = [Worker(number, observer, worker_timeout_s) for number in range(1, count + 1)]
+    work, stopped = asyncio.create_task(_run_workers(workers, serving)), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -59,16 +59,16 @@ async def supervise(
             raise problem
 
 
-async def _work(workers: Sequence[Worker], serving: Callable[[], None]) -> None:
+async def _run_workers(workers: Sequence[Worker], serving: Callable[[], None]) -> None:
     """Start the workers and keep them running until this task is cancelled."""
-    await _together([_start_first(worker) for worker in workers])
+    await _run_all([_start_first(worker) for worker in workers])
     serving()
-    await _together([_keep(worker) for worker in workers])
+    await _run_all([_restart_when_ended(worker) for worker in workers])
 
 
-async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run all concurrently. The first failure cancels the others and is raised."""
-    tasks = [asyncio.create_task(work) for work in works]
+    tasks = [asyncio.create_task(work) for work in coroutines]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -96,7 +96,7 @@ async def _start_first(worker: Worker) -> None:
             return
 
 
-async def _keep(worker: Worker) -> None:
+async def _restart_when_ended(worker: Worker) -> None:
     log, pause_s = structlog.get_logger(), RESTART_S[0]
     while True:
         began = time.monotonic()

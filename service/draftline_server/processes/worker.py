@@ -24,34 +24,34 @@ READ_BYTES = 64 * 1024
 EXPECTED = (OperatorError, OSError, ValueError)
 
 
-def order(settings: Settings, url: str, revision: str, worker: int, metrics_socket: Path | None) -> bytes:
+def config_line(settings: Settings, url: str, revision: str, worker: int, metrics_socket: Path | None) -> bytes:
     """Return the configuration of a worker as one line.
 
     It is sent over standard input, because other users may be able to read environments and arguments.
     """
-    told = {
+    config = {
         "settings": settings.model_dump(mode="json"),
         "url": url,
         "revision": revision,
         "worker": worker,
         "metrics_socket": None if metrics_socket is None else str(metrics_socket),
     }
-    return json.dumps(told).encode()
+    return json.dumps(config).encode()
 
 
-def _tell(**said: str) -> None:
-    sys.stdout.write(json.dumps(said) + "\n")
+def _report(**message: str) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
-def _read_order() -> dict[str, Any]:
+def _read_config() -> dict[str, Any]:
     line = b""
     while not line.endswith(b"\n"):
         line += os.read(0, READ_BYTES) or sys.exit(
-            "this is a process of `draftline serve --workers`, and not run by hand"
+            "this program is started by `draftline serve --workers`; do not run it directly"
         )
-    told: dict[str, Any] = json.loads(line)
-    return told
+    config: dict[str, Any] = json.loads(line)
+    return config
 
 
 def _end_with_supervisor() -> None:
@@ -59,13 +59,13 @@ def _end_with_supervisor() -> None:
     os._exit(1)
 
 
-async def _beating(work: Awaitable[None]) -> None:
+async def _run_with_heartbeat(work: Awaitable[None]) -> None:
     """Run the work, and write an empty line at intervals as a sign that the event loop is running."""
-    beating = asyncio.create_task(_beat(), name="beat")
+    heartbeat = asyncio.create_task(_beat(), name="beat")
     try:
         await work
     finally:
-        beating.cancel()
+        heartbeat.cancel()
 
 
 async def _beat() -> None:
@@ -78,22 +78,22 @@ async def _beat() -> None:
 
 
 def main() -> None:
-    told = _read_order()
+    config = _read_config()
     threading.Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
-    settings, worker = Settings(**told["settings"]), told["worker"]
-    socket = None if told["metrics_socket"] is None else Path(told["metrics_socket"])
+    settings, worker = Settings(**config["settings"]), config["worker"]
+    socket = None if config["metrics_socket"] is None else Path(config["metrics_socket"])
     logs.configure_queued(settings.log.format, settings.log.level, worker=worker)
     serving = serve(
-        settings, told["url"], told["revision"],
-        serving=lambda _: _tell(state="serving"), worker=worker, metrics_socket=socket,
+        settings, config["url"], config["revision"],
+        serving=lambda _: _report(state="serving"), worker=worker, metrics_socket=socket,
     )  # fmt: skip
     try:
-        uvloop.run(_beating(serving))
+        uvloop.run(_run_with_heartbeat(serving))
     except OutOfReachError as error:
-        _tell(out_of_reach=str(error))
+        _report(out_of_reach=str(error))
         sys.exit(1)
     except EXPECTED as error:
-        _tell(problem=str(error))
+        _report(problem=str(error))
         sys.exit(1)
 
 

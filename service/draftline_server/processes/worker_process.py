@@ -32,10 +32,10 @@ class WorkerLostError(WorkerError):
     """A worker ended before it served without reporting a reason: it was killed, or has a bug. A retry may succeed."""
 
 
-class Orders(Protocol):
+class WorkerObserver(Protocol):
     """The source of workers' configuration and the observer of their starts and ends."""
 
-    def began(self, worker: int, start: int) -> bytes:
+    def started(self, worker: int, start: int) -> bytes:
         """Return the configuration line for a worker's standard input. `start` counts its starts from 1."""
 
     def ended(self, worker: int, start: int) -> None:
@@ -48,13 +48,13 @@ class Orders(Protocol):
 class Worker:
     """A numbered worker: its current process, or the process that replaces it."""
 
-    def __init__(self, number: int, orders: Orders, timeout_s: float) -> None:
+    def __init__(self, number: int, observer: WorkerObserver, timeout_s: float) -> None:
         """Create a worker without a process. It is killed after `timeout_s` without a heartbeat."""
         self.number = number
-        self._orders = orders
+        self._observer = observer
         self._timeout_s = timeout_s
         self._starts = 0
-        self._told_of = 0  # the last start with an end reported to `orders`
+        self._last_reported_end = 0  # the last start with an end reported to `observer`
         self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._beats = 0  # lines received from the current process
@@ -65,7 +65,7 @@ class Worker:
         Raises WorkerError or OutOfReachError with the reason that the worker reported, or WorkerLostError if it ends
         without reporting one.
         """
-        order = self._orders.began(self.number, self._starts + 1)
+        config_line = self._observer.started(self.number, self._starts + 1)
         self._starts += 1
         # In a new session, so that a Ctrl-C in the terminal reaches only the supervisor.
         process = await asyncio.create_subprocess_exec(
@@ -78,30 +78,30 @@ class Worker:
             start_new_session=True,
         )
         self._process, self._beats = process, 0
-        said: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        report: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         source = cast(asyncio.StreamReader, process.stdout)
-        self._tasks = [asyncio.create_task(self._listen(source, said)), asyncio.create_task(self._watch(process))]
+        self._tasks = [asyncio.create_task(self._listen(source, report)), asyncio.create_task(self._watch(process))]
         sink = cast(asyncio.StreamWriter, process.stdin)
         # uvloop raises RuntimeError for a closed pipe. The process has then ended, which is reported below.
         with suppress(ConnectionError, RuntimeError):
-            sink.write(order + b"\n")
+            sink.write(config_line + b"\n")
             await sink.drain()
-        answer = await said
-        if not answer:
-            raise WorkerLostError(f"{await self.ended()}; its log says why")
+        outcome = await report
+        if not outcome:
+            raise WorkerLostError(f"{await self.ended()}; see its log for the reason")
         for kind, error in (("problem", WorkerError), ("out_of_reach", OutOfReachError)):
-            if kind in answer:
+            if kind in outcome:
                 await self.ended()
-                raise error(answer[kind])
+                raise error(outcome[kind])
 
-    async def _listen(self, source: asyncio.StreamReader, said: asyncio.Future[dict[str, Any]]) -> None:
-        """Count the lines. Set `said` to the first that is not a heartbeat, or to an empty dict if there is none."""
+    async def _listen(self, source: asyncio.StreamReader, report: asyncio.Future[dict[str, Any]]) -> None:
+        """Count the lines. Set `report` to the first that is not a heartbeat, or to an empty dict if there is none."""
         while line := await source.readline():
             self._beats += 1
-            if line.strip() and not said.done():
-                said.set_result(json.loads(line))
-        if not said.done():
-            said.set_result({})
+            if line.strip() and not report.done():
+                report.set_result(json.loads(line))
+        if not report.done():
+            report.set_result({})
 
     async def _watch(self, process: Process) -> None:
         """Kill the process once it is silent for too long.
@@ -111,11 +111,11 @@ class Worker:
         """
         silent_s, start = 0.0, self._starts
         while process.returncode is None:
-            heard = self._beats
+            beats = self._beats
             await asyncio.sleep(BEAT_S)
-            silent_s = silent_s + BEAT_S if self._beats == heard else 0.0
+            silent_s = silent_s + BEAT_S if self._beats == beats else 0.0
             if silent_s >= (self._timeout_s if self._beats else max(FIRST_BEAT_S, self._timeout_s)):
-                self._orders.hung(self.number, start)
+                self._observer.hung(self.number, start)
                 structlog.get_logger().error(
                     "worker_hung", worker=self.number, silent_s=silent_s,
                     reason="the worker did not respond and is being restarted",
@@ -130,11 +130,11 @@ class Worker:
         status = await self._process.wait()
         for task in self._tasks:
             task.cancel()
-        if self._told_of != self._starts:
-            self._told_of = self._starts
-            self._orders.ended(self.number, self._starts)
-        told = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        return f"worker {self.number} ended {told}"
+        if self._last_reported_end != self._starts:
+            self._last_reported_end = self._starts
+            self._observer.ended(self.number, self._starts)
+        cause = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        return f"worker {self.number} ended {cause}"
 
     async def end(self, grace_s: float) -> None:
         """End the process after its calls have finished.
@@ -147,10 +147,10 @@ class Worker:
         process.terminate()
         try:
             async with asyncio.timeout(grace_s):
-                how = await self.ended()
+                description = await self.ended()
         except TimeoutError:
             process.kill()
             await self.ended()
-            raise WorkerError(f"worker {self.number} did not end within {grace_s:g} s, and was killed") from None
+            raise WorkerError(f"worker {self.number} did not end within {grace_s:g} s and was killed") from None
         if process.returncode not in STOPPED:
-            raise WorkerError(how)
+            raise WorkerError(description)

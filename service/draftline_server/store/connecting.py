@@ -16,9 +16,9 @@ import asyncpg
 class Connecting:
     """Makes the connections of a pool; at most as many are left over as the pool can hold."""
 
-    def __init__(self, most_idle_s: float) -> None:
-        """Keep a connection that no call takes for `most_idle_s`."""
-        self._most_idle_s = most_idle_s
+    def __init__(self, max_idle_s: float) -> None:
+        """Keep a connection that no call takes for `max_idle_s`."""
+        self._max_idle_s = max_idle_s
         self._left_over: deque[asyncio.Task[Any]] = deque()  # in progress, or made and not taken
 
     async def connect(self, *arguments: Any, **options: Any) -> Any:
@@ -48,7 +48,7 @@ class Connecting:
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._left_over.append(task)
         loop = asyncio.get_running_loop()
-        task.add_done_callback(lambda _: loop.call_later(self._most_idle_s, self._expire, task))
+        task.add_done_callback(lambda _: loop.call_later(self._max_idle_s, self._expire, task))
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
         with suppress(ValueError):  # a call has taken it

@@ -77,7 +77,7 @@ class LeftAloneError(Exception):
 
 
 class AnsweredBeforeError(Exception):
-    """The request was answered before, so nothing was written; store/idempotency.py returns the answer."""
+    """The request was answered before, so nothing was written; store/idempotency.py returns the stored response."""
 
 
 class NothingDoneError(Exception):

@@ -23,7 +23,7 @@ from .content import limit_values, record_of
 from .database import Database
 from .driver_errors import RacedError
 from .edited import edited, where_of
-from .idempotency import keep_record
+from .idempotency import store_record_response
 from .in_place_patches import edit_of
 from .record_errors import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
 from .statements import load
@@ -63,13 +63,13 @@ class FetchedPatches:
         self._limits = limits
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
     ) -> Sequence[PatchResult]:
         """Apply the patches; see PatchApplier."""
         actor, now = write.actor, write.now
         if isinstance(runner, Database):
             return await runner.transact(
-                lambda transaction: self.apply(transaction, write, patches, keeps_answers=keeps_answers),
+                lambda transaction: self.apply(transaction, write, patches, stores_responses=stores_responses),
                 idempotent=actor.request is not None,
             )
         await self._check_specs(runner, actor, patches)
@@ -89,8 +89,8 @@ class FetchedPatches:
             for outcome in outcomes
         ]
         for result in results:
-            if keeps_answers and result.record is not None:
-                await keep_record(runner, actor, result.record, result.changed_fields, written=result.written)
+            if stores_responses and result.record is not None:
+                await store_record_response(runner, actor, result.record, result.changed_fields, written=result.written)
         return results
 
     async def _check_specs(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> None:

@@ -1,10 +1,10 @@
-"""Idempotent requests (AIP-155): the answer is stored in the transaction that does the request's writes.
+"""Idempotent requests (AIP-155): the response is stored in the transaction of the request's writes.
 
-For a call on one record only the version is stored. The rest of its answer is rebuilt on demand from the record and
-the log, because an answer is stored for a day and rarely needed again.
+For a call on one record only the version is stored. The rest of its response is rebuilt on demand from the record and
+the log, because a response is stored for a day and rarely needed again.
 
-Nothing is looked up before a write. A repeated request fails on the key of its answer, or
-because its first run changed the state that it expects. Either way its answer is stored by
+Nothing is looked up before a write. A repeated request fails on the key of its response, or
+because its first run changed the state that it expects. Either way its response is stored by
 then, and is returned again.
 """
 
@@ -30,7 +30,7 @@ DONE = "the request was already executed, and is not executed again"
 PURGED = f"{DONE}; its response was deleted, because it held the content of a record that was purged"
 
 
-class _Kept(msgspec.Struct):
+class _Snapshot(msgspec.Struct):
     collection: str
     record_id: str
     content: msgspec.Raw
@@ -45,12 +45,12 @@ class _Kept(msgspec.Struct):
     changed_fields: list[str] = []
 
 
-_kept = msgspec.json.Decoder(_Kept).decode
+_decode_snapshot = msgspec.json.Decoder(_Snapshot).decode
 
 
 @value_class
 class Recalled:
-    """The answer of an earlier request: the response as it was sent, or else the record of a call on one record.
+    """The response of an earlier request: as it was sent, or else the record of a call on one record.
 
     A call that goes on after its write and has not finished has neither; `unfinished` is then what it wrote, as JSON.
     """
@@ -60,30 +60,30 @@ class Recalled:
     record: Record | None = None
     changed_fields: tuple[str, ...] = ()
     unfinished: str | None = None
-    gone: DraftlineError | None = None  # why the answer can no longer be rebuilt
+    lost: DraftlineError | None = None  # why the response can no longer be rebuilt
 
     def refuse_other(self, request: Request) -> None:
-        """Raise RequestIdReusedError unless this is the answer of that request.
+        """Raise RequestIdReusedError unless this is the response of that request.
 
-        Raises RecordNotFoundError or HistoryNotKeptError if the answer can no longer be rebuilt.
+        Raises RecordNotFoundError or HistoryNotKeptError if the response can no longer be rebuilt.
         """
         if self.fingerprint != request.fingerprint:
             problem = "was used for a different request within the last 24 hours; use a new id for each request"
             raise RequestIdReusedError(
                 f"request_id: {problem}", fields=[("request_id", problem)], request_id=request.request_id
             )
-        if self.gone is not None:
-            raise self.gone
+        if self.lost is not None:
+            raise self.lost
 
 
 class Requests:
-    """The stored answers of requests that have an id."""
+    """The stored responses of requests that have an id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def recall(self, actor: Actor, collection: str = "", record_id: str = "") -> Recalled | None:
-        """Return the answer stored under the id of the actor's request, even if another request used that id.
+        """Return the response stored under the id of the actor's request, even if another request used that id.
 
         `collection`, `record_id`: the record that the request names, if it names one.
         """
@@ -112,9 +112,9 @@ class Requests:
             await self._database.fetch(SQL["store_response"], values, idempotent=True)
 
     async def finish(self, actor: Actor, response: bytes) -> None:
-        """Store the answer of a call that went on after its write.
+        """Store the response of a call that went on after its write.
 
-        Raises AnsweredBeforeError if another run of the request stored its answer first.
+        Raises AnsweredBeforeError if another run of the request stored its response first.
         """
         if actor.request is None:
             return
@@ -130,29 +130,30 @@ def _recalled(row: asyncpg.Record) -> Recalled:
     if row["unfinished"] is not None:
         return Recalled(fingerprint, None, unfinished=row["unfinished"])
     if row["is_purged"]:
-        return Recalled(fingerprint, None, gone=RecordNotFoundError(PURGED))
-    return _of_record(fingerprint, _kept(row["answer"]))
+        return Recalled(fingerprint, None, lost=RecordNotFoundError(PURGED))
+    return _of_record(fingerprint, _decode_snapshot(row["answer"]))
 
 
-def _rebuilt(fingerprint: bytes, answer: str | None) -> Recalled:
-    if answer is None:
-        return Recalled(fingerprint, None, gone=RecordNotFoundError(PURGED))
-    kept = _kept(answer)
-    if bytes(kept.content) == b"null":
+def _rebuilt(fingerprint: bytes, response: str | None) -> Recalled:
+    if response is None:
+        return Recalled(fingerprint, None, lost=RecordNotFoundError(PURGED))
+    snapshot = _decode_snapshot(response)
+    if bytes(snapshot.content) == b"null":
         problem = (
             f"{DONE}; its response cannot be rebuilt, "
-            f"because the log no longer has the values of version {kept.version}"
+            f"because the log no longer has the values of version {snapshot.version}"
         )
-        return Recalled(fingerprint, None, gone=HistoryNotKeptError(problem, record_id=kept.record_id))
-    return _of_record(fingerprint, kept)
+        return Recalled(fingerprint, None, lost=HistoryNotKeptError(problem, record_id=snapshot.record_id))
+    return _of_record(fingerprint, snapshot)
 
 
-def _of_record(fingerprint: bytes, kept: _Kept) -> Recalled:
+def _of_record(fingerprint: bytes, snapshot: _Snapshot) -> Recalled:
     record = Record(
-        kept.collection, kept.record_id, bytes(kept.content).decode(), kept.version, kept.parent_id, kept.position,
-        kept.created_at, kept.created_by, kept.updated_at, kept.updated_by, kept.deleted_at,
+        snapshot.collection, snapshot.record_id, bytes(snapshot.content).decode(), snapshot.version,
+        snapshot.parent_id, snapshot.position, snapshot.created_at, snapshot.created_by,
+        snapshot.updated_at, snapshot.updated_by, snapshot.deleted_at,
     )  # fmt: skip
-    return Recalled(fingerprint, None, record, tuple(sorted(kept.changed_fields)))
+    return Recalled(fingerprint, None, record, tuple(sorted(snapshot.changed_fields)))
 
 
 async def store_response(transaction: Transaction, actor: Actor, response: bytes) -> None:
@@ -164,16 +165,16 @@ async def store_response(transaction: Transaction, actor: Actor, response: bytes
         await transaction.fetch(SQL["store_response"], {**_key(actor, actor.request), "response": response})
 
 
-async def keep_unfinished(transaction: Transaction, actor: Actor, written: str) -> None:
-    """Store as JSON what an unfinished call wrote, until Requests.finish stores its answer."""
+async def store_unfinished(transaction: Transaction, actor: Actor, written: str) -> None:
+    """Store as JSON what an unfinished call wrote, until Requests.finish stores its response."""
     if actor.request is not None:
         await transaction.fetch(SQL["store_unfinished"], {**_key(actor, actor.request), "written": written})
 
 
-async def keep_record(
+async def store_record_response(
     transaction: Transaction, actor: Actor, record: Record, changed_fields: Sequence[str], *, written: bool
 ) -> None:
-    """Store the answer of a call on one record. `written`: the call wrote this version of the record."""
+    """Store the response of a call on one record. `written`: the call wrote this version of the record."""
     if actor.request is None:
         return
     values = {

@@ -66,14 +66,14 @@ class InPlacePatches:
         self._limits = limit_values(limits)
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
     ) -> Sequence[PatchResult]:
         """Apply the patches; see PatchApplier."""
-        entries = [self.entry(write, patch, keeps_answers=keeps_answers) for patch in patches]
+        entries = [self.entry(write, patch, stores_responses=stores_responses) for patch in patches]
         rows = await self.rows(runner, entries)
         return [result_of(entry, row) for entry, row in zip(entries, rows, strict=True)]
 
-    def entry(self, write: Write, patch: Patch, *, keeps_answers: bool) -> PatchEntry:
+    def entry(self, write: Write, patch: Patch, *, stores_responses: bool) -> PatchEntry:
         """Build the statement's argument for a patch.
 
         Raises InvalidFilterError if the condition does not fit the collection's spec.
@@ -94,7 +94,7 @@ class InPlacePatches:
             actor.user_id,
             write.change_reason,
             write.request_id,
-            request.fingerprint if keeps_answers and request else None,
+            request.fingerprint if stores_responses and request else None,
             steps_of(patch.change),
         )
         return PatchEntry(write, patch, values)

@@ -20,18 +20,23 @@ class Notifications:
         self._timeout_s = connect_timeout_s
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
-    async def open(self, heard: Callable[[str], None], lost: Callable[[], None]) -> None:
+    async def open(self, on_write: Callable[[str], None], on_lost: Callable[[], None]) -> None:
         """Connect and listen.
 
-        `heard` is called with a tenant for which another process wrote, `lost` when the connection is lost.
+        `on_write` is called with a tenant for which another process wrote, `on_lost` when the connection is lost.
         """
         connection = await asyncpg.connect(
             self._url, timeout=self._timeout_s, server_settings={"application_name": "draftline watch"}
         )
         self._connection = connection
         own = connection.get_server_pid()
-        connection.add_termination_listener(lambda _: lost())
-        await connection.add_listener(CHANNEL, lambda _, pid, __, tenant_id: heard(tenant_id) if pid != own else None)
+        connection.add_termination_listener(lambda _: on_lost())
+
+        def received(_: object, process_id: int, __: str, tenant_id: object) -> None:
+            if process_id != own:
+                on_write(str(tenant_id))
+
+        await connection.add_listener(CHANNEL, received)
 
     async def notify(self, tenant_ids: Collection[str]) -> None:
         """Notify the other processes of the tenants for which this one wrote."""

@@ -24,11 +24,11 @@ class PatchApplier(Protocol):
     """Applies patches, within a transaction or in one of its own; the results are in the order of the patches."""
 
     async def apply(
-        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, keeps_answers: bool
+        self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
     ) -> Sequence[PatchResult]:
         """Apply the patches and return a result for each.
 
-        `keeps_answers`: store the answer of each patch under the request id, because the patch is the whole call.
+        `stores_responses`: store the response of each patch under the request id, because the patch is the whole call.
         Raises StaleCollectionSpecError or RacedError if the transaction has to be rolled back.
         """
 
@@ -54,7 +54,7 @@ class PatchStore:
         async def attempt() -> PatchResult:
             write = Write(actor, ChangeSource.PATCH_CONTENT, await self._database.now(), change_reason)
             if not (validate_only or self._has_schema(actor, patch) or (patch.allow_missing and patch.allow_deleted)):
-                return (await self._applier.apply(self._database, write, [patch], keeps_answers=True))[0]
+                return (await self._applier.apply(self._database, write, [patch], stores_responses=True))[0]
             work = partial(self._checked_one, write, patch, validate_only)
             return await self._database.transact(work, idempotent=actor.request is not None)
 
@@ -70,8 +70,8 @@ class PatchStore:
         if validate_only:
             transaction.mark_rollback_only()
         keeps = not validate_only
-        applied = await self._applier.apply(transaction, write, [patch], keeps_answers=keeps)
-        results = await self._revivals.complete(transaction, write, [patch], applied, keeps_answers=keeps)
+        applied = await self._applier.apply(transaction, write, [patch], stores_responses=keeps)
+        results = await self._revivals.complete(transaction, write, [patch], applied, stores_responses=keeps)
         for error in (await self._broken(write.actor, [patch], results)).values():
             raise error
         return results[0]
@@ -128,8 +128,8 @@ class PatchStore:
     ) -> Sequence[PatchResult]:
         if not patches:
             return []
-        applied = await self._applier.apply(transaction, write, patches, keeps_answers=False)
-        return await self._revivals.complete(transaction, write, patches, applied, keeps_answers=False)
+        applied = await self._applier.apply(transaction, write, patches, stores_responses=False)
+        return await self._revivals.complete(transaction, write, patches, applied, stores_responses=False)
 
     async def _broken(
         self, actor: Actor, patches: Sequence[Patch], results: Sequence[PatchResult]

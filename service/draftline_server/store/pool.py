@@ -23,12 +23,12 @@ CLIENT_CHECK = {
     "tcp_user_timeout": "60s",
 }
 NAME = "draftline"
-BESIDES = 2  # connections of a process outside its pool: to listen, and to check whether the database answers
+UNPOOLED = 2  # connections of a process outside its pool: to listen, and to check whether the database answers
 
 
 def connections_of(pool_size: int) -> int:
     """Return the maximum number of connections of a process with a pool of this size."""
-    return pool_size + BESIDES
+    return pool_size + UNPOOLED
 
 
 async def make_pool(

@@ -48,7 +48,7 @@ async def is_pooled(url: str, timeout_s: float) -> bool:
             raise
         if process == connection.get_server_pid():
             return False
-        if not await _hears(connection, process, url, timeout_s):
+        if not await _receives(connection, process, url, timeout_s):
             raise PoolerError
         return True
     finally:
@@ -77,18 +77,18 @@ async def _answers(url: str, timeout_s: float) -> bool:
     return True
 
 
-async def _hears(connection: Any, process: int, url: str, timeout_s: float) -> bool:
+async def _receives(connection: Any, process: int, url: str, timeout_s: float) -> bool:
     """Return whether a listening connection, which had this backend process before, receives a notification."""
-    channel, heard = f"draftline_{uuid.uuid4().hex}", asyncio.Event()
+    channel, received = f"draftline_{uuid.uuid4().hex}", asyncio.Event()
     try:
-        await connection.add_listener(channel, lambda *_: heard.set())
+        await connection.add_listener(channel, lambda *_: received.set())
         other = await _connected(url, timeout_s)
         try:
             if await _process(other, timeout_s) == process:  # while the first connection is open
                 return False
             await other.execute(f"NOTIFY {channel}", timeout=timeout_s)
             async with asyncio.timeout(ANSWER_S):
-                await heard.wait()
+                await received.wait()
         finally:
             other.terminate()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError):

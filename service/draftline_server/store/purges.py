@@ -1,4 +1,4 @@
-"""Purge deleted records, with their changes, the drafts over them, and the answers that hold their content.
+"""Purge deleted records, with their changes, the drafts over them, and the stored responses that hold their content.
 
 A record that is created again afterwards begins at version 1. It must come after the deletion of its predecessor in
 the order of the log, so a record is removed only when every transaction that began before its deletion is over.

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-MOST_KEPT = 100  # maximum timings stored per call; a stream may run any number of statements
+MAX_TIMINGS = 100  # maximum timings stored per call; a stream may run any number of statements
 
 
 class QueryTiming(NamedTuple):
@@ -22,7 +22,7 @@ class QueryTiming(NamedTuple):
 
 
 class CallQueries:
-    """The statements that a call waited for: their number, and the timings of the first MOST_KEPT."""
+    """The statements that a call waited for: their number, and the timings of the first MAX_TIMINGS."""
 
     __slots__ = ("count", "first")
 
@@ -30,19 +30,19 @@ class CallQueries:
         self.count = 0
         self.first: list[QueryTiming] = []
 
-    def add(self, run: QueryTiming) -> None:
+    def add(self, timing: QueryTiming) -> None:
         self.count += 1
-        if len(self.first) < MOST_KEPT:
-            self.first.append(run)
+        if len(self.first) < MAX_TIMINGS:
+            self.first.append(timing)
 
     def share(self, others: CallQueries) -> None:
         """Add the statements of a group to those of one of its calls."""
         self.count += others.count
-        self.first += others.first[: MOST_KEPT - len(self.first)]
+        self.first += others.first[: MAX_TIMINGS - len(self.first)]
 
 
 # The statements of the current call; None outside of a call.
-call_queries: ContextVar[CallQueries | None] = ContextVar("call_runs", default=None)
+call_queries: ContextVar[CallQueries | None] = ContextVar("call_queries", default=None)
 
 
 class QueryRunner:
@@ -58,10 +58,10 @@ class QueryRunner:
             result = await sent
             failed = False
         finally:
-            run = QueryTiming(name, started, time.perf_counter() - started, failed)
-            runs = call_queries.get()
-            if runs is not None:
-                runs.add(run)
+            timing = QueryTiming(name, started, time.perf_counter() - started, failed)
+            queries = call_queries.get()
+            if queries is not None:
+                queries.add(timing)
             for observer in self.observers:
-                observer(run)
+                observer(timing)
         return result

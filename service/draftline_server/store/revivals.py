@@ -41,7 +41,7 @@ class Revivals:
         patches: Sequence[Patch],
         results: Sequence[PatchResult],
         *,
-        keeps_answers: bool,
+        stores_responses: bool,
     ) -> list[PatchResult]:
         """Revive the deleted records of patches that were applied in the transaction, and return all results.
 
@@ -53,19 +53,19 @@ class Revivals:
                 completed.append(explained(patch, result))
                 continue
             try:
-                completed.append(await self._revive(transaction, write, patch, keeps_answers=keeps_answers))
+                completed.append(await self._revive(transaction, write, patch, stores_responses=stores_responses))
             except DraftlineError as error:
                 completed.append(PatchResult(error=error))
         return completed
 
     async def _revive(
-        self, transaction: Transaction, write: Write, patch: Patch, *, keeps_answers: bool
+        self, transaction: Transaction, write: Write, patch: Patch, *, stores_responses: bool
     ) -> PatchResult:
         if patch.expected_version:
             raise deleted_counts_as_none(patch.record_id)
         if patch.condition is not None:
             raise condition_not_met(patch.record_id)
-        request = write.actor.request if keeps_answers else None
+        request = write.actor.request if stores_responses else None
         values: dict[str, object] = {
             "tenant_id": write.actor.tenant_id,
             "user_id": write.actor.user_id,

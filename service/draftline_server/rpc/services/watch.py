@@ -96,7 +96,7 @@ class Watches:
             if clock() >= due:  # also after wake-ups for changes that the watcher does not see
                 yield watch.message()
                 due = clock() + self._options.heartbeat_s
-            if not page.more and not await signal.after(count, due - clock()):
+            if not page.more and not await signal.wait_after(count, due - clock()):
                 signal.wake()  # read again, in case a notification was lost
         yield watch.message()
 

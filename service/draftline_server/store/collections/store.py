@@ -20,7 +20,7 @@ from ...domain.records import Actor
 from ..advisory_locks import LockFamily
 from ..database import Database
 from ..driver_errors import AnsweredBeforeError
-from ..idempotency import Requests, keep_unfinished
+from ..idempotency import Requests, store_unfinished
 from ..page_tokens import PageTokens
 from ..statements import load
 from ..transaction import Transaction, call_deadline
@@ -100,7 +100,7 @@ class CollectionStore:
             if validate_only:
                 transaction.mark_rollback_only()
             else:
-                await keep_unfinished(transaction, actor, _written(stored))
+                await store_unfinished(transaction, actor, _written(stored))
             return stored, is_new
 
         is_new = True
