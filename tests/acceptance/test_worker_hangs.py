@@ -100,7 +100,7 @@ def test_worker_killed_during_the_first_start_is_started_again(database_url: str
             if lines[-1]["event"] == "serving":
                 break
         lost = [line for line in lines if line["event"] == "worker_start_failed"]
-        assert [line["reason"].partition(" ended ")[2] for line in lost] == ["by SIGKILL; its log says why"]
+        assert [line["reason"].partition(" ended ")[2] for line in lost] == ["by SIGKILL; see its log for the reason"]
         with Client(str(lines[-1]["address"]), tenant_id="acme") as client:
             list(client.list_collections())
         process.send_signal(signal.SIGTERM)
@@ -124,7 +124,7 @@ def test_worker_that_never_starts_ends_the_service_with_a_message(database_url: 
             is_over.set()
             killing.join()
         assert process.returncode == 1
-        assert told.splitlines()[-1].endswith(" ended by SIGKILL; its log says why")
+        assert told.splitlines()[-1].endswith(" ended by SIGKILL; see its log for the reason")
         assert told.splitlines()[-1].startswith("Error: worker ")
 
 

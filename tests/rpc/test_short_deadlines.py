@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 import pytest
 from draftline.v1 import content_pb2_grpc
+from draftline_server.concurrency.call_context import call_deadline
 from draftline_server.domain.errors import DeadlineExceededError
 from draftline_server.store.database import Database
 from draftline_server.store.pool_settings import PoolSettings
 from draftline_server.store.statements import Statement
-from draftline_server.store.transaction import call_deadline
 from support.polling import until
 from support.responses import TIMEOUT_S, Records
 from support.tcp_proxy import before_postgres

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from draftline_server.concurrency.call_context import call_deadline
 from draftline_server.domain.errors import (
     WRITE_IS_UNKNOWN,
     ContentionError,
@@ -18,7 +19,7 @@ from draftline_server.domain.errors import (
 )
 from draftline_server.store.retries import BACKOFF_S, pause_s
 from draftline_server.store.statements import Statement
-from draftline_server.store.transaction import Transaction, call_deadline
+from draftline_server.store.transaction import Transaction
 from support.polling import PATIENCE_S, eventually
 from support.tcp_proxy import Fate, Way, before_postgres
 from support.tenant_stores import connected

@@ -17,10 +17,10 @@ from typing import Any
 import asyncpg
 import pytest
 from draftline_server.background import patch_batcher as group_commit
+from draftline_server.concurrency.call_context import call_deadline
 from draftline_server.domain.errors import DatabaseUnavailableError, DeadlineExceededError, DraftlineError
 from draftline_server.domain.records import PatchResult, Request
 from draftline_server.store.database import Database
-from draftline_server.store.transaction import call_deadline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batched_patches import Grouped, counting

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from draftline_server.concurrency.call_context import call_tenant
 from draftline_server.domain.errors import OverloadedError
 from draftline_server.store.database import Database
 from draftline_server.store.pool_settings import PoolSettings
 from draftline_server.store.statements import Statement
-from draftline_server.store.transaction import call_tenant
 
 ONE = Statement("one", "/* one */ SELECT 1", ())
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from ..concurrency.call_context import call_deadline, call_tenant
 from ..store.query_stats import CallQueries, call_queries
-from ..store.transaction import call_deadline, call_tenant
 
 E = TypeVar("E")
 R = TypeVar("R")

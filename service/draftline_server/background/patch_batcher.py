@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
+from ..concurrency.call_context import remaining_s
 from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.changes import Write
 from ..domain.errors import ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError
@@ -19,7 +20,7 @@ from ..store.database import Database
 from ..store.driver_errors import LeftAloneError, was_undone
 from ..store.in_place_patches import WAITING, InPlacePatches, PatchEntry, Terms, result_of, size_of, steps_of
 from ..store.pool_settings import PoolSettings
-from ..store.transaction import Transaction, remaining_s
+from ..store.transaction import Transaction
 from .batcher import SIZE, Batcher, Call, shared
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import replace
 
+from ..concurrency.call_context import call_tenant
 from ..store.change_log.feed import Feed, FeedPage, LogPosition, Scope
-from ..store.transaction import call_tenant
 from .change_signal import ChangeSignal
 
 PENDING_S = (0.005, 0.25)  # the first and the longest pause before pending changes are read again

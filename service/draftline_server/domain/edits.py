@@ -162,8 +162,8 @@ class _Step:
             case "move":
                 return self._move(document)
             case "test":
-                found = resolve(document, step.path)
-                if found is MISSING or not equal(found, step.value):
+                value = resolve(document, step.path)
+                if value is MISSING or not equal(value, step.value):
                     raise OperationTestFailedError(
                         f"{self._field}: the test of {format_pointer(step.path)!r} failed",
                         operation=self.index,
@@ -188,8 +188,8 @@ class _Step:
             raise self._refuse(step.path, "does not lead to an array")
         if step.op == "union":
             return self._put(document, step.path, _union(target, step.value))
-        kept = [item for item in target if not any(equal(item, gone) for gone in step.value)]
-        return self._put(document, step.path, kept)
+        remaining = [item for item in target if not any(equal(item, removed) for removed in step.value)]
+        return self._put(document, step.path, remaining)
 
     def _move(self, document: Json) -> Json:
         step = self.operation
@@ -201,10 +201,10 @@ class _Step:
         return self._add(self._without(document, step.source), step.path, value)
 
     def _existing(self, document: Json, path: Path) -> Json:
-        found = resolve(document, path)
-        if found is MISSING:
+        value = resolve(document, path)
+        if value is MISSING:
             raise self._refuse(path, "does not resolve")
-        return found
+        return value
 
     def _add(self, document: Json, path: Path, value: Json) -> Json:
         if not path:

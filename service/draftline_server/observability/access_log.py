@@ -9,9 +9,9 @@ import grpc
 import msgspec
 import structlog
 
+from ..concurrency.call_context import call_tenant
 from ..concurrency.rate_limit import Rate
 from ..store.query_stats import QueryTiming
-from ..store.transaction import call_tenant
 from .telemetry import Call
 from .tracing import trace_context
 

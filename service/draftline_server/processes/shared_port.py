@@ -36,10 +36,10 @@ def shared_port(host: str, port: int) -> Iterator[int]:
 
 def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
     try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise OSError(f"cannot listen on {host}: there is no such address") from error
-    return [(family, str(address[0])) for family, _, _, _, address in found]
+    return [(family, str(address[0])) for family, _, _, _, address in addresses]
 
 
 def _held(family: socket.AddressFamily, address: str, port: int) -> socket.socket:

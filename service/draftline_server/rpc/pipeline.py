@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import Message
 
 from ..auth.permissions import Permission
+from ..concurrency.call_context import call_deadline, call_tenant, is_late
 from ..domain.errors import (
     WRITE_IS_UNKNOWN,
     DatabaseUnavailableError,
@@ -23,7 +24,6 @@ from ..domain.errors import (
 )
 from ..domain.records import Actor
 from ..observability.telemetry import Call, Method
-from ..store.transaction import call_deadline, call_tenant, is_late
 from .call_tracker import CallTracker
 from .status import GoneError, abort, code_of, forget, internal_error
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from ..concurrency.call_context import call_tenant, refuse_late, remaining_s
 from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.errors import DatabaseUnavailableError, OverloadedError
 from .connecting import Connecting
@@ -21,7 +22,6 @@ from .driver_errors import OUT_OF_REACH, NothingDoneError, is_lost
 from .pool import make_pool
 from .pool_settings import PoolSettings
 from .poolers import is_pooled
-from .transaction import call_tenant, refuse_late, remaining_s
 
 ENDING_S = 2.0  # how long a connection may take to roll back, or to be ready for the next call
 RECONNECT_S = 1.0  # minimum time between two replacements of all connections

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from ..concurrency.call_context import remaining_s
 from .clock import DatabaseClock
 from .connections import ENDING_S, Connections
 from .driver_errors import NothingDoneError, is_lost
@@ -25,7 +26,7 @@ from .prepared import PreparedStatements
 from .query_stats import QueryRunner
 from .retries import Retries, raise_translated
 from .statements import Statement
-from .transaction import SET_LONG, DedicatedConnection, Rows, Transaction, remaining_s
+from .transaction import SET_LONG, DedicatedConnection, Rows, Transaction
 
 T = TypeVar("T")
 

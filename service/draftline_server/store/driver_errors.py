@@ -100,7 +100,7 @@ def translate(error: BaseException, *, lost: bool = False) -> Exception | None:
     """
     translated = error if isinstance(error, DraftlineError) else _translate(error)
     if lost and isinstance(translated, DeadlineExceededError):
-        return DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
+        return DeadlineExceededError(f"the call's deadline has passed; {WRITE_IS_UNKNOWN}")
     return DatabaseUnavailableError(LOST) if lost and isinstance(translated, _PASSING) else translated
 
 
@@ -111,7 +111,7 @@ def _translate(error: BaseException) -> Exception | None:
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(error)
     if isinstance(error, asyncio.TimeoutError):
-        return DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
+        return DeadlineExceededError(f"the call's deadline has passed; {WRITE_IS_UNKNOWN}")
     if is_lost(error):
         return DatabaseUnavailableError(LOST)
     return None

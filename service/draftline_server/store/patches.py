@@ -111,11 +111,11 @@ class PatchStore:
         rejected: dict[int, DraftlineError] = {}
         while True:
             indexes = [index for index in range(len(patches)) if index not in rejected]
-            kept = [patches[index] for index in indexes]
+            accepted = [patches[index] for index in indexes]
             with suppress(_RejectedError):
                 async with transaction.savepoint():
-                    applied = await self._apply_all(transaction, write, kept)
-                    broken = await self._broken(write.actor, kept, applied)
+                    applied = await self._apply_all(transaction, write, accepted)
+                    broken = await self._broken(write.actor, accepted, applied)
                     if broken:
                         rejected.update({indexes[index]: error for index, error in broken.items()})
                         raise _RejectedError

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from ..concurrency.call_context import remaining_s
 from ..domain.changes import ChangeSource, Write
 from ..domain.errors import ContentionError, RecordLiveError
 from ..domain.records import Actor, Purge, PurgeResult
 from .driver_errors import UnsettledError
 from .statements import load
-from .transaction import Transaction, remaining_s
+from .transaction import Transaction
 
 SQL = load("purges")
 

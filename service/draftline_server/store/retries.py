@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from random import uniform
 from typing import NoReturn, TypeVar
 
+from ..concurrency.call_context import is_late, remaining_s
 from ..domain.errors import (
     WRITE_IS_UNKNOWN,
     ContentionError,
@@ -20,7 +21,6 @@ from ..domain.errors import (
     OverloadedError,
 )
 from .driver_errors import NothingDoneError, UnforeseenError, is_lost, is_retryable, translate
-from .transaction import is_late, remaining_s
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ def raise_translated(error: Exception, *, lost: bool = False) -> NoReturn:
     translated = translate(error, lost=lost)
     if isinstance(translated, _TRANSIENT) and is_late():
         # Do not report the database as unavailable or busy: a call with a later deadline may succeed.
-        translated = DeadlineExceededError(f"the call's time is over; {WRITE_IS_UNKNOWN}")
+        translated = DeadlineExceededError(f"the call's deadline has passed; {WRITE_IS_UNKNOWN}")
     if translated is None or translated is error:
         raise error
     # PostgreSQL's message for an unforeseen error may hold record contents, which must not reach the log.

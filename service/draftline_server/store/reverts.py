@@ -91,15 +91,15 @@ class RevertStore:
 
         Raises ChangeNotFoundError or SelectionTooLargeError.
         """
-        found = await transaction.fetch(SQL["select_reverted"], {**values, "limit": MAX_REVERTED + 1})
-        if not found:
-            raise ChangeNotFoundError("there is no such change, or no commit of that id, in the log")
-        if len(found) > MAX_REVERTED:
+        rows = await transaction.fetch(SQL["select_reverted"], {**values, "limit": MAX_REVERTED + 1})
+        if not rows:
+            raise ChangeNotFoundError("the log has no such change or commit")
+        if len(rows) > MAX_REVERTED:
             raise SelectionTooLargeError(
-                f"the commit holds more than {MAX_REVERTED} changes, which is too many to take back at once",
+                f"the commit holds more than {MAX_REVERTED} changes, which is the limit of one revert",
                 limit=MAX_REVERTED,
             )
-        keys = {"collections": [row["collection"] for row in found], "record_ids": [row["record_id"] for row in found]}
+        keys = {"collections": [row["collection"] for row in rows], "record_ids": [row["record_id"] for row in rows]}
         await transaction.fetch(SQL["lock_reverted"], {**values, **keys})
         return set(keys["collections"])
 
@@ -176,7 +176,7 @@ def _objection(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: Confl
     record_id, version = row["record_id"], row["change_version"]
     if row["is_lost"]:
         return HistoryNotKeptError(
-            f"the log kept the paths and not the values of version {version} of record {record_id!r}",
+            f"the log has only the paths, not the values, of version {version} of record {record_id!r}",
             record_id=record_id,
         )
     if conflicts and policy is ConflictPolicy.REJECT:

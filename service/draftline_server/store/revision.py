@@ -17,9 +17,9 @@ class SchemaError(OperatorError):
 
 async def check_revision(database: Database, needed: str) -> None:
     """Raise SchemaError unless the database is at the needed revision."""
-    found = await find_revision(database)
-    if found != needed:
-        state = f"is at revision {found}" if found else "was never migrated"
+    revision = await find_revision(database)
+    if revision != needed:
+        state = f"is at revision {revision}" if revision else "was never migrated"
         raise SchemaError(f"the database {state}, this version needs {needed}: run `draftline migrate`")
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from typing import TypeVar
 
 import asyncpg
 
-from ..domain.errors import DeadlineExceededError
+from ..concurrency.call_context import remaining_s
 from .clock import DatabaseClock
 from .driver_errors import is_retryable
 from .query_stats import QueryRunner
@@ -20,15 +18,9 @@ from .statements import Statement
 T = TypeVar("T")
 Rows = Sequence[asyncpg.Record]
 
-# The deadline of the current call, in terms of time.monotonic().
-call_deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
-# The tenant of the current call; empty if it has none. Connections are shared fairly among tenants.
-call_tenant: ContextVar[str] = ContextVar("call_tenant", default="")
-
 # Long work has no timeout at the database, is planned for the actual table sizes, and may use sequential scans.
 SET_LONG = """SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
     set_config('plan_cache_mode', 'auto', false), set_config('enable_seqscan', 'on', false)"""
-TIMER_S = 0.002  # the accuracy of timers
 LONG_S = 3600.0  # time limit of one statement on a dedicated connection, in case no answer ever comes
 
 
@@ -130,29 +122,3 @@ class Transaction:
                 if not (left and (is_retryable(error) or isinstance(error, or_on))):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def remaining_s(otherwise: float | None = None) -> float | None:
-    """Return the time until the call's deadline; `otherwise` if it has none.
-
-    Raises DeadlineExceededError if the deadline has passed.
-    """
-    deadline = call_deadline.get()
-    if deadline is None:
-        return otherwise
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise DeadlineExceededError("the call's time is over")
-    return remaining
-
-
-def is_late() -> bool:
-    """Return whether the call's deadline has passed, or does so within TIMER_S."""
-    deadline = call_deadline.get()
-    return deadline is not None and deadline - time.monotonic() < TIMER_S
-
-
-def refuse_late() -> None:
-    """Raise DeadlineExceededError if the call's deadline has passed. Call this only before anything was sent."""
-    if is_late():
-        raise DeadlineExceededError("the call's time is over; nothing was changed")

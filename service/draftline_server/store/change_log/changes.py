@@ -74,15 +74,16 @@ class ChangeStore:
         after: Position | None = self._cursors.open(query_key, page_token) if page_token else None
         give_up = time.monotonic() + MAX_SEARCH_S
         while True:
-            found = await self._read(key, values, after, page_size)
-            if found.changes or found.end is None or time.monotonic() > give_up:
-                return ChangePage(found.changes, "" if found.end is None else self._cursors.seal(query_key, found.end))
-            key, after = replace(key, is_continued=True), found.end
+            stretch = await self._read(key, values, after, page_size)
+            if stretch.changes or stretch.end is None or time.monotonic() > give_up:
+                next_token = "" if stretch.end is None else self._cursors.seal(query_key, stretch.end)
+                return ChangePage(stretch.changes, next_token)
+            key, after = replace(key, is_continued=True), stretch.end
 
     async def _read(
         self, key: ChangeQueryKey, values: dict[str, object], after: Position | None, page_size: int
-    ) -> _Found:
-        """Read one stretch of the log."""
+    ) -> _Stretch:
+        """Read a limited stretch of the log."""
         statement, fixed = list_statement(key)
         if after is not None:
             values = values | {f"after_{name}": value for name, value in zip(key.position, after, strict=True)}
@@ -91,13 +92,13 @@ class ChangeStore:
         changes = _fitting(entries[:page_size])
         if changes and entries[0]["found_count"] > len(changes):
             last = entries[len(changes) - 1]
-            return _Found(changes, [last[name] for name in key.position])
+            return _Stretch(changes, [last[name] for name in key.position])
         scanned = [rows[0][f"scan_{name}"] for name in key.position]
-        return _Found(changes, None if scanned[0] is None else scanned)
+        return _Stretch(changes, None if scanned[0] is None else scanned)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Stretch:
     """The changes in a stretch of the log; `end`: the position to continue after, None at the end of the log."""
 
     changes: list[Change]
@@ -144,14 +145,14 @@ def _paths(row: asyncpg.Record) -> tuple[Sequence[PathChange], bool]:
         return [PathChange("", None, row["content"])], row["content"] is not None
     edit = _node(row["edit"])
     has_values = row["base"] is not None
-    found: list[PathChange] = []
+    changes: list[PathChange] = []
     size = 0
     for path in _walk(edit, _node(row["base"]) if has_values else None, ""):
         size += _size(path)
         if size > MAX_CHANGE_BYTES:
             return [PathChange(format_pointer([key]), None, None) for key in sorted([*edit.s, *edit.r, *edit.m])], False
-        found.append(path)
-    return sorted(found, key=lambda path: path.path), has_values
+        changes.append(path)
+    return sorted(changes, key=lambda path: path.path), has_values
 
 
 def _walk(edit: _Node, base: _Node | None, at: str) -> Iterator[PathChange]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text, exists, func, null, or_, select, true, tuple_
 
+from ...concurrency.call_context import call_tenant
 from ...concurrency.fair_semaphore import FairSemaphore
 from ...domain.changes import Change
 from ...domain.errors import TokenExpiredError
@@ -23,7 +24,6 @@ from ..filters import FilterScope, FilterTemplate, compile_filter, parameterize
 from ..lists.order import bound
 from ..statements import Statement, compiled, load
 from ..tables import change, change_log
-from ..transaction import call_tenant
 from .changes import change_of
 from .page import NO_NOTICES, LogPage, tenant
 from .query import ATTRIBUTES

@@ -52,7 +52,7 @@ async def refuse_stored(database: Database, tenant_id: str, spec: CollectionSpec
             raise CollectionConflictError(
                 f"{pointer} cannot be declared to refuse values that are not {EXPECTED_STORED[type_]}: {count} records "
                 f"hold one, such as {record_id!r}; declare it with ACCEPT, find them by record.mistyped = true, "
-                "and mend them first",
+                "and fix them first",
                 path=pointer,
                 record_id=record_id,
                 count=count,

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from ...concurrency.call_context import call_deadline
 from ...domain.collections import CollectionSpec, IndexOrder, IndexState
 from ...domain.content import Limits
 from ...domain.edits import format_pointer
@@ -23,7 +24,7 @@ from ..driver_errors import AnsweredBeforeError
 from ..idempotency import Requests, store_unfinished
 from ..page_tokens import PageTokens
 from ..statements import load
-from ..transaction import Transaction, call_deadline
+from ..transaction import Transaction
 from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of
 from .indexes import Indexes
 from .mismatches import counts, refuse_stored
