@@ -101,7 +101,7 @@ def test_upsert_over_a_deleted_record_says_that_it_is_deleted(patched: Records) 
     upsert = patched.patching("m-1", {"a": 2}, allow_missing=True)
     told_as_deleted(refused(patched.stub.PatchContent, upsert))
     plain = refused(patched.stub.PatchContent, patched.patching("m-1", {"a": 2}, allow_deleted=True))
-    assert plain.message == "record 'm-1' is deleted; UndeleteContent brings it back"
+    assert plain.message == "record 'm-1' is deleted; restore it with UndeleteContent"
     batch = content_pb2.BatchPatchContentRequest(tenant_id=patched.tenant_id, requests=[upsert], allow_partial=True)
     (result,) = patched.stub.BatchPatchContent(batch, timeout=TIMEOUT_S).results
     told_as_deleted(refusal_in(result.status))

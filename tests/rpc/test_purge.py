@@ -265,7 +265,7 @@ def test_kept_answers_with_content_of_a_purged_record_are_emptied(
     for call, request, metadata in calls:
         refusal = refused(call, request, metadata=metadata)
         assert (refusal.code.name, refusal.reason) == ("NOT_FOUND", "RECORD_NOT_FOUND")
-        assert "removed for good" in refusal.message
+        assert "was purged" in refusal.message
     assert records.is_missing("a")
     assert records.stub.PatchContent(kept, timeout=TIMEOUT_S) == answer
 

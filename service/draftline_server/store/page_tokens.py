@@ -55,5 +55,5 @@ def _decoded(token: str) -> bytes:
     """Decode a token; raise ValueError unless it is what `_encoded` returns, because other texts decode alike."""
     sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     if _encoded(sealed) != token:
-        raise ValueError("another form of the token")
+        raise ValueError("unknown token format")
     return sealed

@@ -62,8 +62,7 @@ class PurgeStore:
             raise UnsettledError
         if purge.record_ids and not all(row["is_settled"] for row in rows):
             raise ContentionError(
-                "a record was deleted while other writes were under way, which are not over yet; "
-                "nothing was removed, try again"
+                "writes that began before a record was deleted are still running; nothing was removed, try again later"
             )
         return [row["record_id"] for row in rows if row["is_settled"]]
 

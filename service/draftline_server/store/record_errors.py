@@ -43,25 +43,25 @@ def not_found(collection: str, record_id: str) -> DraftlineError:
 
 
 def deleted(record_id: str) -> DraftlineError:
-    return RecordDeletedError(f"record {record_id!r} is deleted; UndeleteContent brings it back", record_id=record_id)
+    return RecordDeletedError(f"record {record_id!r} is deleted; restore it with UndeleteContent", record_id=record_id)
 
 
 def drafted_over_deleted(record_id: str) -> DraftlineError:
-    problem = f"record {record_id!r} is deleted; save with allow_deleted to draft that it is brought back"
+    problem = f"record {record_id!r} is deleted; set allow_deleted to draft its restoration"
     return RecordDeletedError(problem, record_id=record_id)
 
 
 def id_of_deleted(record_id: str) -> DraftlineError:
     """Return the error for creating a record with the id of a deleted one."""
     return RecordDeletedError(
-        f"record {record_id!r} is deleted: create over it with allow_deleted, bring it back with UndeleteContent, "
-        "or remove it for good with PurgeContent",
+        f"record {record_id!r} is deleted: create over it with allow_deleted, restore it with UndeleteContent, "
+        "or remove it permanently with PurgeContent",
         record_id=record_id,
     )
 
 
 def exists_already(record_id: str) -> DraftlineError:
-    return RecordExistsError(f"record {record_id!r} exists already", record_id=record_id)
+    return RecordExistsError(f"record {record_id!r} already exists", record_id=record_id)
 
 
 def error_of(failure_json: str, collection: str, record_id: str, where: str) -> DraftlineError:
@@ -145,7 +145,7 @@ def version_mismatch(record_id: str, current: object) -> DraftlineError:
 
 def deleted_counts_as_none(record_id: str) -> DraftlineError:
     return VersionMismatchError(
-        f"record {record_id!r} is deleted, which allow_deleted takes for no record: expect version 0 or none",
+        f"record {record_id!r} is deleted, which allow_deleted treats as missing: expect version 0, or none",
         current_version=0,
         record_id=record_id,
     )

@@ -120,7 +120,7 @@ class CollectionSpecs:
             except RacedError:
                 continue
         raise ContentionError(
-            "other calls keep changing the same records or drafts, or the spec of their collection; "
+            "other calls keep changing the same records or drafts, or declaring their collection; "
             "nothing was written, try again"
         )
 

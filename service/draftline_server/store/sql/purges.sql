@@ -84,7 +84,7 @@ WITH target AS MATERIALIZED (
 SELECT count(*) AS drafts FROM dropped CROSS JOIN draft_entries
 
 -- name: purge_answers
--- Empty the stored responses that hold content of some records; a repeated request is told why. They are locked in
+-- Empty the stored responses that hold content of some records; a repeated request gets the reason. They are locked in
 -- primary-key order, because two purges may find the same ones.
 WITH held AS MATERIALIZED (
     SELECT q.user_id, q.request_id
