@@ -17,7 +17,7 @@
 --   old_position, position
 --   user_id, session_id, commit_id, change_reason, request_id
 --
--- For drafts: `changed_drafts`, for which watchers are told, and `log_drafts`; `moved_drafts` and `move_draft_entries`.
+-- For drafts: `changed_drafts`, for which watchers are notified, and `log_drafts`; `moved_drafts` and `move_draft_entries`.
 
 -- fragment: end_write
 -- Log the records that the statement writes, and move their entries. The main query must join `entries`.
