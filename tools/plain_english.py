@@ -28,6 +28,7 @@ PENDING: tuple[str, ...] = (
     "migrations/functions/",
     "service/draftline_server/domain/edits.py",
     "service/draftline_server/domain/filters/",
+    "service/draftline_server/store/sql/",
     "service/draftline_server/store/tables.py",
 )
 

@@ -53,7 +53,7 @@ class _Pace:
 
 
 class OrderEntries:
-    """Builds and deletes the entries of orders as the declarations require."""
+    """Builds and deletes the entries of orders as the specs require."""
 
     def __init__(self, database: Database, *, linger_s: float = LINGER_S) -> None:
         self._database = database
@@ -142,7 +142,7 @@ class OrderEntries:
             await asyncio.sleep((time.monotonic() - started) * PAUSE_FACTOR)
 
     async def wait_for_inflight_writes(self, *, with_imports: bool) -> None:
-        """Wait for the calls that may have read an earlier state of a declaration or its orders."""
+        """Wait for the calls that may have read an earlier state of a spec or its orders."""
         running = await self._running_writes(with_imports=with_imports)
         while running:
             await asyncio.sleep(WRITES_POLL_S)

@@ -178,7 +178,7 @@ def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple
 
 
 def _bound(actor: Actor, query: MergedQuery, shape: ListQueryKey) -> Sequence[object]:
-    """Return what a page token is bound to: the query, and the types by which the declaration sorts it."""
+    """Return what a page token is bound to: the query, and the types by which the spec sorts it."""
     return (
         "merged", actor.tenant_id, actor.user_id, query.collection, query.filter_text, query.order_text,
         query.record_ids, query.session_id, query.view, query.show_deleted, [key.type for key in shape.order],
