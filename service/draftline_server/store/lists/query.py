@@ -70,7 +70,7 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
     so_far: dict[str, Any] = {"order_by": _order_of(found.c, shape), "rows": (None, 0)}
     bytes_before = (func.sum(size).over(**so_far) - size).label("bytes_before")
     page = select(found, bytes_before, func.row_number().over(**so_far).label("number")).subquery("page")
-    # The first two rows are always returned: one fills the page, the other tells that there are more.
+    # The first two rows are always returned: one fills the page, the other shows that there are more.
     has_room = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
     statement = (
         select(*_answer(page, shape))
