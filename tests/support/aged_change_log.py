@@ -1,4 +1,4 @@
-"""The log as its keeper finds it: weeks with and without a partition, and changes as old as a test wants them."""
+"""Change logs for the maintenance tests: weeks with and without a partition, and changes of any age."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def weeks(connection: asyncpg.Connection) -> list[date]:
 
 
 async def unkept(connection: asyncpg.Connection) -> None:
-    """As if nobody had kept the log for the last weeks: there is no partition for what is written now."""
+    """Drop every weekly partition, as if maintenance had not run for weeks."""
     for monday in await weeks(connection):
         await connection.execute(f"DROP TABLE draftline.change_{monday:%Y%m%d}")
 
@@ -81,19 +81,19 @@ async def in_default(connection: asyncpg.Connection) -> int:
 
 
 async def complaints(keeper: Maintenance, moment: datetime) -> list[dict[str, Any]]:
-    """What a turn could not do."""
+    """Run maintenance once and return its failures."""
     with logged() as events:
         await keeper.turn(moment)
     return [dict(event) for event in events if event["event"] == "maintenance_failed"]
 
 
 async def quietly(keeper: Maintenance, moment: datetime) -> None:
-    """A turn that does all that is due."""
+    """Run maintenance once, and fail if any step fails."""
     assert await complaints(keeper, moment) == []
 
 
 async def until(found: Callable[[], Awaitable[bool]]) -> None:
-    """Until it is so, which nobody tells."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             if await found():

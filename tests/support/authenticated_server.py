@@ -1,4 +1,4 @@
-"""A server that knows its callers, and calls of any rpc by its descriptor."""
+"""A server with authentication, and calls of any rpc by its descriptor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Guarded:
     channel: grpc.Channel
 
     def call(self, method: MethodDescriptor, token: str | None, *requests: Message | bytes) -> list[Any]:
-        """What the rpc answers; only the first message of a stream, which may never end."""
+        """Return the response of the rpc; of a stream, the first message."""
         return self.send(f"/{method.containing_service.full_name}/{method.name}", bearer(token), *requests)
 
     def send(self, path: str, metadata: tuple[tuple[str, str], ...], *requests: Message | bytes) -> list[Any]:
@@ -44,7 +44,7 @@ class Guarded:
         return []
 
     def refusal(self, method: MethodDescriptor, token: str | None, *requests: Message | bytes) -> Refusal | None:
-        """Why the rpc was refused; None if it was not."""
+        """Return the error of the rpc, or None if it succeeds."""
         try:
             self.call(method, token, *requests)
         except grpc.RpcError as error:
@@ -57,7 +57,7 @@ def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def request_of(method: MethodDescriptor, tenant_id: str) -> Message:
-    """A request of the tenant that may lack everything else."""
+    """Return a request that has the tenant and may lack everything else."""
     if method.name == "ImportContent":
         header = content_pb2.ImportHeader(tenant_id=tenant_id, collection="films", mode=content_pb2.IMPORT_MODE_UPSERT)
         return content_pb2.ImportContentRequest(header=header)
@@ -67,7 +67,7 @@ def request_of(method: MethodDescriptor, tenant_id: str) -> Message:
 
 
 def key_settings(folder: Path, *entries: str) -> dict[str, Any]:
-    """A public key, a shared secret and keys of services, in files."""
+    """Write a public key, a shared secret and service keys to files, and return the settings for them."""
     (folder / "secret").write_bytes(SECRET)
     (folder / "keys.json").write_text(f'{{"keys": [{", ".join(entries)}]}}')
     return {

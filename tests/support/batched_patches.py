@@ -1,4 +1,4 @@
-"""Patches that share statements, and what became of them."""
+"""Patches that are batched into shared statements, and their results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _tenants = itertools.count()
 
 
 class Watched(InPlacePatches):
-    """Counts the groups; `before` is called with each, and may raise."""
+    """A patch store that counts batches; `before` is called with each batch and may raise."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(CollectionSpecs(database, SCHEMAS), Limits())
@@ -51,7 +51,7 @@ class Watched(InPlacePatches):
 
 
 class Grouped:
-    """A tenant's patches, in groups or one at a time."""
+    """The patches of one tenant, batched or one at a time."""
 
     def __init__(self, database: Database) -> None:
         self.database = database

@@ -1,4 +1,4 @@
-"""A blocking client with the face of the asyncio one, so that one test body runs over both."""
+"""An adapter that gives the blocking client the interface of the asyncio client, so one test covers both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OVER = object()
 
 
 class Threaded:
-    """Runs each call of a blocking client in a thread."""
+    """A blocking client whose calls run in threads."""
 
     def __init__(self, client: draftline.Client) -> None:
         self._client = client
@@ -39,7 +39,7 @@ class Threaded:
 
 
 class ThreadedBlock:
-    """The same for what is a `with` block: a session, a watch, a reader."""
+    """A context manager of the blocking client (a session, a watch, a reader) whose calls run in threads."""
 
     def __init__(self, block: Any) -> None:
         self._block = block
@@ -70,7 +70,7 @@ class ThreadedBlock:
 
 
 def reader_of(client: Any, *args: Any, **kwargs: Any) -> Any:
-    """A cached reader of the same kind."""
+    """Return a cached reader of the same kind as the client."""
     if isinstance(client, Threaded):
         return client.reader(*args, **kwargs)
     return draftline.AsyncCachedReader(client, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""A world for a cache of records: a service that is written to, and a watch and fetches that lag behind it."""
+"""A simulation of a record cache: a service with writes, and a watch and fetches that lag behind it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Fetching:
 
 
 class World:
-    """A service, its log, a watch that brings it late, and fetches that read somewhere between begin and end."""
+    """A service, its log, a watch that delivers late, and fetches that read at any time between start and end."""
 
     def __init__(self, keys: Sequence[Key], *, is_simple: bool) -> None:
         self.is_simple = is_simple
@@ -60,7 +60,7 @@ class World:
         self.cache.apply_changes([])
 
     def steps(self) -> list[Callable[[], None]]:
-        """All that can happen next; in a simple world, what matters most."""
+        """Return the steps that are possible next; in a simple world, only the most important."""
         steps: list[Callable[[], None]] = [self.hear, self.expire]
         of_each: list[Callable[[Key], None]] = [self.write, self.ask, self.ask_own]
         if not self.is_simple:
@@ -83,7 +83,7 @@ class World:
         self.write(key, is_told=False)
 
     def bury(self, key: Key) -> None:
-        """Deletes it, or brings it back."""
+        """Delete the record, or undelete it."""
         kind = ChangeKind.UNDELETE if key in self.deleted else ChangeKind.DELETE
         last = self.history[key][-1]
         self.log.append(change_of(last.version + 1, key=key, kind=kind))
@@ -95,7 +95,7 @@ class World:
         self.history[key].append(replace(record, version=record.version + 1))
 
     def hear(self) -> None:
-        """The next change, or a sign of life."""
+        """Deliver the next change, or a heartbeat."""
         changes = self.log[self.place : self.place + 1]
         self.place += len(changes)
         self.cache.apply_changes(changes)
@@ -109,7 +109,7 @@ class World:
         self.now += MAX_LOST_S + 1
 
     def expire(self) -> None:
-        """The next watch begins from now on, and what came before is not told."""
+        """Start the next watch at the current end of the log, without the changes before it."""
         self.cache.stop()
         self.place = len(self.log)
 
@@ -142,7 +142,7 @@ class World:
         assert its.version >= max(its.leasts)
 
     def check(self) -> None:
-        """What memory would answer."""
+        """Check what the cache would return from memory."""
         assert self.cache.stats.records <= len(self.history)
         if self.cache.is_watching:
             for key, record in self.cache._records.items():
@@ -158,7 +158,7 @@ class World:
 
 
 def happened(choices: Iterable[int], world: World) -> World:
-    """The world after these of its steps, one after the other."""
+    """Run the chosen steps one after another and return the world."""
     for choice in choices:
         steps = world.steps()
         steps[choice % len(steps)]()

@@ -1,4 +1,4 @@
-"""What callers were told, against what is stored: nothing lost, nothing doubled, nothing torn.
+"""Compare the responses that callers received with what is stored: no write lost, repeated or partial.
 
 Every call has an id that its changes carry as their `change_reason`, and an effect on records that can be told from
 it. So the log says of each call what it wrote, and the contents follow from the log.
@@ -20,7 +20,7 @@ Content = dict[str, Any]
 
 
 class End(Enum):
-    """How a call ended, for who made it."""
+    """How a call ended for its caller."""
 
     DONE = auto()
     REFUSED = auto()  # the error said that nothing was changed
@@ -29,7 +29,7 @@ class End(Enum):
 
 @dataclass(slots=True)
 class Call:
-    """One call, all its attempts together; times by time.monotonic."""
+    """One call with all its attempts; times are of time.monotonic."""
 
     call_id: str
     effects: Mapping[str, Callable[[Content, str], Content]]  # by record: what it makes of a content, with its id
@@ -41,7 +41,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A change as the log has it."""
+    """A change in the log."""
 
     record_id: str
     version: int
@@ -51,7 +51,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Stored:
-    """What is in the database of one tenant: its records' versions and contents, and its log by record and version."""
+    """The stored data of one tenant: versions and contents of its records, and its log by record and version."""
 
     records: Mapping[str, tuple[int, Content]]
     log: Sequence[Written]
@@ -97,7 +97,7 @@ class History:
         return sum(call.end is end for call in self.calls.values())
 
     def problems(self, stored: Stored) -> list[str]:
-        """What is wrong; empty if nothing is."""
+        """Return the inconsistencies; empty if there are none."""
         by_call: dict[str, list[Written]] = defaultdict(list)
         by_record: dict[str, list[Written]] = defaultdict(list)
         for written in stored.log:

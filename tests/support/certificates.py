@@ -1,4 +1,4 @@
-"""Certificates, made as they are needed."""
+"""Generate certificates for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pair:
     key: bytes
 
     def write(self, folder: Path) -> dict[str, Path]:
-        """Into the files of a server, in place of what is there; its settings."""
+        """Write the certificate and key of a server to files, and return its settings."""
         files = {"tls_certificate_file": self.certificate, "tls_key_file": self.key}
         for name, content in files.items():
             new = folder / f"{name}.new"
@@ -41,7 +41,7 @@ class Authority:
         self.certificate = made.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
 
     def issue(self, name: str = "server", lifetime: timedelta = timedelta(days=1)) -> Pair:
-        """One for loopback."""
+        """Issue a certificate for loopback."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         builder = _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, lifetime)
@@ -50,7 +50,7 @@ class Authority:
         return Pair(made.sign(self._key, SHA256()).public_bytes(Encoding.PEM), pem)
 
     def channel(self, address: str, client: Pair | None = None) -> grpc.Channel:
-        """A connection of its own to who has a certificate of this authority."""
+        """Open a channel to a server whose certificate is issued by this authority."""
         own = {"private_key": client.key, "certificate_chain": client.certificate} if client else {}
         credentials = grpc.ssl_channel_credentials(self.certificate, **own)
         return grpc.secure_channel(address, credentials, [("grpc.use_local_subchannel_pool", 1)])

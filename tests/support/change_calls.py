@@ -1,4 +1,4 @@
-"""The log of one tenant, by the calls that tests say for the twentieth time."""
+"""Shortcuts for calls of the change service for one tenant."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Changes:
         return list(self.page(**query).changes)
 
     def of(self, record_id: str, **query: Any) -> list[change_pb2.Change]:
-        """A record's changes, the oldest first."""
+        """Return the changes of a record, oldest first."""
         return self.list(collection="films", record_id=record_id, order_by="create_time", **query)
 
     def reverting(self, target: str | tuple[str, int], **options: Any) -> change_pb2.RevertChangeRequest:
-        """Of a commit, or of a version of a record."""
+        """Return a request to revert a commit, or one version of a record."""
         options.setdefault("response_encoding", types_pb2.ENCODING_JSON)
         if isinstance(target, str):
             return change_pb2.RevertChangeRequest(tenant_id=self.tenant_id, commit_id=target, **options)
@@ -61,7 +61,7 @@ class Changes:
         return self.send("RevertChange", self.reverting(target, **options))
 
     def conflicts(self, target: str | tuple[str, int]) -> tuple[dict[str, str], list[draft_pb2.Conflict]]:
-        """The metadata and the conflicts of a revert that must be refused for them."""
+        """Return the metadata and the conflicts of a revert that must fail with conflicts."""
         with pytest.raises(grpc.RpcError) as caught:
             self.revert(target)
         assert caught.value.code() is grpc.StatusCode.ABORTED
@@ -73,7 +73,7 @@ ABSENT = "absent"
 
 
 def value_of(message: Any, name: str) -> Any:
-    """A value, exact; ABSENT where there is none."""
+    """Return the exact value, or ABSENT."""
     if not message.HasField(name):
         return ABSENT
     value = getattr(message, name)

@@ -1,4 +1,4 @@
-"""Random histories of two records: every kind of write, most of them such that they succeed."""
+"""Strategies for histories of two records: every kind of write, most of which succeed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ nested = contents.map(
 
 
 def writes(state: State | None) -> list[str]:
-    """What may well succeed for a record."""
+    """Return the kinds of write that can succeed for a record."""
     if state is None:
         return ["create", "create", "batch", "import", "commit"]
     if state[1]:
@@ -40,7 +40,7 @@ def writes(state: State | None) -> list[str]:
 
 @st.composite
 def steps(draw: st.DrawFn, states: dict[str, State]) -> Step:
-    """Any write of one or both records."""
+    """Draw a write of one or both records."""
     record_id = draw(st.sampled_from(IDS))
     content = states[record_id][0] if record_id in states else {}
     parent_id, position = draw(st.sampled_from([None, "p", "q", ""])), draw(st.sampled_from([None, 1, -(2**63)]))
@@ -68,7 +68,7 @@ def steps(draw: st.DrawFn, states: dict[str, State]) -> Step:
 
 @st.composite
 def commits(draw: st.DrawFn, record_id: str, content: Any) -> Step:
-    """A draft, a patch of the record meanwhile or none, and the draft's commit."""
+    """Draw a draft, an optional patch of the record after it, and the commit of the draft."""
     edits = [deletion(record_id), creation(record_id, json.loads(to_text(draw(nested))))]
     match draw(changes(content)):
         case Operations(operations):
@@ -92,7 +92,7 @@ def patching(record_id: str, edit: Any, parent_id: str | None, position: int | N
 
 
 async def tried(world: LoggedWorld, step: Step) -> None:
-    """A step that may be refused."""
+    """Run a step that may be rejected."""
     with suppress(DraftlineError):
         await step(world)
 
@@ -106,7 +106,7 @@ relaxed = settings(
 
 
 async def ran(data: st.DataObject, *worlds: LoggedWorld) -> dict[str, dict[int, State]]:
-    """Takes some steps in each world; what every record of the first was at each version."""
+    """Run steps in each world; return the state of every record of the first world at each version."""
     seen: dict[str, dict[int, State]] = {record_id: {} for record_id in IDS}
     for _ in range(STEPS):
         step = data.draw(steps(await worlds[0].states()))

@@ -1,4 +1,4 @@
-"""The commands of the command line, however deep they are."""
+"""List the commands of the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 def leaves(group: click.Group, *above: str) -> list[tuple[str, click.Command]]:
-    """Every command that is no group, by its whole name."""
+    """Return every command that is not a group, with its full name."""
     found: list[tuple[str, click.Command]] = []
     for name, each in group.commands.items():
         found += leaves(each, *above, name) if isinstance(each, click.Group) else [(" ".join((*above, name)), each)]

@@ -1,4 +1,4 @@
-"""Both clients on a live service, for an environment that has nothing but the client. Says "done" at the end."""
+"""Use both clients on a live service in an environment that has only the client; print "done" at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users who edit the same records at once, and a ledger in which everything can be looked up afterwards.
+"""Users who edit the same records concurrently, and a ledger of everything they did.
 
 Every value is a tag that is written once: who wrote it, and a number. Every write that really
 changes a record makes one version of it, and its answer tells which; only an import tells
@@ -46,7 +46,7 @@ class Ledger:
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def knows(self, record_id: str) -> bool:
-        """Whether a write of the record was acknowledged."""
+        """Return whether a write of the record was acknowledged."""
         return record_id in self.writes or record_id in self.imports
 
     def note(self, record: draftline.Record, changed_fields: tuple[str, ...]) -> None:
@@ -59,7 +59,7 @@ class Ledger:
 
 @dataclass
 class Drafted:
-    """What a user expects of a draft of his own: its kind, and the tags at the paths that it sets."""
+    """The expected state of a user's draft: its kind, and the tags at the paths that it sets."""
 
     kind: DraftKind
     tags: dict[tuple[str, ...], str]
@@ -83,7 +83,7 @@ def tags_in(value: Any) -> Iterator[str]:
 
 
 class User:
-    """One user, who does one thing after another and knows all of his drafts."""
+    """One user, who acts sequentially and knows all their drafts."""
 
     def __init__(self, name: str, client: AsyncClient, ledger: Ledger, seed: int) -> None:
         self.name = name
@@ -98,7 +98,7 @@ class User:
         }  # fmt: skip
 
     async def act(self) -> None:
-        """Does one thing. What is refused as it may be leaves everything as it was."""
+        """Do one action. An expected rejection must leave everything unchanged."""
         action = self._random.choices(list(self._actions), list(self._actions.values()))[0]
         try:
             await action()
@@ -154,7 +154,7 @@ class User:
         return DraftEdit(record_id, nested(tags), strategy="deep", replace=replace)
 
     def _see(self, merged: draftline.MergedRecord | None, view: View = View.MERGED) -> None:
-        """Holds what the service shows against what this user may see."""
+        """Compare what the service returns with what this user may see."""
         assert merged is not None
         drafted = self.drafts.get(merged.record_id)
         for tag in tags_in(merged.content):
@@ -210,7 +210,7 @@ class User:
         self._expect(not lost, f"{lost} of the draft of {record.record_id} were not committed")
 
     def _was_deleted_by(self, record: draftline.Record, drafted: Drafted) -> bool:
-        """Whether this commit deleted the record, which may have been deleted already."""
+        """Return whether this commit deleted the record, which may have been deleted before."""
         is_new = record.version not in self._ledger.writes.get(record.record_id, {})
         is_deleted = drafted.kind is DraftKind.DELETE and record.delete_time is not None
         return is_deleted and record.updated_by == self.name and is_new
@@ -257,7 +257,7 @@ class User:
 
 
 def nested(tags: dict[tuple[str, ...], str]) -> dict[str, Any]:
-    """The object with these values at these paths, of one or two keys."""
+    """Return the object with these values at these paths of one or two keys."""
     content: dict[str, Any] = {}
     for path, tag in tags.items():
         holder = content if len(path) == 1 else content.setdefault(path[0], {})

@@ -1,4 +1,4 @@
-"""A durable PostgreSQL and a service over it, each of which can be killed, and how they fare meanwhile."""
+"""A durable PostgreSQL and a service on it, each of which can be killed, with measurements of the recovery."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BACK_S = 60.0  # how long PostgreSQL may take to recover
 
 
 class Stage:
-    """Its methods block; `beside` runs them on the thread that PostgreSQL was started from, and belongs to."""
+    """Methods block. `beside` runs them on the thread that started PostgreSQL, which PostgreSQL is tied to."""
 
     def __init__(self, data_dir: Path, **settings: object) -> None:
         self.postgres = EmbeddedPostgres(data_dir)
@@ -49,7 +49,7 @@ class Stage:
         self.postgres.stop()
 
     def serve(self) -> None:
-        """Starts the service, each time on the port that it found at first."""
+        """Start the service, always on the port of its first start."""
         settings = {"database_url": self.postgres.url, "port": self._port, **self._settings}
         self.served = self._service.enter_context(served(**settings))
         self._port = int(self.served.address.rpartition(":")[2])
@@ -67,14 +67,14 @@ class Stage:
     # The faults. Each returns the moment at which PostgreSQL was back, or never away.
 
     async def kill_service(self) -> float:
-        """By SIGKILL; a new one is started at once."""
+        """Kill the service with SIGKILL and start a new one."""
         assert self.served is not None
         await self._beside(self.served.stop, signal.SIGKILL)
         await self._beside(self.serve)
         return time.monotonic()
 
     async def drain_service(self) -> tuple[int, float]:
-        """By SIGTERM, and a new one is started: the exit status, and the seconds until then."""
+        """Stop the service with SIGTERM and start a new one; return the exit status and how long it took to stop."""
         assert self.served is not None
         struck = time.monotonic()
         status = await self._beside(self.served.stop, signal.SIGTERM)
@@ -83,7 +83,7 @@ class Stage:
         return status, ended - struck
 
     async def kill_backend(self) -> float:
-        """By SIGKILL, on which PostgreSQL ends all others and recovers."""
+        """Kill one backend with SIGKILL, after which PostgreSQL ends all others and recovers."""
         lost = asyncio.Event()
         witness = await asyncpg.connect(self.postgres.url)
         witness.add_termination_listener(lambda _: lost.set())
@@ -134,7 +134,7 @@ def staged(data_dir: Path, **settings: object) -> Iterator[Stage]:
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a fault was got over; times in seconds since PostgreSQL was back, infinite if it was not in time."""
+    """How long the recovery from a fault took, in seconds since PostgreSQL was back; infinite if it timed out."""
 
     fault: str
     rate_before: float  # writes a second
@@ -152,7 +152,7 @@ class Recovery:
 async def recovery(
     fault: Callable[[], Awaitable[float]], history: History, *, steady_s: float, patience_s: float
 ) -> Recovery:
-    """Lets the writers work for a while, does the fault, and watches how they get over it."""
+    """Let the writers run for a while, inject the fault, and measure the recovery."""
     await asyncio.sleep(steady_s)
     struck = time.monotonic()
     before = rate(history, struck - steady_s, struck)
@@ -170,12 +170,12 @@ async def recovery(
 
 
 def rate(history: History, start: float, end: float) -> float:
-    """Writes acknowledged a second."""
+    """Return the acknowledged writes per second."""
     return sum(moment < end for moment in reversed_until(history, start)) / (end - start)
 
 
 def reversed_until(history: History, start: float) -> Iterator[float]:
-    """The moments of acknowledgements since `start`, latest first."""
+    """Yield the times of acknowledgements since `start`, latest first."""
     for moment in reversed(history.acknowledged):
         if moment < start:
             return

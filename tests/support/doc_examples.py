@@ -1,6 +1,6 @@
-"""Code that is shown, in documents and docstrings, is run as it stands, but for the address of the service.
+"""Run the examples of documents and docstrings unchanged, except for the address of the service.
 
-Where a line says `print(...)  # this`, this must be what it prints.
+A line `print(...)  # this` must print `this`.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ _INDENTED = re.compile(r"(?:^|\n\n)((?: {4}[^\n]*(?:\n|$)|\n(?= {4}))+)")
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """The fenced code of a document in Markdown."""
+    """Return the fenced code blocks of a Markdown document."""
     return re.findall(rf"^```{language}\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
 
 
 def examples(docstring: str) -> list[str]:
-    """The indented code of a docstring; what stands indented under `Args:` and the like is none."""
+    """Return the indented code of a docstring; indented text under `Args:` and the like is not code."""
     found = [dedent(code).strip() for code in _INDENTED.findall(inspect.cleandoc(docstring))]
     return [code for code in found if _is_code(code)]
 
 
 def expected(code: str) -> list[str]:
-    """What the lines that print say they do."""
+    """Return the expected outputs in the comments of print lines."""
     tokens = tokenize.generate_tokens(StringIO(code).readline)
     comments = (each for each in tokens if each.type == tokenize.COMMENT)
     return [each.string.removeprefix("# ") for each in comments if each.line.lstrip().startswith("print(")]
 
 
 def run(code: str, names: dict[str, Any], output: StringIO | None = None) -> str:
-    """Runs code that may `await`, with these names, which it may add to; what it prints."""
+    """Run code that may `await`, with these names, which it may extend, and return its output."""
     output = StringIO() if output is None else output
     compiled = compile(code, "<shown>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with redirect_stdout(output):
@@ -74,7 +74,7 @@ def run(code: str, names: dict[str, Any], output: StringIO | None = None) -> str
 
 
 def run_watch(code: str, names: dict[str, Any], writer: Client) -> None:
-    """Runs code that watches with `client`, and has no end, until it has printed what the writer did to "movies"."""
+    """Run code that watches with `client` and does not end, until it has printed what the writer did to "movies"."""
     output = StringIO()
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(run, code, names, output)
@@ -92,21 +92,21 @@ def run_watch(code: str, names: dict[str, Any], writer: Client) -> None:
 
 
 def check(code: str, printed: str) -> None:
-    """Fails unless the output has what the code says, in that order."""
+    """Fail unless the output contains what the code announces, in that order."""
     lines = iter(printed.splitlines())
     for wanted in expected(code):
         assert wanted in lines, f"{code}\n\nprinted:\n{printed}\nand not where it should: {wanted}"
 
 
 def at(code: str, address: str, **replaced: str) -> str:
-    """The code for a service somewhere else."""
+    """Return the code with another address of the service."""
     for shown, actual in ({ADDRESS: address} | replaced).items():
         code = code.replace(shown, actual)
     return code
 
 
 def documented(public: Mapping[str, Any]) -> dict[str, str]:
-    """The docstrings of these objects and, of classes, their methods, by name."""
+    """Return the docstrings of these objects and of the methods of classes, by name."""
     found = {}
     for name, each in public.items():
         found[name] = each.__doc__ or ""

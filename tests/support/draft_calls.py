@@ -1,4 +1,4 @@
-"""The drafts of one user, by the calls that tests say for the twentieth time."""
+"""Shortcuts for calls of the draft service for one user."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Drafts:
         return (("x-draftline-user", self.user),)
 
     def of(self, **changes: str) -> Drafts:
-        """The same of another user, tenant or collection."""
+        """Return the same shortcuts for another user, tenant or collection."""
         return replace(self, **changes)
 
     def send(self, method: str, request: Any) -> Any:
@@ -51,7 +51,7 @@ class Drafts:
         return list(self.send("SaveDraft", self.saving(*edits, **options)).results)
 
     def change(self, record_id: str, delta: Any = None, **options: Any) -> draft_pb2.MergedRecord:
-        """Saves one edit."""
+        """Save one edit."""
         request = {
             key: options.pop(key)
             for key in ("session_id", "move_to_session", "change_reason", "fields")
@@ -96,7 +96,7 @@ class Drafts:
         return list(self.send("Discard", self.discarding(**options)).records)
 
     def conflicts(self, **options: Any) -> tuple[dict[str, str], list[draft_pb2.Conflict]]:
-        """The metadata and the conflicts of a commit that must be refused for them."""
+        """Return the metadata and the conflicts of a commit that must fail with conflicts."""
         with pytest.raises(grpc.RpcError) as caught:
             self.commit(**options)
         assert caught.value.code() is grpc.StatusCode.ABORTED
@@ -115,7 +115,7 @@ def edit(record_id: str, delta: Any = None, **options: Any) -> draft_pb2.DraftEd
 
 
 def conflicts_in(status: Any) -> tuple[dict[str, str], list[draft_pb2.Conflict]]:
-    """What a status with the reason CONFLICT carries."""
+    """Return the details of a status with the reason CONFLICT."""
     read = status_pb2.Status.FromString(status.SerializeToString())
     info = error_details_pb2.ErrorInfo()
     assert read.details[0].Unpack(info)
@@ -126,7 +126,7 @@ def conflicts_in(status: Any) -> tuple[dict[str, str], list[draft_pb2.Conflict]]
 
 
 def _selected(options: dict[str, Any]) -> dict[str, Any]:
-    """`record_ids` as a list, or a dict of draft versions; all drafts if nothing else is said."""
+    """Return the selection: `record_ids` as a list or a dict of draft versions; by default all drafts."""
     record_ids = options.pop("record_ids", None)
     if record_ids is not None:
         versions = record_ids if isinstance(record_ids, dict) else dict.fromkeys(record_ids)

@@ -36,7 +36,7 @@ def at(value: Any, key: str) -> Any:
 
 
 def puts(edit: Edit) -> bool:
-    """Whether a node makes an object where there is none."""
+    """Return whether a node creates an object where there is none."""
     sets, _, merges, steps = parts(edit)
     return bool(sets) or "o" in edit or any(map(puts, merges.values())) or any(map(makes, steps.values()))
 
@@ -103,7 +103,7 @@ def compose(a: Edit, b: Edit) -> Edit:
 
 
 def inverse(edit: Edit, content: Any) -> Edit:
-    """The edit that puts back, at the paths of an edit, what a content holds there; "n" where it holds nothing."""
+    """Return the edit that restores the content at the paths of `edit`; "n" where the content has no value."""
     if "v" in edit:
         return {"v": content}
     sets, removals, merges, steps = parts(edit)
@@ -136,7 +136,7 @@ def _restored(base: Edit, content: Any) -> Any:
 
 
 def prune(edit: Edit, basis: Any, content: Any) -> Edit:
-    """An edit without what changes neither its base nor the content."""
+    """Return the edit without the parts that change neither its base nor the content."""
     if "v" in edit:
         return {} if equal(edit["v"], basis) and equal(edit["v"], content) else edit
     sets, removals, merges, steps = parts(edit)
@@ -161,7 +161,7 @@ def prune(edit: Edit, basis: Any, content: Any) -> Edit:
 
 
 def leaves(edit: Edit, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every path that a node sets or removes, with its value."""
+    """Yield every path that a node sets or removes, with its value."""
     sets, removals, merges, _ = parts(edit)
     for key, value in sets.items():
         yield (*path, key), value
@@ -176,7 +176,7 @@ def differ(base: Any, mine: Any, theirs: Any) -> bool:
 
 
 def conflicts(edit: Edit, base: Edit, content: Any) -> list[tuple[str, Any, Any, Any]]:
-    """Path, base, mine and theirs of each conflict of a change with a live record."""
+    """Return path, base, mine and theirs of each conflict of a change with a live record."""
     if "v" in edit:
         three = (base["v"], edit["v"], content)
         return [("", *three)] if differ(*three) else []
@@ -184,7 +184,7 @@ def conflicts(edit: Edit, base: Edit, content: Any) -> list[tuple[str, Any, Any,
 
 
 def _leaf_values(edit: Edit, base: Edit, content: Any) -> Iterator[tuple[str, tuple[Any, Any, Any]]]:
-    """Base, mine and theirs at each key that a node sets, removes or transforms."""
+    """Yield base, mine and theirs at each key that a node sets, removes or transforms."""
     sets, removals, _, steps = parts(edit)
     for key in [*sets, *removals, *steps]:
         theirs = at(content, key)

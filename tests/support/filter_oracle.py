@@ -1,4 +1,4 @@
-"""What a filter means, in plain Python: the tests hold the compiled SQL and `draftline.matches` equal to it.
+"""The meaning of filters in plain Python; tests compare the compiled SQL and `draftline.matches` with it.
 
 It works on the filter as written, before any types are settled, so that the typing is under test as well. Documents
 are decoded JSON whose numbers are int or Decimal.
@@ -39,7 +39,7 @@ def satisfies(
     attributes: Mapping[str, Any],
     declared: Mapping[Path, FieldType],
 ) -> bool:
-    """Whether a record satisfies a filter; `attributes` as JSON holds them, times as RFC 3339 texts."""
+    """Return whether a record satisfies a filter; `attributes` are JSON values, times RFC 3339 texts."""
     match tree:
         case None:
             return True
@@ -62,7 +62,7 @@ def satisfies(
 
 
 def is_mistyped(content: Mapping[str, Any], declared: Mapping[Path, FieldType]) -> bool:
-    """Whether a declared field holds something other than null that its type cannot hold."""
+    """Return whether a declared field has a non-null value that does not fit its type."""
     return any(not _can_hold(value_at(content, path), type_) for path, type_ in declared.items())
 
 
@@ -76,7 +76,7 @@ def _can_hold(value: Any, type_: FieldType) -> bool:
 
 
 def value_at(document: Any, path: Path) -> Any:
-    """The value that the keys of objects lead to."""
+    """Return the value at a path of object keys."""
     for name in path:
         if not isinstance(document, dict) or name not in document:
             return MISSING
@@ -127,7 +127,7 @@ def _compare(restriction: Restriction, value: Any, type_: FieldType | None) -> b
 
 
 def lower(text: str) -> str:
-    """Each letter in lower case by itself, if that is one letter."""
+    """Lower each letter whose lower case is a single letter."""
     return "".join(each if len(each.lower()) > 1 else each.lower() for each in text)
 
 

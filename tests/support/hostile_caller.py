@@ -1,4 +1,4 @@
-"""One who means no good, what he was answered, and another caller's good calls beside his."""
+"""A hostile caller, the responses it receives, and the valid calls of another caller at the same time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NEVER = {
 
 @dataclass
 class Outcomes:
-    """What became of the cases."""
+    """The outcomes of the cases."""
 
     codes: Counter[grpc.StatusCode] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -45,7 +45,7 @@ class Outcomes:
 
 
 class Hostile:
-    """A caller with a good token, and what it makes of the requests."""
+    """A hostile caller with a valid token."""
 
     def __init__(self, channel: Any, blocking: grpc.Channel, token: str, outcomes: Outcomes) -> None:
         self._channel = channel
@@ -140,7 +140,7 @@ def _reasons(case: Case) -> Iterator[str]:
 
 
 class Probe(threading.Thread):
-    """Another caller's good calls meanwhile, on a connection of its own: how long each took."""
+    """Valid calls of another caller on its own connection, and the duration of each."""
 
     def __init__(self, address: str, token: str, outcomes: Outcomes) -> None:
         super().__init__(name="probe")

@@ -1,4 +1,4 @@
-"""What a caller may send who means no good: bytes for every place of every request, each with its kind."""
+"""Hostile bytes for every field of every request, each with its kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts and numbers that a caller may send who means no good."""
+"""Texts and numbers that a hostile caller may send."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A caller of HTTP/2 by hand who keeps to its rules and wastes what the other end allows: messages that never end,
-calls that are taken back at once, and headers without messages. It stays on loopback, and each attack has an end."""
+"""An HTTP/2 caller that follows the protocol and wastes the server's limits: messages that never end, calls that are
+cancelled at once, headers without messages. It stays on loopback, and each attack ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand (RFC 9113), for what no client of grpc would send."""
+"""HTTP/2 frames (RFC 9113), for requests that no gRPC client sends."""
 
 from __future__ import annotations
 

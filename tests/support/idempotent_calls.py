@@ -1,4 +1,4 @@
-"""Calls with a request id as tests send them: by whom, how many at once, and what they leave in the tables."""
+"""Send calls with request ids, one or several at a time, and read the rows that they leave."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Request = Any  # a message, or the list of messages of a stream
 
 @dataclass(frozen=True)
 class Caller:
-    """One user of one tenant, and what to make requests with."""
+    """One user of one tenant, with shortcuts for requests."""
 
     channel: grpc.Channel
     tenant_id: str
@@ -78,7 +78,7 @@ def stored(url: str, caller: Caller) -> Rows:
 
 
 def alike(rows: Rows) -> dict[str, list[str]]:
-    """What two tenants must have in common to which the same was done."""
+    """Reduce the rows to what two tenants with the same calls must have in common."""
 
     def shown(name: str, value: Any) -> Any:
         if name in MADE:
@@ -92,7 +92,7 @@ def alike(rows: Rows) -> dict[str, list[str]]:
 
 
 def contents(rows: Rows) -> Rows:
-    """All but what is remembered of requests."""
+    """Return the rows of all tables except the stored requests."""
     return {table: found for table, found in rows.items() if table != "request"}
 
 
@@ -101,7 +101,7 @@ def text(message: Any) -> bytes:
 
 
 def at_once(send: Callable[[int], Any], count: int = AT_ONCE) -> list[Any]:
-    """What each of so many calls comes to that start together."""
+    """Start `count` calls at the same time and return their results."""
     barrier = threading.Barrier(count)
 
     def one(place: int) -> Any:

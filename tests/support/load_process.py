@@ -1,7 +1,7 @@
-"""Calls by the clock, whatever becomes of those before, and what was answered how fast.
+"""Generate calls at a fixed rate and measure the responses.
 
-Loads are put on by processes of their own, so that what one sees of the service is not the work of another: this
-file, run with a load as its argument, puts it on and writes what was answered to standard output.
+Each load runs in its own process, so that loads do not slow each other: this module, run with a load as its
+argument, generates it and writes the results to standard output.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Load:
 
 @dataclass
 class Answers:
-    """By code, how long each call took, in seconds."""
+    """The duration of each call in seconds, by status code."""
 
     took_s: dict[str, list[float]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)  # of those that were refused
@@ -60,7 +60,7 @@ class Answers:
 
 
 async def put_on(load: Load) -> Answers:
-    """Puts a load on from a process of its own."""
+    """Generate a load in its own process and return the results."""
     return Answers(**json.loads(await asyncio.to_thread(_run, load)))
 
 

@@ -1,4 +1,4 @@
-"""What the service writes to its log."""
+"""Capture the log events of the service."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from structlog.typing import EventDict
 
 
 def _event(line: msgspec.Struct) -> EventDict:
-    """A line as structlog would tell it."""
+    """Convert a line of the access log to a structlog event."""
     told = msgspec.to_builtins(line)
     return {"log_level": told.pop("level"), **{name: value for name, value in told.items() if name != "worker"}}
 
 
 @contextmanager
 def logged() -> Iterator[list[EventDict]]:
-    """All events of this process until the end of the block, of any level."""
+    """Collect all log events of this process, of any level, until the end of the block."""
     before = structlog.get_config()
     logs.configure("console", "debug")
     try:

@@ -1,4 +1,4 @@
-"""What a service tells who measures it."""
+"""Read the metrics endpoint of a service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of every rpc that writes: what each needs to be there, and a request that can be sent again with its id."""
+"""Calls of every rpc that writes: the data that each needs, and a request that can be repeated with its id."""
 
 from __future__ import annotations
 

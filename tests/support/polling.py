@@ -1,4 +1,4 @@
-"""For what nobody announces: it is looked for until it is so, and long enough that a slow machine does not fail."""
+"""Wait for conditions by polling, long enough that a slow machine does not fail a test."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ BLOCKED = """SELECT pid FROM pg_stat_activity
 
 
 def until(found: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """What `found` answers, once that is true."""
+    """Poll `found` until its result is true, and return the result."""
     deadline = time.monotonic() + patience_s
     while not (answer := found()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"did not come true in {patience_s} s")
+            raise AssertionError(f"condition not met within {patience_s} s")
         time.sleep(INTERVAL_S)
     return answer
 
 
 async def eventually(found: Callable[[], Any | Awaitable[Any]], patience_s: float = PATIENCE_S) -> Any:
-    """The same beside other tasks; `found` may be asynchronous."""
+    """Poll like `until`, without blocking the event loop; `found` may be asynchronous."""
     deadline = time.monotonic() + patience_s
     while True:
         answer = found()
@@ -36,5 +36,5 @@ async def eventually(found: Callable[[], Any | Awaitable[Any]], patience_s: floa
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"did not come true in {patience_s} s")
+            raise AssertionError(f"condition not met within {patience_s} s")
         await asyncio.sleep(INTERVAL_S)

@@ -1,4 +1,4 @@
-"""Calls that are held before they commit, and calls that wait for a lock, so that each race is made to happen."""
+"""Hold calls before they commit and wait for lock waits, so that each race happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls answer, read the way that a caller reads it: documents as exact values, errors with their details."""
+"""Read responses as a caller does: documents as exact values, errors with their details."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error: its code, its ErrorInfo, and the fields of its BadRequest with what is wrong with each."""
+    """An error: its code, its ErrorInfo, and the field violations of its BadRequest."""
 
     code: grpc.StatusCode
     message: str
@@ -38,7 +38,7 @@ def refusal_of(error: grpc.RpcError) -> Refusal:
 
 
 def refusal_in(status: types_pb2.Status) -> Refusal:
-    """The same of an item of a batch, which is on the wire as google.rpc.Status is."""
+    """Read the error of a batch item, which has the wire format of google.rpc.Status."""
     codes = {code.value[0]: code for code in grpc.StatusCode}
     return _read(codes[status.code], status_pb2.Status.FromString(status.SerializeToString()))
 
@@ -55,7 +55,7 @@ def _read(code: grpc.StatusCode, status: status_pb2.Status) -> Refusal:
 
 
 def refused(call: Any, request: Any, **options: Any) -> Refusal:
-    """The error of a call that must fail."""
+    """Return the error of a call that must fail."""
     with pytest.raises(grpc.RpcError) as caught:
         call(request, timeout=TIMEOUT_S, **options)
     return refusal_of(caught.value)
@@ -72,7 +72,7 @@ def struct(value: dict[str, Any]) -> types_pb2.Document:
 
 
 def content_of(record: types_pb2.Record) -> Any:
-    """The content, numbers exact where it came as text."""
+    """Return the content, with exact numbers if it came as text."""
     if record.content.WhichOneof("encoding") == "struct":
         return json_format.MessageToDict(record.content.struct)
     return exact(record.content.json)
@@ -83,7 +83,7 @@ def exact(text: str) -> Any:
 
 
 def nested(levels: int, key: str = "n") -> dict[str, Any]:
-    """An object of so many levels."""
+    """Return an object with this many nested levels."""
     value: dict[str, Any] = {}
     for _ in range(levels - 1):
         value = {key: value}
@@ -92,7 +92,7 @@ def nested(levels: int, key: str = "n") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of one collection of one tenant, by the calls that a test says for the twentieth time."""
+    """Shortcuts for calls of the content service for one collection of one tenant."""
 
     stub: Any
     tenant_id: str

@@ -1,4 +1,4 @@
-"""Watchers that go on where they were, whatever ends their streams."""
+"""Watchers that resume after their streams end for any reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SILENCE_S = 10.0
 
 @dataclass
 class Watcher:
-    """What one watcher was sent, in its order, over as many streams as it took."""
+    """The changes that one watcher received, in order, over any number of streams."""
 
     address: str
     tenant_id: str
@@ -32,7 +32,7 @@ class Watcher:
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def watch(self) -> None:
-        """Until it is cancelled."""
+        """Watch until cancelled."""
         async with grpc.aio.insecure_channel(self.address, CHANNEL_OPTIONS) as channel:
             stub = change_pb2_grpc.ChangeServiceStub(channel)
             while True:

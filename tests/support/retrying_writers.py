@@ -1,6 +1,6 @@
-"""Callers that write all the time: they send a call again with its id until they are told what became of it.
+"""Callers that write continuously and repeat a call with its request id until they know its outcome.
 
-Some have no request ids; they send once, and take a refusal at its word.
+Some have no request ids; they send each call once and rely on the error.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ def sign(key: str) -> Callable[[Content, str], Content]:
 
 @dataclass(frozen=True)
 class Sending:
-    """How a call is sent: its answer gives the versions that it wrote, None where it tells none."""
+    """How a call is sent; the result has the versions that it wrote, or None if the response has none."""
 
     effects: Mapping[str, Callable[[Content, str], Content]]
     send: Callable[[str, str], Awaitable[Mapping[str, int] | None]]  # with the call's id and a request id or ""
 
 
 class Writer:
-    """One user, who writes one thing after another."""
+    """One user, who writes sequentially."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class Writer:
         return Sending(dict.fromkeys(record_ids, replace), send)
 
     def _commit(self) -> Sending:
-        """A draft of several records and its commit; only the commit writes records."""
+        """Save a draft of several records and commit it; only the commit writes records."""
         record_ids, session = self._some("drafted", 30, 5), f"{self._name}-{self._number}"
         save_id = str(uuid.uuid4())
 
@@ -233,7 +233,7 @@ class Writer:
 
 
 async def prepare(channel: grpc.aio.Channel, tenant_id: str, history: History) -> None:
-    """Makes the records that drafts are of."""
+    """Create the records that are drafted."""
     stub = content_pb2_grpc.ContentServiceStub(channel)
     for number in range(30):
         record_id = f"drafted-{number}"
@@ -262,7 +262,7 @@ def _versions(records: Any) -> Mapping[str, int]:
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The reason of the service; empty if the error is not its own."""
+    """Return the service's error reason; empty for errors of grpc itself."""
     details = dict(tuple(error.trailing_metadata() or ())).get("grpc-status-details-bin")
     info = error_details_pb2.ErrorInfo()
     if details is not None:

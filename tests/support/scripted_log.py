@@ -1,4 +1,4 @@
-"""A change log for the scripted server: messages with tokens, and connections that break off where they are told to."""
+"""A change log for the scripted server: messages with tokens, and connections that break at given messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def change(version: int, **fields: Any) -> change_pb2.Change:
 
 
 def unreadable(version: int) -> change_pb2.Change:
-    """One whose value is no JSON."""
+    """Return a change whose value is not JSON."""
     broken = change_pb2.PathChange(path="/n", new_value=types_pb2.JsonValue(json="{"))
     return change(version, paths=[broken])
 

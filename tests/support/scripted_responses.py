@@ -1,4 +1,4 @@
-"""What the scripted server answers in more than one file of tests."""
+"""Responses of the scripted server that several test files share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 1, 3, 4, 8
 ABORTED, OUT_OF_RANGE, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 10, 11, 13, 14, 16
 
-# Pauses too short to wait for.
+# Backoffs too short to notice.
 QUICK = draftline.Retry(max_attempts=4, initial_backoff_s=0.001, max_backoff_s=0.01)
 WAIT_S = 10
 

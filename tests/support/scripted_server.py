@@ -1,4 +1,4 @@
-"""A gRPC server whose answers are written by the test, and which records what reached it."""
+"""A gRPC server whose responses a test scripts, and which records the requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATUS_TRAILER = "grpc-status-details-bin"
 
 
 def failure(code: int, message: str, *details: Any) -> status_pb2.Status:
-    """A status with its details packed, as the service sends it."""
+    """Return a status with packed details, as the service sends it."""
     packed = []
     for detail in details:
         packed.append(any_pb2.Any())

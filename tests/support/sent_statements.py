@@ -1,4 +1,4 @@
-"""What is sent to PostgreSQL, by the names that its statements have."""
+"""The statements that are sent to PostgreSQL, by name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ POOL = re.compile(
 
 
 def sent(seen: Sequence[str]) -> list[str]:
-    """The names of our statements; of others, what they say, savepoints without what the driver calls them."""
+    """Return the names of our statements, and the text of others, without the driver's savepoint names."""
     ours = [re.sub(r"__asyncpg_savepoint_\w+", "savepoint", sql) for sql in seen if not POOL.match(sql)]
     return [named[1] if (named := re.match(r"/\* (\w+) \*/", sql)) else sql.strip() for sql in ours]

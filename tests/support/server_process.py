@@ -1,4 +1,4 @@
-"""`draftline serve` as a process of its own, as it is started for real."""
+"""Run `draftline serve` and other commands as a user does, in their own process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STOP_S = 60
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """This process's, with these settings and no others."""
+    """Return the environment of this process with these settings and no others."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("DRAFTLINE_")}
     given = {"metrics_port": "", **settings}  # a port that is the same for all would be taken
     return {**own, **{f"DRAFTLINE_{name.upper()}": str(value) for name, value in given.items()}}
 
 
 def draftline(*arguments: str, stdin: bytes | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+    """Run a command in its own process."""
     command, environ = [DRAFTLINE, *arguments], environment(**settings)
     done = subprocess.run(command, env=environ, input=stdin, capture_output=True, timeout=120, check=False)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -56,14 +56,14 @@ class Served:
     log: list[dict[str, Any]]
 
     def stop(self, number: int) -> int:
-        """Sends a signal; the exit status."""
+        """Send a signal and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(STOP_S)
 
 
 @contextmanager
 def served(**settings: object) -> Iterator[Served]:
-    """A service on a free port, killed at the end of the block if it still runs."""
+    """Start a service on a free port; at the end of the block, kill it if it still runs."""
     process = subprocess.Popen(
         [DRAFTLINE, "serve"],
         env=environment(**{"port": 0, "log_format": "json", "access_log": "notable", **settings}),
@@ -80,7 +80,7 @@ def served(**settings: object) -> Iterator[Served]:
 
 
 def is_left_running(data_dir: Path) -> bool:
-    """Whether a PostgreSQL of this directory still runs."""
+    """Return whether a PostgreSQL of this directory still runs."""
     return postgres_child.servers(data_dir / "cluster") != []
 
 

@@ -1,4 +1,4 @@
-"""What tests stand on: databases cloned from the template, and real servers on threads of their own."""
+"""Databases cloned from the template, and real servers on background threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def on_database(url: str, name: str) -> str:
-    """The same server's other database."""
+    """Return the URL of another database of the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
@@ -44,7 +44,7 @@ def run_sql(url: str, *statements: str) -> None:
 
 
 def beside(work: Callable[..., T], *arguments: Any) -> T:
-    """The result of work that runs a loop of its own, which the tests' thread may have already."""
+    """Run work in another thread, for work that starts its own event loop."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work, *arguments).result()
 
@@ -62,7 +62,7 @@ def cloned(postgres_url: str, template: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A real server on a thread of its own."""
+    """A real server on a background thread."""
 
     address: str
     url: str
@@ -70,7 +70,7 @@ class RunningServer:
 
     @contextmanager
     def statements_of_calls(self) -> Iterator[list[str]]:
-        """What calls send to PostgreSQL; not what the server does by itself meanwhile."""
+        """Collect the statements of calls, without those of background work."""
         seen: list[str] = []
         observers = self.app.database.observers
 
@@ -87,7 +87,7 @@ class RunningServer:
 
 @contextmanager
 def serving(url: str, **settings: object) -> Iterator[RunningServer]:
-    """Serves a database with these settings from a thread, until the end of the block."""
+    """Serve a database with these settings on a background thread until the end of the block."""
     started: Future[app.App] = Future()
     loop = uvloop.new_event_loop()  # as it is served
     stop = asyncio.Event()
@@ -127,7 +127,7 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
 
 
 def start(url: str, **settings: object) -> None:
-    """Starts a server and stops it: for one that must not start."""
+    """Start a server and stop it; for settings with which it must not start."""
 
     async def serve() -> None:
         async with app.running(Settings(**{"port": 0, "metrics_port": None, **settings}), url, migrate.head()):

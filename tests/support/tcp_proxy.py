@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do: delays, stalls, cuts and half-closes them."""
+"""A TCP proxy that delays, stalls, cuts and half-closes connections, as networks do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STALL_POLL_S = 0.005
 
 
 class Fate(Enum):
-    """What becomes of a piece of what is sent."""
+    """What the proxy does with a chunk of data."""
 
     PASS = auto()
     CUT = auto()  # it is lost, and its connection
@@ -35,7 +35,7 @@ Judge = Callable[[Way, bytes], Fate]
 
 @dataclass(eq=False)
 class _Link:
-    """One connection through the proxy: both of its ends."""
+    """Both ends of one connection through the proxy."""
 
     there: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     back: tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -48,7 +48,7 @@ class _Link:
 
 @dataclass(eq=False)
 class Proxy:
-    """Listens on `port` of loopback. Its attributes may be set, and its methods called, from any thread."""
+    """Listens on `port` of loopback. Attributes and methods may be used from any thread."""
 
     judge: Judge | None = None  # is asked for the fate of all that is sent; called from the proxy's thread
     delay_s: float = 0.0  # of all that is sent, each way
@@ -60,15 +60,15 @@ class Proxy:
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def cut(self) -> None:
-        """Cuts every connection."""
+        """Cut every connection."""
         self._do(lambda: [self._cut(link) for link in list(self._links)])
 
     def half_close(self, way: Way) -> None:
-        """Tells the end of a way, for every connection, that nothing more comes; the other way stays open."""
+        """Half-close every connection in one direction; the other direction stays open."""
         self._do(lambda: [_end(link.back if way is Way.THERE else link.there) for link in list(self._links)])
 
     def forget(self) -> None:
-        """Drops the far end of every connection and leaves the near end open and silent, as a lost router does."""
+        """Drop the far end of every connection and keep the near end open and silent, as a lost router does."""
         self.stalled = True
         self._do(lambda: [link.back[1].transport.abort() for link in list(self._links)])
 
@@ -167,7 +167,7 @@ async def _serving(connect: Callable[[], Any]) -> Any:
 
 @contextmanager
 def before_postgres(url: str) -> Iterator[tuple[Proxy, str]]:
-    """A proxy before the PostgreSQL of a URL, on a thread of its own, and the URL that goes through it."""
+    """Run a proxy in front of the PostgreSQL of `url`; yield it and the URL that leads through it."""
     parts = urlsplit(url)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     host, port = query.get("host", parts.hostname or "localhost"), int(query.get("port", parts.port or 5432))
@@ -184,7 +184,7 @@ def before_postgres(url: str) -> Iterator[tuple[Proxy, str]]:
 
 @contextmanager
 def before(address: str) -> Iterator[tuple[Proxy, str]]:
-    """A proxy before an address, on a thread of its own, and its own address."""
+    """Run a proxy in front of an address; yield it and its own address."""
     host, _, port = address.rpartition(":")
 
     async def connect() -> Any:

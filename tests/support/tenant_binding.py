@@ -1,4 +1,4 @@
-"""Whether a statement is bound to one tenant, told from its text by PostgreSQL's own parser.
+"""Check with PostgreSQL's own parser that a statement is bound to one tenant.
 
 Every reference of a tenant's table, however deep in a statement, must be held to the tenant that the caller gives: by
 `tenant_id = $1` in a WHERE or an ON that it is subject to, or by being equal to one that is. What is written must be
@@ -43,7 +43,7 @@ Known = Mapping[str, str]  # aliases of tenants' tables, with what each is bound
 
 
 def breaches(sql: str) -> list[str]:
-    """Why a statement is not bound to one tenant; nothing if it is, or need not be."""
+    """Return why a statement is not bound to one tenant; empty if it is bound or need not be."""
     named = re.match(r"/\* (\w+) \*/", sql)
     if named is not None and named[1] in ALL_TENANTS:
         return []
@@ -52,7 +52,7 @@ def breaches(sql: str) -> list[str]:
 
 
 def function_breaches(spec: str, argument: str) -> list[str]:
-    """The same of a function in PL/pgSQL, which is told the tenant by an argument."""
+    """Return the same for a PL/pgSQL function that takes the tenant as an argument."""
     function = parse_plpgsql(spec)
     statements = [raw.stmt for query in _queries(function) for raw in parse_sql(query)]
     composed = ["it runs what it composes"] if "PLpgSQL_stmt_dynexecute" in str(function) else []
@@ -60,7 +60,7 @@ def function_breaches(spec: str, argument: str) -> list[str]:
 
 
 class Sent:
-    """Statements as they are sent, by any thread; each is looked at once."""
+    """The statements that any thread sends; each distinct one is checked once."""
 
     def __init__(self) -> None:
         self._new: SimpleQueue[str] = SimpleQueue()
@@ -72,7 +72,7 @@ class Sent:
             self._new.put(sql)
 
     def check(self) -> None:
-        """AssertionError for what came since it was last asked and is not bound to one tenant."""
+        """Raise AssertionError if a statement since the last check is not bound to one tenant."""
         found = {}
         while not self._new.empty():
             sql = self._new.get()
@@ -111,7 +111,7 @@ def _is_tenants(table: ast.RangeVar) -> bool:
 
 @dataclass
 class _Scope:
-    """What one FROM brings together, and what it is subject to."""
+    """The tables of one FROM clause, and the conditions on them."""
 
     tables: list[str] = field(default_factory=list)  # aliases of tenants' tables
     others: set[str] = field(default_factory=set)  # of all else
@@ -247,7 +247,7 @@ def _owner(node: Any, scope: _Scope) -> str:
 
 
 def _equalities(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Those that must hold: `a = b AND c = d`."""
+    """Yield the equalities that must hold: `a = b AND c = d`."""
     match node:
         case ast.BoolExpr(boolop=BoolExprType.AND_EXPR, args=args):
             for each in args:

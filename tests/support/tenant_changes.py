@@ -1,4 +1,4 @@
-"""The change log of one tenant through its stores: listed, taken back, and replayed in plain Python."""
+"""List, revert and replay the change log of one tenant through the stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATHS_ONLY = Statement("paths_only", "UPDATE draftline.collection SET history = 
 
 
 class LoggedWorld(World):
-    """World, and what its log tells and takes back."""
+    """A World with the stores of changes and reverts."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -46,7 +46,7 @@ class LoggedWorld(World):
         return await self.changes.page(self.actor(user), listed, page_size, token)
 
     async def pages(self, page_size: int, **query: Any) -> AsyncIterator[Sequence[Change]]:
-        """Every page of a list."""
+        """Yield every page of a list."""
         token = ""
         while True:
             page = await self.page(page_size=page_size, token=token, **query)
@@ -59,7 +59,7 @@ class LoggedWorld(World):
         return [change async for page in self.pages(1000, **query) for change in page]
 
     async def history(self, record_id: str) -> list[Change]:
-        """A record's changes, the oldest first."""
+        """Return the changes of a record, oldest first."""
         return await self.all(collection=COLLECTION, record_id=record_id, oldest_first=True)
 
     async def revert(
@@ -82,7 +82,7 @@ class LoggedWorld(World):
         return result
 
     async def states(self) -> dict[str, State]:
-        """What every record is."""
+        """Return the state of every record."""
         return {row["record_id"]: state_of(row) for row in await self.stored("record")}
 
 
@@ -102,7 +102,7 @@ def exact(text: str | None) -> Any:
 
 
 def replayed(state: State | None, change: Change) -> State:
-    """What a change makes of a record, and that what it tells of before is true."""
+    """Apply a change to a record's state, and check the values it records as the previous ones."""
     content, is_deleted, *attributes = copy.deepcopy(state) if state is not None else (MISSING, False, None, None)
     assert not change.values_omitted
     assert [path.path for path in change.paths] == sorted(path.path for path in change.paths)
@@ -157,7 +157,7 @@ async def some_of_everything(world: LoggedWorld) -> None:
 
 
 async def create_and_patch(world: LoggedWorld, *patches: dict[str, Any]) -> None:
-    """A record at version 1 of {"a": 1, "b": 1, "o": {"x": 1}}, then patched."""
+    """Create a record with {"a": 1, "b": 1, "o": {"x": 1}}, then patch it."""
     await world.create("1", {"a": 1, "b": 1, "o": {"x": 1}})
     for patch in patches:
         await world.patch("1", patch, Strategy.MERGE_PATCH)

@@ -1,4 +1,4 @@
-"""One tenant's records and drafts through the stores themselves, as the tests of drafts drive them."""
+"""Records and drafts of one tenant through the stores, without a server."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ SCHEMAS = Schemas()  # of all worlds: its processes end with this one
 
 
 class World:
-    """The stores, and shortcuts that take and give plain JSON values. Users are named by one word."""
+    """The stores, with shortcuts that take and return plain JSON values. Users are named by one word."""
 
     def __init__(
         self, database: Database, tenant_id: str, limits: Limits | None = None, *, partial_updates: bool = True
@@ -155,7 +155,7 @@ class World:
     async def declare(
         self, json_schema: str = "", *, fields: str = "[]", orders: str = "[]", indexed_text: str = "[]"
     ) -> None:
-        """Declares the collection, without building its indexes and entries; writes keep the entries all the same."""
+        """Declare the collection without building its indexes and entries; writes keep the entries all the same."""
         values: dict[str, object] = {
             "tenant_id": self.tenant_id, "collection": COLLECTION, "fields": fields, "orders": orders,
             "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None,
@@ -178,7 +178,7 @@ class World:
         await self.patches.patch(self.actor(user), patch, change_reason="", validate_only=False)
 
     async def move(self, record_id: str, parent_id: str | None = None, position: int | None = None) -> None:
-        """Sets the attributes that are given."""
+        """Set the given attributes."""
         patch = Patch(COLLECTION, record_id, parent_id=parent_id, position=position)
         await self.patches.patch(self.actor("sys"), patch, change_reason="", validate_only=False)
 
@@ -196,7 +196,7 @@ class World:
     async def load(
         self, records: dict[str, dict[str, Any]], mode: ImportMode = ImportMode.UPSERT, user: str = "sys"
     ) -> ImportCounts:
-        """Counts of what was done."""
+        """Import records and return the counts."""
 
         async def chunks() -> AsyncIterator[Sequence[NewRecord]]:
             yield [NewRecord(COLLECTION, record_id, json.dumps(content)) for record_id, content in records.items()]
@@ -231,7 +231,7 @@ class World:
     async def save(
         self, user: str, edit: DraftEdit, *, session_id: str = "", move: bool = False
     ) -> MergedRecord | None:
-        """What the record is then; None for a creation that is gone again. The edit's error is raised."""
+        """Save an edit and return the merged record, or None if a creation vanished. Raise the edit's error."""
         result = (await self.save_all(user, [edit], session_id=session_id, move=move))[0]
         if result.error is not None:
             raise result.error
@@ -263,7 +263,7 @@ class World:
         )
 
     async def stored(self, table: str) -> list[dict[str, Any]]:
-        """Every row of this tenant in a table, with jsonb as Python values."""
+        """Return every row of this tenant in a table, with jsonb as Python values."""
         order = "collection, record_id, user_id" if table == "draft" else "collection, record_id"
         sql = f"SELECT to_jsonb(t)::text AS row FROM draftline.{table} AS t WHERE tenant_id = $1 ORDER BY {order}"
         rows = await self.database.fetch(Statement("stored", sql, ("tenant_id",)), {"tenant_id": self.tenant_id})
@@ -276,7 +276,7 @@ class World:
         return None
 
     async def differences(self) -> list[Any]:
-        """Drafts whose merge is not their edit applied to the record's content."""
+        """Return the drafts whose stored merge differs from their edit applied to the record's content."""
         values: dict[str, object] = {
             "tenant_id": self.tenant_id, "user_id": "", "collection": "", "record_id": "", "limit": 10_000
         }  # fmt: skip

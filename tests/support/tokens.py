@@ -1,4 +1,4 @@
-"""An issuer of tokens, good and bad."""
+"""Issue valid and invalid tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = b"a secret of more than 32 bytes, to sign with"
 
 @dataclass(frozen=True)
 class In:
-    """A moment, in seconds from when a token is signed."""
+    """A time, in seconds after a token is signed."""
 
     seconds: float
 
@@ -33,7 +33,7 @@ class In:
 
 @dataclass(frozen=True)
 class Issuer:
-    """Signs with one key, which it tells by its id."""
+    """Signs tokens with one key and names its id."""
 
     key_id: str
     algorithm: str
@@ -44,7 +44,7 @@ class Issuer:
         return cls(key_id, algorithm, private_key(key_id, algorithm, size))
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Those of a good token for a minute; None takes one away."""
+        """Return the claims of a token that is valid for a minute; None removes a claim."""
         now = int(time.time())
         claims = {
             "iss": RULES.issuer,
@@ -63,20 +63,20 @@ class Issuer:
         return signed(self.claims(**changes), self.key, self.algorithm, {"kid": self.key_id, **(headers or {})})
 
     def jwk(self, **changes: Any) -> dict[str, Any]:
-        """The public key as a set has it; None takes a member away."""
+        """Return the public key as a JWK; None removes a member."""
         public = get_default_algorithms()[self.algorithm].to_jwk(self.key.public_key(), as_dict=True)
         whole = {**public, "kid": self.key_id, "alg": self.algorithm, "use": "sig", "key_ops": ["verify"], **changes}
         return {name: value for name, value in whole.items() if value is not None}
 
 
 def signed(claims: dict[str, Any], key: Any, algorithm: str, headers: dict[str, Any] | None = None) -> str:
-    """Whatever the claims are: jwt.encode refuses some."""
+    """Sign any claims, also those that jwt.encode rejects."""
     return jwt.api_jws.encode(json.dumps(claims).encode(), key, algorithm, headers)
 
 
 @cache
 def private_key(key_id: str, algorithm: str, size: int) -> Any:
-    """A key for each id: those of RSA take long to make."""
+    """Return the cached key of an id; RSA keys are slow to generate."""
     if algorithm.startswith("ES"):
         return ec.generate_private_key({"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1()}[algorithm])
     if algorithm == "EdDSA":
@@ -89,7 +89,7 @@ def key_set(*issuers: Issuer | dict[str, Any]) -> bytes:
 
 
 def secret_token(secret: bytes = SECRET, **changes: Any) -> str:
-    """One that is signed with a shared secret."""
+    """Return a token signed with a shared secret."""
     return signed(Issuer("", "", None).claims(**changes), secret, "HS256")
 
 

@@ -55,7 +55,7 @@ def added(one: Any, other: Any) -> Any:
 
 
 def makes(steps: Steps) -> bool:
-    """Whether steps make a value where there is none."""
+    """Return whether steps create a value where there is none."""
     return any("subtract" not in step for step in steps)
 
 

@@ -1,4 +1,4 @@
-"""A watcher of the tests: what it was sent so far, and its last token."""
+"""A watcher that keeps the messages received so far and the last token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Watcher:
         return message
 
     def broken(self) -> grpc.RpcError:
-        """The error that ends the stream, after whatever still comes."""
+        """Read to the end of the stream and return the error that ends it."""
         try:
             while True:
                 self.next()
@@ -36,7 +36,7 @@ class Watcher:
         return self.messages[-1].resume_token
 
     def changes(self, count: int) -> list[change_pb2.Change]:
-        """The next changes, at least as many."""
+        """Return at least `count` further changes."""
         found: list[change_pb2.Change] = []
         while len(found) < count:
             found += self.next().changes
@@ -48,7 +48,7 @@ class Watcher:
         return found
 
     def merged(self, count: int) -> list[change_pb2.MergedChange]:
-        """The next records of a merged view, at least as many."""
+        """Return at least `count` further records of a merged view."""
         found: list[change_pb2.MergedChange] = []
         while len(found) < count:
             found += self.next().merged
@@ -57,7 +57,7 @@ class Watcher:
 
 @contextmanager
 def watching(channel: grpc.Channel, tenant_id: str, user: str = "ada", **request: Any) -> Iterator[Watcher]:
-    """A watcher that has its first message, and is cancelled in the end."""
+    """Yield a watcher that has received its first message; cancel it at the end."""
     request.setdefault("response_encoding", types_pb2.ENCODING_JSON)
     stream = change_pb2_grpc.ChangeServiceStub(channel).WatchChanges(
         change_pb2.WatchChangesRequest(tenant_id=tenant_id, **request),

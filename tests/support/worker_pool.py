@@ -18,20 +18,20 @@ MOST_CONNECTIONS = 200  # that it may take until each worker has one: the kernel
 
 
 def workers(service: Served) -> list[psutil.Process]:
-    """Those that run now."""
+    """Return the running worker processes."""
     children = psutil.Process(service.process.pid).children()
     return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and MODULE in child.cmdline()]
 
 
 def callers_of(worker: psutil.Process, address: str) -> set[Any]:
-    """The other ends of its connections."""
+    """Return the remote ends of the worker's connections."""
     port = int(address.rpartition(":")[2])
     return {each.raddr for each in worker.net_connections("tcp") if each.laddr.port == port and each.raddr}
 
 
 @contextmanager
 def client_of_each(service: Served, **options: Any) -> Iterator[list[draftline.Client]]:
-    """A client for every worker, with a connection of its own."""
+    """Open one client for each worker, each on its own connection."""
     crew = workers(service)
     found: dict[int, draftline.Client] = {}
     with ExitStack() as opened:
