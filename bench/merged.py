@@ -116,9 +116,9 @@ class _Pages:
     async def page(self, records: int, own_drafts: int, page_token: str = "") -> Call:
         request = _request(records, page_token).SerializeToString()
         metadata = self._metadata(records, own_drafts)
-        found = draft_pb2.GetMergedResponse.FromString(await self._get_merged(request, metadata=metadata))
-        if len(found.records) < PAGE:
-            raise BenchError(f"a page of {records:,} records has {len(found.records)} of them: that is too few")
+        response = draft_pb2.GetMergedResponse.FromString(await self._get_merged(request, metadata=metadata))
+        if len(response.records) < PAGE:
+            raise BenchError(f"a page of {records:,} records has {len(response.records)} of them: that is too few")
         return lambda: self._get_merged(request, metadata=metadata)
 
     async def deep_token(self, records: int, own_drafts: int, deep: int) -> str:

@@ -21,19 +21,19 @@ PACKAGES = ("draftline-server", "grpcio", "protobuf", "asyncpg", "uvloop")
 
 def results(measurements: Measurements, ratios: Sequence[tuple[Ratio, float]], postgres: str) -> dict[str, Any]:
     """Return the results. Latencies are in milliseconds; `limit` is the value of the figure that bounds this one."""
-    found = {
+    values = {
         "machine": machine(),
         "versions": {"python": platform.python_version(), "postgresql": postgres}
         | {name: version(name) for name in PACKAGES},
         "figures": [_entry(measurements, measurement) for measurement in measurements],
         "ratios": {ratio.name: value for ratio, value in ratios},
     }
-    finite: dict[str, Any] = _finite(found)
+    finite: dict[str, Any] = _finite(values)
     return finite
 
 
-def write(path: Path, found: dict[str, Any]) -> None:
-    path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+def write(path: Path, results: dict[str, Any]) -> None:
+    path.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def _entry(measurements: Measurements, measurement: Measurement) -> dict[str, Any]:
@@ -44,16 +44,16 @@ def _entry(measurements: Measurements, measurement: Measurement) -> dict[str, An
     return entry if limit is None else {**entry, "limit": limit}
 
 
-def _finite(found: Any) -> Any:
+def _finite(value: Any) -> Any:
     """Replace NaN, which JSON does not have, by None, and round to six digits, which exceeds the precision."""
-    match found:
+    match value:
         case dict():
-            return {name: _finite(value) for name, value in found.items()}
+            return {name: _finite(item) for name, item in value.items()}
         case list():
-            return [_finite(value) for value in found]
+            return [_finite(item) for item in value]
         case float():
-            return float(f"{found:.6g}") if math.isfinite(found) else None
-    return found
+            return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
 
 
 def machine() -> dict[str, Any]:

@@ -36,11 +36,11 @@ def csv_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _type_option(type_: ColumnType) -> Callable[..., Any]:
     text = {
-        ColumnType.TEXT: "Keep this column as text.",
-        ColumnType.NUMBER: "Read this column as numbers, in any notation.",
-        ColumnType.BOOLEAN: "Read this column as booleans: true and false, yes and no, 1 and 0, on and off.",
-        ColumnType.DATE: "Reject values in this column that are not dates.",
-        ColumnType.TIMESTAMP: "Reject values in this column that are not dates or timestamps.",
+        ColumnType.TEXT: "keep this column as text.",
+        ColumnType.NUMBER: "read this column as numbers, in any notation.",
+        ColumnType.BOOLEAN: "read this column as booleans: true and false, yes and no, 1 and 0, on and off.",
+        ColumnType.DATE: "reject values in this column that are not dates.",
+        ColumnType.TIMESTAMP: "reject values in this column that are not dates or timestamps.",
     }[type_]
     return click.option(f"--{type_}", f"{type_}_columns", metavar="COLUMN", multiple=True, help=f"CSV: {text}")
 

@@ -48,7 +48,7 @@ def import_command(
 ) -> None:  # fmt: skip
     """Import a file into a collection: all of it, or nothing.
 
-    FILE (`-`: standard input) is a JSON array of objects (.json), one object a line (.ndjson, .jsonl), or CSV with a
+    FILE (`-`: standard input) is a JSON array of objects (.json), one object per line (.ndjson, .jsonl), or CSV with a
     header (.csv, .tsv). It is streamed, so that memory does not grow with it, and numbers stay exact. Choose the ids by
     --id, --id-from or --id-row; the same file always gets the same ids.
 
