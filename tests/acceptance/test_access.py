@@ -26,12 +26,12 @@ def protected(tmp_path: Path) -> dict[str, Any]:
     return {**ISSUED, **files, **pair, "tls_client_ca_file": tmp_path / "ca.pem"}
 
 
-def test_callers_bring_tokens_and_keys_over_tls(tmp_path: Path, data_dir: Path, protected: dict[str, Any]) -> None:
+def test_callers_bring_tokens_and_keys_over_tls(tmp_path: Path, protected: dict[str, Any]) -> None:
     made = draftline("service-key", "loader", "--tenant", "acme", "--scope", "content:write", **protected)
     key, entry = (line.split(maxsplit=1)[1] for line in made.stdout.splitlines())
     assert json.loads(entry)["sha256"] == digest_of(key)
     protected["auth_service_keys_file"].write_text(f'{{"keys": [{entry}]}}')
-    with served(data_dir=data_dir, host="0.0.0.0", **protected) as service:
+    with served(data_dir=tmp_path / "data", host="0.0.0.0", **protected) as service:
         port = service.address.rpartition(":")[2]
         own = {**protected, "port": port}
         assert draftline("health", **own).stdout == "SERVING\n"
@@ -62,10 +62,10 @@ def test_callers_bring_tokens_and_keys_over_tls(tmp_path: Path, data_dir: Path, 
 def test_token_needs_a_secret(tmp_path: Path) -> None:
     refused = invoked("token", "--user", "ada", "--tenant", "acme")
     assert refused.returncode == 1
-    assert refused.stderr == "Error: DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with\n"
+    assert refused.stderr == "Error: DRAFTLINE_AUTH_SECRET_FILE is not set; it names the secret that signs tokens\n"
     (tmp_path / "secret").write_text("x" * 16)
     refused = invoked("token", "--user", "ada", "--tenant", "acme", auth_secret_file=tmp_path / "secret", **ISSUED)
-    assert refused.stderr.endswith("a secret needs at least 32\n")
+    assert refused.stderr == "Error: DRAFTLINE_AUTH_SECRET_FILE has 16 bytes; a secret needs at least 32\n"
 
 
 @pytest.mark.parametrize("arguments", [["--certificate"], ["--key"], ["--certificate", "--ca"]])

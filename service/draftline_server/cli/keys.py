@@ -7,7 +7,7 @@ import json
 import click
 
 from ..auth import tokens
-from ..auth.keys import new_service_key
+from ..auth.keys import new_service_key, secret_key
 from ..auth.permissions import Permission
 from ..settings import Settings
 from ..wiring import token_rules
@@ -44,8 +44,12 @@ def token_command(
     Commands read it from DRAFTLINE_TOKEN.
     """
     if settings.auth.secret_file is None:
-        raise ValueError("DRAFTLINE_AUTH_SECRET_FILE names no secret to sign with")
+        raise ValueError("DRAFTLINE_AUTH_SECRET_FILE is not set; it names the secret that signs tokens")
     secret, rules = settings.auth.secret_file.read_bytes(), token_rules(settings.auth)
+    try:
+        secret_key(secret)
+    except ValueError as error:
+        raise ValueError(f"DRAFTLINE_AUTH_SECRET_FILE {error}") from None
     token = tokens.development_token(secret, rules, user=user, tenants=tenants, scopes=scopes, lifetime_s=lifetime_s)
     result = {"token": token, "user": user, "tenants": tenants, "scopes": scopes, "expires_in_s": lifetime_s}
     click.echo(json.dumps(result) if as_json else token)
