@@ -121,6 +121,14 @@ def test_nothing_is_wrong_with_a_service_that_runs(url: str) -> None:
     assert "serves metrics" in found.finding("metrics port")["message"]
 
 
+def test_setting_under_a_former_name_is_a_warning(url: str) -> None:
+    found = examined(database_url=url, retries=3)
+    assert found.status == 0
+    (warning,) = found.wrong
+    assert warning["state"] == "warning"
+    assert "DRAFTLINE_RETRIES is the former name of DRAFTLINE_MAX_ATTEMPTS" in str(warning)
+
+
 def test_for_people_it_is_a_list_that_ends_with_how_many_are_wrong(url: str) -> None:
     done = command("doctor", database_url=url, portt=1, **OWN)
     assert done.returncode == 0  # a warning is no fault
