@@ -225,6 +225,31 @@ def test_schema_holds_for_the_merged_result_of_every_write(records: Records, col
     assert records.is_missing("m-2")
 
 
+def test_partial_batch_writes_only_what_the_schema_accepts(records: Records, collection_stub: Any) -> None:
+    put(collection_stub, records, json_schema='{"properties": {"n": {"maximum": 9}}}')
+    for number in range(3):
+        records.create(f"m-{number}", {"n": 1})
+    batch = content_pb2.BatchPatchContentRequest(
+        tenant_id=records.tenant_id,
+        requests=[
+            records.patching("m-0", {"n": 2}),
+            records.patching("m-1", {"n": 10}),
+            records.patching("m-2", operations=steps({"op": "increment", "path": "/n", "value": 2})),
+            records.patching("m-3", {"n": 99}, allow_missing=True),
+        ],
+        allow_partial=True,
+        request_id=str(uuid.uuid4()),
+    )
+    response = records.stub.BatchPatchContent(batch)
+    assert [bool(result.status.code) for result in response.results] == [False, True, False, True]
+    assert [content_of(response.results[index].record) for index in (0, 2)] == [{"n": 2}, {"n": 3}]
+    assert [records.content(f"m-{number}")["n"] for number in range(3)] == [2, 1, 3]
+    assert records.is_missing("m-3")
+    assert response.commit_id
+    assert records.stub.BatchPatchContent(batch) == response
+    assert records.content("m-2") == {"n": 3}
+
+
 def test_schema_that_refers_to_itself_is_followed(records: Records, collection_stub: Any) -> None:
     put(collection_stub, records, json_schema='{"additionalProperties": {"$ref": "#"}, "maxProperties": 1}')
     assert records.create("m-1", {"a": {"b": {"c": {}}}}).version == 1
