@@ -1,6 +1,6 @@
-"""Every test runs on a real PostgreSQL: a template is migrated once and cloned for who needs a database of its own.
+"""Every test runs on a real PostgreSQL: a template is migrated once, and cloned for tests that need their own database.
 
-Under pytest-xdist each worker has a PostgreSQL of its own, or in a given one a template of its own.
+Under pytest-xdist each worker has its own PostgreSQL, or its own template in a given PostgreSQL.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _quiet_logs() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def sent() -> Iterator[Sent]:
-    """Whatever any server or store of this process sends to PostgreSQL, in the whole run."""
+    """Collect the statements that any server or store of this process sends to PostgreSQL in the whole run."""
     everything, observe = Sent(), Connections.observe
 
     def observed(connections: Connections, sql: str, error: BaseException | None) -> None:
@@ -52,13 +52,13 @@ def sent() -> Iterator[Sent]:
 
 @pytest.fixture(autouse=True)
 def _walls(sent: Sent) -> Iterator[None]:
-    """Fails a test during which a statement was sent that is not bound to one tenant."""
+    """Fail a test during which a statement was sent that is not bound to one tenant."""
     yield
     sent.check()
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` is: one more than there are cores, for tests wait a third of their time."""
+    """Return one more worker than cores for `-n auto`: tests wait a third of their time."""
     return (os.cpu_count() or 1) + 1
 
 
@@ -106,7 +106,7 @@ def database_url(postgres_url: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a database of the test's own."""
+    """A connection to a database that only this test uses."""
     connected = await asyncpg.connect(database_url)
     yield connected
     await connected.close()
@@ -114,14 +114,14 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(scope="session")
 def server(postgres_url: str, template: str) -> Iterator[RunningServer]:
-    """The server that most tests share, each with a tenant of its own."""
+    """The server that most tests share, each with its own tenant."""
     with cloned(postgres_url, template) as url, serving(url) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def replacing_server(postgres_url: str, template: str) -> Iterator[RunningServer]:
-    """The same with partial updates switched off: fetch, merge and replace."""
+    """A shared server with partial updates switched off: it fetches, merges and replaces."""
     with cloned(postgres_url, template) as url, serving(url, enable_partial_updates=False) as running:
         yield running
 
@@ -133,7 +133,7 @@ def server_address(server: RunningServer) -> str:
 
 @pytest.fixture
 def tenant_id() -> str:
-    """A tenant that no other test knows."""
+    """A tenant that no other test uses."""
     return f"tenant-{uuid.uuid4().hex[:12]}"
 
 
