@@ -153,7 +153,7 @@ def test_accepted_mismatches_are_found_and_counted(client: draftline.Client, fil
     client.patch_content(films, "bad 1", {"day": None}, condition="record.mistyped = true")
     with pytest.raises(draftline.ConditionNotMetError):
         client.patch_content(films, "bad 1", {"day": None}, condition="record.mistyped = true")
-    with pytest.raises(draftline.InvalidArgumentError, match="no list is sorted by it"):
+    with pytest.raises(draftline.InvalidArgumentError, match="a list cannot be sorted by it"):
         list(client.get_merged(films, order_by="record.mistyped"))
 
 

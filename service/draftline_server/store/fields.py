@@ -27,7 +27,7 @@ _READERS: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
     FieldType.TIMESTAMP: func.draftline.instant_at,
 }
 # Names that `#>` reads as an index if it meets an array.
-_PLACE = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
+_INDEX = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 
 
 def typed_field(content: ColumnElement[Any], path: Path, type_: FieldType) -> ColumnElement[Any]:
@@ -47,7 +47,7 @@ def mistyped(content: ColumnElement[Any], path: Path, type_: FieldType) -> Colum
 
 def is_place(name: str) -> bool:
     """Return whether `#>` would read the name as an index of an array."""
-    return _PLACE.fullmatch(name) is not None
+    return _INDEX.fullmatch(name) is not None
 
 
 def reached(content: ColumnElement[Any], path: Path) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
@@ -56,7 +56,7 @@ def reached(content: ColumnElement[Any], path: Path) -> tuple[ColumnElement[Any]
     They use `#>`, which is the fastest operator, but reads `0` as an index if it meets an array; `->` does not. The
     first name needs no `->`, because it is looked up in the content, which is an object.
     """
-    walked = max((place + 1 for place, name in enumerate(path) if place and is_place(name)), default=0)
+    walked = max((position + 1 for position, name in enumerate(path) if position and is_place(name)), default=0)
     for name in path[:walked]:
         content = content.op("->", return_type=JSONB())(literal_column(text_literal(name), Text()))
     return content, path_literal(path[walked:])
@@ -86,5 +86,5 @@ def text_field(content: ColumnElement[Any], path: Path) -> ColumnElement[Any]:
     return collated(func.draftline.text_at(*reached(content, path), type_=Text()), FieldType.TEXT)
 
 
-def collated(place: ColumnElement[Any], type_: FieldType) -> ColumnElement[Any]:
-    return place.collate("C") if type_ is FieldType.TEXT else place
+def collated(value: ColumnElement[Any], type_: FieldType) -> ColumnElement[Any]:
+    return value.collate("C") if type_ is FieldType.TEXT else value

@@ -10,7 +10,8 @@ then share a template, and with it their statement.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
@@ -70,7 +71,7 @@ class FilterScope:
     """
 
     content: ColumnElement[Any]
-    attributes: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+    attributes: Mapping[str, ColumnElement[Any]] = dataclass_field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +91,17 @@ FilterTemplate: TypeAlias = Filter[Parameterized]
 def parameterize(tree: Filter[Condition]) -> tuple[FilterTemplate, dict[str, object]]:
     """Return the filter's template, which does not depend on its values, and the values by their names in it."""
     values: dict[str, object] = {}
-    return _lifted(tree, values), values
+    return _parameterized(tree, values), values
 
 
-def _lifted(tree: Filter[Condition], values: dict[str, object]) -> FilterTemplate:
+def _parameterized(tree: Filter[Condition], values: dict[str, object]) -> FilterTemplate:
     if isinstance(tree, And):
-        return And(tuple(_lifted(term, values) for term in tree.terms))
+        return And(tuple(_parameterized(term, values) for term in tree.terms))
     if isinstance(tree, Or):
-        return Or(tuple(_lifted(term, values) for term in tree.terms))
+        return Or(tuple(_parameterized(term, values) for term in tree.terms))
     if isinstance(tree, Not):
-        return Not(_lifted(tree.term, values))
-    own = {f"value_{place}": value for place, value in enumerate(_values(tree), len(values))}
+        return Not(_parameterized(tree.term, values))
+    own = {f"value_{index}": value for index, value in enumerate(_values(tree), len(values))}
     values |= own
     return Parameterized(_without_values(tree), tuple(own))
 
@@ -201,8 +202,8 @@ def _compile_condition(
     content, path = scope.content, condition.field.path
     match condition:
         case Comparison():
-            place = _content_field(content, path, condition.type, condition.indexed)
-            return _compared(place, condition, bound[0])
+            field = _content_field(content, path, condition.type, condition.indexed)
+            return _compared(field, condition, bound[0])
         case StartsWith():
             return _starts_with(_content_field(content, path, FieldType.TEXT, condition.indexed), *bound)
         case Like():
@@ -219,18 +220,18 @@ def _content_field(content: ColumnElement[Any], path: Path, type_: FieldType, in
     return text_field(content, path)
 
 
-def _compared(place: ColumnElement[Any], condition: Comparison, value: ColumnElement[Any]) -> ColumnElement[bool]:
+def _compared(field: ColumnElement[Any], condition: Comparison, value: ColumnElement[Any]) -> ColumnElement[bool]:
     read = _SENT_AS_TEXT.get(condition.type)
     compare = _OPERATORS[condition.operator]
     if condition.lowered:
-        return compare(_lower(place), _lower(value))
-    return compare(place, read(value, type_=TYPES[condition.type]) if read else value)
+        return compare(_lower(field), _lower(value))
+    return compare(field, read(value, type_=TYPES[condition.type]) if read else value)
 
 
-def _like(place: ColumnElement[Any], condition: Like, pattern: ColumnElement[Any]) -> ColumnElement[bool]:
+def _like(field: ColumnElement[Any], condition: Like, pattern: ColumnElement[Any]) -> ColumnElement[bool]:
     if condition.lowered:
-        return _lower(place).like(_lower(pattern))
-    return collated(place, FieldType.TEXT).like(pattern)
+        return _lower(field).like(_lower(pattern))
+    return collated(field, FieldType.TEXT).like(pattern)
 
 
 def _lower(text: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -238,11 +239,11 @@ def _lower(text: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _starts_with(
-    place: ColumnElement[Any], prefix: ColumnElement[Any], after: ColumnElement[Any] | None = None
+    field: ColumnElement[Any], prefix: ColumnElement[Any], after: ColumnElement[Any] | None = None
 ) -> ColumnElement[bool]:
     """Build a range, which can use an index in a generic plan too; LIKE can only if the planner knows its pattern."""
-    lower = place >= prefix
-    return lower if after is None else and_(lower, place < after)
+    lower = field >= prefix
+    return lower if after is None else and_(lower, field < after)
 
 
 def after_prefix(prefix: str) -> str | None:

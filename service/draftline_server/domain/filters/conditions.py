@@ -89,7 +89,7 @@ class Present:
 class AnyValue:
     """Some value at the field satisfies `condition`, which refers to it as VALUE.
 
-    An array along the path stands for each of its elements. With `opened`, so does an array at its end. An array
+    An array along the path is replaced by its elements. With `opened`, so is an array at its end. An array
     directly within an array is not expanded.
     """
 
@@ -150,26 +150,26 @@ def with_types(
 
 
 def type_of(
-    place: Field, declared: Mapping[Path, FieldType], attributes: Mapping[str, FieldType] = RECORD_ATTRIBUTES
+    field: Field, declared: Mapping[Path, FieldType], attributes: Mapping[str, FieldType] = RECORD_ATTRIBUTES
 ) -> FieldType | None:
     """Return a field's type; None for an undeclared content field. Raises FilterError for an unknown attribute."""
-    if not place.of_record:
-        return declared.get(place.path)
-    name = ".".join(place.path)
+    if not field.of_record:
+        return declared.get(field.path)
+    name = ".".join(field.path)
     if name not in attributes:
         known = ", ".join(f"record.{attribute}" for attribute in attributes)
         raise FilterError(
             f"a record has no attribute {name!r}; it has {known}; a content field is written content.record",
-            place.position,
+            field.position,
         )
     return attributes[name]
 
 
 def _mistyped(restriction: Restriction, declared: Mapping[Path, FieldType]) -> Filter[Condition]:
     literal, operator = restriction.literal, restriction.operator
-    found = Mistyped(restriction.field, tuple(declared.items()))
+    mistyped = Mistyped(restriction.field, tuple(declared.items()))
     if literal.kind is LiteralKind.ANY and not restriction.lowered:  # the attribute is always present
-        return Or((found, Not(found)))
+        return Or((mistyped, Not(mistyped)))
     value = read_value(literal.text, FieldType.BOOLEAN)
     if (
         value is None
@@ -178,57 +178,62 @@ def _mistyped(restriction: Restriction, declared: Mapping[Path, FieldType]) -> F
         or operator not in (Operator.EQ, Operator.NE, Operator.HAS)
     ):
         raise FilterError("record.mistyped can only be compared with true and false, by = and !=", literal.position)
-    return found if value else Not(found)
+    return mistyped if value else Not(mistyped)
 
 
 def _has(restriction: Restriction, type_: FieldType | None) -> Filter[Condition]:
-    """Return the condition for `:` on a content field: arrays on the path and at its end stand for their elements."""
-    place, literal = restriction.field, restriction.literal
+    """Return the condition for `:` on a content field: arrays on the path and at its end are expanded."""
+    field, literal = restriction.field, restriction.literal
     if literal.kind is LiteralKind.ANY and not restriction.lowered:
-        return AnyValue(place, Present(VALUE), opened=False) if len(place.path) > 1 else Present(place)
-    found = AnyValue(place, _condition(restriction, VALUE, type_), opened=True)
+        return AnyValue(field, Present(VALUE), opened=False) if len(field.path) > 1 else Present(field)
+    condition = AnyValue(field, _condition(restriction, VALUE, type_), opened=True)
     if type_ is not None or literal.parts or restriction.lowered:
-        return found
+        return condition
     key: ValueCondition = HasKey(VALUE, literal.text)
-    return Or((found, AnyValue(place, key, opened=False) if len(place.path) > 1 else HasKey(place, literal.text)))
+    return Or((condition, AnyValue(field, key, opened=False) if len(field.path) > 1 else HasKey(field, literal.text)))
 
 
-def _condition(restriction: Restriction, place: Field, type_: FieldType | None) -> ValueCondition:
-    """Return the comparison for `place`: the field itself, or VALUE inside an AnyValue."""
+def _condition(restriction: Restriction, field: Field, type_: FieldType | None) -> ValueCondition:
+    """Return the comparison for `field`: that of the restriction, or VALUE inside an AnyValue."""
     operator, literal, lowered = restriction.operator, restriction.literal, restriction.lowered
-    indexed = type_ is not None and not place.of_record and place is not VALUE
+    indexed = type_ is not None and not field.of_record and field is not VALUE
     if lowered:
         _check_lowered(restriction, type_)
         type_ = FieldType.TEXT
     elif literal.kind is LiteralKind.ANY:
-        return Present(place)
+        return Present(field)
     if literal.parts:
         if type_ not in (None, FieldType.TEXT):
-            raise FilterError(f"a star matches texts, and this field is a {type_}", literal.position)
+            raise FilterError(f"a star matches texts, but this field is a {type_}", literal.position)
         if lowered or literal.parts[1:] != ("",):
-            return Like(place, literal.parts, lowered)
-        return StartsWith(place, literal.parts[0], indexed)
-    found = type_ or _own_type(literal)
-    if place.of_record and place.path == ("state",) and literal.text not in STATES:
+            return Like(field, literal.parts, lowered)
+        return StartsWith(field, literal.parts[0], indexed)
+    compared_type = type_ or _own_type(literal)
+    if field.of_record and field.path == ("state",) and literal.text not in STATES:
         raise FilterError(f"a record's state is one of {', '.join(STATES)}", literal.position)
-    value = read_value(literal.text, found)
+    value = read_value(literal.text, compared_type)
     if value is None:
-        raise FilterError(f"the field is a {found}: expected {EXPECTED[found]}", literal.position)
+        raise FilterError(f"the field is a {compared_type}: expected {EXPECTED[compared_type]}", literal.position)
     if operator in (Operator.NE, Operator.HAS):
         operator = Operator.EQ
     if isinstance(value, bool) and operator is not Operator.EQ:
         raise FilterError("true and false can only be compared with = and !=", literal.position)
-    return Comparison(place, found, operator, value, indexed and not lowered, lowered)
+    return Comparison(field, compared_type, operator, value, indexed and not lowered, lowered)
 
 
 def _check_lowered(restriction: Restriction, type_: FieldType | None) -> None:
     literal = restriction.literal
     if type_ not in (None, FieldType.TEXT):
-        raise FilterError(f"lower() takes a text, and this field is a {type_}", restriction.field.position)
+        raise FilterError(f"lower() takes a text, but this field is a {type_}", restriction.field.position)
     if restriction.field.of_record and restriction.field.path == ("state",):
-        raise FilterError("record.state is always in capitals: compare it without lower()", restriction.field.position)
+        raise FilterError(
+            "record.state is always in upper case: compare it without lower()", restriction.field.position
+        )
     if literal.kind in (LiteralKind.ANY, LiteralKind.NULL):
-        raise FilterError("lower() is compared with a text; without lower() ask whether it is there", literal.position)
+        raise FilterError(
+            "lower() can only be compared with a text; omit lower() to ask whether the field is present",
+            literal.position,
+        )
 
 
 def _own_type(literal: Literal) -> FieldType:
@@ -255,21 +260,21 @@ def to_json(tree: Filter[Condition]) -> dict[str, Any]:
         case Mistyped():
             fields = [{"path": _array_literal(path), "type": str(type_)} for path, type_ in tree.declared]
             return {"op": "mistyped", "in": "content", "fields": fields}
-    form: dict[str, Any] = {"in": "record" if tree.field.of_record else "content"}
-    form["path"] = _array_literal(tree.field.path)
+    members: dict[str, Any] = {"in": "record" if tree.field.of_record else "content"}
+    members["path"] = _array_literal(tree.field.path)
     if isinstance(tree, Comparison | Like) and tree.lowered:
-        form["lower"] = True
+        members["lower"] = True
     match tree:
         case Comparison():
-            return {"op": str(tree.operator), **form, "type": str(tree.type), "value": value_text(tree.value)}
+            return {"op": str(tree.operator), **members, "type": str(tree.type), "value": value_text(tree.value)}
         case StartsWith():
-            return {"op": "prefix", **form, "value": tree.prefix}
+            return {"op": "prefix", **members, "value": tree.prefix}
         case Like():
-            return {"op": "like", **form, "value": tree.pattern}
+            return {"op": "like", **members, "value": tree.pattern}
         case HasKey():
-            return {"op": "has_key", **form, "key": tree.key}
+            return {"op": "has_key", **members, "key": tree.key}
         case Present():
-            return {"op": "present", **form}
+            return {"op": "present", **members}
 
 
 def _array_literal(path: Path) -> str:

@@ -76,7 +76,7 @@ def _check(text: str) -> None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise FilterError("a lone surrogate is no text", error.start) from None
+        raise FilterError("a lone surrogate is not valid text", error.start) from None
     if size > MAX_BYTES:
         raise FilterError(f"{size} bytes of UTF-8, at most {MAX_BYTES}", 0)
     if (position := text.find("\0")) >= 0:
@@ -103,7 +103,9 @@ def _check_function(name: str, text: str, position: int) -> None:
             f"there is no function {shown(name)}: the only one is lower(field), compared with a text", position
         )
     if text[:position].rstrip().endswith(("=", "<", ">", ":")):
-        raise FilterError("a function stands on the left of a comparison; what is compared with is a value", position)
+        raise FilterError(
+            "a function is allowed on the left side of a comparison only; the right side is a value", position
+        )
 
 
 def _parse(text: str, start: str) -> Any:
@@ -119,7 +121,7 @@ def _parse(text: str, start: str) -> Any:
         position = error.pos_in_stream or 0
         character = text[position]
         if character in "\"'":
-            raise FilterError("the quote is never closed", position) from None
+            raise FilterError("the quote is not closed", position) from None
         _hint(start, text, position, error.allowed)
         raise FilterError(f"expected {_expected(error.allowed)}, but there is {shown(character)}", position) from None
 
@@ -130,7 +132,7 @@ def _hint(start: str, text: str, position: int, expected: Iterable[str]) -> None
         problem = "parentheses on the right are not supported: write a = 1 OR a = 2 instead of a = (1 OR 2)"
         raise FilterError(problem, position) from None
     if start == "order" and text[position : position + 1] == "(":
-        raise FilterError("an order names fields: there are no functions in it", position) from None
+        raise FilterError("an order takes fields only, not functions", position) from None
     if text[:position].endswith("lower("):
         raise FilterError("lower() takes the name of one field, as in lower(title)", position) from None
     if text[position : position + 1] in ("(", ",") and re.search(r"\blower\([^()]*$", text[:position]):
@@ -195,8 +197,8 @@ class _Builder(Transformer[Token, Any]):
         if path[0] not in "\"'":
             hint += "; a name or a value with spaces goes in quotes"
         if path.upper() in _KEYWORDS:
-            hint = "AND, OR and NOT are written in capitals"
-        raise FilterError(f"{shown(path)} stands alone: {hint}", start_of(path))
+            hint = "write AND, OR and NOT in capitals"
+        raise FilterError(f"{shown(path)} is not a comparison: {hint}", start_of(path))
 
     def order(self, *keys: SortKey) -> tuple[SortKey, ...]:
         return keys

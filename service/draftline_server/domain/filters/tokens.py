@@ -12,7 +12,7 @@ from .values import looks_like_number
 MAX_STARS = 8  # in one quoted text
 _SEGMENT = re.compile(r""""(?:[^"\\]|\\[\s\S])*"|'(?:[^'\\]|\\[\s\S])*'|[^."']+""")
 _PIECE = re.compile(r"\\u([0-9a-fA-F]{4})|\\([\s\S])|(\*)|[^\\*]+")
-_PLACE = re.compile(r"[+-]?[0-9]+")
+_INDEX = re.compile(r"[+-]?[0-9]+")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", **{same: same for same in "\"'\\/*"}}
 
 
@@ -25,8 +25,8 @@ def field_of(token: Token) -> Field:
         of = "an attribute, such as record.version" if path[0] == "record" else "a field, such as content.title"
         raise FilterError(f"{path[0]} needs the name of {of}; a field of this name is content.{path[0]}", position)
     for match in segments[2 if is_named else 1 :]:
-        if _PLACE.fullmatch(match[0]):
-            raise _place_refused(str(token), match, position)
+        if _INDEX.fullmatch(match[0]):
+            raise _index_error(str(token), match, position)
     if not is_named:
         return Field(path, position=position)
     return Field(path[1:], of_record=path[0] == "record", position=position)
@@ -39,12 +39,12 @@ def _name(segment: str, position: int) -> str:
     return _joined((piece or "*" for piece in _pieces(segment, position)), position)
 
 
-def _place_refused(path: str, match: re.Match[str], position: int) -> FilterError:
+def _index_error(path: str, match: re.Match[str], position: int) -> FilterError:
     array, rest = path[: match.start() - 1], path[match.end() :]
     name = shown(match[0])[1:-1]
     return FilterError(
-        f"{name} would be an element's place in an array, which a filter cannot name (AIP-160): "
-        f'{shown(f"{array}{rest}")[1:-1]}:"..." asks whether any element matches; an object key goes in quotes, '
+        f"{name} would be the index of an array element, which a filter cannot name (AIP-160): "
+        f'{shown(f"{array}{rest}")[1:-1]}:"..." asks whether any element matches; quote the key of an object, '
         f'as in {shown(array)[1:-1]}."{name}"',
         position + match.start(),
     )
@@ -54,7 +54,9 @@ def word_of(word: str, operator: Operator, position: int) -> Literal:
     if word == "*" and operator is Operator.HAS:
         return Literal(LiteralKind.ANY, word, position=position)
     if "*" in word:
-        raise FilterError('a value with a star must be in quotes; "field is there" is written field:*', position)
+        raise FilterError(
+            "a value with a star must be in quotes; write field:* to ask whether a field is present", position
+        )
     kind = {"true": LiteralKind.BOOLEAN, "false": LiteralKind.BOOLEAN, "null": LiteralKind.NULL}.get(word)
     return Literal(
         kind or (LiteralKind.NUMBER if looks_like_number(word) else LiteralKind.TEXT), word, position=position
@@ -65,9 +67,9 @@ def string_of(string: Token, operator: Operator) -> Literal:
     """Return the literal of a quoted text, which is split at each unescaped star."""
     position = start_of(string)
     pieces = _pieces(string, position)
-    stars = [place for place, piece in enumerate(pieces) if piece is None]
+    stars = [index for index, piece in enumerate(pieces) if piece is None]
     if stars and operator not in (Operator.EQ, Operator.NE, Operator.HAS):
-        raise FilterError(r"a star may only stand after =, != or :; the character itself is written \*", position)
+        raise FilterError(r"a star is allowed after =, != and : only; write \* for the character itself", position)
     if len(stars) > MAX_STARS:
         raise FilterError(f"at most {MAX_STARS} stars in one text", position)
     bounds = [-1, *stars, len(pieces)]
@@ -79,12 +81,14 @@ def string_of(string: Token, operator: Operator) -> Literal:
 
 
 def _pieces(quoted: str, position: int) -> list[str | None]:
-    """Return the unescaped pieces of a quoted text; None stands for an unescaped star."""
+    """Return the unescaped pieces of a quoted text; None represents an unescaped star."""
     pieces: list[str | None] = []
     for match in _PIECE.finditer(quoted, 1, len(quoted) - 1):
         code, escaped, star = match.groups()
         if escaped and escaped not in _ESCAPES:
-            raise FilterError(rf"\{escaped} is no escape; a backslash is written \\", position + match.start())
+            raise FilterError(
+                rf"\{escaped} is not an escape sequence; write \\ for a backslash", position + match.start()
+            )
         piece = chr(int(code, 16)) if code else _ESCAPES[escaped] if escaped else match[0]
         pieces.append(None if star else piece)
     return pieces
@@ -94,7 +98,7 @@ def _joined(pieces: Iterable[str], position: int) -> str:
     try:  # joins escaped surrogate pairs, for characters beyond U+FFFF
         text = "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise FilterError("a lone surrogate is no text", position) from None
+        raise FilterError("a lone surrogate is not valid text", position) from None
     if "\0" in text:
         raise FilterError("U+0000 cannot be stored, so nothing can match it", position)
     return text

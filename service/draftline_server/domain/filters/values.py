@@ -99,13 +99,13 @@ def read_timestamp(text: str) -> datetime | None:
     offset = timedelta(hours=offset_hours, minutes=offset_minutes)
     zone = timezone(-offset if match[6] == "-" else offset)
     try:
-        moment = datetime(day.year, day.month, day.day, hour, minute, second - is_leap, tzinfo=zone).astimezone(UTC)
-        moment += timedelta(seconds=is_leap)
+        time = datetime(day.year, day.month, day.day, hour, minute, second - is_leap, tzinfo=zone).astimezone(UTC)
+        time += timedelta(seconds=is_leap)
     except (ValueError, OverflowError):
         return None
-    if is_leap and (moment.day, moment.hour, moment.minute, moment.second) != (1, 0, 0, 0):
+    if is_leap and (time.day, time.hour, time.minute, time.second) != (1, 0, 0, 0):
         return None
-    return moment + timedelta(microseconds=microsecond)
+    return time + timedelta(microseconds=microsecond)
 
 
 def read_value(text: str, type_: FieldType) -> Value | None:

@@ -45,10 +45,10 @@ class EntryRange:
     def query_of(self, shape: ListQueryKey, tree: Filter[Condition] | None) -> tuple[ListQueryKey, dict[str, object]]:
         """Return the key of the list's statements over these entries, and the values that they bind by name."""
         rest = remaining(tree, self.terms)
-        form, values = parameterize(rest) if rest is not None else (None, {})
+        template, values = parameterize(rest) if rest is not None else (None, {})
         values |= {"order_id": self.order_id, "low": self.keys.low, "high": self.keys.high}
         entries, order = (Entries.IN_ORDER, ()) if self.is_sorted else (Entries.IN_RANGE, shape.order)
-        return replace(shape, collection="", filter=form, order=order, entries=entries, after=None), values
+        return replace(shape, collection="", filter=template, order=order, entries=entries, after=None), values
 
     def texts_of(self, key: bytes) -> Mapping[Path, str | None]:
         """Return the values of an entry's key as texts, by their paths."""

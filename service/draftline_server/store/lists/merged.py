@@ -106,21 +106,21 @@ class MergedStore:
         is before all texts with the same prefix: some records are then returned twice, but none is left out.
         """
         count = 1 + len(shape.order)
-        found, digests = list(after[:count]), after[count:]
+        position, digests = list(after[:count]), after[count:]
         if not any(digests):
-            return found
+            return position
         one = replace(shape, filter=None, after=None, has_record_ids=True, whole_keys=True)
         statement, fixed = page_statement(one)
         values = {**fixed, **_values(actor, replace(query, record_ids=(str(after[0]),)), None)}
         rows = await self._database.fetch(
             statement, values | {"limit": 1, "max_bytes": MAX_PAGE_BYTES}, idempotent=True
         )
-        for place, (digest, key) in enumerate(zip(digests, shape.order, strict=True)):
+        for index, (digest, key) in enumerate(zip(digests, shape.order, strict=True)):
             if digest is not None:
-                is_same = bool(rows) and rows[0][f"digest_{place}"] == digest
-                beginning = str(found[place + 1])
-                found[place + 1] = rows[0][f"key_{place}"] if is_same else _before_alike(beginning, key)
-        return found
+                is_same = bool(rows) and rows[0][f"digest_{index}"] == digest
+                prefix = str(position[index + 1])
+                position[index + 1] = rows[0][f"key_{index}"] if is_same else _before_prefix(prefix, key)
+        return position
 
     async def _count(self, listing: Listing) -> int:
         rows: Sequence[asyncpg.Record] = []
@@ -148,10 +148,10 @@ def _condition(query: MergedQuery, declared: Mapping[Path, FieldType]) -> Filter
 def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[ListQueryKey, Mapping[str, object]]:
     """Return the key of the query's statements, and the values of its filter, which they bind by name."""
     condition = _condition(query, declared)
-    form, values = parameterize(condition) if condition is not None else (None, {})
+    template, values = parameterize(condition) if condition is not None else (None, {})
     shape = ListQueryKey(
         query.collection,
-        form,
+        template,
         _order(tuple(query.order), declared),
         query.view,
         query.show_deleted,
@@ -169,7 +169,7 @@ def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple
         except FilterError as error:
             raise InvalidFieldError.of("order_by", f"at character {error.position}: {error.message}") from None
         if key.field.of_record and key.field.path == ("mistyped",):
-            raise InvalidFieldError.of("order_by", "record.mistyped is for filters: no list is sorted by it")
+            raise InvalidFieldError.of("order_by", "record.mistyped is for filters only: a list cannot be sorted by it")
         if type_ is not None:
             order.append(OrderKey(key.field, type_, key.descending, not key.field.of_record))
         else:
@@ -178,7 +178,7 @@ def _order(keys: Sequence[SortKey], declared: Mapping[Path, FieldType]) -> tuple
 
 
 def _bound(actor: Actor, query: MergedQuery, shape: ListQueryKey) -> Sequence[object]:
-    """Return what a page token is bound to: the query, and the types by which the spec sorts it."""
+    """Return what a page token is bound to: the query, and the types of its sort keys."""
     return (
         "merged", actor.tenant_id, actor.user_id, query.collection, query.filter_text, query.order_text,
         query.record_ids, query.session_id, query.view, query.show_deleted, [key.type for key in shape.order],
@@ -195,7 +195,7 @@ def _values(actor: Actor, query: MergedQuery, after: Position | None) -> dict[st
     }
     if after is not None:
         values["after_id"] = after[0]
-        values |= {f"after_{place}": value for place, value in enumerate(after[1:])}
+        values |= {f"after_{index}": value for index, value in enumerate(after[1:])}
     return values
 
 
@@ -208,26 +208,26 @@ def _position(row: asyncpg.Record, shape: ListQueryKey, entries: EntryRange | No
     if entries is not None and entries.is_sorted:
         texts = entries.texts_of(row["entry_key"])
         return [row["record_id"], *(texts[key.field.path] for key in shape.order)]
-    digests = [row[f"digest_{place}"] if key.may_be_long else None for place, key in enumerate(shape.order)]
-    keys = [row[f"key_{place}"] for place in range(len(shape.order))]
+    digests = [row[f"digest_{index}"] if key.may_be_long else None for index, key in enumerate(shape.order)]
+    keys = [row[f"key_{index}"] for index in range(len(shape.order))]
     return [row["record_id"], *keys, *(digests if any(digests) else [])]
 
 
-def _before_alike(beginning: str, key: OrderKey) -> str:
+def _before_prefix(prefix: str, key: OrderKey) -> str:
     """Return a text that sorts before all longer texts with this prefix, in the order of the key."""
     if not key.descending:
-        return beginning
-    return after_prefix(beginning) or beginning + beginning
+        return prefix
+    return after_prefix(prefix) or prefix + prefix
 
 
 def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> int:
     """Return how many rows fit on the page by its size and its bytes; the first row always does."""
     size = 0
-    for place, row in enumerate(rows[:page_size]):
+    for index, row in enumerate(rows[:page_size]):
         content: str = row["content"]
         size += len(content) if content.isascii() else len(content.encode())
-        if place and size > max_bytes:
-            return place
+        if index and size > max_bytes:
+            return index
     return min(len(rows), page_size)
 
 

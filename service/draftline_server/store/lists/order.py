@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from ...domain.filters.ast import Field, FieldType
-from ..fields import text_field, typed_field
+from ..fields import collated, text_field, typed_field
 
 _TYPES: Mapping[FieldType, Any] = {
     FieldType.TEXT: Text(collation="C"),
@@ -51,8 +51,7 @@ class OrderKey:
 
     def expression(self, content: ColumnElement[Any], attributes: Mapping[str, ColumnElement[Any]]) -> Any:
         if self.field.of_record:
-            place = attributes[self.field.path[0]]
-            return place.collate("C") if self.type is FieldType.TEXT else place
+            return collated(attributes[self.field.path[0]], self.type)
         if self.declared:
             return typed_field(content, self.field.path, self.type)
         if self.type is FieldType.TEXT:
@@ -60,7 +59,7 @@ class OrderKey:
         return typed_field(content, self.field.path, self.type)
 
 
-def places_after(
+def conditions_after(
     order: Sequence[OrderKey], keys: Sequence[Any], after: Sequence[bool], record_id: Any
 ) -> list[ColumnElement[bool]]:
     """Return disjoint conditions that together select the rows after a position.
@@ -69,43 +68,43 @@ def places_after(
     the key and one for its nulls.
     """
     equal: list[ColumnElement[bool]] = []
-    places: list[list[ColumnElement[bool]]] = []
-    for place, (key, expression, is_null) in enumerate(zip(order, keys, after, strict=True)):
+    pairs: list[list[ColumnElement[bool]]] = []
+    for index, (key, expression, is_null) in enumerate(zip(order, keys, after, strict=True)):
         if is_null:
             equal = [*equal, expression.is_(None)]
             continue
-        value = _after_value(place, key)
+        value = _after_value(index, key)
         beyond = expression < value if key.descending else expression > value
-        places.append([and_(*equal, expression.is_(None)), and_(*equal, beyond)])
+        pairs.append([and_(*equal, expression.is_(None)), and_(*equal, beyond)])
         equal = [*equal, expression == value]
     last = and_(*equal, record_id > cast(bound("after_id"), Text(collation="C")))
-    nearest_first = [condition for pair in reversed(places) for condition in reversed(pair)]
+    nearest_first = [condition for pair in reversed(pairs) for condition in reversed(pair)]
     return [last, *nearest_first]
 
 
-def _after_value(place: int, key: OrderKey) -> Any:
+def _after_value(index: int, key: OrderKey) -> Any:
     # Bind it as text and cast it to its type: the token holds texts, so no value loses a digit.
-    return cast(cast(bound(f"after_{place}"), Text()), _TYPES[key.type])
+    return cast(cast(bound(f"after_{index}"), Text()), _TYPES[key.type])
 
 
 def sorted_by(expression: Any, key: OrderKey) -> Any:
     return (expression.desc() if key.descending else expression.asc()).nulls_last()
 
 
-def told(value: ColumnElement[Any], place: int, key: OrderKey, *, whole: bool) -> list[ColumnElement[Any]]:
+def token_columns(value: ColumnElement[Any], index: int, key: OrderKey, *, whole: bool) -> list[ColumnElement[Any]]:
     """Return a sort key as text and, if it may be too long for a token, a digest that is NULL unless it is too long.
 
     A text that is too long is cut to its first MAX_TOKEN_TEXT characters, unless `whole` is set.
     """
     text = cast(value, Text())
     if not key.may_be_long:
-        return [text.label(f"key_{place}")]
+        return [text.label(f"key_{index}")]
     # Half of the digest is enough, and keeps the longest token within the size limit of a request.
     digest = func.encode(func.sha256(func.convert_to(text, literal_column("'UTF8'"))), literal_column("'hex'"))
     half = func.left(digest, literal_column("32"))
     is_long = func.length(text) > literal_column(str(MAX_TOKEN_TEXT))
-    shown = text if whole else func.left(text, literal_column(str(MAX_TOKEN_TEXT)))
-    return [shown.label(f"key_{place}"), case((is_long, half)).label(f"digest_{place}")]
+    cut = text if whole else func.left(text, literal_column(str(MAX_TOKEN_TEXT)))
+    return [cut.label(f"key_{index}"), case((is_long, half)).label(f"digest_{index}")]
 
 
 def bound(name: str, type_: Any = None) -> ColumnElement[Any]:

@@ -42,7 +42,7 @@ from sqlalchemy import (
 from ..statements import Statement, compiled
 from ..tables import collection_order, order_entry
 from .branches import Branch, Entries, ListQueryKey, branches_of, range_of
-from .order import MAX_RANGED_KEYS, bound, places_after, sorted_by, told
+from .order import MAX_RANGED_KEYS, bound, conditions_after, sorted_by, token_columns
 
 INNER = {
     "content",
@@ -70,7 +70,7 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
     so_far: dict[str, Any] = {"order_by": _order_of(found.c, shape), "rows": (None, 0)}
     bytes_before = (func.sum(size).over(**so_far) - size).label("bytes_before")
     page = select(found, bytes_before, func.row_number().over(**so_far).label("number")).subquery("page")
-    # The first two rows are always returned: one fills the page, the other shows that there are more.
+    # The first two rows are always returned: one may fill the page, the other shows that there are more.
     has_room = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
     statement = (
         select(*_answer(page, shape))
@@ -147,7 +147,7 @@ def _ranges(shape: ListQueryKey, branch: Branch) -> list[Any]:
             position = tuple_(bound("after_key", type_=LargeBinary()), cast(bound("after_id"), Text(collation="C")))
             parts = [tuple_(branch.key, record_id) > position]
     elif shape.after is not None:
-        parts = places_after(shape.order, keys, shape.after, record_id)
+        parts = conditions_after(shape.order, keys, shape.after, record_id)
         is_indexed = shape.entries is None and all(key.declared for key in shape.order)
         if len(shape.order) > MAX_RANGED_KEYS or not is_indexed:
             parts = [or_(*parts)]
@@ -183,16 +183,16 @@ def _answer(page: Any, shape: ListQueryKey) -> list[Any]:
     c = page.c
     modified = func.draftline.modified_fields(c.draft_kind, c.edit, c.baseline, c.content)
     is_deleted = c.baseline_deleted_at.is_not(None)
-    was = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_parent_id)
-    stood = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_position)
-    attributes = func.draftline.modified_attributes(c.attributes, was, stood)
+    old_parent_id = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_parent_id)
+    old_position = case((and_(c.draft_kind == "CREATE", is_deleted), None), else_=c.baseline_position)
+    attributes = func.draftline.modified_attributes(c.attributes, old_parent_id, old_position)
     conflicts = func.draftline.draft_conflicts(
         c.draft_kind, c.edit, c.base, c.attributes, c.baseline, c.baseline_parent_id, c.baseline_position, is_deleted
     )
     keys = [
         column
         for index, key in enumerate(shape.order)
-        for column in told(c[f"k{index}"], index, key, whole=shape.whole_keys)
+        for column in token_columns(c[f"k{index}"], index, key, whole=shape.whole_keys)
     ]
     if shape.entries is Entries.IN_ORDER:
         keys = [c.k0.label("entry_key")]

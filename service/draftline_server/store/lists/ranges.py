@@ -42,10 +42,10 @@ class EntryRanges:
     async def for_count(self, listing: Listing) -> EntryRange | None:
         """Return the range to count a list in; None to count it in the tables."""
         choice = choose(_ranges(listing, ()))
-        found = [*([choice.in_order] if choice.in_order else []), *choice.narrow]
-        if len(found) < 2:
-            return found[0] if found else None
-        return (await self._smallest(listing, found))[1]
+        ranges = [*([choice.in_order] if choice.in_order else []), *choice.narrow]
+        if len(ranges) < 2:
+            return ranges[0] if ranges else None
+        return (await self._smallest(listing, ranges))[1]
 
     async def _smallest(self, listing: Listing, ranges: Sequence[EntryRange]) -> tuple[int, EntryRange]:
         """Return the smallest range and its size, which is counted up to one more than MAX_SORTED_ENTRIES."""
