@@ -96,19 +96,28 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         st.tuples(st.sampled_from(["ada", "bob"]), st.lists(drafts(), max_size=4), st.sampled_from(["", "s"])),
         max_size=3,
     ),
+    deleted=st.lists(ids, max_size=2, unique=True),
+    is_kept=st.booleans(),
     data=st.data(),
 )
 @pytest.mark.usefixtures("both_ways")
 async def test_list_of_random_records_and_drafts_equals_oracle(
-    database: Database, records: Any, saved: Any, data: st.DataObject
+    database: Database, records: Any, saved: Any, deleted: Any, is_kept: bool, data: st.DataObject
 ) -> None:
+    """The entries are those that writes keep, or those that are built afterwards."""
     world = World(database, f"entries-{uuid.uuid4().hex}")
     await world.declare(fields=FIELDS, indexed_text="[]")
     await insert(world, records)
+    orders = data.draw(_orders)
+    if is_kept:
+        await keep_entries(world, orders)
     for user, edits, session in saved:
         await save_some(world, user, edits, session)
-    orders = data.draw(_orders)
-    await keep_entries(world, orders)
+    for record_id in deleted:
+        if record_id in records and not records[record_id]["deleted"]:
+            await world.delete(record_id)
+    if not is_kept:
+        await keep_entries(world, orders)
     for _ in range(3):
         query = data.draw(st.one_of(queries(), ordered_queries(orders)))
         await assert_exact(world, "ada", query, data.draw(st.integers(1, 4)))
