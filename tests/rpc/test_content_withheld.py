@@ -32,6 +32,7 @@ REQUESTS: dict[str, list[dict[str, Any]]] = {
     "CreateContent": [{**WHERE, "record_id": "new", "content": {"json": "{}"}}],
     "PatchContent": [PATCH, {**PATCH, "delta": {"json": '{"checked": "x"}'}}],
     "BatchPatchContent": [{"tenant_id": "acme", "requests": [PATCH]}],
+    "StreamPatches": [{"items": [{"patch": PATCH}, {"delete": {**WHERE, "record_id": "r"}}]}],
     "DeleteContent": [{**WHERE, "record_id": "r"}],
     "UndeleteContent": [{**WHERE, "record_id": "gone"}],
     "Commit": [{**WHERE, **ALL}, {**WHERE, **ALL, "conflict_policy": 2}, {**WHERE, **ALL, "conflict_policy": 3}],

@@ -61,6 +61,8 @@ def request_of(method: MethodDescriptor, tenant_id: str) -> Message:
     if method.name == "ImportContent":
         header = content_pb2.ImportHeader(tenant_id=tenant_id, collection="films", mode=content_pb2.IMPORT_MODE_UPSERT)
         return content_pb2.ImportContentRequest(header=header)
+    if method.name == "StreamPatches":
+        return content_pb2.StreamPatchesRequest(items=[{"patch": {"tenant_id": tenant_id}}])
     made: Any = message_factory.GetMessageClass(method.input_type)()
     made.tenant_id = tenant_id
     return made

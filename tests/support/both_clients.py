@@ -34,6 +34,9 @@ class Threaded:
     def watch_merged(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
         return ThreadedBlock(self._client.watch_merged(*args, **kwargs))
 
+    def bulk_writer(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
+        return ThreadedBlock(self._client.bulk_writer(*args, **kwargs))
+
     def reader(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
         return ThreadedBlock(draftline.CachedReader(self._client, *args, **kwargs))
 

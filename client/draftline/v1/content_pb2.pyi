@@ -527,6 +527,138 @@ class BatchPatchContentResult(_message.Message):
 Global___BatchPatchContentResult: _TypeAlias = BatchPatchContentResult  # noqa: Y015
 
 @_typing.final
+class StreamPatchesRequest(_message.Message):
+    """One message of the stream to StreamPatches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamPatchesItem]:
+        """1 to 1,000 writes. The `tenant_id` of each must be that of the first write of the stream. One
+        write per message gives the lowest latency; several per message give a higher rate.
+        """
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___StreamPatchesItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPatchesRequest: _TypeAlias = StreamPatchesRequest  # noqa: Y015
+
+@_typing.final
+class StreamPatchesItem(_message.Message):
+    """One write of a stream, with a `request_id` of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATCH_FIELD_NUMBER: _builtins.int
+    CREATE_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def patch(self) -> Global___PatchContentRequest:
+        """A patch, as PatchContent applies it."""
+
+    @_builtins.property
+    def create(self) -> Global___CreateContentRequest:
+        """A creation, as CreateContent does it."""
+
+    @_builtins.property
+    def delete(self) -> Global___DeleteContentRequest:
+        """A deletion, as DeleteContent does it."""
+
+    def __init__(
+        self,
+        *,
+        patch: Global___PatchContentRequest | None = ...,
+        create: Global___CreateContentRequest | None = ...,
+        delete: Global___DeleteContentRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create", b"create", "delete", b"delete", "patch", b"patch", "write", b"write"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create", b"create", "delete", b"delete", "patch", b"patch", "write", b"write"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_write: _TypeAlias = _typing.Literal["patch", "create", "delete"]  # noqa: Y015
+    _WhichOneofArgType_write: _TypeAlias = _typing.Literal["write", b"write"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_write) -> _WhichOneofReturnType_write | None: ...
+
+Global___StreamPatchesItem: _TypeAlias = StreamPatchesItem  # noqa: Y015
+
+@_typing.final
+class StreamPatchesResponse(_message.Message):
+    """One message of the stream from StreamPatches: the outcomes of the writes that have ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamPatchesResult]:
+        """One result per write that has ended, in the order in which they ended."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___StreamPatchesResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPatchesResponse: _TypeAlias = StreamPatchesResponse  # noqa: Y015
+
+@_typing.final
+class StreamPatchesResult(_message.Message):
+    """The outcome of one write of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """The index of the write in the stream: 0 for the first write, counted over all messages."""
+    @_builtins.property
+    def status(self) -> _types_pb2.Status:
+        """Code 0 (OK), or the error of this write, with the same details as the error of a call of its
+        own.
+        """
+
+    @_builtins.property
+    def record(self) -> _types_pb2.Record:
+        """The record after the write. Absent: the write failed, or deleted a record that did not exist."""
+
+    @_builtins.property
+    def changed_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The top-level keys of the content whose values differ from before, in code point order. Set for
+        patches only.
+        """
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        status: _types_pb2.Status | None = ...,
+        record: _types_pb2.Record | None = ...,
+        changed_fields: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "index", b"index", "record", b"record", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPatchesResult: _TypeAlias = StreamPatchesResult  # noqa: Y015
+
+@_typing.final
 class DeleteContentRequest(_message.Message):
     """Request for DeleteContent."""
 

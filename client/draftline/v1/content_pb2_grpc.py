@@ -56,6 +56,11 @@ class ContentServiceStub(object):
                 request_serializer=draftline_dot_v1_dot_content__pb2.BatchPatchContentRequest.SerializeToString,
                 response_deserializer=draftline_dot_v1_dot_content__pb2.BatchPatchContentResponse.FromString,
                 _registered_method=True)
+        self.StreamPatches = channel.stream_stream(
+                '/draftline.v1.ContentService/StreamPatches',
+                request_serializer=draftline_dot_v1_dot_content__pb2.StreamPatchesRequest.SerializeToString,
+                response_deserializer=draftline_dot_v1_dot_content__pb2.StreamPatchesResponse.FromString,
+                _registered_method=True)
         self.DeleteContent = channel.unary_unary(
                 '/draftline.v1.ContentService/DeleteContent',
                 request_serializer=draftline_dot_v1_dot_content__pb2.DeleteContentRequest.SerializeToString,
@@ -110,6 +115,19 @@ class ContentServiceServicer(object):
     def BatchPatchContent(self, request, context):
         """Updates up to 1,000 records (AIP-234): all or none, or, with `allow_partial`, each
         independently.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamPatches(self, request_iterator, context):
+        """Applies any number of patches over one stream, and creations and deletions among them. Each is
+        a PatchContent, CreateContent or DeleteContent call of its own, with its own outcome; a failed
+        one does not end the stream. The writes of one record are applied in the order in which they
+        are sent; others concurrently, so outcomes arrive in any order. The server reads on only while
+        few writes are in progress, so flow control slows the sender down. If the stream breaks, send
+        the writes without an outcome again over a new one: with a `request_id` each, none is applied
+        twice. All writes must be of one tenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +192,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.BatchPatchContent,
                     request_deserializer=draftline_dot_v1_dot_content__pb2.BatchPatchContentRequest.FromString,
                     response_serializer=draftline_dot_v1_dot_content__pb2.BatchPatchContentResponse.SerializeToString,
+            ),
+            'StreamPatches': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamPatches,
+                    request_deserializer=draftline_dot_v1_dot_content__pb2.StreamPatchesRequest.FromString,
+                    response_serializer=draftline_dot_v1_dot_content__pb2.StreamPatchesResponse.SerializeToString,
             ),
             'DeleteContent': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteContent,
@@ -306,6 +329,33 @@ class ContentService(object):
             '/draftline.v1.ContentService/BatchPatchContent',
             draftline_dot_v1_dot_content__pb2.BatchPatchContentRequest.SerializeToString,
             draftline_dot_v1_dot_content__pb2.BatchPatchContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamPatches(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/draftline.v1.ContentService/StreamPatches',
+            draftline_dot_v1_dot_content__pb2.StreamPatchesRequest.SerializeToString,
+            draftline_dot_v1_dot_content__pb2.StreamPatchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

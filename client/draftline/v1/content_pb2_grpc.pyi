@@ -50,6 +50,15 @@ class ContentServiceStub:
     """Updates up to 1,000 records (AIP-234): all or none, or, with `allow_partial`, each
     independently.
     """
+    StreamPatches: _grpc.StreamStreamMultiCallable[_content_pb2.StreamPatchesRequest, _content_pb2.StreamPatchesResponse]
+    """Applies any number of patches over one stream, and creations and deletions among them. Each is
+    a PatchContent, CreateContent or DeleteContent call of its own, with its own outcome; a failed
+    one does not end the stream. The writes of one record are applied in the order in which they
+    are sent; others concurrently, so outcomes arrive in any order. The server reads on only while
+    few writes are in progress, so flow control slows the sender down. If the stream breaks, send
+    the writes without an outcome again over a new one: with a `request_id` each, none is applied
+    twice. All writes must be of one tenant.
+    """
     DeleteContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.DeleteContentRequest, _content_pb2.DeleteContentResponse]
     """Deletes one record; UndeleteContent restores it (AIP-164). Errors: NOT_FOUND."""
     UndeleteContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.UndeleteContentRequest, _content_pb2.UndeleteContentResponse]
@@ -92,6 +101,15 @@ class ContentServiceAsyncStub(ContentServiceStub):
     BatchPatchContent: _aio.UnaryUnaryMultiCallable[_content_pb2.BatchPatchContentRequest, _content_pb2.BatchPatchContentResponse]  # type: ignore[assignment]
     """Updates up to 1,000 records (AIP-234): all or none, or, with `allow_partial`, each
     independently.
+    """
+    StreamPatches: _aio.StreamStreamMultiCallable[_content_pb2.StreamPatchesRequest, _content_pb2.StreamPatchesResponse]  # type: ignore[assignment]
+    """Applies any number of patches over one stream, and creations and deletions among them. Each is
+    a PatchContent, CreateContent or DeleteContent call of its own, with its own outcome; a failed
+    one does not end the stream. The writes of one record are applied in the order in which they
+    are sent; others concurrently, so outcomes arrive in any order. The server reads on only while
+    few writes are in progress, so flow control slows the sender down. If the stream breaks, send
+    the writes without an outcome again over a new one: with a `request_id` each, none is applied
+    twice. All writes must be of one tenant.
     """
     DeleteContent: _aio.UnaryUnaryMultiCallable[_content_pb2.DeleteContentRequest, _content_pb2.DeleteContentResponse]  # type: ignore[assignment]
     """Deletes one record; UndeleteContent restores it (AIP-164). Errors: NOT_FOUND."""
@@ -156,6 +174,21 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_content_pb2.BatchPatchContentResponse, _abc.Awaitable[_content_pb2.BatchPatchContentResponse]]:
         """Updates up to 1,000 records (AIP-234): all or none, or, with `allow_partial`, each
         independently.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamPatches(
+        self,
+        request_iterator: _MaybeAsyncIterator[_content_pb2.StreamPatchesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_content_pb2.StreamPatchesResponse], _abc.AsyncIterator[_content_pb2.StreamPatchesResponse]]:
+        """Applies any number of patches over one stream, and creations and deletions among them. Each is
+        a PatchContent, CreateContent or DeleteContent call of its own, with its own outcome; a failed
+        one does not end the stream. The writes of one record are applied in the order in which they
+        are sent; others concurrently, so outcomes arrive in any order. The server reads on only while
+        few writes are in progress, so flow control slows the sender down. If the stream breaks, send
+        the writes without an outcome again over a new one: with a `request_id` each, none is applied
+        twice. All writes must be of one tenant.
         """
 
     @_abc_1.abstractmethod

@@ -30,6 +30,7 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.ContentService.GetContent": _READS,
     "draftline.v1.ContentService.PatchContent": _WRITES,
     "draftline.v1.ContentService.BatchPatchContent": _WRITES,
+    "draftline.v1.ContentService.StreamPatches": _WRITES,
     "draftline.v1.ContentService.DeleteContent": _WRITES,
     "draftline.v1.ContentService.UndeleteContent": _WRITES,
     "draftline.v1.ContentService.ImportContent": _WRITES,

@@ -77,6 +77,7 @@ class CallTracker:
         self._identifying = Shares(arriving, arriving // 2)
         self._arriving = Shares(arriving, arriving // 2)
         self.draining = False
+        self.drain_started = asyncio.Event()
         self.goaway_sent = asyncio.Event()  # set once callers have been sent to another server
         self.idle = asyncio.Event()
 
@@ -195,6 +196,7 @@ class CallTracker:
         Calls do not end until `wait_idle` is called (see `await_goaway`), so that callers do not retry here at once.
         """
         self.draining = True
+        self.drain_started.set()
         self.admission.drain()
         quiet_rounds = 0
         for _ in range(SETTLE_MAX_ROUNDS):

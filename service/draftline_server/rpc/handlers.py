@@ -22,7 +22,6 @@ from ..auth.revocation import cancel_when_revoked
 from ..domain.errors import (
     WRITE_IS_UNKNOWN,
     DeadlineExceededError,
-    DraftlineError,
     DrainingError,
     InvalidFieldError,
     ReaderTooSlowError,
@@ -37,8 +36,9 @@ from .idempotency import Fingerprint, normalize, request_of
 from .import_pace import Pace
 from .mapping.imports import ImportChecks
 from .pipeline import Context, answering, authorize, serialize, set_deadline
-from .redaction import redact_content, redacted_error
+from .redaction import redacted
 from .validation import check, parser
+from .write_stream import WriteStream
 
 WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # mostly idle, and limited separately
 
@@ -56,7 +56,9 @@ def _handler(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> grp
     behavior = count_outcomes(method.full_name, behavior, calls.telemetry)
     # All handlers read messages themselves: grpc.aio would keep a unary call open forever if its message never comes.
     make: Any = grpc.stream_unary_rpc_method_handler
-    if method.client_streaming:
+    if method.client_streaming and method.server_streaming:
+        make, wrapped = grpc.stream_stream_rpc_method_handler, _bidirectional(method, behavior, calls)
+    elif method.client_streaming:
         wrapped = _client_streaming(method, behavior, calls)
     elif method.server_streaming:
         make, wrapped = grpc.stream_stream_rpc_method_handler, _server_streaming(method, behavior, calls)
@@ -97,22 +99,12 @@ def _unary(method: MethodDescriptor, behavior: UnaryMethod, calls: CallTracker) 
                 response = calls.idempotency.call(behavior, message, actor, response_type)
                 try:
                     if not shows_content(needed) and not call.identity.may_read(actor.tenant_id):
-                        response = _redacted(response)
+                        response = redacted(response)
                     return serialize(await response, call)
                 finally:
                     calls.on_write(actor.tenant_id)
 
     return answering(_counts(method, calls), calls, answer)
-
-
-async def _redacted(awaited: Awaitable[Message]) -> Message:
-    """Return the answer or raise the error, in both cases without content."""
-    try:
-        response = await awaited
-    except DraftlineError as error:
-        raise redacted_error(error) from None
-    redact_content(response)
-    return response
 
 
 def _server_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> Any:
@@ -203,6 +195,15 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
                 return serialize(response, call)
             finally:
                 calls.on_write(actor.tenant_id)
+
+    return answering(_counts(method, calls), calls, answer)
+
+
+def _bidirectional(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> Any:
+    needed = NEEDED[method.full_name]
+
+    async def answer(context: Context, call: Call) -> None:
+        await WriteStream(calls, context, call, behavior, needed).run()
 
     return answering(_counts(method, calls), calls, answer)
 

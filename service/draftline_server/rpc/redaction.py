@@ -6,7 +6,7 @@ records. Content is found by the message types that carry it, independent of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from draftline.v1 import draft_pb2, types_pb2
@@ -16,6 +16,16 @@ from google.rpc import error_details_pb2
 from ..domain.errors import ConflictError, DraftlineError, SchemaViolationError
 
 CONTENT = {types_pb2.Document.DESCRIPTOR.full_name, types_pb2.JsonValue.DESCRIPTOR.full_name}
+
+
+async def redacted(awaited: Awaitable[Message]) -> Message:
+    """Return the response or raise the error, in both cases without content."""
+    try:
+        response = await awaited
+    except DraftlineError as error:
+        raise redacted_error(error) from None
+    redact_content(response)
+    return response
 
 
 def redact_content(message: Any) -> None:

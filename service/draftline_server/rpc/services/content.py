@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from draftline.v1 import content_pb2
 
@@ -30,6 +31,10 @@ IMPORT_MODES = {
     content_pb2.IMPORT_MODE_UPSERT: ImportMode.UPSERT,
     content_pb2.IMPORT_MODE_SNAPSHOT: ImportMode.SNAPSHOT,
 }
+
+StreamedWrite: TypeAlias = (
+    content_pb2.PatchContentRequest | content_pb2.CreateContentRequest | content_pb2.DeleteContentRequest
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,16 @@ class ContentService:
 
         collections = {patch.collection for patch in batch.items}
         return await self.responses.write(actor, write, collections=collections, validate_only=request.validate_only)
+
+    async def StreamPatches(  # noqa: N802
+        self, request: StreamedWrite, actor: Actor
+    ) -> content_pb2.PatchContentResponse | content_pb2.CreateContentResponse | content_pb2.DeleteContentResponse:
+        """Apply one write of a stream; see rpc/write_stream.py."""
+        if isinstance(request, content_pb2.PatchContentRequest):
+            return await self.PatchContent(request, actor)
+        if isinstance(request, content_pb2.CreateContentRequest):
+            return await self.CreateContent(request, actor)
+        return await self.DeleteContent(request, actor)
 
     async def DeleteContent(  # noqa: N802
         self, request: content_pb2.DeleteContentRequest, actor: Actor
