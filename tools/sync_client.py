@@ -31,6 +31,7 @@ NAMES = {
     "_async": "_sync",
     "_aio": "_threads",
     "asyncio": "threading",  # of it, only `asyncio.Event` may be used in _async
+    "AsyncBulkWriter": "BulkWriter",
     "AsyncCachedReader": "CachedReader",
     "AsyncClient": "Client",
     "AsyncSession": "Session",
@@ -54,7 +55,7 @@ PATTERNS = (
     (re.compile(r"\basync (?=(?:with|for|def)\b)"), ""),
     (re.compile(r"\bawait "), ""),
     (re.compile(r"\banext\("), "next("),
-    (re.compile(r"\bAsync(?=(?:CachedReader|Client|Session|Watch)\b)"), ""),
+    (re.compile(r"\bAsync(?=(?:BulkWriter|CachedReader|Client|Session|Watch)\b)"), ""),
 )
 
 

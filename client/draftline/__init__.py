@@ -11,13 +11,14 @@
 """
 
 from draftline import operations as op
-from draftline._async.client import AsyncCachedReader, AsyncClient, AsyncSession, AsyncWatch
+from draftline._async.client import AsyncBulkWriter, AsyncCachedReader, AsyncClient, AsyncSession, AsyncWatch
 from draftline._core.cache import CacheStats
 from draftline._core.retries import Retry
-from draftline._sync.client import CachedReader, Client, Session, Watch
+from draftline._sync.client import BulkWriter, CachedReader, Client, Session, Watch
 from draftline.errors import (
     AbortedError,
     AlreadyExistsError,
+    BulkWriteError,
     CallCancelledError,
     ConditionNotMetError,
     ConflictError,
@@ -47,6 +48,8 @@ from draftline.models import (
     UNSET,
     AttributeChange,
     BatchResult,
+    BulkFailure,
+    BulkProgress,
     Change,
     ChangeHistory,
     ChangeKind,
@@ -93,12 +96,17 @@ __all__ = [
     "UNSET",
     "AbortedError",
     "AlreadyExistsError",
+    "AsyncBulkWriter",
     "AsyncCachedReader",
     "AsyncClient",
     "AsyncSession",
     "AsyncWatch",
     "AttributeChange",
     "BatchResult",
+    "BulkFailure",
+    "BulkProgress",
+    "BulkWriteError",
+    "BulkWriter",
     "CacheStats",
     "CachedReader",
     "CallCancelledError",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 if TYPE_CHECKING:
-    from draftline.models import Conflict, Resolution
+    from draftline.models import BulkFailure, Conflict, Resolution
 
 
 @dataclass(frozen=True)
@@ -252,6 +252,25 @@ class InternalError(DraftlineError):
     def incident_id(self) -> str:
         """The id to search for in the server's log; empty if the error does not come from the service."""
         return self.metadata.get("incident_id", "")
+
+
+class BulkWriteError(Exception):
+    """Writes of a bulk writer failed.
+
+    Attributes:
+        failures: the first failures, at most 100, in the order in which they became known.
+        failed_count: the number of all failures.
+    """
+
+    def __init__(self, failures: Sequence[BulkFailure], failed_count: int) -> None:
+        self.failures = tuple(failures)
+        self.failed_count = failed_count
+        super().__init__(self.failures, failed_count)
+
+    def __str__(self) -> str:
+        first = self.failures[0]
+        where = f"{first.collection}/{first.record_id}" if first.record_id else first.collection
+        return f"{self.failed_count} writes failed; the first one, of {where}: {first.error}"
 
 
 BY_CODE: Mapping[grpc.StatusCode, type[DraftlineError]] = {

@@ -16,7 +16,7 @@ from support.scripted_responses import found
 from support.scripted_server import ScriptedServer
 
 # Where the method is not called after its rpc.
-NAMES = {"ListChanges": "changes", "RevertChange": "revert", "WatchChanges": "watch"}
+NAMES = {"ListChanges": "changes", "RevertChange": "revert", "WatchChanges": "watch", "StreamPatches": "bulk_writer"}
 
 
 def public_methods(client: type) -> dict[str, Any]:
@@ -28,6 +28,7 @@ PAIRS = [
     (draftline.Session, draftline.AsyncSession),
     (draftline.Watch, draftline.AsyncWatch),
     (draftline.CachedReader, draftline.AsyncCachedReader),
+    (draftline.BulkWriter, draftline.AsyncBulkWriter),
 ]
 
 
@@ -47,7 +48,7 @@ def test_both_clients_have_the_same_methods_and_arguments(pair: tuple[type, type
     assert [(it.name, it.kind, it.default) for it in ours] == [(it.name, it.kind, it.default) for it in theirs]
 
 
-TWINS = ["background_task", "import_stream", "message_reader", "reconnect_wait", "shared_cache"]
+TWINS = ["background_task", "import_stream", "message_reader", "reconnect_wait", "shared_cache", "write_queue"]
 
 
 def signatures(module: str) -> dict[str, list[str]]:

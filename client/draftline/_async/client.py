@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from draftline._async.bulk_writer import AsyncBulkWriter
 from draftline._async.changes import ChangeMethods
 from draftline._async.collection import CollectionMethods
 from draftline._async.content import ContentMethods
@@ -33,4 +34,4 @@ class AsyncClient(ContentMethods, ImportMethods, CollectionMethods, DraftMethods
     """
 
 
-__all__ = ["AsyncCachedReader", "AsyncClient", "AsyncSession", "AsyncWatch"]
+__all__ = ["AsyncBulkWriter", "AsyncCachedReader", "AsyncClient", "AsyncSession", "AsyncWatch"]

@@ -50,6 +50,9 @@ UNDELETE_CONTENT = Method(
 )
 IMPORT_CONTENT = Method(_SERVICE, "ImportContent", pb.ImportContentRequest, pb.ImportContentResponse, import_result_of)
 
+STREAM_PATCHES = Method(
+    _SERVICE, "StreamPatches", pb.StreamPatchesRequest, pb.StreamPatchesResponse, lambda response: response.results
+)
 PURGE_CONTENT = Method(_SERVICE, "PurgeContent", pb.PurgeContentRequest, pb.PurgeContentResponse, purge_result_of)
 
 METHODS = (
@@ -61,6 +64,7 @@ METHODS = (
     UNDELETE_CONTENT,
     IMPORT_CONTENT,
     PURGE_CONTENT,
+    STREAM_PATCHES,
 )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from draftline._sync.bulk_writer import BulkWriter
 from draftline._sync.changes import ChangeMethods
 from draftline._sync.collection import CollectionMethods
 from draftline._sync.content import ContentMethods
@@ -34,4 +35,4 @@ class Client(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, Mer
     """
 
 
-__all__ = ["CachedReader", "Client", "Session", "Watch"]
+__all__ = ["BulkWriter", "CachedReader", "Client", "Session", "Watch"]

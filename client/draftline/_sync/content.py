@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from draftline._core import content_calls
+from draftline._sync.bulk_writer import BulkWriter
 from draftline._sync.transport import Transport
 from draftline.models import (
     UNSET,
     BatchResult,
+    BulkFailure,
     MergeStrategy,
     Patch,
     PatchResult,
@@ -205,6 +207,34 @@ class ContentMethods(Transport):
             request_id=request_id,
         )
         return self._call(call, timeout)
+
+    def bulk_writer(
+        self,
+        *,
+        max_pending: int = 1_000,
+        max_pending_bytes: int = 8 << 20,
+        on_error: Callable[[BulkFailure], object] | None = None,
+        tenant_id: str | None = None,
+    ) -> BulkWriter:
+        """Write many records over one stream, without waiting for each outcome.
+
+            with client.bulk_writer() as writer:
+                writer.create("movies", {"Title": "Brazil"}, record_id="m-3")
+                writer.patch("movies", "m-1", {"Rating": 8.5})
+                writer.delete("movies", "m-2")
+
+        Args:
+            max_pending: the number of writes that may be without an outcome; adding another one waits.
+            max_pending_bytes: the same in bytes; a single larger write is sent by itself.
+            on_error: called with each `BulkFailure`. None: the failures are raised at the end of the block.
+        """
+        return BulkWriter(
+            self,
+            self._tenant(tenant_id),
+            max_pending=max_pending,
+            max_pending_bytes=max_pending_bytes,
+            on_error=on_error,
+        )
 
     def delete_content(
         self,

@@ -39,6 +39,8 @@ from draftline.models.drafts import (
 from draftline.models.records import (
     UNSET,
     BatchResult,
+    BulkFailure,
+    BulkProgress,
     ImportMode,
     ImportRecord,
     ImportResult,
@@ -55,6 +57,8 @@ __all__ = [
     "UNSET",
     "AttributeChange",
     "BatchResult",
+    "BulkFailure",
+    "BulkProgress",
     "Change",
     "ChangeHistory",
     "ChangeKind",

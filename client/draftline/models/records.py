@@ -8,7 +8,6 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from draftline.errors import DraftlineError
 from draftline.models.str_enum import StrEnum
 from draftline.operations import Operation
 
@@ -115,7 +114,7 @@ class BatchResult:
     """The result of one patch of a batch: exactly one of `result` and `error` is set."""
 
     result: PatchResult | None = None
-    error: DraftlineError | None = None
+    error: Exception | None = None
 
     def unwrap(self) -> PatchResult:
         """Return the result, or raise the error."""
@@ -159,3 +158,21 @@ class ImportResult:
     unchanged_count: int  # already identical; their versions are unchanged
     deleted_count: int  # not contained in the snapshot
     commit_id: str = ""  # the id of everything written, for `revert`; empty if nothing was written
+
+
+@dataclass(frozen=True)
+class BulkProgress:
+    """The number of writes of a bulk writer."""
+
+    pending: int  # without an outcome yet
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class BulkFailure:
+    """A write of a bulk writer that failed."""
+
+    collection: str
+    record_id: str  # empty: of a creation, for which the service was to generate the id
+    error: Exception  # a DraftlineError, or what the function that returns the token raised
