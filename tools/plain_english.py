@@ -26,9 +26,10 @@ IGNORED = (  # generated, or frozen, or the list of words itself
 )  # fmt: skip
 PENDING: tuple[str, ...] = (
     "migrations/functions/",
-    "service/draftline_server/domain/edits.py",
-    "service/draftline_server/store/sql/",
-    "service/draftline_server/store/tables.py",
+    "service/draftline_server/store/sql/collections.sql",
+    "service/draftline_server/store/sql/diagnosis.sql",
+    "service/draftline_server/store/sql/orders.sql",
+    "service/draftline_server/store/tables.py",  # the comments of columns, which a migration would have to change
 )
 
 # A pattern, and what to write instead. Case is ignored.

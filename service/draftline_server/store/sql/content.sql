@@ -8,7 +8,7 @@ JOIN draftline.record AS r ON r.collection = p.collection AND r.record_id = p.re
 WHERE r.tenant_id = :tenant_id
 
 -- name: create_content
--- Create a record, unless its id is taken, its content is over a limit, or the declaration that the caller validated it
+-- Create a record, unless its id is taken, its content is over a limit, or the spec that the caller validated it
 -- against is out of date.
 WITH checked AS MATERIALIZED (
     SELECT CASE
@@ -370,7 +370,7 @@ SELECT v.failure::text AS failure, v.collection, v.record_id, v.content::text AS
 FROM validated AS v LEFT JOIN updated AS u ON true CROSS JOIN entries
 
 -- name: undelete_content
--- Bring one record back, if its content satisfies the collection's declaration. No row: there is no such record.
+-- Bring one record back, if its content satisfies the collection spec. No row: there is no such record.
 WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
@@ -433,7 +433,7 @@ ORDER BY r.collection, r.record_id
 FOR UPDATE OF r
 
 -- name: definition_versions
--- Return the versions of declarations; for the fetch-merge-replace path.
+-- Return the versions of collection specs; for the fetch-merge-replace path.
 SELECT collection, version
 FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))

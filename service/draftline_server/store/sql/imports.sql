@@ -24,13 +24,13 @@ ANALYZE staging (record_id)
 SELECT count(*) AS staged FROM staging
 
 -- name: hold_declaration
--- Prevent changes of the collection's declaration until the import ends, whether one exists or not (see
+-- Prevent changes of the collection spec until the import ends, whether one exists or not (see
 -- lock_declaration).
 SELECT pg_advisory_xact_lock_shared(
     CAST(:spec_lock AS integer), hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text)))
 
 -- name: definition_version
--- Return the version of the collection's declaration.
+-- Return the version of the collection spec.
 SELECT version FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = :collection
 
