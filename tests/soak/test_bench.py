@@ -23,7 +23,7 @@ NAMES = (
     "import_vs_copy", "stream_memory_mb",
 )  # fmt: skip
 SIZES = bench.Sizes(
-    records=22_000, imported=50, rounds=1, seconds=0.2, warm_up_s=0.1, concurrencies=(1, 2), lists=(1_000,),
+    records=22_000, imported=50, rounds=1, seconds=1.0, warm_up_s=0.2, concurrencies=(1, 2), lists=(1_000,),
     own_drafts=(0, 5, 100), other_drafts=200, deep=3, page_rounds=2, watchers=10,
 )  # fmt: skip
 
