@@ -16,9 +16,12 @@ from draftline.v1 import draft_pb2, types_pb2
 from draftline_server.domain.filters.ast import Field, FieldType, Operator
 from draftline_server.domain.filters.conditions import Comparison
 from draftline_server.domain.merged import View
+from draftline_server.store.collections.cache import collection_spec_of
 from draftline_server.store.lists.branches import ListQueryKey
+from draftline_server.store.lists.entries import choose, ranges_for
 from draftline_server.store.lists.order import OrderKey
 from draftline_server.store.lists.query import page_statement
+from draftline_server.store.statements import load
 from grpc_health.v1 import health_pb2
 
 from . import drafts, lists, stream
@@ -41,9 +44,8 @@ DEEP = "GetMerged, a page deep in the list"
 Call = Callable[[], Awaitable[Any]]
 
 PLAIN_PAGE = """
-SELECT record_id, content::text, version, updated_at FROM draftline.record
-WHERE tenant_id = $1 AND collection = 'movies' AND deleted_at IS NULL
-  AND draftline.indexed_text_at(content, ARRAY['Major Genre']) COLLATE "C" = $2
+SELECT record_id, content::text, version, updated_at FROM public.plain_list
+WHERE tenant_id = $1 AND draftline.indexed_text_at(content, ARRAY['Major Genre']) COLLATE "C" = $2
 ORDER BY draftline.number_at(content, ARRAY['Worldwide Gross']) DESC NULLS LAST, record_id
 LIMIT 100
 """
@@ -80,7 +82,7 @@ async def _calls(pages: _Pages, connection: Any, sizes: Sizes) -> Mapping[str, C
     calls = {
         EMPTY_ALONE: pages.empty,
         PLAIN_SQL: lambda: connection.fetch(PLAIN_PAGE, tenant_of(many), "Drama"),
-        MERGED_SQL: _page_in_sql(connection, tenant_of(many), user_with(most)),
+        MERGED_SQL: await _page_in_sql(connection, tenant_of(many), user_with(most)),
     }
     for count in sizes.lengths:
         for own in sizes.own_drafts:
@@ -148,11 +150,18 @@ def _request(records: int, page_token: str) -> draft_pb2.GetMergedRequest:
     )  # fmt: skip
 
 
-def _page_in_sql(connection: Any, tenant_id: str, user_id: str) -> Call:
+async def _page_in_sql(connection: Any, tenant_id: str, user_id: str) -> Call:
+    rows = await connection.fetch(load("collections")["get_definitions"].sql, tenant_id, [COLLECTION])
+    ready = collection_spec_of(rows[0]).ready_orders
     genre = Comparison(Field(("Major Genre",)), FieldType.TEXT, Operator.EQ, "Drama", indexed=True)
     order = (OrderKey(Field(("Worldwide Gross",)), FieldType.NUMBER, descending=True, declared=True),)
     shape = ListQueryKey(COLLECTION, genre, order, View.MERGED, False, False, False)
-    statement, fixed = page_statement(shape)
-    values = {**fixed, "tenant_id": tenant_id, "user_id": user_id, "limit": PAGE + 1, "max_bytes": 4 << 20}
+    entries = choose(ranges_for(ready, genre, order, [tenant_id, COLLECTION, user_id])).in_order
+    if entries is None:
+        raise BenchError(f"no order of {COLLECTION} has the order of the page")
+    key, bound = entries.query_of(shape, genre)
+    statement, fixed = page_statement(key)
+    values = {**fixed, **bound, "tenant_id": tenant_id, "user_id": user_id, "collection": COLLECTION}
+    values |= {"limit": PAGE + 1, "max_bytes": 4 << 20}
     arguments = statement.arguments(values)
     return lambda: connection.fetch(statement.sql, *arguments)

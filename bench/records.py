@@ -44,8 +44,7 @@ async def settle(url: str) -> None:
     """Vacuum the tables and checkpoint, so that neither happens during a measurement."""
     connection = await asyncpg.connect(url)
     try:
-        for table in ("record", "draft", "change"):
-            await connection.execute(f"VACUUM ANALYZE draftline.{table}")
+        await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
