@@ -15,6 +15,7 @@ main.add_section("Run the service", {
 main.add_section("Maintain the data", {"check": "check:check_command"})
 main.add_section("Use a service", {
     "import": "imports:import_command",
+    "patch": "patches:patch_command",
     "collections": "collections:collections_group",
     "purge": "purge:purge_command",
 })  # fmt: skip

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import click
-from draftline import Client, DraftlineError, ImportMode, ImportRecord
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from draftline import Client, DraftlineError, ImportMode
 
 from ..record_files import readers as record_files
 from ..record_files.csv_records import CsvRecords
 from ..record_files.readers import FileRecord, Format, IdRule
 from .app import json_option, reporting
 from .client import with_client
+from .file_progress import with_progress
 from .import_columns import csv_options, csv_records, given_options
-
-REFRESH_RECORDS = 500
 
 
 @click.command("import")
@@ -69,7 +65,7 @@ def import_command(
         if format_ is Format.CSV
         else record_files.read(file, format_)
     )
-    records = _shown(record_files.identified(rows, rule), file)
+    records = with_progress(record_files.identified(rows, rule), file, lambda count: f"{count:,} records")
     try:
         result = client.import_content(collection, records, mode=mode, allow_empty=allow_empty)
     except DraftlineError as error:
@@ -96,27 +92,3 @@ def _placed(error: DraftlineError, table: CsvRecords | None, id_field: str | Non
     for field in ("content.json: ", "content: ", "record_id: " if name == id_field else ""):
         problem = problem.removeprefix(field)
     return f"{error.source}{where}: {problem} ({error.code.name}/{error.reason})"
-
-
-def _shown(records: Iterator[ImportRecord], file: BinaryIO) -> Iterator[ImportRecord]:
-    """Yield the records, and show the progress on a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from records
-        return
-    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TextColumn("{task.fields[count]:,} records"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("import", total=_size_bytes(file), count=0)
-        for count, record in enumerate(records, 1):
-            yield record
-            if count % REFRESH_RECORDS == 0:
-                progress.update(task, completed=file.tell() if file.seekable() else 0, count=count)
-
-
-def _size_bytes(file: BinaryIO) -> int | None:
-    if file is sys.stdin.buffer or not file.seekable():
-        return None
-    here = file.tell()
-    end = file.seek(0, 2)
-    file.seek(here)
-    return end

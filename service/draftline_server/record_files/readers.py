@@ -203,16 +203,20 @@ def _lines(file: BinaryIO) -> Iterator[tuple[str, Any]]:
         if line.isspace():
             continue
         source = f"line {number}, byte {offset}"
-        try:
-            value = _DECODER.decode(line)
-        except RecursionError:
-            raise RecordFileError(f"{source}: nested too deeply") from None
-        except json.JSONDecodeError as error:
-            problem = f"{json_problem(error)}, at character {error.pos + 1} of the line"
-            raise RecordFileError(f"{source}: {problem}") from None
-        except ValueError as error:
-            raise RecordFileError(f"{source}: {error}") from None
-        yield source, value
+        yield source, value_of_line(line, source)
+
+
+def value_of_line(line: str, source: str) -> Any:
+    """Return the JSON value of a line. Raise RecordFileError, which begins with `source`, if it is invalid."""
+    try:
+        return _DECODER.decode(line)
+    except RecursionError:
+        raise RecordFileError(f"{source}: nested too deeply") from None
+    except json.JSONDecodeError as error:
+        problem = f"{json_problem(error)}, at character {error.pos + 1} of the line"
+        raise RecordFileError(f"{source}: {problem}") from None
+    except ValueError as error:
+        raise RecordFileError(f"{source}: {error}") from None
 
 
 def _integer(text: str) -> int:
