@@ -121,12 +121,13 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
     counted: FromClause = entry if shape.entries is not None and shape.filter is None else source
     if shape.view is View.MERGED:
         own = draft.alias("own")
-        if is_count:  # of many rows: the planner may read all of the caller's drafts at once
+        if is_count or shape.entries is None:  # of many rows, for which all drafts may be read at once
             equal = [own.c.tenant_id == _tenant(), own.c.user_id == _user(), own.c.collection == _collection(shape)]
             drafted = select(own.c.record_id).where(*equal, own.c.record_id == record_id, *_session(shape, own.c))
             conditions.append(~exists(drafted))
         else:
-            drafted = select(own.c.record_id).where(*_own_draft(own.c, shape, record_id), *_session(shape, own.c))
+            is_own = [_has_drafts(shape), *_own_draft(own.c, shape, record_id), *_session(shape, own.c)]
+            drafted = select(own.c.record_id).where(*is_own)
             found = drafted.limit(literal_column("1")).lateral("own_draft")
             source = source.outerjoin(found, true())
             conditions.append(found.c.record_id.is_(None))
@@ -218,7 +219,7 @@ def _looked_up(table: Table, shape: ListQueryKey, record_id: ColumnElement[Any],
     conditions = [
         table.c.tenant_id == _tenant(), table.c.collection == _collection(shape), table.c.record_id == record_id
     ]  # fmt: skip
-    if table is draft:
+    if table is draft:  # of an entry
         conditions = _own_draft(draft.c, shape, record_id)
     return select(table).where(*conditions).limit(literal_column("1")).lateral(name)
 
@@ -230,6 +231,14 @@ def _own_draft(d: Any, shape: ListQueryKey, record_id: ColumnElement[Any]) -> li
     """
     key, wanted = tuple_(d.user_id, d.collection, d.record_id), tuple_(_user(), _collection(shape), record_id)
     return [d.tenant_id == _tenant(), key >= wanted, key <= wanted]
+
+
+def _has_drafts(shape: ListQueryKey) -> ColumnElement[bool]:
+    """Return whether the caller has drafts in the collection: without any, no record is looked up among them."""
+    d = draft.alias("any_own").c
+    key, wanted = tuple_(d.user_id, d.collection), tuple_(_user(), _collection(shape))
+    drafts: Any = select(literal_column("1")).where(d.tenant_id == _tenant(), key >= wanted, key <= wanted)
+    return select(exists(drafts)).scalar_subquery()
 
 
 def _in_range(entry: Any, shape: ListQueryKey) -> list[ColumnElement[bool]]:
