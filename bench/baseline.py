@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from draftline_server.background.patch_batcher import SHARING_PLAIN
 from draftline_server.domain.changes import ChangeSource, Write
 from draftline_server.domain.content import Limits
 from draftline_server.domain.edits import Strategy
@@ -77,7 +78,7 @@ async def baseline_patches(load: Load) -> AsyncIterator[Callable[[], Awaitable[A
         write = Write(Actor(load.tenant_id, "bench", request), ChangeSource.PATCH_CONTENT, datetime.now(UTC))
         number, change = rng.randrange(load.records), Delta(delta(rng), Strategy.SHALLOW)
         patch = Patch(load.collection, record_id(number), change)
-        await applier.rows(recorder, [applier.entry(write, patch, stores_responses=True)])
+        await applier.rows(recorder, [applier.entry(write, patch, stores_responses=True)], SHARING_PLAIN)
 
     async def call() -> None:
         if not recorder.sent:

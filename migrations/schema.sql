@@ -2090,6 +2090,17 @@ BEGIN
     RETURN content;
 END $$;
 
+CREATE FUNCTION draftline.with_drafts(tenant text, collections text[], record_ids text[], indexes bigint[]) RETURNS bigint[]
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT p.index FROM unnest(collections, record_ids, indexes) AS p (collection, record_id, index)
+        WHERE (SELECT true FROM draftline.draft AS d
+            WHERE d.tenant_id = tenant AND d.collection = p.collection AND d.record_id = p.record_id AND d.kind <> 'CREATE'
+            LIMIT 1));
+END $$;
+
 CREATE FUNCTION draftline.with_items(added jsonb[], name text, items jsonb) RETURNS jsonb[]
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$

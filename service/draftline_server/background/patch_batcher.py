@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from ..concurrency.call_context import remaining_s
@@ -37,6 +37,7 @@ class _Patch:
 EXPENSIVE, FAILED = "EXPENSIVE", "FAILED"  # in addition to the causes that patch_content returns
 MAX_SIZE = 32 * 1024  # maximum characters of the change and the condition of a patch in a group
 MAX_STEPS = 64  # maximum passes over the content that a patch in a group makes; see steps_of
+SHARING_PLAIN = Terms(waits=False, plain=True)
 SHARING = Terms(waits=False)
 SHARING_WITHOUT_CREATION = Terms(waits=False, creates=False)
 
@@ -78,12 +79,29 @@ class PatchBatcher:
         return [await self._groups.submit(lane, patch.record_id, call, EXPENSIVE if is_long else "")]
 
     async def _apply(self, group: _Calls) -> None:
+        plain = [call for call in group if call.item.entry.is_plain]
+        if plain:
+            await self._send(plain, self._apply_plain)
+        others = [call for call in group if call.is_awaited and not call.alone]
+        if others:
+            await self._send(others, self._apply_shared)
+
+    async def _apply_plain(self, group: _Calls) -> None:
+        """Apply plain patches; those that stay awaited are for _apply_shared."""
+        with suppress(ContentionError):
+            await self._apply_at_once(group, SHARING_PLAIN)
+
+    async def _apply_shared(self, group: _Calls) -> None:
         try:
-            try:
-                await self._apply_at_once(group, SHARING)
-            except ContentionError:
-                # Another transaction created something concurrently, most likely a record: retry without creations.
-                await self._apply_at_once(group, SHARING_WITHOUT_CREATION)
+            await self._apply_at_once(group, SHARING)
+        except ContentionError:
+            # Another transaction created something concurrently, most likely a record: retry without creations.
+            await self._apply_at_once(group, SHARING_WITHOUT_CREATION)
+
+    async def _send(self, group: _Calls, apply: Callable[[_Calls], Awaitable[None]]) -> None:
+        """Apply a group in one statement; an error of it fails no call that can be sent again alone."""
+        try:
+            await apply(group)
         except OverloadedError as error:
             _fail(group, error)
         except DeadlineExceededError as error:
@@ -111,6 +129,8 @@ class PatchBatcher:
         entries = [call.item.entry for call in calls]
         rows = await shared(calls, self._applier.rows(calls[0].item.database, entries, terms))
         for call, entry, row in zip(calls, entries, rows, strict=True):
+            if row is None and terms.plain:
+                continue
             try:
                 result = result_of(entry, row)
             except LeftAloneError as left:

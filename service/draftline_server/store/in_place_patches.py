@@ -21,17 +21,23 @@ from .statements import load
 from .transaction import Transaction
 
 SQL = load("content")
+# By whether they wait for records that are locked. All have one name, that of what they do.
+PLAIN = {False: load("plain_patches")["patch_content"], True: load("plain_batches")["patch_content"]}
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 @value_class
 class PatchEntry:
-    """One patch as an argument of the statement: `values` holds its element of each of ARRAYS."""
+    """One patch as an argument of the statement: `values` holds its element of each of ARRAYS.
+
+    `is_plain`: the statement for plain patches may apply it; see plain_patches.sql.
+    """
 
     write: Write
     patch: Patch
     values: tuple[object, ...]
+    is_plain: bool
 
 
 @value_class
@@ -39,10 +45,12 @@ class Terms:
     """The terms on which patches share a statement; see patch_content.
 
     `lock_timeout_ms`: how long a statement that does not wait for rows may wait for other locks. `max_cost`: bytes of
-    content times the steps of a patch.
+    content times the steps of a patch. `plain`: use the statement for plain patches, which returns no row for those
+    that it leaves to the general one.
     """
 
     waits: bool
+    plain: bool = False
     creates: bool = True
     lock_timeout_ms: int = 25
     max_cost: int = 256 * 1024
@@ -50,6 +58,8 @@ class Terms:
 
 
 WAITING = Terms(waits=True)  # for one patch, or for those of one call
+WAITING_PLAIN = Terms(waits=True, plain=True, max_cost=2**62)
+MAX_PLAIN_STEPS = 8  # passes over the content
 
 ARRAYS = (
     "collections", "record_ids", "kinds", "edits", "depths", "expected_versions", "conditions", "definition_versions",
@@ -64,14 +74,34 @@ class InPlacePatches:
     def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
         self._specs = specs
         self._limits = limit_values(limits)
+        self._max_depth = limits.max_depth
 
     async def apply(
         self, runner: Database | Transaction, write: Write, patches: Sequence[Patch], *, stores_responses: bool
     ) -> Sequence[PatchResult]:
         """Apply the patches; see PatchApplier."""
         entries = [self.entry(write, patch, stores_responses=stores_responses) for patch in patches]
-        rows = await self.rows(runner, entries)
+        rows = await self._plain_rows_first(runner, entries)
         return [result_of(entry, row) for entry, row in zip(entries, rows, strict=True)]
+
+    async def _plain_rows_first(
+        self, runner: Database | Transaction, entries: Sequence[PatchEntry]
+    ) -> Sequence[asyncpg.Record | None]:
+        """Return the rows of patches, by the statement for plain patches where that is possible.
+
+        If all of them are plain, the first statement locks all records, in order; so two calls cannot deadlock. Several
+        patches outside a transaction share one statement, because they are applied together.
+        """
+        is_atomic = isinstance(runner, Transaction) or len(entries) == 1
+        if not is_atomic or not all(entry.is_plain for entry in entries):
+            return await self.rows(runner, entries)
+        rows = list(await self.rows(runner, entries, WAITING_PLAIN))
+        left = [index for index, row in enumerate(rows) if row is None]
+        if left:
+            others = await self.rows(runner, [entries[index] for index in left])
+            for index, row in zip(left, others, strict=True):
+                rows[index] = row
+        return rows
 
     def entry(self, write: Write, patch: Patch, *, stores_responses: bool) -> PatchEntry:
         """Build the statement's argument for a patch.
@@ -97,7 +127,16 @@ class InPlacePatches:
             request.fingerprint if stores_responses and request else None,
             steps_of(patch.change),
         )
-        return PatchEntry(write, patch, values)
+        return PatchEntry(write, patch, values, self._is_plain(patch))
+
+    def _is_plain(self, patch: Patch) -> bool:
+        sets_attributes = patch.parent_id is not None or patch.position is not None
+        if patch.allow_missing or patch.condition is not None or sets_attributes:
+            return False
+        if isinstance(patch.change, Delta):
+            # A merge is no deeper than its parts. Counting brackets may find too many, and never too few.
+            return patch.change.json.count("{") + patch.change.json.count("[") <= self._max_depth
+        return patch.change is not None and steps_of(patch.change) <= MAX_PLAIN_STEPS
 
     async def rows(
         self, runner: Database | Transaction, entries: Sequence[PatchEntry], terms: Terms = WAITING
@@ -118,11 +157,12 @@ class InPlacePatches:
             **dict(zip(ARRAYS, zip(*(entry.values for entry in entries), strict=True), strict=True)),
             **self._limits,
         }
+        statement = PLAIN[terms.waits] if terms.plain else SQL["patch_content"]
         if isinstance(runner, Database):
             idempotent = all(entry.write.actor.request is not None for entry in entries)
-            fetched = await runner.fetch(SQL["patch_content"], values, idempotent=idempotent)
+            fetched = await runner.fetch(statement, values, idempotent=idempotent)
         else:
-            fetched = await runner.fetch(SQL["patch_content"], values)
+            fetched = await runner.fetch(statement, values)
         rows: dict[int, asyncpg.Record] = {row[0]: row for row in fetched}
         return [rows.get(index) for index in range(1, len(entries) + 1)]
 

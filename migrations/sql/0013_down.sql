@@ -1,0 +1,1 @@
+DROP FUNCTION draftline.with_drafts;
