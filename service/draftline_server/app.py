@@ -15,7 +15,6 @@ from .background.change_log_maintenance import ChangeLogMaintenance
 from .background.change_signal import ChangeSignals
 from .background.clock_watch import ClockWatch
 from .background.draft_integrity import DraftCheck
-from .background.index_reconciliation import IndexReconciliation
 from .background.leader import Leader, LeaderTask
 from .background.notifier import Notifier
 from .background.order_entries import OrderEntriesTask
@@ -35,7 +34,6 @@ from .rpc.services.health import Health
 from .rpc.tls import Tls
 from .services import Services, build_services
 from .settings import Settings
-from .store.collections.indexes import Indexes
 from .store.collections.order_entries import OrderEntries
 from .store.database import Database
 from .store.draft_integrity import DraftChecker
@@ -77,7 +75,7 @@ async def running(
         await database.now()  # reads the clock once, so that calls need not query it
         clock = ClockWatch(database.clock, settings.database.max_clock_skew_s)
         leases, wakes = Leases(database), ChangeSignals()
-        indexes, entries = Indexes(database, leases), OrderEntries(database)
+        entries = OrderEntries(database)
         notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
         statistics = StatisticsRefresh()
         own = settings.maintenance
@@ -85,7 +83,7 @@ async def running(
         await maintenance.keep_order()
         draft_check = DraftCheck(DraftChecker(database), own.draft_check_interval_s)
         services = await build_services(
-            settings, database, schemas, telemetry, indexes=indexes, entries=entries, statistics=statistics, wakes=wakes
+            settings, database, schemas, telemetry, entries=entries, statistics=statistics, wakes=wakes
         )
         server = _server(
             settings, database, telemetry, services, notifier=notifier, clock=clock, shares_port=worker > 0
@@ -103,7 +101,7 @@ async def running(
             leader_tasks: list[LeaderTask] = [statistics]
             works: list[Coroutine[Any, Any, None]] = [notifier.run()]
             if worker <= 1:  # one process is enough for these, and logs their warnings once
-                leader_tasks += [IndexReconciliation(indexes), OrderEntriesTask(entries), maintenance, draft_check]
+                leader_tasks += [OrderEntriesTask(entries), maintenance, draft_check]
                 works += [_warn_of_scarce_connections(settings, database), clock.run()]
             works.append(Leader(leases, leader_tasks).run())
             async with _background(works):

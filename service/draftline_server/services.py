@@ -21,7 +21,6 @@ from .settings import Settings
 from .store.change_log.changes import ChangeStore
 from .store.change_log.feed import Feed
 from .store.collections.cache import CollectionSpecs
-from .store.collections.indexes import Indexes
 from .store.collections.order_entries import OrderEntries
 from .store.collections.store import CollectionStore
 from .store.commits import CommitStore
@@ -73,7 +72,6 @@ async def build_services(
     schemas: Schemas,
     telemetry: Telemetry,
     *,
-    indexes: Indexes,
     entries: OrderEntries,
     statistics: StatisticsRefresh,
     wakes: ChangeSignals,
@@ -95,7 +93,7 @@ async def build_services(
     watches = _watches(shared, wakes)
     servicers = {
         "draftline.v1.ContentService": _content_service(shared, statistics),
-        "draftline.v1.CollectionService": _collection_service(shared, indexes, entries),
+        "draftline.v1.CollectionService": _collection_service(shared, entries),
         "draftline.v1.DraftService": DraftService(
             DraftStore(shared.limits),
             CommitStore(specs, shared.limits),
@@ -149,11 +147,10 @@ def _patch_applier(shared: _Shared) -> PatchApplier:
     return PatchBatcher(in_place, database.batch_size, shared.telemetry.batch_sizes["patches"].observe)
 
 
-def _collection_service(shared: _Shared, indexes: Indexes, entries: OrderEntries) -> CollectionService:
+def _collection_service(shared: _Shared, entries: OrderEntries) -> CollectionService:
     store = CollectionStore(
         shared.database,
         shared.specs,
-        indexes,
         shared.page_tokens,
         shared.limits,
         entries=entries,

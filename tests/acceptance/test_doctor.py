@@ -29,6 +29,7 @@ from draftline_server.settings import Settings
 from draftline_server.store.statements import compiled
 from sqlalchemy import text
 from support.certificates import Authority
+from support.polling import until
 from support.server_process import DRAFTLINE, environment, invoked, served
 from support.server_process import draftline as command
 from support.servers import beside, cloned, run_sql, serving
@@ -159,15 +160,14 @@ def test_old_schema_is_named(postgres_url: str, template: str) -> None:
     assert found["fix"] == "run `draftline migrate`"
 
 
-def test_invalid_index_is_reported_with_a_fix_that_works(url: str) -> None:
-    run_sql(url, INVALIDATE)
+def test_orders_that_are_not_built_are_reported_with_a_fix_that_works(url: str) -> None:
+    run_sql(url, UNBUILD)
     found = examined(database_url=url).fault
     assert found["check"] == "indexes"
-    assert "of films (invalid)" in found["message"]
-    assert "restart the service" in found["fix"]
-    with serving(url) as server, Client(server.address, tenant_id="acme") as client:
-        client.put_collection("films", fields={"/title": "text"})
-        assert examined(database_url=url).wrong == []
+    assert "1 of films" in found["message"]
+    assert "start the service" in found["fix"]
+    with serving(url):
+        until(lambda: examined(database_url=url).wrong == [])
 
 
 def test_values_that_do_not_fit_their_fields_are_named(url: str) -> None:
@@ -179,8 +179,7 @@ def test_values_that_do_not_fit_their_fields_are_named(url: str) -> None:
     assert not [each for each in examined("--quick", database_url=url).wrong if each["check"] == "values"]
 
 
-INVALIDATE = """UPDATE pg_index SET indisvalid = false
-    WHERE indexrelid = (SELECT min(oid) FROM pg_class WHERE relname ~ '^record_order_')"""
+UNBUILD = "UPDATE draftline.collection_order SET state = 'BUILDING', ready_at = NULL"
 
 
 def test_taken_port_is_named(url: str) -> None:

@@ -10,6 +10,7 @@ import asyncpg
 import draftline
 from draftline import DeclaredField
 from draftline_server.ops import migrate
+from support.polling import until
 from support.servers import beside, cloned, run_sql, serving
 
 OLD = "0004"
@@ -63,7 +64,8 @@ def stored(url: str) -> list[Any]:
 
 
 def index_definitions(url: str) -> list[str]:
-    return look(url, "SELECT indexdef FROM pg_indexes WHERE schemaname = 'draftline' AND indexname ~ '_order_'")
+    tables = "schemaname = 'draftline' AND tablename IN ('record', 'draft')"
+    return look(url, f"SELECT indexdef FROM pg_indexes WHERE {tables} AND indexname ~ '_order_'")
 
 
 def test_times_and_drafts_of_the_version_before_are_in_lists_and_indexes(postgres_url: str, template: str) -> None:
@@ -77,12 +79,9 @@ def test_times_and_drafts_of_the_version_before_are_in_lists_and_indexes(postgre
             client.put_collection(
                 "films", fields=[DeclaredField("/at", "timestamp"), DeclaredField("/n", "date", "refuse")]
             )
-            specs = index_definitions(url)
-            assert not any("timestamp_at" in each for each in specs)
-            assert sum("instant_at" in each for each in specs) == 2
+            until(lambda: index_definitions(url) == [])
             check_lists(client)
         assert beside(migrate.go_to, url, OLD) == OLD
-        assert not any("instant_at" in each for each in index_definitions(url))
         assert stored(url)[1:] == before[1:]
         (declared,) = map(json.loads, stored(url)[0])
         assert declared["fields"] == [{"path": ["at"], "type": "TIMESTAMP"}, {"path": ["n"], "type": "DATE"}]

@@ -6,11 +6,14 @@ import asyncio
 import json
 import random
 
+import asyncpg
 from draftline_server.domain.filters.parser import parse_order_by
 from draftline_server.domain.merged import MergedQuery
 from draftline_server.ops import migrate
+from draftline_server.store.collections.old_indexes import drop_unneeded
 from draftline_server.store.collections.order_entries import OrderEntries
 from support.entry_checks import order_states, wrong_entries
+from support.old_indexes import build_old_indexes, old_index_names, orders_of
 from support.servers import beside, cloned, run_sql
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import COLLECTION, change, connected
@@ -45,7 +48,19 @@ async def test_orders_declared_before_get_their_entries_while_calls_go_on(postgr
             world, dice = LoggedWorld(database, "t"), random.Random(1)
             assert await order_states(database, "t") == ["BUILDING"] * 3
             assert await order_states(database, "u") == ["BUILDING"] * 3
-            building = asyncio.create_task(OrderEntries(database).work_off())
+            connection = await asyncpg.connect(url)
+            keys = await connection.fetch("SELECT DISTINCT keys::text FROM draftline.collection_order")
+            await build_old_indexes(connection, COLLECTION, orders_of([row[0] for row in keys]))
+            assert len(await old_index_names(connection)) == 6
+            async with database.dedicated_connection() as dedicated:
+                await drop_unneeded(dedicated)  # lists need all of them still
+            assert len(await old_index_names(connection)) == 6
+
+            async def work_off() -> None:
+                async with database.dedicated_connection() as dedicated:
+                    await OrderEntries(database).work_off(dedicated)
+
+            building = asyncio.create_task(work_off())
             while not building.done():
                 record_id = f"r{dice.randrange(1, 3000):04d}"
                 if not record_id.endswith("0"):
@@ -56,6 +71,10 @@ async def test_orders_declared_before_get_their_entries_while_calls_go_on(postgr
             assert await order_states(database, "t") == ["READY"] * 3
             assert await order_states(database, "u") == ["READY"] * 3
             assert await wrong_entries(database, "t") == []
+            async with database.dedicated_connection() as dedicated:
+                await drop_unneeded(dedicated)
+            assert await old_index_names(connection) == []
+            await connection.close()
             await check_page(world)
             before = await world.stored("record")
         assert beside(migrate.go_to, url, "0010") == "0010"

@@ -14,19 +14,17 @@ import grpc
 import pytest
 from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, content_pb2_grpc
 from support.polling import until
-from support.responses import INVALID, TIMEOUT_S, Records, content_of, document, refusal_of, refused, steps
+from support.responses import INVALID, TIMEOUT_S, Records, content_of, document, refused, steps
 
 TEXT, NUMBER = collection_pb2.FIELD_TYPE_TEXT, collection_pb2.FIELD_TYPE_NUMBER
 BUILDING = collection_pb2.INDEX_STATE_BUILDING
 READY = collection_pb2.INDEX_STATE_READY
-INVALID_INDEX = collection_pb2.INDEX_STATE_INVALID
 Put = collection_pb2.PutCollectionRequest
 
 
 @pytest.fixture
 def records(grpc_stub: Any, tenant_id: str) -> Records:
-    """In a collection whose name no other test declares: indexes are shared by name."""
-    return Records(grpc_stub, tenant_id, f"films '{uuid.uuid4().hex[:8]}'")
+    return Records(grpc_stub, tenant_id, "films 'x'")
 
 
 def putting(records: Records, fields: Any = (), orders: Any = (), **options: Any) -> Put:
@@ -42,24 +40,26 @@ def put(stub: Any, records: Records, fields: Any = (), orders: Any = (), **optio
     return stub.PutCollection(putting(records, fields, orders, **options), timeout=TIMEOUT_S).collection
 
 
-def indexes(sql: Any, url: str, records: Records) -> dict[str, Any]:
-    """The definition of each index of records on this collection's name, and whether it is valid."""
-    query = """SELECT i.relname AS name, pg_get_indexdef(i.oid) AS definition, x.indisvalid AND x.indisready AS valid
-        FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
-        WHERE x.indrelid = 'draftline.record'::regclass
-          AND strpos(pg_get_expr(x.indpred, x.indrelid), quote_literal($1)) > 0"""
-    return {row["name"]: row for row in sql(url, query, records.collection)}
+def entries(sql: Any, url: str, records: Records) -> dict[str, int]:
+    """How many entries of records each declared order has, by its keys."""
+    query = """SELECT o.keys::text AS keys, count(e.record_id)::int AS count FROM draftline.collection_order AS o
+        LEFT JOIN draftline.order_entry AS e USING (tenant_id, collection, order_id)
+        WHERE o.tenant_id = $1 AND o.collection = $2 AND o.state = 'READY' GROUP BY o.keys"""
+    return {row["keys"]: row["count"] for row in sql(url, query, records.tenant_id, records.collection)}
 
 
 @contextmanager
-def held_transaction(server: Any) -> Iterator[None]:
-    """A transaction that an index build must wait for, until the end of the block."""
+def held_record(server: Any, records: Records, record_id: str) -> Iterator[None]:
+    """A lock of a record that a build must wait for, until the end of the block."""
     ready, done = threading.Event(), threading.Event()
 
     async def hold() -> None:
         connection = await asyncpg.connect(server.url)
         async with connection.transaction():
-            await connection.execute("LOCK TABLE draftline.record IN ROW EXCLUSIVE MODE")
+            await connection.execute(
+                "SELECT FROM draftline.record WHERE tenant_id = $1 AND collection = $2 AND record_id = $3 FOR UPDATE",
+                records.tenant_id, records.collection, record_id,
+            )  # fmt: skip
             ready.set()
             await asyncio.to_thread(done.wait)
         await connection.close()
@@ -79,85 +79,59 @@ def states(stub: Any, records: Records) -> list[int]:
     return [index.state for index in stub.GetCollection(request, timeout=TIMEOUT_S).collection.indexes]
 
 
-def test_indexes_of_a_declaration_are_partial_and_valid(
+def test_orders_of_a_declaration_have_entries_of_the_records(
     records: Records, server: Any, sql: Any, collection_stub: Any
 ) -> None:
+    for number in range(3):
+        records.create(f"m-{number}", {"Major Genre": "x", "n": number})
     put(collection_stub, records, {"/Major Genre": TEXT, "/n": NUMBER}, [["-/n", "/Major Genre"], ["/n"]])
-    found = indexes(sql, server.url, records)
-    assert len(found) == 3
-    for row in found.values():
-        assert row["valid"]
-        predicate = row["definition"].split(" WHERE ")[1]
-        assert "deleted_at IS NULL" in predicate
-        assert records.collection.replace("'", "''") in predicate
-        assert "(tenant_id, " in row["definition"]
-        assert row["definition"].split(" WHERE ")[0].endswith(", record_id)")
-    assert any("DESC NULLS LAST" in row["definition"] for row in found.values())
-    assert any("{Major Genre}" in row["definition"] or "Major Genre" in row["definition"] for row in found.values())
+    assert states(collection_stub, records) == [READY] * 3
+    assert list(entries(sql, server.url, records).values()) == [3, 3, 3]
+    records.create("m-3", {})
+    assert list(entries(sql, server.url, records).values()) == [4, 4, 4]
 
 
-def test_indexes_are_shared_and_dropped_when_nobody_wants_them(
+def test_declaration_of_another_tenant_changes_nothing(
     records: Records, server: Any, sql: Any, collection_stub: Any
 ) -> None:
     other = Records(records.stub, f"{records.tenant_id}x", records.collection)
+    other.create("m-1", {"b": "x"})
+    records.create("m-1", {"b": "x"})
     put(collection_stub, records, {"/a": TEXT, "/b": TEXT})
-    before = indexes(sql, server.url, records)
+    assert entries(sql, server.url, other) == {}
     put(collection_stub, other, {"/b": TEXT, "/c": NUMBER})
-    both = indexes(sql, server.url, records)
-    assert (len(before), len(both)) == (2, 3)
-    assert before.keys() < both.keys()
+    before = entries(sql, server.url, other)
+    assert list(before.values()) == [1, 1]
     put(collection_stub, records)
-    assert len(indexes(sql, server.url, records)) == 2
-    assert states(collection_stub, other) == [READY, READY]
-    put(collection_stub, other)
-    assert indexes(sql, server.url, records) == {}
+    assert entries(sql, server.url, records) == {}
+    assert entries(sql, server.url, other) == before
 
 
-def test_fields_of_another_type_have_another_index(
+def test_fields_of_another_type_have_another_order(
     records: Records, server: Any, sql: Any, collection_stub: Any
 ) -> None:
     put(collection_stub, records, {"/a": TEXT})
-    (before,) = indexes(sql, server.url, records)
+    (before,) = entries(sql, server.url, records)
     put(collection_stub, records, {"/a": NUMBER})
-    (after,) = indexes(sql, server.url, records)
+    (after,) = entries(sql, server.url, records)
     assert before != after
 
 
-def test_invalid_index_is_told_and_built_anew(records: Records, server: Any, sql: Any, collection_stub: Any) -> None:
-    put(collection_stub, records, {"/a": TEXT, "/b": TEXT})
-    name = min(indexes(sql, server.url, records))
-    sql(server.url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::text::regclass", f"draftline.{name}")
-    assert sorted(states(collection_stub, records)) == [READY, INVALID_INDEX]
-    put(collection_stub, records, {"/a": TEXT, "/b": TEXT})
-    assert states(collection_stub, records) == [READY, READY]
-    assert indexes(sql, server.url, records)[name]["valid"]
+def test_declaration_changes_no_table(records: Records, server: Any, sql: Any, collection_stub: Any) -> None:
+    query = "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'draftline'::regnamespace ORDER BY 1"
+    before = sql(server.url, query)
+    put(collection_stub, records, {"/a": TEXT, "/n": NUMBER}, [["-/n", "/a"]])
+    assert sql(server.url, query) == before
 
 
-def test_build_that_is_cut_off_is_unavailable_and_built_anew(
-    records: Records, server: Any, sql: Any, collection_stub: Any
-) -> None:
-    building = """SELECT pid FROM pg_stat_activity WHERE datname = current_database()
-        AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"""
-    with held_transaction(server):
-        call = collection_stub.PutCollection.future(putting(records, {"/a": TEXT}), timeout=TIMEOUT_S)
-        until(lambda: sql(server.url, building))
-        assert states(collection_stub, records)[0] in (BUILDING, INVALID_INDEX)
-        sql(server.url, building.replace("SELECT pid", "SELECT pg_terminate_backend(pid)"))
-        refusal = refusal_of(call.exception(timeout=TIMEOUT_S))
-        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+def test_build_outlives_the_call_that_asked_for_it(records: Records, server: Any, collection_stub: Any) -> None:
     records.create("m-1", {"a": "x"})
-    put(collection_stub, records, {"/a": TEXT})
-    assert states(collection_stub, records) == [READY]
-
-
-def test_build_outlives_the_call_that_asked_for_it(
-    records: Records, server: Any, sql: Any, collection_stub: Any
-) -> None:
-    with held_transaction(server):
+    with held_record(server, records, "m-1"):
         with pytest.raises(grpc.RpcError) as caught:
             collection_stub.PutCollection(putting(records, {"/a": TEXT}), timeout=1.0)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        records.create("m-1", {"a": "x"})
+        assert states(collection_stub, records) == [BUILDING]
+        records.create("m-2", {"a": "y"})
     until(lambda: states(collection_stub, records) == [READY])
 
 

@@ -13,10 +13,10 @@ from draftline_server.domain.filters.ast import Field, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.store.collections.cache import collection_spec_of
-from draftline_server.store.collections.indexes import Indexes
 from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _shape, _values
 from draftline_server.store.lists.query import page_statement
 from draftline_server.store.statements import load
+from support.old_indexes import build_old_indexes, orders_of
 from support.query_plans import explained, nodes, rows_out, rows_read
 from support.servers import cloned
 from support.tenant_stores import COLLECTION, World, connected
@@ -75,7 +75,8 @@ async def fill(connection: asyncpg.Connection, url: str) -> None:
             fields=json.dumps([{"path": [path], "type": type_} for path, type_ in TYPES.items()]),
             orders=json.dumps([[{"path": [path], "descending": desc} for path, desc in order] for order in orders]),
         )
-        await Indexes(database).reconcile()
+        rows = await connection.fetch("SELECT keys::text FROM draftline.collection_order WHERE tenant_id = $1", TENANT)
+        await build_old_indexes(connection, COLLECTION, orders_of([row[0] for row in rows]))
     await connection.execute("VACUUM ANALYZE draftline.record, draftline.draft")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 from draftline_server.domain.changes import ChangeRef
 from draftline_server.domain.drafts import ConflictPolicy
@@ -20,10 +21,11 @@ from draftline_server.store.draft_integrity import DraftChecker
 from draftline_server.store.driver_errors import RacedError, UnsettledError
 from draftline_server.store.purges import PurgeStore
 from draftline_server.store.statements import Statement, load
+from draftline_server.store.transaction import Transaction
 from support.entry_checks import entry_count, order_states, wrong_entries
 from support.races import Races
 from support.tenant_changes import LoggedWorld
-from support.tenant_stores import COLLECTION, World, change, creation, deletion, operate
+from support.tenant_stores import COLLECTION, World, change, connected, creation, deletion, operate
 
 FIELDS = json.dumps([
     {"path": ["ea"], "type": "TEXT"},
@@ -255,3 +257,78 @@ async def test_repaired_draft_has_the_entries_of_its_new_merge(world: LoggedWorl
         if difference.tenant_id == world.tenant_id:
             assert await checker.repair(difference)
     assert await world.differences() == []
+
+
+async def test_declaration_costs_patches_of_other_tenants_nothing(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """A patch sends the same statements, writes the same WAL, and reads no more than before."""
+    async with connected(database_url) as opened:
+        other, world = World(opened, "other"), World(opened, "t")
+        for each in (world, other):
+            await each.load({f"r{number}": {"en": number, "ea": "x"} for number in range(50)})
+        await patch_costs(opened, other)  # so that pages have the free space that they have afterwards
+        await connection.execute("VACUUM ANALYZE")
+        before = await patch_costs(opened, other)
+        await declared(world)
+        await OrderEntries(opened).build("t", COLLECTION)
+        await connection.execute("VACUUM ANALYZE")
+        statements, (blocks, *wal) = await patch_costs(opened, other)
+        assert (statements, wal) == (before[0], before[1][1:])
+        assert blocks <= before[1][0]
+
+
+async def patch_costs(database: Database, world: World) -> tuple[list[str], list[int]]:
+    """Return the statements of a patch, and the blocks, WAL records and bytes of WAL of its cheapest run."""
+    captured: list[tuple[Statement, dict[str, object]]] = []
+    fetch = database.fetch
+
+    async def capturing(statement: Statement, values: dict[str, object], **options: Any) -> Any:
+        captured.append((statement, values))
+        return await fetch(statement, values, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(database, "fetch", capturing)
+        await world.patch("r1", {"en": 3}, Strategy.SHALLOW)
+    runs: list[list[int]] = []
+    statement, values = captured[-1]
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) {statement.sql}"
+
+    async def run(transaction: Transaction) -> None:
+        transaction.mark_rollback_only()
+        delta = {**values, "edits": [json.dumps({"en": len(runs) + 10})]}
+        rows = await transaction.fetch(Statement("explain", explain, statement.names), delta)
+        parts = list(parts_of(json.loads(rows[0][0])[0]["Plan"]))
+        names = ("Shared Hit Blocks", "WAL Records", "WAL Bytes")
+        runs.append([sum(part.get(name, 0) for part in parts) for name in names])
+
+    for _ in range(8):
+        await database.transact(run)
+    return [each.name for each, _ in captured], min(runs)
+
+
+def parts_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from parts_of(part)
+
+
+async def test_patch_of_other_fields_is_a_heap_only_update(database_url: str) -> None:
+    """It writes no index of records: no declared value is in one."""
+    async with connected(database_url) as opened:
+        world = World(opened, "t")
+        await declared(world)
+        await world.load({f"r{number}": {"en": number} for number in range(200)})
+        await OrderEntries(opened).build("t", COLLECTION)
+        for number in range(100):
+            await world.patch(f"r{number}", {"u": number})
+    connection = await asyncpg.connect(database_url)
+    try:
+        counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'record'"
+        # The connections of the pool report what they did when they end.
+        while (found := await connection.fetchrow(counts))["n_tup_upd"] < 100:
+            await connection.execute("SELECT pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.01)
+        assert found["n_tup_hot_upd"] >= 80  # of the rest, the page was full
+    finally:
+        await connection.close()

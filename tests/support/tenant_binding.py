@@ -27,9 +27,8 @@ FUNCTIONS = frozenset({
 MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
 # Statements that walk all tenants and may, by their names.
 ALL_TENANTS = frozenset({
-    "all_definitions",  # tenants that declare the same share the index
     "every_definition",  # the doctor looks at all that is declared
-    "unready_orders",  # the job that builds entries serves every tenant
+    *("unready_orders", "orders_being_built"),  # the job that builds entries serves every tenant
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",

@@ -141,7 +141,7 @@ class _IndexStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexState
     INDEX_STATE_READY: _IndexState.ValueType  # 2
     """Built and in use."""
     INDEX_STATE_INVALID: _IndexState.ValueType  # 3
-    """The build was interrupted. PutCollection, or the next start of the service, rebuilds the index."""
+    """No longer sent: an interrupted build continues by itself."""
 
 class IndexState(_IndexState, metaclass=_IndexStateEnumTypeWrapper):
     """The state of an index."""
@@ -153,7 +153,7 @@ INDEX_STATE_BUILDING: IndexState.ValueType  # 1
 INDEX_STATE_READY: IndexState.ValueType  # 2
 """Built and in use."""
 INDEX_STATE_INVALID: IndexState.ValueType  # 3
-"""The build was interrupted. PutCollection, or the next start of the service, rebuilds the index."""
+"""No longer sent: an interrupted build continues by itself."""
 Global___IndexState: _TypeAlias = IndexState  # noqa: Y015
 
 @_typing.final

@@ -5,11 +5,12 @@ from __future__ import annotations
 import structlog
 
 from ..store.advisory_locks import AdvisoryLock
+from ..store.collections.old_indexes import drop_unneeded
 from ..store.collections.order_entries import OrderEntries
 from ..store.transaction import DedicatedConnection
 from .leader import LeaderTask
 
-INTERVAL_S = 15.0
+INTERVAL_S = 300.0
 
 
 class OrderEntriesTask(LeaderTask):
@@ -23,8 +24,9 @@ class OrderEntriesTask(LeaderTask):
         super().__init__(INTERVAL_S)
         self._entries = entries
 
-    async def run(self, connection: DedicatedConnection) -> None:  # noqa: ARG002  it holds the lease
-        await self._entries.work_off()
+    async def run(self, connection: DedicatedConnection) -> None:
+        await self._entries.work_off(connection)
+        await drop_unneeded(connection)
 
     def failed(self, error: Exception) -> None:
         structlog.get_logger().warning("order_entries_failed", exc_info=error)

@@ -14,9 +14,7 @@ from ..domain.errors import DraftlineError, OutOfReachError
 from ..embedded_postgres.socket_path import running_url
 from ..ops import migrate
 from ..settings import Settings
-from ..store.advisory_locks import AdvisoryLock
 from ..store.change_log_maintenance import SQL as LOG
-from ..store.collections.indexes import Indexes
 from ..store.collections.mismatches import all_counts
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker
@@ -28,6 +26,7 @@ from ..wiring import pool_settings
 from .results import Finding, State, fault, ok, skipped, warning
 
 SQL = load("diagnosis")
+ORDERS = load("orders")
 CONNECT_S = 5.0
 NOT_RUNNING = skipped("database", "the embedded PostgreSQL is not running, and the doctor does not start it")
 CREDENTIALS_FIX = "correct the user and password in DRAFTLINE_DATABASE_URL, or the rules in pg_hba.conf"
@@ -193,7 +192,7 @@ async def _privileges(opened: Database) -> Finding:
     found = (await opened.fetch(SQL["may_keep_log"], {}))[0]
     if found["may"]:
         return ok("privileges", f"{found['name']} owns the tables")
-    message = f"{found['name']} does not own the tables and cannot create indexes or partitions of the change log"
+    message = f"{found['name']} does not own the tables and cannot create partitions of the change log"
     return warning("privileges", message, "serve as the user who migrated, or as a member of that role")
 
 
@@ -202,14 +201,15 @@ async def _indexes(opened: Database) -> Finding:
     if broken:
         fix = f"run `REINDEX INDEX CONCURRENTLY draftline.{broken[0]}`, likewise for each"
         return fault("indexes", f"invalid, so PostgreSQL does not use them: {_some(broken)}", fix)
-    unready = await Indexes(opened).unready()
-    if not unready:
-        return ok("indexes", "all declared indexes are ready")
-    names = [f"{name} of {collection} ({state.lower()})" for name, (collection, state) in unready.items()]
-    if (await opened.fetch(SQL["is_building"], {"lock": AdvisoryLock.INDEXES}))[0]["building"]:
-        return warning("indexes", f"being built: {_some(names)}", "wait; until then, lists are exact but slower")
-    message = f"invalid or missing, so lists are slower: {_some(names)}"
-    return fault("indexes", message, "restart the service, or put the collection spec again; either rebuilds them")
+    unready = await opened.fetch(ORDERS["unready_orders"], {})
+    building = [f"{row['orders']} of {row['collection']}" for row in unready if row["state"] == "BUILDING"]
+    if not building:
+        return ok("indexes", "the entries of all declared orders are complete")
+    if (await opened.fetch(SQL["is_served"], {}))[0]["served"]:
+        message = f"entries of orders are being built: {_some(building)}"
+        return warning("indexes", message, "wait; until then, lists are exact but slower")
+    message = f"entries of orders are incomplete, so lists are slower: {_some(building)}"
+    return fault("indexes", message, "start the service, which completes them")
 
 
 async def _log(opened: Database, now: datetime) -> Finding:

@@ -9,7 +9,6 @@ class AdvisoryLock(IntEnum):
     """Locks of the whole database, for work that one process does at a time."""
 
     MIGRATION = 7_236_835_712
-    INDEXES = 7_236_835_713
     CHANGE_LOG_MAINTENANCE = 7_236_835_714
     DRAFT_CHECK = 7_236_835_715
     STATISTICS = 7_236_835_716

@@ -142,9 +142,10 @@ def collection_spec_of(row: asyncpg.Record) -> CollectionSpec:
         row["updated_at"],
         History(row["history"]),
         frozenset(tuple(entry["path"]) for entry in entries if entry.get("on_type_mismatch") == "REFUSE"),
-        {_order_of(order["keys"]): order["order_id"] for order in json.loads(row.get("ready_orders") or "[]")},
+        {order_of(order["keys"]): order["order_id"] for order in json.loads(row.get("ready_orders") or "[]")},
     )
 
 
-def _order_of(keys: Sequence[Mapping[str, Any]]) -> IndexOrder:
+def order_of(keys: Sequence[Mapping[str, Any]]) -> IndexOrder:
+    """Return an order from draftline.collection_order.keys."""
     return tuple(IndexKey(tuple(key["path"]), FieldType(key["type"]), key["descending"]) for key in keys)

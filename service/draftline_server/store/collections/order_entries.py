@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import structlog
 
@@ -26,9 +25,10 @@ from ...domain.errors import ContentionError
 from ..advisory_locks import LockFamily
 from ..database import Database
 from ..statements import load
-from ..transaction import Transaction
+from ..transaction import DedicatedConnection, Rows, Transaction
 
 SQL = load("orders")
+Runner = Database | DedicatedConnection
 
 MAX_BATCH = 2_000  # records or drafts in one transaction
 MIN_BATCH = 20
@@ -36,7 +36,6 @@ BATCH_S = 0.04  # the time that a batch should take: a patch of its records may 
 PAUSE_FACTOR = 0.5  # a pause after each batch, as a part of the time that the batch took
 LOCK_TIMEOUT_MS = 200  # how long a batch waits for a locked record while it holds others
 RETRY_S = 0.2
-WORKED_OFF_AT_ONCE = 4  # collections
 WRITES_POLL_S = 0.05
 LINGER_S = 60.0  # longer than a list may use an order after it was dropped
 
@@ -60,98 +59,119 @@ class OrderEntries:
         self._linger_s = linger_s
         self._batches = FairSemaphore(1, 0)  # one batch at a time in a process, with tenants in turn
 
-    async def work_off(self) -> None:
-        """Build and delete whatever is left to build and delete, of all tenants."""
-        rows = await self._database.fetch(SQL["unready_orders"], {}, idempotent=True)
-        at_once = asyncio.Semaphore(WORKED_OFF_AT_ONCE)
-
-        async def work(tenant_id: str, collection: str, *, is_building: bool) -> None:
-            async with at_once:
-                await (self.build if is_building else self.delete_dropped)(tenant_id, collection)
-
-        async with asyncio.TaskGroup() as group:
-            for key in {(row["tenant_id"], row["collection"], row["state"] == "BUILDING") for row in rows}:
-                group.create_task(work(*key[:2], is_building=key[2]))
+    async def work_off(self, connection: DedicatedConnection) -> None:
+        """Build and delete all that is left to build and delete, of all tenants, a batch of each collection in turn."""
+        rows = await self._fetch(connection, "unready_orders", {})
+        building = {(row["tenant_id"], row["collection"]): _Pace() for row in rows if row["state"] == "BUILDING"}
+        for key in building:
+            await self._start_build(connection, *key)
+        while building:
+            for key, pace in list(building.items()):
+                if not await self._batch(connection, *key, pace):
+                    del building[key]
+        for tenant_id, collection in {(row["tenant_id"], row["collection"]) for row in rows}:
+            await self.delete_dropped(tenant_id, collection, connection)
 
     async def build(self, tenant_id: str, collection: str) -> None:
         """Build the entries of a collection's new orders, and return once they are complete."""
-        key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection}
-        row = (await self._database.fetch(SQL["is_unbuilt"], key, idempotent=True))[0]
-        if not row["is_unbuilt"]:
-            return
-        if row["is_new"]:
-            await self.wait_for_inflight_writes(with_imports=False)
-        log = structlog.get_logger()
-        log.info("order_build_started", tenant_id=tenant_id, collection=collection)
-        pace = _Pace()
-        while await self._batch(tenant_id, key, pace):
-            pass
-        log.info("order_built", tenant_id=tenant_id, collection=collection)
+        if await self._start_build(self._database, tenant_id, collection):
+            pace = _Pace()
+            while await self._batch(self._database, tenant_id, collection, pace):
+                pass
 
-    async def _batch(self, tenant_id: str, key: dict[str, object], pace: _Pace) -> bool:
+    async def _start_build(self, runner: Runner, tenant_id: str, collection: str) -> bool:
+        """Wait until the orders of a collection can be built. Return False if none is to be built."""
+        (row,) = await self._fetch(runner, "is_unbuilt", {"tenant_id": tenant_id, "collection": collection})
+        if row["is_new"]:
+            await self.wait_for_inflight_writes(with_imports=False, runner=runner)
+            structlog.get_logger().info("order_build_started", tenant_id=tenant_id, collection=collection)
+        return bool(row["is_unbuilt"])
+
+    async def _batch(self, runner: Runner, tenant_id: str, collection: str, pace: _Pace) -> bool:
         """Build one batch, and pause. Return False if there is nothing left to build."""
+        key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection}
         await self._batches.acquire(tenant_id)
         started = time.monotonic()
         try:
-            more = await self._database.transact(lambda transaction: _build_batch(transaction, key, pace.limit))
+            more = await self._transact(runner, lambda transaction: _build_batch(transaction, key, pace.limit))
         except ContentionError:  # a record is locked for long, for example by an import
             pace.limit = MIN_BATCH
             await asyncio.sleep(RETRY_S)
             return True
         finally:
             self._batches.release(tenant_id)
+        if not more:
+            structlog.get_logger().info("order_built", tenant_id=tenant_id, collection=collection)
+            return False
         elapsed_s = time.monotonic() - started
         pace.took(elapsed_s)
         await asyncio.sleep(elapsed_s * PAUSE_FACTOR)
-        return more
+        return True
 
-    async def delete_dropped(self, tenant_id: str, collection: str) -> None:
+    async def delete_dropped(self, tenant_id: str, collection: str, runner: Runner | None = None) -> None:
         """Delete the entries of orders that were dropped long enough ago, and the orders."""
+        runner = runner or self._database
         key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection}
-        values = {**key, "now": await self._database.now(), "linger": timedelta(seconds=self._linger_s)}
-        retired = await self._database.fetch(SQL["retire_orders"], values, idempotent=True)
+        values = {**key, "now": await runner.now(), "linger": timedelta(seconds=self._linger_s)}
+        retired = await self._fetch(runner, "retire_orders", values)
         if not retired:
             return
-        await self.wait_for_inflight_writes(with_imports=True)
+        await self.wait_for_inflight_writes(with_imports=True, runner=runner)
         for row in retired:
             order = {**key, "order_id": row["order_id"]}
-            await self._delete_entries(tenant_id, order)
-            await self._database.fetch(SQL["delete_order"], order, idempotent=True)
+            await self._delete_entries(runner, tenant_id, order)
+            await self._fetch(runner, "delete_order", order)
             structlog.get_logger().info("order_deleted", tenant_id=tenant_id, collection=collection)
 
-    async def _delete_entries(self, tenant_id: str, order: dict[str, object]) -> None:
+    async def _delete_entries(self, runner: Runner, tenant_id: str, order: dict[str, object]) -> None:
         after: dict[str, object] = {"after_key": b"", "after_id": ""}
-        while rows := await self._delete_batch(tenant_id, "delete_entries", {**order, **after}):
+        while rows := await self._delete_batch(runner, tenant_id, "delete_entries", {**order, **after}):
             after = {"after_key": rows[0]["key"], "after_id": rows[0]["record_id"]}
         values: dict[str, object] = {**order, "after": ""}
         while True:
-            user = (await self._database.fetch(SQL["next_entry_user"], values, idempotent=True))[0]["user_id"]
+            user = (await self._fetch(runner, "next_entry_user", values))[0]["user_id"]
             if user is None:
                 return
             values["after"] = user
-            while (await self._delete_batch(tenant_id, "delete_draft_entries", {**order, "user_id": user}))[0]["count"]:
+            of_user = {**order, "user_id": user}
+            while (await self._delete_batch(runner, tenant_id, "delete_draft_entries", of_user))[0]["count"]:
                 pass
 
-    async def _delete_batch(self, tenant_id: str, name: str, values: dict[str, object]) -> Sequence[Mapping[str, Any]]:
+    async def _delete_batch(self, runner: Runner, tenant_id: str, name: str, values: dict[str, object]) -> Rows:
         await self._batches.acquire(tenant_id)
         started = time.monotonic()
         try:
-            return await self._database.fetch(SQL[name], {**values, "limit": MAX_BATCH}, idempotent=True)
+            return await self._fetch(runner, name, {**values, "limit": MAX_BATCH})
         finally:
             self._batches.release(tenant_id)
             await asyncio.sleep((time.monotonic() - started) * PAUSE_FACTOR)
 
-    async def wait_for_inflight_writes(self, *, with_imports: bool) -> None:
+    async def wait_for_inflight_writes(self, *, with_imports: bool, runner: Runner | None = None) -> None:
         """Wait for the calls that may have read an earlier state of a spec or its orders."""
-        running = await self._running_writes(with_imports=with_imports)
+        runner = runner or self._database
+        running = await self._running_writes(runner, with_imports=with_imports)
         while running:
             await asyncio.sleep(WRITES_POLL_S)
-            running &= await self._running_writes(with_imports=with_imports)
+            running &= await self._running_writes(runner, with_imports=with_imports)
 
-    async def _running_writes(self, *, with_imports: bool) -> set[str]:
+    async def _running_writes(self, runner: Runner, *, with_imports: bool) -> set[str]:
         values: dict[str, object] = {"spec_lock": LockFamily.COLLECTION_SPEC, "with_imports": with_imports}
-        rows = await self._database.fetch(SQL["running_writes"], values, idempotent=True)
-        return {row["transaction"] for row in rows}
+        return {row["transaction"] for row in await self._fetch(runner, "running_writes", values)}
+
+    async def _fetch(self, runner: Runner, name: str, values: dict[str, object]) -> Rows:
+        if isinstance(runner, Database):
+            return await runner.fetch(SQL[name], values, idempotent=True)
+        return await self._database.translated(lambda: runner.fetch(SQL[name], values))
+
+    async def _transact(self, runner: Runner, work: Callable[[Transaction], Awaitable[bool]]) -> bool:
+        if isinstance(runner, Database):
+            return await runner.transact(work)
+
+        async def once() -> bool:
+            async with runner.transaction() as transaction:
+                return await work(transaction)
+
+        return await self._database.translated(once)
 
 
 async def _build_batch(transaction: Transaction, key: dict[str, object], limit: int) -> bool:

@@ -24,9 +24,8 @@ from ..driver_errors import AnsweredBeforeError
 from ..idempotency import Requests, store_unfinished
 from ..page_tokens import PageTokens
 from ..statements import load
-from ..transaction import Transaction
-from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of
-from .indexes import Indexes
+from ..transaction import Rows, Transaction
+from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of, order_of
 from .mismatches import counts, refuse_stored
 from .order_entries import OrderEntries
 
@@ -53,13 +52,12 @@ class StoredCollection:
 
 
 class CollectionStore:
-    """A store of specs and of the indexes that they require."""
+    """A store of specs and of the orders that they require."""
 
     def __init__(
         self,
         database: Database,
         specs: CollectionSpecs,
-        indexes: Indexes,
         cursors: PageTokens,
         limits: Limits,
         *,
@@ -70,7 +68,6 @@ class CollectionStore:
         self._database = database
         self._requests = requests
         self._specs = specs
-        self._indexes = indexes
         self._entries = entries
         self._cursors = cursors
         self._limits = limits
@@ -121,7 +118,7 @@ class CollectionStore:
             await self._build(actor.tenant_id, spec.collection)
             if is_new:
                 await self._wait_for_stale_caches(stored_at)
-        return (await self._with_indexes([stored]))[0]
+        return (await self._with_orders(actor, [stored]))[0]
 
     async def _stored_before(self, actor: Actor, spec: CollectionSpec) -> CollectionSpec | None:
         """Return the spec that an earlier, unfinished run of the request stored; None if there is none."""
@@ -136,7 +133,7 @@ class CollectionStore:
         loaded = await self._specs.load(actor.tenant_id, [collection])
         if collection not in loaded:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
-        return (await self._with_indexes([loaded[collection]]))[0]
+        return (await self._with_orders(actor, [loaded[collection]]))[0]
 
     async def mismatch_counts(self, actor: Actor, spec: CollectionSpec) -> Mapping[Path, int]:
         """Return for each declared field how many records hold a value of the wrong type; this reads all records."""
@@ -157,10 +154,10 @@ class CollectionStore:
         found = specs[: _fitting(specs)]
         more = len(names) > len(found)
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
-        return await self._with_indexes(found), next_token
+        return await self._with_orders(actor, found), next_token
 
     async def _build(self, tenant_id: str, collection: str) -> None:
-        """Wait for the orders' entries and the indexes.
+        """Wait for the entries of the collection's orders.
 
         A caller that is cancelled does not stop the build, so a retry can find it done.
         """
@@ -168,9 +165,8 @@ class CollectionStore:
         async def build() -> None:
             call_deadline.set(None)  # for this task only
             await self._entries.build(tenant_id, collection)
-            await self._indexes.reconcile(collection)
 
-        task = asyncio.create_task(build(), name="indexes")
+        task = asyncio.create_task(build(), name="order entries")
         self._builds.add(task)
         task.add_done_callback(self._builds.discard)
         await asyncio.shield(task)
@@ -232,9 +228,21 @@ class CollectionStore:
                     record_id=record_id,
                 )
 
-    async def _with_indexes(self, specs: Sequence[CollectionSpec]) -> list[StoredCollection]:
-        states = await self._indexes.states(specs)
-        return [StoredCollection(spec, each) for spec, each in zip(specs, states, strict=True)]
+    async def _with_orders(self, actor: Actor, specs: Sequence[CollectionSpec]) -> list[StoredCollection]:
+        """Return the specs with the states of their orders."""
+        collections = [spec.collection for spec in specs if spec.fields]
+        rows: Rows = []
+        if collections:
+            values: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": collections}
+            rows = await self._database.fetch(ORDERS["get_orders"], values, idempotent=True)
+        states = {(row["collection"], order_of(json.loads(row["keys"]))): IndexState(row["state"]) for row in rows}
+        return [
+            StoredCollection(
+                spec,
+                {order: states.get((spec.collection, order), IndexState.BUILDING) for order in spec.indexes()},
+            )
+            for spec in specs
+        ]
 
 
 def _written(stored: CollectionSpec) -> str:

@@ -80,16 +80,3 @@ SELECT collection FROM (
 ) AS declared
 ORDER BY collection
 LIMIT :page_size
-
--- name: all_definitions
--- Return every declaration of every tenant: declarations of the same collection name share their indexes.
-SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history
-FROM draftline.collection
-
--- name: present_indexes
--- Return the indexes that were built for declarations, recognised by their names.
-SELECT i.relname AS name, x.indisvalid AND x.indisready AS valid
-FROM pg_index AS x
-JOIN pg_class AS i ON i.oid = x.indexrelid
-WHERE x.indrelid IN (CAST('draftline.record' AS regclass), CAST('draftline.draft' AS regclass))
-  AND i.relname ~ '^(record|draft)_order_'

@@ -12,15 +12,14 @@ WHERE i.relnamespace = CAST('draftline' AS regnamespace) AND NOT (x.indisvalid A
   AND i.relname !~ '^(record|draft)_order_'
 ORDER BY i.relname
 
--- name: is_building
--- Return whether a process builds or drops indexes of declarations (AdvisoryLock.INDEXES).
+-- name: is_served
+-- Return whether a process of the service is connected to this database.
 SELECT EXISTS (
-    SELECT FROM pg_locks
-    WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = CAST(:lock AS bigint)) AS building
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'draftline watch') AS served
 
 -- name: may_keep_log
--- Return whether the user may do what requires ownership: create and drop the partitions of the log, and build indexes.
+-- Return whether the user may do what requires ownership: create and drop the partitions of the log.
 SELECT bool_and(pg_has_role(relowner, 'USAGE')) AS may, current_user AS name
 FROM pg_class WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname IN ('record', 'draft', 'change')
 

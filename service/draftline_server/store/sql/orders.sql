@@ -184,3 +184,15 @@ WHERE l.relation IN (CAST('draftline.collection' AS regclass), CAST('draftline.c
   AND l.pid <> pg_backend_pid() AND a.application_name = current_setting('application_name')
   AND (CAST(:with_imports AS boolean) OR NOT EXISTS (SELECT FROM pg_locks AS i
       WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = CAST(:spec_lock AS bigint) AND i.objsubid = 2))
+
+-- name: orders_being_built
+-- Return the orders, of all tenants, whose entries are not complete.
+SELECT DISTINCT o.collection, o.keys::text AS keys FROM draftline.collection_order AS o WHERE o.state = 'BUILDING'
+
+-- name: old_indexes
+-- Return the indexes that earlier versions built for declared orders, recognised by their names.
+SELECT i.relname AS name
+FROM pg_index AS x
+JOIN pg_class AS i ON i.oid = x.indexrelid
+WHERE x.indrelid IN (CAST('draftline.record' AS regclass), CAST('draftline.draft' AS regclass))
+  AND i.relname ~ '^(record|draft)_order_'
