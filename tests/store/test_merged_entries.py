@@ -13,6 +13,7 @@ from draftline_server.domain.drafts import ChangeByDelta, DraftEdit
 from draftline_server.domain.filters.ast import Field, FieldType, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
+from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.database import Database
 from draftline_server.store.lists import ranges
 from hypothesis import given, settings
@@ -210,3 +211,38 @@ async def test_long_names_leave_entries_out_and_the_list_exact(database: Databas
     sort = (SortKey(Field(("a",))), SortKey(Field(("b",)), descending=True))
     await keep_entries(world, [tuple(IndexKey(key.field.path, FieldType.TEXT, key.descending) for key in sort)])
     await assert_exact(world, "ada", MergedQuery(COLLECTION, order=sort, order_text="ab"), 2)
+
+
+async def test_list_is_read_from_entries_from_the_end_of_their_build_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.declare(fields='[{"path": ["n"], "type": "NUMBER"}]')
+    await world.load({f"{n:02}": {"n": n % 5} for n in range(20)})
+    await world.save("ada", change("03", {"n": 4}))
+    query = MergedQuery(
+        COLLECTION, parse_filter("n > 1"), "n > 1", (SortKey(Field(("n",))),), "n"
+    )  # fmt: skip
+    sent: list[str] = []
+    monkeypatch.setattr(world.database.connections, "observers", [lambda sql, _: sent.append(sql)])
+    before = (await walk(world, "ada", query, 3))[0]
+    assert not any("FROM draftline.order_entry" in sql for sql in sent)
+    await OrderEntries(world.database).build(world.tenant_id, COLLECTION)
+    await world.specs.load(world.tenant_id, [COLLECTION])
+    sent.clear()
+    assert (await walk(world, "ada", query, 3))[0] == before
+    lists = [sql for sql in sent if "get_merged" in sql or "count_merged" in sql]
+    assert len(lists) == 5  # four pages and a count
+    assert all("FROM draftline.order_entry" in sql for sql in lists)
+    await world.patch("04", {"n": 9})
+    await world.save("ada", change("05", {"n": 8}))
+    await world.delete("02")
+    await assert_exact_numbers(world, query)
+
+
+async def assert_exact_numbers(world: World, query: MergedQuery) -> None:
+    found = (await walk(world, "ada", query, 3))[0]
+    numbers = {each.record.record_id: json.loads(each.record.content)["n"] for each in found}
+    expected = {f"{n:02}": n % 5 for n in range(20) if n % 5 > 1} | {"03": 4, "04": 9, "05": 8}
+    del expected["02"]
+    assert numbers == expected
+    assert list(numbers) == sorted(numbers, key=lambda id_: (numbers[id_], id_))
