@@ -230,7 +230,10 @@ class TokenExpiredError(DraftlineError):
 
 
 class ResourceExhaustedError(DraftlineError):
-    """The service has no capacity for the call at present, or a message is over 16 MiB."""
+    """The service has no capacity for the call at present, or a message is over 16 MiB.
+
+    With the reason `STORAGE_FULL`, the disk of the database is full: nothing was written.
+    """
 
 
 class DeadlineExceededError(DraftlineError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from .background.leader import Leader, LeaderTask
 from .background.notifier import Notifier
 from .background.order_entries import OrderEntriesTask
 from .background.statistics_refresh import StatisticsRefresh
+from .background.storage_watch import StorageWatch
 from .domain.errors import DraftlineError
 from .gauges import gauges_of
 from .observability.access_log import AccessLog, Logged, slow_statements
@@ -73,7 +74,8 @@ async def running(
     try:
         await check_revision(database, revision)
         await database.now()  # reads the clock once, so that calls need not query it
-        clock = ClockWatch(database.clock, settings.database.max_clock_skew_s)
+        clock, storage = ClockWatch(database.clock, settings.database.max_clock_skew_s), StorageWatch()
+        database.runner.observers.append(storage.query_ended)
         leases, wakes = Leases(database), ChangeSignals()
         entries = OrderEntries(database)
         notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
@@ -86,10 +88,23 @@ async def running(
             settings, database, schemas, telemetry, entries=entries, statistics=statistics, wakes=wakes
         )
         server = _server(
-            settings, database, telemetry, services, notifier=notifier, clock=clock, shares_port=worker > 0
+            settings,
+            database,
+            telemetry,
+            services,
+            notifier=notifier,
+            warning=lambda: "; ".join(filter(None, (storage.warning, clock.warning))),
+            shares_port=worker > 0,
         )
         gauges = gauges_of(
-            database, server, services.watches, maintenance, draft_check, clock=clock, dropped_lines=dropped_lines
+            database,
+            server,
+            services.watches,
+            maintenance,
+            draft_check,
+            clock=clock,
+            storage=storage,
+            dropped_lines=dropped_lines,
         )
         metrics = Metrics(telemetry, gauges)
         address = metrics_socket or metrics_address(settings.metrics)
@@ -141,10 +156,10 @@ def _server(
     services: Services,
     *,
     notifier: Notifier,
-    clock: ClockWatch,
+    warning: Callable[[], str],
     shares_port: bool,
 ) -> Server:
-    health = Health([service.full_name for service in SERVICES], database.ping, lambda: clock.warning)
+    health = Health([service.full_name for service in SERVICES], database.ping, warning)
     return Server(
         services.servicers,
         IdempotencyLayer(services.requests),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from .background.change_log_maintenance import ChangeLogMaintenance
 from .background.clock_watch import ClockWatch
 from .background.draft_integrity import DraftCheck
+from .background.storage_watch import StorageWatch
 from .observability.metrics import Gauge
 from .rpc.server import Server
 from .rpc.services.watch import Watches
@@ -21,6 +22,7 @@ def gauges_of(
     check: DraftCheck,
     *,
     clock: ClockWatch,
+    storage: StorageWatch,
     dropped_lines: Callable[[], int],
 ) -> list[Gauge]:
     calls, admission, health = server.calls, server.calls.admission, server.health
@@ -65,6 +67,11 @@ def gauges_of(
             lambda: database.retries,
         ),
         Gauge("draftline_database_reachable", "1 while the database responds, else 0.", lambda: health.is_reachable),
+        Gauge(
+            "draftline_storage_full_total",
+            "Statements that failed because the disk of the database is full.",
+            lambda: storage.failures,
+        ),
         Gauge(
             "draftline_clock_skew_seconds",
             "Absolute difference between the clocks of this host and the database.",

@@ -268,7 +268,7 @@ def test_clock_that_is_an_hour_off_is_named(url: str, monkeypatch: pytest.Monkey
         ({"host": "0.0.0.0"}, "protection", "refuses DRAFTLINE_HOST=0.0.0.0"),
         ({"host": "192.0.2.1", "dangerously_serve_unprotected": True}, "port", "is not an address of this machine"),
         ({"postgres_bin": "/nowhere"}, "postgres programs", "No PostgreSQL binaries"),
-        ({"database_url": "postgresql://ada@localhost:none/films"}, "database", "is not a valid URL"),
+        ({"database_url": "postgresql://ada@localhost:none/films"}, "settings", "has a port that is not a number"),
         ({"auth_service_keys_file": "/nowhere"}, "authentication", "cannot be read: No such file"),
         ({"data_dir": "/proc/version"}, "data folder", "is not a directory"),
     ],

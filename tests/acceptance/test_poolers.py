@@ -165,3 +165,11 @@ def test_pooler_whose_database_is_away_is_told_from_one_without_sessions(pooled:
     refused = command("serve", database_url=f"{url}_gone", port=0, log_level="error", pool_connect_timeout_s=5)
     assert refused.returncode == 3
     assert REFUSED not in refused.stderr
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["migrate"], ["check"]], ids=" ".join)
+def test_pooler_that_refuses_a_parameter_is_named(pooled: Callable[..., str], arguments: list[str]) -> None:
+    url = f"{pooled('session')}?options=-c%20search_path%3Dpublic"
+    refused = command(*arguments, database_url=url, port=0, log_level="error")
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1), refused.stderr
+    assert "rejects a parameter of the connection, as poolers do (SQLSTATE 08P01); remove `options`" in refused.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import time
 from collections import Counter
@@ -13,12 +14,13 @@ from pathlib import Path
 import asyncpg
 import grpc
 import pytest
+from draftline import Client, ResourceExhaustedError
 from draftline.v1 import content_pb2, content_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.call_history import History, Stored
 from support.polling import eventually
 from support.retrying_writers import ATTEMPT_S, CHANNEL_OPTIONS, COLLECTION, Writer, prepare
-from support.server_process import served
+from support.server_process import invoked, served
 
 DISK_BYTES = 160 * 1024 * 1024
 WRITERS = 8
@@ -92,6 +94,20 @@ async def begin_log(url: str) -> None:
     await connection.close()
 
 
+def check_that_a_full_disk_is_named(address: str, data_dir: Path) -> None:
+    """The error has a reason of its own, health warns, and the doctor finds a fault."""
+    text = "x" * 1_000_000
+    with Client(address, tenant_id=TENANT) as client, pytest.raises(ResourceExhaustedError) as refused:
+        client.import_content(COLLECTION, ((str(number), {"text": text}) for number in range(100)))
+    assert refused.value.reason == "STORAGE_FULL"
+    health = invoked("health", "--address", address)
+    assert (health.returncode, health.stdout) == (0, "SERVING\n")
+    assert "the disk of the database is full" in health.stderr
+    examined = invoked("doctor", "--json", "--quick", data_dir=data_dir, port=address.rpartition(":")[2])
+    faults = [each["check"] for each in map(json.loads, examined.stdout.splitlines()) if each.get("state") == "fault"]
+    assert faults == ["disk"]
+
+
 async def test_full_disk_refuses_writes_and_loses_nothing(disk: Path, report: Callable[[str], None]) -> None:
     with served(data_dir=disk / "data") as service:
         url = f"postgresql://draftline@/draftline?host={(disk / 'data' / 'socket').resolve()}"
@@ -110,6 +126,7 @@ async def test_full_disk_refuses_writes_and_loses_nothing(disk: Path, report: Ca
             refused_at, read_before = time.monotonic(), reader.ends["OK"]
             await eventually(lambda: reader.ends["OK"] > read_before)
             assert set(reader.ends) == {"OK"}
+            await asyncio.to_thread(check_that_a_full_disk_is_named, service.address, disk / "data")
             report(f"{len(history.acknowledged)} writes, then {history.refusals}, while reads go on")
 
             await spend_log(url)

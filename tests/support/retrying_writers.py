@@ -38,6 +38,7 @@ PASSING = {
     (grpc.StatusCode.DEADLINE_EXCEEDED, ""),
     (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
     (grpc.StatusCode.ABORTED, "CONTENTION"),
 }
 

@@ -179,6 +179,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. PurgeContent was called for a record that is not deleted. Metadata:
     `record_id`.
     """
+    ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 42
+    """RESOURCE_EXHAUSTED. The disk of the database is full, so nothing was written. Retrying does not
+    help until an operator frees space; reads still work.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of an error: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that every error of
@@ -345,5 +349,9 @@ declared field), `kind` (the JSON type of the value, for example `string`).
 ERROR_REASON_RECORD_LIVE: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION. PurgeContent was called for a record that is not deleted. Metadata:
 `record_id`.
+"""
+ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 42
+"""RESOURCE_EXHAUSTED. The disk of the database is full, so nothing was written. Retrying does not
+help until an operator frees space; reads still work.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

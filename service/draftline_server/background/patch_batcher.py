@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from ..concurrency.call_context import remaining_s
 from ..concurrency.fair_semaphore import FairSemaphore
 from ..domain.changes import Write
-from ..domain.errors import ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError
+from ..domain.errors import (
+    ContentionError,
+    DatabaseUnavailableError,
+    DeadlineExceededError,
+    OverloadedError,
+    StorageFullError,
+)
 from ..domain.records import Patch, PatchResult
 from ..store.database import Database
 from ..store.driver_errors import LeftAloneError, was_undone
@@ -102,7 +108,7 @@ class PatchBatcher:
         """Apply a group in one statement; an error of it fails no call that can be sent again alone."""
         try:
             await apply(group)
-        except OverloadedError as error:
+        except (OverloadedError, StorageFullError) as error:
             _fail(group, error)
         except DeadlineExceededError as error:
             now = time.monotonic()

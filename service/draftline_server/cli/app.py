@@ -154,7 +154,7 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         except UnavailableError as error:
             raise NotReachedError(NO_SERVICE.format(message=error)) from error
         except OutOfReachError as error:
-            raise NotReachedError(f"{error}; run `draftline doctor` to find out why") from error
+            raise NotReachedError(f"{error}; {error.fix}") from error
         except (*EXPECTED, DraftlineError) as error:
             raise click.ClickException(str(error)) from error
 

@@ -6,22 +6,24 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from ..domain.errors import DraftlineError, OutOfReachError
+from ..domain.errors import DraftlineError, OutOfReachError, StorageFullError
 from ..embedded_postgres.socket_path import running_url
 from ..ops import migrate
 from ..settings import Settings
+from ..settings.database_url import described
 from ..store.change_log_maintenance import SQL as LOG
 from ..store.collections.mismatches import all_counts
+from ..store.connect_errors import connect
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker
 from ..store.pool import connections_of
 from ..store.poolers import PoolerError
 from ..store.revision import SchemaError, find_revision, read_usable_connections
 from ..store.statements import load
+from ..store.transaction import Transaction
 from ..wiring import pool_settings
 from .results import Finding, State, fault, ok, skipped, warning
 
@@ -29,19 +31,10 @@ SQL = load("diagnosis")
 ORDERS = load("orders")
 CONNECT_S = 5.0
 NOT_RUNNING = skipped("database", "the embedded PostgreSQL is not running, and the doctor does not start it")
-CREDENTIALS_FIX = "correct the user and password in DRAFTLINE_DATABASE_URL, or the rules in pg_hba.conf"
-REFUSALS = {  # by SQLSTATE
-    "28P01": ("rejects the password", CREDENTIALS_FIX),
-    "28000": ("rejects this user from this host", CREDENTIALS_FIX),
-    "3D000": ("does not exist on its server", "create the database with ENCODING 'UTF8', or correct its name"),
-    "42501": ("does not allow this user to connect", "GRANT CONNECT ON DATABASE to the user"),
-    "53300": ("has no free connection", "raise max_connections, or lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS"),
-    "57P03": ("is starting, stopping or recovering", "wait; if it does not end, see PostgreSQL's log"),
-}
 CLOCK_FAULT = timedelta(seconds=30)  # tokens are rejected beyond this
 OPEN_TOO_LONG = timedelta(minutes=10)
 NAMED = 5  # names that a message lists at most
-DEPENDENT_CHECKS = ("schema", "privileges", "connections", "indexes", "log", "clock", "values", "drafts")
+DEPENDENT_CHECKS = ("disk", "schema", "privileges", "connections", "indexes", "log", "clock", "values", "drafts")
 
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
@@ -71,8 +64,9 @@ async def _examined(
     opened: Database, settings: Settings, now: Callable[[], datetime], *, with_drafts: bool
 ) -> AsyncIterator[Finding]:
     found = (await opened.fetch(SQL["look_at_server"], {}))[0]
-    yield _server(found, _named(opened.url))
+    yield _server(found, described(opened.url))
     yield _clock(found["moment"] - now(), timedelta(seconds=settings.database.max_clock_skew_s))
+    yield await _disk(opened)
     yield await _connections(opened, settings)
     schema = await _schema(opened)
     yield schema
@@ -99,38 +93,12 @@ async def _opened(url: str, settings: Settings) -> AsyncIterator[Database]:
 
 
 async def _connection_problem(url: str) -> Finding | None:
-    name = _named(url)
     try:
-        connection = await asyncpg.connect(
-            url, timeout=CONNECT_S, server_settings={"application_name": "draftline doctor"}
-        )
-        await connection.close()
-    except asyncpg.PostgresError as error:
-        problem, fix = REFUSALS.get(error.sqlstate or "", ("rejects the connection", "see PostgreSQL's log"))
-        return fault("database", f"{name} {problem} (SQLSTATE {error.sqlstate})", fix)
-    except (OSError, TimeoutError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "timeout"
-        return fault(
-            "database", f"{name} cannot be reached: {reason}",
-            "start PostgreSQL, correct the host and port in DRAFTLINE_DATABASE_URL, or check the network",
-        )  # fmt: skip
-    except (ValueError, asyncpg.InterfaceError):
-        return fault(
-            "database", "DRAFTLINE_DATABASE_URL is not a valid URL",
-            "use the form postgresql://user:password@host:5432/database, with %40 for @ in a password",
-        )  # fmt: skip
+        connection = await connect(url, CONNECT_S, server_settings={"application_name": "draftline doctor"})
+    except OutOfReachError as error:
+        return fault("database", str(error).replace("the database", described(url), 1), error.fix)
+    await connection.close()
     return None
-
-
-def _named(url: str) -> str:
-    """Return the user, host, port and database of `url`, without the password."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 5432
-    except ValueError:
-        return "the database"
-    host = parts.hostname or "".join(parse_qs(parts.query).get("host", []))
-    return f"{parts.username or ''}@{host}:{port}{parts.path}"
 
 
 def _server(found: asyncpg.Record, name: str) -> Finding:
@@ -157,6 +125,24 @@ def _clock(ahead: timedelta, allowed: timedelta) -> Finding:
     if off > allowed:
         return warning("clock", message, fix)
     return ok("clock", f"within {allowed.seconds} s of the database's")
+
+
+async def _disk(opened: Database) -> Finding:
+    """Have PostgreSQL write a temporary file, which a read-only session may do."""
+
+    async def fill(transaction: Transaction) -> None:
+        await transaction.fetch(SQL["use_little_memory"], {})
+        await transaction.fetch(SQL["fill_temporary_file"], {})
+
+    try:
+        await opened.transact(fill)
+    except StorageFullError:
+        message = "full: PostgreSQL cannot write a temporary file of 16 MiB (SQLSTATE 53100), and writes fail"
+        fix = "free space on the disk of PostgreSQL (docs/operations.md, DraftlineStorageFull)"
+        return fault("disk", message, fix)
+    except DraftlineError as error:  # temp_file_limit may be lower
+        return skipped("disk", f"not tried: {error.message}")
+    return ok("disk", "PostgreSQL has room for a temporary file of 16 MiB")
 
 
 async def _connections(opened: Database, settings: Settings) -> Finding:

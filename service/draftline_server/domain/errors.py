@@ -62,7 +62,11 @@ class OperatorError(Exception):
 
 
 class OutOfReachError(OperatorError):
-    """The database cannot be reached or refuses the connection. The message gives the reason."""
+    """The database cannot be reached or refuses the connection. The message gives the reason, and `fix` what to do."""
+
+    def __init__(self, message: str, fix: str = "run `draftline doctor` to find out why") -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 class InvalidFieldError(DraftlineError):
@@ -241,6 +245,12 @@ class OverloadedError(DraftlineError):
     ) -> None:
         super().__init__(message, fields=fields, **metadata)
         self.retry_after_s = retry_after_s
+
+
+class StorageFullError(DraftlineError):
+    """The disk of the database is full and nothing was written. Only an operator can change that."""
+
+    reason = "STORAGE_FULL"
 
 
 class DeadlineExceededError(DraftlineError):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ..domain.errors import OutOfReachError
+from ..store.connect_errors import connect
+
 TIMEOUT_S = 5.0
 MOST = 20  # waits that are returned
 
@@ -48,13 +51,15 @@ def waits(url: str) -> list[Wait]:
     """Return the current lock waits, the longest first. Raise LocksError if the database cannot be queried."""
     try:
         rows = asyncio.run(asyncio.wait_for(_rows(url), TIMEOUT_S))
+    except OutOfReachError as error:
+        raise LocksError(f"cannot read the locks: {error}; {error.fix}") from error
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise LocksError(f"cannot read the locks of the database: {error or 'timeout'}") from error
     return [Wait(**{**row, "blocker": row["blocker"] or None}) for row in rows]
 
 
 async def _rows(url: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S)
+    connection = await connect(url, TIMEOUT_S)
     try:
         found: list[asyncpg.Record] = await connection.fetch(WAITS, MOST)
     finally:

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from ..domain.errors import OperatorError, OutOfReachError
 from ..embedded_postgres.server import EmbeddedPostgres
 from ..store.advisory_locks import AdvisoryLock
+from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
 from ..store.tables import SCHEMA, metadata
 from .resources import shipped
@@ -142,7 +143,10 @@ async def _run(url: str, action: Action) -> str:
 
 async def _migrate(url: str, action: Action) -> str:
     await is_pooled(url, CONNECT_S)  # raises PoolerError if a pooler provides no sessions
-    engine = create_async_engine(_sqlalchemy_url(url), poolclass=NullPool)
+    # The driver parses the URL, as in the service; SQLAlchemy would read some of its parameters otherwise.
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: connect(url, CONNECT_S), poolclass=NullPool
+    )
     event.listen(engine.sync_engine, "connect", _set_path, insert=True)  # before SQLAlchemy queries the default schema
     try:
         async with engine.connect() as connection:
@@ -187,7 +191,3 @@ async def _revision(connection: AsyncConnection) -> str:
         return MigrationContext.configure(sync, opts={"version_table_schema": SCHEMA}).get_current_revision()
 
     return await connection.run_sync(current) or "base"
-
-
-def _sqlalchemy_url(url: str) -> str:
-    return url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+asyncpg://", 1)

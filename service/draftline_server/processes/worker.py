@@ -90,7 +90,7 @@ def main() -> None:
     try:
         uvloop.run(_run_with_heartbeat(serving))
     except OutOfReachError as error:
-        _report(out_of_reach=str(error))
+        _report(out_of_reach=str(error), fix=error.fix)
         sys.exit(1)
     except EXPECTED as error:
         _report(problem=str(error))

@@ -89,10 +89,12 @@ class Worker:
         outcome = await report
         if not outcome:
             raise WorkerLostError(f"{await self.ended()}; see its log for the reason")
-        for kind, error in (("problem", WorkerError), ("out_of_reach", OutOfReachError)):
-            if kind in outcome:
-                await self.ended()
-                raise error(outcome[kind])
+        if "problem" in outcome:
+            await self.ended()
+            raise WorkerError(outcome["problem"])
+        if "out_of_reach" in outcome:
+            await self.ended()
+            raise OutOfReachError(outcome["out_of_reach"], outcome["fix"])
 
     async def _listen(self, source: asyncio.StreamReader, report: asyncio.Future[dict[str, Any]]) -> None:
         """Count the lines. Set `report` to the first that is not a heartbeat, or to an empty dict if there is none."""

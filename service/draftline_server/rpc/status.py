@@ -67,6 +67,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "CONTENTION": grpc.StatusCode.ABORTED,
     "DATABASE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "STORAGE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
     "DRAINING": grpc.StatusCode.UNAVAILABLE,
     "INTERNAL": grpc.StatusCode.INTERNAL,

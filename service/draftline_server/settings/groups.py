@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from . import database_url
 from .group import Group
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -108,10 +109,8 @@ class DatabaseSettings(Group):
 
     @field_validator("url")
     @classmethod
-    def _is_of_postgresql(cls, url: str) -> str:
-        if url and not url.startswith(("postgresql://", "postgres://")):
-            raise ValueError("must start with postgresql:// or postgres://, or be empty for the embedded PostgreSQL")
-        return url
+    def _has_a_valid_url(cls, url: str) -> str:
+        return database_url.checked(url) if url else url
 
 
 class AuthSettings(Group):

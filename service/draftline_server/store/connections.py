@@ -60,8 +60,8 @@ class Connections:
     async def open(self, *, checked: bool = False) -> None:
         """Prepare the pool; connections are made as they are needed.
 
-        `checked`: raise PoolerError if the URL leads to a pooler that provides no sessions. An unreachable server is
-        not checked.
+        `checked`: connect once. Raise OutOfReachError if that fails, and PoolerError if the URL leads to a pooler that
+        provides no sessions.
         """
         pooled = checked and await self._is_pooled()
         self._pool = await make_pool(self._url, self._settings, self._init, self._connecting.connect, is_pooled=pooled)

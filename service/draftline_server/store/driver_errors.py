@@ -19,6 +19,7 @@ from ..domain.errors import (
     DraftlineError,
     InvalidDocumentError,
     OverloadedError,
+    StorageFullError,
 )
 
 # InternalClientError: asyncpg raises it if PostgreSQL has announced that it closes an idle connection, but the end of
@@ -38,6 +39,8 @@ REQUEST_KEY = "request_pkey"
 OUT_OF_REACH = "the database is out of reach; nothing was changed, try again later"
 LOST = f"the connection to the database was lost; {WRITE_IS_UNKNOWN}"
 
+DISK_FULL = "53100"
+
 # By SQLSTATE, or else by its class (its first two characters):
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
@@ -49,6 +52,7 @@ _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
     "40": (ContentionError, "concurrent writes kept colliding; nothing was changed, try again"),
     "40003": (DatabaseUnavailableError, LOST),
     "53": (OverloadedError, "the database has no room for this call now; nothing was changed, try again later"),
+    DISK_FULL: (StorageFullError, "the disk of the database is full; nothing was changed, an operator must free space"),
     "54": (InvalidDocumentError, "the document holds a value that the database cannot store"),
     "55P03": (ContentionError, "another write held what this one needs for too long; nothing was changed, try again"),
     "57": (DatabaseUnavailableError, LOST),
@@ -57,7 +61,7 @@ _REFUSALS: Mapping[str, tuple[type[DraftlineError], str]] = {
     "58": (DatabaseUnavailableError, "the database's storage fails; nothing was changed, try again later"),
 }
 # Errors of a later attempt that do not reveal the outcome of an earlier one, if that is unknown.
-_PASSING = (ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError)
+_PASSING = (ContentionError, DatabaseUnavailableError, DeadlineExceededError, OverloadedError, StorageFullError)
 
 
 class RacedError(Exception):
@@ -106,8 +110,9 @@ def translate(error: BaseException, *, lost: bool = False) -> Exception | None:
 
 def _translate(error: BaseException) -> Exception | None:
     if isinstance(error, NothingDoneError):
-        no_room = isinstance(error.__cause__, asyncpg.InsufficientResourcesError)
-        return OverloadedError(_REFUSALS["53"][1]) if no_room else DatabaseUnavailableError(OUT_OF_REACH)
+        if isinstance(error.__cause__, asyncpg.InsufficientResourcesError):
+            return _of_sqlstate(error.__cause__)
+        return DatabaseUnavailableError(OUT_OF_REACH)
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(error)
     if isinstance(error, asyncio.TimeoutError):

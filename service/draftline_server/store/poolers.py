@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from ..domain.errors import OperatorError
+from .connect_errors import connect
 
 ANSWER_S = 10.0  # a notification takes milliseconds, if it arrives at all
 SET = (
@@ -35,8 +36,8 @@ async def is_pooled(url: str, timeout_s: float) -> bool:
     """Return whether a pooler is in between; raise PoolerError unless it gives a session to each connection.
 
     When a connection starts, PostgreSQL reports its backend's process id; a pooler, which has no backend yet, reports a
-    random number. A connection that receives a notification while it is idle has a session. The driver's errors are
-    raised as they are.
+    random number. A connection that receives a notification while it is idle has a session. A failed attempt to
+    connect raises OutOfReachError; the driver's errors of statements are raised as they are.
     """
     connection = await _connected(url, timeout_s)
     try:
@@ -57,7 +58,7 @@ async def is_pooled(url: str, timeout_s: float) -> bool:
 
 async def _connected(url: str, timeout_s: float) -> Any:
     settings = {"application_name": "draftline start"}
-    return await asyncpg.connect(url, timeout=timeout_s, server_settings=settings, statement_cache_size=0)
+    return await connect(url, timeout_s, server_settings=settings, statement_cache_size=0)
 
 
 async def _process(connection: Any, timeout_s: float) -> int:

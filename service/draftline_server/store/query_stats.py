@@ -19,6 +19,7 @@ class QueryTiming(NamedTuple):
     started: float
     duration_s: float
     failed: bool
+    sqlstate: str = ""  # of PostgreSQL's error, if it raised one
 
 
 class CallQueries:
@@ -53,12 +54,15 @@ class QueryRunner:
 
     async def run(self, name: str, sent: Awaitable[T]) -> T:
         started = time.perf_counter()
-        failed = True
+        failed, sqlstate = True, ""
         try:
             result = await sent
             failed = False
+        except Exception as error:
+            sqlstate = getattr(error, "sqlstate", None) or ""  # as asyncpg names it, which is slow to import
+            raise
         finally:
-            timing = QueryTiming(name, started, time.perf_counter() - started, failed)
+            timing = QueryTiming(name, started, time.perf_counter() - started, failed, sqlstate)
             queries = call_queries.get()
             if queries is not None:
                 queries.add(timing)

@@ -3,6 +3,14 @@
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
     current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby, clock_timestamp() AS moment
 
+-- name: use_little_memory
+-- Have the statements of the transaction use temporary files, in the default tablespace, for more than 64 KiB.
+SELECT set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)
+
+-- name: fill_temporary_file
+-- Write a temporary file of about 16 MiB, which PostgreSQL removes at the end of the statement.
+SELECT count(*) AS rows FROM generate_series(1, 600000)
+
 -- name: invalid_indexes
 -- Return the indexes of the service's tables that PostgreSQL does not use, except those of declarations.
 SELECT i.relname AS name

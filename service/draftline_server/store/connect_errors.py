@@ -1,0 +1,87 @@
+"""Errors of a connection attempt, in the same words for every command. They are distinguished by type and SQLSTATE."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from ..domain.errors import OutOfReachError
+
+
+class Problem(NamedTuple):
+    """A reason why a connection cannot be made, and what to do."""
+
+    message: str
+    fix: str
+
+
+CREDENTIALS_FIX = "correct the user and password in DRAFTLINE_DATABASE_URL, or the rules in pg_hba.conf"
+_REFUSALS: Mapping[str, Problem] = {
+    "08P01": Problem(
+        "rejects a parameter of the connection, as poolers do",
+        "remove `options` from DRAFTLINE_DATABASE_URL, or name it in the pooler's ignore_startup_parameters",
+    ),
+    "28P01": Problem("rejects the password", CREDENTIALS_FIX),
+    "28000": Problem(
+        "rejects this user from this host",
+        f"{CREDENTIALS_FIX}; if these demand TLS, add sslmode=require or stricter to the URL",
+    ),
+    "3D000": Problem(
+        "does not exist on its server", "create the database with ENCODING 'UTF8', or correct its name"
+    ),
+    "42501": Problem("does not allow this user to connect", "GRANT CONNECT ON DATABASE to the user"),
+    "42704": Problem(
+        "does not know a setting in `options`", "correct `options` in DRAFTLINE_DATABASE_URL"
+    ),
+    "53300": Problem(
+        "has no free connection", "raise max_connections, or lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS"
+    ),
+    "57P03": Problem(
+        "is starting, stopping or recovering", "wait; if it does not end, see PostgreSQL's log"
+    ),
+}  # fmt: skip
+_ADDRESS_FIX = "start PostgreSQL, correct the host and port in DRAFTLINE_DATABASE_URL, or check the network"
+
+
+def problem_of(error: BaseException) -> Problem | None:
+    """Return the problem behind an error of asyncpg.connect, or None for an error of another kind."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        known = _REFUSALS.get(state, Problem("rejects the connection", "see PostgreSQL's log"))
+        return known._replace(message=f"{known.message} (SQLSTATE {state})")
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        fix = "wait for a failover to end, or correct the hosts or target_session_attrs in DRAFTLINE_DATABASE_URL"
+        return Problem("has no host with the wanted target_session_attrs", fix)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        fix = "name the server's certificate authority by sslrootcert, and its host as its certificate has it"
+        return Problem(f"has a certificate that is not trusted: {error.verify_message.lower()}", fix)
+    if isinstance(error, ssl.SSLError):
+        return Problem(
+            f"refuses the TLS connection: {error.reason or 'handshake failed'}",
+            "correct sslcert, sslkey and sslrootcert in DRAFTLINE_DATABASE_URL, or the TLS settings of PostgreSQL",
+        )
+    if type(error) is ConnectionError:  # asyncpg's: the server answered that it has no TLS
+        return Problem("does not offer TLS", "set ssl = on in PostgreSQL, or correct sslmode in DRAFTLINE_DATABASE_URL")
+    if isinstance(error, OSError | TimeoutError):
+        reason = getattr(error, "strerror", None) or ("timeout" if isinstance(error, TimeoutError) else str(error))
+        return Problem(f"cannot be reached: {reason}", _ADDRESS_FIX)
+    if isinstance(error, asyncpg.InterfaceError | ValueError):
+        return Problem(
+            "cannot be connected to as DRAFTLINE_DATABASE_URL says",
+            f"correct it: {error}" if isinstance(error, asyncpg.ClientConfigurationError) else "correct it",
+        )
+    return None
+
+
+async def connect(url: str, timeout_s: float, **options: Any) -> Any:
+    """Return a connection, as asyncpg.connect does. Raise OutOfReachError if the attempt fails."""
+    try:
+        return await asyncpg.connect(url, timeout=timeout_s, **options)
+    except Exception as error:
+        problem = problem_of(error)
+        if problem is None:
+            raise
+        raise OutOfReachError(f"the database {problem.message}", problem.fix) from error
