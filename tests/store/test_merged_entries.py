@@ -11,7 +11,7 @@ import pytest
 from draftline_server.domain.collections import IndexKey
 from draftline_server.domain.drafts import ChangeByDelta, DraftEdit
 from draftline_server.domain.filters.ast import Field, FieldType, SortKey
-from draftline_server.domain.filters.parser import parse_filter
+from draftline_server.domain.filters.parser import parse_filter, parse_order_by
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.database import Database
@@ -246,3 +246,21 @@ async def assert_exact_numbers(world: World, query: MergedQuery) -> None:
     del expected["02"]
     assert numbers == expected
     assert list(numbers) == sorted(numbers, key=lambda id_: (numbers[id_], id_))
+
+
+@pytest.mark.parametrize(("order_text", "ranges_of_a_branch"), [("n", 3), ("n desc", 1), ("n, m", 1), ("m, n", 5)])
+async def test_rows_after_a_token_are_one_scan_of_the_tables_unless_an_index_may_serve_them(
+    world: World, monkeypatch: pytest.MonkeyPatch, order_text: str, ranges_of_a_branch: int
+) -> None:
+    await world.declare(
+        fields='[{"path": ["n"], "type": "NUMBER"}, {"path": ["m"], "type": "NUMBER"}]',
+        orders='[[{"path": ["m"], "descending": false}, {"path": ["n"], "descending": false}]]',
+    )
+    await world.load({f"{n:02}": {"n": n % 5, "m": n % 3} for n in range(20)})
+    sent: list[str] = []
+    monkeypatch.setattr(world.database.connections, "observers", [lambda sql, _: sent.append(sql)])
+    order = parse_order_by(order_text)
+    query = MergedQuery(COLLECTION, order=order, order_text=order_text, view=View.BASELINE)
+    assert len((await walk(world, "ada", query, 8))[0]) == 20
+    last = [sql for sql in sent if "get_merged" in sql][-1]
+    assert last.count("UNION ALL") == ranges_of_a_branch - 1

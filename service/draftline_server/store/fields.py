@@ -45,7 +45,7 @@ def mistyped(content: ColumnElement[Any], path: Path, type_: FieldType) -> Colum
     return func.draftline.is_mistyped(value, literal_column(f"'{type_}'", Text()), type_=Boolean())
 
 
-def is_place(name: str) -> bool:
+def reads_as_index(name: str) -> bool:
     """Return whether `#>` would read the name as an index of an array."""
     return _INDEX.fullmatch(name) is not None
 
@@ -56,7 +56,7 @@ def reached(content: ColumnElement[Any], path: Path) -> tuple[ColumnElement[Any]
     They use `#>`, which is the fastest operator, but reads `0` as an index if it meets an array; `->` does not. The
     first name needs no `->`, because it is looked up in the content, which is an object.
     """
-    walked = max((position + 1 for position, name in enumerate(path) if position and is_place(name)), default=0)
+    walked = max((position + 1 for position, name in enumerate(path) if position and reads_as_index(name)), default=0)
     for name in path[:walked]:
         content = content.op("->", return_type=JSONB())(literal_column(text_literal(name), Text()))
     return content, path_literal(path[walked:])

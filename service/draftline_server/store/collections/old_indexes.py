@@ -15,7 +15,7 @@ from sqlalchemy.schema import DropIndex
 
 from ...domain.collections import IndexKey, IndexOrder
 from ...domain.filters.ast import FieldType
-from ..fields import is_place
+from ..fields import reads_as_index
 from ..statements import DIALECT, load
 from ..tables import draft, record
 from ..transaction import DedicatedConnection
@@ -55,4 +55,4 @@ def _purpose(order: IndexOrder) -> Sequence[object]:
 def _meaning(key: IndexKey) -> Sequence[str]:
     """Return markers that distinguish the expressions from those of still earlier versions."""
     instants = ["instants"] if key.type is FieldType.TIMESTAMP else []
-    return [*instants, "keys"] if any(map(is_place, key.path[1:])) else instants
+    return [*instants, "keys"] if any(map(reads_as_index, key.path[1:])) else instants

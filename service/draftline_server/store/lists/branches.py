@@ -67,6 +67,7 @@ class ListQueryKey:
     after: tuple[bool, ...] | None = None
     whole_keys: bool = False  # return the texts of sort keys in full, of any length
     entries: Entries | None = None
+    is_ranged: bool = True  # split the rows after a position into ranges that an index of the order serves
 
 
 @dataclass(frozen=True, slots=True)

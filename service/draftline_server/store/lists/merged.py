@@ -94,7 +94,9 @@ class MergedStore:
     async def _page_of_tables(
         self, listing: Listing, after: Position | None, limits: Mapping[str, object]
     ) -> Sequence[asyncpg.Record]:
-        shape = listing.shape if after is None else replace(listing.shape, after=_nulls(after))
+        shape = listing.shape
+        if after is not None:
+            shape = replace(shape, after=_nulls(after), is_ranged=self._ranges.has_declared_order(listing))
         statement, fixed = page_statement(shape)
         bound = {**fixed, **listing.values, **limits, **_values(listing.actor, listing.query, after)}
         return await self._database.fetch(statement, bound, idempotent=True)

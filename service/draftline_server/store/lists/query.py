@@ -8,8 +8,9 @@ A list is read from the entries of an order if one serves it (entries.py). The r
 of keys. The statement checks in the same snapshot that the order is still READY. If it is not, the statement returns no
 row; if the page is empty, it returns one row of nulls.
 
-Other lists are read from the tables. The rows after a position are then split into ranges that an index serves, for
-each key one of later values and one of nulls.
+Other lists are read from the tables. If the collection declares their order, there may still be an index of it that an
+earlier version built: the rows after a position are then split into ranges that it serves, for each key one of later
+values and one of nulls.
 
 Everything that determines the SQL is in `ListQueryKey`. Statements are compiled once per key. The values of a filter
 are parameters, so filters that differ only in their values share a statement. Only the names of collections and fields
@@ -149,7 +150,7 @@ def _ranges(shape: ListQueryKey, branch: Branch) -> list[Any]:
     elif shape.after is not None:
         parts = conditions_after(shape.order, keys, shape.after, record_id)
         is_indexed = shape.entries is None and all(key.declared for key in shape.order)
-        if len(shape.order) > MAX_RANGED_KEYS or not is_indexed:
+        if len(shape.order) > MAX_RANGED_KEYS or not (is_indexed and shape.is_ranged):
             parts = [or_(*parts)]
     named = [expression.label(f"k{index}") for index, expression in enumerate(keys)]
     return [

@@ -47,6 +47,12 @@ class EntryRanges:
             return ranges[0] if ranges else None
         return (await self._smallest(listing, ranges))[1]
 
+    @staticmethod
+    def has_declared_order(listing: Listing) -> bool:
+        """Return whether a declared order has the order of the list, whether its entries are complete or not."""
+        declared = dict.fromkeys(listing.spec.indexes(), 0)
+        return any(each.is_sorted for each in ranges_for(declared, listing.condition, listing.shape.order, ()))
+
     async def _smallest(self, listing: Listing, ranges: Sequence[EntryRange]) -> tuple[int, EntryRange]:
         """Return the smallest range and its size, which is counted up to one more than MAX_SORTED_ENTRIES."""
         statement, fixed = range_sizes_statement(len(ranges))
