@@ -100,6 +100,35 @@ def test_orphan_is_told_and_remains(url: str) -> None:
     ]
 
 
+WRONG_ENTRIES = (
+    "DELETE FROM draftline.order_entry WHERE record_id = 'm-1'",
+    "UPDATE draftline.order_entry SET key = 'x' WHERE record_id = 'm-2'",
+    "DELETE FROM draftline.draft_order_entry WHERE record_id = 'm-4'",
+    "INSERT INTO draftline.draft_order_entry VALUES ('acme', 'eve', 'movies', 12345, 'x', 'm-3')",
+)
+
+
+def test_planted_wrong_entries_are_reported_repaired_and_gone(url: str) -> None:
+    with serving(url) as server, Client(server.address, tenant_id="acme", user="ada") as client:
+        client.put_collection("movies", fields={"/n": "number"})
+    assert invoked("check", database_url=url).returncode == 0
+    run_sql(url, *WRONG_ENTRIES)
+    found = invoked("check", database_url=url)
+    assert found.returncode == 1
+    assert found.stdout.splitlines() == [
+        'an order entry of "m-1" in "movies" of "acme" is missing',
+        'an order entry of "m-2" in "movies" of "acme" is missing',
+        'an order entry of the draft of "m-4" in "movies", by "ada", of "acme" is missing',
+        'an order entry of "m-2" in "movies" of "acme" is unexpected',
+        'an order entry of the draft of "m-3" in "movies", by "eve", of "acme" is unexpected',
+        f"{DRAFTS + 3:,} drafts checked, 5 differ, 5 remain",
+    ]
+    repaired = invoked("check", "--repair", "--json", database_url=url)
+    assert repaired.returncode == 0
+    assert json.loads(repaired.stdout.splitlines()[-1])["repaired"] == 5
+    assert invoked("check", database_url=url).returncode == 0
+
+
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
     opened = Database(url)

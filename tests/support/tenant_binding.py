@@ -21,7 +21,7 @@ TABLES = frozenset(table.name for table in metadata.tables.values() if "tenant_i
 # Functions that touch tenants' tables, for the tenant that is their first argument.
 FUNCTIONS = frozenset({
     "refresh_drafts", "content_at", "rebuilt_answer", "attributes_since", "move_order_entries",
-    "move_draft_order_entries",
+    "move_draft_order_entries", "with_drafts",
 })  # fmt: skip
 # Those that do so for all tenants.
 MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
@@ -32,6 +32,7 @@ ALL_TENANTS = frozenset({
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",
+    *("check_record_entries", "check_draft_entries", "check_stored_entries", "check_stored_draft_entries"),
     "forget_answers",  # drops what is old, whoever's it is
     *("missing_weeks", "add_partition", "drop_oldest"),  # the log is kept by whole weeks
 })  # fmt: skip

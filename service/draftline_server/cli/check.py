@@ -1,4 +1,4 @@
-"""`draftline check`: check that the stored merge of every draft is correct."""
+"""`draftline check`: check that the stored merge of every draft, and every order entry, is correct."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..ops import migrate
-from ..ops.draft_check import DraftChecker, DraftDifference, open_checker
+from ..ops.draft_check import DraftChecker, DraftDifference, EntryDifference, open_checkers
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
@@ -24,7 +24,7 @@ REFRESH_S = 0.1
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of drafts. A differing draft that was ended meanwhile is neither repaired nor remaining."""
+    """Counts of drafts, and of differences of drafts and entries. What a write has ended is not remaining."""
 
     checked: int = 0
     differences: int = 0
@@ -37,15 +37,20 @@ class Counts:
 
 
 @click.command("check")
-@click.option("--repair", is_flag=True, help="Repair drafts that differ, by applying their edit to their record again.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Apply the edits of differing drafts again, and add or delete wrong entries.",
+)
 @json_option
 @click.pass_obj
 @reporting
 def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
-    """Find drafts that are inconsistent with their records.
+    """Find drafts and order entries that are inconsistent with their records.
 
-    Compares the stored merge of every draft with the result of applying its edit to its record. The exit status is 1 if
-    differences remain. With --json, prints one object for each difference, and the summary as the last one.
+    Compares the stored merge of every draft with the result of applying its edit to its record, and the entries of
+    declared orders with the records and drafts. The exit status is 1 if differences remain. With --json, prints one
+    object for each difference, and the summary as the last one.
 
     Checks all tenants in the database of the settings. The service may be running. A draft whose record does not exist
     is an orphan; --repair leaves it, because only its user can discard it.
@@ -58,7 +63,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
 
 async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -> Counts:
     counts = Counts()
-    async with open_checker(settings, url, migrate.head()) as checker:
+    async with open_checkers(settings, url, migrate.head()) as (checker, entries):
         async with _progress(checker):
             async for each in checker.differences():
                 repaired = repair and await checker.repair(each)
@@ -68,6 +73,12 @@ async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -
                 entry = {**asdict(each), "repaired": repaired}
                 click.echo(json.dumps(entry) if as_json else _line(each, repaired))
         counts.checked = checker.checked
+        async for wrong in entries.differences():
+            repaired = repair and await entries.repair(wrong)
+            counts.differences += 1
+            counts.repaired += repaired
+            counts.remaining += not repair
+            click.echo(_entry_json(wrong, repaired) if as_json else _entry_line(wrong, repaired))
     return counts
 
 
@@ -78,6 +89,21 @@ def _line(difference: DraftDifference, repaired: bool) -> str:
     problem = "changes a record that does not exist" if difference.is_orphan else "differs from its edit"
     suffix = ": repaired" if repaired else ""
     return f"the draft of {record} in {collection}, by {user} of {tenant}, {problem}{suffix}"
+
+
+def _entry_json(difference: EntryDifference, repaired: bool) -> str:
+    entry = {name: value for name, value in asdict(difference).items() if name != "key"}
+    return json.dumps({**entry, "repaired": repaired})
+
+
+def _entry_line(difference: EntryDifference, repaired: bool) -> str:
+    keys = (difference.tenant_id, difference.collection, difference.record_id)
+    tenant, collection, record = (json.dumps(key, ensure_ascii=False) for key in keys)
+    user = f", by {json.dumps(difference.user_id, ensure_ascii=False)}," if difference.user_id else ""
+    owner = f"the draft of {record}" if user else record
+    problem = "is missing" if difference.is_missing else "is unexpected"
+    suffix = ": repaired" if repaired else ""
+    return f"an order entry of {owner} in {collection}{user} of {tenant} {problem}{suffix}"
 
 
 @asynccontextmanager

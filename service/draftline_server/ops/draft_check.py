@@ -1,4 +1,4 @@
-"""The checker of drafts, for `draftline check`."""
+"""The checkers of drafts and of order entries, for `draftline check`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ..domain.errors import DraftlineError, OperatorError
 from ..settings import Settings
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker, DraftDifference
+from ..store.entry_integrity import EntryChecker, EntryDifference
 from ..store.revision import check_revision
 from ..wiring import pool_settings
 
-__all__ = ["CheckError", "DraftChecker", "DraftDifference", "open_checker"]
+__all__ = ["CheckError", "DraftChecker", "DraftDifference", "EntryChecker", "EntryDifference", "open_checkers"]
 
 
 class CheckError(OperatorError):
@@ -20,8 +21,10 @@ class CheckError(OperatorError):
 
 
 @asynccontextmanager
-async def open_checker(settings: Settings, url: str, revision: str) -> AsyncIterator[DraftChecker]:
-    """Open the database at `url`, whose schema must be at `revision`, and yield a draft integrity checker.
+async def open_checkers(
+    settings: Settings, url: str, revision: str
+) -> AsyncIterator[tuple[DraftChecker, EntryChecker]]:
+    """Open the database at `url`, whose schema must be at `revision`, and yield its checkers.
 
     Raises CheckError if the check in the block fails.
     """
@@ -29,7 +32,7 @@ async def open_checker(settings: Settings, url: str, revision: str) -> AsyncIter
     await database.open(checked=True)
     try:
         await check_revision(database, revision)
-        yield DraftChecker(database)
+        yield DraftChecker(database), EntryChecker(database)
     except DraftlineError as error:
         raise CheckError(f"the check was aborted: {error.message}") from error
     finally:
