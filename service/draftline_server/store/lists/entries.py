@@ -8,12 +8,13 @@ top-level AND count. The range of keys stands for these conditions; the others a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeGuard
+from dataclasses import field, replace
+from typing import TypeAlias
 
 from ...domain.collections import KEY_BYTES, IndexKey, IndexOrder
-from ...domain.filters.ast import And, Field, FieldType, Filter, Operator, Path
+from ...domain.filters.ast import And, FieldType, Filter, Operator, Path
 from ...domain.filters.conditions import Comparison, Condition, StartsWith
+from ...domain.values import value_class
 from ..filters import parameterize
 from . import order_keys
 from .branches import Entries, ListQueryKey
@@ -24,29 +25,50 @@ MAX_ENTRY_BYTES = 2_600  # of a key and the names beside it, as in draftline.ord
 MAX_ID_BYTES = 512  # 128 characters
 MAX_COUNTED_RANGES = 4
 
+Compared: TypeAlias = Comparison | StartsWith
+ByPath: TypeAlias = Mapping[Path, Sequence[tuple[int, Compared]]]  # terms and their positions in the filter
 
-@dataclass(frozen=True, slots=True)
+
+@value_class
 class EntryRange:
-    """A range of an order's entries that holds all records of a list."""
+    """A range of an order's entries that holds all records of a list.
+
+    Every list looks at all orders of its collection, so the keys are encoded only for the range that it uses.
+    """
 
     order_id: int
     order: IndexOrder
-    prefix: bytes  # the values of the first fields, which are equal in the whole range
-    pinned: int  # the number of these fields
-    keys: KeyRange
-    terms: frozenset[int]  # the terms of the filter that hold for each key of the range
+    equal: Sequence[Comparison]  # for the first fields, whose values are the same in the whole range
+    compared: Sequence[Compared]  # for the next field
+    terms: frozenset[int]  # the positions of these conditions in the filter
     is_sorted: bool = field(compare=False)  # the list has the order of the entries
 
     @property
     def rank(self) -> tuple[int, int, int, int]:
         """The greater, the fewer entries the range is expected to have."""
-        return self.pinned, len(self.terms), -len(self.order), -self.order_id
+        return len(self.equal), len(self.terms), -len(self.order), -self.order_id
+
+    @property
+    def prefix(self) -> bytes:
+        """The bytes with which all keys of the range start."""
+        return b"".join(
+            order_keys.encoded_value(condition.value, key.type, descending=key.descending)
+            for condition, key in zip(self.equal, self.order, strict=False)
+        )
+
+    @property
+    def keys(self) -> KeyRange:
+        prefix = self.prefix
+        keys = order_keys.with_prefix(prefix) if prefix else order_keys.all_keys(self.order)
+        for condition in self.compared:
+            keys = keys.intersection(_compared(prefix, self.order[len(self.equal)], condition))
+        return keys
 
     def query_of(self, shape: ListQueryKey, tree: Filter[Condition] | None) -> tuple[ListQueryKey, dict[str, object]]:
         """Return the key of the list's statements over these entries, and the values that they bind by name."""
-        rest = remaining(tree, self.terms)
+        rest, keys = remaining(tree, self.terms), self.keys
         template, values = parameterize(rest) if rest is not None else (None, {})
-        values |= {"order_id": self.order_id, "low": self.keys.low, "high": self.keys.high}
+        values |= {"order_id": self.order_id, "low": keys.low, "high": keys.high}
         entries, order = (Entries.IN_ORDER, ()) if self.is_sorted else (Entries.IN_RANGE, shape.order)
         return replace(shape, collection="", filter=template, order=order, entries=entries, after=None), values
 
@@ -56,11 +78,11 @@ class EntryRange:
 
     def key_after(self, values: Mapping[Path, object]) -> bytes:
         """Return the key at a position, which has a value as text for each field by which the list is sorted."""
-        rest = self.order[self.pinned :]
+        rest = self.order[len(self.equal) :]
         return self.prefix + order_keys.encoded([order_keys.value_of(values[key.path], key) for key in rest], rest)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Choice:
     """The ranges from which a list can be read.
 
@@ -85,14 +107,20 @@ def choose(ranges: Sequence[EntryRange]) -> Choice:
 def ranges_for(
     ready: Mapping[IndexOrder, int], tree: Filter[Condition] | None, sort: Sequence[OrderKey], names: Iterable[str]
 ) -> list[EntryRange]:
-    """Return the range that each order has for a list; `names` are all ids but the record's that an entry has."""
-    terms = terms_of(tree)
+    """Return the range of each order that is smaller than the order, or has the list's order.
+
+    `names` are all ids but the record's that an entry has.
+    """
+    by_path = _by_path(tree)
+    wanted = _declared(sort)
     room = MAX_ENTRY_BYTES - MAX_ID_BYTES - sum(len(name.encode()) for name in names)
-    return [
-        _range(order, order_id, terms, sort)
-        for order, order_id in ready.items()
-        if sum(KEY_BYTES[key.type] for key in order) <= room  # else some entries may be left out
-    ]
+    ranges = []
+    for order, order_id in ready.items():
+        found = _range(order, order_id, by_path, wanted)
+        # Of longer keys some entries may be left out.
+        if (found.terms or found.is_sorted) and sum(KEY_BYTES[key.type] for key in order) <= room:
+            ranges.append(found)
+    return ranges
 
 
 def terms_of(tree: Filter[Condition] | None) -> Sequence[Filter[Condition]]:
@@ -110,57 +138,53 @@ def remaining(tree: Filter[Condition] | None, terms: frozenset[int]) -> Filter[C
     return rest[0] if rest else None
 
 
-def _range(
-    order: IndexOrder, order_id: int, terms: Sequence[Filter[Condition]], sort: Sequence[OrderKey]
-) -> EntryRange:
-    prefix, used = b"", set[int]()
-    pinned = 0
+def _by_path(tree: Filter[Condition] | None) -> ByPath:
+    """Return the terms that compare declared fields, by the fields."""
+    found: dict[Path, list[tuple[int, Compared]]] = {}
+    for index, term in enumerate(terms_of(tree)):
+        if isinstance(term, Comparison | StartsWith) and term.indexed:
+            found.setdefault(term.field.path, []).append((index, term))
+    return found
+
+
+def _declared(sort: Sequence[OrderKey]) -> list[tuple[Path, bool]] | None:
+    """Return the fields by which a list is sorted, each once; None if not all of them are declared."""
+    if not all(key.declared for key in sort):
+        return None
+    wanted: dict[Path, bool] = {}
+    for key in sort:
+        wanted.setdefault(key.field.path, key.descending)
+    return list(wanted.items())
+
+
+def _range(order: IndexOrder, order_id: int, by_path: ByPath, wanted: Sequence[tuple[Path, bool]] | None) -> EntryRange:
+    equal: list[Comparison] = []
+    compared: list[Compared] = []
+    terms: list[int] = []
     for key in order:
-        equal = next(((index, each) for index, each in _on(key, terms) if _is_equality(each)), None)
-        if equal is None:
+        conditions = [each for each in by_path.get(key.path, ()) if _type_of(each[1]) is key.type]
+        for index, condition in conditions:
+            if isinstance(condition, Comparison) and condition.operator is Operator.EQ:
+                terms.append(index)
+                equal.append(condition)
+                break
+        else:
+            terms += [index for index, _ in conditions]
+            compared = [condition for _, condition in conditions]
             break
-        index, condition = equal
-        prefix += order_keys.encoded_value(condition.value, key.type, descending=key.descending)
-        used.add(index)
-        pinned += 1
-    keys = order_keys.with_prefix(prefix) if prefix else order_keys.all_keys(order)
-    if pinned < len(order):
-        for index, compared in _on(order[pinned], terms):
-            keys = keys.intersection(_compared(prefix, order[pinned], compared))
-            used.add(index)
-    return EntryRange(order_id, order, prefix, pinned, keys, frozenset(used), _is_sorted(order, pinned, sort))
+    is_sorted = False
+    if wanted is not None:
+        pinned = {key.path for key in order[: len(equal)]}
+        rest = [(key.path, key.descending) for key in order[len(equal) :]]
+        is_sorted = rest == [each for each in wanted if each[0] not in pinned]
+    return EntryRange(order_id, order, equal, compared, frozenset(terms), is_sorted)
 
 
-def _on(key: IndexKey, terms: Sequence[Filter[Condition]]) -> list[tuple[int, Comparison | StartsWith]]:
-    """Return the terms, with their positions, that compare the declared field of the key."""
-    return [
-        (index, term)
-        for index, term in enumerate(terms)
-        if isinstance(term, Comparison | StartsWith)
-        and term.indexed
-        and term.field == Field(key.path)
-        and (term.type if isinstance(term, Comparison) else FieldType.TEXT) is key.type
-    ]
+def _type_of(condition: Compared) -> FieldType:
+    return condition.type if isinstance(condition, Comparison) else FieldType.TEXT
 
 
-def _is_equality(condition: Comparison | StartsWith) -> TypeGuard[Comparison]:
-    return isinstance(condition, Comparison) and condition.operator is Operator.EQ
-
-
-def _compared(prefix: bytes, key: IndexKey, condition: Comparison | StartsWith) -> KeyRange:
+def _compared(prefix: bytes, key: IndexKey, condition: Compared) -> KeyRange:
     if isinstance(condition, StartsWith):
         return order_keys.starting_with(prefix, key, condition.prefix)
     return order_keys.compared(prefix, key, condition.operator, condition.value)
-
-
-def _is_sorted(order: IndexOrder, pinned: int, sort: Sequence[OrderKey]) -> bool:
-    """Return whether entries with equal first fields have the list's order."""
-    seen = {key.path for key in order[:pinned]}
-    wanted: list[tuple[Path, bool]] = []
-    for each in sort:
-        if not each.declared:
-            return False
-        if each.field.path not in seen:
-            wanted.append((each.field.path, each.descending))
-            seen.add(each.field.path)
-    return wanted == [(key.path, key.descending) for key in order[pinned:]]

@@ -55,8 +55,9 @@ class MergedStore:
         sorted by a key of `order_by` or if the token belongs to another query.
         """
         spec = await self._specs.current(actor.tenant_id, query.collection)
-        shape, values = _shape(query, spec.fields)
-        listing = Listing(actor, query, spec, _condition(query, spec.fields), shape, values)
+        condition = _condition(query, spec.fields)
+        shape, values = _shape_of(query, condition, spec.fields)
+        listing = Listing(actor, query, spec, condition, shape, values)
         token_key = _bound(actor, query, shape)
         after = self._cursors.open(token_key, page_token) if page_token else None
         if after is not None:
@@ -149,7 +150,12 @@ def _condition(query: MergedQuery, declared: Mapping[Path, FieldType]) -> Filter
 
 def _shape(query: MergedQuery, declared: Mapping[Path, FieldType]) -> tuple[ListQueryKey, Mapping[str, object]]:
     """Return the key of the query's statements, and the values of its filter, which they bind by name."""
-    condition = _condition(query, declared)
+    return _shape_of(query, _condition(query, declared), declared)
+
+
+def _shape_of(
+    query: MergedQuery, condition: Filter[Condition] | None, declared: Mapping[Path, FieldType]
+) -> tuple[ListQueryKey, Mapping[str, object]]:
     template, values = parameterize(condition) if condition is not None else (None, {})
     shape = ListQueryKey(
         query.collection,
