@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from .processes import BenchError, end_process, start_process
 ROOT = Path(__file__).parents[1]
 PROCESSES = 2
 PREPARED_PER_S = 3_000
+PREPARED_BYTES = 8 << 20
 LEAD_S = 0.05  # from when all are ready to the first call, so that they start together
 
 
@@ -49,6 +51,21 @@ class Load:
         return replace(self, kind=kind)
 
 
+def metadata_of(load: Load) -> Sequence[tuple[str, str]] | None:
+    """Return the metadata of the calls of a load."""
+    return (("authorization", f"Bearer {load.token}"),) if load.token else None
+
+
+def prepared(requests: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """Return the same requests, with the first `count` (up to PREPARED_BYTES) created ahead of the measurement."""
+    made: list[bytes] = []
+    size_bytes = 0
+    while len(made) < count and size_bytes < PREPARED_BYTES:
+        made.append(next(requests))
+        size_bytes += len(made[-1])
+    return itertools.chain(made, requests)
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Completed calls and their latencies, in seconds."""
@@ -73,13 +90,15 @@ class LoadGenerators:
         self._home = home
         self._processes = processes
 
-    def run(self, load: Load, cpu_used_s: Callable[[], Mapping[str, float]] = dict) -> Timing:
-        """Generate load from all processes at once, or from one process if the concurrency is 1.
+    def run(
+        self, load: Load, cpu_used_s: Callable[[], Mapping[str, float]] = dict, processes: int = PROCESSES
+    ) -> Timing:
+        """Generate load from this many processes at once, or from one process if the concurrency is 1.
 
-        `used_s` returns the processor time of other processes so far; it is called at the start and at the end of the
+        `cpu_used_s` returns the processor time of other processes so far; it is called at the start and the end of the
         measured time.
         """
-        count = min(len(self._processes), load.concurrency)
+        count = min(len(self._processes), load.concurrency, processes)
         for number, process in enumerate(self._processes[:count]):
             share = load.concurrency // count + (number < load.concurrency % count)
             self._order(process, asdict(replace(load, concurrency=share, seed=f"{number} {time.time()}")))

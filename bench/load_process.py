@@ -24,11 +24,11 @@ from grpc_health.v1 import health_pb2
 from . import requests
 from .baseline import baseline_patches
 from .imports import copied
-from .load_generators import Load
+from .load_generators import Load, metadata_of, prepared
 from .records import records
+from .streamed_patches import streamed_patches
 
 LATENCIES_KEPT = 20_000
-PREPARED_BYTES = 8 << 20
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 MAX_MESSAGE_BYTES = 64 << 20
 
@@ -48,16 +48,6 @@ CALLS: dict[str, tuple[str, Callable[[Load], Iterator[bytes]]]] = {
 }
 
 
-def prepared(requests: Iterator[bytes], count: int) -> Iterator[bytes]:
-    """Return the same requests, with the first `count` (up to PREPARED_BYTES) created ahead of the measurement."""
-    made: list[bytes] = []
-    size_bytes = 0
-    while len(made) < count and size_bytes < PREPARED_BYTES:
-        made.append(next(requests))
-        size_bytes += len(made[-1])
-    return itertools.chain(made, requests)
-
-
 @asynccontextmanager
 async def _calls(load: Load) -> AsyncIterator[Call]:
     """Yield a function that makes the next call."""
@@ -65,9 +55,13 @@ async def _calls(load: Load) -> AsyncIterator[Call]:
         async with baseline_patches(load) as call:
             yield call
         return
+    if load.kind == "stream of patches":
+        async with streamed_patches(load) as call:
+            yield call
+        return
     method, made = CALLS[load.kind]
     upcoming = prepared(made(load), load.prepared)
-    metadata = (("authorization", f"Bearer {load.token}"),) if load.token else None
+    metadata = metadata_of(load)
     async with AsyncExitStack() as opened:
         rpcs: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = []
         for _ in range(load.connections):

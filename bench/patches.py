@@ -21,6 +21,7 @@ TENANT, COLLECTION = "bench", "patched"
 DECLARED = {"/Major Genre": "text", "/Worldwide Gross": "number", "/Release Date": "date"}
 CALLS, ROWS = "calls/s", "rows/s"
 BATCHES_AT_ONCE = 4
+MESSAGES_AT_ONCE = 10  # of a stream
 
 EMPTY = "empty rpc"
 PATCH = "PatchContent"
@@ -31,6 +32,7 @@ REPLACING = "PatchContent, partial updates off"
 GET = "GetContent"
 BARE = "the statement of PatchContent through asyncpg"
 BATCH = f"BatchPatchContent of {requests.BATCH}"
+STREAM = "StreamPatches, one stream"
 PGBENCH = f"pgbench, one row a transaction, {baseline.PGBENCH_CLIENTS} clients"
 STATEMENTS = "statements a patch, partial updates on"
 STATEMENTS_REPLACING = "statements a patch, partial updates off"
@@ -85,6 +87,7 @@ def measure(environment: Environment, sizes: Sizes, measurements: Measurements) 
                     timing = environment.load_generators.run(load.of_kind("baseline patch"))
                     measurements.add(BARE, CALLS, timing.rate, latencies_s=timing.latencies_s)
             _add_batches(measurements, environment, load)
+            _add_stream(measurements, environment, load)
     measurements.add("server memory, after its patches", "MiB", environment.server.memory_mib())
     for name, settings in ((STATEMENTS, {}), (STATEMENTS_REPLACING, {"enable_partial_updates": False})):
         measurements.add(name, "statements", statements_per_patch(environment, load, **settings))
@@ -123,3 +126,12 @@ def _add_batches(measurements: Measurements, environment: Environment, load: Loa
     measurements.add(BATCH, ROWS, rows, latencies_s=timing.latencies_s, limit=PGBENCH)
     rate = baseline.pgbench_rate(environment.home, environment.postgres.conninfo, environment.binaries, load)
     measurements.add(PGBENCH, ROWS, rate)
+
+
+def _add_stream(measurements: Measurements, environment: Environment, load: Load) -> None:
+    load = replace(load, kind="stream of patches", address=environment.address, concurrency=MESSAGES_AT_ONCE)
+    timing = environment.load_generators.run(load, lambda: environment.cpu_used_s(environment.server), processes=1)
+    measurements.add(STREAM, ROWS, timing.rate * requests.STREAMED)
+    for process, cpu_used_s in (*timing.cpu_used_s.items(), ("load", timing.cpu_s)):
+        patches = timing.calls * requests.STREAMED
+        measurements.add(f"{process} CPU, {STREAM}", "us/patch", cpu_used_s / patches * 1e6)

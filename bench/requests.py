@@ -12,6 +12,7 @@ from .load_generators import Load
 from .records import record_id
 
 BATCH = 100  # patches in one BatchPatchContent
+STREAMED = 50  # patches in one message of StreamPatches
 
 
 def patches(load: Load) -> Iterator[bytes]:
@@ -44,6 +45,17 @@ def batches(load: Load) -> Iterator[bytes]:
             request.requests[-1].ClearField("request_id")
         request.request_id = _uuid(rng)
         yield request.SerializeToString()
+
+
+def stream_messages(load: Load) -> Iterator[bytes]:
+    """Yield messages of StreamPatches, each with STREAMED patches of random records."""
+    rng = _rng(load)
+    message = content_pb2.StreamPatchesRequest()
+    while True:
+        del message.items[:]
+        for _ in range(STREAMED):
+            _fill(message.items.add().patch, load, rng, rng.randrange(load.records))
+        yield message.SerializeToString()
 
 
 def gets(load: Load) -> Iterator[bytes]:

@@ -87,6 +87,8 @@ RATIOS = (
           lambda it, _: 1 - it.value(patches.STATEMENTS) / it.value(patches.STATEMENTS_REPLACING), at_least=0.5),
     Ratio(Part.PATCHES, "batch_rows_vs_pgbench", "BatchPatchContent of 100 against pgbench, rows a second",
           _values(patches.BATCH, patches.PGBENCH), at_least=2),
+    Ratio(Part.PATCHES, "stream_rows_vs_empty_rpc", "patches through one StreamPatches against empty rpcs, a second",
+          lambda it, sizes: it.value(patches.STREAM) / it.value(at(patches.EMPTY, sizes.top)), at_least=1.5),
     Ratio(Part.MERGED, "merged_sql_vs_plain", "a merged page against the plain indexed read, SQL alone",
           _values(merged.MERGED_SQL, merged.PLAIN_SQL), at_most=5),
     Ratio(Part.MERGED, "merged_page1000_vs_page1", "GetMerged deep in the list against its first page",
