@@ -245,6 +245,6 @@ async def shared(calls: Sequence[Call[E, R]], sent: Awaitable[T]) -> T:
     try:
         return await sent
     finally:
-        for call in calls:
-            if call.queries is not None:
-                call.queries.share(queries)
+        for each in {call.queries for call in calls}:  # a stream may have several calls in a group
+            if each is not None:
+                each.share(queries)

@@ -50,6 +50,8 @@ class CallLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     reason: str = ""
     request_id: str = ""
     trace_id: str = ""
+    writes: int = 0  # of a stream of writes
+    failed_writes: int = 0
     suppressed: int = 0  # lines of unauthenticated callers that were suppressed before this one
 
 
@@ -81,6 +83,8 @@ class AccessLog:
                 reason=call.reason,
                 request_id=call.request_id,
                 trace_id=call.trace_id or _trace_id(call),
+                writes=call.writes,
+                failed_writes=call.failed_writes,
                 suppressed=self._suppressed,
             )
             self._suppressed = 0

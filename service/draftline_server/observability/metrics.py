@@ -130,6 +130,12 @@ class Metrics:
         for outcome, count in telemetry.imported.items():
             records.add_metric([outcome], count)
         yield records
+        writes = CounterMetricFamily(
+            "draftline_streamed_writes", "Writes of StreamPatches by code.", labels=["grpc_status"]
+        )
+        for code, count in telemetry.streamed_writes.items():
+            writes.add_metric([code], count)
+        yield writes
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], values: Distribution) -> None:

@@ -91,6 +91,8 @@ class Call:
     metadata: Iterable[tuple[str, str | bytes]] | None = None
     received_bytes: int = 0
     sent_bytes: int = 0
+    writes: int = 0  # of a stream of writes: those that have ended, and those of them that failed
+    failed_writes: int = 0
     peer: str = ""  # as gRPC names the other end of the connection
     caller: str = ""  # the key that it is counted under; empty until it is counted
     identity: Identity = ANONYMOUS
@@ -117,6 +119,7 @@ class Telemetry:
         self.batch_sizes = {kind: Distribution(BATCH_SIZES) for kind in ("patches", "reads")}
         self.drafts: Counter[str] = Counter(dict.fromkeys(("saved", "committed", "discarded"), 0))
         self.conflicts = 0
+        self.streamed_writes: Counter[str] = Counter(OK=0)  # writes of streams that have ended, by code
         self.imported: Counter[str] = Counter(dict.fromkeys(("inserted", "updated", "unchanged", "deleted"), 0))
 
     def method(self, full_name: str, *, takes_stream: bool = False, sends_stream: bool = False) -> Method:

@@ -13,10 +13,8 @@ stream gets no more than its tenant's fair share, and a write may be repeated ov
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -39,7 +37,8 @@ from ..domain.records import Actor
 from ..observability.telemetry import Call
 from .call_tracker import CallTracker
 from .idempotency import request_of
-from .pipeline import Context, authorize, serialize, set_deadline
+from .ordered_runner import OrderedRunner, StreamedWrite
+from .pipeline import Context, authorize, set_deadline
 from .redaction import redacted
 from .status import forget, internal_error, to_status
 from .validation import check, fields_of, parser
@@ -54,8 +53,11 @@ UNARY: Mapping[str, tuple[str, Any]] = {
     "delete": ("draftline.v1.ContentService.DeleteContent", content_pb2.DeleteContentResponse),
 }
 MAX_IN_PROGRESS = 256  # writes of one stream that run or whose outcomes are not sent yet
-MAX_UNSENT_BYTES = 8 * 1024 * 1024  # outcomes of one stream that are not sent yet, as estimated before they are known
-MAX_MESSAGE_BYTES = 1024 * 1024  # a message of outcomes ends with the one that reaches this size
+# The outcomes of one stream that are not sent yet, estimated before they are known, and separately the requests and
+# the known outcomes of writes whose outcomes are not sent yet.
+MAX_UNSENT_BYTES = 8 * 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024  # of several outcomes
+CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 ITEMS, MAX_ITEMS = content_pb2.StreamPatchesRequest.ITEMS_FIELD_NUMBER, 1_000  # in one message, by the contract
 
 _parse_item = parser(Item)
@@ -74,14 +76,16 @@ class WriteStream:
         self._apply = apply
         self._needed = needed
         self._actor: Actor  # of the first write, set before it starts
+        self._may_read = False  # the caller may see content
         self._deadline: float | None = None
+        self._runner: OrderedRunner
         self._count = 0  # writes received
-        self._in_progress: set[asyncio.Task[None]] = set()
-        self._last_of_record: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._results: deque[content_pb2.StreamPatchesResult] = deque()
+        self._results: deque[tuple[int, bytes]] = deque()  # the outcomes to send, with the bytes of their requests
         self._unsent = 0  # writes that run or whose outcomes are not sent yet
+        self._request_bytes = 0  # of these writes
         self._unsent_bytes = 0  # of the known outcomes
-        self._largest = 1  # bytes of the largest outcome so far
+        self._expected_bytes = MAX_UNSENT_BYTES // 16  # of the next outcome: an estimate, high until some are known
+        self._applying = 0  # writes that run, except those that wait until outcomes are sent
         self._has_room, self._has_results = asyncio.Event(), asyncio.Event()
         self._is_read = False  # no further write will start
 
@@ -92,25 +96,29 @@ class WriteStream:
         first = _items(await self._calls.first_message(self._context, self._call))
         opening: Any = Item.FromString(first[0]) if isinstance(first[0], bytes) else first[0]
         self._actor = actor = authorize(self._calls, _write_of(opening), self._needed, self._call)
+        self._may_read = self._call.identity.may_read(actor.tenant_id)
+        self._runner = OrderedRunner(self._run, self._calls.call_timeout_s, self._deadline)
 
         async def check_caller() -> None:
             identity = await self._calls.authenticator.identify(self._context.invocation_metadata())
             identity.actor(actor.tenant_id, self._needed)
+            self._may_read = identity.may_read(actor.tenant_id)
 
         try:
             async with cancel_when_revoked(self._call.identity, check_caller), asyncio.TaskGroup() as group:
                 sender = group.create_task(self._send_results(), name="stream results")
+                limits = group.create_task(self._runner.cancel_late(), name="stream time limits")
                 try:
                     await self._read(first)
                 finally:
                     self._is_read = True
                     self._has_results.set()
                 await sender
+                limits.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            for task in self._in_progress:
-                task.cancel()
+            self._runner.cancel()
 
     async def _read(self, items: Sequence[Any]) -> None:
         """Start the writes of all messages. If that fails, wait for those that run before raising the error."""
@@ -124,14 +132,13 @@ class WriteStream:
                     return
                 items = _items(data)
         except DraftlineError:
-            await self._finish()
+            await self._wait_for_room(lambda: not self._unsent)
             raise
         finally:
             draining.cancel()
 
-    async def _finish(self) -> None:
-        """Wait until the outcomes of all started writes are sent."""
-        while self._unsent:
+    async def _wait_for_room(self, has_room: Callable[[], bool]) -> None:
+        while not has_room():
             self._has_room.clear()
             await self._has_room.wait()
 
@@ -156,41 +163,50 @@ class WriteStream:
             reading.cancel()
 
     async def _start(self, item: Any) -> None:
-        """Start a write, which may still be bytes, once there is room for its outcome."""
-        while self._unsent and (
-            self._unsent >= MAX_IN_PROGRESS
-            or self._unsent_bytes + len(self._in_progress) * self._largest >= MAX_UNSENT_BYTES
-        ):
-            self._has_room.clear()
-            await self._has_room.wait()
+        """Start a write, which may still be bytes, once there is room for it."""
+        if not self._may_start():
+            await self._wait_for_room(self._may_start)
+        size = len(item) if isinstance(item, bytes) else item.ByteSize()
         index, self._count = self._count, self._count + 1
         self._unsent += 1
+        self._request_bytes += size
         try:
             message: Any = _parse_item(item) if isinstance(item, bytes) else item
         except DraftlineError as error:
-            self._end(content_pb2.StreamPatchesResult(index=index, status=to_status(error)))
+            outcome = content_pb2.StreamPatchesResponse()
+            outcome.results.add(index=index, status=to_status(error))
+            self._end(outcome, size)
             return
         write = _write_of(message)
-        key = write.collection, write.record_id
-        task = asyncio.create_task(self._run(index, message, self._last_of_record.get(key)), name="streamed write")
-        self._last_of_record[key] = task
-        self._in_progress.add(task)
+        key = (write.collection, write.record_id) if write.record_id else None  # without an id, it is a new record
+        self._runner.add(StreamedWrite(index, message, size, key))
 
-        def ended(task: asyncio.Task[None]) -> None:
-            self._in_progress.discard(task)
-            if self._last_of_record.get(key) is task:
-                del self._last_of_record[key]
+    def _may_start(self) -> bool:
+        return not self._unsent or (
+            self._unsent < MAX_IN_PROGRESS and self._request_bytes + self._unsent_bytes < MAX_UNSENT_BYTES
+        )
 
-        task.add_done_callback(ended)
+    def _may_apply(self) -> bool:
+        """Return whether the outcomes that are not sent leave room for those that are being made and another one."""
+        return self._unsent_bytes + self._applying * self._expected_bytes < MAX_UNSENT_BYTES
 
-    async def _run(self, index: int, item: Item, previous: asyncio.Task[None] | None) -> None:
-        """Run a write after the previous one of its record, and queue its outcome."""
-        if previous is not None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(previous)
-        result = content_pb2.StreamPatchesResult(index=index)
+    async def _run(self, write: StreamedWrite) -> None:
+        """Run a write and queue its outcome."""
+        outcome = content_pb2.StreamPatchesResponse()
+        result = outcome.results.add(index=write.index)
         try:
-            response = await self._applied(item)
+            if not self._may_apply():
+                await self._wait_for_room(self._may_apply)
+            self._applying += 1
+            try:
+                response = await self._applied(write)
+            finally:
+                self._applying -= 1
+        except asyncio.CancelledError:
+            if not write.is_late or write.task is None or write.task.uncancel():
+                raise
+            problem = f"the write took longer than {self._calls.call_timeout_s:g} s; {WRITE_IS_UNKNOWN}"
+            result.status.CopyFrom(to_status(DeadlineExceededError(problem)))
         except Exception as error:
             reported = error if isinstance(error, DraftlineError) else internal_error(error, self._call.method.name)
             result.status.CopyFrom(to_status(reported))
@@ -200,37 +216,36 @@ class WriteStream:
             if response.HasField("record"):
                 result.record.CopyFrom(response.record)
             result.changed_fields.extend(getattr(response, "changed_fields", ()))
-        self._end(result)
+        self._end(outcome, write.size_bytes)
 
-    async def _applied(self, item: Item) -> Any:
-        actor = self._actor
-        limit_s = self._calls.call_timeout_s
-        ends_at = time.monotonic() + limit_s
-        call_deadline.set(ends_at if self._deadline is None else min(ends_at, self._deadline))
-        try:
-            async with asyncio.timeout(limit_s), self._calls.admission.next_slot(actor.tenant_id):
-                kind = item.WhichOneof("write")
-                if kind is None:
-                    raise InvalidFieldError.of("write", f"exactly one of {', '.join(UNARY)} must be set")
-                (method, response_type), write = UNARY[kind], _write_of(item)
-                if write.tenant_id != actor.tenant_id:
-                    raise InvalidFieldError.of("tenant_id", "must equal the tenant_id of the first write of the stream")
-                check(write)
-                request = request_of(write, method)
-                if request is not None:
-                    actor = Actor(actor.tenant_id, actor.user_id, request)
-                applied = self._calls.idempotency.call(self._apply, write, actor, response_type)
-                may_read = self._call.identity.may_read(actor.tenant_id)
-                return await (applied if may_read else redacted(applied))
-        except TimeoutError:
-            raise DeadlineExceededError(f"the write took longer than {limit_s:g} s; {WRITE_IS_UNKNOWN}") from None
+    async def _applied(self, streamed: StreamedWrite) -> Any:
+        item, actor = streamed.item, self._actor
+        call_deadline.set(streamed.ends_at)
+        async with self._calls.admission.next_slot(actor.tenant_id):
+            kind = item.WhichOneof("write")
+            if kind is None:
+                raise InvalidFieldError.of("write", f"exactly one of {', '.join(UNARY)} must be set")
+            (method, response_type), write = UNARY[kind], getattr(item, kind)
+            if write.tenant_id != actor.tenant_id:
+                raise InvalidFieldError.of("tenant_id", "must equal the tenant_id of the first write of the stream")
+            check(write)
+            request = request_of(write, method)
+            if request is not None:
+                actor = Actor(actor.tenant_id, actor.user_id, request)
+            applied = self._calls.idempotency.call(self._apply, write, actor, response_type)
+            return await (applied if self._may_read else redacted(applied))
 
-    def _end(self, result: content_pb2.StreamPatchesResult) -> None:
-        size = result.ByteSize()
-        self._largest = max(self._largest, size)
-        self._unsent_bytes += size
-        self._results.append(result)
+    def _end(self, outcome: content_pb2.StreamPatchesResponse, request_bytes: int) -> None:
+        """Queue the outcome of a write. It is serialized only here: messages of a stream are concatenations of it."""
+        data, code = outcome.SerializeToString(), CODE_NAMES[outcome.results[0].status.code]
+        self._call.writes += 1
+        self._call.failed_writes += code != "OK"
+        self._calls.telemetry.streamed_writes[code] += 1
+        self._expected_bytes = max(len(data), self._expected_bytes // 2)
+        self._unsent_bytes += len(data)
+        self._results.append((request_bytes, data))
         self._has_results.set()
+        self._has_room.set()
 
     async def _send_results(self) -> None:
         """Send outcomes as they become known, as many per message as there are, until all are sent."""
@@ -241,22 +256,24 @@ class WriteStream:
                 await self._has_results.wait()
                 continue
             self._calls.on_write(tenant_id)
-            results = list(self._next_results())
-            data = serialize(content_pb2.StreamPatchesResponse(results=results), self._call)
+            outcomes = self._next_results()
+            data = b"".join([result for _, result in outcomes])
+            self._call.sent_bytes += len(data)
             with self._calls.send_buffer.track_message(self._call.peer, tenant_id, len(data)):
                 await self._write(data)
-            self._unsent -= len(results)
+            self._unsent -= len(outcomes)
+            self._request_bytes -= sum(request_bytes for request_bytes, _ in outcomes)
+            self._unsent_bytes -= len(data)
             self._has_room.set()
 
-    def _next_results(self) -> Iterator[content_pb2.StreamPatchesResult]:
+    def _next_results(self) -> list[tuple[int, bytes]]:
         """Take the known outcomes that fit into one message; at least one."""
-        total = 0
-        while self._results and total < MAX_MESSAGE_BYTES:
-            result = self._results.popleft()
-            size = result.ByteSize()
-            self._unsent_bytes -= size
-            total += size
-            yield result
+        taken: list[tuple[int, bytes]] = []
+        size = 0
+        while self._results and (not taken or size + len(self._results[0][1]) <= MAX_MESSAGE_BYTES):
+            taken.append(self._results.popleft())
+            size += len(taken[-1][1])
+        return taken
 
     async def _write(self, data: bytes) -> None:
         timeout_s = self._calls.idle_timeout_s
