@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import draftline
 import grpc
 import pytest
 from draftline import op
+from support.authenticated_server import ISSUER, guarded
 from support.both_clients import Connect
+from support.responses import TIMEOUT_S
 from support.tcp_proxy import before
 
 MANY = 1_000
@@ -133,3 +139,90 @@ async def test_token_function_that_raises_fails_the_writes(connect: Connect, ser
         await writer.patch("films", "a", {"n": 1})
         with pytest.raises(draftline.BulkWriteError, match="no token"):
             await writer.close()
+
+
+async def test_callback_that_raises_stops_no_write_and_is_raised_at_the_end(client: Any) -> None:
+    def on_error(_: draftline.BulkFailure) -> None:
+        raise LookupError("of the callback")
+
+    writer = client.bulk_writer(on_error=on_error)
+    futures = [await writer.patch("films", name, {"n": 1}, allow_missing=name == "a") for name in ("x", "y", "a")]
+    with pytest.raises(LookupError, match="of the callback"):
+        await writer.close()
+    assert [type(each.exception()) for each in futures] == [draftline.NotFoundError] * 2 + [type(None)]
+    assert (writer.progress.failed, writer.progress.succeeded) == (2, 1)
+
+
+async def test_writes_of_a_closed_client_fail(connect: Connect, server_address: str, tenant_id: str) -> None:
+    async with connect(server_address, tenant_id=tenant_id) as client:
+        writer = client.bulk_writer()
+        await writer.patch("films", "a", {"n": 1}, allow_missing=True)
+        await writer.flush()
+    with pytest.raises(RuntimeError, match="closed"):
+        await writer.patch("films", "a", {"n": 2})
+    await writer.close()
+    assert writer.progress == draftline.BulkProgress(pending=0, succeeded=1, failed=0)
+
+
+async def test_token_that_expires_is_replaced_while_writes_go_on(
+    connect: Connect, database_url: str, tmp_path: Path
+) -> None:
+    with guarded(database_url, tmp_path, auth_leeway_s=0.5) as server:
+        lifetimes_s = iter([1, 600, 600, 600])
+        tokens = (ISSUER.token(exp=int(time.time()) + lifetime_s) for lifetime_s in lifetimes_s)
+        async with connect(server.running.address, tenant_id="acme", token=lambda: next(tokens)) as client:
+            async with client.bulk_writer() as writer:
+                await writer.patch("films", "a", {"n": 0}, allow_missing=True)
+                await writer.flush()
+                until_s = time.monotonic() + 3
+                while time.monotonic() < until_s:
+                    await writer.patch("films", "a", operations=[op.increment("/n", 1)])
+                    await writer.flush()
+            ended = writer.progress
+        assert ended.failed == 0
+
+
+def test_callback_of_a_future_may_add_a_write_when_there_is_no_room(server_address: str, tenant_id: str) -> None:
+    chains, length = 3, 20
+    with draftline.Client(server_address, tenant_id=tenant_id) as client:
+        writer = client.bulk_writer(max_pending=chains)
+
+        def add(name: str, left: int) -> None:
+            future = writer.patch("films", name, {"left": left}, allow_missing=True)
+            if left:
+                future.add_done_callback(lambda _: (add(name, left - 1), add(f"{name}-{left}", 0)))
+
+        for number in range(chains):
+            add(f"c{number}", length)
+        while writer.progress.succeeded < chains * (2 * length + 1):
+            writer.flush()
+        writer.close()
+        assert writer.progress.failed == 0
+
+
+def test_interrupted_close_fails_the_writes_that_have_no_outcome(
+    server_address: str, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with before(server_address) as (proxy, address), draftline.Client(address, tenant_id=tenant_id) as client:
+        proxy.cut()
+        writer = client.bulk_writer()
+        future = writer.patch("films", "a", {"n": 1}, allow_missing=True)
+        monkeypatch.setattr("draftline._threads.write_queue.WriteQueue.flush", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.close()
+        assert future.exception(TIMEOUT_S) is None or isinstance(future.exception(), draftline.CallCancelledError)
+
+
+def test_program_that_leaves_a_writer_open_ends(server_address: str, tenant_id: str) -> None:
+    program = f"""
+import draftline
+client = draftline.Client({server_address!r}, tenant_id={tenant_id!r})
+writer = client.bulk_writer()
+writer.patch("films", "a", {{"n": 1}}, allow_missing=True).result()
+print("done")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")

@@ -39,7 +39,7 @@ class WriteQueue:
         self._finish = finish
         self._changed = asyncio.Condition()
         self._stream = 0  # counts the streams; the requests of an earlier one end
-        self._is_closed = False
+        self.is_closed = False
 
     @property
     def progress(self) -> BulkProgress:
@@ -48,8 +48,8 @@ class WriteQueue:
     async def put(self, write: PendingWrite[Any]) -> None:
         """Wait for room and add the write."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._is_closed or self._state.has_room)
-            if self._is_closed:
+            await self._changed.wait_for(lambda: self.is_closed or self._state.has_room)
+            if self.is_closed:
                 raise RuntimeError("the bulk writer is closed: create a new one")
             self._state.add(write)
             self._changed.notify_all()
@@ -57,8 +57,8 @@ class WriteQueue:
     async def wait_for_work(self) -> bool:
         """Wait until there is a write to send. Return False if the queue is closed."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._is_closed or not self._state.is_idle)
-            return not self._is_closed
+            await self._changed.wait_for(lambda: self.is_closed or not self._state.is_idle)
+            return not self.is_closed
 
     async def flush(self) -> None:
         """Wait until every write that was added has ended."""
@@ -77,7 +77,7 @@ class WriteQueue:
         while True:
             async with self._changed:
                 message = None
-                while stream == self._stream and not self._is_closed and message is None:
+                while stream == self._stream and not self.is_closed and message is None:
                     message = self._state.next_message()
                     if message is None:
                         with suppress(asyncio.TimeoutError):
@@ -104,7 +104,7 @@ class WriteQueue:
     async def close(self) -> None:
         """Accept no further writes, and end the requests of the current stream."""
         async with self._changed:
-            self._is_closed = True
+            self.is_closed = True
             self._changed.notify_all()
 
     def _end(self, outcomes: list[Outcome[Any]]) -> None:

@@ -136,7 +136,7 @@ class BulkState(Generic[FutureT]):
         for result in response.results:
             write = self._sent.pop(result.index)
             if not result.status.code:
-                ended.append(self._ended(write, write.call.method.parse(result), None))
+                ended.append(self._parsed(write, result))
                 continue
             error = error_of_status(result.status)
             pause_s = write.attempts.pause_s(error)
@@ -146,6 +146,13 @@ class BulkState(Generic[FutureT]):
                 write.not_before = self._clock() + pause_s
                 self._waiting.append(write)
         return ended
+
+    def _parsed(self, write: PendingWrite[FutureT], result: pb.StreamPatchesResult) -> Outcome[FutureT]:
+        try:
+            parsed = write.call.method.parse(result)
+        except Exception as error:  # the write must end all the same
+            return self._ended(write, None, error)
+        return self._ended(write, parsed, None)
 
     def fail(self, error: Exception) -> list[Outcome[FutureT]]:
         """End all writes with an error, and return them."""

@@ -47,8 +47,9 @@ class BulkWriter:
     A connection that breaks is replaced, and the writes without an outcome are sent again with their
     request ids, so none is done twice. A write that the service has no capacity for is retried.
 
-    A failed write fails its future, and is passed to `on_error`. Without `on_error`, `close` and the
-    end of the block raise a `BulkWriteError` if any write failed, so that no failure goes unnoticed.
+    A failed write fails its future, and is passed to `on_error`, which must not call `flush` or `close`.
+    Without `on_error`, `close` and the end of the block raise a `BulkWriteError` if any write failed, so
+    that no failure goes unnoticed. They raise the first exception that `on_error` has raised.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class BulkWriter:
         self._tenant_id = tenant_id
         self._on_error = on_error
         self._failures: list[BulkFailure] = []
+        self._callback_error: Exception | None = None  # the first one that on_error raised
         self._queue = WriteQueue(BulkState(max_pending, max_pending_bytes), self._finish)
         self._sender = BackgroundTask(self._run)
         self._stream: Any = None
@@ -192,14 +194,20 @@ class BulkWriter:
     def close(self) -> None:
         """Wait until every queued write has its outcome, and end the stream. May be called twice.
 
+        If the wait is interrupted, the writes without an outcome fail with `CallCancelledError`.
+
         Raises:
             BulkWriteError: writes failed, and `on_error` was not given.
         """
         if self._is_closed:
             return
         self._is_closed = True
-        self.flush()
-        self._stop()
+        try:
+            self.flush()
+        finally:
+            self._end()
+        if self._callback_error is not None:
+            raise self._callback_error
         if self._failures and self._on_error is None:
             raise BulkWriteError(self._failures, self.progress.failed)
 
@@ -212,14 +220,15 @@ class BulkWriter:
             return
         # The block failed: what is queued is not waited for, and its exception must not be replaced.
         self._is_closed = True
-        self._stop()
-        self._queue.fail(CallCancelledError(grpc.StatusCode.CANCELLED, "the bulk writer was closed by an error"))
+        self._end()
 
-    def _stop(self) -> None:
+    def _end(self) -> None:
+        """End the stream, and fail the writes that have no outcome."""
         self._queue.close()
         if self._stream is not None:
             self._stream.cancel()
         self._sender.stop()
+        self._queue.fail(CallCancelledError(grpc.StatusCode.CANCELLED, "the bulk writer was closed"))
 
     def _add(self, call: Call[Any, Any, Any]) -> WriteFuture[Any]:
         self._client._check_open()
@@ -234,7 +243,10 @@ class BulkWriter:
             return
         failure = BulkFailure(write.call.request.collection, write.call.request.record_id, error)
         if self._on_error is not None:
-            self._on_error(failure)
+            try:
+                self._on_error(failure)
+            except Exception as raised:  # the other writes must end all the same
+                self._callback_error = self._callback_error or raised
         elif len(self._failures) < MAX_KEPT_FAILURES:
             self._failures.append(failure)
 
@@ -245,6 +257,8 @@ class BulkWriter:
             try:
                 self._exchange(attempts)
             except DraftlineError as error:
+                if self._queue.is_closed:
+                    return
                 pause_s = attempts.pause_s(error)
                 if pause_s is None:
                     self._queue.fail(error)

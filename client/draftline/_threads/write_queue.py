@@ -38,8 +38,9 @@ class WriteQueue:
         self._finish = finish
         self._changed = threading.Condition()
         self._stream = 0  # counts the streams; the requests of an earlier one end
-        self._is_closed = False
+        self.is_closed = False
         self._ending = 0  # calls of _end that have not completed all their futures
+        self._completing: int | None = None  # the thread that completes futures
 
     @property
     def progress(self) -> BulkProgress:
@@ -47,10 +48,11 @@ class WriteQueue:
             return self._state.progress
 
     def put(self, write: PendingWrite[Any]) -> None:
-        """Wait for room and add the write."""
+        """Wait for room and add the write. A callback of a future does not wait: it would wait for itself."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._state.has_room)
-            if self._is_closed:
+            is_callback = self._completing == threading.get_ident()
+            self._changed.wait_for(lambda: is_callback or self.is_closed or self._state.has_room)
+            if self.is_closed:
                 raise RuntimeError("the bulk writer is closed: create a new one")
             self._state.add(write)
             self._changed.notify_all()
@@ -58,8 +60,8 @@ class WriteQueue:
     def wait_for_work(self) -> bool:
         """Wait until there is a write to send. Return False if the queue is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or not self._state.is_idle)
-            return not self._is_closed
+            self._changed.wait_for(lambda: self.is_closed or not self._state.is_idle)
+            return not self.is_closed
 
     def flush(self) -> None:
         """Wait until every write that was added has ended."""
@@ -81,7 +83,7 @@ class WriteQueue:
         while True:
             with self._changed:
                 message = None
-                while stream == self._stream and not self._is_closed and message is None:
+                while stream == self._stream and not self.is_closed and message is None:
                     message = self._state.next_message()
                     if message is None:
                         self._changed.wait(self._state.delay_s())
@@ -111,11 +113,12 @@ class WriteQueue:
     def close(self) -> None:
         """Accept no further writes, and end the requests of the current stream."""
         with self._changed:
-            self._is_closed = True
+            self.is_closed = True
             self._changed.notify_all()
 
     def _end(self, outcomes: list[Outcome[Any]]) -> None:
         # Outside the lock: a callback of a future may add a write.
+        self._completing = threading.get_ident()
         try:
             for write, result, error in outcomes:
                 complete(write.future, result, error)
@@ -123,4 +126,5 @@ class WriteQueue:
         finally:
             with self._changed:
                 self._ending -= 1
+                self._completing = None
                 self._changed.notify_all()
