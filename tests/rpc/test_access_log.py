@@ -76,6 +76,22 @@ def test_stream_is_a_line_when_it_is_over(database_url: str) -> None:
     assert (line["code"], line["log_level"], line["user_id"]) == ("CANCELLED", "info", "ada")
 
 
+def test_line_of_a_stream_of_writes_counts_them(database_url: str) -> None:
+    with calling(database_url) as caller:
+        caller.create("m-1")
+        patches = [
+            content_pb2.PatchContentRequest(
+                tenant_id="acme", collection="films", record_id=record_id, delta=document({"text": SECRET})
+            )
+            for record_id in ("m-1", "missing", "m-1")
+        ]
+        message = content_pb2.StreamPatchesRequest(items=[{"patch": patch} for patch in patches])
+        list(caller.stub.StreamPatches(iter([message]), timeout=TIMEOUT_S, metadata=METADATA))
+        line = until(lambda: [each for each in caller.heard("call") if each["method"].endswith("/StreamPatches")])[0]
+    assert (line["code"], line["writes"], line["failed_writes"]) == ("OK", 3, 1)
+    assert SECRET not in str(caller.events)
+
+
 def test_notable_calls_are_slow_ones_and_those_that_the_service_failed(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

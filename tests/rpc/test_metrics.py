@@ -77,6 +77,15 @@ def patch(tenant_id: str, record_id: str, **options: Any) -> content_pb2.PatchCo
     )
 
 
+def test_writes_of_a_stream_are_counted_by_code(measured: RunningServer, stub: Any, tenant_id: str) -> None:
+    create(stub, tenant_id, "m-1")
+    grown = Since(measured)
+    items = [{"patch": patch(tenant_id, record_id)} for record_id in ("m-1", "none", "m-1")]
+    list(stub.StreamPatches(iter([content_pb2.StreamPatchesRequest(items=items)]), timeout=TIMEOUT_S))
+    assert grown("draftline_streamed_writes_total", grpc_status="OK") == 2
+    assert grown("draftline_streamed_writes_total", grpc_status="NOT_FOUND") == 1
+
+
 def test_calls_are_counted_by_method_and_code_with_time_sizes_and_statements(
     measured: RunningServer, stub: Any, tenant_id: str
 ) -> None:

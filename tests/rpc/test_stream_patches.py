@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -285,3 +286,81 @@ def test_stream_of_a_caller_without_read_permission_shows_no_content(database_ur
         with pytest.raises(grpc.RpcError) as caught:
             outcomes(records, [message(patch)], metadata=bearer(ISSUER.token(scope="content:read")))
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def incremented(records: Records, record_id: str = "a", **options: Any) -> content_pb2.PatchContentRequest:
+    operation = {"op": "increment", "path": "/n", "value": 1}
+    return records.patching(record_id, operations=steps(operation), **options)
+
+
+def test_write_that_exceeds_its_time_limit_fails_alone(
+    serving: Any, database_url: str, tenant_id: str, locked_record: Any
+) -> None:
+    with serving(database_url, call_timeout_s=1.0) as running, grpc.insecure_channel(running.address) as channel:
+        records = Records(content_pb2_grpc.ContentServiceStub(channel), tenant_id)
+        for name in ("held", "free"):
+            records.create(name, {"n": 1})
+        with locked_record(database_url, "held", tenant_id):
+            results = outcomes(records, [message(incremented(records, "held"), incremented(records, "free"))])
+        late = refusal_in(results[0].status)
+        assert (late.code, late.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        assert content_of(results[1].record) == {"n": 2}
+        assert content_of(outcomes(records, [message(incremented(records, "held"))])[0].record)["n"] >= 2
+
+
+def test_deadline_of_the_stream_ends_it(records: Records, server: Any, locked_record: Any) -> None:
+    records.create("held", {"n": 1})
+    sent: queue.Queue[Any] = queue.Queue()
+    with locked_record(server.url, "held", records.tenant_id):
+        sent.put(message(incremented(records, "held")))
+        call = records.stub.StreamPatches(iter(sent.get, None), timeout=1.0)
+        with pytest.raises(grpc.RpcError) as caught:
+            for _ in call:
+                pass
+        sent.put(None)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert content_of(outcomes(records, [message(incremented(records, "held"))])[0].record) == {"n": 2}
+
+
+def test_stream_ends_when_the_token_of_its_caller_expires(database_url: str, tmp_path: Any) -> None:
+    with guarded(database_url, tmp_path, auth_leeway_s=1.0) as server:
+        records = Records(content_pb2_grpc.ContentServiceStub(server.channel), "acme")
+        token = ISSUER.token(exp=int(time.time()) + 2)
+        sent: queue.Queue[Any] = queue.Queue()
+        sent.put(message(records.patching("a", {"n": 1}, allow_missing=True)))
+        call = records.stub.StreamPatches(iter(sent.get, None), timeout=TIMEOUT_S, metadata=bearer(token))
+        assert next(call).results[0].record.version == 1
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call)
+        sent.put(None)
+        assert refusal_of(caught.value).metadata == {"expired": "true"}
+
+
+def test_creations_without_an_id_do_not_wait_for_each_other(records: Records, server: Any, locked_record: Any) -> None:
+    """Creations with the id of a locked record wait; others, whose ids the service generates, do not."""
+    records.create("held", {"n": 1})
+    create = records.creation
+    with locked_record(server.url, "held", records.tenant_id):
+        sent: queue.Queue[Any] = queue.Queue()
+        sent.put(Message(items=[Item(patch=incremented(records, "held")), Item(create=create("", {"n": 1}))]))
+        sent.put(Message(items=[Item(create=create("", {"n": n})) for n in range(2, 5)]))
+        call = records.stub.StreamPatches(iter(sent.get, None), timeout=TIMEOUT_S)
+        found: set[int] = set()
+        while len(found) < 4:
+            found |= {result.index for result in next(call).results}
+        assert found == {1, 2, 3, 4}
+        call.cancel()
+        sent.put(None)
+
+
+def test_outcomes_larger_than_what_may_be_unsent_all_arrive(records: Records, server: Any) -> None:
+    """Each is a ninth of the limit, so only a few writes run at a time."""
+    large = {"text": "x" * 900_000, "n": 0}
+    for name in "abcd":
+        records.create(name, large)
+    patches = [incremented(records, "abcd"[n % 4], fields=["n"] if n % 3 else []) for n in range(40)]
+    options = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(server.address, options=options) as channel:
+        unlimited = Records(content_pb2_grpc.ContentServiceStub(channel), records.tenant_id)
+        results = outcomes(unlimited, [message(*patches)])
+    assert [results[index].status.code for index in range(40)] == [0] * 40

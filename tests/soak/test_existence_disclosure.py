@@ -28,7 +28,7 @@ from support.change_calls import Changes
 from support.idempotent_calls import TABLES, Caller, Request
 from support.mutating_calls import MUTATIONS, Mutation, nothing, with_id
 from support.polling import eventually, until
-from support.responses import TIMEOUT_S, refusal_of
+from support.responses import TIMEOUT_S, refusal_in, refusal_of
 from support.sent_statements import sent
 from support.servers import RunningServer, cloned, serving
 from support.soak_scale import length
@@ -104,6 +104,9 @@ class Meter:
                 self.watch(caller, request)
             elif method == "StreamMerged":
                 list(caller.drafts.send(method, request))
+            elif method == "StreamPatches":
+                results = [result for each in caller.send(method, request) for result in each.results]
+                return " ".join(refusal_in(each.status).reason if each.status.code else "OK" for each in results)
             else:
                 caller.send(method, request)
         except grpc.RpcError as error:
@@ -218,6 +221,22 @@ async def test_preview_costs_the_same(mutation: Mutation, meter: Meter) -> None:
         assert there == nowhere
 
 
+def streamed(caller: Caller, _: Caller) -> Asked:
+    """Writes of a stream, one in each, twice: they reach PostgreSQL in their order."""
+    patch = caller.records.patching("a", {"n": 2}, request_id=str(uuid.UUID(int=1, version=4)))
+    create = caller.records.creation("new", {"n": 1}, request_id=str(uuid.UUID(int=2, version=4)))
+    delete = content_pb2.DeleteContentRequest(**caller.records.ids("a"), expected_version=2)
+    items: list[dict[str, Any]] = [{"patch": patch}, {"create": create}, {"delete": delete}]
+    return [("StreamPatches", [content_pb2.StreamPatchesRequest(items=[item])]) for item in items * 2]
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_streamed_write_costs_the_same(state: str, meter: Meter) -> None:
+    for caller_has in {STATES[state], nothing}:
+        there, nowhere = await costs(meter, streamed, STATES[state], caller_has)
+        assert there == nowhere
+
+
 @pytest.mark.parametrize("state", STATES)
 async def test_read_costs_the_same(state: str, meter: Meter) -> None:
     for caller_has in {STATES[state], nothing}:
@@ -260,7 +279,8 @@ def reads(caller: Caller, _: Caller) -> Asked:
 
 def test_every_rpc_is_tried(meter: Meter) -> None:
     nobody = meter.tenant()
-    tried = {each.method for each in MUTATIONS} | {method for method, _ in reads(nobody, nobody)}
+    asked = [*reads(nobody, nobody), *streamed(nobody, nobody)]
+    tried = {each.method for each in MUTATIONS} | {method for method, _ in asked}
     assert tried == {method.name for method in METHODS}
 
 

@@ -73,6 +73,11 @@ def actions(draw: st.DrawFn) -> Action:
     method = draw(st.sampled_from(caller.methods))
     if not method.client_streaming:
         return caller, method, [draw(messages(method.input_type))]
+    if "items" in method.input_type.fields_by_name:
+        # One write in each: writes of several records are logged in any order.
+        message = draw(messages(method.input_type))
+        del message.items[1:]
+        return caller, method, [message]
     make = message_factory.GetMessageClass(method.input_type)
     header, chunk = make(header=draw(messages(make.DESCRIPTOR.fields_by_name["header"].message_type))), make()
     for number in range(draw(st.integers(1, 3))):
@@ -179,13 +184,16 @@ class World:
         """A copy of a request in the caller's tenant, that marks what it writes."""
         copy = type(part)()
         copy.CopyFrom(part)
-        if hasattr(copy, "tenant_id"):
+        if hasattr(copy, "tenant_id") or hasattr(copy, "items"):
             with_tenant(copy, self.tenant(caller))
         head = copy.header if hasattr(copy, "header") and copy.HasField("header") else copy
         if head is not copy:
             head.tenant_id = self.tenant(caller)
         if hasattr(head, "change_reason"):
             head.change_reason = tag
+        for item in getattr(head, "items", ()):
+            if item.WhichOneof("write"):
+                getattr(item, item.WhichOneof("write")).change_reason = tag
         _mark(copy, tag)
         return copy
 

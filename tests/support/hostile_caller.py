@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ import grpc
 from draftline.v1 import content_pb2, content_pb2_grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from support.hostile_inputs import Case
@@ -83,7 +85,9 @@ class Hostile:
         for part in parts:
             if not isinstance(part, bytes):
                 head = getattr(part, "header", part)
-                if head is part or part.WhichOneof("part") == "header":
+                if hasattr(part, "items"):
+                    with_tenant(part, TENANT)
+                elif head is part or part.WhichOneof("part") == "header":
                     with_tenant(head, TENANT)
                     if hasattr(head, "change_reason"):
                         head.change_reason = self.values(method)["change_reason"]
@@ -105,10 +109,33 @@ class Hostile:
             sent = [message if len(message) < 300 else message[:300] + b"..." for message in case.messages]
             self.outcomes.bugs.append(f"{case.method.name}, {case.kind}: {problem[:500]} for {sent}")
 
+    def _stream_writes(self, path: str, case: Case, options: dict[str, Any]) -> None:
+        """Send the writes of a stream. Those whose outcome is OK are stored, even if the stream fails."""
+        request_type, response_type = content_pb2.StreamPatchesRequest, content_pb2.StreamPatchesResponse
+        reasons: list[str] = []
+
+        def sent() -> Iterator[bytes]:
+            for data in case.messages:
+                with suppress(DecodeError):
+                    for item in request_type.FromString(data).items:
+                        reasons.append(getattr(item, item.WhichOneof("write") or "patch").change_reason)
+                yield data
+
+        call = self._blocking.stream_stream(path, response_deserializer=response_type.FromString)
+        for response in call(sent(), **options):
+            for result in response.results:
+                code = next(each for each in grpc.StatusCode if each.value[0] == result.status.code)
+                if code in NEVER:
+                    self.outcomes.bugs.append(f"{case.kind}: a write ended with {code.name}: {result.status.message}")
+                elif code is grpc.StatusCode.OK:
+                    self.outcomes.acknowledged.add(reasons[result.index])
+
     async def _call(self, case: Case, metadata: Any) -> None:
         path, method = name_of(case.method), case.method
         options: dict[str, Any] = {"timeout": HANG_S, "metadata": metadata}
-        if method.server_streaming:
+        if method.server_streaming and method.client_streaming:
+            await asyncio.to_thread(self._stream_writes, path, case, options)
+        elif method.server_streaming:
             call = self._channel.unary_stream(path)(b"".join(case.messages), **options)
             async for _ in call:
                 if method.name == "WatchChanges":
@@ -136,7 +163,8 @@ def _reasons(case: Case) -> Iterator[str]:
     request_type = message_factory.GetMessageClass(case.method.input_type)
     for data in case.messages if case.method.client_streaming else [b"".join(case.messages)]:
         message: Any = request_type.FromString(data)
-        yield getattr(getattr(message, "header", message), "change_reason", "")
+        if not hasattr(message, "items"):  # their writes may fail, each by itself
+            yield getattr(getattr(message, "header", message), "change_reason", "")
 
 
 class Probe(threading.Thread):

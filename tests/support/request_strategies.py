@@ -112,6 +112,11 @@ def _set(draw: st.DrawFn, message: Message, field: Any, levels: int) -> None:
 
 
 def with_tenant(message: Any, tenant_id: str) -> Any:
+    if hasattr(message, "items"):
+        for item in message.items:
+            if item.WhichOneof("write"):
+                getattr(item, item.WhichOneof("write")).tenant_id = tenant_id
+        return message
     message.tenant_id = tenant_id
     for item in getattr(message, "requests", ()):
         item.tenant_id = tenant_id
