@@ -43,12 +43,6 @@ DEEP = "GetMerged, a page deep in the list"
 
 Call = Callable[[], Awaitable[Any]]
 
-PLAIN_INDEX = """
-CREATE INDEX bench_plain_page ON draftline.record (tenant_id,
-    (draftline.indexed_text_at(content, ARRAY['Major Genre']) COLLATE "C"),
-    (draftline.number_at(content, ARRAY['Worldwide Gross'])) DESC NULLS LAST, record_id)
-WHERE collection = 'movies' AND deleted_at IS NULL
-"""
 PLAIN_PAGE = """
 SELECT record_id, content::text, version, updated_at FROM public.plain_list
 WHERE tenant_id = $1 AND draftline.indexed_text_at(content, ARRAY['Major Genre']) COLLATE "C" = $2
@@ -76,10 +70,8 @@ async def _measure(environment: Environment, sizes: Sizes, measurements: Measure
     try:
         async with grpc.aio.insecure_channel(environment.address) as channel:
             pages = _Pages(environment, channel)
-            await connection.execute(PLAIN_INDEX)
             for name, times_s in (await _times_s(await _calls(pages, connection, sizes), sizes.page_rounds)).items():
                 measurements.add_times(name, times_s, limit=PLAIN_SQL if name == MERGED_SQL else "")
-            await connection.execute("DROP INDEX draftline.bench_plain_page")
             await drafts.measure(environment, connection, channel, tenant_of(sizes.records), measurements)
     finally:
         await connection.close()
