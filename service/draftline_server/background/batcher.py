@@ -2,7 +2,7 @@
 
 A call is not delayed if no statement is running. Under load, groups grow by themselves, and a few large statements have
 a higher throughput than many small ones. Each call has its own result, deadline and error. Calls with the same ordering
-key run in the order of their arrival, each after its predecessor has ended.
+key run in the order of their arrival, each after its predecessor has ended, or as a run in one statement.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Call(Generic[E, R]):
     queries: CallQueries | None
     group: _Group[E, R] | None = None  # set once it is running
     alone: str = ""  # the reason to send it by itself; empty: it shares a statement
+    folds: bool = False  # it may share a statement with others of its ordering key
 
     @property
     def is_awaited(self) -> bool:
@@ -107,6 +108,35 @@ class _Lane(Generic[E, R]):
                 return
         del self.waiting_by_key[call.ordering_key]
 
+    def is_hot(self, taken: int = 0) -> bool:
+        """Return whether to fold the calls of the next ready call's key.
+
+        A fold is a statement of its own, so there must be as many of them as of the other calls, which share another:
+        those that are ready and the `taken` ones.
+        """
+        call = self.ready[0]
+        waiting = self.waiting_by_key[call.ordering_key]
+        return call.folds and len(waiting) >= max(1, taken + len(self.ready) - 1) and waiting[0].folds
+
+    def take_run(self, size: int) -> list[Call[E, R]]:
+        """Remove and return the first ready call and those of its key that fold with it, up to `size`, in order."""
+        calls = [self.ready.popleft()]
+        waiting = self.waiting_by_key[calls[0].ordering_key]
+        while waiting and len(calls) < size and waiting[0].folds:
+            calls.append(waiting.popleft())
+        return [call for call in calls if call.is_awaited] or calls[:1]
+
+    def end_run(self, calls: Sequence[Call[E, R]]) -> None:
+        """Make the next call of the key of a run ready. Calls that the run left come first, in their order."""
+        left = [call for call in calls if call.is_awaited]
+        for call in left:
+            call.folds, call.group = False, None
+        if left:
+            self.ready.append(left[0])
+            self.waiting_by_key[left[0].ordering_key].extendleft(reversed(left[1:]))
+        else:
+            self.release_next(calls[0])
+
 
 class Batcher(Generic[E, R]):
     """Collects calls into groups, separately for each lane."""
@@ -117,23 +147,29 @@ class Batcher(Generic[E, R]):
         size: int = SIZE,
         on_batch: Callable[[int], None] | None = None,
         send_alone: Callable[[Call[E, R]], Awaitable[None]] | None = None,
+        send_folded: Callable[[Sequence[Call[E, R]]], Awaitable[None]] | None = None,
     ) -> None:
         """Create a batcher of groups of at most `size` calls.
 
         `send` runs the statement of a group, and completes each of its calls or sets its `alone`. `send_alone`
-        completes a call whose `alone` is set. `on_batch` is called with the size of each group.
+        completes a call whose `alone` is set. `send_folded` runs the statement of calls with one ordering key, in
+        order; calls that it leaves are sent one after the other. `on_batch` is called with the size of each group.
         """
         self._send = send
         self._send_alone = send_alone
+        self._send_folded = send_folded
         self._size = size
         self._on_batch = on_batch
         self._lanes: dict[tuple[str, ...], _Lane[E, R]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, partition_key: tuple[str, ...], ordering_key: Hashable, item: E, alone: str = "") -> R:
+    async def submit(
+        self, partition_key: tuple[str, ...], ordering_key: Hashable, item: E, alone: str = "", *, folds: bool = False
+    ) -> R:
         """Submit a call to the lane of `partition_key`, whose first element is the tenant, and return its result.
 
-        `alone`: the reason to send it by itself from the start; empty if it may share a statement.
+        `alone`: the reason to send it by itself from the start; empty if it may share a statement. `folds`: it may
+        share one with calls of the same ordering key too.
         """
         lane: _Lane[E, R] = self._lanes.setdefault(partition_key, _Lane())
         call: Call[E, R] = Call(
@@ -143,6 +179,7 @@ class Batcher(Generic[E, R]):
             call_deadline.get(),
             call_queries.get(),
             alone=alone,
+            folds=folds and not alone and self._send_folded is not None and self._size > 1,
         )
         if ordering_key in lane.waiting_by_key:
             lane.waiting_by_key[ordering_key].append(call)
@@ -160,21 +197,28 @@ class Batcher(Generic[E, R]):
     def _start(self, key: tuple[str, ...], lane: _Lane[E, R]) -> None:
         """Start the next groups, as many as the lane has room for."""
         while lane.ready and lane.has_room:
-            calls: list[Call[E, R]] = []
-            while lane.ready and len(calls) < self._size:
-                call = lane.ready.popleft()
-                if not call.is_awaited:
-                    lane.release_next(call)
-                elif call.alone:
-                    self._begin(key, [call], partial(self._run_alone, key, lane, call))
-                else:
-                    calls.append(call)
-            if not calls:
-                continue
-            lane.running += 1
-            self._begin(key, calls, partial(self._run, key, lane))
+            if lane.is_hot():
+                calls, send = lane.take_run(self._size), self._send_folded
+            else:
+                calls, send = self._take_group(key, lane), self._send
+            if calls and send is not None:
+                lane.running += 1
+                self._begin(key, calls, partial(self._run, key, lane, send))
         if not lane.waiting_by_key:
             self._lanes.pop(key, None)
+
+    def _take_group(self, key: tuple[str, ...], lane: _Lane[E, R]) -> list[Call[E, R]]:
+        """Remove and return the next ready calls, up to one of a hot key. Those to be sent alone are started."""
+        calls: list[Call[E, R]] = []
+        while lane.ready and len(calls) < self._size and not (calls and lane.is_hot(len(calls))):
+            call = lane.ready.popleft()
+            if not call.is_awaited:
+                lane.release_next(call)
+            elif call.alone:
+                self._begin(key, [call], partial(self._run_alone, key, lane, call))
+            else:
+                calls.append(call)
+        return calls
 
     def _begin(
         self,
@@ -192,7 +236,13 @@ class Batcher(Generic[E, R]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, key: tuple[str, ...], lane: _Lane[E, R], group: _Group[E, R]) -> None:
+    async def _run(
+        self,
+        key: tuple[str, ...],
+        lane: _Lane[E, R],
+        send: Callable[[Sequence[Call[E, R]]], Awaitable[None]],
+        group: _Group[E, R],
+    ) -> None:
         call_deadline.set(group.deadline)
         is_slow = False
 
@@ -208,11 +258,14 @@ class Batcher(Generic[E, R]):
             if group.is_awaited:
                 if self._on_batch is not None:
                     self._on_batch(len(group.calls))
-                await self._send(group.calls)
+                await send(group.calls)
         finally:
             timer.cancel()
             lane.slow -= is_slow
             lane.running -= 1
+            if send is self._send_folded:
+                lane.end_run(group.calls)
+                group.calls = ()
             for call in group.calls:
                 if call.alone and call.is_awaited:
                     self._begin(key, [call], partial(self._run_alone, key, lane, call))

@@ -44,6 +44,7 @@ EXPENSIVE, FAILED = "EXPENSIVE", "FAILED"  # in addition to the causes that patc
 MAX_SIZE = 32 * 1024  # maximum characters of the change and the condition of a patch in a group
 MAX_STEPS = 64  # maximum passes over the content that a patch in a group makes; see steps_of
 SHARING_PLAIN = Terms(waits=False, plain=True)
+FOLDED = Terms(waits=False, folded=True)
 SHARING = Terms(waits=False)
 SHARING_WITHOUT_CREATION = Terms(waits=False, creates=False)
 
@@ -67,7 +68,7 @@ class PatchBatcher:
     ) -> None:
         """Create a batcher around `applier`. `on_batch` is called with the size of each group."""
         self._applier = applier
-        self._groups = Batcher(self._apply, size, on_batch, self._apply_alone)
+        self._groups = Batcher(self._apply, size, on_batch, self._apply_alone, self._apply_folded)
         self._waiting_share: ConnectionShare | None = None
         self._long_share: ConnectionShare | None = None
 
@@ -82,7 +83,8 @@ class PatchBatcher:
         lane = (write.actor.tenant_id, patch.collection)
         is_long = size_of(entry) > MAX_SIZE or steps_of(patch.change) > MAX_STEPS
         call = _Patch(runner, entry)
-        return [await self._groups.submit(lane, patch.record_id, call, EXPENSIVE if is_long else "")]
+        alone = EXPENSIVE if is_long else ""
+        return [await self._groups.submit(lane, patch.record_id, call, alone, folds=entry.folds)]
 
     async def _apply(self, group: _Calls) -> None:
         plain = [call for call in group if call.item.entry.is_plain]
@@ -96,6 +98,15 @@ class PatchBatcher:
         """Apply plain patches; those that stay awaited are for _apply_shared."""
         with suppress(ContentionError):
             await self._apply_at_once(group, SHARING_PLAIN)
+
+    async def _apply_folded(self, group: _Calls) -> None:
+        """Apply patches of one record, in order. Those that stay awaited are sent one after the other."""
+
+        async def apply(calls: _Calls) -> None:
+            with suppress(ContentionError):
+                await self._apply_at_once(calls, FOLDED)
+
+        await self._send(group, apply)
 
     async def _apply_shared(self, group: _Calls) -> None:
         try:
@@ -135,7 +146,7 @@ class PatchBatcher:
         entries = [call.item.entry for call in calls]
         rows = await shared(calls, self._applier.rows(calls[0].item.database, entries, terms))
         for call, entry, row in zip(calls, entries, rows, strict=True):
-            if row is None and terms.plain:
+            if row is None and terms.leaves:
                 continue
             try:
                 result = result_of(entry, row)

@@ -23,6 +23,7 @@ from .transaction import Transaction
 SQL = load("content")
 # By whether they wait for records that are locked. All have one name, that of what they do.
 PLAIN = {False: load("plain_patches")["patch_content"], True: load("plain_batches")["patch_content"]}
+FOLDED = load("folded_patches")["patch_content"]
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -31,13 +32,15 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 class PatchEntry:
     """One patch as an argument of the statement: `values` holds its element of each of ARRAYS.
 
-    `is_plain`: the statement for plain patches may apply it; see plain_patches.sql.
+    `is_plain`: the statement for plain patches may apply it; see plain_patches.sql. `folds`: it may share a statement
+    with other patches of its record; see folded_patches.sql.
     """
 
     write: Write
     patch: Patch
     values: tuple[object, ...]
     is_plain: bool
+    folds: bool
 
 
 @value_class
@@ -46,20 +49,26 @@ class Terms:
 
     `lock_timeout_ms`: how long a statement that does not wait for rows may wait for other locks. `max_cost`: bytes of
     content times the steps of a patch. `plain`: use the statement for plain patches, which returns no row for those
-    that it leaves to the general one.
+    that it leaves to the general one. `folded`: all patches are of one record; the statement decides all or none.
     """
 
     waits: bool
     plain: bool = False
+    folded: bool = False
     creates: bool = True
     lock_timeout_ms: int = 25
     max_cost: int = 256 * 1024
     max_drafts: int = 8
 
+    @property
+    def leaves(self) -> bool:
+        """Return whether a patch without a row is left to another statement."""
+        return self.plain or self.folded
+
 
 WAITING = Terms(waits=True)  # for one patch, or for those of one call
 WAITING_PLAIN = Terms(waits=True, plain=True, max_cost=2**62)
-MAX_PLAIN_STEPS = 8  # passes over the content
+MAX_SHORT_STEPS = 8  # passes over the content
 
 ARRAYS = (
     "collections", "record_ids", "kinds", "edits", "depths", "expected_versions", "conditions", "definition_versions",
@@ -127,16 +136,18 @@ class InPlacePatches:
             request.fingerprint if stores_responses and request else None,
             steps_of(patch.change),
         )
-        return PatchEntry(write, patch, values, self._is_plain(patch))
+        folds = self._is_short(patch)
+        is_plain = folds and not patch.allow_missing and patch.condition is None
+        return PatchEntry(write, patch, values, is_plain, folds)
 
-    def _is_plain(self, patch: Patch) -> bool:
-        sets_attributes = patch.parent_id is not None or patch.position is not None
-        if patch.allow_missing or patch.condition is not None or sets_attributes:
+    def _is_short(self, patch: Patch) -> bool:
+        """Return whether a patch only changes the content, in few steps, and by values of little depth."""
+        if patch.parent_id is not None or patch.position is not None:
             return False
         if isinstance(patch.change, Delta):
             # A merge is no deeper than its parts. Counting brackets may find too many, and never too few.
             return patch.change.json.count("{") + patch.change.json.count("[") <= self._max_depth
-        return patch.change is not None and steps_of(patch.change) <= MAX_PLAIN_STEPS
+        return patch.change is not None and steps_of(patch.change) <= MAX_SHORT_STEPS
 
     async def rows(
         self, runner: Database | Transaction, entries: Sequence[PatchEntry], terms: Terms = WAITING
@@ -157,7 +168,7 @@ class InPlacePatches:
             **dict(zip(ARRAYS, zip(*(entry.values for entry in entries), strict=True), strict=True)),
             **self._limits,
         }
-        statement = PLAIN[terms.waits] if terms.plain else SQL["patch_content"]
+        statement = PLAIN[terms.waits] if terms.plain else FOLDED if terms.folded else SQL["patch_content"]
         if isinstance(runner, Database):
             idempotent = all(entry.write.actor.request is not None for entry in entries)
             fetched = await runner.fetch(statement, values, idempotent=idempotent)

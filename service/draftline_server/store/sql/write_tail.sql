@@ -24,7 +24,12 @@
 -- include: write_tail.log_records
 ,
 -- include: write_tail.moved_entries
-, entries AS MATERIALIZED (
+,
+-- include: write_tail.move_entries
+
+-- fragment: move_entries
+-- Move the entries of `moved_entries`: collection, record_id, order_id, old_key, new_key.
+entries AS MATERIALIZED (
     SELECT CASE WHEN count(*) > 0 THEN draftline.move_order_entries(:tenant_id, array_agg(m.collection),
         array_agg(m.record_id), array_agg(m.order_id), array_agg(m.old_key), array_agg(m.new_key)) END AS moved
     FROM moved_entries AS m

@@ -1,0 +1,1 @@
+DROP FUNCTION draftline.fold_patches;
