@@ -43,6 +43,10 @@ CALLS: dict[str, tuple[str, Callable[[Load], Iterator[bytes]]]] = {
     ),
     "patch": ("/draftline.v1.ContentService/PatchContent", requests.patches),
     "patch of one record": ("/draftline.v1.ContentService/PatchContent", requests.patches_of_one_record),
+    "patch of a declared field": (
+        "/draftline.v1.ContentService/PatchContent",
+        requests.patches_of_a_declared_field,
+    ),
     "batch": ("/draftline.v1.ContentService/BatchPatchContent", requests.batches),
     "get": ("/draftline.v1.ContentService/GetContent", requests.gets),
 }

@@ -26,6 +26,7 @@ MESSAGES_AT_ONCE = 10  # of a stream
 EMPTY = "empty rpc"
 PATCH = "PatchContent"
 ONE_RECORD = "PatchContent, one record"
+DECLARED_FIELD = "PatchContent, a declared field"
 NO_REQUEST_ID = "PatchContent, no request id"
 SINGLE = "PatchContent, one statement per call"
 REPLACING = "PatchContent, partial updates off"
@@ -72,6 +73,7 @@ def measure(environment: Environment, sizes: Sizes, measurements: Measurements) 
             _Measured(PATCH, "patch", environment.server, sizes.concurrencies),
             _Measured(NO_REQUEST_ID, "patch", environment.server, top, request_ids=False),
             _Measured(ONE_RECORD, "patch of one record", environment.server, top),
+            _Measured(DECLARED_FIELD, "patch of a declared field", environment.server, top),
             _Measured(SINGLE, "patch", single, top),
             _Measured(REPLACING, "patch", replacing, ends),
             _Measured(GET, "get", environment.server, ends),

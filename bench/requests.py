@@ -33,6 +33,16 @@ def patches_of_one_record(load: Load) -> Iterator[bytes]:
         yield request.SerializeToString()
 
 
+def patches_of_a_declared_field(load: Load) -> Iterator[bytes]:
+    """Yield patches of random records that move an order entry of each."""
+    rng = _rng(load)
+    request = content_pb2.PatchContentRequest()
+    while True:
+        _fill(request, load, rng, rng.randrange(load.records))
+        request.delta.json = f'{{"Worldwide Gross":{rng.randrange(1 << 30)}}}'
+        yield request.SerializeToString()
+
+
 def batches(load: Load) -> Iterator[bytes]:
     """Yield batches of patches, each of BATCH random records."""
     rng = _rng(load)
