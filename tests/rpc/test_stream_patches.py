@@ -14,6 +14,7 @@ import grpc
 import pytest
 from draftline.v1 import content_pb2, content_pb2_grpc, types_pb2
 from support.authenticated_server import ISSUER, bearer, guarded
+from support.polling import until
 from support.responses import INVALID, TIMEOUT_S, Records, content_of, exact, refusal_in, refusal_of, steps
 
 Message, Item = content_pb2.StreamPatchesRequest, content_pb2.StreamPatchesItem
@@ -364,3 +365,27 @@ def test_outcomes_larger_than_what_may_be_unsent_all_arrive(records: Records, se
         unlimited = Records(content_pb2_grpc.ContentServiceStub(channel), records.tenant_id)
         results = outcomes(unlimited, [message(*patches)])
     assert [results[index].status.code for index in range(40)] == [0] * 40
+
+
+def test_writes_of_a_stream_leave_the_queue_to_other_tenants(
+    serving: Any, database_url: str, tenant_id: str, locked_record: Any
+) -> None:
+    with (
+        serving(database_url, max_in_flight=4, queue_limit=8, queue_timeout_s=TIMEOUT_S) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        stub = content_pb2_grpc.ContentServiceStub(channel)
+        records, others = Records(stub, tenant_id), Records(stub, f"{tenant_id}-2")
+        names = [f"r{n}" for n in range(100)]
+        with ExitStack() as stack:
+            for name in names[:4]:
+                records.create(name, {"n": 1})
+                stack.enter_context(locked_record(database_url, name, tenant_id))
+            call = stub.StreamPatches(
+                iter([message(*(incremented(records, name, allow_missing=True) for name in names))]), timeout=TIMEOUT_S
+            )
+            until(lambda: running.app.server.calls.admission.waiting)
+            created = stub.CreateContent.future(others.creation("a", {"n": 1}), timeout=TIMEOUT_S)
+            until(lambda: created.done() or running.app.server.calls.admission.waiting > 1)
+        assert created.result().record.version == 1
+        assert {result.status.code for response in call for result in response.results} == {0}

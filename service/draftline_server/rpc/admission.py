@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ..concurrency.fair_semaphore import FairSemaphore
@@ -62,9 +63,13 @@ class Admission:
         """
         return Slot(self._slots, tenant_id, lambda: self._wait(tenant_id, time_left_s))
 
-    def next_slot(self, tenant_id: str) -> Slot:
-        """Return the same for an admitted call that continues. It waits for a slot without a time limit."""
-        return Slot(self._slots, tenant_id, lambda: self._wait_to_continue(tenant_id))
+    def next_slot(self, tenant_id: str, turn: asyncio.Lock | None = None) -> Slot:
+        """Return the same for an admitted call that continues. It waits for a slot without a time limit.
+
+        A call that needs several slots at once passes its lock as `turn`: only one of them is waited for at a time, so
+        the call takes one place in the queue.
+        """
+        return Slot(self._slots, tenant_id, lambda: self._wait_to_continue(tenant_id, turn))
 
     def drain(self) -> None:
         """Reject all waiting calls, and from now on every call that would have to wait."""
@@ -91,10 +96,12 @@ class Admission:
         except TimeoutError:
             raise self._overloaded() from None
 
-    async def _wait_to_continue(self, tenant_id: str) -> None:
-        if self._draining:
-            raise _draining()
-        await self._slots.acquire(tenant_id)
+    async def _wait_to_continue(self, tenant_id: str, turn: asyncio.Lock | None) -> None:
+        async with turn or nullcontext():
+            if self._draining:
+                raise _draining()
+            self._update_rate()  # otherwise the next call would measure it since long before there was a queue
+            await self._slots.acquire(tenant_id)
 
     def _update_rate(self) -> None:
         """Update the rate of ended calls. It is measured only while calls wait."""

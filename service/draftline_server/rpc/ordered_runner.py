@@ -30,14 +30,21 @@ class StreamedWrite:
 class OrderedRunner:
     """Runs the writes that are added. The tasks belong to the group of the stream."""
 
-    def __init__(self, run: Callable[[StreamedWrite], Awaitable[None]], limit_s: float, deadline: float | None) -> None:
-        """Create a runner. `run` runs one write; it must not raise, except if its task is cancelled.
+    def __init__(
+        self,
+        run: Callable[[StreamedWrite], Awaitable[None]],
+        limit_s: float,
+        deadline: float | None,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        """Create a runner. `run` runs one write. If it raises, the group of the stream fails.
 
         A write is cancelled after `limit_s`, and when the `deadline` of the stream has passed.
         """
         self._run = run
         self._limit_s = limit_s
         self._deadline = deadline
+        self._group = group
         self._ready: deque[StreamedWrite] = deque()
         self._behind: dict[
             Hashable, deque[StreamedWrite]
@@ -92,7 +99,7 @@ class OrderedRunner:
             if not waiter.done():
                 waiter.set_result(None)
                 return
-        task = asyncio.create_task(self._work(), name="streamed writes")
+        task = self._group.create_task(self._work(), name="streamed writes")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -86,6 +86,7 @@ class WriteStream:
         self._unsent_bytes = 0  # of the known outcomes
         self._expected_bytes = MAX_UNSENT_BYTES // 16  # of the next outcome: an estimate, high until some are known
         self._applying = 0  # writes that run, except those that wait until outcomes are sent
+        self._turn = asyncio.Lock()  # of the write that waits for an admission slot
         self._has_room, self._has_results = asyncio.Event(), asyncio.Event()
         self._is_read = False  # no further write will start
 
@@ -97,7 +98,6 @@ class WriteStream:
         opening: Any = Item.FromString(first[0]) if isinstance(first[0], bytes) else first[0]
         self._actor = actor = authorize(self._calls, _write_of(opening), self._needed, self._call)
         self._may_read = self._call.identity.may_read(actor.tenant_id)
-        self._runner = OrderedRunner(self._run, self._calls.call_timeout_s, self._deadline)
 
         async def check_caller() -> None:
             identity = await self._calls.authenticator.identify(self._context.invocation_metadata())
@@ -106,6 +106,7 @@ class WriteStream:
 
         try:
             async with cancel_when_revoked(self._call.identity, check_caller), asyncio.TaskGroup() as group:
+                self._runner = OrderedRunner(self._run, self._calls.call_timeout_s, self._deadline, group)
                 sender = group.create_task(self._send_results(), name="stream results")
                 limits = group.create_task(self._runner.cancel_late(), name="stream time limits")
                 try:
@@ -115,10 +116,9 @@ class WriteStream:
                     self._has_results.set()
                 await sender
                 limits.cancel()
+                self._runner.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        finally:
-            self._runner.cancel()
 
     async def _read(self, items: Sequence[Any]) -> None:
         """Start the writes of all messages. If that fails, wait for those that run before raising the error."""
@@ -182,9 +182,8 @@ class WriteStream:
         self._runner.add(StreamedWrite(index, message, size, key))
 
     def _may_start(self) -> bool:
-        return not self._unsent or (
-            self._unsent < MAX_IN_PROGRESS and self._request_bytes + self._unsent_bytes < MAX_UNSENT_BYTES
-        )
+        has_memory = self._request_bytes + self._unsent_bytes < MAX_UNSENT_BYTES
+        return not self._unsent or (self._unsent < MAX_IN_PROGRESS and has_memory)
 
     def _may_apply(self) -> bool:
         """Return whether the outcomes that are not sent leave room for those that are being made and another one."""
@@ -221,7 +220,7 @@ class WriteStream:
     async def _applied(self, streamed: StreamedWrite) -> Any:
         item, actor = streamed.item, self._actor
         call_deadline.set(streamed.ends_at)
-        async with self._calls.admission.next_slot(actor.tenant_id):
+        async with self._calls.admission.next_slot(actor.tenant_id, self._turn):
             kind = item.WhichOneof("write")
             if kind is None:
                 raise InvalidFieldError.of("write", f"exactly one of {', '.join(UNARY)} must be set")
