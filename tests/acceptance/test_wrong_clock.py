@@ -132,7 +132,7 @@ async def test_host_that_starts_with_a_wrong_clock_harms_nothing(
         health = await asyncio.to_thread(command, "health", "--address", service.address)
         assert (health.returncode, health.stdout) == (0, "SERVING\n")
         assert f" s {way} the database's" in health.stderr
-        (line,) = [line for line in told(service, "/metrics").splitlines() if line.startswith("draftline_clock_off")]
+        (line,) = [line for line in told(service, "/metrics").splitlines() if line.startswith("draftline_clock_skew")]
         assert float(line.split()[1]) == pytest.approx(DAYS * 86_400, abs=60)
     await check_kept(connection, now)
 
