@@ -61,12 +61,20 @@ requirements: $(VENV)/.dev ## pin the newest versions that requirements/*.in all
 		../$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$name.txt $$name.in; done
 
-clean: ## remove the virtual environment and the data of `make serve`
-	rm -rf $(VENV) .draftline
+clean: ## remove the virtual environment, and the database of `make serve` after a question (YES=1: without one)
+	rm -rf $(VENV)
+	@if [ -e .draftline ]; then \
+		answer=$(if $(YES),yes); \
+		if [ -z "$$answer" ]; then \
+			printf 'Delete the database of `make serve` in .draftline, with all its data? Type yes: '; read -r answer || echo; \
+		fi; \
+		if [ "$$answer" = yes ]; then rm -rf .draftline; else echo 'The database in .draftline is kept.'; fi; \
+	fi
 
-$(VENV)/bin/python:
+# A virtual environment is complete once it has pip. One that was not completed is made again.
+$(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit("Draftline needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 
 # Install the pinned packages with hashes, and the two packages of this tree as editable.
 define install
@@ -74,10 +82,10 @@ define install
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
 endef
 
-$(VENV)/.server: requirements/server.txt pyproject.toml client/pyproject.toml | $(VENV)/bin/python
+$(VENV)/.server: requirements/server.txt pyproject.toml client/pyproject.toml | $(VENV)/bin/pip
 	$(call install,server)
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(VENV)/bin/pip
 	$(call install,dev)
 	@touch $@ $(VENV)/.server

@@ -66,6 +66,11 @@ def test_code_of_a_document_works_as_it_is_written(
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 
+def test_check_after_a_restore_examines_the_new_database() -> None:
+    (after,) = re.findall(r"^pg_restore .*?\n(.*?)^```", DOCS["operations.md"], re.MULTILINE | re.DOTALL)
+    assert after.splitlines() == ['DRAFTLINE_DATABASE_URL="$NEW_DATABASE_URL" draftline check']
+
+
 def test_code_is_found() -> None:
     told = {name: len(CODE.findall(text)) for name, text in DOCS.items()}
     assert {name for name, count in told.items() if count} >= {

@@ -21,7 +21,7 @@ FILMS = {
 def test_code_of_the_readme_works_as_it_is_written(server_address: str) -> None:
     tenant = f"tenant-{uuid.uuid4()}"
     first, *others = (
-        doc_examples.at(code, server_address, **{'"acme"': f'"{tenant}"', "1_000_000": "1_000"})
+        doc_examples.at(code, server_address, **{'"acme"': f'"{tenant}"'})
         for code in doc_examples.blocks(README, "python")
     )
     names: dict[str, Any] = {"remember": lambda token: None, "session": SimpleNamespace(access_token="t")}

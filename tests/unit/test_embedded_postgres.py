@@ -329,3 +329,18 @@ def test_server_runs_as_the_owner_of_its_directory() -> None:
             assert Path(f"/proc/{server.pid}").stat().st_uid == owner
             assert psql(server.url, "SELECT 1") == "1"
         assert {path.lstat().st_uid for path in data_dir.rglob("*")} == {owner}
+
+
+def test_data_of_another_version_names_both_versions_and_the_way_out(data_dir: Path) -> None:
+    version = data_dir / "cluster" / "PG_VERSION"
+    written = version.read_text()
+    version.write_text("13\n")
+    try:
+        with pytest.raises(EmbeddedPostgresError, match="PostgreSQL 13 wrote the data") as refused:
+            EmbeddedPostgres(data_dir, durable=False).start()
+    finally:
+        version.write_text(written)
+    assert f"are version {written.strip()}: set DRAFTLINE_POSTGRES_BIN to the directory" in str(refused.value)
+    assert "dump the data with that version" in str(refused.value)
+    with EmbeddedPostgres(data_dir, durable=False):
+        pass

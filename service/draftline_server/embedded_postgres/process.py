@@ -77,6 +77,20 @@ def _usual_directories() -> Iterator[Path]:
     yield from sorted(versions, key=lambda path: -int(path.parent.name)) or [system / "*" / "bin"]
 
 
+def check_data_version(cluster: Path, binaries: Path, version: int) -> None:
+    """Raise EmbeddedPostgresError unless the major version of the binaries wrote the data."""
+    written = (cluster / "PG_VERSION").read_text().strip()
+    if written == str(version):
+        return
+    system = Path(f"/usr/lib/postgresql/{written}/bin")
+    directory = str(system) if system.exists() else f"the directory of the binaries of PostgreSQL {written}"
+    raise EmbeddedPostgresError(
+        f"PostgreSQL {written} wrote the data in {cluster}, but the binaries in {binaries} are version {version}: set "
+        f"DRAFTLINE_POSTGRES_BIN to {directory}, or dump the data with that version and restore the dump into a new "
+        "data directory (docs/operations.md, Backup and restore)"
+    )
+
+
 def identity_for(home: Path) -> str:
     """Return the identity to run as in ``home``: our own; for root, the owner's, or a namespace if root owns it."""
     if os.geteuid() != 0:

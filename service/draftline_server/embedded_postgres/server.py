@@ -122,7 +122,9 @@ class EmbeddedPostgres:
             self._take_lock()
             self._wait_for_previous(deadline)
             version = self._check_binaries(deadline)
-            if not self.exists:
+            if self.exists:
+                child.check_data_version(self._cluster, self._bin, version)
+            else:
                 self._init(version, deadline)
             self._socket_dir = make_socket_dir(self._dir, self._give)
             self._launch(deadline)
