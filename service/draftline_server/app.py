@@ -42,7 +42,7 @@ from .store.json_schema.pool import Schemas
 from .store.leases import Leases
 from .store.notifications import Notifications
 from .store.pool import connections_of
-from .store.revision import check_revision, read_usable_connections
+from .store.revision import check_privileges, check_revision, read_usable_connections
 from .wiring import authenticator, metrics_address, pool_settings, server_options, tls_files
 
 __all__ = ["App", "running"]
@@ -73,6 +73,8 @@ async def running(
     await database.open(checked=True)
     try:
         await check_revision(database, revision)
+        await check_privileges(database)
+        database.expect_revision(revision)
         await database.now()  # reads the clock once, so that calls need not query it
         clock, storage = ClockWatch(database.clock, settings.database.max_clock_skew_s), StorageWatch()
         database.runner.observers.append(storage.query_ended)

@@ -59,6 +59,6 @@ def test_migration_and_check_tell_how_far_they_are(tmp_path: Path) -> None:
     output, shown = on_terminal("check", **quiet)
     assert output == "0 drafts checked, 0 differ, 0 remain\n"
     assert "0/0 drafts" in shown
-    _, shown = on_terminal("migrate", "--to", "0001", **quiet)
+    _, shown = on_terminal("migrate", "--to", "0001", "--yes", **quiet)
     assert "0002" in shown
     assert ", downgraded" in shown

@@ -176,7 +176,7 @@ def test_server_refuses_an_old_schema(database_url: str, sql: Any) -> None:
 
 
 def test_server_refuses_a_database_that_is_away(tmp_path: Path) -> None:
-    with pytest.raises(OutOfReachError, match="cannot be read"):
+    with pytest.raises(OutOfReachError, match="cannot be reached"):
         start(f"postgresql://x@/x?host={tmp_path}")
 
 

@@ -19,9 +19,16 @@ from ..store.collections.mismatches import all_counts
 from ..store.connect_errors import connect
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker
+from ..store.driver_errors import UnforeseenError
 from ..store.pool import connections_of
 from ..store.poolers import PoolerError
-from ..store.revision import SchemaError, find_revision, read_usable_connections
+from ..store.revision import (
+    INSUFFICIENT_PRIVILEGE,
+    PRIVILEGES_FIX,
+    SchemaError,
+    find_revision,
+    read_usable_connections,
+)
 from ..store.statements import load
 from ..store.transaction import Transaction
 from ..wiring import pool_settings
@@ -52,6 +59,10 @@ async def database(settings: Settings, now: Callable[[], datetime], *, with_draf
         async with _opened(url, settings) as opened:
             async for finding in _examined(opened, settings, now, with_drafts=with_drafts):
                 yield finding
+    except UnforeseenError as error:
+        if error.sqlstate != INSUFFICIENT_PRIVILEGE:
+            raise
+        yield fault("privileges", "the role of DRAFTLINE_DATABASE_URL may not read all tables", PRIVILEGES_FIX)
     except DraftlineError as error:
         yield fault("database", f"the examination failed: {error.message}", "correct that, and run the doctor again")
     except PoolerError as error:
@@ -159,7 +170,7 @@ async def _schema(opened: Database) -> Finding:
     try:
         found = await find_revision(opened)
     except (SchemaError, OutOfReachError) as error:
-        return fault("schema", str(error), "grant its user read access, or migrate and serve as the same user")
+        return fault("schema", str(error), PRIVILEGES_FIX)
     needed = migrate.head()
     if found == needed:
         return ok("schema", f"revision {found}")

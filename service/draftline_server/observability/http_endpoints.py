@@ -116,10 +116,10 @@ class MonitoringServer:
                 case b"/livez":
                     return Page(HTTPStatus.OK, b"ok\n")
                 case b"/readyz":
-                    if await self._is_ready():
-                        warnings = await self._warnings() if self._warnings is not None else ()
-                        return Page(HTTPStatus.OK, "".join(f"{line}\n" for line in ("ok", *warnings)).encode())
-                    return Page(HTTPStatus.SERVICE_UNAVAILABLE, b"not ready\n")
+                    is_ready = await self._is_ready()
+                    warnings = await self._warnings() if self._warnings is not None else ()
+                    text = "".join(f"{line}\n" for line in ("ok" if is_ready else "not ready", *warnings))
+                    return Page(HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
         except Exception as error:
             structlog.get_logger().error("monitoring_failed", path=path.decode(), exc_info=error)
             return Page(HTTPStatus.INTERNAL_SERVER_ERROR, b"")

@@ -9,8 +9,9 @@ from ..domain.errors import DraftlineError, OperatorError
 from ..settings import Settings
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker, DraftDifference
+from ..store.driver_errors import UnforeseenError
 from ..store.entry_integrity import EntryChecker, EntryDifference
-from ..store.revision import check_revision
+from ..store.revision import INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, check_revision
 from ..wiring import pool_settings
 
 __all__ = ["CheckError", "DraftChecker", "DraftDifference", "EntryChecker", "EntryDifference", "open_checkers"]
@@ -35,5 +36,9 @@ async def open_checkers(
         yield DraftChecker(database), EntryChecker(database)
     except DraftlineError as error:
         raise CheckError(f"the check was aborted: {error.message}") from error
+    except UnforeseenError as error:
+        if error.sqlstate != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise CheckError(f"the check was aborted: the role lacks a privilege: {PRIVILEGES_FIX}") from error
     finally:
         await database.close()

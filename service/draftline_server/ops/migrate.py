@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from ..embedded_postgres.server import EmbeddedPostgres
 from ..store.advisory_locks import AdvisoryLock
 from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
+from ..store.revision import INSUFFICIENT_PRIVILEGE
+from ..store.schema_problems import schema_problem
 from ..store.tables import SCHEMA, metadata
 from .resources import shipped
 
@@ -35,8 +38,37 @@ CONNECT_S = 60.0
 OLDEST_SERVER = 150_000  # as in server_version_num
 
 
+POLL_S = 0.5  # between two attempts at the lock that services share
+TRY_LOCK = "SELECT pg_try_advisory_lock(:key)"
+HOLDERS = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = CAST(:key AS bigint)
+ORDER BY pid
+"""
+
+
 class MigrateError(OperatorError):
-    """The database rejected a statement; the message is its error."""
+    """The database rejected a statement, or is at an unknown revision."""
+
+
+class ServicesRunningError(OperatorError):
+    """Services run on the database, which cannot live with another schema."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        super().__init__(
+            f"{_processes(pids)} of the service use this database and need its present schema: stop them first, or "
+            "pass --wait to migrate once they have ended"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The revision that a migration moves to; None: it stays where it is."""
+
+    revision: str | None
+    waits_for_services: bool = False
+    report: Callable[[str], None] = lambda _: None
 
 
 def head() -> str:
@@ -51,7 +83,8 @@ def revisions() -> list[str]:
 
 def upgrade(url: str, revision: str = "head") -> str:
     """Upgrade the database at `url` to a revision. Return the revision that it has then."""
-    return asyncio.run(_run(url, lambda config, _: command.upgrade(config, revision)))
+    target = _Target(head() if revision == "head" else revision)
+    return asyncio.run(_run(url, lambda config, _: command.upgrade(config, revision), target))
 
 
 def differences(url: str) -> list[object]:
@@ -69,23 +102,49 @@ def differences(url: str) -> list[object]:
     return found
 
 
-def go_to(url: str, revision: str, report: Callable[[str], None] = lambda _: None) -> str:
+def undone_by(url: str, revision: str) -> list[str]:
+    """Return the revisions that going to `revision` undoes, the newest first; empty for an upgrade.
+
+    Raise ValueError if the revision does not exist, and MigrateError if the database is at an unknown one.
+    """
+    known, revision = revisions(), _existing(revision)
+    found: list[str] = []
+
+    def read(_: Config, connection: Connection) -> None:
+        current = _current(connection)
+        if current is not None:
+            below = len(known) if revision == "base" else known.index(revision)
+            found.extend(known[known.index(current) : below])
+
+    asyncio.run(_run(url, read, _Target(None)))
+    return found
+
+
+def go_to(
+    url: str, revision: str, report: Callable[[str], None] = lambda _: None, *, waits_for_services: bool = False
+) -> str:
     """Migrate up or down to a revision, and return it. `report` is called with each completed step.
 
-    Raise ValueError if the revision does not exist.
+    Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
+    ServicesRunningError if services use the database, unless `waits_for_services`.
     """
+    known, revision = revisions(), _existing(revision)
+
+    def move(config: Config, connection: Connection) -> None:
+        config.attributes["report"] = report
+        current = _current(connection)
+        back = revision == "base" or (current in known and known.index(current) < known.index(revision))
+        (command.downgrade if back else command.upgrade)(config, revision)
+
+    return asyncio.run(_run(url, move, _Target(revision, waits_for_services, report)))
+
+
+def _existing(revision: str) -> str:
     known = revisions()
     revision = known[0] if revision == "head" else revision
     if revision != "base" and revision not in known:
         raise ValueError(f"there is no revision {revision}; the revisions are {', '.join(reversed(known))}")
-
-    def move(config: Config, connection: Connection) -> None:
-        config.attributes["report"] = report
-        current = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
-        back = revision == "base" or (current in known and known.index(current) < known.index(revision))
-        (command.downgrade if back else command.upgrade)(config, revision)
-
-    return asyncio.run(_run(url, move))
+    return revision
 
 
 def check_in_scratch(binaries: Path | None) -> list[object]:
@@ -131,17 +190,22 @@ def _ours(name: str | None, kind: str, _parents: object) -> bool:
     )
 
 
-async def _run(url: str, action: Action) -> str:
+async def _run(url: str, action: Action, target: _Target | None = None) -> str:
     try:
-        return await _migrate(url, action)
+        return await _migrate(url, action, target)
     except OSError as error:
         raise OutOfReachError(f"the database cannot be reached: {error}") from error
     except (asyncpg.PostgresError, DBAPIError) as error:
         message = getattr(error, "orig", None) or error
+        if getattr(message, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
+            raise MigrateError(
+                f"the role of DRAFTLINE_DATABASE_URL may not migrate ({message}): migrate as the role that migrated "
+                "before, or at first as the owner of the database"
+            ) from error
         raise MigrateError(f"the database rejects the migration: {message}") from error
 
 
-async def _migrate(url: str, action: Action) -> str:
+async def _migrate(url: str, action: Action, target: _Target | None) -> str:
     await is_pooled(url, CONNECT_S)  # raises PoolerError if a pooler provides no sessions
     # The driver parses the URL, as in the service; SQLAlchemy would read some of its parameters otherwise.
     engine = create_async_engine(
@@ -154,12 +218,37 @@ async def _migrate(url: str, action: Action) -> str:
             await _check_server(connection)
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": AdvisoryLock.MIGRATION})
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS draftline"))
+            if target is not None:
+                await _prepare(connection, target)
             async with engine.connect() as worker:
                 await worker.run_sync(_call, action)
                 await worker.commit()
                 return await _revision(worker)
     finally:
         await engine.dispose()
+
+
+async def _prepare(connection: AsyncConnection, target: _Target) -> None:
+    """Check that the database can move to its target, and keep services away while it does."""
+    known, current = revisions(), await _revision(connection)
+    if current != "base" and current not in known:
+        raise MigrateError(schema_problem(current, known[0]))
+    if target.revision is None or target.revision == current:
+        return
+    reported = False
+    while not (await connection.execute(text(TRY_LOCK), {"key": AdvisoryLock.SERVICE})).scalar_one():
+        pids = (await connection.execute(text(HOLDERS), {"key": AdvisoryLock.SERVICE})).scalars().all()
+        if not target.waits_for_services:
+            raise ServicesRunningError(pids)
+        if not reported:
+            target.report(f"waiting until {_processes(pids)} of the service have ended")
+        reported = True
+        await asyncio.sleep(POLL_S)
+
+
+def _processes(pids: Sequence[int]) -> str:
+    listed = ", ".join(map(str, pids))
+    return f"{len(pids)} process{'es' * (len(pids) != 1)} (PostgreSQL's pid {listed})"
 
 
 def _set_path(connection: Any, _: object) -> None:
@@ -187,7 +276,8 @@ def _call(connection: Connection, action: Action) -> None:
 
 
 async def _revision(connection: AsyncConnection) -> str:
-    def current(sync: Connection) -> str | None:
-        return MigrationContext.configure(sync, opts={"version_table_schema": SCHEMA}).get_current_revision()
+    return await connection.run_sync(_current) or "base"
 
-    return await connection.run_sync(current) or "base"
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()

@@ -13,6 +13,7 @@ class AdvisoryLock(IntEnum):
     DRAFT_CHECK = 7_236_835_715
     STATISTICS = 7_236_835_716
     ORDER_ENTRIES = 7_236_835_717
+    SERVICE = 7_236_835_718  # shared by every running service; a migration takes it exclusively
 
 
 class LockFamily(IntEnum):

@@ -40,6 +40,7 @@ class Connections:
         self._replaced_at = float("-inf")
         # Called with (sql, error or None) after each statement, including the driver's own; for tests.
         self.observers: list[Callable[[str, BaseException | None], None]] = []
+        self.refusal = ""  # a reason to refuse all calls, such as another schema; empty: none
         self.exhausted = 0  # so far: calls for which no connection became free in time
 
     @property
@@ -93,6 +94,8 @@ class Connections:
         pool = self._pool
         if pool is None:
             raise DatabaseUnavailableError("the service is stopping; nothing was changed, try again later")
+        if self.refusal:
+            raise DatabaseUnavailableError(f"{self.refusal}; nothing was changed")
         limit_s = min(self._settings.connect_timeout_s, remaining_s() or 1e9)
         tenant_id = call_tenant.get()
         if not self._permits.try_acquire(tenant_id):

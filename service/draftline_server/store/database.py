@@ -25,6 +25,7 @@ from .pool_settings import PoolSettings
 from .prepared import PreparedStatements
 from .query_stats import QueryRunner
 from .retries import Retries, raise_translated
+from .schema_problems import SchemaMovedError
 from .statements import Statement
 from .transaction import SET_LONG, DedicatedConnection, Rows, Transaction
 
@@ -59,9 +60,18 @@ class Database:
         self._ping.close()
         await self.connections.close(timeout_s)
 
+    def expect_revision(self, revision: str) -> None:
+        """Have `ping` register this process as a running service, and refuse calls if the schema changes."""
+        self._ping.needed_revision = revision
+
     async def ping(self) -> None:
-        """Raise unless the database answers."""
-        await self._ping.send()
+        """Raise unless the database answers. Raise SchemaMovedError if its schema is not the expected one."""
+        try:
+            await self._ping.send()
+        except SchemaMovedError as error:
+            self.connections.refusal = str(error)
+            raise
+        self.connections.refusal = ""
 
     async def now(self) -> datetime:
         """Return the time by the database's clock, usually without asking the database (clock.py)."""

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from ..domain.errors import DatabaseUnavailableError, DraftlineError, OperatorError, OutOfReachError
+from ..domain.errors import DatabaseUnavailableError, DraftlineError, OutOfReachError
 from .database import Database
 from .driver_errors import UnforeseenError
+from .schema_problems import SchemaError, schema_problem
 from .statements import load
+
+__all__ = [
+    "SchemaError",
+    "check_privileges",
+    "check_revision",
+    "find_revision",
+    "read_secret",
+    "read_usable_connections",
+]
 
 SQL = load("database")
 UNDEFINED_TABLE = "42P01"
-
-
-class SchemaError(OperatorError):
-    """The database has another schema than this version of the service needs."""
+INSUFFICIENT_PRIVILEGE = "42501"
+PRIVILEGES_FIX = "serve and check as the role that migrated, or as a member of it"
+NAMED = 5  # tables that a message names at most
 
 
 async def check_revision(database: Database, needed: str) -> None:
     """Raise SchemaError unless the database is at the needed revision."""
     revision = await find_revision(database)
     if revision != needed:
-        state = f"is at revision {revision}" if revision else "was never migrated"
-        raise SchemaError(f"the database {state}, this version needs {needed}: run `draftline migrate`")
+        raise SchemaError(schema_problem(revision, needed))
+
+
+async def check_privileges(database: Database) -> None:
+    """Raise SchemaError unless the role may read and write all tables."""
+    missing = [row["name"] for row in await database.fetch(SQL["missing_privileges"], {}, idempotent=True)]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        tables = f"{', '.join(missing[:NAMED])}{more}"
+        raise SchemaError(f"the role of DRAFTLINE_DATABASE_URL may not read and write {tables}: {PRIVILEGES_FIX}")
 
 
 async def find_revision(database: Database) -> str | None:
@@ -33,6 +50,9 @@ async def find_revision(database: Database) -> str | None:
     except UnforeseenError as error:
         if error.sqlstate == UNDEFINED_TABLE:
             return None
+        if error.sqlstate == INSUFFICIENT_PRIVILEGE:
+            message = "the role of DRAFTLINE_DATABASE_URL may not read the schema draftline"
+            raise SchemaError(f"{message}: {PRIVILEGES_FIX}") from error
         raise
     except DatabaseUnavailableError as error:
         raise OutOfReachError(f"the schema cannot be read: {error.message}") from error

@@ -9,6 +9,8 @@ from contextlib import suppress
 import structlog
 from grpc_health.v1 import health_pb2
 
+from ...domain.errors import OperatorError
+
 PROBE_INTERVAL_S = 1.0
 WARNING = "draftline-warning"  # trailing metadata of a check: a problem that does not stop the service
 
@@ -32,6 +34,7 @@ class Health:
         self._warning = warning
         self._task: asyncio.Task[None] | None = None
         self._serving: bool | None = None
+        self._reason = ""  # of NOT_SERVING, if an operator can end it
         self._changed = asyncio.Condition()
 
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus | None:
@@ -52,12 +55,12 @@ class Health:
 
     @property
     def warning(self) -> str:
-        """A problem that does not stop the service; empty if there is none."""
-        return self._warning()
+        """The reason of NOT_SERVING, if it is known, and a problem that does not stop the service; empty if none."""
+        return "; ".join(filter(None, (self._reason, self._warning())))
 
     async def warnings(self) -> list[str]:
         """Return the warning as a list, which is empty if there is none."""
-        return [warning] if (warning := self._warning()) else []
+        return [warning] if (warning := self.warning) else []
 
     @property
     def is_reachable(self) -> bool:
@@ -86,8 +89,10 @@ class Health:
             async with asyncio.timeout(2 * PROBE_INTERVAL_S):
                 await self._probe()
         except Exception as error:
-            await self._set_serving(False, reason=type(error).__name__)
+            self._reason = str(error) if isinstance(error, OperatorError) else ""
+            await self._set_serving(False, reason=self._reason or type(error).__name__)
         else:
+            self._reason = ""
             await self._set_serving(True)
 
     async def _set_serving(self, serving: bool, **details: str) -> None:

@@ -10,3 +10,16 @@ SELECT value FROM draftline.secret WHERE name = :name
 -- Return how many connections the server allows to users that are not superusers.
 SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     - coalesce(current_setting('reserved_connections', true)::int, 0) AS usable
+
+-- name: missing_privileges
+-- Return the tables and sequences of the service that the user may not use in full.
+SELECT relname AS name
+FROM pg_class
+WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname <> 'alembic_version'
+  AND CASE relkind
+    WHEN 'S' THEN NOT has_sequence_privilege(oid, 'USAGE')
+    ELSE relkind IN ('r', 'p') AND NOT relispartition AND NOT (
+        has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+        AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+  END
+ORDER BY relname

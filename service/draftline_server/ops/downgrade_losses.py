@@ -1,0 +1,28 @@
+"""The data that undoing each revision of the schema removes, for the question before a downgrade."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+LOSSES: Mapping[str, str] = {
+    "0001": "all records and collection specs",
+    "0002": "the drafts of all users",
+    "0003": "the change log, and the stored idempotency keys",
+    "0004": "",
+    "0005": "the snapshots and an index of the change log, which becomes slower to read",
+    "0006": "drafted increments, unions, subtractions and appends, which become assignments of their current result",
+    "0007": "the rejection of mistyped values, and indexes on timestamps, which the old version rebuilds",
+    "0008": "drafted parents and positions",
+    "0009": "the log entries of purges, and the limits of merged results",
+    "0010": "",
+    "0011": "the entries of declared orders, which a new upgrade builds again",
+    "0012": "the entries of declared orders, which a new upgrade builds again",
+    "0013": "",
+    "0015": "",
+}
+
+
+def losses_of(revisions: Iterable[str]) -> list[str]:
+    """Return what undoing these revisions removes, without repetitions, oldest revision first."""
+    losses = (LOSSES.get(each, f"what revision {each} added") for each in sorted(revisions))
+    return list(dict.fromkeys(filter(None, losses)))
