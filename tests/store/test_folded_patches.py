@@ -178,6 +178,16 @@ async def test_hot_record_is_patched_in_few_statements(hot: Hot) -> None:
     assert [entry.version for entry in await hot.history("1")] == list(range(1, 102))
 
 
+async def test_two_servers_fold_patches_of_one_record(hot: Hot) -> None:
+    other = Hot(hot.database)
+    other.tenant_id = hot.tenant_id
+    sides = [each.send_at_once([counting() for _ in range(40)]) for each in (hot, other)]
+    results = [result for side in await asyncio.gather(*sides) for result in side]
+    assert sorted(result["record"][2] for result in results) == list(range(2, 82))
+    assert (await hot.record("1")).content == '{"n": 80}'
+    assert [entry.version for entry in await hot.history("1")] == list(range(1, 82))
+
+
 async def test_patch_that_fails_leaves_those_folded_with_it(hot: Hot) -> None:
     bad = Sent(Patch(COLLECTION, "1", Operations([Operation("test", ("n",), value=77)])))
     stale = counting(expected_version=1)

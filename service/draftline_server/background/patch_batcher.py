@@ -55,8 +55,9 @@ class PatchBatcher:
     """A PatchApplier that wraps another: it applies single patches in groups and passes several on unchanged.
 
     Invariants:
-    - A group waits for no row, and at most 25 ms for any other lock. A patch that it leaves out is sent alone, in its
-      own statement, which may wait as long as any statement.
+    - A group of different records waits for no row, and at most 25 ms for any other lock. A group of one record waits
+      at most 25 ms for it. A patch that a group leaves out is sent alone, in its own statement, which may wait as long
+      as any statement.
     - Patches that are sent alone use limited shares of the connections, one for those that wait for locks and one for
       those that take long, so neither takes the connections that groups need.
     - A patch never fails with the error of another: when PostgreSQL has rolled back a group, each of its patches is

@@ -1,15 +1,16 @@
 -- name: patch_content
 -- Apply patches of one record, in order, each to the result of the one before. Each has its own outcome, version, log entry
 -- and stored response; the record, the drafts over it and its order entries are written once. No row: the patches are left,
--- and nothing is written, because the record is missing, locked or large, or because operations would have to be followed
--- by drafts over it.
+-- and nothing is written, because the record is missing or large, or because operations would have to be followed by drafts
+-- over it. The statement waits for the record, because another server may fold patches of it; like any other wait, this fails
+-- the statement after `lock_timeout`.
 WITH locked AS MATERIALIZED (
     SELECT r.*
     FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = (CAST(:collections AS text[]))[1]
       AND r.record_id = (CAST(:record_ids AS text[]))[1]
       AND (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL
-    FOR UPDATE OF r SKIP LOCKED
+    FOR UPDATE OF r
 ), found AS MATERIALIZED (
     SELECT l.*, coalesce(c.history, 'VALUES') AS history, coalesce(c.indexed_text, '[]') AS indexed_text,
         coalesce(c.version, 0) AS current_definition
