@@ -79,6 +79,50 @@ CREATE FUNCTION draftline.answer(collection text, record_id text, content jsonb,
         'created_by', created_by, 'updated_at', updated_at, 'updated_by', updated_by, 'deleted_at', deleted_at)
 $$;
 
+CREATE FUNCTION draftline.append_tally(tenant text, collections text[], user_ids text[], contents jsonb[], signs integer[]) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3, c4, s4)
+    SELECT tenant, g.statistic_id, g.user_id, g.k1, g.k2, g.k3, g.records, nullif(g.c1, 0), nullif(g.s1, 0),
+        nullif(g.c2, 0), nullif(g.s2, 0), nullif(g.c3, 0), nullif(g.s3, 0), nullif(g.c4, 0), nullif(g.s4, 0)
+    FROM (
+        SELECT f.statistic_id, f.user_id, f.k1, f.k2, f.k3, sum(f.sign) AS records,
+            sum(f.sign) FILTER (WHERE f.m1 IS NOT NULL) AS c1, sum(f.sign * f.m1) AS s1,
+            sum(f.sign) FILTER (WHERE f.m2 IS NOT NULL) AS c2, sum(f.sign * f.m2) AS s2,
+            sum(f.sign) FILTER (WHERE f.m3 IS NOT NULL) AS c3, sum(f.sign * f.m3) AS s3,
+            sum(f.sign) FILTER (WHERE f.m4 IS NOT NULL) AS c4, sum(f.sign * f.m4) AS s4
+        FROM (
+            SELECT e.statistic_id, e.user_id, e.sign,
+                CASE WHEN e.k1_type = 'TEXT' THEN draftline.indexed_text_at(e.v1, '{}')
+                     WHEN e.k1_type IS NOT NULL THEN draftline.group_key(e.v1, e.k1_type) END AS k1,
+                CASE WHEN e.k2_type = 'TEXT' THEN draftline.indexed_text_at(e.v2, '{}')
+                     WHEN e.k2_type IS NOT NULL THEN draftline.group_key(e.v2, e.k2_type) END AS k2,
+                CASE WHEN e.k3_type = 'TEXT' THEN draftline.indexed_text_at(e.v3, '{}')
+                     WHEN e.k3_type IS NOT NULL THEN draftline.group_key(e.v3, e.k3_type) END AS k3,
+                draftline.number_at(e.n1, '{}') AS m1, draftline.number_at(e.n2, '{}') AS m2,
+                draftline.number_at(e.n3, '{}') AS m3, draftline.number_at(e.n4, '{}') AS m4
+            FROM (
+                SELECT q.statistic_id, p.user_id, p.sign, q.k1_type, q.k2_type, q.k3_type,
+                    draftline.member_at(p.content, q.k1_path) AS v1, draftline.member_at(p.content, q.k2_path) AS v2,
+                    draftline.member_at(p.content, q.k3_path) AS v3,
+                    draftline.member_at(p.content, q.m1_path) AS n1, draftline.member_at(p.content, q.m2_path) AS n2,
+                    draftline.member_at(p.content, q.m3_path) AS n3, draftline.member_at(p.content, q.m4_path) AS n4
+                FROM unnest(collections, user_ids, contents, signs) AS p (collection, user_id, content, sign)
+                JOIN draftline.statistic AS q ON q.tenant_id = tenant AND q.collection = p.collection
+                WHERE q.state IN ('BUILDING', 'READY') AND p.content IS NOT NULL
+                OFFSET 0  -- so that each value is read once
+            ) AS e
+            OFFSET 0
+        ) AS f
+        GROUP BY f.statistic_id, f.user_id, f.k1, f.k2, f.k3
+    ) AS g
+    -- A zero that becomes null counts once less, and adds the same to the sum.
+    WHERE g.records <> 0 OR g.c1 <> 0 OR g.s1 <> 0 OR g.c2 <> 0 OR g.s2 <> 0 OR g.c3 <> 0 OR g.s3 <> 0
+       OR g.c4 <> 0 OR g.s4 <> 0;
+    RETURN FOUND;
+END $$;
+
 CREATE FUNCTION draftline.apply_edit(edit jsonb, content jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -964,6 +1008,25 @@ BEGIN
     RETURN followed;
 END $$;
 
+CREATE FUNCTION draftline.group_key(value jsonb, type text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    day date;
+BEGIN
+    CASE type
+        WHEN 'TEXT' THEN RETURN draftline.indexed_text_at(value, '{}');
+        WHEN 'NUMBER' THEN RETURN trim_scale(draftline.number_at(value, '{}'))::text;
+        WHEN 'BOOLEAN' THEN RETURN draftline.boolean_at(value, '{}')::text;
+        ELSE
+            day := draftline.date_at(value, '{}');
+            RETURN left(lpad(extract(year FROM day)::int::text, 4, '0') || '-'
+                || lpad(extract(month FROM day)::int::text, 2, '0') || '-'
+                || lpad(extract(day FROM day)::int::text, 2, '0'),
+                CASE type WHEN 'YEAR' THEN 4 WHEN 'MONTH' THEN 7 ELSE 10 END);
+    END CASE;
+END $$;
+
 CREATE FUNCTION draftline.has_at(content jsonb, path text[], scalar jsonb, key text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE jsonb_typeof((content #> path)) WHEN 'object'::text THEN ((content #> path) ? key) ELSE ((content #> path) @> scalar) END;
@@ -1320,6 +1383,22 @@ BEGIN
     END CASE;  -- anything else raises: a condition that is not understood is not met
 END $$;
 
+CREATE FUNCTION draftline.value_at(content jsonb, path text[]) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY path LOOP
+        content := content -> name;
+    END LOOP;
+    RETURN content;
+END $$;
+
+CREATE FUNCTION draftline.member_at(content jsonb, path text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((path)[2] IS NULL) THEN (content -> (path)[1]) ELSE draftline.value_at(content, path) END;
+
 CREATE FUNCTION draftline.merge_deep(target jsonb, delta jsonb, depth integer) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -1438,6 +1517,10 @@ BEGIN
     ON CONFLICT DO NOTHING;
     RETURN true;
 END $$;
+
+CREATE FUNCTION draftline.names(list jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (list IS NOT NULL) THEN ARRAY(SELECT n.value FROM jsonb_array_elements_text(names.list) WITH ORDINALITY n(value, ordinality) ORDER BY n.ordinality) ELSE NULL::text[] END;
 
 CREATE FUNCTION draftline.node(sets jsonb, removals text[], merges jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1876,7 +1959,8 @@ DECLARE
     refreshed record;
 BEGIN
     WITH stale AS MATERIALIZED (
-        SELECT d.user_id, d.collection, d.record_id, d.edit, d.base, d.merged, p.content, p.old, p.operations, p.steps
+        SELECT d.user_id, d.collection, d.record_id, d.kind, d.edit, d.base, d.merged, p.content, p.old, p.operations,
+            p.steps
         FROM draftline.draft AS d
         JOIN unnest(collections, record_ids, contents, olds, operations, steps_done)
             AS p (collection, record_id, content, old, operations, steps)
@@ -1900,15 +1984,21 @@ BEGIN
         LEFT JOIN done AS o ON o.collection = s.collection AND o.record_id = s.record_id
         WHERE d.tenant_id = tenant AND d.user_id = s.user_id AND d.collection = s.collection
           AND d.record_id = s.record_id
-        RETURNING d.user_id, d.collection, d.record_id, s.merged AS old_merged, d.merged AS new_merged
+        RETURNING d.user_id, d.collection, d.record_id, d.kind, s.merged AS old_merged, d.merged AS new_merged
     )
     SELECT count(*) AS count, array_agg(u.user_id) AS user_ids, array_agg(u.collection) AS collections,
-        array_agg(u.record_id) AS record_ids, array_agg(u.old_merged) AS olds, array_agg(u.new_merged) AS news
+        array_agg(u.record_id) AS record_ids, array_agg(u.kind) AS kinds, array_agg(u.old_merged) AS olds, array_agg(u.new_merged) AS news
     INTO refreshed
     FROM updated AS u;
     IF refreshed.count > 0 THEN
         PERFORM draftline.move_draft_order_entries(tenant, refreshed.user_ids, refreshed.collections,
             refreshed.record_ids, refreshed.olds, refreshed.news);
+        IF EXISTS (SELECT FROM draftline.statistic AS q WHERE q.tenant_id = tenant
+                AND q.collection = ANY (refreshed.collections) AND q.state IN ('BUILDING', 'READY')) THEN
+            -- The write of the records tallies what they contribute.
+            PERFORM draftline.tally_drafts(tenant, refreshed.user_ids, refreshed.collections, refreshed.kinds,
+                refreshed.olds, refreshed.kinds, refreshed.news, array_fill(NULL::jsonb, ARRAY[refreshed.count::int]));
+        END IF;
     END IF;
     RETURN refreshed.count;
 END $$;
@@ -2088,6 +2178,56 @@ CREATE FUNCTION draftline.steps_put(steps jsonb) RETURNS boolean
     SELECT NOT (steps -> -1) ? 'subtract'
 $$;
 
+CREATE FUNCTION draftline.tally_drafts(tenant text, user_ids text[], collections text[], old_kinds text[], olds jsonb[], new_kinds text[], news jsonb[], lives jsonb[]) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    changed record;
+BEGIN
+    SELECT array_agg(d.collection) AS collections, array_agg(d.user_id) AS user_ids,
+        array_agg(CASE WHEN d.old_kind <> 'DELETE' THEN d.old END) AS olds,
+        array_agg(CASE WHEN d.new_kind <> 'DELETE' THEN d.new END) AS news,
+        array_agg(CASE WHEN coalesce(d.old_kind, 'CREATE') <> 'CREATE' THEN d.live END) AS shown_lives,
+        array_agg(CASE WHEN coalesce(d.new_kind, 'CREATE') <> 'CREATE' THEN d.live END) AS hidden_lives,
+        array_agg(1) AS signs, array_agg(-1) AS opposites
+    INTO changed
+    FROM unnest(user_ids, collections, old_kinds, olds, new_kinds, news, lives)
+        AS d (user_id, collection, old_kind, old, new_kind, new, live);
+    RETURN draftline.append_tally(tenant,
+        changed.collections || changed.collections || changed.collections || changed.collections,
+        changed.user_ids || changed.user_ids || changed.user_ids || changed.user_ids,
+        changed.olds || changed.news || changed.shown_lives || changed.hidden_lives,
+        changed.opposites || changed.signs || changed.signs || changed.opposites);
+END $$;
+
+CREATE FUNCTION draftline.tally_records(tenant text, collections text[], record_ids text[], befores jsonb[], afters jsonb[], excepts text[]) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    changed record;
+BEGIN
+    WITH written AS (
+        SELECT p.collection, p.record_id, p.before, p.after, p.except_id
+        FROM unnest(collections, record_ids, befores, afters, excepts)
+            AS p (collection, record_id, before, after, except_id)
+    ), owners AS (
+        SELECT w.collection, '' AS user_id, w.before, w.after, 1 AS sign FROM written AS w
+        UNION ALL
+        SELECT w.collection, d.user_id, w.before, w.after, -1
+        FROM written AS w
+        JOIN draftline.draft AS d
+            ON d.tenant_id = tenant AND d.collection = w.collection AND d.record_id = w.record_id
+        WHERE d.kind <> 'CREATE' AND d.user_id IS DISTINCT FROM w.except_id
+    )
+    SELECT array_agg(o.collection) AS collections, array_agg(o.user_id) AS user_ids,
+        array_agg(o.before) AS befores, array_agg(o.after) AS afters, array_agg(o.sign) AS signs,
+        array_agg(-o.sign) AS opposites
+    INTO changed
+    FROM owners AS o;
+    RETURN draftline.append_tally(tenant, changed.collections || changed.collections,
+        changed.user_ids || changed.user_ids, changed.befores || changed.afters, changed.opposites || changed.signs);
+END $$;
+
 CREATE FUNCTION draftline.timestamp_at(content jsonb, path text[]) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN draftline.read_timestamp(draftline.text_at(content, path));
@@ -2130,18 +2270,6 @@ BEGIN
         END;
     END LOOP;
     RETURN target;
-END $$;
-
-CREATE FUNCTION draftline.value_at(content jsonb, path text[]) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-    AS $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY path LOOP
-        content := content -> name;
-    END LOOP;
-    RETURN content;
 END $$;
 
 CREATE FUNCTION draftline.with_drafts(tenant text, collections text[], record_ids text[], indexes bigint[]) RETURNS bigint[]
@@ -2333,6 +2461,7 @@ CREATE TABLE draftline.collection (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     history text DEFAULT 'VALUES'::text NOT NULL,
+    statistics jsonb DEFAULT '[]'::jsonb NOT NULL,
     CONSTRAINT collection_history_check CHECK ((history = ANY (ARRAY['VALUES'::text, 'PATHS'::text])))
 );
 
@@ -2347,6 +2476,8 @@ COMMENT ON COLUMN draftline.collection.indexed_text IS 'what writes are checked 
 COMMENT ON COLUMN draftline.collection.json_schema IS 'empty: none';
 
 COMMENT ON COLUMN draftline.collection.history IS 'VALUES or PATHS';
+
+COMMENT ON COLUMN draftline.collection.statistics IS '[{"name": "by genre", "keys": [{"path": [names], "type": "TEXT"}], "measures": [[names]]}]';
 
 CREATE TABLE draftline.collection_order (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2532,9 +2663,90 @@ CREATE TABLE draftline.secret (
 
 COMMENT ON TABLE draftline.secret IS 'What the servers of this database share; page tokens are sealed with it.';
 
+CREATE TABLE draftline.statistic (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    collection text NOT NULL COLLATE pg_catalog."C",
+    statistic_id bigint NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    spec jsonb NOT NULL,
+    fields text[] NOT NULL,
+    k1_path text[] NOT NULL,
+    k1_type text NOT NULL,
+    k2_path text[],
+    k2_type text,
+    k3_path text[],
+    k3_type text,
+    m1_path text[],
+    m2_path text[],
+    m3_path text[],
+    m4_path text[],
+    state text DEFAULT 'BUILDING'::text NOT NULL,
+    group_count bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    ready_at timestamp with time zone,
+    CONSTRAINT statistic_state_check CHECK ((state = ANY (ARRAY['BUILDING'::text, 'READY'::text, 'INVALID'::text, 'DROPPING'::text])))
+);
+
+COMMENT ON TABLE draftline.statistic IS 'The statistics that collections declare.';
+
+COMMENT ON COLUMN draftline.statistic.statistic_id IS 'never used again, for no other statistic and after no drop';
+
+COMMENT ON COLUMN draftline.statistic.spec IS 'the entry of draftline.collection.statistics';
+
+COMMENT ON COLUMN draftline.statistic.fields IS 'the top-level fields of the content that it reads';
+
+COMMENT ON COLUMN draftline.statistic.k1_type IS 'TEXT, NUMBER, BOOLEAN, DATE, MONTH or YEAR';
+
+COMMENT ON COLUMN draftline.statistic.state IS 'BUILDING: writes append to its tally, and it is to be built; READY: its tally is complete; INVALID: it has too many groups, and no tally; DROPPING: no longer declared, its tally is to be deleted';
+
+COMMENT ON COLUMN draftline.statistic.group_count IS 'groups of the baseline when it was built';
+
+CREATE SEQUENCE draftline.statistic_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE draftline.statistic_id OWNED BY draftline.statistic.statistic_id;
+
+CREATE TABLE draftline.tally (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    statistic_id bigint NOT NULL,
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    k1 text COLLATE pg_catalog."C",
+    k2 text COLLATE pg_catalog."C",
+    k3 text COLLATE pg_catalog."C",
+    records bigint NOT NULL,
+    c1 bigint,
+    s1 numeric,
+    c2 bigint,
+    s2 numeric,
+    c3 bigint,
+    s3 numeric,
+    c4 bigint,
+    s4 numeric
+)
+WITH (autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+ALTER TABLE ONLY draftline.tally ALTER COLUMN tenant_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.tally ALTER COLUMN statistic_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.tally ALTER COLUMN user_id SET (n_distinct=1);
+
+COMMENT ON TABLE draftline.tally IS 'Contributions to the groups of statistics. A sum of rows is exact; see fold_tally.';
+
+COMMENT ON COLUMN draftline.tally.user_id IS 'empty: the baseline; a user: what that user''s drafts add to it';
+
+COMMENT ON COLUMN draftline.tally.records IS 'records, less those that no longer belong to the group';
+
+COMMENT ON COLUMN draftline.tally.c1 IS 'how many of them have a number as the first measure';
+
+COMMENT ON COLUMN draftline.tally.s1 IS 'the sum of these numbers';
+
 ALTER TABLE ONLY draftline.change ATTACH PARTITION draftline.change_default DEFAULT;
 
 ALTER TABLE ONLY draftline.collection_order ALTER COLUMN order_id SET DEFAULT nextval('draftline.order_id'::regclass);
+
+ALTER TABLE ONLY draftline.statistic ALTER COLUMN statistic_id SET DEFAULT nextval('draftline.statistic_id'::regclass);
 
 ALTER TABLE ONLY draftline.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
@@ -2572,6 +2784,9 @@ ALTER TABLE ONLY draftline.request
 ALTER TABLE ONLY draftline.secret
     ADD CONSTRAINT secret_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY draftline.statistic
+    ADD CONSTRAINT statistic_pkey PRIMARY KEY (tenant_id, collection, statistic_id);
+
 CREATE INDEX change_collection_idx ON ONLY draftline.change USING btree (tenant_id, collection, log_xact, change_id) WHERE (kind <> 'DRAFT'::text);
 
 CREATE INDEX change_commit_idx ON ONLY draftline.change USING btree (tenant_id, commit_id, log_xact, change_id) WHERE (commit_id IS NOT NULL);
@@ -2594,11 +2809,15 @@ CREATE INDEX change_default_tenant_id_user_id_log_xact_change_id_idx ON draftlin
 
 CREATE INDEX collection_order_unready_idx ON draftline.collection_order USING btree (tenant_id, collection, order_id) WHERE (state <> 'READY'::text);
 
+CREATE INDEX draft_create_idx ON draftline.draft USING btree (tenant_id, user_id, collection, record_id) WHERE (kind = 'CREATE'::text);
+
 CREATE INDEX draft_record_idx ON draftline.draft USING btree (tenant_id, collection, record_id);
 
 CREATE INDEX record_deleted_idx ON draftline.record USING btree (tenant_id, collection, deleted_at, record_id) WHERE (deleted_at IS NOT NULL);
 
 CREATE INDEX request_created_idx ON draftline.request USING btree (created_at);
+
+CREATE INDEX tally_idx ON draftline.tally USING btree (tenant_id, statistic_id, user_id, k1);
 
 ALTER INDEX draftline.change_pkey ATTACH PARTITION draftline.change_default_pkey;
 

@@ -11,7 +11,8 @@ DECLARE
     refreshed record;
 BEGIN
     WITH stale AS MATERIALIZED (
-        SELECT d.user_id, d.collection, d.record_id, d.edit, d.base, d.merged, p.content, p.old, p.operations, p.steps
+        SELECT d.user_id, d.collection, d.record_id, d.kind, d.edit, d.base, d.merged, p.content, p.old, p.operations,
+            p.steps
         FROM draftline.draft AS d
         JOIN unnest(collections, record_ids, contents, olds, operations, steps_done)
             AS p (collection, record_id, content, old, operations, steps)
@@ -35,15 +36,21 @@ BEGIN
         LEFT JOIN done AS o ON o.collection = s.collection AND o.record_id = s.record_id
         WHERE d.tenant_id = tenant AND d.user_id = s.user_id AND d.collection = s.collection
           AND d.record_id = s.record_id
-        RETURNING d.user_id, d.collection, d.record_id, s.merged AS old_merged, d.merged AS new_merged
+        RETURNING d.user_id, d.collection, d.record_id, d.kind, s.merged AS old_merged, d.merged AS new_merged
     )
     SELECT count(*) AS count, array_agg(u.user_id) AS user_ids, array_agg(u.collection) AS collections,
-        array_agg(u.record_id) AS record_ids, array_agg(u.old_merged) AS olds, array_agg(u.new_merged) AS news
+        array_agg(u.record_id) AS record_ids, array_agg(u.kind) AS kinds, array_agg(u.old_merged) AS olds, array_agg(u.new_merged) AS news
     INTO refreshed
     FROM updated AS u;
     IF refreshed.count > 0 THEN
         PERFORM draftline.move_draft_order_entries(tenant, refreshed.user_ids, refreshed.collections,
             refreshed.record_ids, refreshed.olds, refreshed.news);
+        IF EXISTS (SELECT FROM draftline.statistic AS q WHERE q.tenant_id = tenant
+                AND q.collection = ANY (refreshed.collections) AND q.state IN ('BUILDING', 'READY')) THEN
+            -- The write of the records tallies what they contribute.
+            PERFORM draftline.tally_drafts(tenant, refreshed.user_ids, refreshed.collections, refreshed.kinds,
+                refreshed.olds, refreshed.kinds, refreshed.news, array_fill(NULL::jsonb, ARRAY[refreshed.count::int]));
+        END IF;
     END IF;
     RETURN refreshed.count;
 END $$;

@@ -20,6 +20,7 @@ from .background.notifier import Notifier
 from .background.order_entries import OrderEntriesTask
 from .background.statistics_refresh import StatisticsRefresh
 from .background.storage_watch import StorageWatch
+from .background.tallies import TalliesTask
 from .domain.errors import DraftlineError
 from .gauges import gauges_of
 from .observability.access_log import AccessLog, Logged, slow_statements
@@ -36,6 +37,7 @@ from .rpc.tls import Tls
 from .services import Services, build_services
 from .settings import Settings
 from .store.collections.order_entries import OrderEntries
+from .store.collections.tallies import Tallies
 from .store.database import Database
 from .store.draft_integrity import DraftChecker
 from .store.json_schema.pool import Schemas
@@ -80,6 +82,7 @@ async def running(
         database.runner.observers.append(storage.query_ended)
         leases, wakes = Leases(database), ChangeSignals()
         entries = OrderEntries(database)
+        tallies = Tallies(database, entries)
         notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
         statistics = StatisticsRefresh()
         own = settings.maintenance
@@ -87,7 +90,14 @@ async def running(
         await maintenance.keep_order()
         draft_check = DraftCheck(DraftChecker(database), own.draft_check_interval_s)
         services = await build_services(
-            settings, database, schemas, telemetry, entries=entries, statistics=statistics, wakes=wakes
+            settings,
+            database,
+            schemas,
+            telemetry,
+            entries=entries,
+            tallies=tallies,
+            statistics=statistics,
+            wakes=wakes,
         )
         server = _server(
             settings,
@@ -118,7 +128,7 @@ async def running(
             leader_tasks: list[LeaderTask] = [statistics]
             works: list[Coroutine[Any, Any, None]] = [notifier.run()]
             if worker <= 1:  # one process is enough for these, and logs their warnings once
-                leader_tasks += [OrderEntriesTask(entries), maintenance, draft_check]
+                leader_tasks += [OrderEntriesTask(entries), TalliesTask(tallies), maintenance, draft_check]
                 works += [_warn_of_scarce_connections(settings, database), clock.run()]
             works.append(Leader(leases, leader_tasks).run())
             async with _background(works):

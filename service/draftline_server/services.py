@@ -23,6 +23,7 @@ from .store.change_log.feed import Feed
 from .store.collections.cache import CollectionSpecs
 from .store.collections.order_entries import OrderEntries
 from .store.collections.store import CollectionStore
+from .store.collections.tallies import Tallies
 from .store.commits import CommitStore
 from .store.content import ContentStore
 from .store.database import Database
@@ -38,6 +39,7 @@ from .store.patches import PatchApplier, PatchStore
 from .store.purges import PurgeStore
 from .store.reverts import RevertStore
 from .store.revision import read_secret
+from .store.statistics.store import StatisticsStore
 from .store.write_transactions import WriteTransactions
 from .wiring import content_limits
 
@@ -73,6 +75,7 @@ async def build_services(
     telemetry: Telemetry,
     *,
     entries: OrderEntries,
+    tallies: Tallies,
     statistics: StatisticsRefresh,
     wakes: ChangeSignals,
 ) -> Services:
@@ -93,11 +96,12 @@ async def build_services(
     watches = _watches(shared, wakes)
     servicers = {
         "draftline.v1.ContentService": _content_service(shared, statistics),
-        "draftline.v1.CollectionService": _collection_service(shared, entries),
+        "draftline.v1.CollectionService": _collection_service(shared, entries, tallies),
         "draftline.v1.DraftService": DraftService(
             DraftStore(shared.limits),
             CommitStore(specs, shared.limits),
             shared.merged,
+            StatisticsStore(database, specs),
             shared.responses,
             shared.limits,
         ),
@@ -147,13 +151,14 @@ def _patch_applier(shared: _Shared) -> PatchApplier:
     return PatchBatcher(in_place, database.batch_size, shared.telemetry.batch_sizes["patches"].observe)
 
 
-def _collection_service(shared: _Shared, entries: OrderEntries) -> CollectionService:
+def _collection_service(shared: _Shared, entries: OrderEntries, tallies: Tallies) -> CollectionService:
     store = CollectionStore(
         shared.database,
         shared.specs,
         shared.page_tokens,
         shared.limits,
         entries=entries,
+        tallies=tallies,
         requests=shared.requests,
         max_indexes=shared.settings.limits.max_indexes_per_tenant,
     )

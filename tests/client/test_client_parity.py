@@ -16,7 +16,13 @@ from support.scripted_responses import found
 from support.scripted_server import ScriptedServer
 
 # Where the method is not called after its rpc.
-NAMES = {"ListChanges": "changes", "RevertChange": "revert", "WatchChanges": "watch", "StreamPatches": "bulk_writer"}
+NAMES = {
+    "ListChanges": "changes",
+    "RevertChange": "revert",
+    "WatchChanges": "watch",
+    "StreamPatches": "bulk_writer",
+    "GetStatistics": "statistics",
+}
 
 
 def public_methods(client: type) -> dict[str, Any]:

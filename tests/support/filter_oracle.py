@@ -71,8 +71,8 @@ def _can_hold(value: Any, type_: FieldType) -> bool:
         return True
     if type_ is FieldType.TEXT:
         return isinstance(value, str) and len(value.encode()) <= 800
-    typed = _typed(value, type_)
-    return typed is not None and (type_ is not FieldType.NUMBER or _fits(typed))
+    found = typed(value, type_)
+    return found is not None and (type_ is not FieldType.NUMBER or _fits(found))
 
 
 def value_at(document: Any, path: Path) -> Any:
@@ -111,7 +111,7 @@ def _compare(restriction: Restriction, value: Any, type_: FieldType | None) -> b
         text = lower(value) if lowered and isinstance(value, str) else value
         return isinstance(text, str) and re.fullmatch(".*".join(parts), text, re.DOTALL) is not None
     type_ = FieldType.TEXT if lowered else type_ or _literal_type(literal)
-    left, right = _typed(value, type_), _typed(_json_of(literal, type_), type_)
+    left, right = typed(value, type_), typed(_json_of(literal, type_), type_)
     if left is None or (type_ is FieldType.NUMBER and not _fits(left)):
         return False
     if lowered:
@@ -156,7 +156,7 @@ def _json_of(literal: Literal, type_: FieldType) -> Any:
     return literal.text
 
 
-def _typed(value: Any, type_: FieldType) -> Any:
+def typed(value: Any, type_: FieldType) -> Any:
     """The value as something Python can order; None for the wrong type. Texts compare by code point in Python, too."""
     match type_:
         case FieldType.TEXT:

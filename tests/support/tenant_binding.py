@@ -21,7 +21,7 @@ TABLES = frozenset(table.name for table in metadata.tables.values() if "tenant_i
 # Functions that touch tenants' tables, for the tenant that is their first argument.
 FUNCTIONS = frozenset({
     "refresh_drafts", "content_at", "rebuilt_answer", "attributes_since", "move_order_entries",
-    "move_draft_order_entries", "with_drafts",
+    "move_draft_order_entries", "with_drafts", "append_tally", "tally_records",
 })  # fmt: skip
 # Those that do so for all tenants.
 MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
@@ -29,6 +29,7 @@ MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
 ALL_TENANTS = frozenset({
     "every_definition",  # the doctor looks at all that is declared
     *("unready_orders", "orders_being_built"),  # the job that builds entries serves every tenant
+    *("unready_statistics", "split_statistics", "ready_statistics"),  # so does the job that keeps tallies
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",

@@ -153,16 +153,23 @@ class World:
         return await written(self.transactions, self.actor(user), work, validate_only=validate_only)
 
     async def declare(
-        self, json_schema: str = "", *, fields: str = "[]", orders: str = "[]", indexed_text: str = "[]"
+        self,
+        json_schema: str = "",
+        *,
+        fields: str = "[]",
+        orders: str = "[]",
+        indexed_text: str = "[]",
+        statistics: str = "[]",
     ) -> None:
         """Declare the collection without building its indexes and entries; writes keep the entries all the same."""
         values: dict[str, object] = {
             "tenant_id": self.tenant_id, "collection": COLLECTION, "fields": fields, "orders": orders,
             "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None,
-            "now": datetime.now(UTC), "history": "VALUES",
+            "now": datetime.now(UTC), "history": "VALUES", "statistics": statistics,
         }  # fmt: skip
         await self.database.fetch(load("collections")["put_definition"], values)
         await self.database.fetch(load("orders")["put_orders"], values)
+        await self.database.fetch(load("statistics")["put_statistics"], values)
 
     async def create(
         self, record_id: str, content: dict[str, Any], user: str = "sys",

@@ -8,7 +8,7 @@ from typing import Any
 from draftline._async.transport import Transport
 from draftline._core import collection_calls
 from draftline._core.requests import OrderLike
-from draftline.models import UNSET, ChangeHistory, Collection, DeclaredField, FieldType, Unset
+from draftline.models import UNSET, ChangeHistory, Collection, DeclaredField, DeclaredStatistic, FieldType, Unset
 
 
 class CollectionMethods(Transport):
@@ -20,6 +20,7 @@ class CollectionMethods(Transport):
         orders: Iterable[OrderLike] = (),
         json_schema: Mapping[str, Any] | None = None,
         history: ChangeHistory | str = ChangeHistory.VALUES,
+        statistics: Iterable[DeclaredStatistic] = (),
         expected_version: int | None = None,
         validate_only: bool = False,
         request_id: str | None = None,
@@ -44,6 +45,7 @@ class CollectionMethods(Transport):
             json_schema: the JSON Schema that content must satisfy from now on, up to 256 KiB.
             history: what the change log stores: "values" (the default), or "paths" only, which is
                 smaller, but such changes cannot be reverted.
+            statistics: the statistics to keep for `statistics()`, at most 8.
             expected_version: the version that the spec must have; 0: there must be no spec. None: any version.
             validate_only: checks everything and returns the result without writing it.
 
@@ -59,6 +61,7 @@ class CollectionMethods(Transport):
             orders=orders,
             json_schema=json_schema,
             history=history,
+            statistics=statistics,
             expected_version=expected_version,
             validate_only=validate_only,
             request_id=request_id,

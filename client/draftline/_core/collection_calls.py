@@ -8,8 +8,9 @@ from typing import Any
 from draftline._core.content_responses import collection_of, counted_collection_of
 from draftline._core.methods import Call, Method
 from draftline._core.requests import OrderLike, declared_fields, declared_order, request_id_of
+from draftline._core.statistic_calls import declared_statistic
 from draftline.documents import encode
-from draftline.models import ChangeHistory, Collection, DeclaredField, FieldType
+from draftline.models import ChangeHistory, Collection, DeclaredField, DeclaredStatistic, FieldType
 from draftline.v1 import collection_pb2 as pb
 
 _SERVICE = "CollectionService"
@@ -49,6 +50,7 @@ def put_collection(
     orders: Iterable[OrderLike],
     json_schema: Mapping[str, Any] | None,
     history: ChangeHistory | str,
+    statistics: Iterable[DeclaredStatistic],
     expected_version: int | None,
     validate_only: bool,
     request_id: str | None,
@@ -62,6 +64,7 @@ def put_collection(
         orders=[declared_order(order) for order in orders],
         json_schema="" if json_schema is None else encode(json_schema),
         history=pb.ChangeHistory.Value(f"CHANGE_HISTORY_{ChangeHistory(history).name}"),
+        statistics=[declared_statistic(each) for each in statistics],
         expected_version=expected_version,
         validate_only=validate_only,
         request_id=request_id_of(request_id),

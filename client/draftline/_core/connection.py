@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from draftline._core import change_calls, collection_calls, content_calls, draft_calls
+from draftline._core import change_calls, collection_calls, content_calls, draft_calls, statistic_calls
 from draftline._core.methods import Method
 from draftline._core.retries import Attempts, Retry
 from draftline.models import Unset
@@ -33,6 +33,7 @@ METHODS: tuple[Method[Any, Any, Any], ...] = (
     *content_calls.METHODS,
     *collection_calls.METHODS,
     *draft_calls.METHODS,
+    *statistic_calls.METHODS,
     *change_calls.METHODS,
 )
 

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from draftline._core.statistic_calls import statistic_of
 from draftline._core.status import error_of_status
 from draftline.documents import content_of, decode
 from draftline.models import (
@@ -107,6 +108,7 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         create_time=time_of(message.create_time) if message.HasField("create_time") else None,
         update_time=time_of(message.update_time) if message.HasField("update_time") else None,
         history=_history_of(message.history),
+        statistics=tuple(statistic_of(each) for each in message.statistics),
     )
 
 

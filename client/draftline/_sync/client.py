@@ -12,10 +12,13 @@ from draftline._sync.imports import ImportMethods
 from draftline._sync.merged import MergedMethods
 from draftline._sync.reader import CachedReader
 from draftline._sync.session import Session
+from draftline._sync.statistics import StatisticsMethods
 from draftline._sync.watch import Watch
 
 
-class Client(ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, ChangeMethods):
+class Client(
+    ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, StatisticsMethods, ChangeMethods
+):
     """A blocking client, safe to share between threads. Use it in a `with` block, or `close` it.
 
         with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:

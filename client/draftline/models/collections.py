@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from draftline.models.statistics import CollectionStatistic
 from draftline.models.str_enum import StrEnum
 
 
@@ -87,5 +88,6 @@ class Collection:
     create_time: datetime | None
     update_time: datetime | None
     history: ChangeHistory = ChangeHistory.VALUES
+    statistics: tuple[CollectionStatistic, ...] = ()
     # The number of records with a mistyped value, by the path of each declared field; None unless requested.
     mismatch_counts: dict[str, int] | None = None

@@ -156,6 +156,62 @@ INDEX_STATE_INVALID: IndexState.ValueType  # 3
 """No longer sent: an interrupted build continues by itself."""
 Global___IndexState: _TypeAlias = IndexState  # noqa: Y015
 
+class _Grain:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Grain.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRAIN_UNSPECIFIED: _Grain.ValueType  # 0
+    """Each value is a group; of a DATE, each day."""
+    GRAIN_DAY: _Grain.ValueType  # 1
+    """Each day is a group. For fields of type DATE."""
+    GRAIN_MONTH: _Grain.ValueType  # 2
+    """Each month of a year is a group, for example `2026-11`. For fields of type DATE."""
+    GRAIN_YEAR: _Grain.ValueType  # 3
+    """Each year is a group, for example `2026`. For fields of type DATE."""
+
+class Grain(_Grain, metaclass=_GrainEnumTypeWrapper):
+    """How finely a group key divides its values into groups."""
+
+GRAIN_UNSPECIFIED: Grain.ValueType  # 0
+"""Each value is a group; of a DATE, each day."""
+GRAIN_DAY: Grain.ValueType  # 1
+"""Each day is a group. For fields of type DATE."""
+GRAIN_MONTH: Grain.ValueType  # 2
+"""Each month of a year is a group, for example `2026-11`. For fields of type DATE."""
+GRAIN_YEAR: Grain.ValueType  # 3
+"""Each year is a group, for example `2026`. For fields of type DATE."""
+Global___Grain: _TypeAlias = Grain  # noqa: Y015
+
+class _StatisticState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatisticStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatisticState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATISTIC_STATE_UNSPECIFIED: _StatisticState.ValueType  # 0
+    """Never sent."""
+    STATISTIC_STATE_BUILDING: _StatisticState.ValueType  # 1
+    """Being built, or queued to be built."""
+    STATISTIC_STATE_READY: _StatisticState.ValueType  # 2
+    """Built, and kept up to date by every write."""
+    STATISTIC_STATE_INVALID: _StatisticState.ValueType  # 3
+    """Not in use: the records form more than 10,000 groups. Declare fewer keys, or a coarser grain."""
+
+class StatisticState(_StatisticState, metaclass=_StatisticStateEnumTypeWrapper):
+    """The state of a statistic."""
+
+STATISTIC_STATE_UNSPECIFIED: StatisticState.ValueType  # 0
+"""Never sent."""
+STATISTIC_STATE_BUILDING: StatisticState.ValueType  # 1
+"""Being built, or queued to be built."""
+STATISTIC_STATE_READY: StatisticState.ValueType  # 2
+"""Built, and kept up to date by every write."""
+STATISTIC_STATE_INVALID: StatisticState.ValueType  # 3
+"""Not in use: the records form more than 10,000 groups. Declare fewer keys, or a coarser grain."""
+Global___StatisticState: _TypeAlias = StatisticState  # noqa: Y015
+
 @_typing.final
 class DeclaredField(_message.Message):
     """A field of the collection spec, with its type. Each gets an ascending index."""
@@ -276,6 +332,108 @@ class CollectionIndex(_message.Message):
 Global___CollectionIndex: _TypeAlias = CollectionIndex  # noqa: Y015
 
 @_typing.final
+class StatisticKey(_message.Message):
+    """A field by which a statistic groups records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    GRAIN_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path of a declared field of type TEXT, NUMBER, BOOLEAN or DATE: 2 to 512 characters. A
+    record whose value there is missing, null or of another type belongs to the group of null.
+    """
+    grain: Global___Grain.ValueType
+    """The grain of a field of type DATE. Unspecified: each value is a group."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        grain: Global___Grain.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grain", b"grain", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatisticKey: _TypeAlias = StatisticKey  # noqa: Y015
+
+@_typing.final
+class DeclaredStatistic(_message.Message):
+    """A statistic that every write keeps up to date, so that GetStatistics answers from it in
+    milliseconds, whatever the number of records.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the statistic, different from those of the others: 1 to 128 characters, no control
+    characters.
+    """
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticKey]:
+        """The fields that form the groups: 1 to 3, all different."""
+
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The paths of the declared fields of type NUMBER that are summed and counted, besides the number
+        of records: at most 4, all different.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        group_by: _abc.Iterable[Global___StatisticKey] | None = ...,
+        measures: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "measures", b"measures", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclaredStatistic: _TypeAlias = DeclaredStatistic  # noqa: Y015
+
+@_typing.final
+class CollectionStatistic(_message.Message):
+    """A statistic that the collection spec declares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTIC_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    state: Global___StatisticState.ValueType
+    """The state of the statistic."""
+    group_count: _builtins.int
+    """The number of groups that the records formed when the statistic was built. 0: not yet built, or
+    there were no records.
+    """
+    @_builtins.property
+    def statistic(self) -> Global___DeclaredStatistic:
+        """The statistic."""
+
+    def __init__(
+        self,
+        *,
+        statistic: Global___DeclaredStatistic | None = ...,
+        state: Global___StatisticState.ValueType = ...,
+        group_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statistic", b"statistic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_count", b"group_count", "state", b"state", "statistic", b"statistic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectionStatistic: _TypeAlias = CollectionStatistic  # noqa: Y015
+
+@_typing.final
 class Collection(_message.Message):
     """A collection and its collection spec."""
 
@@ -291,6 +449,7 @@ class Collection(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the collection."""
     collection: _builtins.str
@@ -325,6 +484,10 @@ class Collection(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """The time of the last change of the spec. Absent: no spec."""
 
+    @_builtins.property
+    def statistics(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectionStatistic]:
+        """The statistics that the spec declares, with their states."""
+
     def __init__(
         self,
         *,
@@ -338,10 +501,11 @@ class Collection(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         history: Global___ChangeHistory.ValueType = ...,
+        statistics: _abc.Iterable[Global___CollectionStatistic] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "create_time", b"create_time", "fields", b"fields", "history", b"history", "indexes", b"indexes", "json_schema", b"json_schema", "orders", b"orders", "tenant_id", b"tenant_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "create_time", b"create_time", "fields", b"fields", "history", b"history", "indexes", b"indexes", "json_schema", b"json_schema", "orders", b"orders", "statistics", b"statistics", "tenant_id", b"tenant_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,6 +526,7 @@ class PutCollectionRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -396,6 +561,12 @@ class PutCollectionRequest(_message.Message):
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeclaredOrder]:
         """The sort orders to index, besides the ascending order of each declared field: at most 16."""
 
+    @_builtins.property
+    def statistics(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeclaredStatistic]:
+        """The statistics to keep, for GetStatistics: at most 8. Each makes the writes that change its
+        fields slower.
+        """
+
     def __init__(
         self,
         *,
@@ -408,10 +579,11 @@ class PutCollectionRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         history: Global___ChangeHistory.ValueType = ...,
         request_id: _builtins.str = ...,
+        statistics: _abc.Iterable[Global___DeclaredStatistic] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "history", b"history", "json_schema", b"json_schema", "orders", b"orders", "request_id", b"request_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "history", b"history", "json_schema", b"json_schema", "orders", b"orders", "request_id", b"request_id", "statistics", b"statistics", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015

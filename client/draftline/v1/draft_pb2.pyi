@@ -4,6 +4,7 @@ isort:skip_file
 Drafts: a user's uncommitted edits of the baseline, the merged view of both, and commits."""
 
 from collections import abc as _abc
+from draftline.v1 import collection_pb2 as _collection_pb2
 from draftline.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -228,6 +229,130 @@ meantime is replaced.
 CONFLICT_POLICY_KEEP_THEIRS: ConflictPolicy.ValueType  # 3
 """Keeps the baseline's value and writes the rest of the draft."""
 Global___ConflictPolicy: _TypeAlias = ConflictPolicy  # noqa: Y015
+
+class _StatisticFunction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatisticFunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatisticFunction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATISTIC_FUNCTION_UNSPECIFIED: _StatisticFunction.ValueType  # 0
+    """Not allowed."""
+    STATISTIC_FUNCTION_COUNT: _StatisticFunction.ValueType  # 1
+    """The number of records, or with a path the number of records with a value there that has the
+    declared type. A group without records has 0.
+    """
+    STATISTIC_FUNCTION_SUM: _StatisticFunction.ValueType  # 2
+    """The exact sum of the numbers at the path; 0 if there are none."""
+    STATISTIC_FUNCTION_AVG: _StatisticFunction.ValueType  # 3
+    """The sum divided by the count of the numbers at the path, rounded to at least 16 significant
+    digits; null if there are none.
+    """
+    STATISTIC_FUNCTION_MIN: _StatisticFunction.ValueType  # 4
+    """The least value at the path; null if there are none. The path must be a group key of the
+    statistic, of type NUMBER, TEXT or DATE.
+    """
+    STATISTIC_FUNCTION_MAX: _StatisticFunction.ValueType  # 5
+    """The greatest value at the path; see STATISTIC_FUNCTION_MIN."""
+    STATISTIC_FUNCTION_COUNT_DISTINCT: _StatisticFunction.ValueType  # 6
+    """The number of different values at the path, without null. The path must be a group key of the
+    statistic.
+    """
+
+class StatisticFunction(_StatisticFunction, metaclass=_StatisticFunctionEnumTypeWrapper):
+    """A function of the values of a group."""
+
+STATISTIC_FUNCTION_UNSPECIFIED: StatisticFunction.ValueType  # 0
+"""Not allowed."""
+STATISTIC_FUNCTION_COUNT: StatisticFunction.ValueType  # 1
+"""The number of records, or with a path the number of records with a value there that has the
+declared type. A group without records has 0.
+"""
+STATISTIC_FUNCTION_SUM: StatisticFunction.ValueType  # 2
+"""The exact sum of the numbers at the path; 0 if there are none."""
+STATISTIC_FUNCTION_AVG: StatisticFunction.ValueType  # 3
+"""The sum divided by the count of the numbers at the path, rounded to at least 16 significant
+digits; null if there are none.
+"""
+STATISTIC_FUNCTION_MIN: StatisticFunction.ValueType  # 4
+"""The least value at the path; null if there are none. The path must be a group key of the
+statistic, of type NUMBER, TEXT or DATE.
+"""
+STATISTIC_FUNCTION_MAX: StatisticFunction.ValueType  # 5
+"""The greatest value at the path; see STATISTIC_FUNCTION_MIN."""
+STATISTIC_FUNCTION_COUNT_DISTINCT: StatisticFunction.ValueType  # 6
+"""The number of different values at the path, without null. The path must be a group key of the
+statistic.
+"""
+Global___StatisticFunction: _TypeAlias = StatisticFunction  # noqa: Y015
+
+class _StatisticSide:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatisticSideEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatisticSide.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATISTIC_SIDE_UNSPECIFIED: _StatisticSide.ValueType  # 0
+    """Treated as STATISTIC_SIDE_MERGED."""
+    STATISTIC_SIDE_BASELINE: _StatisticSide.ValueType  # 1
+    """The records without drafts."""
+    STATISTIC_SIDE_MERGED: _StatisticSide.ValueType  # 2
+    """The records with the caller's drafts applied."""
+    STATISTIC_SIDE_DIFFERENCE: _StatisticSide.ValueType  # 3
+    """The value of the merged records less that of the baseline."""
+
+class StatisticSide(_StatisticSide, metaclass=_StatisticSideEnumTypeWrapper):
+    """The records that a value is computed from."""
+
+STATISTIC_SIDE_UNSPECIFIED: StatisticSide.ValueType  # 0
+"""Treated as STATISTIC_SIDE_MERGED."""
+STATISTIC_SIDE_BASELINE: StatisticSide.ValueType  # 1
+"""The records without drafts."""
+STATISTIC_SIDE_MERGED: StatisticSide.ValueType  # 2
+"""The records with the caller's drafts applied."""
+STATISTIC_SIDE_DIFFERENCE: StatisticSide.ValueType  # 3
+"""The value of the merged records less that of the baseline."""
+Global___StatisticSide: _TypeAlias = StatisticSide  # noqa: Y015
+
+class _StatisticComparison:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatisticComparisonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatisticComparison.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATISTIC_COMPARISON_UNSPECIFIED: _StatisticComparison.ValueType  # 0
+    """Not allowed."""
+    STATISTIC_COMPARISON_EQ: _StatisticComparison.ValueType  # 1
+    """Equal."""
+    STATISTIC_COMPARISON_NE: _StatisticComparison.ValueType  # 2
+    """Different."""
+    STATISTIC_COMPARISON_LT: _StatisticComparison.ValueType  # 3
+    """Less."""
+    STATISTIC_COMPARISON_LE: _StatisticComparison.ValueType  # 4
+    """Less or equal."""
+    STATISTIC_COMPARISON_GT: _StatisticComparison.ValueType  # 5
+    """Greater."""
+    STATISTIC_COMPARISON_GE: _StatisticComparison.ValueType  # 6
+    """Greater or equal."""
+
+class StatisticComparison(_StatisticComparison, metaclass=_StatisticComparisonEnumTypeWrapper):
+    """A comparison of numbers."""
+
+STATISTIC_COMPARISON_UNSPECIFIED: StatisticComparison.ValueType  # 0
+"""Not allowed."""
+STATISTIC_COMPARISON_EQ: StatisticComparison.ValueType  # 1
+"""Equal."""
+STATISTIC_COMPARISON_NE: StatisticComparison.ValueType  # 2
+"""Different."""
+STATISTIC_COMPARISON_LT: StatisticComparison.ValueType  # 3
+"""Less."""
+STATISTIC_COMPARISON_LE: StatisticComparison.ValueType  # 4
+"""Less or equal."""
+STATISTIC_COMPARISON_GT: StatisticComparison.ValueType  # 5
+"""Greater."""
+STATISTIC_COMPARISON_GE: StatisticComparison.ValueType  # 6
+"""Greater or equal."""
+Global___StatisticComparison: _TypeAlias = StatisticComparison  # noqa: Y015
 
 @_typing.final
 class DeleteMark(_message.Message):
@@ -1236,3 +1361,257 @@ class DiscardResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DiscardResponse: _TypeAlias = DiscardResponse  # noqa: Y015
+
+@_typing.final
+class StatisticMeasure(_message.Message):
+    """A value to compute for each group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    function: Global___StatisticFunction.ValueType
+    """The function. Required."""
+    path: _builtins.str
+    """The path of a declared field: up to 512 characters. Empty: STATISTIC_FUNCTION_COUNT counts
+    records; every other function requires a path. STATISTIC_FUNCTION_SUM and
+    STATISTIC_FUNCTION_AVG require a field of type NUMBER.
+    """
+    def __init__(
+        self,
+        *,
+        function: Global___StatisticFunction.ValueType = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatisticMeasure: _TypeAlias = StatisticMeasure  # noqa: Y015
+
+@_typing.final
+class StatisticOrder(_message.Message):
+    """One key of the order of groups. Null comes last in both directions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_KEY_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    group_key: _builtins.int
+    """The index of a key in `group_by`, from 0."""
+    measure: _builtins.int
+    """The index of a measure in `measures`, from 0."""
+    side: Global___StatisticSide.ValueType
+    """The side of the measure. Unspecified: STATISTIC_SIDE_MERGED."""
+    descending: _builtins.bool
+    """Sorts in descending order. Unset: ascending."""
+    def __init__(
+        self,
+        *,
+        group_key: _builtins.int = ...,
+        measure: _builtins.int = ...,
+        side: Global___StatisticSide.ValueType = ...,
+        descending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "group_key", b"group_key", "measure", b"measure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "descending", b"descending", "group_key", b"group_key", "measure", b"measure", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["group_key", "measure"]  # noqa: Y015
+    _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_by) -> _WhichOneofReturnType_by | None: ...
+
+Global___StatisticOrder: _TypeAlias = StatisticOrder  # noqa: Y015
+
+@_typing.final
+class StatisticCondition(_message.Message):
+    """A condition on a measure of a group. A value of null satisfies none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEASURE_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    measure: _builtins.int
+    """The index of the measure in `measures`, from 0. Its values must be numbers."""
+    side: Global___StatisticSide.ValueType
+    """The side of the measure. Unspecified: STATISTIC_SIDE_MERGED."""
+    comparison: Global___StatisticComparison.ValueType
+    """The comparison. Required."""
+    value: _builtins.str
+    """The number to compare with, as a decimal: up to 210 characters, for example `-12.50`."""
+    def __init__(
+        self,
+        *,
+        measure: _builtins.int = ...,
+        side: Global___StatisticSide.ValueType = ...,
+        comparison: Global___StatisticComparison.ValueType = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "measure", b"measure", "side", b"side", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatisticCondition: _TypeAlias = StatisticCondition  # noqa: Y015
+
+@_typing.final
+class GetStatisticsRequest(_message.Message):
+    """Request for GetStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    HAVING_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ALLOW_SCAN_FIELD_NUMBER: _builtins.int
+    RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the data: 1 to 128 characters, no control characters."""
+    collection: _builtins.str
+    """The collection: 1 to 128 characters, no control characters."""
+    filter: _builtins.str
+    """Selects records by a filter in the language of GetMerged, with comparisons of declared fields
+    with values only. A comparison of a date that divides a month or a year needs a statistic with
+    days. All fields of `group_by`, of the filter and of STATISTIC_FUNCTION_MIN,
+    STATISTIC_FUNCTION_MAX and STATISTIC_FUNCTION_COUNT_DISTINCT together are at most 3. Up to
+    4 KiB, 100 terms, 32 levels of nesting. Empty: all records.
+    """
+    limit: _builtins.int
+    """The maximum number of groups to return, the first in the order. 0: 1,000. At most 10,000."""
+    allow_scan: _builtins.bool
+    """Reads all records if no statistic that is ready covers the query: about a second per few hundred
+    thousand records, until the statement timeout of the service ends the call. Unset: such a query
+    fails.
+    """
+    response_encoding: _types_pb2.Encoding.ValueType
+    """The encoding of values in the response. Unspecified: ENCODING_STRUCT, except for numbers that a
+    double cannot represent exactly, which are JSON text.
+    """
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedCompositeFieldContainer[_collection_pb2.StatisticKey]:
+        """The fields that form the groups: at most 3, all different. Empty: one group of all records."""
+
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticMeasure]:
+        """The values to compute for each group: 1 to 16."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticOrder]:
+        """The order of the groups: at most 8 keys. Ties are broken by the group keys, ascending. Empty: by
+        the group keys.
+        """
+
+    @_builtins.property
+    def having(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticCondition]:
+        """Conditions that a group must satisfy, all of them: at most 8. They apply after grouping."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        group_by: _abc.Iterable[_collection_pb2.StatisticKey] | None = ...,
+        measures: _abc.Iterable[Global___StatisticMeasure] | None = ...,
+        filter: _builtins.str = ...,
+        order_by: _abc.Iterable[Global___StatisticOrder] | None = ...,
+        having: _abc.Iterable[Global___StatisticCondition] | None = ...,
+        limit: _builtins.int = ...,
+        allow_scan: _builtins.bool = ...,
+        response_encoding: _types_pb2.Encoding.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_scan", b"allow_scan", "collection", b"collection", "filter", b"filter", "group_by", b"group_by", "having", b"having", "limit", b"limit", "measures", b"measures", "order_by", b"order_by", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatisticsRequest: _TypeAlias = GetStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class StatisticGroup(_message.Message):
+    """A group of records. A group is returned if it has records in the baseline or in the merged view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    MERGED_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.JsonValue]:
+        """The values of the group's keys, in the order of `group_by`: a text, a number, a boolean, or a date
+        as `2026-11-20`, `2026-11` or `2026`, according to the grain. Null: the value is missing, null or
+        of another type.
+        """
+
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.JsonValue]:
+        """The measures of the records without drafts, in the order of `measures`."""
+
+    @_builtins.property
+    def merged(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.JsonValue]:
+        """The measures of the records with the caller's drafts applied."""
+
+    @_builtins.property
+    def difference(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.JsonValue]:
+        """`merged` less `baseline`. Null if one of them is null, and for texts and dates."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_types_pb2.JsonValue] | None = ...,
+        baseline: _abc.Iterable[_types_pb2.JsonValue] | None = ...,
+        merged: _abc.Iterable[_types_pb2.JsonValue] | None = ...,
+        difference: _abc.Iterable[_types_pb2.JsonValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "difference", b"difference", "keys", b"keys", "merged", b"merged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatisticGroup: _TypeAlias = StatisticGroup  # noqa: Y015
+
+@_typing.final
+class GetStatisticsResponse(_message.Message):
+    """The requested statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    STATISTIC_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """There are more groups than `limit`, or than fit into the response."""
+    statistic: _builtins.str
+    """The name of the statistic that was read. Empty: all records were read (`allow_scan`)."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticGroup]:
+        """The groups, in the requested order. Without `group_by`, exactly one, unless `having` excludes it."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___StatisticGroup] | None = ...,
+        truncated: _builtins.bool = ...,
+        statistic: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "statistic", b"statistic", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015

@@ -62,6 +62,11 @@ class DraftServiceStub(object):
                 request_serializer=draftline_dot_v1_dot_draft__pb2.DiscardRequest.SerializeToString,
                 response_deserializer=draftline_dot_v1_dot_draft__pb2.DiscardResponse.FromString,
                 _registered_method=True)
+        self.GetStatistics = channel.unary_unary(
+                '/draftline.v1.DraftService/GetStatistics',
+                request_serializer=draftline_dot_v1_dot_draft__pb2.GetStatisticsRequest.SerializeToString,
+                response_deserializer=draftline_dot_v1_dot_draft__pb2.GetStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class DraftServiceServicer(object):
@@ -115,6 +120,17 @@ class DraftServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatistics(self, request, context):
+        """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
+        baseline, of the caller's merged view, and the difference between them. It reads a statistic that
+        the collection spec declares, so it takes milliseconds, whatever the number of records. Errors:
+        FAILED_PRECONDITION (STATISTIC_NOT_READY) if no statistic that is ready covers the query; the
+        error names the one to declare.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DraftServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +158,11 @@ def add_DraftServiceServicer_to_server(servicer, server):
                     servicer.Discard,
                     request_deserializer=draftline_dot_v1_dot_draft__pb2.DiscardRequest.FromString,
                     response_serializer=draftline_dot_v1_dot_draft__pb2.DiscardResponse.SerializeToString,
+            ),
+            'GetStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatistics,
+                    request_deserializer=draftline_dot_v1_dot_draft__pb2.GetStatisticsRequest.FromString,
+                    response_serializer=draftline_dot_v1_dot_draft__pb2.GetStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -282,6 +303,33 @@ class DraftService(object):
             '/draftline.v1.DraftService/Discard',
             draftline_dot_v1_dot_draft__pb2.DiscardRequest.SerializeToString,
             draftline_dot_v1_dot_draft__pb2.DiscardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/draftline.v1.DraftService/GetStatistics',
+            draftline_dot_v1_dot_draft__pb2.GetStatisticsRequest.SerializeToString,
+            draftline_dot_v1_dot_draft__pb2.GetStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,13 @@ class DraftServiceStub:
     """
     Discard: _grpc.UnaryUnaryMultiCallable[_draft_pb2.DiscardRequest, _draft_pb2.DiscardResponse]
     """Discards drafts and returns them. The baseline is unchanged."""
+    GetStatistics: _grpc.UnaryUnaryMultiCallable[_draft_pb2.GetStatisticsRequest, _draft_pb2.GetStatisticsResponse]
+    """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
+    baseline, of the caller's merged view, and the difference between them. It reads a statistic that
+    the collection spec declares, so it takes milliseconds, whatever the number of records. Errors:
+    FAILED_PRECONDITION (STATISTIC_NOT_READY) if no statistic that is ready covers the query; the
+    error names the one to declare.
+    """
 
 @_typing.type_check_only
 class DraftServiceAsyncStub(DraftServiceStub):
@@ -91,6 +98,13 @@ class DraftServiceAsyncStub(DraftServiceStub):
     """
     Discard: _aio.UnaryUnaryMultiCallable[_draft_pb2.DiscardRequest, _draft_pb2.DiscardResponse]  # type: ignore[assignment]
     """Discards drafts and returns them. The baseline is unchanged."""
+    GetStatistics: _aio.UnaryUnaryMultiCallable[_draft_pb2.GetStatisticsRequest, _draft_pb2.GetStatisticsResponse]  # type: ignore[assignment]
+    """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
+    baseline, of the caller's merged view, and the difference between them. It reads a statistic that
+    the collection spec declares, so it takes milliseconds, whatever the number of records. Errors:
+    FAILED_PRECONDITION (STATISTIC_NOT_READY) if no statistic that is ready covers the query; the
+    error names the one to declare.
+    """
 
 class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores the drafts of users. A user has at most one draft per record, and sees only their own
@@ -150,5 +164,18 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_draft_pb2.DiscardResponse, _abc.Awaitable[_draft_pb2.DiscardResponse]]:
         """Discards drafts and returns them. The baseline is unchanged."""
+
+    @_abc_1.abstractmethod
+    def GetStatistics(
+        self,
+        request: _draft_pb2.GetStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_draft_pb2.GetStatisticsResponse, _abc.Awaitable[_draft_pb2.GetStatisticsResponse]]:
+        """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
+        baseline, of the caller's merged view, and the difference between them. It reads a statistic that
+        the collection spec declares, so it takes milliseconds, whatever the number of records. Errors:
+        FAILED_PRECONDITION (STATISTIC_NOT_READY) if no statistic that is ready covers the query; the
+        error names the one to declare.
+        """
 
 def add_DraftServiceServicer_to_server(servicer: DraftServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -183,6 +183,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The disk of the database is full, so nothing was written. Retrying does not
     help until an operator frees space; reads still work.
     """
+    ERROR_REASON_STATISTIC_NOT_READY: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION. No statistic that is ready covers the query of GetStatistics. Declare one
+    by PutCollection, wait until it is ready, or set `allow_scan`. Metadata: `declare` (the statistic
+    to declare, as JSON), `state` (of a declared statistic that covers the query; absent: there is
+    none).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of an error: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that every error of
@@ -353,5 +359,11 @@ ERROR_REASON_RECORD_LIVE: ErrorReason.ValueType  # 41
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 42
 """RESOURCE_EXHAUSTED. The disk of the database is full, so nothing was written. Retrying does not
 help until an operator frees space; reads still work.
+"""
+ERROR_REASON_STATISTIC_NOT_READY: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION. No statistic that is ready covers the query of GetStatistics. Declare one
+by PutCollection, wait until it is ready, or set `allow_scan`. Metadata: `declare` (the statistic
+to declare, as JSON), `state` (of a declared statistic that covers the query; absent: there is
+none).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

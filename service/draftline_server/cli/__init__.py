@@ -17,6 +17,7 @@ main.add_section("Use a service", {
     "import": "imports:import_command",
     "patch": "patches:patch_command",
     "collections": "collections:collections_group",
+    "stats": "statistics:stats_command",
     "purge": "purge:purge_command",
 })  # fmt: skip
 main.add_section("Issue credentials", {"token": "keys:token_command", "service-key": "keys:service_key_command"})

@@ -1,4 +1,4 @@
-"""`draftline check`: check that the stored merge of every draft, and every order entry, is correct."""
+"""`draftline check`: check that the merge of every draft, every order entry and every statistic is correct."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..ops import migrate
-from ..ops.draft_check import DraftChecker, DraftDifference, EntryDifference, open_checkers
+from ..ops.draft_check import (
+    DraftChecker,
+    DraftDifference,
+    EntryDifference,
+    Tallies,
+    TallyDifference,
+    open_checkers,
+)
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
@@ -40,17 +47,17 @@ class Counts:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Apply the edits of differing drafts again, and add or delete wrong entries.",
+    help="Apply the edits of differing drafts again, add or delete wrong entries, and build wrong statistics again.",
 )
 @json_option
 @click.pass_obj
 @reporting
 def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
-    """Find drafts and order entries that are inconsistent with their records.
+    """Find inconsistent drafts, order entries and statistics.
 
     Compares the stored merge of every draft with the result of applying its edit to its record, and the entries of
-    declared orders with the records and drafts. The exit status is 1 if differences remain. With --json, prints one
-    object for each difference, and the summary as the last one.
+    declared orders and the tallies of statistics with the records and drafts. The exit status is 1 if differences
+    remain. With --json, prints one object for each difference, and the summary as the last one.
 
     Checks all tenants in the database of the settings. The service may be running. A draft whose record does not exist
     is an orphan; --repair leaves it, because only its user can discard it.
@@ -63,7 +70,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
 
 async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -> Counts:
     counts = Counts()
-    async with open_checkers(settings, url, migrate.head()) as (checker, entries):
+    async with open_checkers(settings, url, migrate.head()) as (checker, entries, tallies):
         async with _progress(checker):
             async for each in checker.differences():
                 repaired = repair and await checker.repair(each)
@@ -79,7 +86,30 @@ async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -
             counts.repaired += repaired
             counts.remaining += not repair
             click.echo(_entry_json(wrong, repaired) if as_json else _entry_line(wrong, repaired))
+        await _check_tallies(tallies, counts, repair=repair, as_json=as_json)
     return counts
+
+
+async def _check_tallies(tallies: Tallies, counts: Counts, *, repair: bool, as_json: bool) -> None:
+    """Check the statistics, after the drafts that they count are repaired."""
+    found = await tallies.differences()
+    for statistic in dict.fromkeys((each.tenant_id, each.collection, each.statistic_id) for each in found):
+        if repair:
+            await tallies.repair(*statistic)
+    counts.differences += len(found)
+    counts.repaired += len(found) if repair else 0
+    counts.remaining += 0 if repair else len(found)
+    for each in found:
+        click.echo(json.dumps({**asdict(each), "repaired": repair}) if as_json else _group_line(each, repair))
+
+
+def _group_line(difference: TallyDifference, repaired: bool) -> str:
+    values = (difference.tenant_id, difference.collection, list(difference.keys), difference.user_id)
+    tenant, collection, keys, user = (json.dumps(value, ensure_ascii=False) for value in values)
+    whose = f"the drafts of {user}" if difference.user_id else "the baseline"
+    suffix = ": repaired" if repaired else ""
+    where = f"statistic {difference.statistic_id} in {collection} of {tenant}"
+    return f"the group {keys} of {where} differs from the records, for {whose}{suffix}"
 
 
 def _line(difference: DraftDifference, repaired: bool) -> str:

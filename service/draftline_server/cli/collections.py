@@ -12,13 +12,16 @@ from draftline import (
     ChangeHistory,
     Client,
     Collection,
+    CollectionStatistic,
     DeadlineExceededError,
     DeclaredField,
+    DeclaredStatistic,
     FieldType,
     IndexState,
     NotFoundError,
     OnTypeMismatch,
     SortKey,
+    StatisticKey,
 )
 from rich.table import Table
 
@@ -31,7 +34,7 @@ TYPES = [each.value for each in FieldType]
 
 # Keys of the `--json` output that are not part of the spec.
 OUTPUT_ONLY = {"collection", "version", "indexes", "mismatch_counts"}
-DECLARED = {"fields", "refuse", "orders", "json_schema", "history"}
+DECLARED = {"fields", "refuse", "orders", "json_schema", "history", "statistics"}
 
 
 @click.group("collections")
@@ -86,6 +89,8 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
               help="A declared field, such as '/Release Date', that rejects values of another type.")  # fmt: skip
 @click.option("--order", "orders", metavar="KEYS", multiple=True,
               help="An order to index, such as '/Source, /Production Budget desc'.")  # fmt: skip
+@click.option("--statistic", "statistics", metavar="NAME=KEYS: MEASURES", multiple=True,
+              help="A statistic, such as 'gross=/Major Genre, year(/Released): /Worldwide Gross'.")  # fmt: skip
 @click.option("--schema", type=click.File(encoding="utf-8"), help="File with the JSON Schema of the content.")
 @click.option("--history", type=click.Choice([each.value for each in ChangeHistory]),
               help="Detail that the change log keeps. Default: values.")  # fmt: skip
@@ -105,13 +110,15 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 @with_client
 def put_command(
     client: Client, *, collection: str, fields: tuple[str, ...], refuse: tuple[str, ...], orders: tuple[str, ...],
-    schema: TextIO | None, history: str | None, declaration: TextIO | None, expected_version: int | None,
-    validate_only: bool, timeout_s: float | None, as_json: bool,
+    statistics: tuple[str, ...], schema: TextIO | None, history: str | None, declaration: TextIO | None,
+    expected_version: int | None, validate_only: bool, timeout_s: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Replace the spec of a collection, and build its indexes."""
-    if declaration and (fields or refuse or orders or schema or history):
+    if declaration and (fields or refuse or orders or statistics or schema or history):
         raise click.UsageError("--file contains the whole spec; remove the other options that set a part of it")
     wanted = _read(declaration) if declaration else _from_options(fields, refuse, orders, schema, history)
+    if statistics:
+        wanted["statistics"] = [_statistic(each) for each in statistics]
     with index_progress(client, collection):
         put = client.put_collection(
             collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
@@ -141,6 +148,11 @@ def _show(collection: Collection, as_json: bool) -> None:
         kinds = ", ".join(types.get(key.path, "") for key in keys)
         table.add_row(", ".join(map(_key_text, keys)), kinds, str(index.state))
     console.print(table)
+    for each in collection.statistics:
+        names = ", ".join(map(_statistic_key, each.statistic.group_by))
+        measures = ", ".join(each.statistic.measures)
+        sums = f", with sums of {measures}" if measures else ""
+        console.print(f"Statistic {each.statistic.name!r} by {names}{sums}: {each.state}.", markup=False)
     for field in collection.fields:
         if field.on_type_mismatch is OnTypeMismatch.REFUSE:
             console.print(f"{field.path} rejects values that are not of type {field.type}.", markup=False)
@@ -170,10 +182,24 @@ def _are_texts(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(each, str) for each in values)
 
 
+def _is_statistic(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("name"), str)
+        and _are_texts(value.get("group_by"))
+        and _are_texts(value.get("measures", []))
+    )
+
+
 _SHAPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("fields", lambda value: isinstance(value, dict) and _are_texts([*value.values()]), "an object of paths and types"),
     ("refuse", _are_texts, "an array of paths"),
     ("orders", lambda value: isinstance(value, list) and all(map(_are_texts, value)), "an array of arrays of keys"),
+    (
+        "statistics",
+        lambda value: isinstance(value, list) and all(map(_is_statistic, value)),
+        "an array of objects with name, group_by and measures",
+    ),
 )
 
 
@@ -186,6 +212,10 @@ def _read(declaration: TextIO) -> dict[str, Any]:
             raise ValueError(f"spec: {name} must be {shape}")
     orders = [[_key(key) for key in order] for order in read.get("orders", [])]
     rest = {name: read[name] for name in ("json_schema", "history") if name in read}
+    rest["statistics"] = [
+        DeclaredStatistic(each["name"], tuple(each["group_by"]), tuple(each.get("measures", [])))
+        for each in read.get("statistics", [])
+    ]
     return {"fields": _refusing(read.get("fields", {}), read.get("refuse", []), "refuse"), "orders": orders, **rest}
 
 
@@ -211,9 +241,31 @@ def _as_dict(collection: Collection) -> dict[str, Any]:
         "orders": [_order(order.keys) for order in collection.orders],
         "json_schema": collection.json_schema,
         "history": str(collection.history),
+        "statistics": [_statistic_as_dict(each) for each in collection.statistics],
         "indexes": [{"order": _order(each.order.keys), "state": str(each.state)} for each in collection.indexes],
         **({} if collection.mismatch_counts is None else {"mismatch_counts": collection.mismatch_counts}),
     }
+
+
+def _statistic_as_dict(statistic: CollectionStatistic) -> dict[str, Any]:
+    declared = statistic.statistic
+    keys = [_statistic_key(key) for key in declared.group_by]
+    return {"name": declared.name, "group_by": keys, "measures": list(declared.measures), "state": str(statistic.state)}
+
+
+def _statistic_key(key: StatisticKey | str) -> str:
+    if isinstance(key, str):
+        return key
+    return key.path if key.grain is None else f"{key.grain}({key.path})"
+
+
+def _statistic(text: str) -> DeclaredStatistic:
+    name, separator, rest = text.partition("=")
+    keys, _, measures = rest.partition(":")
+    if not separator or not keys.strip():
+        raise click.UsageError(f"--statistic takes NAME=KEYS: MEASURES, not {text!r}")
+    split = [tuple(each.strip() for each in part.split(",") if each.strip()) for part in (keys, measures)]
+    return DeclaredStatistic(name, *split)
 
 
 def _order(keys: tuple[SortKey, ...]) -> list[str]:

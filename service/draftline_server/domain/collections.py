@@ -11,6 +11,7 @@ from .changes import History
 from .edits import format_pointer
 from .errors import InvalidFieldError
 from .filters.ast import FieldType, Path
+from .statistics import Grain, StatisticSpec, declare_statistics
 from .values import value_class
 
 
@@ -56,6 +57,7 @@ class CollectionSpec:
     updated_at: datetime | None = None
     history: History = History.VALUES
     refusing: frozenset[Path] = frozenset()  # fields that reject values of other types
+    statistics: Sequence[StatisticSpec] = ()
     # The ids of the orders whose entries were complete when the spec was read.
     ready_orders: Mapping[IndexOrder, int] = field(default_factory=dict, compare=False)
 
@@ -76,6 +78,7 @@ def declare(
     history: History = History.VALUES,
     *,
     refusing: frozenset[Path] = frozenset(),
+    statistics: Sequence[tuple[str, Sequence[tuple[Path, Grain]], Sequence[Path]]] = (),
 ) -> CollectionSpec:
     """Build a spec and check it.
 
@@ -100,5 +103,11 @@ def declare(
             raise InvalidFieldError.of(f"orders[{index}].keys", "may have at most two text fields, and then no number")
         checked.append(tuple(IndexKey(path, types[path], descending) for path, descending in order))
     return CollectionSpec(
-        collection, types, tuple(dict.fromkeys(checked)), json_schema, history=history, refusing=refusing
+        collection,
+        types,
+        tuple(dict.fromkeys(checked)),
+        json_schema,
+        history=history,
+        refusing=refusing,
+        statistics=declare_statistics(statistics, types),
     )

@@ -153,6 +153,10 @@ class CollectionConflictError(DraftlineError):
     reason = "COLLECTION_CONFLICT"
 
 
+class StatisticNotReadyError(DraftlineError):
+    reason = "STATISTIC_NOT_READY"
+
+
 class EmptySnapshotError(DraftlineError):
     reason = "EMPTY_SNAPSHOT"
 

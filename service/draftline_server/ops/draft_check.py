@@ -1,4 +1,4 @@
-"""The checkers of drafts and of order entries, for `draftline check`."""
+"""The checkers of drafts, order entries and tallies, for `draftline check`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 from ..domain.errors import DraftlineError, OperatorError
 from ..settings import Settings
+from ..store.collections.order_entries import OrderEntries
+from ..store.collections.tallies import Tallies, TallyDifference
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker, DraftDifference
 from ..store.driver_errors import UnforeseenError
@@ -14,7 +16,16 @@ from ..store.entry_integrity import EntryChecker, EntryDifference
 from ..store.revision import INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, check_revision
 from ..wiring import pool_settings
 
-__all__ = ["CheckError", "DraftChecker", "DraftDifference", "EntryChecker", "EntryDifference", "open_checkers"]
+__all__ = [
+    "CheckError",
+    "DraftChecker",
+    "DraftDifference",
+    "EntryChecker",
+    "EntryDifference",
+    "Tallies",
+    "TallyDifference",
+    "open_checkers",
+]
 
 
 class CheckError(OperatorError):
@@ -24,7 +35,7 @@ class CheckError(OperatorError):
 @asynccontextmanager
 async def open_checkers(
     settings: Settings, url: str, revision: str
-) -> AsyncIterator[tuple[DraftChecker, EntryChecker]]:
+) -> AsyncIterator[tuple[DraftChecker, EntryChecker, Tallies]]:
     """Open the database at `url`, whose schema must be at `revision`, and yield its checkers.
 
     Raises CheckError if the check in the block fails.
@@ -33,7 +44,7 @@ async def open_checkers(
     await database.open(checked=True)
     try:
         await check_revision(database, revision)
-        yield DraftChecker(database), EntryChecker(database)
+        yield DraftChecker(database), EntryChecker(database), Tallies(database, OrderEntries(database))
     except DraftlineError as error:
         raise CheckError(f"the check was aborted: {error.message}") from error
     except UnforeseenError as error:

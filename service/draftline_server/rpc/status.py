@@ -49,6 +49,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "TEST_FAILED": grpc.StatusCode.FAILED_PRECONDITION,
     "COLLECTION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "COLLECTION_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
+    "STATISTIC_NOT_READY": grpc.StatusCode.FAILED_PRECONDITION,
     "EMPTY_SNAPSHOT": grpc.StatusCode.FAILED_PRECONDITION,
     "DRAFT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "DRAFT_VERSION_MISMATCH": grpc.StatusCode.ABORTED,

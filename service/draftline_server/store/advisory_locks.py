@@ -14,6 +14,7 @@ class AdvisoryLock(IntEnum):
     STATISTICS = 7_236_835_716
     ORDER_ENTRIES = 7_236_835_717
     SERVICE = 7_236_835_718  # shared by every running service; a migration takes it exclusively
+    TALLIES = 7_236_835_719
 
 
 class LockFamily(IntEnum):

@@ -84,14 +84,17 @@ class DraftStore:
         Raises DraftNotFoundError or DraftVersionMismatchError unless every draft that was named is as expected, and
         RacedError if other calls changed the selection meanwhile.
         """
+        versions = await selected(transaction, actor, collection, selection)
         values = {
             **identity(actor, collection),
-            "record_ids": list(await selected(transaction, actor, collection, selection)),
+            "record_ids": list(versions),
             "session_id": selection.session_id,
             "with_content": with_content,
             "now": await transaction.now(),
         }
         rows = await transaction.fetch(SQL["drop_drafts"], values)
+        if any(row["is_unlocked"] and row["draft_version"] != versions[row["record_id"]] for row in rows):
+            raise RacedError  # the record was created meanwhile, and the draft was saved over it
         await check_selection(transaction, actor, collection, selection, {})
         check_versions(selection, {row["record_id"]: row["draft_version"] for row in rows})
         return [merged_of(row, actor, collection) for row in rows]

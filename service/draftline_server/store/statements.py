@@ -57,6 +57,11 @@ def _expanded(body: str) -> str:
     return "\n".join(line for line in included.strip().splitlines() if not line.lstrip().startswith("--"))
 
 
+def fragment(file: str, name: str) -> str:
+    """Return the text of a fragment, for request-shaped statements that contain it."""
+    return _expanded(_sections(file)["fragment", name])
+
+
 def _prepare(name: str, body: str) -> Statement:
     return replace(compiled(name, text(_expanded(body)))[0], is_shaped=False)
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    Numeric,
     Sequence,
     Table,
     Text,
@@ -99,6 +100,13 @@ collection = Table(
         server_default=text("'VALUES'"),
         comment="VALUES or PATHS",
     ),
+    Column(
+        "statistics",
+        JSONB,
+        nullable=False,
+        server_default=text("'[]'"),
+        comment='[{"name": "by genre", "keys": [{"path": [names], "type": "TEXT"}], "measures": [[names]]}]',
+    ),
     comment="What was declared of a collection; a collection without a row works all the same.",
 )
 
@@ -147,6 +155,14 @@ draft = Table(
         'of a deletion the base alone: {"parent_id": [base]}; NULL: none',
     ),
     Index("draft_record_idx", "tenant_id", "collection", "record_id"),
+    Index(
+        "draft_create_idx",
+        "tenant_id",
+        "user_id",
+        "collection",
+        "record_id",
+        postgresql_where=text("kind = 'CREATE'"),
+    ),
     comment="One user's pending edit of one record.",
 )
 
@@ -386,4 +402,68 @@ request = Table(
     ),
     Index("request_created_idx", "created_at"),
     comment="What was answered to requests that carry an id, written with what they wrote.",
+)
+
+statistic = Table(
+    "statistic",
+    metadata,
+    _key("tenant_id"),
+    _key("collection"),
+    Column(
+        "statistic_id",
+        BigInteger,
+        Sequence("statistic_id", metadata=metadata),
+        primary_key=True,
+        server_default=text("nextval('draftline.statistic_id')"),
+        comment="never used again, for no other statistic and after no drop",
+    ),
+    Column("name", Text(collation="C"), nullable=False),
+    Column("spec", JSONB, nullable=False, comment="the entry of draftline.collection.statistics"),
+    Column("fields", ARRAY(Text), nullable=False, comment="the top-level fields of the content that it reads"),
+    Column("k1_path", ARRAY(Text), nullable=False),
+    Column("k1_type", Text, nullable=False, comment="TEXT, NUMBER, BOOLEAN, DATE, MONTH or YEAR"),
+    Column("k2_path", ARRAY(Text)),
+    Column("k2_type", Text),
+    Column("k3_path", ARRAY(Text)),
+    Column("k3_type", Text),
+    *(Column(f"m{number}_path", ARRAY(Text)) for number in range(1, 5)),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('BUILDING', 'READY', 'INVALID', 'DROPPING')", name="state"),
+        nullable=False,
+        server_default=text("'BUILDING'"),
+        comment="BUILDING: writes append to its tally, and it is to be built; READY: its tally is complete; "
+        "INVALID: it has too many groups, and no tally; DROPPING: no longer declared, its tally is to be deleted",
+    ),
+    Column(
+        "group_count",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="groups of the baseline when it was built",
+    ),
+    _time("created_at"),
+    _time("ready_at", nullable=True),
+    comment="The statistics that collections declare.",
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("tenant_id", Text(collation="C"), nullable=False),
+    Column("statistic_id", BigInteger, nullable=False),
+    Column(
+        "user_id",
+        Text(collation="C"),
+        nullable=False,
+        comment="empty: the baseline; a user: what that user's drafts add to it",
+    ),
+    *(Column(f"k{number}", Text(collation="C")) for number in range(1, 4)),
+    Column("records", BigInteger, nullable=False, comment="records, less those that no longer belong to the group"),
+    Column("c1", BigInteger, comment="how many of them have a number as the first measure"),
+    Column("s1", Numeric, comment="the sum of these numbers"),
+    *(column for number in range(2, 5) for column in (Column(f"c{number}", BigInteger), Column(f"s{number}", Numeric))),
+    Index("tally_idx", "tenant_id", "statistic_id", "user_id", "k1"),
+    comment="Contributions to the groups of statistics. A sum of rows is exact; see fold_tally.",
 )

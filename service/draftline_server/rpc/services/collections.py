@@ -15,6 +15,7 @@ from ...domain.filters.ast import FieldType, Path
 from ...domain.records import Actor
 from ...store.collections.store import CollectionStore, StoredCollection
 from ..mapping.records import to_timestamp
+from ..mapping.statistics import to_collection_statistic, to_declared_statistics
 from ..stored_responses import StoredResponses
 
 FIELD_TYPES = {
@@ -97,7 +98,10 @@ def to_collection_spec(request: collection_pb2.PutCollectionRequest) -> Collecti
         if field.on_type_mismatch == collection_pb2.ON_TYPE_MISMATCH_REFUSE
     )
     history = HISTORIES[request.history]
-    return declare(request.collection, fields, orders, request.json_schema, history, refusing=refusing)
+    statistics = to_declared_statistics(request.statistics)
+    return declare(
+        request.collection, fields, orders, request.json_schema, history, refusing=refusing, statistics=statistics
+    )
 
 
 def _pointer(text: str, where: str) -> tuple[str, ...]:
@@ -130,6 +134,7 @@ def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Coll
             collection_pb2.CollectionIndex(order=_order(order), state=INDEX_STATES[state])
             for order, state in stored.indexes.items()
         ],
+        statistics=[to_collection_statistic(each) for each in stored.statistics],
     )
     if spec.created_at is not None and spec.updated_at is not None:
         message.create_time.CopyFrom(to_timestamp(spec.created_at))

@@ -16,10 +16,12 @@ from ...domain.records import Actor
 from ...store.commits import CommitStore
 from ...store.drafts import DraftStore
 from ...store.lists.merged import MergedStore
+from ...store.statistics.store import StatisticsStore
 from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_query, to_resolutions
 from ..mapping.records import fill_record
+from ..mapping.statistics import to_group, to_statistics_query
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit, count_fitting
 from ..status import to_status
 from ..stored_responses import StoredResponses
@@ -40,6 +42,7 @@ class DraftService:
     drafts: DraftStore
     commits: CommitStore
     merged: MergedStore
+    statistics: StatisticsStore
     responses: StoredResponses
     limits: Limits
 
@@ -90,6 +93,19 @@ class DraftService:
             page_size = count_fitting(response, response.records)
             if page_size == len(response.records):
                 return response
+
+    async def GetStatistics(  # noqa: N802
+        self, request: draft_pb2.GetStatisticsRequest, actor: Actor
+    ) -> draft_pb2.GetStatisticsResponse:
+        result = await self.statistics.query(actor, to_statistics_query(request))
+        response = draft_pb2.GetStatisticsResponse(truncated=result.is_truncated, statistic=result.statistic)
+        async for group in yielding(result.groups):
+            response.groups.append(to_group(group, request.response_encoding))
+        fits = count_fitting(response, response.groups)
+        if fits < len(response.groups):
+            del response.groups[fits:]
+            response.truncated = True
+        return response
 
     async def StreamMerged(  # noqa: N802
         self, request: draft_pb2.StreamMergedRequest, actor: Actor

@@ -23,6 +23,7 @@ from ..database import Database
 from ..driver_errors import RacedError
 from ..json_schema.pool import Schemas
 from ..statements import load
+from .statistic_specs import from_json
 
 SQL = load("collections")
 T = TypeVar("T")
@@ -142,6 +143,7 @@ def collection_spec_of(row: asyncpg.Record) -> CollectionSpec:
         row["updated_at"],
         History(row["history"]),
         frozenset(tuple(entry["path"]) for entry in entries if entry.get("on_type_mismatch") == "REFUSE"),
+        tuple(from_json(each) for each in json.loads(row.get("statistics") or "[]")),
         {order_of(order["keys"]): order["order_id"] for order in json.loads(row.get("ready_orders") or "[]")},
     )
 

@@ -28,9 +28,12 @@ from ..transaction import Rows, Transaction
 from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of, order_of
 from .mismatches import counts, refuse_stored
 from .order_entries import OrderEntries
+from .statistic_specs import StoredStatistic, statistics_of, to_json
+from .tallies import Tallies
 
 SQL = load("collections")
 ORDERS = load("orders")
+STATISTICS = load("statistics")
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients accept 4 MiB a message by default
 
 
@@ -49,6 +52,7 @@ _decode_written = msgspec.json.Decoder(_Written).decode
 class StoredCollection:
     spec: CollectionSpec
     indexes: Mapping[IndexOrder, IndexState]
+    statistics: Sequence[StoredStatistic] = ()
 
 
 class CollectionStore:
@@ -62,6 +66,7 @@ class CollectionStore:
         limits: Limits,
         *,
         entries: OrderEntries,
+        tallies: Tallies,
         requests: Requests,
         max_indexes: int,
     ) -> None:
@@ -69,6 +74,7 @@ class CollectionStore:
         self._requests = requests
         self._specs = specs
         self._entries = entries
+        self._tallies = tallies
         self._cursors = cursors
         self._limits = limits
         self._max_indexes = max_indexes  # per tenant
@@ -118,7 +124,7 @@ class CollectionStore:
             await self._build(actor.tenant_id, spec.collection)
             if is_new:
                 await self._wait_for_stale_caches(stored_at)
-        return (await self._with_orders(actor, [stored]))[0]
+        return (await self._with_states(actor, [stored]))[0]
 
     async def _stored_before(self, actor: Actor, spec: CollectionSpec) -> CollectionSpec | None:
         """Return the spec that an earlier, unfinished run of the request stored; None if there is none."""
@@ -133,7 +139,7 @@ class CollectionStore:
         loaded = await self._specs.load(actor.tenant_id, [collection])
         if collection not in loaded:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
-        return (await self._with_orders(actor, [loaded[collection]]))[0]
+        return (await self._with_states(actor, [loaded[collection]]))[0]
 
     async def mismatch_counts(self, actor: Actor, spec: CollectionSpec) -> Mapping[Path, int]:
         """Return for each declared field how many records hold a value of the wrong type; this reads all records."""
@@ -154,7 +160,7 @@ class CollectionStore:
         found = specs[: _fitting(specs)]
         more = len(names) > len(found)
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
-        return await self._with_orders(actor, found), next_token
+        return await self._with_states(actor, found), next_token
 
     async def _build(self, tenant_id: str, collection: str) -> None:
         """Wait for the entries of the collection's orders.
@@ -165,6 +171,7 @@ class CollectionStore:
         async def build() -> None:
             call_deadline.set(None)  # for this task only
             await self._entries.build(tenant_id, collection)
+            await self._tallies.build(tenant_id, collection)
 
         task = asyncio.create_task(build(), name="order entries")
         self._builds.add(task)
@@ -197,6 +204,7 @@ class CollectionStore:
                 limit=self._max_indexes,
             )
         await transaction.fetch(ORDERS["put_orders"], values)
+        await transaction.fetch(STATISTICS["put_statistics"], values)
         key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [spec.collection]}
         stored = collection_spec_of((await transaction.fetch(SQL["get_definitions"], key))[0])
         return stored, stored.version != before
@@ -228,18 +236,21 @@ class CollectionStore:
                     record_id=record_id,
                 )
 
-    async def _with_orders(self, actor: Actor, specs: Sequence[CollectionSpec]) -> list[StoredCollection]:
-        """Return the specs with the states of their orders."""
+    async def _with_states(self, actor: Actor, specs: Sequence[CollectionSpec]) -> list[StoredCollection]:
+        """Return the specs with the states of their orders and statistics."""
         collections = [spec.collection for spec in specs if spec.fields]
         rows: Rows = []
         if collections:
             values: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": collections}
             rows = await self._database.fetch(ORDERS["get_orders"], values, idempotent=True)
         states = {(row["collection"], order_of(json.loads(row["keys"]))): IndexState(row["state"]) for row in rows}
+        declaring = [spec.collection for spec in specs if spec.statistics]
+        statistics = await statistics_of(self._database, actor.tenant_id, declaring) if declaring else {}
         return [
             StoredCollection(
                 spec,
                 {order: states.get((spec.collection, order), IndexState.BUILDING) for order in spec.indexes()},
+                statistics.get(spec.collection, ()),
             )
             for spec in specs
         ]
@@ -277,6 +288,7 @@ def _as_json(spec: CollectionSpec) -> dict[str, object]:
         "fields": json.dumps(fields),
         "orders": json.dumps(orders),
         "indexed_text": json.dumps(_checked(spec)),
+        "statistics": json.dumps([to_json(each) for each in spec.statistics]),
     }
 
 

@@ -1,6 +1,7 @@
 -- name: get_definitions
 -- Return the declarations of the named collections of a tenant, and their orders whose entries are complete.
 SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history,
+    statistics::text AS statistics,
     (SELECT jsonb_agg(jsonb_build_object('order_id', o.order_id, 'keys', o.keys))::text
      FROM draftline.collection_order AS o
      WHERE o.tenant_id = :tenant_id AND o.collection = c.collection AND o.state = 'READY') AS ready_orders
@@ -34,17 +35,18 @@ WITH current AS MATERIALIZED (
     FOR UPDATE
 ), stored AS (
     INSERT INTO draftline.collection AS c
-        (tenant_id, collection, fields, orders, indexed_text, json_schema, version, created_at, updated_at, history)
+        (tenant_id, collection, fields, orders, indexed_text, json_schema, version, created_at, updated_at, history,
+        statistics)
     SELECT :tenant_id, :collection, CAST(:fields AS jsonb), CAST(:orders AS jsonb), CAST(:indexed_text AS jsonb),
-        :json_schema, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), :history
+        :json_schema, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), :history, CAST(:statistics AS jsonb)
     WHERE CAST(:expected_version AS bigint) IS NULL
        OR CAST(:expected_version AS bigint) = coalesce((SELECT version FROM current), 0)
     ON CONFLICT (tenant_id, collection) DO UPDATE
     SET fields = excluded.fields, orders = excluded.orders, indexed_text = excluded.indexed_text,
         json_schema = excluded.json_schema, version = c.version + 1, updated_at = excluded.updated_at,
-        history = excluded.history
-    WHERE (c.fields, c.orders, c.json_schema, c.history)
-        IS DISTINCT FROM (excluded.fields, excluded.orders, excluded.json_schema, excluded.history)
+        history = excluded.history, statistics = excluded.statistics
+    WHERE (c.fields, c.orders, c.json_schema, c.history, c.statistics) IS DISTINCT FROM
+        (excluded.fields, excluded.orders, excluded.json_schema, excluded.history, excluded.statistics)
       AND (CAST(:expected_version AS bigint) IS NULL OR CAST(:expected_version AS bigint) = c.version)
 )
 SELECT (SELECT version FROM current) AS version_before

@@ -110,7 +110,7 @@ WITH target AS MATERIALIZED (
             OR coalesce(t.new_attributes <> draftline.own_attributes(t.parent_id, t.position), false)
             OR t.deleted_at IS NOT NULL <> (t.action = 'DELETE')) AS changes
     FROM (
-        SELECT d.record_id, d.edit AS draft_edit, d.merged, d.session_id, d.change_reason, p.action, p.version AS judged_version,
+        SELECT d.record_id, d.kind AS draft_kind, d.edit AS draft_edit, d.merged, d.session_id, d.change_reason, p.action, p.version AS judged_version,
             r.content, r.version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by,
             r.deleted_at, r.log_xact,
             CASE p.action WHEN 'WRITE' THEN d.merged
@@ -192,8 +192,9 @@ WITH target AS MATERIALIZED (
 ),
 -- include: write_tail.log_drafts
 , moved_drafts AS (
-    SELECT CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection, t.record_id, t.merged AS old_merged,
-        CAST(NULL AS jsonb) AS new_merged
+    SELECT CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection, t.record_id,
+        t.draft_kind AS old_kind, t.merged AS old_merged, CAST(NULL AS text) AS new_kind,
+        CAST(NULL AS jsonb) AS new_merged, CASE WHEN t.deleted_at IS NULL THEN t.content END AS live
     FROM target AS t
 ),
 -- include: write_tail.move_draft_entries

@@ -26,7 +26,7 @@ WITH locked AS MATERIALIZED (
         CASE WHEN NOT p.replaces THEN d.edit END AS old_edit,
         CASE WHEN NOT p.replaces THEN d.base END AS old_base,
         CASE WHEN NOT p.replaces THEN d.base_version END AS old_base_version,
-        CASE WHEN NOT p.replaces THEN d.merged END AS old_merged, d.merged AS stored_merged,
+        CASE WHEN NOT p.replaces THEN d.merged END AS old_merged, d.merged AS stored_merged, d.kind AS stored_kind,
         CASE WHEN NOT p.replaces THEN d.attributes END AS old_attributes,
         draftline.revives(p.allow_deleted, p.action, r.deleted_at IS NOT NULL,
             CASE WHEN NOT p.replaces THEN d.kind END) AS revives,
@@ -170,7 +170,10 @@ WITH locked AS MATERIALIZED (
 -- include: write_tail.log_drafts
 , moved_drafts AS (
     SELECT CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection, k.record_id,
-        k.stored_merged AS old_merged, CASE WHEN NOT k.vanishes THEN k.new_merged END AS new_merged
+        k.stored_kind AS old_kind, k.stored_merged AS old_merged,
+        CASE WHEN NOT k.vanishes THEN k.new_kind END AS new_kind,
+        CASE WHEN NOT k.vanishes THEN k.new_merged END AS new_merged,
+        CASE WHEN k.deleted_at IS NULL THEN k.content END AS live
     FROM checked AS k
     WHERE k.failure IS NULL
 ),
@@ -217,13 +220,22 @@ JOIN draftline.record AS r
     ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
 
 -- name: drop_drafts
--- Lock drafts in primary-key order, delete them, and return them.
-WITH locked AS MATERIALIZED (
+-- Lock drafts in primary-key order, after their records, delete them, and return them. The records are locked FOR SHARE: a
+-- write of one tallies the drafts over it, and no draft may go meanwhile.
+WITH held AS MATERIALIZED (
+    SELECT r.record_id, CASE WHEN r.deleted_at IS NULL THEN r.content END AS live
+    FROM draftline.record AS r
+    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+    ORDER BY r.record_id
+    FOR SHARE OF r
+), locked AS MATERIALIZED (
     SELECT d.*
     FROM draftline.draft AS d
     JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
       AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
+      AND (SELECT count(*) FROM held) >= 0  -- records are locked before drafts, as by every write
     ORDER BY d.record_id
     FOR UPDATE OF d
 ), dropped AS (
@@ -239,8 +251,10 @@ WITH locked AS MATERIALIZED (
 ),
 -- include: write_tail.log_drafts
 , moved_drafts AS (
-    SELECT d.user_id, d.collection, d.record_id, d.merged AS old_merged, CAST(NULL AS jsonb) AS new_merged
+    SELECT d.user_id, d.collection, d.record_id, d.kind AS old_kind, d.merged AS old_merged,
+        CAST(NULL AS text) AS new_kind, CAST(NULL AS jsonb) AS new_merged, h.live
     FROM dropped AS d
+    LEFT JOIN held AS h ON h.record_id = d.record_id
 ),
 -- include: write_tail.move_draft_entries
 SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, coalesce(r.version, 0) AS version,
@@ -252,7 +266,8 @@ SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, 
     coalesce(r.created_by, d.user_id) AS created_by, coalesce(r.updated_at, d.updated_at) AS updated_at,
     coalesce(r.updated_by, d.user_id) AS updated_by, o.deleted_at,
     d.kind AS draft_kind, d.version AS draft_version, d.updated_at AS draft_updated_at, d.session_id, d.change_reason,
-    draftline.modified_fields(d.kind, d.edit, r.content, d.merged) AS modified_fields, '[]' AS conflicts
+    draftline.modified_fields(d.kind, d.edit, r.content, d.merged) AS modified_fields, '[]' AS conflicts,
+    d.kind <> 'CREATE' AND d.record_id NOT IN (SELECT record_id FROM held) AS is_unlocked
 FROM dropped AS d
 CROSS JOIN draft_entries
 LEFT JOIN draftline.record AS r
@@ -287,7 +302,7 @@ WITH locked AS MATERIALIZED (
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id
     FOR SHARE
 ), broken AS MATERIALIZED (
-    SELECT d.merged, draftline.apply_edit(d.edit, (SELECT content FROM locked)) AS new_merged
+    SELECT d.kind, d.merged, draftline.apply_edit(d.edit, (SELECT content FROM locked)) AS new_merged
     FROM draftline.draft AS d
     WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = :record_id
     FOR UPDATE
@@ -299,7 +314,8 @@ WITH locked AS MATERIALIZED (
     RETURNING d.record_id
 ), moved_drafts AS (
     SELECT CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
-        CAST(:record_id AS text) AS record_id, b.merged AS old_merged, b.new_merged
+        CAST(:record_id AS text) AS record_id, b.kind AS old_kind, b.merged AS old_merged,
+        b.kind AS new_kind, b.new_merged, CAST(NULL AS jsonb) AS live  -- the record stays as it is
     FROM broken AS b
 ),
 -- include: write_tail.move_draft_entries

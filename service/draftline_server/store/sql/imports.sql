@@ -189,7 +189,7 @@ FROM (
 -- name: refresh_imported
 -- Apply these drafts, which the transaction has locked, to the new contents, and move their entries.
 WITH stale AS MATERIALIZED (
-    SELECT d.user_id, d.record_id, d.merged AS old_merged, draftline.apply_edit(d.edit, r.content) AS new_merged
+    SELECT d.user_id, d.record_id, d.kind, d.merged AS old_merged, draftline.apply_edit(d.edit, r.content) AS new_merged
     FROM draftline.draft AS d
     JOIN staging AS s ON s.record_id = d.record_id
     JOIN draftline.record AS r
@@ -215,7 +215,15 @@ WITH stale AS MATERIALIZED (
         CAST(:tenant_id AS text) || m.user_id || CAST(:collection AS text) || m.record_id)
     ORDER BY m.user_id, m.order_id, m.new_key, m.record_id
     ON CONFLICT DO NOTHING
-)
+),
+-- include: write_tail.statistics_of_collection
+, contributions AS (
+    SELECT s.user_id, v.content, v.sign
+    FROM stale AS s
+    CROSS JOIN LATERAL (VALUES (s.old_merged, -1), (s.new_merged, 1)) AS v (content, sign)
+    WHERE s.kind <> 'DELETE' AND EXISTS (SELECT FROM statistics)
+),
+-- include: write_tail.append_tally
 UPDATE draftline.draft AS d
 SET merged = s.new_merged
 FROM stale AS s

@@ -180,7 +180,8 @@ SELECT DISTINCT l.virtualtransaction AS transaction
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.relation IN (CAST('draftline.collection' AS regclass), CAST('draftline.collection_order' AS regclass),
-        CAST('draftline.order_entry' AS regclass), CAST('draftline.draft_order_entry' AS regclass))
+        CAST('draftline.order_entry' AS regclass), CAST('draftline.draft_order_entry' AS regclass),
+        CAST('draftline.statistic' AS regclass))
   AND l.pid <> pg_backend_pid() AND a.application_name = current_setting('application_name')
   AND (CAST(:with_imports AS boolean) OR NOT EXISTS (SELECT FROM pg_locks AS i
       WHERE i.pid = l.pid AND i.locktype = 'advisory' AND i.classid = CAST(:spec_lock AS bigint) AND i.objsubid = 2))

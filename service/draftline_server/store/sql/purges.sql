@@ -54,15 +54,16 @@ WITH target AS MATERIALIZED (
     USING held AS h
     WHERE d.tenant_id = :tenant_id AND d.user_id = h.user_id AND d.collection = :collection
       AND d.record_id = h.record_id
-    RETURNING d.user_id, d.record_id, d.session_id, d.merged
+    RETURNING d.user_id, d.record_id, d.session_id, d.kind, d.merged
 ), changed_drafts AS (
     SELECT 'PURGE_CONTENT' AS source, d.user_id, CAST(:collection AS text) AS collection, d.record_id, d.session_id
     FROM dropped AS d
 ),
 -- include: write_tail.log_drafts
 , moved_drafts AS (
-    SELECT d.user_id, CAST(:collection AS text) AS collection, d.record_id, d.merged AS old_merged,
-        CAST(NULL AS jsonb) AS new_merged
+    SELECT d.user_id, CAST(:collection AS text) AS collection, d.record_id, d.kind AS old_kind,
+        d.merged AS old_merged, CAST(NULL AS text) AS new_kind, CAST(NULL AS jsonb) AS new_merged,
+        CAST(NULL AS jsonb) AS live  -- the records are deleted
     FROM dropped AS d
 ),
 -- include: write_tail.move_draft_entries

@@ -18,9 +18,11 @@
 --   user_id, session_id, commit_id, change_reason, request_id
 --
 -- For drafts: `changed_drafts`, for which watchers are notified, and `log_drafts`; `moved_drafts` and `move_draft_entries`.
+-- Writes of many records tally them with `tally_locked_records`, and `move_locked_entries` includes it.
 
 -- fragment: end_write
--- Log the records that the statement writes, and move their entries. The main query must join `entries`.
+-- Log the records that the statement writes, move their entries, and tally them for the statistics of their collections.
+-- The main query must join `entries`.
 -- include: write_tail.log_records
 ,
 -- include: write_tail.moved_entries
@@ -28,12 +30,114 @@
 -- include: write_tail.move_entries
 
 -- fragment: move_entries
--- Move the entries of `moved_entries`: collection, record_id, order_id, old_key, new_key.
-entries AS MATERIALIZED (
-    SELECT CASE WHEN count(*) > 0 THEN draftline.move_order_entries(:tenant_id, array_agg(m.collection),
-        array_agg(m.record_id), array_agg(m.order_id), array_agg(m.old_key), array_agg(m.new_key)) END AS moved
-    FROM moved_entries AS m
+-- Move the entries of `moved_entries`: collection, record_id, order_id, old_key, new_key; and tally the records of `written`.
+-- include: write_tail.tallied_records
+, entries AS MATERIALIZED (
+    SELECT (
+        SELECT CASE WHEN count(*) > 0 THEN draftline.move_order_entries(:tenant_id, array_agg(m.collection),
+            array_agg(m.record_id), array_agg(m.order_id), array_agg(m.old_key), array_agg(m.new_key)) END
+        FROM moved_entries AS m
+    ) AS moved, (
+        SELECT CASE WHEN count(*) > 0 THEN draftline.tally_records(:tenant_id, array_agg(t.collection),
+            array_agg(t.record_id), array_agg(t.before), array_agg(t.after), array_agg(t.except_id)) END
+        FROM tallied_records AS t
+    ) AS tallied
 )
+
+-- fragment: tallied_records
+-- The records that statistics may count otherwise: those with a change of a field that a statistic reads, and all that are
+-- created, deleted or brought back. A commit deletes the draft of its user, and tallies that itself.
+tallied_records AS MATERIALIZED (
+    SELECT w.collection, w.record_id, CASE WHEN w.kind IN ('UPDATE', 'DELETE') THEN w.old_content END AS before,
+        CASE WHEN w.kind <> 'DELETE' THEN w.new_content END AS after,
+        CASE WHEN w.source = 'COMMIT' THEN w.user_id END AS except_id
+    FROM written AS w
+    WHERE w.kind <> 'PURGE' AND EXISTS (
+        SELECT FROM draftline.statistic AS q
+        WHERE q.tenant_id = :tenant_id AND q.collection = w.collection AND q.state IN ('BUILDING', 'READY')
+          AND (w.kind <> 'UPDATE' OR q.fields && w.changed_fields))
+)
+
+-- fragment: append_tally
+-- Append contributions to the statistics of one collection, as draftline.append_tally does; for statements with too many of
+-- them for arrays. A common table expression `contributions` precedes it: user_id, content and sign.
+tallied AS (
+    INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3, c4, s4)
+    SELECT :tenant_id, g.statistic_id, g.user_id, g.k1, g.k2, g.k3, g.records, nullif(g.c1, 0), nullif(g.s1, 0),
+        nullif(g.c2, 0), nullif(g.s2, 0), nullif(g.c3, 0), nullif(g.s3, 0), nullif(g.c4, 0), nullif(g.s4, 0)
+    FROM (
+        -- include: write_tail.tally_groups
+    ) AS g
+    RETURNING statistic_id, user_id
+)
+
+-- fragment: tally_groups
+-- The sums of `contributions` for each statistic of `statistics`, by group; only those that are not all zero.
+SELECT f.statistic_id, f.user_id, f.k1, f.k2, f.k3, sum(f.sign) AS records,
+    sum(f.sign) FILTER (WHERE f.m1 IS NOT NULL) AS c1, sum(f.sign * f.m1) AS s1,
+    sum(f.sign) FILTER (WHERE f.m2 IS NOT NULL) AS c2, sum(f.sign * f.m2) AS s2,
+    sum(f.sign) FILTER (WHERE f.m3 IS NOT NULL) AS c3, sum(f.sign * f.m3) AS s3,
+    sum(f.sign) FILTER (WHERE f.m4 IS NOT NULL) AS c4, sum(f.sign * f.m4) AS s4
+FROM (
+    SELECT e.statistic_id, e.user_id, e.sign,
+        CASE WHEN e.k1_type = 'TEXT' THEN draftline.indexed_text_at(e.v1, '{}')
+             WHEN e.k1_type IS NOT NULL THEN draftline.group_key(e.v1, e.k1_type) END AS k1,
+        CASE WHEN e.k2_type = 'TEXT' THEN draftline.indexed_text_at(e.v2, '{}')
+             WHEN e.k2_type IS NOT NULL THEN draftline.group_key(e.v2, e.k2_type) END AS k2,
+        CASE WHEN e.k3_type = 'TEXT' THEN draftline.indexed_text_at(e.v3, '{}')
+             WHEN e.k3_type IS NOT NULL THEN draftline.group_key(e.v3, e.k3_type) END AS k3,
+        draftline.number_at(e.n1, '{}') AS m1, draftline.number_at(e.n2, '{}') AS m2,
+        draftline.number_at(e.n3, '{}') AS m3, draftline.number_at(e.n4, '{}') AS m4
+    FROM (
+        SELECT q.statistic_id, p.user_id, p.sign, q.k1_type, q.k2_type, q.k3_type,
+            draftline.member_at(p.content, q.k1_path) AS v1, draftline.member_at(p.content, q.k2_path) AS v2,
+            draftline.member_at(p.content, q.k3_path) AS v3,
+            draftline.member_at(p.content, q.m1_path) AS n1, draftline.member_at(p.content, q.m2_path) AS n2,
+            draftline.member_at(p.content, q.m3_path) AS n3, draftline.member_at(p.content, q.m4_path) AS n4
+        FROM contributions AS p
+        CROSS JOIN statistics AS q
+        OFFSET 0  -- so that each value is read once
+    ) AS e
+    OFFSET 0
+) AS f
+GROUP BY f.statistic_id, f.user_id, f.k1, f.k2, f.k3
+HAVING sum(f.sign) <> 0 OR sum(f.sign) FILTER (WHERE f.m1 IS NOT NULL) <> 0 OR sum(f.sign * f.m1) <> 0
+    OR sum(f.sign) FILTER (WHERE f.m2 IS NOT NULL) <> 0 OR sum(f.sign * f.m2) <> 0
+    OR sum(f.sign) FILTER (WHERE f.m3 IS NOT NULL) <> 0 OR sum(f.sign * f.m3) <> 0
+    OR sum(f.sign) FILTER (WHERE f.m4 IS NOT NULL) <> 0 OR sum(f.sign * f.m4) <> 0
+
+-- fragment: statistics_of_collection
+-- The statistics that writes keep, of one collection.
+statistics AS MATERIALIZED (
+    SELECT q.* FROM draftline.statistic AS q
+    WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.state IN ('BUILDING', 'READY')
+)
+
+-- fragment: tally_locked_records
+-- Tally many records of one collection, which an earlier statement of the transaction has locked, as
+-- draftline.tally_records does.
+-- include: write_tail.statistics_of_collection
+, tallied_records AS (
+    SELECT w.record_id, CASE WHEN w.kind IN ('UPDATE', 'DELETE') THEN w.old_content END AS before,
+        CASE WHEN w.kind <> 'DELETE' THEN w.new_content END AS after
+    FROM written AS w
+    WHERE EXISTS (SELECT FROM statistics AS q WHERE w.kind <> 'UPDATE' OR q.fields && w.changed_fields)
+), drafters AS MATERIALIZED (
+    SELECT d.record_id, array_agg(d.user_id) AS user_ids
+    FROM draftline.draft AS d
+    WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.kind <> 'CREATE'
+      AND EXISTS (SELECT FROM statistics)
+    GROUP BY d.record_id
+), contributions AS (
+    SELECT o.user_id, v.content, v.sign
+    FROM tallied_records AS w
+    -- In effect a LEFT JOIN; see save_drafts.
+    FULL JOIN drafters AS d ON d.record_id = w.record_id
+    CROSS JOIN LATERAL (SELECT '' AS user_id, 1 AS sign UNION ALL SELECT unnest(d.user_ids), -1) AS o
+    CROSS JOIN LATERAL (VALUES (w.before, -o.sign), (w.after, o.sign)) AS v (content, sign)
+    WHERE w.record_id IS NOT NULL AND v.content IS NOT NULL
+),
+-- include: write_tail.append_tally
 
 -- fragment: log_records
 -- Write the log entries of records. PATHS stores the paths of an edit without their values and no base; a snapshot of the
@@ -105,17 +209,29 @@ moved_entries AS MATERIALIZED (
     WHERE draftline.order_entry_fits(m.new_key, CAST(:tenant_id AS text) || m.collection || m.record_id)
     ORDER BY m.collection, m.order_id, m.new_key, m.record_id
     ON CONFLICT DO NOTHING
-)
+),
+-- include: write_tail.tally_locked_records
 
 -- fragment: move_draft_entries
--- Move the entries of drafts. A common table expression `moved_drafts` precedes it: user_id, collection, record_id,
--- old_merged and new_merged, NULL where there was or will be no draft. The main query must join `draft_entries`.
+-- Move the entries of drafts, and tally the drafts for statistics. A common table expression `moved_drafts` precedes it:
+-- user_id, collection, record_id; old_kind, old_merged, new_kind and new_merged, NULL where there was or will be no draft;
+-- live: the content of the record, which the transaction holds, NULL if it is deleted or does not exist. The main query must
+-- join `draft_entries`.
 draft_entries AS MATERIALIZED (
-    SELECT CASE WHEN count(*) > 0 THEN draftline.move_draft_order_entries(:tenant_id, array_agg(d.user_id),
-        array_agg(d.collection), array_agg(d.record_id), array_agg(d.old_merged), array_agg(d.new_merged)) END AS moved
-    FROM moved_drafts AS d
-    WHERE EXISTS (SELECT FROM draftline.collection_order AS o
-        WHERE o.tenant_id = :tenant_id AND o.collection = d.collection AND o.state <> 'DELETING')
+    SELECT (
+        SELECT CASE WHEN count(*) > 0 THEN draftline.move_draft_order_entries(:tenant_id, array_agg(d.user_id),
+            array_agg(d.collection), array_agg(d.record_id), array_agg(d.old_merged), array_agg(d.new_merged)) END
+        FROM moved_drafts AS d
+        WHERE EXISTS (SELECT FROM draftline.collection_order AS o
+            WHERE o.tenant_id = :tenant_id AND o.collection = d.collection AND o.state <> 'DELETING')
+    ) AS moved, (
+        SELECT CASE WHEN count(*) > 0 THEN draftline.tally_drafts(:tenant_id, array_agg(d.user_id),
+            array_agg(d.collection), array_agg(d.old_kind), array_agg(d.old_merged), array_agg(d.new_kind),
+            array_agg(d.new_merged), array_agg(d.live)) END
+        FROM moved_drafts AS d
+        WHERE EXISTS (SELECT FROM draftline.statistic AS q WHERE q.tenant_id = :tenant_id
+            AND q.collection = d.collection AND q.state IN ('BUILDING', 'READY'))
+    ) AS tallied
 )
 
 -- fragment: log_drafts

@@ -1,0 +1,136 @@
+"""Models of statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from draftline.models.str_enum import StrEnum
+
+
+class Grain(StrEnum):
+    """The size of the groups into which a date divides records."""
+
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+
+class StatisticState(StrEnum):
+    """The state of a statistic."""
+
+    BUILDING = "building"  # being built, or queued
+    READY = "ready"
+    INVALID = "invalid"  # not in use, because the records form too many groups
+
+
+class StatisticFunction(StrEnum):
+    """A function of the values of a group."""
+
+    COUNT = "count"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    COUNT_DISTINCT = "count_distinct"
+
+
+class StatisticSide(StrEnum):
+    """The records that a value is computed from."""
+
+    BASELINE = "baseline"  # without drafts
+    MERGED = "merged"  # with the caller's drafts applied
+    DIFFERENCE = "difference"  # merged less baseline
+
+
+class StatisticComparison(StrEnum):
+    """A comparison of numbers."""
+
+    EQ = "="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+
+
+@dataclass(frozen=True)
+class StatisticKey:
+    """A field by which records are grouped."""
+
+    path: str  # of a declared field of type text, number, boolean or date: "/Major Genre"
+    grain: Grain | str | None = None  # of a date; None: each value is a group
+
+
+@dataclass(frozen=True)
+class DeclaredStatistic:
+    """A statistic that every write keeps up to date."""
+
+    name: str
+    group_by: tuple[StatisticKey | str, ...]  # 1 to 3
+    measures: tuple[str, ...] = ()  # the paths of the number fields to sum, at most 4
+
+
+@dataclass(frozen=True)
+class CollectionStatistic:
+    """A statistic that a collection spec declares, with its state."""
+
+    statistic: DeclaredStatistic
+    state: StatisticState
+    group_count: int = 0  # groups of records when it was built
+
+
+@dataclass(frozen=True)
+class StatisticOrder:
+    """One key of the order of groups. Null comes last in both directions."""
+
+    by: str  # a measure or a group key, as it was requested: "sum(/Worldwide Gross)"
+    descending: bool = False
+    side: StatisticSide | str = StatisticSide.MERGED
+
+
+@dataclass(frozen=True)
+class StatisticCondition:
+    """A condition on a measure of a group."""
+
+    measure: str  # as it was requested: "sum(/Worldwide Gross)"
+    comparison: StatisticComparison | str
+    value: int | float | Decimal
+    side: StatisticSide | str = StatisticSide.MERGED
+
+
+@dataclass(frozen=True)
+class StatisticGroup:
+    """A group of records: values by the names of group keys and measures as they were requested. None: no value."""
+
+    keys: Mapping[str, Any]
+    baseline: Mapping[str, Any]
+    merged: Mapping[str, Any]
+    difference: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Groups of records, with exact numbers: int, and float or Decimal as in the content of records."""
+
+    groups: tuple[StatisticGroup, ...]
+    truncated: bool = False  # there are more groups
+    statistic: str = ""  # the name of the statistic that was read; empty: all records were read
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a flat dictionary for each group, for example for `pandas.DataFrame`.
+
+        A measure has three entries: `sum(/Gross)` of the merged records, `sum(/Gross) baseline` and
+        `sum(/Gross) difference`.
+        """
+        return [
+            {
+                **each.keys,
+                **each.merged,
+                **{f"{name} baseline": value for name, value in each.baseline.items()},
+                **{f"{name} difference": value for name, value in each.difference.items()},
+            }
+            for each in self.groups
+        ]

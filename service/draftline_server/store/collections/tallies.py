@@ -1,0 +1,127 @@
+"""The tallies of statistics: built, folded, deleted, and compared with what they stand for.
+
+Invariants:
+- Every write appends to the tally of each statistic that it can see and that is BUILDING or READY (sql/write_tail.sql).
+- A statistic is built in one statement, once no write is running that began before the statistic was stored. The
+  statement replaces exactly the rows that its snapshot sees, so that writes need not stop.
+- Building, folding and repairing lock the row of the statistic, so that only one of them replaces rows at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from ..database import Database
+from ..statements import load
+from ..transaction import Transaction
+from .order_entries import OrderEntries
+
+SQL = load("statistics")
+
+MAX_GROUPS = 10_000  # of the baseline, when a statistic is built
+FOLD_ROWS = 2_000  # a tally is folded if that many of its rows, and a quarter of its groups, can go
+MAX_DELETED = 5_000  # rows in one transaction
+MAX_DIFFERENCES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TallyDifference:
+    """A group of a statistic whose tally differs from what records and drafts contribute."""
+
+    tenant_id: str
+    collection: str
+    statistic_id: int
+    user_id: str  # empty: the baseline
+    keys: tuple[str | None, ...]
+
+
+class Tallies:
+    """Builds, folds, deletes and checks the tallies of statistics."""
+
+    def __init__(self, database: Database, entries: OrderEntries, *, max_groups: int = MAX_GROUPS) -> None:
+        self._database = database
+        self._entries = entries
+        self._max_groups = max_groups
+
+    async def work_off(self) -> None:
+        """Build and delete whatever is left to build and delete, and fold what has many rows, of all tenants."""
+        rows = await self._database.fetch(SQL["unready_statistics"], {}, idempotent=True)
+        for tenant_id, collection in dict.fromkeys((row["tenant_id"], row["collection"]) for row in rows):
+            await self.build(tenant_id, collection)
+            await self.delete_dropped(tenant_id, collection)
+        await self.fold_all()
+
+    async def build(self, tenant_id: str, collection: str) -> None:
+        """Build the new statistics of a collection, and return once they are built."""
+        if not await self._of_state(tenant_id, collection, "BUILDING"):
+            return
+        await self._entries.wait_for_inflight_writes(with_imports=True)
+        for key in await self._of_state(tenant_id, collection, "BUILDING"):
+            async with self._database.dedicated_connection() as connection, connection.transaction() as transaction:
+                await self._build(transaction, key)
+
+    async def _build(self, transaction: Transaction, key: dict[str, object]) -> None:
+        locked = await transaction.fetch(SQL["lock_statistic"], key)
+        if not locked or locked[0]["state"] != "BUILDING":
+            return
+        groups = (await transaction.fetch(SQL["build_statistic"], key))[0]["groups"]
+        state = "READY" if groups <= self._max_groups else "INVALID"
+        values = {**key, "groups": groups, "state": state, "now": await transaction.now()}
+        await transaction.fetch(SQL["finish_statistic"], values)
+        structlog.get_logger().info("statistic_built", **key, groups=groups, state=state)
+
+    async def repair(self, tenant_id: str, collection: str, statistic_id: int) -> None:
+        """Replace the tally of a statistic by what records and drafts contribute. Drafts are to be repaired first."""
+        key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "statistic_id": statistic_id}
+        async with self._database.dedicated_connection() as connection, connection.transaction() as transaction:
+            await transaction.fetch(SQL["lock_statistic"], key)
+            await transaction.fetch(SQL["build_statistic"], key)
+
+    async def delete_dropped(self, tenant_id: str, collection: str) -> None:
+        """Delete the tallies of statistics that are no longer declared, and the statistics."""
+        dropped = await self._of_state(tenant_id, collection, "DROPPING")
+        if not dropped:
+            return
+        await self._entries.wait_for_inflight_writes(with_imports=True)
+        for key in dropped:
+            while (await self._database.fetch(SQL["delete_tally"], {**key, "limit": MAX_DELETED}))[0]["count"]:
+                pass
+            await self._database.fetch(SQL["delete_statistic"], key, idempotent=True)
+            structlog.get_logger().info("statistic_deleted", **key)
+
+    async def _of_state(self, tenant_id: str, collection: str, state: str) -> list[dict[str, object]]:
+        key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection}
+        rows = await self._database.fetch(SQL["statistics_in_state"], {**key, "state": state}, idempotent=True)
+        return [{**key, "statistic_id": row["statistic_id"]} for row in rows]
+
+    async def fold_all(self, most: int = FOLD_ROWS) -> None:
+        """Fold the tallies that have many rows, of all tenants."""
+        for row in await self._database.fetch(SQL["split_statistics"], {"most": most}, idempotent=True):
+            await self.fold(row["tenant_id"], row["collection"], row["statistic_id"])
+
+    async def fold(self, tenant_id: str, collection: str, statistic_id: int) -> int:
+        """Replace the rows of each group of a statistic by their sum. Return how many rows were replaced."""
+        key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "statistic_id": statistic_id}
+
+        async def work(transaction: Transaction) -> int:
+            locked = await transaction.fetch(SQL["lock_statistic"], key)
+            if not locked or locked[0]["state"] != "READY":
+                return 0
+            return int((await transaction.fetch(SQL["fold_tally"], key))[0]["folded"])
+
+        return await self._database.transact(work)
+
+    async def differences(self) -> list[TallyDifference]:
+        """Return groups of all tenants whose tallies are wrong, at most MAX_DIFFERENCES of each statistic."""
+        found: list[TallyDifference] = []
+        async with self._database.dedicated_connection() as connection:
+            for row in await connection.fetch(SQL["ready_statistics"], {}):
+                key: dict[str, Any] = {name: row[name] for name in ("tenant_id", "collection", "statistic_id")}
+                found += [
+                    TallyDifference(**key, user_id=each["user_id"], keys=(each["k1"], each["k2"], each["k3"]))
+                    for each in await connection.fetch(SQL["check_statistic"], {**key, "limit": MAX_DIFFERENCES})
+                ]
+        return found

@@ -1,0 +1,1 @@
+"""Reading the statistics of a collection."""

@@ -1,0 +1,110 @@
+"""GetStatistics over a real channel, by both clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import draftline
+import grpc
+import pytest
+from draftline import AsyncClient, DeclaredStatistic, StatisticCondition, StatisticKey, StatisticOrder, StatisticState
+from draftline.v1 import draft_pb2, draft_pb2_grpc
+
+GROSS = "sum(/Gross)"
+STATISTIC = DeclaredStatistic("gross", ("/Genre", StatisticKey("/Day", "year")), ("/Gross",))
+FIELDS = {"/Genre": "text", "/Gross": "number", "/Day": "date"}
+
+
+@pytest.fixture
+async def client(server_address: str, tenant_id: str) -> AsyncIterator[AsyncClient]:
+    """A client of a tenant with three films and a statistic."""
+    async with AsyncClient(server_address, tenant_id=tenant_id, user="ada") as opened:
+        for number, (genre, gross) in enumerate([("Drama", 0.1), ("Drama", 0.2), (None, 10**30)]):
+            content = {"Genre": genre, "Gross": gross, "Day": f"202{number}-05-06"}
+            await opened.create_content("films", content, record_id=str(number))
+        await opened.put_collection("films", fields=FIELDS, statistics=[STATISTIC])
+        yield opened
+
+
+async def test_collection_shows_its_statistics(client: AsyncClient) -> None:
+    found = await client.get_collection("films")
+    (shown,) = found.statistics
+    assert (shown.state, shown.group_count, shown.statistic.name) == (StatisticState.READY, 3, "gross")
+    assert shown.statistic.group_by == (StatisticKey("/Genre"), StatisticKey("/Day", draftline.Grain.YEAR))
+    await client.put_collection("films", fields=FIELDS)
+    assert (await client.get_collection("films")).statistics == ()
+
+
+async def test_answers_are_exact_and_know_the_drafts_of_their_user_only(
+    client: AsyncClient, server_address: str, tenant_id: str
+) -> None:
+    await client.save_draft("films", "0", {"Gross": 1.1, "Genre": "Comedy"})
+    query = {"measures": ["count", GROSS, "avg(/Gross)"], "group_by": ["/Genre"]}
+    found = await client.statistics("films", **query)
+    assert found.statistic == "gross"
+    assert [each.keys["/Genre"] for each in found.groups] == ["Comedy", "Drama", None]
+    comedy, drama, none = found.groups
+    assert (comedy.baseline[GROSS], comedy.merged[GROSS], comedy.difference[GROSS]) == (
+        0,
+        1.1,
+        1.1,
+    )
+    assert (drama.baseline[GROSS], drama.merged["count"], drama.difference["count"]) == (0.3, 1, -1)
+    assert (comedy.baseline["avg(/Gross)"], drama.baseline["avg(/Gross)"]) == (None, 0.15)
+    assert none.merged[GROSS] == 10**30
+    assert found.rows()[0] == {
+        "/Genre": "Comedy", "count": 1, GROSS: 1.1, "avg(/Gross)": 1.1, "count baseline": 0,
+        f"{GROSS} baseline": 0, "avg(/Gross) baseline": None, "count difference": 1,
+        f"{GROSS} difference": 1.1, "avg(/Gross) difference": None,
+    }  # fmt: skip
+    async with AsyncClient(server_address, tenant_id=tenant_id, user="bob") as bob:
+        others = await bob.statistics("films", **query)
+    assert [(each.keys["/Genre"], each.difference["count"]) for each in others.groups] == [("Drama", 0), (None, 0)]
+
+
+async def test_groups_are_ordered_filtered_and_limited(client: AsyncClient) -> None:
+    found = await client.statistics(
+        "films", measures=[GROSS], group_by=["year(/Day)"], order_by=[f"{GROSS} desc"], limit=2
+    )
+    assert [each.keys["year(/Day)"] for each in found.groups] == ["2022", "2021"]
+    assert found.truncated
+    kept = await client.statistics(
+        "films", measures=["count", GROSS], group_by=["year(/Day)"], filter='Genre = "Drama" AND Day >= 2020-01-01',
+        having=[StatisticCondition(GROSS, "<", 0.15)],
+        order_by=[StatisticOrder("year(/Day)", descending=True)],
+    )  # fmt: skip
+    assert [(each.keys["year(/Day)"], each.merged["count"]) for each in kept.groups] == [("2020", 1)]
+
+
+async def test_query_without_a_statistic_is_refused_or_scanned(client: AsyncClient) -> None:
+    query = {"measures": ["count"], "filter": "Day >= 2021-05-06"}
+    with pytest.raises(draftline.FailedPreconditionError, match="declare") as caught:
+        await client.statistics("films", **query)
+    assert caught.value.reason == "STATISTIC_NOT_READY"
+    assert caught.value.metadata["declare"] == '{"group_by": [{"path": "/Day"}], "measures": []}'
+    scanned = await client.statistics("films", **query, allow_scan=True)
+    assert (scanned.groups[0].merged, scanned.statistic) == ({"count": 2}, "")
+
+
+async def test_statistic_of_a_field_that_is_not_declared_is_refused(client: AsyncClient) -> None:
+    for statistic in (
+        DeclaredStatistic("x", ("/Missing",)),
+        DeclaredStatistic("x", ("/Genre",), ("/Genre",)),
+        DeclaredStatistic("x", ("month(/Genre)",)),
+        DeclaredStatistic("x", ("/Day", "year(/Day)")),
+    ):
+        with pytest.raises(draftline.InvalidArgumentError):
+            await client.put_collection("films", fields=FIELDS, statistics=[statistic])
+    with pytest.raises(draftline.InvalidArgumentError):
+        await client.put_collection("films", fields=FIELDS, statistics=[STATISTIC, STATISTIC])
+
+
+@pytest.mark.usefixtures("client")
+async def test_struct_encoding_has_doubles_where_they_are_exact(grpc_channel: grpc.Channel, tenant_id: str) -> None:
+    request = draft_pb2.GetStatisticsRequest(tenant_id=tenant_id, collection="films")
+    request.measures.add(function=draft_pb2.STATISTIC_FUNCTION_SUM, path="/Gross")
+    request.group_by.add(path="/Genre")
+    response = draft_pb2_grpc.DraftServiceStub(grpc_channel).GetStatistics(request, timeout=10)
+    drama, none = (each.merged[0] for each in response.groups)
+    assert drama.value.number_value == 0.3
+    assert float(none.json or none.value.number_value) == 1e30
