@@ -20,9 +20,9 @@ LOGGED = re.compile(rb"LOG:  (?:execute [^:]+|statement): (?!SELECT 1$|/\* notif
 def statements_per_patch(environment: Environment, load: Load, **settings: object) -> float:
     """Return the number of statements per PatchContent, one call at a time, on a server with these settings."""
     log_path = environment.postgres.log_path
+    url = f"{environment.url}&options=-c%20log_statement=all"
     with (
-        # asyncpg passes unknown parameters of the URL to PostgreSQL as settings of the connection.
-        environment.start_server(database_url=f"{environment.url}&log_statement=all", **settings) as server,
+        environment.start_server(database_url=url, **settings) as server,
         Client(server.address, tenant_id=load.tenant_id, token=load.token) as client,
     ):
         client.patch_content(load.collection, record_id(0), {"Number": 0})  # the first call reads the collection spec
