@@ -12,6 +12,7 @@ from draftline_server.domain.collections import CollectionSpec, IndexKey, IndexO
 from draftline_server.domain.filters.ast import Field, FieldType, Path, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
+from draftline_server.store.collections.order_entries import SQL
 from draftline_server.store.lists.branches import Entries
 from draftline_server.store.lists.entries import EntryRange, choose, ranges_for
 from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _condition, _shape, _values
@@ -227,3 +228,13 @@ async def test_plan_made_while_tables_are_empty_reads_by_the_entries(
     for position in (None, {"entry_key": b"\x10", "record_id": "1"}):
         ran, _ = await page.run(position)  # type: ignore[arg-type]
         assert problems(ran) == []
+
+
+async def test_building_the_entries_of_drafts_reads_one_batch_at_a_time(crowded: asyncpg.Connection) -> None:
+    for after in ("", "0010000"):
+        values = {
+            "tenant_id": TENANT, "collection": COLLECTION, "order_ids": [1], "limit": 100, "after": after,
+        }  # fmt: skip
+        plan, rows = await explained(crowded, SQL["fill_drafts"], values)
+        assert rows[0]["count"] >= 100
+        assert rows_read(plan) < 1_000

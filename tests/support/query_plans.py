@@ -53,5 +53,7 @@ def _literal(value: Any) -> str:
         value = value.isoformat()
     if isinstance(value, bytes):
         value = f"\\x{value.hex()}"
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(map(_literal, value))}]"
     assert isinstance(value, str)
     return "'" + value.replace("'", "''") + "'"

@@ -84,7 +84,8 @@ WITH edge AS MATERIALIZED (
     SELECT d.user_id, d.record_id, d.merged
     FROM draftline.draft AS d
     WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.record_id > :after
-      AND (d.record_id <= (SELECT e.record_id FROM edge AS e) OR NOT EXISTS (SELECT FROM edge))
+      -- An upper bound in any case, after every id: an OR in its place would read all drafts that are left.
+      AND d.record_id <= coalesce((SELECT e.record_id FROM edge AS e), repeat(chr(1114111), 129))
     ORDER BY d.record_id, d.user_id
     FOR SHARE
 ), keys AS MATERIALIZED (
