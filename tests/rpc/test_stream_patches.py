@@ -320,7 +320,8 @@ def test_deadline_of_the_stream_ends_it(records: Records, server: Any, locked_re
                 pass
         sent.put(None)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert content_of(outcomes(records, [message(incremented(records, "held"))])[0].record) == {"n": 2}
+    # Whether the write of the ended stream is done is unknown; further writes are possible.
+    assert content_of(outcomes(records, [message(incremented(records, "held"))])[0].record)["n"] in (2, 3)
 
 
 def test_stream_ends_when_the_token_of_its_caller_expires(database_url: str, tmp_path: Any) -> None:
