@@ -11,8 +11,10 @@ import click
 import draftline
 
 from ..rpc.health_client import ChannelSecurity, channel_security
-from ..settings import Settings
+from ..settings import Settings, TlsSettings
 from ..wiring import own_security
+from .addresses import check_address, check_tls_files, tls_hint
+from .app import NotReachedError
 
 DEFAULT_PORT = 50051
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -38,10 +40,27 @@ def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
         security = channel_security(ca, certificate, key) if ca else ChannelSecurity()
         if address is None:
             address = f"{settings.server.host}:{settings.server.port or DEFAULT_PORT}"
-            security = security if ca else own_security(settings.tls)
-        return command(*arguments, address=address, security=security, **options)
+            security = security if ca else _own_security(settings.tls)
+        else:
+            check_address(address)
+        try:
+            return command(*arguments, address=address, security=security, **options)
+        except draftline.UnavailableError as error:
+            hint = tls_hint(address, uses_tls=security.credentials is not None)
+            if not hint:
+                raise
+            raise NotReachedError(f"{error}\n{hint}") from error
 
     return wrapped
+
+
+def _own_security(tls: TlsSettings) -> ChannelSecurity:
+    """Return the security of calls to the service of these settings. Raise ClickException if its files are unusable."""
+    check_tls_files(tls)
+    try:
+        return own_security(tls)
+    except ValueError as error:
+        raise click.ClickException(f"DRAFTLINE_TLS_CERTIFICATE_FILE is not a certificate: {error}") from error
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:

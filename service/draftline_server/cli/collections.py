@@ -29,6 +29,7 @@ from ..record_files.json_problems import load_json
 from .app import json_option, reporting, result_console
 from .client import with_client
 from .index_progress import index_progress
+from .spec_removals import confirm_removal
 
 TYPES = [each.value for each in FieldType]
 
@@ -101,6 +102,7 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
     help="The whole spec as JSON, as printed by `show --json`.",
 )
 @click.option("--expected-version", type=int, help="Fail unless the spec has this version; 0: does not exist yet.")
+@click.option("--yes", is_flag=True, help="Do not ask before fields, orders or a JSON Schema are removed.")
 @click.option("--validate-only", is_flag=True, help="Check the spec, and write nothing.")
 @click.option(
     "--timeout", "timeout_s", type=float, help="Seconds to wait for the indexes. Default: until they are built."
@@ -111,14 +113,19 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 def put_command(
     client: Client, *, collection: str, fields: tuple[str, ...], refuse: tuple[str, ...], orders: tuple[str, ...],
     statistics: tuple[str, ...], schema: TextIO | None, history: str | None, declaration: TextIO | None,
-    expected_version: int | None, validate_only: bool, timeout_s: float | None, as_json: bool,
+    expected_version: int | None, yes: bool, validate_only: bool, timeout_s: float | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Replace the spec of a collection, and build its indexes."""
+    """Replace the spec of a collection, and build its indexes.
+
+    What the new spec omits is removed, with its indexes. The command lists that, and asks for confirmation.
+    """
     if declaration and (fields or refuse or orders or statistics or schema or history):
         raise click.UsageError("--file contains the whole spec; remove the other options that set a part of it")
     wanted = _read(declaration) if declaration else _from_options(fields, refuse, orders, schema, history)
     if statistics:
         wanted["statistics"] = [_statistic(each) for each in statistics]
+    if not yes and not validate_only:
+        expected_version = confirm_removal(client, collection, wanted, expected_version)
     with index_progress(client, collection):
         put = client.put_collection(
             collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s

@@ -12,6 +12,7 @@ from ..ops import migrate
 from ..processes import run as supervised
 from ..processes import single
 from ..settings import Settings
+from .addresses import check_tls_files
 from .app import reporting
 from .database_url import database_url
 
@@ -32,6 +33,7 @@ def serve_command(settings: Settings, workers: int | None) -> None:
     """
     settings = settings.replaced(workers=workers or settings.server.workers)
     logs.configure_queued(settings.log.format, settings.log.level)
+    check_tls_files(settings.tls)
     with database_url(settings) as url:
         if settings.server.workers > 1:
             uvloop.run(supervised.serve(settings, url, migrate.head()))

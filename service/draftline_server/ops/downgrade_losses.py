@@ -19,6 +19,7 @@ LOSSES: Mapping[str, str] = {
     "0012": "the entries of declared orders, which a new upgrade builds again",
     "0013": "",
     "0015": "",
+    "0016": "the statistics of collections, and their part of the collection specs",
 }
 
 
