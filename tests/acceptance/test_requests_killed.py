@@ -166,7 +166,7 @@ def test_error_of_a_repeat_is_not_told_while_it_is_unknown_what_it_repeats(datab
         proxy.judge = judge
         refusal = caller.refused("PatchContent", request)
         assert (refusal.code, refusal.reason) == (UNAVAILABLE, "DATABASE_UNAVAILABLE")
-        assert "not known" in refusal.message
+        assert "is unknown" in refusal.message
         proxy.judge, proxy.refusing = None, False
         assert caller.send("PatchContent", request).record.version == 2
         assert caller.records.content("a") == {"n": 2}

@@ -18,7 +18,7 @@ from support.responses import content_of, refusal_of
 
 ROUNDS = 15
 BUILDING = """SELECT pid FROM pg_stat_activity WHERE datname = current_database()
-    AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"""
+    AND query LIKE '%order_key(b.content%' AND wait_event_type = 'Lock'"""  # a batch that waits for a locked record
 
 
 @contextmanager
@@ -104,10 +104,7 @@ def test_call_whose_connection_postgres_ends_is_sent_again(
 
 @pytest.fixture
 def declaring(caller: Caller) -> collection_pb2.PutCollectionRequest:
-    """Of a collection whose name no other test declares."""
-    request = putting(caller, ["/n"], expected_version=0)
-    request.collection = f"films {uuid.uuid4().hex[:8]}"
-    return with_id(request, str(uuid.uuid4()))
+    return with_id(putting(caller, ["/n"], expected_version=0), str(uuid.uuid4()))
 
 
 def test_declarations_at_once_all_wait_for_the_indexes(

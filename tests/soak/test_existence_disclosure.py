@@ -270,6 +270,12 @@ def reads(caller: Caller, _: Caller) -> Asked:
         *[("GetMerged", drafts.listing(**query)) for query in queries],
         ("StreamMerged", draft_pb2.StreamMergedRequest(**collection, order_by="n")),
         ("GetCollection", collection_pb2.GetCollectionRequest(**collection)),
+        (
+            "GetStatistics",
+            draft_pb2.GetStatisticsRequest(
+                **collection, measures=[{"function": draft_pb2.STATISTIC_FUNCTION_COUNT}], allow_scan=True
+            ),
+        ),
         ("ListCollections", collection_pb2.ListCollectionsRequest(tenant_id=caller.tenant_id)),
         *[("ListChanges", changes.listing(**query)) for query in of_log],
         ("WatchChanges", change_pb2.WatchChangesRequest(tenant_id=caller.tenant_id)),

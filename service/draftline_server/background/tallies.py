@@ -23,8 +23,8 @@ class TalliesTask(LeaderTask):
         super().__init__(INTERVAL_S)
         self._tallies = tallies
 
-    async def run(self, connection: DedicatedConnection) -> None:  # noqa: ARG002  it holds the lease
-        await self._tallies.work_off()
+    async def run(self, connection: DedicatedConnection) -> None:
+        await self._tallies.work_off(connection)
 
     def failed(self, error: Exception) -> None:
         structlog.get_logger().warning("tallies_failed", exc_info=error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import draftline
-from draftline import Client, Patch, SortKey, op
+from draftline import Client, DeclaredStatistic, Patch, SortKey, op
 
 from .steps import Step, appending_to, films
 
@@ -29,6 +29,7 @@ def declare(client: Client) -> Any:
             [SortKey("/Worldwide Gross", descending=True)],
             ["/Major Genre", SortKey("/Release Date", descending=True)],
         ],
+        statistics=[DeclaredStatistic("gross", ("/Major Genre",), ("/Worldwide Gross",))],
     )
 
 
@@ -172,6 +173,17 @@ def patch_batch(client: Client) -> Any:
         ],
         allow_partial=True,
     )
+
+
+@step("StreamPatches", by="bulk_writer")
+def patch_stream(client: Client) -> Any:
+    """Change many films over one stream, without waiting for each of them."""
+    with client.bulk_writer() as writer:
+        changes = [
+            writer.patch("movies", record_id, {"Tags": ["to watch"]}, fields=["Tags"])
+            for record_id in ("jaws-jun-20-1975", "alien-may-25-1979")
+        ]
+    return [change.result() for change in changes]
 
 
 @step("CreateContent")

@@ -52,6 +52,18 @@ def dramas_of_bob(bob: Client) -> Any:
     )
 
 
+@step("GetStatistics", by="statistics")
+def gross_of_ada(ada: Client) -> Any:
+    """Sum the gross of each genre: of the stored films, with her draft, and the difference."""
+    return ada.statistics(
+        "movies",
+        measures=["count", "sum(/Worldwide Gross)"],
+        group_by=["/Major Genre"],
+        order_by=["sum(/Worldwide Gross) desc"],
+        limit=3,
+    )
+
+
 @step("SaveDraft")
 def draft_more(ada: Client) -> Any:
     """Save a second edit, which is composed with the first. It may consist of operations."""

@@ -21,6 +21,7 @@ from draftline import (
     PurgeResult,
     Record,
     RevertResult,
+    Statistics,
 )
 from draftline.documents import encode
 from rich.console import Group, RenderableType
@@ -34,6 +35,8 @@ def shown(result: Any) -> RenderableType:
     """Return any result as lines of name and value."""
     if isinstance(result, MergedPage):
         return _lines([*map(_line, result.records), ("total_size", f"{result.total_size:,}")])
+    if isinstance(result, Statistics):
+        return _lines([_group(each) for each in result.rows()])
     if isinstance(result, list | tuple):
         if len(result) == 1 and isinstance(result[0], CommitResult | MergedRecord | RevertResult):
             return _lines(_pairs(result[0]))
@@ -44,6 +47,11 @@ def shown(result: Any) -> RenderableType:
     if isinstance(result, DraftlineError):
         return Text(f"{type(result).__name__}: {result}", style="yellow")
     return _lines(_pairs(result))
+
+
+def _group(row: dict[str, Any]) -> tuple[str, str]:
+    (_, key), *measures = row.items()
+    return str(key), ", ".join(f"{name} {value:,}" for name, value in measures if value is not None)
 
 
 def _pairs(result: Any) -> list[tuple[str, str]]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,11 +23,11 @@ from ...concurrency.fair_semaphore import FairSemaphore
 from ...domain.errors import ContentionError
 from ..advisory_locks import LockFamily
 from ..database import Database
+from ..runner import Runner, fetch, transact
 from ..statements import load
 from ..transaction import DedicatedConnection, Rows, Transaction
 
 SQL = load("orders")
-Runner = Database | DedicatedConnection
 
 MAX_BATCH = 2_000  # records or drafts in one transaction
 MIN_BATCH = 20
@@ -93,7 +92,9 @@ class OrderEntries:
         await self._batches.acquire(tenant_id)
         started = time.monotonic()
         try:
-            more = await self._transact(runner, lambda transaction: _build_batch(transaction, key, pace.limit))
+            more = await transact(
+                self._database, runner, lambda transaction: _build_batch(transaction, key, pace.limit)
+            )
         except ContentionError:  # a record is locked for long, for example by an import
             pace.limit = MIN_BATCH
             await asyncio.sleep(RETRY_S)
@@ -159,19 +160,7 @@ class OrderEntries:
         return {row["transaction"] for row in await self._fetch(runner, "running_writes", values)}
 
     async def _fetch(self, runner: Runner, name: str, values: dict[str, object]) -> Rows:
-        if isinstance(runner, Database):
-            return await runner.fetch(SQL[name], values, idempotent=True)
-        return await self._database.translated(lambda: runner.fetch(SQL[name], values))
-
-    async def _transact(self, runner: Runner, work: Callable[[Transaction], Awaitable[bool]]) -> bool:
-        if isinstance(runner, Database):
-            return await runner.transact(work)
-
-        async def once() -> bool:
-            async with runner.transaction() as transaction:
-                return await work(transaction)
-
-        return await self._database.translated(once)
+        return await fetch(self._database, runner, SQL[name], values)
 
 
 async def _build_batch(transaction: Transaction, key: dict[str, object], limit: int) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 import structlog
 
 from ..database import Database
+from ..runner import Runner, fetch, transact
 from ..statements import load
-from ..transaction import Transaction
+from ..transaction import DedicatedConnection, Rows, Transaction
 from .order_entries import OrderEntries
 
 SQL = load("statistics")
@@ -46,21 +47,27 @@ class Tallies:
         self._entries = entries
         self._max_groups = max_groups
 
-    async def work_off(self) -> None:
+    async def work_off(self, connection: DedicatedConnection) -> None:
         """Build and delete whatever is left to build and delete, and fold what has many rows, of all tenants."""
-        rows = await self._database.fetch(SQL["unready_statistics"], {}, idempotent=True)
+        rows = await self._fetch(connection, "unready_statistics", {})
         for tenant_id, collection in dict.fromkeys((row["tenant_id"], row["collection"]) for row in rows):
-            await self.build(tenant_id, collection)
-            await self.delete_dropped(tenant_id, collection)
-        await self.fold_all()
+            await self._build_all(connection, tenant_id, collection)
+            await self.delete_dropped(tenant_id, collection, connection)
+        await self.fold_all(connection)
 
     async def build(self, tenant_id: str, collection: str) -> None:
         """Build the new statistics of a collection, and return once they are built."""
-        if not await self._of_state(tenant_id, collection, "BUILDING"):
+        if await self._of_state(self._database, tenant_id, collection, "BUILDING"):
+            # A build may take longer than the pool allows a statement.
+            async with self._database.dedicated_connection() as connection:
+                await self._build_all(connection, tenant_id, collection)
+
+    async def _build_all(self, connection: DedicatedConnection, tenant_id: str, collection: str) -> None:
+        if not await self._of_state(connection, tenant_id, collection, "BUILDING"):
             return
-        await self._entries.wait_for_inflight_writes(with_imports=True)
-        for key in await self._of_state(tenant_id, collection, "BUILDING"):
-            async with self._database.dedicated_connection() as connection, connection.transaction() as transaction:
+        await self._entries.wait_for_inflight_writes(with_imports=True, runner=connection)
+        for key in await self._of_state(connection, tenant_id, collection, "BUILDING"):
+            async with connection.transaction() as transaction:
                 await self._build(transaction, key)
 
     async def _build(self, transaction: Transaction, key: dict[str, object]) -> None:
@@ -80,29 +87,34 @@ class Tallies:
             await transaction.fetch(SQL["lock_statistic"], key)
             await transaction.fetch(SQL["build_statistic"], key)
 
-    async def delete_dropped(self, tenant_id: str, collection: str) -> None:
+    async def delete_dropped(self, tenant_id: str, collection: str, runner: Runner | None = None) -> None:
         """Delete the tallies of statistics that are no longer declared, and the statistics."""
-        dropped = await self._of_state(tenant_id, collection, "DROPPING")
+        runner = runner or self._database
+        dropped = await self._of_state(runner, tenant_id, collection, "DROPPING")
         if not dropped:
             return
-        await self._entries.wait_for_inflight_writes(with_imports=True)
+        await self._entries.wait_for_inflight_writes(with_imports=True, runner=runner)
         for key in dropped:
-            while (await self._database.fetch(SQL["delete_tally"], {**key, "limit": MAX_DELETED}))[0]["count"]:
+            while (await self._fetch(runner, "delete_tally", {**key, "limit": MAX_DELETED}))[0]["count"]:
                 pass
-            await self._database.fetch(SQL["delete_statistic"], key, idempotent=True)
+            await self._fetch(runner, "delete_statistic", key)
             structlog.get_logger().info("statistic_deleted", **key)
 
-    async def _of_state(self, tenant_id: str, collection: str, state: str) -> list[dict[str, object]]:
+    async def _of_state(self, runner: Runner, tenant_id: str, collection: str, state: str) -> list[dict[str, object]]:
         key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection}
-        rows = await self._database.fetch(SQL["statistics_in_state"], {**key, "state": state}, idempotent=True)
+        rows = await self._fetch(runner, "statistics_in_state", {**key, "state": state})
         return [{**key, "statistic_id": row["statistic_id"]} for row in rows]
 
-    async def fold_all(self, most: int = FOLD_ROWS) -> None:
-        """Fold the tallies that have many rows, of all tenants."""
-        for row in await self._database.fetch(SQL["split_statistics"], {"most": most}, idempotent=True):
-            await self.fold(row["tenant_id"], row["collection"], row["statistic_id"])
+    async def _fetch(self, runner: Runner, name: str, values: dict[str, object]) -> Rows:
+        return await fetch(self._database, runner, SQL[name], values)
 
-    async def fold(self, tenant_id: str, collection: str, statistic_id: int) -> int:
+    async def fold_all(self, runner: Runner | None = None, most: int = FOLD_ROWS) -> None:
+        """Fold the tallies that have many rows, of all tenants."""
+        runner = runner or self._database
+        for row in await self._fetch(runner, "split_statistics", {"most": most}):
+            await self.fold(row["tenant_id"], row["collection"], row["statistic_id"], runner)
+
+    async def fold(self, tenant_id: str, collection: str, statistic_id: int, runner: Runner | None = None) -> int:
         """Replace the rows of each group of a statistic by their sum. Return how many rows were replaced."""
         key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "statistic_id": statistic_id}
 
@@ -112,7 +124,7 @@ class Tallies:
                 return 0
             return int((await transaction.fetch(SQL["fold_tally"], key))[0]["folded"])
 
-        return await self._database.transact(work)
+        return await transact(self._database, runner or self._database, work)
 
     async def differences(self) -> list[TallyDifference]:
         """Return groups of all tenants whose tallies are wrong, at most MAX_DIFFERENCES of each statistic."""
