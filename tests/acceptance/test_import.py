@@ -109,6 +109,7 @@ def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, 
         "orders": [["/a=b desc", "/Title"]],
         "json_schema": None,
         "history": "paths",
+        "statistics": [],
         "indexes": [{"order": order, "state": "ready"} for order in orders],
     }
     assert json.loads(shown.stdout) == {**told, "mismatch_counts": {"/Title": 0, "/a=b": 0}}

@@ -34,6 +34,7 @@ def put(**arguments: Any) -> collection_pb2.PutCollectionRequest:
         "expected_version": None,
         "validate_only": False,
         "history": "values",
+        "statistics": (),
         "request_id": "",
     } | arguments
     return put_collection("acme", "movies", **given_or_default).request

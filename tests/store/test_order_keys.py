@@ -19,7 +19,7 @@ from draftline_server.store.lists import order_keys
 from draftline_server.store.lists.order_keys import KeyRange
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.filter_oracle import MISSING, _fits, _typed, satisfies, value_at
+from support.filter_oracle import MISSING, _fits, satisfies, typed, value_at
 from support.filter_strategies import CORPUS, DECLARED, comparisons_of, contents, to_json_text
 from support.merged_oracle import Row, in_order
 from support.soak_scale import examples
@@ -62,7 +62,7 @@ async def stored_keys(
 def value_of(content: Any, path: Path, type_: FieldType) -> Any:
     """The value that an index of the field holds; None if it holds none."""
     found = value_at(content, path)
-    value = None if found is MISSING else _typed(found, type_)
+    value = None if found is MISSING else typed(found, type_)
     if value is None or (type_ is FieldType.NUMBER and not _fits(value)):
         return None
     if type_ is FieldType.TEXT and len(value.encode()) > 800:

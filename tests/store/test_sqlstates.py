@@ -15,6 +15,7 @@ from draftline_server.domain.errors import (
     DraftlineError,
     InvalidDocumentError,
     OverloadedError,
+    StorageFullError,
 )
 from draftline_server.store.database import Database
 from draftline_server.store.driver_errors import NothingDoneError, UnforeseenError, translate
@@ -38,7 +39,7 @@ KNOWN: dict[str, type[DraftlineError]] = {
     "57P03": DatabaseUnavailableError,
     "58030": DatabaseUnavailableError,
     "53000": OverloadedError,
-    "53100": OverloadedError,
+    "53100": StorageFullError,
     "53200": OverloadedError,
     "53300": OverloadedError,
     "57014": DeadlineExceededError,

@@ -11,7 +11,7 @@ from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Pa
 from draftline_server.domain.merged import MergedQuery, View
 
 from support import edit_oracle
-from support.filter_oracle import MISSING, _fits, _typed, satisfies, value_at
+from support.filter_oracle import MISSING, _fits, satisfies, typed, value_at
 
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)
 
@@ -122,5 +122,5 @@ def in_order(rows: Sequence[Row], order: Sequence[SortKey], declared: Mapping[Pa
 
 def _sort_value(row: Row, key: SortKey, type_: FieldType) -> Any:
     found = value_at(row.attributes if key.field.of_record else row.content, key.field.path)
-    value = None if found is MISSING else _typed(found, type_)
+    value = None if found is MISSING else typed(found, type_)
     return None if type_ is FieldType.NUMBER and value is not None and not _fits(value) else value
