@@ -25,7 +25,7 @@ IGNORED = (  # generated, or frozen, or the list of words itself
     "migrations/versions/", "tools/plain_english.py",
 )  # fmt: skip
 PENDING: tuple[str, ...] = (
-    "service/draftline_server/domain/edits.py",  # an error that must equal the one of a function in migrations/functions/
+    "service/draftline_server/domain/edits.py",  # an error that must equal that of an SQL function
     "migrations/functions/",
     "service/draftline_server/store/sql/collections.sql",
     "service/draftline_server/store/sql/diagnosis.sql",
