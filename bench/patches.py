@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import asyncpg
-from draftline import Client
+from draftline import Client, DeadlineExceededError
 
 from . import baseline, requests
 from .environment import Environment
@@ -103,7 +104,11 @@ async def prepare(environment: Environment, tenant_id: str, records: int, token:
     finally:
         await connection.close()
     with Client(environment.address, tenant_id=tenant_id, token=token, timeout=None) as client:
-        client.put_collection(COLLECTION, fields=DECLARED)
+        is_built = False
+        while not is_built:
+            with suppress(DeadlineExceededError):  # the entries are still being built
+                client.put_collection(COLLECTION, fields=DECLARED)
+                is_built = True
     await settle(environment.url)
 
 
