@@ -90,8 +90,10 @@ def _key_name(key: StatisticKey) -> str:
 
 
 def _key_message(key: StatisticKey) -> collection_pb2.StatisticKey:
-    grain = 0 if key.grain is None else collection_pb2.Grain.Value(f"GRAIN_{Grain(key.grain).name}")
-    return collection_pb2.StatisticKey(path=key.path, grain=grain)  # type: ignore[arg-type]
+    grain = collection_pb2.GRAIN_UNSPECIFIED
+    if key.grain is not None:
+        grain = collection_pb2.Grain.Value(f"GRAIN_{Grain(key.grain).name}")
+    return collection_pb2.StatisticKey(path=key.path, grain=grain)
 
 
 def _measure(name: str) -> pb.StatisticMeasure:
