@@ -24,7 +24,6 @@ from ..domain.errors import (
     DeadlineExceededError,
     DrainingError,
     InvalidFieldError,
-    ReaderTooSlowError,
     UndecodableRequestError,
 )
 from ..domain.records import Actor, Request
@@ -35,7 +34,7 @@ from .call_tracker import CallTracker
 from .idempotency import Fingerprint, normalize, request_of
 from .import_pace import Pace
 from .mapping.imports import ImportChecks
-from .pipeline import Context, answering, authorize, serialize, set_deadline
+from .pipeline import Context, answering, authorize, send, serialize, set_deadline
 from .redaction import redacted
 from .validation import check, parser
 from .write_stream import WriteStream
@@ -128,7 +127,7 @@ def _server_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
                 data = serialize(response, call)
                 calls.send_buffer.reject_if_full(actor.tenant_id, len(data))
                 with calls.send_buffer.track_message(call.peer, actor.tenant_id, len(data)):
-                    await _send(context, data, calls.idle_timeout_s)
+                    await send(context, data, calls.idle_timeout_s, "resume after the last message")
                 if calls.draining:
                     raise DrainingError("the server is shutting down; resume on another server after the last message")
 
@@ -148,16 +147,6 @@ async def _with_slots(
                 return
             yield page
             slot = admission.next_slot(actor.tenant_id)
-
-
-async def _send(context: Context, response: bytes, timeout_s: float) -> None:
-    """Send the message. Raises ReaderTooSlowError if flow control blocks it for longer than `timeout_s`."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            await context.write(response)
-    except TimeoutError:
-        problem = f"the caller read nothing of the stream for {timeout_s:g} s; resume after the last message"
-        raise ReaderTooSlowError(problem) from None
 
 
 def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> Any:

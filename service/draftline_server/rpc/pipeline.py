@@ -21,6 +21,7 @@ from ..domain.errors import (
     DeadlineExceededError,
     DraftlineError,
     OverloadedError,
+    ReaderTooSlowError,
 )
 from ..domain.records import Actor
 from ..observability.telemetry import Call, Method
@@ -116,3 +117,16 @@ def serialize(response: Message, call: Call) -> bytes:
     data = response.SerializeToString()
     call.sent_bytes += len(data)
     return data
+
+
+async def send(context: Context, message: bytes, timeout_s: float, advice: str) -> None:
+    """Send a message of a stream. Raises ReaderTooSlowError if flow control blocks it for longer than `timeout_s`.
+
+    `advice`: what the caller should do about the error.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            await context.write(message)
+    except TimeoutError:
+        problem = f"the caller read nothing of the stream for {timeout_s:g} s; {advice}"
+        raise ReaderTooSlowError(problem) from None

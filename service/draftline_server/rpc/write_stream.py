@@ -30,7 +30,6 @@ from ..domain.errors import (
     DraftlineError,
     DrainingError,
     InvalidFieldError,
-    ReaderTooSlowError,
     UndecodableRequestError,
 )
 from ..domain.records import Actor
@@ -38,7 +37,7 @@ from ..observability.telemetry import Call
 from .call_tracker import CallTracker
 from .idempotency import request_of
 from .ordered_runner import OrderedRunner, StreamedWrite
-from .pipeline import Context, authorize, set_deadline
+from .pipeline import Context, authorize, send, set_deadline
 from .redaction import redacted
 from .status import forget, internal_error, to_status
 from .validation import check, fields_of, parser
@@ -259,7 +258,7 @@ class WriteStream:
             data = b"".join([result for _, result in outcomes])
             self._call.sent_bytes += len(data)
             with self._calls.send_buffer.track_message(self._call.peer, tenant_id, len(data)):
-                await self._write(data)
+                await send(self._context, data, self._calls.idle_timeout_s, "send the writes without an outcome again")
             self._unsent -= len(outcomes)
             self._request_bytes -= sum(request_bytes for request_bytes, _ in outcomes)
             self._unsent_bytes -= len(data)
@@ -273,15 +272,6 @@ class WriteStream:
             taken.append(self._results.popleft())
             size += len(taken[-1][1])
         return taken
-
-    async def _write(self, data: bytes) -> None:
-        timeout_s = self._calls.idle_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._context.write(data)
-        except TimeoutError:
-            problem = f"the caller read no outcome for {timeout_s:g} s; send the writes without an outcome again"
-            raise ReaderTooSlowError(problem) from None
 
 
 def _write_of(item: Any) -> Any:
