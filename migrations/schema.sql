@@ -50,10 +50,10 @@ DECLARE
     moved bigint;
     moved_late bigint;
 BEGIN
-    -- Attached when it is filled, so that others have not long to wait.
+    -- The partition is attached after it is filled, so that the lock is held briefly.
     EXECUTE format('CREATE TABLE draftline.%I (LIKE draftline.change INCLUDING ALL)', name);
-    -- As for records: a tenant and a collection may be all there is, and a record is looked up by its whole key. Known
-    -- from the start, for plans are made before there are statistics of something.
+    -- The planner assumes one tenant and one collection, as for records: a record is looked up by its whole key. These
+    -- statistics exist from the start, because plans are made before the partition is analysed.
     EXECUTE format('ALTER TABLE draftline.%I ALTER COLUMN tenant_id SET (n_distinct = 1),
         ALTER COLUMN collection SET (n_distinct = 1), ALTER COLUMN record_id SET (n_distinct = -1)', name);
     EXECUTE format($f$INSERT INTO draftline.%I SELECT '', g, g, '', g::text, 1, 'CREATE', '', NULL, NULL, NULL, g::text,
@@ -62,7 +62,7 @@ BEGIN
     EXECUTE format('DELETE FROM draftline.%I', name);
     EXECUTE move;
     GET DIAGNOSTICS moved = ROW_COUNT;
-    -- What was written there meanwhile is moved when nobody is on the way there any more.
+    -- Move rows that were inserted meanwhile; the lock waits for the transactions that insert them.
     LOCK TABLE ONLY draftline.change IN ACCESS EXCLUSIVE MODE;
     EXECUTE move;
     GET DIAGNOSTICS moved_late = ROW_COUNT;
@@ -250,8 +250,7 @@ BEGIN
                 'path', draftline.pointer(step.at), 'message', step.problem))::draftline.edit_outcome;
         END IF;
         document := step.document;
-        -- Copies can double a document a thousand times over, and each step can put a value where the
-        -- last one ended: stop while it is small and flat.
+        -- Copies can double a document many times, and each step can nest a value deeper: check the limits after each.
         IF pg_column_size(document) > 4 * max_bytes THEN
             RETURN (NULL, draftline.too_large('size', max_bytes))::draftline.edit_outcome;
         ELSIF (CASE WHEN operation ->> 'op' IN ('copy', 'move') THEN draftline.is_deeper(document, max_depth)
@@ -263,7 +262,7 @@ BEGIN
     END LOOP;
     IF jsonb_typeof(document) <> 'object' THEN
         RETURN (NULL, jsonb_build_object('reason', 'INVALID_OPERATION', 'path', '',
-            'message', 'would be left with a value that is no object'))::draftline.edit_outcome;
+            'message', 'would be left with a value that is not an object'))::draftline.edit_outcome;
     END IF;
     RETURN (document, NULL)::draftline.edit_outcome;
 END $$;
@@ -443,7 +442,7 @@ CREATE FUNCTION draftline.compose_merge(a jsonb, key text, child jsonb) RETURNS 
     SELECT CASE
         WHEN a -> 's' ? key THEN draftline.with_key(a, key, 's', draftline.apply_node(child, a -> 's' -> key))
         WHEN a -> 'r' ? key THEN draftline.with_key(a, key, 's', draftline.apply_node(child, NULL))
-        -- Steps leave no object.
+        -- The result of steps is not an object.
         WHEN a -> 't' ? key AND draftline.puts(child)
             THEN draftline.with_key(a, key, 's', draftline.apply_node(child, NULL))
         ELSE a
@@ -460,7 +459,7 @@ DECLARE
     added jsonb;
     child record;
 BEGIN
-    -- What meets nothing of its key, or a node, is composed at once; what meets another member, key by key.
+    -- Compose keys of b that a lacks, or at which a has a node as well, in one step; the others one by one.
     IF b ? 'm' THEN
         added := (SELECT jsonb_object_agg(m.key, CASE WHEN a -> 'm' ? m.key
                       THEN draftline.compose(a -> 'm' -> m.key, m.value) ELSE m.value END)
@@ -488,7 +487,7 @@ BEGIN
         coalesce(composed -> 'm', '{}') - b_touched,
         coalesce(composed -> 't', '{}') - b_touched,
         false);
-    -- Only a removal takes back what made an object.
+    -- Only a removal reverts an edit that made an object.
     IF NOT (b ?| '{r,o}' OR a ? 'o') OR draftline.puts(composed) OR NOT (draftline.puts(a) OR draftline.puts(b)) THEN
         RETURN composed;
     END IF;
@@ -1948,7 +1947,7 @@ BEGIN
         ORDER BY l.version LIMIT 1
     ) AS s ON true
     WHERE q.tenant_id = tenant AND q.user_id = of_user AND q.request_id = of_request
-      -- After a removal for good, versions begin anew: they are told apart by who wrote them, or when.
+      -- Versions start again at 1 after a purge: the request id or the time of creation identifies the record.
       AND (c.version IS NOT NULL OR r.created_at = (q.answer ->> 'created_at')::timestamptz));
 END $$;
 
@@ -2386,27 +2385,27 @@ CREATE TABLE draftline.change (
 )
 PARTITION BY RANGE (created_at);
 
-COMMENT ON TABLE draftline.change IS 'The log of all changes of records, and a notice of every draft saved or dropped.';
+COMMENT ON TABLE draftline.change IS 'The log of all changes of records, with a notice of each draft saved or removed.';
 
 COMMENT ON COLUMN draftline.change.log_xact IS 'the greatest transaction number of this and all earlier changes of its record';
 
-COMMENT ON COLUMN draftline.change.version IS 'the record''s since the change; 0 for a draft; 0 or less for a purge, one less each time, for versions begin anew after it';
+COMMENT ON COLUMN draftline.change.version IS 'the version of the record after the change; 0 for a draft; 0 or less for a purge, one less each time, because versions start again at 1 after it';
 
-COMMENT ON COLUMN draftline.change.kind IS 'DRAFT: only that a draft was saved or dropped; nothing for anyone but its user. PURGE: the record and its changes were removed';
+COMMENT ON COLUMN draftline.change.kind IS 'DRAFT: a draft was saved or removed, which only its user may see. PURGE: the record and its changes were removed';
 
 COMMENT ON COLUMN draftline.change.source IS 'the rpc that wrote it';
 
-COMMENT ON COLUMN draftline.change.edit IS 'makes the content after of the content before, as 0002_drafts.sql defines edits; NULL for a creation, whose content is not written twice';
+COMMENT ON COLUMN draftline.change.edit IS 'the edit that turns the content before into the content after; NULL for a creation, whose content is not stored twice';
 
-COMMENT ON COLUMN draftline.change.base IS 'makes the content before of the content after; NULL: the values were not kept';
+COMMENT ON COLUMN draftline.change.base IS 'the edit that turns the content after into the content before; NULL: not stored';
 
-COMMENT ON COLUMN draftline.change.attributes IS '{"parent_id": [old, new], "position": [old, new]}, those that changed';
+COMMENT ON COLUMN draftline.change.attributes IS '{"parent_id": [old, new], "position": [old, new]}, without those that did not change';
 
 COMMENT ON COLUMN draftline.change.session_id IS 'empty: none';
 
 COMMENT ON COLUMN draftline.change.change_reason IS 'empty: none';
 
-COMMENT ON COLUMN draftline.change.snapshot IS 'the whole content before the change, kept where draftline.keeps_snapshot(version)';
+COMMENT ON COLUMN draftline.change.snapshot IS 'the whole content before the change, stored if draftline.keeps_snapshot(version)';
 
 CREATE TABLE draftline.change_default (
     tenant_id text CONSTRAINT change_tenant_id_not_null NOT NULL COLLATE pg_catalog."C",
@@ -2442,13 +2441,13 @@ CREATE TABLE draftline.change_log (
 
 COMMENT ON TABLE draftline.change_log IS 'The state of the log as a whole; one row.';
 
-COMMENT ON COLUMN draftline.change_log.dropped_xact IS 'with dropped_id: the last place in the order of the log that was dropped';
+COMMENT ON COLUMN draftline.change_log.dropped_xact IS 'with dropped_id: the log position of the last entry that was dropped';
 
-COMMENT ON COLUMN draftline.change_log.cluster IS 'system_identifier of the PostgreSQL that the log was last kept in';
+COMMENT ON COLUMN draftline.change_log.cluster IS 'the system_identifier of PostgreSQL at the last maintenance of the log';
 
-COMMENT ON COLUMN draftline.change_log.horizon IS 'draftline.log_horizon() when the log was last kept';
+COMMENT ON COLUMN draftline.change_log.horizon IS 'draftline.log_horizon() at the last maintenance of the log';
 
-COMMENT ON COLUMN draftline.change_log.xact_offset IS 'what is added to transaction numbers since the log moved to another cluster';
+COMMENT ON COLUMN draftline.change_log.xact_offset IS 'added to transaction numbers since the log moved to another cluster';
 
 CREATE TABLE draftline.collection (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2465,13 +2464,13 @@ CREATE TABLE draftline.collection (
     CONSTRAINT collection_history_check CHECK ((history = ANY (ARRAY['VALUES'::text, 'PATHS'::text])))
 );
 
-COMMENT ON TABLE draftline.collection IS 'What was declared of a collection; a collection without a row works all the same.';
+COMMENT ON TABLE draftline.collection IS 'The collection specs; a collection works without one.';
 
-COMMENT ON COLUMN draftline.collection.fields IS '[{"path": [tokens], "type": "TEXT"}], with "on_type_mismatch": "REFUSE" where that was declared';
+COMMENT ON COLUMN draftline.collection.fields IS '[{"path": [tokens], "type": "TEXT"}], with "on_type_mismatch": "REFUSE" if the spec sets it';
 
 COMMENT ON COLUMN draftline.collection.orders IS '[[{"path": [tokens], "descending": false}]]';
 
-COMMENT ON COLUMN draftline.collection.indexed_text IS 'what writes are checked for: {"path": [tokens], "type": "DATE"} of fields that refuse, [tokens] of TEXT fields';
+COMMENT ON COLUMN draftline.collection.indexed_text IS 'the checks of each write: {"path": [tokens], "type": "DATE"} for a field that rejects other types, [tokens] for the length of a TEXT field';
 
 COMMENT ON COLUMN draftline.collection.json_schema IS 'empty: none';
 
@@ -2498,7 +2497,7 @@ CREATE TABLE draftline.collection_order (
 
 COMMENT ON TABLE draftline.collection_order IS 'The orders of collections that are kept as entries.';
 
-COMMENT ON COLUMN draftline.collection_order.order_id IS 'never used again, for no other order and after no drop';
+COMMENT ON COLUMN draftline.collection_order.order_id IS 'never reused, not even after the order is dropped';
 
 COMMENT ON COLUMN draftline.collection_order.keys IS '[{"path": [names], "type": "TEXT", "descending": false}]';
 
@@ -2514,7 +2513,7 @@ COMMENT ON COLUMN draftline.collection_order.record_count IS 'records that the b
 
 COMMENT ON COLUMN draftline.collection_order.draft_count IS 'drafts that the background job has read so far';
 
-COMMENT ON COLUMN draftline.collection_order.dropped_at IS 'since when it is no longer declared';
+COMMENT ON COLUMN draftline.collection_order.dropped_at IS 'when the collection spec stopped declaring it';
 
 CREATE TABLE draftline.draft (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2545,19 +2544,19 @@ ALTER TABLE ONLY draftline.draft ALTER COLUMN record_id SET (n_distinct=-1);
 
 COMMENT ON TABLE draftline.draft IS 'One user''s pending edit of one record.';
 
-COMMENT ON COLUMN draftline.draft.edit IS 'the edit, as 0002_drafts.sql defines it';
+COMMENT ON COLUMN draftline.draft.edit IS 'the edit; migrations/functions/edits.sql defines its format';
 
-COMMENT ON COLUMN draftline.draft.base IS 'the edit that puts back what the baseline held at the edited paths';
+COMMENT ON COLUMN draftline.draft.base IS 'the edit that restores the values that the record had at the edited paths';
 
-COMMENT ON COLUMN draftline.draft.base_version IS 'the version of the record that the draft was first saved over; 0: none';
+COMMENT ON COLUMN draftline.draft.base_version IS 'the version of the record when the draft was first saved; 0: there was no record';
 
-COMMENT ON COLUMN draftline.draft.merged IS 'always the edit applied to the content of the record';
+COMMENT ON COLUMN draftline.draft.merged IS 'the edit applied to the current content of the record';
 
 COMMENT ON COLUMN draftline.draft.session_id IS 'empty: none';
 
 COMMENT ON COLUMN draftline.draft.change_reason IS 'empty: none';
 
-COMMENT ON COLUMN draftline.draft.definition_version IS 'the version of the declaration that it was checked by when it was saved; NULL: not known';
+COMMENT ON COLUMN draftline.draft.definition_version IS 'the version of the collection spec that validated the draft when it was saved; NULL: unknown';
 
 COMMENT ON COLUMN draftline.draft.attributes IS 'the attributes that the draft sets, each with its base: {"parent_id": [base, mine]}; of a deletion the base alone: {"parent_id": [base]}; NULL: none';
 
@@ -2646,22 +2645,22 @@ ALTER TABLE ONLY draftline.request ALTER COLUMN tenant_id SET (n_distinct=1);
 ALTER TABLE ONLY draftline.request ALTER COLUMN user_id SET (n_distinct=1);
 ALTER TABLE ONLY draftline.request ALTER COLUMN request_id SET (n_distinct=-1);
 
-COMMENT ON TABLE draftline.request IS 'What was answered to requests that carry an id, written with what they wrote.';
+COMMENT ON TABLE draftline.request IS 'The stored responses of requests with an id, written in the transaction of the request.';
 
-COMMENT ON COLUMN draftline.request.fingerprint IS 'tells the request from another one with the same id';
+COMMENT ON COLUMN draftline.request.fingerprint IS 'a hash of the request, which detects another request with the same id';
 
-COMMENT ON COLUMN draftline.request.response IS 'the answer as it was sent';
+COMMENT ON COLUMN draftline.request.response IS 'the response as it was sent';
 
-COMMENT ON COLUMN draftline.request.answer IS 'or what the log does not tell of the record that was answered, or all of it; or what a call has written that is not over';
+COMMENT ON COLUMN draftline.request.answer IS 'instead of the response: the record that was returned, or those parts of it that the log does not hold; or what an unfinished call has written so far';
 
-COMMENT ON COLUMN draftline.request.version IS 'for a call of one record, the version that it answered: the rest is rebuilt from the record and the log';
+COMMENT ON COLUMN draftline.request.version IS 'for a call on one record, the version that was returned: the rest is rebuilt from the record and the log';
 
 CREATE TABLE draftline.secret (
     name text NOT NULL,
     value text NOT NULL
 );
 
-COMMENT ON TABLE draftline.secret IS 'What the servers of this database share; page tokens are sealed with it.';
+COMMENT ON TABLE draftline.secret IS 'Secrets that all processes of this database share, such as the key of page tokens.';
 
 CREATE TABLE draftline.statistic (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2689,7 +2688,7 @@ CREATE TABLE draftline.statistic (
 
 COMMENT ON TABLE draftline.statistic IS 'The statistics that collections declare.';
 
-COMMENT ON COLUMN draftline.statistic.statistic_id IS 'never used again, for no other statistic and after no drop';
+COMMENT ON COLUMN draftline.statistic.statistic_id IS 'never reused, not even after the statistic is dropped';
 
 COMMENT ON COLUMN draftline.statistic.spec IS 'the entry of draftline.collection.statistics';
 

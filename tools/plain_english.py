@@ -1,6 +1,6 @@
 """Report words in docstrings, comments, messages and documents that have a plainer form.
 
-Run by `make check`. PENDING lists paths that have not been reworded yet; remove a path once it has no findings.
+Run by `make check`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,6 @@ IGNORED = (  # generated, or frozen, or the list of words itself
     "client/draftline/v1/", "client/draftline/_sync/", "docs/contract.md", "migrations/schema.sql", "migrations/sql/",
     "migrations/versions/", "tools/plain_english.py",
 )  # fmt: skip
-PENDING: tuple[str, ...] = (
-    "service/draftline_server/domain/edits.py",  # an error that must equal that of an SQL function
-    "migrations/functions/",
-    "service/draftline_server/store/sql/collections.sql",
-    "service/draftline_server/store/sql/diagnosis.sql",
-    "service/draftline_server/store/sql/orders.sql",
-    "service/draftline_server/store/tables.py",  # the comments of columns, which a migration would have to change
-)
 
 # A pattern, and what to write instead. Case is ignored.
 WORDS = {
@@ -70,21 +62,12 @@ Text = tuple[int, str]  # the number of its first line, and the text
 
 
 def main() -> int:
-    """Print the findings, and return 1 if there are any outside of PENDING, or if a path in PENDING has none."""
-    pending = dict.fromkeys(PENDING, 0)
+    """Print the findings, and return 1 if there are any."""
     failures = 0
     for path in files():
-        name = str(path.relative_to(ROOT))
-        held_back = next((prefix for prefix in PENDING if name.startswith(prefix)), None)
         for line, word, plain in findings(path):
-            if held_back is None or "--all" in sys.argv:
-                failures += 1
-                sys.stderr.write(f"{name}:{line}: {word!r}: write {plain}\n")
-            if held_back is not None:
-                pending[held_back] += 1
-    for prefix in (prefix for prefix, count in pending.items() if not count):
-        failures += 1
-        sys.stderr.write(f"tools/plain_english.py: PENDING lists {prefix}, which has no findings: remove it\n")
+            failures += 1
+            sys.stderr.write(f"{path.relative_to(ROOT)}:{line}: {word!r}: write {plain}\n")
     return 1 if failures else 0
 
 

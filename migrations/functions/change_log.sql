@@ -90,10 +90,10 @@ DECLARE
     moved bigint;
     moved_late bigint;
 BEGIN
-    -- Attached when it is filled, so that others have not long to wait.
+    -- The partition is attached after it is filled, so that the lock is held briefly.
     EXECUTE format('CREATE TABLE draftline.%I (LIKE draftline.change INCLUDING ALL)', name);
-    -- As for records: a tenant and a collection may be all there is, and a record is looked up by its whole key. Known
-    -- from the start, for plans are made before there are statistics of something.
+    -- The planner assumes one tenant and one collection, as for records: a record is looked up by its whole key. These
+    -- statistics exist from the start, because plans are made before the partition is analysed.
     EXECUTE format('ALTER TABLE draftline.%I ALTER COLUMN tenant_id SET (n_distinct = 1),
         ALTER COLUMN collection SET (n_distinct = 1), ALTER COLUMN record_id SET (n_distinct = -1)', name);
     EXECUTE format($f$INSERT INTO draftline.%I SELECT '', g, g, '', g::text, 1, 'CREATE', '', NULL, NULL, NULL, g::text,
@@ -102,7 +102,7 @@ BEGIN
     EXECUTE format('DELETE FROM draftline.%I', name);
     EXECUTE move;
     GET DIAGNOSTICS moved = ROW_COUNT;
-    -- What was written there meanwhile is moved when nobody is on the way there any more.
+    -- Move rows that were inserted meanwhile; the lock waits for the transactions that insert them.
     LOCK TABLE ONLY draftline.change IN ACCESS EXCLUSIVE MODE;
     EXECUTE move;
     GET DIAGNOSTICS moved_late = ROW_COUNT;

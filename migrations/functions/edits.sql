@@ -74,7 +74,7 @@ DECLARE
     added jsonb;
     child record;
 BEGIN
-    -- What meets nothing of its key, or a node, is composed at once; what meets another member, key by key.
+    -- Compose keys of b that a lacks, or at which a has a node as well, in one step; the others one by one.
     IF b ? 'm' THEN
         added := (SELECT jsonb_object_agg(m.key, CASE WHEN a -> 'm' ? m.key
                       THEN draftline.compose(a -> 'm' -> m.key, m.value) ELSE m.value END)
@@ -102,7 +102,7 @@ BEGIN
         coalesce(composed -> 'm', '{}') - b_touched,
         coalesce(composed -> 't', '{}') - b_touched,
         false);
-    -- Only a removal takes back what made an object.
+    -- Only a removal reverts an edit that made an object.
     IF NOT (b ?| '{r,o}' OR a ? 'o') OR draftline.puts(composed) OR NOT (draftline.puts(a) OR draftline.puts(b)) THEN
         RETURN composed;
     END IF;
@@ -258,7 +258,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE
         WHEN a -> 's' ? key THEN draftline.with_key(a, key, 's', draftline.apply_node(child, a -> 's' -> key))
         WHEN a -> 'r' ? key THEN draftline.with_key(a, key, 's', draftline.apply_node(child, NULL))
-        -- Steps leave no object.
+        -- The result of steps is not an object.
         WHEN a -> 't' ? key AND draftline.puts(child)
             THEN draftline.with_key(a, key, 's', draftline.apply_node(child, NULL))
         ELSE a

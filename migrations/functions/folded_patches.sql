@@ -1,7 +1,7 @@
 -- Folded patches; see store/sql/folded_patches.sql.
 
 -- Apply patches of one record in order, each to the result of the one before; one that fails leaves it as it is. Arguments:
--- the record, its collection's declaration, and the patches in parallel arrays as patch_content has them. `old_content`,
+-- the record, its collection spec, and the patches in parallel arrays as patch_content has them. `old_content`,
 -- `new_content` and `version` are those of the patch; `edit`, `base` and `fields`: their difference; NULL: there is none.
 CREATE OR REPLACE FUNCTION draftline.fold_patches(content jsonb, record_version bigint, record_id text, parent_id text,
     "position" bigint, created_at timestamptz, created_by text, record_updated_at timestamptz, record_updated_by text,

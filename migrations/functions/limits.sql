@@ -1,6 +1,6 @@
 -- Checks of content before it is stored.
 
--- Return whether objects and arrays are nested deeper than max_depth. A scalar is no level.
+-- Return whether objects and arrays are nested deeper than max_depth. A scalar does not count as a level.
 CREATE OR REPLACE FUNCTION draftline.is_deeper(document jsonb, max_depth int) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT jsonb_path_exists(document,

@@ -86,8 +86,8 @@ CREATE OR REPLACE FUNCTION draftline.order_entry_fits(key bytea, ids text) RETUR
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN octet_length(key) + octet_length(ids) <= 2600;
 
--- Return the orders that a declaration requires, as draftline.collection_order.keys has them: each field, ascending, and the
--- declared orders. Arguments: `fields` and `orders` of draftline.collection.
+-- Return the orders that a collection spec requires, as draftline.collection_order.keys has them: each field, ascending, and
+-- the declared orders. Arguments: `fields` and `orders` of draftline.collection.
 CREATE OR REPLACE FUNCTION draftline.declared_orders(fields jsonb, orders jsonb) RETURNS SETOF jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT jsonb_build_array(jsonb_build_object('path', f.value -> 'path', 'type', f.value -> 'type', 'descending', false))

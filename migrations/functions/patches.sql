@@ -208,8 +208,7 @@ BEGIN
                 'path', draftline.pointer(step.at), 'message', step.problem))::draftline.edit_outcome;
         END IF;
         document := step.document;
-        -- Copies can double a document a thousand times over, and each step can put a value where the
-        -- last one ended: stop while it is small and flat.
+        -- Copies can double a document many times, and each step can nest a value deeper: check the limits after each.
         IF pg_column_size(document) > 4 * max_bytes THEN
             RETURN (NULL, draftline.too_large('size', max_bytes))::draftline.edit_outcome;
         ELSIF (CASE WHEN operation ->> 'op' IN ('copy', 'move') THEN draftline.is_deeper(document, max_depth)
@@ -221,7 +220,7 @@ BEGIN
     END LOOP;
     IF jsonb_typeof(document) <> 'object' THEN
         RETURN (NULL, jsonb_build_object('reason', 'INVALID_OPERATION', 'path', '',
-            'message', 'would be left with a value that is no object'))::draftline.edit_outcome;
+            'message', 'would be left with a value that is not an object'))::draftline.edit_outcome;
     END IF;
     RETURN (document, NULL)::draftline.edit_outcome;
 END $$;

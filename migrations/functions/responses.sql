@@ -83,6 +83,6 @@ BEGIN
         ORDER BY l.version LIMIT 1
     ) AS s ON true
     WHERE q.tenant_id = tenant AND q.user_id = of_user AND q.request_id = of_request
-      -- After a removal for good, versions begin anew: they are told apart by who wrote them, or when.
+      -- Versions start again at 1 after a purge: the request id or the time of creation identifies the record.
       AND (c.version IS NOT NULL OR r.created_at = (q.answer ->> 'created_at')::timestamptz));
 END $$;

@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[Any, list[dict[str, Any]], int | None, str]] = {
     "into a scalar": ({"a": 1}, [add("/a/b", 1)], 0, "does not resolve"),
     "into null": ({"a": None}, [add("/a/b", 1)], 0, "does not resolve"),
     "root removed": ({"a": 1}, [step("remove", "")], 0, "cannot be removed"),
-    "root an array": ({"a": 1}, [add("", [1])], None, "no object"),
+    "root an array": ({"a": 1}, [add("", [1])], None, "not an object"),
     "incremented text": ({"a": "1"}, [step("increment", "/a", value=1)], 0, "does not lead to a number"),
     "incremented null": ({"a": None}, [step("increment", "/a", value=1)], 0, "does not lead to a number"),
     "incremented truth": ({"a": True}, [step("increment", "/a", value=1)], 0, "does not lead to a number"),

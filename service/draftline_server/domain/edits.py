@@ -105,7 +105,7 @@ def apply_operations(content: Json, operations: Sequence[Operation], limits: Lim
         elif operation.op in _WRITING and len(operation.path) > limits.max_depth:
             raise too_deep(limits, WHERE)
     if not isinstance(content, dict):
-        problem = "path '' would be left with a value that is no object"
+        problem = "path '' would be left with a value that is not an object"
         raise InvalidOperationError(f"{WHERE}: {problem}", fields=[(WHERE, problem)], path="")
     return content
 

@@ -20,6 +20,7 @@ LOSSES: Mapping[str, str] = {
     "0013": "",
     "0015": "",
     "0016": "the statistics of collections, and their part of the collection specs",
+    "0017": "",
 }
 
 

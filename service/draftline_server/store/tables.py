@@ -78,15 +78,15 @@ collection = Table(
         "fields",
         JSONB,
         nullable=False,
-        comment='[{"path": [tokens], "type": "TEXT"}], with "on_type_mismatch": "REFUSE" where that was declared',
+        comment='[{"path": [tokens], "type": "TEXT"}], with "on_type_mismatch": "REFUSE" if the spec sets it',
     ),
     Column("orders", JSONB, nullable=False, comment='[[{"path": [tokens], "descending": false}]]'),
     Column(
         "indexed_text",
         JSONB,
         nullable=False,
-        comment='what writes are checked for: {"path": [tokens], "type": "DATE"} of fields that refuse, '
-        "[tokens] of TEXT fields",
+        comment='the checks of each write: {"path": [tokens], "type": "DATE"} for a field that rejects other types, '
+        "[tokens] for the length of a TEXT field",
     ),
     Column("json_schema", Text, nullable=False, comment="empty: none"),
     Column("version", BigInteger, nullable=False),
@@ -107,7 +107,7 @@ collection = Table(
         server_default=text("'[]'"),
         comment='[{"name": "by genre", "keys": [{"path": [names], "type": "TEXT"}], "measures": [[names]]}]',
     ),
-    comment="What was declared of a collection; a collection without a row works all the same.",
+    comment="The collection specs; a collection works without one.",
 )
 
 draft = Table(
@@ -118,25 +118,25 @@ draft = Table(
     _key("collection"),
     _key("record_id"),
     Column("kind", Text, CheckConstraint("kind IN ('CHANGE', 'CREATE', 'DELETE')", name="kind"), nullable=False),
-    Column("edit", JSONB, nullable=False, comment="the edit, as 0002_drafts.sql defines it"),
+    Column("edit", JSONB, nullable=False, comment="the edit; migrations/functions/edits.sql defines its format"),
     Column(
         "base",
         JSONB,
         nullable=False,
-        comment="the edit that puts back what the baseline held at the edited paths",
+        comment="the edit that restores the values that the record had at the edited paths",
     ),
     Column(
         "base_version",
         BigInteger,
         nullable=False,
-        comment="the version of the record that the draft was first saved over; 0: none",
+        comment="the version of the record when the draft was first saved; 0: there was no record",
     ),
     Column(
         "merged",
         JSONB,
         CheckConstraint("jsonb_typeof(merged) = 'object'", name="merged"),
         nullable=False,
-        comment="always the edit applied to the content of the record",
+        comment="the edit applied to the current content of the record",
     ),
     Column("version", BigInteger, CheckConstraint("version > 0", name="version"), nullable=False),
     Column("session_id", Text(collation="C"), nullable=False, comment="empty: none"),
@@ -146,7 +146,7 @@ draft = Table(
     Column(
         "definition_version",
         BigInteger,
-        comment="the version of the declaration that it was checked by when it was saved; NULL: not known",
+        comment="the version of the collection spec that validated the draft when it was saved; NULL: unknown",
     ),
     Column(
         "attributes",
@@ -177,7 +177,7 @@ collection_order = Table(
         Sequence("order_id", metadata=metadata),
         primary_key=True,
         server_default=text("nextval('draftline.order_id')"),
-        comment="never used again, for no other order and after no drop",
+        comment="never reused, not even after the order is dropped",
     ),
     Column("keys", JSONB, nullable=False, comment='[{"path": [names], "type": "TEXT", "descending": false}]'),
     Column("fields", ARRAY(Text), nullable=False, comment="the top-level fields of the content that the keys read"),
@@ -218,7 +218,7 @@ collection_order = Table(
     ),
     _time("created_at"),
     _time("ready_at", nullable=True),
-    Column("dropped_at", DateTime(timezone=True), comment="since when it is no longer declared"),
+    Column("dropped_at", DateTime(timezone=True), comment="when the collection spec stopped declaring it"),
     Index(
         "collection_order_unready_idx",
         "tenant_id",
@@ -263,7 +263,7 @@ secret = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    comment="What the servers of this database share; page tokens are sealed with it.",
+    comment="Secrets that all processes of this database share, such as the key of page tokens.",
 )
 
 change = Table(
@@ -284,29 +284,33 @@ change = Table(
         "version",
         BigInteger,
         nullable=False,
-        comment="the record's since the change; 0 for a draft; 0 or less for a purge, one less each time, "
-        "for versions begin anew after it",
+        comment="the version of the record after the change; 0 for a draft; 0 or less for a purge, one less each time, "
+        "because versions start again at 1 after it",
     ),
     Column(
         "kind",
         Text,
         CheckConstraint("kind IN ('CREATE', 'UPDATE', 'DELETE', 'UNDELETE', 'DRAFT', 'PURGE')", name="kind"),
         nullable=False,
-        comment="DRAFT: only that a draft was saved or dropped; nothing for anyone but its user. "
+        comment="DRAFT: a draft was saved or removed, which only its user may see. "
         "PURGE: the record and its changes were removed",
     ),
     Column("source", Text, nullable=False, comment="the rpc that wrote it"),
     Column(
         "edit",
         JSONB,
-        comment="makes the content after of the content before, as 0002_drafts.sql defines edits; "
-        "NULL for a creation, whose content is not written twice",
+        comment="the edit that turns the content before into the content after; NULL for a creation, whose content is "
+        "not stored twice",
     ),
-    Column("base", JSONB, comment="makes the content before of the content after; NULL: the values were not kept"),
+    Column("base", JSONB, comment="the edit that turns the content after into the content before; NULL: not stored"),
     Column(
-        "snapshot", JSONB, comment="the whole content before the change, kept where draftline.keeps_snapshot(version)"
+        "snapshot", JSONB, comment="the whole content before the change, stored if draftline.keeps_snapshot(version)"
     ),
-    Column("attributes", JSONB, comment='{"parent_id": [old, new], "position": [old, new]}, those that changed'),
+    Column(
+        "attributes",
+        JSONB,
+        comment='{"parent_id": [old, new], "position": [old, new]}, without those that did not change',
+    ),
     Column("user_id", Text(collation="C"), nullable=False),
     Column("session_id", Text(collation="C"), nullable=False, comment="empty: none"),
     Column("commit_id", UUID(as_uuid=False)),
@@ -346,7 +350,7 @@ change = Table(
         "change_id",
         postgresql_where=text("commit_id IS NOT NULL"),
     ),
-    comment="The log of all changes of records, and a notice of every draft saved or dropped.",
+    comment="The log of all changes of records, with a notice of each draft saved or removed.",
     postgresql_partition_by="RANGE (created_at)",
 )
 
@@ -360,21 +364,21 @@ change_log = Table(
         "dropped_xact",
         BigInteger,
         nullable=False,
-        comment="with dropped_id: the last place in the order of the log that was dropped",
+        comment="with dropped_id: the log position of the last entry that was dropped",
     ),
     Column("dropped_id", BigInteger, nullable=False),
     Column(
         "cluster",
         BigInteger,
         nullable=False,
-        comment="system_identifier of the PostgreSQL that the log was last kept in",
+        comment="the system_identifier of PostgreSQL at the last maintenance of the log",
     ),
-    Column("horizon", BigInteger, nullable=False, comment="draftline.log_horizon() when the log was last kept"),
+    Column("horizon", BigInteger, nullable=False, comment="draftline.log_horizon() at the last maintenance of the log"),
     Column(
         "xact_offset",
         BigInteger,
         nullable=False,
-        comment="what is added to transaction numbers since the log moved to another cluster",
+        comment="added to transaction numbers since the log moved to another cluster",
     ),
     comment="The state of the log as a whole; one row.",
 )
@@ -385,23 +389,28 @@ request = Table(
     _key("tenant_id"),
     _key("user_id"),
     Column("request_id", UUID(as_uuid=False), primary_key=True),
-    Column("fingerprint", LargeBinary, nullable=False, comment="tells the request from another one with the same id"),
-    Column("response", LargeBinary, comment="the answer as it was sent"),
+    Column(
+        "fingerprint",
+        LargeBinary,
+        nullable=False,
+        comment="a hash of the request, which detects another request with the same id",
+    ),
+    Column("response", LargeBinary, comment="the response as it was sent"),
     Column(
         "answer",
         JSONB,
-        comment="or what the log does not tell of the record that was answered, or all of it; or what a call has "
-        "written that is not over",
+        comment="instead of the response: the record that was returned, or those parts of it that the log does not "
+        "hold; or what an unfinished call has written so far",
     ),
     _time("created_at"),
     Column(
         "version",
         BigInteger,
-        comment="for a call of one record, the version that it answered: the rest is rebuilt from the record and "
+        comment="for a call on one record, the version that was returned: the rest is rebuilt from the record and "
         "the log",
     ),
     Index("request_created_idx", "created_at"),
-    comment="What was answered to requests that carry an id, written with what they wrote.",
+    comment="The stored responses of requests with an id, written in the transaction of the request.",
 )
 
 statistic = Table(
@@ -415,7 +424,7 @@ statistic = Table(
         Sequence("statistic_id", metadata=metadata),
         primary_key=True,
         server_default=text("nextval('draftline.statistic_id')"),
-        comment="never used again, for no other statistic and after no drop",
+        comment="never reused, not even after the statistic is dropped",
     ),
     Column("name", Text(collation="C"), nullable=False),
     Column("spec", JSONB, nullable=False, comment="the entry of draftline.collection.statistics"),

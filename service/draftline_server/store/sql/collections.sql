@@ -1,5 +1,5 @@
 -- name: get_definitions
--- Return the declarations of the named collections of a tenant, and their orders whose entries are complete.
+-- Return the specs of the named collections of a tenant, and their orders whose entries are complete.
 SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history,
     statistics::text AS statistics,
     (SELECT jsonb_agg(jsonb_build_object('order_id', o.order_id, 'keys', o.keys))::text
@@ -9,14 +9,14 @@ FROM draftline.collection AS c
 WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
 
 -- name: lock_declaration
--- Allow one declaration of a collection at a time, and none while the collection is imported (hold_declaration),
--- declared or not; and one declaration of a tenant, because its indexes are counted.
+-- Lock the spec of a collection, which exists or not: one call at a time puts it, and none while the collection is
+-- imported (hold_declaration). Lock the specs of the tenant too, because their indexes are counted.
 SELECT pg_advisory_xact_lock(
         CAST(:spec_lock AS integer), hashtext(CAST(:tenant_id AS text) || '/' || CAST(:collection AS text))),
     pg_advisory_xact_lock(CAST(:tenant_lock AS integer), hashtext(CAST(:tenant_id AS text)))
 
 -- name: count_indexes
--- Return how many indexes a tenant's declarations require.
+-- Return how many indexes a tenant's collection specs require.
 SELECT coalesce(sum(jsonb_array_length(fields) + jsonb_array_length(orders)), 0)::int AS count
 FROM draftline.collection
 WHERE tenant_id = :tenant_id
@@ -27,8 +27,7 @@ SELECT count(*) > 1 AS others FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'draftline watch'
 
 -- name: put_definition
--- Replace a declaration, unless it is not at the expected version. A declaration that changes nothing keeps its
--- version.
+-- Replace a collection spec, unless it is not at the expected version. A spec that changes nothing keeps its version.
 WITH current AS MATERIALIZED (
     SELECT version FROM draftline.collection
     WHERE tenant_id = :tenant_id AND collection = :collection

@@ -12,7 +12,7 @@ SELECT set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', 
 SELECT count(*) AS rows FROM generate_series(1, 600000)
 
 -- name: invalid_indexes
--- Return the indexes of the service's tables that PostgreSQL does not use, except those of declarations.
+-- Return the indexes of the service's tables that PostgreSQL does not use, except those of collection specs.
 SELECT i.relname AS name
 FROM pg_index AS x
 JOIN pg_class AS i ON i.oid = x.indexrelid
@@ -32,7 +32,7 @@ SELECT bool_and(pg_has_role(relowner, 'USAGE')) AS may, current_user AS name
 FROM pg_class WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname IN ('record', 'draft', 'change')
 
 -- name: every_definition
--- Return every declaration that has a field, with its tenant.
+-- Return every collection spec that has a field, with its tenant.
 SELECT tenant_id, collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at,
     updated_at, history
 FROM draftline.collection

@@ -1,6 +1,6 @@
 -- name: put_orders
--- Make the orders of a collection those that its declaration requires, after put_definition. New ones are to be built, and
--- those that are no longer required are to be deleted.
+-- Make the orders of a collection those that its spec requires, after put_definition. New ones are to be built, and those
+-- that are no longer required are to be deleted.
 WITH required AS MATERIALIZED (
     SELECT o.keys FROM draftline.collection AS c, draftline.declared_orders(c.fields, c.orders) AS o (keys)
     WHERE c.tenant_id = :tenant_id AND c.collection = :collection
@@ -174,9 +174,9 @@ DELETE FROM draftline.collection_order
 WHERE tenant_id = :tenant_id AND collection = :collection AND order_id = :order_id AND state = 'DELETING'
 
 -- name: running_writes
--- Return the running transactions of the service that may have read the declaration or the orders of a collection before the
--- last change of them. with_imports: those of imports too; they cannot have read a declaration before it changed, because
--- no declaration of their collection changes meanwhile.
+-- Return the running transactions of the service that may have read the spec or the orders of a collection before the last
+-- change of them. with_imports: those of imports too; these cannot have read an earlier spec, because the spec of their
+-- collection cannot change meanwhile.
 SELECT DISTINCT l.virtualtransaction AS transaction
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
