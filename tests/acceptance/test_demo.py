@@ -20,7 +20,7 @@ TITANIC = "titanic-dec-19-1997"
 
 @pytest.fixture(scope="module")
 def outcomes(server_address: str) -> Iterator[dict[str, Any]]:
-    """What each step answered, by the name of its function."""
+    """Run the demo and yield the result of each step by the name of its function."""
     tenant = "demo-of-the-tests"
     with (
         Client(server_address, tenant_id=tenant, user="ada") as ada,

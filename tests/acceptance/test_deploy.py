@@ -1,7 +1,7 @@
-"""What lies in deploy/ and the Dockerfile name nothing that is not there, and fit each other and the settings.
+"""Check that the files of deploy/ and the Dockerfile agree with the tree, the settings and each other.
 
-(The manifest was held against the schemas of Kubernetes 1.30 and 1.37 by kubernetes-validate, strictly; with its 17,000
-files that is no dependency to have for a test.)
+kubernetes-validate has checked the manifest strictly against the schemas of Kubernetes 1.30 and 1.37. The tests do not
+depend on it, because it has 17,000 files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ POD, JOB_POD = DEPLOYED["template"]["spec"], MIGRATION["template"]["spec"]
 
 
 def settings_of(variables: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """As a process with these variables would have them."""
+    """Return the settings of a process with these variables."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

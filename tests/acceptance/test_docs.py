@@ -1,4 +1,4 @@
-"""What docs/ shows is run as it stands, from top to bottom, but for the address and the tenant; its tables are true."""
+"""Run the examples of docs/ in order, with another address and tenant, and check its tables."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ MEANINGS = rows("filters.md", r"`(\{.*?)`", r"`(.+?)`", "(yes|no)")
 
 @pytest.fixture(scope="module")
 def meanings_client(server_address: str) -> Iterator[Client]:
-    """Of a tenant with a record for each content of the table."""
+    """Yield the client of a tenant with one record for each content of the table."""
     with Client(server_address, tenant_id=f"tenant-{uuid.uuid4()}", user="reader") as client:
         client.put_collection("rows", fields={"/name": "text", "/day": "date", "/at": "timestamp"})
         client.import_content("rows", {content: json.loads(content) for content, _, _ in MEANINGS}.items())
@@ -191,6 +191,6 @@ def test_nothing_is_told_that_does_not_exist(document: str) -> None:
 
 
 def anchors(document: str) -> set[str]:
-    """What GitHub makes of headings."""
+    """Return the anchors that GitHub makes for the headings."""
     headings = re.findall(r"^#+ (.*)$", document, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}

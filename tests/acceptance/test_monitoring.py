@@ -46,7 +46,7 @@ VARIABLES = {"$__rate_interval": "5m", "$job": "draftline", "$instance": ".*"}
 
 @pytest.fixture(scope="module")
 def told(postgres_url: str, template: str) -> Iterator[list[Scrape]]:
-    """What a service tells after a walk through its calls, and what one of several workers tells besides."""
+    """Yield the metrics of a service after a walk through its calls, and those that a worker adds."""
     with cloned(postgres_url, template) as url, serving(url, metrics_port=0, draft_check_interval_s=0.01) as server:
         walk(server.address)
         assert server.app.metrics_port is not None

@@ -1,4 +1,4 @@
-"""What long commands tell on a terminal, and only there."""
+"""Long commands show progress on a terminal, and only there."""
 
 from __future__ import annotations
 

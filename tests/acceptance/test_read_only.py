@@ -27,7 +27,7 @@ class Caller:
         self._records.create("m-1", {"a": 1})
 
     def reads(self) -> bool:
-        """Whether reads of every kind are answered; until their connections are made anew they may not be."""
+        """Return whether all reads succeed; they may fail until their connections are replaced."""
         try:
             assert self._records.content("m-1") == {"a": 1}
             assert self._drafts.ids() == ["m-1"]
@@ -39,7 +39,7 @@ class Caller:
         return True
 
     def is_told_that_writes_are_refused(self) -> bool:
-        """Whether writes of every kind say that the database takes none."""
+        """Return whether all writes are rejected because the database is read-only."""
         writes = [
             (self._records.stub.PatchContent, self._records.patching("m-1", {"a": 2})),
             (self._records.stub.CreateContent, self._records.creation("m-2", {})),

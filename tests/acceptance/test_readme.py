@@ -1,4 +1,4 @@
-"""What README.md shows is run as it stands, but for the address. `buf curl` takes grpcurl's place."""
+"""Run the examples of README.md with another address, and with `buf curl` in place of grpcurl."""
 
 from __future__ import annotations
 

@@ -64,14 +64,14 @@ class Call:
 
 
 def call_of(mutation: Mutation, channel: grpc.Channel, request_id: str) -> Call:
-    """Of a new tenant with what it needs."""
+    """Return the call of a new tenant that has the data which the call needs."""
     caller = Caller(channel, f"tenant-{uuid.uuid4().hex[:12]}")
     mutation.prepare(caller)
     return Call(mutation, with_id(mutation.request(caller), request_id), caller)
 
 
 def at_commit(fate: Fate, *calls: Call) -> Judge:
-    """What keeps each of the calls arrives, and then its connection has the fate."""
+    """Return a judge that forwards the commit of each call, and then applies the fate to its connection."""
     waits = {uuid.UUID(head_of(call.request).request_id).bytes: ALONE.get(str(call.mutation)) for call in calls}
     left, committing = len(calls), False
 

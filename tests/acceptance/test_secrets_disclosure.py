@@ -1,4 +1,4 @@
-"""What was planted shows nowhere: neither log nor error holds a token, a key, a content, a statement or a path."""
+"""Neither logs nor errors disclose a token, a key, a content, a statement or a path."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ async def aged(connection: asyncpg.Connection) -> datetime:
 
 
 async def check_kept(connection: asyncpg.Connection, now: datetime) -> None:
-    """What is too old is gone, what is not is there, and weeks are made ready by the database's clock."""
+    """Check that only expired data is deleted, and partitions are created, by the clock of the database."""
     await eventually(lambda: count(connection, "request WHERE created_at < now() - interval '24 hours'", 0))
     assert await count(connection, "request WHERE fingerprint = '' AND created_at < now() - interval '22 hours'", 2)
     assert await count(connection, "change WHERE created_at < now() - interval '79 days'", 1)

@@ -53,7 +53,7 @@ def ask(url: str, query: str) -> Any:
 
 
 def differences(url: str) -> str:
-    """As `migrate.differences`, told by a process in which nothing has been declared yet."""
+    """Return `migrate.differences` of a new process, in which nothing has been declared yet."""
     code = "import sys; from draftline_server.ops import migrate; print(migrate.differences(sys.argv[1]))"
     return subprocess.check_output([sys.executable, "-c", code, url], text=True).strip()
 

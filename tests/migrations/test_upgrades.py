@@ -1,4 +1,4 @@
-"""What is in the database when the schema changes is there afterwards, and goes on."""
+"""Data survives changes of the schema and can be used afterwards."""
 
 from __future__ import annotations
 

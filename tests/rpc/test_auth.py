@@ -1,4 +1,4 @@
-"""Who is let in, and what others are told: nothing."""
+"""Authentication accepts valid credentials and discloses nothing to other callers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def server(postgres_url: str, template: str, tmp_path_factory: pytest.TempPathFa
 
 
 def refusal(server: Guarded, *metadata: tuple[str, str]) -> Refusal:
-    """Of a call that lacks nothing but a caller who is known."""
+    """Return the error of a valid call with these credentials."""
     stub = content_pb2_grpc.ContentServiceStub(server.channel)
     request = content_pb2.GetContentRequest(tenant_id="acme", collection="films", record_id="m-1")
     with pytest.raises(grpc.RpcError) as caught:

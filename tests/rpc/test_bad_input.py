@@ -1,4 +1,4 @@
-"""What a caller gets wrong is told with the field and the limit, and nothing is stored of it."""
+"""Errors of invalid input name the field and the limit, and nothing is stored."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_lost_connection_is_unavailable_and_the_pool_recovers(
 
 
 def is_patched(records: Records, delta: Any) -> bool:
-    """Whether a patch went through; it may meet connections that are gone, and is not sent again by itself."""
+    """Return whether a patch succeeded; it fails on a closed connection, because it is not retried."""
     try:
         records.patch("m-1", delta)
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""What a declaration brings about: indexes, checks of what is written, and that every server knows."""
+"""Collection specs take effect: indexes, validation of writes, and on every server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def put(stub: Any, records: Records, fields: Any = (), orders: Any = (), **optio
 
 
 def entries(sql: Any, url: str, records: Records) -> dict[str, int]:
-    """How many entries of records each declared order has, by its keys."""
+    """Return the number of record entries of each declared order, by its keys."""
     query = """SELECT o.keys::text AS keys, count(e.record_id)::int AS count FROM draftline.collection_order AS o
         LEFT JOIN draftline.order_entry AS e USING (tenant_id, collection, order_id)
         WHERE o.tenant_id = $1 AND o.collection = $2 AND o.state = 'READY' GROUP BY o.keys"""

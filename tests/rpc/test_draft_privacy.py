@@ -34,7 +34,7 @@ ORDERS = ["", "secret", "secret desc, n", "record.modify_time desc", "record.dra
 
 @pytest.fixture
 def undrafted(records: Records, bob: Drafts) -> dict[tuple[Any, ...], Any]:
-    """What bob is answered to every question while nobody has a draft."""
+    """Return all responses to bob while there are no drafts."""
     for n in range(6):
         records.create(f"m-{n}", {"n": n})
     return asked(bob)

@@ -1,4 +1,4 @@
-"""What happens between the statements of a commit, made to happen."""
+"""Force concurrent writes between the statements of a commit."""
 
 from __future__ import annotations
 

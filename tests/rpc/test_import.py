@@ -44,7 +44,7 @@ def loaded(records: Records, *chunks: Rows, **options: Any) -> tuple[int, int, i
 
 
 def versions(sql: Any, url: str, records: Records) -> dict[str, tuple[int, str, bool]]:
-    """Of each record its version, the place and writer of its row, and whether it is deleted."""
+    """Return the version of each record, the location and writer of its row, and whether it is deleted."""
     query = """SELECT record_id, version, ctid::text || ' ' || xmin::text AS written, deleted_at IS NOT NULL AS deleted
         FROM draftline.record WHERE tenant_id = $1 AND collection = $2 ORDER BY record_id"""
     rows = sql(url, query, records.tenant_id, records.collection)

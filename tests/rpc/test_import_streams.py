@@ -60,7 +60,7 @@ COPIED = """FROM pg_stat_activity
 
 
 def open_imports(sql: Any, url: str) -> int:
-    """How many imports wait for more of their streams."""
+    """Return the number of imports that wait for more of their streams."""
     return int(sql(url, f"SELECT count(*) AS n {COPIED}")[0]["n"])
 
 

@@ -1,4 +1,4 @@
-"""What is kept of an answer is little, and the answer is the first one all the same, whatever became of its record."""
+"""Stored responses are small, and equal the first response whatever happens to the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one caller may cost the others: long lists, silent imports, open streams."""
+"""Limits bound the cost of one caller for others: long lists, silent imports, open streams."""
 
 from __future__ import annotations
 

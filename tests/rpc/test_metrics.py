@@ -1,4 +1,4 @@
-"""What is measured of a service, over a real port, after calls of every kind."""
+"""Metrics are served over a real port and count calls of every kind."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(server: RunningServer) -> Scrape:
 
 
 class Since:
-    """How far values have grown since a moment."""
+    """The growth of metrics since a point in time."""
 
     def __init__(self, server: RunningServer) -> None:
         self._server, self._before = server, read(server)

@@ -1,4 +1,4 @@
-"""What is measured when there is no room, no connection, or no reader."""
+"""Metrics show when calls queue, connections are missing, or readers are slow."""
 
 from __future__ import annotations
 

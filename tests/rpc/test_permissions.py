@@ -1,4 +1,4 @@
-"""What each rpc needs, and that nothing less will do."""
+"""Each rpc requires exactly its documented permissions."""
 
 from __future__ import annotations
 

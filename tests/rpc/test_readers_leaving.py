@@ -48,7 +48,7 @@ def by_closing(wire: Wire) -> None:
 
 
 def by_breaking(wire: Wire) -> None:
-    """As the connection of a process that is killed with unread data."""
+    """Reset the connection, as the kernel does for a process that is killed with unread data."""
     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wire.socket.close()
 
@@ -77,5 +77,5 @@ def test_reader_who_leaves_is_told_as_cancelled(
 
 
 def is_of_two_loops(event: Any) -> bool:
-    """Whether grpc.aio tells that another loop of the process, the one of another test server, was faster to read."""
+    """Return whether grpc.aio reports that the loop of another test server in this process read first."""
     return isinstance(event.get("exc_info"), BlockingIOError)

@@ -30,7 +30,7 @@ def _outcome(caller: Caller, method: str, request: Any) -> bytes | str:
 
 
 def _done(rows: Rows) -> Any:
-    """What tells two tenants apart to which other things were done."""
+    """Return the rows of a tenant, apart from requests, in a form that can be compared with another tenant."""
     for row in rows["change"]:
         del row["request_id"]
     return alike({table: found for table, found in rows.items() if table != "request"})

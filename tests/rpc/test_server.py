@@ -1,4 +1,4 @@
-"""How the server starts, tells of itself, and stops."""
+"""The server starts, reports its health and reflection, and stops."""
 
 from __future__ import annotations
 

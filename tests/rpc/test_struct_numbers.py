@@ -26,7 +26,7 @@ NUMBERS = DOUBLES | st.integers() | st.integers(50, 1100).map(lambda bits: 2**bi
 
 
 def shown(text: str) -> types_pb2.Document:
-    """What a stored content is answered as."""
+    """Return the document that a stored content is returned as."""
     document = types_pb2.Document()
     fill_document(document, text, types_pb2.ENCODING_STRUCT, ())
     return document

@@ -52,7 +52,7 @@ def url(postgres_url: str, template: str) -> Iterator[str]:
 
 
 def health(channel: grpc.Channel) -> Any:
-    """What a call over this connection comes to."""
+    """Call health over this connection and return the response or the error."""
     try:
         return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""What becomes visible again is checked by what the collection declares by now, whichever call brings it back."""
+"""All calls that restore a deleted record validate it by the current collection spec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What anyone may call, with whatever anyone may send."""
+"""Public services accept calls without credentials, and survive any input."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def request(tenant_id: str, token: str = "", filter_text: str = "") -> change_pb
 
 
 async def latencies(channel: grpc.aio.Channel, over: asyncio.Event) -> list[float]:
-    """How long each write of the quiet tenant takes to reach its watcher, from its acknowledgement."""
+    """Return the time from the acknowledgement of each write of the quiet tenant to its arrival at the watcher."""
     content = content_pb2_grpc.ContentServiceStub(channel)
     watch = change_pb2_grpc.ChangeServiceStub(channel).WatchChanges(request(QUIET))
     await watch.read()

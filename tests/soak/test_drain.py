@@ -99,7 +99,7 @@ async def fill(connection: asyncpg.Connection) -> None:
 async def drained_once(
     stage: Stage, holder: asyncpg.Connection, channel: grpc.aio.Channel, history: History
 ) -> tuple[float, list[grpc.StatusCode]]:
-    """How long it took, and how calls ended that would have had no end."""
+    """Return the duration of the drain, and the status of each call that would not have ended by itself."""
     before = len(history.acknowledged)
     async with holder.transaction():
         await holder.execute(

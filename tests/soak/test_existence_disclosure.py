@@ -1,4 +1,4 @@
-"""What a call costs does not tell what another tenant has: whoever looks at the clock learns nothing either.
+"""The cost of a call does not disclose the data of other tenants, so its duration does not either.
 
 Calls are made where another tenant has the same records, drafts, declarations, commits and request ids and has asked
 the same before, and where nobody has. What is sent to PostgreSQL must be the same, and so must what PostgreSQL looks
@@ -47,7 +47,7 @@ Asking = Callable[[Caller, Caller], Asked]  # what the first asks, who may know 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of calls: what they came to, what was sent, and what was looked up and written, by table."""
+    """The responses of calls, the statements that they sent, and the rows that these read and wrote, by table."""
 
     outcomes: list[str]
     sent: list[str]
@@ -67,7 +67,7 @@ class Meter:
         return Caller(self.channel, f"tenant-{uuid.uuid4().hex[:12]}")
 
     async def is_quiet(self) -> bool:
-        """Whether the server has done what it does by itself when it starts, and then not for long."""
+        """Return whether the background work after the start of the server is done and has been for a while."""
         count = "SELECT count(*) FROM pg_stat_user_tables WHERE relname = ANY ($1) AND seq_scan + idx_scan > 0"
         return bool(await self.connection.fetchval(count, ["request", "collection_order"]) == 2)
 
@@ -182,7 +182,7 @@ def _flushing(session: dict[str, str], *, is_pooled: bool) -> Callable[[Any], Aw
 async def costs(
     meter: Meter, asking: Asking, other_has: Callable[[Caller], object], caller_has: Callable[[Caller], object]
 ) -> tuple[Cost, Cost]:
-    """Where the other tenant has what it has, and where there is none."""
+    """Return the cost of calls if the other tenant has data, and if there is none."""
     found = []
     for is_there in (True, False):
         await meter.empty()
@@ -245,7 +245,7 @@ async def test_read_costs_the_same(state: str, meter: Meter) -> None:
 
 
 def reads(caller: Caller, _: Caller) -> Asked:
-    """Of whatever has a name or can be found."""
+    """Return reads of everything that has an id or can be searched for."""
     drafts, changes = caller.drafts, Changes(caller.channel, caller.tenant_id)
     commit_id = [*caller.commits, str(uuid.UUID(int=0))][0]
     ids: Any = caller.records.ids
@@ -327,7 +327,7 @@ KINDS: dict[str, Callable[[Caller, str], Request]] = {
 
 @pytest.mark.parametrize("method", KINDS)
 def test_time_of_an_answer_is_told(method: str, server: RunningServer, report: Callable[[str], None]) -> None:
-    """Which says what a caller with a clock has to go by: of a record, drafted, that another tenant has or nobody."""
+    """Report the latency of a call on a drafted record that another tenant has, and that does not exist."""
     with grpc.insecure_channel(server.address) as channel:
         caller, other = (Caller(channel, f"tenant-{uuid.uuid4().hex[:12]}") for _ in range(2))
         STATES["drafted"](other)
@@ -346,7 +346,7 @@ def test_time_of_an_answer_is_told(method: str, server: RunningServer, report: C
 
 
 def chance(one: list[float], other: list[float]) -> float:
-    """How often the medians of two samples are as far apart as they are, if who is in which is drawn by lot."""
+    """Return the p-value of a permutation test on the difference of the medians of two samples."""
     everything, draw = one + other, random.Random(0)
 
     def apart() -> float:

@@ -178,5 +178,5 @@ def is_serving(health: Any) -> bool:
 
 
 def open_files(service: Served) -> int:
-    """Of the server; none where the system does not tell."""
+    """Return the number of open files of the server; 0 if the system does not report it."""
     return len(list(Path(f"/proc/{service.process.pid}/fd").glob("*")))

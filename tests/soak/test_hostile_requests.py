@@ -50,7 +50,7 @@ def service(database_url: str, tmp_path: Path) -> Iterator[Served]:
 
 
 def token() -> str:
-    """Of a caller in the tenant, and in every tenant whose name is a hostile text."""
+    """Return the token of a caller in the tenant, and in every tenant whose name is a hostile text."""
     named = {text for text in all_texts() if 0 < len(text) <= 20}
     return tokens.secret_token(organization_ids=[TENANT, *sorted(named)], exp=tokens.In(3_000))
 

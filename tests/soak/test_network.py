@@ -76,7 +76,7 @@ async def trouble(proxy: Proxy, history: History) -> None:
 
 
 async def all_of_the_pool_is_there(address: str, connection: asyncpg.Connection) -> None:
-    """As many calls as there are connections wait at once, each with one of its own."""
+    """Check that as many calls as the pool has connections can wait at the same time."""
     async with grpc.aio.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         stub = content_pb2_grpc.ContentServiceStub(channel)
         held = [{"tenant_id": TENANT, "collection": f"held-{number}", "record_id": "1"} for number in range(POOL)]
@@ -95,7 +95,7 @@ async def all_of_the_pool_is_there(address: str, connection: asyncpg.Connection)
 
 
 async def are_pooled(connection: asyncpg.Connection, count: int, condition: str = "true") -> bool:
-    """Whether the pool has so many connections of which a condition holds."""
+    """Return whether the pool has `count` connections that meet a condition."""
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'draftline'"
     )

@@ -60,7 +60,7 @@ async def test_novel_filters_leave_no_prepared_statements_behind(
 
 
 def _private_mb(pid: int) -> float:
-    """What a backend alone holds of memory; 0 where it is on another machine."""
+    """Return the private memory of a backend; 0 if it runs on another machine."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:

@@ -128,7 +128,7 @@ def check_refusals(answers: Answers) -> None:
 
 
 async def healthy(address: str) -> bool:
-    """Whether health answers all along."""
+    """Return whether the service is healthy."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for _ in range(int(OVERLOAD_S)):

@@ -136,7 +136,7 @@ def test_unfinished_messages_of_many_connections_share_a_limit(service: Served, 
 
 
 def test_large_messages_on_slow_connections_are_taken(service: Served) -> None:
-    """Who keeps to the limits is never cut: 8 messages of 1 MB at once, which take seconds to arrive."""
+    """Accept 8 messages of 1 MB at the same time, which take seconds to arrive: they are within the limits."""
     request = content_pb2.CreateContentRequest(tenant_id="acme", collection="films")
     request.content.json = f'{{"text": "{"x" * 1_000_000}"}}'
     data = request.SerializeToString()

@@ -130,7 +130,7 @@ class World:
         return token
 
     def ask(self, caller: Caller, method: MethodDescriptor, requests: list[Any]) -> tuple[str, str]:
-        """What the caller is told, and the token of the next page."""
+        """Make a call and return its response as text, and the token of the next page."""
         answers, token = [], ""
         call = self.call(caller, method, *requests)
         try:
@@ -156,7 +156,7 @@ class World:
         )
 
     def token(self) -> str:
-        """Of a watch of ada's tenant that begins now."""
+        """Return the token of a watch of ada's tenant that begins now."""
         watch = self.call(ADA, BY_NAME["WatchChanges"], change_pb2.WatchChangesRequest(tenant_id=self.tenant(ADA)))
         token: str = next(watch).resume_token
         watch.cancel()

@@ -52,7 +52,7 @@ class Side:
     actor: Actor
 
     async def run(self, step: "Step") -> Any:
-        """What a caller is told."""
+        """Return the result for the caller."""
         try:
             if isinstance(step, Batch):
                 results = await patched(

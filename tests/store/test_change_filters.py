@@ -23,7 +23,7 @@ from support.tenant_stores import COLLECTION
 
 
 def attributes_of(change: Change) -> dict[str, Any]:
-    """As a filter sees them: what is empty is not there."""
+    """Return the attributes of a change as a filter sees them, without empty ones."""
     attributes = {name: getattr(change, name) for name in CHANGE_ATTRIBUTES if name != "create_time"}
     attributes["create_time"] = change.created_at.isoformat()
     return {name: value for name, value in attributes.items() if value != ""}

@@ -79,7 +79,7 @@ async def connection(server: Any) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def call(connection: asyncpg.Connection, function: str, *arguments: Any) -> Any:
-    """What a function of jsonb makes; MISSING is NULL."""
+    """Call an SQL function on jsonb; MISSING is NULL."""
     places = ", ".join(f"${place}::text::jsonb" for place in range(1, len(arguments) + 1))
     texts = [None if argument is MISSING else to_text(argument) for argument in arguments]
     answer = await connection.fetchval(f"SELECT draftline.{function}({places})::text", *texts)
@@ -274,7 +274,7 @@ async def test_base_put_back_undoes_the_edit(connection: asyncpg.Connection, edi
 
 
 def without_what_was_made(restored: Any, content: Any) -> Any:
-    """What the edit made an object of, out of nothing, is left as an empty one."""
+    """Remove the empty objects that are left where the edit created an object from nothing."""
     if not (isinstance(restored, dict) and isinstance(content, dict)):
         return restored
     return {

@@ -1,4 +1,4 @@
-"""What a draft does below an object that another has removed or replaced, and below one that was never there."""
+"""Drafts edit paths below objects that others removed or replaced, and below missing ones."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Following:
         self.last: FeedPage | None = None
 
     async def read(self) -> list[Any]:
-        """What is new, until there is no more right now."""
+        """Return the new changes, until there are no more at the moment."""
         new: list[Any] = []
         while True:
             self.last = page = await self.feed.read(self.scope, self.place)

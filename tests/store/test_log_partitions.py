@@ -140,7 +140,7 @@ async def test_changes_written_while_they_are_moved_are_all_there_once(
 
 
 async def is_kept(keeper: Maintenance, connection: asyncpg.Connection) -> bool:
-    """Whether all partitions are there after one more turn; others may be in the way of one, but not for ever."""
+    """Run maintenance, and return whether all partitions exist; concurrent transactions may delay one."""
     await keeper.turn(datetime.now(UTC))
     return len(await weeks(connection)) == WEEKS_AHEAD + 1 and not await in_default(connection)
 

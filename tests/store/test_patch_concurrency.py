@@ -48,7 +48,7 @@ def deadlocks(patching_server: Any) -> Iterator[list[BaseException]]:
 
 
 def at_once(callers: int, call: Callable[[int], Any]) -> list[Any]:
-    """What each caller got, all of them started together; errors are answers too."""
+    """Run the call of all callers concurrently, and return their results or errors."""
     start = Barrier(callers)
 
     def run(caller: int) -> Any:
@@ -80,7 +80,7 @@ class Records:
         return self._stub.PatchContent(self.patching(record_id, change, **rest), timeout=60)
 
     def reason_of(self, record_id: str, change: dict[str, Any] | list[Any], **rest: Any) -> str:
-        """Why a patch was refused; empty if it was applied."""
+        """Patch, and return the reason of the rejection; empty if it succeeded."""
         try:
             self.patch(record_id, change, **rest)
         except grpc.RpcError as error:

@@ -89,7 +89,7 @@ def put(content: Any, tokens: Sequence[str], value: Any) -> None:
 
 
 def taken_back(change: Change, content: Any, policy: ConflictPolicy) -> tuple[Any, set[str]]:
-    """What is left of a content when an update is taken back, and the paths in conflict."""
+    """Return the content after the update is reverted, and the paths in conflict."""
     left, conflicts = copy.deepcopy(content), set()
     for path in change.paths:
         tokens = parse_pointer(path.path, "path")

@@ -1,4 +1,4 @@
-"""What a JSON Schema may cost: it is told that it is too much, and nobody else waits for it."""
+"""Expensive JSON Schemas are rejected, and do not delay other calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses, by SQLSTATE: its code, and whether a write may have been done; nothing of what it says."""
+"""Errors of PostgreSQL are mapped by SQLSTATE to a status and the fate of the write; their text is withheld."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ async def test_statements_use_indexes_even_while_tables_are_small(database_url: 
 async def test_import_into_a_collection_that_the_planner_does_not_know_reads_what_waits_once(
     mode: ImportMode, database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of its records, and of their drafts, the planner expects one. Each would be compared with all that wait."""
+    """Records and drafts are read once, though the planner expects one of each."""
     fetch, plans = Transaction.fetch, dict[str, Any]()
     names = (
         "lock_imported",
@@ -136,14 +136,14 @@ def drafts_read(plan: dict[str, Any]) -> float:
 
 
 def rereads(plan: dict[str, Any]) -> bool:
-    """Whether a table is read whole for each row of another."""
+    """Return whether the plan reads a table as a whole for each row of another."""
     parts = plan.get("Plans", [])
     is_reread = plan["Node Type"] == "Nested Loop" and any(map(reads_whole, parts[1:]))
     return is_reread or any(map(rereads, parts))
 
 
 def reads_whole(plan: dict[str, Any]) -> bool:
-    """Whether a table is read whole, but for `locked`: it is analyzed when it is filled, so its size is known."""
+    """Return whether the plan reads a table as a whole, except `locked`, which is analyzed when it is filled."""
     if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] != "locked":
         return True
     return any(map(reads_whole, plan.get("Plans", [])))

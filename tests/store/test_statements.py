@@ -1,4 +1,4 @@
-"""What calls send to PostgreSQL: how many statements, in what order, and by which plan."""
+"""Calls send a fixed number of statements to PostgreSQL, in a fixed order, with the expected plans."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def declare(server: Any, tenant_id: str) -> Any:
 
 
 def work(seen: Sequence[str]) -> list[str]:
-    """What was sent, without what every transaction has."""
+    """Return the statements without those of every transaction."""
     return [name for name in sent(seen) if not re.match(r"BEGIN|COMMIT", name)]
 
 

@@ -20,7 +20,7 @@ Content = dict[str, Any]
 
 
 class End(Enum):
-    """How a call ended for its caller."""
+    """The end of a call for its caller."""
 
     DONE = auto()
     REFUSED = auto()  # the error said that nothing was changed

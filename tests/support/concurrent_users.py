@@ -31,7 +31,7 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Write:
-    """What one version of a record changed: top-level values, None for one that was removed."""
+    """The top-level values that one version of a record changed; None for a removed one."""
 
     values: dict[str, Any]
     is_deleted: bool

@@ -134,7 +134,7 @@ def staged(data_dir: Path, **settings: object) -> Iterator[Stage]:
 
 @dataclass(frozen=True)
 class Recovery:
-    """How long the recovery from a fault took, in seconds since PostgreSQL was back; infinite if it timed out."""
+    """The duration of a recovery, in seconds since PostgreSQL was available again; infinite if it timed out."""
 
     fault: str
     rate_before: float  # writes a second

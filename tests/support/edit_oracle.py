@@ -117,7 +117,7 @@ def inverse(edit: Edit, content: Any) -> Edit:
 
 
 def restore(base: Edit, content: Any) -> Any:
-    """What a base was made of, as far as a content tells the rest."""
+    """Return the content that a base was made from, completed by another content."""
     if not base:
         return content
     return base["v"] if "v" in base else _restored(base, content)
@@ -243,7 +243,7 @@ def below(path: Path, child: Edit) -> Edit:
 
 
 def edit_to(before: Any, after: Any, path: Path) -> Edit:
-    """What makes, of one content, what another has at a path; inside an array, of the whole array."""
+    """Return the edit that copies the value at a path from one content to another; inside an array, the whole array."""
     depth = 0
     while depth < len(path) and isinstance(before, dict) and isinstance(after, dict):
         before, after, depth = at(before, path[depth]), at(after, path[depth]), depth + 1
@@ -299,7 +299,7 @@ def edit_of_operation(step: Operation, before: Any, after: Any) -> Edit:
 
 
 def steps_done(edit: Edit, old: Any, new: Any) -> Edit:
-    """Of an edit that made one content of another, the steps that did."""
+    """Return the steps of an edit that changed one content into another."""
     _, _, merges, steps = parts(edit)
     inner = {key: steps_done(child, at(old, key), at(new, key)) for key, child in merges.items()}
     done = {key: some for key, some in steps.items() if same(transform(some, at(old, key)), at(new, key))}

@@ -149,7 +149,7 @@ class Hostile:
 
 
 def _problem(error: Any) -> str:
-    """What is wrong with an error, but for its code: those of the service carry their reason."""
+    """Return a defect of an error apart from its code, such as a missing reason; empty if there is none."""
     trailers: dict[str, Any] = dict(list(error.trailing_metadata() or ()))
     if "grpc-status-details-bin" not in trailers:
         return "" if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else "without details"
@@ -183,7 +183,7 @@ class Probe(threading.Thread):
                 self._outcomes.slowest[kind] = max(self._outcomes.slowest[kind], took)
 
     def median_s(self) -> float:
-        """Of some calls on a connection of their own."""
+        """Return the median latency of some calls on a new connection."""
         with grpc.insecure_channel(self._address) as channel:
             return statistics.median(self.call(channel) for _ in range(USUAL))
 

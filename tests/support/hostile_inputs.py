@@ -42,7 +42,7 @@ class Case:
 
 
 def text_bytes(field: Any) -> Iterator[tuple[str, bytes]]:
-    """What a field of text may be sent: (kind, its bytes)."""
+    """Yield hostile values for a text field: (kind, bytes)."""
     for kind, texts in TEXTS.items():
         if kind != "request id" or field.name.endswith("_id"):
             yield from ((kind, text.encode()) for text in texts)

@@ -42,7 +42,7 @@ class Wire:
         self.socket.sendall(b"".join(frame.encoded() for frame in frames))
 
     def frames(self) -> Iterator[Frame]:
-        """What the server sends, until it closes the connection."""
+        """Yield the frames of the server until it closes the connection."""
         with self.socket.makefile("rb") as stream:
             while len(head := stream.read(9)) == 9:
                 kind, flags, number = struct.unpack(">BBI", head[3:])

@@ -31,7 +31,7 @@ OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 @dataclass(frozen=True)
 class Load:
-    """What one tenant calls: to read its records or, `counting`, to patch them by one more each."""
+    """The calls of one tenant: reads of its records or, if `counting`, patches that increment them."""
 
     address: str
     tenant_id: str

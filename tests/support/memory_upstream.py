@@ -43,7 +43,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What the system offers."""
+    """The capabilities of the system."""
 
     keys: bool = True
     conditional: bool = True

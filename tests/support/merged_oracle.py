@@ -1,4 +1,4 @@
-"""What a merged list is, in plain Python: everything merged, filtered and sorted, without an index or a page."""
+"""Merge, filter and sort all records in plain Python: the oracle of merged lists, without indexes or pages."""
 
 from __future__ import annotations
 

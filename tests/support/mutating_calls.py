@@ -20,7 +20,7 @@ SCHEMA = '{"properties": {"n": {"maximum": 3}}}'
 
 
 def nothing(_: Caller) -> None:
-    """What a call needs that needs nothing."""
+    """Prepare nothing, for calls that need no data."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def discarding(caller: Caller, **options: Any) -> draft_pb2.DiscardRequest:
 
 
 def reverting(caller: Caller, version: int | None = None, **options: Any) -> change_pb2.RevertChangeRequest:
-    """Of a version of record `a`, or else of what was committed last."""
+    """Return a request that reverts a version of record `a`, or else the last commit."""
     change = version and change_pb2.ChangeRef(collection="films", record_id="a", version=version)
     target = {"change": change} if change else {"commit_id": [*caller.commits, str(uuid.UUID(int=0))][0]}
     return change_pb2.RevertChangeRequest(tenant_id=caller.tenant_id, **target, **options)

@@ -1,4 +1,4 @@
-"""What PostgreSQL does for a statement: its plan as it ran, and what that read."""
+"""Return the plan of a statement as it ran, and count what it read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows_out(node: dict[str, Any]) -> float:
 
 
 def rows_read(plan: dict[str, Any]) -> float:
-    """Of the tables, those that a filter removed included."""
+    """Return the rows read from tables, including those that a filter removed."""
     return sum(
         (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
         for node in nodes(plan)

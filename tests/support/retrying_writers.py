@@ -61,7 +61,7 @@ def sign(key: str) -> Callable[[Content, str], Content]:
 
 @dataclass(frozen=True)
 class Sending:
-    """How a call is sent; the result has the versions that it wrote, or None if the response has none."""
+    """Sends a call, and returns the versions that it wrote, or None if the response has none."""
 
     effects: Mapping[str, Callable[[Content, str], Content]]
     send: Callable[[str, str], Awaitable[Mapping[str, int] | None]]  # with the call's id and a request id or ""

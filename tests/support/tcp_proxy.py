@@ -17,7 +17,7 @@ STALL_POLL_S = 0.005
 
 
 class Fate(Enum):
-    """What the proxy does with a chunk of data."""
+    """The treatment of a chunk of data by the proxy."""
 
     PASS = auto()
     CUT = auto()  # it is lost, and its connection

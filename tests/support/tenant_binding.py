@@ -185,7 +185,7 @@ class _Wall:
         return set()
 
     def _key(self, node: Any, scope: _Scope | None, known: Known) -> str | None:
-        """What a tenant is bound to that is equal to this."""
+        """Return the parameter or argument that an expression is equal to."""
         match _uncast(node):
             case ast.ParamRef(number=number):
                 return f"${number}"

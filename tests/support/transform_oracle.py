@@ -60,7 +60,7 @@ def makes(steps: Steps) -> bool:
 
 
 def chain(a: Steps, b: Steps) -> dict[str, Any]:
-    """What the steps a and then b come to: {"t": steps}, or {"s": value} where b has nothing left to be applied to."""
+    """Return the action of the steps a and then b: {"t": steps}, or {"s": value} if it does not depend on the value."""
     counts = ["increment" in steps[0] for steps in (a, b)]
     if all(counts):
         return {"t": [{"increment": added(a[0]["increment"], b[0]["increment"])}]}

@@ -1,4 +1,4 @@
-"""Who is let in, who waits, and who is refused at once."""
+"""Calls are admitted, queued, or rejected immediately."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_call_that_would_wait_longer_than_anyone_may_is_refused_at_once(cl
 
 
 async def test_slow_calls_are_no_stall(clock: Clock) -> None:
-    """That none has ended in a moment does not mean that none will."""
+    """Do not reject calls because no call has ended for a moment."""
     async with house(1, 100, 30.0) as opened:
         await opened.calls(2, "acme")
         clock.now_s += 1.0

@@ -14,7 +14,7 @@ from draftline_server.observability.telemetry import Telemetry
 
 
 class Written(io.StringIO):
-    """What is written, and how often it is."""
+    """A stream that records writes and counts them."""
 
     times = 0
 

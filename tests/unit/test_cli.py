@@ -42,7 +42,7 @@ runpy.run_module("draftline_server", run_name="__main__")
 
 
 def test_command_that_asks_a_service_loads_neither_that_nor_what_speaks_to_a_database() -> None:
-    """That takes a second, for which whoever looks after its health every few seconds would pay."""
+    """Imports take a second, which a frequent health check would have to pay."""
     asked = """
 import sys
 from draftline_server.cli import main

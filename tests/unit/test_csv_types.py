@@ -22,7 +22,7 @@ TEXT, NUMBER, BOOLEAN, DATE = ColumnType.TEXT, ColumnType.NUMBER, ColumnType.BOO
 
 
 class Pipe(io.BytesIO):
-    """What can be read once."""
+    """A file that can be read once."""
 
     def seekable(self) -> bool:
         return False

@@ -40,7 +40,7 @@ with EmbeddedPostgres(Path(sys.argv[1])) as server:
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the data directory that the tests of this file share lies between them."""
+    """Return a directory in which the tests of this file keep their shared data directory."""
     data_dir = tmp_path_factory.mktemp("shelf") / "data"
     with EmbeddedPostgres(data_dir, durable=False):
         pass
@@ -99,7 +99,7 @@ async def ask(url: str, query: str) -> Any:
 
 
 def is_ready(data_dir: Path, pid: int) -> bool:
-    """Whether the server of the directory is this process, and takes connections."""
+    """Return whether the server of the directory is this process and accepts connections."""
     lines = postgres_child.pid_file(data_dir / "cluster")
     return lines[0] == str(pid) and lines[7] == "ready"
 

@@ -1,4 +1,4 @@
-"""What the types of attributes make of a filter."""
+"""Filters are checked against the types of attributes."""
 
 from __future__ import annotations
 

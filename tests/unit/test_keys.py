@@ -1,4 +1,4 @@
-"""Where keys come from, and how they change while the service runs."""
+"""Keys are loaded from files and URLs, and reloaded while the service runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def replaced(path: Path, content: bytes) -> None:
-    """As tools do it that change files under a running service."""
+    """Replace a file as tools do that change files of a running service."""
     new = path.with_suffix(".new")
     new.write_bytes(content)
     new.replace(path)

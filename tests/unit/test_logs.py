@@ -23,7 +23,7 @@ FORMATS = pytest.mark.parametrize("log_format", ["json", "console"])
 
 @contextmanager
 def told(log_format: str) -> Iterator[io.StringIO]:
-    """What is written to standard error until the end of the block."""
+    """Collect the output to standard error until the end of the block."""
     before = structlog.get_config()
     with redirect_stderr(io.StringIO()) as written:
         logs.configure(log_format, "debug")

@@ -34,6 +34,12 @@ def test_banned_word_is_found(tmp_path: Path, name: str, source: str, line: int,
     assert [(found_line, found) for found_line, found, _ in plain_english.findings(path)] == [(line, word)]
 
 
+def test_of_tests_only_the_openings_of_docstrings_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.py"
+    path.write_text('def test_a():\n    """When it is told."""\n    # anew\n')
+    assert [found for _, found, _ in plain_english.findings(path, words=False)] == ["When"]
+
+
 @pytest.mark.parametrize(
     ("name", "source"),
     [

@@ -1,4 +1,4 @@
-"""Which request-shaped statements are prepared: those that come again, and no more than fit."""
+"""Request-shaped statements are prepared if they repeat, up to the limit."""
 
 from __future__ import annotations
 

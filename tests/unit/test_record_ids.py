@@ -63,7 +63,7 @@ def test_values_without_a_word_make_a_digest() -> None:
 
 
 def test_ids_stay_as_they_are() -> None:
-    """What was imported is found again by later versions: these never change."""
+    """Derived ids never change, so that later versions find imported records."""
     assert made_id(["C++"]) == "c-279dca1fc145acc7"
     assert made_id(["Alien³", None]) == "alien3-3ad9d59f04ed880c"
     assert made_id(["Word " * 99 + "Word"]).endswith("-word-w-6c64a9ccd3065f18")

@@ -17,7 +17,7 @@ SOCKET = ".s.PGSQL.5432"
 
 @pytest.fixture
 def long_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where temporary files go, too long for a socket."""
+    """Set a folder for temporary files whose path is too long for a socket."""
     folder = tmp_path / ("x" * 60) / ("y" * 60)
     folder.mkdir(parents=True)
     monkeypatch.setenv("TMPDIR", str(folder))

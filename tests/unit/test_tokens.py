@@ -1,4 +1,4 @@
-"""Which tokens are taken, and that no other is."""
+"""Valid tokens are accepted, and all others are rejected."""
 
 from __future__ import annotations
 

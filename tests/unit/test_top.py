@@ -1,4 +1,4 @@
-"""What was done between two scrapes: rates, and quantiles as Prometheus estimates them."""
+"""`draftline top` computes rates and quantiles between two scrapes, as Prometheus estimates them."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Crowd:
 
 @dataclass
 class Model:
-    """Who runs and who waits, said as plainly as it can be."""
+    """A simple model of the semaphore: the holders and the waiters."""
 
     most: int
     kept: int
