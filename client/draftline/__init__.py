@@ -14,6 +14,7 @@ from draftline import operations as op
 from draftline._async.client import AsyncBulkWriter, AsyncCachedReader, AsyncClient, AsyncSession, AsyncWatch
 from draftline._core.cache import CacheStats
 from draftline._core.retries import Retry
+from draftline._core.version import __version__
 from draftline._sync.client import BulkWriter, CachedReader, Client, Session, Watch
 from draftline.errors import (
     AbortedError,
@@ -201,5 +202,6 @@ __all__ = [
     "VersionMismatchError",
     "View",
     "Watch",
+    "__version__",
     "op",
 ]

@@ -4,19 +4,32 @@ Numbers are decoded as follows:
 
 * an integer is an `int`, whatever its length;
 * any other number is a `float` if the float holds exactly that decimal value
-  (`Decimal(repr(number))` equals it), else a `decimal.Decimal`.
+  (`Decimal(repr(number))` equals it), else a `decimal.Decimal`. With `numbers_as("decimal")`, and for
+  a client with `numbers="decimal"`, it is always a `Decimal`.
 
 When encoded, an `int`, a `Decimal` and a `float` keep every digit of their Python
-representation. NaN and the infinities are not valid JSON and are rejected.
+representation. NaN and the infinities are not valid JSON and are rejected. Values that JSON
+lacks are encoded as follows:
+
+* an aware `datetime` is an RFC 3339 timestamp with its offset, a `date` is `2026-11-20`;
+* a `UUID` is its text with hyphens;
+* an `Enum` is encoded as its value.
+
+They are decoded as the texts and numbers that are stored.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
+from uuid import UUID
 
 from google.protobuf.json_format import MessageToDict
 
@@ -35,17 +48,51 @@ _INT_DIGITS_ALWAYS_ALLOWED = 640
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring
 
+Numbers = Literal["exact", "decimal"]
+
+# The advice for types that have no JSON form.
+_HINTS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (
+        (bytes, bytearray, memoryview),
+        "encode it as text first, for example by base64.b64encode(value).decode(), or store it elsewhere",
+    ),
+    ((set, frozenset), "write sorted(value) or list(value)"),
+    (timedelta, "write value.total_seconds(), or a text"),
+    (time, "write value.isoformat()"),
+)
+
+
+class _RejectedError(Exception):
+    """A value that cannot be encoded, and the keys and indexes that lead to it, the innermost first."""
+
+    def __init__(self, kind: type[TypeError | ValueError], problem: str) -> None:
+        super().__init__(problem)
+        self.kind = kind
+        self.keys: list[str | int] = []
+
+    def public(self) -> TypeError | ValueError:
+        path = "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in reversed(self.keys))
+        if len(path) > 200:  # a value that contains itself has a path of hundreds of keys
+            path = path[:200] + "..."
+        return self.kind(f"at {path}: {self}" if path else str(self))
+
 
 def encode(value: object) -> str:
     """Return the JSON text of a value made of dict, list, tuple, str, int, float, Decimal, bool and None.
 
+    An aware datetime, a date, a UUID and an Enum are encoded as the module describes. Errors name the
+    path of the value as a JSON Pointer.
+
     Raises:
         TypeError: a value has another type, or a key is not a string.
-        ValueError: a value is NaN or an infinity, contains a lone surrogate, is nested more than
-            200 levels deep, or contains itself.
+        ValueError: a value is NaN, an infinity or a datetime without a time zone, contains a lone
+            surrogate, is nested more than 200 levels deep, or contains itself.
     """
     parts: list[str] = []
-    _write(value, parts, 0)
+    try:
+        _write(value, parts, 0)
+    except _RejectedError as error:
+        raise error.public() from None
     text = "".join(parts)
     if not text.isascii():
         try:
@@ -61,12 +108,27 @@ def decode(text: str) -> Any:
     Raises:
         ValueError: the text is not valid JSON.
     """
+    decoder = _decimal_decoder if _numbers.get() == "decimal" else _decoder
     try:
-        return _decoder.decode(text)
+        return decoder.decode(text)
     except json.JSONDecodeError:
         raise
     except ValueError:  # an integer over the interpreter's digit limit
-        return _long_decoder.decode(text)
+        return (_long_decimal_decoder if decoder is _decimal_decoder else _long_decoder).decode(text)
+
+
+@contextmanager
+def numbers_as(numbers: Numbers) -> Iterator[None]:
+    """Decode numbers with a fraction or an exponent as "exact" (see the module) or "decimal" during the block.
+
+    with numbers_as("decimal"):
+        decode("0.5")  # Decimal('0.5')
+    """
+    former = _numbers.set(numbers)
+    try:
+        yield
+    finally:
+        _numbers.reset(former)
 
 
 def encode_object(content: Mapping[str, Any]) -> str:
@@ -106,35 +168,71 @@ def _write(value: object, parts: list[str], depth: int) -> None:
     elif isinstance(value, (int, float, Decimal)):
         parts.append(_number(value))
     elif depth == MAX_DEPTH:
-        raise ValueError(f"the value is nested more than {MAX_DEPTH} levels deep, or contains itself")
+        raise _RejectedError(ValueError, f"the value is nested more than {MAX_DEPTH} levels deep, or contains itself")
     elif isinstance(value, Mapping):
         _write_object(value, parts, depth)
     elif isinstance(value, (list, tuple)):
         _write_array(value, parts, depth)
+    elif isinstance(value, Enum):
+        _write(value.value, parts, depth + 1)
     else:
-        raise TypeError(f"{type(value).__name__} is not a JSON type")
+        parts.append(_quote(_text(value)))
 
 
 def _write_object(value: Mapping[Any, Any], parts: list[str], depth: int) -> None:
     separator = "{"
     for key, member in value.items():
         if not isinstance(key, str):
-            raise TypeError(f"the key {key!r} is not a string")
+            raise _RejectedError(TypeError, f"the key {key!r} is not a string: write str(key)")
         parts.append(separator)
         parts.append(_quote(key))
         parts.append(":")
-        _write(member, parts, depth + 1)
+        try:
+            _write(member, parts, depth + 1)
+        except _RejectedError as error:
+            error.keys.append(key)
+            raise
         separator = ","
     parts.append("{}" if separator == "{" else "}")
 
 
 def _write_array(value: list[Any] | tuple[Any, ...], parts: list[str], depth: int) -> None:
     separator = "["
-    for element in value:
+    for index, element in enumerate(value):
         parts.append(separator)
-        _write(element, parts, depth + 1)
+        try:
+            _write(element, parts, depth + 1)
+        except _RejectedError as error:
+            error.keys.append(index)
+            raise
         separator = ","
     parts.append("[]" if separator == "[" else "]")
+
+
+def _text(value: object) -> str:
+    """Return the text for a value of a type that JSON lacks."""
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return _timestamp(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    hint = next((f": {hint}" for types, hint in _HINTS if isinstance(value, types)), "")
+    raise _RejectedError(TypeError, f"{type(value).__name__} is not a JSON type{hint}")
+
+
+def _timestamp(value: datetime) -> str:
+    """Return the RFC 3339 text of an aware datetime, whose offset is in whole minutes."""
+    offset = value.utcoffset()
+    if offset is None:
+        raise _RejectedError(
+            ValueError,
+            f"the datetime {value.isoformat()} has no time zone: pass an aware one, such as datetime.now(timezone.utc)",
+        )
+    if offset % timedelta(minutes=1):
+        value = value.astimezone(timezone.utc)
+    text = value.isoformat()
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
 
 
 def _number(value: float | Decimal) -> str:
@@ -148,10 +246,10 @@ def _number(value: float | Decimal) -> str:
     if isinstance(value, float):
         text = float.__repr__(value)
         if text in ("nan", "inf", "-inf"):
-            raise ValueError(f"{text} is not a JSON number")
+            raise _RejectedError(ValueError, f"{text} is not a JSON number")
         return text
     if not value.is_finite():
-        raise ValueError(f"{value} is not a JSON number")
+        raise _RejectedError(ValueError, f"{value} is not a JSON number")
     return Decimal.__str__(value)
 
 
@@ -173,3 +271,6 @@ def _reject_constant(name: str) -> Any:
 
 _decoder = json.JSONDecoder(parse_float=_parse_float, parse_constant=_reject_constant)
 _long_decoder = json.JSONDecoder(parse_float=_parse_float, parse_int=_parse_int, parse_constant=_reject_constant)
+_decimal_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_reject_constant)
+_long_decimal_decoder = json.JSONDecoder(parse_float=Decimal, parse_int=_parse_int, parse_constant=_reject_constant)
+_numbers: ContextVar[Numbers] = ContextVar("numbers", default="exact")

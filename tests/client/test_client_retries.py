@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -247,9 +249,35 @@ async def test_import_whose_records_raise_is_not_sent_again(connect: Connect, sc
 async def test_server_out_of_reach_is_unavailable(connect: Connect) -> None:
     async with connect("127.0.0.1:1", tenant_id="acme", retry=QUICK) as client:
         with pytest.raises(draftline.UnavailableError):
-            await client.patch_content("movies", "m-1", {})
+            await client.patch_content("movies", "m-1", {}, timeout=0.3)
         with pytest.raises(draftline.UnavailableError):
-            await client.import_content("movies", [("1", {})])
+            await client.import_content("movies", [("1", {})], timeout=0.3)
+        with pytest.raises(draftline.UnavailableError):  # without a timeout, the number of attempts is the limit
+            await client.get_content("movies", "m-1", timeout=None)
+
+
+async def test_refused_connection_is_tried_until_the_service_listens(connect: Connect) -> None:
+    with socket.socket() as reserved:  # holds the port, without listening
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{reserved.getsockname()[1]}"
+        tries = Retry(max_attempts=2, initial_backoff_s=0.001, max_backoff_s=0.01)
+        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100)]
+        async with connect(address, tenant_id="acme", retry=tries, options=options) as client:
+            waiting = asyncio.ensure_future(client.get_content("movies", "m-1"))
+            await asyncio.sleep(0.5)  # many times as long as two attempts
+            assert not waiting.done()
+            reserved.close()
+            with ScriptedServer(address=address) as server:
+                server.answers["GetContent"] = found
+                assert (await waiting).version == 1
+
+
+@pytest.mark.parametrize("retry", [Retry(max_attempts=1), Retry(max_attempts=2, wait_for_connection=False)])
+async def test_refused_connection_fails_soon_if_the_retry_says_so(connect: Connect, retry: Retry) -> None:
+    async with connect("127.0.0.1:1", tenant_id="acme", retry=retry) as client:
+        with pytest.raises(draftline.UnavailableError):
+            await asyncio.wait_for(asyncio.ensure_future(client.get_content("movies", "m-1")), 10)
 
 
 @given(st.integers(1, 10), st.floats(0, 10), st.floats(0, 100), st.integers(1, 2_000))

@@ -46,6 +46,7 @@ class ScriptedServer:
     time_remaining: list[float | None] = field(default_factory=list)
     stream_ended: threading.Event = field(default_factory=threading.Event)
     import_ended: threading.Event = field(default_factory=threading.Event)  # half-closed or broken
+    address: str = "127.0.0.1:0"
     import_completed: bool = False  # half-closed by the client, and not cancelled
 
     def __enter__(self) -> ScriptedServer:
@@ -54,7 +55,7 @@ class ScriptedServer:
             handlers = {each.name: self._handler(each) for each in METHODS if each.service == service}
             generic = grpc.method_handlers_generic_handler(f"draftline.v1.{service}", handlers)
             self._server.add_generic_rpc_handlers((generic,))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(self.address)}"
         self._server.start()
         return self
 

@@ -11,7 +11,6 @@ from draftline._aio.channel import ChannelConnection
 from draftline._core.connection import Metadata
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
 from draftline._core.retries import Attempts
-from draftline._core.status import error_of_call
 from draftline.errors import DraftlineError
 from draftline.models import Unset
 
@@ -32,7 +31,7 @@ class Transport(ChannelConnection):
         await self.close()
 
     async def _call(self, call: Call[RequestT, ResponseT, ResultT], timeout: float | Unset | None) -> ResultT:
-        return call.method.parse(await self._send(call, timeout))
+        return self._parse(call.method, await self._send(call, timeout))
 
     async def _pages(
         self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | Unset | None
@@ -40,7 +39,7 @@ class Transport(ChannelConnection):
         page: Call[RequestT, ResponseT, list[ItemT]] | None = call
         while page is not None:
             response = await self._send(page, timeout)
-            for item in call.method.parse(response):
+            for item in self._parse(call.method, response):
                 yield item
             page = next_page(page, response)
 
@@ -58,11 +57,11 @@ class Transport(ChannelConnection):
                 async for response in responses:
                     attempts.progress()
                     rest = next_page(sent, response)
-                    for item in call.method.parse(response):
+                    for item in self._parse(call.method, response):
                         yield item
             except grpc.RpcError as failure:
                 if rest is not None:
-                    await self._pause(attempts, error_of_call(failure))
+                    await self._pause(attempts, self._error(failure))
             else:
                 return
             finally:
@@ -87,7 +86,7 @@ class Transport(ChannelConnection):
             try:
                 response: ResponseT = await rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
             except grpc.RpcError as failure:
-                await self._pause(attempts, error_of_call(failure))
+                await self._pause(attempts, self._error(failure))
             else:
                 return response
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from draftline._core.arguments import ArgumentTypeError, explained
 from draftline._core.change_responses import changes_of, merged_changes_of, revert_results_of
 from draftline._core.methods import Call, Method
 from draftline._core.requests import conflict_policy_of, names, request_id_of
@@ -14,6 +15,7 @@ from draftline.v1.types_pb2 import ENCODING_JSON
 _SERVICE = "ChangeService"
 
 ChangeLike = Change | tuple[str, str, int]
+CHANGE_REF_PARTS = 3
 
 LIST_CHANGES = Method(_SERVICE, "ListChanges", pb.ListChangesRequest, pb.ListChangesResponse, changes_of, is_read=True)
 REVERT_CHANGE = Method(_SERVICE, "RevertChange", pb.RevertChangeRequest, pb.RevertChangeResponse, revert_results_of)
@@ -29,6 +31,7 @@ _WATCH_MERGED = Method(
 )
 
 
+@explained
 def list_changes(
     tenant_id: str,
     collection: str | None,
@@ -53,6 +56,7 @@ def list_changes(
     return Call(LIST_CHANGES, request)
 
 
+@explained
 def revert_change(
     tenant_id: str,
     change: ChangeLike | None,
@@ -85,6 +89,7 @@ def revert_change(
     return Call(REVERT_CHANGE, request)
 
 
+@explained
 def watch_changes(
     tenant_id: str, collection: str | None, *, filter: str, resume_token: str, omit_values: bool
 ) -> Call[pb.WatchChangesRequest, pb.WatchChangesResponse, list[Change]]:
@@ -100,6 +105,7 @@ def watch_changes(
     return Call(WATCH_CHANGES, request)
 
 
+@explained
 def watch_merged(
     tenant_id: str, collection: str, *, filter: str, resume_token: str, fields: Iterable[str]
 ) -> Call[pb.WatchChangesRequest, pb.WatchChangesResponse, list[MergedChange]]:
@@ -118,5 +124,10 @@ def watch_merged(
 def _change_ref(change: ChangeLike) -> pb.ChangeRef:
     if isinstance(change, Change):
         change = (change.collection, change.record_id, change.version)
+    if not isinstance(change, tuple) or len(change) != CHANGE_REF_PARTS:
+        raise ArgumentTypeError(
+            f"change must be a Change, or a tuple of collection, record id and version, not {change!r}; "
+            "for all changes of a commit, write revert(commit_id=...)"
+        )
     collection, record_id, version = change
     return pb.ChangeRef(collection=collection, record_id=record_id, version=version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from draftline._core.arguments import ArgumentTypeError, explained
 from draftline._core.content_responses import collection_of, counted_collection_of
 from draftline._core.methods import Call, Method
 from draftline._core.requests import OrderLike, declared_fields, declared_order, request_id_of
@@ -42,6 +43,7 @@ LIST_COLLECTIONS = Method(
 METHODS = (PUT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS)
 
 
+@explained
 def put_collection(
     tenant_id: str,
     collection: str,
@@ -56,7 +58,7 @@ def put_collection(
     request_id: str | None,
 ) -> Call[pb.PutCollectionRequest, pb.PutCollectionResponse, Collection]:
     if isinstance(orders, str):
-        raise TypeError(f"expected a list of orders, not the string {orders!r}")
+        raise ArgumentTypeError(f"expected a list of orders, not the string {orders!r}")
     request = pb.PutCollectionRequest(
         tenant_id=tenant_id,
         collection=collection,
@@ -72,6 +74,7 @@ def put_collection(
     return Call(PUT_COLLECTION, request)
 
 
+@explained
 def get_collection(
     tenant_id: str, collection: str, *, include_mismatch_counts: bool
 ) -> Call[pb.GetCollectionRequest, pb.GetCollectionResponse, Collection]:
@@ -81,6 +84,7 @@ def get_collection(
     return Call(GET_COLLECTION, request)
 
 
+@explained
 def list_collections(
     tenant_id: str, *, page_size: int
 ) -> Call[pb.ListCollectionsRequest, pb.ListCollectionsResponse, list[Collection]]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from importlib.metadata import version
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from draftline._core import change_calls, collection_calls, content_calls, draft_calls, statistic_calls
-from draftline._core.methods import Method
+from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT
 from draftline._core.retries import Attempts, Retry
+from draftline._core.status import error_of_call
+from draftline._core.version import __version__
+from draftline.documents import Numbers, numbers_as
+from draftline.errors import DraftlineError
 from draftline.models import Unset
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -54,11 +59,46 @@ def channel_options(extra: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
         "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
         "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
         "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
-        "grpc.primary_user_agent": f"draftline-python/{version('draftline')}",
+        "grpc.primary_user_agent": f"draftline-python/{__version__}",
         "grpc.initial_reconnect_backoff_ms": INITIAL_RECONNECT_BACKOFF_MS,
         "grpc.max_reconnect_backoff_ms": MAX_RECONNECT_BACKOFF_MS,
     }
     return list({**options, **dict(extra)}.items())
+
+
+def check_token(token: str) -> None:
+    """Raise ValueError if a token cannot be sent in metadata. The message does not contain the token."""
+    if not token:
+        raise ValueError("the token is empty")
+    for position, character in enumerate(token):
+        if not "!" <= character <= "~":
+            kind = "a newline" if character in "\r\n" else "a space" if character.isspace() else "a character"
+            raise ValueError(
+                f"the token has {kind} at index {position}, but only printable ASCII without spaces can be sent"
+                + ("; strip the text that was read from a file" if character.isspace() else "")
+            )
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise TypeError or ValueError unless the timeout is a number of seconds or None."""
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
+        raise TypeError(f"timeout must be a number of seconds, or None for no limit, not {timeout!r}")
+    if isinstance(timeout, float) and math.isnan(timeout):
+        raise ValueError("timeout must be a number of seconds, or None for no limit, not nan")
+
+
+def _check_types(*, target: object, token: object, credentials: object, retry: object) -> None:
+    if not isinstance(target, str):
+        raise TypeError(f"target must be a string such as 127.0.0.1:50051, not {target!r}")
+    if token is not None and not isinstance(token, str) and not callable(token):
+        raise TypeError(f"token must be a string or a function that returns one, not a {type(token).__name__}")
+    if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
+        raise TypeError(
+            "credentials must be grpc.ChannelCredentials, such as grpc.ssl_channel_credentials(), "
+            f"not {type(credentials).__name__}"
+        )
+    if not isinstance(retry, Retry):
+        raise TypeError(f"retry must be a draftline.Retry, not {retry!r}")
 
 
 class Connection(ABC):
@@ -76,6 +116,7 @@ class Connection(ABC):
         retry: Retry = DEFAULT_RETRY,
         options: Sequence[tuple[str, Any]] = (),
         interceptors: Sequence[Interceptor] = (),
+        numbers: Numbers = "exact",
     ) -> None:
         """Create a client without connecting: the first call connects.
 
@@ -105,10 +146,19 @@ class Connection(ABC):
             options: further gRPC channel options, which override the client's own.
             interceptors: gRPC interceptors, for the blocking or the asyncio channel according to
                 the client; the first is the outermost. They see each attempt of a call.
+            numbers: "exact" returns a number with a fraction or an exponent as a float if that holds
+                exactly its decimal value, else as a Decimal; "decimal" always returns a Decimal.
 
         Raises:
-            ValueError: `user` is not printable ASCII, or `target` is a URL.
+            ValueError: `user` is not printable ASCII, `target` is a URL, or `token` cannot be sent.
+            TypeError: an option has the wrong type.
         """
+        _check_types(target=target, token=token, credentials=credentials, retry=retry)
+        check_timeout(timeout)
+        if isinstance(token, str):
+            check_token(token)
+        if numbers not in ("exact", "decimal"):
+            raise ValueError(f'numbers must be "exact" or "decimal", not {numbers!r}')
         if target.startswith(("http://", "https://")):
             raise ValueError(
                 f"target must be host:port, such as 127.0.0.1:50051, not {target!r}; for TLS, pass `credentials`"
@@ -124,6 +174,7 @@ class Connection(ABC):
         self._retry = retry
         self._options = channel_options(options)
         self._interceptors = tuple(interceptors)
+        self._numbers: Numbers = numbers
         self._is_closed = False
         self._rpcs: dict[str, Any] = {}
         self._open()
@@ -143,6 +194,7 @@ class Connection(ABC):
 
     def _attempts(self, timeout: float | Unset | None, *, may_repeat: bool, may_renew: bool = True) -> Attempts:
         timeout_s = self._timeout_s if isinstance(timeout, Unset) else timeout
+        check_timeout(timeout_s)
         return Attempts(self._retry, timeout_s, may_repeat=may_repeat, may_renew=may_renew and self._may_renew)
 
     @property
@@ -157,6 +209,7 @@ class Connection(ABC):
         if token is not None:
             if not isinstance(token, str):
                 raise TypeError(f"the token must be a string, not {type(token).__name__}")
+            check_token(token)
             metadata.append(("authorization", f"Bearer {token}"))
         return tuple(metadata)
 
@@ -170,6 +223,22 @@ class Connection(ABC):
             rpc = kind(method.path, method.request.SerializeToString, method.response.FromString)
             self._rpcs[method.path] = rpc
         return rpc
+
+    def _parse(self, method: Method[RequestT, ResponseT, ResultT], response: ResponseT) -> ResultT:
+        """Return the result in a response, with numbers as the client is to return them."""
+        with numbers_as(self._numbers):
+            return method.parse(response)
+
+    def _parsing(self, call: Call[RequestT, ResponseT, ResultT]) -> Call[RequestT, ResponseT, ResultT]:
+        """Return the call with a parser that returns numbers as the client is to return them."""
+        method = call.method
+        parser = replace(method, parse=lambda response: self._parse(method, response))
+        return Call(parser, call.request)
+
+    def _error(self, failure: grpc.RpcError) -> DraftlineError:
+        """Return the error of a failed call, with numbers in conflicts as the client is to return them."""
+        with numbers_as(self._numbers):
+            return error_of_call(failure)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from draftline._core.arguments import explained
 from draftline._core.content_responses import (
     batch_results_of,
     import_result_of,
@@ -68,6 +69,7 @@ METHODS = (
 )
 
 
+@explained
 def create_content(
     tenant_id: str,
     collection: str,
@@ -99,6 +101,7 @@ def create_content(
     return Call(CREATE_CONTENT, request)
 
 
+@explained
 def get_content(
     tenant_id: str, collection: str, record_id: str, *, fields: Iterable[str], show_deleted: bool
 ) -> Call[pb.GetContentRequest, pb.GetContentResponse, Record]:
@@ -113,6 +116,7 @@ def get_content(
     return Call(GET_CONTENT, request)
 
 
+@explained
 def patch_content(
     tenant_id: str,
     collection: str,
@@ -129,6 +133,7 @@ def patch_content(
     return Call(PATCH_CONTENT, request)
 
 
+@explained
 def batch_patch_content(
     tenant_id: str,
     collection: str,
@@ -150,6 +155,7 @@ def batch_patch_content(
     return Call(BATCH_PATCH_CONTENT, request)
 
 
+@explained
 def delete_content(
     tenant_id: str,
     collection: str,
@@ -179,6 +185,7 @@ def delete_content(
     return Call(DELETE_CONTENT, request)
 
 
+@explained
 def undelete_content(
     tenant_id: str,
     collection: str,
@@ -204,6 +211,7 @@ def undelete_content(
     return Call(UNDELETE_CONTENT, request)
 
 
+@explained
 def purge_content(
     tenant_id: str,
     collection: str,
@@ -231,6 +239,7 @@ def purge_content(
     return Call(PURGE_CONTENT, request)
 
 
+@explained
 def import_content(
     tenant_id: str,
     collection: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from draftline._core.arguments import explained
 from draftline._core.draft_responses import (
     commit_results_of,
     discarded_of,
@@ -53,6 +54,7 @@ _GET_MERGED_PAGE = Method(
 )
 
 
+@explained
 def save_draft(
     tenant_id: str,
     collection: str,
@@ -82,6 +84,7 @@ def save_draft(
     return Call(SAVE_DRAFT, request)
 
 
+@explained
 def get_merged(
     tenant_id: str,
     collection: str,
@@ -124,6 +127,7 @@ def get_merged_page(
     return Call(_GET_MERGED_PAGE, first.request)
 
 
+@explained
 def stream_merged(
     tenant_id: str,
     collection: str,
@@ -149,6 +153,7 @@ def stream_merged(
     return Call(STREAM_MERGED, request)
 
 
+@explained
 def commit(
     tenant_id: str,
     collection: str,
@@ -181,6 +186,7 @@ def commit(
     return Call(COMMIT, _selecting(request, session_id, record_ids, all))
 
 
+@explained
 def discard(
     tenant_id: str,
     collection: str,

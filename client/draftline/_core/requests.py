@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 
+from draftline._core.arguments import ArgumentTypeError
 from draftline.documents import encode
 from draftline.models import (
     ConflictPolicy,
@@ -27,7 +28,7 @@ OrderLike = DeclaredOrder | SortKey | str | Iterable[SortKey | str]
 def names(values: Iterable[str]) -> Iterable[str]:
     """Return the values. Raise TypeError for a single string, which would be taken for a list of its characters."""
     if isinstance(values, str):
-        raise TypeError(f"expected a list of strings, not the string {values!r}")
+        raise ArgumentTypeError(f"expected a list of strings, not the string {values!r}")
     return values
 
 
@@ -47,10 +48,14 @@ def conflict_policy_of(policy: ConflictPolicy | str) -> draft_pb2.ConflictPolicy
 
 
 def operation_list(operations: Iterable[Operation]) -> types_pb2.OperationList:
+    if isinstance(operations, (str, Mapping)) or not isinstance(operations, Iterable):
+        raise ArgumentTypeError(f'operations must be a list, such as [op.add("/a", 1)], not {operations!r}')
     return types_pb2.OperationList(operations=[_operation(index, each) for index, each in enumerate(operations)])
 
 
 def _operation(index: int, operation: Operation) -> types_pb2.Operation:
+    if not isinstance(operation, Mapping):
+        raise ArgumentTypeError(f'operations[{index}] must be a dict, such as op.add("/a", 1), not {operation!r}')
     # A missing path must not be sent as "", which is the whole document.
     missing = [member for member in ("op", "path") if not isinstance(operation.get(member), str)]
     if missing:

@@ -22,6 +22,10 @@ _CUT_OFF = {
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
+# The beginnings of gRPC's texts for a call without a connection.
+_UNCONNECTED = ("failed to connect to all addresses", "DNS resolution failed", "connections to all backends failing")
+_LAST_PAUSE_S = 0.1  # of a call's timeout: when less is left, a call without a connection fails
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -30,11 +34,16 @@ class Retry:
     The pause before a retry is random (full jitter), between 0 and a bound that starts at
     `initial_backoff_s` and doubles up to `max_backoff_s`. A call fails at once if its timeout
     would expire during the pause.
+
+    With `wait_for_connection`, a call that found no connection, for example because the service is
+    being restarted, is not counted: it is tried until its timeout has passed. `max_attempts` limits
+    it if the call has no timeout, and 1 disables every retry.
     """
 
     max_attempts: int = 6  # including the first; 1: no retries
     initial_backoff_s: float = 0.2
     max_backoff_s: float = 3.0
+    wait_for_connection: bool = True
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -58,6 +67,14 @@ def is_transient(error: DraftlineError) -> bool:
         or error.reason == "CONTENTION"
         or (error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_delay_s is not None)
     )
+
+
+def is_unconnected(error: DraftlineError) -> bool:
+    """Return True if a call failed before it was sent, because no connection could be opened.
+
+    gRPC has no code of its own for that, so its texts are compared; a test pins them.
+    """
+    return isinstance(error, UnavailableError) and not error.reason and error.message.startswith(_UNCONNECTED)
 
 
 def is_interrupted(error: DraftlineError) -> bool:
@@ -101,8 +118,20 @@ class Attempts:
             self._is_renewed = True
             return 0.0
         self._failures += 1
-        if not self._may_repeat or not is_transient(error) or self._failures >= self._retry.max_attempts:
+        if not self._may_repeat or not is_transient(error) or self._is_exhausted(error):
             return None
         pause_s = self._retry.pause_s(self._failures, error)
         left_s = self.left_s()
-        return None if left_s is not None and pause_s >= left_s else pause_s
+        if left_s is None or pause_s < left_s:
+            return pause_s
+        # Use the rest of the timeout for further attempts to connect.
+        return left_s / 2 if self._waits_to_connect(error) and left_s > _LAST_PAUSE_S else None
+
+    def _is_exhausted(self, error: DraftlineError) -> bool:
+        return self._failures >= self._retry.max_attempts and not self._waits_to_connect(error)
+
+    def _waits_to_connect(self, error: DraftlineError) -> bool:
+        """Return True if the call is to be tried until its timeout, because there was no connection to send it."""
+        retry = self._retry
+        has_end = self._ends_at is not None
+        return retry.wait_for_connection and retry.max_attempts > 1 and has_end and is_unconnected(error)

@@ -233,7 +233,7 @@ class BulkWriter:
     def _add(self, call: Call[Any, Any, Any]) -> WriteFuture[Any]:
         self._client._check_open()
         attempts = self._client._attempts(None, may_repeat=call.may_repeat)
-        write = PendingWrite(call, new_future(), attempts)
+        write = PendingWrite(self._client._parsing(call), new_future(), attempts)
         self._queue.put(write)
         self._sender.start()
         return write.future

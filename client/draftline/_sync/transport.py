@@ -11,7 +11,6 @@ import grpc
 from draftline._core.connection import Metadata
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT, next_page
 from draftline._core.retries import Attempts
-from draftline._core.status import error_of_call
 from draftline._threads.channel import ChannelConnection
 from draftline.errors import DraftlineError
 from draftline.models import Unset
@@ -33,13 +32,13 @@ class Transport(ChannelConnection):
         self.close()
 
     def _call(self, call: Call[RequestT, ResponseT, ResultT], timeout: float | Unset | None) -> ResultT:
-        return call.method.parse(self._send(call, timeout))
+        return self._parse(call.method, self._send(call, timeout))
 
     def _pages(self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | Unset | None) -> Iterator[ItemT]:
         page: Call[RequestT, ResponseT, list[ItemT]] | None = call
         while page is not None:
             response = self._send(page, timeout)
-            yield from call.method.parse(response)
+            yield from self._parse(call.method, response)
             page = next_page(page, response)
 
     def _stream(self, call: Call[RequestT, ResponseT, list[ItemT]], timeout: float | None) -> Iterator[ItemT]:
@@ -54,10 +53,10 @@ class Transport(ChannelConnection):
                 for response in responses:
                     attempts.progress()
                     rest = next_page(sent, response)
-                    yield from call.method.parse(response)
+                    yield from self._parse(call.method, response)
             except grpc.RpcError as failure:
                 if rest is not None:
-                    self._pause(attempts, error_of_call(failure))
+                    self._pause(attempts, self._error(failure))
             else:
                 return
             finally:
@@ -82,7 +81,7 @@ class Transport(ChannelConnection):
             try:
                 response: ResponseT = rpc(call.request, timeout=attempts.left_s(), metadata=metadata)
             except grpc.RpcError as failure:
-                self._pause(attempts, error_of_call(failure))
+                self._pause(attempts, self._error(failure))
             else:
                 return response
 

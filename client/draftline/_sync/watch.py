@@ -38,7 +38,7 @@ class Watch(Generic[ItemT]):
     ) -> None:
         self._client = client
         self._call = call
-        self._state = WatchState(call, client._retry, may_renew=client._may_renew)
+        self._state = WatchState(client._parsing(call), client._retry, may_renew=client._may_renew)
         self._on_lost = on_lost
         self._closed = threading.Event()
         self._reader = MessageReader(silence_s)

@@ -17,6 +17,8 @@ from .addresses import check_address, check_tls_files, tls_hint
 from .app import NotReachedError
 
 DEFAULT_PORT = 50051
+# A person waits for the answer: a service that is not running is reported after a few attempts.
+RETRY = draftline.Retry(wait_for_connection=False)
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -77,7 +79,7 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         with draftline.Client(
             address, tenant_id=tenant, user=user, token=token,
-            credentials=security.credentials, options=security.options,
+            credentials=security.credentials, options=security.options, retry=RETRY,
         ) as client:  # fmt: skip
             return command(client, *arguments, **options)
 

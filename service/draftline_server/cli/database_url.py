@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 
@@ -28,8 +30,7 @@ def database_url(settings: Settings, *, migrated: bool = True, create: bool = Tr
         yield own.url
         return
     log = structlog.get_logger()
-    connections = max(100, settings.server.workers * connections_of(own.pool_size) + OTHERS)
-    embedded = EmbeddedPostgres(own.data_dir, binaries=own.postgres_bin, connections=connections)
+    embedded = EmbeddedPostgres(own.data_dir, binaries=own.postgres_bin, connections=_connections(settings))
     if not create and not embedded.exists:
         raise EmbeddedPostgresError(f"there is no database in {own.data_dir}; `draftline serve` creates one")
     with ExitStack() as stack:
@@ -44,3 +45,22 @@ def database_url(settings: Settings, *, migrated: bool = True, create: bool = Tr
         if migrated:
             log.info("migrated", revision=migrate.upgrade(url))
         yield url
+
+
+@contextmanager
+def temporary_url(settings: Settings) -> Iterator[str]:
+    """Start a new embedded PostgreSQL, migrate it and yield its URL; delete its data at the end.
+
+    It is not durable: a crash of the machine loses its data, which a test does not miss.
+    """
+    connections, binaries = _connections(settings), settings.database.postgres_bin
+    with (
+        TemporaryDirectory(prefix="draftline-") as folder,
+        EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
+    ):
+        migrate.upgrade(postgres.url)
+        yield postgres.url
+
+
+def _connections(settings: Settings) -> int:
+    return max(100, settings.server.workers * connections_of(settings.database.pool_size) + OTHERS)
