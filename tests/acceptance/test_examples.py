@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
+import httpx
 import pytest
 from draftline import Client
+from draftline.v1 import upstream_pb2, upstream_pb2_grpc
 from draftline_server.demo.steps import films
 from support.server_process import environment
 from support.servers import serving
@@ -121,6 +125,25 @@ def test_example_of_a_bulk_import_writes_what_changed(address: str) -> None:
         )
 
 
+def test_example_of_an_upstream_serves_both_protocols() -> None:
+    """The toy system of record returns over HTTP what was written over gRPC."""
+    command = [sys.executable, "examples/upstream.py", "--grpc-port", "0", "--http-port", "0", "--fault", "slow=0"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            started = re.fullmatch(
+                r"gRPC on (\S+), HTTP on (\S+)\n", process.stdout.readline() if process.stdout else ""
+            )
+            assert started
+            with grpc.insecure_channel(started[1]) as channel:
+                item = upstream_pb2.WriteItem(idempotency_key="k", record_id="r", create={"json": '{"rate": 1}'})
+                request = upstream_pb2.WriteRequest(items=[item])
+                response = upstream_pb2_grpc.UpstreamServiceStub(channel).Write(request, timeout=60)
+            part = json.loads(httpx.get(f"{started[2]}/parts/{response.outcomes[0].applied.remote_id}").text)
+        finally:
+            process.terminate()
+    assert (part["content"], part["reference"], process.returncode) == ({"rate": 1}, "r", 0)
+
+
 def test_every_example_is_run_here() -> None:
     shown = {path.name for path in (ROOT / "examples").glob("*.py")}
-    assert set(re.findall(r'run\("(\w+\.py)"', Path(__file__).read_text())) == shown
+    assert set(re.findall(r'(?:run\(|examples/|")(\w+\.py)"', Path(__file__).read_text())) == shown

@@ -21,6 +21,9 @@ from importlib.util import find_spec
 from draftline.testing.service import Service, serving
 
 if find_spec("pytest"):
+    import pytest
+
+    pytest.register_assert_rewrite("draftline.testing.upstream", "draftline.testing.upstream_steps")
     from draftline.testing.fixtures import draftline_client, draftline_service
 
     __all__ = ["Service", "draftline_client", "draftline_service", "serving"]
