@@ -43,6 +43,7 @@ from draftline.errors import (
     UnauthenticatedError,
     UnavailableError,
     UnimplementedError,
+    UnknownFieldWarning,
     VersionMismatchError,
 )
 from draftline.models import (
@@ -68,6 +69,7 @@ from draftline.models import (
     DraftEdit,
     DraftKind,
     FieldType,
+    FieldWarning,
     Grain,
     ImportMode,
     ImportRecord,
@@ -151,6 +153,7 @@ __all__ = [
     "FailedPreconditionError",
     "FieldType",
     "FieldViolation",
+    "FieldWarning",
     "Grain",
     "HistoryNotKeptError",
     "ImportMode",
@@ -198,6 +201,7 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
+    "UnknownFieldWarning",
     "Unset",
     "VersionMismatchError",
     "View",

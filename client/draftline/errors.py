@@ -28,6 +28,13 @@ class FieldViolation:
     description: str
 
 
+class UnknownFieldWarning(UserWarning):
+    """A filter, an order or `fields` names a field that the collection does not seem to have.
+
+    To raise it as an error in tests, run `python -W error::draftline.UnknownFieldWarning`.
+    """
+
+
 class DraftlineError(Exception):
     """The base class of the errors of failed calls. Raised directly for codes without a subclass.
 

@@ -33,6 +33,7 @@ from .store.idempotency import Requests
 from .store.imports import ImportStore
 from .store.in_place_patches import InPlacePatches
 from .store.json_schema.pool import Schemas
+from .store.lists.field_names import FieldNames
 from .store.lists.merged import MergedStore
 from .store.page_tokens import PageTokens
 from .store.patches import PatchApplier, PatchStore
@@ -101,6 +102,7 @@ async def build_services(
             DraftStore(shared.limits),
             CommitStore(specs, shared.limits),
             shared.merged,
+            FieldNames(database, specs),
             StatisticsStore(database, specs),
             shared.responses,
             shared.limits,

@@ -97,6 +97,7 @@ def get_merged(
     view: View | str,
     show_deleted: bool,
     fields: Iterable[str],
+    strict_fields: bool,
 ) -> Call[pb.GetMergedRequest, pb.GetMergedResponse, list[MergedRecord]]:
     """Build the call for the first page."""
     request = pb.GetMergedRequest(
@@ -110,6 +111,7 @@ def get_merged(
         view=_view(view),
         show_deleted=show_deleted,
         fields=names(fields),
+        strict_fields=strict_fields,
         response_encoding=ENCODING_JSON,
     )
     return Call(GET_MERGED, request)
@@ -138,6 +140,7 @@ def stream_merged(
     view: View | str,
     show_deleted: bool,
     fields: Iterable[str],
+    strict_fields: bool,
 ) -> Call[pb.StreamMergedRequest, pb.StreamMergedResponse, list[MergedRecord]]:
     request = pb.StreamMergedRequest(
         tenant_id=tenant_id,
@@ -148,6 +151,7 @@ def stream_merged(
         view=_view(view),
         show_deleted=show_deleted,
         fields=names(fields),
+        strict_fields=strict_fields,
         response_encoding=ENCODING_JSON,
     )
     return Call(STREAM_MERGED, request)

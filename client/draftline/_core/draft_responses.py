@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 from draftline._core.conflicts import conflict_of
 from draftline._core.content_responses import record_of, time_of
 from draftline._core.status import error_of_status
+from draftline.errors import UnknownFieldWarning
 from draftline.models import (
     CommitResult,
     DraftKind,
+    FieldWarning,
     MergedPage,
     MergedRecord,
     RecordState,
@@ -34,17 +38,21 @@ def merged_record_of(message: pb.MergedRecord) -> MergedRecord:
     )
 
 
-def merged_records_of(
-    response: pb.GetMergedResponse | pb.StreamMergedResponse | pb.DiscardResponse,
-) -> list[MergedRecord]:
+def merged_records_of(response: pb.GetMergedResponse | pb.StreamMergedResponse) -> list[MergedRecord]:
+    """Return the records of a list, and warn of fields that its collection does not have."""
+    for each in response.warnings:
+        warnings.warn(f"{each.argument}: {each.message}", UnknownFieldWarning, stacklevel=2)
     return [merged_record_of(each) for each in response.records]
 
 
 def merged_page_of(response: pb.GetMergedResponse) -> MergedPage:
     return MergedPage(
-        records=tuple(merged_records_of(response)),
+        records=tuple(merged_record_of(each) for each in response.records),
         next_page_token=response.next_page_token,
         total_size=response.total_size if response.HasField("total_size") else None,
+        warnings=tuple(
+            FieldWarning(each.argument, each.name, each.suggestion, each.message) for each in response.warnings
+        ),
     )
 
 
@@ -74,4 +82,4 @@ def commit_results_of(response: pb.CommitResponse) -> Results[CommitResult]:
 
 
 def discarded_of(response: pb.DiscardResponse) -> Results[MergedRecord]:
-    return Results(merged_records_of(response), "", response.selected_count)
+    return Results((merged_record_of(each) for each in response.records), "", response.selected_count)

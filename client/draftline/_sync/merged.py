@@ -23,6 +23,7 @@ class MergedMethods(Transport):
         view: View | str = View.MERGED,
         show_deleted: bool = False,
         fields: Iterable[str] = (),
+        strict_fields: bool = False,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Iterator[MergedRecord]:
@@ -42,10 +43,12 @@ class MergedMethods(Transport):
             view: "merged" (the default), "baseline" or "drafts_only".
             show_deleted: includes records that are deleted, or deleted by a draft.
             fields: the top-level keys of the content to return; empty: all.
+            strict_fields: fails if `filter`, `order_by` or `fields` name a field that the collection does
+                not seem to have. Otherwise an `UnknownFieldWarning` names it.
 
         Raises:
             InvalidFilterError: the filter does not parse; the error has the position.
-            InvalidArgumentError: `order_by` has an invalid field name.
+            InvalidArgumentError: `order_by` has an invalid field name, or `strict_fields` rejects a name.
         """
         call = draft_calls.get_merged(
             self._tenant(tenant_id),
@@ -58,6 +61,7 @@ class MergedMethods(Transport):
             view=view,
             show_deleted=show_deleted,
             fields=fields,
+            strict_fields=strict_fields,
         )
         return self._pages(call, timeout)
 
@@ -75,10 +79,13 @@ class MergedMethods(Transport):
         show_deleted: bool = False,
         include_total_size: bool = False,
         fields: Iterable[str] = (),
+        strict_fields: bool = False,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedPage:
         """Fetch one page of the list that `get_merged` iterates over. The other arguments are those of `get_merged`.
+
+        Names of fields that the collection does not seem to have are in `warnings` of the first page.
 
             page = client.get_merged_page("movies", order_by="Title", page_size=20)
             rest = client.get_merged_page("movies", order_by="Title", page_token=page.next_page_token)
@@ -102,6 +109,7 @@ class MergedMethods(Transport):
             view=view,
             show_deleted=show_deleted,
             fields=fields,
+            strict_fields=strict_fields,
         )
         call = draft_calls.get_merged_page(first, page_token=page_token, include_total_size=include_total_size)
         return self._call(call, timeout)
@@ -116,6 +124,7 @@ class MergedMethods(Transport):
         view: View | str = View.MERGED,
         show_deleted: bool = False,
         fields: Iterable[str] = (),
+        strict_fields: bool = False,
         tenant_id: str | None = None,
         timeout: float | None = None,
     ) -> Iterator[MergedRecord]:
@@ -138,5 +147,6 @@ class MergedMethods(Transport):
             view=view,
             show_deleted=show_deleted,
             fields=fields,
+            strict_fields=strict_fields,
         )
         return self._stream(call, timeout)

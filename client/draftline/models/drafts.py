@@ -146,12 +146,23 @@ class MergedRecord:
 
 
 @dataclass(frozen=True)
+class FieldWarning:
+    """A field that a list names although the collection does not seem to have it."""
+
+    argument: str  # "filter", "order_by" or "fields"
+    name: str  # as a filter writes it
+    suggestion: str  # the most similar known field; empty: none is similar
+    message: str
+
+
+@dataclass(frozen=True)
 class MergedPage:
     """One page of a list."""
 
     records: tuple[MergedRecord, ...]
     next_page_token: str  # empty: this was the last page
     total_size: int | None  # of the whole list; None unless requested
+    warnings: tuple[FieldWarning, ...] = ()  # of the first page
 
 
 @dataclass(frozen=True)

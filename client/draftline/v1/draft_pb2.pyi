@@ -834,6 +834,7 @@ class GetMergedRequest(_message.Message):
     INCLUDE_TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    STRICT_FIELDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -871,6 +872,10 @@ class GetMergedRequest(_message.Message):
     """Returns `total_size`, an exact count of the whole list, which may be slow."""
     response_encoding: _types_pb2.Encoding.ValueType
     """The encoding of documents in the response. Unspecified: ENCODING_STRUCT."""
+    strict_fields: _builtins.bool
+    """Fails with INVALID_ARGUMENT (INVALID_FIELD) where the response would have a FieldWarning; the
+    error's metadata has the `name` and, if there is a similar one, the `suggestion`.
+    """
     @_builtins.property
     def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Selects these records: at most 1,000 ids. Empty: all records."""
@@ -895,14 +900,53 @@ class GetMergedRequest(_message.Message):
         include_total_size: _builtins.bool = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
+        strict_fields: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "include_total_size", b"include_total_size", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "record_ids", b"record_ids", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "include_total_size", b"include_total_size", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "record_ids", b"record_ids", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMergedRequest: _TypeAlias = GetMergedRequest  # noqa: Y015
+
+@_typing.final
+class FieldWarning(_message.Message):
+    """A field that a request names, although the collection does not seem to have it: the collection spec
+    does not declare it, its JSON Schema does not describe it, and no record on the page, nor among the
+    first 200 records and drafts of the caller, has it. There is no warning for a collection without
+    records and without a spec.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARGUMENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SUGGESTION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    argument: _builtins.str
+    """The argument that names the field: `filter`, `order_by` or `fields`."""
+    name: _builtins.str
+    """The field as a filter writes it, such as `cast."Ash Ley"`."""
+    suggestion: _builtins.str
+    """The most similar field that the collection has, as a filter writes it. Empty: none is similar."""
+    message: _builtins.str
+    """A sentence about it in English, for developers."""
+    def __init__(
+        self,
+        *,
+        argument: _builtins.str = ...,
+        name: _builtins.str = ...,
+        suggestion: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argument", b"argument", "message", b"message", "name", b"name", "suggestion", b"suggestion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldWarning: _TypeAlias = FieldWarning  # noqa: Y015
 
 @_typing.final
 class GetMergedResponse(_message.Message):
@@ -913,6 +957,7 @@ class GetMergedResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The token of the next page. Empty: this is the last page."""
     total_size: _builtins.int
@@ -921,16 +966,23 @@ class GetMergedResponse(_message.Message):
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergedRecord]:
         """The records, in the requested order."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldWarning]:
+        """Fields in `filter`, `order_by` and `fields` that the collection does not seem to have: they match
+        no record, or do not sort. On the first page only.
+        """
+
     def __init__(
         self,
         *,
         records: _abc.Iterable[Global___MergedRecord] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int | None = ...,
+        warnings: _abc.Iterable[Global___FieldWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "next_page_token", b"next_page_token", "records", b"records", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "next_page_token", b"next_page_token", "records", b"records", "total_size", b"total_size", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
     _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
@@ -954,6 +1006,7 @@ class StreamMergedRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STRICT_FIELDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -974,6 +1027,8 @@ class StreamMergedRequest(_message.Message):
     """The `next_page_token` of the last message that was received: the stream resumes after it.
     Empty: from the start.
     """
+    strict_fields: _builtins.bool
+    """As in GetMergedRequest."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in GetMergedRequest."""
@@ -991,10 +1046,11 @@ class StreamMergedRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         page_token: _builtins.str = ...,
+        strict_fields: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "order_by", b"order_by", "page_token", b"page_token", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "order_by", b"order_by", "page_token", b"page_token", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1008,6 +1064,7 @@ class StreamMergedResponse(_message.Message):
 
     RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The token to resume from if the stream is interrupted after this message. Empty: this is the
     last message.
@@ -1016,15 +1073,20 @@ class StreamMergedResponse(_message.Message):
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergedRecord]:
         """The records: at most 1,000."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldWarning]:
+        """As in GetMergedResponse. In the first message only."""
+
     def __init__(
         self,
         *,
         records: _abc.Iterable[Global___MergedRecord] | None = ...,
         next_page_token: _builtins.str = ...,
+        warnings: _abc.Iterable[Global___FieldWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,6 +14,7 @@ main.add_section("Run the service", {
 })  # fmt: skip
 main.add_section("Maintain the data", {"check": "check:check_command"})
 main.add_section("Use a service", {
+    "list": "records:list_command",
     "import": "imports:import_command",
     "patch": "patches:patch_command",
     "collections": "collections:collections_group",

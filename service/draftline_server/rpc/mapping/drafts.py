@@ -27,6 +27,7 @@ from ...domain.filters.ast import FilterError
 from ...domain.filters.parser import parse_filter, parse_order_by
 from ...domain.merged import MergedQuery, View
 from ...domain.records import Actor
+from ...store.lists.field_names import UnknownField
 from ...store.record_errors import invalid_filter
 from .documents import document_text, document_value, json_value, to_json_value
 from .records import STRATEGIES, Presentation, fill_record, to_operations, to_timestamp
@@ -143,6 +144,13 @@ def to_query(request: draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
         request.session_id,
         VIEWS[request.view],
         request.show_deleted,
+    )
+
+
+def to_field_warning(unknown: UnknownField) -> draft_pb2.FieldWarning:
+    named = unknown.field
+    return draft_pb2.FieldWarning(
+        argument=named.argument, name=named.name, suggestion=unknown.suggestion, message=unknown.message
     )
 
 
