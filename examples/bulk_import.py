@@ -16,7 +16,7 @@ from typing import Any
 
 import draftline
 
-ROWS = 20_000
+ROWS = 10_000
 
 
 def export(path: Path, night: int) -> None:

@@ -12,7 +12,7 @@ import threading
 import draftline
 from draftline import op
 
-VOTES = 500
+VOTES = 100
 
 
 def vote(client: draftline.Client) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from draftline_server.auth.keys import digest_of
 from support.certificates import Authority
-from support.server_process import draftline, invoked, served
+from support.server_process import invoked, served
 
 AUTHORITY = Authority("acceptance")
 ISSUED = {"auth_issuer": "https://issuer.example", "auth_audience": "draftline"}
@@ -27,16 +27,16 @@ def protected(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_callers_bring_tokens_and_keys_over_tls(tmp_path: Path, protected: dict[str, Any]) -> None:
-    made = draftline("service-key", "loader", "--tenant", "acme", "--scope", "content:write", **protected)
+    made = invoked("service-key", "loader", "--tenant", "acme", "--scope", "content:write", **protected)
     key, entry = (line.split(maxsplit=1)[1] for line in made.stdout.splitlines())
     assert json.loads(entry)["sha256"] == digest_of(key)
     protected["auth_service_keys_file"].write_text(f'{{"keys": [{entry}]}}')
     with served(data_dir=tmp_path / "data", host="0.0.0.0", **protected) as service:
         port = service.address.rpartition(":")[2]
         own = {**protected, "port": port}
-        assert draftline("health", **own).stdout == "SERVING\n"
-        token = draftline("token", "--user", "ada", "--tenant", "acme", **own).stdout.strip()
-        listed = draftline("collections", "list", "--tenant", "acme", token=token, **own)
+        assert invoked("health", **own).stdout == "SERVING\n"
+        token = invoked("token", "--user", "ada", "--tenant", "acme", **own).stdout.strip()
+        listed = invoked("collections", "list", "--tenant", "acme", token=token, **own)
         assert (listed.returncode, listed.stderr) == (0, "")
 
         (tmp_path / "a.json").write_text('[{"id": "m-1"}]')

@@ -19,7 +19,7 @@ from draftline_server.store.draft_integrity import PAGE, DraftChecker, DraftDiff
 from draftline_server.store.leases import Leases
 from draftline_server.store.pool_settings import PoolSettings
 from support.log_capture import logged
-from support.server_process import draftline, invoked, served
+from support.server_process import invoked, served
 from support.servers import cloned, run_sql, serving
 
 DRAFTS = 2 * PAGE + 100
@@ -57,7 +57,7 @@ def url(postgres_url: str, filled: str) -> Iterator[str]:
 
 
 def test_check_of_drafts_in_step_finds_nothing(url: str) -> None:
-    done = draftline("check", database_url=url)
+    done = invoked("check", database_url=url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{DRAFTS + 3:,} drafts checked, 0 differ, 0 remain\n"
 
@@ -193,21 +193,21 @@ def test_check_of_the_embedded_database_while_it_is_served(data_dir: Path) -> No
     with served(data_dir=data_dir, metrics_port=0) as service:
         with Client(service.address, tenant_id="acme") as client:
             client.save_draft("movies", "m-1", create={"n": 1})
-        done = draftline("check", data_dir=data_dir)
+        done = invoked("check", data_dir=data_dir)
         assert (done.returncode, done.stdout) == (0, "1 drafts checked, 0 differ, 0 remain\n")
-        refused = draftline("migrate", data_dir=data_dir)
+        refused = invoked("migrate", data_dir=data_dir)
         assert (refused.returncode, "is in use by another Draftline" in refused.stderr) == (1, True)
 
 
 def test_check_in_a_folder_without_data_makes_none(tmp_path: Path) -> None:
-    done = draftline("check", data_dir=tmp_path / "data", log_level="error")
+    done = invoked("check", data_dir=tmp_path / "data", log_level="error")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: there is no database in ")
     assert not (tmp_path / "data").exists()
 
 
 def test_check_of_the_embedded_database(tmp_path: Path) -> None:
-    migrated = draftline("migrate", "--json", data_dir=tmp_path)
+    migrated = invoked("migrate", "--json", data_dir=tmp_path)
     assert (migrated.returncode, json.loads(migrated.stdout)) == (0, {"revision": migrate.head()})
-    done = draftline("check", data_dir=tmp_path, log_level="error")
+    done = invoked("check", data_dir=tmp_path, log_level="error")
     assert (done.returncode, done.stdout) == (0, "0 drafts checked, 0 differ, 0 remain\n")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from draftline import Client, SortKey
 from support.certificates import Authority
-from support.server_process import draftline as command
 from support.server_process import invoked
 from support.servers import RunningServer, serving
 
@@ -74,7 +73,7 @@ def test_missing_tls_file_is_named(tmp_path: Path, database_url: str, arguments:
     key = tmp_path / "key.pem"
     key.write_text("")
     settings = {"tls_certificate_file": tmp_path / "none.pem", "tls_key_file": key, "database_url": database_url}
-    refused = command(*arguments, port=0, log_level="error", **settings)
+    refused = invoked(*arguments, port=0, log_level="error", **settings)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
     assert "none.pem" in refused.stderr
     assert "TLS" in refused.stderr

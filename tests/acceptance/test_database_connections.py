@@ -84,7 +84,7 @@ async def fetched(url: str, query: str) -> object:
 
 def test_every_command_uses_tls_as_the_url_says(postgres: TlsPostgres) -> None:
     url = postgres.url(f"sslmode=verify-full&sslrootcert={postgres.authority}&connect_timeout=10")
-    assert command("migrate", database_url=url).stderr == ""
+    assert invoked("migrate", database_url=url).stderr == ""
     with served(database_url=url) as service, Client(service.address, tenant_id="acme") as client:
         assert client.create_content("films", {"n": 1}, record_id="m-1").version == 1
         sessions = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'ada'"
@@ -98,7 +98,7 @@ def test_first_host_that_is_up_is_used(postgres: TlsPostgres) -> None:
         unused.bind(("127.0.0.1", 0))
         first = f"127.0.0.1:{unused.getsockname()[1]},"
         url = postgres.url("sslmode=require").replace("@127.0.0.1", f"@{first}127.0.0.1")
-        assert command("migrate", database_url=url).stderr == ""
+        assert invoked("migrate", database_url=url).stderr == ""
 
 
 REFUSALS = {
@@ -129,7 +129,8 @@ def test_refusal_is_named_by_every_command(
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_wrong_password_ends_each_command_with_a_sentence(postgres: TlsPostgres, arguments: list[str]) -> None:
-    done = command(*arguments, database_url=postgres.url(password="hush"), port=0, log_level="error")
+    run = command if "--workers" in arguments else invoked
+    done = run(*arguments, database_url=postgres.url(password="hush"), port=0, log_level="error")
     assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
     assert done.stderr.startswith("Error: the database rejects the password (SQLSTATE 28P01); correct the user")
 

@@ -31,7 +31,6 @@ from sqlalchemy import text
 from support.certificates import Authority
 from support.polling import until
 from support.server_process import DRAFTLINE, environment, invoked, served
-from support.server_process import draftline as command
 from support.servers import beside, cloned, run_sql, serving
 
 AUTHORITY = Authority("doctor")
@@ -131,7 +130,7 @@ def test_setting_under_a_former_name_is_a_warning(url: str) -> None:
 
 
 def test_for_people_it_is_a_list_that_ends_with_how_many_are_wrong(url: str) -> None:
-    done = command("doctor", database_url=url, portt=1, **OWN)
+    done = invoked("doctor", database_url=url, portt=1, **OWN)
     assert done.returncode == 0  # a warning is no fault
     first, fix, *_, last = done.stdout.splitlines()
     assert first == "warning  settings          Unknown setting DRAFTLINE_PORTT. Did you mean DRAFTLINE_PORT?"

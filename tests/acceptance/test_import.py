@@ -35,9 +35,9 @@ def test_import_of_the_films_loads_all_and_again_none(films: Path, where: tuple[
     first = draftline("import", str(films), *where, *OPTIONS)
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout == "movies: 3,201 inserted, 0 updated, 0 unchanged, 0 deleted\n"
-    again = draftline("import", str(films), *where, *OPTIONS)
+    again = invoked("import", str(films), *where, *OPTIONS)
     assert again.stdout == "movies: 0 inserted, 0 updated, 3,201 unchanged, 0 deleted\n"
-    told = json.loads(draftline("import", str(films), *where, *OPTIONS, "--json").stdout)
+    told = json.loads(invoked("import", str(films), *where, *OPTIONS, "--json").stdout)
     assert told == {
         "collection": "movies", "inserted_count": 0, "updated_count": 0, "unchanged_count": 3201, "deleted_count": 0,
         "commit_id": "",

@@ -19,7 +19,7 @@ import pytest
 from draftline import Client, op
 from support.polling import until
 from support.server_process import draftline as command
-from support.server_process import served
+from support.server_process import invoked, served
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 REFUSED = "the database is reached through a pooler that gives connections no session of their own"
@@ -80,7 +80,7 @@ IGNORED = "statement_timeout, lock_timeout, plan_cache_mode, enable_seqscan, jit
 @pytest.mark.parametrize("options", [{}, {"ignore_startup_parameters": IGNORED}], ids=["rejecting", "ignoring"])
 def test_pooler_in_session_mode_serves_every_call(pooled: Callable[..., str], options: dict[str, object]) -> None:
     url = pooled("session", **options)
-    assert command("migrate", database_url=url).returncode == 0
+    assert invoked("migrate", database_url=url).returncode == 0
     with served(database_url=url, pool_size=10) as service:
 
         def call(number: int) -> int:
@@ -151,18 +151,19 @@ def test_pooler_without_sessions_is_refused(
 ) -> None:
     url = pooled(mode, **options)
     for arguments in commands:
-        refused = command(*arguments, database_url=url, port=0, log_level="error")
+        run = command if "--workers" in arguments else invoked
+        refused = run(*arguments, database_url=url, port=0, log_level="error")
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert refused.stderr.startswith(f"Error: {REFUSED}")
     if commands == EVERY:
-        examined = command("doctor", "--json", database_url=url, port=0)
+        examined = invoked("doctor", "--json", database_url=url, port=0)
         assert examined.returncode == 1
         assert REFUSED in examined.stdout
 
 
 def test_pooler_whose_database_is_away_is_told_from_one_without_sessions(pooled: Callable[..., str]) -> None:
     url = pooled("session", server_login_retry=1, query_wait_timeout=2)
-    refused = command("serve", database_url=f"{url}_gone", port=0, log_level="error", pool_connect_timeout_s=5)
+    refused = invoked("serve", database_url=f"{url}_gone", port=0, log_level="error", pool_connect_timeout_s=5)
     assert refused.returncode == 3
     assert REFUSED not in refused.stderr
 
@@ -170,6 +171,6 @@ def test_pooler_whose_database_is_away_is_told_from_one_without_sessions(pooled:
 @pytest.mark.parametrize("arguments", [["serve"], ["migrate"], ["check"]], ids=" ".join)
 def test_pooler_that_refuses_a_parameter_is_named(pooled: Callable[..., str], arguments: list[str]) -> None:
     url = f"{pooled('session')}?options=-c%20search_path%3Dpublic"
-    refused = command(*arguments, database_url=url, port=0, log_level="error")
+    refused = invoked(*arguments, database_url=url, port=0, log_level="error")
     assert (refused.returncode, refused.stderr.count("\n")) == (3, 1), refused.stderr
     assert "rejects a parameter of the connection, as poolers do (SQLSTATE 08P01); remove `options`" in refused.stderr

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from draftline_server.ops import migrate
-from support.server_process import DRAFTLINE, draftline, environment
+from support.server_process import DRAFTLINE, environment, invoked
+from support.servers import cloned
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -42,14 +43,18 @@ def test_import_and_declaration_tell_how_far_they_are(films: Path, server_addres
     assert output == "movies: 3,201 inserted, 0 updated, 0 unchanged, 0 deleted\n"
     assert "records" in shown
     assert "%" in shown
-    assert draftline(*load).stderr == ""
+    assert invoked(*load).stderr == ""
     output, shown = on_terminal("collections", "put", "movies", *where, "--field", "/Title=text")
     assert "ready" in output
     assert "building the indexes" in shown
 
 
-def test_migration_and_check_tell_how_far_they_are(tmp_path: Path) -> None:
-    quiet = {"data_dir": tmp_path, "log_level": "error"}
+def test_migration_and_check_tell_how_far_they_are(postgres_url: str) -> None:
+    with cloned(postgres_url, "template0") as url:
+        check_migration_and_check({"database_url": url, "log_level": "error"})
+
+
+def check_migration_and_check(quiet: dict[str, object]) -> None:
     output, shown = on_terminal("migrate", **quiet)
     assert output.startswith("the database is at revision ")
     steps = re.findall(r"(?m)(?:^|\r)(\d{4}) (\w.*?)\s*$", shown)  # "\r": after the spinner was drawn

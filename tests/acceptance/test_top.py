@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 from draftline import Client, NotFoundError
-from support.server_process import draftline, served
+from support.server_process import draftline, invoked, served
 from support.servers import RunningServer, beside, cloned, serving
 
 WAIT_S = 30
@@ -139,9 +139,9 @@ def test_locks_of_the_embedded_database_are_found_by_its_folder(data_dir: Path, 
 
 
 def test_metrics_out_of_reach_are_told_with_what_to_do() -> None:
-    done = draftline("top", "--once", metrics_port=1)
+    done = invoked("top", "--once", metrics_port=1)
     assert done.returncode == 3
     assert "no metrics at http://127.0.0.1:1/metrics" in done.stderr
-    switched_off = draftline("top", "--once", metrics_port="")
+    switched_off = invoked("top", "--once", metrics_port="")
     assert switched_off.returncode == 2
     assert "pass --url" in switched_off.stderr

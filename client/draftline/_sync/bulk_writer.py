@@ -36,9 +36,9 @@ class BulkWriter:
     """Sends many writes over one stream. Created by `Client.bulk_writer`.
 
         with client.bulk_writer() as writer:
-            for number in range(10_000):
+            for number in range(1_000):
                 writer.patch("movies", f"m-{number}", {"Checked": True}, allow_missing=True)
-        print(writer.progress.succeeded)  # 10000
+        print(writer.progress.succeeded)  # 1000
 
     `patch`, `create` and `delete` return a future as soon as the write is queued, and wait before
     that while `max_pending` writes or `max_pending_bytes` are without an outcome. The writes of one
