@@ -17,6 +17,7 @@ import grpc
 from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc
 from support.polling import until
 from support.responses import TIMEOUT_S, Records, document, refusal_of, steps
+from support.soak_scale import length
 
 Part = content_pb2.ImportContentRequest
 SNAPSHOT = content_pb2.IMPORT_MODE_SNAPSHOT
@@ -185,6 +186,7 @@ def test_imports_beside_overlapping_batches_all_succeed(records: Records) -> Non
     assert len({json.dumps(records.content(name), sort_keys=True) for name in names}) == 1
 
 
+LONG = length("LONG_IMPORT", 40_000, soak=100_000)  # records
 MEASURE = """
 import resource, sys
 from pathlib import Path
@@ -207,18 +209,18 @@ def peak():
 
 with serving({url!r}) as running, grpc.insecure_channel(running.address) as channel:
     stub = content_pb2_grpc.ContentServiceStub(channel)
-    stub.ImportContent(parts("warm", 10_000), timeout=120)
+    stub.ImportContent(parts("warm", 5_000), timeout=120)
     before = peak()
-    assert stub.ImportContent(parts("long", 100_000), timeout=120).inserted_count == 100_000
+    assert stub.ImportContent(parts("long", {count}), timeout=120).inserted_count == {count}
     print("growth:", peak() - before)
 """
 
 
 def test_long_import_takes_no_more_memory_than_a_short_one(database_url: str) -> None:
     tests = Path(__file__).parents[1]
-    code = MEASURE.format(paths=[str(tests)], url=database_url)
+    code = MEASURE.format(paths=[str(tests)], url=database_url, count=LONG)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
-    # The content of 100,000 records is over 40 MB, and several times that as Python objects.
+    # The content of 40,000 records is over 16 MB, and several times that as Python objects.
     growth_mib = int(done.stdout.rsplit("growth:", 1)[1].split()[0])
     assert growth_mib < 30

@@ -15,7 +15,7 @@ from draftline.v1 import change_pb2, change_pb2_grpc, content_pb2, content_pb2_g
 from support.servers import RunningServer, cloned, serving
 from support.soak_scale import length
 
-CHANGES = length("ABANDONED_CHANGES", 20_000, soak=1_500_000)  # in the log of the tenant who abandons
+CHANGES = length("ABANDONED_CHANGES", 10_000, soak=1_500_000)  # in the log of the tenant who abandons
 RESUMES = length("ABANDONED_RESUMES", 30, soak=120)
 WRITES = 20
 BUSY, QUIET = "busy", "quiet"

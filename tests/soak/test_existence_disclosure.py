@@ -34,7 +34,7 @@ from support.servers import RunningServer, cloned, serving
 from support.soak_scale import length
 
 CALLS = length("EXISTENCE_CALLS", 20, soak=2_000)  # of each kind, for the times that are told
-SHUFFLES = 2_000
+SHUFFLES = length("EXISTENCE_SHUFFLES", 200, soak=2_000)
 FLUSH = "SELECT pg_stat_force_next_flush()"  # what a connection did is counted at once, and not within a second
 TABLE = r"regexp_replace(relname, '_(\d{8}|default)$', '')"  # which a partition is of
 RESETTING = pool._resetting

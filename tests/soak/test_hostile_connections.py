@@ -22,7 +22,7 @@ from support.soak_scale import length
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PRIORITY, PUSH_PROMISE, WINDOW_UPDATE, CONTINUATION = 2, 5, 8, 9
 SEED = 20261120
-RANDOM = length("CONNECTIONS", 300, soak=3_000)  # connections of random bytes
+RANDOM = length("CONNECTIONS", 150, soak=3_000)  # connections of random bytes
 
 # Of good headers: (name, value) that takes the place of the one of that name, or stands beside them.
 HEADERS_CHANGED: list[tuple[bytes, bytes]] = [

@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import asyncpg
@@ -79,8 +80,13 @@ async def answer(connection: asyncpg.Connection, text: str, content: Any) -> boo
     return compiled_says[0]
 
 
+@cache
+def _decoded(document: str) -> Any:
+    return json.loads(document, parse_float=Decimal)
+
+
 async def assert_like_oracle(connection: asyncpg.Connection, tree: Any, documents: list[str]) -> None:
-    decoded = [json.loads(document, parse_float=Decimal) for document in documents]
+    decoded = [_decoded(document) for document in documents]
     expected = [satisfies(tree, content, ATTRIBUTES, DECLARED) for content in decoded]
     answers = zip(documents, expected, *await both(connection, render(tree), documents), strict=True)
     assert [answer for answer in answers if not answer[1] == answer[2] == answer[3]] == [], render(tree)
