@@ -89,14 +89,8 @@ class StatisticsStore:
         needs: Needs,
         spec: StatisticSpec,
     ) -> StatisticsResult:
-        values: dict[str, object] = {"statistic_id": 0}
-        for number in range(1, 4):
-            key = spec.keys[number - 1] if number <= len(spec.keys) else None
-            values |= {f"k{number}_path": list(key.path) if key else None, f"k{number}_type": key.type if key else None}
-        for number in range(1, 5):
-            values[f"m{number}_path"] = list(spec.measures[number - 1]) if number <= len(spec.measures) else None
         built = statistics_statement(query, condition, spec, needs.groups, "scanned_rows")
-        rows = await self._rows(actor, query.collection, built, values)
+        rows = await self._rows(actor, query.collection, built, scan_values(spec))
         return _result(query, needs, rows, spec, "")
 
     async def _rows(
@@ -105,6 +99,17 @@ class StatisticsStore:
         statement, fixed = built
         own = {"tenant_id": actor.tenant_id, "user_id": actor.user_id, "collection": collection}
         return await self._database.fetch(statement, {**fixed, **values, **own}, idempotent=True)
+
+
+def scan_values(spec: StatisticSpec) -> dict[str, object]:
+    """Return the values of a statement that computes a statistic from all records."""
+    values: dict[str, object] = {"statistic_id": 0}
+    for number in range(1, 4):
+        key = spec.keys[number - 1] if number <= len(spec.keys) else None
+        values |= {f"k{number}_path": list(key.path) if key else None, f"k{number}_type": key.type if key else None}
+    for number in range(1, 5):
+        values[f"m{number}_path"] = list(spec.measures[number - 1]) if number <= len(spec.measures) else None
+    return values
 
 
 def _check_indexes(query: StatisticsQuery) -> None:
