@@ -1017,6 +1017,9 @@ BEGIN
         WHEN 'TEXT' THEN RETURN draftline.indexed_text_at(value, '{}');
         WHEN 'NUMBER' THEN RETURN trim_scale(draftline.number_at(value, '{}'))::text;
         WHEN 'BOOLEAN' THEN RETURN draftline.boolean_at(value, '{}')::text;
+        WHEN 'NUMBER_RANGE', 'DATE_RANGE' THEN
+            RETURN encode(draftline.order_key(jsonb_build_object('v', value),
+                jsonb_build_array(jsonb_build_object('path', '["v"]'::jsonb, 'type', split_part(type, '_', 1)))), 'hex');
         ELSE
             day := draftline.date_at(value, '{}');
             RETURN left(lpad(extract(year FROM day)::int::text, 4, '0') || '-'
@@ -1025,6 +1028,10 @@ BEGIN
                 CASE type WHEN 'YEAR' THEN 4 WHEN 'MONTH' THEN 7 ELSE 10 END);
     END CASE;
 END $$;
+
+CREATE FUNCTION draftline.group_nodes(key text, type text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE type WHEN 'NUMBER_RANGE'::text THEN ARRAY['a'::text, ('b'::text || "left"(key, 5)), ('c'::text || "left"(key, 7)), ('d'::text || "left"(key, 9)), ('z'::text || key)] WHEN 'DATE_RANGE'::text THEN ARRAY['a'::text, ('b'::text || "left"(key, 5)), ('c'::text || "left"(key, 6)), ('d'::text || "left"(key, 7)), ('z'::text || key)] ELSE ARRAY[key] END;
 
 CREATE FUNCTION draftline.has_at(content jsonb, path text[], scalar jsonb, key text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2683,6 +2690,7 @@ CREATE TABLE draftline.statistic (
     group_count bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone NOT NULL,
     ready_at timestamp with time zone,
+    folded_at timestamp with time zone,
     CONSTRAINT statistic_state_check CHECK ((state = ANY (ARRAY['BUILDING'::text, 'READY'::text, 'INVALID'::text, 'DROPPING'::text])))
 );
 
@@ -2694,11 +2702,13 @@ COMMENT ON COLUMN draftline.statistic.spec IS 'the entry of draftline.collection
 
 COMMENT ON COLUMN draftline.statistic.fields IS 'the top-level fields of the content that it reads';
 
-COMMENT ON COLUMN draftline.statistic.k1_type IS 'TEXT, NUMBER, BOOLEAN, DATE, MONTH or YEAR';
+COMMENT ON COLUMN draftline.statistic.k1_type IS 'TEXT, NUMBER, BOOLEAN, DATE, MONTH or YEAR; NUMBER_RANGE or DATE_RANGE: its groups are nodes, see group_nodes';
 
 COMMENT ON COLUMN draftline.statistic.state IS 'BUILDING: writes append to its tally, and it is to be built; READY: its tally is complete; INVALID: it has too many groups, and no tally; DROPPING: no longer declared, its tally is to be deleted';
 
-COMMENT ON COLUMN draftline.statistic.group_count IS 'groups of the baseline when it was built';
+COMMENT ON COLUMN draftline.statistic.group_count IS 'groups of the baseline when it was built, without those of a range';
+
+COMMENT ON COLUMN draftline.statistic.folded_at IS 'when its tally was folded last';
 
 CREATE SEQUENCE draftline.statistic_id
     START WITH 1
@@ -2724,12 +2734,14 @@ CREATE TABLE draftline.tally (
     c3 bigint,
     s3 numeric,
     c4 bigint,
-    s4 numeric
+    s4 numeric,
+    is_folded boolean DEFAULT false NOT NULL
 )
 WITH (autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
 ALTER TABLE ONLY draftline.tally ALTER COLUMN tenant_id SET (n_distinct=1);
 ALTER TABLE ONLY draftline.tally ALTER COLUMN statistic_id SET (n_distinct=1);
 ALTER TABLE ONLY draftline.tally ALTER COLUMN user_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.tally ALTER COLUMN is_folded SET (n_distinct=1);
 
 COMMENT ON TABLE draftline.tally IS 'Contributions to the groups of statistics. A sum of rows is exact; see fold_tally.';
 
@@ -2740,6 +2752,8 @@ COMMENT ON COLUMN draftline.tally.records IS 'records, less those that no longer
 COMMENT ON COLUMN draftline.tally.c1 IS 'how many of them have a number as the first measure';
 
 COMMENT ON COLUMN draftline.tally.s1 IS 'the sum of these numbers';
+
+COMMENT ON COLUMN draftline.tally.is_folded IS 'false: appended by a write, until the next fold; true: the sum of a group, or of a node of a range (group_nodes)';
 
 ALTER TABLE ONLY draftline.change ATTACH PARTITION draftline.change_default DEFAULT;
 
@@ -2816,7 +2830,7 @@ CREATE INDEX record_deleted_idx ON draftline.record USING btree (tenant_id, coll
 
 CREATE INDEX request_created_idx ON draftline.request USING btree (created_at);
 
-CREATE INDEX tally_idx ON draftline.tally USING btree (tenant_id, statistic_id, user_id, k1);
+CREATE INDEX tally_idx ON draftline.tally USING btree (tenant_id, statistic_id, is_folded, user_id, k1);
 
 ALTER INDEX draftline.change_pkey ATTACH PARTITION draftline.change_default_pkey;
 

@@ -12,7 +12,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN path[2] IS NULL THEN content -> path[1] ELSE draftline.value_at(content, path) END;
 
 -- Return the text of a group's key. NULL if the value is missing, null, of another type or too long. Equal values have equal
--- texts, and the texts of dates sort like the dates. type: TEXT, NUMBER, BOOLEAN, DATE, MONTH or YEAR.
+-- texts, and the texts of dates sort like the dates. type: TEXT, NUMBER, BOOLEAN, DATE, MONTH or
+-- YEAR; NUMBER_RANGE or DATE_RANGE: the sort key of the value in hex, also of a value that is missing.
 CREATE OR REPLACE FUNCTION draftline.group_key(value jsonb, type text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
@@ -22,6 +23,9 @@ BEGIN
         WHEN 'TEXT' THEN RETURN draftline.indexed_text_at(value, '{}');
         WHEN 'NUMBER' THEN RETURN trim_scale(draftline.number_at(value, '{}'))::text;
         WHEN 'BOOLEAN' THEN RETURN draftline.boolean_at(value, '{}')::text;
+        WHEN 'NUMBER_RANGE', 'DATE_RANGE' THEN
+            RETURN encode(draftline.order_key(jsonb_build_object('v', value),
+                jsonb_build_array(jsonb_build_object('path', '["v"]'::jsonb, 'type', split_part(type, '_', 1)))), 'hex');
         ELSE
             day := draftline.date_at(value, '{}');
             RETURN left(lpad(extract(year FROM day)::int::text, 4, '0') || '-'

@@ -83,6 +83,7 @@ async def running(
         leases, wakes = Leases(database), ChangeSignals()
         entries = OrderEntries(database)
         tallies = Tallies(database, entries)
+        tallies_task = TalliesTask(tallies)
         notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
         statistics = StatisticsRefresh()
         own = settings.maintenance
@@ -114,6 +115,7 @@ async def running(
             services.watches,
             maintenance,
             draft_check,
+            tallies=tallies_task,
             clock=clock,
             storage=storage,
             dropped_lines=dropped_lines,
@@ -128,7 +130,7 @@ async def running(
             leader_tasks: list[LeaderTask] = [statistics]
             works: list[Coroutine[Any, Any, None]] = [notifier.run()]
             if worker <= 1:  # one process is enough for these, and logs their warnings once
-                leader_tasks += [OrderEntriesTask(entries), TalliesTask(tallies), maintenance, draft_check]
+                leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check]
                 works += [_warn_of_scarce_connections(settings, database), clock.run()]
             works.append(Leader(leases, leader_tasks).run())
             async with _background(works):

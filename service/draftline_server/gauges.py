@@ -8,6 +8,7 @@ from .background.change_log_maintenance import ChangeLogMaintenance
 from .background.clock_watch import ClockWatch
 from .background.draft_integrity import DraftCheck
 from .background.storage_watch import StorageWatch
+from .background.tallies import TalliesTask
 from .observability.metrics import Gauge
 from .rpc.server import Server
 from .rpc.services.watch import Watches
@@ -21,6 +22,7 @@ def gauges_of(
     maintenance: ChangeLogMaintenance,
     check: DraftCheck,
     *,
+    tallies: TalliesTask,
     clock: ClockWatch,
     storage: StorageWatch,
     dropped_lines: Callable[[], int],
@@ -97,5 +99,21 @@ def gauges_of(
             "draftline_draft_check_mismatches_total",
             "Drafts that checks found inconsistent with their records.",
             lambda: check.mismatches,
+        ),
+        Gauge(
+            "draftline_tally_rows_unfolded",
+            "Rows of statistics that writes have appended and that are not folded yet.",
+            lambda: tallies.unfolded.rows,
+        ),
+        Gauge(
+            "draftline_tally_fold_age_seconds",
+            "Longest time since the last fold of a statistic that is to be folded; 0: there is none.",
+            lambda: tallies.unfolded.age_s,
+        ),
+        Gauge("draftline_statistics_built_total", "Statistics that were built.", lambda: tallies.built),
+        Gauge(
+            "draftline_statistics_invalid",
+            "Declared statistics with too many groups, which are not in use.",
+            lambda: tallies.unfolded.invalid,
         ),
     ]

@@ -169,6 +169,28 @@ def test_orders_that_are_not_built_are_reported_with_a_fix_that_works(url: str) 
         until(lambda: examined(database_url=url).wrong == [])
 
 
+def test_statistics_that_are_not_built_invalid_or_not_folded_are_reported(url: str) -> None:
+    statistics = """INSERT INTO draftline.statistic (tenant_id, collection, statistic_id, name, spec, fields, k1_path,
+            k1_type, state, created_at)
+        VALUES ('acme', 'films', 1, 'by genre', '{}', '{g}', '{g}', 'TEXT', '%s', now() - interval '1 hour')"""
+    run_sql(url, statistics % "BUILDING")
+    found = examined(database_url=url).fault
+    assert (found["check"], found["fix"]) == ("statistics", "start the service, which builds them")
+    assert "'by genre' of films of tenant acme" in found["message"]
+    run_sql(url, "UPDATE draftline.statistic SET state = 'INVALID'")
+    (found,) = examined(database_url=url).wrong
+    assert "more than 10,000 groups" in found["message"]
+    run_sql(
+        url, "UPDATE draftline.statistic SET state = 'READY'",
+        "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, records) "
+        "SELECT 'acme', 1, '', 'x', 1 FROM generate_series(1, 2001)",
+    )  # fmt: skip
+    (found,) = examined(database_url=url).wrong
+    assert "not folded" in found["message"]
+    with serving(url):
+        until(lambda: examined(database_url=url).wrong == [])
+
+
 def test_values_that_do_not_fit_their_fields_are_named(url: str) -> None:
     with serving(url) as server, Client(server.address, tenant_id="acme") as client:
         client.import_content("films", [("odd 1", {"title": 1}), ("odd 2", {"title": []})])

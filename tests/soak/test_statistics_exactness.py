@@ -42,6 +42,7 @@ SOAK_S = length("STATISTICS_S", 2.0, soak=60.0)
 USERS = 4
 IDS = [f"r-{number:02}" for number in range(40)]
 HOT = IDS[:2]
+DELAYED = IDS[:8]  # not imported, because no collection is declared while it is imported
 TENANT, COLLECTION = "acme", "films"
 FIELDS = {"/Genre": "text", "/Gross": "number", "/Day": "date", "/Votes": "number"}
 STATISTICS = [
@@ -71,7 +72,8 @@ class Caller:
         self._actions: dict[Callable[[], Any], int] = {
             self.create: 3, self.patch: 6, self.hot: 8, self.upsert: 3, self.preview: 2, self.batch: 3, self.stream: 2,
             self.load: 2, self.snapshot: 1, self.delete: 3, self.undelete: 3, self.purge: 1, self.save: 8,
-            self.save_many: 2, self.discard: 2, self.discard_some: 2, self.commit: 4, self.preview_commit: 1, self.revert: 2,
+            self.save_many: 2, self.discard: 2, self.discard_some: 2, self.commit: 4, self.preview_commit: 1,
+            self.revert: 2,
         }  # fmt: skip
 
     async def work(self, until: float) -> None:
@@ -120,9 +122,7 @@ class Caller:
         )
 
     async def upsert(self) -> None:
-        await self._client.patch_content(
-            COLLECTION, self.one(), self.content(), allow_missing=True, allow_deleted=True
-        )
+        await self._client.patch_content(COLLECTION, self.one(), self.content(), allow_missing=True, allow_deleted=True)
 
     async def preview(self) -> None:
         await self._client.patch_content(COLLECTION, self.one(), self.content(), validate_only=True)
@@ -139,7 +139,8 @@ class Caller:
             await writer.delete(COLLECTION, self.one())
 
     async def load(self) -> None:
-        await self._client.import_content(COLLECTION, [(each, self.content()) for each in self.some()])
+        some = [each for each in self.some() if each not in DELAYED]
+        await self._client.import_content(COLLECTION, [(each, self.content()) for each in some])
 
     async def snapshot(self) -> None:
         kept = self._random.sample(IDS, 30)
@@ -183,10 +184,14 @@ class Caller:
 
     async def commit(self) -> None:
         policy = self._random.choice(["reject", "keep_mine", "keep_theirs"])
-        await self._client.commit(COLLECTION, all=True, conflict_policy=policy, allow_partial=self._random.random() < 0.7)
+        await self._client.commit(
+            COLLECTION, all=True, conflict_policy=policy, allow_partial=self._random.random() < 0.7
+        )
 
     async def preview_commit(self) -> None:
-        await self._client.commit(COLLECTION, all=True, conflict_policy="keep_mine", validate_only=True, allow_partial=True)
+        await self._client.commit(
+            COLLECTION, all=True, conflict_policy="keep_mine", validate_only=True, allow_partial=True
+        )
 
     async def revert(self) -> None:
         changes = [each async for each in self._client.changes(COLLECTION, self.one(), page_size=3)]
@@ -256,7 +261,7 @@ async def test_answers_equal_a_live_aggregate_of_the_same_snapshot_during_all_ki
     report(f"{checker.answers} answers compared, {len(checker.wrong)} wrong, during {done.total()} calls: {dict(done)}")
     assert checker.wrong == []
     assert checker.answers > 20
-    assert done["hot"] and done["commit"] and done["save"] and done["load"]
+    assert all(done[name] for name in ("hot", "commit", "save", "load"))
 
 
 @contextmanager
@@ -281,24 +286,53 @@ async def callers(addresses: list[str]) -> AsyncIterator[list[Caller]]:
         await asyncio.gather(*(client.close() for client in clients))
 
 
-async def tally_ids(database: Database) -> list[int]:
+async def statistics_of(database: Database) -> list[Any]:
     values: dict[str, object] = {"tenant_id": TENANT, "collections": [COLLECTION]}
-    return [row["statistic_id"] for row in await database.fetch(SQL["get_statistics"], values)]
+    return list(await database.fetch(SQL["get_statistics"], values))
+
+
+@asynccontextmanager
+async def delayed_writes(database: Database, record_ids: list[str]) -> AsyncIterator[None]:
+    """Lock records until the statistics that the block declares are built, or for half a second.
+
+    The writes that wait for the locks do not know the statistics, so a build must wait for them.
+    """
+
+    async def release() -> None:
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+            if any(row["state"] == "READY" for row in await statistics_of(database)):
+                break
+        await transaction.rollback()
+        await connection.close()
+
+    connection = await asyncpg.connect(database.url)
+    transaction = connection.transaction()
+    await transaction.start()
+    sql = "SELECT FROM draftline.record WHERE tenant_id = $1 AND record_id = ANY ($2) ORDER BY record_id FOR UPDATE"
+    await connection.fetch(sql, TENANT, record_ids)
+    await asyncio.sleep(0.05)
+    releasing = asyncio.create_task(release())
+    try:
+        yield
+    finally:
+        await releasing
 
 
 async def keep(client: AsyncClient, database: Database, until: float) -> None:
     """Declare statistics and drop them, and fold, repair and rebuild their tallies."""
     tallies, dice = Tallies(database, OrderEntries(database)), random.Random(1)
     while True:
-        await client.put_collection(COLLECTION, fields=FIELDS, statistics=STATISTICS)
+        async with delayed_writes(database, DELAYED):
+            await client.put_collection(COLLECTION, fields=FIELDS, statistics=STATISTICS)
         for _ in range(4):
-            for statistic_id in await tally_ids(database):
+            for statistic_id in [row["statistic_id"] for row in await statistics_of(database)]:
                 work = tallies.fold if dice.random() < 0.8 else tallies.repair
                 await work(TENANT, COLLECTION, statistic_id)
             await asyncio.sleep(dice.random() / 10)
         if time.monotonic() > until:
             return
-        await client.put_collection(COLLECTION, fields=FIELDS, statistics=dice.sample(STATISTICS, 1))
+        await client.put_collection(COLLECTION, fields=FIELDS, statistics=[])
 
 
 async def compare_with_lists(address: str, checker: Checker) -> None:

@@ -29,7 +29,7 @@ MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})
 ALL_TENANTS = frozenset({
     "every_definition",  # the doctor looks at all that is declared
     *("unready_orders", "orders_being_built"),  # the job that builds entries serves every tenant
-    *("unready_statistics", "split_statistics", "ready_statistics"),  # so does the job that keeps tallies
+    *("unready_statistics", "unfolded_statistics", "ready_statistics"),  # so does the job that keeps tallies
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",

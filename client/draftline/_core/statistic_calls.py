@@ -162,6 +162,7 @@ def declared_statistic(statistic: DeclaredStatistic) -> collection_pb2.DeclaredS
         name=statistic.name,
         group_by=[_key_message(_key(each)) for each in statistic.group_by],
         measures=names(statistic.measures),
+        range_by=statistic.range_by,
     )
 
 
@@ -172,7 +173,7 @@ def statistic_of(message: collection_pb2.CollectionStatistic) -> CollectionStati
         for each in declared.group_by
     )
     return CollectionStatistic(
-        DeclaredStatistic(declared.name, keys, tuple(declared.measures)),
+        DeclaredStatistic(declared.name, keys, tuple(declared.measures), declared.range_by),
         member_of(StatisticState, collection_pb2.StatisticState, message.state),
         message.group_count,
     )

@@ -69,8 +69,9 @@ class DeclaredStatistic:
     """A statistic that every write keeps up to date."""
 
     name: str
-    group_by: tuple[StatisticKey | str, ...]  # 1 to 3
+    group_by: tuple[StatisticKey | str, ...] = ()  # 1 to 3; with `range_by`, 0 to 2
     measures: tuple[str, ...] = ()  # the paths of the number fields to sum, at most 4
+    range_by: str = ""  # the path of a number or date that filters compare with any values
 
 
 @dataclass(frozen=True)

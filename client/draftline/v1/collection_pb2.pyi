@@ -370,13 +370,20 @@ class DeclaredStatistic(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
+    RANGE_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name of the statistic, different from those of the others: 1 to 128 characters, no control
     characters.
     """
+    range_by: _builtins.str
+    """The path of a declared field of type NUMBER or DATE: 2 to 512 characters. A filter may compare
+    the field with any values, however many different ones there are; otherwise the values of a
+    field that is compared must form groups. Takes about five rows of storage for each different
+    value and group. Empty: none.
+    """
     @_builtins.property
     def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticKey]:
-        """The fields that form the groups: 1 to 3, all different."""
+        """The fields that form the groups: 1 to 3, all different. With `range_by`, 0 to 2."""
 
     @_builtins.property
     def measures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -390,10 +397,11 @@ class DeclaredStatistic(_message.Message):
         name: _builtins.str = ...,
         group_by: _abc.Iterable[Global___StatisticKey] | None = ...,
         measures: _abc.Iterable[_builtins.str] | None = ...,
+        range_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "measures", b"measures", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "measures", b"measures", "name", b"name", "range_by", b"range_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

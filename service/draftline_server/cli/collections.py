@@ -91,7 +91,8 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 @click.option("--order", "orders", metavar="KEYS", multiple=True,
               help="An order to index, such as '/Source, /Production Budget desc'.")  # fmt: skip
 @click.option("--statistic", "statistics", metavar="NAME=KEYS: MEASURES", multiple=True,
-              help="A statistic, such as 'gross=/Major Genre, year(/Released): /Worldwide Gross'.")  # fmt: skip
+              help="A statistic, such as 'gross=/Major Genre, year(/Released): /Worldwide Gross'. "
+                   "'range(/Budget)' among the keys lets filters compare the field with any values.")  # fmt: skip
 @click.option("--schema", type=click.File(encoding="utf-8"), help="File with the JSON Schema of the content.")
 @click.option("--history", type=click.Choice([each.value for each in ChangeHistory]),
               help="Detail that the change log keeps. Default: values.")  # fmt: skip
@@ -156,7 +157,8 @@ def _show(collection: Collection, as_json: bool) -> None:
         table.add_row(", ".join(map(_key_text, keys)), kinds, str(index.state))
     console.print(table)
     for each in collection.statistics:
-        names = ", ".join(map(_statistic_key, each.statistic.group_by))
+        ranged = [f"range({each.statistic.range_by})"] if each.statistic.range_by else []
+        names = ", ".join([*ranged, *map(_statistic_key, each.statistic.group_by)])
         measures = ", ".join(each.statistic.measures)
         sums = f", with sums of {measures}" if measures else ""
         console.print(f"Statistic {each.statistic.name!r} by {names}{sums}: {each.state}.", markup=False)
@@ -195,6 +197,7 @@ def _is_statistic(value: Any) -> bool:
         and isinstance(value.get("name"), str)
         and _are_texts(value.get("group_by"))
         and _are_texts(value.get("measures", []))
+        and isinstance(value.get("range_by", ""), str)
     )
 
 
@@ -205,7 +208,7 @@ _SHAPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "statistics",
         lambda value: isinstance(value, list) and all(map(_is_statistic, value)),
-        "an array of objects with name, group_by and measures",
+        "an array of objects with name, group_by, measures and range_by",
     ),
 )
 
@@ -220,7 +223,9 @@ def _read(declaration: TextIO) -> dict[str, Any]:
     orders = [[_key(key) for key in order] for order in read.get("orders", [])]
     rest = {name: read[name] for name in ("json_schema", "history") if name in read}
     rest["statistics"] = [
-        DeclaredStatistic(each["name"], tuple(each["group_by"]), tuple(each.get("measures", [])))
+        DeclaredStatistic(
+            each["name"], tuple(each["group_by"]), tuple(each.get("measures", [])), each.get("range_by", "")
+        )
         for each in read.get("statistics", [])
     ]
     return {"fields": _refusing(read.get("fields", {}), read.get("refuse", []), "refuse"), "orders": orders, **rest}
@@ -257,7 +262,13 @@ def _as_dict(collection: Collection) -> dict[str, Any]:
 def _statistic_as_dict(statistic: CollectionStatistic) -> dict[str, Any]:
     declared = statistic.statistic
     keys = [_statistic_key(key) for key in declared.group_by]
-    return {"name": declared.name, "group_by": keys, "measures": list(declared.measures), "state": str(statistic.state)}
+    shown = {
+        "name": declared.name,
+        "group_by": keys,
+        "measures": list(declared.measures),
+        "state": str(statistic.state),
+    }
+    return {**shown, "range_by": declared.range_by} if declared.range_by else shown
 
 
 def _statistic_key(key: StatisticKey | str) -> str:
@@ -271,8 +282,12 @@ def _statistic(text: str) -> DeclaredStatistic:
     keys, _, measures = rest.partition(":")
     if not separator or not keys.strip():
         raise click.UsageError(f"--statistic takes NAME=KEYS: MEASURES, not {text!r}")
-    split = [tuple(each.strip() for each in part.split(",") if each.strip()) for part in (keys, measures)]
-    return DeclaredStatistic(name, *split)
+    by, sums = (tuple(each.strip() for each in part.split(",") if each.strip()) for part in (keys, measures))
+    ranges = [each for each in by if each.startswith("range(") and each.endswith(")")]
+    if len(ranges) > 1:
+        raise click.UsageError(f"--statistic takes at most one range, not {', '.join(ranges)}")
+    range_by = ranges[0].removeprefix("range(")[:-1] if ranges else ""
+    return DeclaredStatistic(name, tuple(each for each in by if each not in ranges), sums, range_by)
 
 
 def _order(keys: tuple[SortKey, ...]) -> list[str]:

@@ -16,6 +16,7 @@ from ..settings import Settings
 from ..settings.database_url import described
 from ..store.change_log_maintenance import SQL as LOG
 from ..store.collections.mismatches import all_counts
+from ..store.collections.tallies import FOLD_ROWS, MAX_GROUPS
 from ..store.connect_errors import connect
 from ..store.database import Database
 from ..store.draft_integrity import DraftChecker
@@ -36,12 +37,25 @@ from .results import Finding, State, fault, ok, skipped, warning
 
 SQL = load("diagnosis")
 ORDERS = load("orders")
+STATISTICS = load("statistics")
 CONNECT_S = 5.0
 NOT_RUNNING = skipped("database", "the embedded PostgreSQL is not running, and the doctor does not start it")
 CLOCK_FAULT = timedelta(seconds=30)  # tokens are rejected beyond this
 OPEN_TOO_LONG = timedelta(minutes=10)
+UNFOLDED_S = 300.0
 NAMED = 5  # names that a message lists at most
-DEPENDENT_CHECKS = ("disk", "schema", "privileges", "connections", "indexes", "log", "clock", "values", "drafts")
+DEPENDENT_CHECKS = (
+    "disk",
+    "schema",
+    "privileges",
+    "connections",
+    "indexes",
+    "log",
+    "clock",
+    "statistics",
+    "values",
+    "drafts",
+)
 
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
@@ -82,12 +96,13 @@ async def _examined(
     schema = await _schema(opened)
     yield schema
     if schema.state is not State.OK:
-        for check in ("privileges", "indexes", "log", "values", "drafts"):
+        for check in ("privileges", "indexes", "log", "statistics", "values", "drafts"):
             yield skipped(check, "the schema has another revision")
         return
     yield await _privileges(opened)
     yield await _indexes(opened)
     yield await _log(opened, found["moment"])
+    yield await _statistics(opened)
     yield await _values(opened) if with_drafts else skipped("values", "not checked (--quick)")
     yield await _drafts(opened) if with_drafts else skipped("drafts", "not checked (--quick)")
 
@@ -216,6 +231,33 @@ async def _log(opened: Database, now: datetime) -> Finding:
     message = f"open for over ten minutes and blocking the change feed: {_some([row['holder'] for row in held])}"
     fix = "end them by `SELECT pg_terminate_backend(pid)`, or `ROLLBACK PREPARED` for a prepared transaction"
     return warning("log", message, fix)
+
+
+async def _statistics(opened: Database) -> Finding:
+    unready = await opened.fetch(STATISTICS["unready_statistics"], {})
+    rows = await opened.fetch(STATISTICS["unfolded_statistics"], {"limit": FOLD_ROWS + 1})
+    building = [_statistic_name(row) for row in unready if row["state"] == "BUILDING"]
+    invalid = [_statistic_name(row) for row in rows if row["state"] == "INVALID"]
+    unfolded = [_statistic_name(row) for row in rows if row["rows"] > FOLD_ROWS and row["age_s"] > UNFOLDED_S]
+    if invalid:
+        fix = "declare coarser groups, such as months instead of days, or range_by; until then they are not in use"
+        return warning("statistics", f"of more than {MAX_GROUPS:,} groups: {_some(invalid)}", fix)
+    is_served = not (building or unfolded) or (await opened.fetch(SQL["is_served"], {}))[0]["served"]
+    if building:
+        message = f"statistics are being built: {_some(building)}"
+        fix = "wait; until then, queries that need them fail or read all records"
+        if is_served:
+            return warning("statistics", message, fix)
+        return fault("statistics", f"not built: {_some(building)}", "start the service, which builds them")
+    if unfolded:
+        message = f"rows are not folded, so answers are exact but slower: {_some(unfolded)}"
+        fix = "look for tallies_failed in the log" if is_served else "start the service, which folds them"
+        return warning("statistics", message, fix)
+    return ok("statistics", "all that are declared are built and folded")
+
+
+def _statistic_name(row: asyncpg.Record) -> str:
+    return f"{row['name']!r} of {row['collection']} of tenant {row['tenant_id']}"
 
 
 async def _values(opened: Database) -> Finding:

@@ -78,7 +78,7 @@ def declare(
     history: History = History.VALUES,
     *,
     refusing: frozenset[Path] = frozenset(),
-    statistics: Sequence[tuple[str, Sequence[tuple[Path, Grain]], Sequence[Path]]] = (),
+    statistics: Sequence[tuple[str, Sequence[tuple[Path, Grain]], Sequence[Path], Path]] = (),
 ) -> CollectionSpec:
     """Build a spec and check it.
 

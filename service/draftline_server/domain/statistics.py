@@ -24,8 +24,12 @@ class KeyType(StrEnum):
     DATE = "DATE"
     MONTH = "MONTH"
     YEAR = "YEAR"
+    NUMBER_RANGE = "NUMBER_RANGE"  # a filter compares it with any value, and nothing else reads it
+    DATE_RANGE = "DATE_RANGE"
 
 
+RANGES = (KeyType.NUMBER_RANGE, KeyType.DATE_RANGE)
+RANGES_OF: Mapping[KeyType, KeyType] = {KeyType.NUMBER: KeyType.NUMBER_RANGE, KeyType.DATE: KeyType.DATE_RANGE}
 # The number of characters that the text of a date key has.
 DATE_SIZES: Mapping[KeyType, int] = {KeyType.DATE: 10, KeyType.MONTH: 7, KeyType.YEAR: 4}
 _TYPES = {
@@ -59,7 +63,7 @@ class StatisticKey:
 
 @value_class
 class StatisticSpec:
-    """A declared statistic: its group keys, and the number fields that it sums."""
+    """A declared statistic: its group keys, of which the first may be a range, and the number fields that it sums."""
 
     name: str
     keys: tuple[StatisticKey, ...]
@@ -162,11 +166,12 @@ def check_number(path: Path, fields: Mapping[Path, FieldType], where: str) -> No
 
 
 def declare_statistics(
-    statistics: Sequence[tuple[str, Sequence[tuple[Path, Grain]], Sequence[Path]]], fields: Mapping[Path, FieldType]
+    statistics: Sequence[tuple[str, Sequence[tuple[Path, Grain]], Sequence[Path], Path]],
+    fields: Mapping[Path, FieldType],
 ) -> tuple[StatisticSpec, ...]:
-    """Return checked specs of statistics, each given by name, keys and measures."""
+    """Return checked specs of statistics, each given by name, keys, measures and its range (empty: none)."""
     specs: list[StatisticSpec] = []
-    for index, (name, keys, measures) in enumerate(statistics):
+    for index, (name, keys, measures, ranged) in enumerate(statistics):
         where = f"statistics[{index}]"
         if name in {spec.name for spec in specs}:
             raise InvalidFieldError.of(f"{where}.name", f"{name!r} is the name of two statistics")
@@ -174,11 +179,29 @@ def declare_statistics(
             raise InvalidFieldError.of(f"{where}.group_by", "must name each field once")
         if len(set(measures)) < len(measures):
             raise InvalidFieldError.of(f"{where}.measures", "must name each field once")
-        typed = tuple(
+        typed = [
             StatisticKey(path, key_type(path, grain, fields, f"{where}.group_by[{number}]"))
             for number, (path, grain) in enumerate(keys)
-        )
+        ]
         for number, path in enumerate(measures):
             check_number(path, fields, f"{where}.measures[{number}]")
-        specs.append(StatisticSpec(name, typed, tuple(measures)))
+        if ranged:
+            typed.insert(0, _range(ranged, typed, fields, where))
+        if not typed:
+            raise InvalidFieldError.of(f"{where}.group_by", "must name a field, unless range_by does")
+        specs.append(StatisticSpec(name, tuple(typed), tuple(measures)))
     return tuple(specs)
+
+
+def _range(path: Path, keys: Sequence[StatisticKey], fields: Mapping[Path, FieldType], where: str) -> StatisticKey:
+    ranged = RANGES_OF.get(_TYPES[fields[path]]) if fields.get(path) in _TYPES else None
+    if ranged is None:
+        problem = f"{format_pointer(path)} is not a declared field of type NUMBER or DATE"
+        raise InvalidFieldError.of(f"{where}.range_by", problem)
+    if path in {key.path for key in keys}:
+        raise InvalidFieldError.of(
+            f"{where}.range_by", f"{format_pointer(path)} is also in group_by; remove one of them"
+        )
+    if len(keys) == MAX_KEYS:
+        raise InvalidFieldError.of(f"{where}.group_by", f"may have at most {MAX_KEYS - 1} keys besides range_by")
+    return StatisticKey(path, ranged)

@@ -430,7 +430,13 @@ statistic = Table(
     Column("spec", JSONB, nullable=False, comment="the entry of draftline.collection.statistics"),
     Column("fields", ARRAY(Text), nullable=False, comment="the top-level fields of the content that it reads"),
     Column("k1_path", ARRAY(Text), nullable=False),
-    Column("k1_type", Text, nullable=False, comment="TEXT, NUMBER, BOOLEAN, DATE, MONTH or YEAR"),
+    Column(
+        "k1_type",
+        Text,
+        nullable=False,
+        comment="TEXT, NUMBER, BOOLEAN, DATE, MONTH or YEAR; NUMBER_RANGE or DATE_RANGE: its groups are nodes, see "
+        "group_nodes",
+    ),
     Column("k2_path", ARRAY(Text)),
     Column("k2_type", Text),
     Column("k3_path", ARRAY(Text)),
@@ -450,10 +456,11 @@ statistic = Table(
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment="groups of the baseline when it was built",
+        comment="groups of the baseline when it was built, without those of a range",
     ),
     _time("created_at"),
     _time("ready_at", nullable=True),
+    Column("folded_at", DateTime(timezone=True), comment="when its tally was folded last"),
     comment="The statistics that collections declare.",
 )
 
@@ -473,6 +480,14 @@ tally = Table(
     Column("c1", BigInteger, comment="how many of them have a number as the first measure"),
     Column("s1", Numeric, comment="the sum of these numbers"),
     *(column for number in range(2, 5) for column in (Column(f"c{number}", BigInteger), Column(f"s{number}", Numeric))),
-    Index("tally_idx", "tenant_id", "statistic_id", "user_id", "k1"),
+    Column(
+        "is_folded",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="false: appended by a write, until the next fold; true: the sum of a group, or of a node of a range "
+        "(group_nodes)",
+    ),
+    Index("tally_idx", "tenant_id", "statistic_id", "is_folded", "user_id", "k1"),
     comment="Contributions to the groups of statistics. A sum of rows is exact; see fold_tally.",
 )

@@ -12,6 +12,7 @@ from ...domain.errors import InvalidFieldError
 from ...domain.filters.ast import FilterError
 from ...domain.filters.parser import parse_filter
 from ...domain.statistics import (
+    RANGES,
     Function,
     Grain,
     Group,
@@ -128,7 +129,7 @@ def to_group(group: Group, encoding: int) -> draft_pb2.StatisticGroup:
 
 def to_declared_statistics(
     messages: Iterable[collection_pb2.DeclaredStatistic],
-) -> list[tuple[str, list[tuple[Path, Grain]], list[Path]]]:
+) -> list[tuple[str, list[tuple[Path, Grain]], list[Path], Path]]:
     return [
         (
             message.name,
@@ -137,6 +138,7 @@ def to_declared_statistics(
                 parse_pointer(path, f"statistics[{index}].measures[{number}]")
                 for number, path in enumerate(message.measures)
             ],
+            parse_pointer(message.range_by, f"statistics[{index}].range_by") if message.range_by else (),
         )
         for index, message in enumerate(messages)
     ]
@@ -151,8 +153,9 @@ def to_collection_statistic(stored: StoredStatistic) -> collection_pb2.Collectio
 def _declared(spec: StatisticSpec) -> collection_pb2.DeclaredStatistic:
     return collection_pb2.DeclaredStatistic(
         name=spec.name,
-        group_by=[_key(key) for key in spec.keys],
+        group_by=[_key(key) for key in spec.keys if key.type not in RANGES],
         measures=[format_pointer(path) for path in spec.measures],
+        range_by="".join(format_pointer(key.path) for key in spec.keys if key.type in RANGES),
     )
 
 

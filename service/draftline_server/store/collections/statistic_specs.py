@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...domain.statistics import KeyType, StatisticKey, StatisticSpec, StatisticState
+from ...domain.statistics import RANGES, KeyType, StatisticKey, StatisticSpec, StatisticState
 from ...domain.values import value_class
 from ..database import Database
 from ..statements import load
@@ -26,6 +26,10 @@ class StoredStatistic:
     @property
     def is_ready(self) -> bool:
         return self.state is StatisticState.READY
+
+    @property
+    def has_range(self) -> bool:
+        return self.spec.keys[0].type in RANGES
 
 
 async def statistics_of(

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from ...domain.statistics import RANGES, KeyType
 from ..database import Database
 from ..runner import Runner, fetch, transact
 from ..statements import load
@@ -23,9 +24,20 @@ from .order_entries import OrderEntries
 SQL = load("statistics")
 
 MAX_GROUPS = 10_000  # of the baseline, when a statistic is built
-FOLD_ROWS = 2_000  # a tally is folded if that many of its rows, and a quarter of its groups, can go
+FOLD_ROWS = 2_000  # a tally is folded when writes have appended more rows
+MAX_COUNTED = 100_000  # appended rows of a statistic, for the metrics
 MAX_DELETED = 5_000  # rows in one transaction
 MAX_DIFFERENCES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Unfolded:
+    """Rows that writes have appended, the longest time since the last fold of a tally that is to be folded, and the
+    number of statistics that are INVALID."""
+
+    rows: int = 0
+    age_s: float = 0.0
+    invalid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class Tallies:
         self._database = database
         self._entries = entries
         self._max_groups = max_groups
+        self.built = 0
 
     async def work_off(self, connection: DedicatedConnection) -> None:
         """Build and delete whatever is left to build and delete, and fold what has many rows, of all tenants."""
@@ -76,16 +89,20 @@ class Tallies:
             return
         groups = (await transaction.fetch(SQL["build_statistic"], key))[0]["groups"]
         state = "READY" if groups <= self._max_groups else "INVALID"
+        if state == "INVALID":
+            await transaction.fetch(SQL["delete_tally"], {**key, "limit": None})
         values = {**key, "groups": groups, "state": state, "now": await transaction.now()}
         await transaction.fetch(SQL["finish_statistic"], values)
+        self.built += 1
         structlog.get_logger().info("statistic_built", **key, groups=groups, state=state)
 
     async def repair(self, tenant_id: str, collection: str, statistic_id: int) -> None:
         """Replace the tally of a statistic by what records and drafts contribute. Drafts are to be repaired first."""
         key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "statistic_id": statistic_id}
         async with self._database.dedicated_connection() as connection, connection.transaction() as transaction:
-            await transaction.fetch(SQL["lock_statistic"], key)
-            await transaction.fetch(SQL["build_statistic"], key)
+            locked = await transaction.fetch(SQL["lock_statistic"], key)
+            if locked and locked[0]["state"] == "READY":
+                await transaction.fetch(SQL["build_statistic"], key)
 
     async def delete_dropped(self, tenant_id: str, collection: str, runner: Runner | None = None) -> None:
         """Delete the tallies of statistics that are no longer declared, and the statistics."""
@@ -108,21 +125,31 @@ class Tallies:
     async def _fetch(self, runner: Runner, name: str, values: dict[str, object]) -> Rows:
         return await fetch(self._database, runner, SQL[name], values)
 
-    async def fold_all(self, runner: Runner | None = None, most: int = FOLD_ROWS) -> None:
-        """Fold the tallies that have many rows, of all tenants."""
+    async def unfolded(self, runner: Runner | None = None) -> Unfolded:
+        """Return how many rows are to be folded, and how many statistics are INVALID, of all tenants."""
+        rows = await self._fetch(runner or self._database, "unfolded_statistics", {"limit": MAX_COUNTED})
+        ages = [row["age_s"] for row in rows if row["rows"] > FOLD_ROWS]
+        invalid = sum(row["state"] == "INVALID" for row in rows)
+        return Unfolded(sum(row["rows"] for row in rows), max(ages, default=0.0), invalid)
+
+    async def fold_all(self, runner: Runner | None = None, limit: int = FOLD_ROWS) -> None:
+        """Fold the tallies to which writes have appended more rows than `limit`, of all tenants."""
         runner = runner or self._database
-        for row in await self._fetch(runner, "split_statistics", {"most": most}):
-            await self.fold(row["tenant_id"], row["collection"], row["statistic_id"], runner)
+        for row in await self._fetch(runner, "unfolded_statistics", {"limit": limit + 1}):
+            if row["rows"] > limit:
+                await self.fold(row["tenant_id"], row["collection"], row["statistic_id"], runner)
 
     async def fold(self, tenant_id: str, collection: str, statistic_id: int, runner: Runner | None = None) -> int:
-        """Replace the rows of each group of a statistic by their sum. Return how many rows were replaced."""
+        """Add the rows that writes have appended to the sums of their groups. Return how many rows that were."""
         key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "statistic_id": statistic_id}
 
         async def work(transaction: Transaction) -> int:
             locked = await transaction.fetch(SQL["lock_statistic"], key)
             if not locked or locked[0]["state"] != "READY":
                 return 0
-            return int((await transaction.fetch(SQL["fold_tally"], key))[0]["folded"])
+            k1_type = KeyType(locked[0]["k1_type"])
+            name = "fold_range_tally" if k1_type in RANGES else "fold_tally"
+            return int((await transaction.fetch(SQL[name], {**key, "k1_type": k1_type}))[0]["folded"])
 
         return await transact(self._database, runner or self._database, work)
 

@@ -36,7 +36,7 @@ ORDER BY q.collection, q.statistic_id
 
 -- name: unready_statistics
 -- Return the statistics of all tenants that are to be built or deleted; for the background job and the doctor.
-SELECT q.tenant_id, q.collection, q.statistic_id, q.state
+SELECT q.tenant_id, q.collection, q.statistic_id, q.name, q.state
 FROM draftline.statistic AS q
 WHERE q.state IN ('BUILDING', 'DROPPING')
 ORDER BY q.tenant_id, q.collection, q.statistic_id
@@ -51,7 +51,7 @@ ORDER BY q.statistic_id
 -- name: lock_statistic
 -- Lock a statistic, so that nothing else builds, folds or deletes its tally; writes and reads do not wait. The statement
 -- that follows in the transaction sees all that an earlier holder of the lock did.
-SELECT q.state
+SELECT q.state, q.k1_type
 FROM draftline.statistic AS q
 WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
 FOR UPDATE
@@ -60,11 +60,28 @@ FOR UPDATE
 -- Replace the tally of a statistic, which the transaction has locked, by what all records and drafts contribute, and return
 -- the number of groups of the baseline. One statement has one snapshot: what a write has appended is visible exactly if what
 -- it wrote is, and is replaced; what it appends later adds to that. All writes that do not know the statistic have ended.
-WITH statistics AS MATERIALIZED (
+WITH replaced AS (
+    DELETE FROM draftline.tally AS t WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id
+),
+-- include: statistics.all_contributions
+, summed AS (
+    -- include: statistics.expected_nodes
+), built AS (
+    INSERT INTO draftline.tally (tenant_id, statistic_id, is_folded, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3,
+        c4, s4)
+    SELECT :tenant_id, CAST(:statistic_id AS bigint), true, f.*
+    FROM summed AS f
+    RETURNING user_id, k1
+)
+SELECT count(*) FILTER (WHERE b.user_id = '' AND (q.k1_type NOT IN ('NUMBER_RANGE', 'DATE_RANGE') OR b.k1 = 'a')) AS groups
+FROM built AS b
+CROSS JOIN statistics AS q
+
+-- fragment: all_contributions
+-- What all records and drafts contribute to a statistic.
+statistics AS MATERIALIZED (
     SELECT q.* FROM draftline.statistic AS q
     WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
-), replaced AS (
-    DELETE FROM draftline.tally AS t WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id
 ), contributions AS (
     SELECT CAST('' AS text) AS user_id, r.content, 1 AS sign
     FROM draftline.record AS r
@@ -79,53 +96,61 @@ WITH statistics AS MATERIALIZED (
     JOIN draftline.record AS r
         ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
     WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.kind <> 'CREATE' AND r.deleted_at IS NULL
-),
--- include: write_tail.append_tally
-SELECT count(*) FILTER (WHERE user_id = '') AS groups FROM tallied
+)
+
+-- fragment: expected_nodes
+-- The rows that the folded tally of a statistic has.
+SELECT f.user_id, f.k1, f.k2, f.k3,
+    -- include: statistics.sums
+FROM (
+    SELECT g.user_id, n.k1 COLLATE "C" AS k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4
+    FROM (
+        -- include: write_tail.tally_groups
+    ) AS g
+    CROSS JOIN statistics AS q
+    CROSS JOIN LATERAL unnest(draftline.group_nodes(g.k1, q.k1_type)) AS n (k1)
+) AS f
+GROUP BY f.user_id, f.k1, f.k2, f.k3
+-- include: statistics.having_sums
+
+-- fragment: sums
+-- The sums of rows `f` of a tally, NULL instead of zero.
+sum(f.records) AS records, nullif(sum(f.c1), 0) AS c1, nullif(trim_scale(sum(f.s1)), 0) AS s1,
+nullif(sum(f.c2), 0) AS c2, nullif(trim_scale(sum(f.s2)), 0) AS s2, nullif(sum(f.c3), 0) AS c3,
+nullif(trim_scale(sum(f.s3)), 0) AS s3, nullif(sum(f.c4), 0) AS c4, nullif(trim_scale(sum(f.s4)), 0) AS s4
+
+-- fragment: having_sums
+-- Whether the sums are not all zero.
+HAVING sum(f.records) <> 0 OR sum(f.c1) <> 0 OR sum(f.s1) <> 0 OR sum(f.c2) <> 0 OR sum(f.s2) <> 0
+    OR sum(f.c3) <> 0 OR sum(f.s3) <> 0 OR sum(f.c4) <> 0 OR sum(f.s4) <> 0
 
 -- name: finish_statistic
 -- Store that a statistic, which the transaction has locked, is built.
 UPDATE draftline.statistic AS q
-SET state = CAST(:state AS text), group_count = :groups, ready_at = CAST(:now AS timestamptz)
+SET state = CAST(:state AS text), group_count = :groups, ready_at = CAST(:now AS timestamptz),
+    folded_at = CAST(:now AS timestamptz)
 WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
   AND q.state = 'BUILDING'
 
 -- name: check_statistic
 -- Return the groups whose tally differs from what records and drafts contribute, in one snapshot; no row: the tally is exact.
-WITH statistics AS MATERIALIZED (
-    SELECT q.* FROM draftline.statistic AS q
-    WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
-), contributions AS (
-    SELECT CAST('' AS text) AS user_id, r.content, 1 AS sign
-    FROM draftline.record AS r
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
-    UNION ALL
-    SELECT d.user_id, d.merged, 1
-    FROM draftline.draft AS d
-    WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.kind <> 'DELETE'
-    UNION ALL
-    SELECT d.user_id, r.content, -1
-    FROM draftline.draft AS d
-    JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
-    WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.kind <> 'CREATE' AND r.deleted_at IS NULL
-), expected AS (
-    SELECT g.user_id, g.k1, g.k2, g.k3, g.records, coalesce(g.c1, 0) AS c1, coalesce(g.s1, 0) AS s1,
-        coalesce(g.c2, 0) AS c2, coalesce(g.s2, 0) AS s2, coalesce(g.c3, 0) AS c3, coalesce(g.s3, 0) AS s3,
-        coalesce(g.c4, 0) AS c4, coalesce(g.s4, 0) AS s4
-    FROM (
-        -- include: write_tail.tally_groups
-    ) AS g
+WITH
+-- include: statistics.all_contributions
+, expected AS (
+    -- include: statistics.expected_nodes
 ), stored AS (
-    SELECT t.user_id, t.k1, t.k2, t.k3, sum(t.records) AS records, coalesce(sum(t.c1), 0) AS c1,
-        coalesce(sum(t.s1), 0) AS s1, coalesce(sum(t.c2), 0) AS c2, coalesce(sum(t.s2), 0) AS s2,
-        coalesce(sum(t.c3), 0) AS c3, coalesce(sum(t.s3), 0) AS s3, coalesce(sum(t.c4), 0) AS c4,
-        coalesce(sum(t.s4), 0) AS s4
-    FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id
-    GROUP BY t.user_id, t.k1, t.k2, t.k3
-    HAVING sum(t.records) <> 0 OR sum(t.c1) <> 0 OR sum(t.s1) <> 0 OR sum(t.c2) <> 0 OR sum(t.s2) <> 0
-        OR sum(t.c3) <> 0 OR sum(t.s3) <> 0 OR sum(t.c4) <> 0 OR sum(t.s4) <> 0
+    SELECT f.user_id, f.k1, f.k2, f.k3,
+        -- include: statistics.sums
+    FROM (
+        SELECT t.user_id, n.k1 COLLATE "C" AS k1, t.k2, t.k3, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
+        FROM draftline.tally AS t
+        CROSS JOIN statistics AS q
+        CROSS JOIN LATERAL unnest(CASE WHEN t.is_folded THEN ARRAY[t.k1] ELSE draftline.group_nodes(t.k1, q.k1_type) END)
+            AS n (k1)
+        WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id
+    ) AS f
+    GROUP BY f.user_id, f.k1, f.k2, f.k3
+    -- include: statistics.having_sums
 )
 SELECT d.user_id, d.k1, d.k2, d.k3
 FROM (
@@ -135,40 +160,86 @@ GROUP BY d.user_id, d.k1, d.k2, d.k3
 LIMIT :limit
 
 -- name: fold_tally
--- Replace the rows of each group of a statistic, which the transaction has locked, by one that is their sum. Readers see
--- either the rows or the sum. Return how many rows were replaced.
-WITH split AS MATERIALIZED (
-    SELECT t.ctid AS location, count(*) OVER (PARTITION BY t.user_id, t.k1, t.k2, t.k3) AS rows
-    FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id
-), folded AS (
+-- Add the rows that writes have appended to the tally of a statistic, which the transaction has locked, to the sums of their
+-- groups. Readers see either the rows or the sums. Return how many rows were appended.
+WITH
+-- include: statistics.appended_nodes
+, replaced AS (
     DELETE FROM draftline.tally AS t
-    USING split AS s
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = s.location AND s.rows > 1
+    USING nodes AS n
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
+      AND ARRAY[t.user_id, t.k1, t.k2, t.k3] = ARRAY[n.user_id, n.k1, n.k2, n.k3]
     RETURNING t.*
-), summed AS (
-    INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3, c4, s4)
-    SELECT :tenant_id, CAST(:statistic_id AS bigint), f.user_id, f.k1, f.k2, f.k3, sum(f.records),
-        nullif(sum(f.c1), 0), nullif(trim_scale(sum(f.s1)), 0), nullif(sum(f.c2), 0), nullif(trim_scale(sum(f.s2)), 0),
-        nullif(sum(f.c3), 0), nullif(trim_scale(sum(f.s3)), 0), nullif(sum(f.c4), 0), nullif(trim_scale(sum(f.s4)), 0)
-    FROM folded AS f
-    GROUP BY f.user_id, f.k1, f.k2, f.k3
-    HAVING sum(f.records) <> 0 OR sum(f.c1) <> 0 OR sum(f.s1) <> 0 OR sum(f.c2) <> 0 OR sum(f.s2) <> 0
-        OR sum(f.c3) <> 0 OR sum(f.s3) <> 0 OR sum(f.c4) <> 0 OR sum(f.s4) <> 0
-)
-SELECT count(*) AS folded FROM folded
+),
+-- include: statistics.fold_nodes
 
--- name: split_statistics
--- Return the statistics of all tenants whose tallies have many rows that can be folded; for the background job and the doctor.
-SELECT q.tenant_id, q.collection, q.statistic_id, t.rows, t.groups
+-- name: fold_range_tally
+-- The same for a statistic of a range, which may have too many nodes to read them all: they are read by their index.
+WITH
+-- include: statistics.appended_nodes
+, replaced AS (
+    DELETE FROM draftline.tally AS t
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
+        SELECT o.location
+        FROM (SELECT DISTINCT n.user_id, n.k1 FROM nodes AS n) AS n
+        CROSS JOIN LATERAL (
+            SELECT t.ctid AS location
+            FROM draftline.tally AS t
+            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
+              AND t.user_id = n.user_id AND t.k1 = n.k1
+            OFFSET 0
+        ) AS o
+    ))
+    RETURNING t.*
+),
+-- include: statistics.fold_nodes
+
+-- fragment: appended_nodes
+-- The rows that writes have appended, deleted from the tally, and summed by the nodes that count them.
+appended AS (
+    DELETE FROM draftline.tally AS t
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded
+    RETURNING t.*
+), nodes AS MATERIALIZED (
+    SELECT f.user_id, n.k1 COLLATE "C" AS k1, f.k2, f.k3,
+        -- include: statistics.sums
+    FROM appended AS f
+    CROSS JOIN LATERAL unnest(draftline.group_nodes(f.k1, CAST(:k1_type AS text))) AS n (k1)
+    GROUP BY f.user_id, n.k1, f.k2, f.k3
+)
+
+-- fragment: fold_nodes
+-- Store the sums of `nodes` and of the rows that they replace.
+summed AS (
+    INSERT INTO draftline.tally (tenant_id, statistic_id, is_folded, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3,
+        c4, s4)
+    SELECT :tenant_id, CAST(:statistic_id AS bigint), true, f.user_id, f.k1, f.k2, f.k3,
+        -- include: statistics.sums
+    FROM (
+        SELECT * FROM nodes
+        UNION ALL
+        SELECT r.user_id, r.k1, r.k2, r.k3, r.records, r.c1, r.s1, r.c2, r.s2, r.c3, r.s3, r.c4, r.s4 FROM replaced AS r
+    ) AS f
+    GROUP BY f.user_id, f.k1, f.k2, f.k3
+    -- include: statistics.having_sums
+), folded AS (
+    UPDATE draftline.statistic AS q SET folded_at = now()
+    WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
+)
+SELECT count(*) AS folded FROM appended
+
+-- name: unfolded_statistics
+-- Return the statistics of all tenants that are READY or INVALID, how many rows writes have appended to each since its last
+-- fold, counted up to a limit, and the seconds since then; for the background job and the doctor.
+SELECT q.tenant_id, q.collection, q.statistic_id, q.name, q.state, t.rows,
+    CAST(extract(epoch FROM now() - coalesce(q.folded_at, q.ready_at, q.created_at)) AS float8) AS age_s
 FROM draftline.statistic AS q
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(g.rows), 0)::bigint AS rows, count(*) AS groups
-    FROM (SELECT count(*) AS rows FROM draftline.tally AS t
-        WHERE t.tenant_id = q.tenant_id AND t.statistic_id = q.statistic_id
-        GROUP BY t.user_id, t.k1, t.k2, t.k3) AS g
+    SELECT count(*) AS rows
+    FROM (SELECT FROM draftline.tally AS t
+        WHERE t.tenant_id = q.tenant_id AND t.statistic_id = q.statistic_id AND NOT t.is_folded LIMIT :limit) AS u
 ) AS t
-WHERE q.state = 'READY' AND t.rows - t.groups > greatest(:most, t.groups / 4)
+WHERE q.state IN ('READY', 'INVALID')
 ORDER BY q.tenant_id, q.collection, q.statistic_id
 
 -- name: delete_tally
@@ -205,8 +276,13 @@ SELECT EXISTS (SELECT FROM draftline.statistic AS q WHERE q.tenant_id = :tenant_
 -- creates it is not part of the caller's merged view, and no write tallies that.
 SELECT t.k1, t.k2, t.k3, t.user_id <> '' AS is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
 FROM draftline.tally AS t
-WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.user_id IN ('', :user_id)
+WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded = ANY ('{false,true}')
+  AND t.user_id IN ('', :user_id)
 UNION ALL
+-- include: statistics.created_rows
+
+-- fragment: created_rows
+-- The records that exist under drafts of the caller which create them: they are not part of the merged view.
 SELECT g.k1 COLLATE "C", g.k2 COLLATE "C", g.k3 COLLATE "C", true, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4
 FROM (
     WITH statistics AS MATERIALIZED (
@@ -222,6 +298,31 @@ FROM (
     )
     -- include: write_tail.tally_groups
 ) AS g
+
+-- fragment: range_rows
+-- The tally of a statistic of a range, with the part of the range that counts a row in the place of its first key. nodes: the
+-- nodes that make up the parts, as ranges of keys, and the part of each; parts: the sort keys of the values of each part, for
+-- rows that are not folded.
+SELECT n.part AS k1, t.k2, t.k3, t.is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
+FROM unnest(CAST(:node_parts AS text[]), CAST(:nodes_from AS text[]), CAST(:nodes_to AS text[])) AS n (part, low, high)
+CROSS JOIN LATERAL (
+    SELECT t.user_id <> '' AS is_own, t.*
+    FROM draftline.tally AS t
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id IN ('', :user_id)
+      AND t.k1 >= n.low COLLATE "C" AND t.k1 < n.high COLLATE "C"
+    OFFSET 0
+) AS t
+UNION ALL
+SELECT p.part, t.k2, t.k3, t.is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
+FROM (
+    SELECT t.k1, t.k2, t.k3, t.user_id <> '' AS is_own, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4
+    FROM draftline.tally AS t
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded AND t.user_id IN ('', :user_id)
+    UNION ALL
+    -- include: statistics.created_rows
+) AS t
+JOIN unnest(CAST(:parts AS text[]), CAST(:parts_from AS text[]), CAST(:parts_to AS text[])) AS p (part, low, high)
+    ON t.k1 >= p.low COLLATE "C" AND t.k1 < p.high COLLATE "C"
 
 -- fragment: scanned_rows
 -- The same rows from all records and all drafts of the caller, for a query that no statistic covers.

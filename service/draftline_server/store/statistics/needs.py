@@ -18,6 +18,8 @@ from ...domain.statistics import (
     DATE_SIZES,
     MAX_KEYS,
     MAX_MEASURES,
+    RANGES,
+    RANGES_OF,
     Function,
     Grain,
     KeyType,
@@ -36,22 +38,42 @@ class Needs:
 
     groups: tuple[StatisticKey, ...]
     keys: Mapping[Path, KeyType]
+    compared: frozenset[Path]  # those NUMBER and DATE keys that only the filter reads, so a range covers them
     sums: tuple[Path, ...]
     counts: tuple[Path, ...]  # fields whose numbers or key values are counted
 
     def covered_by(self, spec: StatisticSpec) -> bool:
         types = {key.path: key.type for key in spec.keys}
         readable = {path for path, type_ in types.items() if type_ is KeyType.NUMBER} | set(spec.measures)
+        counted = {path for path, type_ in types.items() if type_ not in RANGES} | set(spec.measures)
         return (
-            all(path in types and is_as_fine(types[path], type_) for path, type_ in self.keys.items())
+            all(path in types and self._is_covered(path, types[path]) for path in self.keys)
             and all(path in readable for path in self.sums)
-            and all(path in types or path in spec.measures for path in self.counts)
+            and all(path in counted for path in self.counts)
         )
 
-    def spec(self) -> StatisticSpec:
-        """Return the least statistic that covers the query. Raise InvalidFieldError if none may be declared."""
+    def _is_covered(self, path: Path, type_: KeyType) -> bool:
+        return (type_ in RANGES and path in self.compared) or is_as_fine(type_, self.keys[path])
+
+    def spec(self, *, has_range: bool = False) -> StatisticSpec:
+        """Return the least statistic that covers the query. Raise InvalidFieldError if none may be declared.
+
+        With `has_range`, one field of the filter that may have many different values is its range.
+        """
         keys = tuple(StatisticKey(path, type_) for path, type_ in self.keys.items())
-        measures = tuple(dict.fromkeys(path for path in (*self.sums, *self.counts) if path not in self.keys))
+        if has_range:
+            # Days alone are few enough to be groups.
+            ranged = [
+                key
+                for key in keys
+                if key.path in self.compared and (key.type is KeyType.NUMBER or (key.type is KeyType.DATE and keys[1:]))
+            ][:1]
+            keys = (
+                *(StatisticKey(key.path, RANGES_OF[key.type]) for key in ranged),
+                *(key for key in keys if key not in ranged),
+            )
+        read = {key.path for key in keys if key.type not in RANGES}
+        measures = tuple(dict.fromkeys(path for path in (*self.sums, *self.counts) if path not in read))
         if len(keys) > MAX_KEYS:
             names = ", ".join(format_pointer(key.path) for key in keys)
             problem = (
@@ -96,12 +118,15 @@ def needs_of(query: StatisticsQuery, condition: Filter[Condition] | None, fields
                 if type_ is KeyType.BOOLEAN and measure.function is not Function.COUNT_DISTINCT:
                     raise InvalidFieldError.of(f"{where}.path", "a BOOLEAN has no least or greatest value")
                 wanted.append((measure.path, type_))
-    wanted += _filtered(condition) if condition is not None else []
+    filtered = _filtered(condition) if condition is not None else []
+    compared = {path for path, type_ in filtered if type_ in (KeyType.NUMBER, *DATE_SIZES)}
+    compared -= {path for path, _ in wanted}
+    wanted += filtered
     keys: dict[Path, KeyType] = {}
     for path, type_ in wanted:
         if path not in keys or not is_as_fine(keys[path], type_):
             keys[path] = type_
-    return Needs(groups, keys, tuple(dict.fromkeys(sums)), tuple(dict.fromkeys(counts)))
+    return Needs(groups, keys, frozenset(compared), tuple(dict.fromkeys(sums)), tuple(dict.fromkeys(counts)))
 
 
 def _coarsest(type_: FieldType) -> KeyType:

@@ -13,6 +13,7 @@ from typing import Any
 from typing import cast as cast_type
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -37,6 +38,7 @@ from ...domain.filters.ast import And, Filter, Not, Operator, Or
 from ...domain.filters.conditions import Comparison, Condition, StartsWith
 from ...domain.statistics import (
     DATE_SIZES,
+    RANGES,
     Function,
     KeyType,
     Measure,
@@ -47,6 +49,7 @@ from ...domain.statistics import (
 )
 from ..statements import Statement, compiled, fragment
 from .needs import aligned
+from .ranges import Parts, parts_of
 
 SUMS = [f"{kind}{number}" for number in range(1, 5) for kind in "cs"]
 TYPES: Mapping[str, Any] = {
@@ -75,10 +78,11 @@ def statistics_statement(
 ) -> tuple[Statement, Mapping[str, object]]:
     """Return the statement, and the values that it binds itself.
 
-    `source`: `tally_rows` or `scanned_rows`. The rows have the columns `key_1` …, and `baseline_1`, `merged_1`,
-    `difference_1` … for the measures, and `is_ready`.
+    `source`: `tally_rows` (for a statistic of a range, `range_rows` instead) or `scanned_rows`. The rows have columns
+    `key_1` …, and `baseline_1`, `merged_1`, `difference_1` … for the measures, and `is_ready`.
     """
-    rows = text(fragment("statistics", source)).columns(**TYPES).subquery("t")
+    parts = parts_of(spec, condition)
+    rows = text(fragment("statistics", source if parts is None else "range_rows")).columns(**TYPES).subquery("t")
     places = {key.path: index for index, key in enumerate(spec.keys)}
     columns = rows.c
     kept = select(
@@ -87,7 +91,7 @@ def statistics_statement(
         *(columns[name].label(f"m_{name}") for name in ("records", *SUMS)),
     )
     if condition is not None:
-        kept = kept.where(_filter(condition, spec, places, columns))
+        kept = kept.where(_filter(condition, spec, places, columns, parts))
     source_rows = kept.subquery("s")
     if any(measure.function in (Function.MIN, Function.MAX, Function.COUNT_DISTINCT) for measure in query.measures):
         keys = [source_rows.c[f"k{number}"] for number in range(1, 4)]
@@ -113,7 +117,10 @@ def statistics_statement(
         grouped = grouped.group_by(*found).having(has_records)
     else:
         grouped = grouped.add_columns(func.count().label("rows"))  # one row even without a measure
-    return compiled("get_statistics", _ordered(query, grouped.subquery("g"), groups, spec, is_ready))
+    statement, values_of_filter = compiled(
+        "get_statistics", _ordered(query, grouped.subquery("g"), groups, spec, is_ready)
+    )
+    return statement, {**values_of_filter, **(parts.values() if parts is not None else {})}
 
 
 def _ordered(
@@ -194,20 +201,22 @@ def _measure(
 
 
 def _filter(
-    tree: Filter[Condition], spec: StatisticSpec, places: Mapping[Any, int], columns: Any
+    tree: Filter[Condition], spec: StatisticSpec, places: Mapping[Any, int], columns: Any, parts: Parts | None
 ) -> ColumnElement[bool]:
     """Return a condition on the keys, which is never NULL."""
     if isinstance(tree, And):
-        return and_(*(_filter(term, spec, places, columns) for term in tree.terms))
+        return and_(*(_filter(term, spec, places, columns, parts) for term in tree.terms))
     if isinstance(tree, Or):
-        return or_(*(_filter(term, spec, places, columns) for term in tree.terms))
+        return or_(*(_filter(term, spec, places, columns, parts) for term in tree.terms))
     if isinstance(tree, Not):
-        return not_(_filter(tree.term, spec, places, columns))
+        return not_(_filter(tree.term, spec, places, columns, parts))
     tree = cast_type("Comparison | StartsWith", tree)
     index = places[tree.field.path]
     column, type_ = columns[f"k{index + 1}"], spec.keys[index].type
     if isinstance(tree, StartsWith):
         return func.coalesce(func.starts_with(column, literal(tree.prefix, Text)), False)
+    if parts is not None and type_ in RANGES:
+        return func.coalesce(column == func.any(literal(parts.of(tree), ARRAY(Text))), False)
     operator: Operator = tree.operator
     value: object = tree.value
     if type_ is KeyType.NUMBER:

@@ -15,6 +15,7 @@ from ...domain.filters.ast import Filter, FilterError
 from ...domain.filters.conditions import Condition, with_types
 from ...domain.records import Actor
 from ...domain.statistics import (
+    RANGES,
     Function,
     Grain,
     Group,
@@ -65,8 +66,8 @@ class StatisticsStore:
             if not ready:
                 if query.allow_scan:
                     return await self._scan(actor, query, condition, needs, least)
-                raise _not_ready(query.collection, least, covering)
-            chosen = min(ready, key=lambda each: each.group_count)
+                raise _not_ready(query.collection, needs.spec(has_range=True), covering)
+            chosen = min(ready, key=lambda each: (each.has_range, each.group_count))
             values: dict[str, object] = {"statistic_id": chosen.statistic_id}
             built = statistics_statement(query, condition, chosen.spec, needs.groups, "tally_rows")
             rows = await self._rows(actor, query.collection, built, values)
@@ -145,8 +146,11 @@ def as_json(spec: StatisticSpec) -> dict[str, object]:
     keys = [
         {"path": format_pointer(key.path), **({"grain": str(grains[key.type])} if key.type in grains else {})}
         for key in spec.keys
+        if key.type not in RANGES
     ]
-    return {"group_by": keys, "measures": [format_pointer(path) for path in spec.measures]}
+    shown: dict[str, object] = {"group_by": keys, "measures": [format_pointer(path) for path in spec.measures]}
+    ranged = [format_pointer(key.path) for key in spec.keys if key.type in RANGES]
+    return {**shown, "range_by": ranged[0]} if ranged else shown
 
 
 def _result(
