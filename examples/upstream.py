@@ -322,6 +322,7 @@ class Handler(BaseHTTPRequestHandler):
     """The system over HTTP: /parts, /parts/{id}, /parts/changes?cursor=, and POST /parts:batch."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     system: System
 
     def do_GET(self) -> None:

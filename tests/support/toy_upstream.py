@@ -38,3 +38,9 @@ def endpoints(secrets: dict[str, str] | None = None, **definitions: dict[str, An
 
     files: dict[str, bytes | str] = {name: text.encode() for name, text in (secrets or {}).items()}
     return parse(Contents(msgspec.json.encode(definitions), files, PATH.parent))
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """Return the definition of the only endpoint in a file of examples/upstreams/."""
+    (definition,) = msgspec.json.decode((PATH.parent / "upstreams" / f"{name}.json").read_bytes()).values()
+    return dict(definition)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from draftline.testing.upstream import UpstreamConformance
 from draftline.upstreams import CollectionBinding, FieldMapping, Upstream
 from draftline_server.upstreams.registry import Upstreams
+from support.http_dialects import Dialect, JsonApi, OData, Scim, serving
 from support.memory_upstream import MemorySystem, MemoryUpstream, Traits
-from support.toy_upstream import endpoints, grpc_endpoint, toy
+from support.toy_upstream import endpoints, grpc_endpoint, shipped, toy
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors.md"
 BINDING = CollectionBinding(collection="conformance", resource="parts")
 
 
@@ -65,3 +69,81 @@ class TestGrpcWithMappedFields(TestGrpc):
         FieldMapping(local="/note", remote="/about/note"),
         FieldMapping(local="/rate", remote="/price~1h", type="number"),
     )
+
+
+class TestHttp(UpstreamConformance):
+    """The toy over HTTP, with the configuration that is shipped, one request for each record."""
+
+    changed: ClassVar[dict[str, Any]] = {"batch": None}
+
+    @pytest.fixture(autouse=True)
+    def _endpoint(self, running: Any) -> None:
+        definition = shipped("toy")
+        definition |= {"base_url": f"http://127.0.0.1:{running.http_port}", "tenants": ["acme"]}
+        definition["resources"]["parts"] |= self.changed
+        self.upstreams = Upstreams(lambda: endpoints(toy=definition))
+
+    def open(self) -> Upstream:
+        return self.upstreams.open("toy", "acme", [BINDING])
+
+
+class TestHttpInBatches(TestHttp):
+    """The toy over HTTP, with the configuration that is shipped."""
+
+    changed: ClassVar[dict[str, Any]] = {}
+
+
+class Shipped(UpstreamConformance):
+    """A configuration that is shipped, against a small server of its protocol."""
+
+    name = ""
+    dialect: type[Dialect] = OData
+    path = ""
+    binding = CollectionBinding(collection="conformance")
+
+    @pytest.fixture(autouse=True)
+    def _endpoint(self) -> Iterator[None]:
+        with serving(self.dialect, MemorySystem()) as (host, _):
+            definition = {**shipped(self.name), "base_url": f"http://{host}{self.path}", "networks": ["127.0.0.0/8"]}
+            if definition["auth"]["kind"].startswith("oauth"):
+                definition["auth"] = {"kind": "bearer", "secret_file": "odata.secret"}
+            current = endpoints({definition["auth"]["secret_file"]: "a-secret"}, api=definition)
+            self.upstreams = Upstreams(lambda: current)
+            yield
+
+    def open(self) -> Upstream:
+        return self.upstreams.open("api", "acme", [self.binding])
+
+
+class TestOData(Shipped):
+    name, dialect, path = "odata", OData, "/v4"
+    binding = CollectionBinding(collection="conformance", resource="parts")
+
+
+class TestScim(Shipped):
+    name, dialect, path = "scim", Scim, "/scim/v2"
+    binding = CollectionBinding(
+        collection="conformance",
+        resource="users",
+        fields=(
+            FieldMapping(local="/name", remote="/userName"),
+            FieldMapping(local="/note", remote="/name/formatted"),
+            FieldMapping(local="/rate", remote="/urn:example:rate"),
+        ),
+    )
+
+
+class TestJsonApi(Shipped):
+    name, dialect, path = "jsonapi", JsonApi, "/v1"
+    binding = CollectionBinding(collection="conformance", resource="articles")
+
+
+def documented() -> dict[str, Any]:
+    """Return what the examples of docs/connectors.md define."""
+    names: dict[str, Any] = {}
+    for code in re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL):
+        exec(code, names)
+    return names
+
+
+TestDocumented: type[UpstreamConformance] = documented()["TestShelf"]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from draftline_server.auth.hot_reload import ReloadingValue
 from draftline_server.upstreams.endpoints_file import Endpoints, parse, read_files
+from draftline_server.upstreams.registry import Upstreams
+from support.log_capture import logged
+from support.polling import eventually
 
 SECRET = "s3cret-of-pems"
 HTTP: dict[str, Any] = {
@@ -115,3 +121,20 @@ def test_no_secret_is_shown_by_repr_format_or_pickle(tmp_path: Path) -> None:
     assert SECRET not in f"{endpoints!r} {endpoints['pems']} {endpoints['pems'].secrets['pems.key']} {contents!r}"
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(endpoints["pems"].secrets["pems.key"])
+
+
+async def test_file_and_secrets_are_read_again_and_an_invalid_file_leaves_the_last_one_in_use(tmp_path: Path) -> None:
+    read(tmp_path, {"pems": HTTP})
+    path = tmp_path / "upstreams.json"
+    source = ReloadingValue("the upstreams file", partial(asyncio.to_thread, read_files, path), parse, 0.01)
+    await source.start()
+    upstreams = Upstreams(lambda: source.value or {})
+    first = upstreams.find("pems", "acme")
+    (tmp_path / "pems.key").write_text("another secret")
+    await eventually(lambda: upstreams.find("pems", "acme") != first)
+    with logged() as events:
+        path.write_text("{")
+        await eventually(lambda: events)
+        assert upstreams.find("pems", "acme").secrets["pems.key"].reveal() == "another secret"
+    await source.close()
+    assert "another secret" not in str(events)

@@ -74,11 +74,14 @@ class Common(Strict, frozen=True, kw_only=True):
 
 
 class Single(Strict, frozen=True, kw_only=True):
-    """One request for one record. `url` is relative to `base_url`; `{id}` is the remote id (RFC 6570, level 1)."""
+    """One request for one record. `url` is relative to `base_url` (RFC 6570, level 1).
+
+    `{id}` is the remote id, `{record_id}` the client reference. A creation by PUT sends `If-None-Match: *`.
+    """
 
     url: RelativeUrl
-    method: Literal["", "POST", "PUT", "PATCH", "DELETE", "GET"] = ""
-    content_type: str = "application/json"
+    method: Literal["", "POST", "PUT", "PATCH", "DELETE"] = ""  # empty: by the operation
+    content_type: str = ""  # empty: by the format
 
 
 class UpdateRequest(Single, frozen=True, kw_only=True):
@@ -122,8 +125,16 @@ class Paging(Strict, frozen=True, kw_only=True):
     offset: bool = False  # pages are numbered by the count of the items before them
     offset_start: int = 0
     delta: Pointer = ""  # the URL of the next read of changes, on the last page
+    changes_cursor: Pointer = ""  # of a list: the value for `{cursor}` of the first read of changes, on the last page
     updated: Pointer = ""  # in an item: the time or number by which changes are read; its largest value is the cursor
     overlap_s: Annotated[float, Meta(ge=0)] = 300.0  # how far a read goes back behind the largest `updated`
+
+
+class Search(Strict, frozen=True, kw_only=True):
+    """The read that finds a record by its client reference, `{record_id}`, when a creation finds that it exists."""
+
+    url: RelativeUrl
+    items: Pointer = "/items"
 
 
 class Errors(Strict, frozen=True, kw_only=True):
@@ -143,6 +154,7 @@ class Resource(Strict, frozen=True, kw_only=True):
     id: Pointer = "/id"  # this and all following pointers begin at the record
     version: Pointer = ""  # empty: the ETag of responses for one record
     reference: Pointer = ""  # the client reference. Empty: the API stores none
+    unique_reference: bool = False  # the API answers a second creation with the same reference by 409
     document: Pointer = ""  # the object that contains the fields
     deleted: Pointer = ""  # a value other than false and null marks a deleted record
     constants: dict[Pointer, Any] = {}  # members of every record that is sent
@@ -151,6 +163,7 @@ class Resource(Strict, frozen=True, kw_only=True):
     update: UpdateRequest | None = None
     delete: Single | None = None
     read: Single | None = None
+    find: Search | None = None
     batch: Batch | None = None
     list: Paging | None = None
     changes: Paging | None = None

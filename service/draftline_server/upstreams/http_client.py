@@ -58,14 +58,14 @@ class HttpClient:
         self._endpoint = endpoint
         self._tls = tls
         self._guard = guard or Guard(endpoint.networks)
-        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}  # by scheme
         self._opening = asyncio.Lock()
         self._requests = asyncio.Semaphore(endpoint.definition.parallel)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._pool is not None:
-            await self._pool.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
 
     async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """Send a request and return the whole response, whatever its status.
@@ -96,7 +96,7 @@ class HttpClient:
         raise UnreachableError(problem) from None
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, trace: Any) -> Response:
-        pool = await self._opened()
+        pool = await self._opened(urlsplit(url).scheme)
         sent = {"accept-encoding": "identity", "user-agent": "draftline", **headers}
         if body or method in ("POST", "PUT", "PATCH"):
             sent["content-length"] = str(len(body))
@@ -112,18 +112,20 @@ class HttpClient:
                 raise httpcore.RemoteProtocolError("the response is compressed, which was not requested")
             return Response(response.status, received, bytes(content))
 
-    async def _opened(self) -> httpcore.AsyncConnectionPool:
+    async def _opened(self, scheme: str) -> httpcore.AsyncConnectionPool:
         async with self._opening:
-            if self._pool is None:
-                # Loading the trust store takes tens of milliseconds, which would block the event loop.
-                context = await asyncio.to_thread(tls_context, self._endpoint, self._tls)
-                self._pool = httpcore.AsyncConnectionPool(
+            if scheme not in self._pools:
+                context = None
+                if scheme == "https":
+                    # Loading the trust store takes tens of milliseconds, which would block the event loop.
+                    context = await asyncio.to_thread(tls_context, self._endpoint, self._tls)
+                self._pools[scheme] = httpcore.AsyncConnectionPool(
                     ssl_context=context,
                     network_backend=GuardedBackend(self._guard),
                     max_connections=self._endpoint.definition.parallel,
                     keepalive_expiry=KEEPALIVE_S,
                 )
-            return self._pool
+            return self._pools[scheme]
 
 
 def tls_context(endpoint: ConfiguredEndpoint, tls: Tls) -> ssl.SSLContext:
