@@ -682,6 +682,20 @@ CREATE FUNCTION draftline.declared_orders(fields jsonb, orders jsonb) RETURNS SE
     GROUP BY o.number
 $$;
 
+CREATE FUNCTION draftline.delete_drafts(tenant text, collection_id text, user_ids text[], record_ids text[]) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    old record;
+BEGIN
+    FOR old IN SELECT p.* FROM unnest(user_ids, record_ids) AS p (user_id, record_id) LOOP
+        DELETE FROM draftline.draft AS d
+        WHERE d.tenant_id = tenant AND d.user_id = old.user_id AND d.collection = collection_id
+          AND d.record_id = old.record_id;
+    END LOOP;
+    RETURN cardinality(record_ids);
+END $$;
+
 CREATE FUNCTION draftline.differ(base jsonb, mine jsonb, theirs jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -1472,6 +1486,7 @@ CREATE FUNCTION draftline.move_draft_order_entries(tenant text, user_ids text[],
     AS $$
 DECLARE
     moved record;
+    old record;
 BEGIN
     SELECT array_agg(m.user_id) AS user_ids, array_agg(m.collection) AS collections,
         array_agg(m.record_id) AS record_ids, array_agg(m.order_id) AS order_ids,
@@ -1492,11 +1507,16 @@ BEGIN
     IF moved.order_ids IS NULL THEN
         RETURN false;
     END IF;
-    DELETE FROM draftline.draft_order_entry AS e
-    USING unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
-        AS m (user_id, collection, record_id, order_id, key)
-    WHERE e.tenant_id = tenant AND e.user_id = m.user_id AND e.collection = m.collection AND e.order_id = m.order_id
-      AND e.key = m.key AND e.record_id = m.record_id;
+    FOR old IN
+        SELECT m.*
+        FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
+            AS m (user_id, collection, record_id, order_id, key)
+        WHERE m.key IS NOT NULL
+    LOOP
+        DELETE FROM draftline.draft_order_entry AS e
+        WHERE e.tenant_id = tenant AND e.user_id = old.user_id AND e.collection = old.collection
+          AND e.order_id = old.order_id AND e.key = old.key AND e.record_id = old.record_id;
+    END LOOP;
     INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
     SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
     FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
@@ -1511,11 +1531,17 @@ CREATE FUNCTION draftline.move_order_entries(tenant text, collections text[], re
     SET enable_seqscan TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
+DECLARE
+    old record;
 BEGIN
-    DELETE FROM draftline.order_entry AS e
-    USING unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
-    WHERE e.tenant_id = tenant AND e.collection = m.collection AND e.order_id = m.order_id AND e.key = m.key
-      AND e.record_id = m.record_id;
+    FOR old IN
+        SELECT m.* FROM unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
+        WHERE m.key IS NOT NULL
+    LOOP
+        DELETE FROM draftline.order_entry AS e
+        WHERE e.tenant_id = tenant AND e.collection = old.collection AND e.order_id = old.order_id AND e.key = old.key
+          AND e.record_id = old.record_id;
+    END LOOP;
     INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
     SELECT tenant, m.collection, m.order_id, m.key, m.record_id
     FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
@@ -1965,15 +1991,20 @@ DECLARE
     refreshed record;
 BEGIN
     WITH stale AS MATERIALIZED (
-        SELECT d.user_id, d.collection, d.record_id, d.kind, d.edit, d.base, d.merged, p.content, p.old, p.operations,
-            p.steps
-        FROM draftline.draft AS d
-        JOIN unnest(collections, record_ids, contents, olds, operations, steps_done)
-            AS p (collection, record_id, content, old, operations, steps)
-            ON d.collection = p.collection AND d.record_id = p.record_id
-        WHERE d.tenant_id = tenant AND d.kind <> 'CREATE'
-        ORDER BY d.collection, d.record_id, d.user_id
-        FOR UPDATE OF d
+        SELECT d.*, p.content, p.old, p.operations, p.steps
+        FROM (
+            SELECT p.*
+            FROM unnest(collections, record_ids, contents, olds, operations, steps_done)
+                AS p (collection, record_id, content, old, operations, steps)
+            ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
+        ) AS p
+        CROSS JOIN LATERAL (
+            SELECT d.* FROM draftline.draft AS d
+            WHERE d.tenant_id = tenant AND d.collection = p.collection AND d.record_id = p.record_id
+              AND d.kind <> 'CREATE'
+            ORDER BY d.user_id
+            FOR UPDATE
+        ) AS d
     ), done AS MATERIALIZED (
         -- Once for each record, and only if a draft needs it.
         SELECT o.collection, o.record_id, draftline.steps_done_by(o.operations, o.old, o.content) AS steps
@@ -1982,20 +2013,26 @@ BEGIN
             FROM stale AS s
             WHERE s.operations IS NOT NULL AND draftline.has_transforms(s.edit)
         ) AS o
-    ), updated AS (
-        UPDATE draftline.draft AS d
-        SET merged = draftline.apply_edit(s.edit, s.content),
-            base = draftline.follow(s.base, s.edit, coalesce(s.steps, o.steps))
+    ), followed AS MATERIALIZED (
+        SELECT s.*, draftline.apply_edit(s.edit, s.content) AS new_merged,
+            draftline.follow(s.base, s.edit, coalesce(s.steps, o.steps)) AS new_base
         FROM stale AS s
         LEFT JOIN done AS o ON o.collection = s.collection AND o.record_id = s.record_id
-        WHERE d.tenant_id = tenant AND d.user_id = s.user_id AND d.collection = s.collection
-          AND d.record_id = s.record_id
-        RETURNING d.user_id, d.collection, d.record_id, d.kind, s.merged AS old_merged, d.merged AS new_merged
+    ), updated AS (
+        -- Each draft is locked, so each row conflicts with it; unlike a join, this finds it by its key under any plan.
+        INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
+            attributes, version, session_id, change_reason, created_at, updated_at, definition_version)
+        SELECT tenant, f.user_id, f.collection, f.record_id, f.kind, f.edit, f.new_base, f.base_version, f.new_merged,
+            f.attributes, f.version, f.session_id, f.change_reason, f.created_at, f.updated_at, f.definition_version
+        FROM followed AS f
+        ON CONFLICT (tenant_id, user_id, collection, record_id) DO UPDATE
+        SET merged = EXCLUDED.merged, base = EXCLUDED.base
     )
-    SELECT count(*) AS count, array_agg(u.user_id) AS user_ids, array_agg(u.collection) AS collections,
-        array_agg(u.record_id) AS record_ids, array_agg(u.kind) AS kinds, array_agg(u.old_merged) AS olds, array_agg(u.new_merged) AS news
+    SELECT count(*) AS count, array_agg(f.user_id) AS user_ids, array_agg(f.collection) AS collections,
+        array_agg(f.record_id) AS record_ids, array_agg(f.kind) AS kinds, array_agg(f.merged) AS olds,
+        array_agg(f.new_merged) AS news
     INTO refreshed
-    FROM updated AS u;
+    FROM followed AS f;
     IF refreshed.count > 0 THEN
         PERFORM draftline.move_draft_order_entries(tenant, refreshed.user_ids, refreshed.collections,
             refreshed.record_ids, refreshed.olds, refreshed.news);
@@ -2221,9 +2258,12 @@ BEGIN
         UNION ALL
         SELECT w.collection, d.user_id, w.before, w.after, -1
         FROM written AS w
-        JOIN draftline.draft AS d
-            ON d.tenant_id = tenant AND d.collection = w.collection AND d.record_id = w.record_id
-        WHERE d.kind <> 'CREATE' AND d.user_id IS DISTINCT FROM w.except_id
+        CROSS JOIN LATERAL (  -- a look-up by key for each record, whatever the planner knows of the table
+            SELECT d.user_id FROM draftline.draft AS d
+            WHERE d.tenant_id = tenant AND d.collection = w.collection AND d.record_id = w.record_id
+              AND d.kind <> 'CREATE' AND d.user_id IS DISTINCT FROM w.except_id
+            OFFSET 0
+        ) AS d
     )
     SELECT array_agg(o.collection) AS collections, array_agg(o.user_id) AS user_ids,
         array_agg(o.before) AS befores, array_agg(o.after) AS afters, array_agg(o.sign) AS signs,
@@ -2545,7 +2585,7 @@ CREATE TABLE draftline.draft (
 )
 WITH (fillfactor='90');
 ALTER TABLE ONLY draftline.draft ALTER COLUMN tenant_id SET (n_distinct=1);
-ALTER TABLE ONLY draftline.draft ALTER COLUMN user_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.draft ALTER COLUMN user_id SET (n_distinct=2);
 ALTER TABLE ONLY draftline.draft ALTER COLUMN collection SET (n_distinct=1);
 ALTER TABLE ONLY draftline.draft ALTER COLUMN record_id SET (n_distinct=-1);
 

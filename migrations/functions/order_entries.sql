@@ -109,15 +109,23 @@ $$;
 
 -- Replace entries of live records, in parallel arrays, after a write that locked the records. old_keys, new_keys: NULL where
 -- there was or will be no entry. It is VOLATILE so that its queries take snapshots of their own and see the entries that
--- another write made while the caller waited for the locks. The settings make one plan by the primary key serve any call.
+-- another write made while the caller waited for the locks. Each old entry is deleted by its
+-- primary key, because a join might read all entries of the tenant while the planner does not know the table. The settings
+-- make one plan serve any call.
 CREATE OR REPLACE FUNCTION draftline.move_order_entries(tenant text, collections text[], record_ids text[],
     order_ids bigint[], old_keys bytea[], new_keys bytea[]) RETURNS boolean
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    old record;
 BEGIN
-    DELETE FROM draftline.order_entry AS e
-    USING unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
-    WHERE e.tenant_id = tenant AND e.collection = m.collection AND e.order_id = m.order_id AND e.key = m.key
-      AND e.record_id = m.record_id;
+    FOR old IN
+        SELECT m.* FROM unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
+        WHERE m.key IS NOT NULL
+    LOOP
+        DELETE FROM draftline.order_entry AS e
+        WHERE e.tenant_id = tenant AND e.collection = old.collection AND e.order_id = old.order_id AND e.key = old.key
+          AND e.record_id = old.record_id;
+    END LOOP;
     INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
     SELECT tenant, m.collection, m.order_id, m.key, m.record_id
     FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
@@ -132,6 +140,7 @@ CREATE OR REPLACE FUNCTION draftline.move_draft_order_entries(tenant text, user_
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     moved record;
+    old record;
 BEGIN
     SELECT array_agg(m.user_id) AS user_ids, array_agg(m.collection) AS collections,
         array_agg(m.record_id) AS record_ids, array_agg(m.order_id) AS order_ids,
@@ -152,11 +161,16 @@ BEGIN
     IF moved.order_ids IS NULL THEN
         RETURN false;
     END IF;
-    DELETE FROM draftline.draft_order_entry AS e
-    USING unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
-        AS m (user_id, collection, record_id, order_id, key)
-    WHERE e.tenant_id = tenant AND e.user_id = m.user_id AND e.collection = m.collection AND e.order_id = m.order_id
-      AND e.key = m.key AND e.record_id = m.record_id;
+    FOR old IN
+        SELECT m.*
+        FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
+            AS m (user_id, collection, record_id, order_id, key)
+        WHERE m.key IS NOT NULL
+    LOOP
+        DELETE FROM draftline.draft_order_entry AS e
+        WHERE e.tenant_id = tenant AND e.user_id = old.user_id AND e.collection = old.collection
+          AND e.order_id = old.order_id AND e.key = old.key AND e.record_id = old.record_id;
+    END LOOP;
     INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
     SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
     FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)

@@ -100,9 +100,12 @@ BEGIN
         UNION ALL
         SELECT w.collection, d.user_id, w.before, w.after, -1
         FROM written AS w
-        JOIN draftline.draft AS d
-            ON d.tenant_id = tenant AND d.collection = w.collection AND d.record_id = w.record_id
-        WHERE d.kind <> 'CREATE' AND d.user_id IS DISTINCT FROM w.except_id
+        CROSS JOIN LATERAL (  -- a look-up by key for each record, whatever the planner knows of the table
+            SELECT d.user_id FROM draftline.draft AS d
+            WHERE d.tenant_id = tenant AND d.collection = w.collection AND d.record_id = w.record_id
+              AND d.kind <> 'CREATE' AND d.user_id IS DISTINCT FROM w.except_id
+            OFFSET 0
+        ) AS d
     )
     SELECT array_agg(o.collection) AS collections, array_agg(o.user_id) AS user_ids,
         array_agg(o.before) AS befores, array_agg(o.after) AS afters, array_agg(o.sign) AS signs,

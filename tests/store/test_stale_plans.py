@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
@@ -16,7 +15,7 @@ from draftline_server.store.drafts import SQL as DRAFTS
 from draftline_server.store.imports import SQL as IMPORTS
 from draftline_server.store.statements import Statement
 from draftline_server.store.transaction import Transaction
-from support.tenant_stores import World, change, connected, creation
+from support.tenant_stores import World, connected
 
 FEW = """
 INSERT INTO draftline.record
@@ -92,47 +91,6 @@ async def test_import_into_a_collection_that_the_planner_does_not_know_reads_wha
     assert len(plans) == (6 if mode is ImportMode.SNAPSHOT else 5)
     for name, plan in plans.items():
         assert not rereads(plan), f"{name}\n{plan}"
-
-
-async def test_save_reads_the_drafts_of_its_edits_alone_where_the_planner_expects_one(
-    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each of the user's drafts would be compared with each edit."""
-    fetch, plans, count = Transaction.fetch, list[dict[str, Any]](), 200
-
-    async def explained(self: Transaction, statement: Statement, values: dict[str, object]) -> Any:
-        if statement.sql == DRAFTS["save_drafts"].sql:
-            undone = self.connection.transaction()
-            await undone.start()
-            sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}"
-            plans.append(json.loads(await self.connection.fetchval(sql, *statement.arguments(values)))[0]["Plan"])
-            await undone.rollback()
-        return await fetch(self, statement, values)
-
-    async with connected(database_url) as database:
-        await World(database, "other").save_all("eve", [creation(str(place), {}) for place in range(5)])
-        await connection.execute("ANALYZE draftline.record, draftline.draft")
-        world = World(database, "acme")
-        await world.save_all("ada", [creation(str(place), {}) for place in range(1_000)])
-        monkeypatch.setattr(Transaction, "fetch", explained)
-        await world.save_all("ada", [creation(str(place), {}) for place in range(1_000, 1_000 + count)])
-        await world.save_all("ada", [change(str(place), {"a": 1}) for place in range(count)])
-    for plan, updated in zip(plans, (0, count), strict=True):
-        writes = [part for part in parts_of(plan) if part.get("Operation") in ("Update", "Delete")]
-        assert len(writes) == 2
-        assert sum(map(drafts_read, writes)) == updated, json.dumps(plan)
-
-
-def parts_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", []):
-        yield from parts_of(part)
-
-
-def drafts_read(plan: dict[str, Any]) -> float:
-    """Return how many rows the scans of drafts give in all."""
-    scans = [part for part in parts_of(plan) if part.get("Relation Name") == "draft" and "Scan" in part["Node Type"]]
-    return sum(part["Actual Rows"] * part["Actual Loops"] for part in scans)
 
 
 def rereads(plan: dict[str, Any]) -> bool:

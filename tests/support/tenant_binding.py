@@ -21,7 +21,7 @@ TABLES = frozenset(table.name for table in metadata.tables.values() if "tenant_i
 # Functions that touch tenants' tables, for the tenant that is their first argument.
 FUNCTIONS = frozenset({
     "refresh_drafts", "content_at", "rebuilt_answer", "attributes_since", "move_order_entries",
-    "move_draft_order_entries", "with_drafts", "append_tally", "tally_records",
+    "move_draft_order_entries", "with_drafts", "append_tally", "tally_records", "delete_drafts",
 })  # fmt: skip
 # Those that do so for all tenants.
 MAINTENANCE = frozenset({"add_change_partition", "drop_changes"})

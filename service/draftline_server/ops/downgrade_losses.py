@@ -22,6 +22,7 @@ LOSSES: Mapping[str, str] = {
     "0016": "the statistics of collections, and their part of the collection specs",
     "0017": "",
     "0018": "the statistics with a range",
+    "0019": "",
 }
 
 

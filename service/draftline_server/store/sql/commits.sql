@@ -3,20 +3,27 @@
 -- commit would write may not be stored.
 WITH locked AS MATERIALIZED (
     SELECT r.record_id, r.content, r.version, r.parent_id, r.position, r.deleted_at IS NOT NULL AS is_deleted
-    FROM draftline.record AS r
-    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
-    ORDER BY r.record_id
-    FOR UPDATE OF r
+    FROM (
+        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        FOR UPDATE
+    ) AS r
 ), mine AS MATERIALIZED (
     SELECT d.*
-    FROM draftline.draft AS d
-    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
-    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
-      AND (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
-    ORDER BY d.record_id
-    FOR UPDATE OF d
+    FROM (
+        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT d.* FROM draftline.draft AS d
+        WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+          AND d.record_id = p.record_id
+          AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
+        FOR UPDATE
+    ) AS d
+    WHERE (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
 ), found AS (
     -- In effect a LEFT JOIN; see save_drafts.
     SELECT d.*, r.content, r.version AS record_version, r.parent_id, r.position,
@@ -44,6 +51,19 @@ FROM compared AS o
 LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ORDER BY o.record_id
 
+-- fragment: draft_and_record
+-- The user's draft `d` of each record `p`, and the record `r`, each looked up by its key.
+CROSS JOIN LATERAL (
+    SELECT d.* FROM draftline.draft AS d
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = p.record_id
+    OFFSET 0
+) AS d
+LEFT JOIN LATERAL (
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    OFFSET 0
+) AS r ON true
+
 -- name: settle_drafts
 -- Return the contents of drafts, which are locked with their records, once their conflicts are decided path by path,
 -- and why they may not be stored.
@@ -53,10 +73,7 @@ SELECT s.record_id, CASE WHEN :with_content THEN s.content::text END AS written,
 FROM (
     SELECT d.record_id, draftline.decided(d.merged, r.content, p.decisions) AS content
     FROM unnest(CAST(:record_ids AS text[]), CAST(:decisions AS jsonb[])) AS p (record_id, decisions)
-    JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
-        AND d.collection = :collection AND d.record_id = p.record_id
-    LEFT JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    -- include: commits.draft_and_record
     OFFSET 0  -- so that each content is computed once
 ) AS s
 LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
@@ -90,10 +107,7 @@ FROM (
             CAST(:versions AS bigint[]))
         WITH ORDINALITY AS g (record_id, attribute, path, version, index)
 ) AS p
-JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
-    AND d.collection = :collection AND d.record_id = p.record_id
-LEFT JOIN draftline.record AS r
-    ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+-- include: commits.draft_and_record
 ORDER BY p.index
 
 -- name: write_drafts
@@ -126,10 +140,7 @@ WITH target AS MATERIALIZED (
         FROM unnest(CAST(:record_ids AS text[]), CAST(:actions AS text[]), CAST(:versions AS bigint[]),
                 CAST(:decisions AS jsonb[]), CAST(:attribute_decisions AS jsonb[]))
             AS p (record_id, action, version, decisions, attribute_decisions)
-        JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id
-            AND d.collection = :collection AND d.record_id = p.record_id
-        LEFT JOIN draftline.record AS r
-            ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        -- include: commits.draft_and_record
         OFFSET 0  -- so that each content is computed once
     ) AS t
     -- A merge differs from its record only at the keys of its edit.
@@ -139,14 +150,18 @@ WITH target AS MATERIALIZED (
                      || coalesce(t.draft_edit -> 't', '{}') END) AS f
         ON t.action IN ('WRITE', 'SETTLE')
 ), updated AS (
-    UPDATE draftline.record AS r
-    SET content = t.new_content, version = r.version + 1, parent_id = t.new_parent_id, position = t.new_position,
-        updated_at = :now, updated_by = :user_id,
-        deleted_at = CASE WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END,
-        log_xact = greatest(draftline.log_xact(), r.log_xact)
+    -- The records are locked; see content.sql.
+    INSERT INTO draftline.record AS r (tenant_id, collection, record_id, content, version, parent_id, position,
+        created_at, created_by, updated_at, updated_by, deleted_at, log_xact)
+    SELECT :tenant_id, :collection, t.record_id, t.new_content, t.version + 1, t.new_parent_id, t.new_position,
+        t.created_at, t.created_by, CAST(:now AS timestamptz), :user_id,
+        CASE WHEN t.action = 'DELETE' THEN CAST(:now AS timestamptz) END, greatest(draftline.log_xact(), t.log_xact)
     FROM target AS t
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = t.record_id
-      AND r.version = t.judged_version AND t.changes
+    WHERE t.version = t.judged_version AND t.changes
+    ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
+    SET content = EXCLUDED.content, version = EXCLUDED.version, parent_id = EXCLUDED.parent_id,
+        position = EXCLUDED.position, updated_at = EXCLUDED.updated_at, updated_by = EXCLUDED.updated_by,
+        deleted_at = EXCLUDED.deleted_at, log_xact = EXCLUDED.log_xact
     RETURNING r.record_id
 ), created AS (
     INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
@@ -158,11 +173,9 @@ WITH target AS MATERIALIZED (
     ORDER BY t.record_id
     ON CONFLICT (tenant_id, collection, record_id) DO NOTHING
     RETURNING record_id
-), dropped AS (
-    DELETE FROM draftline.draft AS d
-    USING target AS t
-    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND d.record_id = t.record_id
+), dropped AS MATERIALIZED (
+    SELECT draftline.delete_drafts(:tenant_id, :collection, array_agg(CAST(:user_id AS text)), array_agg(t.record_id)) AS drafts
+    FROM target AS t
 ), written AS (
     SELECT CAST(:collection AS text) AS collection, t.record_id, coalesce(t.version, 0) + 1 AS version,
         CASE WHEN t.version IS NULL THEN 'CREATE' WHEN t.action = 'DELETE' THEN 'DELETE'
@@ -215,5 +228,6 @@ SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
     CASE WHEN t.changes AND t.action IN ('WRITE', 'SETTLE') AND NOT t.draft_edit ? 'v'
         THEN draftline.steps_done(t.draft_edit, t.content, t.new_content)::text END AS steps_done
 FROM target AS t
+CROSS JOIN dropped
 CROSS JOIN entries
 CROSS JOIN draft_entries

@@ -4,8 +4,11 @@ SELECT p.index, r.record_id, r.collection, r.content::text AS content, r.version
        r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
     WITH ORDINALITY AS p (collection, record_id, index)
-JOIN draftline.record AS r ON r.collection = p.collection AND r.record_id = p.record_id
-WHERE r.tenant_id = :tenant_id
+CROSS JOIN LATERAL (  -- a look-up by key for each, whatever the planner knows of the table
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    OFFSET 0
+) AS r
 
 -- name: create_content
 -- Create a record, unless its id is taken, its content is over a limit, or the spec that the caller validated it
@@ -120,16 +123,17 @@ unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS
         allow_missing, sets_parent, parent_id, position, user_id, weight, index)
 
 -- fragment: patched_records
--- The stored records of the patches, each with its patch.
+-- The patches in the order of their records, each to be joined with its record `r`, as in plain_patches.sql.
 SELECT p.index, r.collection, r.record_id, r.content, r.version, r.parent_id, r.position,
     r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at, r.log_xact,
     p.kind, p.edit, p.depth, p.expected_version, p.condition, p.definition_version, p.user_id, p.weight,
     CASE WHEN p.sets_parent THEN p.parent_id ELSE r.parent_id END AS new_parent_id,
     coalesce(p.position, r.position) AS new_position
-FROM draftline.record AS r
-JOIN
--- include: content.patches
-ON r.collection = p.collection AND r.record_id = p.record_id
+FROM (
+    SELECT p.* FROM
+    -- include: content.patches
+    ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
+) AS p
 
 -- name: patch_content
 -- Apply patches of different records of one tenant, in parallel arrays, at once. The rows are locked in primary-key
@@ -144,39 +148,50 @@ ON r.collection = p.collection AND r.record_id = p.record_id
 -- creating, fails the statement after `lock_timeout`.
 WITH waited AS MATERIALIZED (
     -- include: content.patched_records
-    WHERE r.tenant_id = :tenant_id AND CAST(:waits AS boolean)
-    ORDER BY r.collection, r.record_id
-    FOR UPDATE OF r
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+        FOR UPDATE
+    ) AS r
+    WHERE CAST(:waits AS boolean)
 ), unlocked AS MATERIALIZED (
     -- include: content.patched_records
-    WHERE r.tenant_id = :tenant_id AND CASE WHEN CAST(:waits AS boolean) THEN false
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+        FOR UPDATE SKIP LOCKED
+    ) AS r
+    WHERE CASE WHEN CAST(:waits AS boolean) THEN false
         ELSE (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL END
-    ORDER BY r.collection, r.record_id
-    FOR UPDATE OF r SKIP LOCKED
 ), locked AS (
     SELECT * FROM waited UNION ALL SELECT * FROM unlocked
 ), skipped AS MATERIALIZED (
     SELECT p.index
     FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
         WITH ORDINALITY AS p (collection, record_id, index)
-    JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
-    WHERE NOT CAST(:waits AS boolean) AND p.index NOT IN (SELECT index FROM unlocked)
+    WHERE NOT CAST(:waits AS boolean) AND p.index NOT IN (SELECT index FROM unlocked) AND (
+        SELECT true FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id)
 ), drafted AS MATERIALIZED (
-    SELECT u.index, u.collection, u.record_id, count(*) AS drafts
+    SELECT u.index, u.collection, u.record_id, d.drafts
     FROM unlocked AS u
-    JOIN draftline.draft AS d
-        ON d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
-    WHERE d.kind <> 'CREATE'
-    GROUP BY u.index, u.collection, u.record_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS drafts FROM draftline.draft AS d
+        WHERE d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
+          AND d.kind <> 'CREATE'
+    ) AS d
+    WHERE d.drafts > 0
 ), locked_drafts AS MATERIALIZED (
     SELECT u.index
-    FROM drafted AS u
-    JOIN draftline.draft AS d
-        ON d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
-    WHERE d.kind <> 'CREATE' AND u.drafts <= CAST(:max_drafts AS int)
-    ORDER BY d.collection, d.record_id, d.user_id
-    FOR UPDATE OF d SKIP LOCKED
+    FROM (SELECT u.* FROM drafted AS u ORDER BY u.collection, u.record_id) AS u
+    CROSS JOIN LATERAL (
+        SELECT FROM draftline.draft AS d
+        WHERE d.tenant_id = :tenant_id AND d.collection = u.collection AND d.record_id = u.record_id
+          AND d.kind <> 'CREATE'
+        ORDER BY d.user_id
+        FOR UPDATE SKIP LOCKED
+    ) AS d
+    WHERE u.drafts <= CAST(:max_drafts AS int)
 ), left_alone AS MATERIALIZED (
     SELECT index, 'LOCKED' AS cause FROM skipped
     UNION ALL
@@ -239,12 +254,17 @@ WITH waited AS MATERIALIZED (
         ON k.version > 0 AND k.failure IS NULL AND k.new_content <> k.content
     OFFSET 0
 ), updated AS (
-    UPDATE draftline.record AS r
-    SET content = k.new_content, version = r.version + 1, parent_id = k.new_parent_id, position = k.new_position,
-        updated_at = :now, updated_by = k.user_id, log_xact = greatest(draftline.log_xact(), r.log_xact)
+    -- Each record is locked, so each row conflicts with it; unlike a join, this finds it by its key under any plan.
+    INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
+        created_at, created_by, updated_at, updated_by, log_xact)
+    SELECT :tenant_id, k.collection, k.record_id, k.new_content, k.version + 1, k.new_parent_id, k.new_position,
+        k.created_at, k.created_by, :now, k.user_id, greatest(draftline.log_xact(), k.log_xact)
     FROM checked AS k
-    WHERE r.tenant_id = :tenant_id AND r.collection = k.collection AND r.record_id = k.record_id
-      AND k.version > 0 AND k.failure IS NULL AND k.changes
+    WHERE k.version > 0 AND k.failure IS NULL AND k.changes
+    ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
+    SET content = EXCLUDED.content, version = EXCLUDED.version, parent_id = EXCLUDED.parent_id,
+        position = EXCLUDED.position, updated_at = EXCLUDED.updated_at, updated_by = EXCLUDED.updated_by,
+        log_xact = EXCLUDED.log_xact
 ), created AS (
     INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
         created_at, created_by, updated_at, updated_by, log_xact)
@@ -424,13 +444,17 @@ SELECT p.index, r.collection, r.record_id, r.content::text AS content, r.version
        p.condition IS NULL OR draftline.matches(
             draftline.attributes(r.record_id, r.version, r.parent_id, r.position,
                 r.created_at, r.created_by, r.updated_at, r.updated_by), r.content, p.condition) AS condition_met
-FROM draftline.record AS r
-JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:conditions AS jsonb[]))
-    WITH ORDINALITY AS p (collection, record_id, condition, index)
-    ON r.collection = p.collection AND r.record_id = p.record_id
-WHERE r.tenant_id = :tenant_id
-ORDER BY r.collection, r.record_id
-FOR UPDATE OF r
+FROM (
+    SELECT p.*
+    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:conditions AS jsonb[]))
+        WITH ORDINALITY AS p (collection, record_id, condition, index)
+    ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
+) AS p
+CROSS JOIN LATERAL (
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    FOR UPDATE
+) AS r
 
 -- name: definition_versions
 -- Return the versions of collection specs; for the fetch-merge-replace path.
@@ -458,13 +482,23 @@ ORDER BY p.index
 
 -- name: replace_content
 -- Replace the contents of records that the transaction has locked. Return them as they are stored.
-UPDATE draftline.record AS r
-SET content = p.content, version = r.version + 1, parent_id = p.parent_id, position = p.position,
-    updated_at = :now, updated_by = :user_id, log_xact = greatest(draftline.log_xact(), r.log_xact)
+-- See patch_content for the conflict.
+INSERT INTO draftline.record AS r (tenant_id, collection, record_id, content, version, parent_id, position,
+    created_at, created_by, updated_at, updated_by, log_xact)
+SELECT :tenant_id, p.collection, p.record_id, p.content, s.version + 1, p.parent_id, p.position,
+    s.created_at, s.created_by, :now, :user_id, greatest(draftline.log_xact(), s.log_xact)
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:contents AS jsonb[]),
         CAST(:parent_ids AS text[]), CAST(:positions AS bigint[]))
     AS p (collection, record_id, content, parent_id, position)
-WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+CROSS JOIN LATERAL (
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    OFFSET 0
+) AS s
+ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
+SET content = EXCLUDED.content, version = EXCLUDED.version, parent_id = EXCLUDED.parent_id,
+    position = EXCLUDED.position, updated_at = EXCLUDED.updated_at, updated_by = EXCLUDED.updated_by,
+    log_xact = EXCLUDED.log_xact
 RETURNING r.collection, r.record_id, r.content::text AS content
 
 -- name: insert_content
@@ -495,8 +529,11 @@ WITH compared AS MATERIALIZED (  -- computes each difference once, in whatever o
         CAST(:user_id AS text) AS user_id, '' AS session_id, CAST(:commit_id AS uuid) AS commit_id,
         CAST(:change_reason AS text) AS change_reason, CAST(:request_id AS uuid) AS request_id
     FROM compared AS p
-    JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+        OFFSET 0
+    ) AS r
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = p.collection
     ORDER BY r.collection, r.record_id
 ),

@@ -5,19 +5,26 @@
 -- that edit only.
 WITH locked AS MATERIALIZED (
     SELECT r.*
-    FROM draftline.record AS r
-    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
-    ORDER BY r.record_id
-    FOR SHARE OF r
+    FROM (
+        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        FOR SHARE
+    ) AS r
 ), mine AS MATERIALIZED (
     SELECT d.*
-    FROM draftline.draft AS d
-    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
-    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
-    ORDER BY d.record_id
-    FOR UPDATE OF d
+    FROM (
+        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT d.* FROM draftline.draft AS d
+        WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+          AND d.record_id = p.record_id
+        FOR UPDATE
+    ) AS d
+    WHERE (SELECT count(*) FROM locked) >= 0  -- records are locked before drafts, as by every write
 ), validated AS (
     SELECT p.index, p.record_id, p.action, p.edit, p.sets, p.base_version IS NOT NULL AS is_rebased,
         r.content, coalesce(r.version, 0) AS record_version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at,
@@ -132,24 +139,24 @@ WITH locked AS MATERIALIZED (
     FROM merged AS m
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = :collection
 ), updated AS (
-    UPDATE draftline.draft AS d
-    SET kind = k.new_kind, edit = k.new_edit, base = k.new_base, merged = k.new_merged, attributes = k.new_attributes,
-        base_version = CASE WHEN k.revives THEN k.record_version
-            ELSE coalesce(k.old_base_version, k.record_version) END, version = d.version + 1,
-        session_id = :session_id, change_reason = :change_reason, updated_at = :now,
-        definition_version = k.definition_version
+    -- Each draft is locked, so each row conflicts with it; unlike a join, this finds it by its key under any plan.
+    INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
+        attributes, version, session_id, change_reason, created_at, updated_at, definition_version)
+    SELECT :tenant_id, :user_id, :collection, k.record_id, k.new_kind, k.new_edit, k.new_base,
+        CASE WHEN k.revives THEN k.record_version ELSE coalesce(k.old_base_version, k.record_version) END,
+        k.new_merged, k.new_attributes, k.draft_version + 1, :session_id, :change_reason, k.draft_created_at,
+        CAST(:now AS timestamptz), k.definition_version
     FROM checked AS k
-    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND NOT k.vanishes
-      -- Read by key: a planner that expects one draft of the user would compare all of them with each edit.
-      AND d.record_id = ANY (ARRAY(SELECT record_id FROM checked WHERE draft_version > 0 AND NOT vanishes))
-    RETURNING d.record_id
-), vanished AS (
-    DELETE FROM draftline.draft AS d
-    USING checked AS k
-    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND d.record_id = k.record_id AND k.failure IS NULL AND k.draft_version > 0 AND k.vanishes
-      AND d.record_id = ANY (ARRAY(SELECT record_id FROM checked WHERE draft_version > 0 AND vanishes))
+    WHERE k.failure IS NULL AND k.draft_version > 0 AND NOT k.vanishes
+    ON CONFLICT (tenant_id, user_id, collection, record_id) DO UPDATE
+    SET kind = EXCLUDED.kind, edit = EXCLUDED.edit, base = EXCLUDED.base, base_version = EXCLUDED.base_version,
+        merged = EXCLUDED.merged, attributes = EXCLUDED.attributes, version = EXCLUDED.version,
+        session_id = EXCLUDED.session_id, change_reason = EXCLUDED.change_reason, updated_at = EXCLUDED.updated_at,
+        definition_version = EXCLUDED.definition_version
+), vanished AS MATERIALIZED (
+    SELECT draftline.delete_drafts(:tenant_id, :collection, array_agg(CAST(:user_id AS text)), array_agg(k.record_id)) AS drafts
+    FROM checked AS k
+    WHERE k.failure IS NULL AND k.draft_version > 0 AND k.vanishes
 ), created AS (
     INSERT INTO draftline.draft (tenant_id, user_id, collection, record_id, kind, edit, base, base_version, merged,
         attributes, version, session_id, change_reason, created_at, updated_at, definition_version)
@@ -197,16 +204,26 @@ SELECT k.index, k.record_id,
             k.parent_id, k.position, k.deleted_at IS NOT NULL)::text
         ELSE '[]' END AS conflicts
 FROM checked AS k
+CROSS JOIN vanished
 CROSS JOIN draft_entries
 
 -- name: select_drafts
 -- Return the selected drafts: those of some records, those of a session, or all.
 SELECT d.record_id, d.version
+FROM (SELECT DISTINCT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)) AS p
+CROSS JOIN LATERAL (
+    SELECT d.record_id, d.version FROM draftline.draft AS d
+    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.record_id = p.record_id
+      AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
+    OFFSET 0
+) AS d
+UNION ALL
+SELECT d.record_id, d.version
 FROM draftline.draft AS d
 WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-  AND (CAST(:record_ids AS text[]) IS NULL OR d.record_id = ANY (CAST(:record_ids AS text[])))
+  AND CAST(:record_ids AS text[]) IS NULL
   AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
-ORDER BY d.record_id
+ORDER BY record_id
 LIMIT :limit
 
 -- name: refresh_drafts
@@ -216,34 +233,43 @@ SELECT draftline.refresh_drafts(:tenant_id, array_agg(r.collection), array_agg(r
     steps_done => array_agg(p.steps_done)) AS refreshed
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:steps_done AS jsonb[]))
     AS p (collection, record_id, steps_done)
-JOIN draftline.record AS r
-    ON r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+CROSS JOIN LATERAL (
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    OFFSET 0
+) AS r
 
 -- name: drop_drafts
 -- Lock drafts in primary-key order, after their records, delete them, and return them. The records are locked FOR SHARE: a
 -- write of one tallies the drafts over it, and no draft may go meanwhile.
 WITH held AS MATERIALIZED (
     SELECT r.record_id, CASE WHEN r.deleted_at IS NULL THEN r.content END AS live
-    FROM draftline.record AS r
-    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON r.record_id = p.record_id
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection
-    ORDER BY r.record_id
-    FOR SHARE OF r
+    FROM (
+        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        FOR SHARE
+    ) AS r
 ), locked AS MATERIALIZED (
     SELECT d.*
-    FROM draftline.draft AS d
-    JOIN unnest(CAST(:record_ids AS text[])) AS p (record_id) ON d.record_id = p.record_id
-    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
-      AND (SELECT count(*) FROM held) >= 0  -- records are locked before drafts, as by every write
-    ORDER BY d.record_id
-    FOR UPDATE OF d
-), dropped AS (
-    DELETE FROM draftline.draft AS d
-    USING locked AS l
-    WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
-      AND d.record_id = l.record_id
-    RETURNING d.*
+    FROM (
+        SELECT p.record_id FROM unnest(CAST(:record_ids AS text[])) AS p (record_id) ORDER BY p.record_id COLLATE "C"
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT d.* FROM draftline.draft AS d
+        WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+          AND d.record_id = p.record_id
+          AND (CAST(:session_id AS text) IS NULL OR d.session_id = CAST(:session_id AS text))
+        FOR UPDATE
+    ) AS d
+    WHERE (SELECT count(*) FROM held) >= 0  -- records are locked before drafts, as by every write
+), deleted AS MATERIALIZED (
+    SELECT draftline.delete_drafts(:tenant_id, :collection, array_agg(l.user_id), array_agg(l.record_id)) AS drafts
+    FROM locked AS l
+), dropped AS MATERIALIZED (
+    SELECT l.* FROM locked AS l CROSS JOIN deleted
 ), changed_drafts AS (
     SELECT 'DISCARD' AS source, CAST(:user_id AS text) AS user_id, CAST(:collection AS text) AS collection,
         d.record_id, d.session_id
@@ -270,8 +296,11 @@ SELECT d.record_id, CASE WHEN :with_content THEN d.merged::text END AS content, 
     d.kind <> 'CREATE' AND d.record_id NOT IN (SELECT record_id FROM held) AS is_unlocked
 FROM dropped AS d
 CROSS JOIN draft_entries
-LEFT JOIN draftline.record AS r
-    ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+LEFT JOIN LATERAL (
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+    OFFSET 0
+) AS r ON true
 -- A creation that brings a record back starts without attributes.
 LEFT JOIN LATERAL (SELECT r.parent_id, r.position, r.deleted_at
                    WHERE d.kind <> 'CREATE' OR r.deleted_at IS NULL) AS o ON true

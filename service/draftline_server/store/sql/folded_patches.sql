@@ -40,7 +40,8 @@ WITH locked AS MATERIALIZED (
     SET content = l.new_content, version = l.version, updated_at = :now, updated_by = l.user_id,
         log_xact = greatest(draftline.log_xact(), l.log_xact)
     FROM last AS l
-    WHERE r.tenant_id = :tenant_id AND r.collection = l.collection AND r.record_id = l.record_id
+    WHERE r.tenant_id = :tenant_id AND r.collection = (CAST(:collections AS text[]))[1]
+      AND r.record_id = (CAST(:record_ids AS text[]))[1]
 ), refreshed AS MATERIALIZED (
     SELECT CASE WHEN count(*) > 0 THEN draftline.refresh_drafts(CAST(:tenant_id AS text),
         array_agg(l.collection), array_agg(l.record_id), array_agg(l.new_content)) END AS drafts

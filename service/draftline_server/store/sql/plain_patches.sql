@@ -3,28 +3,34 @@
 -- left to that statement, and nothing is written for them, because the record has drafts over it, or is locked or large.
 
 -- fragment: patched_records
--- The stored records of the patches, each with its patch.
+-- The patches in the order of their records, each to be joined with its record `r`. LATERAL looks up each record by its key,
+-- whatever the planner knows of the table.
 SELECT p.index, p.kind, p.edit, p.depth, p.expected_version, p.definition_version,
     p.user_id, p.change_reason, p.request_id, p.fingerprint,
     r.collection, r.record_id, r.content, r.version, r.parent_id, r.position, r.created_at, r.created_by,
     r.updated_at, r.updated_by, r.deleted_at, r.log_xact
-FROM draftline.record AS r
-JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]), CAST(:edits AS jsonb[]),
-    CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]), CAST(:definition_versions AS bigint[]),
-    CAST(:user_ids AS text[]), CAST(:change_reasons AS text[]), CAST(:request_ids AS uuid[]),
-    CAST(:fingerprints AS bytea[]))
-    WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, definition_version,
-        user_id, change_reason, request_id, fingerprint, index)
-ON r.collection = p.collection AND r.record_id = p.record_id
+FROM (
+    SELECT p.*
+    FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]), CAST(:kinds AS text[]), CAST(:edits AS jsonb[]),
+        CAST(:depths AS int[]), CAST(:expected_versions AS bigint[]), CAST(:definition_versions AS bigint[]),
+        CAST(:user_ids AS text[]), CAST(:change_reasons AS text[]), CAST(:request_ids AS uuid[]),
+        CAST(:fingerprints AS bytea[]))
+        WITH ORDINALITY AS p (collection, record_id, kind, edit, depth, expected_version, definition_version,
+            user_id, change_reason, request_id, fingerprint, index)
+    ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
+) AS p
 
 -- name: patch_content
 -- Apply plain patches of different records of one tenant, which belong to different calls. A record that is locked, or whose
 -- content is larger than `max_cost`, is left. Any other wait fails the statement after `lock_timeout`.
 WITH locked AS MATERIALIZED (
     -- include: plain_patches.patched_records
-    WHERE r.tenant_id = :tenant_id AND (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL
-    ORDER BY r.collection, r.record_id
-    FOR UPDATE OF r SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+        FOR UPDATE SKIP LOCKED
+    ) AS r
+    WHERE (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL
 ),
 -- include: plain_patches.apply
 
@@ -70,12 +76,16 @@ drafted AS MATERIALIZED (
         WHEN k.kind IN ('SHALLOW', 'DEEP', 'MERGE_PATCH') THEN k.edit ELSE k.content || k.new_content END) AS d
         ON k.failure IS NULL AND k.changes
 ), updated AS (
-    UPDATE draftline.record AS r
-    SET content = k.new_content, version = k.version + 1, updated_at = :now, updated_by = k.user_id,
-        log_xact = greatest(draftline.log_xact(), k.log_xact)
+    -- Each record is locked, so each row conflicts with it; unlike a join, this finds it by its key under any plan.
+    INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, created_at, created_by,
+        updated_at, updated_by, log_xact)
+    SELECT :tenant_id, k.collection, k.record_id, k.new_content, k.version + 1, k.created_at, k.created_by,
+        CAST(:now AS timestamptz), k.user_id, greatest(draftline.log_xact(), k.log_xact)
     FROM checked AS k
-    WHERE r.tenant_id = :tenant_id AND r.collection = k.collection AND r.record_id = k.record_id
-      AND k.failure IS NULL AND k.changes
+    WHERE k.failure IS NULL AND k.changes
+    ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
+    SET content = EXCLUDED.content, version = EXCLUDED.version, updated_at = EXCLUDED.updated_at,
+        updated_by = EXCLUDED.updated_by, log_xact = EXCLUDED.log_xact
 ), written AS (
     SELECT k.collection, k.record_id, k.new_version AS version, 'UPDATE' AS kind, CAST(:source AS text) AS source,
         greatest(draftline.log_xact(), k.log_xact) AS log_xact, k.forward_edit AS edit, k.inverse_edit AS base,
@@ -112,6 +122,6 @@ UNION ALL
 SELECT p.index, '{"reason": "RECORD_NOT_FOUND"}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[]))
     WITH ORDINALITY AS p (collection, record_id, index)
-WHERE p.index NOT IN (SELECT index FROM locked) AND NOT EXISTS (
-    SELECT FROM draftline.record AS r
-    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id)
+WHERE p.index NOT IN (SELECT index FROM locked) AND (
+    SELECT true FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id) IS NULL

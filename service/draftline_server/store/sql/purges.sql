@@ -31,8 +31,11 @@ FOR UPDATE OF r
 WITH target AS MATERIALIZED (
     SELECT p.record_id, r.log_xact
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
-    JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        OFFSET 0
+    ) AS r
     WHERE r.deleted_at IS NOT NULL
 ), gone AS (
     DELETE FROM draftline.record AS r
@@ -43,18 +46,20 @@ WITH target AS MATERIALIZED (
     USING target AS t
     WHERE c.tenant_id = :tenant_id AND c.collection = :collection AND c.record_id = t.record_id AND c.kind <> 'PURGE'
 ), held AS MATERIALIZED (
-    SELECT d.user_id, d.record_id, d.session_id
-    FROM draftline.draft AS d
-    JOIN target AS t ON t.record_id = d.record_id
-    WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND (d.kind <> 'CREATE' OR d.base_version > 0)
-    ORDER BY d.record_id, d.user_id
-    FOR UPDATE OF d
-), dropped AS (
-    DELETE FROM draftline.draft AS d
-    USING held AS h
-    WHERE d.tenant_id = :tenant_id AND d.user_id = h.user_id AND d.collection = :collection
-      AND d.record_id = h.record_id
-    RETURNING d.user_id, d.record_id, d.session_id, d.kind, d.merged
+    SELECT d.user_id, d.record_id, d.session_id, d.kind, d.merged
+    FROM (SELECT t.record_id FROM target AS t ORDER BY t.record_id) AS t
+    CROSS JOIN LATERAL (
+        SELECT d.* FROM draftline.draft AS d
+        WHERE d.tenant_id = :tenant_id AND d.collection = :collection AND d.record_id = t.record_id
+          AND (d.kind <> 'CREATE' OR d.base_version > 0)
+        ORDER BY d.user_id
+        FOR UPDATE
+    ) AS d
+), deleted AS MATERIALIZED (
+    SELECT draftline.delete_drafts(:tenant_id, :collection, array_agg(h.user_id), array_agg(h.record_id)) AS drafts
+    FROM held AS h
+), dropped AS MATERIALIZED (
+    SELECT h.* FROM held AS h CROSS JOIN deleted
 ), changed_drafts AS (
     SELECT 'PURGE_CONTENT' AS source, d.user_id, CAST(:collection AS text) AS collection, d.record_id, d.session_id
     FROM dropped AS d

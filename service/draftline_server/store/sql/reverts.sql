@@ -13,12 +13,15 @@ LIMIT :limit
 -- name: lock_reverted
 -- Lock these records in primary-key order.
 SELECT r.record_id
-FROM draftline.record AS r
-JOIN unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
-    ON r.collection = p.collection AND r.record_id = p.record_id
-WHERE r.tenant_id = :tenant_id
-ORDER BY r.collection, r.record_id
-FOR UPDATE OF r
+FROM (
+    SELECT p.* FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
+    ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
+) AS p
+CROSS JOIN LATERAL (
+    SELECT r.record_id FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.record_id = p.record_id
+    FOR UPDATE
+) AS r
 
 -- name: revert_changes
 -- Return the outcome of reverting changes whose records the transaction has locked: the conflicts, why the content may
@@ -52,8 +55,11 @@ WITH target AS MATERIALIZED (
         CASE WHEN t.base IS NULL THEN r.content ELSE draftline.apply_edit(t.base, r.content) END AS old_content,
         coalesce(c.version, 0) AS definition_version, coalesce(c.indexed_text, '[]') AS indexed_text, c.history
     FROM target AS t
-    JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = t.collection AND r.record_id = t.record_id
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = t.collection AND r.record_id = t.record_id
+        OFFSET 0
+    ) AS r
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = t.collection
 ), restored AS MATERIALIZED (
     SELECT f.*, f.base IS NULL AND f.kind <> 'CREATE' AND NOT f.is_done AS is_lost,
@@ -97,13 +103,19 @@ WITH target AS MATERIALIZED (
             THEN draftline.difference(o.content, o.new_content) END AS difference
     FROM outcome AS o
 ), updated AS (
-    UPDATE draftline.record AS r
-    SET content = k.new_content, version = r.version + 1, parent_id = k.new_parent_id, position = k.new_position,
-        updated_at = :now, updated_by = :user_id,
-        deleted_at = CASE WHEN k.is_deleted THEN coalesce(k.deleted_at, CAST(:now AS timestamptz)) END,
-        log_xact = greatest(draftline.log_xact(), r.log_xact)
+    -- The records are locked; see content.sql.
+    INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, parent_id, position,
+        created_at, created_by, updated_at, updated_by, deleted_at, log_xact)
+    SELECT :tenant_id, k.collection, k.record_id, k.new_content, k.version + 1, k.new_parent_id, k.new_position,
+        k.created_at, k.created_by, CAST(:now AS timestamptz), :user_id,
+        CASE WHEN k.is_deleted THEN coalesce(k.deleted_at, CAST(:now AS timestamptz)) END,
+        greatest(draftline.log_xact(), k.log_xact)
     FROM checked AS k
-    WHERE r.tenant_id = :tenant_id AND r.collection = k.collection AND r.record_id = k.record_id AND k.written
+    WHERE k.written
+    ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
+    SET content = EXCLUDED.content, version = EXCLUDED.version, parent_id = EXCLUDED.parent_id,
+        position = EXCLUDED.position, updated_at = EXCLUDED.updated_at, updated_by = EXCLUDED.updated_by,
+        deleted_at = EXCLUDED.deleted_at, log_xact = EXCLUDED.log_xact
 ), written AS (
     SELECT k.collection, k.record_id, k.version + 1 AS version,
         CASE WHEN k.is_deleted = k.was_deleted THEN 'UPDATE' WHEN k.is_deleted THEN 'DELETE' ELSE 'UNDELETE' END AS kind,
