@@ -229,7 +229,18 @@ def combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return several.map(And) | several.map(Or) | inner.map(Not)
 
 
-filters = restrictions() | st.recursive(restrictions(), combined, max_leaves=5)
+@st.composite
+def value_lists(draw: st.DrawFn) -> Or[Restriction]:
+    """Return the tree of an `in`: several comparisons of one field by `=`."""
+    field = draw(_fields)
+    type_ = RECORD_ATTRIBUTES[field.path[0]] if field.of_record else DECLARED.get(field.path)
+    equal = [each for each in _comparisons_of(field, type_) if each.operator is Operator.EQ]
+    lowered = draw(st.booleans()) and any(each.lowered for each in equal)
+    terms = [each for each in equal if each.lowered == lowered]
+    return Or(tuple(draw(st.lists(st.sampled_from(terms), min_size=2, max_size=6, unique=True))))
+
+
+filters = restrictions() | value_lists() | st.recursive(restrictions() | value_lists(), combined, max_leaves=5)
 
 
 def render(tree: Filter[Restriction]) -> str:
@@ -237,14 +248,27 @@ def render(tree: Filter[Restriction]) -> str:
     match tree:
         case And():
             return " AND ".join(_enclosed(term) for term in tree.terms)
+        case Or() if _is_value_list(tree):
+            first, *_ = terms = [term for term in tree.terms if isinstance(term, Restriction)]
+            return f"{_name(first)} in ({', '.join(_literal(term.literal) for term in terms)})"
         case Or():
             return " OR ".join(_enclosed(term) for term in tree.terms)
         case Not():
             return f"NOT {_enclosed(tree.term)}"
     assert isinstance(tree, Restriction)
+    return f"{_name(tree)} {tree.operator} {_literal(tree.literal)}"
+
+
+def _is_value_list(tree: Or[Restriction]) -> bool:
+    terms = [term for term in tree.terms if isinstance(term, Restriction) and term.operator is Operator.EQ]
+    compared = {(term.field, term.lowered) for term in terms}
+    return len(compared) == 1 and len(set(terms)) == len(tree.terms)
+
+
+def _name(tree: Restriction) -> str:
     path = ".".join(_quoted(name) for name in tree.field.path)
     name = f"{'record' if tree.field.of_record else 'content'}.{path}"
-    return f"{f'lower({name})' if tree.lowered else name} {tree.operator} {_literal(tree.literal)}"
+    return f"lower({name})" if tree.lowered else name
 
 
 def _enclosed(tree: Filter[Restriction]) -> str:

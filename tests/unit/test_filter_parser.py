@@ -36,6 +36,7 @@ from draftline_server.domain.filters.conditions import (
 )
 from draftline_server.domain.filters.parser import parse_filter, parse_order_by
 from draftline_server.domain.filters.values import Value
+from draftline_server.store.filters import parameterize
 
 DECLARED = {
     ("Title",): FieldType.TEXT,
@@ -374,3 +375,46 @@ def test_unknown_attribute_in_an_order_is_refused() -> None:
 )
 def test_json_form_is_exact(text: str, form: dict[str, Any]) -> None:
     assert to_json(typed(text)) == form
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ('a in (1, "x*", null)', 'a = 1 OR a = "x*" OR a = null'),
+        ("a IN(1)", "a = 1"),
+        ("a in (1, 1, 2, 1)", "a = 1 OR a = 2"),
+        ("NOT a in (1, 2) b = 3", "NOT (a = 1 OR a = 2) AND b = 3"),
+        ("-a.in in (x)", "NOT a.in = x"),
+        ('lower(a) in ("X", y)', 'lower(a) = "X" OR lower(a) = y'),
+        ('Title in ("a", b) OR c = 1', 'Title = "a" OR Title = b OR c = 1'),
+        ("in in (in)", "in = in"),
+        ("record.version in (1, 2)", "record.version = 1 OR record.version = 2"),
+    ],
+)
+def test_in_means_equality_with_one_of_the_values(text: str, meaning: str) -> None:
+    assert typed(text) == typed(meaning)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "message"),
+    [
+        ("a in ()", 6, "expected a value"),
+        ("a in (1,)", 8, "expected a value"),
+        ("a in (1 2)", 8, "expected a comma or a closing parenthesis"),
+        ("a in (1", 7, "the text ends"),
+        ("a in (b = 1)", 8, "expected a comma"),
+        ("a in (*)", 6, "must be in quotes"),
+        ("a = (1 OR 2)", 4, r"write a in \(1, 2\)"),
+        ("Day in (2026-11-20, tomorrow)", 20, "expected a date"),
+        (f"a in ({', '.join(map(str, range(101)))})", 0, "at most 100 comparisons"),
+    ],
+)
+def test_invalid_in_is_rejected_with_its_position(text: str, position: int, message: str) -> None:
+    with pytest.raises(FilterError, match=message) as caught:
+        typed(text)
+    assert caught.value.position == position
+
+
+def test_lists_of_similar_length_share_a_template() -> None:
+    templates = [parameterize(typed(f"Budget in ({', '.join(map(str, range(size)))})"))[0] for size in range(2, 101)]
+    assert len({str(each) for each in templates}) == 7

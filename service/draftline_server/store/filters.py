@@ -98,12 +98,22 @@ def _parameterized(tree: Filter[Condition], values: dict[str, object]) -> Filter
     if isinstance(tree, And):
         return And(tuple(_parameterized(term, values) for term in tree.terms))
     if isinstance(tree, Or):
-        return Or(tuple(_parameterized(term, values) for term in tree.terms))
+        return Or(tuple(_parameterized(term, values) for term in _padded(tree.terms)))
     if isinstance(tree, Not):
         return Not(_parameterized(tree.term, values))
     own = {f"value_{index}": value for index, value in enumerate(_values(tree), len(values))}
     values |= own
     return Parameterized(_without_values(tree), tuple(own))
+
+
+def _padded(terms: tuple[Filter[Condition], ...]) -> tuple[Filter[Condition], ...]:
+    """Repeat the last value of an `in` until the number of values is a power of two.
+
+    So lists of 5 to 8 values share a statement, and lists of any length have 7 at most.
+    """
+    if len({_without_values(term) if isinstance(term, Comparison) else term for term in terms}) > 1:
+        return terms
+    return terms + terms[-1:] * ((1 << (len(terms) - 1).bit_length()) - len(terms))
 
 
 def _without_values(condition: Condition) -> Condition:

@@ -5,14 +5,14 @@ LALR, and nesting is checked before it starts.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
-from .ast import And, Filter, FilterError, Not, Operator, Or, Restriction, SortKey
+from .ast import And, Filter, FilterError, Literal, Not, Operator, Or, Restriction, SortKey
 from .tokens import field_of, shown, start_of, string_of, word_of
 
 MAX_BYTES = 4096  # of UTF-8
@@ -21,10 +21,12 @@ MAX_NESTING = 32
 MAX_SORT_KEYS = 8
 
 _KEYWORDS = ("AND", "OR", "NOT")
+_BEFORE_PARENTHESES = ("", *_KEYWORDS, "in", "IN")
 _EXPECTED = {  # the grammar's terminals in plain words, in the order in which errors list them
     "PATH": "a field",
     "_LOWER": "a field",
-    "OPERATOR": "an operator (= != < <= > >= :)",
+    "OPERATOR": "an operator (= != < <= > >= : in)",
+    "_IN": "an operator (= != < <= > >= : in)",
     "WORD": "a value",
     "STRING": "a value",
     "_AND": "AND",
@@ -53,7 +55,10 @@ def parse_filter(text: str) -> Filter[Restriction] | None:
     tree: Filter[Restriction] = _parse(text, "filter")
     restrictions = sorted(_restrictions(tree), key=lambda restriction: restriction.field.position)
     if len(restrictions) > MAX_TERMS:
-        raise FilterError(f"at most {MAX_TERMS} comparisons", restrictions[MAX_TERMS].field.position)
+        # The values of an `in` have the position of its field in common.
+        raise FilterError(
+            f"at most {MAX_TERMS} comparisons; each value of an `in` is one", restrictions[MAX_TERMS].field.position
+        )
     return tree
 
 
@@ -86,7 +91,7 @@ def _check(text: str) -> None:
     word_end = -1
     for match in _NESTING.finditer(text):
         if match[0] == "(":
-            if word_end == match.start() and word not in ("", *_KEYWORDS):
+            if word_end == match.start() and word not in _BEFORE_PARENTHESES:
                 _check_function(word, text, match.start() - len(word))
             depth += 1
             if depth > MAX_NESTING:
@@ -129,7 +134,7 @@ def _parse(text: str, start: str) -> Any:
 def _hint(start: str, text: str, position: int, expected: Iterable[str]) -> None:
     """Raise FilterError for a common mistake that a list of expected tokens would not explain."""
     if text[position : position + 1] == "(" and "STRING" in set(expected):
-        problem = "parentheses on the right are not supported: write a = 1 OR a = 2 instead of a = (1 OR 2)"
+        problem = "parentheses on the right are not supported: write a in (1, 2) instead of a = (1 OR 2)"
         raise FilterError(problem, position) from None
     if start == "order" and text[position : position + 1] == "(":
         raise FilterError("an order takes fields only, not functions", position) from None
@@ -163,6 +168,13 @@ def _restrictions(tree: Filter[Restriction]) -> Iterator[Restriction]:
             yield node
 
 
+def _one_of(path: Token, values: Sequence[Literal], *, lowered: bool) -> Filter[Restriction]:
+    """Return the disjunction that `in` means, without duplicates."""
+    field = field_of(path)
+    terms = tuple(dict.fromkeys(Restriction(field, Operator.EQ, value, lowered) for value in values))
+    return Or(terms) if len(terms) > 1 else terms[0]
+
+
 @v_args(inline=True)
 class _Builder(Transformer[Token, Any]):
     """Builds the syntax tree while parsing: each method handles one grammar rule."""
@@ -191,6 +203,18 @@ class _Builder(Transformer[Token, Any]):
 
     def compare_lowered_string(self, path: Token, operator: Token, string: Token) -> Restriction:
         return Restriction(field_of(path), Operator(operator), string_of(string, Operator(operator)), lowered=True)
+
+    def word_value(self, word: Token) -> Literal:
+        return word_of(str(word), Operator.EQ, start_of(word))
+
+    def string_value(self, string: Token) -> Literal:
+        return string_of(string, Operator.EQ)
+
+    def one_of(self, path: Token, *values: Literal) -> Filter[Restriction]:
+        return _one_of(path, values, lowered=False)
+
+    def lowered_one_of(self, path: Token, *values: Literal) -> Filter[Restriction]:
+        return _one_of(path, values, lowered=True)
 
     def bare(self, path: Token) -> Restriction:
         hint = f'write a comparison, such as {path} = "..."'
