@@ -26,7 +26,7 @@ def test_code_of_the_readme_works_as_it_is_written(server_address: str) -> None:
     )
     names: dict[str, Any] = {"remember": lambda token: None, "session": SimpleNamespace(access_token="t")}
     doc_examples.run(first, names)
-    assert len(others) == 8
+    assert len(others) == 9
     with Client(server_address, tenant_id=tenant, user="ada") as client:
         client.import_content("movies", FILMS.items())
         with Client(server_address, tenant_id=tenant, user="bob") as bob:

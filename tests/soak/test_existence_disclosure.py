@@ -270,6 +270,10 @@ def reads(caller: Caller, _: Caller) -> Asked:
     ]
     return [
         *[("GetContent", content_pb2.GetContentRequest(**ids(each), show_deleted=True)) for each in ("a", "new", "x")],
+        (
+            "BatchGetContent",
+            content_pb2.BatchGetContentRequest(**collection, record_ids=["a", "new", "x"], allow_missing=True),
+        ),
         *[("GetMerged", drafts.listing(**query)) for query in queries],
         ("StreamMerged", draft_pb2.StreamMergedRequest(**collection, order_by="n")),
         ("GetCollection", collection_pb2.GetCollectionRequest(**collection)),

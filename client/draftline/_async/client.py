@@ -5,19 +5,16 @@ from __future__ import annotations
 from draftline._async.bulk_writer import AsyncBulkWriter
 from draftline._async.changes import ChangeMethods
 from draftline._async.collection import CollectionMethods
-from draftline._async.content import ContentMethods
 from draftline._async.drafts import DraftMethods
 from draftline._async.imports import ImportMethods
-from draftline._async.merged import MergedMethods
+from draftline._async.matching import MatchingMethods
 from draftline._async.reader import AsyncCachedReader
 from draftline._async.session import AsyncSession
 from draftline._async.statistics import StatisticsMethods
 from draftline._async.watch import AsyncWatch
 
 
-class AsyncClient(
-    ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, StatisticsMethods, ChangeMethods
-):
+class AsyncClient(MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods):
     """A client for asyncio, for use in one event loop. Use it in an `async with` block, or `close` it.
 
         async with draftline.AsyncClient("127.0.0.1:50051", tenant_id="acme", user="ada") as client:

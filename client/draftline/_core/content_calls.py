@@ -35,6 +35,14 @@ GET_CONTENT = Method(
     lambda it: record_of(it.record),
     is_read=True,
 )
+BATCH_GET_CONTENT = Method(
+    _SERVICE,
+    "BatchGetContent",
+    pb.BatchGetContentRequest,
+    pb.BatchGetContentResponse,
+    lambda it: {each.record_id: record_of(each) for each in it.records},
+    is_read=True,
+)
 PATCH_CONTENT = Method(_SERVICE, "PatchContent", pb.PatchContentRequest, pb.PatchContentResponse, patch_result_of)
 BATCH_PATCH_CONTENT = Method(
     _SERVICE, "BatchPatchContent", pb.BatchPatchContentRequest, pb.BatchPatchContentResponse, batch_results_of
@@ -59,6 +67,7 @@ PURGE_CONTENT = Method(_SERVICE, "PurgeContent", pb.PurgeContentRequest, pb.Purg
 METHODS = (
     CREATE_CONTENT,
     GET_CONTENT,
+    BATCH_GET_CONTENT,
     PATCH_CONTENT,
     BATCH_PATCH_CONTENT,
     DELETE_CONTENT,
@@ -114,6 +123,28 @@ def get_content(
         response_encoding=ENCODING_JSON,
     )
     return Call(GET_CONTENT, request)
+
+
+@explained
+def batch_get_content(
+    tenant_id: str,
+    collection: str,
+    record_ids: Iterable[str],
+    *,
+    fields: Iterable[str],
+    show_deleted: bool,
+    allow_missing: bool,
+) -> Call[pb.BatchGetContentRequest, pb.BatchGetContentResponse, dict[str, Record]]:
+    request = pb.BatchGetContentRequest(
+        tenant_id=tenant_id,
+        collection=collection,
+        record_ids=names(record_ids),
+        fields=names(fields),
+        show_deleted=show_deleted,
+        allow_missing=allow_missing,
+        response_encoding=ENCODING_JSON,
+    )
+    return Call(BATCH_GET_CONTENT, request)
 
 
 @explained

@@ -47,6 +47,13 @@ def conflict_policy_of(policy: ConflictPolicy | str) -> draft_pb2.ConflictPolicy
     return draft_pb2.ConflictPolicy.Value(f"CONFLICT_POLICY_{ConflictPolicy(policy).name}")
 
 
+def checked_operations(operations: Iterable[Operation]) -> list[Operation]:
+    """Return the operations as a list that can be sent several times. Raise TypeError or ValueError if it cannot."""
+    listed = operations if isinstance(operations, (str, Mapping)) else list(operations)
+    operation_list(listed)
+    return list(listed)
+
+
 def operation_list(operations: Iterable[Operation]) -> types_pb2.OperationList:
     if isinstance(operations, (str, Mapping)) or not isinstance(operations, Iterable):
         raise ArgumentTypeError(f'operations must be a list, such as [op.add("/a", 1)], not {operations!r}')

@@ -6,19 +6,16 @@ from __future__ import annotations
 from draftline._sync.bulk_writer import BulkWriter
 from draftline._sync.changes import ChangeMethods
 from draftline._sync.collection import CollectionMethods
-from draftline._sync.content import ContentMethods
 from draftline._sync.drafts import DraftMethods
 from draftline._sync.imports import ImportMethods
-from draftline._sync.merged import MergedMethods
+from draftline._sync.matching import MatchingMethods
 from draftline._sync.reader import CachedReader
 from draftline._sync.session import Session
 from draftline._sync.statistics import StatisticsMethods
 from draftline._sync.watch import Watch
 
 
-class Client(
-    ContentMethods, ImportMethods, CollectionMethods, DraftMethods, MergedMethods, StatisticsMethods, ChangeMethods
-):
+class Client(MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods):
     """A blocking client, safe to share between threads. Use it in a `with` block, or `close` it.
 
         with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:

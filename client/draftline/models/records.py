@@ -176,3 +176,16 @@ class BulkFailure:
     collection: str
     record_id: str  # empty: of a creation, for which the service was to generate the id
     error: Exception  # a DraftlineError, or what the function that returns the token raised
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """The result of a write of all records that match a filter, or of its preview."""
+
+    matched_count: int
+    changed_count: int  # patched or deleted; in a preview of a patch, that would be changed
+    unchanged_count: int  # the patch changes nothing
+    skipped_count: int  # no longer matched when they were to be written
+    record_ids: tuple[str, ...]  # of all records that matched, in code point order
+    commit_ids: tuple[str, ...] = ()  # of the batches of patches, for `revert`
+    failures: tuple[BulkFailure, ...] = ()  # the others

@@ -234,6 +234,90 @@ class GetContentResponse(_message.Message):
 Global___GetContentResponse: _TypeAlias = GetContentResponse  # noqa: Y015
 
 @_typing.final
+class BatchGetContentRequest(_message.Message):
+    """Request for BatchGetContent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    RECORD_IDS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that owns the data: 1 to 128 characters, no control characters."""
+    collection: _builtins.str
+    """The collection: 1 to 128 characters, no control characters."""
+    response_encoding: _types_pb2.Encoding.ValueType
+    """The encoding of documents in the response. Unspecified: ENCODING_STRUCT."""
+    show_deleted: _builtins.bool
+    """Returns records even if they are deleted; otherwise a deleted record counts as missing."""
+    allow_missing: _builtins.bool
+    """Returns the ids of missing records, instead of NOT_FOUND."""
+    @_builtins.property
+    def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The records' ids: 1 to 1,000, all different, each of 1 to 128 characters, no control characters."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The top-level keys of the content to return: at most 100. Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        record_ids: _abc.Iterable[_builtins.str] | None = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        response_encoding: _types_pb2.Encoding.ValueType = ...,
+        show_deleted: _builtins.bool = ...,
+        allow_missing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "collection", b"collection", "fields", b"fields", "record_ids", b"record_ids", "response_encoding", b"response_encoding", "show_deleted", b"show_deleted", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetContentRequest: _TypeAlias = BatchGetContentRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetContentResponse(_message.Message):
+    """The requested records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    MISSING_RECORD_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Record]:
+        """The records that exist, in the order of `record_ids`. Up to 4 MiB together; the call fails with
+        INVALID_ARGUMENT (ANSWER_TOO_LARGE) if they exceed that.
+        """
+
+    @_builtins.property
+    def missing_record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of records that do not exist, in the order of `record_ids`. Empty unless `allow_missing` is
+        set.
+        """
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[_types_pb2.Record] | None = ...,
+        missing_record_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_record_ids", b"missing_record_ids", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetContentResponse: _TypeAlias = BatchGetContentResponse  # noqa: Y015
+
+@_typing.final
 class PatchContentRequest(_message.Message):
     """Request for PatchContent: changes the content by a delta or by operations, the parent, the
     position, or several of these. At least one of them must be set.

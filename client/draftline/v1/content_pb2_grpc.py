@@ -46,6 +46,11 @@ class ContentServiceStub(object):
                 request_serializer=draftline_dot_v1_dot_content__pb2.GetContentRequest.SerializeToString,
                 response_deserializer=draftline_dot_v1_dot_content__pb2.GetContentResponse.FromString,
                 _registered_method=True)
+        self.BatchGetContent = channel.unary_unary(
+                '/draftline.v1.ContentService/BatchGetContent',
+                request_serializer=draftline_dot_v1_dot_content__pb2.BatchGetContentRequest.SerializeToString,
+                response_deserializer=draftline_dot_v1_dot_content__pb2.BatchGetContentResponse.FromString,
+                _registered_method=True)
         self.PatchContent = channel.unary_unary(
                 '/draftline.v1.ContentService/PatchContent',
                 request_serializer=draftline_dot_v1_dot_content__pb2.PatchContentRequest.SerializeToString,
@@ -98,6 +103,15 @@ class ContentServiceServicer(object):
 
     def GetContent(self, request, context):
         """Returns one record (AIP-131). Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetContent(self, request, context):
+        """Returns up to 1,000 records of a collection as they were at one moment (AIP-231): a transaction that
+        changes several of them is seen as a whole or not at all. Errors: NOT_FOUND if a record does not
+        exist and `allow_missing` is not set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +196,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.GetContent,
                     request_deserializer=draftline_dot_v1_dot_content__pb2.GetContentRequest.FromString,
                     response_serializer=draftline_dot_v1_dot_content__pb2.GetContentResponse.SerializeToString,
+            ),
+            'BatchGetContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetContent,
+                    request_deserializer=draftline_dot_v1_dot_content__pb2.BatchGetContentRequest.FromString,
+                    response_serializer=draftline_dot_v1_dot_content__pb2.BatchGetContentResponse.SerializeToString,
             ),
             'PatchContent': grpc.unary_unary_rpc_method_handler(
                     servicer.PatchContent,
@@ -275,6 +294,33 @@ class ContentService(object):
             '/draftline.v1.ContentService/GetContent',
             draftline_dot_v1_dot_content__pb2.GetContentRequest.SerializeToString,
             draftline_dot_v1_dot_content__pb2.GetContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/draftline.v1.ContentService/BatchGetContent',
+            draftline_dot_v1_dot_content__pb2.BatchGetContentRequest.SerializeToString,
+            draftline_dot_v1_dot_content__pb2.BatchGetContentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,11 @@ class ContentServiceStub:
     """
     GetContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.GetContentRequest, _content_pb2.GetContentResponse]
     """Returns one record (AIP-131). Errors: NOT_FOUND."""
+    BatchGetContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.BatchGetContentRequest, _content_pb2.BatchGetContentResponse]
+    """Returns up to 1,000 records of a collection as they were at one moment (AIP-231): a transaction that
+    changes several of them is seen as a whole or not at all. Errors: NOT_FOUND if a record does not
+    exist and `allow_missing` is not set.
+    """
     PatchContent: _grpc.UnaryUnaryMultiCallable[_content_pb2.PatchContentRequest, _content_pb2.PatchContentResponse]
     """Updates one record (AIP-134). A patch that changes nothing keeps the version and writes
     nothing. Errors: NOT_FOUND; ABORTED if `expected_version` is not the current version;
@@ -93,6 +98,11 @@ class ContentServiceAsyncStub(ContentServiceStub):
     """
     GetContent: _aio.UnaryUnaryMultiCallable[_content_pb2.GetContentRequest, _content_pb2.GetContentResponse]  # type: ignore[assignment]
     """Returns one record (AIP-131). Errors: NOT_FOUND."""
+    BatchGetContent: _aio.UnaryUnaryMultiCallable[_content_pb2.BatchGetContentRequest, _content_pb2.BatchGetContentResponse]  # type: ignore[assignment]
+    """Returns up to 1,000 records of a collection as they were at one moment (AIP-231): a transaction that
+    changes several of them is seen as a whole or not at all. Errors: NOT_FOUND if a record does not
+    exist and `allow_missing` is not set.
+    """
     PatchContent: _aio.UnaryUnaryMultiCallable[_content_pb2.PatchContentRequest, _content_pb2.PatchContentResponse]  # type: ignore[assignment]
     """Updates one record (AIP-134). A patch that changes nothing keeps the version and writes
     nothing. Errors: NOT_FOUND; ABORTED if `expected_version` is not the current version;
@@ -154,6 +164,17 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_content_pb2.GetContentResponse, _abc.Awaitable[_content_pb2.GetContentResponse]]:
         """Returns one record (AIP-131). Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def BatchGetContent(
+        self,
+        request: _content_pb2.BatchGetContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_pb2.BatchGetContentResponse, _abc.Awaitable[_content_pb2.BatchGetContentResponse]]:
+        """Returns up to 1,000 records of a collection as they were at one moment (AIP-231): a transaction that
+        changes several of them is seen as a whole or not at all. Errors: NOT_FOUND if a record does not
+        exist and `allow_missing` is not set.
+        """
 
     @_abc_1.abstractmethod
     def PatchContent(

@@ -28,6 +28,7 @@ _CHANGE_READS = frozenset({Permission.CHANGE_READ})
 NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.ContentService.CreateContent": _WRITES,
     "draftline.v1.ContentService.GetContent": _READS,
+    "draftline.v1.ContentService.BatchGetContent": _READS,
     "draftline.v1.ContentService.PatchContent": _WRITES,
     "draftline.v1.ContentService.BatchPatchContent": _WRITES,
     "draftline.v1.ContentService.StreamPatches": _WRITES,

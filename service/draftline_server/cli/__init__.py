@@ -16,6 +16,8 @@ main.add_section("Maintain the data", {"check": "check:check_command"})
 main.add_section("Use a service", {
     "list": "records:list_command",
     "import": "imports:import_command",
+    "update": "matching:update_command",
+    "delete": "matching:delete_command",
     "patch": "patches:patch_command",
     "collections": "collections:collections_group",
     "stats": "statistics:stats_command",

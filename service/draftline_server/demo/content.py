@@ -63,6 +63,12 @@ def get(client: Client) -> Any:
     return client.get_content("movies", "alien-may-25-1979")
 
 
+@step("BatchGetContent")
+def get_several(client: Client) -> Any:
+    """Read several films as they were at one moment."""
+    return client.batch_get_content("movies", ["alien-may-25-1979", "jaws-jun-20-1975", "none"], allow_missing=True)
+
+
 @step("PatchContent")
 def patch(client: Client) -> Any:
     """Change one field; the others stay as they are. Only `fields` are returned."""

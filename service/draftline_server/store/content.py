@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -10,7 +10,7 @@ import uuid_utils
 
 from ..domain.changes import ChangeSource
 from ..domain.content import Limits
-from ..domain.errors import RecordDeletedError, RecordNotFoundError
+from ..domain.errors import AnswerTooLargeError, RecordDeletedError, RecordNotFoundError
 from ..domain.filters.ast import Filter, Restriction
 from ..domain.records import Actor, NewRecord, Record
 from .collections.cache import CollectionSpecs
@@ -21,6 +21,7 @@ from .statements import load
 from .transaction import Transaction
 
 SQL = load("content")
+MAX_BATCH_BYTES = 16 * 1024 * 1024  # of stored contents that one call reads
 
 
 def limit_values(limits: Limits) -> dict[str, object]:
@@ -75,6 +76,40 @@ class ContentStore:
         rows = await self._database.fetch(SQL["get_content"], values, idempotent=True)
         records = {row["index"]: record_of(row) for row in rows}
         return [records.get(index) for index in range(1, len(ids) + 1)]
+
+    async def get_all(
+        self,
+        actor: Actor,
+        collection: str,
+        record_ids: Sequence[str],
+        *,
+        show_deleted: bool,
+        allow_missing: bool,
+        max_bytes: int = MAX_BATCH_BYTES,
+    ) -> Mapping[str, Record | None]:
+        """Return records by their ids, in the order of `record_ids`, as they were at one moment.
+
+        With `allow_missing`, the value is None for a record that does not exist, or is deleted unless `show_deleted`.
+        Raises RecordNotFoundError and RecordDeletedError otherwise, and AnswerTooLargeError if the contents exceed
+        `max_bytes`.
+        """
+        values: dict[str, object] = {
+            "tenant_id": actor.tenant_id, "collection": collection, "record_ids": record_ids, "max_bytes": max_bytes,
+        }  # fmt: skip
+        rows = await self._database.fetch(SQL["batch_get_content"], values, idempotent=True)
+        if any(row["content"] is None for row in rows):
+            raise AnswerTooLargeError(
+                f"the records exceed {max_bytes} bytes: request fewer of them at a time", limit=max_bytes
+            )
+        records = {row["record_id"]: record_of(row) for row in rows}
+        found: dict[str, Record | None] = {}
+        for record_id in record_ids:
+            record = records.get(record_id)
+            if allow_missing and (record is None or (record.deleted_at is not None and not show_deleted)):
+                found[record_id] = None
+            else:
+                found[record_id] = shown(record, collection, record_id, show_deleted=show_deleted)
+        return found
 
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
         """Create a record, or with `allow_deleted` overwrite a deleted one.

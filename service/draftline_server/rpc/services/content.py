@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -73,6 +73,20 @@ class ContentService:
         record = await self.reads.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
         response = content_pb2.GetContentResponse()
         fill_record(response.record, record, actor.tenant_id, request)
+        return response
+
+    async def BatchGetContent(  # noqa: N802
+        self, request: content_pb2.BatchGetContentRequest, actor: Actor
+    ) -> content_pb2.BatchGetContentResponse:
+        _check_duplicate_ids(request.record_ids)
+        found = await self.content.get_all(
+            actor, request.collection, request.record_ids,
+            show_deleted=request.show_deleted, allow_missing=request.allow_missing,
+        )  # fmt: skip
+        missing = [record_id for record_id, record in found.items() if record is None]
+        response = content_pb2.BatchGetContentResponse(missing_record_ids=missing)
+        records = filter(None, found.values())
+        append_within_limit(response.records, records, lambda part, it: fill_record(part, it, actor.tenant_id, request))
         return response
 
     async def PatchContent(  # noqa: N802
@@ -233,6 +247,16 @@ def _fill_patched(
     message.changed_fields.extend(result.changed_fields)
     if result.record is not None:
         fill_record(message.record, result.record, actor.tenant_id, request)
+
+
+def _check_duplicate_ids(record_ids: Sequence[str]) -> None:
+    """Raise DuplicateRecordError if an id appears twice."""
+    seen: dict[str, int] = {}
+    for index, record_id in enumerate(record_ids):
+        first = seen.setdefault(record_id, index)
+        if first != index:
+            field, problem = f"record_ids[{index}]", f"duplicate record_id (also in record_ids[{first}])"
+            raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=record_id)
 
 
 def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:

@@ -10,6 +10,17 @@ CROSS JOIN LATERAL (  -- a look-up by key for each, whatever the planner knows o
     OFFSET 0
 ) AS r
 
+-- name: batch_get_content
+-- Return records of one collection, deleted or not. `content` is null from the record on with which the contents, in
+-- the order of the arguments, exceed :max_bytes.
+SELECT r.record_id, r.collection,
+       CASE WHEN sum(octet_length(r.content::text)) OVER (ORDER BY p.index) <= :max_bytes THEN r.content::text END
+           AS content,
+       r.version, r.parent_id, r.position, r.created_at, r.created_by, r.updated_at, r.updated_by, r.deleted_at
+FROM unnest(CAST(:record_ids AS text[])) WITH ORDINALITY AS p (record_id, index)
+JOIN draftline.record AS r ON r.record_id = p.record_id
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection
+
 -- name: create_content
 -- Create a record, unless its id is taken, its content is over a limit, or the spec that the caller validated it
 -- against is out of date.
