@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import asyncpg
 import draftline
 
@@ -79,8 +77,5 @@ async def _declare(environment: Environment, count: int) -> None:
     async with draftline.AsyncClient(
         environment.address, tenant_id=tenant_id, token=environment.token([tenant_id]), timeout=None
     ) as client:
-        is_built = False
-        while not is_built:
-            with suppress(draftline.DeadlineExceededError):  # the entries are still being built
-                await client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)
-                is_built = True
+        await client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)
+        await client.wait_until_built(COLLECTION)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import asyncpg
-from draftline import Client, DeadlineExceededError
+from draftline import Client
 
 from . import baseline, requests
 from .environment import Environment
@@ -104,11 +103,8 @@ async def prepare(environment: Environment, tenant_id: str, records: int, token:
     finally:
         await connection.close()
     with Client(environment.address, tenant_id=tenant_id, token=token, timeout=None) as client:
-        is_built = False
-        while not is_built:
-            with suppress(DeadlineExceededError):  # the entries are still being built
-                client.put_collection(COLLECTION, fields=DECLARED)
-                is_built = True
+        client.put_collection(COLLECTION, fields=DECLARED)
+        client.wait_until_built(COLLECTION)
     await settle(environment.url)
 
 

@@ -2539,6 +2539,9 @@ CREATE TABLE draftline.collection_order (
     created_at timestamp with time zone NOT NULL,
     ready_at timestamp with time zone,
     dropped_at timestamp with time zone,
+    record_total bigint DEFAULT 0 NOT NULL,
+    log_xact bigint,
+    begun_to text COLLATE pg_catalog."C",
     CONSTRAINT collection_order_state_check CHECK ((state = ANY (ARRAY['BUILDING'::text, 'READY'::text, 'DROPPING'::text, 'DELETING'::text])))
 );
 
@@ -2561,6 +2564,12 @@ COMMENT ON COLUMN draftline.collection_order.record_count IS 'records that the b
 COMMENT ON COLUMN draftline.collection_order.draft_count IS 'drafts that the background job has read so far';
 
 COMMENT ON COLUMN draftline.collection_order.dropped_at IS 'when the collection spec stopped declaring it';
+
+COMMENT ON COLUMN draftline.collection_order.record_total IS 'records that existed when the build began; 0: not counted';
+
+COMMENT ON COLUMN draftline.collection_order.log_xact IS 'the log horizon when the order was declared: a record with a lower log_xact has not changed since; NULL: unknown, the build must lock the records';
+
+COMMENT ON COLUMN draftline.collection_order.begun_to IS 'entries of records up to this record_id may have been added without locking the records, and are to be verified; NULL: none';
 
 CREATE TABLE draftline.draft (
     tenant_id text NOT NULL COLLATE pg_catalog."C",

@@ -93,7 +93,8 @@ def _field_of(message: collection_pb2.DeclaredField) -> DeclaredField:
 
 
 def _index_of(message: collection_pb2.CollectionIndex) -> CollectionIndex:
-    return CollectionIndex(_order_of(message.order), member_of(IndexState, collection_pb2.IndexState, message.state))
+    state = member_of(IndexState, collection_pb2.IndexState, message.state)
+    return CollectionIndex(_order_of(message.order), state, message.record_count, message.record_total)
 
 
 def collection_of(message: collection_pb2.Collection) -> Collection:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from draftline._core import collection_calls
+from draftline._core.build_waits import BuildWaits
 from draftline._core.requests import OrderLike
 from draftline._sync.transport import Transport
 from draftline.models import UNSET, ChangeHistory, Collection, DeclaredField, DeclaredStatistic, FieldType, Unset
@@ -36,8 +37,8 @@ class CollectionMethods(Transport):
                 orders=[[SortKey("/IMDB Rating", descending=True), "/Title"]],
             )
 
-        Returns when the indexes are built. If the timeout expires first, the build continues;
-        `get_collection` reports the state of each index.
+        Returns when the indexes are built, or after half of the timeout and at most 5 seconds; the
+        build of large collections then continues. `wait_until_built` waits for it.
 
         Args:
             fields: types by path (a JSON Pointer, RFC 6901), at most 32; each field gets an index. A list of
@@ -95,6 +96,37 @@ class CollectionMethods(Transport):
             ),
             timeout,
         )
+
+    def wait_until_built(
+        self,
+        collection: str,
+        *,
+        on_progress: Callable[[Collection], object] | None = None,
+        tenant_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Collection:
+        """Wait until the indexes and statistics of a collection are built, and return its spec.
+
+            client.put_collection("movies", fields={"/Title": "text"})
+            built = client.wait_until_built("movies")
+            print(built.indexes[0].state.value)  # ready
+
+        Args:
+            on_progress: is called with the collection at each look; see `Collection.build_progress`.
+            timeout: seconds; None: no limit. The build continues all the same.
+
+        Raises:
+            NotFoundError: the collection has no spec.
+            DeadlineExceededError: the timeout expired first.
+        """
+        waits = BuildWaits(collection, timeout)
+        while True:
+            found = self.get_collection(collection, tenant_id=tenant_id, timeout=waits.call_timeout())
+            if on_progress is not None:
+                on_progress(found)
+            if not found.is_building:
+                return found
+            self._reconnect_wait.wait(waits.pause_s())
 
     def list_collections(
         self, *, page_size: int = 0, tenant_id: str | None = None, timeout: float | Unset | None = UNSET

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from draftline.models.statistics import CollectionStatistic
+from draftline.models.statistics import CollectionStatistic, StatisticState
 from draftline.models.str_enum import StrEnum
 
 
@@ -72,6 +72,8 @@ class CollectionIndex:
 
     order: DeclaredOrder
     state: IndexState
+    record_count: int = 0  # records that its build has read so far
+    record_total: int = 0  # records that existed when its build began; 0: not counted, as in small collections
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,17 @@ class Collection:
     statistics: tuple[CollectionStatistic, ...] = ()
     # The number of records with a mistyped value, by the path of each declared field; None unless requested.
     mismatch_counts: dict[str, int] | None = None
+
+    @property
+    def is_building(self) -> bool:
+        """True while an index or a statistic is being built. Lists are correct meanwhile, but not yet fast."""
+        return any(index.state is IndexState.BUILDING for index in self.indexes) or any(
+            each.state is StatisticState.BUILDING for each in self.statistics
+        )
+
+    @property
+    def build_progress(self) -> float:
+        """The part of the records that the builds of indexes have read, from 0 to 1; 1 when no index is being built."""
+        building = [index for index in self.indexes if index.state is IndexState.BUILDING]
+        parts = [min(1.0, each.record_count / each.record_total) if each.record_total else 0.0 for each in building]
+        return min(parts, default=1.0)

@@ -311,8 +311,16 @@ class CollectionIndex(_message.Message):
 
     ORDER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    RECORD_TOTAL_FIELD_NUMBER: _builtins.int
     state: Global___IndexState.ValueType
     """The state of the index."""
+    record_count: _builtins.int
+    """The number of records that its build has read so far, deleted ones included."""
+    record_total: _builtins.int
+    """The number of records that existed when its build began, deleted ones included, for showing
+    progress. 0: not counted, as in small collections.
+    """
     @_builtins.property
     def order(self) -> Global___DeclaredOrder:
         """The sort order of the index."""
@@ -322,10 +330,12 @@ class CollectionIndex(_message.Message):
         *,
         order: Global___DeclaredOrder | None = ...,
         state: Global___IndexState.ValueType = ...,
+        record_count: _builtins.int = ...,
+        record_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "record_count", b"record_count", "record_total", b"record_total", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

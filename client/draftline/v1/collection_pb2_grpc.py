@@ -60,9 +60,11 @@ class CollectionServiceServicer(object):
 
     def PutCollection(self, request, context):
         """Creates or replaces the collection spec, and builds the indexes that it requires, without
-        blocking reads or writes. Returns when the indexes are built. If the deadline expires first,
-        the build continues, and GetCollection reports the state of each index. Every write after the
-        response satisfies the new spec; writes that were running have finished. Errors: ABORTED if
+        blocking reads or writes. Returns when the indexes are built, or after half of the deadline and
+        at most 5 seconds; the build then continues, the response has INDEX_STATE_BUILDING for the
+        indexes that are not ready, and GetCollection reports their progress. Lists are correct
+        meanwhile. Every write after the response satisfies the new spec; writes that were running
+        have finished. Errors: ABORTED if
         `expected_version` is not the current version; FAILED_PRECONDITION if stored content cannot be
         indexed, or has values that a field rejects.
         """

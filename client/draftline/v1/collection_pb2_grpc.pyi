@@ -37,9 +37,11 @@ class CollectionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CollectionServiceAsyncStub: ...
     PutCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.PutCollectionRequest, _collection_pb2.PutCollectionResponse]
     """Creates or replaces the collection spec, and builds the indexes that it requires, without
-    blocking reads or writes. Returns when the indexes are built. If the deadline expires first,
-    the build continues, and GetCollection reports the state of each index. Every write after the
-    response satisfies the new spec; writes that were running have finished. Errors: ABORTED if
+    blocking reads or writes. Returns when the indexes are built, or after half of the deadline and
+    at most 5 seconds; the build then continues, the response has INDEX_STATE_BUILDING for the
+    indexes that are not ready, and GetCollection reports their progress. Lists are correct
+    meanwhile. Every write after the response satisfies the new spec; writes that were running
+    have finished. Errors: ABORTED if
     `expected_version` is not the current version; FAILED_PRECONDITION if stored content cannot be
     indexed, or has values that a field rejects.
     """
@@ -57,9 +59,11 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.PutCollectionRequest, _collection_pb2.PutCollectionResponse]  # type: ignore[assignment]
     """Creates or replaces the collection spec, and builds the indexes that it requires, without
-    blocking reads or writes. Returns when the indexes are built. If the deadline expires first,
-    the build continues, and GetCollection reports the state of each index. Every write after the
-    response satisfies the new spec; writes that were running have finished. Errors: ABORTED if
+    blocking reads or writes. Returns when the indexes are built, or after half of the deadline and
+    at most 5 seconds; the build then continues, the response has INDEX_STATE_BUILDING for the
+    indexes that are not ready, and GetCollection reports their progress. Lists are correct
+    meanwhile. Every write after the response satisfies the new spec; writes that were running
+    have finished. Errors: ABORTED if
     `expected_version` is not the current version; FAILED_PRECONDITION if stored content cannot be
     indexed, or has values that a field rejects.
     """
@@ -80,9 +84,11 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.PutCollectionResponse, _abc.Awaitable[_collection_pb2.PutCollectionResponse]]:
         """Creates or replaces the collection spec, and builds the indexes that it requires, without
-        blocking reads or writes. Returns when the indexes are built. If the deadline expires first,
-        the build continues, and GetCollection reports the state of each index. Every write after the
-        response satisfies the new spec; writes that were running have finished. Errors: ABORTED if
+        blocking reads or writes. Returns when the indexes are built, or after half of the deadline and
+        at most 5 seconds; the build then continues, the response has INDEX_STATE_BUILDING for the
+        indexes that are not ready, and GetCollection reports their progress. Lists are correct
+        meanwhile. Every write after the response satisfies the new spec; writes that were running
+        have finished. Errors: ABORTED if
         `expected_version` is not the current version; FAILED_PRECONDITION if stored content cannot be
         indexed, or has values that a field rejects.
         """

@@ -10,7 +10,7 @@ from ..store.collections.order_entries import OrderEntries
 from ..store.transaction import DedicatedConnection
 from .leader import LeaderTask
 
-INTERVAL_S = 300.0
+INTERVAL_S = 15.0
 
 
 class OrderEntriesTask(LeaderTask):

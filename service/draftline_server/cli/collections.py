@@ -12,6 +12,7 @@ from draftline import (
     ChangeHistory,
     Client,
     Collection,
+    CollectionIndex,
     CollectionStatistic,
     DeadlineExceededError,
     DeclaredField,
@@ -28,7 +29,7 @@ from rich.table import Table
 from ..record_files.json_problems import load_json
 from .app import json_option, reporting, result_console
 from .client import with_client
-from .index_progress import index_progress
+from .index_progress import wait_until_built
 from .spec_removals import confirm_removal
 
 TYPES = [each.value for each in FieldType]
@@ -105,6 +106,7 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 @click.option("--expected-version", type=int, help="Fail unless the spec has this version; 0: does not exist yet.")
 @click.option("--yes", is_flag=True, help="Do not ask before fields, orders or a JSON Schema are removed.")
 @click.option("--validate-only", is_flag=True, help="Check the spec, and write nothing.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until the indexes of a large collection are built.")
 @click.option(
     "--timeout", "timeout_s", type=float, help="Seconds to wait for the indexes. Default: until they are built."
 )
@@ -114,9 +116,12 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 def put_command(
     client: Client, *, collection: str, fields: tuple[str, ...], refuse: tuple[str, ...], orders: tuple[str, ...],
     statistics: tuple[str, ...], schema: TextIO | None, history: str | None, declaration: TextIO | None,
-    expected_version: int | None, yes: bool, validate_only: bool, timeout_s: float | None, as_json: bool,
+    expected_version: int | None, yes: bool, validate_only: bool, no_wait: bool, timeout_s: float | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Replace the spec of a collection, and build its indexes.
+
+    The build continues if the command is interrupted or its time is up; `collections show` reports its progress.
 
     What the new spec omits is removed, with its indexes. The command lists that, and asks for confirmation.
     """
@@ -127,10 +132,11 @@ def put_command(
         wanted["statistics"] = [_statistic(each) for each in statistics]
     if not yes and not validate_only:
         expected_version = confirm_removal(client, collection, wanted, expected_version)
-    with index_progress(client, collection):
-        put = client.put_collection(
-            collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
-        )
+    put = client.put_collection(
+        collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
+    )
+    if put.is_building and not (no_wait or validate_only):
+        put = wait_until_built(client, collection, timeout_s)
     _show(put, as_json)
 
 
@@ -154,7 +160,7 @@ def _show(collection: Collection, as_json: bool) -> None:
     for index in collection.indexes:
         keys = index.order.keys
         kinds = ", ".join(types.get(key.path, "") for key in keys)
-        table.add_row(", ".join(map(_key_text, keys)), kinds, str(index.state))
+        table.add_row(", ".join(map(_key_text, keys)), kinds, _state_text(index))
     console.print(table)
     for each in collection.statistics:
         ranged = [f"range({each.statistic.range_by})"] if each.statistic.range_by else []
@@ -173,6 +179,12 @@ def _show(collection: Collection, as_json: bool) -> None:
         console.print("The change log keeps only paths.")
     if collection.json_schema is not None:
         console.print("JSON Schema:", json.dumps(collection.json_schema, ensure_ascii=False), markup=False)
+
+
+def _state_text(index: CollectionIndex) -> str:
+    if index.state is not IndexState.BUILDING or not index.record_total:
+        return str(index.state)
+    return f"{index.state}, {index.record_count:,} of {index.record_total:,} records"
 
 
 def _from_options(

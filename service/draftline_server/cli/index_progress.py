@@ -1,40 +1,25 @@
-"""Show the progress of index builds on a terminal."""
+"""Wait for index builds, with a progress bar on a terminal."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from draftline import Client, DraftlineError, IndexState
+from draftline import Client, Collection, IndexState
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-REFRESH_S = 0.5
 
+def wait_until_built(client: Client, collection: str, timeout_s: float | None) -> Collection:
+    """Return the collection once its indexes and statistics are built.
 
-@contextmanager
-def index_progress(client: Client, collection: str) -> Iterator[None]:
-    """Poll and show how many indexes are ready, while the block puts the collection spec."""
+    Raises DeadlineExceededError after `timeout_s` seconds; the build continues.
+    """
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    over = threading.Event()
-    with console.status("building the indexes") as status:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("building the indexes", total=1.0)
 
-        def follow() -> None:
-            while not over.wait(REFRESH_S):
-                try:
-                    indexes = client.get_collection(collection).indexes
-                except DraftlineError:  # PutCollection reports errors
-                    continue
-                ready = sum(each.state is IndexState.READY for each in indexes)
-                status.update(f"building the indexes: {ready} of {len(indexes)} are ready")
+        def show(found: Collection) -> None:
+            ready = sum(each.state is IndexState.READY for each in found.indexes)
+            description = f"building the indexes: {ready} of {len(found.indexes)} are ready"
+            progress.update(task, description=description, completed=found.build_progress)
 
-        following = threading.Thread(target=follow, name="building")
-        following.start()
-        try:
-            yield
-        finally:
-            over.set()
-            following.join()
+        return client.wait_until_built(collection, on_progress=show, timeout=timeout_s)

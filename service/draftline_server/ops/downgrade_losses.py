@@ -23,6 +23,7 @@ LOSSES: Mapping[str, str] = {
     "0017": "",
     "0018": "the statistics with a range",
     "0019": "",
+    "0020": "",
 }
 
 

@@ -219,6 +219,25 @@ collection_order = Table(
     _time("created_at"),
     _time("ready_at", nullable=True),
     Column("dropped_at", DateTime(timezone=True), comment="when the collection spec stopped declaring it"),
+    Column(
+        "record_total",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="records that existed when the build began; 0: not counted",
+    ),
+    Column(
+        "log_xact",
+        BigInteger,
+        comment="the log horizon when the order was declared: a record with a lower log_xact has not changed since; "
+        "NULL: unknown, the build must lock the records",
+    ),
+    Column(
+        "begun_to",
+        Text(collation="C"),
+        comment="entries of records up to this record_id may have been added without locking the records, and are to "
+        "be verified; NULL: none",
+    ),
     Index(
         "collection_order_unready_idx",
         "tenant_id",

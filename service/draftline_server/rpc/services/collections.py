@@ -131,8 +131,13 @@ def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Coll
         version=spec.version,
         history=HISTORY_VALUES[spec.history],
         indexes=[
-            collection_pb2.CollectionIndex(order=_order(order), state=INDEX_STATES[state])
-            for order, state in stored.indexes.items()
+            collection_pb2.CollectionIndex(
+                order=_order(order),
+                state=INDEX_STATES[index.state],
+                record_count=index.record_count,
+                record_total=index.record_total,
+            )
+            for order, index in stored.indexes.items()
         ],
         statistics=[to_collection_statistic(each) for each in stored.statistics],
     )

@@ -5,7 +5,8 @@ Invariants:
   Building starts once no write is running that began before the order was stored.
 - A batch is one transaction, which holds the orders' rows. So processes take turns, and a build that is interrupted
   continues where the last batch ended.
-- A batch locks its records or drafts in share mode, and adds the entries of their current contents.
+- A batch locks its records or drafts in share mode, and adds the entries of their current contents. The records of a
+  large collection are not locked: see sorted_build.
 - An order is READY once every live record and every draft has its entry.
 - The entries of an order that is dropped are kept until no list can read them, and then deleted.
 """
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,9 +29,12 @@ from ..database import Database
 from ..runner import Runner, fetch, transact
 from ..statements import load
 from ..transaction import DedicatedConnection, Rows, Transaction
+from .sorted_build import SortedBuild
 
 SQL = load("orders")
 
+MANY = 20_000  # records, from which their entries are sorted before they are added
+MAX_SORTED_BUILDS = 2  # in one process; each takes a connection
 MAX_BATCH = 2_000  # records or drafts in one transaction
 MIN_BATCH = 20
 BATCH_S = 0.04  # the time that a batch should take: a patch of its records may wait as long
@@ -53,9 +59,11 @@ class _Pace:
 class OrderEntries:
     """Builds and deletes the entries of orders as the specs require."""
 
-    def __init__(self, database: Database, *, linger_s: float = LINGER_S) -> None:
+    def __init__(self, database: Database, *, linger_s: float = LINGER_S, many: int = MANY) -> None:
         self._database = database
         self._linger_s = linger_s
+        self._many = many
+        self._sorted_builds = FairSemaphore(MAX_SORTED_BUILDS, 0)
         self._batches = FairSemaphore(1, 0)  # one batch at a time in a process, with tenants in turn
 
     async def work_off(self, connection: DedicatedConnection) -> None:
@@ -64,6 +72,7 @@ class OrderEntries:
         building = {(row["tenant_id"], row["collection"]): _Pace() for row in rows if row["state"] == "BUILDING"}
         for key in building:
             await self._start_build(connection, *key)
+        await self._sort_all(connection, building)
         while building:
             for key, pace in list(building.items()):
                 if not await self._batch(connection, *key, pace):
@@ -71,12 +80,69 @@ class OrderEntries:
         for tenant_id, collection in {(row["tenant_id"], row["collection"]) for row in rows}:
             await self.delete_dropped(tenant_id, collection, connection)
 
+    async def _sort_all(self, connection: DedicatedConnection, keys: Iterable[tuple[str, str]]) -> None:
+        """Do the sorted builds that no other connection does, a step of each collection in turn."""
+        builds: list[SortedBuild] = []
+        for key in keys:
+            build = self._sorted_build(connection, *key)
+            if await self._is_large(connection, *key) and await build.lock():
+                builds.append(build)
+        while builds:
+            for build in list(builds):
+                if not await build.step():
+                    await build.unlock()
+                    builds.remove(build)
+
     async def build(self, tenant_id: str, collection: str) -> None:
         """Build the entries of a collection's new orders, and return once they are complete."""
-        if await self._start_build(self._database, tenant_id, collection):
-            pace = _Pace()
-            while await self._batch(self._database, tenant_id, collection, pace):
-                pass
+        if not await self._start_build(self._database, tenant_id, collection):
+            return
+        while await self._is_large(self._database, tenant_id, collection):
+            if not await self._sort(tenant_id, collection):
+                await asyncio.sleep(RETRY_S)  # another process builds them
+        pace = _Pace()
+        while await self._batch(self._database, tenant_id, collection, pace):
+            pass
+
+    async def _sort(self, tenant_id: str, collection: str) -> bool:
+        """Do the sorted build of a collection. Return False if another connection does."""
+        await self._sorted_builds.acquire(tenant_id)
+        try:
+            async with self._database.dedicated_connection() as connection:
+                build = self._sorted_build(connection, tenant_id, collection)
+                if not await build.lock():
+                    return False
+                while await build.step():
+                    pass
+                await build.unlock()
+                return True
+        finally:
+            self._sorted_builds.release(tenant_id)
+
+    def _sorted_build(self, connection: DedicatedConnection, tenant_id: str, collection: str) -> SortedBuild:
+        return SortedBuild(
+            self._database,
+            connection,
+            tenant_id,
+            collection,
+            turn=self._turn,
+            wait_for_writes=lambda: self.wait_for_inflight_writes(with_imports=True, runner=connection),
+        )
+
+    async def _is_large(self, runner: Runner, tenant_id: str, collection: str) -> bool:
+        values: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "many": self._many}
+        return bool((await self._fetch(runner, "is_large", values))[0]["is_large"])
+
+    @asynccontextmanager
+    async def _turn(self, tenant_id: str) -> AsyncIterator[Callable[[], float]]:
+        """Hold the tenant's turn, yield a function that returns for how long, in seconds, and pause at the end."""
+        await self._batches.acquire(tenant_id)
+        started = time.monotonic()
+        try:
+            yield lambda: time.monotonic() - started
+        finally:
+            self._batches.release(tenant_id)
+        await asyncio.sleep((time.monotonic() - started) * PAUSE_FACTOR)
 
     async def _start_build(self, runner: Runner, tenant_id: str, collection: str) -> bool:
         """Wait until the orders of a collection can be built. Return False if none is to be built."""

@@ -7,11 +7,10 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-import msgspec
+import structlog
 
-from ...concurrency.call_context import call_deadline
+from ...concurrency.call_context import call_deadline, remaining_s
 from ...domain.collections import CollectionSpec, IndexOrder, IndexState
 from ...domain.content import Limits
 from ...domain.edits import format_pointer
@@ -28,30 +27,30 @@ from ..transaction import Rows, Transaction
 from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of, order_of
 from .mismatches import counts, refuse_stored
 from .order_entries import OrderEntries
-from .statistic_specs import StoredStatistic, statistics_of, to_json
+from .spec_rows import as_json, count_fitting, decode_written, written_json
+from .statistic_specs import StoredStatistic, statistics_of
 from .tallies import Tallies
 
 SQL = load("collections")
 ORDERS = load("orders")
 STATISTICS = load("statistics")
-MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients accept 4 MiB a message by default
+BUILD_WAIT_S = 5.0  # the longest wait of PutCollection for the indexes
+BUILD_WAIT_SHARE = 0.5  # of the call's deadline
 
 
-class _Written(msgspec.Struct):
-    """The attributes that storing a spec sets."""
+@dataclass(frozen=True, slots=True)
+class StoredIndex:
+    """An index, and how many records its build has read, of how many; 0: not counted."""
 
-    version: int
-    created_at: datetime
-    updated_at: datetime
-
-
-_decode_written = msgspec.json.Decoder(_Written).decode
+    state: IndexState = IndexState.BUILDING
+    record_count: int = 0
+    record_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCollection:
     spec: CollectionSpec
-    indexes: Mapping[IndexOrder, IndexState]
+    indexes: Mapping[IndexOrder, StoredIndex]
     statistics: Sequence[StoredStatistic] = ()
 
 
@@ -88,7 +87,7 @@ class CollectionStore:
         expected_version: int | None,
         validate_only: bool,
     ) -> StoredCollection:
-        """Store a spec and build its indexes.
+        """Store a spec, begin to build its indexes, and return their states: READY if they were built soon.
 
         The request counts as unfinished until its response is stored; see Requests.finish.
 
@@ -104,7 +103,7 @@ class CollectionStore:
             if validate_only:
                 transaction.mark_rollback_only()
             else:
-                await store_unfinished(transaction, actor, _written(stored))
+                await store_unfinished(transaction, actor, written_json(stored))
             return stored, is_new
 
         is_new = True
@@ -132,7 +131,7 @@ class CollectionStore:
         if actor.request is None or recalled is None or recalled.unfinished is None:
             return None
         recalled.refuse_other(actor.request)
-        written = _decode_written(recalled.unfinished)
+        written = decode_written(recalled.unfinished)
         return replace(spec, version=written.version, created_at=written.created_at, updated_at=written.updated_at)
 
     async def get(self, actor: Actor, collection: str) -> StoredCollection:
@@ -157,15 +156,15 @@ class CollectionStore:
         names = [row["collection"] for row in rows]
         loaded = await self._specs.load(actor.tenant_id, names[:page_size])
         specs = [loaded.get(name, CollectionSpec(name)) for name in names[:page_size]]
-        found = specs[: _fitting(specs)]
+        found = specs[: count_fitting(specs)]
         more = len(names) > len(found)
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
         return await self._with_states(actor, found), next_token
 
     async def _build(self, tenant_id: str, collection: str) -> None:
-        """Wait for the entries of the collection's orders.
+        """Build the orders and statistics in the background, and wait for that up to a share of the deadline.
 
-        A caller that is cancelled does not stop the build, so a retry can find it done.
+        A caller that leaves or is cancelled does not stop the build.
         """
 
         async def build() -> None:
@@ -175,8 +174,18 @@ class CollectionStore:
 
         task = asyncio.create_task(build(), name="order entries")
         self._builds.add(task)
-        task.add_done_callback(self._builds.discard)
-        await asyncio.shield(task)
+        task.add_done_callback(self._build_ended)
+        remaining = remaining_s()
+        wait_s = BUILD_WAIT_S if remaining is None else min(BUILD_WAIT_S, remaining * BUILD_WAIT_SHARE)
+        await asyncio.wait({task}, timeout=wait_s)
+        if task.done():
+            task.result()
+
+    def _build_ended(self, task: asyncio.Task[None]) -> None:
+        """Log that a build failed. The background task tries it again."""
+        self._builds.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            structlog.get_logger().warning("order_entries_failed", exc_info=error)
 
     async def _store(
         self, transaction: Transaction, actor: Actor, spec: CollectionSpec, expected_version: int | None
@@ -185,7 +194,7 @@ class CollectionStore:
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id,
             "collection": spec.collection,
-            **_as_json(spec),
+            **as_json(spec),
             "json_schema": spec.json_schema,
             "history": spec.history,
             "expected_version": expected_version,
@@ -243,58 +252,19 @@ class CollectionStore:
         if collections:
             values: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": collections}
             rows = await self._database.fetch(ORDERS["get_orders"], values, idempotent=True)
-        states = {(row["collection"], order_of(json.loads(row["keys"]))): IndexState(row["state"]) for row in rows}
+        found = {
+            (row["collection"], order_of(json.loads(row["keys"]))): StoredIndex(
+                IndexState(row["state"]), row["record_count"], row["record_total"]
+            )
+            for row in rows
+        }
         declaring = [spec.collection for spec in specs if spec.statistics]
         statistics = await statistics_of(self._database, actor.tenant_id, declaring) if declaring else {}
         return [
             StoredCollection(
                 spec,
-                {order: states.get((spec.collection, order), IndexState.BUILDING) for order in spec.indexes()},
+                {order: found.get((spec.collection, order), StoredIndex()) for order in spec.indexes()},
                 statistics.get(spec.collection, ()),
             )
             for spec in specs
         ]
-
-
-def _written(stored: CollectionSpec) -> str:
-    values = {"version": stored.version, "created_at": stored.created_at, "updated_at": stored.updated_at}
-    return msgspec.json.encode(values).decode()
-
-
-def _fitting(specs: Sequence[CollectionSpec]) -> int:
-    """Return how many of the specs fit on one page; at least one."""
-    size = 0
-    for index, spec in enumerate(specs):
-        size += _size(spec)
-        if index and size > MAX_PAGE_BYTES:
-            return index
-    return len(specs)
-
-
-def _size(spec: CollectionSpec) -> int:
-    """Return about how many bytes a spec takes in a response, where fields and orders appear twice."""
-    paths = [*spec.fields, *(key.path for order in spec.orders for key in order)]
-    texts = [spec.json_schema, *(format_pointer(path) * 2 for path in paths)]
-    return 200 + sum(len(text.encode()) + 20 for text in texts)
-
-
-def _as_json(spec: CollectionSpec) -> dict[str, object]:
-    fields = [
-        {"path": path, "type": type_, **({"on_type_mismatch": "REFUSE"} if path in spec.refusing else {})}
-        for path, type_ in spec.fields.items()
-    ]
-    orders = [[{"path": key.path, "descending": key.descending} for key in order] for order in spec.orders]
-    return {
-        "fields": json.dumps(fields),
-        "orders": json.dumps(orders),
-        "indexed_text": json.dumps(_checked(spec)),
-        "statistics": json.dumps([to_json(each) for each in spec.statistics]),
-    }
-
-
-def _checked(spec: CollectionSpec) -> list[object]:
-    """Return the fields that `draftline.field_failure` checks in written content; those that refuse come first."""
-    refusing: list[object] = [
-        {"path": path, "type": type_} for path, type_ in spec.fields.items() if path in spec.refusing
-    ]
-    return [*refusing, *(path for path in spec.indexed_text() if path not in spec.refusing)]

@@ -10,8 +10,8 @@ WITH required AS MATERIALIZED (
     WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state IN ('BUILDING', 'READY')
       AND o.keys NOT IN (SELECT keys FROM required)
 )
-INSERT INTO draftline.collection_order (tenant_id, collection, keys, fields, created_at)
-SELECT :tenant_id, :collection, r.keys, draftline.order_fields(r.keys), CAST(:now AS timestamptz)
+INSERT INTO draftline.collection_order (tenant_id, collection, keys, fields, created_at, log_xact)
+SELECT :tenant_id, :collection, r.keys, draftline.order_fields(r.keys), CAST(:now AS timestamptz), draftline.log_horizon()
 FROM required AS r
 WHERE r.keys NOT IN (SELECT o.keys FROM draftline.collection_order AS o
     WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state IN ('BUILDING', 'READY'))
@@ -19,7 +19,7 @@ ORDER BY r.keys
 
 -- name: get_orders
 -- Return the declared orders of some collections, their states, and how far each is built.
-SELECT o.collection, o.keys::text AS keys, o.state, o.record_count, o.draft_count
+SELECT o.collection, o.keys::text AS keys, o.state, o.record_count, o.record_total, o.draft_count
 FROM draftline.collection_order AS o
 WHERE o.tenant_id = :tenant_id AND o.collection = ANY (CAST(:collections AS text[])) AND o.state IN ('BUILDING', 'READY')
 
@@ -38,12 +38,24 @@ SELECT count(*) > 0 AS is_unbuilt,
 FROM draftline.collection_order
 WHERE tenant_id = :tenant_id AND collection = :collection AND state = 'BUILDING'
 
+-- name: is_large
+-- Return whether a sorted build has to add the records' entries of some orders: it has begun, or many records are left.
+SELECT EXISTS (
+    SELECT FROM draftline.collection_order AS o
+    WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state = 'BUILDING'
+      AND o.draft_filled_to IS NULL AND o.log_xact IS NOT NULL
+      AND (o.begun_to IS NOT NULL OR (SELECT true FROM draftline.record AS r
+          WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id > coalesce(o.record_filled_to, '')
+          ORDER BY r.record_id OFFSET :many LIMIT 1))
+) AS is_large
+
 -- name: lock_building
--- Lock the orders of a collection that are being built, those that are least far first. No other process builds them
--- meanwhile; writes and lists do not wait. A wait for a record that another transaction has locked ends after lock_timeout.
+-- Lock the orders of a collection that are being built, those that are least far first, except those whose records a sorted
+-- build adds (see sorted_orders.sql). No other process builds them meanwhile; writes and lists do not wait. A wait for a
+-- record that another transaction has locked ends after lock_timeout.
 SELECT o.order_id, o.record_filled_to, o.draft_filled_to
 FROM draftline.collection_order AS o
-WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state = 'BUILDING'
+WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state = 'BUILDING' AND o.begun_to IS NULL
   AND (SELECT set_config('lock_timeout', CAST(:lock_timeout AS text), true)) IS NOT NULL
 ORDER BY o.draft_filled_to NULLS FIRST, o.record_filled_to NULLS FIRST, o.order_id
 FOR UPDATE OF o
