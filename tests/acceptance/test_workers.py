@@ -20,7 +20,7 @@ from draftline import Client, InvalidArgumentError, op
 from support.call_history import End, History, Stored
 from support.polling import eventually, until
 from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare
-from support.server_process import STOP_S, Served, is_left_running, served
+from support.server_process import STOP_S, Served, invoked, is_left_running, served
 from support.server_process import draftline as command
 from support.servers import cloned
 from support.worker_pool import client_of_each, workers
@@ -28,7 +28,7 @@ from support.worker_pool import client_of_each, workers
 WORKERS = 2
 WRITERS = 24
 CONNECTIONS = 8
-WRITES = 300  # before a fault, and after it
+WRITES = 120  # before a fault, and after it
 SCHEMA = {"maxProperties": 1}
 CREATED = 'grpc_server_call_started_total{grpc_method="draftline.v1.ContentService/CreateContent"}'
 WAITING = """FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'draftline'
@@ -166,12 +166,13 @@ async def test_all_drain_together_and_answer_what_they_are_at(database_url: str)
     assert sorted(answer.record.version for answer in answers) == [2, 2]  # the second changes nothing
 
 
-def test_data_are_there_at_the_next_start(data_dir: Path) -> None:
-    with served(data_dir=data_dir, workers=WORKERS) as service:
+def test_embedded_postgres_has_room_for_all_and_keeps_their_data(data_dir: Path) -> None:
+    with served(data_dir=data_dir, workers=WORKERS, pool_size=60) as service:
         with client_of_each(service, tenant_id="acme") as clients:
             for client in clients:
                 client.create_content("films", {})
         assert service.stop(signal.SIGTERM) == 0
+    assert "connection_limit_too_low" not in str(service.log)
     assert not is_left_running(data_dir)
     with served(data_dir=data_dir, workers=WORKERS) as service, Client(service.address, tenant_id="acme") as client:
         assert len(list(client.get_merged("films"))) == WORKERS
@@ -189,7 +190,8 @@ def test_workers_of_a_killed_supervisor_end(data_dir: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_port_of_workers_is_taken_for_others(service: Served, count: int, module_database: str) -> None:
     port = service.address.rpartition(":")[2]
-    refused = command("serve", "--workers", str(count), database_url=module_database, port=port, log_level="error")
+    run = command if count > 1 else invoked
+    refused = run("serve", "--workers", str(count), database_url=module_database, port=port, log_level="error")
     assert refused.returncode == 1
     told = f"Error: cannot listen on 127.0.0.1:{port}: the port may be in use; set DRAFTLINE_PORT to another one"
     assert refused.stderr.splitlines()[-1] == told
@@ -215,29 +217,17 @@ def test_worker_that_cannot_start_ends_the_service_with_its_message(postgres_url
     assert refused.stderr.count("\n") == 1
 
 
-def test_log_tells_which_worker_says_it(database_url: str) -> None:
-    with served(database_url=database_url, workers=WORKERS) as service:
+def test_log_has_the_worker_of_each_event_and_reports_a_low_limit_of_connections_once(database_url: str) -> None:
+    with served(database_url=database_url, workers=WORKERS, pool_size=60) as service:
         assert [entry["workers"] for entry in service.log if entry["event"] == "serving"] == [WORKERS]
+        until(lambda: "connection_limit_too_low" in str(service.log))
         assert service.stop(signal.SIGINT) == 0
     # Each process writes its own lines, so those of a worker may follow the supervisor's.
     lines = [json.loads(entry["event"]) if entry["event"].startswith("{") else entry for entry in service.log]
     for event, told in (("health_changed", [1, 2]), ("draining", [1, 2])):
         assert sorted(entry["worker"] for entry in lines if entry["event"] == event) == told
-
-
-def test_more_connections_than_there_may_be_are_told_once(database_url: str) -> None:
-    with served(database_url=database_url, workers=WORKERS, pool_size=60) as service:
-        until(lambda: "connection_limit_too_low" in str(service.log))
-        assert service.stop(signal.SIGTERM) == 0
-    told = [str(entry) for entry in service.log if "connection_limit_too_low" in str(entry)]
-    assert len(told) == 1
-    assert "124" in told[0]
-
-
-def test_embedded_postgres_has_room_for_all(data_dir: Path) -> None:
-    with served(data_dir=data_dir, workers=WORKERS, pool_size=60) as service:
-        assert service.stop(signal.SIGTERM) == 0
-    assert "connection_limit_too_low" not in str(service.log)
+    (low,) = [str(entry) for entry in service.log if "connection_limit_too_low" in str(entry)]
+    assert "124" in low
 
 
 def test_metrics_of_all_are_told_as_those_of_one_and_outlive_a_worker(database_url: str) -> None:

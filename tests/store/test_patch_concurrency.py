@@ -15,7 +15,7 @@ from draftline.v1 import content_pb2, content_pb2_grpc, types_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 CALLERS = 50
-TURNS = 10
+TURNS = 4
 RACERS = 20
 COLLECTION = "raced"
 
@@ -167,7 +167,7 @@ def test_upserts_that_expect_no_record_let_one_racer_win(records: Records) -> No
 
 
 def test_batches_in_opposite_orders_are_all_applied(records: Records, deadlocks: list[BaseException]) -> None:
-    callers, rounds = 10, 20
+    callers, rounds = 10, 8
     ids = [f"{place:02}" for place in range(20)]
     records.patch_all([records.patching(record_id, {}, allow_missing=True) for record_id in ids])
 
@@ -185,7 +185,7 @@ def test_batches_in_opposite_orders_are_all_applied(records: Records, deadlocks:
 def test_batches_that_create_in_opposite_orders_are_all_applied(
     records: Records, deadlocks: list[BaseException]
 ) -> None:
-    callers, rounds = 10, 15
+    callers, rounds = 10, 6
     # Each round finds half of its records there, and creates the other half.
     ids = [f"{place:03}" for place in range(10 * (rounds + 1))]
 
