@@ -13,6 +13,7 @@ from draftline.upstreams import CollectionBinding, FieldMapping, Upstream
 from draftline_server.upstreams.registry import Upstreams
 from support.http_dialects import Dialect, JsonApi, OData, Scim, serving
 from support.memory_upstream import MemorySystem, MemoryUpstream, Traits
+from support.servers import cloned, run_sql
 from support.toy_upstream import endpoints, grpc_endpoint, shipped, toy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors.md"
@@ -25,6 +26,13 @@ def running() -> Iterator[Any]:
     served = toy.Running(toy.System())
     yield served
     served.stop()
+
+
+@pytest.fixture(scope="module")
+def tables_url(postgres_url: str) -> Iterator[str]:
+    """An empty database."""
+    with cloned(postgres_url, "template0") as url:
+        yield url
 
 
 class TestMemory(UpstreamConformance):
@@ -136,6 +144,54 @@ class TestScim(Shipped):
 class TestJsonApi(Shipped):
     name, dialect, path = "jsonapi", JsonApi, "/v1"
     binding = CollectionBinding(collection="conformance", resource="articles")
+
+
+class Tables(UpstreamConformance):
+    """A table of a PostgreSQL database."""
+
+    columns = ""
+    roles: ClassVar[dict[str, Any]] = {}
+    binding = CollectionBinding(collection="conformance", resource="parts")
+
+    @pytest.fixture(autouse=True)
+    def _endpoint(self, tables_url: str) -> None:
+        name = type(self).__name__.lower()
+        columns = f"name text, rate int CHECK (rate < 1000), note text, {self.columns}"
+        run_sql(tables_url, f"DROP TABLE IF EXISTS {name}", f"CREATE TABLE {name} ({columns})")
+        definition = {"kind": "postgres", "url_file": "url", "tenants": ["acme"]}
+        definition["tables"] = {"parts": {"table": name, **self.roles}}
+        current = endpoints({"url": tables_url}, tables=definition)
+        self.upstreams = Upstreams(lambda: current)
+
+    def open(self) -> Upstream:
+        return self.upstreams.open("tables", "acme", [self.binding])
+
+
+class TestTable(Tables):
+    """A table that has only a key, which is the record id."""
+
+    columns = "id text PRIMARY KEY"
+
+
+class TestTableWithColumns(Tables):
+    """A table with generated keys, and a column for each purpose."""
+
+    columns = """id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, ref text UNIQUE, v int NOT NULL DEFAULT 1,
+        changed timestamptz NOT NULL DEFAULT clock_timestamp(), gone boolean NOT NULL DEFAULT false"""
+    roles: ClassVar[dict[str, Any]] = {
+        "generated_key": True,
+        "reference": "ref",
+        "version": "v",
+        "updated": "changed",
+        "deleted": "gone",
+    }
+
+
+class TestTableWithTransactionIds(Tables):
+    """A table whose rows have the id of the transaction that wrote them."""
+
+    columns = "id uuid PRIMARY KEY DEFAULT gen_random_uuid(), xid xid8, gone boolean"
+    roles: ClassVar[dict[str, Any]] = {"generated_key": True, "transaction_id": "xid", "deleted": "gone"}
 
 
 def documented() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 from draftline.upstreams import CollectionBinding, Connector, Endpoint, Upstream
 
-from .definitions import Grpc, HttpJson, Plugin
+from .definitions import Grpc, HttpJson, Plugin, Postgres
 from .endpoints_file import ConfiguredEndpoint, Endpoints
 
 ENTRY_POINTS = "draftline.upstreams"
@@ -58,8 +58,10 @@ def _open(endpoint: ConfiguredEndpoint, tenant_id: str, bindings: Sequence[Colle
         from .http_json.connector import HttpJsonUpstream  # noqa: PLC0415
 
         return HttpJsonUpstream(endpoint, definition, tenant_id, bindings)
-    if not isinstance(definition, Plugin):
-        raise ValueError("kind: this version has no connector for it")  # noqa: TRY004  a value of the file
+    if isinstance(definition, Postgres):
+        from .postgres.connector import PostgresUpstream  # noqa: PLC0415
+
+        return PostgresUpstream(endpoint, definition, tenant_id, bindings)
     return plugin(definition.kind)(_plugin_endpoint(endpoint, definition), tenant_id, bindings)
 
 

@@ -1,0 +1,1 @@
+"""The connector to tables of a PostgreSQL database."""

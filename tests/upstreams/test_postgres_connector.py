@@ -1,0 +1,162 @@
+"""The PostgreSQL connector: each write once, whatever happens to its COMMIT, and reads that miss no row."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+from draftline.upstreams import (
+    Applied,
+    CollectionBinding,
+    Create,
+    FieldProblem,
+    PathEdit,
+    Refused,
+    Unknown,
+    UnreachableError,
+    Update,
+    WriteItem,
+)
+from draftline_server.upstreams.registry import Upstreams
+from support.servers import cloned, run_sql
+from support.tcp_proxy import Fate, Way, before_postgres
+from support.toy_upstream import endpoints
+
+
+@pytest.fixture(scope="module")
+def url(postgres_url: str) -> Iterator[str]:
+    """An empty database."""
+    with cloned(postgres_url, "template0") as made:
+        yield made
+
+
+@pytest.fixture
+def table(url: str) -> str:
+    """A table of its own for a test."""
+    name = f"t_{uuid.uuid4().hex[:8]}"
+    run_sql(
+        url,
+        f"""CREATE TABLE {name} (id text PRIMARY KEY, n int NOT NULL CONSTRAINT {name}_small CHECK (n < 100),
+            price numeric, day date, config jsonb, tags text[], changed timestamptz, xid xid8)""",
+    )
+    return name
+
+
+@asynccontextmanager
+async def opened(url: str, table: str, **roles: Any) -> AsyncIterator[Any]:
+    definition = {"kind": "postgres", "url_file": "url", "tenants": ["acme"], "timeout_s": 20}
+    current = endpoints({"url": url}, db={**definition, "tables": {"parts": {"table": table, **roles}}})
+    upstream = Upstreams(lambda: current).open("db", "acme", [CollectionBinding(collection="parts")])
+    try:
+        yield upstream
+    finally:
+        await upstream.close()
+
+
+def created(record_id: str, **content: Any) -> WriteItem:
+    return WriteItem(idempotency_key=str(uuid.uuid4()), record_id=record_id, write=Create(content))
+
+
+async def edited(upstream: Any, record_id: str, *edits: PathEdit) -> Any:
+    item = WriteItem(idempotency_key=str(uuid.uuid4()), record_id=record_id, remote_id=record_id, write=Update(edits))
+    (outcome,) = await upstream.write("parts", [item])
+    assert not isinstance(outcome, Unknown)
+    return outcome
+
+
+async def changed(upstream: Any, cursor: str | None) -> tuple[set[str], str]:
+    pages = [page async for page in upstream.changes("parts", cursor)]
+    return {each.remote_id for page in pages for each in page.records}, pages[-1].cursor
+
+
+async def test_write_whose_commit_was_lost_is_unknown_and_its_repeat_is_applied_once(url: str, table: str) -> None:
+    with before_postgres(url) as (proxy, through):
+        async with opened(through, table) as upstream:
+            assert [type(each) for each in await upstream.write("parts", [created("warm", n=1)])] == [Applied]
+            item = created("r", n=2)
+            proxy.judge = lambda way, data: Fate.CUT_AFTER if way is Way.THERE and b"COMMIT" in data else Fate.PASS
+            assert [type(each) for each in await upstream.write("parts", [item])] == [Unknown]
+            proxy.judge = None
+            (outcome,) = await upstream.write("parts", [item])
+            assert isinstance(outcome, Applied)
+            assert isinstance(await edited(upstream, "r", PathEdit("/n", 3)), Applied)
+            (again,) = await upstream.write("parts", [item])
+    assert again.stored.document["n"] == 3
+
+
+async def test_refused_row_names_what_is_wrong_and_the_others_are_written(url: str, table: str) -> None:
+    async with opened(url, table) as upstream:
+        items = [created("a", n=1), created("b", n=100), created("c"), created("d", n="x"), created("e", m=1, n=1)]
+        applied, small, missing, text, unknown = await upstream.write("parts", items)
+        found = await upstream.lookup("parts", ["a", "b"])
+    assert isinstance(applied, Applied)
+    assert (small.reason, small.fields) == (f"{table}_small", ())
+    assert [each.path for each in missing.fields] == ["/n"]
+    assert text.reason == "SQLSTATE_22P02"
+    assert unknown == Refused("UNKNOWN_COLUMN", "the table has no column m", (FieldProblem("/m", "is not a column"),))
+    assert [each.deleted for each in found] == [False, True]
+
+
+async def test_values_have_the_types_of_their_columns(url: str, table: str) -> None:
+    price = Decimal("12345678901234567890.0123456789")
+    content = {"n": 1, "price": price, "day": "2026-11-29", "config": {"a": {"b": 1}, "c": [1]}, "tags": ["x", "y"]}
+    async with opened(url, table) as upstream:
+        (outcome,) = await upstream.write("parts", [created("r", **content)])
+        assert outcome.stored.document == content
+        edits = (PathEdit("/config/a/b", 2), PathEdit("/config/c", removed=True), PathEdit("/tags", removed=True))
+        outcome = await edited(upstream, "r", *edits)
+    assert outcome.stored.document == {"n": 1, "price": price, "day": "2026-11-29", "config": {"a": {"b": 2}}}
+
+
+async def test_row_of_a_transaction_that_commits_late_is_not_missed_by_transaction_ids(url: str, table: str) -> None:
+    insert = f"INSERT INTO {table} (id, n, xid) VALUES ($1, 1, pg_current_xact_id())"
+    late = await asyncpg.connect(url)
+    early = await asyncpg.connect(url)
+    try:
+        async with opened(url, table, transaction_id="xid") as upstream:
+            _, cursor = await changed(upstream, None)
+            async with late.transaction():
+                await late.execute(insert, "late")
+                await early.execute(insert, "early")
+                _, between = await changed(upstream, cursor)
+            seen, _ = await changed(upstream, between)
+            assert seen == {"late", "early"}
+    finally:
+        await late.close()
+        await early.close()
+
+
+async def test_row_with_an_older_time_is_found_within_the_overlap(url: str, table: str) -> None:
+    insert = f"INSERT INTO {table} (id, n, changed) VALUES ($1, 1, $2::text::timestamptz)"
+    connection = await asyncpg.connect(url)
+    try:
+        async with opened(url, table, updated="changed", overlap_s=60) as upstream:
+            await connection.execute(insert, "first", "2026-11-29 10:00:00Z")
+            seen, cursor = await changed(upstream, None)
+            await connection.execute(insert, "late", "2026-11-29 09:59:10Z")
+            await connection.execute(insert, "too late", "2026-11-29 09:58:00Z")
+            again, _ = await changed(upstream, cursor)
+    finally:
+        await connection.close()
+    assert (seen, again) == ({"first"}, {"first", "late"})
+
+
+async def test_error_says_what_is_wrong_without_the_password(url: str, table: str) -> None:
+    async with opened(url, "nothing") as upstream:
+        with pytest.raises(UnreachableError, match=r"there is no table public\.nothing"):
+            await upstream.lookup("parts", ["r"])
+    async with opened(url, table, version="v") as upstream:
+        with pytest.raises(UnreachableError, match="the table has no column v"):
+            await upstream.lookup("parts", ["r"])
+    async with opened(url, table, reference="day") as upstream:
+        with pytest.raises(UnreachableError, match="the column day needs a unique index"):
+            await upstream.lookup("parts", ["r"])
+    async with opened("postgresql://ada:the-password@127.0.0.1:1/x", table) as upstream:
+        with pytest.raises(UnreachableError) as raised:
+            await upstream.write("parts", [created("r", n=1)])
+    assert "the-password" not in repr(raised.value)
