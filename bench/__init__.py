@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from rich.console import Console
 
-from . import chart, imports, merged, patches, report, watch, workers
+from . import chart, imports, merged, patches, report, statistic_reads, statistic_writes, watch, workers
 from .environment import Environment, benchmark_environment
 from .measurements import Measurements
 from .processes import BenchError
@@ -24,10 +24,17 @@ from .targets import RATIOS, ratios_of
 
 __all__ = ["ALL", "RATIOS", "BenchError", "Part", "Sizes", "chart", "report", "run"]
 
+
+def _statistics(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
+    statistic_reads.measure(environment, sizes, measurements)
+    statistic_writes.measure(environment, sizes, measurements)
+
+
 # The order matters: imports run while the tables are empty, and patches, which leave dead rows, run late.
 PARTS: dict[Part, Callable[[Environment, Sizes, Measurements], None]] = {
     Part.IMPORTS: imports.measure,
     Part.MERGED: merged.measure,
+    Part.STATISTICS: _statistics,
     Part.PATCHES: patches.measure,
     Part.WATCH: watch.measure,
     Part.WORKERS: workers.measure,

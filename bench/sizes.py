@@ -13,6 +13,7 @@ class Part(Enum):
     IMPORTS = "imports"
     MERGED = "merged"
     PATCHES = "patches"
+    STATISTICS = "statistics"
     WATCH = "watch"
     WORKERS = "workers"
 
@@ -26,6 +27,7 @@ class Sizes:
 
     records: int = 1_000_000  # in the patched collection, and in the longest merged list
     imported: int = 100_000
+    tallied: int = 100_000  # in each collection that is patched with and without statistics
     rounds: int = 3
     seconds: float = 3.0  # for each figure in each round
     warm_up_s: float = 0.5
@@ -41,8 +43,8 @@ class Sizes:
     def of(cls, *, quick: bool, **given: Any) -> Sizes:
         """Return the full sizes or, if `quick`, a tenth or less of them; `given` overrides single ones."""
         few = cls(
-            records=100_000, imported=20_000, rounds=1, seconds=1.0, warm_up_s=0.3, concurrencies=(1, 16, 128),
-            lists=(20_000,), other_drafts=10_000, deep=200, page_rounds=15, watchers=200,
+            records=100_000, imported=20_000, tallied=10_000, rounds=1, seconds=1.0, warm_up_s=0.3,
+            concurrencies=(1, 16, 128), lists=(20_000,), other_drafts=10_000, deep=200, page_rounds=15, watchers=200,
         )  # fmt: skip
         return replace(few if quick else cls(), **given)
 

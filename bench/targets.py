@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import drafts, imports, merged, patches, stream, workers
+from . import drafts, imports, merged, patches, statistic_reads, statistic_writes, stream, workers
 from .measurements import Measurements
 from .patches import at
 from .sizes import Part, Sizes
@@ -72,6 +72,14 @@ def _flat_in_size(it: Measurements, sizes: Sizes) -> float:
     return _page(it, sizes) / it.value(merged.page_of(sizes.lengths[0], max(sizes.own_drafts)))
 
 
+def _statistics_read(it: Measurements, sizes: Sizes) -> float:
+    return it.value(statistic_reads.read_of(sizes.records, max(sizes.own_drafts)))
+
+
+def _with_statistics(kind: str, count: str) -> Compute:
+    return _values(statistic_writes.of(kind, count), statistic_writes.of(kind, "none"))
+
+
 RATIOS = (
     Ratio(Part.PATCHES, "patch_vs_empty_rpc", "PatchContent against the empty rpc, calls a second",
           _top(patches.PATCH, patches.EMPTY), at_least=0.65),
@@ -114,6 +122,47 @@ RATIOS = (
           _values(imports.IMPORT, imports.COPY), at_least=0.4),
     Ratio(Part.MERGED, "stream_memory_mb", "StreamMerged of the whole list: the server's memory above idle, MiB",
           lambda it, _: it.value(stream.MEMORY), at_most=100),
+    Ratio(Part.STATISTICS, "statistics_ms", "GetStatistics, two sums of 13 groups with many own drafts, milliseconds",
+          _statistics_read, at_most=10),
+    Ratio(Part.STATISTICS, "statistics_1m_vs_10k", "the same of the longest collection against the shortest",
+          lambda it, sizes: _statistics_read(it, sizes) / it.value(
+              statistic_reads.read_of(sizes.lengths[0], max(sizes.own_drafts))), at_most=1.3),
+    Ratio(Part.STATISTICS, "statistics_10k_rows_ms", "GetStatistics over 9,603 group rows, milliseconds",
+          lambda it, _: it.value(statistic_reads.SHELF), at_most=15),
+    Ratio(Part.STATISTICS, "statistics_range_ms", "GetStatistics of a range of a number, milliseconds",
+          lambda it, _: it.value(statistic_reads.RANGES)),
+    Ratio(Part.STATISTICS, "statistics_live_vs_tally", "the live aggregate against GetStatistics, time",
+          lambda it, sizes: it.value(statistic_reads.LIVE) / _statistics_read(it, sizes)),
+    Ratio(Part.STATISTICS, "statistics_old_snapshot_ms", "GetStatistics after a fold, with an old snapshot: ms more",
+          lambda it, _: it.value(statistic_reads.AFTER_FOLD) - it.value(statistic_reads.BEFORE_FOLD), at_most=2),
+    Ratio(Part.STATISTICS, "statistics_build_text_s", "processor time of a build by a text, seconds",
+          lambda it, _: it.value(statistic_reads.BUILD_TEXT), at_most=10),
+    Ratio(Part.STATISTICS, "statistics_build_date_s", "processor time of a build by a text and a date, seconds",
+          lambda it, _: it.value(statistic_reads.BUILD_DATE), at_most=20),
+    Ratio(Part.STATISTICS, "statistics_wrong_groups", "groups that differ after builds while writers run",
+          lambda it, _: it.value(statistic_reads.WRONG), at_most=0),
+    Ratio(Part.STATISTICS, "patch_unread_vs_none", "PatchContent of a field that no statistic reads, against none",
+          _with_statistics(statistic_writes.UNREAD, "one"), at_least=0.97),
+    Ratio(Part.STATISTICS, "patch_statistic_vs_none", "the same of a field that one statistic reads",
+          _with_statistics(statistic_writes.READ, "one"), at_least=0.85),
+    Ratio(Part.STATISTICS, "patch_statistics3_vs_none", "the same of a field that three statistics read",
+          _with_statistics(statistic_writes.READ, "three"), at_least=0.7),
+    Ratio(Part.STATISTICS, "patch_group_vs_none", "sixteen writers of one group against no statistic",
+          _with_statistics(statistic_writes.GROUP, "one"), at_least=0.9),
+    Ratio(Part.STATISTICS, "patch_held_group_vs_none", "the same while another transaction holds the group",
+          _values(statistic_writes.of(statistic_writes.HELD, "one"),
+                  statistic_writes.of(statistic_writes.GROUP, "none")),
+          at_least=0.9),
+    Ratio(Part.STATISTICS, "save_statistic_vs_none", "SaveDraft of 1,000 with one statistic against none",
+          _with_statistics(statistic_writes.SAVE, "one"), at_least=0.85),
+    Ratio(Part.STATISTICS, "commit_statistic_vs_none", "Commit of 1,000, the same",
+          _with_statistics(statistic_writes.COMMIT, "one"), at_least=0.7),
+    Ratio(Part.STATISTICS, "discard_statistic_vs_none", "Discard of 1,000, the same",
+          _with_statistics(statistic_writes.DISCARD, "one"), at_least=0.7),
+    Ratio(Part.STATISTICS, "import_new_statistic_vs_none", "ImportContent of new records, the same",
+          _with_statistics(statistic_writes.IMPORT_NEW, "one"), at_least=0.7),
+    Ratio(Part.STATISTICS, "import_changed_statistic_vs_none", "ImportContent of changed records, the same",
+          _with_statistics(statistic_writes.IMPORT_CHANGED, "one"), at_least=0.85),
     Ratio(Part.WORKERS, "patch_workers2_vs_1", "PatchContent with two workers against one, calls a second",
           _values(workers.of(patches.PATCH, 2), workers.of(patches.PATCH, 1))),
     Ratio(Part.WORKERS, "get_workers2_vs_1", "GetContent with two workers against one, calls a second",

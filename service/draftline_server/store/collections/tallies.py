@@ -25,6 +25,7 @@ SQL = load("statistics")
 
 MAX_GROUPS = 10_000  # of the baseline, when a statistic is built
 FOLD_ROWS = 2_000  # a tally is folded when writes have appended more rows
+MAX_FOLDED = 20_000  # rows in one transaction
 MAX_COUNTED = 100_000  # appended rows of a statistic, for the metrics
 MAX_DELETED = 5_000  # rows in one transaction
 MAX_DIFFERENCES = 100
@@ -149,9 +150,15 @@ class Tallies:
                 return 0
             k1_type = KeyType(locked[0]["k1_type"])
             name = "fold_range_tally" if k1_type in RANGES else "fold_tally"
-            return int((await transaction.fetch(SQL[name], {**key, "k1_type": k1_type}))[0]["folded"])
+            values = {**key, "k1_type": k1_type, "limit": MAX_FOLDED}
+            return int((await transaction.fetch(SQL[name], values))[0]["folded"])
 
-        return await transact(self._database, runner or self._database, work)
+        total = 0
+        while folded := await transact(self._database, runner or self._database, work):
+            total += folded
+            if folded < MAX_FOLDED:
+                break
+        return total
 
     async def differences(self) -> list[TallyDifference]:
         """Return groups of all tenants whose tallies are wrong, at most MAX_DIFFERENCES of each statistic."""

@@ -160,8 +160,8 @@ GROUP BY d.user_id, d.k1, d.k2, d.k3
 LIMIT :limit
 
 -- name: fold_tally
--- Add the rows that writes have appended to the tally of a statistic, which the transaction has locked, to the sums of their
--- groups. Readers see either the rows or the sums. Return how many rows were appended.
+-- Add some of the rows that writes have appended to the tally of a statistic, which the transaction has locked, to the sums of
+-- their groups. Readers see either the rows or the sums. Return how many rows that were.
 WITH
 -- include: statistics.appended_nodes
 , replaced AS (
@@ -195,10 +195,12 @@ WITH
 -- include: statistics.fold_nodes
 
 -- fragment: appended_nodes
--- The rows that writes have appended, deleted from the tally, and summed by the nodes that count them.
+-- Some of the rows that writes have appended, deleted from the tally, and summed by the nodes that count them.
 appended AS (
     DELETE FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND NOT t.is_folded
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
+        SELECT u.ctid FROM draftline.tally AS u
+        WHERE u.tenant_id = :tenant_id AND u.statistic_id = :statistic_id AND NOT u.is_folded LIMIT :limit))
     RETURNING t.*
 ), nodes AS MATERIALIZED (
     SELECT f.user_id, n.k1 COLLATE "C" AS k1, f.k2, f.k3,
@@ -291,10 +293,14 @@ FROM (
     ), contributions AS (
         SELECT CAST(:user_id AS text) AS user_id, r.content, -1 AS sign
         FROM draftline.draft AS d
-        JOIN draftline.record AS r
-            ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+        CROSS JOIN LATERAL (  -- each record by its key, whatever the planner knows of the tables
+            SELECT r.content
+            FROM draftline.record AS r
+            WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = d.record_id
+              AND r.deleted_at IS NULL
+            OFFSET 0
+        ) AS r
         WHERE d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection AND d.kind = 'CREATE'
-          AND r.deleted_at IS NULL
     )
     -- include: write_tail.tally_groups
 ) AS g
