@@ -37,7 +37,7 @@ WALL_CLOCK = {
     "rpc/tls.py": "certificates",
     "auth/tokens.py": "tokens that are made for development",
     "store/clock.py": "what is compared with the database's",
-    "upstreams/http_auth.py": "the expiry of tokens of other systems",
+    "upstreams/http_auth.py": "the times of signatures for other systems",
     "upstreams/http_json/requests.py": "dates in Retry-After",
 }
 READS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 from draftline_server.store.database import Database
+from draftline_server.store.tables import metadata
 from support.races import Held, Races
+from support.servers import cloned
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import connected
+
+TENANT_TABLES = [table.fullname for table in metadata.sorted_tables if "tenant_id" in table.c]
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +29,20 @@ def world(database: Database, tenant_id: str) -> LoggedWorld:
     return LoggedWorld(database, tenant_id)
 
 
+@pytest.fixture(scope="session")
+def races_url(postgres_url: str, template: str) -> Iterator[str]:
+    """A database for the tests of races, which share it: each empties it."""
+    with cloned(postgres_url, template) as url:
+        yield url
+
+
 @pytest.fixture
-async def races(database_url: str) -> AsyncIterator[Races]:
-    held = Held(database_url)
+async def races(races_url: str) -> AsyncIterator[Races]:
+    held = Held(races_url)
     await held.open()
-    connection = await asyncpg.connect(database_url)
-    async with connected(database_url) as free:
+    connection = await asyncpg.connect(races_url)
+    async with connected(races_url) as free:
         yield Races(held, free, connection)
-    await connection.close()
     await held.close()
+    await connection.execute("; ".join(f"DELETE FROM {name}" for name in TENANT_TABLES))
+    await connection.close()

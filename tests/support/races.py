@@ -37,7 +37,7 @@ class Held(Database):
 
 
 class Races:
-    """A database of the test's own, with a world whose calls are held, and one whose calls run."""
+    """A database that is empty at the start, with a world whose calls are held, and one whose calls run."""
 
     def __init__(self, held: Held, free: Database, connection: asyncpg.Connection) -> None:
         self.held, self.connection = held, connection
