@@ -915,6 +915,18 @@ BEGIN
         ) AS edited (k) ORDER BY k COLLATE "C");
 END $$;
 
+CREATE FUNCTION draftline.entry_keys(content jsonb, keys jsonb) RETURNS SETOF bytea
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+BEGIN
+    IF keys #>> '{0,type}' = 'ID' THEN
+        RETURN QUERY SELECT convert_to(i.id, 'UTF8')
+            FROM unnest(draftline.related_ids(content, draftline.relation_path(keys))) AS i (id);
+    ELSE
+        RETURN NEXT draftline.order_key(content, keys);
+    END IF;
+END $$;
+
 CREATE FUNCTION draftline.field_failure(content jsonb, checked jsonb, max_text_bytes integer) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -1499,11 +1511,20 @@ BEGIN
         FROM unnest(user_ids, collections, record_ids, olds, news) AS d (user_id, collection, record_id, old, new)
         JOIN draftline.collection_order AS o
             ON o.tenant_id = tenant AND o.collection = d.collection AND o.state <> 'DELETING'
+            AND o.keys #>> '{0,type}' <> 'ID'
         WHERE d.old IS NULL OR d.new IS NULL
            OR EXISTS (SELECT FROM unnest(o.fields) AS f (name) WHERE d.old -> f.name IS DISTINCT FROM d.new -> f.name)
         OFFSET 0  -- so that each key is computed once
     ) AS m
     WHERE m.old_key IS DISTINCT FROM m.new_key;
+    SELECT moved.user_ids || array_agg(d.user_id) AS user_ids, moved.collections || array_agg(d.collection) AS collections,
+        moved.record_ids || array_agg(d.record_id) AS record_ids, moved.order_ids || array_agg(o.order_id) AS order_ids,
+        moved.old_keys || array_agg(k.old_key) AS old_keys, moved.new_keys || array_agg(k.new_key) AS new_keys
+    INTO moved
+    FROM unnest(user_ids, collections, record_ids, olds, news) AS d (user_id, collection, record_id, old, new)
+    JOIN draftline.collection_order AS o
+        ON o.tenant_id = tenant AND o.collection = d.collection AND o.state <> 'DELETING' AND o.keys #>> '{0,type}' = 'ID'
+    CROSS JOIN LATERAL draftline.moved_relation_keys(d.old, d.new, o.keys) AS k;
     IF moved.order_ids IS NULL THEN
         RETURN false;
     END IF;
@@ -1548,6 +1569,22 @@ BEGIN
     WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id)
     ON CONFLICT DO NOTHING;
     RETURN true;
+END $$;
+
+CREATE FUNCTION draftline.moved_relation_keys(old jsonb, new jsonb, keys jsonb) RETURNS TABLE(old_key bytea, new_key bytea)
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    path CONSTANT text[] := draftline.relation_path(keys);
+    olds CONSTANT text[] := draftline.related_ids(old, path);
+    news CONSTANT text[] := draftline.related_ids(new, path);
+BEGIN
+    IF olds IS DISTINCT FROM news THEN
+        RETURN QUERY
+            SELECT convert_to(o.id, 'UTF8'), NULL::bytea FROM unnest(olds) AS o (id) WHERE o.id <> ALL (news)
+            UNION ALL
+            SELECT NULL::bytea, convert_to(n.id, 'UTF8') FROM unnest(news) AS n (id) WHERE n.id <> ALL (olds);
+    END IF;
 END $$;
 
 CREATE FUNCTION draftline.names(list jsonb) RETURNS text[]
@@ -2046,6 +2083,43 @@ BEGIN
     RETURN refreshed.count;
 END $$;
 
+CREATE FUNCTION draftline.related_ids(content jsonb, path text[]) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY path LOOP
+        content := content -> name;
+    END LOOP;
+    IF jsonb_typeof(content) = 'string' THEN
+        RETURN CASE WHEN length(content #>> '{}') BETWEEN 1 AND 128 THEN ARRAY[content #>> '{}'] ELSE '{}' END;
+    ELSIF coalesce(jsonb_typeof(content), 'null') <> 'array' THEN
+        RETURN '{}';
+    END IF;
+    RETURN ARRAY(
+        SELECT i.id
+        FROM (
+            SELECT e.value #>> '{}' AS id, min(e.index) AS index
+            FROM jsonb_array_elements(content) WITH ORDINALITY AS e (value, index)
+            WHERE jsonb_typeof(e.value) = 'string' AND length(e.value #>> '{}') BETWEEN 1 AND 128
+            GROUP BY e.value #>> '{}'
+        ) AS i
+        ORDER BY i.index);
+END $$;
+
+CREATE FUNCTION draftline.relation_orders(relations jsonb) RETURNS SETOF jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT DISTINCT jsonb_build_array(jsonb_build_object('path', r.value -> 'path', 'type', 'ID', 'descending', false))
+    FROM jsonb_array_elements(relations) AS r
+    WHERE r.value ->> 'inverse' <> '' OR r.value ->> 'on_delete' = 'RESTRICT'
+$$;
+
+CREATE FUNCTION draftline.relation_path(keys jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY(SELECT p.name FROM jsonb_array_elements_text((relation_path.keys #> '{0,path}'::text[])) WITH ORDINALITY p(name, index) ORDER BY p.index);
+
 CREATE FUNCTION draftline.resolve(document jsonb, path text[]) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -2508,6 +2582,7 @@ CREATE TABLE draftline.collection (
     updated_at timestamp with time zone NOT NULL,
     history text DEFAULT 'VALUES'::text NOT NULL,
     statistics jsonb DEFAULT '[]'::jsonb NOT NULL,
+    relations jsonb DEFAULT '[]'::jsonb NOT NULL,
     CONSTRAINT collection_history_check CHECK ((history = ANY (ARRAY['VALUES'::text, 'PATHS'::text])))
 );
 
@@ -2524,6 +2599,8 @@ COMMENT ON COLUMN draftline.collection.json_schema IS 'empty: none';
 COMMENT ON COLUMN draftline.collection.history IS 'VALUES or PATHS';
 
 COMMENT ON COLUMN draftline.collection.statistics IS '[{"name": "by genre", "keys": [{"path": [names], "type": "TEXT"}], "measures": [[names]]}]';
+
+COMMENT ON COLUMN draftline.collection.relations IS '[{"name": "author", "path": [names], "collection": "people", "inverse": "films", "integrity": "NONE", "on_delete": "NONE"}]';
 
 CREATE TABLE draftline.collection_order (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2549,7 +2626,7 @@ COMMENT ON TABLE draftline.collection_order IS 'The orders of collections that a
 
 COMMENT ON COLUMN draftline.collection_order.order_id IS 'never reused, not even after the order is dropped';
 
-COMMENT ON COLUMN draftline.collection_order.keys IS '[{"path": [names], "type": "TEXT", "descending": false}]';
+COMMENT ON COLUMN draftline.collection_order.keys IS '[{"path": [names], "type": "TEXT", "descending": false}]; type ID: a relation, with an entry for each id that it names';
 
 COMMENT ON COLUMN draftline.collection_order.fields IS 'the top-level fields of the content that the keys read';
 
@@ -2631,9 +2708,9 @@ ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN order_id SET (n_distin
 ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN key SET (n_distinct=-1);
 ALTER TABLE ONLY draftline.draft_order_entry ALTER COLUMN record_id SET (n_distinct=-1);
 
-COMMENT ON TABLE draftline.draft_order_entry IS 'One row for each draft and each order of its collection, unless it is too long for order_entry_fits().';
+COMMENT ON TABLE draftline.draft_order_entry IS 'One row for each draft and each order of its collection, unless it is too long for order_entry_fits(); of a relation one for each id.';
 
-COMMENT ON COLUMN draftline.draft_order_entry.key IS 'draftline.order_key() of the merged content and the order''s keys';
+COMMENT ON COLUMN draftline.draft_order_entry.key IS 'draftline.order_key() of the merged content and the order''s keys; of a relation an id, in UTF-8';
 
 CREATE TABLE draftline.order_entry (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2648,9 +2725,9 @@ ALTER TABLE ONLY draftline.order_entry ALTER COLUMN order_id SET (n_distinct=1);
 ALTER TABLE ONLY draftline.order_entry ALTER COLUMN key SET (n_distinct=-1);
 ALTER TABLE ONLY draftline.order_entry ALTER COLUMN record_id SET (n_distinct=-1);
 
-COMMENT ON TABLE draftline.order_entry IS 'One row for each live record and each order of its collection, unless it is too long for order_entry_fits().';
+COMMENT ON TABLE draftline.order_entry IS 'One row for each live record and each order of its collection, unless it is too long for order_entry_fits(); of a relation one for each id.';
 
-COMMENT ON COLUMN draftline.order_entry.key IS 'draftline.order_key() of the content and the order''s keys';
+COMMENT ON COLUMN draftline.order_entry.key IS 'draftline.order_key() of the content and the order''s keys; of a relation an id, in UTF-8';
 
 CREATE SEQUENCE draftline.order_id
     START WITH 1
@@ -2871,9 +2948,13 @@ CREATE INDEX change_default_tenant_id_user_id_log_xact_change_id_idx ON draftlin
 
 CREATE INDEX collection_order_unready_idx ON draftline.collection_order USING btree (tenant_id, collection, order_id) WHERE (state <> 'READY'::text);
 
+CREATE INDEX collection_relations_idx ON draftline.collection USING btree (tenant_id, collection) WHERE (relations <> '[]'::jsonb);
+
 CREATE INDEX draft_create_idx ON draftline.draft USING btree (tenant_id, user_id, collection, record_id) WHERE (kind = 'CREATE'::text);
 
 CREATE INDEX draft_record_idx ON draftline.draft USING btree (tenant_id, collection, record_id);
+
+CREATE INDEX record_children_idx ON draftline.record USING btree (tenant_id, collection, parent_id, "position", record_id) WHERE (parent_id IS NOT NULL);
 
 CREATE INDEX record_deleted_idx ON draftline.record USING btree (tenant_id, collection, deleted_at, record_id) WHERE (deleted_at IS NOT NULL);
 

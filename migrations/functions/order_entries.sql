@@ -153,11 +153,20 @@ BEGIN
         FROM unnest(user_ids, collections, record_ids, olds, news) AS d (user_id, collection, record_id, old, new)
         JOIN draftline.collection_order AS o
             ON o.tenant_id = tenant AND o.collection = d.collection AND o.state <> 'DELETING'
+            AND o.keys #>> '{0,type}' <> 'ID'
         WHERE d.old IS NULL OR d.new IS NULL
            OR EXISTS (SELECT FROM unnest(o.fields) AS f (name) WHERE d.old -> f.name IS DISTINCT FROM d.new -> f.name)
         OFFSET 0  -- so that each key is computed once
     ) AS m
     WHERE m.old_key IS DISTINCT FROM m.new_key;
+    SELECT moved.user_ids || array_agg(d.user_id) AS user_ids, moved.collections || array_agg(d.collection) AS collections,
+        moved.record_ids || array_agg(d.record_id) AS record_ids, moved.order_ids || array_agg(o.order_id) AS order_ids,
+        moved.old_keys || array_agg(k.old_key) AS old_keys, moved.new_keys || array_agg(k.new_key) AS new_keys
+    INTO moved
+    FROM unnest(user_ids, collections, record_ids, olds, news) AS d (user_id, collection, record_id, old, new)
+    JOIN draftline.collection_order AS o
+        ON o.tenant_id = tenant AND o.collection = d.collection AND o.state <> 'DELETING' AND o.keys #>> '{0,type}' = 'ID'
+    CROSS JOIN LATERAL draftline.moved_relation_keys(d.old, d.new, o.keys) AS k;
     IF moved.order_ids IS NULL THEN
         RETURN false;
     END IF;

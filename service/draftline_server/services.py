@@ -15,6 +15,7 @@ from .rpc.services.changes import ChangeService
 from .rpc.services.collections import CollectionService
 from .rpc.services.content import ContentService
 from .rpc.services.drafts import DraftService
+from .rpc.services.merged_pages import MergedPages
 from .rpc.services.watch import Watches, WatchOptions
 from .rpc.stored_responses import StoredResponses
 from .settings import Settings
@@ -38,6 +39,7 @@ from .store.lists.merged import MergedStore
 from .store.page_tokens import PageTokens
 from .store.patches import PatchApplier, PatchStore
 from .store.purges import PurgeStore
+from .store.relations.expansions import Expansions
 from .store.reverts import RevertStore
 from .store.revision import read_secret
 from .store.statistics.store import StatisticsStore
@@ -65,6 +67,7 @@ class _Shared:
     specs: CollectionSpecs
     page_tokens: PageTokens
     merged: MergedStore
+    pages: MergedPages
     requests: Requests
     responses: StoredResponses
 
@@ -83,6 +86,7 @@ async def build_services(
     """Build the services. Reads the secret of page tokens from the database."""
     requests, specs = Requests(database), CollectionSpecs(database, schemas)
     page_tokens = PageTokens(await read_secret(database, "page_token"))
+    merged = MergedStore(database, specs, page_tokens)
     shared = _Shared(
         settings=settings,
         database=database,
@@ -90,7 +94,8 @@ async def build_services(
         limits=content_limits(settings.limits),
         specs=specs,
         page_tokens=page_tokens,
-        merged=MergedStore(database, specs, page_tokens),
+        merged=merged,
+        pages=MergedPages(merged, Expansions(database, specs), FieldNames(database, specs)),
         requests=requests,
         responses=StoredResponses(WriteTransactions(database, specs), requests),
     )
@@ -101,8 +106,7 @@ async def build_services(
         "draftline.v1.DraftService": DraftService(
             DraftStore(shared.limits),
             CommitStore(specs, shared.limits),
-            shared.merged,
-            FieldNames(database, specs),
+            shared.pages,
             StatisticsStore(database, specs),
             shared.responses,
             shared.limits,
@@ -138,6 +142,7 @@ def _content_service(shared: _Shared, statistics: StatisticsRefresh) -> ContentS
         PatchStore(database, specs, _patch_applier(shared), limits),
         ImportStore(database, specs, limits, shared.settings.limits.max_imports, statistics.request),
         PurgeStore(),
+        shared.pages,
         shared.responses,
         limits,
     )

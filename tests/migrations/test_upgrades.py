@@ -56,6 +56,7 @@ async def test_records_and_drafts_from_before_the_log_are_kept_and_go_on(postgre
         assert [row.pop("log_xact") for row in after["record"]] == [0, 0]
         assert [row.pop("history") for row in after["collection"]] == ["VALUES"]
         assert [row.pop("statistics") for row in after["collection"]] == [[]]
+        assert [row.pop("relations") for row in after["collection"]] == [[]]
         assert [row.pop("definition_version") for row in after["draft"]] == [None, None]
         assert [row.pop("attributes") for row in after["draft"]] == [None, None]
         assert after == before
@@ -64,7 +65,7 @@ async def test_records_and_drafts_from_before_the_log_are_kept_and_go_on(postgre
         assert beside(migrate.go_to, url, "0002") == "0002"
         back = await rows(url)
         for row in itertools.chain(*written.values()):
-            for added in ("log_xact", "history", "statistics", "definition_version", "attributes"):
+            for added in ("log_xact", "history", "statistics", "relations", "definition_version", "attributes"):
                 row.pop(added, None)
         assert back == written
 

@@ -18,7 +18,7 @@ from support.responses import content_of, refusal_of
 
 ROUNDS = 15
 BUILDING = """SELECT pid FROM pg_stat_activity WHERE datname = current_database()
-    AND query LIKE '%order_key(b.content%' AND wait_event_type = 'Lock'"""  # a batch that waits for a locked record
+    AND query LIKE '%entry_keys(b.content%' AND wait_event_type = 'Lock'"""  # a batch that waits for a locked record
 
 
 @contextmanager

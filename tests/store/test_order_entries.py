@@ -37,12 +37,16 @@ ORDERS = json.dumps([
     [{"path": ["en"], "descending": True}, {"path": ["ea"], "descending": False}],
     [{"path": ["o", "ed"], "descending": False}, {"path": ["en"], "descending": False}],
 ])  # fmt: skip
+RELATIONS = json.dumps([
+    {"name": "one", "path": ["ea"], "collection": "films", "inverse": "ones"},
+    {"name": "some", "path": ["o", "ids"], "collection": "films", "inverse": "somes"},
+])  # fmt: skip
 USERS = ("ada", "bob")
 IDS = [f"r{number}" for number in range(8)]
 
 
 async def declared(world: World) -> None:
-    await world.declare(fields=FIELDS, orders=ORDERS)
+    await world.declare(fields=FIELDS, orders=ORDERS, relations=RELATIONS)
     await world.specs.load(world.tenant_id, [COLLECTION])
 
 
@@ -51,7 +55,9 @@ def content(dice: random.Random) -> dict[str, Any]:
     values: dict[str, Any] = {
         "ea": dice.choice(["x", "y", "", "ü" * 3, 5, None]),
         "en": dice.choice([0, -1, 1.5, 10**30, "7", None]),
-        "o": dice.choice([{"ed": "2026-01-02"}, {"ed": "no date"}, {}, 3]),
+        "o": dice.choice(
+            [{"ed": "2026-01-02", "ids": ["b", "a", "b"]}, {"ids": ["a", 5, ""]}, {"ids": "a"}, {"ed": "no"}, {}, 3]
+        ),
         "u": dice.randrange(5),
     }
     return {name: value for name, value in values.items() if dice.random() < 0.8}
@@ -142,7 +148,7 @@ async def test_entries_are_right_after_concurrent_writes_and_a_build_among_them(
     ]
     await declared(worlds[0])
     await OrderEntries(database).build(tenant_id, COLLECTION)
-    assert await order_states(database, tenant_id) == ["READY"] * 5
+    assert await order_states(database, tenant_id) == ["READY"] * 7
     assert sum(await asyncio.gather(*writers)) > 50
     assert await wrong_entries(database, tenant_id) == []
     assert await worlds[0].differences() == []
@@ -205,9 +211,9 @@ async def test_build_waits_for_writes_that_do_not_know_the_order(races: Races) -
         await declared(world)
         building = asyncio.create_task(OrderEntries(world.database).build(world.tenant_id, COLLECTION))
         await asyncio.sleep(0.2)
-        assert await order_states(world.database, world.tenant_id) == ["BUILDING"] * 5
+        assert await order_states(world.database, world.tenant_id) == ["BUILDING"] * 7
     await building
-    assert await order_states(world.database, world.tenant_id) == ["READY"] * 5
+    assert await order_states(world.database, world.tenant_id) == ["READY"] * 7
     assert await wrong_entries(world.database, world.tenant_id) == []
 
 
@@ -220,7 +226,7 @@ async def test_dropped_order_is_kept_while_lists_may_read_it_and_then_deleted(wo
     await world.declare(fields='[{"path": ["ea"], "type": "TEXT"}]')
     await world.specs.load(world.tenant_id, [COLLECTION])
     await entries.delete_dropped(world.tenant_id, COLLECTION)
-    assert sorted(await order_states(world.database, world.tenant_id)) == ["DROPPING"] * 4 + ["READY"]
+    assert sorted(await order_states(world.database, world.tenant_id)) == ["DROPPING"] * 6 + ["READY"]
     await world.patch("r2", {"en": 100})
     assert await wrong_entries(world.database, world.tenant_id) == []
     await OrderEntries(world.database, linger_s=0).delete_dropped(world.tenant_id, COLLECTION)

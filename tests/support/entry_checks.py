@@ -10,12 +10,14 @@ from draftline_server.store.statements import Statement
 _WRONG = """
 WITH orders AS (SELECT * FROM draftline.collection_order WHERE tenant_id = $1 AND state <> 'DELETING'),
 expected AS (
-    SELECT '' AS user_id, o.collection, o.order_id, draftline.order_key(r.content, o.keys) AS key, r.record_id
+    SELECT '' AS user_id, o.collection, o.order_id, k.key, r.record_id
     FROM orders AS o JOIN draftline.record AS r ON r.tenant_id = $1 AND r.collection = o.collection
+    CROSS JOIN LATERAL draftline.entry_keys(r.content, o.keys) AS k (key)
     WHERE r.deleted_at IS NULL
     UNION ALL
-    SELECT d.user_id, o.collection, o.order_id, draftline.order_key(d.merged, o.keys), d.record_id
+    SELECT d.user_id, o.collection, o.order_id, k.key, d.record_id
     FROM orders AS o JOIN draftline.draft AS d ON d.tenant_id = $1 AND d.collection = o.collection
+    CROSS JOIN LATERAL draftline.entry_keys(d.merged, o.keys) AS k (key)
 ), fitting AS (
     SELECT * FROM expected AS e
     WHERE draftline.order_entry_fits(e.key, $1 || e.user_id || e.collection || e.record_id)

@@ -160,12 +160,14 @@ class World:
         orders: str = "[]",
         indexed_text: str = "[]",
         statistics: str = "[]",
+        relations: str = "[]",
     ) -> None:
         """Declare the collection without building its indexes and entries; writes keep the entries all the same."""
         values: dict[str, object] = {
             "tenant_id": self.tenant_id, "collection": COLLECTION, "fields": fields, "orders": orders,
             "indexed_text": indexed_text, "json_schema": json_schema, "expected_version": None,
             "now": datetime.now(UTC), "history": "VALUES", "statistics": statistics,
+            "relations": relations,
         }  # fmt: skip
         await self.database.fetch(load("collections")["put_definition"], values)
         await self.database.fetch(load("orders")["put_orders"], values)

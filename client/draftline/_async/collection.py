@@ -9,7 +9,16 @@ from draftline._async.transport import Transport
 from draftline._core import collection_calls
 from draftline._core.build_waits import BuildWaits
 from draftline._core.requests import OrderLike
-from draftline.models import UNSET, ChangeHistory, Collection, DeclaredField, DeclaredStatistic, FieldType, Unset
+from draftline.models import (
+    UNSET,
+    ChangeHistory,
+    Collection,
+    DeclaredField,
+    DeclaredRelation,
+    DeclaredStatistic,
+    FieldType,
+    Unset,
+)
 
 
 class CollectionMethods(Transport):
@@ -22,6 +31,7 @@ class CollectionMethods(Transport):
         json_schema: Mapping[str, Any] | None = None,
         history: ChangeHistory | str = ChangeHistory.VALUES,
         statistics: Iterable[DeclaredStatistic] = (),
+        relations: Iterable[DeclaredRelation] = (),
         expected_version: int | None = None,
         validate_only: bool = False,
         request_id: str | None = None,
@@ -47,6 +57,7 @@ class CollectionMethods(Transport):
             history: what the change log stores: "values" (the default), or "paths" only, which is
                 smaller, but such changes cannot be reverted.
             statistics: the statistics to keep for `statistics()`, at most 8.
+            relations: the relations to other records, which `expand` and filters follow, at most 16.
             expected_version: the version that the spec must have; 0: there must be no spec. None: any version.
             validate_only: checks everything and returns the result without writing it.
 
@@ -63,6 +74,7 @@ class CollectionMethods(Transport):
             json_schema=json_schema,
             history=history,
             statistics=statistics,
+            relations=relations,
             expected_version=expected_version,
             validate_only=validate_only,
             request_id=request_id,

@@ -23,6 +23,9 @@ class MergedMethods(Transport):
         show_deleted: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,
+        expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> AsyncIterator[MergedRecord]:
@@ -44,10 +47,16 @@ class MergedMethods(Transport):
             fields: the top-level keys of the content to return; empty: all.
             strict_fields: fails if `filter`, `order_by` or `fields` name a field that the collection does
                 not seem to have. Otherwise an `UnknownFieldWarning` names it.
+            expand: related records to return too, by paths of relations such as "author" or "author.company";
+                `MergedRecord.related` returns them. At most 10 paths of at most three relations each.
+            expand_limit: related records of one record, by one relation; 0: 100; at most 1,000.
+            included_fields: as `fields`, for the related records.
 
         Raises:
             InvalidFilterError: the filter does not parse; the error has the position.
-            InvalidArgumentError: `order_by` has an invalid field name, or `strict_fields` rejects a name.
+            InvalidArgumentError: `order_by` has an invalid field name, `strict_fields` rejects a name,
+                or `expand` has an unknown relation.
+            FailedPreconditionError: the index of a relation's inverse is being built (RELATION_NOT_READY).
         """
         call = draft_calls.get_merged(
             self._tenant(tenant_id),
@@ -61,6 +70,9 @@ class MergedMethods(Transport):
             show_deleted=show_deleted,
             fields=fields,
             strict_fields=strict_fields,
+            expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
         )
         return self._pages(call, timeout)
 
@@ -79,6 +91,9 @@ class MergedMethods(Transport):
         include_total_size: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,
+        expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> MergedPage:
@@ -109,6 +124,9 @@ class MergedMethods(Transport):
             show_deleted=show_deleted,
             fields=fields,
             strict_fields=strict_fields,
+            expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
         )
         call = draft_calls.get_merged_page(first, page_token=page_token, include_total_size=include_total_size)
         return await self._call(call, timeout)
@@ -124,6 +142,9 @@ class MergedMethods(Transport):
         show_deleted: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,
+        expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
         tenant_id: str | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[MergedRecord]:
@@ -147,5 +168,8 @@ class MergedMethods(Transport):
             show_deleted=show_deleted,
             fields=fields,
             strict_fields=strict_fields,
+            expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
         )
         return self._stream(call, timeout)

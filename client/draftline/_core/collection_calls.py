@@ -11,7 +11,7 @@ from draftline._core.methods import Call, Method
 from draftline._core.requests import OrderLike, declared_fields, declared_order, request_id_of
 from draftline._core.statistic_calls import declared_statistic
 from draftline.documents import encode
-from draftline.models import ChangeHistory, Collection, DeclaredField, DeclaredStatistic, FieldType
+from draftline.models import ChangeHistory, Collection, DeclaredField, DeclaredRelation, DeclaredStatistic, FieldType
 from draftline.v1 import collection_pb2 as pb
 
 _SERVICE = "CollectionService"
@@ -53,6 +53,7 @@ def put_collection(
     json_schema: Mapping[str, Any] | None,
     history: ChangeHistory | str,
     statistics: Iterable[DeclaredStatistic],
+    relations: Iterable[DeclaredRelation],
     expected_version: int | None,
     validate_only: bool,
     request_id: str | None,
@@ -67,6 +68,10 @@ def put_collection(
         json_schema="" if json_schema is None else encode(json_schema),
         history=pb.ChangeHistory.Value(f"CHANGE_HISTORY_{ChangeHistory(history).name}"),
         statistics=[declared_statistic(each) for each in statistics],
+        relations=[
+            pb.DeclaredRelation(name=each.name, field=each.field, collection=each.collection, inverse=each.inverse)
+            for each in relations
+        ],
         expected_version=expected_version,
         validate_only=validate_only,
         request_id=request_id_of(request_id),

@@ -14,6 +14,7 @@ from draftline._core.content_responses import (
     purge_result_of,
     record_of,
 )
+from draftline._core.draft_responses import record_with_related_of
 from draftline._core.imports import ImportCall
 from draftline._core.methods import Call, Method
 from draftline._core.requests import merge_strategy, names, operation_list, request_id_of
@@ -32,7 +33,7 @@ GET_CONTENT = Method(
     "GetContent",
     pb.GetContentRequest,
     pb.GetContentResponse,
-    lambda it: record_of(it.record),
+    record_with_related_of,
     is_read=True,
 )
 BATCH_GET_CONTENT = Method(
@@ -112,7 +113,15 @@ def create_content(
 
 @explained
 def get_content(
-    tenant_id: str, collection: str, record_id: str, *, fields: Iterable[str], show_deleted: bool
+    tenant_id: str,
+    collection: str,
+    record_id: str,
+    *,
+    fields: Iterable[str],
+    show_deleted: bool,
+    expand: Iterable[str],
+    expand_limit: int,
+    included_fields: Iterable[str],
 ) -> Call[pb.GetContentRequest, pb.GetContentResponse, Record]:
     request = pb.GetContentRequest(
         tenant_id=tenant_id,
@@ -121,6 +130,9 @@ def get_content(
         fields=names(fields),
         show_deleted=show_deleted,
         response_encoding=ENCODING_JSON,
+        expand=names(expand),
+        expand_limit=expand_limit,
+        included_fields=names(included_fields),
     )
     return Call(GET_CONTENT, request)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -15,27 +16,37 @@ from draftline.models import (
     ChangeHistory,
     Collection,
     CollectionIndex,
+    CollectionRelation,
     DeclaredField,
     DeclaredOrder,
+    DeclaredRelation,
     FieldType,
     ImportResult,
     IndexState,
+    MergedRecord,
     OnTypeMismatch,
     PatchResult,
     PurgeResult,
     Record,
+    RelatedIds,
+    RelationState,
     Results,
     SortKey,
 )
 from draftline.models.str_enum import member_of
-from draftline.v1 import collection_pb2, content_pb2, types_pb2
+from draftline.v1 import collection_pb2, content_pb2, draft_pb2, types_pb2
 
 
 def time_of(message: Timestamp) -> datetime:
     return message.ToDatetime(tzinfo=timezone.utc)
 
 
-def record_of(message: types_pb2.Record) -> Record:
+def record_of(
+    message: types_pb2.Record,
+    related: Iterable[draft_pb2.Related] = (),
+    included: Mapping[tuple[str, str], MergedRecord] | None = None,
+) -> Record:
+    """Return a record, with its relations and the related records of its response."""
     return Record(
         tenant_id=message.tenant_id,
         collection=message.collection,
@@ -49,6 +60,10 @@ def record_of(message: types_pb2.Record) -> Record:
         update_time=time_of(message.update_time),
         updated_by=message.updated_by,
         delete_time=time_of(message.delete_time) if message.HasField("delete_time") else None,
+        relations={
+            each.relation: RelatedIds(each.collection, tuple(each.record_ids), each.has_more) for each in related
+        },
+        included={} if included is None else included,
     )
 
 
@@ -110,6 +125,16 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         update_time=time_of(message.update_time) if message.HasField("update_time") else None,
         history=_history_of(message.history),
         statistics=tuple(statistic_of(each) for each in message.statistics),
+        relations=tuple(_relation_of(each) for each in message.relations),
+    )
+
+
+def _relation_of(message: collection_pb2.CollectionRelation) -> CollectionRelation:
+    declared, state = message.relation, RelationState.NONE
+    if message.state != collection_pb2.INDEX_STATE_UNSPECIFIED:
+        state = member_of(RelationState, collection_pb2.IndexState, message.state)
+    return CollectionRelation(
+        DeclaredRelation(declared.name, declared.field, declared.collection, declared.inverse), state
     )
 
 

@@ -98,6 +98,9 @@ def get_merged(
     show_deleted: bool,
     fields: Iterable[str],
     strict_fields: bool,
+    expand: Iterable[str],
+    expand_limit: int,
+    included_fields: Iterable[str],
 ) -> Call[pb.GetMergedRequest, pb.GetMergedResponse, list[MergedRecord]]:
     """Build the call for the first page."""
     request = pb.GetMergedRequest(
@@ -113,6 +116,9 @@ def get_merged(
         fields=names(fields),
         strict_fields=strict_fields,
         response_encoding=ENCODING_JSON,
+        expand=names(expand),
+        expand_limit=expand_limit,
+        included_fields=names(included_fields),
     )
     return Call(GET_MERGED, request)
 
@@ -141,6 +147,9 @@ def stream_merged(
     show_deleted: bool,
     fields: Iterable[str],
     strict_fields: bool,
+    expand: Iterable[str],
+    expand_limit: int,
+    included_fields: Iterable[str],
 ) -> Call[pb.StreamMergedRequest, pb.StreamMergedResponse, list[MergedRecord]]:
     request = pb.StreamMergedRequest(
         tenant_id=tenant_id,
@@ -153,6 +162,9 @@ def stream_merged(
         fields=names(fields),
         strict_fields=strict_fields,
         response_encoding=ENCODING_JSON,
+        expand=names(expand),
+        expand_limit=expand_limit,
+        included_fields=names(included_fields),
     )
     return Call(STREAM_MERGED, request)
 

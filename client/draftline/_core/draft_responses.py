@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 from draftline._core.conflicts import conflict_of
 from draftline._core.content_responses import record_of, time_of
@@ -14,17 +15,21 @@ from draftline.models import (
     FieldWarning,
     MergedPage,
     MergedRecord,
+    Record,
     RecordState,
     Results,
     SaveResult,
 )
 from draftline.models.str_enum import member_of
 from draftline.v1 import draft_pb2 as pb
+from draftline.v1.content_pb2 import GetContentResponse
+
+Included = dict[tuple[str, str], MergedRecord]
 
 
-def merged_record_of(message: pb.MergedRecord) -> MergedRecord:
+def merged_record_of(message: pb.MergedRecord, included: Included | None = None) -> MergedRecord:
     return MergedRecord(
-        record=record_of(message.record),
+        record=record_of(message.record, message.related, included),
         state=member_of(RecordState, pb.RecordState, message.state),
         draft_kind=member_of(DraftKind, pb.DraftKind, message.draft_kind) if message.draft_kind else None,
         draft_version=message.draft_version,
@@ -38,22 +43,38 @@ def merged_record_of(message: pb.MergedRecord) -> MergedRecord:
     )
 
 
+def included_of(messages: Iterable[pb.MergedRecord]) -> Included:
+    """Return the related records of a response by collection and id; each of them knows all of them."""
+    included: Included = {}
+    for each in messages:
+        included[each.record.collection, each.record.record_id] = merged_record_of(each, included)
+    return included
+
+
 def merged_records_of(response: pb.GetMergedResponse | pb.StreamMergedResponse) -> list[MergedRecord]:
     """Return the records of a list, and warn of fields that its collection does not have."""
     for each in response.warnings:
         warnings.warn(f"{each.argument}: {each.message}", UnknownFieldWarning, stacklevel=2)
-    return [merged_record_of(each) for each in response.records]
+    included = included_of(response.included)
+    return [merged_record_of(each, included) for each in response.records]
 
 
 def merged_page_of(response: pb.GetMergedResponse) -> MergedPage:
+    included = included_of(response.included)
     return MergedPage(
-        records=tuple(merged_record_of(each) for each in response.records),
+        records=tuple(merged_record_of(each, included) for each in response.records),
         next_page_token=response.next_page_token,
         total_size=response.total_size if response.HasField("total_size") else None,
         warnings=tuple(
             FieldWarning(each.argument, each.name, each.suggestion, each.message) for each in response.warnings
         ),
+        included=included,
     )
+
+
+def record_with_related_of(response: GetContentResponse) -> Record:
+    """Return the record of GetContent, with its related records."""
+    return record_of(response.record, response.related, included_of(response.included))
 
 
 def save_results_of(response: pb.SaveDraftResponse) -> list[SaveResult]:

@@ -82,6 +82,9 @@ class ContentMethods(Transport):
         *,
         fields: Iterable[str] = (),
         show_deleted: bool = False,
+        expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Record:
@@ -90,11 +93,26 @@ class ContentMethods(Transport):
             film = client.get_content("movies", "m-1", fields=["Title"])
             print(film.version, film.content)  # 1 {'Title': 'Alien'}
 
+        Args:
+            fields: the top-level keys of the content to return; empty: all.
+            expand: related records to return too, by paths of relations such as "author" or "author.company";
+                `Record.related` returns them, without drafts. At most 10 paths of at most three relations each.
+            expand_limit: related records of one record, by one relation; 0: 100; at most 1,000.
+            included_fields: as `fields`, for the related records.
+
         Raises:
             NotFoundError: there is no such record, or it is deleted.
+            InvalidArgumentError: `expand` has an unknown relation.
         """
         call = content_calls.get_content(
-            self._tenant(tenant_id), collection, record_id, fields=fields, show_deleted=show_deleted
+            self._tenant(tenant_id),
+            collection,
+            record_id,
+            fields=fields,
+            show_deleted=show_deleted,
+            expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
         )
         return self._call(call, timeout)
 

@@ -54,6 +54,7 @@ from draftline.models.records import (
     Results,
     Unset,
 )
+from draftline.models.relations import CollectionRelation, DeclaredRelation, RelatedIds, RelationState
 from draftline.models.statistics import (
     CollectionStatistic,
     DeclaredStatistic,
@@ -81,6 +82,7 @@ __all__ = [
     "ChangeSource",
     "Collection",
     "CollectionIndex",
+    "CollectionRelation",
     "CollectionStatistic",
     "CommitResult",
     "Conflict",
@@ -88,6 +90,7 @@ __all__ = [
     "ConflictPolicy",
     "DeclaredField",
     "DeclaredOrder",
+    "DeclaredRelation",
     "DeclaredStatistic",
     "DraftEdit",
     "DraftKind",
@@ -110,6 +113,8 @@ __all__ = [
     "PurgeResult",
     "Record",
     "RecordState",
+    "RelatedIds",
+    "RelationState",
     "Resolution",
     "Results",
     "RevertResult",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from draftline.models.relations import CollectionRelation, RelationState
 from draftline.models.statistics import CollectionStatistic, StatisticState
 from draftline.models.str_enum import StrEnum
 
@@ -91,14 +92,17 @@ class Collection:
     update_time: datetime | None
     history: ChangeHistory = ChangeHistory.VALUES
     statistics: tuple[CollectionStatistic, ...] = ()
+    relations: tuple[CollectionRelation, ...] = ()
     # The number of records with a mistyped value, by the path of each declared field; None unless requested.
     mismatch_counts: dict[str, int] | None = None
 
     @property
     def is_building(self) -> bool:
-        """True while an index or a statistic is being built. Lists are correct meanwhile, but not yet fast."""
-        return any(index.state is IndexState.BUILDING for index in self.indexes) or any(
-            each.state is StatisticState.BUILDING for each in self.statistics
+        """True while an index, an inverse or a statistic is being built. Lists are correct, but not yet fast."""
+        return (
+            any(index.state is IndexState.BUILDING for index in self.indexes)
+            or any(each.state is StatisticState.BUILDING for each in self.statistics)
+            or any(each.state is RelationState.BUILDING for each in self.relations)
         )
 
     @property

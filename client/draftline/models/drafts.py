@@ -144,6 +144,10 @@ class MergedRecord:
         """The merged content, or only the top-level keys requested by `fields`."""
         return self.record.content
 
+    def related(self, relation: str) -> list[MergedRecord]:
+        """Return the records to which a relation leads, as `Record.related` does."""
+        return self.record.related(relation)
+
 
 @dataclass(frozen=True)
 class FieldWarning:
@@ -163,6 +167,8 @@ class MergedPage:
     next_page_token: str  # empty: this was the last page
     total_size: int | None  # of the whole list; None unless requested
     warnings: tuple[FieldWarning, ...] = ()  # of the first page
+    # The related records that `expand` requested, each once, by collection and id.
+    included: Mapping[tuple[str, str], MergedRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

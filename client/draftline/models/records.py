@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from draftline.models.relations import RelatedIds
 from draftline.models.str_enum import StrEnum
 from draftline.operations import Operation
+
+if TYPE_CHECKING:
+    from draftline.models.drafts import MergedRecord
 
 ResultT = TypeVar("ResultT")
 
@@ -73,6 +77,22 @@ class Record:
     update_time: datetime
     updated_by: str
     delete_time: datetime | None  # None for a live record
+    # The relations that `expand` followed from the record, by their names.
+    relations: Mapping[str, RelatedIds] = field(default_factory=dict)
+    # The related records of the same response, by collection and id.
+    included: Mapping[tuple[str, str], MergedRecord] = field(default_factory=dict, repr=False, compare=False)
+
+    def related(self, relation: str) -> list[MergedRecord]:
+        """Return the records to which a relation leads, in its order.
+
+            film = client.get_content("movies", "m-1", expand=["children"])
+            print([each.content for each in film.related("children")])
+
+        Raises:
+            KeyError: the call did not request the relation of this record by `expand`.
+        """
+        found = self.relations[relation]
+        return [self.included[found.collection, each] for each in found.record_ids]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64raftline/v1/collection.proto\x12\x0c\x64raftline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\rDeclaredField\x12\"\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x04path\x12\x37\n\x04type\x18\x02 \x01(\x0e\x32\x17.draftline.v1.FieldTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12P\n\x10on_type_mismatch\x18\x03 \x01(\x0e\x32\x1c.draftline.v1.OnTypeMismatchB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0eonTypeMismatch\"M\n\x07SortKey\x12\"\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x04path\x12\x1e\n\ndescending\x18\x02 \x01(\x08R\ndescending\"F\n\rDeclaredOrder\x12\x35\n\x04keys\x18\x01 \x03(\x0b\x32\x15.draftline.v1.SortKeyB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04R\x04keys\"\xba\x01\n\x0f\x43ollectionIndex\x12\x31\n\x05order\x18\x01 \x01(\x0b\x32\x1b.draftline.v1.DeclaredOrderR\x05order\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x18.draftline.v1.IndexStateR\x05state\x12!\n\x0crecord_count\x18\x03 \x01(\x03R\x0brecordCount\x12!\n\x0crecord_total\x18\x04 \x01(\x03R\x0brecordTotal\"g\n\x0cStatisticKey\x12\"\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x04path\x12\x33\n\x05grain\x18\x02 \x01(\x0e\x32\x13.draftline.v1.GrainB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05grain\"\xe0\x01\n\x11\x44\x65\x63laredStatistic\x12)\n\x04name\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x04name\x12?\n\x08group_by\x18\x02 \x03(\x0b\x32\x1a.draftline.v1.StatisticKeyB\x08\xbaH\x05\x92\x01\x02\x10\x03R\x07groupBy\x12\x31\n\x08measures\x18\x03 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x10\x04\"\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x08measures\x12,\n\x08range_by\x18\x04 \x01(\tB\x11\xbaH\x0er\t\x10\x02\x18\x80\x04\x32\x02^/\xd8\x01\x01R\x07rangeBy\"\xa9\x01\n\x13\x43ollectionStatistic\x12=\n\tstatistic\x18\x01 \x01(\x0b\x32\x1f.draftline.v1.DeclaredStatisticR\tstatistic\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32\x1c.draftline.v1.StatisticStateR\x05state\x12\x1f\n\x0bgroup_count\x18\x03 \x01(\x03R\ngroupCount\"\x9b\x04\n\nCollection\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1e\n\ncollection\x18\x02 \x01(\tR\ncollection\x12\x33\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1b.draftline.v1.DeclaredFieldR\x06\x66ields\x12\x33\n\x06orders\x18\x04 \x03(\x0b\x32\x1b.draftline.v1.DeclaredOrderR\x06orders\x12\x1f\n\x0bjson_schema\x18\x05 \x01(\tR\njsonSchema\x12\x18\n\x07version\x18\x06 \x01(\x03R\x07version\x12\x37\n\x07indexes\x18\x07 \x03(\x0b\x32\x1d.draftline.v1.CollectionIndexR\x07indexes\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x35\n\x07history\x18\n \x01(\x0e\x32\x1b.draftline.v1.ChangeHistoryR\x07history\x12\x41\n\nstatistics\x18\x0b \x03(\x0b\x32!.draftline.v1.CollectionStatisticR\nstatistics\"\xd6\x04\n\x14PutCollectionRequest\x12\x32\n\ttenant_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x08tenantId\x12\x35\n\ncollection\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\ncollection\x12=\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1b.draftline.v1.DeclaredFieldB\x08\xbaH\x05\x92\x01\x02\x10 R\x06\x66ields\x12=\n\x06orders\x18\x04 \x03(\x0b\x32\x1b.draftline.v1.DeclaredOrderB\x08\xbaH\x05\x92\x01\x02\x10\x10R\x06orders\x12*\n\x0bjson_schema\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10R\njsonSchema\x12\x37\n\x10\x65xpected_version\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x0f\x65xpectedVersion\x88\x01\x01\x12#\n\rvalidate_only\x18\x07 \x01(\x08R\x0cvalidateOnly\x12?\n\x07history\x18\x08 \x01(\x0e\x32\x1b.draftline.v1.ChangeHistoryB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07history\x12*\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12I\n\nstatistics\x18\n \x03(\x0b\x32\x1f.draftline.v1.DeclaredStatisticB\x08\xbaH\x05\x92\x01\x02\x10\x08R\nstatisticsB\x13\n\x11_expected_version\"Q\n\x15PutCollectionResponse\x12\x38\n\ncollection\x18\x01 \x01(\x0b\x32\x18.draftline.v1.CollectionR\ncollection\"\xb9\x01\n\x14GetCollectionRequest\x12\x32\n\ttenant_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x08tenantId\x12\x35\n\ncollection\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\ncollection\x12\x36\n\x17include_mismatch_counts\x18\x03 \x01(\x08R\x15includeMismatchCounts\"\xf6\x01\n\x15GetCollectionResponse\x12\x38\n\ncollection\x18\x01 \x01(\x0b\x32\x18.draftline.v1.CollectionR\ncollection\x12`\n\x0fmismatch_counts\x18\x02 \x03(\x0b\x32\x37.draftline.v1.GetCollectionResponse.MismatchCountsEntryR\x0emismatchCounts\x1a\x41\n\x13MismatchCountsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x03R\x05value:\x02\x38\x01\"\x9b\x01\n\x16ListCollectionsRequest\x12\x32\n\ttenant_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x08tenantId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80 R\tpageToken\"}\n\x17ListCollectionsResponse\x12:\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x18.draftline.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x9a\x01\n\tFieldType\x12\x1a\n\x16\x46IELD_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46IELD_TYPE_TEXT\x10\x01\x12\x15\n\x11\x46IELD_TYPE_NUMBER\x10\x02\x12\x16\n\x12\x46IELD_TYPE_BOOLEAN\x10\x03\x12\x13\n\x0f\x46IELD_TYPE_DATE\x10\x04\x12\x18\n\x14\x46IELD_TYPE_TIMESTAMP\x10\x05*d\n\rChangeHistory\x12\x1e\n\x1a\x43HANGE_HISTORY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HANGE_HISTORY_VALUES\x10\x01\x12\x18\n\x14\x43HANGE_HISTORY_PATHS\x10\x02*l\n\x0eOnTypeMismatch\x12 \n\x1cON_TYPE_MISMATCH_UNSPECIFIED\x10\x00\x12\x1b\n\x17ON_TYPE_MISMATCH_ACCEPT\x10\x01\x12\x1b\n\x17ON_TYPE_MISMATCH_REFUSE\x10\x02*s\n\nIndexState\x12\x1b\n\x17INDEX_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_STATE_BUILDING\x10\x01\x12\x15\n\x11INDEX_STATE_READY\x10\x02\x12\x17\n\x13INDEX_STATE_INVALID\x10\x03*N\n\x05Grain\x12\x15\n\x11GRAIN_UNSPECIFIED\x10\x00\x12\r\n\tGRAIN_DAY\x10\x01\x12\x0f\n\x0bGRAIN_MONTH\x10\x02\x12\x0e\n\nGRAIN_YEAR\x10\x03*\x87\x01\n\x0eStatisticState\x12\x1f\n\x1bSTATISTIC_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18STATISTIC_STATE_BUILDING\x10\x01\x12\x19\n\x15STATISTIC_STATE_READY\x10\x02\x12\x1b\n\x17STATISTIC_STATE_INVALID\x10\x03\x32\xa7\x02\n\x11\x43ollectionService\x12X\n\rPutCollection\x12\".draftline.v1.PutCollectionRequest\x1a#.draftline.v1.PutCollectionResponse\x12X\n\rGetCollection\x12\".draftline.v1.GetCollectionRequest\x1a#.draftline.v1.GetCollectionResponse\x12^\n\x0fListCollections\x12$.draftline.v1.ListCollectionsRequest\x1a%.draftline.v1.ListCollectionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64raftline/v1/collection.proto\x12\x0c\x64raftline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\rDeclaredField\x12\"\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x04path\x12\x37\n\x04type\x18\x02 \x01(\x0e\x32\x17.draftline.v1.FieldTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12P\n\x10on_type_mismatch\x18\x03 \x01(\x0e\x32\x1c.draftline.v1.OnTypeMismatchB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0eonTypeMismatch\"M\n\x07SortKey\x12\"\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x04path\x12\x1e\n\ndescending\x18\x02 \x01(\x08R\ndescending\"F\n\rDeclaredOrder\x12\x35\n\x04keys\x18\x01 \x03(\x0b\x32\x15.draftline.v1.SortKeyB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04R\x04keys\"\xba\x01\n\x0f\x43ollectionIndex\x12\x31\n\x05order\x18\x01 \x01(\x0b\x32\x1b.draftline.v1.DeclaredOrderR\x05order\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x18.draftline.v1.IndexStateR\x05state\x12!\n\x0crecord_count\x18\x03 \x01(\x03R\x0brecordCount\x12!\n\x0crecord_total\x18\x04 \x01(\x03R\x0brecordTotal\"g\n\x0cStatisticKey\x12\"\n\x04path\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x04path\x12\x33\n\x05grain\x18\x02 \x01(\x0e\x32\x13.draftline.v1.GrainB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05grain\"\xe0\x01\n\x11\x44\x65\x63laredStatistic\x12)\n\x04name\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x04name\x12?\n\x08group_by\x18\x02 \x03(\x0b\x32\x1a.draftline.v1.StatisticKeyB\x08\xbaH\x05\x92\x01\x02\x10\x03R\x07groupBy\x12\x31\n\x08measures\x18\x03 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x10\x04\"\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x08measures\x12,\n\x08range_by\x18\x04 \x01(\tB\x11\xbaH\x0er\t\x10\x02\x18\x80\x04\x32\x02^/\xd8\x01\x01R\x07rangeBy\"\xa9\x01\n\x13\x43ollectionStatistic\x12=\n\tstatistic\x18\x01 \x01(\x0b\x32\x1f.draftline.v1.DeclaredStatisticR\tstatistic\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32\x1c.draftline.v1.StatisticStateR\x05state\x12\x1f\n\x0bgroup_count\x18\x03 \x01(\x03R\ngroupCount\"\xe8\x01\n\x10\x44\x65\x63laredRelation\x12\x37\n\x04name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18@2\x18^[A-Za-z_][A-Za-z0-9_]*$R\x04name\x12$\n\x05\x66ield\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x02\x18\x80\x04\x32\x02^/R\x05\x66ield\x12\x35\n\ncollection\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\ncollection\x12>\n\x07inverse\x18\x04 \x01(\tB$\xbaH!r\x1c\x18@2\x18^[A-Za-z_][A-Za-z0-9_]*$\xd8\x01\x01R\x07inverse\"\x80\x01\n\x12\x43ollectionRelation\x12:\n\x08relation\x18\x01 \x01(\x0b\x32\x1e.draftline.v1.DeclaredRelationR\x08relation\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x18.draftline.v1.IndexStateR\x05state\"\xdb\x04\n\nCollection\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1e\n\ncollection\x18\x02 \x01(\tR\ncollection\x12\x33\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1b.draftline.v1.DeclaredFieldR\x06\x66ields\x12\x33\n\x06orders\x18\x04 \x03(\x0b\x32\x1b.draftline.v1.DeclaredOrderR\x06orders\x12\x1f\n\x0bjson_schema\x18\x05 \x01(\tR\njsonSchema\x12\x18\n\x07version\x18\x06 \x01(\x03R\x07version\x12\x37\n\x07indexes\x18\x07 \x03(\x0b\x32\x1d.draftline.v1.CollectionIndexR\x07indexes\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x35\n\x07history\x18\n \x01(\x0e\x32\x1b.draftline.v1.ChangeHistoryR\x07history\x12\x41\n\nstatistics\x18\x0b \x03(\x0b\x32!.draftline.v1.CollectionStatisticR\nstatistics\x12>\n\trelations\x18\x0c \x03(\x0b\x32 .draftline.v1.CollectionRelationR\trelations\"\x9e\x05\n\x14PutCollectionRequest\x12\x32\n\ttenant_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x08tenantId\x12\x35\n\ncollection\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\ncollection\x12=\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1b.draftline.v1.DeclaredFieldB\x08\xbaH\x05\x92\x01\x02\x10 R\x06\x66ields\x12=\n\x06orders\x18\x04 \x03(\x0b\x32\x1b.draftline.v1.DeclaredOrderB\x08\xbaH\x05\x92\x01\x02\x10\x10R\x06orders\x12*\n\x0bjson_schema\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10R\njsonSchema\x12\x37\n\x10\x65xpected_version\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x0f\x65xpectedVersion\x88\x01\x01\x12#\n\rvalidate_only\x18\x07 \x01(\x08R\x0cvalidateOnly\x12?\n\x07history\x18\x08 \x01(\x0e\x32\x1b.draftline.v1.ChangeHistoryB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07history\x12*\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12I\n\nstatistics\x18\n \x03(\x0b\x32\x1f.draftline.v1.DeclaredStatisticB\x08\xbaH\x05\x92\x01\x02\x10\x08R\nstatistics\x12\x46\n\trelations\x18\x0b \x03(\x0b\x32\x1e.draftline.v1.DeclaredRelationB\x08\xbaH\x05\x92\x01\x02\x10\x10R\trelationsB\x13\n\x11_expected_version\"Q\n\x15PutCollectionResponse\x12\x38\n\ncollection\x18\x01 \x01(\x0b\x32\x18.draftline.v1.CollectionR\ncollection\"\xb9\x01\n\x14GetCollectionRequest\x12\x32\n\ttenant_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x08tenantId\x12\x35\n\ncollection\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\ncollection\x12\x36\n\x17include_mismatch_counts\x18\x03 \x01(\x08R\x15includeMismatchCounts\"\xf6\x01\n\x15GetCollectionResponse\x12\x38\n\ncollection\x18\x01 \x01(\x0b\x32\x18.draftline.v1.CollectionR\ncollection\x12`\n\x0fmismatch_counts\x18\x02 \x03(\x0b\x32\x37.draftline.v1.GetCollectionResponse.MismatchCountsEntryR\x0emismatchCounts\x1a\x41\n\x13MismatchCountsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x03R\x05value:\x02\x38\x01\"\x9b\x01\n\x16ListCollectionsRequest\x12\x32\n\ttenant_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\x08tenantId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80 R\tpageToken\"}\n\x17ListCollectionsResponse\x12:\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x18.draftline.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x9a\x01\n\tFieldType\x12\x1a\n\x16\x46IELD_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46IELD_TYPE_TEXT\x10\x01\x12\x15\n\x11\x46IELD_TYPE_NUMBER\x10\x02\x12\x16\n\x12\x46IELD_TYPE_BOOLEAN\x10\x03\x12\x13\n\x0f\x46IELD_TYPE_DATE\x10\x04\x12\x18\n\x14\x46IELD_TYPE_TIMESTAMP\x10\x05*d\n\rChangeHistory\x12\x1e\n\x1a\x43HANGE_HISTORY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HANGE_HISTORY_VALUES\x10\x01\x12\x18\n\x14\x43HANGE_HISTORY_PATHS\x10\x02*l\n\x0eOnTypeMismatch\x12 \n\x1cON_TYPE_MISMATCH_UNSPECIFIED\x10\x00\x12\x1b\n\x17ON_TYPE_MISMATCH_ACCEPT\x10\x01\x12\x1b\n\x17ON_TYPE_MISMATCH_REFUSE\x10\x02*s\n\nIndexState\x12\x1b\n\x17INDEX_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_STATE_BUILDING\x10\x01\x12\x15\n\x11INDEX_STATE_READY\x10\x02\x12\x17\n\x13INDEX_STATE_INVALID\x10\x03*N\n\x05Grain\x12\x15\n\x11GRAIN_UNSPECIFIED\x10\x00\x12\r\n\tGRAIN_DAY\x10\x01\x12\x0f\n\x0bGRAIN_MONTH\x10\x02\x12\x0e\n\nGRAIN_YEAR\x10\x03*\x87\x01\n\x0eStatisticState\x12\x1f\n\x1bSTATISTIC_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18STATISTIC_STATE_BUILDING\x10\x01\x12\x19\n\x15STATISTIC_STATE_READY\x10\x02\x12\x1b\n\x17STATISTIC_STATE_INVALID\x10\x03\x32\xa7\x02\n\x11\x43ollectionService\x12X\n\rPutCollection\x12\".draftline.v1.PutCollectionRequest\x1a#.draftline.v1.PutCollectionResponse\x12X\n\rGetCollection\x12\".draftline.v1.GetCollectionRequest\x1a#.draftline.v1.GetCollectionResponse\x12^\n\x0fListCollections\x12$.draftline.v1.ListCollectionsRequest\x1a%.draftline.v1.ListCollectionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +54,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECLAREDSTATISTIC'].fields_by_name['measures']._serialized_options = b'\272H\022\222\001\017\020\004\"\013r\t\020\002\030\200\0042\002^/'
   _globals['_DECLAREDSTATISTIC'].fields_by_name['range_by']._loaded_options = None
   _globals['_DECLAREDSTATISTIC'].fields_by_name['range_by']._serialized_options = b'\272H\016r\t\020\002\030\200\0042\002^/\330\001\001'
+  _globals['_DECLAREDRELATION'].fields_by_name['name']._loaded_options = None
+  _globals['_DECLAREDRELATION'].fields_by_name['name']._serialized_options = b'\272H r\036\020\001\030@2\030^[A-Za-z_][A-Za-z0-9_]*$'
+  _globals['_DECLAREDRELATION'].fields_by_name['field']._loaded_options = None
+  _globals['_DECLAREDRELATION'].fields_by_name['field']._serialized_options = b'\272H\013r\t\020\002\030\200\0042\002^/'
+  _globals['_DECLAREDRELATION'].fields_by_name['collection']._loaded_options = None
+  _globals['_DECLAREDRELATION'].fields_by_name['collection']._serialized_options = b'\272H\022r\020\020\001\030\200\0012\t^\\P{Cc}*$'
+  _globals['_DECLAREDRELATION'].fields_by_name['inverse']._loaded_options = None
+  _globals['_DECLAREDRELATION'].fields_by_name['inverse']._serialized_options = b'\272H!r\034\030@2\030^[A-Za-z_][A-Za-z0-9_]*$\330\001\001'
   _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\022r\020\020\001\030\200\0012\t^\\P{Cc}*$'
   _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['collection']._loaded_options = None
@@ -72,6 +80,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['statistics']._loaded_options = None
   _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['statistics']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['relations']._loaded_options = None
+  _globals['_PUTCOLLECTIONREQUEST'].fields_by_name['relations']._serialized_options = b'\272H\005\222\001\002\020\020'
   _globals['_GETCOLLECTIONREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_GETCOLLECTIONREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\022r\020\020\001\030\200\0012\t^\\P{Cc}*$'
   _globals['_GETCOLLECTIONREQUEST'].fields_by_name['collection']._loaded_options = None
@@ -84,18 +94,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOLLECTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTCOLLECTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTCOLLECTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200 '
-  _globals['_FIELDTYPE']._serialized_start=3066
-  _globals['_FIELDTYPE']._serialized_end=3220
-  _globals['_CHANGEHISTORY']._serialized_start=3222
-  _globals['_CHANGEHISTORY']._serialized_end=3322
-  _globals['_ONTYPEMISMATCH']._serialized_start=3324
-  _globals['_ONTYPEMISMATCH']._serialized_end=3432
-  _globals['_INDEXSTATE']._serialized_start=3434
-  _globals['_INDEXSTATE']._serialized_end=3549
-  _globals['_GRAIN']._serialized_start=3551
-  _globals['_GRAIN']._serialized_end=3629
-  _globals['_STATISTICSTATE']._serialized_start=3632
-  _globals['_STATISTICSTATE']._serialized_end=3767
+  _globals['_FIELDTYPE']._serialized_start=3568
+  _globals['_FIELDTYPE']._serialized_end=3722
+  _globals['_CHANGEHISTORY']._serialized_start=3724
+  _globals['_CHANGEHISTORY']._serialized_end=3824
+  _globals['_ONTYPEMISMATCH']._serialized_start=3826
+  _globals['_ONTYPEMISMATCH']._serialized_end=3934
+  _globals['_INDEXSTATE']._serialized_start=3936
+  _globals['_INDEXSTATE']._serialized_end=4051
+  _globals['_GRAIN']._serialized_start=4053
+  _globals['_GRAIN']._serialized_end=4131
+  _globals['_STATISTICSTATE']._serialized_start=4134
+  _globals['_STATISTICSTATE']._serialized_end=4269
   _globals['_DECLAREDFIELD']._serialized_start=81
   _globals['_DECLAREDFIELD']._serialized_end=271
   _globals['_SORTKEY']._serialized_start=273
@@ -110,22 +120,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECLAREDSTATISTIC']._serialized_end=943
   _globals['_COLLECTIONSTATISTIC']._serialized_start=946
   _globals['_COLLECTIONSTATISTIC']._serialized_end=1115
-  _globals['_COLLECTION']._serialized_start=1118
-  _globals['_COLLECTION']._serialized_end=1657
-  _globals['_PUTCOLLECTIONREQUEST']._serialized_start=1660
-  _globals['_PUTCOLLECTIONREQUEST']._serialized_end=2258
-  _globals['_PUTCOLLECTIONRESPONSE']._serialized_start=2260
-  _globals['_PUTCOLLECTIONRESPONSE']._serialized_end=2341
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=2344
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=2529
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=2532
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=2778
-  _globals['_GETCOLLECTIONRESPONSE_MISMATCHCOUNTSENTRY']._serialized_start=2713
-  _globals['_GETCOLLECTIONRESPONSE_MISMATCHCOUNTSENTRY']._serialized_end=2778
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=2781
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=2936
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=2938
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=3063
-  _globals['_COLLECTIONSERVICE']._serialized_start=3770
-  _globals['_COLLECTIONSERVICE']._serialized_end=4065
+  _globals['_DECLAREDRELATION']._serialized_start=1118
+  _globals['_DECLAREDRELATION']._serialized_end=1350
+  _globals['_COLLECTIONRELATION']._serialized_start=1353
+  _globals['_COLLECTIONRELATION']._serialized_end=1481
+  _globals['_COLLECTION']._serialized_start=1484
+  _globals['_COLLECTION']._serialized_end=2087
+  _globals['_PUTCOLLECTIONREQUEST']._serialized_start=2090
+  _globals['_PUTCOLLECTIONREQUEST']._serialized_end=2760
+  _globals['_PUTCOLLECTIONRESPONSE']._serialized_start=2762
+  _globals['_PUTCOLLECTIONRESPONSE']._serialized_end=2843
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=2846
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=3031
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=3034
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=3280
+  _globals['_GETCOLLECTIONRESPONSE_MISMATCHCOUNTSENTRY']._serialized_start=3215
+  _globals['_GETCOLLECTIONRESPONSE_MISMATCHCOUNTSENTRY']._serialized_end=3280
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=3283
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=3438
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=3440
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=3565
+  _globals['_COLLECTIONSERVICE']._serialized_start=4272
+  _globals['_COLLECTIONSERVICE']._serialized_end=4567
 # @@protoc_insertion_point(module_scope)

@@ -452,6 +452,84 @@ class CollectionStatistic(_message.Message):
 Global___CollectionStatistic: _TypeAlias = CollectionStatistic  # noqa: Y015
 
 @_typing.final
+class DeclaredRelation(_message.Message):
+    """A relation from the records of the collection to those of another one, or of the same one, by ids
+    that a field holds. GetContent, GetMerged and StreamMerged return related records by `expand`, and
+    filters reach them: `author.country = "NO"`. Every collection also has the relations `parent` and
+    `children`, by `parent_id`; the children are sorted by `position`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    INVERSE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the relation: 1 to 64 letters, digits and underscores, not starting with a digit. Not
+    `parent`, `children`, `record` or `content`, and different from the other relations of the
+    collection and the inverses that lead to it.
+    """
+    field: _builtins.str
+    """The path of the field in the content: a JSON Pointer (RFC 6901), for example `/author`. 2 to 512
+    characters. The field holds the id of a record, or an array of ids. Other values name no record.
+    """
+    collection: _builtins.str
+    """The collection of the related records: 1 to 128 characters, no control characters. It may have no
+    spec.
+    """
+    inverse: _builtins.str
+    """The name of the opposite relation, from the related records to all records that name them, sorted
+    by `record_id`. It is a name like `name`, and different from the relations of the other collection.
+    It has an index. Empty: there is no opposite relation.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        field: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        inverse: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "field", b"field", "inverse", b"inverse", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclaredRelation: _TypeAlias = DeclaredRelation  # noqa: Y015
+
+@_typing.final
+class CollectionRelation(_message.Message):
+    """A relation that the collection spec declares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    state: Global___IndexState.ValueType
+    """The state of the index of the inverse. While it is being built, reads by the inverse fail with
+    FAILED_PRECONDITION (RELATION_NOT_READY). Unspecified: there is no inverse.
+    """
+    @_builtins.property
+    def relation(self) -> Global___DeclaredRelation:
+        """The relation."""
+
+    def __init__(
+        self,
+        *,
+        relation: Global___DeclaredRelation | None = ...,
+        state: Global___IndexState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectionRelation: _TypeAlias = CollectionRelation  # noqa: Y015
+
+@_typing.final
 class Collection(_message.Message):
     """A collection and its collection spec."""
 
@@ -468,6 +546,7 @@ class Collection(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
+    RELATIONS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the collection."""
     collection: _builtins.str
@@ -506,6 +585,10 @@ class Collection(_message.Message):
     def statistics(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectionStatistic]:
         """The statistics that the spec declares, with their states."""
 
+    @_builtins.property
+    def relations(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectionRelation]:
+        """The relations that the spec declares, with their states."""
+
     def __init__(
         self,
         *,
@@ -520,10 +603,11 @@ class Collection(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         history: Global___ChangeHistory.ValueType = ...,
         statistics: _abc.Iterable[Global___CollectionStatistic] | None = ...,
+        relations: _abc.Iterable[Global___CollectionRelation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "create_time", b"create_time", "fields", b"fields", "history", b"history", "indexes", b"indexes", "json_schema", b"json_schema", "orders", b"orders", "statistics", b"statistics", "tenant_id", b"tenant_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "create_time", b"create_time", "fields", b"fields", "history", b"history", "indexes", b"indexes", "json_schema", b"json_schema", "orders", b"orders", "relations", b"relations", "statistics", b"statistics", "tenant_id", b"tenant_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -545,6 +629,7 @@ class PutCollectionRequest(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
+    RELATIONS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -585,6 +670,10 @@ class PutCollectionRequest(_message.Message):
         fields slower.
         """
 
+    @_builtins.property
+    def relations(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeclaredRelation]:
+        """The relations to other records: at most 16."""
+
     def __init__(
         self,
         *,
@@ -598,10 +687,11 @@ class PutCollectionRequest(_message.Message):
         history: Global___ChangeHistory.ValueType = ...,
         request_id: _builtins.str = ...,
         statistics: _abc.Iterable[Global___DeclaredStatistic] | None = ...,
+        relations: _abc.Iterable[Global___DeclaredRelation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "history", b"history", "json_schema", b"json_schema", "orders", b"orders", "request_id", b"request_id", "statistics", b"statistics", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "collection", b"collection", "expected_version", b"expected_version", "fields", b"fields", "history", b"history", "json_schema", b"json_schema", "orders", b"orders", "relations", b"relations", "request_id", b"request_id", "statistics", b"statistics", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015

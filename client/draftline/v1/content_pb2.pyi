@@ -4,6 +4,7 @@ isort:skip_file
 Records and their JSON content: create, read, patch, delete, import."""
 
 from collections import abc as _abc
+from draftline.v1 import draft_pb2 as _draft_pb2
 from draftline.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -177,6 +178,9 @@ class GetContentRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    EXPAND_FIELD_NUMBER: _builtins.int
+    EXPAND_LIMIT_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -187,9 +191,24 @@ class GetContentRequest(_message.Message):
     """The encoding of documents in the response. Unspecified: ENCODING_STRUCT."""
     show_deleted: _builtins.bool
     """Returns the record even if it is deleted, instead of NOT_FOUND."""
+    expand_limit: _builtins.int
+    """The maximum number of related records of one record, by one relation. 0: 100. Values above 1,000
+    count as 1,000.
+    """
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys of the content to return: at most 100. Empty: all."""
+
+    @_builtins.property
+    def expand(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Returns related records in `included`: paths of relations, such as `author`, `author.company` or
+        `children`, each at most three relations long. At most 10, all different. A path includes the
+        records of its beginnings too. It must not lead back by the inverse of its previous relation.
+        """
+
+    @_builtins.property
+    def included_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The top-level keys of the content to return of included records: at most 100. Empty: all."""
 
     def __init__(
         self,
@@ -200,10 +219,13 @@ class GetContentRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         show_deleted: _builtins.bool = ...,
+        expand: _abc.Iterable[_builtins.str] | None = ...,
+        expand_limit: _builtins.int = ...,
+        included_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "record_id", b"record_id", "response_encoding", b"response_encoding", "show_deleted", b"show_deleted", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "expand", b"expand", "expand_limit", b"expand_limit", "fields", b"fields", "included_fields", b"included_fields", "record_id", b"record_id", "response_encoding", b"response_encoding", "show_deleted", b"show_deleted", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,18 +238,35 @@ class GetContentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORD_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> _types_pb2.Record:
         """The record as stored."""
+
+    @_builtins.property
+    def related(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.Related]:
+        """The related records that `expand` requested: one entry for each relation that was followed from the
+        record, in the order of `expand`.
+        """
+
+    @_builtins.property
+    def included(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.MergedRecord]:
+        """The records that `expand` requested, each once, as stored: drafts are not applied. Records that do
+        not exist, or are deleted (unless `show_deleted` is set), are omitted. If they are too large for one
+        response, each record has fewer related records, with `has_more` set.
+        """
 
     def __init__(
         self,
         *,
         record: _types_pb2.Record | None = ...,
+        related: _abc.Iterable[_draft_pb2.Related] | None = ...,
+        included: _abc.Iterable[_draft_pb2.MergedRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["included", b"included", "record", b"record", "related", b"related"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

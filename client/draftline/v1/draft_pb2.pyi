@@ -741,6 +741,46 @@ class Resolution(_message.Message):
 Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
 @_typing.final
+class Related(_message.Message):
+    """The records to which one relation leads from one record. They are in `included`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELATION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    RECORD_IDS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    relation: _builtins.str
+    """The name of the relation."""
+    collection: _builtins.str
+    """The collection of the related records."""
+    has_more: _builtins.bool
+    """There are more related records than `expand_limit` allows. Of a field with a list, it names more
+    ids; only its first ones, as many as `expand_limit` allows, are looked up.
+    """
+    @_builtins.property
+    def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of the related records: in the order of the field that names them; of an inverse by
+        `record_id`; of children by `position`, children without a position last, then by `record_id`.
+        """
+
+    def __init__(
+        self,
+        *,
+        relation: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        record_ids: _abc.Iterable[_builtins.str] | None = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "has_more", b"has_more", "record_ids", b"record_ids", "relation", b"relation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Related: _TypeAlias = Related  # noqa: Y015
+
+@_typing.final
 class MergedRecord(_message.Message):
     """A record with the caller's draft applied."""
 
@@ -757,6 +797,7 @@ class MergedRecord(_message.Message):
     CHANGE_REASON_FIELD_NUMBER: _builtins.int
     CONFLICTS_FIELD_NUMBER: _builtins.int
     MODIFIED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
     state: Global___RecordState.ValueType
     """The state of the record."""
     draft_kind: Global___DraftKind.ValueType
@@ -792,6 +833,12 @@ class MergedRecord(_message.Message):
     def modified_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The attributes whose merged values differ from the baseline's: `parent_id`, `position`."""
 
+    @_builtins.property
+    def related(self) -> _containers.RepeatedCompositeFieldContainer[Global___Related]:
+        """The related records that `expand` requested of this record: one entry for each relation that was
+        followed from it, in the order of `expand`. Only in GetMerged, StreamMerged and GetContent.
+        """
+
     def __init__(
         self,
         *,
@@ -806,10 +853,11 @@ class MergedRecord(_message.Message):
         change_reason: _builtins.str = ...,
         conflicts: _abc.Iterable[Global___Conflict] | None = ...,
         modified_attributes: _abc.Iterable[_builtins.str] | None = ...,
+        related: _abc.Iterable[Global___Related] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_reason", b"change_reason", "conflicts", b"conflicts", "draft_kind", b"draft_kind", "draft_version", b"draft_version", "modified_attributes", b"modified_attributes", "modified_by", b"modified_by", "modified_fields", b"modified_fields", "modify_time", b"modify_time", "record", b"record", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_reason", b"change_reason", "conflicts", b"conflicts", "draft_kind", b"draft_kind", "draft_version", b"draft_version", "modified_attributes", b"modified_attributes", "modified_by", b"modified_by", "modified_fields", b"modified_fields", "modify_time", b"modify_time", "record", b"record", "related", b"related", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -835,6 +883,9 @@ class GetMergedRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     STRICT_FIELDS_FIELD_NUMBER: _builtins.int
+    EXPAND_FIELD_NUMBER: _builtins.int
+    EXPAND_LIMIT_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -859,8 +910,8 @@ class GetMergedRequest(_message.Message):
     ends when its content reaches 4 MiB.
     """
     page_token: _builtins.str
-    """The `next_page_token` of the previous page. All other arguments except `page_size`, `fields`
-    and `response_encoding` must be unchanged. Empty: the first page.
+    """The `next_page_token` of the previous page. All other arguments must be unchanged, except
+    `page_size`, `fields`, `response_encoding` and those of `expand`. Empty: the first page.
     """
     session_id: _builtins.str
     """Applies only the drafts of this session. Empty: all drafts of the caller."""
@@ -876,6 +927,10 @@ class GetMergedRequest(_message.Message):
     """Fails with INVALID_ARGUMENT (INVALID_FIELD) where the response would have a FieldWarning; the
     error's metadata has the `name` and, if there is a similar one, the `suggestion`.
     """
+    expand_limit: _builtins.int
+    """The maximum number of related records of one record, by one relation. 0: 100. Values above 1,000
+    count as 1,000.
+    """
     @_builtins.property
     def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Selects these records: at most 1,000 ids. Empty: all records."""
@@ -883,6 +938,18 @@ class GetMergedRequest(_message.Message):
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys of the content to return: at most 100. Empty: all."""
+
+    @_builtins.property
+    def expand(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Returns related records in `included`: paths of relations, such as `author`, `author.company` or
+        `children`, each at most three relations long. At most 10, all different. A path includes the
+        records of its beginnings too. It must not lead back by the inverse of its previous relation. Each
+        relation is one statement, and the page ends earlier if the included records are large.
+        """
+
+    @_builtins.property
+    def included_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The top-level keys of the content to return of included records: at most 100. Empty: all."""
 
     def __init__(
         self,
@@ -901,10 +968,13 @@ class GetMergedRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         strict_fields: _builtins.bool = ...,
+        expand: _abc.Iterable[_builtins.str] | None = ...,
+        expand_limit: _builtins.int = ...,
+        included_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "include_total_size", b"include_total_size", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "record_ids", b"record_ids", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "expand", b"expand", "expand_limit", b"expand_limit", "fields", b"fields", "filter", b"filter", "include_total_size", b"include_total_size", "included_fields", b"included_fields", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "record_ids", b"record_ids", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -958,6 +1028,7 @@ class GetMergedResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The token of the next page. Empty: this is the last page."""
     total_size: _builtins.int
@@ -972,6 +1043,13 @@ class GetMergedResponse(_message.Message):
         no record, or do not sort. On the first page only.
         """
 
+    @_builtins.property
+    def included(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergedRecord]:
+        """The records that `expand` requested, each once, with the caller's drafts applied as in the list.
+        Records that do not exist, or are deleted (unless `show_deleted` is set), are omitted. A record of
+        the page that is also related is included as well.
+        """
+
     def __init__(
         self,
         *,
@@ -979,10 +1057,11 @@ class GetMergedResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int | None = ...,
         warnings: _abc.Iterable[Global___FieldWarning] | None = ...,
+        included: _abc.Iterable[Global___MergedRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "next_page_token", b"next_page_token", "records", b"records", "total_size", b"total_size", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "included", b"included", "next_page_token", b"next_page_token", "records", b"records", "total_size", b"total_size", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
     _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
@@ -1007,6 +1086,9 @@ class StreamMergedRequest(_message.Message):
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STRICT_FIELDS_FIELD_NUMBER: _builtins.int
+    EXPAND_FIELD_NUMBER: _builtins.int
+    EXPAND_LIMIT_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -1029,9 +1111,24 @@ class StreamMergedRequest(_message.Message):
     """
     strict_fields: _builtins.bool
     """As in GetMergedRequest."""
+    expand_limit: _builtins.int
+    """The maximum number of related records of one record, by one relation. 0: 100. Values above 1,000
+    count as 1,000.
+    """
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in GetMergedRequest."""
+
+    @_builtins.property
+    def expand(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Returns related records in `included`: paths of relations, such as `author`, `author.company` or
+        `children`, each at most three relations long. At most 10, all different. A path includes the
+        records of its beginnings too. It must not lead back by the inverse of its previous relation.
+        """
+
+    @_builtins.property
+    def included_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The top-level keys of the content to return of included records: at most 100. Empty: all."""
 
     def __init__(
         self,
@@ -1047,10 +1144,13 @@ class StreamMergedRequest(_message.Message):
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         page_token: _builtins.str = ...,
         strict_fields: _builtins.bool = ...,
+        expand: _abc.Iterable[_builtins.str] | None = ...,
+        expand_limit: _builtins.int = ...,
+        included_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "order_by", b"order_by", "page_token", b"page_token", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "expand", b"expand", "expand_limit", b"expand_limit", "fields", b"fields", "filter", b"filter", "included_fields", b"included_fields", "order_by", b"order_by", "page_token", b"page_token", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1065,6 +1165,7 @@ class StreamMergedResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The token to resume from if the stream is interrupted after this message. Empty: this is the
     last message.
@@ -1077,16 +1178,21 @@ class StreamMergedResponse(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldWarning]:
         """As in GetMergedResponse. In the first message only."""
 
+    @_builtins.property
+    def included(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergedRecord]:
+        """The records that `expand` requested for the records of this message, as in GetMergedResponse."""
+
     def __init__(
         self,
         *,
         records: _abc.Iterable[Global___MergedRecord] | None = ...,
         next_page_token: _builtins.str = ...,
         warnings: _abc.Iterable[Global___FieldWarning] | None = ...,
+        included: _abc.Iterable[Global___MergedRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["included", b"included", "next_page_token", b"next_page_token", "records", b"records", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

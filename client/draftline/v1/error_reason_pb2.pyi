@@ -189,6 +189,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     to declare, as JSON), `state` (of a declared statistic that covers the query; absent: there is
     none).
     """
+    ERROR_REASON_RELATION_NOT_READY: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION. A read follows the inverse of a relation whose index is being built. Retry when
+    GetCollection reports INDEX_STATE_READY for it. Metadata: `collection` (which declares the
+    relation), `relation` (the name of the inverse).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of an error: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that every error of
@@ -365,5 +370,10 @@ ERROR_REASON_STATISTIC_NOT_READY: ErrorReason.ValueType  # 43
 by PutCollection, wait until it is ready, or set `allow_scan`. Metadata: `declare` (the statistic
 to declare, as JSON), `state` (of a declared statistic that covers the query; absent: there is
 none).
+"""
+ERROR_REASON_RELATION_NOT_READY: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION. A read follows the inverse of a relation whose index is being built. Retry when
+GetCollection reports INDEX_STATE_READY for it. Metadata: `collection` (which declares the
+relation), `relation` (the name of the inverse).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -30,13 +30,14 @@ from ..record_files.json_problems import load_json
 from .app import json_option, reporting, result_console
 from .client import with_client
 from .index_progress import wait_until_built
+from .spec_relations import is_relation, relation_as_dict, relation_line, relation_of_dict, relation_of_text
 from .spec_removals import confirm_removal
 
 TYPES = [each.value for each in FieldType]
 
 # Keys of the `--json` output that are not part of the spec.
 OUTPUT_ONLY = {"collection", "version", "indexes", "mismatch_counts"}
-DECLARED = {"fields", "refuse", "orders", "json_schema", "history", "statistics"}
+DECLARED = {"fields", "refuse", "orders", "json_schema", "history", "statistics", "relations"}
 
 
 @click.group("collections")
@@ -94,6 +95,8 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 @click.option("--statistic", "statistics", metavar="NAME=KEYS: MEASURES", multiple=True,
               help="A statistic, such as 'gross=/Major Genre, year(/Released): /Worldwide Gross'. "
                    "'range(/Budget)' among the keys lets filters compare the field with any values.")  # fmt: skip
+@click.option("--relation", "relations", multiple=True, metavar="NAME=PATH:COLLECTION[:INVERSE]",
+              help="Relation to the records of a collection, whose ids are at PATH. Repeatable.")  # fmt: skip
 @click.option("--schema", type=click.File(encoding="utf-8"), help="File with the JSON Schema of the content.")
 @click.option("--history", type=click.Choice([each.value for each in ChangeHistory]),
               help="Detail that the change log keeps. Default: values.")  # fmt: skip
@@ -115,7 +118,8 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 @with_client
 def put_command(
     client: Client, *, collection: str, fields: tuple[str, ...], refuse: tuple[str, ...], orders: tuple[str, ...],
-    statistics: tuple[str, ...], schema: TextIO | None, history: str | None, declaration: TextIO | None,
+    statistics: tuple[str, ...], relations: tuple[str, ...], schema: TextIO | None, history: str | None,
+    declaration: TextIO | None,
     expected_version: int | None, yes: bool, validate_only: bool, no_wait: bool, timeout_s: float | None,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -125,11 +129,13 @@ def put_command(
 
     What the new spec omits is removed, with its indexes. The command lists that, and asks for confirmation.
     """
-    if declaration and (fields or refuse or orders or statistics or schema or history):
+    if declaration and (fields or refuse or orders or statistics or relations or schema or history):
         raise click.UsageError("--file contains the whole spec; remove the other options that set a part of it")
     wanted = _read(declaration) if declaration else _from_options(fields, refuse, orders, schema, history)
     if statistics:
         wanted["statistics"] = [_statistic(each) for each in statistics]
+    if relations:
+        wanted["relations"] = [relation_of_text(each) for each in relations]
     if not yes and not validate_only:
         expected_version = confirm_removal(client, collection, wanted, expected_version)
     put = client.put_collection(
@@ -168,6 +174,8 @@ def _show(collection: Collection, as_json: bool) -> None:
         measures = ", ".join(each.statistic.measures)
         sums = f", with sums of {measures}" if measures else ""
         console.print(f"Statistic {each.statistic.name!r} by {names}{sums}: {each.state}.", markup=False)
+    for relation in collection.relations:
+        console.print(relation_line(relation), markup=False)
     for field in collection.fields:
         if field.on_type_mismatch is OnTypeMismatch.REFUSE:
             console.print(f"{field.path} rejects values that are not of type {field.type}.", markup=False)
@@ -222,6 +230,11 @@ _SHAPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda value: isinstance(value, list) and all(map(_is_statistic, value)),
         "an array of objects with name, group_by, measures and range_by",
     ),
+    (
+        "relations",
+        lambda value: isinstance(value, list) and all(map(is_relation, value)),
+        "an array of objects with name, field, collection and inverse",
+    ),
 )
 
 
@@ -240,6 +253,7 @@ def _read(declaration: TextIO) -> dict[str, Any]:
         )
         for each in read.get("statistics", [])
     ]
+    rest["relations"] = [relation_of_dict(each) for each in read.get("relations", [])]
     return {"fields": _refusing(read.get("fields", {}), read.get("refuse", []), "refuse"), "orders": orders, **rest}
 
 
@@ -266,6 +280,7 @@ def _as_dict(collection: Collection) -> dict[str, Any]:
         "json_schema": collection.json_schema,
         "history": str(collection.history),
         "statistics": [_statistic_as_dict(each) for each in collection.statistics],
+        "relations": [relation_as_dict(each) for each in collection.relations],
         "indexes": [{"order": _order(each.order.keys), "state": str(each.state)} for each in collection.indexes],
         **({} if collection.mismatch_counts is None else {"mismatch_counts": collection.mismatch_counts}),
     }

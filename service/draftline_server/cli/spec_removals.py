@@ -30,6 +30,10 @@ def confirm_removal(
     names = {each.name for each in wanted.get("statistics", [])}
     declared = [each.statistic.name for each in current.statistics]
     removed += [f"the statistic {name}" for name in declared if name not in names]
+    relations = {each.name for each in wanted.get("relations", [])}
+    removed += [
+        f"the relation {each.relation.name}" for each in current.relations if each.relation.name not in relations
+    ]
     if current.json_schema is not None and wanted.get("json_schema") is None:
         removed.append("the JSON Schema")
     if not removed:

@@ -11,6 +11,7 @@ from .changes import History
 from .edits import format_pointer
 from .errors import InvalidFieldError
 from .filters.ast import FieldType, Path
+from .relations import Relation, RelationSpec, declare_relations
 from .statistics import Grain, StatisticSpec, declare_statistics
 from .values import value_class
 
@@ -60,6 +61,9 @@ class CollectionSpec:
     statistics: Sequence[StatisticSpec] = ()
     # The ids of the orders whose entries were complete when the spec was read.
     ready_orders: Mapping[IndexOrder, int] = field(default_factory=dict, compare=False)
+    relations: Sequence[RelationSpec] = ()
+    # The inverses of other collections' relations, as they were when the spec was read.
+    inverses: Sequence[Relation] = field(default=(), compare=False)
 
     def indexes(self) -> list[IndexOrder]:
         """Return the orders to index, without duplicates: each field ascending, then the declared orders."""
@@ -79,6 +83,7 @@ def declare(
     *,
     refusing: frozenset[Path] = frozenset(),
     statistics: Sequence[tuple[str, Sequence[tuple[Path, Grain]], Sequence[Path], Path]] = (),
+    relations: Sequence[tuple[str, Path, str, str]] = (),
 ) -> CollectionSpec:
     """Build a spec and check it.
 
@@ -110,4 +115,5 @@ def declare(
         history=history,
         refusing=refusing,
         statistics=declare_statistics(statistics, types),
+        relations=declare_relations(collection, relations, types),
     )

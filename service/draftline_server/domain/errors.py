@@ -157,6 +157,10 @@ class StatisticNotReadyError(DraftlineError):
     reason = "STATISTIC_NOT_READY"
 
 
+class RelationNotReadyError(DraftlineError):
+    reason = "RELATION_NOT_READY"
+
+
 class EmptySnapshotError(DraftlineError):
     reason = "EMPTY_SNAPSHOT"
 

@@ -24,6 +24,7 @@ LOSSES: Mapping[str, str] = {
     "0018": "the statistics with a range",
     "0019": "",
     "0020": "",
+    "0021": "the relations of collections, as part of the collection specs, and their entries",
 }
 
 

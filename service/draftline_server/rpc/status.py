@@ -50,6 +50,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "COLLECTION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "COLLECTION_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
     "STATISTIC_NOT_READY": grpc.StatusCode.FAILED_PRECONDITION,
+    "RELATION_NOT_READY": grpc.StatusCode.FAILED_PRECONDITION,
     "EMPTY_SNAPSHOT": grpc.StatusCode.FAILED_PRECONDITION,
     "DRAFT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "DRAFT_VERSION_MISMATCH": grpc.StatusCode.ABORTED,

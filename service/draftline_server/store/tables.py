@@ -66,6 +66,15 @@ record = Table(
         "record_id",
         postgresql_where=text("deleted_at IS NOT NULL"),
     ),
+    Index(
+        "record_children_idx",
+        "tenant_id",
+        "collection",
+        "parent_id",
+        "position",
+        "record_id",
+        postgresql_where=text("parent_id IS NOT NULL"),
+    ),
     comment="The baseline: one row a record.",
 )
 
@@ -107,6 +116,15 @@ collection = Table(
         server_default=text("'[]'"),
         comment='[{"name": "by genre", "keys": [{"path": [names], "type": "TEXT"}], "measures": [[names]]}]',
     ),
+    Column(
+        "relations",
+        JSONB,
+        nullable=False,
+        server_default=text("'[]'"),
+        comment='[{"name": "author", "path": [names], "collection": "people", "inverse": "films", '
+        '"integrity": "NONE", "on_delete": "NONE"}]',
+    ),
+    Index("collection_relations_idx", "tenant_id", "collection", postgresql_where=text("relations <> '[]'")),
     comment="The collection specs; a collection works without one.",
 )
 
@@ -179,7 +197,13 @@ collection_order = Table(
         server_default=text("nextval('draftline.order_id')"),
         comment="never reused, not even after the order is dropped",
     ),
-    Column("keys", JSONB, nullable=False, comment='[{"path": [names], "type": "TEXT", "descending": false}]'),
+    Column(
+        "keys",
+        JSONB,
+        nullable=False,
+        comment='[{"path": [names], "type": "TEXT", "descending": false}]; '
+        "type ID: a relation, with an entry for each id that it names",
+    ),
     Column("fields", ARRAY(Text), nullable=False, comment="the top-level fields of the content that the keys read"),
     Column(
         "state",
@@ -254,10 +278,15 @@ order_entry = Table(
     _key("tenant_id"),
     _key("collection"),
     Column("order_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("key", LargeBinary, primary_key=True, comment="draftline.order_key() of the content and the order's keys"),
+    Column(
+        "key",
+        LargeBinary,
+        primary_key=True,
+        comment="draftline.order_key() of the content and the order's keys; of a relation an id, in UTF-8",
+    ),
     _key("record_id"),
     comment="One row for each live record and each order of its collection, unless it is too long for "
-    "order_entry_fits().",
+    "order_entry_fits(); of a relation one for each id.",
 )
 
 draft_order_entry = Table(
@@ -271,10 +300,11 @@ draft_order_entry = Table(
         "key",
         LargeBinary,
         primary_key=True,
-        comment="draftline.order_key() of the merged content and the order's keys",
+        comment="draftline.order_key() of the merged content and the order's keys; of a relation an id, in UTF-8",
     ),
     _key("record_id"),
-    comment="One row for each draft and each order of its collection, unless it is too long for order_entry_fits().",
+    comment="One row for each draft and each order of its collection, unless it is too long for order_entry_fits(); "
+    "of a relation one for each id.",
 )
 
 secret = Table(

@@ -13,8 +13,10 @@ from ...domain.edits import format_pointer, parse_pointer
 from ...domain.errors import InvalidFieldError
 from ...domain.filters.ast import FieldType, Path
 from ...domain.records import Actor
+from ...domain.relations import RelationSpec
 from ...store.collections.store import CollectionStore, StoredCollection
 from ..mapping.records import to_timestamp
+from ..mapping.relations import to_declared_relation, to_declared_relations
 from ..mapping.statistics import to_collection_statistic, to_declared_statistics
 from ..stored_responses import StoredResponses
 
@@ -100,7 +102,14 @@ def to_collection_spec(request: collection_pb2.PutCollectionRequest) -> Collecti
     history = HISTORIES[request.history]
     statistics = to_declared_statistics(request.statistics)
     return declare(
-        request.collection, fields, orders, request.json_schema, history, refusing=refusing, statistics=statistics
+        request.collection,
+        fields,
+        orders,
+        request.json_schema,
+        history,
+        refusing=refusing,
+        statistics=statistics,
+        relations=to_declared_relations(request.relations),
     )
 
 
@@ -140,10 +149,18 @@ def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Coll
             for order, index in stored.indexes.items()
         ],
         statistics=[to_collection_statistic(each) for each in stored.statistics],
+        relations=[_relation(each, stored) for each in spec.relations],
     )
     if spec.created_at is not None and spec.updated_at is not None:
         message.create_time.CopyFrom(to_timestamp(spec.created_at))
         message.update_time.CopyFrom(to_timestamp(spec.updated_at))
+    return message
+
+
+def _relation(spec: RelationSpec, stored: StoredCollection) -> collection_pb2.CollectionRelation:
+    message = collection_pb2.CollectionRelation(relation=to_declared_relation(spec))
+    if spec.inverse:
+        message.state = INDEX_STATES[stored.relations.get(spec.path, IndexState.BUILDING)]
     return message
 
 

@@ -24,6 +24,7 @@ from ..mapping.records import fill_record, to_condition, to_patch, to_purge
 from ..response_size import append_within_limit
 from ..status import to_status
 from ..stored_responses import StoredResponses
+from .merged_pages import MergedPages
 from .partial_batch import PartialBatch
 
 IMPORT_MODES = {
@@ -46,6 +47,7 @@ class ContentService:
     patches: PatchStore
     imports: ImportStore
     purges: PurgeStore
+    pages: MergedPages
     responses: StoredResponses
     limits: Limits
 
@@ -71,6 +73,8 @@ class ContentService:
         self, request: content_pb2.GetContentRequest, actor: Actor
     ) -> content_pb2.GetContentResponse:
         record = await self.reads.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
+        if request.expand:
+            return await self.pages.related_to(request, record, actor)
         response = content_pb2.GetContentResponse()
         fill_record(response.record, record, actor.tenant_id, request)
         return response

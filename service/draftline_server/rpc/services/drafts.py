@@ -11,25 +11,22 @@ from draftline.v1 import draft_pb2, types_pb2
 from ...domain.content import Limits
 from ...domain.drafts import CommitResult, ConflictPolicy, DraftEdit, SaveResult, Selection
 from ...domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
-from ...domain.filters.named_fields import named_fields
-from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MergedPage, MergedQuery
+from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ...domain.records import Actor
 from ...store.commits import CommitStore
 from ...store.drafts import DraftStore
-from ...store.lists.field_names import FieldNames
-from ...store.lists.merged import MergedStore
 from ...store.statistics.store import StatisticsStore
 from ...store.transaction import Transaction
 from ..cooperative import yielding
-from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_field_warning, to_query, to_resolutions
+from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_resolutions
 from ..mapping.records import fill_record
 from ..mapping.statistics import to_group, to_statistics_query
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit, count_fitting
 from ..status import to_status
 from ..stored_responses import StoredResponses
+from .merged_pages import MergedPages
 from .partial_batch import PartialBatch
 
-MergedRequest = draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
 POLICIES = {
     draft_pb2.CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy.REJECT,
     draft_pb2.CONFLICT_POLICY_REJECT: ConflictPolicy.REJECT,
@@ -44,8 +41,7 @@ class DraftService:
 
     drafts: DraftStore
     commits: CommitStore
-    merged: MergedStore
-    field_names: FieldNames
+    pages: MergedPages
     statistics: StatisticsStore
     responses: StoredResponses
     limits: Limits
@@ -86,20 +82,8 @@ class DraftService:
     async def GetMerged(  # noqa: N802
         self, request: draft_pb2.GetMergedRequest, actor: Actor
     ) -> draft_pb2.GetMergedResponse:
-        query, page_size = to_query(request), min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        await self._check_fields(request, query, actor)
-        while True:
-            page = await self.merged.page(
-                actor, query, page_size, request.page_token, include_total_size=request.include_total_size
-            )
-            response = draft_pb2.GetMergedResponse(next_page_token=page.next_page_token, total_size=page.total_size)
-            if not request.page_token:
-                response.warnings.extend(await self._warnings(request, query, actor, page))
-            async for merged in yielding(page.records):
-                fill_merged(response.records.add(), merged, actor, request)
-            page_size = count_fitting(response, response.records)
-            if page_size == len(response.records):
-                return response
+        page_size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        return await self.pages.page(draft_pb2.GetMergedResponse, request, actor, page_size, request.page_token)
 
     async def GetStatistics(  # noqa: N802
         self, request: draft_pb2.GetStatisticsRequest, actor: Actor
@@ -117,39 +101,16 @@ class DraftService:
     async def StreamMerged(  # noqa: N802
         self, request: draft_pb2.StreamMergedRequest, actor: Actor
     ) -> AsyncIterator[draft_pb2.StreamMergedResponse]:
-        query, page_size, token = to_query(request), MAX_PAGE_SIZE, request.page_token
-        await self._check_fields(request, query, actor)
+        page_size, token = MAX_PAGE_SIZE, request.page_token
         while True:
-            page = await self.merged.page(actor, query, page_size, token, include_total_size=False)
-            response = draft_pb2.StreamMergedResponse(next_page_token=page.next_page_token)
-            if not token:
-                response.warnings.extend(await self._warnings(request, query, actor, page))
-            async for merged in yielding(page.records):
-                fill_merged(response.records.add(), merged, actor, request)
-            fits = count_fitting(response, response.records)
-            if fits < len(response.records):
-                page_size = fits
-                continue
+            response = await self.pages.page(draft_pb2.StreamMergedResponse, request, actor, page_size, token)
             yield response
-            token = page.next_page_token
+            token = response.next_page_token
             if not token:
                 return
+            page_size = len(response.records)
             if 2 * response.ByteSize() < MAX_PAGE_MESSAGE_BYTES:  # the next page may hold more
                 page_size = min(2 * page_size, MAX_PAGE_SIZE)
-
-    async def _check_fields(self, request: MergedRequest, query: MergedQuery, actor: Actor) -> None:
-        """Raise InvalidFieldError if the request is strict and names a field that the collection does not have."""
-        if request.strict_fields:
-            named = named_fields(query.filter, query.order, request.fields)
-            await self.field_names.reject_unknown(actor, query.collection, named)
-
-    async def _warnings(
-        self, request: MergedRequest, query: MergedQuery, actor: Actor, page: MergedPage
-    ) -> list[draft_pb2.FieldWarning]:
-        named = named_fields(query.filter, query.order, request.fields)
-        contents = [each.record.content for each in page.records]
-        unknown = await self.field_names.unknown(actor, query.collection, named, contents)
-        return [to_field_warning(each) for each in unknown]
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802
         selection, resolutions = _selection(request), to_resolutions(request.resolutions, self.limits)

@@ -23,6 +23,7 @@ from ..database import Database
 from ..driver_errors import RacedError
 from ..json_schema.pool import Schemas
 from ..statements import load
+from . import relation_specs
 from .statistic_specs import from_json
 
 SQL = load("collections")
@@ -62,8 +63,13 @@ class CollectionSpecs:
             await self.load(tenant_id, [collection])
         return self.known(tenant_id, collection)
 
+    def expire(self, tenant_id: str) -> None:
+        """Make the next read of each collection of a tenant reload its spec."""
+        for key in [key for key in self._loaded_at if key[0] == tenant_id]:
+            del self._loaded_at[key]
+
     async def load(self, tenant_id: str, collections: Collection[str]) -> Mapping[str, CollectionSpec]:
-        """Reload specs from the database; those that do not exist are missing from the result."""
+        """Reload specs from the database; collections without a spec are missing from the result."""
         asked_at = time.monotonic()
         rows = await self._database.fetch(
             SQL["get_definitions"], {"tenant_id": tenant_id, "collections": list(collections)}, idempotent=True
@@ -76,6 +82,7 @@ class CollectionSpecs:
             self._loaded_at[tenant_id, collection] = asked_at
             if collection in loaded:
                 self._kept[tenant_id, collection] = loaded[collection]
+        loaded = {name: spec for name, spec in loaded.items() if spec.version}
         while len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
         while len(self._loaded_at) > MAX_KEPT:
@@ -145,6 +152,8 @@ def collection_spec_of(row: asyncpg.Record) -> CollectionSpec:
         frozenset(tuple(entry["path"]) for entry in entries if entry.get("on_type_mismatch") == "REFUSE"),
         tuple(from_json(each) for each in json.loads(row.get("statistics") or "[]")),
         {order_of(order["keys"]): order["order_id"] for order in json.loads(row.get("ready_orders") or "[]")},
+        tuple(relation_specs.from_json(each) for each in json.loads(row.get("relations") or "[]")),
+        tuple(relation_specs.inverse_of(each) for each in json.loads(row.get("inverses") or "[]")),
     )
 
 

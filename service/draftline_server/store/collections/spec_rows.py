@@ -10,6 +10,7 @@ import msgspec
 
 from ...domain.collections import CollectionSpec
 from ...domain.edits import format_pointer
+from . import relation_specs
 from .statistic_specs import to_json
 
 MAX_PAGE_BYTES = 2 * 1024 * 1024  # of a page; clients accept 4 MiB a message by default
@@ -59,6 +60,7 @@ def as_json(spec: CollectionSpec) -> dict[str, object]:
         "orders": json.dumps(orders),
         "indexed_text": json.dumps(_checked(spec)),
         "statistics": json.dumps([to_json(each) for each in spec.statistics]),
+        "relations": json.dumps([relation_specs.to_json(each) for each in spec.relations]),
     }
 
 

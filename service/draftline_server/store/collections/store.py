@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -17,6 +17,7 @@ from ...domain.edits import format_pointer
 from ...domain.errors import CollectionConflictError, CollectionNotFoundError, DraftlineError, VersionMismatchError
 from ...domain.filters.ast import Path
 from ...domain.records import Actor
+from ...domain.relations import check_names
 from ..advisory_locks import LockFamily
 from ..database import Database
 from ..driver_errors import AnsweredBeforeError
@@ -52,6 +53,7 @@ class StoredCollection:
     spec: CollectionSpec
     indexes: Mapping[IndexOrder, StoredIndex]
     statistics: Sequence[StoredStatistic] = ()
+    relations: Mapping[Path, IndexState] = field(default_factory=dict)  # the states of the entries of inverses
 
 
 class CollectionStore:
@@ -119,6 +121,7 @@ class CollectionStore:
         if not validate_only:
             stored_at = time.monotonic()
             await self._entries.wait_for_inflight_writes(with_imports=False)  # every later write uses the new one
+            self._specs.expire(actor.tenant_id)  # the inverses of relations are part of other specs
             await self._specs.load(actor.tenant_id, [spec.collection])
             await self._build(actor.tenant_id, spec.collection)
             if is_new:
@@ -170,6 +173,7 @@ class CollectionStore:
         async def build() -> None:
             call_deadline.set(None)  # for this task only
             await self._entries.build(tenant_id, collection)
+            self._specs.expire(tenant_id)  # now the inverses are ready
             await self._tallies.build(tenant_id, collection)
 
         task = asyncio.create_task(build(), name="order entries")
@@ -214,8 +218,12 @@ class CollectionStore:
             )
         await transaction.fetch(ORDERS["put_orders"], values)
         await transaction.fetch(STATISTICS["put_statistics"], values)
-        key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": [spec.collection]}
-        stored = collection_spec_of((await transaction.fetch(SQL["get_definitions"], key))[0])
+        collections = {spec.collection, *(each.collection for each in spec.relations)}
+        key: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": list(collections)}
+        specs = [collection_spec_of(row) for row in await transaction.fetch(SQL["get_definitions"], key)]
+        for each in specs:
+            check_names(each.collection, each.relations, each.inverses, each.fields)
+        stored = next(each for each in specs if each.collection == spec.collection)
         return stored, stored.version != before
 
     async def _count_indexes(self, transaction: Transaction, actor: Actor) -> int:
@@ -246,18 +254,13 @@ class CollectionStore:
                 )
 
     async def _with_states(self, actor: Actor, specs: Sequence[CollectionSpec]) -> list[StoredCollection]:
-        """Return the specs with the states of their orders and statistics."""
-        collections = [spec.collection for spec in specs if spec.fields]
+        """Return the specs with the states of their orders, relations and statistics."""
+        collections = [spec.collection for spec in specs if spec.fields or spec.relations]
         rows: Rows = []
         if collections:
             values: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": collections}
             rows = await self._database.fetch(ORDERS["get_orders"], values, idempotent=True)
-        found = {
-            (row["collection"], order_of(json.loads(row["keys"]))): StoredIndex(
-                IndexState(row["state"]), row["record_count"], row["record_total"]
-            )
-            for row in rows
-        }
+        found, relations = _states_of(rows)
         declaring = [spec.collection for spec in specs if spec.statistics]
         statistics = await statistics_of(self._database, actor.tenant_id, declaring) if declaring else {}
         return [
@@ -265,6 +268,22 @@ class CollectionStore:
                 spec,
                 {order: found.get((spec.collection, order), StoredIndex()) for order in spec.indexes()},
                 statistics.get(spec.collection, ()),
+                relations.get(spec.collection, {}),
             )
             for spec in specs
         ]
+
+
+def _states_of(
+    rows: Rows,
+) -> tuple[dict[tuple[str, IndexOrder], StoredIndex], dict[str, dict[Path, IndexState]]]:
+    """Return the states of orders, by collection and order, and those of relations, by collection and path."""
+    states: dict[tuple[str, IndexOrder], StoredIndex] = {}
+    relations: dict[str, dict[Path, IndexState]] = {}
+    for row in rows:
+        keys, state = json.loads(row["keys"]), IndexState(row["state"])
+        if keys[0]["type"] == "ID":
+            relations.setdefault(row["collection"], {})[tuple(keys[0]["path"])] = state
+        else:
+            states[row["collection"], order_of(keys)] = StoredIndex(state, row["record_count"], row["record_total"])
+    return states, relations

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
+    BindParameter,
     ColumnElement,
     DateTime,
     FromClause,
     LargeBinary,
     Table,
     Text,
+    bindparam,
     case,
     cast,
+    column,
     exists,
     func,
     literal,
@@ -28,6 +33,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    text,
     true,
     tuple_,
 )
@@ -37,6 +43,7 @@ from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
 from ...domain.merged import View
 from ..filters import FilterScope, FilterTemplate, compile_filter
+from ..statements import fragment
 from ..tables import draft, draft_order_entry, order_entry, record
 from .order import OrderKey, bound
 
@@ -46,6 +53,22 @@ class Entries(Enum):
 
     IN_RANGE = "in range"
     IN_ORDER = "in order"
+
+
+class Pairs(StrEnum):
+    """The relation by which a list is selected: a fragment of relations.sql."""
+
+    INVERSE = "inverse"
+    INVERSE_WITH_DELETED = "inverse_with_deleted"
+    CHILDREN = "children"
+
+
+@lru_cache
+def pairs_of(related: Pairs) -> CTE:
+    """Return the pairs of a relation: target and record_id."""
+    pairs = text(fragment("relations", related))
+    optional: list[BindParameter[Any]] = [bindparam(name, required=False) for name in pairs.compile().params]
+    return pairs.bindparams(*optional).columns(column("target", Text()), column("record_id", Text())).cte("pairs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +91,7 @@ class ListQueryKey:
     whole_keys: bool = False  # return the texts of sort keys in full, of any length
     entries: Entries | None = None
     is_ranged: bool = True  # split the rows after a position into ranges that an index of the order serves
+    related: Pairs | None = None  # the list has the records of these pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +286,9 @@ def _filters(shape: ListQueryKey, scope: FilterScope) -> list[ColumnElement[bool
     if shape.has_record_ids:
         ids = cast(bound("record_ids", type_=ARRAY(Text())), ARRAY(Text()))
         conditions.append(scope.attributes["record_id"] == func.any(ids))
+    if shape.related is not None:
+        related: Any = func.array(select(pairs_of(shape.related).c.record_id).scalar_subquery())
+        conditions.append(scope.attributes["record_id"] == func.any(related))
     return conditions
 
 

@@ -72,7 +72,7 @@ class MergedStore:
         if len(rows) > len(kept):
             token = self._cursors.seal(token_key, _position(kept[-1], shape, entries))
         total = await self._count(listing) if include_total_size else None
-        return MergedPage([_merged(row, actor, query.collection) for row in kept], token, total)
+        return MergedPage([merged_of(row, actor, query.collection) for row in kept], token, total)
 
     async def _page_of_entries(
         self, listing: Listing, entries: EntryRange, after: Position | None, limits: Mapping[str, object]
@@ -239,7 +239,8 @@ def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> 
     return min(len(rows), page_size)
 
 
-def _merged(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
+def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
+    """Return the record of a row of a list."""
     record = Record(
         collection, row["record_id"], row["content"], row["version"], row["parent_id"], row["position"],
         row["created_at"], row["created_by"], row["updated_at"], row["updated_by"], row["deleted_at"],

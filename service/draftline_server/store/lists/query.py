@@ -42,7 +42,7 @@ from sqlalchemy import (
 
 from ..statements import Statement, compiled
 from ..tables import collection_order, order_entry
-from .branches import Branch, Entries, ListQueryKey, branches_of, range_of
+from .branches import Branch, Entries, ListQueryKey, Pairs, branches_of, pairs_of, range_of
 from .order import MAX_RANGED_KEYS, bound, conditions_after, sorted_by, token_columns
 
 INNER = {
@@ -81,6 +81,8 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
     if shape.entries is not None:
         answer = statement.subquery("answer")
         statement = select(answer).select_from(_ready_order().outerjoin(answer, true()))
+    if shape.related is not None:
+        return compiled("get_related", _with_targets(statement, shape.related))
     return compiled("get_merged", statement)
 
 
@@ -120,6 +122,14 @@ def range_sizes_statement(ranges: int) -> tuple[Statement, Mapping[str, object]]
         limited = select(literal_column("1")).where(*conditions).limit(bound("limit", type_=BigInteger())).subquery()
         sizes.append(select(func.count()).select_from(limited).scalar_subquery().label(f"size_{index}"))
     return compiled("count_entries", select(*sizes))
+
+
+def _with_targets(statement: Any, related: Pairs) -> Any:
+    """Return the statement of related records, each with the ids from which the relation leads to it."""
+    pairs, answer = pairs_of(related), statement.subquery("answer")
+    grouped = select(pairs.c.record_id, func.array_agg(pairs.c.target).label("targets")).group_by(pairs.c.record_id)
+    found = grouped.subquery("found_by")
+    return select(answer, found.c.targets).select_from(answer.join(found, found.c.record_id == answer.c.record_id))
 
 
 def _ready_order() -> Any:

@@ -1,12 +1,32 @@
 -- name: get_definitions
--- Return the specs of the named collections of a tenant, and their orders whose entries are complete.
-SELECT collection, fields::text AS fields, orders::text AS orders, json_schema, version, created_at, updated_at, history,
-    statistics::text AS statistics,
+-- Return the specs of the named collections of a tenant, their orders whose entries are complete, and the relations
+-- of all collections that lead to them by an inverse. A collection that has only such inverses has version 0.
+WITH inverse AS MATERIALIZED (
+    SELECT r.value ->> 'collection' AS target, jsonb_agg(jsonb_build_object('name', r.value ->> 'inverse',
+        'collection', s.collection, 'path', r.value -> 'path', 'opposite', r.value ->> 'name', 'order_id', (
+            SELECT o.order_id FROM draftline.collection_order AS o
+            WHERE o.tenant_id = :tenant_id AND o.collection = s.collection AND o.state = 'READY'
+              AND o.keys = jsonb_build_array(jsonb_build_object('path', r.value -> 'path', 'type', 'ID', 'descending', false))
+        )) ORDER BY s.collection) AS inverses
+    FROM draftline.collection AS s
+    CROSS JOIN jsonb_array_elements(s.relations) AS r
+    WHERE s.tenant_id = :tenant_id AND s.relations <> '[]' AND r.value ->> 'inverse' <> ''
+      AND r.value ->> 'collection' = ANY (CAST(:collections AS text[]))
+    GROUP BY r.value ->> 'collection'
+)
+SELECT c.collection, c.fields::text AS fields, c.orders::text AS orders, c.json_schema, c.version, c.created_at,
+    c.updated_at, c.history, c.statistics::text AS statistics, c.relations::text AS relations,
+    (SELECT i.inverses::text FROM inverse AS i WHERE i.target = c.collection) AS inverses,
     (SELECT jsonb_agg(jsonb_build_object('order_id', o.order_id, 'keys', o.keys))::text
      FROM draftline.collection_order AS o
-     WHERE o.tenant_id = :tenant_id AND o.collection = c.collection AND o.state = 'READY') AS ready_orders
+     WHERE o.tenant_id = :tenant_id AND o.collection = c.collection AND o.state = 'READY'
+       AND o.keys #>> '{0,type}' <> 'ID') AS ready_orders
 FROM draftline.collection AS c
-WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[]))
+WHERE c.tenant_id = :tenant_id AND c.collection = ANY (CAST(:collections AS text[]))
+UNION ALL
+SELECT i.target, '[]', '[]', '', 0, NULL, NULL, 'VALUES', '[]', '[]', i.inverses::text, NULL
+FROM inverse AS i
+WHERE NOT EXISTS (SELECT FROM draftline.collection AS c WHERE c.tenant_id = :tenant_id AND c.collection = i.target)
 
 -- name: lock_declaration
 -- Lock the spec of a collection, which exists or not: one call at a time puts it, and none while the collection is
@@ -17,7 +37,8 @@ SELECT pg_advisory_xact_lock(
 
 -- name: count_indexes
 -- Return how many indexes a tenant's collection specs require.
-SELECT coalesce(sum(jsonb_array_length(fields) + jsonb_array_length(orders)), 0)::int AS count
+SELECT coalesce(sum(jsonb_array_length(fields) + jsonb_array_length(orders)
+    + (SELECT count(*) FROM draftline.relation_orders(relations))), 0)::int AS count
 FROM draftline.collection
 WHERE tenant_id = :tenant_id
 
@@ -35,17 +56,19 @@ WITH current AS MATERIALIZED (
 ), stored AS (
     INSERT INTO draftline.collection AS c
         (tenant_id, collection, fields, orders, indexed_text, json_schema, version, created_at, updated_at, history,
-        statistics)
+        statistics, relations)
     SELECT :tenant_id, :collection, CAST(:fields AS jsonb), CAST(:orders AS jsonb), CAST(:indexed_text AS jsonb),
-        :json_schema, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), :history, CAST(:statistics AS jsonb)
+        :json_schema, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), :history, CAST(:statistics AS jsonb),
+        CAST(:relations AS jsonb)
     WHERE CAST(:expected_version AS bigint) IS NULL
        OR CAST(:expected_version AS bigint) = coalesce((SELECT version FROM current), 0)
     ON CONFLICT (tenant_id, collection) DO UPDATE
     SET fields = excluded.fields, orders = excluded.orders, indexed_text = excluded.indexed_text,
         json_schema = excluded.json_schema, version = c.version + 1, updated_at = excluded.updated_at,
-        history = excluded.history, statistics = excluded.statistics
-    WHERE (c.fields, c.orders, c.json_schema, c.history, c.statistics) IS DISTINCT FROM
-        (excluded.fields, excluded.orders, excluded.json_schema, excluded.history, excluded.statistics)
+        history = excluded.history, statistics = excluded.statistics, relations = excluded.relations
+    WHERE (c.fields, c.orders, c.json_schema, c.history, c.statistics, c.relations) IS DISTINCT FROM
+        (excluded.fields, excluded.orders, excluded.json_schema, excluded.history, excluded.statistics,
+        excluded.relations)
       AND (CAST(:expected_version AS bigint) IS NULL OR CAST(:expected_version AS bigint) = c.version)
 )
 SELECT (SELECT version FROM current) AS version_before

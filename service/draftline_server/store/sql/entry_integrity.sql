@@ -8,14 +8,15 @@ WITH page AS MATERIALIZED (
     ORDER BY r.tenant_id, r.collection, r.record_id
     LIMIT :limit
 ), expected AS MATERIALIZED (
-    SELECT p.tenant_id, p.collection, p.record_id, o.order_id, draftline.order_key(p.content, o.keys) AS key
+    SELECT p.tenant_id, p.collection, p.record_id, o.order_id, k.key
     FROM page AS p
     JOIN draftline.collection_order AS o
         ON o.tenant_id = p.tenant_id AND o.collection = p.collection AND o.state = 'READY'
+    CROSS JOIN LATERAL draftline.entry_keys(p.content, o.keys) AS k (key)
     WHERE p.is_live
 )
 SELECT '' AS user_id, p.tenant_id, p.collection, p.record_id, ARRAY(
-    SELECT x.order_id
+    SELECT DISTINCT x.order_id
     FROM expected AS x
     WHERE x.tenant_id = p.tenant_id AND x.collection = p.collection AND x.record_id = p.record_id
       AND draftline.order_entry_fits(x.key, x.tenant_id || x.collection || x.record_id)
@@ -36,13 +37,14 @@ WITH page AS MATERIALIZED (
     ORDER BY d.tenant_id, d.user_id, d.collection, d.record_id
     LIMIT :limit
 ), expected AS MATERIALIZED (
-    SELECT p.tenant_id, p.user_id, p.collection, p.record_id, o.order_id, draftline.order_key(p.merged, o.keys) AS key
+    SELECT p.tenant_id, p.user_id, p.collection, p.record_id, o.order_id, k.key
     FROM page AS p
     JOIN draftline.collection_order AS o
         ON o.tenant_id = p.tenant_id AND o.collection = p.collection AND o.state = 'READY'
+    CROSS JOIN LATERAL draftline.entry_keys(p.merged, o.keys) AS k (key)
 )
 SELECT p.user_id, p.tenant_id, p.collection, p.record_id, ARRAY(
-    SELECT x.order_id
+    SELECT DISTINCT x.order_id
     FROM expected AS x
     WHERE x.tenant_id = p.tenant_id AND x.user_id = p.user_id AND x.collection = p.collection
       AND x.record_id = p.record_id
@@ -59,7 +61,7 @@ ORDER BY p.tenant_id, p.user_id, p.collection, p.record_id
 -- order that is being deleted are expected.
 SELECT '' AS user_id, e.tenant_id, e.collection, e.order_id, e.key, e.record_id,
     coalesce(o.state <> 'DELETING', true) AND (o.order_id IS NULL OR r.record_id IS NULL OR r.deleted_at IS NOT NULL
-        OR draftline.order_key(r.content, o.keys) <> e.key) AS is_unexpected
+        OR e.key NOT IN (SELECT draftline.entry_keys(r.content, o.keys))) AS is_unexpected
 FROM draftline.order_entry AS e
 LEFT JOIN draftline.collection_order AS o
     ON o.tenant_id = e.tenant_id AND o.collection = e.collection AND o.order_id = e.order_id
@@ -75,7 +77,7 @@ LIMIT :limit
 -- The same of the entries of drafts.
 SELECT e.user_id, e.tenant_id, e.collection, e.order_id, e.key, e.record_id,
     coalesce(o.state <> 'DELETING', true) AND (o.order_id IS NULL OR d.record_id IS NULL
-        OR draftline.order_key(d.merged, o.keys) <> e.key) AS is_unexpected
+        OR e.key NOT IN (SELECT draftline.entry_keys(d.merged, o.keys))) AS is_unexpected
 FROM draftline.draft_order_entry AS e
 LEFT JOIN draftline.collection_order AS o
     ON o.tenant_id = e.tenant_id AND o.collection = e.collection AND o.order_id = e.order_id
@@ -107,7 +109,7 @@ WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.order_id = :
       SELECT FROM draftline.collection_order AS o
       JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id
       WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.order_id = :order_id
-        AND r.deleted_at IS NULL AND draftline.order_key(r.content, o.keys) = e.key)
+        AND r.deleted_at IS NULL AND e.key IN (SELECT draftline.entry_keys(r.content, o.keys)))
 RETURNING e.record_id
 
 -- name: remove_draft_entry
@@ -119,30 +121,32 @@ WHERE e.tenant_id = :tenant_id AND e.user_id = :user_id AND e.collection = :coll
       JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
           AND d.record_id = :record_id
       WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.order_id = :order_id
-        AND draftline.order_key(d.merged, o.keys) = e.key)
+        AND e.key IN (SELECT draftline.entry_keys(d.merged, o.keys)))
 RETURNING e.record_id
 
 -- name: add_entry
 -- Add the entry of the record in an order, if it is missing.
 INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
-SELECT :tenant_id, :collection, o.order_id, draftline.order_key(r.content, o.keys), r.record_id
+SELECT :tenant_id, :collection, o.order_id, k.key, r.record_id
 FROM draftline.collection_order AS o
 JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id
+CROSS JOIN LATERAL draftline.entry_keys(r.content, o.keys) AS k (key)
 WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.order_id = :order_id AND o.state <> 'DELETING'
   AND r.deleted_at IS NULL
-  AND draftline.order_entry_fits(draftline.order_key(r.content, o.keys), r.tenant_id || r.collection || r.record_id)
+  AND draftline.order_entry_fits(k.key, r.tenant_id || r.collection || r.record_id)
 ON CONFLICT DO NOTHING
 RETURNING record_id
 
 -- name: add_draft_entry
 -- The same of a draft.
 INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
-SELECT :tenant_id, :user_id, :collection, o.order_id, draftline.order_key(d.merged, o.keys), d.record_id
+SELECT :tenant_id, :user_id, :collection, o.order_id, k.key, d.record_id
 FROM draftline.collection_order AS o
 JOIN draftline.draft AS d ON d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
     AND d.record_id = :record_id
+CROSS JOIN LATERAL draftline.entry_keys(d.merged, o.keys) AS k (key)
 WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.order_id = :order_id AND o.state <> 'DELETING'
-  AND draftline.order_entry_fits(draftline.order_key(d.merged, o.keys),
+  AND draftline.order_entry_fits(k.key,
       d.tenant_id || d.user_id || d.collection || d.record_id)
 ON CONFLICT DO NOTHING
 RETURNING record_id

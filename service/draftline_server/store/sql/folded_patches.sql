@@ -66,9 +66,17 @@ WITH locked AS MATERIALIZED (
         FROM last AS l
         CROSS JOIN found AS n
         JOIN orders AS o ON o.collection = l.collection
+        WHERE NOT o.is_relation
         OFFSET 0  -- so that each key is computed once
     ) AS m
     WHERE m.old_key IS DISTINCT FROM m.new_key
+  UNION ALL
+    SELECT l.collection, l.record_id, o.order_id, m.old_key, m.new_key
+    FROM last AS l
+    CROSS JOIN found AS n
+    JOIN orders AS o ON o.collection = l.collection
+    CROSS JOIN LATERAL draftline.moved_relation_keys(n.content, l.new_content, o.keys) AS m
+    WHERE o.is_relation
 ),
 -- include: write_tail.move_entries
 , responses AS (

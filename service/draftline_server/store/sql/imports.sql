@@ -202,16 +202,23 @@ WITH stale AS MATERIALIZED (
     SELECT s.user_id, s.record_id, o.order_id, draftline.order_key(s.old_merged, o.keys) AS old_key,
         draftline.order_key(s.new_merged, o.keys) AS new_key
     FROM stale AS s CROSS JOIN orders AS o
+    WHERE NOT o.is_relation
+  UNION ALL
+    SELECT s.user_id, s.record_id, o.order_id, m.old_key, m.new_key
+    FROM stale AS s
+    CROSS JOIN orders AS o
+    CROSS JOIN LATERAL draftline.moved_relation_keys(s.old_merged, s.new_merged, o.keys) AS m
+    WHERE o.is_relation
 ), left_entries AS (
     DELETE FROM draftline.draft_order_entry AS e
     USING moved_entries AS m
     WHERE e.tenant_id = :tenant_id AND e.user_id = m.user_id AND e.collection = :collection AND e.order_id = m.order_id
-      AND e.key = m.old_key AND e.record_id = m.record_id AND m.old_key <> m.new_key
+      AND e.key = m.old_key AND e.record_id = m.record_id AND m.old_key IS DISTINCT FROM m.new_key
 ), new_entries AS (
     INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
     SELECT :tenant_id, m.user_id, :collection, m.order_id, m.new_key, m.record_id
     FROM moved_entries AS m
-    WHERE m.old_key <> m.new_key AND draftline.order_entry_fits(m.new_key,
+    WHERE m.old_key IS DISTINCT FROM m.new_key AND draftline.order_entry_fits(m.new_key,
         CAST(:tenant_id AS text) || m.user_id || CAST(:collection AS text) || m.record_id)
     ORDER BY m.user_id, m.order_id, m.new_key, m.record_id
     ON CONFLICT DO NOTHING

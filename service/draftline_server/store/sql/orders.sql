@@ -4,6 +4,9 @@
 WITH required AS MATERIALIZED (
     SELECT o.keys FROM draftline.collection AS c, draftline.declared_orders(c.fields, c.orders) AS o (keys)
     WHERE c.tenant_id = :tenant_id AND c.collection = :collection
+  UNION ALL
+    SELECT o.keys FROM draftline.collection AS c, draftline.relation_orders(c.relations) AS o (keys)
+    WHERE c.tenant_id = :tenant_id AND c.collection = :collection
 ), dropped AS (
     UPDATE draftline.collection_order AS o
     SET state = 'DROPPING', dropped_at = :now
@@ -11,7 +14,8 @@ WITH required AS MATERIALIZED (
       AND o.keys NOT IN (SELECT keys FROM required)
 )
 INSERT INTO draftline.collection_order (tenant_id, collection, keys, fields, created_at, log_xact)
-SELECT :tenant_id, :collection, r.keys, draftline.order_fields(r.keys), CAST(:now AS timestamptz), draftline.log_horizon()
+SELECT :tenant_id, :collection, r.keys, draftline.order_fields(r.keys), CAST(:now AS timestamptz),
+    CASE WHEN r.keys #>> '{0,type}' <> 'ID' THEN draftline.log_horizon() END  -- a relation has no sorted build
 FROM required AS r
 WHERE r.keys NOT IN (SELECT o.keys FROM draftline.collection_order AS o
     WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state IN ('BUILDING', 'READY'))
@@ -71,9 +75,10 @@ WITH batch AS MATERIALIZED (
     LIMIT :limit
     FOR SHARE
 ), keys AS MATERIALIZED (
-    SELECT o.order_id, draftline.order_key(b.content, o.keys) AS key, b.record_id
+    SELECT o.order_id, k.key, b.record_id
     FROM batch AS b
     CROSS JOIN draftline.collection_order AS o
+    CROSS JOIN LATERAL draftline.entry_keys(b.content, o.keys) AS k (key)
     WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.order_id = ANY (CAST(:order_ids AS bigint[]))
       AND b.is_live
 ), filled AS (
@@ -101,9 +106,10 @@ WITH edge AS MATERIALIZED (
     ORDER BY d.record_id, d.user_id
     FOR SHARE
 ), keys AS MATERIALIZED (
-    SELECT b.user_id, o.order_id, draftline.order_key(b.merged, o.keys) AS key, b.record_id
+    SELECT b.user_id, o.order_id, k.key, b.record_id
     FROM batch AS b
     CROSS JOIN draftline.collection_order AS o
+    CROSS JOIN LATERAL draftline.entry_keys(b.merged, o.keys) AS k (key)
     WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.order_id = ANY (CAST(:order_ids AS bigint[]))
 ), filled AS (
     INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
@@ -201,7 +207,8 @@ WHERE l.relation IN (CAST('draftline.collection' AS regclass), CAST('draftline.c
 
 -- name: orders_being_built
 -- Return the orders, of all tenants, whose entries are not complete.
-SELECT DISTINCT o.collection, o.keys::text AS keys FROM draftline.collection_order AS o WHERE o.state = 'BUILDING'
+SELECT DISTINCT o.collection, o.keys::text AS keys FROM draftline.collection_order AS o
+WHERE o.state = 'BUILDING' AND o.keys #>> '{0,type}' <> 'ID'
 
 -- name: old_indexes
 -- Return the indexes that earlier versions built for declared orders, recognised by their names.

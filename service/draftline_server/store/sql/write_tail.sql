@@ -162,7 +162,7 @@ logged AS (
 -- fragment: orders_of_collection
 -- The orders whose entries writes keep, of one collection.
 orders AS MATERIALIZED (
-    SELECT o.collection, o.order_id, o.keys, o.fields
+    SELECT o.collection, o.order_id, o.keys, o.fields, o.keys #>> '{0,type}' = 'ID' AS is_relation
     FROM draftline.collection_order AS o
     WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state <> 'DELETING'
 )
@@ -170,7 +170,7 @@ orders AS MATERIALIZED (
 -- fragment: orders_of_written
 -- The same of the collections of `written`.
 orders AS MATERIALIZED (
-    SELECT o.collection, o.order_id, o.keys, o.fields
+    SELECT o.collection, o.order_id, o.keys, o.fields, o.keys #>> '{0,type}' = 'ID' AS is_relation
     FROM draftline.collection_order AS o
     WHERE o.tenant_id = :tenant_id AND o.state <> 'DELETING'
       AND o.collection = ANY (ARRAY(SELECT DISTINCT w.collection FROM written AS w))
@@ -187,10 +187,17 @@ moved_entries AS MATERIALIZED (
             CASE WHEN w.kind <> 'DELETE' THEN draftline.order_key(w.new_content, o.keys) END AS new_key
         FROM written AS w
         JOIN orders AS o ON o.collection = w.collection
-        WHERE w.kind <> 'PURGE' AND (w.kind <> 'UPDATE' OR o.fields && w.changed_fields)
+        WHERE w.kind <> 'PURGE' AND (w.kind <> 'UPDATE' OR o.fields && w.changed_fields) AND NOT o.is_relation
         OFFSET 0  -- so that each key is computed once
     ) AS m
     WHERE m.old_key IS DISTINCT FROM m.new_key
+  UNION ALL
+    SELECT w.collection, w.record_id, o.order_id, m.old_key, m.new_key
+    FROM written AS w
+    JOIN orders AS o ON o.collection = w.collection
+    CROSS JOIN LATERAL draftline.moved_relation_keys(CASE WHEN w.kind IN ('UPDATE', 'DELETE') THEN w.old_content END,
+        CASE WHEN w.kind <> 'DELETE' THEN w.new_content END, o.keys) AS m
+    WHERE w.kind <> 'PURGE' AND (w.kind <> 'UPDATE' OR o.fields && w.changed_fields) AND o.is_relation
 )
 
 -- fragment: move_locked_entries

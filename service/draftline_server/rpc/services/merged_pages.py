@@ -1,0 +1,141 @@
+"""The pages of a merged list as messages, with the related records that they include.
+
+A message has a limited size. A page that exceeds it is read again with fewer records, and a single record with fewer
+related records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from draftline.v1 import content_pb2, draft_pb2
+
+from ...domain.errors import AnswerTooLargeError
+from ...domain.filters.named_fields import named_fields
+from ...domain.merged import MergedPage, MergedQuery, View
+from ...domain.records import Actor, Record
+from ...store.lists.field_names import FieldNames
+from ...store.lists.merged import MAX_PAGE_BYTES, MergedStore
+from ...store.relations.expansions import ExpandQuery, Expansion, Expansions, TooManyBytesError, query_of
+from ...store.relations.steps import Step
+from ..cooperative import yielding
+from ..mapping.drafts import fill_merged, to_field_warning, to_query
+from ..mapping.records import fill_record
+from ..mapping.relations import fill_included, fill_related, to_expand
+from ..response_size import MAX_PAGE_MESSAGE_BYTES, count_fitting
+
+PageRequest: TypeAlias = draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
+PageResponse = TypeVar("PageResponse", draft_pb2.GetMergedResponse, draft_pb2.StreamMergedResponse)
+
+
+@dataclass(frozen=True, slots=True)
+class MergedPages:
+    merged: MergedStore
+    expansions: Expansions
+    field_names: FieldNames
+
+    async def page(
+        self,
+        response_type: type[PageResponse],
+        request: PageRequest,
+        actor: Actor,
+        page_size: int,
+        page_token: str,
+    ) -> PageResponse:
+        """Return a page of at most `page_size` records, which fits into one message.
+
+        Raise AnswerTooLargeError if a single record with one related record for each relation does not fit.
+        """
+        query, (paths, limit) = to_query(request), to_expand(request)
+        if page_token == request.page_token:  # once for each call
+            await self._check_fields(request, query, actor)
+        with_total = isinstance(request, draft_pb2.GetMergedRequest) and request.include_total_size
+        steps = await self.expansions.steps(actor, query_of(query, paths, limit)) if paths else {}
+        while True:
+            page = await self.merged.page(actor, query, page_size, page_token, include_total_size=with_total)
+            response = response_type(next_page_token=page.next_page_token)
+            if isinstance(response, draft_pb2.GetMergedResponse) and page.total_size is not None:
+                response.total_size = page.total_size
+            if not page_token:
+                response.warnings.extend(await self._warnings(request, query, actor, page))
+            async for merged in yielding(page.records):
+                fill_merged(response.records.add(), merged, actor, request)
+            page_size = count_fitting(response, response.records)
+            if page_size < len(response.records):
+                continue
+            if not steps:
+                return response
+            roots = [each.record for each in page.records]
+            expansion = await self._expansion(actor, query_of(query, paths, limit), steps, roots)
+            if expansion is not None and _include(response, page, expansion, actor, request):
+                return response
+            page_size, limit = _fewer(len(page.records), limit)
+
+    async def related_to(
+        self, request: content_pb2.GetContentRequest, record: Record, actor: Actor
+    ) -> content_pb2.GetContentResponse:
+        """Return a record of the baseline with its related records.
+
+        Raise AnswerTooLargeError if it does not fit into one message with one related record for each relation.
+        """
+        paths, limit = to_expand(request)
+        while True:
+            response = content_pb2.GetContentResponse()
+            fill_record(response.record, record, actor.tenant_id, request)
+            query = ExpandQuery(request.collection, paths, limit, View.BASELINE, show_deleted=request.show_deleted)
+            steps = await self.expansions.steps(actor, query)
+            expansion = await self._expansion(actor, query, steps, [record])
+            if expansion is not None:
+                fill_related(response.related, expansion.from_roots[record.collection, record.record_id])
+                fill_included(response.included, expansion, actor, request)
+                if response.ByteSize() <= MAX_PAGE_MESSAGE_BYTES:
+                    return response
+            _, limit = _fewer(1, limit)
+
+    async def _check_fields(self, request: PageRequest, query: MergedQuery, actor: Actor) -> None:
+        """Raise InvalidFieldError if the request is strict and names a field that the collection does not have."""
+        if request.strict_fields:
+            named = named_fields(query.filter, query.order, request.fields)
+            await self.field_names.reject_unknown(actor, query.collection, named)
+
+    async def _warnings(
+        self, request: PageRequest, query: MergedQuery, actor: Actor, page: MergedPage
+    ) -> list[draft_pb2.FieldWarning]:
+        named = named_fields(query.filter, query.order, request.fields)
+        contents = [each.record.content for each in page.records]
+        unknown = await self.field_names.unknown(actor, query.collection, named, contents)
+        return [to_field_warning(each) for each in unknown]
+
+    async def _expansion(
+        self, actor: Actor, query: ExpandQuery, steps: Mapping[str, Step], records: Sequence[Record]
+    ) -> Expansion | None:
+        """Return the related records of some records; None if they are too large for a message."""
+        try:
+            return await self.expansions.expand(actor, query, steps, records, MAX_PAGE_BYTES)
+        except TooManyBytesError:
+            return None
+
+
+def _include(
+    response: PageResponse, page: MergedPage, expansion: Expansion, actor: Actor, request: PageRequest
+) -> bool:
+    """Add the related records to a page. Return False if it is too large then."""
+    for message, merged in zip(response.records, page.records, strict=True):
+        fill_related(message.related, expansion.from_roots[merged.record.collection, merged.record.record_id])
+    fill_included(response.included, expansion, actor, request)
+    return response.ByteSize() <= MAX_PAGE_MESSAGE_BYTES
+
+
+def _fewer(page_size: int, limit: int) -> tuple[int, int]:
+    """Return smaller limits: of records, or if there is only one, of its related records."""
+    if page_size > 1:
+        return page_size // 2, limit
+    if limit > 1:
+        return page_size, limit // 2
+    raise AnswerTooLargeError(
+        f"a record and the related records that expand requests exceed {MAX_PAGE_MESSAGE_BYTES} bytes: "
+        "request fewer relations, or set included_fields",
+        limit=MAX_PAGE_MESSAGE_BYTES,
+    )

@@ -1,0 +1,1 @@
+"""Related records: the relations of collections, and the records to which they lead."""

@@ -1,0 +1,203 @@
+"""Expansions: the records that are related to others, read by one statement for each relation and level.
+
+Each statement has a snapshot of its own, so a record that changes between two statements may appear in its earlier
+state at one end of a relation and in its later state at the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from ...domain.drafts import MergedRecord
+from ...domain.filters.ast import Path
+from ...domain.merged import MergedQuery, View
+from ...domain.records import Actor, Record
+from ...domain.relations import Direction, Relation
+from ...domain.values import value_class
+from ..collections.cache import CollectionSpecs
+from ..database import Database
+from ..lists.branches import ListQueryKey, Pairs
+from ..lists.merged import merged_of
+from ..lists.query import page_statement
+from .ids import related_ids
+from .steps import Step, steps_of
+
+Key = tuple[str, str]  # collection and record id
+
+
+class TooManyBytesError(Exception):
+    """The related records have more content than the caller has room for."""
+
+
+@value_class
+class Related:
+    """The records to which one relation leads from one record."""
+
+    collection: str
+    record_ids: Sequence[str]
+    has_more: bool
+
+
+@dataclass(slots=True)
+class Expansion:
+    """Related records, each once, and the relations that lead to them, by the record from which they start."""
+
+    included: dict[Key, MergedRecord] = field(default_factory=dict)
+    from_roots: dict[Key, dict[str, Related]] = field(default_factory=dict)
+    from_included: dict[Key, dict[str, Related]] = field(default_factory=dict)
+
+
+@value_class
+class ExpandQuery:
+    """The relations to follow from records of a collection, and the drafts that count."""
+
+    collection: str
+    paths: Sequence[Path]
+    limit: int  # related records of one record, by one relation
+    view: View = View.MERGED
+    session_id: str = ""
+    show_deleted: bool = False
+
+
+class Expansions:
+    """Reads related records."""
+
+    def __init__(self, database: Database, specs: CollectionSpecs) -> None:
+        self._database = database
+        self._specs = specs
+
+    async def steps(self, actor: Actor, query: ExpandQuery) -> dict[str, Step]:
+        """Return the relations of a query; see steps_of for the errors."""
+        return await steps_of(self._specs, actor.tenant_id, query.collection, query.paths)
+
+    async def expand(
+        self, actor: Actor, query: ExpandQuery, steps: Mapping[str, Step], roots: Sequence[Record], max_bytes: int
+    ) -> Expansion:
+        """Return the related records of some records.
+
+        Raise TooManyBytesError if their contents have more than `max_bytes`.
+        """
+        reader = _Reader(self._database, actor, query, max_bytes)
+        await reader.follow_all(steps, roots, is_root=True)
+        return reader.expansion
+
+
+class _Reader:
+    """Reads the related records of one call."""
+
+    def __init__(self, database: Database, actor: Actor, query: ExpandQuery, max_bytes: int) -> None:
+        self._database = database
+        self._actor = actor
+        self._query = query
+        self._bytes_left = max_bytes
+        self.expansion = Expansion()
+
+    async def follow_all(self, steps: Mapping[str, Step], sources: Sequence[Record], *, is_root: bool = False) -> None:
+        """Follow relations from records, and on from the records that they lead to."""
+        for name, step in steps.items():
+            related = await self._follow(step.relation, sources)
+            links = self.expansion.from_roots if is_root else self.expansion.from_included
+            for source in sources:
+                links.setdefault((source.collection, source.record_id), {})[name] = related[source.record_id]
+            if step.steps:
+                ids = dict.fromkeys(each for source in sources for each in related[source.record_id].record_ids)
+                included = [self.expansion.included[step.relation.target, each].record for each in ids]
+                await self.follow_all(step.steps, included)
+
+    async def _follow(self, relation: Relation, sources: Sequence[Record]) -> dict[str, Related]:
+        """Return the related records of each source, and add them to those that are included."""
+        if relation.direction in (Direction.FIELD, Direction.PARENT):
+            return await self._named(relation, sources)
+        return await self._naming(relation, sources)
+
+    async def _named(self, relation: Relation, sources: Sequence[Record]) -> dict[str, Related]:
+        named = {source.record_id: _ids_of(relation, source) for source in sources}
+        limit = self._query.limit
+        wanted = list(dict.fromkeys(each for ids in named.values() for each in ids[:limit]))
+        rows: Sequence[asyncpg.Record] = []
+        if wanted:
+            shape = self._shape(relation, has_record_ids=True)
+            rows = await self._fetch(relation, shape, {"record_ids": wanted, "limit": len(wanted) + 1})
+        self._include(relation, rows)
+        present = {row["record_id"] for row in rows}
+        return {
+            record_id: Related(relation.target, [each for each in ids[:limit] if each in present], len(ids) > limit)
+            for record_id, ids in named.items()
+        }
+
+    async def _naming(self, relation: Relation, sources: Sequence[Record]) -> dict[str, Related]:
+        pairs = Pairs.CHILDREN
+        if relation.direction is Direction.INVERSE:
+            pairs = Pairs.INVERSE_WITH_DELETED if self._query.show_deleted else Pairs.INVERSE
+        targets, limit = [source.record_id for source in sources], self._query.limit
+        rows: Sequence[asyncpg.Record] = []
+        if targets:
+            values: dict[str, object] = {
+                "targets": targets, "order_id": relation.order_id, "path": list(relation.path),
+                "with_drafts": self._query.view is not View.BASELINE, "show_deleted": self._query.show_deleted,
+                "related_limit": limit + 1, "limit": len(targets) * (limit + 1) + 1,
+            }  # fmt: skip
+            rows = await self._fetch(relation, self._shape(relation, related=pairs), values)
+        found: dict[str, list[asyncpg.Record]] = {target: [] for target in targets}
+        for row in sorted(rows, key=_by_position if relation.direction is Direction.CHILDREN else _by_id):
+            for target in row["targets"]:
+                found[target].append(row)
+        for related in found.values():
+            self._include(relation, related[:limit])
+        return {
+            target: Related(relation.target, [row["record_id"] for row in related[:limit]], len(related) > limit)
+            for target, related in found.items()
+        }
+
+    def _shape(self, relation: Relation, *, has_record_ids: bool = False, related: Pairs | None = None) -> ListQueryKey:
+        view = View.BASELINE if self._query.view is View.BASELINE else View.MERGED
+        has_session = bool(self._query.session_id)
+        return ListQueryKey(
+            relation.target, None, (), view, self._query.show_deleted, has_record_ids, has_session, related=related
+        )
+
+    async def _fetch(
+        self, relation: Relation, shape: ListQueryKey, values: dict[str, object]
+    ) -> Sequence[asyncpg.Record]:
+        statement, fixed = page_statement(shape)
+        common = {
+            "tenant_id": self._actor.tenant_id, "user_id": self._actor.user_id, "collection": relation.target,
+            "session_id": self._query.session_id, "max_bytes": self._bytes_left,
+        }  # fmt: skip
+        rows = await self._database.fetch(statement, {**fixed, **common, **values}, idempotent=True)
+        self._bytes_left -= sum(len(row["content"].encode()) for row in rows)
+        if self._bytes_left < 0:  # the statement may have left out rows for the same reason
+            raise TooManyBytesError
+        return rows
+
+    def _include(self, relation: Relation, rows: Sequence[asyncpg.Record]) -> None:
+        for row in rows:
+            key = (relation.target, row["record_id"])
+            if key not in self.expansion.included:
+                self.expansion.included[key] = merged_of(row, self._actor, relation.target)
+
+
+def _ids_of(relation: Relation, source: Record) -> Sequence[str]:
+    if relation.direction is Direction.PARENT:
+        return [source.parent_id] if source.parent_id is not None else []
+    return related_ids(source.content, relation.path)
+
+
+def _by_id(row: asyncpg.Record) -> str:
+    record_id: str = row["record_id"]
+    return record_id
+
+
+def _by_position(row: asyncpg.Record) -> tuple[bool, int, str]:
+    position = row["position"]
+    return position is None, position or 0, row["record_id"]
+
+
+def query_of(list_query: MergedQuery, paths: Sequence[Path], limit: int) -> ExpandQuery:
+    """Return the query for the related records of a list: the same drafts count as in the list."""
+    return ExpandQuery(
+        list_query.collection, paths, limit, list_query.view, list_query.session_id, list_query.show_deleted
+    )

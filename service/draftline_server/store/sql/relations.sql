@@ -1,0 +1,112 @@
+-- The records to which relations lead, as pairs of the id that a relation starts from (target) and the record's id. Drafts of
+-- the caller count as in merged lists: `with_drafts`, `session_id` (empty: of all sessions) and `show_deleted`. For each
+-- target the first `related_limit` records are returned.
+
+-- fragment: no_own_draft
+-- The caller has no draft of the record `e`, whose merged values would count instead.
+(NOT CAST(:with_drafts AS boolean) OR NOT EXISTS (
+    SELECT FROM draftline.draft AS o
+    WHERE o.tenant_id = :tenant_id AND o.user_id = :user_id AND o.collection = :collection AND o.record_id = e.record_id
+      AND (CAST(:session_id AS text) = '' OR o.session_id = CAST(:session_id AS text))))
+
+-- fragment: own_draft
+-- Conditions for the drafts `d` that count.
+CAST(:with_drafts AS boolean) AND d.tenant_id = :tenant_id AND d.user_id = :user_id AND d.collection = :collection
+    AND (CAST(:session_id AS text) = '' OR d.session_id = CAST(:session_id AS text))
+    AND (CAST(:show_deleted AS boolean) OR d.kind <> 'DELETE')
+
+-- fragment: named_by_live
+-- The live records, and the caller's drafts, whose field names the target `t`, by the entries of the relation.
+(SELECT e.record_id
+ FROM draftline.order_entry AS e
+ WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.order_id = :order_id
+   AND e.key = convert_to(t.target, 'UTF8') AND
+   -- include: relations.no_own_draft
+ ORDER BY e.record_id
+ LIMIT CAST(:related_limit AS bigint))
+UNION ALL
+(SELECT e.record_id
+ FROM draftline.draft_order_entry AS e
+ JOIN draftline.draft AS d ON d.record_id = e.record_id AND
+   -- include: relations.own_draft
+ WHERE e.tenant_id = :tenant_id AND e.user_id = :user_id AND e.collection = :collection AND e.order_id = :order_id
+   AND e.key = convert_to(t.target, 'UTF8')
+ ORDER BY e.record_id
+ LIMIT CAST(:related_limit AS bigint))
+
+-- fragment: inverse
+-- The records whose field names a target, sorted by id.
+SELECT t.target, k.record_id
+FROM unnest(CAST(:targets AS text[])) AS t (target)
+CROSS JOIN LATERAL (
+    SELECT u.record_id
+    FROM (
+        -- include: relations.named_by_live
+    ) AS u
+    ORDER BY u.record_id
+    LIMIT CAST(:related_limit AS bigint)
+) AS k
+
+-- fragment: inverse_with_deleted
+-- The same with deleted records. They have no entries, so all deleted records of the collection are read.
+WITH deleted AS MATERIALIZED (
+    SELECT i.id AS target, e.record_id
+    FROM draftline.record AS e
+    CROSS JOIN LATERAL unnest(draftline.related_ids(e.content, CAST(:path AS text[]))) AS i (id)
+    WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.deleted_at IS NOT NULL
+      AND i.id = ANY (CAST(:targets AS text[])) AND
+      -- include: relations.no_own_draft
+)
+SELECT t.target, k.record_id
+FROM unnest(CAST(:targets AS text[])) AS t (target)
+CROSS JOIN LATERAL (
+    SELECT u.record_id
+    FROM (
+        -- include: relations.named_by_live
+        UNION ALL
+        SELECT x.record_id FROM deleted AS x WHERE x.target = t.target
+    ) AS u
+    ORDER BY u.record_id
+    LIMIT CAST(:related_limit AS bigint)
+) AS k
+
+-- fragment: children
+-- The records whose parent is a target, sorted by position and id. All drafts of the caller in the collection are read,
+-- because a draft without a parent has that of its record.
+WITH drafted AS MATERIALIZED (
+    SELECT d.record_id, draftline.drafted_parent_id(d.attributes, CASE WHEN k.is_kept THEN r.parent_id END) AS parent_id,
+        draftline.drafted_position(d.attributes, CASE WHEN k.is_kept THEN r.position END) AS position
+    FROM draftline.draft AS d
+    LEFT JOIN LATERAL (
+        SELECT b.parent_id, b.position, b.deleted_at
+        FROM draftline.record AS b
+        WHERE b.tenant_id = :tenant_id AND b.collection = :collection AND b.record_id = d.record_id
+        LIMIT 1
+    ) AS r ON true
+    -- A draft that restores a deleted record starts without its attributes.
+    CROSS JOIN LATERAL (SELECT d.kind <> 'CREATE' OR r.deleted_at IS NULL AS is_kept) AS k
+    WHERE
+      -- include: relations.own_draft
+)
+SELECT t.target, k.record_id
+FROM unnest(CAST(:targets AS text[])) AS t (target)
+CROSS JOIN LATERAL (
+    SELECT u.record_id
+    FROM (
+        (SELECT e.record_id, e.position
+         FROM draftline.record AS e
+         WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.parent_id = t.target
+           AND (CAST(:show_deleted AS boolean) OR e.deleted_at IS NULL) AND
+           -- include: relations.no_own_draft
+         ORDER BY e.position, e.record_id
+         LIMIT CAST(:related_limit AS bigint))
+        UNION ALL
+        (SELECT d.record_id, d.position
+         FROM drafted AS d
+         WHERE d.parent_id = t.target
+         ORDER BY d.position, d.record_id
+         LIMIT CAST(:related_limit AS bigint))
+    ) AS u
+    ORDER BY u.position, u.record_id
+    LIMIT CAST(:related_limit AS bigint)
+) AS k

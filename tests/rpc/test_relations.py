@@ -1,0 +1,221 @@
+"""Relations over a real channel: declared by PutCollection, and followed by `expand`, with both clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import draftline
+import pytest
+from draftline import (
+    AsyncClient,
+    DeclaredField,
+    DeclaredRelation,
+    DraftEdit,
+    InvalidArgumentError,
+    MergedRecord,
+    RelatedIds,
+    RelationState,
+)
+from support.sent_statements import sent
+
+AUTHOR = DeclaredRelation("author", "/author", "people", inverse="films")
+CAST = DeclaredRelation("cast", "/cast", "people")
+COMPANY = DeclaredRelation("company", "/company", "companies", inverse="staff")
+
+
+@pytest.fixture
+async def client(server_address: str, tenant_id: str) -> AsyncIterator[AsyncClient]:
+    """A client of a tenant with two films, three people and a company."""
+    async with AsyncClient(server_address, tenant_id=tenant_id, user="ada") as opened:
+        await fill(opened)
+        yield opened
+
+
+async def fill(client: AsyncClient) -> None:
+    await client.import_content("companies", {"fox": {"country": "NO"}}.items())
+    people = {
+        "scott": {"company": "fox", "name": "R"},
+        "bron": {"company": "fox", "name": "D"},
+        "weaver": {"name": "S"},
+    }
+    await client.import_content("people", people.items())
+    films = {
+        "alien": {"author": "scott", "cast": ["weaver", "gone", "weaver"]},
+        "blade": {"author": "scott", "cast": 5},
+    }
+    await client.import_content("films", films.items())
+    await client.put_collection("people", relations=[COMPANY])
+    await client.put_collection("films", relations=[AUTHOR, CAST])
+
+
+def ids(records: list[MergedRecord]) -> list[str]:
+    return [each.record_id for each in records]
+
+
+async def test_collection_shows_its_relations_and_the_state_of_their_inverses(client: AsyncClient) -> None:
+    shown = (await client.get_collection("films")).relations
+    assert [(each.relation, each.state) for each in shown] == [
+        (AUTHOR, RelationState.READY),
+        (CAST, RelationState.NONE),
+    ]
+    await client.put_collection("films")
+    assert (await client.get_collection("films")).relations == ()
+    with pytest.raises(InvalidArgumentError, match=r"expand\[0\].*no relation 'films'"):
+        await client.get_content("people", "scott", expand=["films"])
+
+
+async def test_related_records_come_once_with_every_read(
+    client: AsyncClient, server_address: str, tenant_id: str
+) -> None:
+    expand = ["author.company", "cast"]
+    page = await client.get_merged_page("films", expand=expand)
+    assert set(page.included) == {("people", "scott"), ("companies", "fox"), ("people", "weaver")}
+    alien, blade = page.records
+    assert ids(alien.related("author")) == ids(blade.related("author")) == ["scott"]
+    assert alien.related("author")[0].related("company")[0].content == {"country": "NO"}
+    assert (ids(alien.related("cast")), blade.related("cast")) == (["weaver"], [])
+    assert alien.record.relations["cast"] == RelatedIds("people", ("weaver",), False)
+    with pytest.raises(KeyError):
+        alien.related("author")[0].related("films")
+    streamed = [each async for each in client.stream_merged("films", expand=expand)]
+    assert streamed == list(page.records)
+    assert [each.related("author") for each in streamed] == [each.related("author") for each in page.records]
+    found = await client.get_content("films", "alien", expand=expand, included_fields=["name"])
+    assert [each.content for each in found.related("author")] == [{"name": "R"}]
+    assert found.related("author")[0].related("company")[0].content == {}
+    with draftline.Client(server_address, tenant_id=tenant_id, user="ada") as blocking:
+        same = blocking.get_merged_page("films", expand=expand)
+    assert (same, same.included) == (page, page.included)
+
+
+async def test_draft_that_moves_a_film_shows_in_both_directions_to_its_user_alone(
+    client: AsyncClient, server_address: str, tenant_id: str
+) -> None:
+    await client.save_draft("films", "alien", {"author": "bron"}, session_id="one")
+    await client.save_draft("people", "bron", {"name": "drafted"})
+    await client.save_drafts("films", [DraftEdit("new", create={"author": "bron"})])
+
+    async def works(reader: AsyncClient, **options: Any) -> dict[str, list[str]]:
+        people = [each async for each in reader.get_merged("people", expand=["films"], **options)]
+        return {each.record_id: ids(each.related("films")) for each in people if each.related("films")}
+
+    assert await works(client) == {"scott": ["blade"], "bron": ["alien", "new"]}
+    assert await works(client, session_id="one") == {"scott": ["blade"], "bron": ["alien"]}
+    assert await works(client, view="baseline") == {"scott": ["alien", "blade"]}
+    (alien, *_) = (await client.get_merged_page("films", expand=["author"])).records
+    assert alien.related("author")[0].content["name"] == "drafted"
+    assert ids((await client.get_content("films", "alien", expand=["author"])).related("author")) == ["scott"]
+    async with AsyncClient(server_address, tenant_id=tenant_id, user="bob") as bob:
+        assert await works(bob) == {"scott": ["alien", "blade"]}
+        (alien, *_) = (await bob.get_merged_page("films", expand=["author"])).records
+        assert (ids(alien.related("author")), alien.related("author")[0].state) == (["scott"], "pristine")
+
+
+async def test_related_records_of_another_tenant_never_show(
+    client: AsyncClient, server_address: str, tenant_id: str
+) -> None:
+    async with AsyncClient(server_address, tenant_id=f"{tenant_id}-other", user="ada") as other:
+        await other.import_content("films", {"alien": {"author": "bron"}, "third": {"author": "scott"}}.items())
+        with pytest.raises(InvalidArgumentError, match="no relation 'author'"):
+            await other.get_merged_page("films", expand=["author"])
+        await other.put_collection("films", relations=[AUTHOR])
+        page = await other.get_merged_page("films", expand=["author"])
+        assert (page.included, [each.related("author") for each in page.records]) == ({}, [[], []])
+        await other.create_content("people", {"name": "other"}, record_id="scott")
+        assert ids((await other.get_content("people", "scott", expand=["films"])).related("films")) == ["third"]
+    scott = await client.get_content("people", "scott", expand=["films"])
+    assert ids(scott.related("films")) == ["alien", "blade"]
+
+
+async def test_deleted_related_records_are_absent_or_shown(client: AsyncClient) -> None:
+    await client.delete_content("people", "scott")
+    await client.delete_content("films", "blade")
+    (alien,) = (await client.get_merged_page("films", expand=["author"])).records
+    assert alien.related("author") == []
+    alien, blade = (await client.get_merged_page("films", expand=["author.company"], show_deleted=True)).records
+    (scott,) = blade.related("author")
+    assert (scott.record_id, scott.record.delete_time is None, ids(scott.related("company"))) == (
+        "scott",
+        False,
+        ["fox"],
+    )
+    shown = await client.get_content("people", "scott", show_deleted=True, expand=["films"])
+    assert ids(shown.related("films")) == ["alien", "blade"]
+
+
+async def test_children_are_sorted_limited_and_end_at_the_depth(client: AsyncClient) -> None:
+    for number, position in enumerate([3, None, 1, 1]):
+        await client.create_content("scenes", {}, record_id=f"s{number}", parent_id="top", position=position)
+    await client.create_content("scenes", {}, record_id="top", parent_id="s0")
+    found = await client.get_content("scenes", "top", expand=["children.children.children"])
+    assert ids(found.related("children")) == ["s2", "s3", "s0", "s1"]
+    top = found.related("children")[2].related("children")[0]
+    assert (top.record_id, ids(top.related("children"))) == ("top", ["s2", "s3", "s0", "s1"])
+    assert top.related("children")[0].record.relations == {"children": RelatedIds("scenes", (), False)}
+    few = await client.get_content("scenes", "top", expand=["children"], expand_limit=2)
+    assert few.relations["children"] == RelatedIds("scenes", ("s2", "s3"), True)
+    assert ids((await client.get_content("scenes", "s1", expand=["parent.parent"])).related("parent")) == ["top"]
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+async def test_each_relation_and_level_is_one_statement(client: AsyncClient, server: Any, count: int) -> None:
+    rows = {f"r{n:04}": {"author": ("scott", "bron")[n % 2], "cast": ["weaver", "scott"]} for n in range(count)}
+    await client.import_content("films", rows.items(), mode="snapshot")
+    expand = ["author.company", "cast.films", "children"]
+    await client.get_merged_page("films", page_size=count, expand=expand)  # the specs are read at most once a second
+    with server.statements_of_calls() as seen:
+        page = await client.get_merged_page("films", page_size=count, expand=expand)
+    assert len(page.records) == count
+    reads = [name for name in sent(seen) if name != "get_definitions"]
+    assert reads == ["get_merged", "get_merged", "get_merged", "get_merged", "get_related", "get_related"]
+
+
+@pytest.mark.parametrize(
+    ("relations", "problem"),
+    [
+        ([DeclaredRelation("parent", "/a", "people")], r"relations\[0\].name.*must not be one of parent, children"),
+        ([CAST, DeclaredRelation("cast", "/a", "people")], r"relations\[1\].name.*'cast' is also relations\[0\].name"),
+        ([DeclaredRelation("boss", "/a", "films", inverse="boss")], r"relations\[0\].inverse.*is also"),
+        ([DeclaredRelation("o", "/a", "people")], r"relations\[0\].name.*would hide the declared field /o/x"),
+        (
+            [DeclaredRelation("films", "/a", "people", inverse="company")],
+            "'company' would be two relations of 'people'",
+        ),
+        ([DeclaredRelation("films", "/a", "people", inverse="o")], "'o' would hide the declared field /o/y"),
+        ([AUTHOR, DeclaredRelation("x", "/a", "people", inverse="films")], "'films' is the inverse of two relations"),
+        ([DeclaredRelation("x-y", "/a", "people")], r"relations\[0\].name"),
+        ([DeclaredRelation("x", "a", "people")], r"relations\[0\].field"),
+    ],
+)
+async def test_relations_with_ambiguous_names_are_refused(
+    client: AsyncClient, relations: list[DeclaredRelation], problem: str
+) -> None:
+    fields = [DeclaredField("/o/x", "text")]
+    await client.put_collection("people", relations=[COMPANY], fields=[DeclaredField("/o/y", "text")])
+    with pytest.raises(InvalidArgumentError, match=problem):
+        await client.put_collection("films", fields=fields, relations=relations)
+    assert [each.relation for each in (await client.get_collection("films")).relations] == [AUTHOR, CAST]
+    with pytest.raises(InvalidArgumentError, match="'films' would be two relations of 'people'"):
+        await client.put_collection("people", relations=[DeclaredRelation("films", "/x", "films")])
+
+
+async def test_response_with_large_related_records_has_fewer_of_them(client: AsyncClient) -> None:
+    large = {f"p{n}": {"text": "x" * 700_000} for n in range(8)}
+    await client.import_content("people", large.items())
+    await client.import_content("films", {f"f{n}": {"author": f"p{n}", "cast": list(large)} for n in range(8)}.items())
+    some = 'record.record_id = "f*"'
+    first = await client.get_merged_page("films", filter=some, expand=["author"])
+    assert 1 < len(first.records) < 8
+    assert first.next_page_token
+    every = [each async for each in client.get_merged("films", filter=some, expand=["author"])]
+    assert [ids(each.related("author")) for each in every] == [[f"p{n}"] for n in range(8)]
+    streamed = [each async for each in client.stream_merged("films", filter=some, expand=["author"])]
+    assert [ids(each.related("author")) for each in streamed] == [[f"p{n}"] for n in range(8)]
+    page = await client.get_merged_page("films", filter=some, expand=["cast"])
+    assert (len(page.records), page.records[0].record.relations["cast"].has_more) == (1, True)
+    assert 1 < len(page.records[0].related("cast")) < 8
+    paths = ["author", "cast.company", *(f"{each}.parent" for each in ("author", "cast"))]
+    await client.patch_content("films", "f0", {"text": "y" * 900_000})
+    found = await client.get_content("films", "f0", expand=paths)
+    assert found.relations["cast"].has_more

@@ -1,0 +1,217 @@
+"""Related records: every expansion equals a plain join in Python, whatever was written and drafted before."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import random
+from typing import Any
+
+import pytest
+from draftline_server.domain.drafts import ConflictPolicy
+from draftline_server.domain.edits import Strategy
+from draftline_server.domain.errors import DraftlineError, InvalidFieldError, RelationNotReadyError
+from draftline_server.domain.merged import MergedQuery, View
+from draftline_server.domain.relations import parse_expand, relations_of
+from draftline_server.store.collections.order_entries import OrderEntries
+from draftline_server.store.database import Database
+from draftline_server.store.relations.expansions import ExpandQuery, Expansion, Expansions, TooManyBytesError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.entry_checks import wrong_entries
+from support.relation_oracle import Joined, Links
+from support.soak_scale import examples
+from support.tenant_stores import COLLECTION, World, change, creation, deletion, moving
+
+RELATIONS = json.dumps([
+    {"name": "maker", "path": ["maker"], "collection": COLLECTION, "inverse": "made"},
+    {"name": "crew", "path": ["all", "crew"], "collection": COLLECTION, "inverse": "works"},
+    {"name": "source", "path": ["maker"], "collection": COLLECTION, "inverse": ""},
+])  # fmt: skip
+IDS = ["a", "b", "c", "d", "e", "é"]
+NAMES = ["maker", "crew", "source", "made", "works", "parent", "children"]
+OPPOSITES = {("maker", "made"), ("made", "maker"), ("crew", "works"), ("works", "crew"),
+             ("parent", "children"), ("children", "parent")}  # fmt: skip
+USERS = ("ada", "bob")
+
+
+async def declared(world: World) -> None:
+    await world.declare(relations=RELATIONS)
+    await OrderEntries(world.database).build(world.tenant_id, COLLECTION)
+    await world.specs.load(world.tenant_id, [COLLECTION])
+
+
+def content(dice: random.Random) -> dict[str, Any]:
+    """A content that names records, some of which do not exist, and values that name none."""
+    names = [*IDS, "gone", "x" * 129, ""]
+    maker = dice.choice(["a", "a", "a", *names, None, 5, 10**400, dice.choices(names, k=2)])
+    crew = dice.choice([dice.choices([*names, 7, None, ["a"]], k=dice.randrange(5)), dice.choice(names), {"a": "b"}])
+    return dice.choice([{"maker": maker}, {"all": {"crew": crew}}, {"maker": maker, "all": {"crew": crew}}, {"all": 3}])
+
+
+async def write(world: World, dice: random.Random) -> None:
+    """Write or draft something; a call that is refused changes nothing."""
+    record_id, user, parent = (
+        dice.choice(IDS),
+        dice.choice(USERS),
+        dice.choice(["a", "a", "a", "a", *IDS, "gone", None]),
+    )
+    session = dice.choice(["", "one"])
+    moved = {"parent_id": parent, "position": dice.choice([None, 1, 2])}
+    edit = dice.choice([
+        change(record_id, content(dice), dice.choice([Strategy.SHALLOW, Strategy.DEEP])),
+        moving(record_id, **moved),
+        creation(record_id, content(dice), allow_deleted=dice.random() < 0.5, attributes=moved),
+        deletion(record_id),
+    ])  # fmt: skip
+    steps: list[Any] = [
+        lambda: world.create(record_id, content(dice)),
+        lambda: world.patch(record_id, content(dice), Strategy.SHALLOW),
+        lambda: world.move(record_id, parent, dice.choice([None, 1, 2])),
+        lambda: world.delete(record_id),
+        lambda: world.undelete(record_id),
+        lambda: world.save(user, edit, session_id=session),
+        lambda: world.save(user, edit, session_id=session),
+        lambda: world.load({record_id: content(dice)}),
+        lambda: world.commit(user, policy=ConflictPolicy.KEEP_MINE),
+        lambda: world.discard(user),
+    ]
+    weights = [6, 4, 4, 2, 1, 4, 4, 1, 1, 1]
+    with contextlib.suppress(DraftlineError):
+        await dice.choices(steps, weights)[0]()
+
+
+def some_paths(dice: random.Random) -> list[str]:
+    """Paths of relations that do not lead straight back."""
+    paths = [tuple(dice.choices(NAMES, k=dice.randint(1, 3))) for _ in range(dice.randint(1, 4))]
+    allowed = [path for path in paths if not OPPOSITES & set(itertools.pairwise(path))]
+    return list(dict.fromkeys(".".join(path) for path in allowed)) or ["maker"]
+
+
+def links_of(expansion: Expansion, roots: list[str], query: ExpandQuery) -> Links:
+    """Return the links of an expansion, by root and path."""
+    links: Links = {}
+
+    def follow(trail: tuple[str, ...], related: dict[str, Any], path: tuple[str, ...]) -> None:
+        if path:
+            found = related[path[0]]
+            links[*trail, path[0]] = list(found.record_ids), found.has_more
+            for each in found.record_ids:
+                onward = expansion.from_included.get((COLLECTION, each), {})
+                follow((*trail, path[0], each), onward, path[1:])
+
+    for path in query.paths:
+        for root in roots:
+            follow((root,), expansion.from_roots[COLLECTION, root], path)
+    return links
+
+
+async def check(world: World, dice: random.Random) -> None:
+    """Compare the expansion of all records with the join, for random arguments."""
+    query = ExpandQuery(
+        COLLECTION, parse_expand(some_paths(dice)), dice.choice([1, 1, 2, 2, 100]), dice.choice(list(View)),
+        dice.choice(["", "", "one"]), dice.random() < 0.5,
+    )  # fmt: skip
+    user, expansions = dice.choice(USERS), Expansions(world.database, world.specs)
+    actor = world.actor(user)
+    spec = await world.specs.current(world.tenant_id, COLLECTION)
+    relations = relations_of(COLLECTION, spec.relations, spec.inverses)
+    joined = Joined(await world.stored("record"), await world.stored("draft"), user, query, relations)
+    view = View.BASELINE if query.view is View.BASELINE else View.MERGED
+    listing = MergedQuery(COLLECTION, session_id=query.session_id, view=view, show_deleted=query.show_deleted)
+    listed = await world.merged.page(actor, listing, 100, "")
+    roots = [each.record for each in listed.records]
+    found = await expansions.expand(actor, query, await expansions.steps(actor, query), roots, 10**7)
+    root_ids = [each.record_id for each in roots]
+    links, rows = joined.links(root_ids)
+    assert links_of(found, root_ids, query) == links, query
+    assert {record_id for _, record_id in found.included} == set(rows)
+    for (_, record_id), merged in found.included.items():
+        expected = rows[record_id]
+        assert json.loads(merged.record.content) == json.loads(json.dumps(expected.content, default=int)), record_id
+        assert (merged.draft_kind, merged.record.version) == (expected.kind, expected.attributes["version"])
+
+
+async def expansion(
+    world: World, paths: list[str], limit: int = 100, roots: tuple[str, ...] = ("a",), max_bytes: int = 10**6,
+    **rest: Any,
+) -> Expansion:  # fmt: skip
+    """Return the related records of some records, as ada sees them."""
+    query = ExpandQuery(COLLECTION, parse_expand(paths), limit, **rest)
+    expansions, actor = Expansions(world.database, world.specs), world.actor("ada")
+    records = [await world.record(each) for each in roots]
+    return await expansions.expand(actor, query, await expansions.steps(actor, query), records, max_bytes)
+
+
+async def test_related_records_that_a_draft_deletes_leave_their_place_to_others(world: World) -> None:
+    await declared(world)
+    for record_id in IDS:
+        await world.create(record_id, {"maker": "a"})
+        await world.move(record_id, "a", ord(record_id))
+    await world.save("ada", deletion("b"))
+    await world.save("ada", moving("e", position=0))
+    found = (await expansion(world, ["made", "children"], 3)).from_roots[COLLECTION, "a"]
+    assert (found["made"].record_ids, found["made"].has_more) == (["a", "c", "d"], True)
+    assert (found["children"].record_ids, found["children"].has_more) == (["e", "a", "c"], True)
+    shown = (await expansion(world, ["made", "children"], 3, show_deleted=True)).from_roots[COLLECTION, "a"]
+    assert (shown["made"].record_ids, shown["children"].record_ids) == (["a", "b", "c"], ["e", "a", "b"])
+    await world.delete("c")
+    shown = (await expansion(world, ["made"], 10, show_deleted=True)).from_roots[COLLECTION, "a"]
+    assert shown["made"].record_ids == IDS
+
+
+@pytest.mark.parametrize(
+    ("paths", "problem"),
+    [
+        (["none"], r"expand\[0\].*no relation 'none'; it has children, crew, made, maker, parent, source, works"),
+        (["maker", "maker.crew.none"], r"expand\[1\].*no relation 'none'"),
+        (["maker.maker.maker.maker"], r"expand\[0\].*has 4 relations, and may have 3"),
+        (["maker", "maker"], r"expand\[1\].*is also expand\[0\]"),
+        (["crew.maker.made"], r"expand\[0\].*'crew.maker.made' is a cycle: 'made' leads back from 'films'"),
+        (["children.parent"], r"expand\[0\].*is a cycle"),
+        (["maker..crew"], r"expand\[0\].*separated by dots"),
+    ],
+)
+async def test_bad_paths_are_refused_by_their_index(world: World, paths: list[str], problem: str) -> None:
+    await declared(world)
+    await world.create("a", {})
+    with pytest.raises(InvalidFieldError, match=problem):
+        await expansion(world, paths)
+
+
+async def test_inverse_is_refused_until_its_entries_are_complete(world: World) -> None:
+    await world.create("a", {"maker": "a"})
+    await world.declare(relations=RELATIONS)
+    assert (await expansion(world, ["maker"])).from_roots[COLLECTION, "a"]["maker"].record_ids == ["a"]
+    with pytest.raises(RelationNotReadyError, match="relation 'made' of 'films' is being built"):
+        await expansion(world, ["made"])
+    await OrderEntries(world.database).build(world.tenant_id, COLLECTION)
+    assert (await expansion(world, ["made"])).from_roots[COLLECTION, "a"]["made"].record_ids == ["a"]
+
+
+async def test_related_records_that_are_too_large_are_reported(world: World) -> None:
+    await declared(world)
+    await world.create("a", {"maker": "b", "all": {"crew": ["b", "c"]}})
+    for record_id in "bc":
+        await world.create(record_id, {"text": "x" * 1000})
+    assert len((await expansion(world, ["crew"], max_bytes=2100)).included) == 2
+    for paths in (["crew"], ["maker", "crew"]):
+        with pytest.raises(TooManyBytesError):
+            await expansion(world, paths, max_bytes=2000)
+
+
+@settings(max_examples=examples(8))
+@given(seed=st.integers(0, 10**9))
+async def test_expansions_equal_a_join_in_python(database: Database, seed: int) -> None:
+    dice = random.Random(seed)
+    world = World(database, f"joined-{seed}-{dice.random()}")
+    await declared(world)
+    for record_id in dice.sample(IDS, 5):
+        await world.create(record_id, content(dice))
+        await world.move(record_id, dice.choice(["a", "a", "b"]), dice.choice([None, 1, 2, 3]))
+    for _ in range(30):
+        await write(world, dice)
+    for _ in range(10):
+        await check(world, dice)
+    assert await wrong_entries(database, world.tenant_id) == []
