@@ -27,7 +27,8 @@ from ..store.driver_errors import LeftAloneError, was_undone
 from ..store.in_place_patches import WAITING, InPlacePatches, PatchEntry, Terms, result_of, size_of, steps_of
 from ..store.pool_settings import PoolSettings
 from ..store.transaction import Transaction
-from .batcher import SIZE, Batcher, Call, shared
+from .batcher import SIZE, Batcher, shared
+from .lanes import Call
 
 
 @dataclass(eq=False, slots=True)

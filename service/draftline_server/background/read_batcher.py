@@ -11,7 +11,8 @@ from functools import partial
 from ..domain.records import Actor, Record
 from ..domain.values import value_class
 from ..store.content import ContentStore, shown
-from .batcher import SIZE, Batcher, Call, shared
+from .batcher import SIZE, Batcher, shared
+from .lanes import Call
 
 
 @value_class
