@@ -38,6 +38,8 @@ def test_quickstart_works_as_it_is_written(server_address: str) -> None:
         '"IMDB Votes"',
         '"Alien"',
         '"RECORD_STATE_DRAFT"',
+        "+1,842,879,955",
+        "-1,842,879,955",
     ):
         assert told in done.stdout
     patches, drafts = (

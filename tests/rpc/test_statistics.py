@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import draftline
 import grpc
 import pytest
-from draftline import AsyncClient, DeclaredStatistic, StatisticCondition, StatisticKey, StatisticOrder, StatisticState
+from click.testing import CliRunner
+from draftline import (
+    AsyncClient,
+    DeclaredStatistic,
+    StatisticCondition,
+    StatisticKey,
+    StatisticOrder,
+    StatisticState,
+    documents,
+)
 from draftline.v1 import draft_pb2, draft_pb2_grpc
+from draftline_server.cli import main
 
 GROSS = "sum(/Gross)"
 STATISTIC = DeclaredStatistic("gross", ("/Genre", StatisticKey("/Day", "year")), ("/Gross",))
@@ -97,6 +109,23 @@ async def test_statistic_of_a_field_that_is_not_declared_is_refused(client: Asyn
             await client.put_collection("films", fields=FIELDS, statistics=[statistic])
     with pytest.raises(draftline.InvalidArgumentError):
         await client.put_collection("films", fields=FIELDS, statistics=[STATISTIC, STATISTIC])
+
+
+async def test_command_prints_rows_as_exact_json_and_as_a_table(
+    client: AsyncClient, server_address: str, tenant_id: str
+) -> None:
+    await client.save_draft("films", "2", {"Gross": Decimal("1000000000000000000000000000000.25")})
+    options = ["--address", server_address, "--tenant", tenant_id, "--user", "ada", "--by", "/Genre"]
+    arguments = ["stats", "films", *options, "--measure", GROSS, "--measure", "count", "--order", "count desc"]
+    printed = await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "--json"])
+    found = await client.statistics("films", measures=[GROSS, "count"], group_by=["/Genre"], order_by=["count desc"])
+    assert documents.decode(printed.stdout) == found.rows()
+    assert len({tuple(row) for row in found.rows()}) == 1  # the columns of a table
+    assert found.rows()[1][f"{GROSS} difference"] == 0.25
+    shown = (await asyncio.to_thread(CliRunner().invoke, main, arguments)).stdout
+    assert "Drama" in shown
+    assert "1,000,000,000,000,000,000,000,000,000,000.25" in shown
+    assert "+0.25" in shown
 
 
 @pytest.mark.usefixtures("client")

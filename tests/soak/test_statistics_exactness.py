@@ -24,6 +24,8 @@ from draftline import (
     op,
 )
 from draftline_server.domain.filters.ast import FieldType
+from draftline_server.domain.filters.conditions import with_types
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.statistics import Function, Grain, Measure, StatisticsQuery
 from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.collections.statistic_specs import from_json
@@ -49,6 +51,7 @@ STATISTICS = [
     DeclaredStatistic("genre", ("/Genre",), ("/Gross", "/Votes")),
     DeclaredStatistic("day", ("/Day", "/Genre"), ("/Gross",)),
     DeclaredStatistic("year", ("year(/Day)",)),
+    DeclaredStatistic("votes", ("/Genre",), ("/Gross",), range_by="/Votes"),
 ]
 TYPES = {
     ("Genre",): FieldType.TEXT, ("Gross",): FieldType.NUMBER, ("Votes",): FieldType.NUMBER, ("Day",): FieldType.DATE,
@@ -58,6 +61,7 @@ QUERIES = [
     StatisticsQuery(COLLECTION, ((("Genre",), Grain.VALUE),), (COUNT, GROSS, Measure(Function.SUM, ("Votes",)))),
     StatisticsQuery(COLLECTION, ((("Day",), Grain.MONTH), (("Genre",), Grain.VALUE)), (COUNT, GROSS)),
     StatisticsQuery(COLLECTION, ((("Day",), Grain.YEAR),), (COUNT,)),
+    StatisticsQuery(COLLECTION, ((("Genre",), Grain.VALUE),), (COUNT, GROSS), parse_filter("Votes > 2 AND Votes < 7")),
 ]
 SQL = load("statistics")
 
@@ -225,14 +229,15 @@ class Checker:
         self.wrong += [(row["name"], *each) for each in await connection.fetch(check.sql, *check.arguments(values))]
         spec = from_json(json.loads(row["spec"]))
         for query in QUERIES:
-            needs = needs_of(query, None, TYPES)
+            condition = with_types(query.filter, TYPES, {}) if query.filter is not None else None
+            needs = needs_of(query, condition, TYPES)
             if not needs.covered_by(spec):
                 continue
             least = needs.spec()
             for user in (f"u{number}" for number in range(USERS + 1)):  # the last one has no drafts
                 found = []
                 for statistic, source in ((spec, "tally_rows"), (least, "scanned_rows")):
-                    statement, fixed = statistics_statement(query, None, statistic, needs.groups, source)
+                    statement, fixed = statistics_statement(query, condition, statistic, needs.groups, source)
                     own = {**values, **fixed, "user_id": user, **(scan_values(least) if statistic is least else {})}
                     rows = await connection.fetch(statement.sql, *statement.arguments(own))
                     found.append([tuple(each.values()) for each in rows])

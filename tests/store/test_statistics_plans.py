@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
+from draftline_server.domain.filters.conditions import with_types
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.statistics import Function, Grain, Measure, StatisticsQuery
 from draftline_server.store.collections.statistic_specs import from_json
+from draftline_server.store.statements import load
 from draftline_server.store.statistics.needs import needs_of
 from draftline_server.store.statistics.query import statistics_statement
 from support.query_plans import explained, nodes
@@ -17,6 +21,7 @@ from support.servers import cloned
 
 from .test_entry_plans import COLLECTION, FIELDS, FILL, TENANT, USER
 
+SQL = load("statistics")
 SPEC = {"name": "s", "keys": [{"path": ["genre"], "type": "TEXT"}], "measures": [["year"]]}
 STATISTICS = [
     f"""INSERT INTO draftline.statistic (tenant_id, collection, statistic_id, name, spec, fields, k1_path, k1_type,
@@ -44,6 +49,9 @@ async def crowded(postgres_url: str, template: str) -> AsyncIterator[asyncpg.Con
         await connection.close()
 
 
+RANGE = {"name": "r", "keys": [{"path": ["year"], "type": "NUMBER_RANGE"}], "measures": []}
+
+
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 async def test_answer_reads_the_tally_by_its_index_and_no_other_record(crowded: asyncpg.Connection, mode: str) -> None:
     await crowded.execute(f"SET plan_cache_mode = {mode}")
@@ -64,3 +72,64 @@ async def test_answer_reads_the_tally_by_its_index_and_no_other_record(crowded: 
     assert not [node for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
     read = sum(node["Actual Rows"] for node in nodes(plan) if node.get("Relation Name") in ("record", "draft"))
     assert read == 0
+    by_key = [node for node in nodes(plan) if node.get("Index Name") == "record_pkey"]
+    assert all("record_id" in node["Index Cond"] for node in by_key)
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_range_reads_its_nodes_by_their_index(crowded: asyncpg.Connection, mode: str) -> None:
+    async with rolled_back(crowded):
+        await crowded.execute(f"SET plan_cache_mode = {mode}")
+        await crowded.execute(NODES)
+        condition = with_types(parse_filter("year > 1912 AND year <= 1987"), FIELDS, {})
+        query = StatisticsQuery(
+            COLLECTION, (), (Measure(Function.COUNT),), parse_filter("year > 1912 AND year <= 1987")
+        )
+        needs = needs_of(query, condition, FIELDS)
+        statement, fixed = statistics_statement(query, condition, from_json(RANGE), needs.groups, "tally_rows")
+        values: dict[str, Any] = {"tenant_id": TENANT, "collection": COLLECTION, "statistic_id": 9, "user_id": USER}
+        plan, rows = await explained(crowded, statement, {**fixed, **values})
+        assert rows[0]["merged_1"] == 20 * 75
+        assert not [node for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
+        scans = [node for node in nodes(plan) if node.get("Index Name") == "tally_idx"]
+        assert any("k1" in node["Index Cond"] for node in scans)
+        assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) < 60
+
+
+@pytest.mark.parametrize("name", ["fold_tally", "fold_range_tally"])
+async def test_fold_reads_what_was_appended_and_the_sums_that_change(crowded: asyncpg.Connection, name: str) -> None:
+    async with rolled_back(crowded):
+        await crowded.execute(NODES)
+        await crowded.execute(
+            f"""INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, records)
+            SELECT '{TENANT}', 9, '', 'x' || n % 2, 1 FROM generate_series(1, 30) AS n"""
+        )
+        values: dict[str, Any] = {"tenant_id": TENANT, "collection": COLLECTION, "statistic_id": 9, "limit": 100}
+        plan, _ = await explained(crowded, SQL[name], {**values, "k1_type": "NUMBER_RANGE"})
+        assert not await crowded.fetchval(
+            "SELECT count(*) FROM draftline.tally WHERE statistic_id = 9 AND NOT is_folded"
+        )
+        assert not [node for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
+        if name == "fold_range_tally":
+            scans = [node for node in nodes(plan) if node.get("Index Name") == "tally_idx"]
+            assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) < 100
+
+
+NODES = f"""
+INSERT INTO draftline.tally (tenant_id, statistic_id, is_folded, user_id, k1, records)
+SELECT '{TENANT}', 9, true, '', n.k1, 20 * count(*)
+FROM generate_series(1900, 2000) AS year
+CROSS JOIN LATERAL unnest(draftline.group_nodes(draftline.group_key(to_jsonb(year), 'NUMBER_RANGE'), 'NUMBER_RANGE'))
+    AS n (k1)
+GROUP BY n.k1
+"""
+
+
+@asynccontextmanager
+async def rolled_back(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()

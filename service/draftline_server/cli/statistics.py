@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import Any
 
 import click
 from draftline import Client, Statistics
+from draftline.documents import encode
 from rich.bar import Bar
 from rich.table import Table
 
@@ -48,23 +48,11 @@ def stats_command(
         allow_scan=allow_scan,
     )
     if as_json:
-        click.echo(json.dumps([_as_json(each) for each in found.rows()], indent=2, ensure_ascii=False))
+        click.echo("[" + ",\n ".join(map(encode, found.rows())) + "]")  # exact, of any number of digits
     else:
         result_console().print(_table(found, wanted, keys))
     if found.truncated:
         click.echo(f"There are more than {len(found.groups):,} groups; --limit raises the number.", err=True)
-
-
-def _as_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with numbers as exact JSON text where a double would lose digits."""
-    return {
-        name: str(value) if isinstance(value, Decimal) and Decimal(repr(float(value))) != value else _plain(value)
-        for name, value in row.items()
-    }
-
-
-def _plain(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) else value
 
 
 def _table(found: Statistics, measures: tuple[str, ...], keys: tuple[str, ...]) -> Table:
