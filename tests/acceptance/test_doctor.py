@@ -177,6 +177,9 @@ def test_statistics_that_are_not_built_invalid_or_not_folded_are_reported(url: s
     found = examined(database_url=url).fault
     assert (found["check"], found["fix"]) == ("statistics", "start the service, which builds them")
     assert "'by genre' of films of tenant acme" in found["message"]
+    run_sql(url, "UPDATE draftline.statistic SET state = 'READY', group_count = 10001")
+    (found,) = examined(database_url=url).wrong
+    assert "since they were built" in found["message"]
     run_sql(url, "UPDATE draftline.statistic SET state = 'INVALID'")
     (found,) = examined(database_url=url).wrong
     assert "more than 10,000 groups" in found["message"]

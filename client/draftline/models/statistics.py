@@ -80,7 +80,7 @@ class CollectionStatistic:
 
     statistic: DeclaredStatistic
     state: StatisticState
-    group_count: int = 0  # groups of records when it was built
+    group_count: int = 0  # groups of records when it was built or last folded
 
 
 @dataclass(frozen=True)

@@ -429,8 +429,8 @@ class CollectionStatistic(_message.Message):
     state: Global___StatisticState.ValueType
     """The state of the statistic."""
     group_count: _builtins.int
-    """The number of groups that the records formed when the statistic was built. 0: not yet built, or
-    there were no records.
+    """The number of groups that the records formed when the statistic was built, or when a background
+    task last summed up writes. 0: not yet built, or there were no records.
     """
     @_builtins.property
     def statistic(self) -> Global___DeclaredStatistic:

@@ -16,7 +16,7 @@ SQL = load("statistics")
 
 @value_class
 class StoredStatistic:
-    """A declared statistic, its id and its state. `group_count`: groups of the baseline when it was built."""
+    """A declared statistic, its id and its state. `group_count`: groups of the baseline when it was last folded."""
 
     statistic_id: int
     spec: StatisticSpec

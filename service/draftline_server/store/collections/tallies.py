@@ -25,6 +25,7 @@ SQL = load("statistics")
 
 MAX_GROUPS = 10_000  # of the baseline, when a statistic is built
 FOLD_ROWS = 2_000  # a tally is folded when writes have appended more rows
+ROOT_NODE = "a"  # of a range, see draftline.group_nodes
 MAX_FOLDED = 20_000  # rows in one transaction
 MAX_COUNTED = 100_000  # appended rows of a statistic, for the metrics
 MAX_DELETED = 5_000  # rows in one transaction
@@ -151,7 +152,10 @@ class Tallies:
             k1_type = KeyType(locked[0]["k1_type"])
             name = "fold_range_tally" if k1_type in RANGES else "fold_tally"
             values = {**key, "k1_type": k1_type, "limit": MAX_FOLDED}
-            return int((await transaction.fetch(SQL[name], values))[0]["folded"])
+            folded = int((await transaction.fetch(SQL[name], values))[0]["folded"])
+            node = ROOT_NODE if k1_type in RANGES else None
+            await transaction.fetch(SQL["finish_fold"], {**key, "node": node, "now": await transaction.now()})
+            return folded
 
         total = 0
         while folded := await transact(self._database, runner or self._database, work):

@@ -194,6 +194,15 @@ WITH
 ),
 -- include: statistics.fold_nodes
 
+-- name: finish_fold
+-- Store that a statistic, which the transaction has locked, is folded, and the number of groups of the baseline.
+UPDATE draftline.statistic AS q
+SET folded_at = CAST(:now AS timestamptz), group_count = (
+    SELECT count(*) FROM draftline.tally AS t
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id = ''
+      AND (CAST(:node AS text) IS NULL OR t.k1 = CAST(:node AS text)))
+WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
+
 -- fragment: appended_nodes
 -- Some of the rows that writes have appended, deleted from the tally, and summed by the nodes that count them.
 appended AS (
@@ -224,16 +233,13 @@ summed AS (
     ) AS f
     GROUP BY f.user_id, f.k1, f.k2, f.k3
     -- include: statistics.having_sums
-), folded AS (
-    UPDATE draftline.statistic AS q SET folded_at = now()
-    WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
 )
 SELECT count(*) AS folded FROM appended
 
 -- name: unfolded_statistics
 -- Return the statistics of all tenants that are READY or INVALID, how many rows writes have appended to each since its last
 -- fold, counted up to a limit, and the seconds since then; for the background job and the doctor.
-SELECT q.tenant_id, q.collection, q.statistic_id, q.name, q.state, t.rows,
+SELECT q.tenant_id, q.collection, q.statistic_id, q.name, q.state, q.group_count, t.rows,
     CAST(extract(epoch FROM now() - coalesce(q.folded_at, q.ready_at, q.created_at)) AS float8) AS age_s
 FROM draftline.statistic AS q
 CROSS JOIN LATERAL (
