@@ -2476,6 +2476,8 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0019, for services of 0019 and later';
+
 CREATE SEQUENCE draftline.change_id
     START WITH 1
     INCREMENT BY 1

@@ -86,8 +86,11 @@ class RunningServer:
 
 
 @contextmanager
-def serving(url: str, **settings: object) -> Iterator[RunningServer]:
-    """Serve a database with these settings on a background thread until the end of the block."""
+def serving(url: str, *, revision: str = "", **settings: object) -> Iterator[RunningServer]:
+    """Serve a database with these settings on a background thread until the end of the block.
+
+    `revision` is the schema revision that the service needs; empty: that of this version.
+    """
     started: Future[app.App] = Future()
     loop = uvloop.new_event_loop()  # as it is served
     stop = asyncio.Event()
@@ -106,7 +109,7 @@ def serving(url: str, **settings: object) -> Iterator[RunningServer]:
                     }
                 ),
                 url,
-                migrate.head(),
+                revision or migrate.head(),
             ) as running:
                 started.set_result(running)
                 await stop.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ..domain.errors import OperatorError, OutOfReachError
@@ -26,9 +26,10 @@ from ..store.advisory_locks import AdvisoryLock
 from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
 from ..store.revision import INSUFFICIENT_PRIVILEGE
-from ..store.schema_problems import schema_problem
+from ..store.schema_problems import can_use, schema_problem, support_comment
 from ..store.tables import SCHEMA, metadata
 from .resources import shipped
+from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
 
 Action = Callable[[Config, Connection], None]
 
@@ -39,27 +40,14 @@ OLDEST_SERVER = 150_000  # as in server_version_num
 
 
 POLL_S = 0.5  # between two attempts at the lock that services share
-TRY_LOCK = "SELECT pg_try_advisory_lock(:key)"
-HOLDERS = """
-SELECT pid FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = CAST(:key AS bigint)
-ORDER BY pid
-"""
+COMMENT = "SELECT obj_description(to_regclass('draftline.alembic_version'), 'pg_class')"
+LOCK_TIMEOUT = "SET lock_timeout = '1s'"  # beside services, so that their statements do not queue behind a step
+LOCK_NOT_AVAILABLE = "55P03"
+LOCK_ATTEMPTS = 60
 
 
 class MigrateError(OperatorError):
     """The database rejected a statement, or is at an unknown revision."""
-
-
-class ServicesRunningError(OperatorError):
-    """Services run on the database, which cannot live with another schema."""
-
-    def __init__(self, pids: Sequence[int]) -> None:
-        super().__init__(
-            f"{_processes(pids)} of the service use this database and need its present schema: stop them first, or "
-            "pass --wait to migrate once they have ended"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +55,7 @@ class _Target:
     """The revision that a migration moves to; None: it stays where it is."""
 
     revision: str | None
+    accepts_newer: bool = False  # do nothing if the schema is of a newer version that supports this one
     waits_for_services: bool = False
     report: Callable[[str], None] = lambda _: None
 
@@ -83,7 +72,7 @@ def revisions() -> list[str]:
 
 def upgrade(url: str, revision: str = "head") -> str:
     """Upgrade the database at `url` to a revision. Return the revision that it has then."""
-    target = _Target(head() if revision == "head" else revision)
+    target = _Target(head() if revision == "head" else revision, accepts_newer=revision == "head")
     return asyncio.run(_run(url, lambda config, _: command.upgrade(config, revision), target))
 
 
@@ -128,7 +117,7 @@ def go_to(
     Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
     ServicesRunningError if services use the database, unless `waits_for_services`.
     """
-    known, revision = revisions(), _existing(revision)
+    is_upgrade, known, revision = revision == "head", revisions(), _existing(revision)
 
     def move(config: Config, connection: Connection) -> None:
         config.attributes["report"] = report
@@ -136,7 +125,7 @@ def go_to(
         back = revision == "base" or (current in known and known.index(current) < known.index(revision))
         (command.downgrade if back else command.upgrade)(config, revision)
 
-    return asyncio.run(_run(url, move, _Target(revision, waits_for_services, report)))
+    return asyncio.run(_run(url, move, _Target(revision, is_upgrade, waits_for_services, report)))
 
 
 def _existing(revision: str) -> str:
@@ -218,37 +207,77 @@ async def _migrate(url: str, action: Action, target: _Target | None) -> str:
             await _check_server(connection)
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": AdvisoryLock.MIGRATION})
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS draftline"))
+            beside_services = False
             if target is not None:
-                await _prepare(connection, target)
-            async with engine.connect() as worker:
-                await worker.run_sync(_call, action)
-                await worker.commit()
-                return await _revision(worker)
+                current = await _revision(connection)
+                if await _is_newer_but_usable(connection, current, target):
+                    return current
+                beside_services = await _prepare(connection, target, current)
+            return await _act(engine, action, beside_services=beside_services)
     finally:
         await engine.dispose()
 
 
-async def _prepare(connection: AsyncConnection, target: _Target) -> None:
-    """Check that the database can move to its target, and keep services away while it does."""
-    known, current = revisions(), await _revision(connection)
+async def _act(engine: AsyncEngine, action: Action, *, beside_services: bool) -> str:
+    """Run the action on a connection of its own; beside services, try again if it would have to wait for a lock."""
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            async with engine.connect() as worker:
+                if beside_services:
+                    await worker.execute(text(LOCK_TIMEOUT))
+                    await worker.commit()
+                await worker.run_sync(_call, action)
+                await worker.commit()
+                return await _revision(worker)
+        except (asyncpg.PostgresError, DBAPIError) as error:
+            sqlstate = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
+            if not beside_services or sqlstate != LOCK_NOT_AVAILABLE or attempt == LOCK_ATTEMPTS:
+                raise
+            await asyncio.sleep(POLL_S)
+    raise AssertionError("unreachable")
+
+
+async def _is_newer_but_usable(connection: AsyncConnection, current: str, target: _Target) -> bool:
+    """Return whether the schema is of a newer version that supports this one, so that there is nothing to upgrade."""
+    known = revisions()
+    comment = (await connection.execute(text(COMMENT))).scalar_one()
+    return target.accepts_newer and current not in ("base", *known) and can_use(current, comment, known[0])
+
+
+async def _prepare(connection: AsyncConnection, target: _Target, current: str) -> bool:
+    """Check that the database can move to its target. Return whether services may run meanwhile.
+
+    Otherwise keep services away until the connection is closed.
+    """
+    known = revisions()
     if current != "base" and current not in known:
         raise MigrateError(schema_problem(current, known[0]))
     if target.revision is None or target.revision == current:
-        return
+        return False
     reported = False
-    while not (await connection.execute(text(TRY_LOCK), {"key": AdvisoryLock.SERVICE})).scalar_one():
-        pids = (await connection.execute(text(HOLDERS), {"key": AdvisoryLock.SERVICE})).scalars().all()
+    while not await lock_out_services(connection):
+        holders = await running_services(connection)
+        if holders and all(_can_live_with(needed, current, target.revision) for _, needed in holders):
+            return True
         if not target.waits_for_services:
-            raise ServicesRunningError(pids)
+            raise ServicesRunningError([pid for pid, _ in holders])
         if not reported:
-            target.report(f"waiting until {_processes(pids)} of the service have ended")
+            target.report(f"waiting until {processes_text([pid for pid, _ in holders])} of the service have ended")
         reported = True
         await asyncio.sleep(POLL_S)
+    return False
 
 
-def _processes(pids: Sequence[int]) -> str:
-    listed = ", ".join(map(str, pids))
-    return f"{len(pids)} process{'es' * (len(pids) != 1)} (PostgreSQL's pid {listed})"
+def _can_live_with(needed: str | None, current: str, target: str) -> bool:
+    """Return whether a service that needs a revision can use every schema on the way to the target."""
+    known = revisions()
+    if needed is None or "base" in (current, target):
+        return False
+    start, end = sorted((known.index(current), known.index(target)))
+    script = ScriptDirectory(str(FOLDER))
+    on_the_way = known[start : end + 1]
+    oldest = {each: getattr(script.get_revision(each).module, "oldest_service", each) for each in on_the_way}
+    return all(can_use(each, support_comment(each, oldest[each]), needed) for each in on_the_way)
 
 
 def _set_path(connection: Any, _: object) -> None:

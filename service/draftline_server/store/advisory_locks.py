@@ -13,13 +13,17 @@ class AdvisoryLock(IntEnum):
     DRAFT_CHECK = 7_236_835_715
     STATISTICS = 7_236_835_716
     ORDER_ENTRIES = 7_236_835_717
-    SERVICE = 7_236_835_718  # shared by every running service; a migration takes it exclusively
+    SERVICE = 7_236_835_718  # shared by every running service; an incompatible migration takes it exclusively
     TALLIES = 7_236_835_719
 
 
 class LockFamily(IntEnum):
-    """Locks of one collection or tenant: the first of two keys, of which the second is a hash of the name."""
+    """Locks of one collection or tenant: the first of two keys, of which the second is mostly a hash of the name."""
 
     COLLECTION_SPEC = 723_683_571
     TENANT_INDEXES = 723_683_572
+<<<<<<< HEAD
     ORDER_BUILD = 723_683_573
+=======
+    SERVICE_REVISION = 723_683_573  # shared by every running service; the second key is the revision that it needs
+>>>>>>> 7ad2400 (Migrate under running services where the schema only expands)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.errors import DatabaseUnavailableError, DraftlineError, OutOfReachError
 from .database import Database
 from .driver_errors import UnforeseenError
-from .schema_problems import SchemaError, schema_problem
+from .schema_problems import SchemaError, can_use, schema_problem
 from .statements import load
 
 __all__ = [
@@ -25,9 +25,9 @@ NAMED = 5  # tables that a message names at most
 
 
 async def check_revision(database: Database, needed: str) -> None:
-    """Raise SchemaError unless the database is at the needed revision."""
-    revision = await find_revision(database)
-    if revision != needed:
+    """Raise SchemaError unless the database is at the needed revision, or at a newer one that supports it."""
+    revision, comment = await _find(database)
+    if not can_use(revision, comment, needed):
         raise SchemaError(schema_problem(revision, needed))
 
 
@@ -45,11 +45,16 @@ async def find_revision(database: Database) -> str | None:
 
     Raises OutOfReachError if the database is unavailable, and SchemaError for any other DraftlineError.
     """
+    return (await _find(database))[0]
+
+
+async def _find(database: Database) -> tuple[str | None, str | None]:
+    """Return the revision of the database and its comment. Raise as `find_revision`."""
     try:
         rows = await database.fetch(SQL["revision"], {}, idempotent=True)
     except UnforeseenError as error:
         if error.sqlstate == UNDEFINED_TABLE:
-            return None
+            return None, None
         if error.sqlstate == INSUFFICIENT_PRIVILEGE:
             message = "the role of DRAFTLINE_DATABASE_URL may not read the schema draftline"
             raise SchemaError(f"{message}: {PRIVILEGES_FIX}") from error
@@ -58,7 +63,7 @@ async def find_revision(database: Database) -> str | None:
         raise OutOfReachError(f"the schema cannot be read: {error.message}") from error
     except DraftlineError as error:
         raise SchemaError(f"the schema cannot be read: {error.message}") from error
-    return rows[0]["revision"] if rows else None
+    return (rows[0]["revision"], rows[0]["comment"]) if rows else (None, None)
 
 
 async def read_secret(database: Database, name: str) -> bytes:

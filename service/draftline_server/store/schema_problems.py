@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..domain.errors import OperatorError
 
 
@@ -11,6 +13,32 @@ class SchemaError(OperatorError):
 
 class SchemaMovedError(OperatorError):
     """The schema is being migrated, or was migrated while the service runs."""
+
+
+# The comment on draftline.alembic_version names the oldest revision whose services can use the schema.
+_SUPPORT = re.compile(r"revision (\w+), for services of (\w+) and later")
+
+
+def support_comment(revision: str, oldest: str) -> str:
+    """Return the comment on draftline.alembic_version of a schema that services of `oldest` and later can use."""
+    return f"revision {revision}, for services of {oldest} and later"
+
+
+def oldest_service(revision: str, comment: str | None) -> str | None:
+    """Return the oldest revision whose services can use a schema with this comment; None: only its own.
+
+    A comment about another revision does not count: the schema was changed without `draftline migrate`.
+    """
+    found = _SUPPORT.fullmatch(comment or "")
+    return found[2] if found and found[1] == revision else None
+
+
+def can_use(revision: str | None, comment: str | None, needed: str) -> bool:
+    """Return whether a service that needs a revision can use a schema: the same, or a newer one that supports it."""
+    if revision is None or revision == needed:
+        return revision == needed
+    oldest = oldest_service(revision, comment)
+    return oldest is not None and oldest <= needed < revision
 
 
 def schema_problem(revision: str | None, needed: str) -> str:

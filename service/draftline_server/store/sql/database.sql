@@ -1,6 +1,7 @@
 -- name: revision
--- Return the schema's revision in alembic; no row before the first migration.
-SELECT version_num AS revision FROM draftline.alembic_version
+-- Return the schema's revision in alembic, and the comment that names the oldest service that can use it; no row before
+-- the first migration.
+SELECT version_num AS revision, obj_description(tableoid, 'pg_class') AS comment FROM draftline.alembic_version
 
 -- name: secret
 -- Return a secret that the servers of this database share.
