@@ -22,8 +22,5 @@ class LockFamily(IntEnum):
 
     COLLECTION_SPEC = 723_683_571
     TENANT_INDEXES = 723_683_572
-<<<<<<< HEAD
     ORDER_BUILD = 723_683_573
-=======
-    SERVICE_REVISION = 723_683_573  # shared by every running service; the second key is the revision that it needs
->>>>>>> 7ad2400 (Migrate under running services where the schema only expands)
+    SERVICE_REVISION = 723_683_574  # shared by every running service; the second key is the revision that it needs
