@@ -13,9 +13,9 @@ FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/draftline
 WORKDIR /src
-COPY requirements/server.txt requirements/server.txt
-# Install only wheels, because there is no compiler.
-RUN /opt/draftline/bin/python -m pip install --require-hashes --only-binary :all: -r requirements/server.txt
+COPY requirements/image.txt requirements/image.txt
+# The service with its extra `traces`. Install only wheels, because there is no compiler.
+RUN /opt/draftline/bin/python -m pip install --require-hashes --only-binary :all: -r requirements/image.txt
 COPY . .
 RUN /opt/draftline/bin/python -m pip install --no-deps --no-build-isolation ./client . \
  && /opt/draftline/bin/python -m pip uninstall --yes pip setuptools

@@ -57,7 +57,7 @@ landed: $(VENV)/.dev ## record the contract as released: `make check` then rejec
 	$(BIN)/python tools/generate.py --image protos/landed.binpb --bare
 
 requirements: $(VENV)/.dev ## pin the newest versions that requirements/*.in allow
-	cd requirements && for name in dev server; do \
+	cd requirements && for name in dev server image; do \
 		../$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$name.txt $$name.in; done
 

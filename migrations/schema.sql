@@ -2476,7 +2476,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0019, for services of 0019 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0021, for services of 0021 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1

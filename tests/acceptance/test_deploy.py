@@ -161,6 +161,18 @@ def test_what_pods_and_objects_refer_to_is_there_or_told() -> None:
     assert kind("PodDisruptionBudget")["spec"]["minAvailable"] < DEPLOYED["replicas"]
 
 
+def test_image_has_the_pinned_service_and_traces() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+
+    image, developed = pins("image"), pins("dev")
+    assert pins("server").items() <= image.items()
+    traces = {name: version for name, version in image.items() if name.startswith("opentelemetry-")}
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-grpc"} <= traces.keys()
+    assert traces.items() <= developed.items()  # the versions that the tests of traces run with
+
+
 def test_image_is_built_of_what_gets_in_and_runs_as_nobody_with_nothing_to_compile() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     let_in = [line.removeprefix("!") for line in ignored if line.startswith("!")]
@@ -168,7 +180,7 @@ def test_image_is_built_of_what_gets_in_and_runs_as_nobody_with_nothing_to_compi
     copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE)
     assert [path for path in copied if path != "." and not any(fnmatch(path, each) for each in let_in)] == []
     build, last = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)[1:]
-    assert "--require-hashes --only-binary :all: -r requirements/server.txt" in build
+    assert "--require-hashes --only-binary :all: -r requirements/image.txt" in build
     assert re.search(r"\b(apt-get|pip|gcc)\b", last) is None
     assert re.findall(r"^ARG PYTHON=(\d+\.\d+\.\d+-slim-\w+)$", DOCKERFILE, re.MULTILINE)
     ports = {str(SETTINGS[f"DRAFTLINE_{name}"].info.default) for name in ("PORT", "METRICS_PORT")}

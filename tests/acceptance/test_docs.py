@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from draftline import Client
 from draftline.v1 import draft_pb2, error_reason_pb2
 from draftline_server.cli import main
 from draftline_server.demo.steps import films
+from draftline_server.embedded_postgres.process import find_binaries
 from draftline_server.ops import migrate
 from draftline_server.rpc.status import CODES
 from draftline_server.settings import SETTINGS
@@ -25,6 +27,7 @@ from support import doc_examples
 from support.cli_commands import leaves
 from support.doc_examples import GRPCURL, README
 from support.server_process import environment
+from support.servers import on_database, run_sql
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -66,9 +69,33 @@ def test_code_of_a_document_works_as_it_is_written(
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 
-def test_check_after_a_restore_examines_the_new_database() -> None:
-    (after,) = re.findall(r"^pg_restore .*?\n(.*?)^```", DOCS["operations.md"], re.MULTILINE | re.DOTALL)
-    assert after.splitlines() == ['DRAFTLINE_DATABASE_URL="$NEW_DATABASE_URL" draftline check']
+def test_restore_works_as_documented_and_the_new_database_is_checked(database_url: str, tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```text\n(pg_dump .*?)^```", DOCS["operations.md"], re.MULTILINE | re.DOTALL)
+    dump, restore, check = block.splitlines()
+    binaries = find_binaries()
+    if not (binaries / "pg_restore").exists():
+        pytest.skip(f"there is no pg_restore in {binaries}")
+    name = f"restored_{uuid.uuid4().hex[:8]}"
+    new = on_database(database_url, name)
+    run_sql(database_url, f"CREATE DATABASE {name}")
+    path = f"{Path(sys.executable).parent}:{binaries}:{os.environ['PATH']}"
+    environ = {**environment(database_url=database_url), "NEW_DATABASE_URL": new, "PATH": path}
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", f"set -euo pipefail\n{line}"]
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+
+    try:
+        for line in (dump, restore):
+            done = run(line)
+            assert done.returncode == 0, done.stderr
+        run_sql(database_url, "DROP SCHEMA draftline CASCADE")  # the check must not depend on the old database
+        assert run(check).returncode == 0
+        run_sql(new, "DROP SCHEMA draftline CASCADE")
+        broken = run(check)
+        assert (broken.returncode, "was never migrated" in broken.stderr) == (1, True)
+    finally:
+        run_sql(database_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_code_is_found() -> None:

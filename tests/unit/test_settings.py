@@ -246,7 +246,7 @@ def test_list_of_settings_has_the_values_in_use(monkeypatch: pytest.MonkeyPatch)
         "DRAFTLINE_MAX_ATTEMPTS": 9, "DRAFTLINE_METRICS_PORT": None,
     }  # fmt: skip
     shown = CliRunner().invoke(main, ["settings", "--changed"]).stdout
-    assert re.search(r"^DRAFTLINE_MAX_ATTEMPTS +9 +5 +≥ 1 +Maximum attempts", shown, re.MULTILINE)
+    assert re.search(r"^DRAFTLINE_MAX_ATTEMPTS +9 +environment +5 +≥ 1 +Maximum attempts", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

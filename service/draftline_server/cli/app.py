@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,11 +17,12 @@ from rich.console import Console
 from ..domain.errors import OperatorError, OutOfReachError
 from ..embedded_postgres.process import EmbeddedPostgresError
 from ..observability import logs
-from ..settings import Settings, renamed_settings, unknown_settings
+from ..settings import DEFAULT_FILE, Settings, SettingsFileError, renamed_settings, unknown_settings
 from ..settings.problems import problems_of
 
 EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError)
-DOCTOR = "doctor"
+DOCTOR, SERVE = "doctor", "serve"
+CONFIG, SOURCES = "draftline.config", "draftline.sources"  # the settings file and the sources, in click's context
 NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts it."
 
 EXIT_STATUS = """\b
@@ -116,28 +118,39 @@ class Sections(click.Group):
     cls=Sections, epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(package_name="draftline-server")
+@click.option("--config", type=click.Path(path_type=Path), envvar="DRAFTLINE_CONFIG", show_envvar=True,
+              help="The settings file. Default: draftline.toml in the working directory, if it exists.")  # fmt: skip
 @click.pass_context
-def main(context: click.Context) -> None:
+def main(context: click.Context, config: Path | None) -> None:
     """Draftline: atomic JSON patches, drafts and live merged reads over PostgreSQL.
 
-    Settings come from environment variables that begin with DRAFTLINE_; `draftline settings` lists them. Results go to
-    standard output, as JSON with --json; progress, logs and errors go to standard error.
+    Settings come from environment variables that begin with DRAFTLINE_, and from draftline.toml; `draftline settings`
+    lists them. Results go to standard output, as JSON with --json; progress, logs and errors go to standard error.
     """
+    context.meta[CONFIG] = config if config or not DEFAULT_FILE.exists() else DEFAULT_FILE
+    if context.invoked_subcommand == SERVE:  # it reads the settings with its flags
+        return
     try:
-        settings = Settings()
+        settings, context.meta[SOURCES] = Settings.from_sources({}, context.meta[CONFIG])
     except ValidationError as error:
         if context.invoked_subcommand == DOCTOR:  # it reports these along with other problems
             context.obj = error
             return
-        problems = "".join(f"\n  {problem}" for problem in problems_of(error))
-        raise SettingsError(f"invalid settings:{problems}") from None
+        raise settings_error(error) from None
+    except SettingsFileError as error:
+        raise SettingsError(str(error)) from None
     logs.configure(settings.log.format, settings.log.level)
     context.obj = settings
     if context.invoked_subcommand != DOCTOR:
-        _warn_of_names()
+        warn_of_names()
 
 
-def _warn_of_names() -> None:
+def settings_error(error: ValidationError) -> SettingsError:
+    problems = "".join(f"\n  {problem}" for problem in problems_of(error))
+    return SettingsError(f"invalid settings:{problems}")
+
+
+def warn_of_names() -> None:
     for name, similar in unknown_settings().items():
         click.echo(f"Unknown setting {name}." + (f" Did you mean {similar}?" if similar else ""), err=True)
     for former, name in renamed_settings().items():

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
 import click
 import structlog
 import uvloop
+from pydantic import ValidationError
 
 from ..app import App
 from ..observability import logs
@@ -12,29 +18,48 @@ from ..ops import migrate
 from ..ops.signals import stop_with_parent
 from ..processes import run as supervised
 from ..processes import single
-from ..settings import Settings
+from ..settings import PREFIX, SETTINGS, Settings, SettingsFileError
 from .addresses import check_tls_files
-from .app import reporting
+from .app import CONFIG, SettingsError, reporting, settings_error, warn_of_names
 from .database_url import database_url, temporary_url
 
 
+def _setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command `flags`, a flag for each setting, by the names of the settings."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        flags = {name: options.pop(_parameter(name)) for name in SETTINGS}
+        given = {name: value for name, value in flags.items() if value is not None}
+        return command(*arguments, flags=given, **options)
+
+    for setting in reversed([*SETTINGS.values()]):
+        name = setting.name.removeprefix(PREFIX).lower()
+        text = (setting.info.description or "").replace("\n", " ")
+        option = click.option(f"--{name.replace('_', '-')}", _parameter(setting.name), metavar="VALUE", help=text)
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _parameter(name: str) -> str:
+    return f"setting_{name.lower()}"
+
+
 @click.command("serve")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 256),
-    help="Number of worker processes that share the port. Default: DRAFTLINE_WORKERS, or 1.",
-)
+@_setting_flags
 @click.option("--temporary", is_flag=True, help="Use a new embedded PostgreSQL, and delete its data at the end.")
 @click.option("--stop-with", "parent", type=int, hidden=True, help="Stop when this parent process has ended.")
-@click.pass_obj
+@click.pass_context
 @reporting
-def serve_command(settings: Settings, workers: int | None, temporary: bool, parent: int | None) -> None:
+def serve_command(context: click.Context, temporary: bool, parent: int | None, flags: Mapping[str, str]) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Uses the PostgreSQL of DRAFTLINE_DATABASE_URL, which must be migrated, or else an embedded one with its data in
     DRAFTLINE_DATA_DIR, or with --temporary an embedded one without durability, for tests.
+
+    There is a flag for each setting, which overrides its variable, which overrides draftline.toml.
     """
-    settings = settings.replaced(workers=workers or settings.server.workers)
+    settings = _settings(flags, context.meta.get(CONFIG))
     if temporary and settings.database.url:
         raise click.UsageError("--temporary uses a database of its own: unset DRAFTLINE_DATABASE_URL")
     logs.configure_queued(settings.log.format, settings.log.level)
@@ -50,3 +75,15 @@ def serve_command(settings: Settings, workers: int | None, temporary: bool, pare
 
 def _tell(running: App) -> None:
     structlog.get_logger().info("serving", address=running.address, metrics_port=running.metrics_port)
+
+
+def _settings(flags: Mapping[str, str], file: Path | None) -> Settings:
+    try:
+        settings, _ = Settings.from_sources(flags, file)
+    except ValidationError as error:
+        raise settings_error(error) from None
+    except SettingsFileError as error:
+        raise SettingsError(str(error)) from None
+    logs.configure(settings.log.format, settings.log.level)
+    warn_of_names()
+    return settings

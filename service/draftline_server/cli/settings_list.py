@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..settings import SETTINGS, Setting, Settings
 from ..settings.problems import range_of
-from .app import json_option, reporting, result_console
+from .app import SOURCES, json_option, reporting, result_console
 
 PASSWORD = re.compile(r"(?<=://)([^:@/\s]*):.*@|(?<=[?&]password=)[^&\s]*", re.IGNORECASE)
 
@@ -19,31 +19,33 @@ PASSWORD = re.compile(r"(?<=://)([^:@/\s]*):.*@|(?<=[?&]password=)[^&\s]*", re.I
 @click.command("settings")
 @click.option("--changed", is_flag=True, help="List only settings whose value is not the default.")
 @json_option
-@click.pass_obj
+@click.pass_context
 @reporting
-def settings_command(settings: Settings, changed: bool, as_json: bool) -> None:
-    """List the settings with their values and defaults.
+def settings_command(context: click.Context, changed: bool, as_json: bool) -> None:
+    """List the settings with their values, sources and defaults.
 
-    Each has its range and a description. The values are those that `draftline serve` would use in this environment.
-    Passwords in URLs are not shown.
+    The source is the environment, the settings file, or the default. Each has its range and a description. The values
+    are those that `draftline serve` would use in this environment. Passwords in URLs are not shown.
     """
-    rows = [_row(setting, settings) for setting in SETTINGS.values()]
+    settings, sources = context.find_object(Settings) or Settings(), context.meta[SOURCES]
+    rows = [_row(setting, settings, sources.get(setting.name, "default")) for setting in SETTINGS.values()]
     shown = [row for row in rows if not changed or row["value"] != row["default"]]
     if as_json:
         for row in shown:
             click.echo(json.dumps(row, ensure_ascii=False))
         return
-    table = Table("setting", "value", "default", "range", "description", box=None, pad_edge=False)
+    table = Table("setting", "value", "source", "default", "range", "description", box=None, pad_edge=False)
     for row in shown:
         style = "bold" if row["value"] != row["default"] else ""
         table.add_row(*(Text(_word(value), style=style) for value in row.values()))
     result_console().print(table)
 
 
-def _row(setting: Setting, settings: Settings) -> dict[str, object]:
+def _row(setting: Setting, settings: Settings, source: str) -> dict[str, object]:
     return {
         "name": setting.name,
         "value": _plain(setting.value(settings)),
+        "source": source,
         "default": _plain(setting.info.default),
         "range": range_of(setting),
         "description": setting.info.description,

@@ -1,16 +1,20 @@
 """Settings, the only package that reads the environment. Each variable is `DRAFTLINE_` followed by a name.
 
-groups.py and limits.py declare the settings, variables.py reads them, and problems.py describes the invalid ones.
+groups.py and limits.py declare the settings, variables.py reads them from the environment and file.py from
+draftline.toml, and problems.py describes the invalid ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from . import variables
+from .file import DEFAULT_FILE, SettingsFileError, by_group, read_file, reject_password
 from .groups import (
     AuthSettings,
     DatabaseSettings,
@@ -25,15 +29,16 @@ from .limits import LimitSettings
 from .variables import PREFIX, RENAMED, SETTINGS, Setting, renamed_settings, unknown_settings
 
 __all__ = [
-    "PREFIX", "RENAMED", "SETTINGS", "AuthSettings", "DatabaseSettings", "LimitSettings", "LogSettings",
-    "MaintenanceSettings", "MetricsSettings", "ServerSettings", "Setting", "Settings", "TlsSettings", "TraceSettings",
-    "renamed_settings", "unknown_settings",
+    "DEFAULT_FILE", "PREFIX", "RENAMED", "SETTINGS", "AuthSettings", "DatabaseSettings", "LimitSettings", "LogSettings",
+    "MaintenanceSettings", "MetricsSettings", "ServerSettings", "Setting", "Settings", "SettingsFileError",
+    "TlsSettings", "TraceSettings", "renamed_settings", "unknown_settings",
 ]  # fmt: skip
 
 
 class Settings(BaseSettings):
     """All settings. Those that are not passed come from the environment, or are the defaults.
 
+    `from_sources` reads a settings file too.
     They may be passed as groups, `server={"port": 0}`, or by the names of their variables in lower case, `port=0`.
     """
 
@@ -62,6 +67,26 @@ class Settings(BaseSettings):
             InitSettingsSource(settings_cls, variables.grouped(init_settings())),
             InitSettingsSource(settings_cls, variables.from_environment()),
         )
+
+    @classmethod
+    def from_sources(cls, flags: Mapping[str, str], file: Path | None) -> tuple[Settings, dict[str, str]]:
+        """Return the settings of flags, the environment and a file, and the source of each that is set.
+
+        `flags` are texts by the names of settings; each overrides the environment, which overrides the file.
+
+        Raise SettingsFileError for the file, and ValidationError for invalid values.
+        """
+        stored = read_file(file) if file is not None else {}
+        if url := flags.get("DRAFTLINE_DATABASE_URL"):
+            reject_password(url, "--database-url")
+        environment = variables.set_by_environment()
+        sources = {
+            **dict.fromkeys(stored, f"file {file}"),
+            **dict.fromkeys(environment, "environment"),
+            **dict.fromkeys(flags, "flag"),
+        }
+        lower = {name: value for name, value in stored.items() if sources[name].startswith("file")}
+        return cls(**by_group({**lower, **flags})), sources
 
     @model_validator(mode="before")
     @classmethod

@@ -46,7 +46,7 @@ RENAMED = {
 }
 
 # Variables of the command line, which are not settings of the service.
-_OTHERS = {"DRAFTLINE_TOKEN"}
+_OTHERS = {"DRAFTLINE_CONFIG", "DRAFTLINE_TOKEN"}
 
 
 class Setting(NamedTuple):
@@ -82,6 +82,11 @@ def grouped(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found.setdefault(setting.group, {})[setting.field] = value
     return found
+
+
+def set_by_environment() -> set[str]:
+    """Return the names of the settings that the environment sets."""
+    return {RENAMED.get(name, name) for name in _given()} & SETTINGS.keys()
 
 
 def from_environment() -> dict[str, Any]:
