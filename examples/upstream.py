@@ -99,9 +99,13 @@ class System:
         result = write()
         if self.happens("timeout-after-apply"):
             raise LostResponseError
+        self.delay()
+        return result
+
+    def delay(self) -> None:
+        """Delay a response that has been made."""
         if self.happens("slow"):
             time.sleep(LATE_S)
-        return result
 
     def write(
         self,
@@ -244,6 +248,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServiceServicer):
                 return
             cursor = after
             page = upstream_pb2.ReadPage(records=map(record, parts), cursor=str(cursor))
+            self._system.delay()
             yield upstream_pb2.ReadChangesResponse(page=page)
 
     def ReadSnapshot(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
@@ -252,6 +257,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServiceServicer):
         while not changes_cursor:
             parts, cursor, changes_cursor = self._system.snapshot(cursor)
             page = upstream_pb2.ReadPage(records=map(record, parts), cursor=cursor, changes_cursor=changes_cursor)
+            self._system.delay()
             yield upstream_pb2.ReadSnapshotResponse(page=page)
 
     def Lookup(self, request: Any, context: grpc.ServicerContext) -> upstream_pb2.LookupResponse:  # noqa: N802

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -62,10 +63,10 @@ class ScriptedHttp:
 
 
 @asynccontextmanager
-async def scripted(script: list[Reply] | Script) -> AsyncIterator[ScriptedHttp]:
+async def scripted(script: list[Reply] | Script, context: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedHttp]:
     """Serve on a free port of loopback until the end of the block."""
     running = ScriptedHttp(script)
-    server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(running.serve, "127.0.0.1", 0, ssl=context)
     running.port = server.sockets[0].getsockname()[1]
     try:
         yield running

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -222,6 +223,13 @@ async def test_id_is_one_segment_whatever_it_contains() -> None:
     async with opened([(204, {}, b"")]) as (upstream, server):
         await upstream.write("parts", [item(Delete(), remote_id="../a b?c=d#e/%2F\r\nx: y")])
     assert server.requests[0].path == "/v2/parts/..%2Fa%20b%3Fc%3Dd%23e%2F%252F%0D%0Ax%3A%20y"
+
+
+async def test_requests_are_not_more_than_the_rate_permits() -> None:
+    started = time.monotonic()
+    async with opened(lambda request: (200, {}, PART), rate_per_s=50) as (upstream, _):
+        await upstream.lookup("parts", ["p-1"] * 6)
+    assert time.monotonic() - started >= 5 / 50
 
 
 # Batches

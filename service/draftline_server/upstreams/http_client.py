@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -61,6 +62,7 @@ class HttpClient:
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}  # by scheme
         self._opening = asyncio.Lock()
         self._requests = asyncio.Semaphore(endpoint.definition.parallel)
+        self._next_at = 0.0  # the time of the next request that `rate_per_s` permits
 
     async def close(self) -> None:
         """Close all connections."""
@@ -82,6 +84,7 @@ class HttpClient:
             was_sent = was_sent or event.endswith("send_request_headers.started")
 
         timeout_s = self._endpoint.definition.timeout_s
+        await self._wait_for_rate()
         try:
             async with self._requests, asyncio.timeout(timeout_s):
                 return await self._send(method, url, headers, body, trace)
@@ -94,6 +97,17 @@ class HttpClient:
         if was_sent:
             raise ResponseLostError(problem) from None
         raise UnreachableError(problem) from None
+
+    async def _wait_for_rate(self) -> None:
+        """Wait until `rate_per_s` permits another request. Requests are spread evenly."""
+        rate_per_s = self._endpoint.definition.rate_per_s
+        if rate_per_s is None:
+            return
+        now = time.monotonic()
+        wait_s = max(self._next_at - now, 0.0)
+        self._next_at = now + wait_s + 1.0 / rate_per_s
+        if wait_s:
+            await asyncio.sleep(wait_s)
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, trace: Any) -> Response:
         pool = await self._opened(urlsplit(url).scheme)
@@ -153,7 +167,9 @@ def secret_of(endpoint: ConfiguredEndpoint, file: str) -> Secret:
 
 def _reason(error: Exception) -> str:
     """Return the message of a failed connection, which has no part of a request."""
-    cause = error.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the certificate is not valid: {cause.verify_message}"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate is not valid: {cause.verify_message}"
+        cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
