@@ -27,8 +27,8 @@ from .test_order_entries import declared, progress, purge, random_writes
 
 @pytest.fixture(autouse=True)
 def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sorted_build, "MIN_RANGE", 4)
-    monkeypatch.setattr(sorted_build, "MIN_PART", 3)
+    monkeypatch.setattr(sorted_build, "RANGE_ENTRIES", 20)  # of 4 records with 5 orders
+    monkeypatch.setattr(sorted_build, "PART", 3)
     monkeypatch.setattr(sorted_build, "VERIFIED_AT_ONCE", 2)
 
 

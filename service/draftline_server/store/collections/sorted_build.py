@@ -7,6 +7,7 @@ Invariants:
 - Only the connection that holds the collection's advisory lock adds entries in this way.
 - The orders' `begun_to` is set from before the first entry is added until all are verified. They are not READY
   meanwhile.
+- Each range is sorted as a whole and added in several transactions, so that each takes about TURN_S.
 - Entries are verified once no write is running that began before the last of them was added. An entry can only be
   wrong if its record was written since the orders were declared, or is gone.
 """
@@ -37,9 +38,10 @@ from .key_expressions import with_keys
 
 SQL = load("sorted_orders")
 
-MIN_RANGE, MAX_RANGE = 5_000, 100_000  # records
-MIN_PART = 1_000  # records of a range whose entries are computed at once
-TURN_S = 0.2  # the time that each transaction should take: the change feed may have to wait as long
+RANGE_ENTRIES = 500_000  # entries of a range: the more, the fewer times a page of the index is visited
+PART, MAX_PART = 1_000, 100_000  # records of a range whose entries are computed at once
+PAGES, MAX_PAGES = 16, 10_000  # pages of sorted entries that one transaction adds
+TURN_S = 0.2  # the time that a transaction should take: the change feed may have to wait as long
 VERIFIED_AT_ONCE = 500  # records
 LOCK_TIMEOUT_MS = 200  # how long verifying waits for a locked record while it holds others
 RETRY_S = 0.2
@@ -83,8 +85,8 @@ class SortedBuild:
         self._key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection}
         self._turn = turn
         self._wait_for_writes = wait_for_writes
-        self._limit = MIN_RANGE
-        self._part = MIN_PART
+        self._part = PART
+        self._pages = PAGES
 
     async def lock(self) -> bool:
         """Take the collection's lock, and return whether that was possible."""
@@ -128,9 +130,9 @@ class SortedBuild:
     async def _stage(self, claim: _Claim) -> tuple[str, int]:
         """Compute the entries of the next range. Return its last record and their number."""
         statement, fixed = _staging(claim.orders)
-        last, count = claim.after, 0
-        while count < self._limit:
-            part = min(self._part, self._limit - count)
+        last, count, limit = claim.after, 0, max(1, RANGE_ENTRIES // len(claim.orders))
+        while count < limit:
+            part = min(self._part, limit - count)
             (row,) = await self._fetch("next_range", {"after": last, "limit": part})
             if row["count"]:
                 bounds: dict[str, object] = {"after": last, "last": row["last"], "log_xact": claim.log_xact}
@@ -138,7 +140,7 @@ class SortedBuild:
                     await fetch(
                         self._database, self._connection, statement, {**fixed, **self._key, **claim.range, **bounds}
                     )
-                    self._part = _adapted(self._part, elapsed_s(), MIN_PART)
+                    self._part = _adapted(self._part, elapsed_s(), MAX_PART)
                 last, count = row["last"], count + row["count"]
             if row["count"] < part:
                 break
@@ -146,17 +148,26 @@ class SortedBuild:
 
     async def _add_all(self, claim: _Claim) -> bool:
         """Add the computed entries. Return False if the orders have changed meanwhile."""
-        slowest_s = 0.0
+        await self._fetch("create_sorted_run", {})
         for order_id in claim.order_ids:
-            async with self._turn(self._tenant_id) as elapsed_s:
-                if not await self._transact(partial(self._add, claim=claim, order_id=order_id)):
-                    return False
-                slowest_s = max(slowest_s, elapsed_s())
-        self._limit = _adapted(self._limit, slowest_s, MIN_RANGE)
+            await self._fetch("empty_sorted_run", {})
+            async with self._turn(self._tenant_id):
+                await self._fetch("sort_run", {"order_id": order_id})
+            (row,) = await self._fetch("count_pages", {})
+            page = 0
+            while page < row["pages"]:
+                end = page + self._pages
+                rows: dict[str, object] = {"order_id": order_id, "from_row": f"({page},0)", "to_row": f"({end},0)"}
+                async with self._turn(self._tenant_id) as elapsed_s:
+                    if not await self._transact(partial(self._add, claim=claim, rows=rows)):
+                        return False
+                    self._pages = _adapted(self._pages, elapsed_s(), MAX_PAGES)
+                page = end
+        await self._fetch("empty_sorted_run", {})
         return True
 
-    async def _add(self, transaction: Transaction, claim: _Claim, order_id: int) -> bool:
-        values = {**self._key, **claim.range, "order_id": order_id, "was_begun": claim.was_begun}
+    async def _add(self, transaction: Transaction, claim: _Claim, rows: dict[str, object]) -> bool:
+        values = {**self._key, **claim.range, **rows, "was_begun": claim.was_begun}
         held = await transaction.fetch(SQL["hold_orders"], values)
         if len(held) < len(claim.order_ids):
             return False
@@ -214,10 +225,10 @@ class SortedBuild:
         return await transact(self._database, self._connection, work)
 
 
-def _adapted(limit: int, took_s: float, least: int) -> int:
+def _adapted(limit: int, took_s: float, most: int) -> int:
     """Return the limit with which a transaction takes about TURN_S, after one that took `took_s` seconds."""
     factor = min(2.0, max(0.5, TURN_S / max(took_s, 1e-4)))
-    return min(MAX_RANGE, max(least, int(limit * factor)))
+    return min(most, max(1, int(limit * factor)))
 
 
 def _staging(orders: Sequence[IndexOrder]) -> tuple[Statement, dict[str, object]]:

@@ -110,8 +110,7 @@ class CollectionStore:
 
         is_new = True
         try:
-            await self._refuse_overlong_text(actor, spec)
-            await refuse_stored(self._database, actor.tenant_id, spec)
+            await self._refuse_stored(actor, spec)
             stored, is_new = await self._database.transact(work, idempotent=actor.request is not None)
         except (AnsweredBeforeError, DraftlineError):
             before = await self._stored_before(actor, spec)
@@ -235,8 +234,20 @@ class CollectionStore:
         if (await self._database.fetch(SQL["other_processes"], {}, idempotent=True))[0]["others"]:
             await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
 
-    async def _refuse_overlong_text(self, actor: Actor, spec: CollectionSpec) -> None:
-        for path in spec.indexed_text():
+    async def _refuse_stored(self, actor: Actor, spec: CollectionSpec) -> None:
+        """Raise CollectionConflictError if records do not fit what the spec adds to the current one.
+
+        Writes have checked the rest. Each check reads all records.
+        """
+        current = (await self._specs.load(actor.tenant_id, [spec.collection])).get(spec.collection)
+        declared = current or CollectionSpec(spec.collection)
+        checked = set(declared.indexed_text())
+        await self._refuse_overlong_text(actor, spec, [path for path in spec.indexed_text() if path not in checked])
+        if any(path not in declared.refusing or spec.fields[path] != declared.fields[path] for path in spec.refusing):
+            await refuse_stored(self._database, actor.tenant_id, spec)
+
+    async def _refuse_overlong_text(self, actor: Actor, spec: CollectionSpec, paths: Sequence[Path]) -> None:
+        for path in paths:
             limit = self._limits.max_indexed_text_bytes
             values: dict[str, object] = {
                 "tenant_id": actor.tenant_id,

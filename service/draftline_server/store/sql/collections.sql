@@ -76,11 +76,14 @@ SELECT (SELECT version FROM current) AS version_before
 -- name: overlong_text
 -- Return a live record whose text at a path is too long for an index. A deleted record is checked when it is brought
 -- back.
-SELECT record_id
-FROM draftline.record
-WHERE tenant_id = :tenant_id AND collection = :collection AND deleted_at IS NULL
-  AND octet_length(draftline.text_at(draftline.value_at(content, CAST(:path AS text[])), '{}'))
-      > :max_indexed_text_bytes
+SELECT t.record_id
+FROM (
+    SELECT r.record_id, draftline.member_at(r.content, CAST(:path AS text[])) AS value
+    FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.deleted_at IS NULL
+    OFFSET 0  -- so that each value is read once
+) AS t
+WHERE jsonb_typeof(t.value) = 'string' AND octet_length(t.value #>> '{}') > :max_indexed_text_bytes
 LIMIT 1
 
 -- name: list_collections

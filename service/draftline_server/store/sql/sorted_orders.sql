@@ -18,9 +18,32 @@ CREATE TEMPORARY TABLE IF NOT EXISTS sorted_entry (
     is_settled boolean NOT NULL  -- the record has not changed since the order was declared, so the entry is not there yet
 )
 
+-- name: create_sorted_run
+-- Create the table that holds those of one order, in the order of its index.
+CREATE TEMPORARY TABLE IF NOT EXISTS sorted_run (
+    key bytea NOT NULL,
+    record_id text COLLATE "C" NOT NULL,
+    is_settled boolean NOT NULL
+)
+
 -- name: empty_sorted_entries
 -- Remove all rows.
 TRUNCATE sorted_entry
+
+-- name: empty_sorted_run
+-- Remove all rows.
+TRUNCATE sorted_run
+
+-- name: sort_run
+-- Sort the entries of an order.
+INSERT INTO sorted_run (key, record_id, is_settled)
+SELECT s.key, s.record_id, s.is_settled FROM sorted_entry AS s
+WHERE s.order_id = :order_id
+ORDER BY s.key, s.record_id
+
+-- name: count_pages
+-- Return the number of pages of the sorted entries.
+SELECT pg_relation_size('sorted_run') / current_setting('block_size')::bigint AS pages
 
 -- name: index_sorted_entries
 -- Create the index for looking up the entries of some records.
@@ -90,21 +113,20 @@ ORDER BY o.order_id
 FOR UPDATE
 
 -- name: add_settled_entries
--- Add the entries of an order that cannot be there yet.
+-- Add the sorted entries in some pages that cannot be there yet. A scan of a range of pages returns the rows in their order.
 INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
-SELECT :tenant_id, :collection, s.order_id, s.key, s.record_id
-FROM sorted_entry AS s
-WHERE s.order_id = :order_id AND s.is_settled
-ORDER BY s.key, s.record_id
+SELECT :tenant_id, :collection, :order_id, s.key, s.record_id
+FROM sorted_run AS s
+WHERE s.is_settled AND s.ctid >= CAST(CAST(:from_row AS text) AS tid) AND s.ctid < CAST(CAST(:to_row AS text) AS tid)
 
 -- name: add_other_entries
--- Add the entries of an order that may be there already: of records that were written since the order was declared, and all
--- of a range that was begun before.
+-- Add those that may be there already: of records that were written since the order was declared, and all of a range that was
+-- begun before.
 INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
-SELECT :tenant_id, :collection, s.order_id, s.key, s.record_id
-FROM sorted_entry AS s
-WHERE s.order_id = :order_id AND (NOT s.is_settled OR CAST(:was_begun AS boolean))
-ORDER BY s.key, s.record_id
+SELECT :tenant_id, :collection, :order_id, s.key, s.record_id
+FROM sorted_run AS s
+WHERE (NOT s.is_settled OR CAST(:was_begun AS boolean))
+  AND s.ctid >= CAST(CAST(:from_row AS text) AS tid) AND s.ctid < CAST(CAST(:to_row AS text) AS tid)
 ON CONFLICT DO NOTHING
 
 -- name: advance_records
