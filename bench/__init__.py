@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from rich.console import Console
 
-from . import chart, imports, merged, patches, report, statistic_reads, statistic_writes, watch, workers
+from . import chart, declare, imports, merged, patches, report, statistic_reads, statistic_writes, watch, workers
 from .environment import Environment, benchmark_environment
 from .measurements import Measurements
 from .processes import BenchError
@@ -34,6 +34,7 @@ def _statistics(environment: Environment, sizes: Sizes, measurements: Measuremen
 PARTS: dict[Part, Callable[[Environment, Sizes, Measurements], None]] = {
     Part.IMPORTS: imports.measure,
     Part.MERGED: merged.measure,
+    Part.DECLARE: declare.measure,
     Part.STATISTICS: _statistics,
     Part.PATCHES: patches.measure,
     Part.WATCH: watch.measure,

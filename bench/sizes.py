@@ -10,6 +10,7 @@ from typing import Any
 class Part(Enum):
     """A part of the benchmark that can run alone."""
 
+    DECLARE = "declare"
     IMPORTS = "imports"
     MERGED = "merged"
     PATCHES = "patches"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import drafts, imports, merged, patches, statistic_reads, statistic_writes, stream, workers
+from . import declare, drafts, imports, merged, patches, statistic_reads, statistic_writes, stream, workers
 from .measurements import Measurements
 from .patches import at
 from .sizes import Part, Sizes
@@ -118,6 +118,11 @@ RATIOS = (
           _values(drafts.SAVE, drafts.INSERT), at_least=0.3),
     Ratio(Part.MERGED, "commit_vs_update", "Commit of 1,000 against a plain UPDATE, rows a second",
           _values(drafts.COMMIT, drafts.UPDATE), at_least=0.3),
+    Ratio(Part.DECLARE, "declare_vs_create_index", "declaring fields of a long list against CREATE INDEX CONCURRENTLY",
+          _values(declare.DECLARE, declare.CREATE_INDEX), at_most=3),
+    Ratio(Part.DECLARE, "declare_patch_p99", "p99 of PatchContent alone while fields are declared, against before",
+          lambda it, _: it.latency_ms(declare.PATCH_MEANWHILE, 99) / it.latency_ms(declare.PATCH_BEFORE, 99),
+          at_most=2),
     Ratio(Part.IMPORTS, "import_vs_copy", "ImportContent against COPY into the same table, records a second",
           _values(imports.IMPORT, imports.COPY), at_least=0.4),
     Ratio(Part.MERGED, "stream_memory_mb", "StreamMerged of the whole list: the server's memory above idle, MiB",
