@@ -58,9 +58,10 @@ ORDER BY p.tenant_id, p.user_id, p.collection, p.record_id
 
 -- name: check_stored_entries
 -- Return the next entries of records of all tenants, and whether each is unexpected: not that of a live record. Those of an
--- order that is being deleted are expected.
+-- order that is being deleted are expected, and those that a sorted build has still to verify.
 SELECT '' AS user_id, e.tenant_id, e.collection, e.order_id, e.key, e.record_id,
-    coalesce(o.state <> 'DELETING', true) AND (o.order_id IS NULL OR r.record_id IS NULL OR r.deleted_at IS NOT NULL
+    coalesce(o.state <> 'DELETING' AND o.begun_to IS NULL, true)
+        AND (o.order_id IS NULL OR r.record_id IS NULL OR r.deleted_at IS NOT NULL
         OR e.key NOT IN (SELECT draftline.entry_keys(r.content, o.keys))) AS is_unexpected
 FROM draftline.order_entry AS e
 LEFT JOIN draftline.collection_order AS o
