@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from draftline_server.auth import keys as keys_module
+from draftline_server.auth.identity import Identity
 from draftline_server.auth.keys import (
     KeyOptions,
     Keys,
@@ -20,6 +22,8 @@ from draftline_server.auth.keys import (
     service_keys,
 )
 from draftline_server.auth.permissions import Permission
+from draftline_server.cli import main
+from draftline_server.domain.errors import PermissionDeniedError
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
@@ -225,3 +229,32 @@ async def test_key_set_with_private_parts_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the JWK set cannot be used"):
         await Keys(KeyOptions(jwks=str(tmp_path / "key.pem"))).start()
     assert os.listdir(tmp_path) == ["key.pem"]
+
+
+def test_service_key_for_all_tenants_grants_its_scopes_everywhere() -> None:
+    _, entry = new_service_key("backup", [], ["content:read"], all_tenants=True)
+    (key,) = service_keys(f'{{"keys": [{entry}]}}'.encode())
+    caller = Identity(key.user_id, key.grants)
+    for tenant_id in ("acme", "of-the-future"):
+        assert caller.actor(tenant_id, frozenset({Permission.CONTENT_READ})).tenant_id == tenant_id
+        assert caller.may_read(tenant_id)
+        with pytest.raises(PermissionDeniedError, match="content:write"):
+            caller.actor(tenant_id, frozenset({Permission.CONTENT_WRITE}))
+    assert caller.counted_as("peer") == "\0service:backup"  # of no tenant until the request names one
+
+
+def test_service_key_has_no_tenants_unless_it_says_so() -> None:
+    _, entry = new_service_key("idle", [], ["content:read"])
+    (key,) = service_keys(f'{{"keys": [{entry}]}}'.encode())
+    with pytest.raises(PermissionDeniedError, match="no access"):
+        Identity(key.user_id, key.grants).actor("acme", frozenset())
+    with pytest.raises(ValueError, match="either tenants or all_tenants"):
+        new_service_key("both", ["acme"], ["content:read"], all_tenants=True)
+
+
+def test_command_makes_a_key_for_all_tenants_only_if_it_is_asked_to() -> None:
+    asked = CliRunner().invoke(main, ["service-key", "backup", "--all-tenants", "--scope", "content:read", "--json"])
+    assert json.loads(asked.stdout)["entry"]["all_tenants"] is True
+    for wrong in ([], ["--all-tenants", "--tenant", "acme"]):
+        refused = CliRunner().invoke(main, ["service-key", "backup", *wrong])
+        assert (refused.exit_code, "either --tenant or --all-tenants" in refused.stderr) == (2, True)

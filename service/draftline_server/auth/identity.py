@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -15,6 +15,22 @@ MAX_USER = 128  # characters
 MAX_TENANT = 128  # characters
 
 Grants = Mapping[str, frozenset[Permission]]  # by tenant
+
+
+class EveryTenant(Mapping[str, frozenset[Permission]]):
+    """The same permissions in every tenant, of a service key for all tenants. It lists no tenant."""
+
+    def __init__(self, granted: frozenset[Permission]) -> None:
+        self._granted = granted
+
+    def __getitem__(self, tenant_id: str) -> frozenset[Permission]:
+        return self._granted
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from jwt.algorithms import HMACAlgorithm
 from jwt.utils import base64url_encode
 
 from .hot_reload import ReloadingValue
-from .identity import Grants, parse_grants
+from .identity import EveryTenant, Grants, parse_grants
 from .permissions import Permission
 
 SECRET_ALGORITHM = "HS256"
@@ -171,8 +171,16 @@ def secret_key(text: bytes) -> jwt.PyJWK:
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-    tenants: list[str] | dict[str, list[Permission]]
+    tenants: list[str] | dict[str, list[Permission]] = []
     scopes: list[Permission] = []
+    all_tenants: bool = False  # instead of `tenants`: every tenant, those of the future included
+
+    def __post_init__(self) -> None:
+        if self.all_tenants and self.tenants:
+            raise ValueError("a key has either tenants or all_tenants")
+
+    def grants(self) -> Grants:
+        return EveryTenant(frozenset(self.scopes)) if self.all_tenants else parse_grants(self.tenants, self.scopes)
 
 
 class _Entries(msgspec.Struct, forbid_unknown_fields=True):
@@ -185,18 +193,21 @@ def service_keys(text: bytes) -> Sequence[ServiceKey]:
     Raises ValueError if the file does not have this form.
     """
     return [
-        ServiceKey(SERVICE_USER + entry.name, entry.sha256, parse_grants(entry.tenants, entry.scopes))
-        for entry in _decoded(text, _Entries).keys
+        ServiceKey(SERVICE_USER + entry.name, entry.sha256, entry.grants()) for entry in _decoded(text, _Entries).keys
     ]
 
 
-def new_service_key(name: str, tenants: Sequence[str], scopes: Sequence[str]) -> tuple[str, str]:
+def new_service_key(
+    name: str, tenants: Sequence[str], scopes: Sequence[str], *, all_tenants: bool = False
+) -> tuple[str, str]:
     """Return a new key and its entry for the key file, which holds only the key's hash.
 
-    Raises ValueError if an argument is invalid.
+    With `all_tenants`, the key is for every tenant, and `tenants` must be empty. Raises ValueError if an argument is
+    invalid.
     """
     key = f"draftline_{secrets.token_urlsafe(32)}"
-    entry = {"name": name, "sha256": digest_of(key), "tenants": list(tenants), "scopes": list(scopes)}
+    where: dict[str, object] = {"all_tenants": True} if all_tenants else {}
+    entry = {"name": name, "sha256": digest_of(key), "tenants": list(tenants), **where, "scopes": list(scopes)}
     service_keys(json.dumps({"keys": [entry]}).encode())
     return key, json.dumps(entry)
 

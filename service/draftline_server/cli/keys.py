@@ -57,16 +57,21 @@ def token_command(
 
 @click.command("service-key")
 @click.argument("name")
-@tenant_option
+@click.option("--tenant", "tenants", multiple=True, help="Tenant that it is valid for; repeat for several.")
+@click.option("--all-tenants", is_flag=True, help="Make it valid for every tenant, those of the future included.")
 @scope_option
 @json_option
 @reporting
-def service_key_command(name: str, tenants: tuple[str, ...], scopes: tuple[str, ...], as_json: bool) -> None:
+def service_key_command(
+    name: str, tenants: tuple[str, ...], all_tenants: bool, scopes: tuple[str, ...], as_json: bool
+) -> None:
     """Create a service key.
 
     The service NAME acts as the user service:NAME. The key is shown only once. Add the entry, which contains a hash of
     the key, to the file of DRAFTLINE_AUTH_SERVICE_KEYS_FILE, {"keys": [...]}. A service may have several keys, so that
     they can be rotated.
     """
-    key, entry = new_service_key(name, tenants, scopes)
+    if all_tenants == bool(tenants):
+        raise click.UsageError("pass either --tenant or --all-tenants")
+    key, entry = new_service_key(name, tenants, scopes, all_tenants=all_tenants)
     click.echo(json.dumps({"key": key, "entry": json.loads(entry)}) if as_json else f"key    {key}\nentry  {entry}")
