@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -39,6 +40,7 @@ from draftline.upstreams import (
 )
 from draftline_server.upstreams.http_json.urls import linked_next
 from draftline_server.upstreams.registry import Upstreams
+from support.log_capture import logged
 from support.scripted_http import CUT, Reply, ScriptedHttp, scripted
 from support.toy_upstream import endpoints, shipped
 
@@ -230,6 +232,24 @@ async def test_requests_are_not_more_than_the_rate_permits() -> None:
     async with opened(lambda request: (200, {}, PART), rate_per_s=50) as (upstream, _):
         await upstream.lookup("parts", ["p-1"] * 6)
     assert time.monotonic() - started >= 5 / 50
+
+
+@pytest.mark.parametrize(
+    ("template", "remote_id", "path"),
+    [
+        ("Parts('{id}')", "x') or Id eq ('y", "Parts('x%27%27%29%20or%20Id%20eq%20%28%27%27y')"),
+        (
+            "p?filter=id%20eq%20%22{id}%22",
+            'x" or id eq "\\',
+            "p?filter=id%20eq%20%22x%5C%22%20or%20id%20eq%20%5C%22%5C%5C%22",
+        ),
+        ("p/{id}", "x'\"", "p/x%27%22"),
+    ],
+)
+async def test_value_between_quotes_stays_within_them(template: str, remote_id: str, path: str) -> None:
+    async with opened([(404, {}, b"")], resource={"read": {"url": template}}) as (upstream, server):
+        await upstream.lookup("parts", [remote_id])
+    assert server.requests[0].path == f"/v2/{path}"
 
 
 # Batches
@@ -425,6 +445,19 @@ async def test_secret_that_the_api_repeats_is_hidden(kind: str) -> None:
     assert "***" in refused.message
     assert SECRET not in repr(refused)
     assert base64.b64encode(f"ada:{SECRET}".encode()).decode() not in repr(refused)
+
+
+async def test_no_log_has_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    script: list[Reply] = [(200, {}, {"access_token": "the-token"}), (200, {}, PART), CUT, (500, {}, b"")]
+    with logged() as events:
+        async with oauth(script) as (upstream, _):
+            for _ in range(3):
+                await upstream.write("parts", [UPDATE])
+    texts = f"{caplog.text} {events}"
+    assert "send_request_headers" in texts
+    assert SECRET not in texts
+    assert "the-token" not in texts
 
 
 async def test_host_that_is_not_permitted_gets_no_request() -> None:

@@ -32,11 +32,14 @@ def check_template(template: str, allowed: tuple[str, ...]) -> None:
 def expand(base_url: str, template: str, values: Mapping[str, str]) -> str:
     """Return the URL of a template below the base URL. Every value is percent-encoded, and a missing one is empty.
 
+    A value between quotes is escaped, so that it stays within them: single quotes are doubled, as in OData; a double
+    quote and a backslash get a backslash, as in SCIM.
+
     Raises InvalidUrlError if a value would be a segment that leads to another path.
     """
 
     def encoded(match: re.Match[str]) -> str:
-        value = values.get(match[1], "")
+        value = _escaped(values.get(match[1], ""), template[: match.start()])
         if value in (".", ".."):
             raise InvalidUrlError("the id cannot be a part of a URL")
         try:
@@ -45,6 +48,14 @@ def expand(base_url: str, template: str, values: Mapping[str, str]) -> str:
             raise InvalidUrlError("the id cannot be a part of a URL") from None
 
     return f"{base_url.rstrip('/')}/{_VARIABLE.sub(encoded, template).lstrip('/')}"
+
+
+def _escaped(value: str, before: str) -> str:
+    if before.endswith(("'", "%27")):
+        return value.replace("'", "''")
+    if before.endswith(('"', "%22")):
+        return value.replace("\\", "\\\\").replace('"', '\\"')
+    return value
 
 
 def follow(base_url: str, current_url: str, link: object) -> str:
