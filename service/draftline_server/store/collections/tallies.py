@@ -150,9 +150,8 @@ class Tallies:
             if not locked or locked[0]["state"] != "READY":
                 return 0
             k1_type = KeyType(locked[0]["k1_type"])
-            name = "fold_range_tally" if k1_type in RANGES else "fold_tally"
             values = {**key, "k1_type": k1_type, "limit": MAX_FOLDED}
-            folded = int((await transaction.fetch(SQL[name], values))[0]["folded"])
+            folded = int((await transaction.fetch(SQL["fold_tally"], values))[0]["folded"])
             node = ROOT_NODE if k1_type in RANGES else None
             await transaction.fetch(SQL["finish_fold"], {**key, "node": node, "now": await transaction.now()})
             return folded

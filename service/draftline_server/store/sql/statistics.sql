@@ -161,51 +161,9 @@ LIMIT :limit
 
 -- name: fold_tally
 -- Add some of the rows that writes have appended to the tally of a statistic, which the transaction has locked, to the sums of
--- their groups. Readers see either the rows or the sums. Return how many rows that were.
-WITH
--- include: statistics.appended_nodes
-, replaced AS (
-    DELETE FROM draftline.tally AS t
-    USING nodes AS n
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
-      AND ARRAY[t.user_id, t.k1, t.k2, t.k3] = ARRAY[n.user_id, n.k1, n.k2, n.k3]
-    RETURNING t.*
-),
--- include: statistics.fold_nodes
-
--- name: fold_range_tally
--- The same for a statistic of a range, which may have too many nodes to read them all: they are read by their index.
-WITH
--- include: statistics.appended_nodes
-, replaced AS (
-    DELETE FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
-        SELECT o.location
-        FROM (SELECT DISTINCT n.user_id, n.k1 FROM nodes AS n) AS n
-        CROSS JOIN LATERAL (
-            SELECT t.ctid AS location
-            FROM draftline.tally AS t
-            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
-              AND t.user_id = n.user_id AND t.k1 = n.k1
-            OFFSET 0
-        ) AS o
-    ))
-    RETURNING t.*
-),
--- include: statistics.fold_nodes
-
--- name: finish_fold
--- Store that a statistic, which the transaction has locked, is folded, and the number of groups of the baseline.
-UPDATE draftline.statistic AS q
-SET folded_at = CAST(:now AS timestamptz), group_count = (
-    SELECT count(*) FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id = ''
-      AND (CAST(:node AS text) IS NULL OR t.k1 = CAST(:node AS text)))
-WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
-
--- fragment: appended_nodes
--- Some of the rows that writes have appended, deleted from the tally, and summed by the nodes that count them.
-appended AS (
+-- their groups. Readers see either the rows or the sums. Return how many rows that were. The sums are read by their index: a
+-- tally may have many, of many users and of the nodes of a range.
+WITH appended AS (
     DELETE FROM draftline.tally AS t
     WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
         SELECT u.ctid FROM draftline.tally AS u
@@ -217,11 +175,27 @@ appended AS (
     FROM appended AS f
     CROSS JOIN LATERAL unnest(draftline.group_nodes(f.k1, CAST(:k1_type AS text))) AS n (k1)
     GROUP BY f.user_id, n.k1, f.k2, f.k3
-)
-
--- fragment: fold_nodes
--- Store the sums of `nodes` and of the rows that they replace.
-summed AS (
+), replaced AS (
+    DELETE FROM draftline.tally AS t
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
+        SELECT o.location
+        FROM (SELECT DISTINCT n.user_id, n.k1 FROM nodes AS n) AS n
+        CROSS JOIN LATERAL (
+            SELECT t.ctid AS location, t.k2, t.k3
+            FROM draftline.tally AS t
+            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
+              AND t.user_id = n.user_id AND t.k1 = n.k1
+            UNION ALL
+            SELECT t.ctid, t.k2, t.k3
+            FROM draftline.tally AS t
+            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
+              AND t.user_id = n.user_id AND t.k1 IS NULL AND n.k1 IS NULL
+        ) AS o
+        -- Equal arrays may have NULLs.
+        WHERE ARRAY[n.user_id, n.k1, o.k2, o.k3] IN (SELECT ARRAY[m.user_id, m.k1, m.k2, m.k3] FROM nodes AS m)
+    ))
+    RETURNING t.*
+), summed AS (
     INSERT INTO draftline.tally (tenant_id, statistic_id, is_folded, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3,
         c4, s4)
     SELECT :tenant_id, CAST(:statistic_id AS bigint), true, f.user_id, f.k1, f.k2, f.k3,
@@ -235,6 +209,15 @@ summed AS (
     -- include: statistics.having_sums
 )
 SELECT count(*) AS folded FROM appended
+
+-- name: finish_fold
+-- Store that a statistic, which the transaction has locked, is folded, and the number of groups of the baseline.
+UPDATE draftline.statistic AS q
+SET folded_at = CAST(:now AS timestamptz), group_count = (
+    SELECT count(*) FROM draftline.tally AS t
+    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded AND t.user_id = ''
+      AND (CAST(:node AS text) IS NULL OR t.k1 = CAST(:node AS text)))
+WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id = :statistic_id
 
 -- name: unfolded_statistics
 -- Return the statistics of all tenants that are READY or INVALID, how many rows writes have appended to each since its last
