@@ -129,9 +129,7 @@ def _writing(opened: draftline.Client) -> Iterator[None]:
     def write() -> None:
         number = 0
         while not ended.wait(0.02):
-            opened.patch_content(
-                COLLECTION, record_id(number % 1_000), {"Major Genre": ("Drama", "Comedy")[number % 2]}
-            )
+            opened.patch_content(COLLECTION, record_id(number % 100), {"Major Genre": ("Drama", "Comedy")[number % 2]})
             number += 1
 
     writer = threading.Thread(target=write)

@@ -89,6 +89,7 @@ class Tallies:
         locked = await transaction.fetch(SQL["lock_statistic"], key)
         if not locked or locked[0]["state"] != "BUILDING":
             return
+        await transaction.fetch(SQL["use_more_memory"], {})
         groups = (await transaction.fetch(SQL["build_statistic"], key))[0]["groups"]
         state = "READY" if groups <= self._max_groups else "INVALID"
         if state == "INVALID":
@@ -104,6 +105,7 @@ class Tallies:
         async with self._database.dedicated_connection() as connection, connection.transaction() as transaction:
             locked = await transaction.fetch(SQL["lock_statistic"], key)
             if locked and locked[0]["state"] == "READY":
+                await transaction.fetch(SQL["use_more_memory"], {})
                 await transaction.fetch(SQL["build_statistic"], key)
 
     async def delete_dropped(self, tenant_id: str, collection: str, runner: Runner | None = None) -> None:

@@ -64,13 +64,13 @@ WITH replaced AS (
     DELETE FROM draftline.tally AS t WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id
 ),
 -- include: statistics.all_contributions
-, summed AS (
-    -- include: statistics.expected_nodes
-), built AS (
+,
+-- include: statistics.expected_nodes
+, built AS (
     INSERT INTO draftline.tally (tenant_id, statistic_id, is_folded, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3,
         c4, s4)
     SELECT :tenant_id, CAST(:statistic_id AS bigint), true, f.*
-    FROM summed AS f
+    FROM expected AS f
     RETURNING user_id, k1
 )
 SELECT count(*) FILTER (WHERE b.user_id = '' AND (q.k1_type NOT IN ('NUMBER_RANGE', 'DATE_RANGE') OR b.k1 = 'a')) AS groups
@@ -99,19 +99,79 @@ statistics AS MATERIALIZED (
 )
 
 -- fragment: expected_nodes
--- The rows that the folded tally of a statistic has.
-SELECT f.user_id, f.k1, f.k2, f.k3,
-    -- include: statistics.sums
-FROM (
-    SELECT g.user_id, n.k1 COLLATE "C" AS k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4
+-- The rows that the folded tally of a statistic has, as `expected`: those of a range at each node, of which each level sums up
+-- the one below, as draftline.group_nodes names them.
+kind AS MATERIALIZED (
+    SELECT CASE q.k1_type WHEN 'NUMBER_RANGE' THEN ARRAY[5, 7, 9, 0] WHEN 'DATE_RANGE' THEN ARRAY[5, 6, 7, 0] END AS lengths
+    FROM statistics AS q
+), leaves AS MATERIALIZED (
+    SELECT g.user_id, g.k1 COLLATE "C" AS k1, g.k2 COLLATE "C" AS k2, g.k3 COLLATE "C" AS k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4
     FROM (
         -- include: write_tail.tally_groups
     ) AS g
-    CROSS JOIN statistics AS q
-    CROSS JOIN LATERAL unnest(draftline.group_nodes(g.k1, q.k1_type)) AS n (k1)
-) AS f
-GROUP BY f.user_id, f.k1, f.k2, f.k3
--- include: statistics.having_sums
+), fine AS MATERIALIZED (
+    SELECT f.user_id, f.k1, f.k2, f.k3,
+        -- include: statistics.sums
+    FROM (
+        SELECT g.user_id, left(g.k1, q.lengths[3]) COLLATE "C" AS k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3,
+            g.c4, g.s4
+        FROM leaves AS g
+        CROSS JOIN kind AS q
+        WHERE q.lengths IS NOT NULL
+    ) AS f
+    GROUP BY f.user_id, f.k1, f.k2, f.k3
+    -- include: statistics.having_sums
+), middle AS MATERIALIZED (
+    SELECT f.user_id, f.k1, f.k2, f.k3,
+        -- include: statistics.sums
+    FROM (
+        SELECT g.user_id, left(g.k1, q.lengths[2]) COLLATE "C" AS k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3,
+            g.c4, g.s4
+        FROM fine AS g
+        CROSS JOIN kind AS q
+        WHERE q.lengths IS NOT NULL
+    ) AS f
+    GROUP BY f.user_id, f.k1, f.k2, f.k3
+    -- include: statistics.having_sums
+), coarse AS MATERIALIZED (
+    SELECT f.user_id, f.k1, f.k2, f.k3,
+        -- include: statistics.sums
+    FROM (
+        SELECT g.user_id, left(g.k1, q.lengths[1]) COLLATE "C" AS k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3,
+            g.c4, g.s4
+        FROM middle AS g
+        CROSS JOIN kind AS q
+        WHERE q.lengths IS NOT NULL
+    ) AS f
+    GROUP BY f.user_id, f.k1, f.k2, f.k3
+    -- include: statistics.having_sums
+), whole AS MATERIALIZED (
+    SELECT f.user_id, f.k1, f.k2, f.k3,
+        -- include: statistics.sums
+    FROM (
+        SELECT g.user_id, left(g.k1, q.lengths[4]) COLLATE "C" AS k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3,
+            g.c4, g.s4
+        FROM coarse AS g
+        CROSS JOIN kind AS q
+        WHERE q.lengths IS NOT NULL
+    ) AS f
+    GROUP BY f.user_id, f.k1, f.k2, f.k3
+    -- include: statistics.having_sums
+), expected AS (
+    SELECT g.user_id, CASE WHEN q.lengths IS NULL THEN g.k1 ELSE 'z' || g.k1 END COLLATE "C" AS k1, g.k2, g.k3, g.records,
+        nullif(g.c1, 0) AS c1, nullif(trim_scale(g.s1), 0) AS s1, nullif(g.c2, 0) AS c2, nullif(trim_scale(g.s2), 0) AS s2,
+        nullif(g.c3, 0) AS c3, nullif(trim_scale(g.s3), 0) AS s3, nullif(g.c4, 0) AS c4, nullif(trim_scale(g.s4), 0) AS s4
+    FROM leaves AS g
+    CROSS JOIN kind AS q
+    UNION ALL
+    SELECT g.user_id, 'd' || g.k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4 FROM fine AS g
+    UNION ALL
+    SELECT g.user_id, 'c' || g.k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4 FROM middle AS g
+    UNION ALL
+    SELECT g.user_id, 'b' || g.k1, g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4 FROM coarse AS g
+    UNION ALL
+    SELECT g.user_id, 'a', g.k2, g.k3, g.records, g.c1, g.s1, g.c2, g.s2, g.c3, g.s3, g.c4, g.s4 FROM whole AS g
+)
 
 -- fragment: sums
 -- The sums of rows `f` of a tally, NULL instead of zero.
@@ -123,6 +183,10 @@ nullif(trim_scale(sum(f.s3)), 0) AS s3, nullif(sum(f.c4), 0) AS c4, nullif(trim_
 -- Whether the sums are not all zero.
 HAVING sum(f.records) <> 0 OR sum(f.c1) <> 0 OR sum(f.s1) <> 0 OR sum(f.c2) <> 0 OR sum(f.s2) <> 0
     OR sum(f.c3) <> 0 OR sum(f.s3) <> 0 OR sum(f.c4) <> 0 OR sum(f.s4) <> 0
+
+-- name: use_more_memory
+-- Let the statements of the transaction sort and hash a million groups in memory.
+SELECT set_config('work_mem', '64MB', true)
 
 -- name: finish_statistic
 -- Store that a statistic, which the transaction has locked, is built.
@@ -136,9 +200,9 @@ WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.statistic_id
 -- Return the groups whose tally differs from what records and drafts contribute, in one snapshot; no row: the tally is exact.
 WITH
 -- include: statistics.all_contributions
-, expected AS (
-    -- include: statistics.expected_nodes
-), stored AS (
+,
+-- include: statistics.expected_nodes
+, stored AS (
     SELECT f.user_id, f.k1, f.k2, f.k3,
         -- include: statistics.sums
     FROM (
