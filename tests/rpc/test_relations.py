@@ -200,6 +200,67 @@ async def test_relations_with_ambiguous_names_are_refused(
         await client.put_collection("people", relations=[DeclaredRelation("films", "/x", "films")])
 
 
+async def listed(client: AsyncClient, collection: str, text: str, **options: Any) -> list[str]:
+    return ids([each async for each in client.get_merged(collection, filter=text, page_size=1, **options)])
+
+
+async def test_filters_reach_related_records_with_the_drafts_of_their_user(
+    client: AsyncClient, server_address: str, tenant_id: str
+) -> None:
+    await client.put_collection("companies", fields={"/founded": "date"})
+    await client.patch_content("companies", "fox", {"founded": "Nov 20 1935"})
+    assert await listed(client, "films", 'author.company.country = "NO" AND cast.name = "S"') == ["alien"]
+    assert await listed(client, "films", "author.company.founded < 1940-01-01") == ["alien", "blade"]
+    assert await listed(client, "people", "films.cast:weaver OR name = D") == ["bron", "scott"]
+    assert await listed(client, "people", "NOT films.cast:weaver") == ["bron", "weaver"]
+    assert await listed(client, "people", "company.country != NO") == ["weaver"]
+    assert await listed(client, "people", "company.country = null") == ["weaver"]
+    assert await listed(client, "films", "author.record.version > 1") == []
+    await client.save_draft("films", "alien", {"author": "bron"}, session_id="one")
+    await client.save_draft("people", "bron", {"name": "drafted"})
+    assert await listed(client, "films", "author.name = drafted") == ["alien"]
+    assert await listed(client, "films", "author.name = D", session_id="one") == ["alien"]
+    assert await listed(client, "films", "author.name = drafted", view="baseline") == []
+    assert await listed(client, "people", "films.cast:weaver") == ["bron"]
+    assert await listed(client, "people", "films.cast = 5") == ["scott"]
+    async with AsyncClient(server_address, tenant_id=tenant_id, user="bob") as bob:
+        assert await listed(bob, "people", "films.cast:weaver") == ["scott"]
+        assert await listed(bob, "films", "author.name = drafted") == []
+    async with AsyncClient(server_address, tenant_id=f"{tenant_id}-other", user="ada") as other:
+        await other.create_content("films", {"author": "scott"})
+        await other.put_collection("films", relations=[AUTHOR])
+        assert await listed(other, "films", "author.name:*") == []
+    await client.delete_content("companies", "fox")
+    assert await listed(client, "people", "company.country = NO", show_deleted=True) == []
+
+
+async def test_filters_reach_parents_and_children_where_drafts_move_them(client: AsyncClient) -> None:
+    for record_id, parent in (("p", None), ("q", None), ("s0", "p"), ("s1", "p"), ("s2", "q")):
+        await client.create_content("scenes", {"n": record_id}, record_id=record_id, parent_id=parent)
+    await client.save_draft("scenes", "s1", parent_id="q")
+    await client.save_draft("scenes", "s2", parent_id=None)
+    assert await listed(client, "scenes", "record.children.n = s1") == ["q"]
+    assert await listed(client, "scenes", "record.children.n = s2") == []
+    assert await listed(client, "scenes", "record.parent.n = q") == ["s1"]
+    assert await listed(client, "scenes", "record.parent.record.children.n = s0") == ["s0"]
+    assert await listed(client, "scenes", "record.children.n = s1", view="baseline") == ["p"]
+    await client.create_content("scenes", {"parent": {"n": 1}, "children": {"n": 2}}, record_id="own")
+    assert await listed(client, "scenes", "parent.n = 1 AND children.n = 2") == ["own"]
+
+
+async def test_names_of_relations_and_of_fields_are_told_apart(client: AsyncClient) -> None:
+    await client.create_content("films", {"author": {"name": "R"}, "cast": "weaver"}, record_id="embedded")
+    assert await listed(client, "films", "content.author.name = R") == ["embedded"]
+    assert await listed(client, "films", "author.name = R") == ["alien", "blade"]
+    assert await listed(client, "films", "cast:weaver AND author:*") == ["alien", "embedded"]
+    assert (await client.get_merged_page("films", filter="author.name = R")).warnings == ()
+    with pytest.raises(draftline.InvalidFilterError, match="follows 4 relations, and may follow 3"):
+        await listed(client, "films", "author.company.staff.company.country = NO")
+    with pytest.raises(draftline.InvalidFilterError, match="author is a relation, which only the filters of lists"):
+        await client.patch_content("films", "alien", {"x": 1}, condition="author.name = R")
+    await client.patch_content("films", "embedded", {"x": 1}, condition="content.author.name = R")
+
+
 async def test_response_with_large_related_records_has_fewer_of_them(client: AsyncClient) -> None:
     large = {f"p{n}": {"text": "x" * 700_000} for n in range(8)}
     await client.import_content("people", large.items())

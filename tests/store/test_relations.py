@@ -6,12 +6,15 @@ import contextlib
 import itertools
 import json
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.errors import DraftlineError, InvalidFieldError, RelationNotReadyError
+from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.domain.relations import parse_expand, relations_of
 from draftline_server.store.collections.order_entries import OrderEntries
@@ -20,6 +23,7 @@ from draftline_server.store.relations.expansions import ExpandQuery, Expansion, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.entry_checks import wrong_entries
+from support.merged_oracle import merged_list
 from support.relation_oracle import Joined, Links
 from support.soak_scale import examples
 from support.tenant_stores import COLLECTION, World, change, creation, deletion, moving
@@ -47,7 +51,10 @@ def content(dice: random.Random) -> dict[str, Any]:
     names = [*IDS, "gone", "x" * 129, ""]
     maker = dice.choice(["a", "a", "a", *names, None, 5, 10**400, dice.choices(names, k=2)])
     crew = dice.choice([dice.choices([*names, 7, None, ["a"]], k=dice.randrange(5)), dice.choice(names), {"a": "b"}])
-    return dice.choice([{"maker": maker}, {"all": {"crew": crew}}, {"maker": maker, "all": {"crew": crew}}, {"all": 3}])
+    shape = dice.choice(
+        [{"maker": maker}, {"all": {"crew": crew}}, {"maker": maker, "all": {"crew": crew}}, {"all": 3}]
+    )
+    return {**shape, "n": dice.choice([1, 2, "x", None])} if dice.random() < 0.8 else shape
 
 
 async def write(world: World, dice: random.Random) -> None:
@@ -201,6 +208,52 @@ async def test_related_records_that_are_too_large_are_reported(world: World) -> 
             await expansion(world, paths, max_bytes=2000)
 
 
+OPERATORS: dict[str, Callable[[Any], bool]] = {
+    "= 1": lambda n: n == 1,
+    "> 1": lambda n: isinstance(n, int) and n > 1,
+    '= "x"': lambda n: n == "x",
+    ":*": lambda n: n is not None,
+    "!= 1": lambda n: n == 1,
+    "= null": lambda n: n is not None,
+}
+NEGATED = ("!= 1", "= null")
+
+
+def spelled(path: tuple[str, ...], dice: random.Random) -> str:
+    """Return a path of relations as a filter writes it."""
+    return ".".join(f"record.{name}" if name in ("parent", "children") else name for name in path)
+
+
+async def check_filter(world: World, dice: random.Random) -> None:
+    """Compare a list that is filtered by related records with the join."""
+    path = tuple(dice.choices(NAMES, k=dice.randint(1, 3)))
+    operator, is_not = dice.choice(list(OPERATORS)), dice.random() < 0.3
+    text = f"{'NOT ' if is_not else ''}{spelled(path, dice)}.n {operator}"
+    view, session_id = dice.choice(list(View)), dice.choice(["", "", "one"])
+    query = MergedQuery(
+        COLLECTION, parse_filter(text), text, session_id=session_id, view=view, show_deleted=dice.random() < 0.3
+    )
+    user = dice.choice(USERS)
+    spec = await world.specs.current(world.tenant_id, COLLECTION)
+    records, drafts = await world.stored("record"), await world.stored("draft")
+    relations = relations_of(COLLECTION, spec.relations, spec.inverses)
+    joined = Joined(records, drafts, user, ExpandQuery(COLLECTION, [], 100, view, session_id), relations)
+    expected = []
+    for row in merged_list(records, drafts, user, replace(query, filter=None), {}):
+        holds = any(OPERATORS[operator](each.content.get("n")) for each in joined.reached(row, path))
+        if holds ^ (operator in NEGATED) ^ is_not:
+            expected.append(row.attributes["record_id"])
+    found: list[str] = []
+    token = ""
+    while True:
+        page = await world.merged.page(world.actor(user), query, 2, token, include_total_size=True)
+        found += [each.record.record_id for each in page.records]
+        token = page.next_page_token
+        if not token:
+            break
+    assert (found, page.total_size) == (expected, len(expected)), (text, query)
+
+
 @settings(max_examples=examples(8))
 @given(seed=st.integers(0, 10**9))
 async def test_expansions_equal_a_join_in_python(database: Database, seed: int) -> None:
@@ -212,6 +265,7 @@ async def test_expansions_equal_a_join_in_python(database: Database, seed: int) 
         await world.move(record_id, dice.choice(["a", "a", "b"]), dice.choice([None, 1, 2, 3]))
     for _ in range(30):
         await write(world, dice)
-    for _ in range(10):
+    for _ in range(8):
         await check(world, dice)
+        await check_filter(world, dice)
     assert await wrong_entries(database, world.tenant_id) == []

@@ -41,6 +41,14 @@ class Joined:
         included = {each: self._rows[each] for ids, _ in links.values() for each in ids}
         return links, included
 
+    def reached(self, row: Row, path: Path) -> list[Row]:
+        """Return the rows to which a path leads, without a limit. The first row itself may be deleted."""
+        rows = [row]
+        for name in path:
+            found = [each for one in rows for each in self._from_row(self._relations[name], one)]
+            rows = [self._rows[each] for each in dict.fromkeys(found) if each in self._rows]
+        return rows
+
     def _follow(self, trail: tuple[str, ...], source: str, path: Path, links: Links) -> None:
         if not path:
             return
@@ -55,14 +63,18 @@ class Joined:
             self._follow((*trail, path[0], each), each, path[1:], links)
 
     def _related(self, relation: Relation, source: str) -> list[str]:
+        return self._from_row(relation, self._rows[source])
+
+    def _from_row(self, relation: Relation, row: Row) -> list[str]:
+        source = row.attributes["record_id"]
         if relation.direction is Direction.FIELD:
-            return ids_at(self._rows[source].content, relation.path)
+            return ids_at(row.content, relation.path)
         if relation.direction is Direction.PARENT:
-            parent = self._rows[source].attributes["parent_id"]
+            parent = row.attributes["parent_id"]
             return [] if parent is None else [parent]
         if relation.direction is Direction.INVERSE:
-            return sorted(key for key, row in self._rows.items() if source in ids_at(row.content, relation.path))
-        children = [row.attributes for row in self._rows.values() if row.attributes["parent_id"] == source]
+            return sorted(key for key, each in self._rows.items() if source in ids_at(each.content, relation.path))
+        children = [each.attributes for each in self._rows.values() if each.attributes["parent_id"] == source]
         children.sort(key=lambda each: (each["position"] is None, each["position"] or 0, each["record_id"]))
         return [each["record_id"] for each in children]
 

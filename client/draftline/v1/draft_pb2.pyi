@@ -896,7 +896,9 @@ class GetMergedRequest(_message.Message):
     content, a dot descends into an object, and a name with spaces is quoted: `"Major Genre" =
     "Drama" AND "Production Budget" > 1000000`. `record.state`, `record.version`,
     `record.update_time` and so on are attributes of the record; a field of the content named
-    `record` is written `content.record`. A value that is missing, null or not of the declared type
+    `record` is written `content.record`. A name that begins with up to three relations is a field of
+    the related records: `author.country = "NO"`, `record.parent.title:*`. It matches if any related
+    record does. A value that is missing, null or not of the declared type
     satisfies no comparison; `!=` and NOT are exact negations. Up to 4 KiB, 100 terms, 32 levels of
     nesting. Empty: all records.
     """

@@ -8,6 +8,8 @@ Values are bound directly, or extracted from the filter first by `parameterize`:
 then share a template, and with it their statement.
 """
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from typing import Any, TypeAlias, cast
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    FromClause,
     Text,
     and_,
     bindparam,
@@ -41,10 +44,12 @@ from ..domain.filters.conditions import (
     Like,
     Mistyped,
     Present,
+    RelatedCondition,
     StartsWith,
     ValueCondition,
 )
 from ..domain.filters.values import value_text
+from ..domain.relations import Relation
 from .fields import TYPES, collated, mistyped, reached, text_field, text_literal, typed_field
 
 # asyncpg would send the earliest and the latest date as infinity.
@@ -72,6 +77,20 @@ class FilterScope:
 
     content: ColumnElement[Any]
     attributes: Mapping[str, ColumnElement[Any]] = dataclass_field(default_factory=dict)
+    follow: Callable[[Relation, FilterScope], Sequence[Candidates]] | None = None  # for related records
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows to which a relation may lead: they are related if they satisfy the conditions."""
+
+    source: FromClause
+    scope: FilterScope
+    conditions: Sequence[ColumnElement[bool]]
+
+    def verified(self, condition: ColumnElement[bool]) -> Candidates:
+        """Return the same rows with another condition."""
+        return Candidates(self.source, self.scope, [*self.conditions, condition])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +120,8 @@ def _parameterized(tree: Filter[Condition], values: dict[str, object]) -> Filter
         return Or(tuple(_parameterized(term, values) for term in _padded(tree.terms)))
     if isinstance(tree, Not):
         return Not(_parameterized(tree.term, values))
+    if isinstance(tree, RelatedCondition):
+        return Parameterized(replace(tree, tree=_parameterized(tree.tree, values)), ())
     own = {f"value_{index}": value for index, value in enumerate(_values(tree), len(values))}
     values |= own
     return Parameterized(_without_values(tree), tuple(own))
@@ -128,7 +149,7 @@ def _without_values(condition: Condition) -> Condition:
             return replace(condition, key="")
         case AnyValue():
             return replace(condition, condition=cast(ValueCondition, _without_values(condition.condition)))
-        case Present() | Mistyped():
+        case Present() | Mistyped() | RelatedCondition():
             return condition
 
 
@@ -144,6 +165,8 @@ def compile_filter(tree: Filter[Condition] | FilterTemplate, scope: FilterScope)
     if isinstance(tree, Not):
         return compile_filter(tree.term, scope).is_not(true())
     condition = tree.condition if isinstance(tree, Parameterized) else tree
+    if isinstance(condition, RelatedCondition):
+        return _compile_related(condition.relations, condition.tree, scope)
     type_ = _bound_type(condition)
     if isinstance(tree, Parameterized):
         bound = [bindparam(name, type_=type_, required=False) for name in tree.names]
@@ -156,6 +179,27 @@ def compile_filter(tree: Filter[Condition] | FilterTemplate, scope: FilterScope)
     if isinstance(condition, AnyValue):
         return _compile_any(condition, bound, scope)
     return _compile_condition(condition, bound, scope)
+
+
+def _compile_related(
+    relations: Sequence[Relation], tree: Filter[Condition] | FilterTemplate, scope: FilterScope
+) -> ColumnElement[bool]:
+    """Compile the condition that the relations lead to a row that satisfies the filter."""
+    if not relations:
+        return compile_filter(tree, scope)
+    if scope.follow is None:
+        raise ValueError("relations can be followed in lists only")
+    return or_(
+        false(),
+        *(
+            exists(
+                select(literal_column("1"))
+                .select_from(each.source)
+                .where(*each.conditions, _compile_related(relations[1:], tree, each.scope))
+            )
+            for each in scope.follow(relations[0], scope)
+        ),
+    )
 
 
 def _values(condition: Condition) -> tuple[object, ...]:
@@ -172,7 +216,7 @@ def _values(condition: Condition) -> tuple[object, ...]:
             return (condition.key,)
         case AnyValue():
             return _values(condition.condition)
-        case Present() | Mistyped():
+        case Present() | Mistyped() | RelatedCondition():
             return ()
 
 
@@ -207,7 +251,7 @@ def _compile_any(condition: AnyValue, bound: Sequence[ColumnElement[Any]], scope
 
 
 def _compile_condition(
-    condition: Condition, bound: Sequence[ColumnElement[Any]], scope: FilterScope
+    condition: ValueCondition, bound: Sequence[ColumnElement[Any]], scope: FilterScope
 ) -> ColumnElement[bool]:
     content, path = scope.content, condition.field.path
     match condition:

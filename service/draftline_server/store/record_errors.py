@@ -32,7 +32,9 @@ from ..domain.errors import (
 )
 from ..domain.filters.ast import Filter, FilterError, Restriction
 from ..domain.filters.conditions import to_json, with_types
+from ..domain.filters.related import refuse_related
 from ..domain.filters.values import EXPECTED_STORED, FieldType
+from ..domain.relations import relations_of
 from .collections.cache import StaleCollectionSpecError
 from .driver_errors import LeftAloneError, RacedError
 
@@ -203,11 +205,13 @@ def _found(kind: object, type_: FieldType) -> str:
 def condition_json(condition: Filter[Restriction] | None, spec: CollectionSpec) -> str | None:
     """Return a condition as `draftline.matches` takes it, typed by the spec.
 
-    Raises InvalidFilterError if the condition does not fit the spec.
+    Raises InvalidFilterError if the condition does not fit the spec, or names related records.
     """
     if condition is None:
         return None
     try:
+        if spec.relations:
+            refuse_related(condition, relations_of(spec.collection, spec.relations, ()))
         return json.dumps(to_json(with_types(condition, spec.fields)))
     except FilterError as error:
         raise invalid_filter("condition", error) from None

@@ -75,12 +75,14 @@ class LiteralKind(Enum):
 class Field:
     """A content field, addressed by its path of object keys, or with `of_record` an attribute of the record.
 
-    The path of an attribute has exactly one name.
+    The path of an attribute has exactly one name. `is_explicit`: written with `content.` before the path, which is then
+    never one of a related record.
     """
 
     path: Path
     of_record: bool = False
     position: int = field(default=0, compare=False)
+    is_explicit: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ NOT inverts its term.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from ..relations import Relation
 from .ast import (
     RECORD_ATTRIBUTES,
     STATES,
@@ -26,6 +27,7 @@ from .ast import (
     Path,
     Restriction,
 )
+from .related import RelatedFields
 from .values import EXPECTED, FieldType, Value, read_value, value_text
 
 VALUE = Field(())  # the value that the enclosing AnyValue examines
@@ -112,26 +114,39 @@ class Mistyped:
     declared: tuple[tuple[Path, FieldType], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RelatedCondition:
+    """Some record to which the relations lead, one after the other, satisfies `tree`, a filter of conditions."""
+
+    relations: tuple[Relation, ...]
+    tree: Any
+
+
 ValueCondition: TypeAlias = Comparison | StartsWith | Like | HasKey | Present
-Condition: TypeAlias = ValueCondition | AnyValue | Mistyped
+Condition: TypeAlias = ValueCondition | AnyValue | Mistyped | RelatedCondition
 
 
 def with_types(
     tree: Filter[Restriction],
     declared: Mapping[Path, FieldType],
     attributes: Mapping[str, FieldType] = RECORD_ATTRIBUTES,
+    related: RelatedFields | None = None,
 ) -> Filter[Condition]:
     """Return the filter with its literals parsed as the types of their fields.
 
     A declared field or a record attribute determines the type; for other fields the literal's syntax does. Raises
-    FilterError if a field cannot be compared with its literal, or if an attribute is not among `attributes`.
+    FilterError if a field cannot be compared with its literal, or if an attribute is not among `attributes`. Fields of
+    related records are those that `related` resolves.
     """
     if isinstance(tree, And):
-        return And(tuple(with_types(term, declared, attributes) for term in tree.terms))
+        return And(tuple(with_types(term, declared, attributes, related) for term in tree.terms))
     if isinstance(tree, Or):
-        return Or(tuple(with_types(term, declared, attributes) for term in tree.terms))
+        return Or(tuple(with_types(term, declared, attributes, related) for term in tree.terms))
     if isinstance(tree, Not):
-        return Not(with_types(tree.term, declared, attributes))
+        return Not(with_types(tree.term, declared, attributes, related))
+    resolved = related.resolve(tree.field) if related is not None else None
+    if resolved is not None:
+        return _related(tree, *resolved, attributes)
     type_ = type_of(tree.field, declared, attributes)
     negated = tree.operator is Operator.NE
     condition: Filter[Condition]
@@ -147,6 +162,30 @@ def with_types(
     else:
         condition = _condition(tree, tree.field, type_)
     return Not(condition) if negated else condition
+
+
+def _related(
+    restriction: Restriction,
+    relations: tuple[Relation, ...],
+    field: Field,
+    declared: Mapping[Path, FieldType],
+    attributes: Mapping[str, FieldType],
+) -> Filter[Condition]:
+    """Return the condition that some related record satisfies a restriction.
+
+    Negations stay exact: `!=` is that no related record is equal, and `= null` that none has a value.
+    """
+    operator, literal = restriction.operator, restriction.literal
+    is_negated = operator is Operator.NE
+    if literal.kind is LiteralKind.NULL and not restriction.lowered and operator in (Operator.EQ, Operator.NE):
+        is_negated = not is_negated
+        literal = replace(literal, kind=LiteralKind.ANY, text="*")
+        operator = Operator.HAS
+    elif is_negated:
+        operator = Operator.EQ
+    own = replace(restriction, field=field, operator=operator, literal=literal)
+    condition = RelatedCondition(relations, with_types(own, declared, attributes))
+    return Not(condition) if is_negated else condition
 
 
 def type_of(
@@ -257,6 +296,8 @@ def to_json(tree: Filter[Condition]) -> dict[str, Any]:
     match tree:
         case AnyValue():
             return {"op": "any", "in": "content", "through": tree.through, "term": to_json(tree.condition)}
+        case RelatedCondition():
+            raise ValueError("draftline.matches follows no relations")
         case Mistyped():
             fields = [{"path": _array_literal(path), "type": str(type_)} for path, type_ in tree.declared]
             return {"op": "mistyped", "in": "content", "fields": fields}

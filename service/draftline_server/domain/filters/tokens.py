@@ -29,7 +29,7 @@ def field_of(token: Token) -> Field:
             raise _index_error(str(token), match, position)
     if not is_named:
         return Field(path, position=position)
-    return Field(path[1:], of_record=path[0] == "record", position=position)
+    return Field(path[1:], of_record=path[0] == "record", position=position, is_explicit=path[0] == "content")
 
 
 def _name(segment: str, position: int) -> str:

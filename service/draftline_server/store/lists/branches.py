@@ -23,7 +23,6 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    case,
     cast,
     column,
     exists,
@@ -31,7 +30,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     null,
-    or_,
     select,
     text,
     true,
@@ -45,7 +43,9 @@ from ...domain.merged import View
 from ..filters import FilterScope, FilterTemplate, compile_filter
 from ..statements import fragment
 from ..tables import draft, draft_order_entry, order_entry, record
+from .attributes import attributes_of_draft, attributes_of_record
 from .order import OrderKey, bound
+from .related_filters import RelatedRows
 
 
 class Entries(Enum):
@@ -127,22 +127,7 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
         conditions = [entry.c.tenant_id == _tenant(), *_in_range(entry.c, shape)]
     elif not shape.show_deleted:  # deleted records have no entries
         conditions.append(r.deleted_at.is_(None))
-    attributes: dict[str, ColumnElement[Any]] = {
-        "record_id": record_id,
-        "version": r.version,
-        "parent_id": r.parent_id,
-        "position": r.position,
-        "create_time": r.created_at,
-        "created_by": r.created_by,
-        "update_time": r.updated_at,
-        "updated_by": r.updated_by,
-        "delete_time": r.deleted_at,
-        "state": literal("PRISTINE", Text()),
-        "draft_version": cast(null(), BigInteger()),
-        "modified_by": cast(null(), Text()),
-        "modify_time": cast(null(), DateTime(timezone=True)),
-        "session_id": cast(null(), Text()),
-    }
+    attributes = attributes_of_record(r, record_id)
     counted: FromClause = entry if shape.entries is not None and shape.filter is None else source
     if shape.view is View.MERGED:
         own = draft.alias("own")
@@ -156,7 +141,7 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
             found = drafted.limit(literal_column("1")).lateral("own_draft")
             source = source.outerjoin(found, true())
             conditions.append(found.c.record_id.is_(None))
-    scope = FilterScope(r.content, attributes)
+    scope = FilterScope(r.content, attributes, _related_rows(shape).follow)
     columns = [
         record_id, *_contents(shape, r.content, is_draft=False), r.version, r.parent_id, r.position, r.created_at,
         r.created_by, r.updated_at, r.updated_by, r.deleted_at, cast(null(), Text()).label("draft_kind"),
@@ -185,10 +170,10 @@ def _drafts(shape: ListQueryKey) -> Branch:
         conditions = [entry.c.tenant_id == _tenant(), entry.c.user_id == _user(), *_in_range(entry.c, shape)]
     baseline = _looked_up(record, shape, record_id, "baseline_record")
     source, r = source.outerjoin(baseline, true()), baseline.c
-    attributes = _attributes_of_draft(d, r, record_id)
+    attributes = attributes_of_draft(d, r, record_id)
     if not shape.show_deleted and shape.view is View.MERGED:
         conditions.append(d.kind != literal_column("'DELETE'"))
-    scope = FilterScope(d.merged, attributes)
+    scope = FilterScope(d.merged, attributes, _related_rows(shape).follow)
     conditions += [*_session(shape, d), *_filters(shape, scope)]
     columns = [
         record_id, *_contents(shape, d.merged, is_draft=True), attributes["version"].label("version"),
@@ -213,27 +198,6 @@ def _contents(shape: ListQueryKey, content: ColumnElement[Any], *, is_draft: boo
         return [content.label("content")]
     itself = content if is_draft else cast(null(), JSONB())
     return [itself.label("content"), cast(content, Text()).label("content_text")]
-
-
-def _attributes_of_draft(d: Any, r: Any, record_id: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
-    # A CREATE draft of a deleted record restores it: it is no longer deleted, and starts without attributes.
-    is_kept = or_(d.kind != literal_column("'CREATE'"), r.deleted_at.is_(None))
-    return {
-        "record_id": record_id,
-        "version": func.coalesce(r.version, 0, type_=BigInteger()),
-        "parent_id": func.draftline.drafted_parent_id(d.attributes, case((is_kept, r.parent_id)), type_=Text()),
-        "position": func.draftline.drafted_position(d.attributes, case((is_kept, r.position)), type_=BigInteger()),
-        "create_time": func.coalesce(r.created_at, d.created_at),
-        "created_by": func.coalesce(r.created_by, d.user_id),
-        "update_time": func.coalesce(r.updated_at, d.updated_at),
-        "updated_by": func.coalesce(r.updated_by, d.user_id),
-        "delete_time": case((d.kind != literal_column("'CREATE'"), r.deleted_at)),
-        "state": literal("DRAFT", Text()),
-        "draft_version": d.version,
-        "modified_by": d.user_id,
-        "modify_time": d.updated_at,
-        "session_id": func.nullif(d.session_id, "", type_=Text()),
-    }
 
 
 def _looked_up(table: Table, shape: ListQueryKey, record_id: ColumnElement[Any], name: str) -> Any:
@@ -290,6 +254,10 @@ def _filters(shape: ListQueryKey, scope: FilterScope) -> list[ColumnElement[bool
         related: Any = func.array(select(pairs_of(shape.related).c.record_id).scalar_subquery())
         conditions.append(scope.attributes["record_id"] == func.any(related))
     return conditions
+
+
+def _related_rows(shape: ListQueryKey) -> RelatedRows:
+    return RelatedRows(shape.view is not View.BASELINE, shape.has_session)
 
 
 def _session(shape: ListQueryKey, d: Any) -> list[ColumnElement[bool]]:

@@ -125,7 +125,10 @@ class FieldNames:
 
 
 def _is_specified(spec: CollectionSpec, path: Path) -> bool:
-    """Return True if the path is declared, leads to a declared field, or is described by the JSON Schema."""
+    """Return True if the path is declared, leads to a declared field or related records, or is in the JSON Schema."""
+    names = {each.name for each in spec.relations} | {each.name for each in spec.inverses}
+    if len(path) > 1 and path[0] in names:
+        return True
     if any(declared[: len(path)] == path for declared in spec.fields):
         return True
     return bool(spec.json_schema) and _schema_names(spec.json_schema).describes(path)

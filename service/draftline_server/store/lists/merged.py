@@ -11,6 +11,7 @@ from ...domain.drafts import DraftKind, MergedRecord
 from ...domain.errors import InvalidFieldError
 from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Filter, FilterError, Path, SortKey
 from ...domain.filters.conditions import Condition, type_of, with_types
+from ...domain.filters.related import RelatedFields
 from ...domain.merged import MergedPage, MergedQuery
 from ...domain.records import Actor, Record
 from ..collections.cache import CollectionSpecs
@@ -19,6 +20,7 @@ from ..drafts import conflicts_of
 from ..filters import after_prefix, parameterize
 from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
+from ..relations.filter_relations import related_fields
 from .branches import ListQueryKey
 from .entries import EntryRange
 from .listing import Listing
@@ -55,7 +57,8 @@ class MergedStore:
         sorted by a key of `order_by` or if the token belongs to another query.
         """
         spec = await self._specs.current(actor.tenant_id, query.collection)
-        condition = _condition(query, spec.fields)
+        related = await related_fields(self._specs, actor.tenant_id, spec, query.filter)
+        condition = _condition(query, spec.fields, related)
         shape, values = _shape_of(query, condition, spec.fields)
         listing = Listing(actor, query, spec, condition, shape, values)
         token_key = _bound(actor, query, shape)
@@ -140,10 +143,12 @@ class MergedStore:
         return total
 
 
-def _condition(query: MergedQuery, declared: Mapping[Path, FieldType]) -> Filter[Condition] | None:
+def _condition(
+    query: MergedQuery, declared: Mapping[Path, FieldType], related: RelatedFields | None = None
+) -> Filter[Condition] | None:
     """Return the filter with types. Raise InvalidFilterError if it does not fit them."""
     try:
-        return with_types(query.filter, declared, MERGED_ATTRIBUTES) if query.filter is not None else None
+        return with_types(query.filter, declared, MERGED_ATTRIBUTES, related) if query.filter is not None else None
     except FilterError as error:
         raise invalid_filter("filter", error) from None
 
