@@ -207,7 +207,7 @@ def test_nothing_is_told_that_does_not_exist(document: str) -> None:
         assert name in commands, name
         options = {option for each in commands[name].params for option in each.opts}
         assert set(re.findall(r"--[\w-]+", rest)) <= options | {"--help"}, name + rest
-    settings = {name.removeprefix("DRAFTLINE_") for name in SETTINGS} | {"TOKEN"}
+    settings = {name.removeprefix("DRAFTLINE_") for name in SETTINGS} | {"CONFIG", "TOKEN"}
     assert set(re.findall(r"\bDRAFTLINE_([A-Z_]+)\b", text)) <= settings
     folder = (ROOT / document).parent if "/" in document or document == "README.md" else ROOT / "docs"
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):

@@ -23,6 +23,7 @@ class MergedMethods(Transport):
         show_deleted: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,
+        draft_user: str = "",
         expand: Iterable[str] = (),
         expand_limit: int = 0,
         included_fields: Iterable[str] = (),
@@ -47,6 +48,7 @@ class MergedMethods(Transport):
             fields: the top-level keys of the content to return; empty: all.
             strict_fields: fails if `filter`, `order_by` or `fields` name a field that the collection does
                 not seem to have. Otherwise an `UnknownFieldWarning` names it.
+            draft_user: applies the drafts of this user instead of one's own; requires `draft:admin`.
             expand: related records to return too, by paths of relations such as "author" or "author.company";
                 `MergedRecord.related` returns them. At most 10 paths of at most three relations each.
             expand_limit: related records of one record, by one relation; 0: 100; at most 1,000.
@@ -70,6 +72,7 @@ class MergedMethods(Transport):
             show_deleted=show_deleted,
             fields=fields,
             strict_fields=strict_fields,
+            draft_user=draft_user,
             expand=expand,
             expand_limit=expand_limit,
             included_fields=included_fields,
@@ -91,6 +94,7 @@ class MergedMethods(Transport):
         include_total_size: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,
+        draft_user: str = "",
         expand: Iterable[str] = (),
         expand_limit: int = 0,
         included_fields: Iterable[str] = (),
@@ -124,6 +128,7 @@ class MergedMethods(Transport):
             show_deleted=show_deleted,
             fields=fields,
             strict_fields=strict_fields,
+            draft_user=draft_user,
             expand=expand,
             expand_limit=expand_limit,
             included_fields=included_fields,

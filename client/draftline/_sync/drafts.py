@@ -251,12 +251,15 @@ class DraftMethods(Transport):
         all: bool = False,
         validate_only: bool = False,
         include_content: bool = False,
+        draft_user: str = "",
         fields: Iterable[str] = (),
         request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Results[MergedRecord]:
         """Discard the caller's drafts, selected as in `commit`; the baseline stays unchanged.
+
+        With `draft_user`, the drafts of that user are discarded, which requires `draft:admin`.
 
             client.save_draft("movies", "m-1", {"Rating": 1}, session_id="evening")
             dropped = client.discard("movies", session_id="evening")
@@ -276,6 +279,7 @@ class DraftMethods(Transport):
             all=all,
             validate_only=validate_only,
             include_content=include_content,
+            draft_user=draft_user,
             fields=fields,
             request_id=request_id,
         )

@@ -886,6 +886,7 @@ class GetMergedRequest(_message.Message):
     EXPAND_FIELD_NUMBER: _builtins.int
     EXPAND_LIMIT_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELDS_FIELD_NUMBER: _builtins.int
+    DRAFT_USER_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -933,6 +934,10 @@ class GetMergedRequest(_message.Message):
     """The maximum number of related records of one record, by one relation. 0: 100. Values above 1,000
     count as 1,000.
     """
+    draft_user_id: _builtins.str
+    """The user whose drafts are applied, instead of the caller's. Requires the permission `draft:admin`, and
+    is logged. Up to 128 characters, no control characters. Empty: the caller.
+    """
     @_builtins.property
     def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Selects these records: at most 1,000 ids. Empty: all records."""
@@ -973,10 +978,11 @@ class GetMergedRequest(_message.Message):
         expand: _abc.Iterable[_builtins.str] | None = ...,
         expand_limit: _builtins.int = ...,
         included_fields: _abc.Iterable[_builtins.str] | None = ...,
+        draft_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "expand", b"expand", "expand_limit", b"expand_limit", "fields", b"fields", "filter", b"filter", "include_total_size", b"include_total_size", "included_fields", b"included_fields", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "record_ids", b"record_ids", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "draft_user_id", b"draft_user_id", "expand", b"expand", "expand_limit", b"expand_limit", "fields", b"fields", "filter", b"filter", "include_total_size", b"include_total_size", "included_fields", b"included_fields", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "record_ids", b"record_ids", "response_encoding", b"response_encoding", "session_id", b"session_id", "show_deleted", b"show_deleted", "strict_fields", b"strict_fields", "tenant_id", b"tenant_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1452,6 +1458,7 @@ class DiscardRequest(_message.Message):
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
     INCLUDE_CONTENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DRAFT_USER_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -1471,6 +1478,10 @@ class DiscardRequest(_message.Message):
     same key returns the same response and writes nothing; a different request with the key fails
     with INVALID_ARGUMENT (REQUEST_ID_REUSED). A failed call may be retried with its key. Empty: no
     key; a repeated call writes again.
+    """
+    draft_user_id: _builtins.str
+    """The user whose drafts are discarded, instead of the caller's. Requires the permission `draft:admin`, and
+    is logged. Up to 128 characters, no control characters. Empty: the caller.
     """
     @_builtins.property
     def drafts(self) -> Global___DraftSelection:
@@ -1493,10 +1504,11 @@ class DiscardRequest(_message.Message):
         response_encoding: _types_pb2.Encoding.ValueType = ...,
         include_content: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        draft_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "drafts", b"drafts", "selection", b"selection", "session_id", b"session_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "collection", b"collection", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "collection", b"collection", "draft_user_id", b"draft_user_id", "drafts", b"drafts", "fields", b"fields", "include_content", b"include_content", "request_id", b"request_id", "response_encoding", b"response_encoding", "selection", b"selection", "session_id", b"session_id", "tenant_id", b"tenant_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["drafts", "session_id", "all"]  # noqa: Y015
     _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015

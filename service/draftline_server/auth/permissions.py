@@ -14,6 +14,7 @@ class Permission(StrEnum):
     CONTENT_WRITE = "content:write"
     CONTENT_PURGE = "content:purge"
     DRAFT_WRITE = "draft:write"
+    DRAFT_ADMIN = "draft:admin"
     CHANGE_READ = "change:read"
     COLLECTION_ADMIN = "collection:admin"
 
@@ -59,9 +60,18 @@ CONTENT_FLAGS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Permissions that are granted only by name, because what they allow is not for ordinary callers.
+NAMED_ONLY = frozenset({Permission.CONTENT_PURGE, Permission.DRAFT_ADMIN})
+
+
 def needed_by(method: str, message: Any) -> frozenset[Permission]:
-    """Return the permissions that a call requires: those of its RPC, and CONTENT_READ if it requests content."""
+    """Return the permissions that a call requires.
+
+    They are those of its RPC, CONTENT_READ if it requests content, and DRAFT_ADMIN if it names another user's drafts.
+    """
     needed = NEEDED[method]
+    if getattr(message, "draft_user_id", ""):
+        needed |= {Permission.DRAFT_ADMIN}
     return needed | _READS if any(getattr(message, flag) for flag in CONTENT_FLAGS.get(method, ())) else needed
 
 

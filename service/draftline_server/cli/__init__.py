@@ -15,6 +15,7 @@ main.add_section("Run the service", {
 main.add_section("Maintain the data", {"check": "check:check_command"})
 main.add_section("Use a service", {
     "list": "records:list_command",
+    "discard": "records:discard_command",
     "import": "imports:import_command",
     "update": "matching:update_command",
     "delete": "matching:delete_command",

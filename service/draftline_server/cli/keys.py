@@ -8,7 +8,7 @@ import click
 
 from ..auth import tokens
 from ..auth.keys import new_service_key, secret_key
-from ..auth.permissions import Permission
+from ..auth.permissions import NAMED_ONLY, Permission
 from ..settings import Settings
 from ..wiring import token_rules
 from .app import json_option, reporting
@@ -16,14 +16,13 @@ from .app import json_option, reporting
 tenant_option = click.option(
     "--tenant", "tenants", required=True, multiple=True, help="Tenant that it is valid for; repeat for several."
 )
-PURGE = "content:purge"  # a purge cannot be undone, so this scope must be named explicitly
 scope_option = click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice([permission.value for permission in Permission]),
-    default=[permission.value for permission in Permission if permission.value != PURGE],
-    help=f"Permission that it grants; repeat for several. Default: all except {PURGE}.",
+    default=[permission.value for permission in Permission if permission not in NAMED_ONLY],
+    help=f"Permission that it grants; repeat for several. Default: all except {' and '.join(sorted(NAMED_ONLY))}.",
 )
 
 

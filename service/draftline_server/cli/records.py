@@ -1,7 +1,8 @@
-"""`draftline list`: print records with the caller's drafts applied."""
+"""`draftline list` and `draftline discard`: print records with drafts applied, and discard drafts."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,13 +23,15 @@ PAGE_RECORDS = 1_000
 @click.option("--order", "order_by", default="", help="The order, such as 'Year desc, Title'. Default: by record id.")
 @click.option("--field", "fields", metavar="KEY", multiple=True, help="A top-level key to print. Default: all.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Records to print.")
+@click.option("--draft-user", default="", help="Apply the drafts of this user, which requires draft:admin.")
+@click.option("--drafts-only", is_flag=True, help="Print only records with a draft.")
 @click.option("--strict-fields", is_flag=True, help="Fail if a field is named that the collection does not have.")
 @json_option
 @reporting
 @with_client
 def list_command(
     client: Client, *, collection: str, condition: str, order_by: str, fields: tuple[str, ...], limit: int,
-    strict_fields: bool, as_json: bool,
+    draft_user: str, drafts_only: bool, strict_fields: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Print records with your drafts applied.
 
@@ -36,7 +39,15 @@ def list_command(
     is reported on standard error.
     """
     records = _records(
-        client, collection, limit, filter=condition, order_by=order_by, fields=fields, strict_fields=strict_fields
+        client,
+        collection,
+        limit,
+        filter=condition,
+        order_by=order_by,
+        fields=fields,
+        strict_fields=strict_fields,
+        draft_user=draft_user,
+        view="drafts_only" if drafts_only else "merged",
     )
     if as_json:
         for each in records:
@@ -59,3 +70,31 @@ def _records(client: Client, collection: str, limit: int, **query: Any) -> Itera
         limit, token = limit - len(page.records), page.next_page_token
         if not token:
             return
+
+
+@click.command("discard")
+@click.argument("collection")
+@click.argument("record_ids", nargs=-1)
+@click.option("--all", "all_drafts", is_flag=True, help="Discard all drafts in the collection.")
+@click.option("--draft-user", default="", help="Discard drafts of this user, which requires draft:admin.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@json_option
+@reporting
+@with_client
+def discard_command(
+    client: Client, *, collection: str, record_ids: tuple[str, ...], all_drafts: bool, draft_user: str, yes: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Discard your drafts, or those of another user.
+
+    The drafts are those over the named records, or all. Nothing is committed, and discarded drafts cannot be restored.
+    """
+    if all_drafts == bool(record_ids):
+        raise click.UsageError("name records, or pass --all")
+    selection: dict[str, Any] = {"all": True} if all_drafts else {"record_ids": record_ids}
+    selection |= {"draft_user": draft_user}
+    if not yes:
+        count = client.discard(collection, **selection, validate_only=True).selected_count
+        click.confirm(f"Discard {count:,} drafts of {draft_user or 'your user'}?", abort=True, err=True)
+    done = client.discard(collection, **selection)
+    click.echo(json.dumps({"discarded": done.selected_count}) if as_json else f"{done.selected_count:,} discarded")

@@ -24,6 +24,7 @@ from ..mapping.statistics import to_group, to_statistics_query
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit, count_fitting
 from ..status import to_status
 from ..stored_responses import StoredResponses
+from .draft_owner import audit, draft_owner
 from .merged_pages import MergedPages
 from .partial_batch import PartialBatch
 
@@ -83,7 +84,10 @@ class DraftService:
         self, request: draft_pb2.GetMergedRequest, actor: Actor
     ) -> draft_pb2.GetMergedResponse:
         page_size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        return await self.pages.page(draft_pb2.GetMergedResponse, request, actor, page_size, request.page_token)
+        owner = draft_owner(request, actor)
+        page = await self.pages.page(draft_pb2.GetMergedResponse, request, owner, page_size, request.page_token)
+        audit(request, actor, "GetMerged", sum(each.draft_version > 0 for each in page.records))
+        return page
 
     async def GetStatistics(  # noqa: N802
         self, request: draft_pb2.GetStatisticsRequest, actor: Actor
@@ -136,17 +140,19 @@ class DraftService:
         )
 
     async def Discard(self, request: draft_pb2.DiscardRequest, actor: Actor) -> draft_pb2.DiscardResponse:  # noqa: N802
-        selection = _selection(request)
+        selection, owner = _selection(request), draft_owner(request, actor)
 
         async def write(transaction: Transaction) -> draft_pb2.DiscardResponse:
             dropped = await self.drafts.discard(
-                transaction, actor, request.collection, selection, with_content=request.include_content
+                transaction, owner, request.collection, selection, with_content=request.include_content
             )
             response = draft_pb2.DiscardResponse(selected_count=len(dropped))
-            append_within_limit(response.records, dropped, partial(fill_merged, actor=actor, presentation=request))
+            append_within_limit(response.records, dropped, partial(fill_merged, actor=owner, presentation=request))
             return response
 
-        return await self.responses.write(actor, write, validate_only=request.validate_only)
+        response = await self.responses.write(actor, write, validate_only=request.validate_only)
+        audit(request, actor, "Discard", response.selected_count)
+        return response
 
 
 def _with_content(request: draft_pb2.CommitRequest) -> bool:
