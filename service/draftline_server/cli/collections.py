@@ -30,6 +30,7 @@ from ..record_files.json_problems import load_json
 from .app import json_option, reporting, result_console
 from .client import with_client
 from .index_progress import wait_until_built
+from .inference import infer_command
 from .spec_relations import is_relation, relation_as_dict, relation_line, relation_of_dict, relation_of_text
 from .spec_removals import confirm_removal
 
@@ -43,6 +44,9 @@ DECLARED = {"fields", "refuse", "orders", "json_schema", "history", "statistics"
 @click.group("collections")
 def collections_group() -> None:
     """List, show and put collection specs."""
+
+
+collections_group.add_command(infer_command)
 
 
 @collections_group.command("list")
