@@ -9,11 +9,11 @@ import grpc
 from draftline.errors import DeadlineExceededError
 from draftline.models import UNSET, Unset
 
-_FIRST_S, _LONGEST_S = 0.05, 1.0
+_FIRST_S, _LONGEST_S = 0.05, 0.5
 
 
 class BuildWaits:
-    """The pauses of one `wait_until_built`: they grow from 50 milliseconds to a second."""
+    """The pauses of one `wait_until_built`: they grow from 50 to 500 milliseconds."""
 
     def __init__(self, collection: str, timeout: float | None) -> None:
         self._collection = collection

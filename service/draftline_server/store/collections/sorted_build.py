@@ -39,8 +39,8 @@ from .key_expressions import with_keys
 SQL = load("sorted_orders")
 
 RANGE_ENTRIES = 500_000  # entries of a range: the more, the fewer times a page of the index is visited
-PART, MAX_PART = 1_000, 100_000  # records of a range whose entries are computed at once
-PAGES, MAX_PAGES = 16, 10_000  # pages of sorted entries that one transaction adds
+PART, MAX_PART = 4_000, 100_000  # records of a range whose entries are computed at once
+PAGES, MAX_PAGES = 64, 10_000  # pages of sorted entries that one transaction adds
 TURN_S = 0.2  # the time that a transaction should take: the change feed may have to wait as long
 VERIFIED_AT_ONCE = 500  # records
 LOCK_TIMEOUT_MS = 200  # how long verifying waits for a locked record while it holds others
