@@ -110,6 +110,13 @@ def calls(world: Counting, name: str) -> dict[str, Callable[[], Awaitable[Any]]]
     }
 
 
+async def test_new_tables_are_not_taken_for_empty_ones(connection: asyncpg.Connection) -> None:
+    """The planner expects one row of a table that counts as pages without rows, however large it has become."""
+    emptied = """SELECT relname FROM pg_class WHERE relnamespace = 'draftline'::regnamespace AND relkind = 'r'
+        AND NOT relispartition AND reltuples = 0 AND relpages > 0"""
+    assert await connection.fetch(emptied) == []
+
+
 async def empty_tables(connection: asyncpg.Connection) -> None:
     """Analyze tables whose rows were deleted: the planner then expects one row of a table of any size."""
     await connection.execute(f"{GROWN} DELETE FROM draftline.record; DELETE FROM draftline.draft; ANALYZE")
