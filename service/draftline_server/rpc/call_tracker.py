@@ -152,8 +152,7 @@ class CallTracker:
             )
             raise OverloadedError(problem)
         try:
-            async with asyncio.timeout(limit_s):
-                message = await self.next_message(context, call)
+            message = await self.next_message(context, call, limit_s)
         except TimeoutError:
             problem = f"the request message did not arrive within {limit_s:g} s; nothing was done"
             raise DeadlineExceededError(problem) from None
@@ -164,9 +163,9 @@ class CallTracker:
         data: bytes = message
         return data
 
-    async def next_message(self, context: Context, call: Call) -> Any:
-        """Return the next message of a call as bytes, or grpc.aio.EOF."""
-        message = await self.receive_buffer.read(context, call.caller, self._options.max_request_bytes)
+    async def next_message(self, context: Context, call: Call, limit_s: float | None = None) -> Any:
+        """Return the next message of a call as bytes, or grpc.aio.EOF. See ReceiveBuffer.read for `limit_s`."""
+        message = await self.receive_buffer.read(context, call.caller, self._options.max_request_bytes, limit_s)
         if message is not grpc.aio.EOF:
             call.received_bytes += len(message)
         return message

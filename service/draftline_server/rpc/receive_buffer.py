@@ -8,11 +8,14 @@ the bytes that each connection sent beyond its delivered messages are checked ev
 - while all connections together exceed the limit, the largest connection of the caller that sent the most is closed.
 
 The first rule never closes a connection that respects the limits.
+
+The same check ends reads that take too long, because a timer for each would cost every call 5 microseconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -45,6 +48,9 @@ class _Read:
     caller: str
     max_bytes: int
     started: float
+    task: asyncio.Task[Any] | None = None  # to be cancelled at `ends_at`
+    ends_at: float = math.inf
+    is_late: bool = False
 
 
 @dataclass(slots=True)
@@ -72,22 +78,34 @@ class ReceiveBuffer:
         self._sockets = sockets
         self._closed = closed
         self._connections: dict[str, _Connection] = {}
+        self._limited: dict[int, _Read] = {}  # the reads with a time limit, in the order of their ends
         self._numbers = count()
         self._next_check: asyncio.TimerHandle | None = None
 
-    async def read(self, context: Context, caller: str, max_bytes: int) -> Any:
-        """Return the next message of a call as bytes, or grpc.aio.EOF. `max_bytes` is the maximum legal size."""
+    async def read(self, context: Context, caller: str, max_bytes: int, limit_s: float | None = None) -> Any:
+        """Return the next message of a call as bytes, or grpc.aio.EOF. `max_bytes` is the maximum legal size.
+
+        Raise TimeoutError if it does not arrive within `limit_s`, which is the same for all reads that have a limit.
+        """
         peer, number = context.peer(), next(self._numbers)
         connection = self._connections.get(peer)
         if connection is None:
             connection = self._connections[peer] = _Connection()
             if self._next_check is None:
                 self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)
-        connection.reads[number] = _Read(caller, max_bytes, time.monotonic())
+        connection.reads[number] = read = _Read(caller, max_bytes, time.monotonic())
+        if limit_s is not None:
+            read.task, read.ends_at = asyncio.current_task(), read.started + limit_s
+            self._limited[number] = read
         try:
             message = await context.read()
+        except asyncio.CancelledError:
+            if read.is_late and read.task is not None and not read.task.uncancel():
+                raise TimeoutError from None
+            raise
         finally:
             del connection.reads[number]
+            self._limited.pop(number, None)
             connection.delivered += self._options.call_bytes
             if not connection.reads:
                 self._connections.pop(peer, None)
@@ -107,6 +125,7 @@ class ReceiveBuffer:
             return
         self._next_check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)
         now, unfinished = time.monotonic(), dict[str, int]()
+        self._end_late(now)
         for peer, connection in list(self._connections.items()):
             if now - next(iter(connection.reads.values())).started < CHECK_INTERVAL_S:
                 continue  # the usual case: such reads end before the next check
@@ -119,6 +138,15 @@ class ReceiveBuffer:
                 self._close(peer, address, "it sent more bytes than its calls may take")
                 del unfinished[peer]
         self._enforce_totals(unfinished)
+
+    def _end_late(self, now: float) -> None:
+        """Cancel the reads whose time limit has passed."""
+        while self._limited and (first := next(iter(self._limited.items())))[1].ends_at <= now:
+            number, read = first
+            del self._limited[number]
+            read.is_late = True
+            if read.task is not None:
+                read.task.cancel()
 
     def _allowed_bytes(self, connection: _Connection) -> int:
         reads = connection.reads.values()
