@@ -15,6 +15,7 @@ import argparse
 import json
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +76,7 @@ class System:
     rates: dict[str, float] = field(default_factory=dict)
     seed: int = 0
     parts: dict[str, Part] = field(default_factory=dict)
+    referenced: dict[str, Part] = field(default_factory=dict)  # by reference
     log: list[str] = field(default_factory=list)  # the id of each change; a part's version is its position
     keys: dict[str, tuple[Part, float]] = field(default_factory=dict)
 
@@ -142,11 +144,13 @@ class System:
             return copy
 
     def _new(self, reference: str) -> Part:
-        for part in self.parts.values():
-            if reference and part.reference == reference and not part.deleted:
-                raise RefusedError(409, part)
+        existing = self.referenced.get(reference)
+        if existing is not None and not existing.deleted:
+            raise RefusedError(409, existing)
         part = Part(f"part-{len(self.parts) + 1}", reference, {})
         self.parts[part.id] = part
+        if reference:
+            self.referenced[reference] = part
         return part
 
     def _existing(self, kind: str, part_id: str, expected: str | None) -> Part:
@@ -456,6 +460,11 @@ def merge_edits(patch: dict[str, Any], path: str = "") -> Iterator[tuple[str, bo
 class _HttpServer(ThreadingHTTPServer):
     request_queue_size = 256
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore callers that have closed their connection."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Running:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from draftline.upstreams import CollectionBinding
 from draftline_server.auth.hot_reload import ReloadingValue
+from draftline_server.upstreams.definitions import HttpJson
 from draftline_server.upstreams.endpoints_file import Endpoints, parse, read_files
 from draftline_server.upstreams.registry import Upstreams
 from support.log_capture import logged
 from support.polling import eventually
 
+SHIPPED = Path(__file__).parents[2] / "examples" / "upstreams"
 SECRET = "s3cret-of-pems"
 HTTP: dict[str, Any] = {
     "kind": "http_json",
@@ -138,3 +142,17 @@ async def test_file_and_secrets_are_read_again_and_an_invalid_file_leaves_the_la
         assert upstreams.find("pems", "acme").secrets["pems.key"].reveal() == "another secret"
     await source.close()
     assert "another secret" not in str(events)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_file_is_valid_and_its_resources_can_be_bound(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    for name in re.findall(r'"secret_file": "(.*?)"', text):
+        (tmp_path / name).write_text("a-secret")
+    (tmp_path / path.name).write_text(text)
+    endpoints = parse(read_files(tmp_path / path.name))
+    for name, endpoint in endpoints.items():
+        assert isinstance(endpoint.definition, HttpJson)
+        bindings = [CollectionBinding(collection=each) for each in endpoint.definition.resources]
+        assert bindings
+        Upstreams(lambda: endpoints).open(name, endpoint.definition.tenants[0], bindings)

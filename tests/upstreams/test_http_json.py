@@ -184,6 +184,13 @@ async def test_write_has_its_key_its_version_and_its_mapped_fields() -> None:
     assert result.stored.document == {"rate": 2.5, "day": "2026-11-29", "state": "closed"}
 
 
+async def test_header_of_the_file_replaces_that_of_the_connector() -> None:
+    headers = {"Accept": "application/vnd.acme+json", "Prefer": "return=minimal"}
+    async with opened([(204, {}, b"")], resource={"headers": headers}) as (upstream, server):
+        await upstream.write("parts", [UPDATE])
+    assert [server.requests[0].headers[each] for each in ("accept", "prefer")] == list(headers.values())
+
+
 async def test_json_patch_and_replace_send_what_they_mean() -> None:
     edits = (PathEdit("/rate", 2), PathEdit("/a~1b", removed=True))
     patch = {"update": {"url": "parts/{id}", "format": "json_patch"}}

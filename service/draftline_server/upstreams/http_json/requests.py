@@ -36,7 +36,7 @@ class Requests:
         Raises UnreachableError if it was not sent, ResponseLostError if the response was lost.
         """
         body = b"" if content is None else encode(content)
-        sent = {"accept": "application/json", **headers}
+        sent = {"accept": "application/json", **{name.lower(): value for name, value in headers.items()}}
         if content is not None:
             sent["content-type"] = content_type
         credentials = await self._auth.headers(message_id or str(uuid.uuid4()), body)

@@ -140,7 +140,7 @@ class Writes:
 
     def _headers(self, item: WriteItem, expected: str | None, *, is_put: bool) -> Mapping[str, str]:
         resource = self._resource
-        headers = dict(resource.headers)
+        headers = {name.lower(): value for name, value in resource.headers.items()}
         if resource.idempotency_keys_s:
             headers[resource.idempotency_header] = item.idempotency_key
         if expected is not None and resource.conditional_writes:
