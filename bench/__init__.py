@@ -15,7 +15,19 @@ from typing import Any
 import asyncpg
 from rich.console import Console
 
-from . import chart, declare, imports, merged, patches, report, statistic_reads, statistic_writes, watch, workers
+from . import (
+    chart,
+    declare,
+    imports,
+    merged,
+    patches,
+    relations,
+    report,
+    statistic_reads,
+    statistic_writes,
+    watch,
+    workers,
+)
 from .environment import Environment, benchmark_environment
 from .measurements import Measurements
 from .processes import BenchError
@@ -36,6 +48,7 @@ PARTS: dict[Part, Callable[[Environment, Sizes, Measurements], None]] = {
     Part.MERGED: merged.measure,
     Part.DECLARE: declare.measure,
     Part.STATISTICS: _statistics,
+    Part.RELATIONS: relations.measure,
     Part.PATCHES: patches.measure,
     Part.WATCH: watch.measure,
     Part.WORKERS: workers.measure,

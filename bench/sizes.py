@@ -14,6 +14,7 @@ class Part(Enum):
     IMPORTS = "imports"
     MERGED = "merged"
     PATCHES = "patches"
+    RELATIONS = "relations"
     STATISTICS = "statistics"
     WATCH = "watch"
     WORKERS = "workers"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import declare, drafts, imports, merged, patches, statistic_reads, statistic_writes, stream, workers
+from . import declare, drafts, imports, merged, patches, relations, statistic_reads, statistic_writes, stream, workers
 from .measurements import Measurements
 from .patches import at
 from .sizes import Part, Sizes
@@ -127,6 +127,10 @@ RATIOS = (
           _values(imports.IMPORT, imports.COPY), at_least=0.4),
     Ratio(Part.MERGED, "stream_memory_mb", "StreamMerged of the whole list: the server's memory above idle, MiB",
           lambda it, _: it.value(stream.MEMORY), at_most=100),
+    Ratio(Part.RELATIONS, "expand_one_vs_page", "GetMerged of 100 records with a related one each, against without",
+          _values(relations.FILMS_WITH_MAKER, relations.FILMS_ALONE), at_most=2),
+    Ratio(Part.RELATIONS, "expand_ten_vs_page", "GetMerged of 100 records with ten of an inverse each, against without",
+          _values(relations.MAKERS_WITH_FILMS, relations.MAKERS_ALONE), at_most=4),
     Ratio(Part.STATISTICS, "statistics_ms", "GetStatistics, two sums of 13 groups with many own drafts, milliseconds",
           _statistics_read, at_most=10),
     Ratio(Part.STATISTICS, "statistics_1m_vs_10k", "the same of the longest collection against the shortest",

@@ -93,6 +93,11 @@ class ListQueryKey:
     is_ranged: bool = True  # split the rows after a position into ranges that an index of the order serves
     related: Pairs | None = None  # the list has the records of these pairs
 
+    @property
+    def has_texts(self) -> bool:
+        """True if the rows have their contents as texts."""
+        return self.entries is Entries.IN_ORDER or self.related is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -131,7 +136,9 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
     counted: FromClause = entry if shape.entries is not None and shape.filter is None else source
     if shape.view is View.MERGED:
         own = draft.alias("own")
-        if is_count or shape.entries is None:  # of many rows, for which all drafts may be read at once
+        if is_count or (
+            shape.entries is None and shape.related is None
+        ):  # of many rows, for which all drafts may be read at once
             equal = [own.c.tenant_id == _tenant(), own.c.user_id == _user(), own.c.collection == _collection(shape)]
             drafted = select(own.c.record_id).where(*equal, own.c.record_id == record_id, *_session(shape, own.c))
             conditions.append(~exists(drafted))
@@ -191,10 +198,10 @@ def _drafts(shape: ListQueryKey) -> Branch:
 def _contents(shape: ListQueryKey, content: ColumnElement[Any], *, is_draft: bool) -> list[ColumnElement[Any]]:
     """Return the columns of the content.
 
-    Rows that come in order are converted to text once, for their size and for the answer: only those of a page are
-    read. Then only drafts need the content itself, for what they modify.
+    Rows of which none is left out are converted to text once, for their size and for the answer. Then only drafts need
+    the content itself, for what they modify.
     """
-    if shape.entries is not Entries.IN_ORDER:
+    if not shape.has_texts:
         return [content.label("content")]
     itself = content if is_draft else cast(null(), JSONB())
     return [itself.label("content"), cast(content, Text()).label("content_text")]

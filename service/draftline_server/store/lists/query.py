@@ -82,7 +82,7 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
         answer = statement.subquery("answer")
         statement = select(answer).select_from(_ready_order().outerjoin(answer, true()))
     if shape.related is not None:
-        return compiled("get_related", _with_targets(statement, shape.related))
+        return compiled("get_related", _with_pairs(statement, shape.related))
     return compiled("get_merged", statement)
 
 
@@ -124,12 +124,16 @@ def range_sizes_statement(ranges: int) -> tuple[Statement, Mapping[str, object]]
     return compiled("count_entries", select(*sizes))
 
 
-def _with_targets(statement: Any, related: Pairs) -> Any:
-    """Return the statement of related records, each with the ids from which the relation leads to it."""
+def _with_pairs(statement: Any, related: Pairs) -> Any:
+    """Return the statement of related records. Its first row has all pairs: a join might compare all with all."""
     pairs, answer = pairs_of(related), statement.subquery("answer")
-    grouped = select(pairs.c.record_id, func.array_agg(pairs.c.target).label("targets")).group_by(pairs.c.record_id)
-    found = grouped.subquery("found_by")
-    return select(answer, found.c.targets).select_from(answer.join(found, found.c.record_id == answer.c.record_id))
+    pair = func.array_cat(_texts(pairs.c.target), _texts(pairs.c.record_id))
+    every = select(func.array_agg(pair)).scalar_subquery()
+    return select(answer, case((answer.c.number == literal_column("1"), every)).label("pairs"))
+
+
+def _texts(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.array_append(literal_column("CAST('{}' AS text[])"), value)
 
 
 def _ready_order() -> Any:
@@ -183,7 +187,7 @@ def _order_of(columns: Any, shape: ListQueryKey) -> list[Any]:
 
 
 def _text_of(rows: Any, shape: ListQueryKey) -> ColumnElement[Any]:
-    if shape.entries is Entries.IN_ORDER:
+    if shape.has_texts:
         text: ColumnElement[Any] = rows.c.content_text
         return text
     return cast(rows.c.content, Text())

@@ -142,8 +142,11 @@ class _Reader:
             }  # fmt: skip
             rows = await self._fetch(relation, self._shape(relation, related=pairs), values)
         found: dict[str, list[asyncpg.Record]] = {target: [] for target in targets}
+        naming: dict[str, list[str]] = {}
+        for target, record_id in (pair for row in rows for pair in row["pairs"] or ()):
+            naming.setdefault(record_id, []).append(target)
         for row in sorted(rows, key=_by_position if relation.direction is Direction.CHILDREN else _by_id):
-            for target in row["targets"]:
+            for target in naming[row["record_id"]]:
                 found[target].append(row)
         for related in found.values():
             self._include(relation, related[:limit])

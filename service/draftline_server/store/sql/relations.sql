@@ -4,9 +4,12 @@
 
 -- fragment: no_own_draft
 -- The caller has no draft of the record `e`, whose merged values would count instead.
+-- Comparisons of rows are served by the primary key only; with equalities, the drafts of all users might be read.
 (NOT CAST(:with_drafts AS boolean) OR NOT EXISTS (
     SELECT FROM draftline.draft AS o
-    WHERE o.tenant_id = :tenant_id AND o.user_id = :user_id AND o.collection = :collection AND o.record_id = e.record_id
+    WHERE o.tenant_id = :tenant_id
+      AND (o.user_id, o.collection, o.record_id) >= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
+      AND (o.user_id, o.collection, o.record_id) <= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
       AND (CAST(:session_id AS text) = '' OR o.session_id = CAST(:session_id AS text))))
 
 -- fragment: own_draft
@@ -27,8 +30,16 @@ CAST(:with_drafts AS boolean) AND d.tenant_id = :tenant_id AND d.user_id = :user
 UNION ALL
 (SELECT e.record_id
  FROM draftline.draft_order_entry AS e
- JOIN draftline.draft AS d ON d.record_id = e.record_id AND
-   -- include: relations.own_draft
+ CROSS JOIN LATERAL (
+     SELECT d.kind
+     FROM draftline.draft AS d
+     WHERE d.tenant_id = :tenant_id
+       AND (d.user_id, d.collection, d.record_id) >= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
+       AND (d.user_id, d.collection, d.record_id) <= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
+       AND
+       -- include: relations.own_draft
+     LIMIT 1
+ ) AS d
  WHERE e.tenant_id = :tenant_id AND e.user_id = :user_id AND e.collection = :collection AND e.order_id = :order_id
    AND e.key = convert_to(t.target, 'UTF8')
  ORDER BY e.record_id
