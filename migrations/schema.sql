@@ -13,6 +13,13 @@ CREATE TYPE draftline.edit_outcome AS (
 	failure jsonb
 );
 
+CREATE TYPE draftline.sync_merged AS (
+	value jsonb,
+	base jsonb,
+	conflicts jsonb,
+	overruled jsonb
+);
+
 CREATE FUNCTION draftline.add_at(document jsonb, path text[], value jsonb) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -2295,6 +2302,155 @@ CREATE FUNCTION draftline.steps_put(steps jsonb) RETURNS boolean
     SELECT NOT (steps -> -1) ? 'subtract'
 $$;
 
+CREATE FUNCTION draftline.sync_conflict(kind text, at text[], base jsonb, mine jsonb, theirs jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT draftline.conflict(kind, at, base, mine, theirs) || jsonb_build_object('at', to_jsonb(at))
+$$;
+
+CREATE FUNCTION draftline.sync_incoming(theirs jsonb, base jsonb, fields jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN fields IS NULL OR NOT fields @> '[{"direction": "PUSH"}]' THEN theirs
+        ELSE draftline.sync_take(theirs, coalesce(base, '{}'), fields, 'PUSH') END
+$$;
+
+CREATE FUNCTION draftline.sync_is_applied(base jsonb, sent jsonb, theirs jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT draftline.apply_edit((draftline.difference(coalesce(base, '{}'), sent)).edit, theirs) = theirs
+$$;
+
+CREATE FUNCTION draftline.sync_is_older(version text, than text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $_$
+    SELECT CASE WHEN version ~ '^[0-9]{1,100}$' AND than ~ '^[0-9]{1,100}$' THEN version::numeric < than::numeric
+        ELSE version < than COLLATE "C" END
+$_$;
+
+CREATE FUNCTION draftline.sync_mapped(content jsonb, fields jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+BEGIN
+    IF fields IS NULL OR content IS NULL THEN
+        RETURN content;
+    END IF;
+    RETURN draftline.sync_take('{}', content, fields, NULL);
+END $$;
+
+CREATE FUNCTION draftline.sync_merge(base jsonb, mine jsonb, theirs jsonb, policies jsonb, at text[]) RETURNS draftline.sync_merged
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    result draftline.sync_merged := (NULL, NULL, '[]', '[]');
+    child draftline.sync_merged;
+    name text;
+BEGIN
+    IF mine IS NOT DISTINCT FROM theirs THEN
+        RETURN (mine, theirs, '[]', '[]')::draftline.sync_merged;
+    ELSIF theirs IS NOT DISTINCT FROM base THEN
+        RETURN (mine, base, '[]', '[]')::draftline.sync_merged;
+    ELSIF mine IS NOT DISTINCT FROM base THEN
+        RETURN (theirs, theirs, '[]', '[]')::draftline.sync_merged;
+    ELSIF jsonb_typeof(mine) = 'object' AND jsonb_typeof(theirs) = 'object'
+            AND coalesce(jsonb_typeof(base), 'object') = 'object' THEN
+        result.value := '{}';
+        result.base := '{}';
+        FOR name IN
+            SELECT k FROM jsonb_object_keys(coalesce(base, '{}') || mine || theirs) AS k ORDER BY k COLLATE "C"
+        LOOP
+            child := draftline.sync_merge(base -> name, mine -> name, theirs -> name, policies, at || name);
+            IF child.value IS NOT NULL THEN
+                result.value := result.value || jsonb_build_object(name, child.value);
+            END IF;
+            IF child.base IS NOT NULL THEN
+                result.base := result.base || jsonb_build_object(name, child.base);
+            END IF;
+            result.conflicts := result.conflicts || child.conflicts;
+            result.overruled := result.overruled || child.overruled;
+        END LOOP;
+        RETURN result;
+    END IF;
+    RETURN CASE draftline.sync_policy(at, policies)
+        WHEN 'UPSTREAM_WINS' THEN (theirs, theirs, '[]',
+            jsonb_build_array(draftline.sync_conflict('VALUE', at, base, mine, theirs)))::draftline.sync_merged
+        WHEN 'LOCAL_WINS' THEN (mine, theirs, '[]', '[]')::draftline.sync_merged
+        ELSE (mine, base, jsonb_build_array(draftline.sync_conflict('VALUE', at, base, mine, theirs)),
+            '[]')::draftline.sync_merged
+    END;
+END $$;
+
+CREATE FUNCTION draftline.sync_outgoing(mine jsonb, base jsonb, fields jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN fields IS NULL OR NOT fields @> '[{"direction": "PULL"}]' THEN mine
+        ELSE draftline.sync_take(mine, coalesce(base, '{}'), fields, 'PULL') END
+$$;
+
+CREATE FUNCTION draftline.sync_policy(at text[], policies jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    chosen text := coalesce(policies ->> 'default', 'HOLD');
+    chosen_length int := -1;
+    rule jsonb;
+    path text[];
+    common int;
+    below text[] := '{}';
+BEGIN
+    FOR rule IN SELECT r FROM jsonb_array_elements(coalesce(policies -> 'rules', '[]')) AS r LOOP
+        path := ARRAY(SELECT jsonb_array_elements_text(rule -> 'path'));
+        common := least(cardinality(path), cardinality(at));
+        CONTINUE WHEN EXISTS (
+            SELECT FROM generate_series(1, common) AS i
+            WHERE path[i] <> at[i] AND (path[i] <> '*' OR rule -> 'exact' = 'true'));
+        IF cardinality(path) > cardinality(at) THEN
+            below := below || (rule ->> 'policy');
+        ELSIF cardinality(path) > chosen_length THEN
+            chosen := rule ->> 'policy';
+            chosen_length := cardinality(path);
+        END IF;
+    END LOOP;
+    RETURN CASE WHEN EXISTS (SELECT FROM unnest(below) AS b WHERE b <> chosen) THEN 'HOLD' ELSE chosen END;
+END $$;
+
+CREATE FUNCTION draftline.sync_put_side(document jsonb, conflicts jsonb, side text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    result jsonb := document;
+    conflict jsonb;
+BEGIN
+    FOR conflict IN SELECT c FROM jsonb_array_elements(conflicts) AS c LOOP
+        result := draftline.put_value(result, ARRAY(SELECT jsonb_array_elements_text(conflict -> 'at')), conflict -> side);
+    END LOOP;
+    RETURN result;
+END $$;
+
+CREATE FUNCTION draftline.sync_take(document jsonb, source jsonb, fields jsonb, of_direction text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    result jsonb := document;
+    field jsonb;
+    path text[];
+    value jsonb;
+BEGIN
+    FOR field IN SELECT f FROM jsonb_array_elements(fields) AS f
+        WHERE of_direction IS NULL OR f ->> 'direction' = of_direction
+    LOOP
+        path := ARRAY(SELECT jsonb_array_elements_text(field -> 'path'));
+        value := draftline.member_at(source, path);
+        IF value IS NOT NULL AND EXISTS (
+            SELECT FROM generate_series(1, cardinality(path) - 1) AS i
+            WHERE coalesce(jsonb_typeof(draftline.member_at(result, path[1:i])), 'object') <> 'object') THEN
+            RETURN NULL;
+        END IF;
+        result := draftline.put_value(result, path, value);
+    END LOOP;
+    RETURN result;
+END $$;
+
 CREATE FUNCTION draftline.tally_drafts(tenant text, user_ids text[], collections text[], old_kinds text[], olds jsonb[], new_kinds text[], news jsonb[], lives jsonb[]) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -2476,7 +2632,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0021, for services of 0021 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0022, for services of 0022 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1
@@ -2585,6 +2741,7 @@ CREATE TABLE draftline.collection (
     history text DEFAULT 'VALUES'::text NOT NULL,
     statistics jsonb DEFAULT '[]'::jsonb NOT NULL,
     relations jsonb DEFAULT '[]'::jsonb NOT NULL,
+    upstream text COLLATE pg_catalog."C",
     CONSTRAINT collection_history_check CHECK ((history = ANY (ARRAY['VALUES'::text, 'PATHS'::text])))
 );
 
@@ -2603,6 +2760,8 @@ COMMENT ON COLUMN draftline.collection.history IS 'VALUES or PATHS';
 COMMENT ON COLUMN draftline.collection.statistics IS '[{"name": "by genre", "keys": [{"path": [names], "type": "TEXT"}], "measures": [[names]]}]';
 
 COMMENT ON COLUMN draftline.collection.relations IS '[{"name": "author", "path": [names], "collection": "people", "inverse": "films", "integrity": "NONE", "on_delete": "NONE"}]';
+
+COMMENT ON COLUMN draftline.collection.upstream IS 'the sync that the collection belongs to; NULL: none';
 
 CREATE TABLE draftline.collection_order (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2754,6 +2913,7 @@ CREATE TABLE draftline.record (
     updated_by text NOT NULL,
     deleted_at timestamp with time zone,
     log_xact bigint DEFAULT 0 NOT NULL,
+    acked_version bigint,
     CONSTRAINT record_content_check CHECK ((jsonb_typeof(content) = 'object'::text)),
     CONSTRAINT record_version_check CHECK ((version > 0))
 )
@@ -2765,6 +2925,8 @@ ALTER TABLE ONLY draftline.record ALTER COLUMN record_id SET (n_distinct=-1);
 COMMENT ON TABLE draftline.record IS 'The baseline: one row a record.';
 
 COMMENT ON COLUMN draftline.record.log_xact IS 'the greatest transaction number of its changes';
+
+COMMENT ON COLUMN draftline.record.acked_version IS 'the newest version whose content the system of record is known to hold; NULL: none';
 
 CREATE TABLE draftline.request (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -2847,6 +3009,160 @@ CREATE SEQUENCE draftline.statistic_id
 
 ALTER SEQUENCE draftline.statistic_id OWNED BY draftline.statistic.statistic_id;
 
+CREATE TABLE draftline.sync_collection (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    collection text NOT NULL COLLATE pg_catalog."C",
+    upstream text NOT NULL COLLATE pg_catalog."C",
+    config jsonb NOT NULL,
+    cursor text,
+    pulled_at timestamp with time zone,
+    snapshot_at timestamp with time zone,
+    requested text,
+    allowed_deletions integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE draftline.sync_collection IS 'The collections of syncs.';
+
+COMMENT ON COLUMN draftline.sync_collection.config IS '{"resource": name at the upstream, "fields": see functions/sync.sql, "policies": see draftline.sync_policy}';
+
+COMMENT ON COLUMN draftline.sync_collection.cursor IS 'of the upstream, after the last page of changes that was merged';
+
+COMMENT ON COLUMN draftline.sync_collection.snapshot_at IS 'when a snapshot was last merged to its end; NULL: never';
+
+COMMENT ON COLUMN draftline.sync_collection.requested IS 'CHANGES or SNAPSHOT: pull it now; NULL: when it is due';
+
+COMMENT ON COLUMN draftline.sync_collection.allowed_deletions IS 'how many deletions the next snapshot may make above the limit';
+
+CREATE TABLE draftline.sync_event (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    event_id bigint NOT NULL,
+    upstream text NOT NULL COLLATE pg_catalog."C",
+    collection text COLLATE pg_catalog."C",
+    record_id text COLLATE pg_catalog."C",
+    kind text NOT NULL,
+    reason text,
+    message text,
+    detail jsonb,
+    created_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE draftline.sync_event IS 'What happened to syncs and their records.';
+
+CREATE SEQUENCE draftline.sync_event_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE draftline.sync_event_id OWNED BY draftline.sync_event.event_id;
+
+CREATE SEQUENCE draftline.sync_mark
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE draftline.sync_record (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    collection text NOT NULL COLLATE pg_catalog."C",
+    record_id text NOT NULL COLLATE pg_catalog."C",
+    remote_id text COLLATE pg_catalog."C",
+    remote_version text,
+    is_there boolean DEFAULT false NOT NULL,
+    shadow jsonb,
+    state text DEFAULT 'IDLE'::text NOT NULL,
+    conflicts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    error jsonb,
+    tries integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone,
+    due_since timestamp with time zone,
+    recheck text,
+    attempt_id uuid,
+    op text,
+    sent jsonb,
+    seen_version bigint,
+    if_match text,
+    in_doubt boolean DEFAULT false NOT NULL,
+    known_at bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT sync_record_op_check CHECK ((op = ANY (ARRAY['CREATE'::text, 'UPDATE'::text, 'DELETE'::text]))),
+    CONSTRAINT sync_record_recheck_check CHECK ((recheck = ANY (ARRAY['RECORD'::text, 'ATTEMPT'::text]))),
+    CONSTRAINT sync_record_state_check CHECK ((state = ANY (ARRAY['IDLE'::text, 'DUE'::text, 'SENDING'::text, 'HELD'::text, 'FAILED'::text])))
+)
+WITH (fillfactor='80');
+ALTER TABLE ONLY draftline.sync_record ALTER COLUMN tenant_id SET (n_distinct=1);
+ALTER TABLE ONLY draftline.sync_record ALTER COLUMN collection SET (n_distinct=1);
+ALTER TABLE ONLY draftline.sync_record ALTER COLUMN record_id SET (n_distinct=-1);
+ALTER TABLE ONLY draftline.sync_record ALTER COLUMN remote_id SET (n_distinct=-1);
+
+COMMENT ON TABLE draftline.sync_record IS 'Records of bound collections, as the upstream is known to hold them, and what is pending.';
+
+COMMENT ON COLUMN draftline.sync_record.is_there IS 'the upstream holds it';
+
+COMMENT ON COLUMN draftline.sync_record.shadow IS 'the mapped fields that the upstream holds; NULL: those of the record at its acked_version';
+
+COMMENT ON COLUMN draftline.sync_record.state IS 'IDLE: synced; DUE: to be sent; SENDING: an attempt is out; HELD: in conflict; FAILED: refused';
+
+COMMENT ON COLUMN draftline.sync_record.conflicts IS 'as draftline.sync_conflict returns them';
+
+COMMENT ON COLUMN draftline.sync_record.error IS '{"reason", "message", "field"}';
+
+COMMENT ON COLUMN draftline.sync_record.next_at IS 'when a worker has to look at it; NULL: not before it changes';
+
+COMMENT ON COLUMN draftline.sync_record.recheck IS 'RECORD: read it at the upstream, because a pull had to leave it; ATTEMPT: to learn what became of the attempt';
+
+COMMENT ON COLUMN draftline.sync_record.attempt_id IS 'the key of the write that is out; written before it is sent';
+
+COMMENT ON COLUMN draftline.sync_record.sent IS 'the mapped fields that the attempt leaves upstream';
+
+COMMENT ON COLUMN draftline.sync_record.seen_version IS 'the version of the record that the attempt sends, or that was held or refused';
+
+COMMENT ON COLUMN draftline.sync_record.if_match IS 'the remote_version that the attempt requires; NULL: any';
+
+COMMENT ON COLUMN draftline.sync_record.in_doubt IS 'the attempt may have been applied';
+
+COMMENT ON COLUMN draftline.sync_record.known_at IS 'sync_mark of the last write that ended, or read that was merged: reads that began before are out of date';
+
+CREATE TABLE draftline.sync_upstream (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    upstream text NOT NULL COLLATE pg_catalog."C",
+    endpoint text NOT NULL,
+    config jsonb NOT NULL,
+    version bigint NOT NULL,
+    push_paused boolean DEFAULT false NOT NULL,
+    pull_paused boolean DEFAULT false NOT NULL,
+    suspended_reason text,
+    suspended_message text,
+    suspended_at timestamp with time zone,
+    owner text,
+    lease_until timestamp with time zone,
+    log_xact bigint DEFAULT 0 NOT NULL,
+    change_id bigint DEFAULT 0 NOT NULL,
+    swept_at timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    open_until timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE draftline.sync_upstream IS 'The syncs of tenants: each of one system of record.';
+
+COMMENT ON COLUMN draftline.sync_upstream.endpoint IS 'its name in the file of endpoints';
+
+COMMENT ON COLUMN draftline.sync_upstream.suspended_reason IS 'why the service stopped the sync; NULL: it runs';
+
+COMMENT ON COLUMN draftline.sync_upstream.owner IS 'the worker that holds the lease until lease_until';
+
+COMMENT ON COLUMN draftline.sync_upstream.log_xact IS 'with change_id: how far the change log was read for new changes';
+
+COMMENT ON COLUMN draftline.sync_upstream.swept_at IS 'when all records were last compared; NULL: do it now';
+
+COMMENT ON COLUMN draftline.sync_upstream.failures IS 'requests in a row that did not reach the upstream';
+
+COMMENT ON COLUMN draftline.sync_upstream.open_until IS 'until when only one request may try the upstream';
+
 CREATE TABLE draftline.tally (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
     statistic_id bigint NOT NULL,
@@ -2889,6 +3205,8 @@ ALTER TABLE ONLY draftline.collection_order ALTER COLUMN order_id SET DEFAULT ne
 
 ALTER TABLE ONLY draftline.statistic ALTER COLUMN statistic_id SET DEFAULT nextval('draftline.statistic_id'::regclass);
 
+ALTER TABLE ONLY draftline.sync_event ALTER COLUMN event_id SET DEFAULT nextval('draftline.sync_event_id'::regclass);
+
 ALTER TABLE ONLY draftline.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
@@ -2928,6 +3246,18 @@ ALTER TABLE ONLY draftline.secret
 ALTER TABLE ONLY draftline.statistic
     ADD CONSTRAINT statistic_pkey PRIMARY KEY (tenant_id, collection, statistic_id);
 
+ALTER TABLE ONLY draftline.sync_collection
+    ADD CONSTRAINT sync_collection_pkey PRIMARY KEY (tenant_id, collection);
+
+ALTER TABLE ONLY draftline.sync_event
+    ADD CONSTRAINT sync_event_pkey PRIMARY KEY (tenant_id, event_id);
+
+ALTER TABLE ONLY draftline.sync_record
+    ADD CONSTRAINT sync_record_pkey PRIMARY KEY (tenant_id, collection, record_id);
+
+ALTER TABLE ONLY draftline.sync_upstream
+    ADD CONSTRAINT sync_upstream_pkey PRIMARY KEY (tenant_id, upstream);
+
 CREATE INDEX change_collection_idx ON ONLY draftline.change USING btree (tenant_id, collection, log_xact, change_id) WHERE (kind <> 'DRAFT'::text);
 
 CREATE INDEX change_commit_idx ON ONLY draftline.change USING btree (tenant_id, commit_id, log_xact, change_id) WHERE (commit_id IS NOT NULL);
@@ -2961,6 +3291,14 @@ CREATE INDEX record_children_idx ON draftline.record USING btree (tenant_id, col
 CREATE INDEX record_deleted_idx ON draftline.record USING btree (tenant_id, collection, deleted_at, record_id) WHERE (deleted_at IS NOT NULL);
 
 CREATE INDEX request_created_idx ON draftline.request USING btree (created_at);
+
+CREATE INDEX sync_event_created_idx ON draftline.sync_event USING btree (tenant_id, created_at);
+
+CREATE INDEX sync_record_next_idx ON draftline.sync_record USING btree (tenant_id, collection, next_at) WHERE (next_at IS NOT NULL);
+
+CREATE UNIQUE INDEX sync_record_remote_idx ON draftline.sync_record USING btree (tenant_id, collection, remote_id) WHERE (remote_id IS NOT NULL);
+
+CREATE INDEX sync_record_state_idx ON draftline.sync_record USING btree (tenant_id, collection, state, record_id) WHERE (state <> 'IDLE'::text);
 
 CREATE INDEX tally_idx ON draftline.tally USING btree (tenant_id, statistic_id, is_folded, user_id, k1);
 

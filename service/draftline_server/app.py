@@ -45,6 +45,7 @@ from .store.leases import Leases
 from .store.notifications import Notifications
 from .store.pool import connections_of
 from .store.revision import check_privileges, check_revision, read_usable_connections
+from .sync_workers import runs_inline, sync_runner
 from .wiring import authenticator, metrics_address, pool_settings, server_options, tls_files
 
 __all__ = ["App", "running"]
@@ -129,6 +130,8 @@ async def running(
             port = await server.start()
             leader_tasks: list[LeaderTask] = [statistics]
             works: list[Coroutine[Any, Any, None]] = [notifier.run()]
+            if worker <= 1 and runs_inline(settings):
+                works.append(_sync(settings, database, schemas, wakes))
             if worker <= 1:  # one process is enough for these, and logs their warnings once
                 leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check]
                 works += [_warn_of_scarce_connections(settings, database), clock.run()]
@@ -142,6 +145,12 @@ async def running(
     finally:
         await schemas.close()
         await database.close()
+
+
+async def _sync(settings: Settings, database: Database, schemas: Schemas, wakes: ChangeSignals) -> None:
+    """Run the workers of syncs until cancelled."""
+    async with sync_runner(settings, database, schemas, wakes) as runner:
+        await runner.run()
 
 
 def _check_protection(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from .rpc.services.collections import CollectionService
 from .rpc.services.content import ContentService
 from .rpc.services.drafts import DraftService
 from .rpc.services.merged_pages import MergedPages
+from .rpc.services.sync import SyncService
 from .rpc.services.watch import Watches, WatchOptions
 from .rpc.stored_responses import StoredResponses
 from .settings import Settings
@@ -43,6 +44,9 @@ from .store.relations.expansions import Expansions
 from .store.reverts import RevertStore
 from .store.revision import read_secret
 from .store.statistics.store import StatisticsStore
+from .store.sync.configs import SyncConfigs
+from .store.sync.decisions import SyncDecisions
+from .store.sync.states import SyncStates
 from .store.write_transactions import WriteTransactions
 from .wiring import content_limits
 
@@ -116,6 +120,14 @@ async def build_services(
             RevertStore(specs, shared.limits),
             shared.responses,
             watches,
+        ),
+        "draftline.v1.SyncService": SyncService(
+            SyncConfigs(database),
+            SyncStates(database),
+            SyncDecisions(database, specs, shared.limits),
+            shared.responses,
+            page_tokens,
+            shared.limits,
         ),
     }
     return Services(servicers, requests, watches)

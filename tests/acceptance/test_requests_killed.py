@@ -41,6 +41,12 @@ IN_TRANSACTIONS = {
     "PurgeContent: a record",
     "RevertChange: a commit",
     "PutCollection: no version expected",
+    "PutSync: no version expected",
+    "PauseSync: both directions",
+    "ResumeSync: both directions",
+    "RunSync: a snapshot",
+    "RetrySync: nothing refused",
+    "LinkRecord: a record",
 }
 TRIED = [each for each in MUTATIONS if str(each) in {*ALONE, *IN_TRANSACTIONS}]
 

@@ -75,6 +75,10 @@ def stage(name: str, client: Client) -> None:
     if method.startswith("Client.revert"):
         client.patch_content("movies", "m-1", {"Rating": 1})
         client.save_draft("movies", "m-2", {"Rating": 1})
+    if "sync" in method or "link_record" in method:
+        client.create_content("parts", {"rate": 1}, record_id="p-1")
+        client.put_sync("pems", "pems", ["parts"])
+        client.save_draft("parts", "p-1", {"rate": 2})
     if name.startswith("draftline.errors"):
         for votes in range(3):
             client.patch_content("movies", "m-1", {"Votes": 100 + votes})

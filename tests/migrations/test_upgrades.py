@@ -57,6 +57,8 @@ async def test_records_and_drafts_from_before_the_log_are_kept_and_go_on(postgre
         assert [row.pop("history") for row in after["collection"]] == ["VALUES"]
         assert [row.pop("statistics") for row in after["collection"]] == [[]]
         assert [row.pop("relations") for row in after["collection"]] == [[]]
+        assert [row.pop("upstream") for row in after["collection"]] == [None]
+        assert [row.pop("acked_version") for row in after["record"]] == [None, None]
         assert [row.pop("definition_version") for row in after["draft"]] == [None, None]
         assert [row.pop("attributes") for row in after["draft"]] == [None, None]
         assert after == before
@@ -65,7 +67,10 @@ async def test_records_and_drafts_from_before_the_log_are_kept_and_go_on(postgre
         assert beside(migrate.go_to, url, "0002") == "0002"
         back = await rows(url)
         for row in itertools.chain(*written.values()):
-            for added in ("log_xact", "history", "statistics", "relations", "definition_version", "attributes"):
+            for added in (
+                "log_xact", "history", "statistics", "relations", "definition_version", "attributes", "upstream",
+                "acked_version",
+            ):  # fmt: skip
                 row.pop(added, None)
         assert back == written
 

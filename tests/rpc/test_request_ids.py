@@ -28,7 +28,8 @@ from support.mutating_calls import (
 )
 from support.responses import INVALID, content_of, struct
 
-READS = ("Get", "List", "Stream", "Watch")
+READS = ("Get", "BatchGet", "List", "Stream", "Watch")
+NEEDS_CONFLICT = {"ResolveSync"}  # which only a worker makes: see test_sync.py
 # The responses of these are built again from the record as it was; those of other methods are stored as they were sent.
 OF_A_RECORD = ("CreateContent", "PatchContent", "DeleteContent", "UndeleteContent")
 SHAPES = {"struct": (types_pb2.ENCODING_STRUCT, []), "fields": (types_pb2.ENCODING_JSON, ["one", "in"])}
@@ -76,7 +77,7 @@ def stored(server: Any) -> Stored:
 def test_every_rpc_that_writes_is_tried() -> None:
     methods = {method.name: method.input_type for service in SERVICES for method in service.methods}
     writing = {name for name in methods if not name.startswith(READS)}
-    assert {mutation.method for mutation in MUTATIONS} == writing
+    assert {mutation.method for mutation in MUTATIONS} == writing - NEEDS_CONFLICT
     for name in writing:
         header = methods[name].fields_by_name.get("header")
         head = header.message_type if header is not None else methods[name]
@@ -176,7 +177,17 @@ def test_id_is_each_users_and_tenants_own(mutation: Mutation, request_id: str, t
         assert kept == ({"ada", "bob"} if caller is one else {"ada"})
 
 
-PREVIEWED = [each for each in MUTATIONS if each.method not in ("ImportContent", "SaveDraft")]
+WITHOUT_PREVIEW = (
+    "ImportContent",
+    "SaveDraft",
+    "PutSync",
+    "PauseSync",
+    "ResumeSync",
+    "RunSync",
+    "RetrySync",
+    "LinkRecord",
+)
+PREVIEWED = [each for each in MUTATIONS if each.method not in WITHOUT_PREVIEW]
 
 
 @pytest.mark.parametrize("mutation", PREVIEWED, ids=str)

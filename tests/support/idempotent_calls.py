@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from draftline.v1 import change_pb2_grpc, collection_pb2_grpc, content_pb2_grpc
+from draftline.v1 import change_pb2_grpc, collection_pb2_grpc, content_pb2_grpc, sync_pb2_grpc
 
 from support import sql
 from support.draft_calls import Drafts
 from support.responses import TIMEOUT_S, Records, Refusal, refused
 
-TABLES = ("record", "draft", "collection", "change", "request")
+TABLES = ("record", "draft", "collection", "change", "request", "sync_upstream", "sync_collection", "sync_record")
 # What no two runs have in common: times, places in the log, and what holds made ids or times.
-OWN = {"tenant_id", "created_at", "updated_at", "log_xact", "change_id", "response", "answer", "fingerprint"}
+OWN = {
+    "tenant_id", "created_at", "updated_at", "log_xact", "change_id", "response", "answer", "fingerprint", "due_since",
+    "next_at",
+}  # fmt: skip
 MADE = {"commit_id", "deleted_at"}  # and of these, what they are
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -57,7 +60,8 @@ class Caller:
     def _call(self, method: str) -> Any:
         collections = collection_pb2_grpc.CollectionServiceStub(self.channel)
         changes = change_pb2_grpc.ChangeServiceStub(self.channel)
-        stubs = (self.records.stub, self.drafts.stub, collections, changes)
+        syncs = sync_pb2_grpc.SyncServiceStub(self.channel)
+        stubs = (self.records.stub, self.drafts.stub, collections, changes, syncs)
         return next(getattr(stub, method) for stub in stubs if hasattr(stub, method))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, types_pb2
+from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, sync_pb2, types_pb2
 
 from support.draft_calls import edit
 from support.idempotent_calls import Caller, Request
@@ -119,6 +119,31 @@ def reverting(caller: Caller, version: int | None = None, **options: Any) -> cha
     return change_pb2.RevertChangeRequest(tenant_id=caller.tenant_id, **target, **options)
 
 
+def syncing(caller: Caller, **options: Any) -> sync_pb2.PutSyncRequest:
+    spec = sync_pb2.SyncSpec(endpoint="toy", collections=[sync_pb2.SyncCollection(collection="films")])
+    return sync_pb2.PutSyncRequest(tenant_id=caller.tenant_id, upstream="toy", spec=spec, **options)
+
+
+def pausing(caller: Caller) -> sync_pb2.PauseSyncRequest:
+    return sync_pb2.PauseSyncRequest(tenant_id=caller.tenant_id, upstream="toy")
+
+
+def resuming(caller: Caller) -> sync_pb2.ResumeSyncRequest:
+    return sync_pb2.ResumeSyncRequest(tenant_id=caller.tenant_id, upstream="toy")
+
+
+def running(caller: Caller) -> sync_pb2.RunSyncRequest:
+    return sync_pb2.RunSyncRequest(tenant_id=caller.tenant_id, upstream="toy", run=sync_pb2.SYNC_RUN_SNAPSHOT)
+
+
+def retrying(caller: Caller) -> sync_pb2.RetrySyncRequest:
+    return sync_pb2.RetrySyncRequest(tenant_id=caller.tenant_id, collection="films", all=True)
+
+
+def linking(caller: Caller) -> sync_pb2.LinkRecordRequest:
+    return sync_pb2.LinkRecordRequest(**caller.records.ids("a"), remote_id="r-1")
+
+
 def _record(caller: Caller) -> None:
     caller.records.create("a", NUMBERS, parent_id="p", position=1)
 
@@ -140,6 +165,11 @@ def _constrained(caller: Caller) -> None:
 
 def _declared(caller: Caller) -> None:
     caller.send("PutCollection", putting(caller, ["/n"]))
+
+
+def _bound(caller: Caller) -> None:
+    _record(caller)
+    caller.send("PutSync", syncing(caller))
 
 
 def _drafted(caller: Caller) -> None:
@@ -294,6 +324,16 @@ _CASES: dict[str, list[tuple[Any, ...]]] = {
         ("an expected version", _declared, partial(putting, paths=["/n"], json_schema=SCHEMA, expected_version=1)),
         ("nothing new", _declared, partial(putting, paths=["/n"]), False),
     ],
+    "PutSync": [
+        ("a sync", nothing, syncing),
+        ("no version expected", _record, partial(syncing, expected_version=0)),
+        ("nothing new", _bound, syncing),
+    ],
+    "PauseSync": [("both directions", _bound, pausing)],
+    "ResumeSync": [("both directions", _bound, resuming)],
+    "RunSync": [("a snapshot", _bound, running)],
+    "RetrySync": [("nothing refused", _bound, retrying, False)],
+    "LinkRecord": [("a record", _bound, linking)],
 }
 
 MUTATIONS = [Mutation(method, *case) for method, cases in _CASES.items() for case in cases]

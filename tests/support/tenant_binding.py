@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from draftline_server.store.tables import SCHEMA, metadata
+from draftline_server.store.sync_tables import metadata
+from draftline_server.store.tables import SCHEMA
 from pglast import ast, parse_plpgsql, parse_sql
 from pglast.enums import A_Expr_Kind, BoolExprType, JoinType, OnConflictAction, SetOperation
 
@@ -30,6 +31,7 @@ ALL_TENANTS = frozenset({
     "every_definition",  # the doctor looks at all that is declared
     *("unready_orders", "orders_being_built"),  # the job that builds entries serves every tenant
     *("unready_statistics", "unfolded_statistics", "ready_statistics"),  # so does the job that keeps tallies
+    "all_syncs",  # the workers share the syncs of all tenants
     "analyze_records",  # shows nothing
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",

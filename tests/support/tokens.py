@@ -17,7 +17,9 @@ from draftline_server.auth.tokens import RejectedTokenError, TokenRules, authent
 from jwt.algorithms import get_default_algorithms
 
 RULES = TokenRules(issuer="https://issuer.example", audience="draftline")
-SCOPES = "content:read content:write content:purge draft:write change:read collection:admin"
+SCOPES = (
+    "content:read content:write content:purge draft:write change:read collection:admin sync:read sync:write sync:admin"
+)
 SECRET = b"a secret of more than 32 bytes, to sign with"
 
 

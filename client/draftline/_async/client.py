@@ -11,10 +11,13 @@ from draftline._async.matching import MatchingMethods
 from draftline._async.reader import AsyncCachedReader
 from draftline._async.session import AsyncSession
 from draftline._async.statistics import StatisticsMethods
+from draftline._async.sync import SyncMethods
 from draftline._async.watch import AsyncWatch
 
 
-class AsyncClient(MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods):
+class AsyncClient(
+    MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods, SyncMethods
+):
     """A client for asyncio, for use in one event loop. Use it in an `async with` block, or `close` it.
 
         async with draftline.AsyncClient("127.0.0.1:50051", tenant_id="acme", user="ada") as client:

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from draftline._core import change_calls, collection_calls, content_calls, draft_calls, statistic_calls
+from draftline._core import change_calls, collection_calls, content_calls, draft_calls, statistic_calls, sync_calls
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT
 from draftline._core.retries import Attempts, Retry
 from draftline._core.status import error_of_call
@@ -38,6 +38,7 @@ METHODS: tuple[Method[Any, Any, Any], ...] = (
     *content_calls.METHODS,
     *collection_calls.METHODS,
     *draft_calls.METHODS,
+    *sync_calls.METHODS,
     *statistic_calls.METHODS,
     *change_calls.METHODS,
 )

@@ -19,6 +19,7 @@ from draftline.models import (
     RecordState,
     Results,
     SaveResult,
+    SyncInfo,
 )
 from draftline.models.str_enum import member_of
 from draftline.v1 import draft_pb2 as pb
@@ -40,6 +41,21 @@ def merged_record_of(message: pb.MergedRecord, included: Included | None = None)
         change_reason=message.change_reason,
         conflicts=tuple(conflict_of(each) for each in message.conflicts),
         modified_attributes=tuple(message.modified_attributes),
+        sync=sync_info_of(message.sync) if message.HasField("sync") else None,
+    )
+
+
+def sync_info_of(message: pb.SyncInfo) -> SyncInfo:
+    return SyncInfo(
+        state=member_of(RecordState, pb.RecordState, message.state),
+        reason=message.reason,
+        message=message.message,
+        field=message.field,
+        conflicts=tuple(conflict_of(each) for each in message.conflicts),
+        attempts=message.attempts,
+        next_attempt_time=time_of(message.next_attempt_time) if message.HasField("next_attempt_time") else None,
+        due_since=time_of(message.due_since) if message.HasField("due_since") else None,
+        acknowledged_version=message.acknowledged_version,
     )
 
 

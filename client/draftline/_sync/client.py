@@ -12,10 +12,13 @@ from draftline._sync.matching import MatchingMethods
 from draftline._sync.reader import CachedReader
 from draftline._sync.session import Session
 from draftline._sync.statistics import StatisticsMethods
+from draftline._sync.sync import SyncMethods
 from draftline._sync.watch import Watch
 
 
-class Client(MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods):
+class Client(
+    MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods, SyncMethods
+):
     """A blocking client, safe to share between threads. Use it in a `with` block, or `close` it.
 
         with draftline.Client("127.0.0.1:50051", tenant_id="acme", user="ada") as client:

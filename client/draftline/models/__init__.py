@@ -35,6 +35,7 @@ from draftline.models.drafts import (
     SaveResult,
     Shortened,
     Side,
+    SyncInfo,
     View,
 )
 from draftline.models.records import (
@@ -68,6 +69,18 @@ from draftline.models.statistics import (
     Statistics,
     StatisticSide,
     StatisticState,
+)
+from draftline.models.sync import (
+    Sync,
+    SyncCollection,
+    SyncCollectionStatus,
+    SyncDirection,
+    SyncEvent,
+    SyncField,
+    SyncPolicy,
+    SyncRecord,
+    SyncRun,
+    SyncStatus,
 )
 
 __all__ = [
@@ -131,6 +144,17 @@ __all__ = [
     "StatisticSide",
     "StatisticState",
     "Statistics",
+    "Sync",
+    "SyncCollection",
+    "SyncCollectionStatus",
+    "SyncDirection",
+    "SyncEvent",
+    "SyncField",
+    "SyncInfo",
+    "SyncPolicy",
+    "SyncRecord",
+    "SyncRun",
+    "SyncStatus",
     "Unset",
     "View",
 ]

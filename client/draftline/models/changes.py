@@ -34,6 +34,8 @@ class ChangeSource(StrEnum):
     COMMIT = "commit"
     REVERT_CHANGE = "revert_change"
     PURGE_CONTENT = "purge_content"
+    SYNC_PULL = "sync_pull"  # a sync merged what it read at the system of record
+    SYNC_RESOLVE = "sync_resolve"
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ class RecordState(StrEnum):
 
     PRISTINE = "pristine"  # the caller has no draft of it
     DRAFT = "draft"  # the caller has one
-    COMMITTED = "committed"  # this and the states below are for write-back, and not sent yet
-    SYNCING = "syncing"
-    SYNCED = "synced"
-    SYNC_ERROR = "sync_error"
+    COMMITTED = "committed"  # written here, and waiting for the system of record of the collection
+    SYNCING = "syncing"  # sent there; the outcome is not known yet
+    SYNCED = "synced"  # acknowledged
+    SYNC_ERROR = "sync_error"  # refused, or in conflict
 
 
 class DraftKind(StrEnum):
@@ -120,6 +120,21 @@ class Resolution:
 
 
 @dataclass(frozen=True)
+class SyncInfo:
+    """The state of a record at the system of record of its collection."""
+
+    state: RecordState
+    reason: str  # of a sync_error; empty: none
+    message: str
+    field: str  # the path that the upstream refused: a JSON Pointer; empty: not known
+    conflicts: tuple[Conflict, ...]  # `mine` is the value here, `theirs` that of the upstream
+    attempts: int  # how often the write was sent without a known outcome
+    next_attempt_time: datetime | None
+    due_since: datetime | None
+    acknowledged_version: int  # the newest that the upstream has acknowledged; 0: none
+
+
+@dataclass(frozen=True)
 class MergedRecord:
     """A record with the caller's draft applied. Times are aware, in UTC."""
 
@@ -134,6 +149,7 @@ class MergedRecord:
     change_reason: str = ""
     conflicts: tuple[Conflict, ...] = ()  # those that a commit would have now, at most 100
     modified_attributes: tuple[str, ...] = ()  # "parent_id" and "position", where they differ from the baseline's
+    sync: SyncInfo | None = None  # None: the collection belongs to no sync, or the record exists only as a draft
 
     @property
     def record_id(self) -> str:

@@ -96,6 +96,10 @@ class _ChangeSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeSo
     """RevertChange."""
     CHANGE_SOURCE_PURGE_CONTENT: _ChangeSource.ValueType  # 9
     """PurgeContent."""
+    CHANGE_SOURCE_SYNC_PULL: _ChangeSource.ValueType  # 10
+    """A sync merged what it read at its system of record. The user is `sync:` and the name of the sync."""
+    CHANGE_SOURCE_SYNC_RESOLVE: _ChangeSource.ValueType  # 11
+    """ResolveSync decided a conflict with the system of record."""
 
 class ChangeSource(_ChangeSource, metaclass=_ChangeSourceEnumTypeWrapper):
     """The call that wrote a change."""
@@ -120,6 +124,10 @@ CHANGE_SOURCE_REVERT_CHANGE: ChangeSource.ValueType  # 8
 """RevertChange."""
 CHANGE_SOURCE_PURGE_CONTENT: ChangeSource.ValueType  # 9
 """PurgeContent."""
+CHANGE_SOURCE_SYNC_PULL: ChangeSource.ValueType  # 10
+"""A sync merged what it read at its system of record. The user is `sync:` and the name of the sync."""
+CHANGE_SOURCE_SYNC_RESOLVE: ChangeSource.ValueType  # 11
+"""ResolveSync decided a conflict with the system of record."""
 Global___ChangeSource: _TypeAlias = ChangeSource  # noqa: Y015
 
 class _WatchView:

@@ -31,19 +31,21 @@ class _RecordStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordSta
     RECORD_STATE_UNSPECIFIED: _RecordState.ValueType  # 0
     """Never sent."""
     RECORD_STATE_PRISTINE: _RecordState.ValueType  # 1
-    """The caller has no draft of it."""
+    """The caller has no draft of it. If the collection belongs to a sync, the system of record has
+    the record as it is, and brought or confirmed it.
+    """
     RECORD_STATE_DRAFT: _RecordState.ValueType  # 2
     """The caller has a draft of it."""
     RECORD_STATE_COMMITTED: _RecordState.ValueType  # 3
-    """Committed, and waiting to be written to the system that the collection mirrors. Reserved for
-    write-back; not sent yet.
+    """Written here, and waiting to be sent to the system of record of the collection (see
+    SyncService).
     """
     RECORD_STATE_SYNCING: _RecordState.ValueType  # 4
-    """Being written to that system. Reserved; not sent yet."""
+    """Sent to the system of record; the outcome is not known yet."""
     RECORD_STATE_SYNCED: _RecordState.ValueType  # 5
-    """Written to that system. Reserved; not sent yet."""
+    """The system of record has acknowledged the record as it is."""
     RECORD_STATE_SYNC_ERROR: _RecordState.ValueType  # 6
-    """Rejected by that system. Reserved; not sent yet."""
+    """Refused by the system of record, or in conflict with it."""
 
 class RecordState(_RecordState, metaclass=_RecordStateEnumTypeWrapper):
     """The state of a record between draft and baseline."""
@@ -51,19 +53,21 @@ class RecordState(_RecordState, metaclass=_RecordStateEnumTypeWrapper):
 RECORD_STATE_UNSPECIFIED: RecordState.ValueType  # 0
 """Never sent."""
 RECORD_STATE_PRISTINE: RecordState.ValueType  # 1
-"""The caller has no draft of it."""
+"""The caller has no draft of it. If the collection belongs to a sync, the system of record has
+the record as it is, and brought or confirmed it.
+"""
 RECORD_STATE_DRAFT: RecordState.ValueType  # 2
 """The caller has a draft of it."""
 RECORD_STATE_COMMITTED: RecordState.ValueType  # 3
-"""Committed, and waiting to be written to the system that the collection mirrors. Reserved for
-write-back; not sent yet.
+"""Written here, and waiting to be sent to the system of record of the collection (see
+SyncService).
 """
 RECORD_STATE_SYNCING: RecordState.ValueType  # 4
-"""Being written to that system. Reserved; not sent yet."""
+"""Sent to the system of record; the outcome is not known yet."""
 RECORD_STATE_SYNCED: RecordState.ValueType  # 5
-"""Written to that system. Reserved; not sent yet."""
+"""The system of record has acknowledged the record as it is."""
 RECORD_STATE_SYNC_ERROR: RecordState.ValueType  # 6
-"""Rejected by that system. Reserved; not sent yet."""
+"""Refused by the system of record, or in conflict with it."""
 Global___RecordState: _TypeAlias = RecordState  # noqa: Y015
 
 class _DraftKind:
@@ -798,6 +802,7 @@ class MergedRecord(_message.Message):
     CONFLICTS_FIELD_NUMBER: _builtins.int
     MODIFIED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     RELATED_FIELD_NUMBER: _builtins.int
+    SYNC_FIELD_NUMBER: _builtins.int
     state: Global___RecordState.ValueType
     """The state of the record."""
     draft_kind: Global___DraftKind.ValueType
@@ -839,6 +844,12 @@ class MergedRecord(_message.Message):
         followed from it, in the order of `expand`. Only in GetMerged, StreamMerged and GetContent.
         """
 
+    @_builtins.property
+    def sync(self) -> Global___SyncInfo:
+        """The state of the baseline's record at the system of record. Absent: the collection belongs to no
+        sync, or the record exists only as a draft.
+        """
+
     def __init__(
         self,
         *,
@@ -854,14 +865,80 @@ class MergedRecord(_message.Message):
         conflicts: _abc.Iterable[Global___Conflict] | None = ...,
         modified_attributes: _abc.Iterable[_builtins.str] | None = ...,
         related: _abc.Iterable[Global___Related] | None = ...,
+        sync: Global___SyncInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time", "record", b"record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time", "record", b"record", "sync", b"sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_reason", b"change_reason", "conflicts", b"conflicts", "draft_kind", b"draft_kind", "draft_version", b"draft_version", "modified_attributes", b"modified_attributes", "modified_by", b"modified_by", "modified_fields", b"modified_fields", "modify_time", b"modify_time", "record", b"record", "related", b"related", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_reason", b"change_reason", "conflicts", b"conflicts", "draft_kind", b"draft_kind", "draft_version", b"draft_version", "modified_attributes", b"modified_attributes", "modified_by", b"modified_by", "modified_fields", b"modified_fields", "modify_time", b"modify_time", "record", b"record", "related", b"related", "session_id", b"session_id", "state", b"state", "sync", b"sync"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MergedRecord: _TypeAlias = MergedRecord  # noqa: Y015
+
+@_typing.final
+class SyncInfo(_message.Message):
+    """The state of a record at the system of record of its collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    DUE_SINCE_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_VERSION_FIELD_NUMBER: _builtins.int
+    state: Global___RecordState.ValueType
+    """COMMITTED, SYNCING, SYNCED, SYNC_ERROR, or PRISTINE."""
+    reason: _builtins.str
+    """The reason of a SYNC_ERROR: CONFLICT, INVALID_UPSTREAM (its record is not allowed here),
+    OUTCOME_UNKNOWN (a response was lost, and the write must not be repeated), or as the upstream gave
+    it. Empty: none.
+    """
+    message: _builtins.str
+    """The explanation of the upstream. Empty: none."""
+    field: _builtins.str
+    """The path that the upstream refused: a JSON Pointer. Empty: not known."""
+    attempts: _builtins.int
+    """How often the write was sent without a known outcome."""
+    acknowledged_version: _builtins.int
+    """The newest version of the record that the upstream has acknowledged. 0: none."""
+    @_builtins.property
+    def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conflict]:
+        """The conflicts with the upstream: at most 100. `mine` is the value here, `theirs` that of the
+        upstream, and `base` the value that the upstream had before. ResolveSync decides them.
+        """
+
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """The time of the next attempt. Absent: none is due."""
+
+    @_builtins.property
+    def due_since(self) -> _timestamp_pb2.Timestamp:
+        """The time since which a change waits for its acknowledgement. Absent: none does."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___RecordState.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        field: _builtins.str = ...,
+        conflicts: _abc.Iterable[Global___Conflict] | None = ...,
+        attempts: _builtins.int = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        due_since: _timestamp_pb2.Timestamp | None = ...,
+        acknowledged_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_since", b"due_since", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "attempts", b"attempts", "conflicts", b"conflicts", "due_since", b"due_since", "field", b"field", "message", b"message", "next_attempt_time", b"next_attempt_time", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncInfo: _TypeAlias = SyncInfo  # noqa: Y015
 
 @_typing.final
 class GetMergedRequest(_message.Message):

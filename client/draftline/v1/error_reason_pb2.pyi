@@ -194,6 +194,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     GetCollection reports INDEX_STATE_READY for it. Metadata: `collection` (which declares the
     relation), `relation` (the name of the inverse).
     """
+    ERROR_REASON_COLLECTION_BOUND: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. The collection belongs to a sync, which does not allow this: an import would overwrite what is not
+    sent yet, and a collection has one system of record. Metadata: `collection`, `upstream` (the sync).
+    """
+    ERROR_REASON_SYNC_NOT_FOUND: _ErrorReason.ValueType  # 46
+    """NOT_FOUND. The tenant has no sync of this name. Metadata: `upstream`."""
+    ERROR_REASON_SYNC_STATE_MISMATCH: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION. The sync of the record is not in the state that the call needs: there is no conflict at the path, or
+    the record is linked already. Metadata: `record_id`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of an error: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that every error of
@@ -375,5 +385,15 @@ ERROR_REASON_RELATION_NOT_READY: ErrorReason.ValueType  # 44
 """FAILED_PRECONDITION. A read follows the inverse of a relation whose index is being built. Retry when
 GetCollection reports INDEX_STATE_READY for it. Metadata: `collection` (which declares the
 relation), `relation` (the name of the inverse).
+"""
+ERROR_REASON_COLLECTION_BOUND: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. The collection belongs to a sync, which does not allow this: an import would overwrite what is not
+sent yet, and a collection has one system of record. Metadata: `collection`, `upstream` (the sync).
+"""
+ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 46
+"""NOT_FOUND. The tenant has no sync of this name. Metadata: `upstream`."""
+ERROR_REASON_SYNC_STATE_MISMATCH: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION. The sync of the record is not in the state that the call needs: there is no conflict at the path, or
+the record is linked already. Metadata: `record_id`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -17,6 +17,9 @@ class Permission(StrEnum):
     DRAFT_ADMIN = "draft:admin"
     CHANGE_READ = "change:read"
     COLLECTION_ADMIN = "collection:admin"
+    SYNC_READ = "sync:read"
+    SYNC_WRITE = "sync:write"
+    SYNC_ADMIN = "sync:admin"
 
 
 ALL = frozenset(Permission)
@@ -24,6 +27,9 @@ ALL = frozenset(Permission)
 _READS = frozenset({Permission.CONTENT_READ})
 _WRITES = frozenset({Permission.CONTENT_WRITE})
 _CHANGE_READS = frozenset({Permission.CHANGE_READ})
+_SYNC_READS = frozenset({Permission.SYNC_READ})
+_SYNC_WRITES = frozenset({Permission.SYNC_WRITE})
+_SYNC_ADMINISTERS = frozenset({Permission.SYNC_ADMIN})
 
 # All permissions in a row are required. The server does not start if an RPC has no row.
 NEEDED: Mapping[str, frozenset[Permission]] = {
@@ -50,6 +56,19 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.ChangeService.ListChanges": _CHANGE_READS,
     "draftline.v1.ChangeService.RevertChange": _WRITES,
     "draftline.v1.ChangeService.WatchChanges": _CHANGE_READS,
+    "draftline.v1.SyncService.PutSync": _SYNC_ADMINISTERS,
+    "draftline.v1.SyncService.GetSync": _SYNC_ADMINISTERS,
+    "draftline.v1.SyncService.ListSyncs": _SYNC_ADMINISTERS,
+    "draftline.v1.SyncService.PauseSync": _SYNC_ADMINISTERS,
+    "draftline.v1.SyncService.ResumeSync": _SYNC_ADMINISTERS,
+    "draftline.v1.SyncService.RunSync": _SYNC_ADMINISTERS,
+    "draftline.v1.SyncService.GetSyncStatus": _SYNC_READS,
+    # The conflicts of a record are parts of its content.
+    "draftline.v1.SyncService.ListSyncRecords": _SYNC_READS | _READS,
+    "draftline.v1.SyncService.ListSyncEvents": _SYNC_READS | _READS,
+    "draftline.v1.SyncService.RetrySync": _SYNC_WRITES,
+    "draftline.v1.SyncService.ResolveSync": _SYNC_WRITES,
+    "draftline.v1.SyncService.LinkRecord": _SYNC_WRITES,
 }
 
 # Request flags that include content in the response: if any is set, CONTENT_READ is required as well.

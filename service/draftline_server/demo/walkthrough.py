@@ -10,8 +10,9 @@ from . import changes as demo_changes
 from . import content as demo_content
 from . import drafts as demo_drafts
 from . import results as demo_results
+from . import sync as demo_sync
 
-STEPS = (*demo_content.STEPS, *demo_drafts.STEPS, *demo_changes.STEPS)
+STEPS = (*demo_content.STEPS, *demo_drafts.STEPS, *demo_changes.STEPS, *demo_sync.STEPS)
 
 
 def walk(ada: Client, bob: Client, console: Console) -> None:

@@ -25,7 +25,7 @@ class ChangeKind(StrEnum):
 
 
 class ChangeSource(StrEnum):
-    """The RPC that wrote a change."""
+    """The RPC that wrote a change, or the sync that pulled it."""
 
     CREATE_CONTENT = "CREATE_CONTENT"
     PATCH_CONTENT = "PATCH_CONTENT"
@@ -36,6 +36,8 @@ class ChangeSource(StrEnum):
     COMMIT = "COMMIT"
     REVERT_CHANGE = "REVERT_CHANGE"
     PURGE_CONTENT = "PURGE_CONTENT"
+    SYNC_PULL = "SYNC_PULL"
+    SYNC_RESOLVE = "SYNC_RESOLVE"
 
 
 class History(StrEnum):

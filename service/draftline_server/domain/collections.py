@@ -64,6 +64,7 @@ class CollectionSpec:
     relations: Sequence[RelationSpec] = ()
     # The inverses of other collections' relations, as they were when the spec was read.
     inverses: Sequence[Relation] = field(default=(), compare=False)
+    upstream: str = field(default="", compare=False)  # the sync that the collection belongs to; empty: none
 
     def indexes(self) -> list[IndexOrder]:
         """Return the orders to index, without duplicates: each field ascending, then the declared orders."""

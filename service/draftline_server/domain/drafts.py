@@ -16,6 +16,7 @@ from .content import Json
 from .edits import Operation, Strategy
 from .errors import DraftlineError
 from .records import Record
+from .sync_records import SyncRecord
 from .values import value_class
 
 ATTRIBUTES = ("parent_id", "position")
@@ -111,6 +112,7 @@ class MergedRecord:
     change_reason: str = ""
     conflicts: Sequence[Conflict] = ()
     modified_attributes: Sequence[str] = ()
+    sync: SyncRecord | None = None  # None: the collection belongs to no sync
 
 
 @value_class

@@ -161,6 +161,18 @@ class RelationNotReadyError(DraftlineError):
     reason = "RELATION_NOT_READY"
 
 
+class CollectionBoundError(DraftlineError):
+    reason = "COLLECTION_BOUND"
+
+
+class SyncNotFoundError(DraftlineError):
+    reason = "SYNC_NOT_FOUND"
+
+
+class SyncStateError(DraftlineError):
+    reason = "SYNC_STATE_MISMATCH"
+
+
 class EmptySnapshotError(DraftlineError):
     reason = "EMPTY_SNAPSHOT"
 

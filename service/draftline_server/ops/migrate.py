@@ -27,7 +27,8 @@ from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
 from ..store.revision import INSUFFICIENT_PRIVILEGE
 from ..store.schema_problems import can_use, schema_problem, support_comment
-from ..store.tables import SCHEMA, metadata
+from ..store.sync_tables import metadata
+from ..store.tables import SCHEMA
 from .resources import shipped
 from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
 

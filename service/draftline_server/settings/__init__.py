@@ -22,6 +22,7 @@ from .groups import (
     MaintenanceSettings,
     MetricsSettings,
     ServerSettings,
+    SyncSettings,
     TlsSettings,
     TraceSettings,
 )
@@ -31,7 +32,7 @@ from .variables import PREFIX, RENAMED, SETTINGS, Setting, renamed_settings, unk
 __all__ = [
     "DEFAULT_FILE", "PREFIX", "RENAMED", "SETTINGS", "AuthSettings", "DatabaseSettings", "LimitSettings", "LogSettings",
     "MaintenanceSettings", "MetricsSettings", "ServerSettings", "Setting", "Settings", "SettingsFileError",
-    "TlsSettings", "TraceSettings", "renamed_settings", "unknown_settings",
+    "SyncSettings", "TlsSettings", "TraceSettings", "renamed_settings", "unknown_settings",
 ]  # fmt: skip
 
 
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     tls: TlsSettings = TlsSettings()
     limits: LimitSettings = LimitSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
+    sync_workers: SyncSettings = SyncSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     traces: TraceSettings = TraceSettings()

@@ -211,6 +211,19 @@ class MaintenanceSettings(Group):
         return timedelta(days=self.change_retention_days) if self.change_retention_days else None
 
 
+class SyncSettings(Group):
+    names: ClassVar[dict[str, str]] = {"mode": "SYNC", "upstreams_file": "UPSTREAMS_FILE"}
+
+    mode: Literal["auto", "inline", "off"] = Field(
+        "auto",
+        description="Whether `draftline serve` runs the workers of syncs: inline, off (run `draftline sync`), or auto: "
+        "inline with the embedded PostgreSQL only. Without DRAFTLINE_UPSTREAMS_FILE there is nothing to run.",
+    )
+    upstreams_file: Path | None = Field(
+        None, description="JSON file of the systems of record that syncs may use, and of the files of their secrets."
+    )
+
+
 class MetricsSettings(Group):
     prefix = "METRICS_"
 

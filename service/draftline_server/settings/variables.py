@@ -23,6 +23,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "tls": groups.TlsSettings,
     "limits": LimitSettings,
     "maintenance": groups.MaintenanceSettings,
+    "sync_workers": groups.SyncSettings,
     "metrics": groups.MetricsSettings,
     "log": groups.LogSettings,
     "traces": groups.TraceSettings,

@@ -17,6 +17,7 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.collections import CollectionSpec
 from ..domain.content import Limits
 from ..domain.errors import (
+    CollectionBoundError,
     ContentionError,
     DuplicateRecordError,
     EmptySnapshotError,
@@ -164,6 +165,14 @@ class ImportStore:
         held = await transaction.fetch(SQL["definition_version"], identity)
         if (held[0]["version"] if held else 0) != spec.version:
             raise ContentionError("the collection was declared again during the import; nothing was written, try again")
+        if held and held[0]["upstream"]:
+            raise CollectionBoundError(
+                f"collection {spec.collection!r} belongs to sync {held[0]['upstream']!r}: an import would overwrite "
+                "changes that are not sent yet; write with PatchContent or StreamPatches, or release the collection "
+                "first",
+                collection=spec.collection,
+                upstream=held[0]["upstream"],
+            )
         await self._refuse_duplicate(transaction)
         for row in await transaction.fetch(SQL["unfit_in_staging"], {**identity, **limit_values(self._limits)}):
             error = error_of(row["failure"], spec.collection, row["record_id"], record_field(row["record_id"]))

@@ -28,12 +28,15 @@ metadata = MetaData(
 )
 
 
-def _key(name: str) -> Column[str]:
+def key_column(name: str) -> Column[str]:
     return Column(name, Text(collation="C"), primary_key=True)
 
 
-def _time(name: str, *, nullable: bool = False) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=nullable)
+def time_column(name: str, *, nullable: bool = False, comment: str | None = None) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, comment=comment)
+
+
+_key, _time = key_column, time_column
 
 
 record = Table(
@@ -57,6 +60,11 @@ record = Table(
         nullable=False,
         server_default=text("0"),
         comment="the greatest transaction number of its changes",
+    ),
+    Column(
+        "acked_version",
+        BigInteger,
+        comment="the newest version whose content the system of record is known to hold; NULL: none",
     ),
     Index(
         "record_deleted_idx",
@@ -116,6 +124,7 @@ collection = Table(
         server_default=text("'[]'"),
         comment='[{"name": "by genre", "keys": [{"path": [names], "type": "TEXT"}], "measures": [[names]]}]',
     ),
+    Column("upstream", Text(collation="C"), comment="the sync that the collection belongs to; NULL: none"),
     Column(
         "relations",
         JSONB,

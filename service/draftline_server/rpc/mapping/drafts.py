@@ -31,6 +31,7 @@ from ...store.lists.field_names import UnknownField
 from ...store.record_errors import invalid_filter
 from .documents import document_text, document_value, json_value, to_json_value
 from .records import STRATEGIES, Presentation, fill_record, to_operations, to_timestamp
+from .sync import fill_sync_info
 
 VIEWS = {
     draft_pb2.VIEW_UNSPECIFIED: View.MERGED,
@@ -160,8 +161,10 @@ def fill_merged(
     """Fill an empty message in place with the record and its draft."""
     record = merged.record
     fill_record(message.record, record, actor.tenant_id, presentation, with_content=bool(record.content))
+    if merged.sync is not None:
+        fill_sync_info(message.sync, merged.sync, presentation.response_encoding)
     if merged.draft_kind is None:
-        message.state = draft_pb2.RECORD_STATE_PRISTINE
+        message.state = draft_pb2.RECORD_STATE_PRISTINE if merged.sync is None else message.sync.state
         return
     message.state = draft_pb2.RECORD_STATE_DRAFT
     message.draft_kind = KINDS[merged.draft_kind]

@@ -154,6 +154,7 @@ def collection_spec_of(row: asyncpg.Record) -> CollectionSpec:
         {order_of(order["keys"]): order["order_id"] for order in json.loads(row.get("ready_orders") or "[]")},
         tuple(relation_specs.from_json(each) for each in json.loads(row.get("relations") or "[]")),
         tuple(relation_specs.inverse_of(each) for each in json.loads(row.get("inverses") or "[]")),
+        row.get("upstream") or "",
     )
 
 

@@ -11,10 +11,17 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from ...concurrency.call_context import call_deadline, remaining_s
+from ...domain.changes import History
 from ...domain.collections import CollectionSpec, IndexOrder, IndexState
 from ...domain.content import Limits
 from ...domain.edits import format_pointer
-from ...domain.errors import CollectionConflictError, CollectionNotFoundError, DraftlineError, VersionMismatchError
+from ...domain.errors import (
+    CollectionBoundError,
+    CollectionConflictError,
+    CollectionNotFoundError,
+    DraftlineError,
+    VersionMismatchError,
+)
 from ...domain.filters.ast import Path
 from ...domain.records import Actor
 from ...domain.relations import check_names
@@ -208,6 +215,13 @@ class CollectionStore:
         indexes = await self._count_indexes(transaction, actor)
         row = (await transaction.fetch(SQL["put_definition"], values))[0]
         before = row["version_before"] or 0
+        if row["upstream"] and spec.history is History.PATHS:
+            raise CollectionBoundError(
+                f"collection {spec.collection!r} belongs to sync {row['upstream']!r}, which needs "
+                "CHANGE_HISTORY_VALUES",
+                collection=spec.collection,
+                upstream=row["upstream"],
+            )
         if expected_version is not None and expected_version != before:
             raise VersionMismatchError(f"collection {spec.collection!r} is at version {before}", current_version=before)
         if indexes < (after := await self._count_indexes(transaction, actor)) > self._max_indexes:

@@ -21,6 +21,7 @@ from ..filters import after_prefix, parameterize
 from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
 from ..relations.filter_relations import related_fields
+from ..sync.states import SyncStates
 from .branches import ListQueryKey
 from .entries import EntryRange
 from .listing import Listing
@@ -40,6 +41,7 @@ class MergedStore:
         self._specs = specs
         self._cursors = cursors
         self._ranges = EntryRanges(database)
+        self._sync = SyncStates(database)
 
     async def page(
         self,
@@ -75,7 +77,16 @@ class MergedStore:
         if len(rows) > len(kept):
             token = self._cursors.seal(token_key, _position(kept[-1], shape, entries))
         total = await self._count(listing) if include_total_size else None
-        return MergedPage([merged_of(row, actor, query.collection) for row in kept], token, total)
+        records = [merged_of(row, actor, query.collection) for row in kept]
+        if spec.upstream and records:
+            await self._add_sync(actor, query.collection, records)
+        return MergedPage(records, token, total)
+
+    async def _add_sync(self, actor: Actor, collection: str, records: list[MergedRecord]) -> None:
+        """Add the state at the system of record to each record of a bound collection."""
+        found = await self._sync.states(actor.tenant_id, collection, [each.record.record_id for each in records])
+        for index, each in enumerate(records):
+            records[index] = replace(each, sync=found.get(each.record.record_id))
 
     async def _page_of_entries(
         self, listing: Listing, entries: EntryRange, after: Position | None, limits: Mapping[str, object]

@@ -15,7 +15,7 @@ WITH inverse AS MATERIALIZED (
     GROUP BY r.value ->> 'collection'
 )
 SELECT c.collection, c.fields::text AS fields, c.orders::text AS orders, c.json_schema, c.version, c.created_at,
-    c.updated_at, c.history, c.statistics::text AS statistics, c.relations::text AS relations,
+    c.updated_at, c.history, c.statistics::text AS statistics, c.relations::text AS relations, c.upstream,
     (SELECT i.inverses::text FROM inverse AS i WHERE i.target = c.collection) AS inverses,
     (SELECT jsonb_agg(jsonb_build_object('order_id', o.order_id, 'keys', o.keys))::text
      FROM draftline.collection_order AS o
@@ -24,7 +24,7 @@ SELECT c.collection, c.fields::text AS fields, c.orders::text AS orders, c.json_
 FROM draftline.collection AS c
 WHERE c.tenant_id = :tenant_id AND c.collection = ANY (CAST(:collections AS text[]))
 UNION ALL
-SELECT i.target, '[]', '[]', '', 0, NULL, NULL, 'VALUES', '[]', '[]', i.inverses::text, NULL
+SELECT i.target, '[]', '[]', '', 0, NULL, NULL, 'VALUES', '[]', '[]', NULL, i.inverses::text, NULL
 FROM inverse AS i
 WHERE NOT EXISTS (SELECT FROM draftline.collection AS c WHERE c.tenant_id = :tenant_id AND c.collection = i.target)
 
@@ -50,7 +50,7 @@ WHERE datname = current_database() AND application_name = 'draftline watch'
 -- name: put_definition
 -- Replace a collection spec, unless it is not at the expected version. A spec that changes nothing keeps its version.
 WITH current AS MATERIALIZED (
-    SELECT version FROM draftline.collection
+    SELECT version, upstream FROM draftline.collection
     WHERE tenant_id = :tenant_id AND collection = :collection
     FOR UPDATE
 ), stored AS (
@@ -71,7 +71,7 @@ WITH current AS MATERIALIZED (
         excluded.relations)
       AND (CAST(:expected_version AS bigint) IS NULL OR CAST(:expected_version AS bigint) = c.version)
 )
-SELECT (SELECT version FROM current) AS version_before
+SELECT (SELECT version FROM current) AS version_before, (SELECT upstream FROM current) AS upstream
 
 -- name: overlong_text
 -- Return a live record whose text at a path is too long for an index. A deleted record is checked when it is brought

@@ -31,7 +31,7 @@ SELECT pg_advisory_xact_lock_shared(
 
 -- name: definition_version
 -- Return the version of the collection spec.
-SELECT version FROM draftline.collection
+SELECT version, upstream FROM draftline.collection
 WHERE tenant_id = :tenant_id AND collection = :collection
 
 -- name: duplicate_in_staging

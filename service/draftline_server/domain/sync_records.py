@@ -1,0 +1,77 @@
+"""The sync states of records, as calls show them, and decisions of conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from .sync import SyncState
+from .values import value_class
+
+
+@value_class
+class SyncConflict:
+    """A path that was changed here and upstream. The values are JSON texts; None: absent."""
+
+    kind: str
+    path: str
+    base: str | None
+    mine: str | None
+    theirs: str | None
+
+
+@value_class
+class SyncRecord:
+    """The sync state of a record. `reason` and so on are those of the last refusal."""
+
+    collection: str
+    record_id: str
+    state: SyncState
+    version: int
+    acked_version: int
+    remote_id: str
+    remote_version: str
+    reason: str
+    message: str
+    field: str
+    conflicts: Sequence[SyncConflict]
+    tries: int
+    next_at: datetime | None
+    due_since: datetime | None
+    in_doubt: bool
+
+
+@value_class
+class SyncEvent:
+    event_id: int
+    collection: str
+    record_id: str
+    kind: str
+    reason: str
+    message: str
+    conflicts: Sequence[SyncConflict]
+    created_at: datetime
+
+
+@value_class
+class CollectionCounts:
+    """The records of a collection that are not synced."""
+
+    collection: str
+    committed: int
+    syncing: int
+    failed: int
+    conflicts: int
+    in_doubt: int
+    oldest: datetime | None
+    pulled_at: datetime | None
+    snapshot_at: datetime | None
+
+
+@value_class
+class Decision:
+    """The decision of a conflict: one side, or a JSON text. `takes_theirs` is None if there is a value."""
+
+    path: str
+    takes_theirs: bool | None
+    value: str | None = None

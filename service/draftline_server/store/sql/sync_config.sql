@@ -1,0 +1,237 @@
+-- Configurations of syncs, their leases, and their positions.
+
+-- name: next_mark
+-- Return the next number of the sequence that orders what is known of upstreams.
+SELECT nextval('draftline.sync_mark') AS mark
+
+-- name: lock_sync
+-- Lock a sync.
+SELECT version, endpoint FROM draftline.sync_upstream
+WHERE tenant_id = :tenant_id AND upstream = :upstream
+FOR UPDATE
+
+-- name: put_sync
+-- Create or replace a sync. Every record is compared again, and the reason for which the service stopped it is removed.
+INSERT INTO draftline.sync_upstream AS u (tenant_id, upstream, endpoint, config, version, created_at, updated_at)
+VALUES (:tenant_id, :upstream, :endpoint, CAST(:config AS jsonb), 1, :now, :now)
+ON CONFLICT (tenant_id, upstream) DO UPDATE
+SET endpoint = excluded.endpoint, config = excluded.config, version = u.version + 1, updated_at = excluded.updated_at,
+    suspended_reason = NULL, suspended_message = NULL, suspended_at = NULL, swept_at = NULL, failures = 0, open_until = NULL
+RETURNING version
+
+-- name: bound_elsewhere
+-- Return the collections that belong to another sync.
+SELECT collection, upstream FROM draftline.sync_collection
+WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[])) AND upstream <> :upstream
+ORDER BY collection
+
+-- name: without_values
+-- Return the collections whose change log holds only paths.
+SELECT collection FROM draftline.collection
+WHERE tenant_id = :tenant_id AND collection = ANY (CAST(:collections AS text[])) AND history = 'PATHS'
+ORDER BY collection
+
+-- name: lock_specs
+-- Lock the specs of collections against changes until the transaction ends.
+SELECT pg_advisory_xact_lock(CAST(:spec_lock AS integer), hashtext(CAST(:tenant_id AS text) || '/' || c.collection))
+FROM unnest(CAST(:collections AS text[])) AS c (collection)
+ORDER BY c.collection
+
+-- name: put_collections
+-- Bind collections to a sync, and release those that are not named any more. What is known of a collection's records upstream
+-- is kept while it stays bound to the same resource.
+WITH given AS (
+    SELECT g.collection, g.config
+    FROM unnest(CAST(:collections AS text[]), CAST(:configs AS jsonb[])) AS g (collection, config)
+), released AS (
+    DELETE FROM draftline.sync_collection AS c
+    WHERE c.tenant_id = :tenant_id AND c.upstream = :upstream AND c.collection NOT IN (SELECT g.collection FROM given AS g)
+    RETURNING c.collection
+), put AS (
+    INSERT INTO draftline.sync_collection AS c (tenant_id, collection, upstream, config, created_at)
+    SELECT :tenant_id, g.collection, :upstream, g.config, CAST(:now AS timestamptz)
+    FROM given AS g
+    ORDER BY g.collection
+    ON CONFLICT (tenant_id, collection) DO UPDATE SET config = excluded.config,
+        -- Other fields may be mapped, of which nothing is known: the next pull reads all.
+        snapshot_at = CASE WHEN c.config = excluded.config THEN c.snapshot_at END,
+        cursor = CASE WHEN c.config = excluded.config THEN c.cursor END
+    RETURNING c.collection
+), unmarked AS (
+    UPDATE draftline.collection AS c SET upstream = NULL
+    WHERE c.tenant_id = :tenant_id AND c.collection IN (SELECT r.collection FROM released AS r)
+), marked AS (
+    INSERT INTO draftline.collection AS c (tenant_id, collection, fields, orders, indexed_text, json_schema, version,
+        created_at, updated_at, upstream)
+    SELECT :tenant_id, p.collection, '[]', '[]', '[]', '', 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), :upstream
+    FROM put AS p
+    ORDER BY p.collection
+    ON CONFLICT (tenant_id, collection) DO UPDATE SET upstream = excluded.upstream
+)
+SELECT (SELECT count(*) FROM put) AS bound, ARRAY(SELECT r.collection FROM released AS r ORDER BY r.collection) AS released
+
+-- name: forget_acknowledged
+-- Forget what is known of the next records of released collections, by record id. Return the last one.
+WITH forgotten AS (
+    SELECT s.record_id FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection
+    ORDER BY s.record_id
+    LIMIT :limit
+), deleted AS (
+    DELETE FROM draftline.sync_record AS s
+    USING forgotten AS f
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = f.record_id
+)
+SELECT count(*) AS forgotten FROM forgotten
+
+-- name: reset_acknowledged
+-- Reset the acknowledged versions of the next records of a collection. Return how many were reset.
+WITH known AS MATERIALIZED (
+    SELECT r.record_id FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id > :after AND r.acked_version IS NOT NULL
+    ORDER BY r.record_id
+    LIMIT :limit
+    FOR UPDATE
+), reset AS (
+    UPDATE draftline.record AS r SET acked_version = NULL
+    FROM known AS k
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = k.record_id
+    RETURNING r.record_id
+)
+SELECT max(record_id) AS last FROM reset
+
+-- name: get_syncs
+-- Return the syncs of a tenant after one, by name; or the named one.
+SELECT u.*, u.config::text AS config_text, ARRAY(
+    SELECT jsonb_build_object('collection', c.collection, 'config', c.config)::text FROM draftline.sync_collection AS c
+    WHERE c.tenant_id = :tenant_id AND c.upstream = u.upstream ORDER BY c.collection) AS collections
+FROM draftline.sync_upstream AS u
+WHERE u.tenant_id = :tenant_id AND u.upstream > :after AND (CAST(:upstream AS text) = '' OR u.upstream = :upstream)
+ORDER BY u.upstream
+LIMIT :limit
+
+-- name: pause
+-- Pause or resume parts of a sync; NULL leaves one as it is. To resume removes the reason for which the service stopped it.
+UPDATE draftline.sync_upstream
+SET push_paused = coalesce(CAST(:push AS boolean), push_paused), pull_paused = coalesce(CAST(:pull AS boolean), pull_paused),
+    suspended_reason = CASE WHEN CAST(:resumes AS boolean) THEN NULL ELSE suspended_reason END,
+    suspended_message = CASE WHEN CAST(:resumes AS boolean) THEN NULL ELSE suspended_message END,
+    suspended_at = CASE WHEN CAST(:resumes AS boolean) THEN NULL ELSE suspended_at END,
+    failures = CASE WHEN CAST(:resumes AS boolean) THEN 0 ELSE failures END,
+    open_until = CASE WHEN CAST(:resumes AS boolean) THEN NULL ELSE open_until END, updated_at = CAST(:now AS timestamptz)
+WHERE tenant_id = :tenant_id AND upstream = :upstream
+RETURNING upstream
+
+-- name: request
+-- Request a pull of the collections of a sync, or that every record is compared. Return the collections.
+WITH requested AS (
+    UPDATE draftline.sync_collection AS c
+    SET requested = CASE WHEN c.requested = 'SNAPSHOT' THEN c.requested ELSE CAST(:requested AS text) END,
+        allowed_deletions = greatest(c.allowed_deletions, CAST(:allowed_deletions AS int))
+    WHERE c.tenant_id = :tenant_id AND c.upstream = :upstream AND CAST(:requested AS text) IN ('CHANGES', 'SNAPSHOT')
+    RETURNING c.collection
+)
+UPDATE draftline.sync_upstream AS u
+SET swept_at = CASE WHEN CAST(:requested AS text) = 'PUSH' THEN NULL ELSE u.swept_at END,
+    open_until = NULL
+WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream AND (SELECT count(*) FROM requested) >= 0
+RETURNING u.upstream
+
+-- name: all_syncs
+-- Return the syncs of all tenants that are not stopped, for the workers, with the owners of their leases.
+SELECT tenant_id, upstream, owner, lease_until > CAST(:now AS timestamptz) AS is_owned
+FROM draftline.sync_upstream
+WHERE suspended_reason IS NULL AND NOT (push_paused AND pull_paused)
+ORDER BY tenant_id, upstream
+
+-- name: take_lease
+-- Take or renew the lease of a sync, unless another worker holds it.
+UPDATE draftline.sync_upstream
+SET owner = CAST(:owner AS text), lease_until = CAST(:until AS timestamptz)
+WHERE tenant_id = :tenant_id AND upstream = :upstream AND suspended_reason IS NULL
+  AND (owner IS NULL OR owner = CAST(:owner AS text) OR lease_until < CAST(:now AS timestamptz))
+RETURNING version
+
+-- name: release_lease
+-- Release the lease of a sync.
+UPDATE draftline.sync_upstream SET owner = NULL, lease_until = NULL
+WHERE tenant_id = :tenant_id AND upstream = :upstream AND owner = :owner
+
+-- name: work_of
+-- Return a sync for the worker that has its lease.
+SELECT u.*, u.config::text AS config_text
+FROM draftline.sync_upstream AS u
+WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream
+
+-- name: collections_of
+-- Return the collections of a sync for the worker.
+SELECT c.*, c.config::text AS config_text
+FROM draftline.sync_collection AS c
+WHERE c.tenant_id = :tenant_id AND c.upstream = :upstream
+ORDER BY c.collection
+
+-- name: store_position
+-- Store how far the change log was read.
+UPDATE draftline.sync_upstream SET log_xact = CAST(:log_xact AS bigint), change_id = CAST(:change_id AS bigint)
+WHERE tenant_id = :tenant_id AND upstream = :upstream
+  AND (log_xact, change_id) < (CAST(:log_xact AS bigint), CAST(:change_id AS bigint))
+
+-- name: store_swept
+-- Store that all records were compared.
+UPDATE draftline.sync_upstream SET swept_at = :now WHERE tenant_id = :tenant_id AND upstream = :upstream
+
+-- name: store_breaker
+-- Store how many requests in a row have failed, and until when only one may be tried.
+UPDATE draftline.sync_upstream SET failures = :failures, open_until = :open_until
+WHERE tenant_id = :tenant_id AND upstream = :upstream
+
+-- name: suspend
+-- Stop a sync until a person resumes it, and tell why.
+WITH stopped AS (
+    UPDATE draftline.sync_upstream
+    SET suspended_reason = :reason, suspended_message = :message, suspended_at = CAST(:now AS timestamptz)
+    WHERE tenant_id = :tenant_id AND upstream = :upstream AND suspended_reason IS NULL
+    RETURNING upstream
+)
+INSERT INTO draftline.sync_event (tenant_id, upstream, kind, reason, message, created_at)
+SELECT :tenant_id, s.upstream, 'SUSPENDED', :reason, :message, CAST(:now AS timestamptz) FROM stopped AS s
+
+-- name: store_cursor
+-- Store the cursor after a page of changes, in the transaction that merges the page.
+UPDATE draftline.sync_collection SET cursor = :cursor
+WHERE tenant_id = :tenant_id AND collection = :collection AND upstream = :upstream
+
+-- name: store_pulled
+-- Store that changes were read to their end.
+UPDATE draftline.sync_collection
+SET pulled_at = :now, requested = CASE WHEN requested = 'CHANGES' THEN NULL ELSE requested END
+WHERE tenant_id = :tenant_id AND collection = :collection AND upstream = :upstream
+
+-- name: store_snapshot
+-- Store that a snapshot was read to its end, and the cursor at which changes continue.
+UPDATE draftline.sync_collection
+SET snapshot_at = :now, pulled_at = :now, requested = NULL, allowed_deletions = 0, cursor = :cursor
+WHERE tenant_id = :tenant_id AND collection = :collection AND upstream = :upstream
+
+-- name: forget_cursor
+-- Forget a cursor that the upstream does not know any more, so that a snapshot is read.
+UPDATE draftline.sync_collection SET cursor = NULL, requested = 'SNAPSHOT'
+WHERE tenant_id = :tenant_id AND collection = :collection AND upstream = :upstream
+
+-- name: linked
+-- Return the next linked records of a collection of which nothing newer is known than a mark, by record id.
+SELECT s.record_id, s.remote_id
+FROM draftline.sync_record AS s
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id > :after AND s.is_there
+  AND s.remote_id IS NOT NULL AND s.known_at <= CAST(:mark AS bigint)
+ORDER BY s.record_id
+LIMIT :limit
+
+-- name: drop_events
+-- Drop old events of a tenant.
+DELETE FROM draftline.sync_event WHERE tenant_id = :tenant_id AND created_at < CAST(:before AS timestamptz)
+
+-- name: add_event
+-- Add an event.
+INSERT INTO draftline.sync_event (tenant_id, upstream, collection, kind, reason, message, created_at)
+VALUES (:tenant_id, :upstream, :collection, :kind, :reason, :message, :now)

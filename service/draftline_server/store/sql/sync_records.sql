@@ -1,0 +1,139 @@
+-- The sync states of records, for calls.
+
+-- fragment: shown
+-- The state of a record as it is shown.
+CASE WHEN s.state IN ('FAILED', 'HELD') THEN 'SYNC_ERROR'
+     WHEN s.state = 'SENDING' THEN 'SYNCING'
+     WHEN s.state = 'DUE' OR r.version > coalesce(r.acked_version, 0) THEN 'COMMITTED'
+     WHEN starts_with(r.updated_by, 'sync:') THEN 'PRISTINE'
+     ELSE 'SYNCED' END
+
+-- name: states_of
+-- Return the sync states of records of one collection.
+SELECT p.record_id,
+    -- include: sync_records.shown
+    AS shown, s.remote_id, s.remote_version, s.error::text AS error, s.conflicts::text AS conflicts, coalesce(s.tries, 0) AS tries,
+    s.next_at, s.due_since, coalesce(r.acked_version, 0) AS acked_version, r.version, coalesce(s.in_doubt, false) AS in_doubt
+FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
+LEFT JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+LEFT JOIN draftline.sync_record AS s
+    ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+WHERE r.record_id IS NOT NULL OR s.record_id IS NOT NULL
+
+-- name: list_records
+-- Return the records of a collection that are not synced, by record id; of one shown state if one is given.
+SELECT s.record_id,
+    -- include: sync_records.shown
+    AS shown, s.remote_id, s.remote_version, s.error::text AS error, s.conflicts::text AS conflicts, s.tries,
+    s.next_at, s.due_since, coalesce(r.acked_version, 0) AS acked_version, coalesce(r.version, 0) AS version, s.in_doubt
+FROM draftline.sync_record AS s
+LEFT JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.state <> 'IDLE' AND s.record_id > :after
+  AND (CAST(:states AS text[]) IS NULL OR s.state = ANY (CAST(:states AS text[])))
+ORDER BY s.record_id
+LIMIT :limit
+
+-- name: list_commit
+-- Return the records of a commit, by collection and record id, with their states.
+SELECT c.collection, c.record_id,
+    CASE WHEN s.state IN ('FAILED', 'HELD') THEN 'SYNC_ERROR'
+         WHEN r.record_id IS NULL AND NOT coalesce(s.is_there, false) THEN 'SYNCED'
+         WHEN c.version <= coalesce(r.acked_version, 0) THEN 'SYNCED'
+         WHEN s.state = 'SENDING' THEN 'SYNCING'
+         ELSE 'COMMITTED' END AS shown,
+    s.remote_id, s.remote_version, s.error::text AS error, coalesce(s.conflicts::text, '[]') AS conflicts,
+    coalesce(s.tries, 0) AS tries, s.next_at, s.due_since, coalesce(r.acked_version, 0) AS acked_version,
+    c.version, coalesce(s.in_doubt, false) AS in_doubt
+FROM draftline.change AS c
+JOIN draftline.sync_collection AS b ON b.tenant_id = :tenant_id AND b.collection = c.collection
+LEFT JOIN draftline.record AS r
+    ON r.tenant_id = :tenant_id AND r.collection = c.collection AND r.record_id = c.record_id
+LEFT JOIN draftline.sync_record AS s
+    ON s.tenant_id = :tenant_id AND s.collection = c.collection AND s.record_id = c.record_id
+WHERE c.tenant_id = :tenant_id AND c.commit_id = CAST(:commit_id AS uuid) AND c.kind NOT IN ('DRAFT', 'PURGE')
+ORDER BY c.collection, c.record_id
+
+-- name: count_states
+-- Return how many records of a sync's collections are in each state, and since when the oldest is due.
+SELECT c.collection, n.state, n.count, n.oldest, n.in_doubt, c.pulled_at, c.snapshot_at
+FROM draftline.sync_collection AS c
+LEFT JOIN LATERAL (
+    SELECT s.state, count(*) AS count, min(s.due_since) AS oldest, count(*) FILTER (WHERE s.in_doubt) AS in_doubt
+    FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = c.collection AND s.state <> 'IDLE'
+    GROUP BY s.state) AS n ON true
+WHERE c.tenant_id = :tenant_id AND c.upstream = :upstream
+ORDER BY c.collection, n.state
+
+-- name: list_events
+-- Return events of a sync, newest first; of one record if one is given.
+SELECT e.event_id, e.collection, e.record_id, e.kind, e.reason, e.message, e.detail::text AS detail, e.created_at
+FROM draftline.sync_event AS e
+WHERE e.tenant_id = :tenant_id AND e.upstream = :upstream AND e.event_id < CAST(:before AS bigint)
+  AND (CAST(:collection AS text) = '' OR e.collection = :collection)
+  AND (CAST(:record_id AS text) = '' OR e.record_id = :record_id)
+ORDER BY e.event_id DESC
+LIMIT :limit
+
+-- name: retry
+-- Make refused records due again, those named or all of a collection. With `forgets_attempts`, attempts whose outcome is not
+-- known are given up as well, and what they would have written is compared again after a look at the upstream. Return which.
+WITH chosen AS MATERIALIZED (
+    SELECT s.record_id, s.attempt_id IS NOT NULL AS is_out
+    FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection
+      AND (CAST(:record_ids AS text[]) IS NULL OR s.record_id = ANY (CAST(:record_ids AS text[])))
+      AND (s.state = 'FAILED' OR CAST(:forgets_attempts AS boolean) AND s.state = 'SENDING' AND s.in_doubt)
+    ORDER BY s.record_id
+    LIMIT :limit
+    FOR UPDATE
+), retried AS (
+    UPDATE draftline.sync_record AS s
+    SET state = 'DUE', error = NULL, tries = 0, next_at = CAST(:now AS timestamptz), attempt_id = NULL, op = NULL, sent = NULL,
+        if_match = NULL, in_doubt = false,
+        recheck = CASE WHEN s.remote_id IS NOT NULL THEN 'RECORD' END,
+        due_since = coalesce(s.due_since, CAST(:now AS timestamptz))
+    FROM chosen AS c
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = c.record_id
+    RETURNING s.record_id
+)
+SELECT record_id FROM retried ORDER BY record_id
+
+-- name: held
+-- Return the conflicts of a record, and what is needed to decide them.
+SELECT s.state, s.conflicts::text AS conflicts, s.shadow::text AS shadow, s.remote_id, s.remote_version,
+    r.content::text AS content, coalesce(r.version, 0) AS version, r.deleted_at IS NULL AND r.record_id IS NOT NULL AS is_live,
+    draftline.sync_put_side(s.shadow, (SELECT coalesce(jsonb_agg(c), '[]') FROM jsonb_array_elements(s.conflicts) AS c
+        WHERE c ->> 'kind' = 'VALUE'), 'theirs')::text AS theirs, (s.conflicts -> 0 -> 'theirs')::text AS first_theirs
+FROM draftline.sync_record AS s
+LEFT JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = :record_id
+
+-- name: collection_of_sync
+-- Return the sync that a collection belongs to.
+SELECT c.upstream, c.config::text AS config FROM draftline.sync_collection AS c
+WHERE c.tenant_id = :tenant_id AND c.collection = :collection
+
+-- name: chosen_values
+-- Return the conflicts of a record that get a value, as draftline.sync_put_side takes them.
+SELECT coalesce(jsonb_agg((c - 'base' - 'mine') || jsonb_build_object('value', p.value)), '[]')::text AS puts
+FROM unnest(CAST(:paths AS text[]), CAST(:values AS jsonb[])) AS p (path, value)
+JOIN jsonb_array_elements(CAST(:conflicts AS jsonb)) AS c ON c ->> 'path' = p.path
+
+-- name: link
+-- Link a record to a record of the upstream, of which nothing is known yet, so that it is read. Return nothing if the record is
+-- linked already, or an attempt is out, or another record has the remote id.
+INSERT INTO draftline.sync_record AS s (tenant_id, collection, record_id, remote_id, is_there, shadow, state, recheck, next_at,
+    due_since)
+SELECT :tenant_id, :collection, r.record_id, :remote_id, true, '{}', 'DUE', 'RECORD', CAST(:now AS timestamptz),
+    CAST(:now AS timestamptz)
+FROM draftline.record AS r
+WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND NOT EXISTS (
+    SELECT FROM draftline.sync_record AS t
+    WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = :remote_id
+      AND t.record_id <> r.record_id)
+ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
+SET remote_id = excluded.remote_id, remote_version = NULL, is_there = true, shadow = '{}', state = 'DUE', recheck = 'RECORD',
+    next_at = excluded.next_at, error = NULL, tries = 0, due_since = coalesce(s.due_since, excluded.due_since)
+WHERE NOT s.is_there AND s.attempt_id IS NULL
+RETURNING s.record_id

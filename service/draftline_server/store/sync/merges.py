@@ -1,0 +1,195 @@
+"""Pull: merge what an upstream answered into the records.
+
+Invariants:
+- A mark is taken from one sequence before each request. An answer is merged only into a record of which nothing newer
+  is known than the mark; otherwise the record is read again.
+- A merge never changes a path that was changed here and is not acknowledged, unless the policy of the path says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+
+import uuid_utils
+
+from ...domain.changes import ChangeSource
+from ...domain.content import Limits
+from ...domain.sync import Answer, BoundCollection, MergeResult, Policies, Verdict
+from ..advisory_locks import LockFamily
+from ..collections.cache import CollectionSpecs
+from ..content import limit_values
+from ..database import Database
+from ..driver_errors import RacedError
+from ..statements import load
+from ..transaction import Transaction
+from .attempts import lock
+from .specs import fields_json, policies_json
+
+SQL = load("sync_merge")
+IMPORTS = load("imports")
+MARK = load("sync_config")["next_mark"]
+NO_FENCE = None  # the mark of a merge without a request
+MAX_RACES = 5
+
+
+class CreationsOutError(Exception):
+    """A creation is out, and what was read may be what it created; nothing was merged."""
+
+
+InTransaction = Callable[[Transaction], Awaitable[None]]
+
+
+class Merges:
+    """Merges answers of one tenant's sync."""
+
+    def __init__(
+        self, database: Database, specs: CollectionSpecs, limits: Limits, tenant_id: str, upstream: str
+    ) -> None:
+        self._database = database
+        self._specs = specs
+        self._limits = limits
+        self.tenant_id = tenant_id
+        self.upstream = upstream
+
+    async def mark(self) -> int:
+        """Return a mark for a request that has not begun yet."""
+        return int((await self._database.fetch(MARK, {}))[0]["mark"])
+
+    async def merge(
+        self,
+        bound: BoundCollection,
+        answers: Sequence[Answer],
+        mark: int | None,
+        *,
+        is_ordered: bool = False,
+        needs_references: bool = False,
+        and_then: InTransaction | None = None,
+    ) -> Sequence[MergeResult]:
+        """Merge answers to a request that began after `mark`, in one transaction with `and_then`.
+
+        `needs_references`: the upstream does not return the reference of a creation. Raises CreationsOutError while a
+        creation is out, because an unknown record may be what it created.
+        """
+        await self._specs.load(self.tenant_id, [bound.collection])
+
+        async def work(transaction: Transaction) -> Sequence[MergeResult]:
+            resolved = await self._resolved(transaction, bound.collection, answers)
+            if needs_references and any(not is_linked for _, is_linked in resolved):
+                await self._refuse_creations(transaction, bound.collection)
+            results: Sequence[MergeResult] = []
+            if resolved:
+                changed = [answer for answer, _ in resolved]
+                results = await self.merge_in(transaction, bound, changed, mark, is_ordered=is_ordered)
+            if and_then is not None:
+                await and_then(transaction)
+            return results
+
+        for left in reversed(range(MAX_RACES)):
+            try:
+                return await self._database.transact(work)
+            except RacedError:
+                if not left:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _refuse_creations(self, transaction: Transaction, collection: str) -> None:
+        values: dict[str, object] = {"tenant_id": self.tenant_id, "collection": collection}
+        if (await transaction.fetch(SQL["creations_out"], values))[0]["is_out"]:
+            raise CreationsOutError
+
+    async def _resolved(
+        self, transaction: Transaction, collection: str, answers: Sequence[Answer]
+    ) -> Sequence[tuple[Answer, bool]]:
+        """Return those answers that may change something, with their records, and whether each is linked.
+
+        An answer that names its record is returned as it is. Of several answers for one record, the last is returned.
+        """
+        found = {each.record_id: (each, True) for each in answers if each.record_id}
+        unresolved = [each for each in answers if not each.record_id]
+        if not unresolved:
+            return list(found.values())
+        values: dict[str, object] = {
+            "tenant_id": self.tenant_id,
+            "collection": collection,
+            "remote_ids": [each.remote_id for each in unresolved],
+            "remote_versions": [each.remote_version for each in unresolved],
+            "references": [each.reference for each in unresolved],
+            "are_deleted": [each.is_deleted for each in unresolved],
+        }
+        rows = await transaction.fetch(SQL["resolve"], values)
+        for answer, row in zip(unresolved, rows, strict=True):
+            found.pop(row["record_id"], None)
+            if not row["is_unchanged"]:
+                found[row["record_id"]] = replace(answer, record_id=row["record_id"]), row["is_linked"]
+        return list(found.values())
+
+    async def merge_in(
+        self,
+        transaction: Transaction,
+        bound: BoundCollection,
+        answers: Sequence[Answer],
+        mark: int | None,
+        *,
+        is_ordered: bool = False,
+        policies: Policies | None = None,
+        puts: str | None = None,
+        source: ChangeSource = ChangeSource.SYNC_PULL,
+        user_id: str = "",
+        change_reason: str = "",
+        request_id: str | None = None,
+    ) -> Sequence[MergeResult]:
+        """Merge resolved answers in a transaction. Raises RacedError if a new record is created by another call.
+
+        `puts`: values that a person chose, as [{"at": [names], "theirs": value, "value": value}].
+        """
+        identity: dict[str, object] = {"tenant_id": self.tenant_id, "collection": bound.collection}
+        await transaction.fetch(IMPORTS["hold_declaration"], {**identity, "spec_lock": LockFamily.COLLECTION_SPEC})
+        ordered = sorted(answers, key=lambda each: each.record_id)
+        await lock(transaction, self.tenant_id, bound.collection, [each.record_id for each in ordered])
+        values: dict[str, object] = {
+            **identity,
+            **limit_values(self._limits),
+            "upstream": self.upstream,
+            "mark": mark,
+            "is_ordered": is_ordered,
+            "fields": fields_json(bound.fields),
+            "policies": policies_json(policies or bound.policies),
+            "record_ids": [each.record_id for each in ordered],
+            "remote_ids": [each.remote_id or None for each in ordered],
+            "remote_versions": [each.remote_version for each in ordered],
+            "are_deleted": [each.is_deleted for each in ordered],
+            "documents": [each.document for each in ordered],
+            "failures": [None] * len(ordered),
+            "puts": [puts] * len(ordered),
+            "now": await transaction.now(),
+            "user_id": user_id or f"sync:{self.upstream}",
+            "source": str(source),
+            "commit_id": str(uuid_utils.uuid7()),
+            "change_reason": change_reason,
+            "request_id": request_id,
+        }
+        if self._specs.known(self.tenant_id, bound.collection).json_schema:
+            values["failures"] = await self._violations(
+                transaction, bound.collection, values, [each.record_id for each in ordered]
+            )
+        rows = await transaction.fetch(SQL["merge"], values)
+        if any(row["is_raced"] for row in rows):
+            raise RacedError
+        return [
+            MergeResult(
+                row["record_id"], row["remote_id"], Verdict(row["verdict"]), row["deferral"] or "", row["kind"] or "",
+                row["is_overruled"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def _violations(
+        self, transaction: Transaction, collection: str, values: Mapping[str, object], record_ids: Sequence[str]
+    ) -> list[str | None]:
+        """Return a failure for each answer that would leave a content that violates the JSON Schema."""
+        rows = await transaction.fetch(SQL["preview"], dict(values))
+        contents = [(collection, row["content"] or "{}", row["record_id"]) for row in rows]
+        found = await self._specs.violations(self.tenant_id, contents)
+        refused = {row["record_id"] for row, error in zip(rows, found, strict=True) if error is not None}
+        return ['{"reason": "SCHEMA_VIOLATION"}' if each in refused else None for each in record_ids]

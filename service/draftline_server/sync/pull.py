@@ -1,0 +1,191 @@
+"""Pull: read changes and snapshots of an upstream page by page, and merge them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from draftline.upstreams import Capabilities, CursorExpiredError, Page, ThrottledError, UpstreamError
+
+from ..domain.sync import Answer, BoundCollection, deletion_limit
+from ..store.sync.merges import CreationsOutError, Merges
+from ..store.sync.progress import PulledCollection, PullProgress
+from ..store.transaction import Transaction
+from .conversion import to_answer
+from .push import MAX_LOOKED_UP, Link, Push, SuspendedError
+
+CHUNK = 1_000  # records that one transaction merges
+HASH_MASK = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """The seconds between two reads of changes, and between two snapshots."""
+
+    changes_s: float
+    snapshot_s: float
+
+
+class Pull:
+    """Reads one sync's collections at the upstream."""
+
+    def __init__(self, progress: PullProgress, merges: Merges, push: Push, link: Link) -> None:
+        self._progress = progress
+        self._merges = merges
+        self._push = push
+        self._link = link
+
+    async def run(
+        self, pulled: PulledCollection, capabilities: Capabilities, intervals: Intervals, now: datetime
+    ) -> bool:
+        """Read what is due of a collection; return whether something was. Raises UpstreamError and SuspendedError."""
+        wants_snapshot = pulled.requested == "SNAPSHOT" or _is_due(pulled.snapshot_at, intervals.snapshot_s, now)
+        if capabilities.snapshots and wants_snapshot:
+            await self.snapshot(pulled, capabilities)
+            return True
+        if capabilities.changes and (
+            pulled.requested == "CHANGES" or _is_due(pulled.pulled_at, intervals.changes_s, now)
+        ):
+            await self.changes(pulled, capabilities)
+            return True
+        return False
+
+    async def changes(self, pulled: PulledCollection, capabilities: Capabilities) -> None:
+        """Read the changes after the stored cursor to their end. Each page's cursor is stored with its last records."""
+        bound = pulled.bound
+        try:
+            pages = self._link.upstream.changes(bound.collection, pulled.cursor)
+            async for page, mark in self._marked(pages, capabilities, "changes"):
+                await self._merge_page(bound, page, mark, capabilities, page.cursor)
+        except CursorExpiredError:
+            await self._progress.forget_cursor(bound.collection)
+            return
+        except CreationsOutError:
+            return  # the page is read again when the creations have ended
+        await self._progress.changes_read(bound.collection)
+
+    async def snapshot(self, pulled: PulledCollection, capabilities: Capabilities) -> None:
+        """Read all records, merge them, and delete here what does not exist there any more."""
+        bound, seen = pulled.bound, array("q")
+        start = await self._merges.mark()
+        cursor: str | None = None
+        try:
+            pages = self._link.upstream.snapshot(bound.collection, None)
+            async for page, mark in self._marked(pages, capabilities, "snapshot"):
+                await self._merge_page(bound, page, mark, capabilities, None)
+                seen.extend(hash(each.remote_id) & HASH_MASK for each in page.records)
+                cursor = page.changes_cursor or cursor
+        except CreationsOutError:
+            return
+        await self._delete_missing(pulled, capabilities, _Seen(seen), start)
+        await self._progress.snapshot_read(bound.collection, cursor)
+
+    async def _marked(
+        self, pages: AsyncIterator[Page], capabilities: Capabilities, kind: str
+    ) -> AsyncIterator[tuple[Page, int]]:
+        """Yield each page with a mark from before it was requested."""
+        link = self._link
+        while True:
+            await link.bucket.take()
+            mark = await self._merges.mark()
+            if capabilities.read_lag_s:
+                await asyncio.sleep(capabilities.read_lag_s)
+            started = time.monotonic()
+            try:
+                page = await anext(pages, None)
+            except CursorExpiredError:
+                raise
+            except UpstreamError as error:
+                link.breaker.failed(error.after_s if isinstance(error, ThrottledError) else None)
+                raise
+            finally:
+                link.counters.request_ended(kind, time.monotonic() - started)
+            if link.breaker.succeeded():
+                await self._progress.reached()
+            if page is None:
+                return
+            yield page, mark
+
+    async def _merge_page(
+        self, bound: BoundCollection, page: Page, mark: int, capabilities: Capabilities, cursor: str | None
+    ) -> None:
+        """Merge a page in chunks; the cursor is stored in the transaction of the last one."""
+
+        async def store_cursor(transaction: Transaction) -> None:
+            if cursor is not None:
+                await self._progress.store_cursor(transaction, bound.collection, cursor)
+
+        answers = [to_answer(each) for each in page.records]
+        chunks = [answers[start : start + CHUNK] for start in range(0, len(answers), CHUNK)] or [[]]
+        for number, chunk in enumerate(chunks, 1):
+            results = await self._merges.merge(
+                bound,
+                chunk,
+                mark,
+                is_ordered=capabilities.ordered_versions,
+                needs_references=not capabilities.client_reference,
+                and_then=store_cursor if number == len(chunks) else None,
+            )
+            self._link.counters.merged(results)
+
+    async def _delete_missing(
+        self, pulled: PulledCollection, capabilities: Capabilities, seen: _Seen, start: int
+    ) -> None:
+        """Look up the linked records that a snapshot did not contain, and delete those that are missing.
+
+        Raises SuspendedError if they are more than the limit; none is deleted then.
+        """
+        bound, known, missing, after = pulled.bound, 0, dict[str, str](), ""
+        while True:
+            linked = await self._progress.linked(bound.collection, after, start)
+            if not linked:
+                break
+            known += len(linked)
+            missing |= {remote_id: record_id for record_id, remote_id in linked if remote_id not in seen}
+            after = linked[-1][0]
+        limit = deletion_limit(known) + pulled.allowed_deletions
+        if known and not len(seen) and len(missing) > pulled.allowed_deletions:
+            raise SuspendedError(
+                "DELETIONS_HELD",
+                f"the snapshot of {bound.collection!r} is empty, but {known} records are known to exist there; "
+                f"if that is right, run a snapshot that allows {known} deletions",
+            )
+        confirmed: list[Answer] = []
+        items = list(missing.items())
+        for first in range(0, len(items), MAX_LOOKED_UP):
+            part = dict(items[first : first + MAX_LOOKED_UP])
+            confirmed += await self._push.find_deleted(bound, capabilities, part)
+            if len(confirmed) > limit:
+                raise SuspendedError(
+                    "DELETIONS_HELD",
+                    f"the snapshot of {bound.collection!r} lacks {len(missing)} of {known} records, more than the "
+                    f"limit of {limit}; none was deleted. If that is right, run a snapshot that allows {len(missing)} "
+                    "deletions",
+                )
+        for first in range(0, len(confirmed), MAX_LOOKED_UP):
+            part = {each.remote_id: each.record_id for each in confirmed[first : first + MAX_LOOKED_UP]}
+            await self._push.look_up(bound, capabilities, part)
+
+
+class _Seen:
+    """The remote ids of a snapshot, as sorted hashes of 8 bytes. Two ids with one hash hide a deletion for once."""
+
+    def __init__(self, hashes: array[int]) -> None:
+        self._hashes = array("q", sorted(hashes))
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def __contains__(self, remote_id: str) -> bool:
+        value = hash(remote_id) & HASH_MASK
+        index = bisect_left(self._hashes, value)
+        return index < len(self._hashes) and self._hashes[index] == value
+
+
+def _is_due(last: datetime | None, interval_s: float, now: datetime) -> bool:
+    return last is None or (now - last).total_seconds() >= interval_s

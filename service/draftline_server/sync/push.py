@@ -1,0 +1,259 @@
+"""Push: send what is due to the upstream of a sync, and store the outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import uuid_utils
+from draftline.upstreams import (
+    Applied,
+    BatchRefusedError,
+    Capabilities,
+    NotTaken,
+    Outcome,
+    Refused,
+    ThrottledError,
+    UnauthorizedError,
+    Unknown,
+    UnreachableError,
+    Upstream,
+    UpstreamError,
+)
+
+from ..domain.sync import Answer, Attempt, BoundCollection, Effect, MergeResult, Op, Settlement
+from ..store.database import Database
+from ..store.sync.attempts import Attempts
+from ..store.sync.merges import Merges
+from .breaker import Breaker, TokenBucket
+from .conversion import error_json, to_answer, to_item, to_settlement
+from .counters import SyncCounters
+
+MAX_LOOKED_UP = 100  # records of one look-up
+
+
+class SuspendedError(Exception):
+    """The sync has to stop until a person looks at it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The upstream of a sync, with the limits of requests to it."""
+
+    upstream: Upstream
+    breaker: Breaker
+    bucket: TokenBucket
+    counters: SyncCounters
+    parallel: int = 8
+    timeout_s: float = 30.0
+
+
+class Push:
+    """Sends the attempts of one sync."""
+
+    def __init__(self, database: Database, attempts: Attempts, merges: Merges, link: Link) -> None:
+        self._database = database
+        self._attempts = attempts
+        self._merges = merges
+        self._link = link
+
+    async def push(self, bound: BoundCollection, capabilities: Capabilities) -> int:
+        """Send records of a collection that are due. Return how many there were; raises SuspendedError."""
+        link, size = self._link, max(1, capabilities.max_batch)
+        batches = 1 if link.breaker.is_open else link.parallel
+        due = await self._attempts.due(bound.collection, 1 if link.breaker.is_open else size * batches)
+        if not due:
+            return 0
+        record_ids = [record_id for record_id, _ in due]
+        prepared = await self._attempts.prepare(bound, record_ids, 2 * link.timeout_s)
+        expired = [each for each in prepared if _has_expired(each, capabilities)]
+        if expired:
+            await self._settle(bound, [_expired_settlement(each) for each in expired], capabilities)
+        sent = [each for each in prepared if each not in expired]
+        results = await asyncio.gather(
+            *(self._send(bound, capabilities, sent[start : start + size]) for start in range(0, len(sent), size)),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return len(due)
+
+    async def _send(self, bound: BoundCollection, capabilities: Capabilities, batch: Sequence[Attempt]) -> None:
+        suspended: SuspendedError | None = None
+        try:
+            outcomes = await self._write(bound.collection, batch)
+        except UnauthorizedError as error:
+            outcomes = [NotTaken(str(error))] * len(batch)
+            suspended = SuspendedError("UNAUTHORIZED", str(error))
+        now = await self._database.now()
+        settlements = [
+            to_settlement(attempt, outcome, capabilities, now) for attempt, outcome in zip(batch, outcomes, strict=True)
+        ]
+        settled = await self._settle(bound, settlements, capabilities)
+        await self._merge_stored(bound, batch, outcomes, settled, capabilities)
+        if suspended is not None:
+            raise suspended
+
+    async def _write(self, collection: str, batch: Sequence[Attempt]) -> Sequence[Outcome]:
+        """Send a batch, and return one outcome for each attempt. Raises UnauthorizedError."""
+        link = self._link
+        await link.bucket.take()
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(link.timeout_s):
+                outcomes = await link.upstream.write(collection, [to_item(each) for each in batch])
+        except BatchRefusedError as error:
+            link.breaker.succeeded()
+            return await self._halved(collection, batch, error.refused)
+        except ThrottledError as error:
+            link.breaker.failed(error.after_s or 1.0)
+            return [NotTaken(str(error), max(error.after_s or 0.0, link.breaker.pause_s()))] * len(batch)
+        except UnauthorizedError:
+            raise
+        except UpstreamError as error:
+            link.breaker.failed()
+            return [NotTaken(str(error), link.breaker.pause_s())] * len(batch)
+        except Exception as error:  # of the connector: the request may have been sent
+            link.breaker.failed()
+            return [Unknown(type(error).__name__)] * len(batch)
+        finally:
+            link.counters.request_ended("write", time.monotonic() - started)
+        if len(outcomes) != len(batch):
+            return [Unknown("the connector returned another number of outcomes")] * len(batch)
+        if all(isinstance(each, Unknown) for each in outcomes):
+            link.breaker.failed()
+        elif throttled := [each.after_s for each in outcomes if isinstance(each, NotTaken)]:
+            link.breaker.failed(max((each or 0.0 for each in throttled), default=1.0) or 1.0)
+        elif link.breaker.succeeded():
+            await self._attempts.hurry(collection)
+        return outcomes
+
+    async def _halved(self, collection: str, batch: Sequence[Attempt], refused: Refused) -> Sequence[Outcome]:
+        """Send the halves of a refused batch, until what is refused is alone."""
+        if len(batch) == 1:
+            return [refused]
+        middle = len(batch) // 2
+        first = await self._write(collection, batch[:middle])
+        return [*first, *await self._write(collection, batch[middle:])]
+
+    async def _settle(
+        self, bound: BoundCollection, settlements: Sequence[Settlement], capabilities: Capabilities
+    ) -> tuple[Mapping[str, str], int]:
+        effects, mark = await self._attempts.settle(
+            bound.collection, settlements, is_versioned=capabilities.conditional_writes
+        )
+        for each in settlements:
+            self._link.counters.pushed(effects.get(each.record_id, "LATE"))
+        return effects, mark
+
+    async def _merge_stored(
+        self,
+        bound: BoundCollection,
+        batch: Sequence[Attempt],
+        outcomes: Sequence[Outcome],
+        settled: tuple[Mapping[str, str], int],
+        capabilities: Capabilities,
+    ) -> None:
+        """Merge the representations that the upstream stored, where they were returned.
+
+        `settled`: the effects, and a mark of when the outcomes were stored. A record of which something newer is known
+        since is read again.
+        """
+        effects, mark = settled
+        answers = [
+            to_answer(outcome.stored, attempt.record_id)
+            for attempt, outcome in zip(batch, outcomes, strict=True)
+            if isinstance(outcome, Applied)
+            and outcome.stored is not None
+            and attempt.op is not Op.DELETE
+            and effects.get(attempt.record_id) == Effect.APPLIED
+        ]
+        if answers:
+            await self._merges.merge(bound, answers, mark, is_ordered=capabilities.ordered_versions)
+
+    async def recheck(self, bound: BoundCollection, capabilities: Capabilities) -> int:
+        """Read records at the upstream that a pull or an attempt has left open, and merge them.
+
+        Return how many there were. Raises UpstreamError and SuspendedError.
+        """
+        due = await self._attempts.due(bound.collection, MAX_LOOKED_UP, rechecks=True)
+        known = {remote_id: record_id for record_id, remote_id in due if remote_id}
+        if known:
+            results = await self.look_up(bound, capabilities, known)
+            went_back = next((each for each in results if each.deferral == "WENT_BACK"), None)
+            if went_back is not None:
+                raise SuspendedError(
+                    "WENT_BACK",
+                    f"record {went_back.record_id!r} of {bound.collection!r} has an older version at the upstream than "
+                    "before, as after a restore; compare both sides, then resume",
+                )
+        return len(known)
+
+    async def look_up(
+        self, bound: BoundCollection, capabilities: Capabilities, known: Mapping[str, str]
+    ) -> Sequence[MergeResult]:
+        """Read records at the upstream and merge them. `known`: their record ids by remote ids."""
+        mark, answers = await self._read(bound, capabilities, known)
+        results = await self._merges.merge(bound, answers, mark, is_ordered=capabilities.ordered_versions)
+        self._link.counters.merged(results)
+        return results
+
+    async def find_deleted(
+        self, bound: BoundCollection, capabilities: Capabilities, known: Mapping[str, str]
+    ) -> Sequence[Answer]:
+        """Return those of the records that the upstream does not have, and change nothing."""
+        _, answers = await self._read(bound, capabilities, known)
+        return [each for each in answers if each.is_deleted]
+
+    async def _read(
+        self, bound: BoundCollection, capabilities: Capabilities, known: Mapping[str, str]
+    ) -> tuple[int, Sequence[Answer]]:
+        """Look records up; return a mark from before that, and the answers. Raises UpstreamError."""
+        link = self._link
+        await link.bucket.take()
+        mark = await self._merges.mark()
+        if capabilities.read_lag_s:
+            await asyncio.sleep(capabilities.read_lag_s)  # so that the answer is not older than the mark
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(link.timeout_s):
+                found = await link.upstream.lookup(bound.collection, list(known))
+        except TimeoutError:
+            link.breaker.failed()
+            raise UnreachableError("the look-up took too long") from None
+        except UpstreamError as error:
+            link.breaker.failed(error.after_s if isinstance(error, ThrottledError) else None)
+            raise
+        finally:
+            link.counters.request_ended("lookup", time.monotonic() - started)
+        if link.breaker.succeeded():
+            await self._attempts.hurry(bound.collection)
+        answers = [to_answer(each, known[each.remote_id]) for each in found if each.remote_id in known]
+        if {each.remote_id for each in answers} != set(known):
+            raise UnreachableError("the look-up did not answer every id")
+        return mark, answers
+
+
+def _has_expired(attempt: Attempt, capabilities: Capabilities) -> bool:
+    """Return whether a repeat could have a second effect, because the upstream may have forgotten the key."""
+    if not attempt.in_doubt or not capabilities.idempotency_keys_s:
+        return False
+    is_safe = capabilities.client_reference if attempt.op is Op.CREATE else capabilities.conditional_writes
+    age_s = time.time() - uuid_utils.UUID(attempt.attempt_id).timestamp / 1000
+    return not is_safe and age_s > 0.9 * capabilities.idempotency_keys_s
+
+
+def _expired_settlement(attempt: Attempt) -> Settlement:
+    problem = error_json(
+        "OUTCOME_UNKNOWN", "the response was lost, and the upstream no longer knows the key of the write"
+    )
+    effect = Effect.LOST if attempt.op is Op.CREATE else Effect.READ
+    return Settlement(attempt.record_id, attempt.attempt_id, effect, error=problem)

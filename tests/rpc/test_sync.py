@@ -1,0 +1,207 @@
+"""Syncs over a real channel, by the client, with a worker in this process and a system of record in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import draftline
+import pytest
+from draftline import RecordState, SyncCollection, SyncPolicy
+from support.sync_worlds import UPSTREAM, SyncWorld
+from support.tenant_stores import COLLECTION, connected
+
+
+class Bound:
+    """A client of a tenant whose collection is bound, and what its worker does."""
+
+    def __init__(self, client: draftline.AsyncClient, world: SyncWorld) -> None:
+        self.client = client
+        self.world = world
+
+    async def state(self, record_id: str) -> Any:
+        """Return the record as a list shows it."""
+        return await anext(self.client.get_merged(COLLECTION, record_ids=[record_id]))
+
+
+@pytest.fixture
+async def bound(server: Any, tenant_id: str) -> AsyncIterator[Bound]:
+    async with (
+        connected(server.url) as database,
+        draftline.AsyncClient(server.address, tenant_id=tenant_id, user="ada") as client,
+    ):
+        world = SyncWorld(database, tenant_id)
+        await client.put_sync(UPSTREAM, "toy", [COLLECTION])
+        yield Bound(client, world)
+
+
+async def test_commit_is_shown_as_committed_and_then_synced(bound: Bound) -> None:
+    """Show COMMITTED at once, SYNCED when the upstream has it, and wait for a commit."""
+    await bound.world.pull(snapshot=True)
+    await bound.client.save_draft(COLLECTION, "p", create={"n": 1})
+    assert (await bound.state("p")).state == RecordState.DRAFT
+    committed = await bound.client.commit(COLLECTION, all=True)
+    shown = await bound.state("p")
+    assert (shown.state, shown.sync.acknowledged_version) == (RecordState.COMMITTED, 0)
+    waiting = await bound.client.wait_synced(committed.commit_id, wait_s=0)
+    assert (waiting.committed, waiting.synced, waiting.is_settled) == (1, 0, False)
+    async with bound.world.working():
+        status = await bound.client.wait_synced(committed.commit_id)
+    assert (status.committed, status.synced) == (0, 1)
+    assert (await bound.state("p")).state == RecordState.SYNCED
+    assert [row.document for row in bound.world.system.rows.values()] == [{"n": 1}]
+
+
+async def test_record_that_the_upstream_brought_is_pristine(bound: Bound) -> None:
+    """Show a pulled record as PRISTINE, with its source in the change log."""
+    bound.world.system.insert({"n": 5}, "r")
+    await bound.world.pull(snapshot=True)
+    shown = await bound.state("r")
+    assert (shown.state, shown.content) == (RecordState.PRISTINE, {"n": 5})
+    change = await anext(bound.client.changes(COLLECTION, "r"))
+    assert (change.source, change.user_id) == ("sync_pull", f"sync:{UPSTREAM}")
+
+
+async def test_refused_record_is_an_error_with_a_reason_and_the_others_go_on(bound: Bound) -> None:
+    """Send a batch of which the upstream refuses one record: the others are sent, and that one is not repeated."""
+    await bound.world.pull(snapshot=True)
+    system = bound.world.system
+    system.refused_words, system.refuses_batches = ("bad",), True
+    for index in range(9):
+        await bound.client.create_content(COLLECTION, {"name": "bad" if index == 4 else "good"}, record_id=f"p{index}")
+    await bound.world.push()
+    sent = system.requests
+    await bound.world.push()
+    assert system.requests == sent
+    failed = [each async for each in bound.client.list_sync_records(COLLECTION, state="sync_error")]
+    reasons = [(each.record_id, each.sync.reason, each.sync.field) for each in failed]
+    assert reasons == [("p4", "INVALID_VALUE", "/name")]
+    assert (await bound.state("p4")).sync.message
+    status = await bound.client.get_sync_status(UPSTREAM)
+    assert (status.failed, status.committed) == (1, 0)
+    assert len(system.live()) == 8
+    system.refused_words = ()
+    assert await bound.client.retry_sync(COLLECTION, all=True) == 1
+    await bound.world.push()
+    assert len(system.live()) == 9
+    events = [each async for each in bound.client.list_sync_events(UPSTREAM)]
+    assert [(each.kind, each.record_id) for each in events] == [("REFUSED", "p4")]
+
+
+async def conflicting(bound: Bound) -> None:
+    """Make a record whose paths a, b and c were changed on both sides."""
+    bound.world.system.insert({"a": 0, "b": 0, "c": 0, "d": 0}, "r")
+    await bound.world.pull(snapshot=True)
+    await bound.client.patch_content(COLLECTION, "r", {"a": 1, "b": 1, "c": 1, "d": 1})
+    bound.world.system.edit("r", a=2, b=2, c=2)
+    await bound.world.pull()
+
+
+async def test_conflict_is_decided_by_path(bound: Bound) -> None:
+    """Hold a conflict without losing either side, and send what a person decides."""
+    await conflicting(bound)
+    shown = await bound.state("r")
+    assert (shown.state, shown.sync.reason) == (RecordState.SYNC_ERROR, "CONFLICT")
+    assert [(each.path, each.base, each.mine, each.theirs) for each in shown.sync.conflicts] == [
+        (path, 0, 1, 2) for path in ("/a", "/b", "/c")
+    ]
+    await bound.world.push()
+    assert bound.world.system.live()["r"] == {"a": 2, "b": 2, "c": 2, "d": 0}
+    assert await bound.client.resolve_sync(COLLECTION, "r", theirs=["/b"]) == 2
+    assert await bound.client.resolve_sync(COLLECTION, "r", mine=["/a"], values={"/c": 0}, change_reason="agreed") == 0
+    assert (await bound.state("r")).content == {"a": 1, "b": 2, "c": 0, "d": 1}
+    change = await anext(bound.client.changes(COLLECTION, "r"))
+    assert (change.source, change.user_id, change.change_reason) == ("sync_resolve", "ada", "agreed")
+    await bound.world.push()
+    assert bound.world.system.live()["r"] == {"a": 1, "b": 2, "c": 0, "d": 1}
+    assert (await bound.state("r")).state == RecordState.SYNCED
+
+
+async def test_decision_with_an_id_is_made_once(bound: Bound) -> None:
+    """Answer a repeated decision as before, and refuse one without a conflict."""
+    await conflicting(bound)
+    request_id = "0195f6f3-0000-7000-8000-000000000001"
+    for _ in range(2):
+        assert await bound.client.resolve_sync(COLLECTION, "r", theirs=["/a"], request_id=request_id) == 2
+    with pytest.raises(draftline.DraftlineError) as caught:
+        await bound.client.resolve_sync(COLLECTION, "r", theirs=["/a"])
+    assert caught.value.reason == "SYNC_STATE_MISMATCH"
+    with pytest.raises(draftline.VersionMismatchError):
+        await bound.client.resolve_sync(COLLECTION, "r", theirs=["/b"], expected_version=1)
+
+
+@pytest.mark.parametrize("side", ["mine", "theirs"])
+async def test_deleted_record_is_decided_as_a_whole(bound: Bound, side: str) -> None:
+    """Create a record anew that the upstream has deleted and a person keeps, or delete it here."""
+    bound.world.system.insert({"a": 0}, "r")
+    await bound.world.pull(snapshot=True)
+    await bound.client.patch_content(COLLECTION, "r", {"a": 1})
+    bound.world.system.remove("r")
+    await bound.world.pull()
+    assert (await bound.state("r")).state == RecordState.SYNC_ERROR
+    assert await bound.client.resolve_sync(COLLECTION, "r", **{side: [""]}) == 0
+    await bound.world.push()
+    assert list(bound.world.system.live().values()) == ([{"a": 1}] if side == "mine" else [])
+
+
+async def test_import_into_a_bound_collection_is_refused(bound: Bound) -> None:
+    """Refuse an import, which would overwrite what is not sent yet, and a change log without values."""
+    with pytest.raises(draftline.DraftlineError) as caught:
+        await bound.client.import_content(COLLECTION, [("p", {"n": 1})])
+    assert caught.value.reason == "COLLECTION_BOUND"
+    with pytest.raises(draftline.DraftlineError) as caught:
+        await bound.client.put_collection(COLLECTION, history="paths")
+    assert caught.value.reason == "COLLECTION_BOUND"
+
+
+async def test_sync_is_read_replaced_paused_and_released(bound: Bound) -> None:
+    """Change a sync by version, pause it by direction, and release its collection."""
+    client = bound.client
+    policies = SyncCollection(COLLECTION, policy=SyncPolicy.LOCAL_WINS, rules={"/a/*": "upstream_wins"})
+    assert (await client.put_sync(UPSTREAM, "toy", [policies], expected_version=1)).version == 2
+    with pytest.raises(draftline.VersionMismatchError):
+        await client.put_sync(UPSTREAM, "toy", [policies], expected_version=1)
+    assert (await client.get_sync(UPSTREAM)).collections == (policies,)
+    with pytest.raises(draftline.DraftlineError) as caught:
+        await client.put_sync("other", "toy", [COLLECTION])
+    assert caught.value.reason == "COLLECTION_BOUND"
+    paused = await client.pause_sync(UPSTREAM, push=True)
+    assert (paused.push_paused, paused.pull_paused) == (True, False)
+    resumed = await client.resume_sync(UPSTREAM)
+    assert (resumed.push_paused, resumed.pull_paused) == (False, False)
+    await client.run_sync(UPSTREAM, "snapshot", allow_deletions=3)
+    assert [each.upstream async for each in client.list_syncs()] == [UPSTREAM]
+    await client.put_sync(UPSTREAM, "toy", [])
+    await client.put_sync("other", "toy", [COLLECTION])
+    with pytest.raises(draftline.NotFoundError):
+        await client.get_sync("missing")
+
+
+async def test_paused_sync_sends_nothing(bound: Bound) -> None:
+    """Keep what is written while sending is paused, and send it afterwards."""
+    await bound.client.pause_sync(UPSTREAM, push=True)
+    async with bound.world.working():
+        await bound.client.create_content(COLLECTION, {"n": 1}, record_id="p")
+        await asyncio.sleep(0.3)
+        assert not bound.world.system.live()
+        await bound.client.resume_sync(UPSTREAM)
+        for _ in range(100):
+            if bound.world.system.live():
+                break
+            await asyncio.sleep(0.05)
+    assert list(bound.world.system.live().values()) == [{"n": 1}]
+
+
+async def test_linked_record_is_read_and_not_created_again(bound: Bound) -> None:
+    """Link a record to one of the upstream: equal values settle, and nothing is doubled."""
+    await bound.world.pull(snapshot=True)
+    await bound.client.create_content(COLLECTION, {"n": 1}, record_id="p")
+    bound.world.system.insert({"n": 1}, "r")
+    await bound.client.link_record(COLLECTION, "p", "r")
+    with pytest.raises(draftline.DraftlineError) as caught:
+        await bound.client.link_record(COLLECTION, "p", "q")
+    assert caught.value.reason == "SYNC_STATE_MISMATCH"
+    await bound.world.push()
+    assert list(bound.world.system.live()) == ["r"]
+    assert (await bound.state("p")).state in (RecordState.SYNCED, RecordState.PRISTINE)
