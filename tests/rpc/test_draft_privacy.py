@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from draftline.v1 import content_pb2, draft_pb2
+from draftline.v1 import collection_pb2, collection_pb2_grpc, content_pb2, draft_pb2
 from support.draft_calls import Drafts, edit
 from support.responses import Records, refused
 
@@ -28,15 +28,23 @@ FILTERS = [
     "record.modify_time > 2000-01-01T00:00:00Z",
     "record.version = 0",
     'record.record_id = "new"',
+    'record.parent.secret = "ada"',
+    "record.children.secret:*",
+    "NOT record.children.record.state = DRAFT",
+    "peer.secret:* OR peers.secret:*",
+    "peers.record.modified_by = ada",
 ]
+PEER = collection_pb2.DeclaredRelation(name="peer", field="/peer", collection="films", inverse="peers")
 ORDERS = ["", "secret", "secret desc, n", "record.modify_time desc", "record.draft_version, n"]
 
 
 @pytest.fixture
 def undrafted(records: Records, bob: Drafts) -> dict[tuple[Any, ...], Any]:
     """Return all responses to bob while there are no drafts."""
+    collections = collection_pb2_grpc.CollectionServiceStub(bob.channel)
+    collections.PutCollection(collection_pb2.PutCollectionRequest(**bob.where, relations=[PEER]), timeout=30)
     for n in range(6):
-        records.create(f"m-{n}", {"n": n})
+        records.create(f"m-{n}", {"n": n, "peer": f"m-{n % 2}"}, parent_id=f"m-{n // 2}" if n else "")
     return asked(bob)
 
 
@@ -56,6 +64,8 @@ def asked(user: Drafts) -> dict[tuple[Any, ...], Any]:
             answers[view, "session", session_id] = user.page(view=view, session_id=session_id, include_total_size=True)
         ids = ["m-1", "m-2", "m-3", "new"]
         answers[view, "ids"] = user.page(view=view, record_ids=ids, include_total_size=True)
+        expand = ["parent.parent", "children", "peer", "peers.children"]
+        answers[view, "expand"] = user.page(view=view, show_deleted=True, expand=expand)
         answers[view, "stream"] = list(user.stream(view=view, show_deleted=True))
     return answers
 
@@ -65,7 +75,8 @@ def test_drafts_of_another_change_no_answer(undrafted: Any, ada: Drafts, bob: Dr
         edit("m-1", {"secret": "ada", "n": 1_000}),
         edit("m-2", delete=True),
         edit("m-3", {}),
-        edit("new", create={"secret": "ada"}),
+        edit("m-4", {"peer": "m-5"}, parent_id="m-5"),
+        edit("new", create={"secret": "ada", "peer": "m-1"}, parent_id="m-0"),
         session_id="s",
         change_reason="secret",
     )
@@ -75,6 +86,8 @@ def test_drafts_of_another_change_no_answer(undrafted: Any, ada: Drafts, bob: Dr
     mine = asked(ada)
     assert mine[draft_pb2.VIEW_MERGED, 'secret = "ada"', False].total_size == 2
     assert mine[draft_pb2.VIEW_BASELINE, 'secret = "ada"', False].total_size == 0
+    assert mine[draft_pb2.VIEW_MERGED, "record.children.secret:*", False].total_size == 1
+    assert mine[draft_pb2.VIEW_MERGED, "expand"] != undrafted[draft_pb2.VIEW_MERGED, "expand"]
 
 
 def test_creation_of_another_is_not_there(ada: Drafts, bob: Drafts, records: Records) -> None:

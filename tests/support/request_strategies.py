@@ -40,7 +40,8 @@ JSON = [
     '{"pattern": "(", "minimum": 1e400}',
 ]  # fmt: skip
 FILTERS = [
-    "a = 1", "NOT a", "a:b", "a.b > 1e400", "record.version = 1", "(a = 1 OR b", "a = " + "9" * 400, '"" = ""',
+    "a = 1", "NOT a", "a:b", "a.b > 1e400", "record.version = 1", "(a = 1 OR b",
+    "record.parent.a:*", "NOT record.children.a = 1", "to.a:* OR from.a:*", "a = " + "9" * 400, '"" = ""',
     "kind = DELETE", "version > 1e400 OR user_id:*", f'commit_id = "{UUID}" AND session_id = ""', "create_time < 1",
 ]  # fmt: skip
 ORDERS = ["", "a", "a desc, b", "record.version", "a asc desc", "create_time", "create_time desc"]
@@ -51,6 +52,9 @@ TEXTS: dict[str, st.SearchStrategy[str]] = {
     "json_schema": st.sampled_from(["", *JSON]) | st.text(max_size=20),
     "filter": st.sampled_from(["", *FILTERS]) | st.text(max_size=20),
     "order_by": st.sampled_from(ORDERS) | st.text(max_size=10),
+    "expand": st.sampled_from(["parent", "children", "parent.parent", "children.children", "to", "from.to", "a", ".."]),
+    "field": st.sampled_from(["/a", "/a/b", "/", "a"]),
+    "inverse": st.sampled_from(["", "from", "to", "x y"]),
     "session_id": st.sampled_from(["", "", "s1", "s2", "\0"]),
     "request_id": st.sampled_from(["", "", "", "", UUID, UUID.upper(), "x"]),
     "commit_id": st.sampled_from([UUID, UUID.upper(), "x"]),
