@@ -254,7 +254,7 @@ async def check_filter(world: World, dice: random.Random) -> None:
     assert (found, page.total_size) == (expected, len(expected)), (text, query)
 
 
-@settings(max_examples=examples(8))
+@settings(max_examples=examples(4))
 @given(seed=st.integers(0, 10**9))
 async def test_expansions_equal_a_join_in_python(database: Database, seed: int) -> None:
     dice = random.Random(seed)
