@@ -78,7 +78,7 @@ class System:
     parts: dict[str, Part] = field(default_factory=dict)
     referenced: dict[str, Part] = field(default_factory=dict)  # by reference
     log: list[str] = field(default_factory=list)  # the id of each change; a part's version is its position
-    keys: dict[str, tuple[Part, float]] = field(default_factory=dict)
+    keys: dict[str, tuple[Part | RefusedError, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -124,10 +124,15 @@ class System:
         with self.lock:
             known = self.keys.get(key) if key else None
             if known is not None and time.monotonic() < known[1]:
+                if isinstance(known[0], RefusedError):
+                    raise known[0]
                 return known[0]
             if self.happens("refuse"):
                 fields = [{"path": "/rate", "message": "is not allowed"}]
-                raise RefusedError(422, error={"code": "INVALID", "message": "the part is refused", "fields": fields})
+                refused = RefusedError(422, error={"code": "INVALID", "message": "it is refused", "fields": fields})
+                if key:
+                    self.keys[key] = (refused, time.monotonic() + KEYS_S)
+                raise refused
             part = self._new(reference) if kind == "create" else self._existing(kind, part_id, expected)
             if kind == "create":
                 part.content = dict(content or {})

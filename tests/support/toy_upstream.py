@@ -44,3 +44,8 @@ def shipped(name: str) -> dict[str, Any]:
     """Return the definition of the only endpoint in a file of examples/upstreams/."""
     (definition,) = msgspec.json.decode((PATH.parent / "upstreams" / f"{name}.json").read_bytes()).values()
     return dict(definition)
+
+
+def http_endpoint(port: int, **fields: Any) -> dict[str, Any]:
+    """Return the operator's definition of the toy over HTTP, as it is shipped."""
+    return shipped("toy") | {"base_url": f"http://127.0.0.1:{port}", "tenants": ["acme"]} | fields

@@ -77,7 +77,7 @@ async def test_refused_item_names_its_field_in_local_names(running: Any) -> None
     running.system.rates["refuse"] = 1.0
     field = FieldMapping(local="/price", remote="/rate")
     assert await written(opened(running, field), {"price": 1}) == [
-        Refused("INVALID", "the part is refused", (FieldProblem("/price", "is not allowed"),))
+        Refused("INVALID", "it is refused", (FieldProblem("/price", "is not allowed"),))
     ]
 
 

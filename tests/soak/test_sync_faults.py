@@ -1,0 +1,272 @@
+"""Nothing lost, doubled, clobbered or reverted between a collection and its system of record, whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from draftline import AsyncClient
+from draftline.errors import DraftlineError
+from support.crash_harness import Stage, staged
+from support.recorded_upstream import LocalWrites, LoggedValue, RecordedSystem, problems, trace
+from support.server_process import DRAFTLINE, environment
+from support.soak_scale import IS_SOAK, length
+from support.toy_upstream import grpc_endpoint, http_endpoint, toy
+
+SECONDS = length("SYNC_SECONDS", 1800.0, soak=1800.0)
+TENANTS = length("SYNC_TENANTS", 4, soak=4)
+WORKERS = length("SYNC_WORKERS", 3, soak=3)
+USERS = length("SYNC_USERS", 4, soak=4)  # of each tenant
+RATE = length("SYNC_FAULT_RATE", 0.05, soak=0.05)
+SLOW = 0.4  # the share of slow responses while a protection is missing
+MUTATION_SECONDS = length("SYNC_MUTATION_SECONDS", 60.0, soak=60.0)
+KILL_S = length("SYNC_KILL_S", 8.0, soak=8.0)  # between two kills of a worker
+MUTATED = str(Path(__file__).parents[1] / "support" / "mutated_worker.py")
+PATIENCE_S = 60.0  # for convergence, after the faults end, plus the lease of a worker that was killed
+LEASE_S = 30.0
+OURS, THEIRS = ("a", "b", "c"), ("c", "d", "e")  # fields that users and other clients write; both write `c`
+# The short form would wait half a minute for the lease of a worker that was killed. The suite has
+# tests/store/test_sync_simulation.py, which cancels workers in place of processes.
+pytestmark = pytest.mark.skipif(not IS_SOAK, reason="runs in `make soak`")
+FAULTS = ("lost-before", "timeout-after-apply", "late", "duplicate", "throttle", "error", "slow")
+
+
+class Workers:
+    """Processes that run `draftline sync`."""
+
+    def __init__(self, mutation: str, **settings: object) -> None:
+        self._environment = environment(**settings)
+        self._command = [sys.executable, MUTATED, mutation, "sync"] if mutation else [DRAFTLINE, "sync"]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.kills = 0
+
+    def start(self) -> None:
+        self._processes.append(subprocess.Popen(self._command, env=self._environment, stderr=subprocess.DEVNULL))
+
+    async def kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+        self._processes.remove(process)
+
+    async def kill_one(self) -> None:
+        """Kill a worker with SIGKILL and start another."""
+        self.kills += 1
+        await self.kill(random.choice(self._processes))
+        self.start()
+
+    async def stop(self) -> None:
+        for process in list(self._processes):
+            await self.kill(process)
+
+
+class Tenant:
+    """A tenant, its collection, and its system of record."""
+
+    def __init__(self, name: str, address: str, seed: int, broken: frozenset[str], slow: float) -> None:
+        self.name = name
+        self.client = AsyncClient(address, tenant_id=name, user="ada", timeout=20)
+        self.system = RecordedSystem(dict.fromkeys(FAULTS, RATE) | {"refuse": 0.01, "slow": slow}, seed, broken)
+        self.running = toy.Running(self.system)
+        self.writes = LocalWrites()
+        self._random = random.Random(seed)
+        self._numbers = count()
+        self._records: list[str] = []
+
+    def endpoint(self, number: int) -> dict[str, Any]:
+        """Return the definition of the system: over gRPC, and for every second tenant over HTTP."""
+        fields = {"timeout_s": 5, "tenants": [self.name]}
+        if number % 2:
+            return http_endpoint(self.running.http_port, **fields)
+        return grpc_endpoint(self.running.grpc_port, **fields)
+
+    async def edit(self, is_over: Callable[[], bool]) -> None:
+        """Write as a user does, until it is over."""
+        while not is_over():
+            value, chance = f"u{next(self._numbers)}", self._random.random()
+            record_id = self._random.choice(self._records) if self._records and chance > 0.1 else f"r-{value}"
+            name = self._random.choice(OURS)
+            try:
+                if record_id not in self._records:
+                    record = await self.client.create_content("parts", {name: value}, record_id=record_id)
+                    self._records.append(record_id)
+                    self.writes.created.add(record_id)
+                    self.writes.acknowledged(record_id, name, value, record.version)
+                elif chance > 0.99:
+                    await self.client.delete_content("parts", record_id)
+                    self.writes.deleted.add(record_id)
+                else:
+                    result = await self.client.patch_content("parts", record_id, {name: value})
+                    self.writes.acknowledged(record_id, name, value, result.record.version)
+            except DraftlineError:
+                self.writes.unknown.add(value)
+                self.writes.deleted.add(record_id)  # it may be deleted, and is not examined for losses
+            await asyncio.sleep(0.02)
+
+    async def disturb(self, is_over: Callable[[], bool]) -> None:
+        """Write as other clients of the system do."""
+        while not is_over():
+            await asyncio.to_thread(self.system.disturb, self._random, f"t{next(self._numbers)}", THEIRS)
+            await asyncio.sleep(0.1)
+
+    async def converge(self) -> None:
+        """End the faults, decide every conflict for the values here, and wait until both sides are equal."""
+        self.system.rates = {}
+        self.system.undecided = len(self.system.history)
+        await self.client.resume_sync("toy")
+        deadline = time.monotonic() + PATIENCE_S + LEASE_S
+        while True:
+            await self._decide()
+            await self.client.run_sync("toy", "changes")
+            if await self._is_equal():
+                return
+            if time.monotonic() > deadline:
+                return  # `problems` says how they differ
+            await asyncio.sleep(1.0)
+
+    async def _decide(self) -> None:
+        await self.client.retry_sync("parts", all=True)
+        async for each in self.client.list_sync_records("parts", state="sync_error"):
+            if each.sync.conflicts:
+                with suppress(DraftlineError):  # it was settled meanwhile
+                    mine = [conflict.path for conflict in each.sync.conflicts]
+                    await self.client.resolve_sync("parts", each.record_id, mine=mine)
+
+    async def _is_equal(self) -> bool:
+        status = await self.client.get_sync_status("toy")
+        remote = {part.reference or part.id: part.content for part in self.system.living()}
+        return status.is_settled and not status.conflicts and not status.failed and await self.content() == remote
+
+    async def content(self) -> dict[str, dict[str, Any]]:
+        return {each.record.record_id: dict(each.record.content) async for each in self.client.get_merged("parts")}
+
+    async def log(self) -> list[LoggedValue]:
+        return [
+            LoggedValue(
+                change.record_id,
+                path.path[1:],
+                path.old_value,
+                path.new_value,
+                "sync" in change.source.value,
+                change.version,
+            )
+            async for change in self.client.changes("parts")
+            for path in change.paths
+        ]
+
+    async def close(self) -> None:
+        self.running.stop()
+        await self.client.close()
+
+
+@asynccontextmanager
+async def tenants(
+    stage: Stage, folder: Path, broken: frozenset[str], slow: float
+) -> AsyncIterator[tuple[list[Tenant], Path]]:
+    """Open the tenants, and write the operator's file with an endpoint for each."""
+    opened = [Tenant(f"tenant-{number}", stage.address, number, broken, slow) for number in range(TENANTS)]
+    path = folder / "upstreams.json"
+    endpoints = {each.name: each.endpoint(number) for number, each in enumerate(opened)}
+    path.write_text(json.dumps(endpoints))
+    try:
+        yield opened, path
+    finally:
+        for each in opened:
+            await each.close()
+
+
+async def disturb_processes(stage: Stage, workers: Workers, is_over: Callable[[], bool]) -> None:
+    """Kill a worker now and then, and after every third one the service or a backend of PostgreSQL."""
+    for number in count(1):
+        await asyncio.sleep(KILL_S)
+        if is_over():
+            return
+        await workers.kill_one()
+        if number % 3 == 0:
+            await (stage.kill_service() if number % 2 else stage.kill_backend())
+
+
+async def run(
+    data_dir: Path,
+    folder: Path,
+    seconds: float,
+    mutation: str = "",
+    broken: frozenset[str] = frozenset(),
+    slow: float = RATE,
+) -> tuple[list[str], str]:
+    """Run a sync under faults and kills. Return what breaks a law, and the figures."""
+    found: list[str] = []
+    with staged(data_dir) as stage:
+        async with tenants(stage, folder, broken, slow) as (opened, upstreams_file):
+            workers = Workers(
+                mutation, database_url=stage.postgres.url, upstreams_file=upstreams_file, log_level="error"
+            )
+            for each in opened:
+                await each.client.put_sync("toy", each.name, ["parts"], pull_interval_s=1, snapshot_interval_s=60)
+            for _ in range(WORKERS):
+                workers.start()
+            end = time.monotonic() + seconds
+
+            def is_over() -> bool:
+                return time.monotonic() >= end
+
+            try:
+                await asyncio.gather(
+                    *(each.edit(is_over) for each in opened for _ in range(USERS)),
+                    *(each.disturb(is_over) for each in opened),
+                    disturb_processes(stage, workers, is_over),
+                )
+                calm = time.monotonic()
+                await asyncio.gather(*(each.converge() for each in opened))
+                converged_s = time.monotonic() - calm
+                for each in opened:
+                    log = await each.log()
+                    broken_laws = list(problems(each.system, each.writes, await each.content(), log))
+                    found += broken_laws
+                    named = {word.strip("(',") for problem in broken_laws[:5] for word in problem.split()}
+                    for record_id in sorted(named & {entry.record_id for entry in log}):
+                        print(trace(each.system, log, record_id))
+            finally:
+                await workers.stop()
+    values = sum(each.writes.count for each in opened)
+    written = sum(len(each.system.history) for each in opened)
+    assert values > 10
+    kills = f"{workers.kills} workers killed"
+    return found, f"{values} local values, {written} writes there, {kills}, equal {converged_s:.1f} s after calm"
+
+
+async def test_sync_keeps_every_value_whatever_is_killed(
+    data_dir: Path, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    """Both sides are equal in the end, and no value was lost, doubled, clobbered, reverted or overwritten unseen."""
+    found, figures = await run(data_dir, tmp_path, SECONDS)
+    report(figures)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("mutation", "broken", "expected"),
+    [
+        ("", {"keys", "references"}, "doubled"),
+        ("", {"versions"}, "overwritten unseen"),
+        ("no condition", set(), "overwritten unseen"),
+        ("no fence", set(), "reverted"),
+    ],
+)
+async def test_missing_protection_is_noticed(
+    data_dir: Path, tmp_path: Path, report: Callable[[str], None], mutation: str, broken: set[str], expected: str
+) -> None:
+    """The laws break if a protection of the worker, or one that the system claims, is missing."""
+    found, figures = await run(data_dir, tmp_path, MUTATION_SECONDS, mutation, frozenset(broken), SLOW)
+    report(f"{mutation or ', '.join(sorted(broken))}: {len(found)} problems; {figures}")
+    assert any(each.startswith(expected) for each in found), found[:5]

@@ -1,0 +1,49 @@
+"""Run `draftline sync` without one of its protections, to show that the tests would notice if it were missing.
+
+python mutated_worker.py MUTATION
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import uuid
+from typing import Any
+
+from draftline_server.__main__ import main
+from draftline_server.store.sync.merges import Merges
+from draftline_server.sync import conversion, push
+
+to_item, merge = conversion.to_item, Merges.merge
+
+
+def new_key(attempt: Any) -> Any:
+    return dataclasses.replace(to_item(attempt), idempotency_key=str(uuid.uuid4()))
+
+
+def no_condition(attempt: Any) -> Any:
+    return dataclasses.replace(to_item(attempt), expected_remote_version=None)
+
+
+def neither_key_nor_condition(attempt: Any) -> Any:
+    return dataclasses.replace(new_key(attempt), expected_remote_version=None)
+
+
+async def unfenced(self: Any, bound: Any, answers: Any, mark: int, **named: Any) -> Any:
+    return await merge(self, bound, answers, None, **{**named, "is_ordered": False})
+
+
+def mutate(name: str) -> None:
+    """Remove a protection."""
+    items = {"new key": new_key, "no condition": no_condition, "neither": neither_key_nor_condition}
+    if name in items:
+        push.to_item = items[name]  # type: ignore[attr-defined]
+    elif name == "no fence":
+        Merges.merge = unfenced  # type: ignore[method-assign]
+    else:
+        raise SystemExit(f"there is no mutation {name!r}")
+
+
+if __name__ == "__main__":
+    mutate(sys.argv.pop(1))
+    main()
