@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -217,6 +218,30 @@ async def test_answer_of_a_read_that_began_too_early_is_left(world: SyncWorld) -
     assert [each.deferral for each in results] == ["NEWER_KNOWN"]
     assert await world.value("r") == {"x": 1}
     assert (await world.state("r"))["recheck"] == "RECORD"
+
+
+async def test_answer_of_a_write_leaves_a_record_to_be_read_again(world: SyncWorld) -> None:
+    """Read a record again that a pull had to leave, although the answer of a write was merged since."""
+    await world.merge(answer("r", {"x": 1}, 1), mark=await world.worker._merges.mark())
+    early = await world.worker._merges.mark()
+    await world.merge(answer("r", {"x": 2}, 2), mark=await world.worker._merges.mark())
+    await world.merge(answer("r", {"x": 3}, 3), mark=early)
+    later = await world.worker._merges.mark()
+    written = replace(answer("r", {"x": 2}, 2), record_id="r")
+    await world.merge(written, mark=later, keeps_recheck=True)
+    assert (await world.state("r"))["recheck"] == "RECORD"
+    await world.merge(replace(answer("r", {"x": 3}, 3), record_id="r"), mark=await world.worker._merges.mark())
+    assert (await world.state("r"))["recheck"] is None
+
+
+async def test_read_that_began_before_an_answer_was_left_is_left_too(world: SyncWorld) -> None:
+    """Leave a read that may be older than an answer that was left, so that it does not take its place."""
+    early = await world.worker._merges.mark()
+    await world.merge(answer("r", {"x": 1}, 1), mark=await world.worker._merges.mark())
+    between = await world.worker._merges.mark()
+    await world.merge(answer("r", {"x": 3}, 3), mark=early)
+    results = await world.merge(answer("r", {"x": 2}, 2), mark=between)
+    assert [each.deferral for each in results] == ["NEWER_KNOWN"]
 
 
 async def test_same_answer_twice_changes_nothing(world: SyncWorld) -> None:

@@ -41,12 +41,22 @@ class Findings:
 class Simulation:
     """One run. `duration_s`: of the time with faults; `probability`: of each fault."""
 
-    def __init__(self, world: SyncWorld, *, seed: int, duration_s: float, probability: float, workers: int = 2) -> None:
+    def __init__(
+        self,
+        world: SyncWorld,
+        *,
+        seed: int,
+        duration_s: float,
+        probability: float,
+        workers: int = 2,
+        settles: bool = True,
+    ) -> None:
         self.world = world
         self.random = random.Random(seed)
         self.duration_s = duration_s
         self.probability = probability
         self.workers = workers
+        self.settles = settles  # the run must end with both sides alike; otherwise it is judged after a while
         self.written: dict[tuple[str, str], list[str]] = defaultdict(list)  # local values, in order
         self.kills = 0
         self.count = 0
@@ -70,8 +80,33 @@ class Simulation:
         while world.system.pending:
             await asyncio.gather(*world.system.pending)
         async with world.working():
-            await until(self._is_calm, 60.0)
+            await self._settle()
         return await self.judge()
+
+    async def _settle(self) -> None:
+        try:
+            await until(self._is_calm, 60.0 if self.settles else 10.0)
+        except AssertionError:
+            if self.settles:
+                raise AssertionError(f"both sides do not converge: {await self._open()}") from None
+
+    async def _open(self) -> list[Any]:
+        """Return the records that are not settled, and those that differ."""
+        states = await self.world.states()
+        shown = (
+            "record_id",
+            "remote_id",
+            "state",
+            "is_there",
+            "recheck",
+            "next_at",
+            "op",
+            "in_doubt",
+            "tries",
+            "error_text",
+        )
+        waiting = [{name: row[name] for name in shown} for row in states.values() if row["next_at"] is not None]
+        return [waiting[:5], await self._differences(states)]
 
     async def _is_linked(self) -> bool:
         return len(await self.world.states()) >= RECORDS
@@ -165,6 +200,8 @@ class Simulation:
         for reference, count in Counter(row.reference for row in rows if row.reference and not row.deleted).items():
             if count > 1:
                 found.add("doubled", reference)
+        for each in self.world.system.overwritten:
+            found.add("overwritten", each)
         for key, count in self.world.system.effects.items():
             if count > 1:
                 found.add("doubled", key)

@@ -154,7 +154,8 @@ class ToySystem:
                     if row.reference == item.record_id and not row.deleted:
                         return Exists(self.remote(remote_id))
             remote_id = self._new_id()
-            self.effects[item.idempotency_key] += 1
+            if self.honours_keys:  # otherwise a repeat may create again what others have deleted since
+                self.effects[item.idempotency_key] += 1
             self._store(remote_id, Row(0, {}, item.record_id), self._normal(dict(item.write.document)), "draftline")
             return self._answer(remote_id)
         row = self.rows.get(item.remote_id)

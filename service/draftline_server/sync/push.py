@@ -177,7 +177,7 @@ class Push:
             and effects.get(attempt.record_id) == Effect.APPLIED
         ]
         if answers:
-            await self._merges.merge(bound, answers, mark, is_ordered=capabilities.ordered_versions)
+            await self._merges.merge(bound, answers, mark, is_ordered=capabilities.ordered_versions, keeps_recheck=True)
 
     async def recheck(self, bound: BoundCollection, capabilities: Capabilities) -> int:
         """Read records at the upstream that a pull or an attempt has left open, and merge them.
@@ -186,6 +186,8 @@ class Push:
         """
         due = await self._attempts.due(bound.collection, MAX_LOOKED_UP, rechecks=True)
         known = {remote_id: record_id for record_id, remote_id in due if remote_id}
+        if unknown := [record_id for record_id, remote_id in due if not remote_id]:
+            await self._attempts.drop_rechecks(bound.collection, unknown)
         if known:
             results = await self.look_up(bound, capabilities, known)
             went_back = next((each for each in results if each.deferral == "WENT_BACK"), None)
@@ -195,7 +197,7 @@ class Push:
                     f"record {went_back.record_id!r} of {bound.collection!r} has an older version at the upstream than "
                     "before, as after a restore; compare both sides, then resume",
                 )
-        return len(known)
+        return len(due)
 
     async def look_up(
         self, bound: BoundCollection, capabilities: Capabilities, known: Mapping[str, str]

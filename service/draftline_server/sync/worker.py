@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 from draftline.upstreams import (
@@ -36,6 +37,8 @@ from .conversion import to_binding
 from .counters import SyncCounters
 from .pull import Intervals, Pull
 from .push import Link, Push, SuspendedError
+
+E = TypeVar("E", bound=BaseException)
 
 SWEEP_INTERVAL = timedelta(minutes=15)
 IDLE_S = 1.0  # the longest pause without a wake-up
@@ -102,15 +105,18 @@ class SyncWorker:
             connection.parallel,
             connection.timeout_s,
         )
+        suspended: SuspendedError | None = None
         try:
             await self._run(work, link)
-        except SuspendedError as error:
-            await self._suspend(error.reason, error.message)
-        except UnauthorizedError as error:
-            await self._suspend("UNAUTHORIZED", str(error))
+        except* SuspendedError as errors:
+            suspended = _first(errors)
+        except* UnauthorizedError as errors:
+            suspended = SuspendedError("UNAUTHORIZED", str(_first(errors)))
         finally:
             with suppress(Exception):
                 await connection.upstream.close()
+        if suspended is not None:
+            await self._suspend(suspended.reason, suspended.message)
 
     async def _suspend(self, reason: str, message: str) -> None:
         structlog.get_logger().warning(
@@ -221,6 +227,12 @@ class SyncWorker:
             now: datetime = await self._stores.database.now()
             capabilities = await self._capabilities(link, each.bound, work)
             await pull.run(each, capabilities, intervals, now)
+
+
+def _first(errors: BaseExceptionGroup[E]) -> E:
+    """Return the first error of a group, which may be nested."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _wait(signal: ChangeSignal, seen: int, pause_s: float) -> None:

@@ -200,7 +200,8 @@ FROM planned
 WHERE kind IN ('CREATE', 'UPDATE', 'UNDELETE')
 
 -- name: merge
--- Write the result for each answer, the log, the drafts over the records, and events. Return the verdicts.
+-- Write the result for each answer, the log, the drafts over the records, and events. Return the verdicts. `keeps_recheck`:
+-- the answers are not of a read that began after the mark, so a record that is to be read again still is.
 WITH
 -- include: sync_merge.planned
 , updated AS (
@@ -259,8 +260,13 @@ WITH
         state, conflicts, error, tries, next_at, due_since, recheck, attempt_id, op, sent, seen_version, if_match,
         in_doubt, known_at)
     SELECT :tenant_id, :collection, p.record_id,
-        CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE') THEN NULL WHEN p.verdict = 'DEFER' THEN p.known_remote_id
-             ELSE coalesce(p.remote_id, p.known_remote_id) END,
+        CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE') THEN NULL
+             WHEN p.verdict <> 'DEFER' THEN coalesce(p.remote_id, p.known_remote_id)
+             -- It is read again by this id, unless it is that of another record by now.
+             ELSE coalesce(p.known_remote_id, CASE WHEN p.attempt_id IS NULL AND NOT EXISTS (
+                SELECT FROM draftline.sync_record AS t
+                WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = p.remote_id)
+                THEN p.remote_id END) END,
         CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE') THEN NULL
              WHEN p.verdict IN ('DEFER', 'REFUSE', 'HOLD_DELETED') THEN p.known_version ELSE p.remote_version END,
         CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE') THEN false
@@ -275,16 +281,19 @@ WITH
              WHEN p.verdict = 'DEFER' OR p.new_state = 'FAILED' THEN p.error END,
         CASE WHEN p.verdict = 'DEFER' OR p.new_state = 'FAILED' THEN p.tries ELSE 0 END,
         CASE WHEN p.verdict = 'DEFER' AND p.attempt_id IS NOT NULL AND p.recheck IS DISTINCT FROM 'ATTEMPT' THEN p.next_at
-             WHEN p.verdict = 'DEFER' OR p.new_state = 'DUE' THEN CAST(:now AS timestamptz) END,
+             WHEN p.verdict = 'DEFER' OR p.new_state = 'DUE' OR CAST(:keeps_recheck AS boolean) AND p.recheck IS NOT NULL
+             THEN CAST(:now AS timestamptz) END,
         CASE WHEN p.new_state <> 'IDLE' THEN coalesce(p.due_since, CAST(:now AS timestamptz)) END,
-        CASE WHEN p.verdict = 'DEFER' THEN coalesce(p.recheck, 'RECORD') END,
+        CASE WHEN p.verdict = 'DEFER' THEN coalesce(p.recheck, 'RECORD')
+             WHEN CAST(:keeps_recheck AS boolean) AND p.recheck IS NOT NULL THEN 'RECORD' END,
         CASE WHEN p.verdict = 'DEFER' THEN p.attempt_id END,
         CASE WHEN p.verdict = 'DEFER' THEN p.op END,
         CASE WHEN p.verdict = 'DEFER' THEN p.sent END,
         CASE WHEN p.verdict = 'DEFER' THEN p.seen_version WHEN p.new_state IN ('HELD', 'FAILED') THEN p.new_version END,
         CASE WHEN p.verdict = 'DEFER' THEN p.if_match END,
         CASE WHEN p.verdict = 'DEFER' THEN p.in_doubt ELSE false END,
-        CASE WHEN p.verdict = 'DEFER' THEN p.known_at ELSE greatest(p.known_at, CAST(:mark AS bigint)) END
+        -- What is read from now on is newer than the answer that was left, so it may be merged in its place.
+        CASE WHEN p.verdict = 'DEFER' THEN nextval('draftline.sync_mark') ELSE greatest(p.known_at, CAST(:mark AS bigint)) END
     FROM planned AS p
     WHERE p.verdict NOT IN ('IGNORE', 'DUPLICATE')
     ORDER BY p.record_id

@@ -170,6 +170,20 @@ LEFT JOIN LATERAL (
     LIMIT 1) AS c ON true
 ORDER BY s.record_id
 
+-- name: drop_rechecks
+-- Give up reading records of which no remote id is known. Those that are due are sent.
+WITH unknown AS MATERIALIZED (
+    SELECT s.record_id FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = ANY (CAST(:record_ids AS text[]))
+      AND s.recheck IS NOT NULL AND s.remote_id IS NULL AND s.attempt_id IS NULL
+    ORDER BY s.record_id
+    FOR UPDATE
+)
+UPDATE draftline.sync_record AS s
+SET recheck = NULL, next_at = CASE WHEN s.state = 'DUE' THEN CAST(:now AS timestamptz) END
+FROM unknown AS u
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = u.record_id
+
 -- name: hurry
 -- Make everything that waits for an upstream due, because it can be reached again. Return how much that is.
 WITH waiting AS MATERIALIZED (

@@ -126,6 +126,11 @@ class Attempts:
 
         return await self._database.transact(work)
 
+    async def drop_rechecks(self, collection: str, record_ids: Collection[str]) -> None:
+        """Give up reading those records at the upstream of which no remote id is known."""
+        values = self._values(collection, record_ids=sorted(record_ids), now=await self._database.now())
+        await self._database.fetch(SQL["drop_rechecks"], values, idempotent=True)
+
     async def hurry(self, collection: str) -> int:
         """Make everything due that waits until the upstream can be reached. Return how many records those are."""
         values = self._values(collection, now=await self._database.now())

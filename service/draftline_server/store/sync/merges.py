@@ -64,12 +64,14 @@ class Merges:
         *,
         is_ordered: bool = False,
         needs_references: bool = False,
+        keeps_recheck: bool = False,
         and_then: InTransaction | None = None,
     ) -> Sequence[MergeResult]:
         """Merge answers to a request that began after `mark`, in one transaction with `and_then`.
 
         `needs_references`: the upstream does not return the reference of a creation. Raises CreationsOutError while a
-        creation is out, because an unknown record may be what it created.
+        creation is out, because an unknown record may be what it created. `keeps_recheck`: the answers are those of
+        writes, so a record that is to be read again still is.
         """
         await self._specs.load(self.tenant_id, [bound.collection])
 
@@ -80,7 +82,9 @@ class Merges:
             results: Sequence[MergeResult] = []
             if resolved:
                 changed = [answer for answer, _ in resolved]
-                results = await self.merge_in(transaction, bound, changed, mark, is_ordered=is_ordered)
+                results = await self.merge_in(
+                    transaction, bound, changed, mark, is_ordered=is_ordered, keeps_recheck=keeps_recheck
+                )
             if and_then is not None:
                 await and_then(transaction)
             return results
@@ -132,6 +136,7 @@ class Merges:
         mark: int | None,
         *,
         is_ordered: bool = False,
+        keeps_recheck: bool = False,
         policies: Policies | None = None,
         puts: str | None = None,
         source: ChangeSource = ChangeSource.SYNC_PULL,
@@ -153,6 +158,7 @@ class Merges:
             "upstream": self.upstream,
             "mark": mark,
             "is_ordered": is_ordered,
+            "keeps_recheck": keeps_recheck,
             "fields": fields_json(bound.fields),
             "policies": policies_json(policies or bound.policies),
             "record_ids": [each.record_id for each in ordered],

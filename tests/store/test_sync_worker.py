@@ -1,0 +1,273 @@
+"""The worker of a sync: what it sends and reads under faults, and what stops it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from draftline.upstreams import Outcome, ThrottledError, UnauthorizedError, WriteItem
+from draftline_server.domain.merged import MergedQuery
+from draftline_server.domain.sync import backoff_s, deletion_limit
+from draftline_server.store.database import Database
+from draftline_server.store.query_stats import QueryTiming
+from draftline_server.store.statements import Statement
+from draftline_server.sync.breaker import Breaker
+from draftline_server.sync.worker import Connection
+from support.sync_worlds import UPSTREAM, SyncWorld, until
+from support.tenant_stores import COLLECTION
+from support.upstream_toy import ToyUpstream
+
+PURGE = Statement("purge", "DELETE FROM draftline.record WHERE tenant_id = $1", ("tenant_id",))
+
+
+@pytest.fixture
+def world(database: Database, tenant_id: str) -> SyncWorld:
+    return SyncWorld(database, tenant_id)
+
+
+async def reason(world: SyncWorld) -> str:
+    return (await world.configs.get(world.tenant_id, UPSTREAM)).suspended_reason
+
+
+async def test_rejected_credentials_suspend_the_sync_until_it_is_resumed(world: SyncWorld) -> None:
+    """Stop with a reason, keep what is due, and send it after a resume."""
+
+    class Rejecting(ToyUpstream):
+        async def write(self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False) -> Any:
+            raise UnauthorizedError("the key has expired")
+
+    await world.bind()
+    await world.create("p", {"n": 1})
+    allowed = world.connection
+    world.connection = lambda: Connection(Rejecting(world.system))  # type: ignore[method-assign]
+    await world.new_worker().run()  # ends by itself
+    assert await reason(world) == "UNAUTHORIZED"
+    assert (await world.state("p"))["state"] == "DUE"
+    world.connection = allowed  # type: ignore[method-assign]
+    async with world.database.transaction() as transaction:
+        await world.configs.pause(transaction, world.tenant_id, UPSTREAM, push=None, pull=None, resumes=True)
+
+    async def sent() -> bool:
+        return bool(world.system.live())
+
+    async with world.working():
+        await until(sent)
+    assert not await reason(world)
+
+
+async def test_nothing_is_sent_before_the_first_snapshot_has_linked_records(world: SyncWorld) -> None:
+    """Link records that exist on both sides, and create none of them again."""
+    for index in range(5):
+        await world.create(f"p{index}", {"n": index})
+        world.system.insert({"n": index}, f"p{index}")
+    await world.bind()
+
+    async def settled() -> bool:
+        return [each["state"] for each in (await world.states()).values()] == ["IDLE"] * 5
+
+    async with world.working():
+        await until(settled)
+    assert len(world.system.rows) == 5
+    assert not world.system.effects
+
+
+async def test_outage_fails_no_record_and_ends_with_all_synced(world: SyncWorld) -> None:
+    """Count an outage against no record, try with one request at a time, and send all afterwards."""
+    await world.bind()
+
+    async def linked() -> bool:
+        work = await world.worker.progress.work()
+        return work is not None and work.collections[0].snapshot_at is not None
+
+    async def synced() -> bool:
+        return len(world.system.live()) == 30 and all(
+            each["state"] == "IDLE" for each in (await world.states()).values()
+        )
+
+    async with world.working():
+        await until(linked)
+        world.system.is_down = True
+        for index in range(30):
+            await world.create(f"p{index}", {"n": index})
+        requests = world.system.requests
+
+        async def tried() -> bool:
+            return world.system.requests > requests + 5
+
+        await until(tried)
+        assert not {each["state"] for each in (await world.states()).values()} & {"FAILED", "HELD"}
+        world.system.is_down = False
+        await until(synced)
+
+
+async def test_creation_of_unknown_outcome_is_not_repeated_without_a_key(world: SyncWorld) -> None:
+    """Show a creation whose response was lost, and repeat nothing that could be doubled."""
+    capabilities = replace(world.system.capabilities, idempotency_keys_s=0.0, client_reference=False)
+    world.system.capabilities, world.system.honours_keys = capabilities, False
+    world.system.honours_references, world.system.faults.lost_after = False, 1.0
+    await world.bind()
+    await world.create("p", {"n": 1})
+    await world.push()
+    state = await world.state("p")
+    assert (state["state"], "OUTCOME_UNKNOWN" in state["error_text"]) == ("FAILED", True)
+    await world.push()
+    assert len(world.system.rows) == 1
+
+
+async def test_repeat_has_the_key_and_contents_of_the_first_request(world: SyncWorld) -> None:
+    """Repeat a lost write unchanged, whatever was committed since, and send that afterwards."""
+    await world.bind()
+    await world.create("p", {"n": 1})
+    world.system.faults.lost_before = 1.0
+    await world.push()
+    before = await world.state("p")
+    await world.patch("p", {"n": 2})
+    world.system.faults.lost_before = 0.0
+    await world.worker._attempts.hurry(COLLECTION)
+    await world.push()
+    (history,) = world.system.history.values()
+    assert history == [{"n": 1}, {"n": 2}]
+    assert str(before["attempt_id"]) in world.system.applied
+
+
+async def many(world: SyncWorld, count: int) -> None:
+    await world.bind()
+    for index in range(count):
+        world.system.insert({"n": index}, f"r{index:03}")
+    await world.pull(snapshot=True)
+
+
+async def test_snapshot_deletes_what_it_lacks_after_a_look_up(world: SyncWorld) -> None:
+    """Delete a few records that a snapshot lacks and a look-up confirms."""
+    await many(world, 4)
+    world.system.rows["r001"].deleted = True
+    world.system.rows["r001"].version += 1
+    await world.pull(snapshot=True)
+    assert await world.value("r001") is None
+    assert await world.value("r002") == {"n": 2}
+
+
+async def test_too_many_deletions_suspend_the_sync(world: SyncWorld) -> None:
+    """Delete nothing if a snapshot lacks more than the limit, until a person allows it."""
+    await many(world, 60)
+    for index in range(deletion_limit(60) + 1):
+        world.system.rows[f"r{index:03}"].deleted = True
+    async with world.database.transaction() as transaction:
+        await world.configs.request(transaction, world.tenant_id, UPSTREAM, "SNAPSHOT", 0)
+    await world.new_worker().run()
+    assert await reason(world) == "DELETIONS_HELD"
+    assert await world.value("r000") == {"n": 0}
+    async with world.database.transaction() as transaction:
+        await world.configs.request(transaction, world.tenant_id, UPSTREAM, "SNAPSHOT", 10)
+    await world.pull(snapshot=True)
+    assert await world.value("r000") is None
+
+
+async def test_older_version_than_before_suspends_the_sync(world: SyncWorld) -> None:
+    """Stop when the system has gone back, as after a restore, and overwrite nothing."""
+    await many(world, 1)
+    world.system.edit("r000", n=7)
+    await world.pull()
+    world.system.rows["r000"].version = 1
+    world.system.rows["r000"].document = {"n": 0}
+    async with world.database.transaction() as transaction:
+        await world.configs.request(transaction, world.tenant_id, UPSTREAM, "SNAPSHOT", 0)
+    await world.new_worker().run()
+    assert await reason(world) == "WENT_BACK"
+    assert await world.value("r000") == {"n": 7}
+
+
+async def test_late_change_with_an_older_stamp_is_found_by_a_snapshot(world: SyncWorld) -> None:
+    """Find a change that the cursor of changes has passed already."""
+    await many(world, 3)
+    world.system.edit("r002", n=9)
+    await world.pull()
+    world.system.edit("r001", n=8)
+    world.system.rows["r001"].at = 1  # as if it had been committed late, with an older stamp
+    await world.pull()
+    assert await world.value("r001") == {"n": 1}
+    await world.pull(snapshot=True)
+    assert await world.value("r001") == {"n": 8}
+
+
+async def test_purged_record_is_deleted_upstream(world: SyncWorld) -> None:
+    """Send a deletion whose record was purged before it was sent."""
+    await many(world, 1)
+    await world.delete("r000")
+    await world.database.fetch(PURGE, {"tenant_id": world.tenant_id})
+    await world.push()
+    assert not world.system.live()
+
+
+async def test_page_of_an_unbound_collection_sends_no_further_statement(world: SyncWorld) -> None:
+    """Read the states of records only for a bound collection."""
+    sent: list[str] = []
+
+    def note(timing: QueryTiming) -> None:
+        sent.append(timing.name)
+
+    await world.create("p", {"n": 1})
+    world.database.runner.observers.append(note)
+    try:
+        await world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), 10, "")
+        unbound = list(sent)
+        await world.bind()
+        sent.clear()
+        await world.specs.load(world.tenant_id, [COLLECTION])
+        await world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), 10, "")
+    finally:
+        world.database.runner.observers.remove(note)
+    assert "states_of" not in unbound
+    assert "states_of" in sent
+
+
+def test_breaker_pauses_longer_with_each_failure_and_obeys_the_system() -> None:
+    """Open after five failures, pause at most 30 s, and wait as long as the system asks."""
+    now = 0.0
+    breaker = Breaker(lambda: now)
+    for _ in range(4):
+        breaker.failed()
+    assert (breaker.is_open, breaker.pause_s()) == (False, 0.0)
+    breaker.failed()
+    assert breaker.is_open
+    assert 0.4 < breaker.pause_s() <= 1.0
+    for _ in range(20):
+        breaker.failed()
+    assert 15.0 <= breaker.pause_s() <= 30.0
+    breaker.failed(60.0)
+    assert breaker.pause_s() == 60.0
+    assert breaker.succeeded()
+    assert not breaker.is_open
+
+
+def test_pauses_of_repeats_double_up_to_ten_minutes() -> None:
+    """Double the pause with each try."""
+    assert [backoff_s(tries) for tries in (0, 1, 2, 20)] == [1.0, 2.0, 4.0, 600.0]
+
+
+async def test_throttled_upstream_gets_no_request_before_the_time_it_asks_for(world: SyncWorld) -> None:
+    """Obey the time that a throttled request asks to wait."""
+    times: list[float] = []
+
+    class Throttling(ToyUpstream):
+        async def write(
+            self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False
+        ) -> Sequence[Outcome]:
+            times.append(time.monotonic())
+            if len(times) == 1:
+                raise ThrottledError(after_s=0.7)
+            return await super().write(collection, items, atomic=atomic)
+
+    world.connection = lambda: Connection(Throttling(world.system))  # type: ignore[method-assign]
+    await world.bind()
+    await world.create("p", {"n": 1})
+
+    async def sent() -> bool:
+        return bool(world.system.live())
+
+    async with world.working():
+        await until(sent)
+    assert times[1] - times[0] >= 0.7
