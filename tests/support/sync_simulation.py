@@ -223,7 +223,7 @@ class Simulation:
                 if change["source"] != "SYNC_PULL" or change["kind"] != "UPDATE" or old is None:
                     continue
                 reached = _index(history, name, old)
-                if reached is None and old in self.written[record_id, name] and old not in events:
+                if reached is None and old in self.written.get((record_id, name), ()) and old not in events:
                     found.add("clobbered", (record_id, name, old, new))
                 now = _index(history, name, new)
                 if reached is not None and now is not None and now < reached:

@@ -34,6 +34,8 @@ def sync_group(context: click.Context) -> None:
 
 @reporting
 def _run(settings: Settings) -> None:
+    if settings.sync_workers.upstreams_file is None:
+        raise click.UsageError("set DRAFTLINE_UPSTREAMS_FILE: it defines the systems of record that syncs may use")
     from ..processes import sync  # noqa: PLC0415  its libraries are slow to load
 
     logs.configure_queued(settings.log.format, settings.log.level)
