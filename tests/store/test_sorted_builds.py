@@ -136,3 +136,23 @@ async def test_wrong_entries_of_changed_records_are_found_by_the_verification(wo
 async def test_two_sorted_builds_of_a_collection_never_run_at_once(world: LoggedWorld) -> None:
     async with building(world), world.database.dedicated_connection() as other:
         assert not await OrderEntries(world.database)._sorted_build(other, world.tenant_id, COLLECTION).lock()
+
+
+async def test_sorted_build_adds_entries_that_a_write_has_added_meanwhile(
+    world: LoggedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adds those of a record that was changed and changed back while its entries were sorted."""
+    await world.load({"r1": {"en": 1}, "r2": {"en": 2}})
+    await declared(world)
+    added = SortedBuild._add_all
+
+    async def after_two_writes(self: SortedBuild, *arguments: Any) -> bool:
+        await world.patch("r1", {"en": 9})
+        await world.patch("r1", {"en": 1})
+        return await added(self, *arguments)
+
+    async with building(world) as build:
+        monkeypatch.setattr(SortedBuild, "_add_all", after_two_writes)
+        assert await build.step()
+        assert await build.step()
+        assert await wrong_entries(world.database, world.tenant_id) == []

@@ -28,6 +28,7 @@ from ...domain.collections import IndexOrder
 from ...domain.errors import ContentionError
 from ..advisory_locks import LockFamily
 from ..database import Database
+from ..driver_errors import UnforeseenError
 from ..lists.order import bound
 from ..runner import T, fetch, transact
 from ..statements import Statement, compiled, load
@@ -45,6 +46,7 @@ TURN_S = 0.2  # the time that a transaction should take: the change feed may hav
 VERIFIED_AT_ONCE = 500  # records
 LOCK_TIMEOUT_MS = 200  # how long verifying waits for a locked record while it holds others
 RETRY_S = 0.2
+UNIQUE_VIOLATION = "23505"
 
 Turn = Callable[[str], AbstractAsyncContextManager[Callable[[], float]]]
 
@@ -159,19 +161,34 @@ class SortedBuild:
                 end = page + self._pages
                 rows: dict[str, object] = {"order_id": order_id, "from_row": f"({page},0)", "to_row": f"({end},0)"}
                 async with self._turn(self._tenant_id) as elapsed_s:
-                    if not await self._transact(partial(self._add, claim=claim, rows=rows)):
+                    if not await self._add_pages(claim, rows):
                         return False
                     self._pages = _adapted(self._pages, elapsed_s(), MAX_PAGES)
                 page = end
         await self._fetch("empty_sorted_run", {})
         return True
 
-    async def _add(self, transaction: Transaction, claim: _Claim, rows: dict[str, object]) -> bool:
-        values = {**self._key, **claim.range, **rows, "was_begun": claim.was_begun}
+    async def _add_pages(self, claim: _Claim, rows: dict[str, object]) -> bool:
+        """Add the sorted entries in some pages. Return False if the orders have changed meanwhile."""
+        try:
+            return await self._transact(partial(self._add, claim=claim, rows=rows, was_begun=claim.was_begun))
+        except (UnforeseenError, ContentionError) as error:
+            if isinstance(error, UnforeseenError) and error.sqlstate != UNIQUE_VIOLATION:
+                raise
+        # A record was changed, and changed back, after it was read: that write has added the entry, or is adding it.
+        while True:
+            await asyncio.sleep(RETRY_S)
+            try:
+                return await self._transact(partial(self._add, claim=claim, rows=rows, was_begun=True))
+            except ContentionError:
+                continue
+
+    async def _add(self, transaction: Transaction, claim: _Claim, rows: dict[str, object], *, was_begun: bool) -> bool:
+        values = {**self._key, **claim.range, **rows, "was_begun": was_begun}
         held = await transaction.fetch(SQL["hold_orders"], values)
         if len(held) < len(claim.order_ids):
             return False
-        if not claim.was_begun:
+        if not was_begun:
             await transaction.fetch(SQL["add_settled_entries"], values)
         await transaction.fetch(SQL["add_other_entries"], values)
         return True

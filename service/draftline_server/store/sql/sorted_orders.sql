@@ -175,6 +175,7 @@ WITH expected AS MATERIALIZED (
     FROM draftline.record AS r
     JOIN draftline.collection_order AS o
         ON o.tenant_id = :tenant_id AND o.collection = :collection AND o.order_id = ANY (CAST(:order_ids AS bigint[]))
+        AND o.state <> 'DELETING'  -- nothing would delete entries that are added now
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = ANY (CAST(:record_ids AS text[]))
       AND r.deleted_at IS NULL
 ), wrong AS MATERIALIZED (
