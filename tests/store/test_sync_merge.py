@@ -15,11 +15,13 @@ from draftline_server.domain.drafts import ChangeByDelta, DraftEdit, edit_of_del
 from draftline_server.domain.edits import Strategy
 from draftline_server.domain.sync import (
     BoundCollection,
+    Effect,
     FieldDirection,
     MappedField,
     Policies,
     Policy,
     PolicyRule,
+    Settlement,
     Verdict,
 )
 from draftline_server.store.database import Database
@@ -29,6 +31,8 @@ from support.soak_scale import examples
 from support.sync_merge_oracle import ABSENT, merge
 from support.sync_worlds import SyncWorld, answer
 from support.tenant_stores import COLLECTION
+
+from .test_order_entries import purge
 
 BASE, OURS, THEIRS = "base", "ours", "theirs"
 
@@ -126,6 +130,34 @@ async def test_overruled_value_is_kept_in_an_event(world: SyncWorld) -> None:
     event = (await world.events())[-1]
     assert event["kind"] == "OVERRULED"
     assert json.loads(event["detail_text"])[0]["mine"] == OURS
+
+
+async def test_purge_forgets_the_values_that_a_conflict_holds(world: SyncWorld) -> None:
+    """Forget the purged values, and compare a record that is created again with the upstream."""
+    await linked(world, of(BASE), of(OURS))
+    await world.merge(answer("r", of(THEIRS), 2))
+    await world.delete("r")
+    await purge(world, "r")
+    state = await world.state("r")
+    assert (state["state"], OURS in state["conflict_text"]) == ("HELD", False)
+    assert all(OURS not in (event["detail_text"] or "") for event in await world.events())
+    await world.create("r", of("again"))
+    await world.worker._attempts.sweep(COLLECTION)
+    assert (await world.state("r"))["recheck"] == "RECORD"
+
+
+async def test_record_created_again_is_sent_after_an_attempt_of_a_purged_one(world: SyncWorld) -> None:
+    attempts = world.worker._attempts
+    await world.create("r", of(BASE))
+    await attempts.sweep(COLLECTION)
+    (attempt,) = await attempts.prepare(world.bound, ["r"], 60.0)
+    await world.delete("r")
+    await purge(world, "r")
+    await world.create("r", of(OURS))  # at the version that the attempt has sent
+    await attempts.settle(COLLECTION, [Settlement("r", attempt.attempt_id, Effect.APPLIED, "x", "1")])
+    assert (await world.state("r"))["state"] == "DUE"
+    (attempt,) = await attempts.prepare(world.bound, ["r"], 60.0)
+    assert (attempt.op, json.loads(attempt.sent or "")) == ("UPDATE", of(OURS))
 
 
 WHOLE = {

@@ -46,6 +46,7 @@ class PurgeStore:
         if record_ids:
             removed: dict[str, object] = {**values, "record_ids": record_ids}
             drafts = (await transaction.fetch(SQL["purge_records"], removed))[0]["drafts"]
+            await transaction.fetch(SQL["purge_synced"], removed)
             await transaction.fetch(SQL["purge_answers"], removed)
         remaining = (await transaction.fetch(SQL["count_purgeable"], values))[0]["remaining"]
         return PurgeResult(record_ids, drafts, remaining)

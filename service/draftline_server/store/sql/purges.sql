@@ -89,6 +89,32 @@ WITH target AS MATERIALIZED (
 -- include: write_tail.log_records
 SELECT count(*) AS drafts FROM dropped CROSS JOIN draft_entries
 
+-- name: purge_synced
+-- Forget what syncs store of purged records: of those that the upstream does not hold everything, of others the local values
+-- in conflicts. A record that is created again begins at version 1, so no version counts as seen, nor as sent by an attempt
+-- whose outcome is not known yet.
+WITH held AS MATERIALIZED (
+    SELECT s.record_id, NOT s.is_there AND s.remote_id IS NULL AND s.attempt_id IS NULL AS is_local
+    FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = ANY (CAST(:record_ids AS text[]))
+    ORDER BY s.record_id
+    FOR UPDATE
+), forgotten AS (
+    DELETE FROM draftline.sync_record AS s
+    USING held AS h
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = h.record_id AND h.is_local
+), emptied AS (
+    UPDATE draftline.sync_record AS s
+    SET seen_version = 0, error = NULL, conflicts = (
+        SELECT coalesce(jsonb_agg(c.value - 'base' - 'mine' ORDER BY c.ordinality), '[]')
+        FROM jsonb_array_elements(s.conflicts) WITH ORDINALITY AS c)
+    FROM held AS h
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = h.record_id AND NOT h.is_local
+)
+UPDATE draftline.sync_event AS e
+SET message = NULL, detail = NULL
+WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.record_id = ANY (CAST(:record_ids AS text[]))
+
 -- name: purge_answers
 -- Empty the stored responses that hold content of some records; a repeated request gets the reason. They are locked in
 -- primary-key order, because two purges may find the same ones.
