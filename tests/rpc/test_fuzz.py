@@ -8,7 +8,7 @@ import grpc
 import pytest
 from draftline_server.rpc.server import SERVICES
 from google.protobuf.descriptor import MethodDescriptor
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from support.request_strategies import damaged, messages, with_tenant
 from support.responses import TIMEOUT_S
@@ -30,6 +30,7 @@ FAST = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+ROUNDS = 10  # maximum, each of other messages
 
 
 def answered(channel: grpc.Channel, method: MethodDescriptor, data: bytes) -> grpc.StatusCode:
@@ -64,6 +65,9 @@ def test_nearly_right_requests_are_never_answered_as_a_bug(
     def check(message: Any) -> None:
         codes.add(answered(grpc_channel, method, with_tenant(message, tenant_id).SerializeToString()))
 
-    check()
+    for number in range(ROUNDS):  # until some get past the checks of the request alone
+        seed(number)(check)()
+        if len(codes) > 1:
+            break
     assert grpc.StatusCode.INVALID_ARGUMENT in codes
-    assert len(codes) > 1  # some get past the checks of the request alone
+    assert len(codes) > 1

@@ -46,7 +46,7 @@ FILTERS = [
 ]  # fmt: skip
 ORDERS = ["", "a", "a desc, b", "record.version", "a asc desc", "create_time", "create_time desc"]
 TEXTS: dict[str, st.SearchStrategy[str]] = {
-    "collection": st.sampled_from(["c1", "c2", "c2", "c2", "c1", ""]),
+    "collection": st.sampled_from(["c1", "c2", "c2", "c2", "c1", "c1", "c1", "c2", ""]),
     "record_id": st.sampled_from(["r1", "r2", "r3", "r3", "r1", "r2", "r3", "\x7f", ""]),
     "json": st.sampled_from(JSON) | st.text(max_size=20),
     "json_schema": st.sampled_from(["", *JSON]) | st.text(max_size=20),
@@ -69,12 +69,13 @@ NUMBERS: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.CPPTYPE_UINT32: st.sampled_from([0, 1, 2, 32, 33, 2**32 - 1]),
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
-    FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([0, 0, 1, 1, 1, 2, 3, 4, 99, -1]),
+    FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([0, 1, 1, 1, 1, 1, 2, 2, 3, 4, 99, -1]),
 }
 # How many of ten times; what most requests need is there, and what may spoil any of them seldom is.
 LEFT_OUT = {
-    **dict.fromkeys(("tenant_id", "collection", "record_id"), 1),
+    **dict.fromkeys(("tenant_id", "collection", "record_id", "edits", "measures"), 1),
     **dict.fromkeys(("request_id", "change_reason", "session_id", "strategy", "depth", "condition"), 8),
+    **dict.fromkeys(("base_version", "expected_draft_version", "parent_id", "having", "response_encoding"), 8),
 }
 
 
@@ -86,8 +87,8 @@ def messages(draw: st.DrawFn, descriptor: Any, levels: int = 9) -> Message:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             if levels:
                 for key in draw(st.lists(st.sampled_from(["a", "b", "", "\0"]), max_size=2)):
-                    getattr(message, field.name)[key].CopyFrom(
-                        draw(messages(field.message_type.fields[1].message_type, levels - 1))
+                    _set_entry(
+                        draw, getattr(message, field.name), key, field.message_type.fields_by_name["value"], levels
                     )
             continue
         if draw(st.integers(0, 9)) < LEFT_OUT.get(field.name, 4):
@@ -96,6 +97,15 @@ def messages(draw: st.DrawFn, descriptor: Any, levels: int = 9) -> Message:
         for _ in range(count):
             _set(draw, message, field, levels)
     return message
+
+
+def _set_entry(draw: st.DrawFn, entries: Any, key: str, value: Any, levels: int) -> None:
+    if value.message_type is not None:
+        entries[key].CopyFrom(draw(messages(value.message_type, levels - 1)))
+    elif value.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        entries[key] = draw(st.sampled_from(ODD_TEXT))
+    else:
+        entries[key] = draw(NUMBERS[value.cpp_type])
 
 
 def _set(draw: st.DrawFn, message: Message, field: Any, levels: int) -> None:
