@@ -21,6 +21,7 @@ main.add_section("Use a service", {
     "delete": "matching:delete_command",
     "patch": "patches:patch_command",
     "collections": "collections:collections_group",
+    "generate": "generation:generate_command",
     "stats": "statistics:stats_command",
     "purge": "purge:purge_command",
     "sync": "sync:sync_group",
