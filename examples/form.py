@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import draftline
+from draftline import ConflictPolicy
 
 COLLECTION, FILM = "forms", "alien"
 
@@ -44,7 +45,7 @@ class Form:
         """Commit the draft, merged with changes by others. Return the conflicts that prevent it."""
         versions = {self._record_id: self._seen.draft_version}
         try:
-            self._client.commit(COLLECTION, record_ids=versions, conflict_policy=keep)
+            self._client.commit(COLLECTION, record_ids=versions, conflict_policy=ConflictPolicy(keep))
         except draftline.ConflictError as error:
             return error.conflicts
         return ()

@@ -35,6 +35,7 @@ NAMES = {
     "AsyncCachedReader": "CachedReader",
     "AsyncClient": "Client",
     "AsyncSession": "Session",
+    "AsyncTypedCollection": "TypedCollection",
     "AsyncWatch": "Watch",
 }
 
@@ -55,7 +56,7 @@ PATTERNS = (
     (re.compile(r"\basync (?=(?:with|for|def)\b)"), ""),
     (re.compile(r"\bawait "), ""),
     (re.compile(r"\banext\("), "next("),
-    (re.compile(r"\bAsync(?=(?:BulkWriter|CachedReader|Client|Session|Watch)\b)"), ""),
+    (re.compile(r"\bAsync(?=(?:BulkWriter|CachedReader|Client|Session|TypedCollection|Watch)\b)"), ""),
 )
 
 

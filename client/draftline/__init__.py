@@ -11,11 +11,18 @@
 """
 
 from draftline import operations as op
-from draftline._async.client import AsyncBulkWriter, AsyncCachedReader, AsyncClient, AsyncSession, AsyncWatch
+from draftline._async.client import (
+    AsyncBulkWriter,
+    AsyncCachedReader,
+    AsyncClient,
+    AsyncSession,
+    AsyncTypedCollection,
+    AsyncWatch,
+)
 from draftline._core.cache import CacheStats
 from draftline._core.retries import Retry
 from draftline._core.version import __version__
-from draftline._sync.client import BulkWriter, CachedReader, Client, Session, Watch
+from draftline._sync.client import BulkWriter, CachedReader, Client, Session, TypedCollection, Watch
 from draftline.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -35,6 +42,7 @@ from draftline.errors import (
     InternalError,
     InvalidArgumentError,
     InvalidFilterError,
+    ModelMismatchError,
     NotFoundError,
     OperationTestFailedError,
     PermissionDeniedError,
@@ -64,6 +72,7 @@ from draftline.models import (
     Conflict,
     ConflictKind,
     ConflictPolicy,
+    ConflictPolicyName,
     DeclaredField,
     DeclaredOrder,
     DeclaredRelation,
@@ -74,6 +83,7 @@ from draftline.models import (
     FieldWarning,
     Grain,
     ImportMode,
+    ImportModeName,
     ImportRecord,
     ImportResult,
     IndexState,
@@ -97,6 +107,7 @@ from draftline.models import (
     SaveResult,
     Shortened,
     Side,
+    SideName,
     SortKey,
     StatisticComparison,
     StatisticCondition,
@@ -107,6 +118,7 @@ from draftline.models import (
     Statistics,
     StatisticSide,
     StatisticState,
+    StrategyName,
     Sync,
     SyncCollection,
     SyncCollectionStatus,
@@ -118,8 +130,12 @@ from draftline.models import (
     SyncRecord,
     SyncRun,
     SyncStatus,
+    TypedPage,
+    TypedRecord,
+    TypedResult,
     Unset,
     View,
+    ViewName,
 )
 from draftline.operations import Operation
 
@@ -131,6 +147,7 @@ __all__ = [
     "AsyncCachedReader",
     "AsyncClient",
     "AsyncSession",
+    "AsyncTypedCollection",
     "AsyncWatch",
     "AttributeChange",
     "BatchResult",
@@ -156,6 +173,7 @@ __all__ = [
     "ConflictError",
     "ConflictKind",
     "ConflictPolicy",
+    "ConflictPolicyName",
     "DeadlineExceededError",
     "DeclaredField",
     "DeclaredOrder",
@@ -175,6 +193,7 @@ __all__ = [
     "Grain",
     "HistoryNotKeptError",
     "ImportMode",
+    "ImportModeName",
     "ImportRecord",
     "ImportResult",
     "IndexState",
@@ -186,6 +205,7 @@ __all__ = [
     "MergedChange",
     "MergedPage",
     "MergedRecord",
+    "ModelMismatchError",
     "NotFoundError",
     "OnTypeMismatch",
     "Operation",
@@ -208,6 +228,7 @@ __all__ = [
     "Session",
     "Shortened",
     "Side",
+    "SideName",
     "SortKey",
     "StatisticComparison",
     "StatisticCondition",
@@ -218,6 +239,7 @@ __all__ = [
     "StatisticSide",
     "StatisticState",
     "Statistics",
+    "StrategyName",
     "Sync",
     "SyncCollection",
     "SyncCollectionStatus",
@@ -230,6 +252,10 @@ __all__ = [
     "SyncRun",
     "SyncStatus",
     "TokenExpiredError",
+    "TypedCollection",
+    "TypedPage",
+    "TypedRecord",
+    "TypedResult",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
@@ -237,6 +263,7 @@ __all__ = [
     "Unset",
     "VersionMismatchError",
     "View",
+    "ViewName",
     "Watch",
     "__version__",
     "op",

@@ -35,6 +35,20 @@ class UnknownFieldWarning(UserWarning):
     """
 
 
+class ModelMismatchError(ValueError):
+    """The content of a record does not fit the model of a typed collection, or a model cannot be encoded.
+
+    Attributes:
+        record_id: the record; empty for a model that was to be written.
+        model: the name of the model's class.
+    """
+
+    def __init__(self, record_id: str, model: str, problem: str) -> None:
+        where = f"the content of record {record_id!r} does not fit {model}" if record_id else f"invalid {model}"
+        super().__init__(f"{where}: {problem}")
+        self.record_id, self.model = record_id, model
+
+
 class DraftlineError(Exception):
     """The base class of the errors of failed calls. Raised directly for codes without a subclass.
 

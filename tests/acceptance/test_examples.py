@@ -15,7 +15,7 @@ import pytest
 from draftline import Client
 from draftline.v1 import upstream_pb2, upstream_pb2_grpc
 from draftline_server.demo.steps import films
-from support.server_process import environment
+from support.server_process import environment, invoked
 from support.servers import serving
 
 ROOT = Path(__file__).parent.parent.parent
@@ -141,6 +141,21 @@ def test_example_of_an_upstream_serves_both_protocols() -> None:
         finally:
             process.terminate()
     assert (part["content"], part["reference"], process.returncode) == ({"rate": 1}, "r", 0)
+
+
+def test_example_of_types_has_the_contract_of_its_spec(address: str) -> None:
+    for _ in range(2):
+        done = run("typed_films.py", address)
+        assert (done.stderr, done.stdout.splitlines()) == (
+            "",
+            [
+                "Alien: profit 194,630,630, tags ['classic']",
+                "not in the contract, and kept: ('/Studio',), Fox",
+                "in ada's drafts a drama: ['Alien']",
+            ],
+        )
+    check = ("generate", "--collection", "movies", "--tenant", "typed", "--address", address, "--check")
+    assert invoked(*check, "--to", str(ROOT / "examples" / "contracts/movies.py")).returncode == 0
 
 
 def test_every_example_is_run_here() -> None:

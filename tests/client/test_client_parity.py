@@ -35,6 +35,7 @@ PAIRS = [
     (draftline.Watch, draftline.AsyncWatch),
     (draftline.CachedReader, draftline.AsyncCachedReader),
     (draftline.BulkWriter, draftline.AsyncBulkWriter),
+    (draftline.TypedCollection, draftline.AsyncTypedCollection),
 ]
 
 

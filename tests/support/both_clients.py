@@ -9,7 +9,7 @@ from typing import Any
 
 import draftline
 
-ITERATING = {"list_collections", "get_merged", "stream_merged", "changes", "messages"}
+ITERATING = {"records", "stream", "list_collections", "get_merged", "stream_merged", "changes", "messages"}
 _OVER = object()
 
 
@@ -24,6 +24,9 @@ class Threaded:
         if name in ITERATING:
             return lambda *args, **kwargs: _iterate(method(*args, **kwargs))
         return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
+
+    def collection(self, *args: Any, **kwargs: Any) -> Threaded:
+        return Threaded(self._client.collection(*args, **kwargs))
 
     def session(self, *args: Any, **kwargs: Any) -> ThreadedBlock:
         return ThreadedBlock(self._client.session(*args, **kwargs))

@@ -24,6 +24,7 @@ from draftline.models import (
     Patch,
     PatchResult,
     Record,
+    StrategyName,
     Unset,
 )
 from draftline.operations import Operation
@@ -84,7 +85,7 @@ class AsyncBulkWriter:
         delta: Mapping[str, Any] | None = None,
         *,
         operations: Iterable[Operation] | None = None,
-        strategy: MergeStrategy | str | None = None,
+        strategy: MergeStrategy | StrategyName | None = None,
         depth: int = 0,
         expected_version: int | None = None,
         condition: str = "",

@@ -9,7 +9,16 @@ from draftline._async.watch import AsyncWatch
 from draftline._core import change_calls
 from draftline._core.change_calls import ChangeLike
 from draftline._core.watch_state import DEFAULT_SILENCE_S
-from draftline.models import UNSET, Change, ConflictPolicy, MergedChange, Results, RevertResult, Unset
+from draftline.models import (
+    UNSET,
+    Change,
+    ConflictPolicy,
+    ConflictPolicyName,
+    MergedChange,
+    Results,
+    RevertResult,
+    Unset,
+)
 
 
 class ChangeMethods(Transport):
@@ -61,7 +70,7 @@ class ChangeMethods(Transport):
         change: ChangeLike | None = None,
         *,
         commit_id: str | None = None,
-        conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT,
+        conflict_policy: ConflictPolicy | ConflictPolicyName = ConflictPolicy.REJECT,
         validate_only: bool = False,
         allow_partial: bool = False,
         include_content: bool = False,

@@ -12,7 +12,9 @@ from draftline._async.reader import AsyncCachedReader
 from draftline._async.session import AsyncSession
 from draftline._async.statistics import StatisticsMethods
 from draftline._async.sync import SyncMethods
+from draftline._async.typed_collection import AsyncTypedCollection
 from draftline._async.watch import AsyncWatch
+from draftline._core.model_adapters import ModelT
 
 
 class AsyncClient(
@@ -36,5 +38,25 @@ class AsyncClient(
     `change_reason`, a free text that is stored in the change log.
     """
 
+    def collection(
+        self, collection: str, model: type[ModelT], *, tenant_id: str | None = None
+    ) -> AsyncTypedCollection[ModelT]:
+        """Return a view of a collection whose contents are models of one class.
 
-__all__ = ["AsyncBulkWriter", "AsyncCachedReader", "AsyncClient", "AsyncSession", "AsyncWatch"]
+            from typing import TypedDict
+
+            Movie = TypedDict("Movie", {"Title": str})
+            movies = client.collection("movies", Movie)
+            film = await movies.get("m-1")
+            film.model["Title"] = "Alien"
+            print((await movies.patch(film)).version)
+
+        Args:
+            model: a dataclass, a TypedDict, a Pydantic model or a msgspec Struct, such as those that
+                `draftline generate` writes. A dataclass may set the key of an attribute by
+                `field(metadata={"key": "US Gross"})`; other keys are the names of the attributes.
+        """
+        return AsyncTypedCollection(self, collection, model, tenant_id)
+
+
+__all__ = ["AsyncBulkWriter", "AsyncCachedReader", "AsyncClient", "AsyncSession", "AsyncTypedCollection", "AsyncWatch"]

@@ -19,6 +19,7 @@ from draftline.models import (
     PurgeResult,
     Record,
     Results,
+    StrategyName,
     Unset,
 )
 from draftline.operations import Operation
@@ -122,7 +123,7 @@ class ContentMethods(Transport):
         delta: Mapping[str, Any] | None = None,
         *,
         operations: Iterable[Operation] | None = None,
-        strategy: MergeStrategy | str | None = None,
+        strategy: MergeStrategy | StrategyName | None = None,
         depth: int = 0,
         expected_version: int | None = None,
         condition: str = "",

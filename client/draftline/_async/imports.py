@@ -8,7 +8,11 @@ from draftline._core import content_calls
 from draftline._core.imports import ImportCall, max_message_bytes, may_repeat
 from draftline._core.retries import Attempts
 from draftline.errors import DraftlineError
-from draftline.models import ImportMode, ImportResult
+from draftline.models import (
+    ImportMode,
+    ImportModeName,
+    ImportResult,
+)
 
 
 class ImportMethods(Transport):
@@ -17,7 +21,7 @@ class ImportMethods(Transport):
         collection: str,
         records: Records,
         *,
-        mode: ImportMode | str = ImportMode.UPSERT,
+        mode: ImportMode | ImportModeName = ImportMode.UPSERT,
         allow_empty: bool = False,
         change_reason: str = "",
         request_id: str | None = None,

@@ -17,6 +17,7 @@ from draftline.models import (
     MergeStrategy,
     Patch,
     Record,
+    StrategyName,
     Unset,
     View,
 )
@@ -68,7 +69,7 @@ class MatchingMethods(ContentMethods, MergedMethods):
         delta: Mapping[str, Any] | None = None,
         *,
         operations: Iterable[Operation] | None = None,
-        strategy: MergeStrategy | str | None = None,
+        strategy: MergeStrategy | StrategyName | None = None,
         depth: int = 0,
         max_records: int = MAX_RECORDS,
         validate_only: bool = False,

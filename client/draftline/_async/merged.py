@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Iterable
 
 from draftline._async.transport import Transport
 from draftline._core import draft_calls
-from draftline.models import UNSET, MergedPage, MergedRecord, Unset, View
+from draftline.models import (
+    UNSET,
+    MergedPage,
+    MergedRecord,
+    Unset,
+    View,
+    ViewName,
+)
 
 
 class MergedMethods(Transport):
@@ -19,7 +26,7 @@ class MergedMethods(Transport):
         page_size: int = 0,
         record_ids: Iterable[str] = (),
         session_id: str = "",
-        view: View | str = View.MERGED,
+        view: View | ViewName = View.MERGED,
         show_deleted: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,
@@ -89,7 +96,7 @@ class MergedMethods(Transport):
         page_token: str = "",
         record_ids: Iterable[str] = (),
         session_id: str = "",
-        view: View | str = View.MERGED,
+        view: View | ViewName = View.MERGED,
         show_deleted: bool = False,
         include_total_size: bool = False,
         fields: Iterable[str] = (),
@@ -143,7 +150,7 @@ class MergedMethods(Transport):
         filter: str = "",
         order_by: str = "",
         session_id: str = "",
-        view: View | str = View.MERGED,
+        view: View | ViewName = View.MERGED,
         show_deleted: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,

@@ -7,7 +7,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from draftline._core.session_drafts import SessionDrafts
-from draftline.models import UNSET, CommitResult, DraftEdit, MergedRecord, MergeStrategy, Results, SaveResult, Unset
+from draftline.models import (
+    UNSET,
+    CommitResult,
+    DraftEdit,
+    MergedRecord,
+    MergeStrategy,
+    Results,
+    SaveResult,
+    StrategyName,
+    Unset,
+)
 from draftline.operations import Operation
 
 if TYPE_CHECKING:
@@ -51,7 +61,7 @@ class AsyncSession:
         delta: Mapping[str, Any] | None = None,
         *,
         operations: Iterable[Operation] | None = None,
-        strategy: MergeStrategy | str | None = None,
+        strategy: MergeStrategy | StrategyName | None = None,
         depth: int = 0,
         expected_draft_version: int | None = None,
         base_version: int | None = None,

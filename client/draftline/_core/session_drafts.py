@@ -27,7 +27,7 @@ class SessionDrafts:
     collection: str
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     change_reason: str = ""
-    conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT
+    conflict_policy: ConflictPolicy = ConflictPolicy.REJECT
     versions: dict[str, int] = field(default_factory=dict)
     results: Results[CommitResult] = field(default_factory=lambda: Results([], ""))
     may_have_drafts: bool = False

@@ -25,6 +25,7 @@ from draftline.models import (
     Patch,
     PatchResult,
     Record,
+    StrategyName,
     Unset,
 )
 from draftline.operations import Operation
@@ -85,7 +86,7 @@ class BulkWriter:
         delta: Mapping[str, Any] | None = None,
         *,
         operations: Iterable[Operation] | None = None,
-        strategy: MergeStrategy | str | None = None,
+        strategy: MergeStrategy | StrategyName | None = None,
         depth: int = 0,
         expected_version: int | None = None,
         condition: str = "",

@@ -10,7 +10,16 @@ from draftline._core.change_calls import ChangeLike
 from draftline._core.watch_state import DEFAULT_SILENCE_S
 from draftline._sync.transport import Transport
 from draftline._sync.watch import Watch
-from draftline.models import UNSET, Change, ConflictPolicy, MergedChange, Results, RevertResult, Unset
+from draftline.models import (
+    UNSET,
+    Change,
+    ConflictPolicy,
+    ConflictPolicyName,
+    MergedChange,
+    Results,
+    RevertResult,
+    Unset,
+)
 
 
 class ChangeMethods(Transport):
@@ -62,7 +71,7 @@ class ChangeMethods(Transport):
         change: ChangeLike | None = None,
         *,
         commit_id: str | None = None,
-        conflict_policy: ConflictPolicy | str = ConflictPolicy.REJECT,
+        conflict_policy: ConflictPolicy | ConflictPolicyName = ConflictPolicy.REJECT,
         validate_only: bool = False,
         allow_partial: bool = False,
         include_content: bool = False,

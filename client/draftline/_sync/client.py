@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from draftline._core.model_adapters import ModelT
 from draftline._sync.bulk_writer import BulkWriter
 from draftline._sync.changes import ChangeMethods
 from draftline._sync.collection import CollectionMethods
@@ -13,6 +14,7 @@ from draftline._sync.reader import CachedReader
 from draftline._sync.session import Session
 from draftline._sync.statistics import StatisticsMethods
 from draftline._sync.sync import SyncMethods
+from draftline._sync.typed_collection import TypedCollection
 from draftline._sync.watch import Watch
 
 
@@ -37,5 +39,25 @@ class Client(
     `change_reason`, a free text that is stored in the change log.
     """
 
+    def collection(
+        self, collection: str, model: type[ModelT], *, tenant_id: str | None = None
+    ) -> TypedCollection[ModelT]:
+        """Return a view of a collection whose contents are models of one class.
 
-__all__ = ["BulkWriter", "CachedReader", "Client", "Session", "Watch"]
+            from typing import TypedDict
+
+            Movie = TypedDict("Movie", {"Title": str})
+            movies = client.collection("movies", Movie)
+            film = movies.get("m-1")
+            film.model["Title"] = "Alien"
+            print((movies.patch(film)).version)
+
+        Args:
+            model: a dataclass, a TypedDict, a Pydantic model or a msgspec Struct, such as those that
+                `draftline generate` writes. A dataclass may set the key of an attribute by
+                `field(metadata={"key": "US Gross"})`; other keys are the names of the attributes.
+        """
+        return TypedCollection(self, collection, model, tenant_id)
+
+
+__all__ = ["BulkWriter", "CachedReader", "Client", "Session", "TypedCollection", "Watch"]

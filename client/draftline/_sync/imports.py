@@ -9,7 +9,11 @@ from draftline._core.retries import Attempts
 from draftline._sync.transport import Transport
 from draftline._threads.import_stream import Records, send_import
 from draftline.errors import DraftlineError
-from draftline.models import ImportMode, ImportResult
+from draftline.models import (
+    ImportMode,
+    ImportModeName,
+    ImportResult,
+)
 
 
 class ImportMethods(Transport):
@@ -18,7 +22,7 @@ class ImportMethods(Transport):
         collection: str,
         records: Records,
         *,
-        mode: ImportMode | str = ImportMode.UPSERT,
+        mode: ImportMode | ImportModeName = ImportMode.UPSERT,
         allow_empty: bool = False,
         change_reason: str = "",
         request_id: str | None = None,

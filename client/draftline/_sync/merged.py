@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator
 
 from draftline._core import draft_calls
 from draftline._sync.transport import Transport
-from draftline.models import UNSET, MergedPage, MergedRecord, Unset, View
+from draftline.models import (
+    UNSET,
+    MergedPage,
+    MergedRecord,
+    Unset,
+    View,
+    ViewName,
+)
 
 
 class MergedMethods(Transport):
@@ -20,7 +27,7 @@ class MergedMethods(Transport):
         page_size: int = 0,
         record_ids: Iterable[str] = (),
         session_id: str = "",
-        view: View | str = View.MERGED,
+        view: View | ViewName = View.MERGED,
         show_deleted: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,
@@ -90,7 +97,7 @@ class MergedMethods(Transport):
         page_token: str = "",
         record_ids: Iterable[str] = (),
         session_id: str = "",
-        view: View | str = View.MERGED,
+        view: View | ViewName = View.MERGED,
         show_deleted: bool = False,
         include_total_size: bool = False,
         fields: Iterable[str] = (),
@@ -144,7 +151,7 @@ class MergedMethods(Transport):
         filter: str = "",
         order_by: str = "",
         session_id: str = "",
-        view: View | str = View.MERGED,
+        view: View | ViewName = View.MERGED,
         show_deleted: bool = False,
         fields: Iterable[str] = (),
         strict_fields: bool = False,

@@ -38,6 +38,7 @@ from draftline.models.drafts import (
     SyncInfo,
     View,
 )
+from draftline.models.names import ConflictPolicyName, ImportModeName, SideName, StrategyName, ViewName
 from draftline.models.records import (
     UNSET,
     BatchResult,
@@ -82,6 +83,7 @@ from draftline.models.sync import (
     SyncRun,
     SyncStatus,
 )
+from draftline.models.typed import TypedPage, TypedRecord, TypedResult
 
 __all__ = [
     "UNSET",
@@ -101,6 +103,7 @@ __all__ = [
     "Conflict",
     "ConflictKind",
     "ConflictPolicy",
+    "ConflictPolicyName",
     "DeclaredField",
     "DeclaredOrder",
     "DeclaredRelation",
@@ -111,6 +114,7 @@ __all__ = [
     "FieldWarning",
     "Grain",
     "ImportMode",
+    "ImportModeName",
     "ImportRecord",
     "ImportResult",
     "IndexState",
@@ -134,6 +138,7 @@ __all__ = [
     "SaveResult",
     "Shortened",
     "Side",
+    "SideName",
     "SortKey",
     "StatisticComparison",
     "StatisticCondition",
@@ -144,6 +149,7 @@ __all__ = [
     "StatisticSide",
     "StatisticState",
     "Statistics",
+    "StrategyName",
     "Sync",
     "SyncCollection",
     "SyncCollectionStatus",
@@ -155,6 +161,10 @@ __all__ = [
     "SyncRecord",
     "SyncRun",
     "SyncStatus",
+    "TypedPage",
+    "TypedRecord",
+    "TypedResult",
     "Unset",
     "View",
+    "ViewName",
 ]

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from draftline.errors import DraftlineError
+from draftline.models.names import SideName, StrategyName
 from draftline.models.records import UNSET, MergeStrategy, Record, Unset
 from draftline.models.str_enum import StrEnum
 from draftline.operations import Operation
@@ -87,7 +88,7 @@ class Conflict:
     version: int = 0  # the version of the record that `theirs` was read from
     _collected: list[Resolution] | None = field(default=None, repr=False, compare=False)
 
-    def resolve(self, side: Side | str | None = None, *, value: Any = UNSET) -> Resolution:
+    def resolve(self, side: Side | SideName | None = None, *, value: Any = UNSET) -> Resolution:
         """Resolve the conflict with "mine", "theirs" or a `value`: `error.conflicts[0].resolve("theirs")`.
 
         Returns the resolution, for `commit`. If the conflict belongs to an error, the resolution is also added
@@ -203,7 +204,7 @@ class DraftEdit:
     operations: Iterable[Operation] | None = field(default=None, kw_only=True)
     create: Mapping[str, Any] | None = field(default=None, kw_only=True)
     delete: bool = field(default=False, kw_only=True)
-    strategy: MergeStrategy | str | None = field(default=None, kw_only=True)
+    strategy: MergeStrategy | StrategyName | None = field(default=None, kw_only=True)
     depth: int = field(default=0, kw_only=True)
     expected_draft_version: int | None = field(default=None, kw_only=True)
     base_version: int | None = field(default=None, kw_only=True)

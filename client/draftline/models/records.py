@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from draftline.models.names import StrategyName
 from draftline.models.relations import RelatedIds
 from draftline.models.str_enum import StrEnum
 from draftline.operations import Operation
@@ -109,7 +110,7 @@ class Patch:
     record_id: str
     delta: Mapping[str, Any] | None = None
     operations: Iterable[Operation] | None = field(default=None, kw_only=True)
-    strategy: MergeStrategy | str | None = field(default=None, kw_only=True)
+    strategy: MergeStrategy | StrategyName | None = field(default=None, kw_only=True)
     depth: int = field(default=0, kw_only=True)
     expected_version: int | None = field(default=None, kw_only=True)
     condition: str = field(default="", kw_only=True)

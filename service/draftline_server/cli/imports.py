@@ -67,7 +67,7 @@ def import_command(
     )
     records = with_progress(record_files.identified(rows, rule), file, lambda count: f"{count:,} records")
     try:
-        result = client.import_content(collection, records, mode=mode, allow_empty=allow_empty)
+        result = client.import_content(collection, records, mode=ImportMode(mode), allow_empty=allow_empty)
     except DraftlineError as error:
         if error.record_index is None:
             raise

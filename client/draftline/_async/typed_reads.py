@@ -1,0 +1,159 @@
+"""The reads of a typed collection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Generic
+
+from draftline._core.model_adapters import ModelT
+from draftline._core.typed_records import TypedRecords
+from draftline.models import (
+    UNSET,
+    TypedPage,
+    TypedRecord,
+    Unset,
+    View,
+    ViewName,
+)
+
+if TYPE_CHECKING:
+    from draftline._async.client import AsyncClient
+
+
+class TypedReads(Generic[ModelT]):
+    def __init__(self, client: AsyncClient, collection: str, model: type[ModelT], tenant_id: str | None) -> None:
+        self._client = client
+        self._collection = collection
+        self._tenant_id = tenant_id
+        self._records: TypedRecords[ModelT] = TypedRecords(model)
+
+    async def get(
+        self,
+        record_id: str,
+        *,
+        show_deleted: bool = False,
+        expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
+        timeout: float | Unset | None = UNSET,
+    ) -> TypedRecord[ModelT]:
+        """Read a record, as `get_content`."""
+        record = await self._client.get_content(
+            self._collection,
+            record_id,
+            show_deleted=show_deleted,
+            expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        return self._records.record(record)
+
+    async def batch_get(
+        self,
+        record_ids: Iterable[str],
+        *,
+        show_deleted: bool = False,
+        allow_missing: bool = False,
+        timeout: float | Unset | None = UNSET,
+    ) -> dict[str, TypedRecord[ModelT]]:
+        """Read 1 to 1,000 records as they were at one moment, as `batch_get_content`."""
+        found = await self._client.batch_get_content(
+            self._collection,
+            record_ids,
+            show_deleted=show_deleted,
+            allow_missing=allow_missing,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        return {record_id: self._records.record(record) for record_id, record in found.items()}
+
+    async def records(
+        self,
+        *,
+        filter: str = "",
+        order_by: str = "",
+        page_size: int = 0,
+        record_ids: Iterable[str] = (),
+        session_id: str = "",
+        view: View | ViewName = View.MERGED,
+        show_deleted: bool = False,
+        strict_fields: bool = False,
+        expand: Iterable[str] = (),
+        timeout: float | Unset | None = UNSET,
+    ) -> AsyncIterator[TypedRecord[ModelT]]:
+        """Iterate over records with the caller's drafts applied, as `get_merged`."""
+        records = self._client.get_merged(
+            self._collection,
+            filter=filter,
+            order_by=order_by,
+            page_size=page_size,
+            record_ids=record_ids,
+            session_id=session_id,
+            view=view,
+            show_deleted=show_deleted,
+            strict_fields=strict_fields,
+            expand=expand,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        async for each in records:
+            yield self._records.merged(each)
+
+    async def page(
+        self,
+        *,
+        filter: str = "",
+        order_by: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+        session_id: str = "",
+        view: View | ViewName = View.MERGED,
+        include_total_size: bool = False,
+        strict_fields: bool = False,
+        expand: Iterable[str] = (),
+        timeout: float | Unset | None = UNSET,
+    ) -> TypedPage[ModelT]:
+        """Fetch one page of the list, as `get_merged_page`."""
+        page = await self._client.get_merged_page(
+            self._collection,
+            filter=filter,
+            order_by=order_by,
+            page_size=page_size,
+            page_token=page_token,
+            session_id=session_id,
+            view=view,
+            include_total_size=include_total_size,
+            strict_fields=strict_fields,
+            expand=expand,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        return self._records.page(page)
+
+    async def stream(
+        self,
+        *,
+        filter: str = "",
+        order_by: str = "",
+        session_id: str = "",
+        view: View | ViewName = View.MERGED,
+        strict_fields: bool = False,
+        expand: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> AsyncIterator[TypedRecord[ModelT]]:
+        """Iterate over the list in one streaming call, as `stream_merged`."""
+        records = self._client.stream_merged(
+            self._collection,
+            filter=filter,
+            order_by=order_by,
+            session_id=session_id,
+            view=view,
+            strict_fields=strict_fields,
+            expand=expand,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        async for each in records:
+            yield self._records.merged(each)

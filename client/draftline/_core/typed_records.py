@@ -1,0 +1,80 @@
+"""Conversion between records and typed records, for both clients."""
+
+from __future__ import annotations
+
+from typing import Any, Generic
+
+from draftline._core.model_adapters import ModelAdapter, ModelT
+from draftline._core.model_changes import changed_content, edit_of, unknown_keys
+from draftline.errors import ModelMismatchError
+from draftline.models import (
+    BatchResult,
+    CommitResult,
+    DraftEdit,
+    MergedPage,
+    MergedRecord,
+    Patch,
+    Record,
+    SaveResult,
+    TypedPage,
+    TypedRecord,
+    TypedResult,
+)
+
+
+class TypedRecords(Generic[ModelT]):
+    """Converts the records of one collection."""
+
+    def __init__(self, model: type[ModelT]) -> None:
+        self._adapter = ModelAdapter(model)
+
+    def content(self, model: ModelT) -> dict[str, Any]:
+        """Return the content of a new record. Raise ModelMismatchError if the model cannot be encoded."""
+        return self._adapter.encode(model, is_new=True)
+
+    def record(self, record: Record, merged: MergedRecord | None = None) -> TypedRecord[ModelT]:
+        """Return a record with its model. Raise ModelMismatchError if the content does not fit."""
+        model = self._adapter.decode(record.content, record.record_id)
+        unknown = tuple(unknown_keys(record.content, self._adapter.encode(model)))
+        return TypedRecord(model, record, unknown, merged)
+
+    def merged(self, merged: MergedRecord) -> TypedRecord[ModelT]:
+        return self.record(merged.record, merged)
+
+    def page(self, page: MergedPage) -> TypedPage[ModelT]:
+        records = tuple(map(self.merged, page.records))
+        return TypedPage(records, page.next_page_token, page.total_size, page.warnings, page.included)
+
+    def changes(self, record: TypedRecord[ModelT], model: ModelT | None = None) -> dict[str, Any]:
+        """Return the arguments of a patch with the attributes that differ from the record as it was read.
+
+        Raises:
+            ModelMismatchError: the model cannot be encoded, or the edit of a list would lose keys.
+        """
+        before = self._adapter.encode(self._adapter.decode(record.content, record.record_id))
+        after = self._adapter.encode(record.model if model is None else model)
+        try:
+            content = changed_content(record.content, before, after)
+        except ValueError as error:
+            raise ModelMismatchError(record.record_id, self._adapter.name, str(error)) from error
+        return edit_of(record.content, content)
+
+    def patch(self, record: TypedRecord[ModelT], *, check_version: bool) -> Patch:
+        expected = record.version if check_version else None
+        return Patch(record.record_id, **self.changes(record), expected_version=expected)
+
+    def edit(self, record: TypedRecord[ModelT]) -> DraftEdit:
+        return DraftEdit(record.record_id, **self.changes(record))
+
+    def patched(self, result: BatchResult) -> TypedResult[ModelT]:
+        if result.result is None:
+            return TypedResult(error=result.error)
+        return TypedResult(self.record(result.result.record), result.result.changed_fields)
+
+    def saved(self, result: SaveResult) -> TypedResult[ModelT]:
+        return TypedResult(self.merged(result.record) if result.record else None, error=result.error)
+
+    def committed(self, result: CommitResult) -> TypedResult[ModelT]:
+        """Return the result of a commit; a record that it deletes has its last content."""
+        record = self.record(result.record) if result.record else None
+        return TypedResult(record, result.changed_fields, result.error)

@@ -1,0 +1,202 @@
+# Generated from draftline/_async/typed_collection.py by `make generate`; never edited.
+"""A collection whose contents are models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from draftline._core.model_adapters import ModelT
+from draftline._sync.typed_drafts import TypedDrafts
+from draftline.models import (
+    UNSET,
+    ImportMode,
+    ImportModeName,
+    ImportRecord,
+    ImportResult,
+    Record,
+    Results,
+    TypedRecord,
+    TypedResult,
+    Unset,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class TypedCollection(TypedDrafts[ModelT]):
+    """A collection whose contents are models of one class. Created by `Client.collection`.
+
+        import dataclasses
+
+        Movie = dataclasses.make_dataclass("Movie", [("Title", str)])
+        movies = client.collection("movies", Movie)
+        film = movies.get("m-1")
+        film.model.Title = "Alien 3"
+        print((movies.patch(film)).content["Title"])  # Alien 3
+
+    Methods raise `ModelMismatchError` if a content does not fit the model. The other arguments and errors are those of
+    the client's methods. Keys of the content that the model lacks are listed in `unknown_keys` and kept by patches.
+    """
+
+    def create(
+        self,
+        model: ModelT,
+        *,
+        record_id: str | None = None,
+        parent_id: str | None = None,
+        position: int | None = None,
+        allow_deleted: bool = False,
+        validate_only: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> TypedRecord[ModelT]:
+        """Create a record, as `create_content`.
+
+        Attributes without a value are left out: those that are UNSET, and those of a dataclass that are None by
+        default.
+        """
+        record = self._client.create_content(
+            self._collection,
+            self._records.content(model),
+            record_id=record_id,
+            parent_id=parent_id,
+            position=position,
+            allow_deleted=allow_deleted,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id=request_id,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        return self._records.record(record)
+
+    def patch(
+        self,
+        record: TypedRecord[ModelT],
+        model: ModelT | None = None,
+        *,
+        expected_version: int | None = None,
+        condition: str = "",
+        validate_only: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> TypedRecord[ModelT]:
+        """Write the attributes that differ from the record as it was read, as `patch_content`.
+
+        Other attributes, and keys that the model lacks, are not written, so changes of them by others are kept. Returns
+        the record as it is then.
+
+        Args:
+            model: the edited model, if `record.model` was not edited itself, as with frozen classes.
+            expected_version: `record.version` rejects the patch if anyone has written the record since. None: any.
+        """
+        result = self._client.patch_content(
+            self._collection,
+            record.record_id,
+            **self._records.changes(record, model),
+            expected_version=expected_version,
+            condition=condition,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id=request_id,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        return self._records.record(result.record)
+
+    def batch_patch(
+        self,
+        records: Iterable[TypedRecord[ModelT]],
+        *,
+        check_versions: bool = False,
+        allow_partial: bool = False,
+        validate_only: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> Results[TypedResult[ModelT]]:
+        """Write the edited attributes of 1 to 1,000 records, as `batch_patch_content`.
+
+        Args:
+            check_versions: rejects a patch if anyone has written its record since it was read.
+        """
+        results = self._client.batch_patch_content(
+            self._collection,
+            [self._records.patch(each, check_version=check_versions) for each in records],
+            allow_partial=allow_partial,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id=request_id,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        return Results(map(self._records.patched, results), results.commit_id)
+
+    def delete(
+        self,
+        record_id: str,
+        *,
+        expected_version: int | None = None,
+        allow_missing: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> Record | None:
+        """Delete a record, as `delete_content`. Its content is returned as it is, without a model."""
+        return self._client.delete_content(
+            self._collection,
+            record_id,
+            expected_version=expected_version,
+            allow_missing=allow_missing,
+            change_reason=change_reason,
+            request_id=request_id,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+
+    def undelete(
+        self,
+        record_id: str,
+        *,
+        expected_version: int | None = None,
+        change_reason: str = "",
+        request_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> TypedRecord[ModelT]:
+        """Restore a deleted record, as `undelete_content`."""
+        record = self._client.undelete_content(
+            self._collection,
+            record_id,
+            expected_version=expected_version,
+            change_reason=change_reason,
+            request_id=request_id,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )
+        return self._records.record(record)
+
+    def import_models(
+        self,
+        models: Iterable[tuple[str, ModelT]],
+        *,
+        mode: ImportMode | ImportModeName = ImportMode.UPSERT,
+        allow_empty: bool = False,
+        change_reason: str = "",
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        """Import pairs of id and model in one transaction, as `import_content`."""
+        return self._client.import_content(
+            self._collection,
+            (ImportRecord(record_id, self._records.content(model)) for record_id, model in models),
+            mode=mode,
+            allow_empty=allow_empty,
+            change_reason=change_reason,
+            request_id=request_id,
+            tenant_id=self._tenant_id,
+            timeout=timeout,
+        )

@@ -1,0 +1,178 @@
+"""Typed collections: models in and out, patches of the edited attributes, and no lost keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import draftline
+import msgspec
+import pydantic
+import pytest
+from draftline import UNSET, ModelMismatchError, Unset
+from draftline._core.model_changes import changed_content, edit_of, same
+from draftline_server.domain.edits import Strategy, apply_delta
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@dataclass
+class Crew:
+    cat: str
+    captain: str | Unset = UNSET
+
+
+@dataclass
+class Film:
+    title: str = field(metadata={"key": "Title"})
+    votes: int | None = None
+    crew: Crew | None = None
+    cast: list[Crew] = field(default_factory=list)
+
+
+class FilmDict(TypedDict, total=False):
+    Title: str
+    votes: int | None
+
+
+class FilmModel(pydantic.BaseModel):
+    title: str = pydantic.Field(alias="Title")
+    votes: int | None = None
+
+
+class FilmStruct(msgspec.Struct):
+    title: str = msgspec.field(name="Title")
+    votes: int | msgspec.UnsetType | None = msgspec.UNSET
+
+
+CONTENT = {"Title": "Alien", "votes": 1, "Studio": "Fox"}
+MODELS = [Film, FilmDict, FilmModel, FilmStruct]
+
+
+def set_votes(model: Any, votes: int) -> None:
+    if isinstance(model, dict):
+        model["votes"] = votes
+    else:
+        model.votes = votes
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_patch_writes_the_edited_attributes_and_keeps_the_rest(client: Any, model: Any) -> None:
+    films = client.collection("films", model)
+    await client.create_content("films", CONTENT, record_id="f")
+    film = await films.get("f")
+    await client.patch_content("films", "f", {"Title": "Alien 3", "Studio": "20th"})
+    set_votes(film.model, 2)
+    patched = await films.patch(film)
+    assert patched.content == {"Title": "Alien 3", "votes": 2, "Studio": "20th"}
+    assert (await films.patch(patched)).version == patched.version == 3
+    with pytest.raises(draftline.VersionMismatchError):
+        await films.patch(patched, expected_version=1)
+
+
+async def test_unknown_keys_are_named_and_survive_nested_edits(client: Any) -> None:
+    films = client.collection("films", Film)
+    content = {"Title": "Alien", "x": 1, "crew": {"cat": "Jones", "y": 2}, "cast": [{"cat": "a", "z": 3}]}
+    await client.create_content("films", content, record_id="f")
+    film = await films.get("f")
+    assert sorted(film.unknown_keys) == ["/cast/0/z", "/crew/y", "/x"]
+    film.model.crew.cat = "Jonesy"
+    film.model.cast[0].cat = "b"
+    edited = {**content, "crew": {"cat": "Jonesy", "y": 2}, "cast": [{"cat": "b", "z": 3}]}
+    film = await films.patch(film)
+    assert film.content == edited
+    film.model.cast = [Crew("new"), Crew("c")]
+    with pytest.raises(ModelMismatchError, match="/cast"):
+        await films.patch(film)
+    assert (await films.get("f")).content == edited
+
+
+async def test_every_method_takes_and_returns_models(client: Any) -> None:
+    films = client.collection("films", Film)
+    created = await films.create(Film("Alien"), record_id="a")
+    assert (created.model, created.content) == (Film("Alien"), {"Title": "Alien", "cast": []})
+    imported = await films.import_models([("b", Film("Brazil", votes=5))])
+    assert imported.inserted_count == 1
+    found = await films.batch_get(["a", "b"])
+    for each in found.values():
+        each.model.votes = 9
+    results = await films.batch_patch(found.values(), check_versions=True)
+    assert [each.unwrap().model.votes for each in results] == [9, 9]
+    assert results.commit_id
+    stale = await films.batch_patch([found["a"]], check_versions=True, allow_partial=True)
+    assert isinstance(stale[0].error, draftline.VersionMismatchError)
+
+    draft = await films.save_draft(results[0].record, dataclasses.replace(results[0].record.model, title="Aliens"))
+    assert (draft.model.title, draft.merged.state) == ("Aliens", "draft")
+    assert [each.model.title async for each in films.records(order_by="Title")] == ["Aliens", "Brazil"]
+    assert [each.model.title async for each in films.stream(view="baseline")] == ["Alien", "Brazil"]
+    page = await films.page(page_size=1, include_total_size=True)
+    assert ([each.model.title for each in page.records], page.total_size) == (["Aliens"], 2)
+    saved = await films.draft_creations({"c": Film("Cube")})
+    assert saved[0].unwrap().model == Film("Cube")
+    assert (await films.draft_deletions(["b"]))[0].error is None
+    committed = await films.commit(all=True)
+    assert [each.record.model.title for each in committed if each.record] == ["Aliens", "Brazil", "Cube"]
+    assert (await films.undelete("b")).model.title == "Brazil"
+    edited = await films.get("b")
+    edited.model.votes = None
+    assert (await films.save_drafts([edited]))[0].unwrap().content["votes"] is None
+    assert len(await films.discard(all=True)) == 1
+    assert (await films.delete("b")).record_id == "b"
+
+
+async def test_removed_attribute_removes_its_key(client: Any) -> None:
+    await client.create_content("films", {"Title": "Alien", "votes": 1, "x": None}, record_id="f")
+    dicts = client.collection("films", FilmDict)
+    film = await dicts.get("f")
+    del film.model["votes"]
+    film = await dicts.patch(film)
+    assert film.content == {"Title": "Alien", "x": None}
+
+
+@pytest.mark.parametrize("model", [Film, FilmModel, FilmStruct])
+async def test_content_that_does_not_fit_names_record_and_path(client: Any, model: Any) -> None:
+    await client.create_content("films", {"Title": 1979}, record_id="f")
+    with pytest.raises(ModelMismatchError, match=r"content of record 'f' does not fit Film.*[Tt]itle") as raised:
+        await client.collection("films", model).get("f")
+    assert raised.value.record_id == "f"
+
+
+async def test_class_that_is_no_model_is_rejected(client: Any) -> None:
+    with pytest.raises(TypeError, match="use a dataclass, a TypedDict"):
+        client.collection("films", int)
+    with pytest.raises(ModelMismatchError, match="class dict"):
+        await client.collection("films", Film).create({"Title": "x"})
+
+
+KEYS = st.sampled_from(["a", "b", "c", "x/y"])
+SCALARS = st.none() | st.booleans() | st.integers(0, 2) | st.just(1.0)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3))
+OBJECTS = st.dictionaries(KEYS, VALUES, max_size=4)
+
+
+@given(OBJECTS, OBJECTS)
+def test_edit_makes_one_content_into_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
+    edit = edit_of(before, after)
+    if "operations" in edit:
+        content: Any = before
+        for step in edit["operations"]:
+            content = operated(content, step)
+    else:
+        content = apply_delta(before, edit["delta"], Strategy[edit["strategy"].name])
+    assert same(content, after)
+
+
+@given(OBJECTS, OBJECTS)
+def test_changed_content_is_the_new_encoding_if_the_model_knows_every_key(before: Any, after: Any) -> None:
+    assert same(changed_content(before, before, after), after)
+
+
+def operated(content: Any, step: dict[str, Any]) -> Any:
+    key, *below = [each.replace("~1", "/") for each in step["path"].split("/")[1:]]
+    if below:
+        rest = "".join("/" + each.replace("/", "~1") for each in below)
+        return {**content, key: operated(content[key], {**step, "path": rest})}
+    kept = {name: value for name, value in content.items() if name != key}
+    return kept if step["op"] == "remove" else {**kept, key: step["value"]}
