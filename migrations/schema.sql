@@ -2632,7 +2632,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0022, for services of 0022 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0023, for services of 0022 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1
@@ -3199,6 +3199,21 @@ COMMENT ON COLUMN draftline.tally.s1 IS 'the sum of these numbers';
 
 COMMENT ON COLUMN draftline.tally.is_folded IS 'false: appended by a write, until the next fold; true: the sum of a group, or of a node of a range (group_nodes)';
 
+CREATE TABLE draftline.tenant_usage (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    collections bigint NOT NULL,
+    records bigint NOT NULL,
+    bytes bigint NOT NULL,
+    drafts bigint NOT NULL,
+    counted_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE draftline.tenant_usage IS 'The use of each tenant at its last count.';
+
+COMMENT ON COLUMN draftline.tenant_usage.records IS 'including deleted ones that are not purged';
+
+COMMENT ON COLUMN draftline.tenant_usage.bytes IS 'of the contents of records, as stored, after compression';
+
 ALTER TABLE ONLY draftline.change ATTACH PARTITION draftline.change_default DEFAULT;
 
 ALTER TABLE ONLY draftline.collection_order ALTER COLUMN order_id SET DEFAULT nextval('draftline.order_id'::regclass);
@@ -3257,6 +3272,9 @@ ALTER TABLE ONLY draftline.sync_record
 
 ALTER TABLE ONLY draftline.sync_upstream
     ADD CONSTRAINT sync_upstream_pkey PRIMARY KEY (tenant_id, upstream);
+
+ALTER TABLE ONLY draftline.tenant_usage
+    ADD CONSTRAINT tenant_usage_pkey PRIMARY KEY (tenant_id);
 
 CREATE INDEX change_collection_idx ON ONLY draftline.change USING btree (tenant_id, collection, log_xact, change_id) WHERE (kind <> 'DRAFT'::text);
 

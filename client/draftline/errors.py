@@ -257,6 +257,28 @@ class ResourceExhaustedError(DraftlineError):
     """
 
 
+class QuotaExceededError(ResourceExhaustedError):
+    """The write would add records or drafts to a tenant that has reached a quota. Nothing was written.
+
+    Deleting, discarding and changing existing records remain possible.
+    """
+
+    @property
+    def quota(self) -> str:
+        """The quota: "records", "bytes" or "drafts"."""
+        return self.metadata.get("quota", "")
+
+    @property
+    def limit(self) -> int | None:
+        """The most that the tenant may use."""
+        return self._number("limit")
+
+    @property
+    def use(self) -> int | None:
+        """The use of the tenant at the last count."""
+        return self._number("use")
+
+
 class DeadlineExceededError(DraftlineError):
     """The call took longer than its timeout. A write may or may not have taken effect."""
 
@@ -326,4 +348,5 @@ BY_REASON: Mapping[str, type[DraftlineError]] = {
     "VERSION_MISMATCH": VersionMismatchError,
     "CONDITION_NOT_MET": ConditionNotMetError,
     "TEST_FAILED": OperationTestFailedError,
+    "QUOTA_EXCEEDED": QuotaExceededError,
 }

@@ -21,6 +21,7 @@ from .background.order_entries import OrderEntriesTask
 from .background.statistics_refresh import StatisticsRefresh
 from .background.storage_watch import StorageWatch
 from .background.tallies import TalliesTask
+from .background.tenant_usage import QuotaWatch, TenantCount
 from .domain.errors import DraftlineError
 from .gauges import gauges_of
 from .observability.access_log import AccessLog, Logged, slow_statements
@@ -44,9 +45,10 @@ from .store.json_schema.pool import Schemas
 from .store.leases import Leases
 from .store.notifications import Notifications
 from .store.pool import connections_of
+from .store.quotas import Quotas
 from .store.revision import check_privileges, check_revision, read_usable_connections
 from .sync_workers import runs_inline, sync_runner
-from .wiring import authenticator, metrics_address, pool_settings, server_options, tls_files
+from .wiring import authenticator, metrics_address, pool_settings, quota_options, server_options, tls_files
 
 __all__ = ["App", "running"]
 
@@ -91,6 +93,11 @@ async def running(
         maintenance = ChangeLogMaintenance(database, own.change_retention, own.interval_s)
         await maintenance.keep_order()
         draft_check = DraftCheck(DraftChecker(database), own.draft_check_interval_s)
+        quotas, tenant_count = (
+            Quotas(database, quota_options(settings.limits)),
+            TenantCount(own.tenant_count_interval_s),
+        )
+        quota_watch = QuotaWatch(quotas, own.tenant_count_interval_s, reports=worker <= 1)
         services = await build_services(
             settings,
             database,
@@ -100,6 +107,7 @@ async def running(
             tallies=tallies,
             statistics=statistics,
             wakes=wakes,
+            quotas=quotas,
         )
         server = _server(
             settings,
@@ -119,6 +127,7 @@ async def running(
             tallies=tallies_task,
             clock=clock,
             storage=storage,
+            quotas=quota_watch,
             dropped_lines=dropped_lines,
         )
         metrics = Metrics(telemetry, gauges)
@@ -129,11 +138,11 @@ async def running(
         ):
             port = await server.start()
             leader_tasks: list[LeaderTask] = [statistics]
-            works: list[Coroutine[Any, Any, None]] = [notifier.run()]
+            works: list[Coroutine[Any, Any, None]] = [notifier.run(), quota_watch.run()]
             if worker <= 1 and runs_inline(settings):
                 works.append(_sync(settings, database, schemas, wakes))
             if worker <= 1:  # one process is enough for these, and logs their warnings once
-                leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check]
+                leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check, tenant_count]
                 works += [_warn_of_scarce_connections(settings, database), clock.run()]
             works.append(Leader(leases, leader_tasks).run())
             async with _background(works):

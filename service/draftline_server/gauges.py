@@ -9,6 +9,7 @@ from .background.clock_watch import ClockWatch
 from .background.draft_integrity import DraftCheck
 from .background.storage_watch import StorageWatch
 from .background.tallies import TalliesTask
+from .background.tenant_usage import QuotaWatch
 from .observability.metrics import Gauge
 from .rpc.server import Server
 from .rpc.services.watch import Watches
@@ -25,6 +26,7 @@ def gauges_of(
     tallies: TalliesTask,
     clock: ClockWatch,
     storage: StorageWatch,
+    quotas: QuotaWatch,
     dropped_lines: Callable[[], int],
 ) -> list[Gauge]:
     calls, admission, health = server.calls, server.calls.admission, server.health
@@ -109,6 +111,11 @@ def gauges_of(
             "draftline_tally_fold_age_seconds",
             "Longest time since the last fold of a statistic that is to be folded; 0: there is none.",
             lambda: tallies.unfolded.age_s,
+        ),
+        Gauge(
+            "draftline_tenants_near_quota",
+            "Tenants that use 90 % of a quota or more at the last count.",
+            lambda: quotas.tenants_near_quota,
         ),
         Gauge("draftline_statistics_built_total", "Statistics that were built.", lambda: tallies.built),
         Gauge(

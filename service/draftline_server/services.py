@@ -17,6 +17,7 @@ from .rpc.services.content import ContentService
 from .rpc.services.drafts import DraftService
 from .rpc.services.merged_pages import MergedPages
 from .rpc.services.sync import SyncService
+from .rpc.services.tenants import TenantService
 from .rpc.services.watch import Watches, WatchOptions
 from .rpc.stored_responses import StoredResponses
 from .settings import Settings
@@ -40,6 +41,7 @@ from .store.lists.merged import MergedStore
 from .store.page_tokens import PageTokens
 from .store.patches import PatchApplier, PatchStore
 from .store.purges import PurgeStore
+from .store.quotas import Quotas
 from .store.relations.expansions import Expansions
 from .store.reverts import RevertStore
 from .store.revision import read_secret
@@ -47,6 +49,7 @@ from .store.statistics.store import StatisticsStore
 from .store.sync.configs import SyncConfigs
 from .store.sync.decisions import SyncDecisions
 from .store.sync.states import SyncStates
+from .store.tenants import Tenants
 from .store.write_transactions import WriteTransactions
 from .wiring import content_limits
 
@@ -74,6 +77,7 @@ class _Shared:
     pages: MergedPages
     requests: Requests
     responses: StoredResponses
+    quotas: Quotas
 
 
 async def build_services(
@@ -86,6 +90,7 @@ async def build_services(
     tallies: Tallies,
     statistics: StatisticsRefresh,
     wakes: ChangeSignals,
+    quotas: Quotas,
 ) -> Services:
     """Build the services. Reads the secret of page tokens from the database."""
     requests, specs = Requests(database), CollectionSpecs(database, schemas)
@@ -102,6 +107,7 @@ async def build_services(
         pages=MergedPages(merged, Expansions(database, specs), FieldNames(database, specs)),
         requests=requests,
         responses=StoredResponses(WriteTransactions(database, specs), requests),
+        quotas=quotas,
     )
     watches = _watches(shared, wakes)
     servicers = {
@@ -114,6 +120,7 @@ async def build_services(
             StatisticsStore(database, specs),
             shared.responses,
             shared.limits,
+            quotas,
         ),
         "draftline.v1.ChangeService": ChangeService(
             ChangeStore(database, page_tokens),
@@ -129,6 +136,7 @@ async def build_services(
             page_tokens,
             shared.limits,
         ),
+        "draftline.v1.TenantService": TenantService(Tenants(database, page_tokens)),
     }
     return Services(servicers, requests, watches)
 
@@ -157,6 +165,7 @@ def _content_service(shared: _Shared, statistics: StatisticsRefresh) -> ContentS
         shared.pages,
         shared.responses,
         limits,
+        shared.quotas,
     )
 
 

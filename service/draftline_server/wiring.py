@@ -17,6 +17,7 @@ from .rpc.server_options import ServerOptions
 from .rpc.tls import TlsFiles
 from .settings import AuthSettings, DatabaseSettings, LimitSettings, MetricsSettings, Settings, TlsSettings
 from .store.pool_settings import PoolSettings
+from .store.quotas import QuotaOptions
 
 
 def pool_settings(database: DatabaseSettings) -> PoolSettings:
@@ -32,6 +33,10 @@ def pool_settings(database: DatabaseSettings) -> PoolSettings:
 
 def content_limits(limits: LimitSettings) -> Limits:
     return Limits(limits.max_content_bytes, limits.max_content_depth, limits.max_content_nodes)
+
+
+def quota_options(limits: LimitSettings) -> QuotaOptions:
+    return QuotaOptions(limits.max_records_per_tenant, limits.max_bytes_per_tenant, limits.max_drafts_per_tenant)
 
 
 def token_rules(auth: AuthSettings) -> TokenRules:

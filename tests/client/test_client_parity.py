@@ -10,7 +10,7 @@ from typing import Any
 import draftline
 import pytest
 from draftline._core.connection import METHODS
-from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, sync_pb2
+from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, sync_pb2, tenant_pb2
 from support.both_clients import Connect
 from support.scripted_responses import found
 from support.scripted_server import ScriptedServer
@@ -81,7 +81,7 @@ def test_part_for_threads_has_the_signatures_of_the_part_for_asyncio(name: str) 
     assert {each: blocking.get(each) for each in asynchronous} == asynchronous
 
 
-FILES = [content_pb2, collection_pb2, draft_pb2, change_pb2, sync_pb2]
+FILES = [content_pb2, collection_pb2, draft_pb2, change_pb2, sync_pb2, tenant_pb2]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.DESCRIPTOR.name)

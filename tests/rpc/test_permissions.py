@@ -15,7 +15,7 @@ from draftline_server.rpc import handlers as pipeline
 from draftline_server.rpc.server import SERVICES
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
-from support.authenticated_server import ISSUER, METHODS, Guarded, guarded, request_of
+from support.authenticated_server import ISSUER, METHODS, TENANT_METHODS, Guarded, guarded, request_of
 from support.servers import cloned
 
 OPEN = {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
@@ -60,7 +60,7 @@ class _Servicer:
         return None
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)
 def test_rpc_is_allowed_by_exactly_what_it_needs(guarded_server: Guarded, method: MethodDescriptor) -> None:
     needed = NEEDED[method.full_name]
     request = request_of(method, "acme")
@@ -75,7 +75,7 @@ def test_rpc_is_allowed_by_exactly_what_it_needs(guarded_server: Guarded, method
         assert denied.metadata == {"needed": " ".join(sorted(needed))}
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)
 def test_permission_in_one_tenant_is_none_in_another(guarded_server: Guarded, method: MethodDescriptor) -> None:
     grants = {"acme": " ".join(Permission), "umbrella": ""}
     token = ISSUER.token(organization_ids=grants, scope=" ".join(Permission))
@@ -86,7 +86,7 @@ def test_permission_in_one_tenant_is_none_in_another(guarded_server: Guarded, me
     assert denied.reason == "PERMISSION_DENIED"
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)
 def test_token_without_scopes_allows_nothing(guarded_server: Guarded, method: MethodDescriptor) -> None:
     denied = guarded_server.refusal(method, ISSUER.token(scope=None), request_of(method, "acme"))
     assert denied is not None

@@ -12,6 +12,7 @@ from draftline.v1 import collection_pb2, content_pb2, types_pb2
 from draftline_server.rpc.server import SERVICES
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
+from support.authenticated_server import TENANT_METHODS
 from support.responses import INVALID, TIMEOUT_S, Records, content_of, document, refusal_of, steps
 
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
@@ -60,7 +61,7 @@ def test_bytes_that_do_not_decode_are_refused(grpc_channel: grpc.Channel, method
 FIRST_FIELDS = {"ImportContent": "part", "StreamPatches": "items"}
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", TENANT_METHODS, ids=lambda method: method.name)
 def test_empty_request_is_refused_by_its_fields(grpc_channel: grpc.Channel, method: MethodDescriptor) -> None:
     refusal = refused_bytes(grpc_channel, method, b"")
     assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")

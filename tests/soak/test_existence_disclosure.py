@@ -307,7 +307,8 @@ def test_every_rpc_is_tried(meter: Meter) -> None:
     nobody = meter.tenant()
     asked = [*reads(nobody, nobody), *streamed(nobody, nobody)]
     tried = {each.method for each in MUTATIONS} | {method for method, _ in asked}
-    assert tried == {method.name for method in METHODS}
+    # Only an operator of all tenants may list them.
+    assert tried == {method.name for method in METHODS} - {"ListTenants"}
 
 
 async def test_token_of_another_tenant_costs_what_a_made_up_one_does(meter: Meter) -> None:

@@ -47,7 +47,7 @@ class Caller:
     name: str
     tenant: str
     user: str
-    methods: tuple[MethodDescriptor, ...] = tuple(METHODS)
+    methods: tuple[MethodDescriptor, ...] = tuple(each for each in METHODS if each.name != "ListTenants")
 
 
 DRAFTING = (

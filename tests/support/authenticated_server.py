@@ -20,6 +20,7 @@ from support.servers import RunningServer, serving
 from support.tokens import RULES, SECRET, Issuer, key_file
 
 METHODS = [method for service in SERVICES for method in service.methods]
+TENANT_METHODS = [method for method in METHODS if method.name != "ListTenants"]  # whose requests name a tenant
 ISSUER = Issuer.of()
 
 
@@ -64,7 +65,8 @@ def request_of(method: MethodDescriptor, tenant_id: str) -> Message:
     if method.name == "StreamPatches":
         return content_pb2.StreamPatchesRequest(items=[{"patch": {"tenant_id": tenant_id}}])
     made: Any = message_factory.GetMessageClass(method.input_type)()
-    made.tenant_id = tenant_id
+    if method in TENANT_METHODS:
+        made.tenant_id = tenant_id
     return made
 
 

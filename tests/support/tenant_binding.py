@@ -33,6 +33,8 @@ ALL_TENANTS = frozenset({
     *("unready_statistics", "unfolded_statistics", "ready_statistics"),  # so does the job that keeps tallies
     "all_syncs",  # the workers share the syncs of all tenants
     "analyze_records",  # shows nothing
+    "list_tenants",  # for callers of all tenants, and the count of their use
+    *("forget_tenants", "tenants_by_use"),  # the count of all tenants, and the quotas
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",
     *("check_record_entries", "check_draft_entries", "check_stored_entries", "check_stored_draft_entries"),

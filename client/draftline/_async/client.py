@@ -12,13 +12,21 @@ from draftline._async.reader import AsyncCachedReader
 from draftline._async.session import AsyncSession
 from draftline._async.statistics import StatisticsMethods
 from draftline._async.sync import SyncMethods
+from draftline._async.tenants import TenantMethods
 from draftline._async.typed_collection import AsyncTypedCollection
 from draftline._async.watch import AsyncWatch
 from draftline._core.model_adapters import ModelT
 
 
 class AsyncClient(
-    MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods, SyncMethods
+    MatchingMethods,
+    ImportMethods,
+    CollectionMethods,
+    DraftMethods,
+    StatisticsMethods,
+    ChangeMethods,
+    SyncMethods,
+    TenantMethods,
 ):
     """A client for asyncio, for use in one event loop. Use it in an `async with` block, or `close` it.
 

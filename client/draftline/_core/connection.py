@@ -11,7 +11,15 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from draftline._core import change_calls, collection_calls, content_calls, draft_calls, statistic_calls, sync_calls
+from draftline._core import (
+    change_calls,
+    collection_calls,
+    content_calls,
+    draft_calls,
+    statistic_calls,
+    sync_calls,
+    tenant_calls,
+)
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT
 from draftline._core.retries import Attempts, Retry
 from draftline._core.status import error_of_call
@@ -41,6 +49,7 @@ METHODS: tuple[Method[Any, Any, Any], ...] = (
     *sync_calls.METHODS,
     *statistic_calls.METHODS,
     *change_calls.METHODS,
+    *tenant_calls.METHODS,
 )
 
 Token = str | Callable[[], str] | Callable[[], Awaitable[str]]

@@ -14,12 +14,20 @@ from draftline._sync.reader import CachedReader
 from draftline._sync.session import Session
 from draftline._sync.statistics import StatisticsMethods
 from draftline._sync.sync import SyncMethods
+from draftline._sync.tenants import TenantMethods
 from draftline._sync.typed_collection import TypedCollection
 from draftline._sync.watch import Watch
 
 
 class Client(
-    MatchingMethods, ImportMethods, CollectionMethods, DraftMethods, StatisticsMethods, ChangeMethods, SyncMethods
+    MatchingMethods,
+    ImportMethods,
+    CollectionMethods,
+    DraftMethods,
+    StatisticsMethods,
+    ChangeMethods,
+    SyncMethods,
+    TenantMethods,
 ):
     """A blocking client, safe to share between threads. Use it in a `with` block, or `close` it.
 

@@ -83,6 +83,7 @@ from draftline.models.sync import (
     SyncRun,
     SyncStatus,
 )
+from draftline.models.tenants import Tenant
 from draftline.models.typed import TypedPage, TypedRecord, TypedResult
 
 __all__ = [
@@ -161,6 +162,7 @@ __all__ = [
     "SyncRecord",
     "SyncRun",
     "SyncStatus",
+    "Tenant",
     "TypedPage",
     "TypedRecord",
     "TypedResult",

@@ -204,6 +204,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The sync of the record is not in the state that the call needs: there is no conflict at the path, or
     the record is linked already. Metadata: `record_id`.
     """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 48
+    """RESOURCE_EXHAUSTED. The write would add records or drafts to a tenant that has reached a quota. Nothing
+    was written. Retrying does not help until the tenant uses less or an operator raises the quota. Metadata: `quota`
+    (`records`, `bytes` or `drafts`), `limit`, `use` (at the last count).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of an error: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that every error of
@@ -395,5 +400,10 @@ ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 46
 ERROR_REASON_SYNC_STATE_MISMATCH: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. The sync of the record is not in the state that the call needs: there is no conflict at the path, or
 the record is linked already. Metadata: `record_id`.
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 48
+"""RESOURCE_EXHAUSTED. The write would add records or drafts to a tenant that has reached a quota. Nothing
+was written. Retrying does not help until the tenant uses less or an operator raises the quota. Metadata: `quota`
+(`records`, `bytes` or `drafts`), `limit`, `use` (at the last count).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -20,6 +20,7 @@ class Permission(StrEnum):
     SYNC_READ = "sync:read"
     SYNC_WRITE = "sync:write"
     SYNC_ADMIN = "sync:admin"
+    TENANTS_READ = "tenants:read"
 
 
 ALL = frozenset(Permission)
@@ -69,6 +70,8 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.SyncService.RetrySync": _SYNC_WRITES,
     "draftline.v1.SyncService.ResolveSync": _SYNC_WRITES,
     "draftline.v1.SyncService.LinkRecord": _SYNC_WRITES,
+    # Its requests name no tenant, so they are authorized in the tenant "". Only callers of all tenants have access.
+    "draftline.v1.TenantService.ListTenants": frozenset({Permission.TENANTS_READ}),
 }
 
 # Request flags that include content in the response: if any is set, CONTENT_READ is required as well.
@@ -80,7 +83,7 @@ CONTENT_FLAGS: Mapping[str, tuple[str, ...]] = {
 
 
 # Permissions that are granted only by name, because what they allow is not for ordinary callers.
-NAMED_ONLY = frozenset({Permission.CONTENT_PURGE, Permission.DRAFT_ADMIN})
+NAMED_ONLY = frozenset({Permission.CONTENT_PURGE, Permission.DRAFT_ADMIN, Permission.TENANTS_READ})
 
 
 def needed_by(method: str, message: Any) -> frozenset[Permission]:

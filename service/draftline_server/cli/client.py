@@ -67,15 +67,19 @@ def _own_security(tls: TlsSettings) -> ChannelSecurity:
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command a client as its first argument, built from options for the service, tenant and caller."""
+    return click.option("--tenant", required=True, help="The tenant that owns the data.")(with_operator_client(command))
+
+
+def with_operator_client(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command a client of no tenant as its first argument, built from options for the service and caller."""
 
     @reaching
-    @click.option("--tenant", required=True, help="The tenant that owns the data.")
     @click.option("--user", help="The acting user, if the service does not authenticate callers. Default: dev.")
     @click.option("--token", envvar="DRAFTLINE_TOKEN", show_envvar=True, help="A token or a service key.")
     @wraps(command)
     def wrapped(
-        *arguments: Any, address: str, security: ChannelSecurity, tenant: str, user: str | None, token: str | None,
-        **options: Any,
+        *arguments: Any, address: str, security: ChannelSecurity, user: str | None, token: str | None,
+        tenant: str | None = None, **options: Any,
     ) -> Any:  # fmt: skip
         with draftline.Client(
             address, tenant_id=tenant, user=user, token=token,

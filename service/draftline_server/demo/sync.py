@@ -1,4 +1,4 @@
-"""The steps on syncs. No worker runs in the demo, so nothing leaves the machine."""
+"""The steps on syncs, and on tenants. No worker runs in the demo, so nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -85,3 +85,9 @@ def release(client: Client) -> Any:
     """Release the collection, and list the syncs."""
     client.put_sync("pems", "toy", [])
     return list(client.list_syncs())
+
+
+@step("ListTenants")
+def tenants(client: Client) -> Any:
+    """List the tenants, as an operator. Their use is counted every few minutes."""
+    return list(client.list_tenants())

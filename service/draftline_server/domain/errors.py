@@ -273,6 +273,12 @@ class StorageFullError(DraftlineError):
     reason = "STORAGE_FULL"
 
 
+class QuotaExceededError(DraftlineError):
+    """The tenant has reached a quota and nothing was written."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
 class DeadlineExceededError(DraftlineError):
     reason = "DEADLINE_EXCEEDED"
 

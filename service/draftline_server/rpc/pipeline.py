@@ -95,8 +95,11 @@ def _reported_error(error: Exception, call: Call) -> DraftlineError:
 
 
 def authorize(calls: CallTracker, message: Any, needed: frozenset[Permission], call: Call) -> Actor:
-    """Authorize the caller in the tenant of the message and return its actor."""
-    actor = call.identity.actor(message.tenant_id, needed)
+    """Authorize the caller in the tenant of the message and return its actor.
+
+    The tenant is empty if messages of this type have none. Tokens and keys for named tenants never grant access to it.
+    """
+    actor = call.identity.actor(getattr(message, "tenant_id", ""), needed)
     calls.assign_tenant(call, actor.tenant_id)
     call_tenant.set(actor.tenant_id)
     return actor

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import grpc
 import structlog
-from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, sync_pb2
+from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, sync_pb2, tenant_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
 from ..auth.authentication import Authenticator
@@ -34,6 +34,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     draft_pb2.DESCRIPTOR.services_by_name["DraftService"],
     change_pb2.DESCRIPTOR.services_by_name["ChangeService"],
     sync_pb2.DESCRIPTOR.services_by_name["SyncService"],
+    tenant_pb2.DESCRIPTOR.services_by_name["TenantService"],
 )
 PING_TIMEOUT_S = 20.0
 HANDSHAKE_TIMEOUT_S = 20.0

@@ -196,6 +196,13 @@ class MaintenanceSettings(Group):
         description="Seconds between two checks that drafts are consistent with their records. 0 turns the check off.",
     )
 
+    tenant_count_interval_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds between two counts of what each tenant uses, for ListTenants and quotas. Counts that take "
+        "long are made less often, so that they take a tenth of the time at most.",
+    )
+
     @field_validator("change_retention_days")
     @classmethod
     def _outlives_requests(cls, days: int) -> int:

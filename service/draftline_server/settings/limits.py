@@ -63,6 +63,13 @@ class LimitSettings(Group):
     max_indexes_per_tenant: int = Field(
         200, ge=1, description="Maximum number of declared fields and orders per tenant. Each has an index."
     )
+    max_records_per_tenant: int = Field(
+        0, ge=0, description="Quota of records per tenant, including deleted ones that are not purged. 0: none."
+    )
+    max_bytes_per_tenant: int = Field(
+        0, ge=0, description="Quota of bytes of contents per tenant, as stored, after compression. 0: none."
+    )
+    max_drafts_per_tenant: int = Field(0, ge=0, description="Quota of drafts per tenant, of all its users. 0: none.")
     json_schema_timeout_s: float = Field(
         1.0, gt=0, description="Maximum CPU time in seconds to validate a content by the JSON Schema of its collection."
     )

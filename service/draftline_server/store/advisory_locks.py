@@ -15,6 +15,7 @@ class AdvisoryLock(IntEnum):
     ORDER_ENTRIES = 7_236_835_717
     SERVICE = 7_236_835_718  # shared by every running service; an incompatible migration takes it exclusively
     TALLIES = 7_236_835_719
+    TENANT_USAGE = 7_236_835_720
 
 
 class LockFamily(IntEnum):

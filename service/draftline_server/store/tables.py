@@ -522,6 +522,18 @@ statistic = Table(
     comment="The statistics that collections declare.",
 )
 
+tenant_usage = Table(
+    "tenant_usage",
+    metadata,
+    _key("tenant_id"),
+    Column("collections", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False, comment="including deleted ones that are not purged"),
+    Column("bytes", BigInteger, nullable=False, comment="of the contents of records, as stored, after compression"),
+    Column("drafts", BigInteger, nullable=False),
+    _time("counted_at"),
+    comment="The use of each tenant at its last count.",
+)
+
 tally = Table(
     "tally",
     metadata,

@@ -10,12 +10,19 @@ from draftline.v1 import content_pb2
 
 from ...background.read_batcher import ReadBatcher
 from ...domain.content import Limits
-from ...domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldError
+from ...domain.errors import (
+    DraftlineError,
+    DuplicateRecordError,
+    InvalidFieldError,
+    RecordDeletedError,
+    RecordNotFoundError,
+)
 from ...domain.records import Actor, ImportMode, NewRecord, Patch, PatchResult
 from ...store.content import ContentStore
 from ...store.imports import ImportStore
 from ...store.patches import PatchStore
 from ...store.purges import PurgeStore
+from ...store.quotas import Quotas
 from ...store.transaction import Transaction
 from ..cooperative import yielding
 from ..mapping.documents import document_text
@@ -50,10 +57,12 @@ class ContentService:
     pages: MergedPages
     responses: StoredResponses
     limits: Limits
+    quotas: Quotas
 
     async def CreateContent(  # noqa: N802
         self, request: content_pb2.CreateContentRequest, actor: Actor
     ) -> content_pb2.CreateContentResponse:
+        self.quotas.check_new_records(actor.tenant_id, 1)
         new = NewRecord(
             request.collection,
             request.record_id,
@@ -96,10 +105,13 @@ class ContentService:
     async def PatchContent(  # noqa: N802
         self, request: content_pb2.PatchContentRequest, actor: Actor
     ) -> content_pb2.PatchContentResponse:
-        patch = to_patch(request, self.limits)
-        result = await self.patches.patch(
-            actor, patch, change_reason=request.change_reason, validate_only=request.validate_only
-        )
+        limited = self.quotas.limit_patches(actor.tenant_id, [to_patch(request, self.limits)])
+        try:
+            result = await self.patches.patch(
+                actor, limited.patches[0], change_reason=request.change_reason, validate_only=request.validate_only
+            )
+        except (RecordNotFoundError, RecordDeletedError) as error:
+            raise limited.explained(0, error) from None
         response = content_pb2.PatchContentResponse()
         _fill_patched(response, result, actor, request)
         return response
@@ -110,6 +122,7 @@ class ContentService:
         _check_batch(request)
         batch: PartialBatch[Patch] = PartialBatch("requests", allow_partial=request.allow_partial)
         await batch.convert(request.requests, lambda item: to_patch(item, self.limits))
+        limited = self.quotas.limit_patches(actor.tenant_id, batch.items)
 
         def fill(
             message: content_pb2.BatchPatchContentResult, outcome: tuple[int, PatchResult | DraftlineError]
@@ -125,10 +138,14 @@ class ContentService:
             results, commit_id = await self.patches.patch_all(
                 transaction,
                 actor,
-                batch.items,
+                limited.patches,
                 change_reason=request.change_reason,
                 allow_partial=request.allow_partial,
             )
+            results = [
+                result if result.error is None else PatchResult(error=limited.explained(index, result.error))
+                for index, result in enumerate(results)
+            ]
             response = content_pb2.BatchPatchContentResponse(commit_id=commit_id)
             append_within_limit(response.results, batch.outcomes(results), fill)
             return response
@@ -193,6 +210,7 @@ class ContentService:
             allow_empty=header.allow_empty,
             change_reason=header.change_reason,
         ) as (transaction, counts):
+            self.quotas.check_new_records(actor.tenant_id, counts.inserted)
             response = content_pb2.ImportContentResponse(
                 inserted_count=counts.inserted,
                 updated_count=counts.updated,

@@ -15,6 +15,7 @@ from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ...domain.records import Actor
 from ...store.commits import CommitStore
 from ...store.drafts import DraftStore
+from ...store.quotas import Quotas
 from ...store.statistics.store import StatisticsStore
 from ...store.transaction import Transaction
 from ..cooperative import yielding
@@ -46,6 +47,7 @@ class DraftService:
     statistics: StatisticsStore
     responses: StoredResponses
     limits: Limits
+    quotas: Quotas
 
     async def SaveDraft(  # noqa: N802
         self, request: draft_pb2.SaveDraftRequest, actor: Actor
@@ -74,6 +76,7 @@ class DraftService:
                 omit_content=request.omit_content,
                 move_to_session=request.move_to_session,
             )
+            self.quotas.check_new_drafts(actor.tenant_id, sum(map(_is_new, results)))
             response = draft_pb2.SaveDraftResponse()
             append_within_limit(response.results, batch.outcomes(results), fill)
             return response
@@ -131,6 +134,7 @@ class DraftService:
                 with_content=_with_content(request),
                 resolutions=resolutions,
             )
+            self.quotas.check_new_records(actor.tenant_id, sum(map(_creates_record, results)))
             response = draft_pb2.CommitResponse(commit_id=commit_id, selected_count=len(results))
             append_within_limit(response.results, results, partial(_fill_commit_result, request=request, actor=actor))
             return response
@@ -153,6 +157,14 @@ class DraftService:
         response = await self.responses.write(actor, write, validate_only=request.validate_only)
         audit(request, actor, "Discard", response.selected_count)
         return response
+
+
+def _is_new(result: SaveResult) -> bool:
+    return result.merged is not None and result.merged.draft_version == 1
+
+
+def _creates_record(result: CommitResult) -> bool:
+    return result.written and result.record is not None and result.record.version == 1
 
 
 def _with_content(request: draft_pb2.CommitRequest) -> bool:

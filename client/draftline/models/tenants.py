@@ -1,0 +1,26 @@
+"""The model of a tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant, and what it used at the last count. The figures are 0 if it was not counted yet.
+
+    Attributes:
+        collection_count: collections that have a record or a spec.
+        record_count: records, including deleted ones that are not purged.
+        content_bytes: bytes of their contents in the database, after compression.
+        draft_count: drafts of all users.
+        count_time: the time of the count; None: not counted yet.
+    """
+
+    tenant_id: str
+    collection_count: int
+    record_count: int
+    content_bytes: int
+    draft_count: int
+    count_time: datetime | None

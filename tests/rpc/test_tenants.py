@@ -1,0 +1,213 @@
+"""An operator lists all tenants with what they use; quotas refuse what a tenant would add, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import draftline
+import grpc
+import pytest
+from draftline_server.auth.keys import new_service_key
+from support.authenticated_server import ISSUER, METHODS, Guarded, guarded, request_of
+from support.log_capture import logged
+from support.polling import until
+from support.server_process import invoked
+from support.servers import cloned
+
+OPERATOR, OPERATOR_ENTRY = new_service_key("operator", [], ["tenants:read"], all_tenants=True)
+BACKUP, BACKUP_ENTRY = new_service_key("backup", [], ["content:read"], all_tenants=True)
+NAMED, NAMED_ENTRY = new_service_key("named", ["acme"], ["tenants:read"])
+ENTRIES = (OPERATOR_ENTRY, BACKUP_ENTRY, NAMED_ENTRY)
+SCOPE = "content:read content:write content:purge draft:write collection:admin"
+LIST = next(method for method in METHODS if method.name == "ListTenants")
+MAX_RECORDS, MAX_DRAFTS = 4, 3
+
+
+@pytest.fixture(scope="module")
+def server(postgres_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    settings = {
+        "tenant_count_interval_s": 0.05,
+        "max_records_per_tenant": MAX_RECORDS,
+        "max_drafts_per_tenant": MAX_DRAFTS,
+    }
+    with (
+        cloned(postgres_url, template) as url,
+        guarded(url, tmp_path_factory.mktemp("keys"), *ENTRIES, **settings) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"tenant-{uuid.uuid4()}"
+
+
+def client(server: Guarded, tenant: str, user: str = "ada") -> draftline.Client:
+    token = ISSUER.token(sub=user, organization_ids=[tenant], scope=SCOPE)
+    return draftline.Client(server.running.address, tenant_id=tenant, token=token)
+
+
+def listed(server: Guarded, **options: Any) -> dict[str, draftline.Tenant]:
+    with draftline.Client(server.running.address, token=OPERATOR) as operator:
+        return {each.tenant_id: each for each in operator.list_tenants(**options)}
+
+
+def counts(server: Guarded, tenant: str) -> tuple[int, int, int] | None:
+    found = listed(server)[tenant]
+    return found.count_time and (found.collection_count, found.record_count, found.draft_count)
+
+
+def await_quota(write: Any) -> draftline.QuotaExceededError:
+    """Repeat a write until the quota refuses it."""
+
+    def refused() -> draftline.QuotaExceededError | None:
+        try:
+            write()
+        except draftline.QuotaExceededError as error:
+            return error
+        return None
+
+    return until(refused)
+
+
+def test_operator_lists_tenants_page_by_page_with_what_each_uses(server: Guarded) -> None:
+    prefix = uuid.uuid4().hex
+    names = [f"{prefix}-{number}" for number in range(4)]
+    with client(server, names[0]) as a, client(server, names[1]) as b, client(server, names[2]) as c:
+        a.import_content("films", [("1", {"n": 1}), ("2", {"n": 2})])
+        a.import_content("books", [("1", {"n": "x" * 5_000})])
+        a.delete_content("films", "2")
+        a.save_draft("films", "1", {"n": 3})
+        b.save_draft("films", "new", create={})
+        c.put_collection("declared", fields=[])
+    expected = {names[0]: (2, 3, 1), names[1]: (0, 0, 1), names[2]: (1, 0, 0)}
+    for name, figures in expected.items():
+        until(lambda name=name, figures=figures: counts(server, name) == figures)
+    whole = listed(server)
+    assert list(whole) == sorted(whole)
+    assert [name for name in whole if name.startswith(prefix)] == names[:3]
+    assert [*listed(server, page_size=1)] == [*whole]
+    assert whole[names[0]].content_bytes > whole[names[1]].content_bytes == 0
+    printed = invoked("tenants", "--address", server.running.address, "--token", OPERATOR, "--json")
+    rows = {row["tenant_id"]: row for row in map(json.loads, printed.stdout.splitlines())}
+    assert (rows[names[0]]["record_count"], rows[names[0]]["draft_count"]) == (3, 1)
+    shown = invoked("tenants", "--address", server.running.address, "--token", OPERATOR)
+    assert names[1] in shown.stdout
+
+
+async def test_asynchronous_client_lists_tenants(server: Guarded, tenant: str) -> None:
+    with client(server, tenant) as writer:
+        writer.create_content("films", {})
+    async with draftline.AsyncClient(server.running.address, token=OPERATOR) as operator:
+        assert tenant in [each.tenant_id async for each in operator.list_tenants()]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        BACKUP,
+        NAMED,
+        ISSUER.token(organization_ids=["acme", ""], scope="tenants:read"),
+        ISSUER.token(organization_ids={"acme": "tenants:read"}),
+        ISSUER.token(organization_ids=["*"], scope="tenants:read"),
+        None,
+    ],
+)
+def test_tenants_are_listed_for_keys_of_all_tenants_with_the_permission_alone(
+    server: Guarded, token: str | None
+) -> None:
+    with server.running.statements_of_calls() as seen:
+        refusal = server.refusal(LIST, token, request_of(LIST, ""))
+    assert refusal is not None
+    assert refusal.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+    assert seen == []
+
+
+def test_record_quota_refuses_what_adds_records_and_nothing_else(server: Guarded, tenant: str) -> None:
+    with client(server, tenant) as caller, client(server, f"other-{tenant}") as other:
+        caller.import_content("films", [(str(number), {"n": number}) for number in range(MAX_RECORDS)])
+        caller.save_draft("films", "0", {"mine": 1})
+        caller.save_draft("films", "new", create={})
+        create = partial(caller.create_content, "films", {}, validate_only=True)
+        error = await_quota(create)
+        assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
+        assert (error.quota, error.limit, error.use) == ("records", MAX_RECORDS, MAX_RECORDS)
+        assert error.retry_delay_s is None
+        for write in (
+            partial(caller.patch_content, "films", "none", {"n": 1}, allow_missing=True),
+            partial(caller.import_content, "films", [("0", {"n": 9}), ("none", {})]),
+            partial(caller.commit, "films", all=True),
+            partial(caller.commit, "films", record_ids=["new"]),
+        ):
+            with pytest.raises(draftline.QuotaExceededError):
+                write()
+        patches = [draftline.Patch(each, {"n": 7}, allow_missing=True) for each in ("1", "none")]
+        batch = caller.batch_patch_content("films", patches, allow_partial=True)
+        assert [type(each.error) for each in batch] == [type(None), draftline.QuotaExceededError]
+        with pytest.raises(draftline.NotFoundError):
+            caller.patch_content("films", "none", {"n": 1})
+
+        assert caller.patch_content("films", "0", {"n": 5}, allow_missing=True).record.content["n"] == 5
+        assert caller.import_content("films", [("0", {"n": 6})]).updated_count == 1
+        caller.commit("films", record_ids=["0"])
+        caller.discard("films", all=True)
+        caller.delete_content("films", "3")
+        caller.undelete_content("films", "3")
+        caller.delete_content("films", "3")
+        other.create_content("films", {})  # its quota is its own
+        caller.purge_content("films", record_ids=["3"])
+        until(lambda: _succeeds(create))
+        caller.create_content("films", {})
+
+
+def _succeeds(write: Any) -> bool:
+    try:
+        write()
+    except draftline.QuotaExceededError:
+        return False
+    return True
+
+
+def test_import_beyond_the_quota_writes_nothing(server: Guarded, tenant: str) -> None:
+    with client(server, tenant) as caller:
+        with pytest.raises(draftline.QuotaExceededError) as refused:
+            caller.import_content("films", [(str(number), {}) for number in range(MAX_RECORDS + 1)])
+        assert (refused.value.use, refused.value.limit) == (0, MAX_RECORDS)
+        assert list(caller.get_merged("films")) == []
+
+
+def test_draft_quota_refuses_new_drafts_of_any_user_and_is_logged(server: Guarded, tenant: str) -> None:
+    with logged() as events, client(server, tenant) as ada, client(server, tenant, "bob") as bob:
+        ada.import_content("films", [(str(number), {"n": number}) for number in range(MAX_RECORDS)])
+        for number in range(MAX_DRAFTS):
+            ada.save_draft("films", str(number), {"n": 10})
+
+        def save() -> None:
+            bob.save_draft("films", "3", {"n": 1})
+            bob.discard("films", all=True)
+
+        error = await_quota(save)
+        assert (error.quota, error.limit, error.use) == ("drafts", MAX_DRAFTS, MAX_DRAFTS)
+        assert list(bob.get_merged("films", view="drafts_only")) == []
+        ada.save_draft("films", "0", {"n": 11})  # replaces one
+        ada.commit("films", all=True)
+        until(lambda: _succeeds(save))
+        found = [each for each in events if each["event"] == "tenant_near_quota" and each["tenant_id"] == tenant]
+    assert {each["quota"] for each in found} == {"records", "drafts"}
+    assert {(each["use"], each["limit"]) for each in found if each["quota"] == "drafts"} == {(MAX_DRAFTS, MAX_DRAFTS)}
+
+
+def test_quotas_send_no_statements_with_writes(server: Guarded, tenant: str) -> None:
+    with client(server, tenant) as caller:
+        with server.running.statements_of_calls() as seen:
+            caller.create_content("films", {}, record_id="1")
+            caller.patch_content("films", "1", {"n": 1}, allow_missing=True)
+            caller.import_content("films", [("2", {})])
+            caller.save_draft("films", "1", {"n": 2})
+            caller.commit("films", all=True)
+        assert seen
+        assert not [each for each in seen if "tenant_usage" in each]
