@@ -5,6 +5,7 @@ Under pytest-xdist each worker has its own PostgreSQL, or its own template in a 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import uuid
@@ -33,6 +34,12 @@ settings.load_profile("suite")
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     logs.configure("console", "error")
+    logging.getLogger("asyncio").addFilter(_is_no_shared_poller)
+
+
+def _is_no_shared_poller(record: logging.LogRecord) -> bool:
+    """Drop a harmless message: the event loops of one process share the poller of grpc.aio, and one finds it empty."""
+    return "PollerCompletionQueue._handle_events" not in record.getMessage()
 
 
 @pytest.fixture(scope="session", autouse=True)

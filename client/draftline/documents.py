@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date, datetime, time, timedelta, timezone
@@ -98,7 +98,9 @@ def encode(value: object) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"a string contains the lone surrogate {error.object[error.start]!a}") from None
+            problem = _RejectedError(ValueError, f"a string contains the lone surrogate {error.object[error.start]!a}")
+            problem.keys = _keys_to_surrogate(value)
+            raise problem.public() from None
     return text
 
 
@@ -207,6 +209,27 @@ def _write_array(value: list[Any] | tuple[Any, ...], parts: list[str], depth: in
             raise
         separator = ","
     parts.append("[]" if separator == "[" else "]")
+
+
+def _keys_to_surrogate(value: object) -> list[str | int]:
+    """Return the keys and indexes that lead to the first lone surrogate, the innermost first; empty if a key has it."""
+    members: Iterable[tuple[Any, object]] = ()
+    if isinstance(value, Mapping):
+        members = value.items()
+    elif isinstance(value, (list, tuple)):
+        members = enumerate(value)
+    for key, member in members:
+        if _has_surrogate(member):
+            return [*_keys_to_surrogate(member), key]
+    return []
+
+
+def _has_surrogate(value: object) -> bool:
+    try:
+        encode(value)
+    except ValueError:
+        return True
+    return False
 
 
 def _text(value: object) -> str:

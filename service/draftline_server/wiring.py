@@ -9,6 +9,7 @@ from .auth.authentication import Authenticator, NoAuthentication, TokenAuthentic
 from .auth.keys import KeyOptions, Keys
 from .auth.tokens import TokenRules
 from .domain.content import Limits
+from .domain.quotas import QuotaOptions
 from .observability.http_endpoints import Address
 from .rpc.admission import AdmissionOptions
 from .rpc.health_client import ChannelSecurity, pinned_security
@@ -17,7 +18,6 @@ from .rpc.server_options import ServerOptions
 from .rpc.tls import TlsFiles
 from .settings import AuthSettings, DatabaseSettings, LimitSettings, MetricsSettings, Settings, TlsSettings
 from .store.pool_settings import PoolSettings
-from .store.quotas import QuotaOptions
 
 
 def pool_settings(database: DatabaseSettings) -> PoolSettings:

@@ -110,6 +110,7 @@ def test_collections_are_put_shown_and_listed(server_address: str, tenant: str, 
         "json_schema": None,
         "history": "paths",
         "statistics": [],
+        "relations": [],
         "indexes": [{"order": order, "state": "ready"} for order in orders],
     }
     assert json.loads(shown.stdout) == {**told, "mismatch_counts": {"/Title": 0, "/a=b": 0}}

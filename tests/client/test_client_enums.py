@@ -8,7 +8,7 @@ from typing import Any
 import draftline
 import pytest
 from draftline.models.str_enum import StrEnum, member_of
-from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, types_pb2
+from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, sync_pb2, types_pb2
 from support.both_clients import Connect
 from support.scripted_log import change
 from support.scripted_responses import record
@@ -19,7 +19,7 @@ ENUMS = [each for each in vars(draftline).values() if isinstance(each, type) and
 
 def enum_of(name: str) -> Any:
     """Return the enum of the contract."""
-    files = (types_pb2, content_pb2, collection_pb2, draft_pb2, change_pb2)
+    files = (types_pb2, content_pb2, collection_pb2, draft_pb2, change_pb2, sync_pb2)
     return next(getattr(file, name) for file in files if hasattr(file, name))
 
 

@@ -35,6 +35,7 @@ def put(**arguments: Any) -> collection_pb2.PutCollectionRequest:
         "validate_only": False,
         "history": "values",
         "statistics": (),
+        "relations": (),
         "request_id": "",
     } | arguments
     return put_collection("acme", "movies", **given_or_default).request

@@ -15,7 +15,7 @@ import pytest
 from draftline import Retry
 from draftline._core.connection import METHODS
 from draftline._core.retries import Attempts
-from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2
+from draftline.v1 import change_pb2, collection_pb2, content_pb2, draft_pb2, sync_pb2
 from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +64,16 @@ WRITES: dict[str, tuple[Callable[..., Any], Any]] = {
     ),
     "Commit": (lambda it, **id: it.commit("movies", all=True, **id), draft_pb2.CommitResponse()),
     "Discard": (lambda it, **id: it.discard("movies", all=True, **id), draft_pb2.DiscardResponse()),
+    "PutSync": (lambda it, **id: it.put_sync("toy", "toy", ["movies"], **id), sync_pb2.PutSyncResponse()),
+    "PauseSync": (lambda it, **id: it.pause_sync("toy", **id), sync_pb2.PauseSyncResponse()),
+    "ResumeSync": (lambda it, **id: it.resume_sync("toy", **id), sync_pb2.ResumeSyncResponse()),
+    "RunSync": (lambda it, **id: it.run_sync("toy", "push", **id), sync_pb2.RunSyncResponse()),
+    "RetrySync": (lambda it, **id: it.retry_sync("movies", ["m-1"], **id), sync_pb2.RetrySyncResponse()),
+    "ResolveSync": (
+        lambda it, **id: it.resolve_sync("movies", "m-1", mine=["/n"], **id),
+        sync_pb2.ResolveSyncResponse(),
+    ),
+    "LinkRecord": (lambda it, **id: it.link_record("movies", "m-1", "r-1", **id), sync_pb2.LinkRecordResponse()),
     "RevertChange": (lambda it, **id: it.revert(("movies", "m-1", 2), **id), change_pb2.RevertChangeResponse()),
 }
 

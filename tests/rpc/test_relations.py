@@ -12,10 +12,10 @@ from draftline import (
     DeclaredField,
     DeclaredRelation,
     DraftEdit,
+    IndexState,
     InvalidArgumentError,
     MergedRecord,
     RelatedIds,
-    RelationState,
 )
 from support.sent_statements import sent
 
@@ -56,8 +56,8 @@ def ids(records: list[MergedRecord]) -> list[str]:
 async def test_collection_shows_its_relations_and_the_state_of_their_inverses(client: AsyncClient) -> None:
     shown = (await client.get_collection("films")).relations
     assert [(each.relation, each.state) for each in shown] == [
-        (AUTHOR, RelationState.READY),
-        (CAST, RelationState.NONE),
+        (AUTHOR, IndexState.READY),
+        (CAST, None),
     ]
     await client.put_collection("films")
     assert (await client.get_collection("films")).relations == ()

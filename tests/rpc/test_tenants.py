@@ -116,6 +116,7 @@ async def test_asynchronous_client_lists_tenants(server: Guarded, tenant: str) -
         ISSUER.token(organization_ids=["*"], scope="tenants:read"),
         None,
     ],
+    ids=["backup", "named", "no_tenant", "scope_of_a_tenant", "any_tenant", "anonymous"],
 )
 def test_tenants_are_listed_for_keys_of_all_tenants_with_the_permission_alone(
     server: Guarded, token: str | None

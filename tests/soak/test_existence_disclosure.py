@@ -34,6 +34,7 @@ from support.servers import RunningServer, cloned, serving
 from support.soak_scale import IS_SOAK, length
 
 CALLS = length("EXISTENCE_CALLS", 20, soak=2_000)  # of each kind, for the times that are told
+TRIES = 3
 SHUFFLES = length("EXISTENCE_SHUFFLES", 200, soak=2_000)
 FLUSH = "SELECT pg_stat_force_next_flush()"  # what a connection did is counted at once, and not within a second
 TABLE = r"regexp_replace(relname, '_(\d{8}|default)$', '')"  # which a partition is of
@@ -188,19 +189,38 @@ def _flushing(session: dict[str, str], *, is_pooled: bool) -> Callable[[Any], Aw
 async def costs(
     meter: Meter, asking: Asking, other_has: Callable[[Caller], object], caller_has: Callable[[Caller], object]
 ) -> tuple[Cost, Cost]:
-    """Return the cost of calls if the other tenant has data, and if there is none."""
-    found = []
-    for is_there in (True, False):
-        await meter.empty()
-        other, caller = meter.tenant(), meter.tenant()
-        if is_there:
-            other_has(other)
-            meter.ask(other, asking(other, other))
-        caller_has(caller)
-        if caller_has is nothing:
-            caller.commits.extend(other.commits)
-        found.append(await meter.cost(caller, asking(caller, other)))
-    return found[0], found[1]
+    """Return the cost of calls if the other tenant has data, and if there is none.
+
+    Background work sends statements of its own now and then, so costs that differ are measured again: what discloses
+    data differs each time.
+    """
+    for _ in range(TRIES - 1):
+        there, nowhere = [await _cost(meter, asking, other_has, caller_has, is_there=each) for each in (True, False)]
+        if there == nowhere:
+            return there, nowhere
+    return (
+        await _cost(meter, asking, other_has, caller_has, is_there=True),
+        await _cost(meter, asking, other_has, caller_has, is_there=False),
+    )
+
+
+async def _cost(
+    meter: Meter,
+    asking: Asking,
+    other_has: Callable[[Caller], object],
+    caller_has: Callable[[Caller], object],
+    *,
+    is_there: bool,
+) -> Cost:
+    await meter.empty()
+    other, caller = meter.tenant(), meter.tenant()
+    if is_there:
+        other_has(other)
+        meter.ask(other, asking(other, other))
+    caller_has(caller)
+    if caller_has is nothing:
+        caller.commits.extend(other.commits)
+    return await meter.cost(caller, asking(caller, other))
 
 
 @pytest.mark.parametrize("mutation", TRIED, ids=str)

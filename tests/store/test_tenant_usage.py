@@ -6,11 +6,12 @@ import uuid
 
 import asyncpg
 import pytest
+from draftline_server.domain.quotas import QuotaOptions
 from draftline_server.store import tenants
 from draftline_server.store.advisory_locks import AdvisoryLock
 from draftline_server.store.database import Database
 from draftline_server.store.leases import Leases
-from draftline_server.store.quotas import QuotaOptions, Quotas
+from draftline_server.store.quotas import Quotas
 from support.tenant_stores import connected
 
 WHOLE = """SELECT t.tenant_id, count(DISTINCT r.collection) AS collections, count(r.record_id) AS records,

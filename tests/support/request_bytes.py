@@ -55,7 +55,8 @@ def name_of(method: MethodDescriptor) -> str:
 
 
 def is_message(field: Any) -> bool:
-    return field.message_type is not None and not field.message_type.full_name.startswith(WELL_KNOWN)
+    kind = field.message_type
+    return kind is not None and not kind.full_name.startswith(WELL_KNOWN) and not kind.GetOptions().map_entry
 
 
 def good(descriptor: Any, chosen: tuple[Any, ...] = (), **values: Any) -> Any:
@@ -75,10 +76,16 @@ def good(descriptor: Any, chosen: tuple[Any, ...] = (), **values: Any) -> Any:
         if is_message(field):
             (target.add() if field.is_repeated else target).CopyFrom(good(field.message_type, chosen, **values))
         elif field.message_type is not None:
-            target.SetInParent()
-        elif field.name in known and not field.is_repeated:
+            if not field.is_repeated:
+                target.SetInParent()
+        elif field.name in known and not field.is_repeated and _fits(field, known[field.name]):
             setattr(message, field.name, known[field.name])
     return message
+
+
+def _fits(field: Any, value: Any) -> bool:
+    """Return whether a value is of the type of a field: fields of one name have different types in some messages."""
+    return isinstance(value, str) is (field.cpp_type == field.CPPTYPE_STRING)
 
 
 @cache

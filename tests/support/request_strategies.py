@@ -131,7 +131,8 @@ def with_tenant(message: Any, tenant_id: str) -> Any:
             if item.WhichOneof("write"):
                 getattr(item, item.WhichOneof("write")).tenant_id = tenant_id
         return message
-    message.tenant_id = tenant_id
+    if hasattr(message, "tenant_id"):  # an operator's requests are about all tenants
+        message.tenant_id = tenant_id
     for item in getattr(message, "requests", ()):
         item.tenant_id = tenant_id
         for name in ("validate_only", "change_reason", "request_id"):  # those of the batch

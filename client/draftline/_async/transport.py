@@ -94,5 +94,5 @@ class Transport(ChannelConnection):
         """Wait until the call may be retried, or raise the error."""
         pause_s = attempts.pause_s(error)
         if pause_s is None:
-            raise error
+            raise attempts.final(error)
         await self._reconnect_wait.wait(pause_s)

@@ -29,7 +29,6 @@ from draftline.models import (
     PurgeResult,
     Record,
     RelatedIds,
-    RelationState,
     Results,
     SortKey,
 )
@@ -130,9 +129,9 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
 
 
 def _relation_of(message: collection_pb2.CollectionRelation) -> CollectionRelation:
-    declared, state = message.relation, RelationState.NONE
+    declared, state = message.relation, None
     if message.state != collection_pb2.INDEX_STATE_UNSPECIFIED:
-        state = member_of(RelationState, collection_pb2.IndexState, message.state)
+        state = member_of(IndexState, collection_pb2.IndexState, message.state)
     return CollectionRelation(
         DeclaredRelation(declared.name, declared.field, declared.collection, declared.inverse), state
     )

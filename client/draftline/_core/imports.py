@@ -133,15 +133,5 @@ def _add_record(records: Any, record: RecordLike, index: int) -> pb.ImportRecord
         )
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{record.source or f'records[{index}]'}{_field(record.content)}: {error}") from error
+        raise kind(f"{record.source or f'records[{index}]'}: {error}") from error
     return added
-
-
-def _field(content: Mapping[str, Any]) -> str:
-    """Return the name of the first field that cannot be sent; empty if there is no such field."""
-    for key, value in content.items() if isinstance(content, Mapping) else ():
-        try:
-            encode_object({key: value})
-        except (TypeError, ValueError):
-            return f", field {key!r}"
-    return ""

@@ -101,6 +101,7 @@ class Attempts:
         self._clock = clock
         self._ends_at = None if timeout_s is None else clock() + timeout_s
         self._failures = 0
+        self._unconnected: DraftlineError | None = None  # the last failure, if there was no connection
 
     def left_s(self) -> float | None:
         """Return the timeout of the next attempt: the rest of the call's timeout. None: no limit."""
@@ -118,6 +119,8 @@ class Attempts:
             self._is_renewed = True
             return 0.0
         self._failures += 1
+        if self._unconnected is None or error.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._unconnected = error if is_unconnected(error) else None
         if not self._may_repeat or not is_transient(error) or self._is_exhausted(error):
             return None
         pause_s = self._retry.pause_s(self._failures, error)
@@ -126,6 +129,14 @@ class Attempts:
             return pause_s
         # Use the rest of the timeout for further attempts to connect.
         return left_s / 2 if self._waits_to_connect(error) and left_s > _LAST_PAUSE_S else None
+
+    def final(self, error: DraftlineError) -> DraftlineError:
+        """Return the error to raise for the last failure.
+
+        If the time of the call has passed while there was no connection, that is more helpful than the deadline.
+        """
+        has_no_reason = error.code is grpc.StatusCode.DEADLINE_EXCEEDED and not error.reason
+        return self._unconnected if self._unconnected is not None and has_no_reason else error
 
     def _is_exhausted(self, error: DraftlineError) -> bool:
         return self._failures >= self._retry.max_attempts and not self._waits_to_connect(error)

@@ -16,7 +16,6 @@ from draftline.models.collections import (
     DeclaredField,
     DeclaredOrder,
     FieldType,
-    IndexState,
     OnTypeMismatch,
     SortKey,
 )
@@ -38,6 +37,7 @@ from draftline.models.drafts import (
     SyncInfo,
     View,
 )
+from draftline.models.index_state import IndexState
 from draftline.models.names import ConflictPolicyName, ImportModeName, SideName, StrategyName, ViewName
 from draftline.models.records import (
     UNSET,
@@ -56,7 +56,7 @@ from draftline.models.records import (
     Results,
     Unset,
 )
-from draftline.models.relations import CollectionRelation, DeclaredRelation, RelatedIds, RelationState
+from draftline.models.relations import CollectionRelation, DeclaredRelation, RelatedIds
 from draftline.models.statistics import (
     CollectionStatistic,
     DeclaredStatistic,
@@ -132,7 +132,6 @@ __all__ = [
     "Record",
     "RecordState",
     "RelatedIds",
-    "RelationState",
     "Resolution",
     "Results",
     "RevertResult",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from draftline.models.relations import CollectionRelation, RelationState
+from draftline.models.index_state import IndexState
+from draftline.models.relations import CollectionRelation
 from draftline.models.statistics import CollectionStatistic, StatisticState
 from draftline.models.str_enum import StrEnum
 
@@ -33,14 +34,6 @@ class ChangeHistory(StrEnum):
 
     VALUES = "values"  # the paths that a change edited, with their values before and after
     PATHS = "paths"  # only the paths, which is smaller; such changes cannot be reverted
-
-
-class IndexState(StrEnum):
-    """The state of an index."""
-
-    BUILDING = "building"  # reads are correct, but not yet fast
-    READY = "ready"
-    INVALID = "invalid"  # the build was interrupted; put_collection rebuilds it
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ class Collection:
         return (
             any(index.state is IndexState.BUILDING for index in self.indexes)
             or any(each.state is StatisticState.BUILDING for each in self.statistics)
-            or any(each.state is RelationState.BUILDING for each in self.relations)
+            or any(each.state is IndexState.BUILDING for each in self.relations)
         )
 
     @property

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from draftline.models.str_enum import StrEnum
-
-
-class RelationState(StrEnum):
-    """The state of the index of a relation's inverse."""
-
-    NONE = "none"  # there is no inverse
-    BUILDING = "building"  # reads by the inverse are refused (RELATION_NOT_READY)
-    READY = "ready"
+from draftline.models.index_state import IndexState
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class CollectionRelation:
     """A relation that a collection spec declares, with the state of its inverse."""
 
     relation: DeclaredRelation
-    state: RelationState
+    state: IndexState | None  # of the index of the inverse; None: it has no inverse
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from rich.table import Table
 from ..record_files.json_problems import load_json
 from .app import json_option, reporting, result_console
 from .client import with_client
-from .index_progress import wait_until_built
+from .index_progress import put_status, wait_until_built
 from .inference import infer_command
 from .spec_relations import is_relation, relation_as_dict, relation_line, relation_of_dict, relation_of_text
 from .spec_removals import confirm_removal
@@ -142,9 +142,10 @@ def put_command(
         wanted["relations"] = [relation_of_text(each) for each in relations]
     if not yes and not validate_only:
         expected_version = confirm_removal(client, collection, wanted, expected_version)
-    put = client.put_collection(
-        collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
-    )
+    with put_status(validate_only=validate_only):
+        put = client.put_collection(
+            collection, **wanted, expected_version=expected_version, validate_only=validate_only, timeout=timeout_s
+        )
     if put.is_building and not (no_wait or validate_only):
         put = wait_until_built(client, collection, timeout_s)
     _show(put, as_json)

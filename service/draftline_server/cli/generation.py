@@ -33,8 +33,9 @@ def generate_command(
     client: Client, *, collection: str, target: Path, kind: str | None, class_name: str | None, check: bool,
     verify: bool,
 ) -> None:  # fmt: skip
-    """Write typed models, a JSON Schema or TypeScript types from a collection spec.
+    """Write typed models or a JSON Schema from a collection spec.
 
+    The models are in Python or TypeScript.
     The same spec always makes the same file. Its header has the version and the digest of the spec.
     """
     if class_name is not None and checked_name(class_name) != class_name:

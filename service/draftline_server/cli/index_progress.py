@@ -5,6 +5,12 @@ from __future__ import annotations
 from draftline import Client, Collection, IndexState
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.status import Status
+
+
+def put_status(*, validate_only: bool) -> Status:
+    """Return the spinner to show on a terminal while a spec is put: the service waits for short builds."""
+    return Console(stderr=True).status("checking the spec" if validate_only else "building the indexes")
 
 
 def wait_until_built(client: Client, collection: str, timeout_s: float | None) -> Collection:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import click
-from draftline import CollectionRelation, DeclaredRelation, RelationState
+from draftline import CollectionRelation, DeclaredRelation
 
 _TEXT = re.compile(r"(\w+)=(/.*?):([^:]+)(?::(\w+))?")
 
@@ -32,7 +32,7 @@ def relation_as_dict(relation: CollectionRelation) -> dict[str, Any]:
     declared = relation.relation
     return {
         "name": declared.name, "field": declared.field, "collection": declared.collection,
-        "inverse": declared.inverse, "state": str(relation.state),
+        "inverse": declared.inverse, "state": relation.state and str(relation.state),
     }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def relation_line(relation: CollectionRelation) -> str:
     """Return a sentence about a relation."""
     declared = relation.relation
     sentence = f"Relation {declared.name!r} from {declared.field} to {declared.collection}"
-    if relation.state is not RelationState.NONE:
+    if relation.state is not None:
         sentence += f", inverse {declared.inverse!r}: {relation.state}"
     return f"{sentence}."
 

@@ -117,6 +117,7 @@ class Attempt:
     """A write of one record that is stored before it is sent.
 
     `sent` and `base` are JSON texts of the mapped fields: after the write, and before it. `in_doubt`: sent before.
+    `age_s`: the seconds since it was stored, by the database's clock.
     """
 
     record_id: str
@@ -130,6 +131,7 @@ class Attempt:
     tries: int
     commit_id: str
     user_id: str
+    age_s: float
 
 
 class Effect(StrEnum):

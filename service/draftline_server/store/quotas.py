@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..domain.errors import DraftlineError, QuotaExceededError, RecordDeletedError, RecordNotFoundError
+from ..domain.quotas import QuotaOptions
 from ..domain.records import Patch
 from .database import Database
 from .statements import load
@@ -23,15 +24,6 @@ FREED_BY: Mapping[Quota, str] = {
     "bytes": "purge deleted records",
     "drafts": "commit or discard drafts",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaOptions:
-    """The quotas of every tenant; 0: none."""
-
-    records: int = 0
-    bytes: int = 0
-    drafts: int = 0
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import uuid_utils
 from draftline.upstreams import (
     Applied,
     BatchRefusedError,
@@ -249,8 +248,7 @@ def _has_expired(attempt: Attempt, capabilities: Capabilities) -> bool:
     if not attempt.in_doubt or not capabilities.idempotency_keys_s:
         return False
     is_safe = capabilities.client_reference if attempt.op is Op.CREATE else capabilities.conditional_writes
-    age_s = time.time() - uuid_utils.UUID(attempt.attempt_id).timestamp / 1000
-    return not is_safe and age_s > 0.9 * capabilities.idempotency_keys_s
+    return not is_safe and attempt.age_s > 0.9 * capabilities.idempotency_keys_s
 
 
 def _expired_settlement(attempt: Attempt) -> Settlement:

@@ -168,6 +168,7 @@ class SyncService:
 
     async def ResolveSync(self, request: sync_pb2.ResolveSyncRequest, actor: Actor) -> sync_pb2.ResolveSyncResponse:  # noqa: N802
         decisions = to_decisions(request.decisions, self.limits)
+        await self.decisions.load_spec(actor.tenant_id, request.collection)
 
         async def write(transaction: Transaction) -> sync_pb2.ResolveSyncResponse:
             version, left = await self.decisions.resolve(

@@ -110,7 +110,7 @@ class Attempts:
             now = await transaction.now()
             values = self._values(
                 bound.collection, record_ids=sorted(record_ids), fields=fields_json(bound.fields), now=now,
-                attempt_ids=[str(uuid_utils.uuid7()) for _ in record_ids],
+                attempt_ids=[_new_id(now) for _ in record_ids],
                 repeat_at=now + timedelta(seconds=repeat_after_s),
             )  # fmt: skip
             rows = await transaction.fetch(SQL["prepare"], values)
@@ -118,7 +118,7 @@ class Attempts:
                 Attempt(
                     row["record_id"], str(row["attempt_id"]), Op(row["op"]), row["remote_id"] or "", row["if_match"],
                     row["sent"], row["base"], row["in_doubt"], row["tries"], row["commit_id"] or "",
-                    row["user_id"] or "",
+                    row["user_id"] or "", _age_s(row["attempt_id"], now),
                 )
                 for row in rows
                 if row["attempt_id"] is not None
@@ -180,3 +180,12 @@ async def lock(transaction: Transaction, tenant_id: str, collection: str, record
     }
     await transaction.fetch(LOCKS["lock_records"], values)
     await transaction.fetch(LOCKS["lock_states"], values)
+
+
+def _new_id(now: datetime) -> str:
+    """Return the id of an attempt. It holds the time by the database's clock, which all workers share."""
+    return str(uuid_utils.uuid7(nanoseconds=int(now.timestamp()) * 10**9 + now.microsecond * 1000))
+
+
+def _age_s(attempt_id: object, now: datetime) -> float:
+    return now.timestamp() - uuid_utils.UUID(str(attempt_id)).timestamp / 1000

@@ -65,6 +65,10 @@ class SyncDecisions:
                 record_id=record_id,
             )
 
+    async def load_spec(self, tenant_id: str, collection: str) -> None:
+        """Load the spec that `resolve` reads. Call it before the transaction: it takes a connection of its own."""
+        await self._specs.load(tenant_id, [collection])
+
     async def resolve(
         self,
         transaction: Transaction,
@@ -81,7 +85,6 @@ class SyncDecisions:
         Raises SyncStateError if a path is not in conflict, RecordNotFoundError, VersionMismatchError, and
         SyncNotFoundError if the collection belongs to no sync.
         """
-        await self._specs.load(actor.tenant_id, [collection])
         await lock(transaction, actor.tenant_id, collection, [record_id])
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id
