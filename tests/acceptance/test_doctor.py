@@ -320,13 +320,38 @@ def test_schema_of_a_newer_version_is_named(url: str) -> None:
 def test_user_who_did_not_migrate_is_warned(url: str) -> None:
     run_sql(
         url, "CREATE ROLE doctor_guest LOGIN", "GRANT USAGE ON SCHEMA draftline TO doctor_guest",
-        "GRANT SELECT ON ALL TABLES IN SCHEMA draftline TO doctor_guest",
+        "GRANT ALL ON ALL TABLES IN SCHEMA draftline TO doctor_guest",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA draftline TO doctor_guest",
     )  # fmt: skip
     try:
         (found,) = examined(database_url=url.replace("draftline@", "doctor_guest@")).wrong
         assert (found["check"], found["state"]) == ("privileges", "warning")
     finally:
         run_sql(url, "DROP OWNED BY doctor_guest", "DROP ROLE doctor_guest")
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("REVOKE UPDATE ON draftline.draft FROM doctor_user", "may not read and write draft"),
+        ("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA draftline FROM PUBLIC", "may not execute "),
+    ],
+    ids=["table", "functions"],
+)
+def test_missing_privilege_is_named_by_serve_and_doctor(url: str, statement: str, message: str) -> None:
+    granted = [f"GRANT ALL ON ALL {kind} IN SCHEMA draftline TO doctor_user" for kind in ("TABLES", "SEQUENCES")]
+    run_sql(url, "CREATE ROLE doctor_user LOGIN", "GRANT USAGE ON SCHEMA draftline TO doctor_user", *granted, statement)
+    try:
+        own = url.replace("draftline@", "doctor_user@")
+        fault = examined(database_url=own).fault
+        assert fault["check"] == "privileges"
+        assert message in fault["message"]
+        refused = invoked("serve", database_url=own, **OWN)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert f"the role of DRAFTLINE_DATABASE_URL {message}" in refused.stderr
+        assert refused.stderr.rstrip().endswith("serve and check as the role that migrated, or as a member of it")
+    finally:
+        run_sql(url, "DROP OWNED BY doctor_user", "DROP ROLE doctor_user")
 
 
 def test_too_few_connections_are_warned_of(url: str) -> None:

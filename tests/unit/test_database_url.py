@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
@@ -64,6 +63,11 @@ def test_parameter_that_cannot_be_followed_is_refused(query: str, sentence: str)
         checked(f"postgresql://ada:{SECRET}@db/films?{query}")
 
 
+def test_ipv6_address_without_brackets_is_refused_with_the_form() -> None:
+    with pytest.raises(ValueError, match=r"an IPv6 address is written in brackets: \[::1\]"):
+        checked("postgresql://ada@::1:5432/films")
+
+
 @given(st.text(string.ascii_letters + RESERVED, min_size=1, max_size=12).filter(lambda text: set(text) & set("#/?@")))
 def test_unescaped_password_is_refused_without_showing_it(characters: str) -> None:
     password = f"Hu5h{characters}S3cr"
@@ -83,12 +87,7 @@ def test_encoded_password_reaches_the_driver_and_no_description(password: str, u
 def test_description_names_every_host() -> None:
     assert described("postgresql://ada:hush@one,two:5433/films") == "ada@one:5432,two:5433/films"
     assert described("postgresql:///films?host=/tmp/pg&user=ada") == "ada@/tmp/pg:5432/films"
-
-
-def test_file_of_a_parameter_is_passed_on(tmp_path: Path) -> None:
-    root = tmp_path / "root.pem"
-    root.write_text("")
-    assert checked(f"postgresql://db/films?sslrootcert={root}").endswith(f"?sslrootcert={root}")
+    assert described("postgresql://ada@[::1]/") == "ada@[::1]:5432/ada"
 
 
 def _driver(url: str) -> asyncpg.connect_utils._ConnectionParameters:

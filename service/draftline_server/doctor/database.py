@@ -23,16 +23,11 @@ from ..store.draft_integrity import DraftChecker
 from ..store.driver_errors import UnforeseenError
 from ..store.pool import connections_of
 from ..store.poolers import PoolerError
-from ..store.revision import (
-    INSUFFICIENT_PRIVILEGE,
-    PRIVILEGES_FIX,
-    SchemaError,
-    find_revision,
-    read_usable_connections,
-)
+from ..store.revision import INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, read_usable_connections
 from ..store.statements import load
 from ..store.transaction import Transaction
 from ..wiring import pool_settings
+from . import schema
 from .results import Finding, State, fault, ok, skipped, warning
 
 SQL = load("diagnosis")
@@ -93,13 +88,18 @@ async def _examined(
     yield _clock(found["moment"] - now(), timedelta(seconds=settings.database.max_clock_skew_s))
     yield await _disk(opened)
     yield await _connections(opened, settings)
-    schema = await _schema(opened)
-    yield schema
-    if schema.state is not State.OK:
+    revision = await schema.revision(opened)
+    yield revision
+    if revision.state is not State.OK:
         for check in ("privileges", "indexes", "log", "statistics", "values", "drafts"):
             yield skipped(check, "the schema has another revision")
         return
-    yield await _privileges(opened)
+    privileges = await schema.privileges(opened)
+    yield privileges
+    if privileges.state is State.FAULT:
+        for check in ("indexes", "log", "statistics", "values", "drafts"):
+            yield skipped(check, "the role may not use the schema")
+        return
     yield await _indexes(opened)
     yield await _log(opened, found["moment"])
     yield await _statistics(opened)
@@ -179,33 +179,6 @@ async def _connections(opened: Database, settings: Settings) -> Finding:
         return ok("connections", message)
     fix = "lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS, or raise max_connections"
     return warning("connections", message, fix)
-
-
-async def _schema(opened: Database) -> Finding:
-    try:
-        found = await find_revision(opened)
-    except (SchemaError, OutOfReachError) as error:
-        return fault("schema", str(error), PRIVILEGES_FIX)
-    needed = migrate.head()
-    if found == needed:
-        return ok("schema", f"revision {found}")
-    if found is None:
-        return fault("schema", "the database has not been migrated", "run `draftline migrate`")
-    if found not in migrate.revisions():
-        message = f"the database is at revision {found}, which is newer than this version of Draftline"
-        fix = f"run the newer version, or use it to downgrade: `draftline migrate --to {needed}`"
-        return fault("schema", message, fix)
-    return fault(
-        "schema", f"the database is at revision {found}, this version needs {needed}", "run `draftline migrate`"
-    )
-
-
-async def _privileges(opened: Database) -> Finding:
-    found = (await opened.fetch(SQL["may_keep_log"], {}))[0]
-    if found["may"]:
-        return ok("privileges", f"{found['name']} owns the tables")
-    message = f"{found['name']} does not own the tables and cannot create partitions of the change log"
-    return warning("privileges", message, "serve as the user who migrated, or as a member of that role")
 
 
 async def _indexes(opened: Database) -> Finding:

@@ -5,12 +5,12 @@ No message contains a part of the URL that may belong to a password.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from urllib.parse import quote, unquote
+
+from .database_files import check_files, with_system_authorities
 
 FORM = "the form is postgresql://user:password@host:5432/database?sslmode=verify-full"
 SCHEMES = ("postgresql://", "postgres://")
@@ -23,10 +23,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
     "ssl_max_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
 }
-_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 _PASSED_ON = {
-    *_CHOICES, *_FILES, "host", "port", "user", "password", "dbname", "sslpassword", "options", "application_name",
-    "service", "krbsrvname", "gsslib",
+    *_CHOICES, "host", "port", "user", "password", "dbname", "sslrootcert", "sslcert", "sslkey", "sslcrl",
+    "sslpassword", "passfile", "options", "application_name", "service", "krbsrvname", "gsslib",
 }  # fmt: skip
 # Parameters of libpq that this service sets itself, or that make no difference to it.
 _IGNORED = {
@@ -59,7 +58,8 @@ def checked(url: str) -> str:
     _check_base(base, query)
     given = _parameters(query)
     _check_ports(base.partition("/")[0].rpartition("@")[2] or given.get("host", ""), given.get("port", ""))
-    kept = {name: value for name, value in given.items() if _is_followed(name, value)}
+    kept = {name: value for name, value in with_system_authorities(given).items() if _is_followed(name, value)}
+    check_files(kept)
     text = "&".join(f"{name}={quote(value, safe='/,:=')}" for name, value in kept.items())
     return scheme + base + (mark and text and f"?{text}")
 
@@ -74,7 +74,7 @@ def described(url: str) -> str:
     port = given.get("port", "") or "5432"
     listed = (hosts or given.get("host", "")).split(",")
     hosts = ",".join(each if re.search(r"[^:]:\d+$", each) else f"{each}:{port}" for each in listed)
-    return f"{user}@{hosts}/{unquote(name) or given.get('dbname', '')}"
+    return f"{user}@{hosts}/{unquote(name) or given.get('dbname', '') or user}"
 
 
 def _check_base(base: str, query: str) -> None:
@@ -84,7 +84,7 @@ def _check_base(base: str, query: str) -> None:
         raise ValueError(f"has a character in the user name or password that must be percent-encoded: {ENCODED}")
     if re.search(r"%(?![0-9A-Fa-f]{2})", base):
         raise ValueError(f"has a % that does not begin an encoded character: {ENCODED}")
-    if re.search(r"[\s\x00-\x1f]", base) or "/" in name:
+    if re.search(r"[\s\x00-\x1f]|%00", f"{base}?{query}") or "/" in name:
         raise ValueError(f"is not a valid URL: {FORM}; {ENCODED}")
 
 
@@ -92,7 +92,8 @@ def _check_ports(hosts: str, given: str) -> None:
     ports = [each.rpartition("]")[2].partition(":")[2] for each in hosts.split(",")] + given.split(",")
     for port in filter(None, ports):
         if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise ValueError(f"has a port that is not a number from 1 to 65535. {FORM}; {ENCODED}")
+            address = "an IPv6 address is written in brackets: [::1]"
+            raise ValueError(f"has a port that is not a number from 1 to 65535: {FORM}; {ENCODED}; {address}")
     listed = given.split(",")
     if len(listed) > 1 and len(listed) != len(hosts.split(",")):
         raise ValueError("parameter port: give one port, or as many as there are hosts")
@@ -105,9 +106,11 @@ def _parameters(query: str) -> dict[str, str]:
         name, separator, value = part.partition("=")
         name = {"database": "dbname"}.get(unquote(name), unquote(name))
         if not separator:
-            raise ValueError(f"has a parameter without a value after the ?. {FORM}; {ENCODED}")
+            raise ValueError(f"has a parameter without a value after the ?: {FORM}; {ENCODED}")
         given[name] = unquote(value)
-    if given.pop("ssl", "") == "true":  # as libpq reads JDBC's parameter
+    if "ssl" in given:
+        if given.pop("ssl") != "true":  # libpq reads this value of JDBC's parameter, and rejects any other
+            raise ValueError("parameter ssl: only ssl=true is known; write sslmode=disable, require or verify-full")
         given.setdefault("sslmode", "require")
     return given
 
@@ -128,6 +131,4 @@ def _is_followed(name: str, value: str) -> bool:
         raise ValueError(f"parameter {name!r} is not one of libpq's: {hint}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"parameter {name} is {value!r}, and must be one of {', '.join(_CHOICES[name])}")
-    if name in _FILES and value and not os.access(Path(value).expanduser(), os.R_OK):
-        raise ValueError(f"parameter {name}: the file {value} cannot be read by user {os.geteuid()}")
     return bool(value)

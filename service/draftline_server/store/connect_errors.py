@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -65,15 +67,25 @@ def problem_of(error: BaseException) -> Problem | None:
         )
     if type(error) is ConnectionError:  # asyncpg's: the server answered that it has no TLS
         return Problem("does not offer TLS", "set ssl = on in PostgreSQL, or correct sslmode in DRAFTLINE_DATABASE_URL")
-    if isinstance(error, OSError | TimeoutError):
-        reason = getattr(error, "strerror", None) or ("timeout" if isinstance(error, TimeoutError) else str(error))
-        return Problem(f"cannot be reached: {reason}", _ADDRESS_FIX)
+    if isinstance(error, OSError):
+        return Problem(f"cannot be reached: {_reason(error)}", _ADDRESS_FIX)
     if isinstance(error, asyncpg.InterfaceError | ValueError):
+        detail = str(error).partition("\n")[0]  # without the driver's hint
         return Problem(
             "cannot be connected to as DRAFTLINE_DATABASE_URL says",
-            f"correct it: {error}" if isinstance(error, asyncpg.ClientConfigurationError) else "correct it",
+            f"correct it: {detail}" if isinstance(error, asyncpg.ClientConfigurationError) else "correct it",
         )
     return None
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words for an error; asyncio's own name only the address."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    system, own = os.strerror(error.errno), error.strerror or ""
+    return system if own in ("", system) else f"{system} {own.removeprefix('Connect call failed ')}"
 
 
 async def connect(url: str, timeout_s: float, **options: Any) -> Any:

@@ -13,6 +13,7 @@ __all__ = [
     "check_privileges",
     "check_revision",
     "find_revision",
+    "privileges_problem",
     "read_secret",
     "read_usable_connections",
 ]
@@ -21,7 +22,7 @@ SQL = load("database")
 UNDEFINED_TABLE = "42P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 PRIVILEGES_FIX = "serve and check as the role that migrated, or as a member of it"
-NAMED = 5  # tables that a message names at most
+NAMED = 5  # tables or functions that a message names at most
 
 
 async def check_revision(database: Database, needed: str) -> None:
@@ -32,12 +33,20 @@ async def check_revision(database: Database, needed: str) -> None:
 
 
 async def check_privileges(database: Database) -> None:
-    """Raise SchemaError unless the role may read and write all tables."""
+    """Raise SchemaError unless the role may read and write all tables, and execute all functions."""
+    problem = await privileges_problem(database)
+    if problem:
+        raise SchemaError(f"{problem}: {PRIVILEGES_FIX}")
+
+
+async def privileges_problem(database: Database) -> str:
+    """Return a sentence about the tables and functions that the role may not use; empty if it may use all."""
     missing = [row["name"] for row in await database.fetch(SQL["missing_privileges"], {}, idempotent=True)]
-    if missing:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        tables = f"{', '.join(missing[:NAMED])}{more}"
-        raise SchemaError(f"the role of DRAFTLINE_DATABASE_URL may not read and write {tables}: {PRIVILEGES_FIX}")
+    if not missing:
+        return ""
+    verb = "execute" if missing[0].endswith("()") else "read and write"
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    return f"the role of DRAFTLINE_DATABASE_URL may not {verb} {', '.join(missing[:NAMED])}{more}"
 
 
 async def find_revision(database: Database) -> str | None:

@@ -13,8 +13,8 @@ SELECT current_setting('max_connections')::int - current_setting('superuser_rese
     - coalesce(current_setting('reserved_connections', true)::int, 0) AS usable
 
 -- name: missing_privileges
--- Return the tables and sequences of the service that the user may not use in full.
-SELECT relname AS name
+-- Return the tables, sequences and functions of the service that the user may not use in full, tables first.
+(SELECT relname::text AS name
 FROM pg_class
 WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname <> 'alembic_version'
   AND CASE relkind
@@ -23,4 +23,9 @@ WHERE relnamespace = CAST('draftline' AS regnamespace) AND relname <> 'alembic_v
         has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
         AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
   END
-ORDER BY relname
+ORDER BY relname)
+UNION ALL
+(SELECT DISTINCT concat(proname, '()')
+FROM pg_proc
+WHERE pronamespace = CAST('draftline' AS regnamespace) AND NOT has_function_privilege(oid, 'EXECUTE')
+ORDER BY 1)

@@ -1,0 +1,47 @@
+"""A connection that fails is explained by one sentence, with the system's reason and a fix."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+
+import asyncpg
+import pytest
+from draftline_server.store.connect_errors import problem_of
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (TimeoutError(), "cannot be reached: timeout"),
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('::1', 1)"),
+         "cannot be reached: Connection refused ('::1', 1)"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "cannot be reached: No such file or directory"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+         "cannot be reached: Name or service not known"),
+        (OSError("Multiple exceptions: refused"), "cannot be reached: Multiple exceptions: refused"),
+    ],
+)  # fmt: skip
+def test_reason_of_the_system_is_named(error: OSError, message: str) -> None:
+    problem = problem_of(error)
+    assert problem is not None
+    assert problem.message == message
+    assert "DRAFTLINE_DATABASE_URL" in problem.fix
+
+
+def test_hint_of_the_driver_is_left_out() -> None:
+    problem = problem_of(asyncpg.ClientConfigurationError("no such service", hint="read the manual"))
+    assert problem is not None
+    assert problem.fix == "correct it: no such service"
+
+
+def test_refused_port_of_a_real_connection_is_named_with_its_address() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(OSError, match=r"refused|failed") as refused:
+            asyncio.run(asyncpg.connect(f"postgresql://ada@127.0.0.1:{port}/films", timeout=5))
+    problem = problem_of(refused.value)
+    assert problem is not None
+    assert problem.message == f"cannot be reached: Connection refused ('127.0.0.1', {port})"

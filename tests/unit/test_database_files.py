@@ -1,0 +1,72 @@
+"""A wrong file in a database URL is an invalid setting, named with its parameter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from draftline_server.settings.database_url import checked
+from support.certificates import Authority
+
+AUTHORITY = Authority("database files")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of certificates and keys, and a service file."""
+    made = tmp_path_factory.mktemp("files")
+    own, other = AUTHORITY.issue("own"), AUTHORITY.issue("other")
+    contents = {
+        "root": AUTHORITY.certificate, "own.crt": own.certificate, "own.key": own.key, "other.key": other.key,
+        "empty": b"", "text": b"hello", "services": b"[films]\nhost=db\n",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (made / name).write_bytes(content)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("PGSERVICEFILE", str(folder / "services"))
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["sslrootcert=@/root", "sslcert=@/own.crt&sslkey=@/own.key", "service=films", "passfile=@/empty"],
+)
+def test_right_file_is_passed_on(folder: Path, query: str) -> None:
+    given = query.replace("@", str(folder))
+    assert checked(f"postgresql://db/films?{given}") == f"postgresql://db/films?{given}"
+
+
+def test_authorities_of_the_system_are_found_and_demand_full_verification(folder: Path) -> None:
+    given = checked("postgresql://db/films?sslrootcert=system")
+    assert "sslmode=verify-full" in given
+    assert "sslrootcert=/" in given
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("sslrootcert=@/none", "parameter sslrootcert: the file @/none cannot be read: it does not exist"),
+        ("sslrootcert=@", "parameter sslrootcert: @ is a directory; name a file"),
+        ("sslrootcert=@/empty", "parameter sslrootcert: the file @/empty has no certificate in PEM format"),
+        ("sslcrl=@/text", "parameter sslcrl: the file @/text has no certificate revocation list in PEM format"),
+        ("sslmode=verify-full", "parameter sslmode=verify-full needs sslrootcert=FILE"),
+        ("sslmode=require&sslrootcert=system", "sslrootcert=system requires sslmode=verify-full"),
+        ("sslkey=@/own.key", "parameter sslkey needs sslcert=FILE"),
+        ("sslcert=@/own.crt", "parameter sslcert needs sslkey=FILE with the private key of @/own.crt"),
+        ("sslcert=@/own.crt&sslkey=@/other.key", "@/other.key is not the private key of the certificate in @/own.crt"),
+        ("sslcert=@/text&sslkey=@/own.key", "@/text and @/own.key cannot be used together; both must be in PEM"),
+        ("service=nothing", "parameter service: @/services has no section [nothing]"),
+        ("ssl=1", "parameter ssl: only ssl=true is known"),
+        ("passfile=@/nothing%00", "is not a valid URL"),
+    ],
+)
+def test_wrong_file_is_named(folder: Path, query: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r"parameter|URL") as refused:
+        checked(f"postgresql://db/films?{query.replace('@', quote(str(folder)))}")
+    assert sentence.replace("@", str(folder)) in str(refused.value)
