@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from draftline.upstreams import Outcome, ThrottledError, UnauthorizedError, WriteItem
+from draftline.upstreams import Outcome, Page, ThrottledError, UnauthorizedError, WriteItem
 from draftline_server.domain.merged import MergedQuery
 from draftline_server.domain.sync import backoff_s, deletion_limit
 from draftline_server.store.database import Database
@@ -191,6 +191,39 @@ async def test_late_change_with_an_older_stamp_is_found_by_a_snapshot(world: Syn
     assert await world.value("r001") == {"n": 1}
     await world.pull(snapshot=True)
     assert await world.value("r001") == {"n": 8}
+
+
+@pytest.mark.parametrize("is_snapshot", [False, True], ids=["changes", "snapshot"])
+async def test_page_that_was_read_before_a_push_undoes_nothing(world: SyncWorld, is_snapshot: bool) -> None:
+    """Leave pages that the system read ahead, as a stream does, for records that were sent since."""
+    world.system.capabilities = replace(world.system.capabilities, ordered_versions=False)
+    await many(world, 4)
+    world.system.page = 1
+
+    class Ahead(ToyUpstream):
+        async def _ahead(self, pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
+            first, *later = [page async for page in pages]
+            yield first
+            await world.delete("r002")
+            await world.patch("r003", {"n": 9})
+            await world.push()
+            for page in later:
+                yield page
+
+        def changes(self, collection: str, cursor: str | None) -> AsyncIterator[Page]:
+            del cursor
+            return self._ahead(super().changes(collection, None))
+
+        def snapshot(self, collection: str, cursor: str | None) -> AsyncIterator[Page]:
+            return self._ahead(super().snapshot(collection, cursor))
+
+    await world.pull(snapshot=is_snapshot, upstream=Ahead(world.system))
+    assert (await world.value("r002"), await world.value("r003")) == (None, {"n": 9})
+    await world.push()
+    assert {key: each["state"] for key, each in (await world.states()).items()} == dict.fromkeys(
+        ["r000", "r001", "r002", "r003"], "IDLE"
+    )
+    assert (await world.value("r002"), await world.value("r003")) == (None, {"n": 9})
 
 
 async def test_purged_record_is_deleted_upstream(world: SyncWorld) -> None:

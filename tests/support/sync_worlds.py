@@ -7,8 +7,10 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+from draftline.upstreams import Upstream
 from draftline_server.background.change_signal import ChangeSignals
 from draftline_server.domain.content import Limits
 from draftline_server.domain.sync import Answer, BoundCollection, MergeResult, SyncSpec
@@ -88,9 +90,9 @@ class SyncWorld(World):
                 return
         raise AssertionError("the push does not end")
 
-    async def pull(self, *, snapshot: bool = False) -> None:
+    async def pull(self, *, snapshot: bool = False, upstream: Upstream | None = None) -> None:
         """Read changes, or all records."""
-        link = self.link()
+        link = replace(self.link(), upstream=upstream or ToyUpstream(self.system))
         push = Push(self.database, self.worker._attempts, self.worker._merges, link)
         pull = Pull(self.worker.progress, self.worker._merges, push, link)
         work = await self.worker.progress.work()

@@ -88,13 +88,17 @@ class Pull:
     async def _marked(
         self, pages: AsyncIterator[Page], capabilities: Capabilities, kind: str
     ) -> AsyncIterator[tuple[Page, int]]:
-        """Yield each page with a mark from before it was requested."""
+        """Yield each page with a mark from before the first one was requested.
+
+        A system may read all pages when the first one is requested, or while an earlier page is merged, as a stream
+        does. So what became known since then may be newer than any page.
+        """
         link = self._link
+        mark = await self._merges.mark()
+        if capabilities.read_lag_s:
+            await asyncio.sleep(capabilities.read_lag_s)
         while True:
             await link.bucket.take()
-            mark = await self._merges.mark()
-            if capabilities.read_lag_s:
-                await asyncio.sleep(capabilities.read_lag_s)
             started = time.monotonic()
             try:
                 page = await anext(pages, None)
