@@ -255,7 +255,7 @@ def test_cell_that_a_declared_field_refuses_is_named_by_its_column(load: Load, c
         ("id,n\na,1\nb,x\0y\n", "a.csv", "line 3, column n: text must not hold U+0000"),
         ('id,n\na,"1\n2"\nb,\na,2\n', "a.csv", "line 5: record 'a' appears twice in the import, first at "),
         ('{"id": "a"}\n{"id": "b", "t": ["\\u0000"]}\n', "a.ndjson", "line 2, byte 12, field /t/0: text must not hold"),
-        ('{"id": "a"}\n{"id": "b", "t": "\\ud800"}\n', "a.ndjson", "line 2, byte 12, field 't': a string contains the"),
+        ('{"id": "a"}\n{"id": "b", "t": "\\ud800"}\n', "a.ndjson", "line 2, byte 12, field /t: a string contains the"),
         ('[{"id": "a"}, {"id": "a"}]', "a.json", "record 2 (index 1): record 'a' appears twice in the import, first at "
                                                  "record 1 (index 0)"),
         (f'[{{"id": "a"}}, {{"id": "b", "t": "{"x" * (1 << 24)}"}}]', "a.json", "record 2 (index 1): the record has"),

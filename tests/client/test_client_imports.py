@@ -101,12 +101,12 @@ class Odd:
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
-        (("a", {"x": 1, "n": float("nan")}), r"records\[3\]: at /n: nan is not a JSON number"),
-        (("a", {"x": Odd()}), r"records\[3\]: at /x: Odd is not a JSON type"),
+        (("a", {"x": 1, "n": float("nan")}), r"records\[3\], field /n: nan is not a JSON number"),
+        (("a", {"x": Odd()}), r"records\[3\], field /x: Odd is not a JSON type"),
         ((7, {}), r"records\[3\]: "),
         (
             ImportRecord("a", {"t": "\ud800"}, source="line 9"),
-            r"line 9: at /t: a string contains the lone surrogate",
+            r"line 9, field /t: a string contains the lone surrogate",
         ),
         (ImportRecord("\ud800", {}, source="line 9"), "line 9: "),
         ("ab", r"records\[3\]: expected an ImportRecord or a pair of id and content"),

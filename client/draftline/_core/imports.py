@@ -133,5 +133,7 @@ def _add_record(records: Any, record: RecordLike, index: int) -> pb.ImportRecord
         )
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{record.source or f'records[{index}]'}: {error}") from error
+        problem = str(error)  # of the content, it begins with the path of the value: "at /a/0: ..."
+        where = ", field " if problem.startswith("at /") else ": "
+        raise kind(f"{record.source or f'records[{index}]'}{where}{problem.removeprefix('at ')}") from error
     return added
