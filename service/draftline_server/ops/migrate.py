@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class _Target:
     accepts_newer: bool = False  # do nothing if the schema is of a newer version that supports this one
     waits_for_services: bool = False
     report: Callable[[str], None] = lambda _: None
+    verify: Callable[[], Awaitable[None]] | None = None  # called under the lock of migrations, before the action
 
 
 def head() -> str:
@@ -97,28 +98,39 @@ def undone_by(url: str, revision: str) -> list[str]:
 
     Raise ValueError if the revision does not exist, and MigrateError if the database is at an unknown one.
     """
-    known, revision = revisions(), _existing(revision)
+    revision = existing(revision)
     found: list[str] = []
 
     def read(_: Config, connection: Connection) -> None:
         current = _current(connection)
         if current is not None:
-            below = len(known) if revision == "base" else known.index(revision)
-            found.extend(known[known.index(current) : below])
+            found.extend(revisions_between(revision, current))
 
     asyncio.run(_run(url, read, _Target(None)))
     return found
 
 
+def revisions_between(older: str, newer: str) -> list[str]:
+    """Return the revisions after `older` up to `newer`, the newest first; empty if `older` is the newer one."""
+    known = revisions()
+    return known[known.index(newer) : len(known) if older == "base" else known.index(older)]
+
+
 def go_to(
-    url: str, revision: str, report: Callable[[str], None] = lambda _: None, *, waits_for_services: bool = False
+    url: str,
+    revision: str,
+    report: Callable[[str], None] = lambda _: None,
+    *,
+    waits_for_services: bool = False,
+    verify: Callable[[], Awaitable[None]] | None = None,
 ) -> str:
     """Migrate up or down to a revision, and return it. `report` is called with each completed step.
 
-    Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
+    `verify` is called when no other migration can run and before anything is changed; what it raises ends the
+    migration. Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
     ServicesRunningError if services use the database, unless `waits_for_services`.
     """
-    is_upgrade, known, revision = revision == "head", revisions(), _existing(revision)
+    is_upgrade, known, revision = revision == "head", revisions(), existing(revision)
 
     def move(config: Config, connection: Connection) -> None:
         config.attributes["report"] = report
@@ -126,10 +138,11 @@ def go_to(
         back = revision == "base" or (current in known and known.index(current) < known.index(revision))
         (command.downgrade if back else command.upgrade)(config, revision)
 
-    return asyncio.run(_run(url, move, _Target(revision, is_upgrade, waits_for_services, report)))
+    return asyncio.run(_run(url, move, _Target(revision, is_upgrade, waits_for_services, report, verify)))
 
 
-def _existing(revision: str) -> str:
+def existing(revision: str) -> str:
+    """Return the revision that `head` or another name means. Raise ValueError if it does not exist."""
     known = revisions()
     revision = known[0] if revision == "head" else revision
     if revision != "base" and revision not in known:
@@ -214,6 +227,8 @@ async def _migrate(url: str, action: Action, target: _Target | None) -> str:
                 if await _is_newer_but_usable(connection, current, target):
                     return current
                 beside_services = await _prepare(connection, target, current)
+                if target.verify is not None:
+                    await target.verify()
             return await _act(engine, action, beside_services=beside_services)
     finally:
         await engine.dispose()
@@ -258,7 +273,7 @@ async def _prepare(connection: AsyncConnection, target: _Target, current: str) -
     reported = False
     while not await lock_out_services(connection):
         holders = await running_services(connection)
-        if holders and all(_can_live_with(needed, current, target.revision) for _, needed in holders):
+        if holders and all(can_live_with(needed, current, target.revision) for _, needed in holders):
             return True
         if not target.waits_for_services:
             raise ServicesRunningError([pid for pid, _ in holders])
@@ -269,7 +284,7 @@ async def _prepare(connection: AsyncConnection, target: _Target, current: str) -
     return False
 
 
-def _can_live_with(needed: str | None, current: str, target: str) -> bool:
+def can_live_with(needed: str | None, current: str, target: str) -> bool:
     """Return whether a service that needs a revision can use every schema on the way to the target."""
     known = revisions()
     if needed is None or "base" in (current, target):

@@ -16,6 +16,7 @@ class AdvisoryLock(IntEnum):
     SERVICE = 7_236_835_718  # shared by every running service; an incompatible migration takes it exclusively
     TALLIES = 7_236_835_719
     TENANT_USAGE = 7_236_835_720
+    REHEARSAL = 7_236_835_730
 
 
 class LockFamily(IntEnum):
