@@ -10,6 +10,7 @@ Arguments that cannot be sent at all raise ValueError or TypeError before any ca
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,44 @@ class FailedPreconditionError(DraftlineError):
 
 class ConditionNotMetError(FailedPreconditionError):
     """The stored record does not satisfy `condition`."""
+
+
+class ReferenceNotFoundError(FailedPreconditionError):
+    """The write names a record that does not exist or is deleted, by a relation with `integrity="check"`."""
+
+    @property
+    def relation(self) -> str:
+        """The name of the relation."""
+        return self.metadata.get("relation", "")
+
+    @property
+    def path(self) -> str:
+        """The field of the relation, a JSON Pointer."""
+        return self.metadata.get("path", "")
+
+    @property
+    def related_id(self) -> str:
+        """The first id without a record."""
+        return self.metadata.get("related_id", "")
+
+
+class RecordReferencedError(FailedPreconditionError):
+    """The record cannot be deleted, because others name it by a relation with `integrity="check"`."""
+
+    @property
+    def relation(self) -> str:
+        """The name of the relation."""
+        return self.metadata.get("relation", "")
+
+    @property
+    def referring_collection(self) -> str:
+        """The collection of the records that name it."""
+        return self.metadata.get("referring_collection", "")
+
+    @property
+    def referring_ids(self) -> list[str]:
+        """The first records that name it, at most 10."""
+        return [str(each) for each in json.loads(self.metadata.get("referring_ids", "[]"))]
 
 
 class OperationTestFailedError(FailedPreconditionError):
@@ -347,6 +386,8 @@ BY_REASON: Mapping[str, type[DraftlineError]] = {
     "CONFLICT": ConflictError,
     "VERSION_MISMATCH": VersionMismatchError,
     "CONDITION_NOT_MET": ConditionNotMetError,
+    "REFERENCE_NOT_FOUND": ReferenceNotFoundError,
+    "RECORD_REFERENCED": RecordReferencedError,
     "TEST_FAILED": OperationTestFailedError,
     "QUOTA_EXCEEDED": QuotaExceededError,
 }

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from draftline import Client, DraftEdit
+from draftline import Client, DeclaredRelation, DraftEdit
 from draftline_server.background.draft_integrity import DraftCheck
 from draftline_server.background.leader import run_once
 from draftline_server.ops import migrate
@@ -211,3 +211,21 @@ def test_check_of_the_embedded_database(tmp_path: Path) -> None:
     assert (migrated.returncode, json.loads(migrated.stdout)) == (0, {"revision": migrate.head()})
     done = invoked("check", data_dir=tmp_path, log_level="error")
     assert (done.returncode, done.stdout) == (0, "0 drafts checked, 0 differ, 0 remain\n")
+
+
+def test_references_without_a_record_are_listed_and_remain(url: str) -> None:
+    with serving(url) as server, Client(server.address, tenant_id="acme", user="ada") as client:
+        client.import_content("films", {"alien": {"director": "none"}}.items())
+        client.put_collection(
+            "films", relations=[DeclaredRelation("director", "/director", "people", integrity="check")]
+        )
+    found = invoked("check", "--repair", "--json", database_url=url)
+    assert found.returncode == 1
+    reference, counts = map(json.loads, found.stdout.splitlines())
+    assert reference == {
+        "tenant_id": "acme", "collection": "films", "record_id": "alien", "relation": "director",
+        "related_collection": "people", "related_id": "none", "is_synced": False, "repaired": False,
+    }  # fmt: skip
+    assert (counts["differences"], counts["remaining"]) == (1, 1)
+    shown = invoked("check", database_url=url).stdout
+    assert '"alien" in "films" of "acme" names "none" by relation \'director\', and "people" has no' in shown

@@ -38,6 +38,7 @@ ALL_TENANTS = frozenset({
     "check_drafts",  # the checker's, which no call reaches
     "count_drafts",
     *("check_record_entries", "check_draft_entries", "check_stored_entries", "check_stored_draft_entries"),
+    "checking_collections",  # of `draftline check`
     "forget_answers",  # drops what is old, whoever's it is
     *("missing_weeks", "add_partition", "drop_oldest"),  # the log is kept by whole weeks
 })  # fmt: skip

@@ -11,7 +11,15 @@ from draftline._core.methods import Call, Method
 from draftline._core.requests import OrderLike, declared_fields, declared_order, request_id_of
 from draftline._core.statistic_calls import declared_statistic
 from draftline.documents import encode
-from draftline.models import ChangeHistory, Collection, DeclaredField, DeclaredRelation, DeclaredStatistic, FieldType
+from draftline.models import (
+    ChangeHistory,
+    Collection,
+    DeclaredField,
+    DeclaredRelation,
+    DeclaredStatistic,
+    FieldType,
+    RelationIntegrity,
+)
 from draftline.v1 import collection_pb2 as pb
 
 _SERVICE = "CollectionService"
@@ -69,7 +77,13 @@ def put_collection(
         history=pb.ChangeHistory.Value(f"CHANGE_HISTORY_{ChangeHistory(history).name}"),
         statistics=[declared_statistic(each) for each in statistics],
         relations=[
-            pb.DeclaredRelation(name=each.name, field=each.field, collection=each.collection, inverse=each.inverse)
+            pb.DeclaredRelation(
+                name=each.name,
+                field=each.field,
+                collection=each.collection,
+                inverse=each.inverse,
+                integrity=pb.RelationIntegrity.Value(f"RELATION_INTEGRITY_{RelationIntegrity(each.integrity).name}"),
+            )
             for each in relations
         ],
         expected_version=expected_version,
@@ -81,10 +95,13 @@ def put_collection(
 
 @explained
 def get_collection(
-    tenant_id: str, collection: str, *, include_mismatch_counts: bool
+    tenant_id: str, collection: str, *, include_mismatch_counts: bool, include_dangling: bool
 ) -> Call[pb.GetCollectionRequest, pb.GetCollectionResponse, Collection]:
     request = pb.GetCollectionRequest(
-        tenant_id=tenant_id, collection=collection, include_mismatch_counts=include_mismatch_counts
+        tenant_id=tenant_id,
+        collection=collection,
+        include_mismatch_counts=include_mismatch_counts,
+        include_dangling=include_dangling,
     )
     return Call(GET_COLLECTION, request)
 

@@ -17,6 +17,7 @@ from draftline.models import (
     Collection,
     CollectionIndex,
     CollectionRelation,
+    DanglingReferences,
     DeclaredField,
     DeclaredOrder,
     DeclaredRelation,
@@ -29,6 +30,7 @@ from draftline.models import (
     PurgeResult,
     Record,
     RelatedIds,
+    RelationIntegrity,
     Results,
     SortKey,
 )
@@ -132,8 +134,16 @@ def _relation_of(message: collection_pb2.CollectionRelation) -> CollectionRelati
     declared, state = message.relation, None
     if message.state != collection_pb2.INDEX_STATE_UNSPECIFIED:
         state = member_of(IndexState, collection_pb2.IndexState, message.state)
+    integrity = RelationIntegrity.NONE
+    if declared.integrity != collection_pb2.RELATION_INTEGRITY_UNSPECIFIED:
+        integrity = member_of(RelationIntegrity, collection_pb2.RelationIntegrity, declared.integrity)
+    dangling = None
+    if message.HasField("dangling"):
+        dangling = DanglingReferences(message.dangling.count, tuple(message.dangling.record_ids))
     return CollectionRelation(
-        DeclaredRelation(declared.name, declared.field, declared.collection, declared.inverse), state
+        DeclaredRelation(declared.name, declared.field, declared.collection, declared.inverse, integrity),
+        state,
+        dangling,
     )
 
 

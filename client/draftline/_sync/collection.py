@@ -87,6 +87,7 @@ class CollectionMethods(Transport):
         collection: str,
         *,
         include_mismatch_counts: bool = False,
+        include_dangling: bool = False,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
     ) -> Collection:
@@ -98,13 +99,17 @@ class CollectionMethods(Transport):
 
         Args:
             include_mismatch_counts: fills in `mismatch_counts`, which reads every record of the collection.
+            include_dangling: fills in `dangling` of relations that are checked, which reads all their ids.
 
         Raises:
             NotFoundError: the collection has no spec.
         """
         return self._call(
             collection_calls.get_collection(
-                self._tenant(tenant_id), collection, include_mismatch_counts=include_mismatch_counts
+                self._tenant(tenant_id),
+                collection,
+                include_mismatch_counts=include_mismatch_counts,
+                include_dangling=include_dangling,
             ),
             timeout,
         )

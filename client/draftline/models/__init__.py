@@ -56,7 +56,13 @@ from draftline.models.records import (
     Results,
     Unset,
 )
-from draftline.models.relations import CollectionRelation, DeclaredRelation, RelatedIds
+from draftline.models.relations import (
+    CollectionRelation,
+    DanglingReferences,
+    DeclaredRelation,
+    RelatedIds,
+    RelationIntegrity,
+)
 from draftline.models.statistics import (
     CollectionStatistic,
     DeclaredStatistic,
@@ -105,6 +111,7 @@ __all__ = [
     "ConflictKind",
     "ConflictPolicy",
     "ConflictPolicyName",
+    "DanglingReferences",
     "DeclaredField",
     "DeclaredOrder",
     "DeclaredRelation",
@@ -132,6 +139,7 @@ __all__ = [
     "Record",
     "RecordState",
     "RelatedIds",
+    "RelationIntegrity",
     "Resolution",
     "Results",
     "RevertResult",

@@ -212,6 +212,40 @@ STATISTIC_STATE_INVALID: StatisticState.ValueType  # 3
 """Not in use: the records form more than 10,000 groups. Declare fewer keys, or a coarser grain."""
 Global___StatisticState: _TypeAlias = StatisticState  # noqa: Y015
 
+class _RelationIntegrity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RelationIntegrityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RelationIntegrity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RELATION_INTEGRITY_UNSPECIFIED: _RelationIntegrity.ValueType  # 0
+    """Same as RELATION_INTEGRITY_NONE."""
+    RELATION_INTEGRITY_NONE: _RelationIntegrity.ValueType  # 1
+    """They are accepted. Reads by the relation omit such ids."""
+    RELATION_INTEGRITY_CHECK: _RelationIntegrity.ValueType  # 2
+    """They are refused: a write that names a missing record fails with REFERENCE_NOT_FOUND, the deletion of a record that
+    others name with RECORD_REFERENCED. A write is checked as a whole, and only for the ids that it adds. Drafts are
+    checked when they are committed, not when they are saved. What a sync pulls is not checked. Requires an index. What
+    was stored before stays; GetCollection counts its ids without a record (`include_dangling`). While the index is being
+    built, deletions of records that others name may still be accepted.
+    """
+
+class RelationIntegrity(_RelationIntegrity, metaclass=_RelationIntegrityEnumTypeWrapper):
+    """The treatment of writes that would leave a relation with the id of a record that does not exist or is deleted."""
+
+RELATION_INTEGRITY_UNSPECIFIED: RelationIntegrity.ValueType  # 0
+"""Same as RELATION_INTEGRITY_NONE."""
+RELATION_INTEGRITY_NONE: RelationIntegrity.ValueType  # 1
+"""They are accepted. Reads by the relation omit such ids."""
+RELATION_INTEGRITY_CHECK: RelationIntegrity.ValueType  # 2
+"""They are refused: a write that names a missing record fails with REFERENCE_NOT_FOUND, the deletion of a record that
+others name with RECORD_REFERENCED. A write is checked as a whole, and only for the ids that it adds. Drafts are
+checked when they are committed, not when they are saved. What a sync pulls is not checked. Requires an index. What
+was stored before stays; GetCollection counts its ids without a record (`include_dangling`). While the index is being
+built, deletions of records that others name may still be accepted.
+"""
+Global___RelationIntegrity: _TypeAlias = RelationIntegrity  # noqa: Y015
+
 @_typing.final
 class DeclaredField(_message.Message):
     """A field of the collection spec, with its type. Each gets an ascending index."""
@@ -465,6 +499,7 @@ class DeclaredRelation(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     INVERSE_FIELD_NUMBER: _builtins.int
+    INTEGRITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name of the relation: 1 to 64 letters, digits and underscores, not starting with a digit. Not
     `parent`, `children`, `record` or `content`, and different from the other relations of the
@@ -483,6 +518,8 @@ class DeclaredRelation(_message.Message):
     by `record_id`. It is a name like `name`, and different from the relations of the other collection.
     It has an index. Empty: there is no opposite relation.
     """
+    integrity: Global___RelationIntegrity.ValueType
+    """The treatment of writes that would leave an id without a record. Unspecified: RELATION_INTEGRITY_NONE."""
     def __init__(
         self,
         *,
@@ -490,14 +527,43 @@ class DeclaredRelation(_message.Message):
         field: _builtins.str = ...,
         collection: _builtins.str = ...,
         inverse: _builtins.str = ...,
+        integrity: Global___RelationIntegrity.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "field", b"field", "inverse", b"inverse", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "field", b"field", "integrity", b"integrity", "inverse", b"inverse", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeclaredRelation: _TypeAlias = DeclaredRelation  # noqa: Y015
+
+@_typing.final
+class DanglingReferences(_message.Message):
+    """The ids without a live record that the records of a collection name by one relation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    RECORD_IDS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """The number of references: pairs of a live record and an id that it names."""
+    @_builtins.property
+    def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first records that have such references, by id; at most 10."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        record_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "record_ids", b"record_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DanglingReferences: _TypeAlias = DanglingReferences  # noqa: Y015
 
 @_typing.final
 class CollectionRelation(_message.Message):
@@ -507,23 +573,33 @@ class CollectionRelation(_message.Message):
 
     RELATION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    DANGLING_FIELD_NUMBER: _builtins.int
     state: Global___IndexState.ValueType
     """The state of the index of the inverse. While it is being built, reads by the inverse fail with
-    FAILED_PRECONDITION (RELATION_NOT_READY). Unspecified: there is no inverse.
+    FAILED_PRECONDITION (RELATION_NOT_READY). Unspecified: there is no index, because the relation has no inverse and is
+    not checked.
     """
     @_builtins.property
     def relation(self) -> Global___DeclaredRelation:
         """The relation."""
+
+    @_builtins.property
+    def dangling(self) -> Global___DanglingReferences:
+        """The references without a record, of a relation with RELATION_INTEGRITY_CHECK whose index is ready. In GetCollection if
+        `include_dangling` is set, and in PutCollection if the call turns the check on and the index is built by the time of
+        the response. Absent: not counted.
+        """
 
     def __init__(
         self,
         *,
         relation: Global___DeclaredRelation | None = ...,
         state: Global___IndexState.ValueType = ...,
+        dangling: Global___DanglingReferences | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dangling", b"dangling", "relation", b"relation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dangling", b"dangling", "relation", b"relation", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -732,6 +808,7 @@ class GetCollectionRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     INCLUDE_MISMATCH_COUNTS_FIELD_NUMBER: _builtins.int
+    INCLUDE_DANGLING_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -740,16 +817,19 @@ class GetCollectionRequest(_message.Message):
     """Returns `mismatch_counts`. This reads every record of the collection: about a second per few
     hundred thousand records.
     """
+    include_dangling: _builtins.bool
+    """Returns `dangling` of each relation that is checked. This reads every reference: about a second per million."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         collection: _builtins.str = ...,
         include_mismatch_counts: _builtins.bool = ...,
+        include_dangling: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "include_mismatch_counts", b"include_mismatch_counts", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "include_dangling", b"include_dangling", "include_mismatch_counts", b"include_mismatch_counts", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -209,6 +209,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     was written. Retrying does not help until the tenant uses less or an operator raises the quota. Metadata: `quota`
     (`records`, `bytes` or `drafts`), `limit`, `use` (at the last count).
     """
+    ERROR_REASON_REFERENCE_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION. The write names a record that does not exist or is deleted, by a field of a relation with
+    RELATION_INTEGRITY_CHECK. Metadata: `collection`, `record_id` (of the write), `relation`, `path` (of the field),
+    `related_collection`, `related_id` (the first id without a record).
+    """
+    ERROR_REASON_RECORD_REFERENCED: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION. The record cannot be deleted, because other records name it by a relation with
+    RELATION_INTEGRITY_CHECK. Delete or change these first. Metadata: `collection`, `record_id` (of the deletion),
+    `relation`, `referring_collection` (which declares the relation), `referring_ids` (a JSON array of up to 10 ids).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of an error: the `reason` of the `google.rpc.ErrorInfo` (AIP-193) that every error of
@@ -405,5 +415,15 @@ ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 48
 """RESOURCE_EXHAUSTED. The write would add records or drafts to a tenant that has reached a quota. Nothing
 was written. Retrying does not help until the tenant uses less or an operator raises the quota. Metadata: `quota`
 (`records`, `bytes` or `drafts`), `limit`, `use` (at the last count).
+"""
+ERROR_REASON_REFERENCE_NOT_FOUND: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION. The write names a record that does not exist or is deleted, by a field of a relation with
+RELATION_INTEGRITY_CHECK. Metadata: `collection`, `record_id` (of the write), `relation`, `path` (of the field),
+`related_collection`, `related_id` (the first id without a record).
+"""
+ERROR_REASON_RECORD_REFERENCED: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION. The record cannot be deleted, because other records name it by a relation with
+RELATION_INTEGRITY_CHECK. Delete or change these first. Metadata: `collection`, `record_id` (of the deletion),
+`relation`, `referring_collection` (which declares the relation), `referring_ids` (a JSON array of up to 10 ids).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

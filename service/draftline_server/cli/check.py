@@ -1,4 +1,4 @@
-"""`draftline check`: check that the merge of every draft, every order entry and every statistic is correct."""
+"""`draftline check`: check that drafts, order entries, statistics and references are consistent with their records."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..ops import migrate
 from ..ops.draft_check import (
+    DanglingReference,
     DraftChecker,
     DraftDifference,
     EntryDifference,
+    ReferenceChecker,
     Tallies,
     TallyDifference,
     open_checkers,
@@ -53,11 +55,13 @@ class Counts:
 @click.pass_obj
 @reporting
 def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
-    """Find inconsistent drafts, order entries and statistics.
+    """Find inconsistent drafts, entries, statistics and references.
 
     Compares the stored merge of every draft with the result of applying its edit to its record, and the entries of
-    declared orders and the tallies of statistics with the records and drafts. The exit status is 1 if differences
-    remain. With --json, prints one object for each difference, and the summary as the last one.
+    declared orders and the tallies of statistics with the records and drafts. Lists the records that name a missing one
+    by a relation that is checked; --repair leaves them, and those of a sync do not count as differences. The exit
+    status is 1 if differences remain. With --json, prints one object for each difference, and the summary as the last
+    one.
 
     Checks all tenants in the database of the settings. The service may be running. A draft whose record does not exist
     is an orphan; --repair leaves it, because only its user can discard it.
@@ -70,7 +74,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
 
 async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -> Counts:
     counts = Counts()
-    async with open_checkers(settings, url, migrate.head()) as (checker, entries, tallies):
+    async with open_checkers(settings, url, migrate.head()) as (checker, entries, tallies, references):
         async with _progress(checker):
             async for each in checker.differences():
                 repaired = repair and await checker.repair(each)
@@ -87,7 +91,28 @@ async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -
             counts.remaining += not repair
             click.echo(_entry_json(wrong, repaired) if as_json else _entry_line(wrong, repaired))
         await _check_tallies(tallies, counts, repair=repair, as_json=as_json)
+        await _check_references(references, counts, as_json=as_json)
     return counts
+
+
+async def _check_references(references: ReferenceChecker, counts: Counts, *, as_json: bool) -> None:
+    async for each in references.differences():
+        counts.differences += not each.is_synced
+        counts.remaining += not each.is_synced
+        click.echo(json.dumps({**asdict(each), "repaired": False}) if as_json else _reference_line(each))
+
+
+def _reference_line(reference: DanglingReference) -> str:
+    values = (
+        reference.tenant_id, reference.collection, reference.record_id, reference.related_collection,
+        reference.related_id,
+    )  # fmt: skip
+    tenant, collection, record, target, missing = (json.dumps(value, ensure_ascii=False) for value in values)
+    suffix = ", as a sync has pulled it" if reference.is_synced else ""
+    return (
+        f"{record} in {collection} of {tenant} names {missing} by relation {reference.relation!r}, "
+        f"and {target} has no such record{suffix}"
+    )
 
 
 async def _check_tallies(tallies: Tallies, counts: Counts, *, repair: bool, as_json: bool) -> None:

@@ -99,7 +99,7 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
 @click.option("--statistic", "statistics", metavar="NAME=KEYS: MEASURES", multiple=True,
               help="A statistic, such as 'gross=/Major Genre, year(/Released): /Worldwide Gross'. "
                    "'range(/Budget)' among the keys lets filters compare the field with any values.")  # fmt: skip
-@click.option("--relation", "relations", multiple=True, metavar="NAME=PATH:COLLECTION[:INVERSE]",
+@click.option("--relation", "relations", multiple=True, metavar="NAME=PATH:COLLECTION[:INVERSE[:check]]",
               help="Relation to the records of a collection, whose ids are at PATH. Repeatable.")  # fmt: skip
 @click.option("--schema", type=click.File(encoding="utf-8"), help="File with the JSON Schema of the content.")
 @click.option("--history", type=click.Choice([each.value for each in ChangeHistory]),
@@ -154,7 +154,7 @@ def put_command(
 def _counted(client: Client, collection: str) -> Collection:
     """Return the collection with its counts, or without them if they take too long."""
     try:
-        return client.get_collection(collection, include_mismatch_counts=True)
+        return client.get_collection(collection, include_mismatch_counts=True, include_dangling=True)
     except DeadlineExceededError:
         click.echo("Values of the wrong type were not counted: that takes too long here.", err=True)
         return client.get_collection(collection)

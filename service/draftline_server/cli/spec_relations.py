@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 import click
-from draftline import CollectionRelation, DeclaredRelation
+from draftline import CollectionRelation, DeclaredRelation, RelationIntegrity
 
-_TEXT = re.compile(r"(\w+)=(/.*?):([^:]+)(?::(\w+))?")
+_TEXT = re.compile(r"(\w+)=(/.*?):([^:]+)(?::(\w*))?(?::(check|none))?")
 
 
 def relation_of_text(text: str) -> DeclaredRelation:
     """Return the relation of a `--relation` option."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise click.UsageError(f"--relation takes NAME=PATH:COLLECTION or NAME=PATH:COLLECTION:INVERSE, not {text!r}")
-    return DeclaredRelation(*match.groups(default=""))
+        raise click.UsageError(f"--relation takes NAME=PATH:COLLECTION[:INVERSE[:check]], not {text!r}")
+    name, path, collection, inverse, integrity = match.groups(default="")
+    return DeclaredRelation(name, path, collection, inverse, RelationIntegrity(integrity or "none"))
 
 
 def is_relation(value: Any) -> bool:
     keys = ("name", "field", "collection")
-    return isinstance(value, dict) and all(isinstance(each, str) for each in (*map(value.get, keys), _inverse(value)))
+    return (
+        isinstance(value, dict)
+        and all(isinstance(each, str) for each in (*map(value.get, keys), _inverse(value)))
+        and _integrity(value) in tuple(RelationIntegrity)
+    )
 
 
 def relation_of_dict(value: dict[str, Any]) -> DeclaredRelation:
-    return DeclaredRelation(value["name"], value["field"], value["collection"], _inverse(value))
+    integrity = RelationIntegrity(_integrity(value))
+    return DeclaredRelation(value["name"], value["field"], value["collection"], _inverse(value), integrity)
 
 
 def relation_as_dict(relation: CollectionRelation) -> dict[str, Any]:
     declared = relation.relation
     return {
         "name": declared.name, "field": declared.field, "collection": declared.collection,
-        "inverse": declared.inverse, "state": relation.state and str(relation.state),
+        "inverse": declared.inverse, "integrity": str(declared.integrity),
+        "state": relation.state and str(relation.state),
+        **({"dangling": asdict(relation.dangling)} if relation.dangling is not None else {}),
     }  # fmt: skip
 
 
@@ -40,9 +49,20 @@ def relation_line(relation: CollectionRelation) -> str:
     """Return a sentence about a relation."""
     declared = relation.relation
     sentence = f"Relation {declared.name!r} from {declared.field} to {declared.collection}"
+    if declared.inverse:
+        sentence += f", inverse {declared.inverse!r}"
+    if declared.integrity == RelationIntegrity.CHECK:
+        sentence += ", checked"
     if relation.state is not None:
-        sentence += f", inverse {declared.inverse!r}: {relation.state}"
+        sentence += f": {relation.state}"
+    if relation.dangling is not None and relation.dangling.count:
+        count, ids = relation.dangling.count, ", ".join(relation.dangling.record_ids)
+        sentence += f". {count:,} references have no record, for example those of {ids}"
     return f"{sentence}."
+
+
+def _integrity(value: dict[str, Any]) -> Any:
+    return value.get("integrity", "none")
 
 
 def _inverse(value: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from .changes import History
 from .edits import format_pointer
 from .errors import InvalidFieldError
 from .filters.ast import FieldType, Path
-from .relations import Relation, RelationSpec, declare_relations
+from .relations import Integrity, Relation, RelationSpec, declare_relations
 from .statistics import Grain, StatisticSpec, declare_statistics
 from .values import value_class
 
@@ -65,11 +65,16 @@ class CollectionSpec:
     # The inverses of other collections' relations, as they were when the spec was read.
     inverses: Sequence[Relation] = field(default=(), compare=False)
     upstream: str = field(default="", compare=False)  # the sync that the collection belongs to; empty: none
+    # True: checked relations of some collection lead here, so deletions have to be checked.
+    is_referred_to: bool = field(default=False, compare=False)
 
     def indexes(self) -> list[IndexOrder]:
         """Return the orders to index, without duplicates: each field ascending, then the declared orders."""
         wanted = [(IndexKey(path, type_),) for path, type_ in self.fields.items()]
         return list(dict.fromkeys([*wanted, *self.orders]))
+
+    def checked_relations(self) -> list[RelationSpec]:
+        return [each for each in self.relations if each.integrity is Integrity.CHECK]
 
     def indexed_text(self) -> list[Path]:
         return [path for path, type_ in self.fields.items() if type_ is FieldType.TEXT]
@@ -84,7 +89,7 @@ def declare(
     *,
     refusing: frozenset[Path] = frozenset(),
     statistics: Sequence[tuple[str, Sequence[tuple[Path, Grain]], Sequence[Path], Path]] = (),
-    relations: Sequence[tuple[str, Path, str, str]] = (),
+    relations: Sequence[RelationSpec] = (),
 ) -> CollectionSpec:
     """Build a spec and check it.
 

@@ -161,6 +161,14 @@ class RelationNotReadyError(DraftlineError):
     reason = "RELATION_NOT_READY"
 
 
+class ReferenceNotFoundError(DraftlineError):
+    reason = "REFERENCE_NOT_FOUND"
+
+
+class RecordReferencedError(DraftlineError):
+    reason = "RECORD_REFERENCED"
+
+
 class CollectionBoundError(DraftlineError):
     reason = "COLLECTION_BOUND"
 

@@ -16,9 +16,17 @@ MAX_PATHS = 10
 MAX_RELATIONS = 16  # of one collection
 DEFAULT_LIMIT = 100  # related records of one record, by one relation
 MAX_LIMIT = 1_000
+MAX_NAMED = 10  # ids that an error or a report gives as examples
 PARENT, CHILDREN = "parent", "children"
 RESERVED = (PARENT, CHILDREN, "content", "record")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+class Integrity(StrEnum):
+    """The treatment of writes that would leave a relation with an id without a live record."""
+
+    NONE = "NONE"  # accepted
+    CHECK = "CHECK"  # refused: references to missing records, and deletions of records that are referred to
 
 
 @value_class
@@ -29,6 +37,12 @@ class RelationSpec:
     path: Path
     collection: str
     inverse: str = ""  # the name of the opposite direction, in `collection`; empty: none
+    integrity: Integrity = Integrity.NONE
+
+    @property
+    def has_index(self) -> bool:
+        """Return whether the ids have entries, by which the records that name one are found."""
+        return bool(self.inverse) or self.integrity is Integrity.CHECK
 
 
 class Direction(StrEnum):
@@ -65,27 +79,25 @@ def relations_of(
 
 
 def declare_relations(
-    collection: str, declared: Sequence[tuple[str, Path, str, str]], fields: Mapping[Path, object]
+    collection: str, declared: Sequence[RelationSpec], fields: Mapping[Path, object]
 ) -> tuple[RelationSpec, ...]:
-    """Return the relations of a spec. Each is a name, a path, a collection and the name of the inverse.
+    """Return the relations of a spec.
 
     Raise InvalidFieldError if a name is not valid, reserved or used twice, or hides fields that are declared.
     """
-    found: list[RelationSpec] = []
     names: dict[str, str] = {}
-    for index, (name, path, target, inverse) in enumerate(declared):
+    for index, each in enumerate(declared):
         where = f"relations[{index}]"
-        _check_name(name, f"{where}.name", names, fields)
-        if inverse and target == collection:
-            _check_name(inverse, f"{where}.inverse", names, fields)
-        elif inverse:
-            _check_name(inverse, f"{where}.inverse", {}, {})
-        found.append(RelationSpec(name, path, target, inverse))
-    pairs = [(each.collection, each.inverse) for each in found if each.inverse]
+        _check_name(each.name, f"{where}.name", names, fields)
+        if each.inverse and each.collection == collection:
+            _check_name(each.inverse, f"{where}.inverse", names, fields)
+        elif each.inverse:
+            _check_name(each.inverse, f"{where}.inverse", {}, {})
+    pairs = [(each.collection, each.inverse) for each in declared if each.inverse]
     for index, pair in enumerate(pairs):
         if pair in pairs[:index]:
             raise InvalidFieldError.of("relations", f"{pair[1]!r} is the inverse of two relations to {pair[0]!r}")
-    return tuple(found)
+    return tuple(declared)
 
 
 def _check_name(name: str, where: str, names: dict[str, str], fields: Mapping[Path, object]) -> None:

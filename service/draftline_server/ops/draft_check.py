@@ -1,4 +1,4 @@
-"""The checkers of drafts, order entries and tallies, for `draftline check`."""
+"""The checkers of drafts, order entries, tallies and references, for `draftline check`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from ..store.database import Database
 from ..store.draft_integrity import DraftChecker, DraftDifference
 from ..store.driver_errors import UnforeseenError
 from ..store.entry_integrity import EntryChecker, EntryDifference
+from ..store.relations.dangling import DanglingReference, ReferenceChecker
 from ..store.revision import INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, check_revision
 from ..wiring import pool_settings
 
 __all__ = [
     "CheckError",
+    "DanglingReference",
     "DraftChecker",
     "DraftDifference",
     "EntryChecker",
     "EntryDifference",
+    "ReferenceChecker",
     "Tallies",
     "TallyDifference",
     "open_checkers",
@@ -35,7 +38,7 @@ class CheckError(OperatorError):
 @asynccontextmanager
 async def open_checkers(
     settings: Settings, url: str, revision: str
-) -> AsyncIterator[tuple[DraftChecker, EntryChecker, Tallies]]:
+) -> AsyncIterator[tuple[DraftChecker, EntryChecker, Tallies, ReferenceChecker]]:
     """Open the database at `url`, whose schema must be at `revision`, and yield its checkers.
 
     Raises CheckError if the check in the block fails.
@@ -44,7 +47,12 @@ async def open_checkers(
     await database.open(checked=True)
     try:
         await check_revision(database, revision)
-        yield DraftChecker(database), EntryChecker(database), Tallies(database, OrderEntries(database))
+        yield (
+            DraftChecker(database),
+            EntryChecker(database),
+            Tallies(database, OrderEntries(database)),
+            ReferenceChecker(database),
+        )
     except DraftlineError as error:
         raise CheckError(f"the check was aborted: {error.message}") from error
     except UnforeseenError as error:

@@ -26,3 +26,6 @@ class LockFamily(IntEnum):
     TENANT_INDEXES = 723_683_572
     ORDER_BUILD = 723_683_573
     SERVICE_REVISION = 723_683_574  # shared by every running service; the second key is the revision that it needs
+    REFERENCES = (
+        723_683_575  # of a share of the ids of a collection: shared by writes that name them, exclusive for deletions
+    )

@@ -22,6 +22,7 @@ from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selected
 from .driver_errors import RacedError
 from .record_errors import conflict_error, content_error, raise_any, record_field
+from .relations.references import Problems, ReferenceChecks, write_accepted
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load
 from .transaction import Transaction
@@ -35,6 +36,7 @@ class CommitStore:
     def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
         self._specs = specs
         self._limits = limits
+        self._references = ReferenceChecks(specs)
 
     async def commit(
         self,
@@ -74,9 +76,14 @@ class CommitStore:
             raise_any(results, "drafts are in conflict with the baseline; nothing was committed")
         accepted = {result.record_id: settlements[result.record_id] for result in results if result.error is None}
         versions = {key: rows[key]["record_version"] or 0 for key in accepted}
-        written = await self._write(transaction, write, collection, accepted, versions, with_content=with_content)
+        written, refused = await self._write_checked(
+            transaction, write, collection, accepted, versions, allow_partial=allow_partial, with_content=with_content
+        )
         return (
-            [_committed(result, written.get(result.record_id)) for result in results],
+            [
+                _committed(result, written.get(result.record_id), refused.get((collection, result.record_id)))
+                for result in results
+            ],
             write.commit_id if any(row["written"] for row in written.values()) else "",
         )
 
@@ -141,6 +148,37 @@ class CommitStore:
         rows = await transaction.fetch(COMMITS["settle_drafts"], values)
         return {row["record_id"]: row for row in rows}
 
+    async def _write_checked(
+        self,
+        transaction: Transaction,
+        write: Write,
+        collection: str,
+        settlements: Mapping[str, Settlement],
+        versions: Mapping[str, int],
+        *,
+        allow_partial: bool,
+        with_content: bool,
+    ) -> tuple[dict[str, asyncpg.Record], Problems]:
+        """Write the drafts as `_write` does, but those that violate checked relations; return the errors of these."""
+        tenant_id = write.actor.tenant_id
+        if not self._references.has_checks(tenant_id, collection):
+            return await self._write(
+                transaction, write, collection, settlements, versions, with_content=with_content
+            ), {}
+        before = await self._references.lock_named(transaction, tenant_id, [(collection, key) for key in settlements])
+
+        async def attempt(refused: Problems) -> tuple[dict[str, asyncpg.Record], Problems]:
+            left = {key: settlement for key, settlement in settlements.items() if (collection, key) not in refused}
+            rows = await self._write(transaction, write, collection, left, versions, with_content=with_content)
+            changed = {(collection, key): left[key].action == "DELETE" for key, row in rows.items() if row["written"]}
+            problems = await self._references.problems(
+                transaction, tenant_id, before, written=[key for key, deletes in changed.items() if not deletes],
+                deleted=[key for key, deletes in changed.items() if deletes],
+            )  # fmt: skip
+            return rows, problems
+
+        return await write_accepted(transaction, attempt, allow_partial=allow_partial)
+
     async def _write(
         self,
         transaction: Transaction,
@@ -166,8 +204,11 @@ class CommitStore:
             "commit_id": write.commit_id or None,
             "request_id": write.request_id,
             "with_content": with_content,
+            "is_guarded": self._references.guards(write.actor.tenant_id, collection),
         }
         rows = await transaction.fetch(COMMITS["write_drafts"], values)
+        if any(row["is_unguarded"] for row in rows):
+            raise StaleCollectionSpecError([collection])
         if any(row["raced"] for row in rows):
             raise RacedError
         touched = [row for row in rows if row["written"]]
@@ -209,7 +250,9 @@ def _judgement(
     return CommitResult(record_id, conflicts=_conflicts(collection, row), error=error or violations.get(record_id))
 
 
-def _committed(result: CommitResult, row: asyncpg.Record | None) -> CommitResult:
+def _committed(result: CommitResult, row: asyncpg.Record | None, refusal: DraftlineError | None) -> CommitResult:
+    if refusal is not None:
+        return CommitResult(result.record_id, conflicts=result.conflicts, error=refusal)
     if row is None:  # the draft was rejected
         return result
     return CommitResult(

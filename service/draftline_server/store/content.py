@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 import uuid_utils
@@ -17,6 +18,7 @@ from .collections.cache import CollectionSpecs
 from .database import Database
 from .driver_errors import RacedError
 from .record_errors import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found, record_field
+from .relations.references import ReferenceChecks
 from .statements import load
 from .transaction import Transaction
 
@@ -56,6 +58,7 @@ class ContentStore:
         self._database = database
         self._specs = specs
         self._limits = limits
+        self._references = ReferenceChecks(specs)
 
     async def get(self, actor: Actor, collection: str, record_id: str, *, show_deleted: bool) -> Record:
         """Return a record.
@@ -114,8 +117,8 @@ class ContentStore:
     async def create(self, actor: Actor, new: NewRecord, *, change_reason: str, validate_only: bool) -> Record:
         """Create a record, or with `allow_deleted` overwrite a deleted one.
 
-        Raises RecordExistsError if the id is taken, and RecordDeletedError if it is that of a deleted record and
-        `allow_deleted` is not set.
+        Raises RecordExistsError if the id is taken, RecordDeletedError if it is that of a deleted record and
+        `allow_deleted` is not set, and ReferenceNotFoundError.
         """
         now = await self._database.now()
         record_id = new.record_id or str(uuid_utils.uuid7())
@@ -137,7 +140,8 @@ class ContentStore:
                 "makes_id": not new.record_id,
                 **limit_values(self._limits),
             }
-            row = (await self._write(actor, "create_content", values, validate_only))[0]
+            is_checked = self._references.names_any(actor.tenant_id, new.collection, new.content)
+            row = (await self._write(actor, "create_content", values, validate_only, is_checked=is_checked))[0]
             if row["failure"] is not None:
                 raise error_of(row["failure"], new.collection, record_id, "content")
             if not row["created"]:
@@ -156,7 +160,8 @@ class ContentStore:
         """Overwrite a deleted record with a new one, or raise the error that prevents it."""
         if new.allow_deleted:
             values = {**values, "source": ChangeSource.CREATE_CONTENT, "commit_id": None, "with_changed_fields": False}
-            rows = await self._write(actor, "recreate_content", values, validate_only)
+            is_checked = self._references.names_any(actor.tenant_id, new.collection, new.content)
+            rows = await self._write(actor, "recreate_content", values, validate_only, is_checked=is_checked)
             if not rows:
                 raise RacedError  # the deleted record was purged meanwhile
             return self._changed(rows, new.collection, record_id)
@@ -177,17 +182,22 @@ class ContentStore:
         change_reason: str,
         validate_only: bool,
     ) -> Record | None:
-        """Delete a record and return it; None if it is missing or already deleted, with `allow_missing`."""
+        """Delete a record and return it; None if it is missing or already deleted, with `allow_missing`.
+
+        Raises RecordReferencedError if others name it by a relation that is checked.
+        """
 
         async def attempt() -> Record | None:
             spec = self._specs.known(actor.tenant_id, collection)
+            is_guarded = self._references.guards(actor.tenant_id, collection)
             values = {
                 **_written_by(actor, await self._database.now(), change_reason),
                 **_identity(collection, record_id, expected_version),
                 "condition": condition_json(condition, spec),
                 "definition_version": spec.version,
+                "is_guarded": is_guarded,
             }
-            rows = await self._write(actor, "delete_content", values, validate_only)
+            rows = await self._write(actor, "delete_content", values, validate_only, is_checked=is_guarded)
             try:
                 return self._changed(rows, collection, record_id)
             except (RecordNotFoundError, RecordDeletedError):
@@ -222,7 +232,8 @@ class ContentStore:
                 **limit_values(self._limits),
             }
             if not spec.json_schema:
-                rows = await self._write(actor, "undelete_content", values, validate_only)
+                is_checked = bool(spec.checked_relations())
+                rows = await self._write(actor, "undelete_content", values, validate_only, is_checked=is_checked)
                 return self._changed(rows, collection, record_id, where)
 
             async def checked(transaction: Transaction) -> Record:
@@ -234,6 +245,7 @@ class ContentStore:
                 (violation,) = await self._specs.violations(actor.tenant_id, contents)
                 if violation is not None:
                     raise violation
+                await self._check(transaction, actor, rows)
                 return record
 
             return await self._database.transact(checked, idempotent=actor.request is not None)
@@ -250,16 +262,28 @@ class ContentStore:
         return record_of(rows[0])
 
     async def _write(
-        self, actor: Actor, name: str, values: dict[str, object], validate_only: bool
+        self, actor: Actor, name: str, values: dict[str, object], validate_only: bool, *, is_checked: bool
     ) -> Sequence[asyncpg.Record]:
-        if not validate_only:
+        """Return the row of a write. `is_checked`: check the references of what it has written."""
+        if not (validate_only or is_checked):
             return await self._database.fetch(SQL[name], values, idempotent=actor.request is not None)
 
-        async def preview(transaction: Transaction) -> Sequence[asyncpg.Record]:
-            transaction.mark_rollback_only()
-            return await transaction.fetch(SQL[name], values)
+        async def work(transaction: Transaction) -> Sequence[asyncpg.Record]:
+            if validate_only:
+                transaction.mark_rollback_only()
+            rows = await transaction.fetch(SQL[name], values)
+            if is_checked and rows and rows[0]["failure"] is None and rows[0].get("created", True):
+                await self._check(transaction, actor, [{**values, **rows[0]}])
+            return rows
 
-        return await self._database.transact(preview)
+        return await self._database.transact(work, idempotent=not validate_only and actor.request is not None)
+
+    async def _check(self, transaction: Transaction, actor: Actor, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raise the error of references for a record that the transaction has written, or has deleted."""
+        key = rows[0]["collection"], rows[0]["record_id"]
+        keys = {"deleted" if rows[0].get("deleted_at") is not None else "written": [key]}
+        for error in (await self._references.problems(transaction, actor.tenant_id, {}, **keys)).values():
+            raise error
 
 
 def shown(record: Record | None, collection: str, record_id: str, *, show_deleted: bool) -> Record:

@@ -30,6 +30,7 @@ from .content import limit_values
 from .database import Database
 from .driver_errors import RacedError
 from .record_errors import error_of, record_field
+from .relations.imported_references import ImportedReferences
 from .retries import raise_translated
 from .statements import load
 from .transaction import DedicatedConnection, Transaction
@@ -64,6 +65,7 @@ class ImportStore:
         self._database = database
         self._specs = specs
         self._limits = limits
+        self._references = ImportedReferences(specs)
         self._permits = FairSemaphore(limit, limit // RESERVED_SHARE)
 
     @asynccontextmanager
@@ -233,6 +235,7 @@ class ImportStore:
         }
         await transaction.fetch(SQL["lock_snapshot" if mode is ImportMode.SNAPSHOT else "lock_imported"], values)
         await transaction.fetch(SQL["analyze_locked"], {})
+        await self._references.name(transaction, values)
         logged = (await transaction.fetch(SQL["log_imported"], values))[0]
         if logged["raced"]:
             raise RacedError
@@ -247,6 +250,7 @@ class ImportStore:
             if unlisted["raced"]:
                 raise RacedError
             deleted = unlisted["deleted"]
+        await self._references.check(transaction, values, deletes=deleted > 0)
         inserted, updated = upserted["inserted"], upserted["updated"]
         return ImportCounts(
             inserted,

@@ -16,6 +16,7 @@ from ..domain.records import Actor, Patch, PatchResult
 from .collections.cache import CollectionSpecs
 from .database import Database
 from .edited import where_of
+from .relations.references import Key, Named, ReferenceChecks
 from .revivals import Revivals, explained
 from .transaction import Transaction
 
@@ -34,7 +35,7 @@ class PatchApplier(Protocol):
 
 
 class _RejectedError(Exception):
-    """A schema rejects some of the patches that were applied since the savepoint."""
+    """Some of the patches that were applied since the savepoint are rejected."""
 
 
 class PatchStore:
@@ -46,6 +47,7 @@ class PatchStore:
         self._database = database
         self._specs = specs
         self._applier = applier
+        self._references = ReferenceChecks(specs)
         self._revivals = Revivals(specs, limits or Limits())
 
     async def patch(self, actor: Actor, patch: Patch, *, change_reason: str, validate_only: bool) -> PatchResult:
@@ -53,7 +55,7 @@ class PatchStore:
 
         async def attempt() -> PatchResult:
             write = Write(actor, ChangeSource.PATCH_CONTENT, await self._database.now(), change_reason)
-            if not (validate_only or self._has_schema(actor, patch) or (patch.allow_missing and patch.allow_deleted)):
+            if not (validate_only or self._is_checked(actor, patch) or (patch.allow_missing and patch.allow_deleted)):
                 return (await self._applier.apply(self._database, write, [patch], stores_responses=True))[0]
             work = partial(self._checked_one, write, patch, validate_only)
             return await self._database.transact(work, idempotent=actor.request is not None)
@@ -70,9 +72,10 @@ class PatchStore:
         if validate_only:
             transaction.mark_rollback_only()
         keeps = not validate_only
+        before = await self._named(transaction, write.actor, [patch])
         applied = await self._applier.apply(transaction, write, [patch], stores_responses=keeps)
         results = await self._revivals.complete(transaction, write, [patch], applied, stores_responses=keeps)
-        for error in (await self._broken(write.actor, [patch], results)).values():
+        for error in (await self._broken(transaction, write.actor, [patch], results, before)).values():
             raise error
         return results[0]
 
@@ -93,29 +96,33 @@ class PatchStore:
         write = Write(
             actor, ChangeSource.BATCH_PATCH_CONTENT, await transaction.now(), change_reason, str(uuid_utils.uuid7())
         )
-        if allow_partial and any(self._has_schema(actor, patch) for patch in patches):
+        if allow_partial and any(self._is_checked(actor, patch) for patch in patches):
             results = await self._apply_accepted(transaction, write, patches)
         else:
+            before = await self._named(transaction, actor, patches)
             results = list(await self._apply_all(transaction, write, patches))
-            for index, error in (await self._broken(actor, patches, results)).items():
+            for index, error in (await self._broken(transaction, actor, patches, results, before)).items():
                 results[index] = PatchResult(error=error)
         return results, write.commit_id if any(result.written for result in results) else ""
 
-    def _has_schema(self, actor: Actor, patch: Patch) -> bool:
-        return bool(self._specs.known(actor.tenant_id, patch.collection).json_schema)
+    def _is_checked(self, actor: Actor, patch: Patch) -> bool:
+        """Return whether the result of a patch has to be checked before the transaction is committed."""
+        spec = self._specs.known(actor.tenant_id, patch.collection)
+        return bool(spec.json_schema) or self._references.touches(actor.tenant_id, patch)
 
     async def _apply_accepted(
         self, transaction: Transaction, write: Write, patches: Sequence[Patch]
     ) -> list[PatchResult]:
-        """Apply the patches, undo them if a schema rejects some, and apply the others."""
+        """Apply the patches, undo them if a schema or a reference rejects some, and apply the others."""
         rejected: dict[int, DraftlineError] = {}
         while True:
             indexes = [index for index in range(len(patches)) if index not in rejected]
             accepted = [patches[index] for index in indexes]
             with suppress(_RejectedError):
                 async with transaction.savepoint():
+                    before = await self._named(transaction, write.actor, accepted)
                     applied = await self._apply_all(transaction, write, accepted)
-                    broken = await self._broken(write.actor, accepted, applied)
+                    broken = await self._broken(transaction, write.actor, accepted, applied, before)
                     if broken:
                         rejected.update({indexes[index]: error for index, error in broken.items()})
                         raise _RejectedError
@@ -131,14 +138,35 @@ class PatchStore:
         applied = await self._applier.apply(transaction, write, patches, stores_responses=False)
         return await self._revivals.complete(transaction, write, patches, applied, stores_responses=False)
 
+    async def _named(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> Named:
+        """Lock the records of patches that may change references, and return the ids that they name."""
+        touching = [patch for patch in patches if self._references.touches(actor.tenant_id, patch)]
+        keys = [(patch.collection, patch.record_id) for patch in touching]
+        return await self._references.lock_named(transaction, actor.tenant_id, keys)
+
     async def _broken(
-        self, actor: Actor, patches: Sequence[Patch], results: Sequence[PatchResult]
+        self,
+        transaction: Transaction,
+        actor: Actor,
+        patches: Sequence[Patch],
+        results: Sequence[PatchResult],
+        before: Named,
     ) -> dict[int, DraftlineError]:
-        """Return, by index, the errors of patches whose result violates a JSON Schema."""
+        """Return, by index, the errors of patches whose result violates a JSON Schema or names a missing record.
+
+        `before`: the ids that the records named before.
+        """
         contents = {
             index: (patch.collection, result.record.content, where_of(patch))
             for index, (patch, result) in enumerate(zip(patches, results, strict=True))
             if result.record is not None
         }
         violations = await self._specs.violations(actor.tenant_id, list(contents.values()))
-        return {index: error for index, error in zip(contents, violations, strict=True) if error is not None}
+        broken = {index: error for index, error in zip(contents, violations, strict=True) if error is not None}
+        indexes: dict[Key, int] = {
+            (patch.collection, patch.record_id): index
+            for index, patch in enumerate(patches)
+            if results[index].written and self._references.touches(actor.tenant_id, patch)
+        }
+        problems = await self._references.problems(transaction, actor.tenant_id, before, written=indexes)
+        return {**{indexes[key]: error for key, error in problems.items()}, **broken}

@@ -21,6 +21,7 @@ from .content import limit_values, record_of
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
 from .record_errors import conflict_error, content_error, raise_any, record_field
+from .relations.references import Key, Problems, ReferenceChecks, write_accepted
 from .statements import load
 from .transaction import Rows, Transaction
 
@@ -33,6 +34,7 @@ class RevertStore:
     def __init__(self, specs: CollectionSpecs, limits: Limits) -> None:
         self._specs = specs
         self._limits = limits
+        self._references = ReferenceChecks(specs)
 
     async def revert(
         self,
@@ -59,15 +61,16 @@ class RevertStore:
         )
         values = {**self._values(write, target), "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS}
         collections = await self._lock(transaction, values)
+        values["guarded"] = [name for name in collections if self._references.guards(actor.tenant_id, name)]
         judged = await self._fetch(transaction, values, self._with_schema(actor, collections))
         self._refuse_stale(actor, collections, judged)
         results = self._judge(judged, policy, await self._violations(actor, judged))
         if not allow_partial:
             raise_any(results, "records were changed since; nothing was reverted")
-        refused = [result for result in results if result.error is not None]
-        rows = await self._fetch(transaction, values, list(collections) if with_content else [], refused)
+        shown = list(collections) if with_content else []
+        rows, problems = await self._write(transaction, actor, values, shown, results, allow_partial=allow_partial)
         await self._refresh_drafts(transaction, actor, rows)
-        reverted = [_reverted(row, result) for row, result in zip(rows, results, strict=True)]
+        reverted = [_reverted(row, result, problems) for row, result in zip(rows, results, strict=True)]
         return reverted, write.commit_id if any(result.written for result in reverted) else ""
 
     def _values(self, write: Write, target: ChangeRef | str) -> dict[str, object]:
@@ -103,28 +106,60 @@ class RevertStore:
         await transaction.fetch(SQL["lock_reverted"], {**values, **keys})
         return set(keys["collections"])
 
+    async def _write(
+        self,
+        transaction: Transaction,
+        actor: Actor,
+        values: dict[str, object],
+        shown: Sequence[str],
+        results: Sequence[RevertResult],
+        *,
+        allow_partial: bool,
+    ) -> tuple[Rows, Problems]:
+        """Write the reverts that have no error and violate no checked relation; return the errors of violations."""
+        refused = [(each.collection, each.record_id) for each in results if each.error is not None]
+        keys = [(each.collection, each.record_id) for each in results if each.error is None]
+        if not any(self._references.has_checks(actor.tenant_id, collection) for collection, _ in keys):
+            return await self._fetch(transaction, values, shown, refused), {}
+        before = await self._references.lock_named(transaction, actor.tenant_id, keys)
+
+        async def attempt(problems: Problems) -> tuple[Rows, Problems]:
+            rows = await self._fetch(transaction, values, shown, [*refused, *problems])
+            written = {(row["collection"], row["record_id"]): row for row in rows if row["written"]}
+            found = await self._references.problems(
+                transaction, actor.tenant_id, before,
+                written=[key for key, row in written.items() if row["deleted_at"] is None],
+                deleted=[key for key, row in written.items() if row["deleted_at"] is not None],
+            )  # fmt: skip
+            return rows, found
+
+        return await write_accepted(transaction, attempt, allow_partial=allow_partial)
+
     async def _fetch(
         self,
         transaction: Transaction,
         values: dict[str, object],
         shown: Sequence[str],
-        refused: Sequence[RevertResult] | None = None,
+        refused: Sequence[Key] | None = None,
     ) -> Rows:
         """Return the outcome of the reverts, with the contents of the collections in `shown`.
 
-        `refused`: write all reverts except these; None: write nothing.
+        `refused`: write all reverts except those of these records; None: write nothing.
         """
         named = refused or ()
-        return await transaction.fetch(
+        rows = await transaction.fetch(
             SQL["revert_changes"],
             {
                 **values,
                 "writes": refused is not None,
-                "refused_collections": [result.collection for result in named],
-                "refused_ids": [result.record_id for result in named],
+                "refused_collections": [collection for collection, _ in named],
+                "refused_ids": [record_id for _, record_id in named],
                 "shown": shown,
             },
         )
+        if any(row["is_unguarded"] for row in rows):
+            raise StaleCollectionSpecError({row["collection"] for row in rows})
+        return rows
 
     def _with_schema(self, actor: Actor, collections: set[str]) -> list[str]:
         known = self._specs.known
@@ -185,7 +220,9 @@ def _objection(row: asyncpg.Record, conflicts: Sequence[Conflict], policy: Confl
     return content_error(row["failure"], row["collection"], record_id)
 
 
-def _reverted(row: asyncpg.Record, result: RevertResult) -> RevertResult:
+def _reverted(row: asyncpg.Record, result: RevertResult, problems: Problems) -> RevertResult:
+    if refusal := problems.get((result.collection, result.record_id)):
+        return RevertResult(result.collection, result.record_id, conflicts=result.conflicts, error=refusal)
     if result.error is not None:
         return result
     return RevertResult(

@@ -10,11 +10,18 @@ from draftline.v1 import collection_pb2, draft_pb2
 from ...domain.edits import format_pointer, parse_pointer
 from ...domain.filters.ast import Path
 from ...domain.records import Actor
-from ...domain.relations import DEFAULT_LIMIT, MAX_LIMIT, RelationSpec, parse_expand
+from ...domain.relations import DEFAULT_LIMIT, MAX_LIMIT, Integrity, RelationSpec, parse_expand
 from ...domain.values import value_class
 from ...store.relations.expansions import Expansion, Related
 from ..response_size import Parts
 from .drafts import fill_merged
+
+INTEGRITIES = {
+    collection_pb2.RELATION_INTEGRITY_UNSPECIFIED: Integrity.NONE,
+    collection_pb2.RELATION_INTEGRITY_NONE: Integrity.NONE,
+    collection_pb2.RELATION_INTEGRITY_CHECK: Integrity.CHECK,
+}
+INTEGRITY_VALUES = {integrity: value for value, integrity in INTEGRITIES.items()}
 
 
 class Expanding(Protocol):
@@ -63,14 +70,24 @@ def fill_related(parts: Parts[draft_pb2.Related], related: Mapping[str, Related]
 
 def to_declared_relations(
     messages: Sequence[collection_pb2.DeclaredRelation],
-) -> list[tuple[str, Path, str, str]]:
+) -> list[RelationSpec]:
     return [
-        (each.name, parse_pointer(each.field, f"relations[{index}].field"), each.collection, each.inverse)
+        RelationSpec(
+            each.name,
+            parse_pointer(each.field, f"relations[{index}].field"),
+            each.collection,
+            each.inverse,
+            INTEGRITIES[each.integrity],
+        )
         for index, each in enumerate(messages)
     ]
 
 
 def to_declared_relation(spec: RelationSpec) -> collection_pb2.DeclaredRelation:
     return collection_pb2.DeclaredRelation(
-        name=spec.name, field=format_pointer(spec.path), collection=spec.collection, inverse=spec.inverse
+        name=spec.name,
+        field=format_pointer(spec.path),
+        collection=spec.collection,
+        inverse=spec.inverse,
+        integrity=INTEGRITY_VALUES[spec.integrity],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from draftline.v1 import collection_pb2
 
@@ -14,7 +14,8 @@ from ...domain.errors import InvalidFieldError
 from ...domain.filters.ast import FieldType, Path
 from ...domain.records import Actor
 from ...domain.relations import RelationSpec
-from ...store.collections.store import CollectionStore, StoredCollection
+from ...store.collections.states import StoredCollection
+from ...store.collections.store import CollectionStore
 from ..mapping.records import to_timestamp
 from ..mapping.relations import to_declared_relation, to_declared_relations
 from ..mapping.statistics import to_collection_statistic, to_declared_statistics
@@ -71,6 +72,8 @@ class CollectionService:
         counts: Mapping[Path, int] = {}
         if request.include_mismatch_counts:
             counts = await self.collections.mismatch_counts(actor, stored.spec)
+        if request.include_dangling:
+            stored = replace(stored, dangling=await self.collections.dangling(actor, request.collection))
         return collection_pb2.GetCollectionResponse(
             collection=to_collection(stored, actor),
             mismatch_counts={format_pointer(path): count for path, count in counts.items()},
@@ -159,8 +162,11 @@ def to_collection(stored: StoredCollection, actor: Actor) -> collection_pb2.Coll
 
 def _relation(spec: RelationSpec, stored: StoredCollection) -> collection_pb2.CollectionRelation:
     message = collection_pb2.CollectionRelation(relation=to_declared_relation(spec))
-    if spec.inverse:
+    if spec.has_index:
         message.state = INDEX_STATES[stored.relations.get(spec.path, IndexState.BUILDING)]
+    if (dangling := stored.dangling.get(spec.name)) is not None:
+        message.dangling.count = dangling.count
+        message.dangling.record_ids.extend(dangling.record_ids)
     return message
 
 

@@ -155,6 +155,7 @@ def collection_spec_of(row: asyncpg.Record) -> CollectionSpec:
         tuple(relation_specs.from_json(each) for each in json.loads(row.get("relations") or "[]")),
         tuple(relation_specs.inverse_of(each) for each in json.loads(row.get("inverses") or "[]")),
         row.get("upstream") or "",
+        is_referred_to=bool(row.get("is_referred_to")),
     )
 
 

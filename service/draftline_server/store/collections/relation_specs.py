@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...domain.relations import Direction, Relation, RelationSpec
+from ...domain.relations import Direction, Integrity, Relation, RelationSpec
 
 
 def to_json(spec: RelationSpec) -> dict[str, Any]:
-    return {"name": spec.name, "path": spec.path, "collection": spec.collection, "inverse": spec.inverse}
+    stored = {"name": spec.name, "path": spec.path, "collection": spec.collection, "inverse": spec.inverse}
+    if spec.integrity is Integrity.CHECK:  # draftline.relation_orders adds an order for RESTRICT
+        stored |= {"integrity": "CHECK", "on_delete": "RESTRICT"}
+    return stored
 
 
 def from_json(stored: Mapping[str, Any]) -> RelationSpec:
-    return RelationSpec(stored["name"], tuple(stored["path"]), stored["collection"], stored["inverse"])
+    integrity = Integrity(stored.get("integrity", "NONE"))
+    return RelationSpec(stored["name"], tuple(stored["path"]), stored["collection"], stored["inverse"], integrity)
 
 
 def inverse_of(stored: Mapping[str, Any]) -> Relation:

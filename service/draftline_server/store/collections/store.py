@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import structlog
 
 from ...concurrency.call_context import call_deadline, remaining_s
 from ...domain.changes import History
-from ...domain.collections import CollectionSpec, IndexOrder, IndexState
+from ...domain.collections import CollectionSpec
 from ...domain.content import Limits
 from ...domain.edits import format_pointer
 from ...domain.errors import (
@@ -30,13 +29,15 @@ from ..database import Database
 from ..driver_errors import AnsweredBeforeError
 from ..idempotency import Requests, store_unfinished
 from ..page_tokens import PageTokens
+from ..relations.dangling import Dangling, count_dangling
 from ..statements import load
 from ..transaction import Rows, Transaction
-from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of, order_of
+from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of
 from .mismatches import counts, refuse_stored
 from .order_entries import OrderEntries
 from .spec_rows import as_json, count_fitting, decode_written, written_json
-from .statistic_specs import StoredStatistic, statistics_of
+from .states import StoredCollection, StoredIndex, states_of
+from .statistic_specs import statistics_of
 from .tallies import Tallies
 
 SQL = load("collections")
@@ -44,23 +45,6 @@ ORDERS = load("orders")
 STATISTICS = load("statistics")
 BUILD_WAIT_S = 5.0  # the longest wait of PutCollection for the indexes
 BUILD_WAIT_SHARE = 0.5  # of the call's deadline
-
-
-@dataclass(frozen=True, slots=True)
-class StoredIndex:
-    """An index, and how many records its build has read, of how many; 0: not counted."""
-
-    state: IndexState = IndexState.BUILDING
-    record_count: int = 0
-    record_total: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCollection:
-    spec: CollectionSpec
-    indexes: Mapping[IndexOrder, StoredIndex]
-    statistics: Sequence[StoredStatistic] = ()
-    relations: Mapping[Path, IndexState] = field(default_factory=dict)  # the states of the entries of inverses
 
 
 class CollectionStore:
@@ -86,7 +70,7 @@ class CollectionStore:
         self._cursors = cursors
         self._limits = limits
         self._max_indexes = max_indexes  # per tenant
-        self._builds: set[asyncio.Task[None]] = set()
+        self._builds: set[asyncio.Task[Mapping[str, Dangling]]] = set()
 
     async def put(
         self,
@@ -116,6 +100,7 @@ class CollectionStore:
             return stored, is_new
 
         is_new = True
+        dangling: Mapping[str, Dangling] = {}
         try:
             await self._refuse_stored(actor, spec)
             stored, is_new = await self._database.transact(work, idempotent=actor.request is not None)
@@ -129,10 +114,11 @@ class CollectionStore:
             await self._entries.wait_for_inflight_writes(with_imports=False)  # every later write uses the new one
             self._specs.expire(actor.tenant_id)  # the inverses of relations are part of other specs
             await self._specs.load(actor.tenant_id, [spec.collection])
-            await self._build(actor.tenant_id, spec.collection)
+            counts_dangling = is_new and bool(spec.checked_relations())
+            dangling = await self._build(actor.tenant_id, spec.collection, counts_dangling=counts_dangling)
             if is_new:
                 await self._wait_for_stale_caches(stored_at)
-        return (await self._with_states(actor, [stored]))[0]
+        return replace((await self._with_states(actor, [stored]))[0], dangling=dangling)
 
     async def _stored_before(self, actor: Actor, spec: CollectionSpec) -> CollectionSpec | None:
         """Return the spec that an earlier, unfinished run of the request stored; None if there is none."""
@@ -148,6 +134,10 @@ class CollectionStore:
         if collection not in loaded:
             raise CollectionNotFoundError(f"collection {collection!r} was never declared", collection=collection)
         return (await self._with_states(actor, [loaded[collection]]))[0]
+
+    async def dangling(self, actor: Actor, collection: str) -> Mapping[str, Dangling]:
+        """Return the references without a record, by checked relation; this reads all references."""
+        return await count_dangling(self._database, actor.tenant_id, collection)
 
     async def mismatch_counts(self, actor: Actor, spec: CollectionSpec) -> Mapping[Path, int]:
         """Return for each declared field how many records hold a value of the wrong type; this reads all records."""
@@ -170,17 +160,19 @@ class CollectionStore:
         next_token = self._cursors.seal(query, [found[-1].collection]) if more else ""
         return await self._with_states(actor, found), next_token
 
-    async def _build(self, tenant_id: str, collection: str) -> None:
+    async def _build(self, tenant_id: str, collection: str, *, counts_dangling: bool = False) -> Mapping[str, Dangling]:
         """Build the orders and statistics in the background, and wait for that up to a share of the deadline.
 
-        A caller that leaves or is cancelled does not stop the build.
+        A caller that leaves or is cancelled does not stop the build. Return the references without a record if they
+        are counted by then, with `counts_dangling`.
         """
 
-        async def build() -> None:
+        async def build() -> Mapping[str, Dangling]:
             call_deadline.set(None)  # for this task only
             await self._entries.build(tenant_id, collection)
             self._specs.expire(tenant_id)  # now the inverses are ready
             await self._tallies.build(tenant_id, collection)
+            return await self._count_dangling(tenant_id, collection) if counts_dangling else {}
 
         task = asyncio.create_task(build(), name="order entries")
         self._builds.add(task)
@@ -188,10 +180,21 @@ class CollectionStore:
         remaining = remaining_s()
         wait_s = BUILD_WAIT_S if remaining is None else min(BUILD_WAIT_S, remaining * BUILD_WAIT_SHARE)
         await asyncio.wait({task}, timeout=wait_s)
-        if task.done():
-            task.result()
+        return task.result() if task.done() else {}
 
-    def _build_ended(self, task: asyncio.Task[None]) -> None:
+    async def _count_dangling(self, tenant_id: str, collection: str) -> Mapping[str, Dangling]:
+        """Count the references without a record that were written before every write checked them, and log them."""
+        await self._entries.wait_for_inflight_writes(with_imports=True)
+        found = await count_dangling(self._database, tenant_id, collection)
+        for relation, each in found.items():
+            if each.count:
+                structlog.get_logger().warning(
+                    "dangling_references", tenant_id=tenant_id, collection=collection, relation=relation,
+                    count=each.count, record_ids=list(each.record_ids),
+                )  # fmt: skip
+        return found
+
+    def _build_ended(self, task: asyncio.Task[Mapping[str, Dangling]]) -> None:
         """Log that a build failed. The background task tries it again."""
         self._builds.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -285,7 +288,7 @@ class CollectionStore:
         if collections:
             values: dict[str, object] = {"tenant_id": actor.tenant_id, "collections": collections}
             rows = await self._database.fetch(ORDERS["get_orders"], values, idempotent=True)
-        found, relations = _states_of(rows)
+        found, relations = states_of(rows)
         declaring = [spec.collection for spec in specs if spec.statistics]
         statistics = await statistics_of(self._database, actor.tenant_id, declaring) if declaring else {}
         return [
@@ -297,18 +300,3 @@ class CollectionStore:
             )
             for spec in specs
         ]
-
-
-def _states_of(
-    rows: Rows,
-) -> tuple[dict[tuple[str, IndexOrder], StoredIndex], dict[str, dict[Path, IndexState]]]:
-    """Return the states of orders, by collection and order, and those of relations, by collection and path."""
-    states: dict[tuple[str, IndexOrder], StoredIndex] = {}
-    relations: dict[str, dict[Path, IndexState]] = {}
-    for row in rows:
-        keys, state = json.loads(row["keys"]), IndexState(row["state"])
-        if keys[0]["type"] == "ID":
-            relations.setdefault(row["collection"], {})[tuple(keys[0]["path"])] = state
-        else:
-            states[row["collection"], order_of(keys)] = StoredIndex(state, row["record_count"], row["record_total"])
-    return states, relations

@@ -1,22 +1,26 @@
 -- name: get_definitions
--- Return the specs of the named collections of a tenant, their orders whose entries are complete, and the relations
--- of all collections that lead to them by an inverse. A collection that has only such inverses has version 0.
+-- Return the specs of the named collections of a tenant, their orders whose entries are complete, the relations of all
+-- collections that lead to them by an inverse, and whether one that leads to them is checked. A collection without a spec
+-- to which such relations lead has version 0.
 WITH inverse AS MATERIALIZED (
     SELECT r.value ->> 'collection' AS target, jsonb_agg(jsonb_build_object('name', r.value ->> 'inverse',
         'collection', s.collection, 'path', r.value -> 'path', 'opposite', r.value ->> 'name', 'order_id', (
             SELECT o.order_id FROM draftline.collection_order AS o
             WHERE o.tenant_id = :tenant_id AND o.collection = s.collection AND o.state = 'READY'
               AND o.keys = jsonb_build_array(jsonb_build_object('path', r.value -> 'path', 'type', 'ID', 'descending', false))
-        )) ORDER BY s.collection) AS inverses
+        )) ORDER BY s.collection) FILTER (WHERE r.value ->> 'inverse' <> '') AS inverses,
+        bool_or(coalesce(r.value ->> 'integrity' = 'CHECK', false)) AS is_referred_to
     FROM draftline.collection AS s
     CROSS JOIN jsonb_array_elements(s.relations) AS r
-    WHERE s.tenant_id = :tenant_id AND s.relations <> '[]' AND r.value ->> 'inverse' <> ''
+    WHERE s.tenant_id = :tenant_id AND s.relations <> '[]'
+      AND (r.value ->> 'inverse' <> '' OR r.value ->> 'integrity' = 'CHECK')
       AND r.value ->> 'collection' = ANY (CAST(:collections AS text[]))
     GROUP BY r.value ->> 'collection'
 )
 SELECT c.collection, c.fields::text AS fields, c.orders::text AS orders, c.json_schema, c.version, c.created_at,
     c.updated_at, c.history, c.statistics::text AS statistics, c.relations::text AS relations, c.upstream,
     (SELECT i.inverses::text FROM inverse AS i WHERE i.target = c.collection) AS inverses,
+    (SELECT i.is_referred_to FROM inverse AS i WHERE i.target = c.collection) AS is_referred_to,
     (SELECT jsonb_agg(jsonb_build_object('order_id', o.order_id, 'keys', o.keys))::text
      FROM draftline.collection_order AS o
      WHERE o.tenant_id = :tenant_id AND o.collection = c.collection AND o.state = 'READY'
@@ -24,7 +28,7 @@ SELECT c.collection, c.fields::text AS fields, c.orders::text AS orders, c.json_
 FROM draftline.collection AS c
 WHERE c.tenant_id = :tenant_id AND c.collection = ANY (CAST(:collections AS text[]))
 UNION ALL
-SELECT i.target, '[]', '[]', '', 0, NULL, NULL, 'VALUES', '[]', '[]', NULL, i.inverses::text, NULL
+SELECT i.target, '[]', '[]', '', 0, NULL, NULL, 'VALUES', '[]', '[]', NULL, i.inverses::text, i.is_referred_to, NULL
 FROM inverse AS i
 WHERE NOT EXISTS (SELECT FROM draftline.collection AS c WHERE c.tenant_id = :tenant_id AND c.collection = i.target)
 

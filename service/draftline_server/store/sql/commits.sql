@@ -114,7 +114,8 @@ ORDER BY p.index
 -- Write drafts that are locked with their records, delete them, and return the new state of the records. action: WRITE
 -- the merge; SETTLE: write it with its conflicts decided; DELETE the record; or DROP the draft only. A draft that
 -- changes nothing is not written. A record is `raced` if it is not at the version of lock_drafts; this happens only if
--- it did not exist then and could not be locked.
+-- it did not exist then and could not be locked. is_guarded: the transaction checks that no other record names a deleted one;
+-- `is_unguarded`: it has to.
 WITH target AS MATERIALIZED (
     SELECT t.*, f.edit AS forward_edit, f.base AS inverse_edit, f.fields,
         CASE WHEN t.new_attributes IS NULL THEN t.parent_id ELSE t.new_attributes ->> 'parent_id' END AS new_parent_id,
@@ -216,6 +217,9 @@ SELECT t.changes AS written, coalesce(t.fields, '{}') AS changed_fields,
         SELECT n.key FROM jsonb_each(t.new_attributes) AS n
         WHERE n.value <> draftline.own_attributes(t.parent_id, t.position) -> n.key ORDER BY n.key
     ) END AS changed_attributes,
+    t.changes AND t.action = 'DELETE' AND NOT CAST(:is_guarded AS boolean) AND
+        -- include: references.is_referred_to
+        AS is_unguarded,
     t.judged_version <> coalesce(t.version, 0) OR (t.changes AND t.record_id NOT IN (
         SELECT record_id FROM updated UNION ALL SELECT record_id FROM created)) AS raced,
     CAST(:collection AS text) AS collection, t.record_id,

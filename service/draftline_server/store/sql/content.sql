@@ -350,7 +350,8 @@ SELECT index, jsonb_build_object('reason', 'LEFT_ALONE', 'cause', cause)::text,
 FROM left_alone
 
 -- name: delete_content
--- Mark one record deleted. No row: there is no such record.
+-- Mark one record deleted. No row: there is no such record. is_guarded: the transaction checks that no other record names it
+-- by a relation that is checked.
 WITH locked AS MATERIALIZED (
     SELECT * FROM draftline.record
     WHERE tenant_id = :tenant_id AND collection = :collection AND record_id = :record_id
@@ -359,6 +360,9 @@ WITH locked AS MATERIALIZED (
     SELECT l.*, c.history, CASE
         WHEN l.deleted_at IS NOT NULL THEN '{"reason": "RECORD_DELETED"}'
         WHEN coalesce(c.version, 0) <> :definition_version THEN '{"reason": "STALE_DEFINITION"}'
+        WHEN NOT CAST(:is_guarded AS boolean) AND
+            -- include: references.is_referred_to
+            THEN '{"reason": "STALE_DEFINITION"}'
         WHEN CAST(:expected_version AS bigint) <> l.version
             THEN jsonb_build_object('reason', 'VERSION_MISMATCH', 'current_version', l.version)
         WHEN CAST(:condition AS jsonb) IS NOT NULL AND NOT draftline.matches(

@@ -25,7 +25,8 @@ CROSS JOIN LATERAL (
 
 -- name: revert_changes
 -- Return the outcome of reverting changes whose records the transaction has locked: the conflicts, why the content may
--- not be stored, and the record afterwards. With `writes`, write it, except for the refused records.
+-- not be stored, and the record afterwards. With `writes`, write it, except for the refused records. guarded: the collections of whose deleted
+-- records the transaction checks that no other record names them; `is_unguarded`: it has to.
 --
 -- A creation and an undeletion are reverted by a deletion, a deletion by an undeletion, and any other change by its
 -- base. A record that is already in its earlier state is not written.
@@ -141,6 +142,11 @@ SELECT k.change_version, k.version AS seen_version, k.is_lost, k.conflicts::text
     k.collection, k.record_id,
     CASE WHEN k.collection = ANY (CAST(:shown AS text[])) THEN k.new_content::text ELSE '' END AS content,
     k.version + k.written::int AS version, k.new_parent_id AS parent_id, k.new_position AS position,
+    k.written AND k.is_deleted AND NOT k.collection = ANY (CAST(:guarded AS text[])) AND EXISTS (
+        SELECT FROM draftline.collection AS s
+        CROSS JOIN jsonb_array_elements(s.relations) AS x
+        WHERE s.tenant_id = :tenant_id AND s.relations <> '[]' AND x.value ->> 'collection' = k.collection
+          AND x.value ->> 'integrity' = 'CHECK') AS is_unguarded,
     k.created_at, k.created_by, CASE WHEN k.written THEN :now ELSE k.updated_at END AS updated_at,
     CASE WHEN k.written THEN :user_id ELSE k.updated_by END AS updated_by,
     CASE WHEN k.is_deleted THEN coalesce(k.deleted_at, CAST(:now AS timestamptz)) END AS deleted_at
