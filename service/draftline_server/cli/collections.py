@@ -111,7 +111,7 @@ def show_command(client: Client, collection: str, no_counts: bool, as_json: bool
     help="The whole spec as JSON, as printed by `show --json`.",
 )
 @click.option("--expected-version", type=int, help="Fail unless the spec has this version; 0: does not exist yet.")
-@click.option("--yes", is_flag=True, help="Do not ask before fields, orders or a JSON Schema are removed.")
+@click.option("--yes", is_flag=True, help="Do not ask before parts of the present spec are removed or changed.")
 @click.option("--validate-only", is_flag=True, help="Check the spec, and write nothing.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the indexes of a large collection are built.")
 @click.option(
@@ -131,7 +131,8 @@ def put_command(
 
     The build continues if the command is interrupted or its time is up; `collections show` reports its progress.
 
-    What the new spec omits is removed, with its indexes. The command lists that, and asks for confirmation.
+    What the new spec omits is removed, with its indexes. The command lists what is removed or changed, and asks for
+    confirmation.
     """
     if declaration and (fields or refuse or orders or statistics or relations or schema or history):
         raise click.UsageError("--file contains the whole spec; remove the other options that set a part of it")
