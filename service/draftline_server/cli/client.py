@@ -10,15 +10,17 @@ from typing import Any
 import click
 import draftline
 
-from ..rpc.health_client import ChannelSecurity, channel_security
-from ..settings import Settings, TlsSettings
-from ..wiring import own_security
-from .addresses import check_address, check_tls_files, tls_hint
+from ..rpc.health_client import ChannelSecurity
+from ..settings import Settings
+from .addresses import check_address
 from .app import NotReachedError
+from .tls_files import security_of_options, security_of_settings
+from .tls_hints import TlsOptions, tls_hint
 
 DEFAULT_PORT = 50051
 # A person waits for the answer: a service that is not running is reported after a few attempts.
 RETRY = draftline.Retry(wait_for_connection=False)
+TLS = "draftline.tls"  # the TlsOptions of the call, in click's context
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -39,30 +41,23 @@ def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         if (certificate is None) is not (key is None) or (certificate is not None and ca is None):
             raise click.UsageError("--certificate and --key require each other, and --ca")
-        security = channel_security(ca, certificate, key) if ca else ChannelSecurity()
+        security = security_of_options(ca, certificate, key) if ca else ChannelSecurity()
         if address is None:
             address = f"{settings.server.host}:{settings.server.port or DEFAULT_PORT}"
-            security = security if ca else _own_security(settings.tls)
+            security = security if ca else security_of_settings(settings.tls)
         else:
             check_address(address)
+        tls = TlsOptions(security.credentials is not None, ca, certificate, key)
+        click.get_current_context().meta[TLS] = tls
         try:
             return command(*arguments, address=address, security=security, **options)
         except draftline.UnavailableError as error:
-            hint = tls_hint(address, uses_tls=security.credentials is not None)
+            hint = tls_hint(address, tls)
             if not hint:
                 raise
             raise NotReachedError(f"{error}\n{hint}") from error
 
     return wrapped
-
-
-def _own_security(tls: TlsSettings) -> ChannelSecurity:
-    """Return the security of calls to the service of these settings. Raise ClickException if its files are unusable."""
-    check_tls_files(tls)
-    try:
-        return own_security(tls)
-    except ValueError as error:
-        raise click.ClickException(f"DRAFTLINE_TLS_CERTIFICATE_FILE is not a certificate: {error}") from error
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:

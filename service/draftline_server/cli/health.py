@@ -8,9 +8,9 @@ import sys
 import click
 
 from ..rpc.health_client import ChannelSecurity, check_health
-from .addresses import tls_hint
 from .app import NO_SERVICE, json_option, reporting
-from .client import reaching
+from .client import TLS, reaching
+from .tls_hints import tls_hint
 
 
 @click.command("health")
@@ -34,6 +34,6 @@ def health_command(address: str, security: ChannelSecurity, service: str, timeou
     if warning and not as_json:
         click.echo(f"warning: {warning}", err=True)
     if state == "UNAVAILABLE":
-        hint = tls_hint(address, uses_tls=security.credentials is not None)
+        hint = tls_hint(address, click.get_current_context().meta[TLS])
         click.echo(hint or NO_SERVICE.format(message=f"no service responds at {address}"), err=True)
     sys.exit(state != "SERVING")

@@ -19,9 +19,9 @@ from ..ops.signals import stop_with_parent
 from ..processes import run as supervised
 from ..processes import single
 from ..settings import PREFIX, SETTINGS, Settings, SettingsFileError
-from .addresses import check_tls_files
 from .app import CONFIG, SettingsError, reporting, settings_error, warn_of_names
 from .database_url import database_url, temporary_url
+from .tls_files import check_setting_files
 
 
 def _setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +63,7 @@ def serve_command(context: click.Context, temporary: bool, parent: int | None, f
     if temporary and settings.database.url:
         raise click.UsageError("--temporary uses a database of its own: unset DRAFTLINE_DATABASE_URL")
     logs.configure_queued(settings.log.format, settings.log.level)
-    check_tls_files(settings.tls)
+    check_setting_files(settings)
     if parent is not None:
         stop_with_parent(parent)
     with temporary_url(settings) if temporary else database_url(settings) as url:

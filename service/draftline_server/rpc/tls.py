@@ -30,6 +30,14 @@ class TlsFiles:
     client_ca: Path | None = None
 
 
+class TlsFileError(ValueError):
+    """TLS files that cannot be used. `fields` are the fields of TlsFiles that the message is about."""
+
+    def __init__(self, message: str, *fields: str) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
 class Tls:
     """Server credentials that reload the files: new connections use the last valid version."""
 
@@ -67,27 +75,28 @@ class Tls:
 def configuration(pem: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
     """Build a configuration from the certificate, the key and the client CA, all PEM.
 
-    Raises ValueError for errors that grpc would report only when a client connects, such as a key that does not match
+    Raises TlsFileError for errors that grpc would report only when a client connects, such as a key that does not match
     the certificate.
     """
     chain, key, client_ca = pem
-    certificate = _certificates(chain, "the certificate")[0]
+    certificate = _certificates(chain, "the certificate", "certificate")[0]
     if certificate.not_valid_after_utc <= datetime.now(UTC):
-        raise ValueError(f"the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        expired = f"the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+        raise TlsFileError(expired, "certificate")
     try:
         public = load_pem_private_key(key, password=None).public_key()
     except (ValueError, TypeError):
-        raise ValueError("the key is not an unencrypted PEM key") from None
+        raise TlsFileError("the key is not an unencrypted PEM key", "key") from None
     encoding = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if public.public_bytes(*encoding) != certificate.public_key().public_bytes(*encoding):
-        raise ValueError("the key does not match the certificate")
+        raise TlsFileError("the key does not match the certificate", "key", "certificate")
     if client_ca is not None:
-        _certificates(client_ca, "the client CA")
+        _certificates(client_ca, "the client CA", "client_ca")
     return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
 
 
-def _certificates(pem: bytes, name: str) -> list[x509.Certificate]:
+def _certificates(pem: bytes, name: str, field: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise ValueError(f"{name} is not a PEM certificate") from None
+        raise TlsFileError(f"{name} is not a PEM certificate", field) from None
