@@ -82,12 +82,15 @@ class Trial:
         """Run the checks of `draftline check` on the copy."""
         self.progress.step("checking drafts, order entries and statistics of the copy")
         differing = 0
-        async with open_checkers(self.settings, self.url, self.report.target) as (checker, entries, tallies):
+        opened = open_checkers(self.settings, self.url, self.report.target)
+        async with opened as (checker, entries, tallies, references):
             async for _ in checker.differences():
                 differing += 1
             async for _ in entries.differences():
                 differing += 1
             differing += len(await tallies.differences())
+            async for each in references.differences():
+                differing += not each.is_synced
             self.report.check = {"drafts": checker.checked, "differences": differing}
         if differing:
             self.report.problems.append(
