@@ -412,3 +412,15 @@ def test_database_that_was_never_migrated_has_nothing_to_rehearse(postgres_url: 
         assert (refused.returncode, "was never migrated" in refused.stderr) == (1, True)
     finally:
         run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_role_that_may_not_create_databases_is_pointed_to_into(url: str, postgres_url: str, tmp_path: Path) -> None:
+    role = f"owner_{uuid.uuid4().hex[:8]}"
+    run_sql(url, f"CREATE ROLE {role} LOGIN IN ROLE {urlsplit(url).username}")
+    try:
+        with unchanged(url):
+            refused = rehearse(re.sub(r"//[^@]*@", f"//{role}@", url), tmp_path / "report.json")
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert "may not create databases: ALTER ROLE ... CREATEDB, or pass --into" in refused.stderr
+    finally:
+        run_sql(postgres_url, f"DROP ROLE {role}")

@@ -25,7 +25,7 @@ BLOCKS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
-    """A lock mode on a table, the longest time that it was held without a break, and what it blocks meanwhile."""
+    """A lock mode on a table, the longest time that a transaction held it, and what it blocks meanwhile."""
 
     table: str
     mode: str
@@ -40,7 +40,7 @@ class Sampler:
     def __init__(self, connection: Any, tables: Mapping[int, str]) -> None:
         self._connection = connection
         self._tables = tables
-        self._since: dict[tuple[int, str], float] = {}
+        self._since: dict[tuple[int, str, str], float] = {}  # by table, mode and transaction
         self._longest: dict[tuple[int, str], float] = {}
         self._stopped = asyncio.Event()
         self.size_peak = 0
@@ -66,10 +66,10 @@ class Sampler:
         """Read the locks once. A lock that is not held any more was held until now."""
         rows = await fetch(self._connection, "locks", tables=list(self._tables))
         now = time.monotonic()
-        held = {(row["oid"], row["mode"]) for row in rows}
+        held = {(row["oid"], row["mode"], row["transaction"]) for row in rows}
         for key in self._since.keys() | held:
             start = self._since.setdefault(key, now)
-            self._longest[key] = max(self._longest.get(key, 0.0), now - start)
+            self._longest[key[:2]] = max(self._longest.get(key[:2], 0.0), now - start)
         self._since = {key: start for key, start in self._since.items() if key in held}
 
     def held(self, rows: Mapping[str, int]) -> list[HeldLock]:

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -53,9 +53,12 @@ def drop_all(url: str, into: str | None) -> list[str]:
     """
 
     async def drop() -> list[str]:
-        async with session(url) as connection, rehearsal_lock(connection):
-            dropped = await drop_copies(connection, Progress())
-        return [*dropped, *(await empty_kept(into, Progress()) if into else [])]
+        try:
+            async with session(url) as connection, rehearsal_lock(connection):
+                dropped = await drop_copies(connection, Progress())
+            return [*dropped, *(await empty_kept(into, Progress()) if into else [])]
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise RehearsalError(f"the copies cannot be dropped: {reason(error)}") from error
 
     return asyncio.run(drop())
 
@@ -96,18 +99,17 @@ async def rehearse(settings: Settings, url: str, options: Options, progress: Pro
     async with session(url) as source, rehearsal_lock(source):
         report = await describe(source, target)
         report.longest_lock_s = options.longest_lock_s
-        async with AsyncExitStack() as stack:
+        try:
             context = scratch_in(options.into, progress) if options.into else scratch_beside(source, url, progress)
-            scratch = await stack.enter_async_context(context)
-            try:
+            async with context as scratch:
                 reference = await _reference(scratch, report, progress)
                 async with session(scratch.url) as copy:
                     await _copy(source, copy, report, progress)
                     await Trial(settings, scratch.url, copy, report, reference, progress).run()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                raise RehearsalError(f"the database rejects the rehearsal: {error}") from error
-            scratch.is_kept = options.keep
-            report.copy["database"], report.copy["is_kept"] = scratch.name, options.keep
+                scratch.is_kept = options.keep
+                report.copy["database"], report.copy["is_kept"] = scratch.name, options.keep
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise RehearsalError(f"the database rejects the rehearsal: {reason(error)}") from error
         report.passed = not report.problems
         return report
 

@@ -13,7 +13,7 @@ from ..domain.errors import OperatorError
 from ..ops import migrate
 from ..ops.draft_check import open_checkers
 from ..settings import Settings
-from .contents import Content, compare_contents, losses, read_contents
+from .contents import REVISION_TABLE, Content, compare_contents, losses, read_contents
 from .locks import Sampler, lock_problems
 from .progress import Progress
 from .report import Report
@@ -156,7 +156,9 @@ async def _measure(copy: Any, before: _Before, report: Report) -> None:
     files = await fetch(copy, "files")
     report.rewritten = [row["name"] for row in files if before.files.get(row["name"], row["file"]) != row["file"]]
     changed = {row["name"]: row["changed"] - before.changed.get(row["name"], 0) for row in files}
-    report.changed_rows = {name: count for name, count in changed.items() if count > 0 and name in before.files}
+    report.changed_rows = {
+        name: count for name, count in changed.items() if count > 0 and name in before.files and name != REVISION_TABLE
+    }
     report.size_after = (await fetch_row(copy, "sizes"))["database"]
 
 
@@ -175,7 +177,9 @@ def _failed_step(report: Report) -> str:
 async def _sampling(url: str, before: _Before) -> AsyncIterator[Sampler]:
     """Sample on another connection until the end of the block."""
     async with session(url) as connection:
-        sampler = Sampler(connection, {row["oid"]: row["name"] for row in before.relations})
+        sampler = Sampler(
+            connection, {row["oid"]: row["name"] for row in before.relations if row["name"] != REVISION_TABLE}
+        )
         sampling = asyncio.ensure_future(sampler.run())
         try:
             yield sampler

@@ -248,8 +248,8 @@ FROM pg_class AS c
 WHERE c.relnamespace = to_regnamespace('draftline') AND c.relkind IN ('r', 'm')
 
 -- name: locks
--- Return the strongest locks that other sessions of this role hold or wait for on these tables of the database.
-SELECT l.relation AS oid, l.mode AS mode
+-- Return the locks that other sessions of this role hold on these tables of the database, by transaction.
+SELECT l.relation AS oid, l.mode AS mode, l.virtualtransaction AS transaction
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.granted AND l.locktype = 'relation' AND l.relation = ANY (CAST(:tables AS oid[]))
@@ -257,7 +257,7 @@ WHERE l.granted AND l.locktype = 'relation' AND l.relation = ANY (CAST(:tables A
   AND l.pid <> pg_backend_pid() AND a.usename = current_user AND a.backend_type = 'client backend'
   AND l.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
       'AccessExclusiveLock')
-GROUP BY l.relation, l.mode
+GROUP BY l.relation, l.mode, l.virtualtransaction
 
 -- name: wal_position
 -- Return how many bytes of WAL the server has written since it was created.
