@@ -47,6 +47,8 @@ from .store.notifications import Notifications
 from .store.pool import connections_of
 from .store.quotas import Quotas
 from .store.revision import check_privileges, check_revision, read_usable_connections
+from .sync.counters import SyncCounters
+from .sync_metrics import SyncBacklog, SyncMetrics
 from .sync_workers import runs_inline, sync_runner
 from .wiring import authenticator, metrics_address, pool_settings, quota_options, server_options, tls_files
 
@@ -83,7 +85,7 @@ async def running(
         await database.now()  # reads the clock once, so that calls need not query it
         clock, storage = ClockWatch(database.clock, settings.database.max_clock_skew_s), StorageWatch()
         database.runner.observers.append(storage.query_ended)
-        leases, wakes = Leases(database), ChangeSignals()
+        leases, wakes, syncs = Leases(database), ChangeSignals(), SyncMetrics(SyncCounters(), SyncBacklog(database))
         entries = OrderEntries(database)
         tallies = Tallies(database, entries)
         tallies_task = TalliesTask(tallies)
@@ -130,7 +132,7 @@ async def running(
             quotas=quota_watch,
             dropped_lines=dropped_lines,
         )
-        metrics = Metrics(telemetry, gauges)
+        metrics = Metrics(telemetry, gauges, syncs.collect)
         address = metrics_socket or metrics_address(settings.metrics)
         async with (
             exporting_spans(telemetry, settings.traces.endpoint, settings.traces.sample_ratio),
@@ -140,10 +142,10 @@ async def running(
             leader_tasks: list[LeaderTask] = [statistics]
             works: list[Coroutine[Any, Any, None]] = [notifier.run(), quota_watch.run()]
             if worker <= 1 and runs_inline(settings):
-                works.append(_sync(settings, database, schemas, wakes))
+                works.append(_sync(settings, database, schemas, wakes, syncs.counters))
             if worker <= 1:  # one process is enough for these, and logs their warnings once
                 leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check, tenant_count]
-                works += [_warn_of_scarce_connections(settings, database), clock.run()]
+                works += [_warn_of_scarce_connections(settings, database), clock.run(), syncs.backlog.run()]
             works.append(Leader(leases, leader_tasks).run())
             async with _background(works):
                 try:
@@ -156,9 +158,11 @@ async def running(
         await database.close()
 
 
-async def _sync(settings: Settings, database: Database, schemas: Schemas, wakes: ChangeSignals) -> None:
+async def _sync(
+    settings: Settings, database: Database, schemas: Schemas, wakes: ChangeSignals, counters: SyncCounters
+) -> None:
     """Run the workers of syncs until cancelled."""
-    async with sync_runner(settings, database, schemas, wakes) as runner:
+    async with sync_runner(settings, database, schemas, wakes, counters) as runner:
         await runner.run()
 
 

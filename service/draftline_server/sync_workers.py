@@ -36,7 +36,7 @@ def runs_inline(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def sync_runner(
-    settings: Settings, database: Database, schemas: Schemas, wakes: ChangeSignals
+    settings: Settings, database: Database, schemas: Schemas, wakes: ChangeSignals, counters: SyncCounters
 ) -> AsyncIterator[SyncRunner]:
     """Yield a runner of syncs with the endpoints of DRAFTLINE_UPSTREAMS_FILE, which is read again every second.
 
@@ -52,7 +52,7 @@ async def sync_runner(
     try:
         upstreams = Upstreams(lambda: endpoints.value or {})
         specs = CollectionSpecs(database, schemas)
-        stores = Stores(database, specs, content_limits(settings.limits), wakes, SyncCounters())
+        stores = Stores(database, specs, content_limits(settings.limits), wakes, counters)
         yield SyncRunner(stores, partial(_connect, upstreams))
     finally:
         await endpoints.close()

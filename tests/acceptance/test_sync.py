@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from draftline import Client, RecordState
+from support.metrics import page, scrape
 from support.polling import until
 from support.server_process import DRAFTLINE, environment, served
 from support.soak_scale import IS_SOAK
@@ -19,15 +20,18 @@ from support.toy_upstream import toy
 
 
 @contextmanager
-def workers(settings: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """Run `draftline sync` once it has started; kill it at the end."""
+def workers(settings: dict[str, Any]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run `draftline sync` once it has started, and kill it at the end. Yield also the port of its metrics."""
     process = subprocess.Popen(
-        [DRAFTLINE, "sync"], env=environment(log_format="json", **settings), stderr=subprocess.PIPE, text=True
+        [DRAFTLINE, "sync"],
+        env=environment(log_format="json", metrics_port=0, **settings),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stderr is not None
-        assert any("sync_workers_started" in line for line in process.stderr), "the workers did not start"
-        yield process
+        started = next((line for line in process.stderr if "sync_workers_started" in line), "{}")
+        yield process, json.loads(started)["metrics_port"]
     finally:
         process.kill()
         process.wait()
@@ -53,14 +57,14 @@ def test_workers_that_end_while_they_send_lose_and_double_nothing(database_url: 
             Client(service.address, tenant_id="acme", user="ada") as client,
         ):
             client.put_sync("pems", "toy", ["parts"])
-            with workers(settings) as first:
+            with workers(settings) as (first, _):
                 for number in range(20):
                     client.create_content("parts", {"rate": number}, record_id=f"p{number}")
                 until(lambda: len(system.parts) >= 5)
                 os.kill(first.pid, ENDED_BY)
                 first.wait()
             system.rates.clear()
-            with workers(settings):
+            with workers(settings) as (_, metrics_port):
                 until(
                     lambda: client.get_sync_status("pems").committed + client.get_sync_status("pems").syncing == 0, 60
                 )
@@ -68,6 +72,11 @@ def test_workers_that_end_while_they_send_lose_and_double_nothing(database_url: 
                 committed = client.commit("parts", all=True)
                 assert client.wait_synced(committed.commit_id).synced == 1
                 shown = {each.record_id: each for each in client.get_merged("parts")}
+                told = scrape(metrics_port)
+                assert told.value("draftline_sync_pushed_records_total", outcome="applied") >= 1
+                assert told.value("draftline_syncs_running") == 1
+                assert told.value("draftline_database_reachable") == 1
+                assert page(metrics_port, "/readyz") == (200, "ok\n")
             assert {each.state for each in shown.values()} == {RecordState.SYNCED}
             there = sorted(part.content["rate"] for part in system.parts.values() if not part.deleted)
             assert there == [*range(1, 20), 100]

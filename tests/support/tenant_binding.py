@@ -31,7 +31,7 @@ ALL_TENANTS = frozenset({
     "every_definition",  # the doctor looks at all that is declared
     *("unready_orders", "orders_being_built"),  # the job that builds entries serves every tenant
     *("unready_statistics", "unfolded_statistics", "ready_statistics"),  # so does the job that keeps tallies
-    "all_syncs",  # the workers share the syncs of all tenants
+    *("all_syncs", "sync_overview"),  # the workers share the syncs of all tenants; metrics and the doctor
     "analyze_records",  # shows nothing
     "list_tenants",  # for callers of all tenants, and the count of their use
     *("forget_tenants", "tenants_by_use"),  # the count of all tenants, and the quotas

@@ -26,7 +26,8 @@ def sync_group(context: click.Context) -> None:
     """Run the workers of syncs, or look after a sync.
 
     Without a subcommand, this works until Ctrl-C or SIGTERM. The workers push and pull for every sync of the database.
-    Any number of processes share the syncs. They need DRAFTLINE_UPSTREAMS_FILE.
+    Any number of processes share the syncs. They need DRAFTLINE_UPSTREAMS_FILE, and serve metrics on
+    DRAFTLINE_METRICS_PORT.
     """
     if context.invoked_subcommand is None:
         _run(context.obj)
@@ -40,9 +41,11 @@ def _run(settings: Settings) -> None:
 
     logs.configure_queued(settings.log.format, settings.log.level)
     with database_url(settings, create=False) as url:
-        uvloop.run(
-            sync.run(settings, url, migrate.head(), started=lambda: structlog.get_logger().info("sync_workers_started"))
-        )
+        uvloop.run(sync.run(settings, url, migrate.head(), started=_log_start))
+
+
+def _log_start(metrics_port: int | None) -> None:
+    structlog.get_logger().info("sync_workers_started", metrics_port=metrics_port)
 
 
 @sync_group.command("status")

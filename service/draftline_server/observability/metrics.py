@@ -39,9 +39,11 @@ class Gauge(NamedTuple):
 class Metrics:
     """A Prometheus collector over the counts of Telemetry."""
 
-    def __init__(self, telemetry: Telemetry, gauges: Sequence[Gauge]) -> None:
+    def __init__(self, telemetry: Telemetry, gauges: Sequence[Gauge], *others: Callable[[], Iterable[Metric]]) -> None:
+        """Create the collector. `others` yield further metrics at each scrape."""
         self._telemetry = telemetry
         self._gauges = gauges
+        self._others = others
         self._version = metadata.version("draftline-server")
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -57,9 +59,12 @@ class Metrics:
         build.add_metric([], {"version": self._version})
         yield build
         yield from self._read()
-        yield from self._calls()
+        if self._telemetry.methods:  # otherwise the process serves no calls
+            yield from self._calls()
+            yield from self._work()
         yield from self._statements()
-        yield from self._work()
+        for collect in self._others:
+            yield from collect()
 
     def _read(self) -> Iterator[Metric]:
         for name, description, read in self._gauges:
@@ -84,7 +89,7 @@ class Metrics:
         for method in methods:
             started.add_metric([method.name], method.started)
             shed.add_metric([method.name], method.shed)
-            _add(statements, [method.name], method.statements)
+            add_distribution(statements, [method.name], method.statements)
             for reason, count in method.cut_off.items():
                 cut_off.add_metric([method.name, reason], count)
         yield from (started, *self._outcomes(), shed, cut_off, statements)
@@ -99,9 +104,9 @@ class Metrics:
         sent = HistogramMetricFamily(f"grpc_server_call_sent_{size}_bytes", "Bytes sent per call.", labels=labels)
         for method in self._telemetry.methods.values():
             for code, outcome in method.outcomes.items():
-                _add(duration, [method.name, code], outcome.duration_s)
-                _add(received, [method.name, code], outcome.received_bytes)
-                _add(sent, [method.name, code], outcome.sent_bytes)
+                add_distribution(duration, [method.name, code], outcome.duration_s)
+                add_distribution(received, [method.name, code], outcome.received_bytes)
+                add_distribution(sent, [method.name, code], outcome.sent_bytes)
         yield from (duration, received, sent)
 
     def _statements(self) -> Iterator[Metric]:
@@ -111,11 +116,11 @@ class Metrics:
         )  # fmt: skip
         failed = CounterMetricFamily("draftline_statement_failures", "Statements that failed.", labels=["statement"])
         for name, statements in self._telemetry.statements.items():
-            _add(duration, [name], statements.duration_s)
+            add_distribution(duration, [name], statements.duration_s)
             failed.add_metric([name], statements.failed)
         groups = HistogramMetricFamily("draftline_batch_size", "Calls per shared statement.", labels=["kind"])
         for kind, sizes in self._telemetry.batch_sizes.items():
-            _add(groups, [kind], sizes)
+            add_distribution(groups, [kind], sizes)
         yield from (duration, failed, groups)
 
     def _work(self) -> Iterator[Metric]:
@@ -138,7 +143,7 @@ class Metrics:
         yield writes
 
 
-def _add(family: HistogramMetricFamily, labels: Sequence[str], values: Distribution) -> None:
+def add_distribution(family: HistogramMetricFamily, labels: Sequence[str], values: Distribution) -> None:
     bounds = [*(str(float(bound)) for bound in values.bounds), "+Inf"]
     family.add_metric(labels, list(zip(bounds, accumulate(values.counts), strict=True)), values.sum)
 

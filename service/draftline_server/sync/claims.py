@@ -76,12 +76,14 @@ class SyncRunner:
         if not await worker.progress.take_lease(self.owner, LEASE_S):
             return
         working = asyncio.create_task(worker.run())
+        self._stores.counters.running += 1
         try:
             while not working.done():
                 await asyncio.wait({working}, timeout=RENEW_S)
                 if not working.done() and not await worker.progress.take_lease(self.owner, LEASE_S):
                     break
         finally:
+            self._stores.counters.running -= 1
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
             await worker.progress.release_lease(self.owner)

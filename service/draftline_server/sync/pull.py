@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator
@@ -99,16 +98,14 @@ class Pull:
             await asyncio.sleep(capabilities.read_lag_s)
         while True:
             await link.bucket.take()
-            started = time.monotonic()
             try:
-                page = await anext(pages, None)
+                with link.counters.request(kind):
+                    page = await anext(pages, None)
             except CursorExpiredError:
                 raise
             except UpstreamError as error:
                 link.breaker.failed(error.after_s if isinstance(error, ThrottledError) else None)
                 raise
-            finally:
-                link.counters.request_ended(kind, time.monotonic() - started)
             if link.breaker.succeeded():
                 await self._progress.reached()
             if page is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,10 +104,10 @@ class Push:
         """Send a batch, and return one outcome for each attempt. Raises UnauthorizedError."""
         link = self._link
         await link.bucket.take()
-        started = time.monotonic()
         try:
-            async with asyncio.timeout(link.timeout_s):
-                outcomes = await link.upstream.write(collection, [to_item(each) for each in batch])
+            with link.counters.request("write"):
+                async with asyncio.timeout(link.timeout_s):
+                    outcomes = await link.upstream.write(collection, [to_item(each) for each in batch])
         except BatchRefusedError as error:
             link.breaker.succeeded()
             return await self._halved(collection, batch, error.refused)
@@ -123,8 +122,6 @@ class Push:
         except Exception as error:  # of the connector: the request may have been sent
             link.breaker.failed()
             return [Unknown(type(error).__name__)] * len(batch)
-        finally:
-            link.counters.request_ended("write", time.monotonic() - started)
         if len(outcomes) != len(batch):
             return [Unknown("the connector returned another number of outcomes")] * len(batch)
         if all(isinstance(each, Unknown) for each in outcomes):
@@ -223,18 +220,16 @@ class Push:
         mark = await self._merges.mark()
         if capabilities.read_lag_s:
             await asyncio.sleep(capabilities.read_lag_s)  # so that the answer is not older than the mark
-        started = time.monotonic()
         try:
-            async with asyncio.timeout(link.timeout_s):
-                found = await link.upstream.lookup(bound.collection, list(known))
+            with link.counters.request("lookup"):
+                async with asyncio.timeout(link.timeout_s):
+                    found = await link.upstream.lookup(bound.collection, list(known))
         except TimeoutError:
             link.breaker.failed()
             raise UnreachableError("the look-up took too long") from None
         except UpstreamError as error:
             link.breaker.failed(error.after_s if isinstance(error, ThrottledError) else None)
             raise
-        finally:
-            link.counters.request_ended("lookup", time.monotonic() - started)
         if link.breaker.succeeded():
             await self._attempts.hurry(bound.collection)
         answers = [to_answer(each, known[each.remote_id]) for each in found if each.remote_id in known]

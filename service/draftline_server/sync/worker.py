@@ -97,9 +97,11 @@ class SyncWorker:
             await self._suspend("ENDPOINT_UNAVAILABLE", str(error.args[0] if error.args else error))
             return
         self._is_current = connection.is_current
+        breaker = Breaker()
+        self._stores.counters.breakers.add(breaker)
         link = Link(
             connection.upstream,
-            Breaker(),
+            breaker,
             TokenBucket(connection.rate_per_s),
             self._stores.counters,
             connection.parallel,

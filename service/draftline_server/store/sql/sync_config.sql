@@ -235,3 +235,40 @@ DELETE FROM draftline.sync_event WHERE tenant_id = :tenant_id AND created_at < C
 -- Add an event.
 INSERT INTO draftline.sync_event (tenant_id, upstream, collection, kind, reason, message, created_at)
 VALUES (:tenant_id, :upstream, :collection, :kind, :reason, :message, :now)
+
+-- name: sync_overview
+-- Return the syncs of all tenants, with the number of their records by state, the time since which the oldest commit waits,
+-- and by how long the reads of the upstream are overdue.
+SELECT u.tenant_id, u.upstream, u.endpoint, u.push_paused, u.pull_paused, u.suspended_reason, u.suspended_message,
+    coalesce(u.lease_until > CAST(:now AS timestamptz), false) AS is_owned, n.due, n.sending, n.in_doubt, n.held, n.failed,
+    CASE WHEN coalesce((u.config ->> 'push')::boolean, true)
+         THEN extract(epoch FROM CAST(:now AS timestamptz) - n.oldest)::float8 END AS lag_s,
+    CASE WHEN coalesce((u.config ->> 'pull')::boolean, true) AND NOT u.pull_paused AND u.suspended_reason IS NULL
+         THEN n.overdue_s END AS overdue_s
+FROM draftline.sync_upstream AS u
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(s.due), 0)::bigint AS due, coalesce(sum(s.sending), 0)::bigint AS sending,
+        coalesce(sum(s.in_doubt), 0)::bigint AS in_doubt, coalesce(sum(s.held), 0)::bigint AS held,
+        coalesce(sum(s.failed), 0)::bigint AS failed,
+        -- What was written before the collection was bound waits since then.
+        min(least(s.due_since, greatest(unread.created_at, c.created_at))) AS oldest,
+        max(extract(epoch FROM CAST(:now AS timestamptz) - coalesce(c.pulled_at, c.created_at))::float8
+            - (CASE WHEN c.cursor IS NULL THEN u.config ->> 'snapshot_interval_s' ELSE u.config ->> 'pull_interval_s' END)::float8
+        ) AS overdue_s
+    FROM draftline.sync_collection AS c
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE r.state = 'DUE') AS due, count(*) FILTER (WHERE r.state = 'SENDING') AS sending,
+            count(*) FILTER (WHERE r.in_doubt) AS in_doubt, count(*) FILTER (WHERE r.state = 'HELD') AS held,
+            count(*) FILTER (WHERE r.state = 'FAILED') AS failed,
+            min(r.due_since) FILTER (WHERE r.state IN ('DUE', 'SENDING')) AS due_since
+        FROM draftline.sync_record AS r
+        WHERE r.tenant_id = u.tenant_id AND r.collection = c.collection AND r.state <> 'IDLE') AS s
+    LEFT JOIN LATERAL (
+        -- The first change that no worker has read from the log. Others mark their records due.
+        SELECT h.created_at FROM draftline.change AS h
+        WHERE h.tenant_id = u.tenant_id AND h.collection = c.collection AND h.kind <> 'DRAFT' AND h.source <> 'SYNC_PULL'
+          AND (h.log_xact, h.change_id) > (u.log_xact, u.change_id)
+        ORDER BY h.log_xact, h.change_id
+        LIMIT 1) AS unread ON true
+    WHERE c.tenant_id = u.tenant_id AND c.upstream = u.upstream) AS n
+ORDER BY u.tenant_id, u.upstream
