@@ -354,6 +354,34 @@ def test_missing_privilege_is_named_by_serve_and_doctor(url: str, statement: str
         run_sql(url, "DROP OWNED BY doctor_user", "DROP ROLE doctor_user")
 
 
+def test_missing_table_is_named_by_serve_check_and_doctor(url: str) -> None:
+    run_sql(url, "DROP TABLE draftline.draft CASCADE")
+    fault = examined(database_url=url).fault
+    assert fault["check"] == "schema"
+    assert fault["message"].endswith("are missing: draft")
+    for command in ("serve", "check"):
+        refused = invoked(command, database_url=url, **OWN)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert "the schema lacks tables of its revision (draft): an incomplete restore" in refused.stderr
+
+
+def test_database_that_is_read_only_by_default_is_named_by_doctor_and_migrate(url: str) -> None:
+    name = urlsplit(url).path.removeprefix("/")
+    run_sql(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    fault = examined(database_url=url).fault
+    assert fault["check"] == "database"
+    assert "read-only by default" in fault["message"]
+    refused = invoked("migrate", database_url=url)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    assert "(SQLSTATE 25006): migrate the primary, and remove default_transaction_read_only" in refused.stderr
+
+
+def test_statement_timeout_of_the_database_does_not_end_a_migration(url: str) -> None:
+    name = urlsplit(url).path.removeprefix("/")
+    run_sql(url, "DROP SCHEMA draftline CASCADE", f"ALTER DATABASE {name} SET statement_timeout = '10ms'")
+    assert invoked("migrate", database_url=url).returncode == 0
+
+
 def test_too_few_connections_are_warned_of(url: str) -> None:
     (found,) = examined(database_url=url, workers=4, pool_size=50).wrong
     assert (found["check"], found["state"]) == ("connections", "warning")

@@ -30,6 +30,29 @@ def test_reason_of_the_system_is_named(error: OSError, message: str) -> None:
     assert "DRAFTLINE_DATABASE_URL" in problem.fix
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "fix"),
+    [
+        (asyncpg.TooManyConnectionsError, "has no free connection (SQLSTATE 53300)", "CONNECTION LIMIT"),
+        (asyncpg.ObjectNotInPrerequisiteStateError, "takes no connections (SQLSTATE 55000)", "ALLOW_CONNECTIONS true"),
+        (asyncpg.InvalidAuthorizationSpecificationError, "rejects this user from this host (SQLSTATE 28000)", "LOGIN"),
+        (asyncpg.InvalidCatalogNameError, "does not exist on its server (SQLSTATE 3D000)", "create the database"),
+        (
+            asyncpg.InvalidParameterValueError,
+            "rejects a value of a setting in `options` (SQLSTATE 22023)",
+            "options=-c",
+        ),
+        (asyncpg.PostgresSyntaxError, "cannot read `options` (SQLSTATE 42601)", "options=-c%20name=value"),
+        (asyncpg.OutOfMemoryError, "rejects the connection (SQLSTATE 53200)", "PostgreSQL's log"),
+    ],
+)
+def test_refusal_of_postgresql_is_named_with_its_fix(kind: type[asyncpg.PostgresError], message: str, fix: str) -> None:
+    problem = problem_of(kind("refused"))
+    assert problem is not None
+    assert problem.message == message
+    assert fix in problem.fix
+
+
 def test_hint_of_the_driver_is_left_out() -> None:
     problem = problem_of(asyncpg.ClientConfigurationError("no such service", hint="read the manual"))
     assert problem is not None

@@ -62,7 +62,7 @@ async def database(settings: Settings, now: Callable[[], datetime], *, with_draf
     if problem is not None:
         yield problem
         for check in DEPENDENT_CHECKS:
-            yield skipped(check, "the database cannot be reached")
+            yield skipped(check, "the database cannot be used")
         return
     try:
         async with _opened(url, settings) as opened:
@@ -123,8 +123,16 @@ async def _connection_problem(url: str) -> Finding | None:
         connection = await connect(url, CONNECT_S, server_settings={"application_name": "draftline doctor"})
     except OutOfReachError as error:
         return fault("database", str(error).replace("the database", described(url), 1), error.fix)
-    await connection.close()
-    return None
+    try:
+        read_only = await connection.fetchval(SQL["is_read_only"].sql, timeout=CONNECT_S)
+    except (asyncpg.PostgresError, OSError):
+        return None  # the examination reports it
+    finally:
+        connection.terminate()
+    if not read_only:
+        return None
+    fix = "reset default_transaction_read_only of the database, the role or postgresql.conf"
+    return fault("database", f"transactions of {described(url)} are read-only by default, and writes fail", fix)
 
 
 def _server(found: asyncpg.Record, name: str) -> Finding:

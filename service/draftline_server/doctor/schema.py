@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.errors import OutOfReachError
 from ..ops import migrate
 from ..store.database import Database
-from ..store.revision import PRIVILEGES_FIX, SchemaError, find_revision, privileges_problem
+from ..store.revision import MISSING_FIX, PRIVILEGES_FIX, SchemaError, find_revision, missing_tables, privileges_problem
 from ..store.statements import load
 from .results import Finding, fault, ok, warning
 
@@ -19,6 +19,9 @@ async def revision(opened: Database) -> Finding:
         return fault("schema", str(error).removesuffix(f": {PRIVILEGES_FIX}"), PRIVILEGES_FIX)
     needed = migrate.head()
     if found == needed:
+        missing = await missing_tables(opened)
+        if missing:
+            return fault("schema", f"tables of revision {found} are missing: {missing}", MISSING_FIX)
         return ok("schema", f"revision {found}")
     if found is None:
         return fault("schema", "the database has not been migrated", "run `draftline migrate`")

@@ -25,10 +25,10 @@ from ..embedded_postgres.server import EmbeddedPostgres
 from ..store.advisory_locks import AdvisoryLock
 from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
-from ..store.revision import INSUFFICIENT_PRIVILEGE
 from ..store.schema_problems import can_use, schema_problem, support_comment
 from ..store.sync_tables import metadata
 from ..store.tables import SCHEMA
+from .migrate_errors import rejection
 from .resources import shipped
 from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
 
@@ -44,6 +44,7 @@ POLL_S = 0.5  # between two attempts at the lock that services share
 COMMENT = "SELECT obj_description(to_regclass('draftline.alembic_version'), 'pg_class')"
 LOCK_TIMEOUT = "SET lock_timeout = '1s'"  # beside services, so that their statements do not queue behind a step
 LOCK_NOT_AVAILABLE = "55P03"
+SESSION = "SET search_path TO public; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0"
 LOCK_ATTEMPTS = 60
 
 
@@ -199,13 +200,7 @@ async def _run(url: str, action: Action, target: _Target | None = None) -> str:
     except OSError as error:
         raise OutOfReachError(f"the database cannot be reached: {error}") from error
     except (asyncpg.PostgresError, DBAPIError) as error:
-        message = getattr(error, "orig", None) or error
-        if getattr(message, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
-            raise MigrateError(
-                f"the role of DRAFTLINE_DATABASE_URL may not migrate ({message}): migrate as the role that migrated "
-                "before, or at first as the owner of the database"
-            ) from error
-        raise MigrateError(f"the database rejects the migration: {message}") from error
+        raise MigrateError(rejection(error)) from error
 
 
 async def _migrate(url: str, action: Action, target: _Target | None) -> str:
@@ -299,9 +294,10 @@ def can_live_with(needed: str | None, current: str, target: str) -> bool:
 def _set_path(connection: Any, _: object) -> None:
     """Set the search path to public. Otherwise a user named like the schema would have it as the default schema.
 
-    This is a statement and not a startup parameter, which a pooler would reject.
+    The time limits of the role or the database are those of its other sessions; a step may take longer. These are
+    statements and not startup parameters, which a pooler would reject.
     """
-    connection.run_async(lambda driver: driver.execute("SET search_path TO public"))
+    connection.run_async(lambda driver: driver.execute(SESSION))
 
 
 async def _check_server(connection: AsyncConnection) -> None:

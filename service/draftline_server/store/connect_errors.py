@@ -21,25 +21,33 @@ class Problem(NamedTuple):
 
 
 CREDENTIALS_FIX = "correct the user and password in DRAFTLINE_DATABASE_URL, or the rules in pg_hba.conf"
+_OPTIONS_FIX = "correct `options` in DRAFTLINE_DATABASE_URL: options=-c%20name=value"
 _REFUSALS: Mapping[str, Problem] = {
     "08P01": Problem(
         "rejects a parameter of the connection, as poolers do",
         "remove `options` from DRAFTLINE_DATABASE_URL, or name it in the pooler's ignore_startup_parameters",
     ),
+    "22023": Problem("rejects a value of a setting in `options`", _OPTIONS_FIX),
+    "42601": Problem("cannot read `options`", _OPTIONS_FIX),
+    "55P02": Problem("does not let a connection change a setting in `options`", _OPTIONS_FIX),
     "28P01": Problem("rejects the password", CREDENTIALS_FIX),
     "28000": Problem(
         "rejects this user from this host",
-        f"{CREDENTIALS_FIX}; if these demand TLS, add sslmode=require or stricter to the URL",
+        f"{CREDENTIALS_FIX}; if these demand TLS, add sslmode=require or stricter to the URL; the role needs LOGIN",
     ),
     "3D000": Problem(
         "does not exist on its server", "create the database with ENCODING 'UTF8', or correct its name"
     ),
     "42501": Problem("does not allow this user to connect", "GRANT CONNECT ON DATABASE to the user"),
-    "42704": Problem(
-        "does not know a setting in `options`", "correct `options` in DRAFTLINE_DATABASE_URL"
-    ),
+    "42704": Problem("does not know a setting in `options`", _OPTIONS_FIX),
     "53300": Problem(
-        "has no free connection", "raise max_connections, or lower DRAFTLINE_POOL_SIZE or DRAFTLINE_WORKERS"
+        "has no free connection",
+        "raise max_connections or the CONNECTION LIMIT of the role or database, or lower DRAFTLINE_POOL_SIZE or "
+        "DRAFTLINE_WORKERS",
+    ),
+    "55000": Problem(
+        "takes no connections", "ALTER DATABASE with ALLOW_CONNECTIONS true, or correct its name in "
+        "DRAFTLINE_DATABASE_URL",
     ),
     "57P03": Problem(
         "is starting, stopping or recovering", "wait; if it does not end, see PostgreSQL's log"

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from ..domain.errors import OperatorError
+from ..domain.errors import OperatorError, OutOfReachError
 from .connect_errors import connect
 
 ANSWER_S = 10.0  # a notification takes milliseconds, if it arrives at all
@@ -43,6 +43,9 @@ async def is_pooled(url: str, timeout_s: float) -> bool:
     try:
         try:
             process = await _process(connection, timeout_s)
+        except asyncpg.QueryCanceledError as error:
+            fix = "raise the statement_timeout of the role and the database"
+            raise OutOfReachError("the database canceled a query of no length (SQLSTATE 57014)", fix) from error
         except asyncpg.PostgresError as error:
             if await _answers(url, timeout_s):  # it answers but rejects transactions: pool_mode statement
                 raise PoolerError from error

@@ -7,12 +7,14 @@ from .database import Database
 from .driver_errors import UnforeseenError
 from .schema_problems import SchemaError, can_use, schema_problem
 from .statements import load
+from .sync_tables import metadata
 
 __all__ = [
     "SchemaError",
     "check_privileges",
     "check_revision",
     "find_revision",
+    "missing_tables",
     "privileges_problem",
     "read_secret",
     "read_usable_connections",
@@ -22,14 +24,18 @@ SQL = load("database")
 UNDEFINED_TABLE = "42P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 PRIVILEGES_FIX = "serve and check as the role that migrated, or as a member of it"
+MISSING_FIX = "an incomplete restore may be the cause; restore a complete dump into an empty database"
 NAMED = 5  # tables or functions that a message names at most
 
 
 async def check_revision(database: Database, needed: str) -> None:
-    """Raise SchemaError unless the database is at the needed revision, or at a newer one that supports it."""
+    """Raise SchemaError unless the database is at the needed revision, or a newer one that supports it, in full."""
     revision, comment = await _find(database)
     if not can_use(revision, comment, needed):
         raise SchemaError(schema_problem(revision, needed))
+    missing = await missing_tables(database)
+    if missing:
+        raise SchemaError(f"the schema lacks tables of its revision ({missing}): {MISSING_FIX}")
 
 
 async def check_privileges(database: Database) -> None:
@@ -47,6 +53,12 @@ async def privileges_problem(database: Database) -> str:
     verb = "execute" if missing[0].endswith("()") else "read and write"
     more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     return f"the role of DRAFTLINE_DATABASE_URL may not {verb} {', '.join(missing[:NAMED])}{more}"
+
+
+async def missing_tables(database: Database) -> str:
+    """Return the names of the service's tables that do not exist; empty if all do."""
+    names: dict[str, object] = {"names": [table.name for table in metadata.tables.values()]}
+    return ", ".join(row["name"] for row in await database.fetch(SQL["missing_tables"], names, idempotent=True))
 
 
 async def find_revision(database: Database) -> str | None:

@@ -12,6 +12,13 @@ SELECT value FROM draftline.secret WHERE name = :name
 SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     - coalesce(current_setting('reserved_connections', true)::int, 0) AS usable
 
+-- name: missing_tables
+-- Return those of the tables with these names that do not exist.
+SELECT name
+FROM unnest(CAST(:names AS text[])) AS wanted(name)
+WHERE to_regclass('draftline.' || quote_ident(name)) IS NULL
+ORDER BY name
+
 -- name: missing_privileges
 -- Return the tables, sequences and functions of the service that the user may not use in full, tables first.
 (SELECT relname::text AS name

@@ -3,6 +3,10 @@
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
     current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby, clock_timestamp() AS moment
 
+-- name: is_read_only
+-- Return whether the transactions of a new connection may not write, as the database or the role is configured.
+SELECT CAST(current_setting('default_transaction_read_only') AS boolean) AS read_only
+
 -- name: use_little_memory
 -- Have the statements of the transaction use temporary files, in the default tablespace, for more than 64 KiB.
 SELECT set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)
