@@ -689,6 +689,17 @@ CREATE FUNCTION draftline.declared_orders(fields jsonb, orders jsonb) RETURNS SE
     GROUP BY o.number
 $$;
 
+CREATE FUNCTION draftline.delete_draft_order_entries(tenant text, entries tid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET enable_indexscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+BEGIN
+    DELETE FROM draftline.draft_order_entry AS e WHERE e.tenant_id = tenant AND e.ctid = ANY (entries);
+END $$;
+
 CREATE FUNCTION draftline.delete_drafts(tenant text, collection_id text, user_ids text[], record_ids text[]) RETURNS bigint
     LANGUAGE plpgsql
     AS $$
@@ -701,6 +712,17 @@ BEGIN
           AND d.record_id = old.record_id;
     END LOOP;
     RETURN cardinality(record_ids);
+END $$;
+
+CREATE FUNCTION draftline.delete_order_entries(tenant text, entries tid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET enable_indexscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+BEGIN
+    DELETE FROM draftline.order_entry AS e WHERE e.tenant_id = tenant AND e.ctid = ANY (entries);
 END $$;
 
 CREATE FUNCTION draftline.differ(base jsonb, mine jsonb, theirs jsonb) RETURNS boolean
@@ -773,6 +795,31 @@ CREATE FUNCTION draftline.draft_conflicts(kind text, edit jsonb, base jsonb, att
                         draftline.own_attributes(parent_id, "position")) END
     END
 $$;
+
+CREATE FUNCTION draftline.draft_order_entries(tenant text, of_user text, of_collection text, record_ids text[]) RETURNS tid[]
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+DECLARE
+    most int := 4 * cardinality(record_ids);
+BEGIN
+    IF most < 40 OR most < (SELECT count(*) FROM (
+            SELECT FROM draftline.draft AS d WHERE d.tenant_id = tenant AND d.user_id = of_user AND d.collection = of_collection
+            LIMIT most + 1) AS d) THEN
+        RETURN NULL;
+    END IF;
+    RETURN ARRAY(
+        SELECT e.ctid
+        FROM draftline.collection_order AS o
+        CROSS JOIN LATERAL (
+            SELECT e.ctid, e.record_id FROM draftline.draft_order_entry AS e
+            WHERE e.tenant_id = tenant AND e.user_id = of_user AND e.collection = of_collection AND e.order_id = o.order_id
+            OFFSET 0
+        ) AS e
+        WHERE o.tenant_id = tenant AND o.collection = of_collection AND o.state <> 'DELETING'
+          AND (e.record_id IN (SELECT unnest(record_ids))) IS TRUE);  -- not as a join, which could take any form
+END $$;
 
 CREATE FUNCTION draftline.drafted_parent_id(attributes jsonb, parent_id text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1505,8 +1552,16 @@ CREATE FUNCTION draftline.move_draft_order_entries(tenant text, user_ids text[],
     AS $$
 DECLARE
     moved record;
-    old record;
+    old_entries tid[];
 BEGIN
+    IF user_ids[1] = ALL (user_ids) AND collections[1] = ALL (collections)
+            AND NOT EXISTS (SELECT FROM unnest(news) AS n (new) WHERE n.new IS NOT NULL) THEN
+        old_entries := draftline.draft_order_entries(tenant, user_ids[1], collections[1], record_ids);
+        IF old_entries IS NOT NULL THEN
+            PERFORM draftline.delete_draft_order_entries(tenant, old_entries);
+            RETURN true;
+        END IF;
+    END IF;
     SELECT array_agg(m.user_id) AS user_ids, array_agg(m.collection) AS collections,
         array_agg(m.record_id) AS record_ids, array_agg(m.order_id) AS order_ids,
         array_agg(m.old_key) AS old_keys, array_agg(m.new_key) AS new_keys
@@ -1535,22 +1590,34 @@ BEGIN
     IF moved.order_ids IS NULL THEN
         RETURN false;
     END IF;
-    FOR old IN
-        SELECT m.*
+    old_entries := ARRAY(
+        SELECT e.ctid
         FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
             AS m (user_id, collection, record_id, order_id, key)
-        WHERE m.key IS NOT NULL
-    LOOP
-        DELETE FROM draftline.draft_order_entry AS e
-        WHERE e.tenant_id = tenant AND e.user_id = old.user_id AND e.collection = old.collection
-          AND e.order_id = old.order_id AND e.key = old.key AND e.record_id = old.record_id;
-    END LOOP;
-    INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
-    SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
-    FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
-        AS m (user_id, collection, record_id, order_id, key)
-    WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id)
-    ON CONFLICT DO NOTHING;
+        CROSS JOIN LATERAL (
+            SELECT e.ctid FROM draftline.draft_order_entry AS e
+            WHERE e.tenant_id = tenant AND e.user_id = m.user_id AND e.collection = m.collection
+              AND e.order_id = m.order_id AND e.key = m.key AND e.record_id = m.record_id
+            OFFSET 0
+        ) AS e
+        WHERE m.key IS NOT NULL);
+    IF cardinality(old_entries) > 0 THEN
+        PERFORM draftline.delete_draft_order_entries(tenant, old_entries);
+    END IF;
+    BEGIN
+        INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+        SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
+            AS m (user_id, collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id);
+    EXCEPTION WHEN unique_violation THEN  -- a build has added one of them
+        INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+        SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
+            AS m (user_id, collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id)
+        ON CONFLICT DO NOTHING;
+    END;
     RETURN true;
 END $$;
 
@@ -1560,21 +1627,32 @@ CREATE FUNCTION draftline.move_order_entries(tenant text, collections text[], re
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 DECLARE
-    old record;
+    old_entries tid[] := ARRAY(
+        SELECT e.ctid
+        FROM unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
+        CROSS JOIN LATERAL (
+            SELECT e.ctid FROM draftline.order_entry AS e
+            WHERE e.tenant_id = tenant AND e.collection = m.collection AND e.order_id = m.order_id AND e.key = m.key
+              AND e.record_id = m.record_id
+            OFFSET 0
+        ) AS e
+        WHERE m.key IS NOT NULL);
 BEGIN
-    FOR old IN
-        SELECT m.* FROM unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
-        WHERE m.key IS NOT NULL
-    LOOP
-        DELETE FROM draftline.order_entry AS e
-        WHERE e.tenant_id = tenant AND e.collection = old.collection AND e.order_id = old.order_id AND e.key = old.key
-          AND e.record_id = old.record_id;
-    END LOOP;
-    INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
-    SELECT tenant, m.collection, m.order_id, m.key, m.record_id
-    FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
-    WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id)
-    ON CONFLICT DO NOTHING;
+    IF cardinality(old_entries) > 0 THEN
+        PERFORM draftline.delete_order_entries(tenant, old_entries);
+    END IF;
+    BEGIN
+        INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
+        SELECT tenant, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id);
+    EXCEPTION WHEN unique_violation THEN  -- a build has added one of them
+        INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
+        SELECT tenant, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id)
+        ON CONFLICT DO NOTHING;
+    END;
     RETURN true;
 END $$;
 
@@ -2632,7 +2710,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0023, for services of 0022 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0024, for services of 0022 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1

@@ -107,31 +107,84 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT array_agg(DISTINCT k.value -> 'path' ->> 0) FROM jsonb_array_elements(keys) AS k
 $$;
 
+-- Delete entries of records, which the caller has found by their keys, or those of drafts. The settings leave one plan, which
+-- reads these rows only, whatever the planner knows of the table. Rows of other partitions belong to other tenants.
+CREATE OR REPLACE FUNCTION draftline.delete_order_entries(tenant text, entries tid[]) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_indexscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    DELETE FROM draftline.order_entry AS e WHERE e.tenant_id = tenant AND e.ctid = ANY (entries);
+END $$;
+
+CREATE OR REPLACE FUNCTION draftline.delete_draft_order_entries(tenant text, entries tid[]) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_indexscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    DELETE FROM draftline.draft_order_entry AS e WHERE e.tenant_id = tenant AND e.ctid = ANY (entries);
+END $$;
+
 -- Replace entries of live records, in parallel arrays, after a write that locked the records. old_keys, new_keys: NULL where
 -- there was or will be no entry. It is VOLATILE so that its queries take snapshots of their own and see the entries that
--- another write made while the caller waited for the locks. Each old entry is deleted by its
+-- another write made while the caller waited for the locks. Each old entry is found by its
 -- primary key, because a join might read all entries of the tenant while the planner does not know the table. The settings
--- make one plan serve any call.
+-- make one plan serve any call. A new entry hardly ever exists, and ON CONFLICT takes as long again as the insertion, so
+-- it is used only once an insertion has failed.
 CREATE OR REPLACE FUNCTION draftline.move_order_entries(tenant text, collections text[], record_ids text[],
     order_ids bigint[], old_keys bytea[], new_keys bytea[]) RETURNS boolean
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    old record;
+    old_entries tid[] := ARRAY(
+        SELECT e.ctid
+        FROM unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
+        CROSS JOIN LATERAL (
+            SELECT e.ctid FROM draftline.order_entry AS e
+            WHERE e.tenant_id = tenant AND e.collection = m.collection AND e.order_id = m.order_id AND e.key = m.key
+              AND e.record_id = m.record_id
+            OFFSET 0
+        ) AS e
+        WHERE m.key IS NOT NULL);
 BEGIN
-    FOR old IN
-        SELECT m.* FROM unnest(collections, record_ids, order_ids, old_keys) AS m (collection, record_id, order_id, key)
-        WHERE m.key IS NOT NULL
-    LOOP
-        DELETE FROM draftline.order_entry AS e
-        WHERE e.tenant_id = tenant AND e.collection = old.collection AND e.order_id = old.order_id AND e.key = old.key
-          AND e.record_id = old.record_id;
-    END LOOP;
-    INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
-    SELECT tenant, m.collection, m.order_id, m.key, m.record_id
-    FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
-    WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id)
-    ON CONFLICT DO NOTHING;
+    IF cardinality(old_entries) > 0 THEN
+        PERFORM draftline.delete_order_entries(tenant, old_entries);
+    END IF;
+    BEGIN
+        INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
+        SELECT tenant, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id);
+    EXCEPTION WHEN unique_violation THEN  -- a build has added one of them
+        INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
+        SELECT tenant, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(collections, record_ids, order_ids, new_keys) AS m (collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.collection || m.record_id)
+        ON CONFLICT DO NOTHING;
+    END;
     RETURN true;
+END $$;
+
+-- Return the entries of drafts of one user and collection, if that is cheaper than to look up each: the entries of all drafts
+-- of the user are then read. NULL: it is not, because there are few of these drafts, or many more of the user.
+CREATE OR REPLACE FUNCTION draftline.draft_order_entries(tenant text, of_user text, of_collection text, record_ids text[])
+RETURNS tid[]
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    most int := 4 * cardinality(record_ids);
+BEGIN
+    IF most < 40 OR most < (SELECT count(*) FROM (
+            SELECT FROM draftline.draft AS d WHERE d.tenant_id = tenant AND d.user_id = of_user AND d.collection = of_collection
+            LIMIT most + 1) AS d) THEN
+        RETURN NULL;
+    END IF;
+    RETURN ARRAY(
+        SELECT e.ctid
+        FROM draftline.collection_order AS o
+        CROSS JOIN LATERAL (
+            SELECT e.ctid, e.record_id FROM draftline.draft_order_entry AS e
+            WHERE e.tenant_id = tenant AND e.user_id = of_user AND e.collection = of_collection AND e.order_id = o.order_id
+            OFFSET 0
+        ) AS e
+        WHERE o.tenant_id = tenant AND o.collection = of_collection AND o.state <> 'DELETING'
+          AND (e.record_id IN (SELECT unnest(record_ids))) IS TRUE);  -- not as a join, which could take any form
 END $$;
 
 -- The same for drafts, whose merged contents are compared. olds, news: NULL where there was or will be no draft.
@@ -140,8 +193,16 @@ CREATE OR REPLACE FUNCTION draftline.move_draft_order_entries(tenant text, user_
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     moved record;
-    old record;
+    old_entries tid[];
 BEGIN
+    IF user_ids[1] = ALL (user_ids) AND collections[1] = ALL (collections)
+            AND NOT EXISTS (SELECT FROM unnest(news) AS n (new) WHERE n.new IS NOT NULL) THEN
+        old_entries := draftline.draft_order_entries(tenant, user_ids[1], collections[1], record_ids);
+        IF old_entries IS NOT NULL THEN
+            PERFORM draftline.delete_draft_order_entries(tenant, old_entries);
+            RETURN true;
+        END IF;
+    END IF;
     SELECT array_agg(m.user_id) AS user_ids, array_agg(m.collection) AS collections,
         array_agg(m.record_id) AS record_ids, array_agg(m.order_id) AS order_ids,
         array_agg(m.old_key) AS old_keys, array_agg(m.new_key) AS new_keys
@@ -170,21 +231,33 @@ BEGIN
     IF moved.order_ids IS NULL THEN
         RETURN false;
     END IF;
-    FOR old IN
-        SELECT m.*
+    old_entries := ARRAY(
+        SELECT e.ctid
         FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.old_keys)
             AS m (user_id, collection, record_id, order_id, key)
-        WHERE m.key IS NOT NULL
-    LOOP
-        DELETE FROM draftline.draft_order_entry AS e
-        WHERE e.tenant_id = tenant AND e.user_id = old.user_id AND e.collection = old.collection
-          AND e.order_id = old.order_id AND e.key = old.key AND e.record_id = old.record_id;
-    END LOOP;
-    INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
-    SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
-    FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
-        AS m (user_id, collection, record_id, order_id, key)
-    WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id)
-    ON CONFLICT DO NOTHING;
+        CROSS JOIN LATERAL (
+            SELECT e.ctid FROM draftline.draft_order_entry AS e
+            WHERE e.tenant_id = tenant AND e.user_id = m.user_id AND e.collection = m.collection
+              AND e.order_id = m.order_id AND e.key = m.key AND e.record_id = m.record_id
+            OFFSET 0
+        ) AS e
+        WHERE m.key IS NOT NULL);
+    IF cardinality(old_entries) > 0 THEN
+        PERFORM draftline.delete_draft_order_entries(tenant, old_entries);
+    END IF;
+    BEGIN
+        INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+        SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
+            AS m (user_id, collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id);
+    EXCEPTION WHEN unique_violation THEN  -- a build has added one of them
+        INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+        SELECT tenant, m.user_id, m.collection, m.order_id, m.key, m.record_id
+        FROM unnest(moved.user_ids, moved.collections, moved.record_ids, moved.order_ids, moved.new_keys)
+            AS m (user_id, collection, record_id, order_id, key)
+        WHERE draftline.order_entry_fits(m.key, tenant || m.user_id || m.collection || m.record_id)
+        ON CONFLICT DO NOTHING;
+    END;
     RETURN true;
 END $$;

@@ -12,6 +12,8 @@ COMMENT ON COLUMN draftline.collection_order.draft_filled_to IS
     'while BUILDING: the entries of drafts of records up to this record_id exist; NULL: none yet';
 DROP FUNCTION draftline.refresh_drafts, draftline.move_order_entries, draftline.move_draft_order_entries,
     draftline.declared_orders, draftline.order_fields;
+-- Those that later texts of order_entries.sql define.
+DROP FUNCTION IF EXISTS draftline.delete_order_entries, draftline.delete_draft_order_entries, draftline.draft_order_entries;
 
 -- Apply the drafts of all users over some records to the new contents. It is VOLATILE so that its query takes a
 -- snapshot of its own, after the caller has locked the records, and sees drafts that were saved while the caller waited

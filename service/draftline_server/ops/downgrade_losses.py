@@ -27,6 +27,7 @@ LOSSES: Mapping[str, str] = {
     "0021": "the relations of collections, as part of the collection specs, and their entries",
     "0022": "the syncs with systems of record: their configuration, and what the upstreams are known to hold",
     "0023": "",
+    "0024": "",
 }
 
 
