@@ -2710,7 +2710,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0024, for services of 0022 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0025, for services of 0022 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1
@@ -2976,6 +2976,46 @@ CREATE SEQUENCE draftline.order_id
     CACHE 1;
 
 ALTER SEQUENCE draftline.order_id OWNED BY draftline.collection_order.order_id;
+
+CREATE TABLE draftline.partition_switch (
+    only_row boolean DEFAULT true NOT NULL,
+    phase text NOT NULL,
+    modulus integer NOT NULL,
+    tenants text[] NOT NULL,
+    positions jsonb DEFAULT '{}'::jsonb NOT NULL,
+    copied jsonb DEFAULT '{}'::jsonb NOT NULL,
+    copied_xact bigint,
+    verified jsonb,
+    verified_at timestamp with time zone,
+    started_at timestamp with time zone NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT partition_switch_only_row_check CHECK (only_row),
+    CONSTRAINT partition_switch_phase_check CHECK ((phase = ANY (ARRAY['CREATED'::text, 'SYNCED'::text, 'COPIED'::text, 'SWITCHED'::text, 'DROPPING_COPY'::text, 'DROPPING_OLD'::text, 'DONE'::text])))
+);
+
+COMMENT ON TABLE draftline.partition_switch IS 'The state of a switchover to partitioned tables; one row, none before it begins.';
+
+COMMENT ON COLUMN draftline.partition_switch.phase IS 'what is done: see `draftline partitions status`';
+
+COMMENT ON COLUMN draftline.partition_switch.modulus IS 'how many partitions the tenants share that have none of their own';
+
+COMMENT ON COLUMN draftline.partition_switch.tenants IS 'the tenants that get partitions of their own';
+
+COMMENT ON COLUMN draftline.partition_switch.positions IS 'by table: the key of the last row that is copied, as texts, or "done"';
+
+COMMENT ON COLUMN draftline.partition_switch.copied IS 'by table: rows that are copied';
+
+COMMENT ON COLUMN draftline.partition_switch.copied_xact IS 'the transaction that completed the copy';
+
+COMMENT ON COLUMN draftline.partition_switch.verified IS 'rows and checksums by table at the last verification that succeeded; NULL: none in this phase';
+
+CREATE TABLE draftline.partition_switch_log (
+    logged_at timestamp with time zone NOT NULL,
+    event text NOT NULL,
+    detail jsonb NOT NULL
+);
+
+COMMENT ON TABLE draftline.partition_switch_log IS 'The steps of switchovers, with rows and checksums.';
 
 CREATE TABLE draftline.record (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
@@ -3326,6 +3366,9 @@ ALTER TABLE ONLY draftline.draft
 
 ALTER TABLE ONLY draftline.order_entry
     ADD CONSTRAINT order_entry_pkey PRIMARY KEY (tenant_id, collection, order_id, key, record_id);
+
+ALTER TABLE ONLY draftline.partition_switch
+    ADD CONSTRAINT partition_switch_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY draftline.record
     ADD CONSTRAINT record_pkey PRIMARY KEY (tenant_id, collection, record_id);

@@ -201,7 +201,7 @@ def test_nothing_is_told_that_does_not_exist(document: str) -> None:
     """Commands with their options, settings, make targets, reasons and links."""
     text = EVERYWHERE[document]
     commands = dict(leaves(main))
-    for name, rest in re.findall(r"`draftline ((?:collections |sync )?[a-z][\w-]*)([^`]*)`", text):
+    for name, rest in re.findall(r"`draftline ((?:collections |sync |partitions )?[a-z][\w-]*)([^`]*)`", text):
         if name == "collections":
             continue
         assert name in commands, name

@@ -12,7 +12,10 @@ main.add_section("Run the service", {
     "top": "top:top_command",
     "settings": "settings_list:settings_command",
 })  # fmt: skip
-main.add_section("Maintain the data", {"check": "check:check_command"})
+main.add_section("Maintain the data", {
+    "check": "check:check_command",
+    "partitions": "partition_switch:partitions_group",
+})  # fmt: skip
 main.add_section("Use a service", {
     "list": "records:list_command",
     "discard": "records:discard_command",

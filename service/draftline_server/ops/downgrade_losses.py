@@ -28,6 +28,7 @@ LOSSES: Mapping[str, str] = {
     "0022": "the syncs with systems of record: their configuration, and what the upstreams are known to hold",
     "0023": "",
     "0024": "",
+    "0025": "the log of switchovers to partitioned tables",
 }
 
 

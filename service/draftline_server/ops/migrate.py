@@ -265,6 +265,7 @@ async def _prepare(connection: AsyncConnection, target: _Target, current: str) -
         raise MigrateError(schema_problem(current, known[0]))
     if target.revision is None or target.revision == current:
         return False
+    await _check_partition_switch(connection)
     reported = False
     while not await lock_out_services(connection):
         holders = await running_services(connection)
@@ -277,6 +278,18 @@ async def _prepare(connection: AsyncConnection, target: _Target, current: str) -
         reported = True
         await asyncio.sleep(POLL_S)
     return False
+
+
+async def _check_partition_switch(connection: AsyncConnection) -> None:
+    """Raise MigrateError if a second copy of the tables exists, which a migration would not change."""
+    if (await connection.execute(text("SELECT to_regclass('draftline.partition_switch')"))).scalar_one() is None:
+        return
+    phase = (await connection.execute(text("SELECT phase FROM draftline.partition_switch"))).scalar_one_or_none()
+    if phase not in (None, "DONE"):
+        raise MigrateError(
+            f"a switchover to partitioned tables is under way (phase {phase}): complete it, or end it by `draftline "
+            "partitions cleanup`, before the schema changes"
+        )
 
 
 def can_live_with(needed: str | None, current: str, target: str) -> bool:

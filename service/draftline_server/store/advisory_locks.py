@@ -17,6 +17,7 @@ class AdvisoryLock(IntEnum):
     TALLIES = 7_236_835_719
     TENANT_USAGE = 7_236_835_720
     REHEARSAL = 7_236_835_730
+    PARTITIONS = 7_236_835_721
 
 
 class LockFamily(IntEnum):

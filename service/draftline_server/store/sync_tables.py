@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, Sequence, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
+from .partition_tables import metadata
 from .tables import key_column as _key
-from .tables import metadata
 from .tables import time_column as _time
 
 __all__ = ["metadata"]

@@ -1,0 +1,72 @@
+"""The reports of `draftline partitions`, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..partitions.verification import Verification
+
+MIB = 1 << 20
+OWN_PARTITION = 0.1  # of the records: a tenant with more gets its own partitions
+
+
+def plan_text(report: Mapping[str, Any]) -> str:
+    total = sum(row["bytes"] for row in report["tables"])
+    lines = [
+        f"The tables are {report['mode']}, phase {report['phase']}; next is {report['next']}.",
+        *_tables(report["tables"]),
+        f"A start copies them: it needs about {total / MIB:,.0f} MiB more until cleanup, and as much WAL.",
+    ]
+    rows = sum(row["rows"] for row in report["tables"] if row["name"] == "record")
+    big = [row for row in report["tenants"] if rows and row["records"] >= OWN_PARTITION * rows]
+    lines += [f"  tenant {row['tenant_id']}: {row['records']:,} records" for row in big]
+    flags = "".join(f" --tenant {row['tenant_id']}" for row in big)
+    lines.append(f"Suggested: draftline partitions start{flags}")
+    found = report["obstacles"]
+    lines += [f"obstacle: {obstacle}" for obstacle in found] or ["Nothing prevents it."]
+    return "\n".join(lines)
+
+
+def status_text(report: Mapping[str, Any]) -> str:
+    lines = [
+        f"The tables are {report['mode']}, phase {report['phase']}; next is {report['next']}.",
+        *_tables(report["tables"]),
+    ]
+    if report["other_tables"]:
+        lines += ["The other copy:", *_tables(report["other_tables"])]
+    for table, is_copied in report["is_copied"].items():
+        copied = report["copied"].get(table, 0)
+        lines.append(f"  copied {table}: {copied:,} rows{', complete' if is_copied else ''}")
+    lines += [f"trigger {name} is missing or does not fire always" for name in report["triggers_off"]]
+    if report["verified_at"]:
+        lines.append(f"verified at {report['verified_at']:%Y-%m-%d %H:%M:%S} UTC")
+    lines += [f"  {entry['at']:%Y-%m-%d %H:%M:%S} {entry['event']}" for entry in reversed(report["log"])]
+    return "\n".join(lines)
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"  {row['name']}: {'partitioned' if row['is_partitioned'] else 'plain'}, about {row['rows']:,} rows, "
+        f"{row['bytes'] / MIB:,.1f} MiB"
+        for row in rows
+    ]
+
+
+def verification_text(result: Verification) -> str:
+    lines = []
+    for table in result.tables:
+        lines.append(
+            f"{table.table}: {table.rows:,} and {table.other_rows:,} rows, {table.tenants:,} tenants, checksum "
+            f"{table.checksum}" + ("" if table.checksum == table.other_checksum else f" and {table.other_checksum}")
+        )
+        if table.partitions:
+            most = max(table.partitions.items(), key=lambda each: each[1])
+            lines.append(f"  in {len(table.partitions)} partitions, most in {most[0]}: {most[1]:,}")
+        lines += [f"  tenant {tenant} differs" for tenant in table.differing_tenants[:5]]
+        lines += [f"  row differs: {row}" for row in table.differing_rows[:10]]
+        if table.unmatched:
+            lines.append(f"  {table.unmatched:,} deleted rows are not in the copy")
+    lines += [f"trigger {name} is missing or does not fire always" for name in result.triggers_off]
+    lines.append("both copies are equal, and all triggers fire" if result.is_ok else "the copies differ")
+    return "\n".join(lines)

@@ -1,0 +1,312 @@
+"""`draftline partitions`: move a running database from plain to partitioned tables, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ..partitions.layout import MODULUS
+from ..partitions.pace import Pace
+from ..partitions.switch_session import open_session
+from ..partitions.switch_state import Phase
+from ..partitions.switchover import Switchover
+from ..settings import Settings
+from .app import json_option, reporting
+from .database_url import database_url
+from .partition_reports import plan_text, status_text, verification_text
+
+T = TypeVar("T")
+LOG_FILE = "draftline-partitions.log"
+Step = Callable[[Switchover], Awaitable[T]]
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
+log_option = click.option(
+    "--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), default=LOG_FILE, show_default=True,
+    help="File that the steps are appended to, one JSON object per line.",
+)  # fmt: skip
+attempts_option = click.option(
+    "--attempts", type=click.IntRange(1), default=200, show_default=True,
+    help="How often a lock is tried, for 100 ms each, before the command gives up.",
+)  # fmt: skip
+
+
+@click.group("partitions")
+def partitions_group() -> None:
+    """Partition the tables by tenant, beside a running service.
+
+    \b
+      draftline partitions plan                   what would be done, and what prevents it
+      draftline partitions start --tenant acme    create partitioned copies, keep them in sync, copy all rows
+      draftline partitions status                 how far it is
+      draftline partitions verify                 compare rows, checksums and triggers in one snapshot
+      draftline partitions switch                 use the copies: the tables change their names in milliseconds
+      draftline partitions rollback               use the plain tables again, with all that was written since
+      draftline partitions cleanup                drop the copy that is not in use
+
+    A command that was interrupted is run again, and resumes. docs/partitions.md is the runbook.
+    """
+
+
+def _run(
+    settings: Settings, step: Step[T], *, locks: bool = True, log_file: Path | None = None, dry_run: bool = False,
+    attempts: int = 200,
+) -> tuple[T, list[str]]:  # fmt: skip
+    """Run a step on the database of the settings. Return its result and, of a dry run, the SQL."""
+    if log_file is not None and not dry_run:
+        log_file.open("a").close()  # before anything is changed
+
+    async def run(url: str) -> tuple[T, list[str]]:
+        with _progress() as (report, show):
+            options = {"report": report, "log_file": log_file, "dry_run": dry_run, "attempts": attempts}
+            async with open_session(url, locks=locks and not dry_run, **options) as session:
+                switchover = Switchover(session, show)
+                await switchover.load()
+                if isinstance(show, _Bars):
+                    show.totals = {row["name"]: row["rows"] for row in await switchover.sizes()}
+                return await step(switchover), session.sql
+
+    with database_url(settings, migrated=False, create=False) as url:
+        return asyncio.run(run(url))
+
+
+class _Bars:
+    """A progress bar for each table that is copied or compared."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.totals: dict[str, int] = {}
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, table: str, rows: int) -> None:
+        if table not in self._tasks:
+            self._tasks[table] = self._progress.add_task(table, total=self.totals.get(table) or None)
+        total = max(self.totals.get(table, 0), rows) or None
+        self._progress.update(self._tasks[table], completed=rows, total=total)
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[str, int], None]]]:
+    """Yield functions that report a step and the rows of a table, on standard error; bars only on a terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda text: click.echo(text, err=True), lambda _table, _rows: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield lambda text: console.print(text, markup=False), _Bars(progress)
+
+
+def _print_sql(sql: list[str], *, as_json: bool) -> None:
+    click.echo(json.dumps({"dry_run": True, "sql": sql}) if as_json else "\n".join(f"{each};" for each in sql))
+
+
+def _print_phase(phase: Phase, sql: list[str], *, dry_run: bool, as_json: bool, text: str) -> None:
+    if dry_run:
+        _print_sql(sql, as_json=as_json)
+    else:
+        click.echo(json.dumps({"phase": str(phase)}) if as_json else text)
+
+
+@partitions_group.command("plan")
+@json_option
+@click.pass_obj
+@reporting
+def plan_command(settings: Settings, *, as_json: bool) -> None:
+    """Report tables, big tenants and obstacles, and change nothing.
+
+    Exit status 1 if something prevents a start or a switch.
+
+    \b
+    Examples:
+      draftline partitions plan
+      draftline partitions plan --json | jq .obstacles
+    """
+    report, _ = _run(settings, Switchover.plan, locks=False)
+    click.echo(json.dumps(report, default=str) if as_json else plan_text(report))
+    sys.exit(bool(report["obstacles"]))
+
+
+@partitions_group.command("status")
+@json_option
+@click.pass_obj
+@reporting
+def status_command(settings: Settings, *, as_json: bool) -> None:
+    """Report the phase, the rows copied, the triggers and the last steps.
+
+    \b
+    Examples:
+      draftline partitions status
+      draftline partitions status --json | jq -r .phase
+    """
+    report, _ = _run(settings, Switchover.status, locks=False)
+    click.echo(json.dumps(report, default=str) if as_json else status_text(report))
+    sys.exit(bool(report["triggers_off"]))
+
+
+@partitions_group.command("start")
+@click.option("--tenant", "tenants", metavar="TENANT", multiple=True,
+              help="A big tenant that gets partitions of its own; repeat for several.")  # fmt: skip
+@click.option("--modulus", type=click.IntRange(2, 256), default=MODULUS, show_default=True,
+              help="How many partitions all other tenants share.")  # fmt: skip
+@click.option("--metrics", "metrics_url", metavar="URL",
+              help="The service's metrics, http://HOST:9464/metrics, to spare it while calls are slow.")  # fmt: skip
+@click.option("--max-p99", "max_p99_ms", type=click.FloatRange(min=1), default=250.0, show_default=True,
+              help="Milliseconds: copy slowly while the p99 of calls is above; with --metrics.")  # fmt: skip
+@click.option("--rows-per-second", type=click.FloatRange(min=1), help="Copy no more rows than this per second.")
+@dry_run_option
+@attempts_option
+@log_option
+@json_option
+@click.pass_obj
+@reporting
+def start_command(
+    settings: Settings, *, tenants: tuple[str, ...], modulus: int, metrics_url: str | None, max_p99_ms: float,
+    rows_per_second: float | None, dry_run: bool, attempts: int, log_file: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Create partitioned copies of the tables, and copy all rows.
+
+    Triggers keep the copies in sync with what the service writes meanwhile. The service does not use the copies yet.
+    Run the command again after an interruption: it goes on where it was. The disk must have space for a second copy.
+
+    \b
+    Examples:
+      draftline partitions start --dry-run > start.sql
+      draftline partitions start --tenant acme --tenant globex
+      draftline partitions start --metrics http://127.0.0.1:9464/metrics --max-p99 100
+      draftline partitions start --rows-per-second 5000
+    """
+    pace = Pace(metrics_url, max_p99_ms, rows_per_second)
+
+    async def step(switchover: Switchover) -> Phase:
+        await switchover.start(tenants, modulus, pace)
+        return switchover.state.phase
+
+    phase, sql = _run(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
+    text = "all rows are copied; next is `draftline partitions verify`"
+    _print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+
+
+@partitions_group.command("verify")
+@log_option
+@json_option
+@click.pass_obj
+@reporting
+def verify_command(settings: Settings, *, log_file: Path, as_json: bool) -> None:
+    """Compare both copies in one snapshot: rows and checksums by tenant, and triggers.
+
+    Reports how the rows are distributed over the partitions, too. Exit status 1 if anything differs. `switch` needs a
+    verification of phase COPIED. The snapshot stays open while all rows are read twice.
+
+    \b
+    Examples:
+      draftline partitions verify
+      draftline partitions verify --json | jq '.tables[] | {table, rows, checksum}'
+    """
+    result, _ = _run(settings, Switchover.verify, log_file=log_file)
+    click.echo(json.dumps(result.as_json()) if as_json else verification_text(result))
+    sys.exit(not result.is_ok)
+
+
+def _swap_command(name: str, method: Step[None], text: str, help_text: str) -> None:
+    @partitions_group.command(name, help=help_text)
+    @dry_run_option
+    @attempts_option
+    @log_option
+    @json_option
+    @click.pass_obj
+    @reporting
+    @wraps(method)
+    def command(settings: Settings, *, dry_run: bool, attempts: int, log_file: Path, as_json: bool) -> None:
+        async def step(switchover: Switchover) -> Phase:
+            await method(switchover)
+            return switchover.state.phase
+
+        phase, sql = _run(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
+        _print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+
+
+_swap_command(
+    "switch",
+    Switchover.switch,
+    "the service uses the partitioned tables; `rollback` returns to the plain ones, `cleanup` drops them",
+    """Use the partitioned tables: copy and original exchange their names.
+
+    The service goes on meanwhile; calls wait for milliseconds. Triggers keep the plain tables in sync, for `rollback`.
+    A lock that is not free within 100 ms is given up and tried again, and its holder is named.
+
+    \b
+    Examples:
+      draftline partitions switch --dry-run
+      draftline partitions switch --attempts 50
+    """,
+)
+_swap_command(
+    "rollback",
+    Switchover.rollback,
+    "the service uses the plain tables again; the partitioned copies are kept in sync",
+    """Use the plain tables again, with all that was written since the switch.
+
+    Possible until `cleanup`. The partitioned copies are kept in sync, so that `switch` is possible again.
+
+    \b
+    Examples:
+      draftline partitions rollback --dry-run
+      draftline partitions rollback
+    """,
+)
+
+
+@partitions_group.command("cleanup")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@dry_run_option
+@attempts_option
+@log_option
+@json_option
+@click.pass_obj
+@reporting
+def cleanup_command(
+    settings: Settings, *, yes: bool, dry_run: bool, attempts: int, log_file: Path, as_json: bool
+) -> None:
+    """Drop the copy that is not in use, and the triggers.
+
+    After a switch, these are the plain tables: there is no way back then. Before it, these are the partitioned copies,
+    and the switchover is given up.
+
+    \b
+    Examples:
+      draftline partitions cleanup --dry-run
+      draftline partitions cleanup --yes
+    """
+    if not yes and not dry_run:
+        _confirm(settings)
+
+    async def step(switchover: Switchover) -> Phase:
+        await switchover.cleanup()
+        return switchover.state.phase
+
+    phase, sql = _run(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
+    text = "the plain tables are dropped; the switchover is complete" if phase is Phase.DONE else (
+        "the partitioned copies are dropped; the service uses the plain tables"
+    )  # fmt: skip
+    _print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+
+
+def _confirm(settings: Settings) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
+    report, _ = _run(settings, Switchover.status, locks=False)
+    for row in report["other_tables"]:
+        click.echo(f"  {row['name']}: about {row['rows']:,} rows, {row['bytes'] / (1 << 20):,.0f} MiB", err=True)
+    is_last = report["phase"] in (Phase.SWITCHED, Phase.DROPPING_OLD)
+    question = "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?"
+    click.confirm(question, abort=True, err=True)

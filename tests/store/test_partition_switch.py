@@ -1,0 +1,375 @@
+"""The switchover to partitioned tables keeps both copies equal, whatever writes meanwhile, and changes nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from draftline_server.ops import migrate
+from draftline_server.partitions import switch_session
+from draftline_server.partitions.copying import KeyedCopy
+from draftline_server.partitions.definitions import LayoutError, TableDefinition, read_definition
+from draftline_server.partitions.layout import TABLES
+from draftline_server.partitions.mode import Mode, read_mode
+from draftline_server.partitions.obstacles import ObstacleError
+from draftline_server.partitions.pace import Pace
+from draftline_server.partitions.switch_session import LockError
+from draftline_server.partitions.switch_state import Phase
+from draftline_server.partitions.switchover import PhaseError, Switchover
+from draftline_server.store.advisory_locks import AdvisoryLock
+from support.partition_switch import fill, run, start, switchover, verified
+from support.servers import cloned
+
+LEFT = (
+    "SELECT count(*) FROM pg_class WHERE relnamespace = 'draftline'::regnamespace "
+    "AND relname ~ '_(new|rest|unmatched|old)'"
+)
+RECORD = (
+    "INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, created_at, created_by, "
+    "updated_at, updated_by) SELECT 't1', 'films', id, '{{}}', {version}, now(), 'u', now(), 'u' FROM {ids}"
+)
+WRITES = {
+    "insert": RECORD.format(version=1, ids="(VALUES ('new')) AS n (id)"),
+    "update": "UPDATE draftline.record SET content = '{\"a\": 1.00}', version = version + 1 "
+    "WHERE tenant_id IN ('t1', 't2')",
+    "insert again": RECORD.format(version=9, ids="(VALUES ('r1'), ('newer')) AS n (id)") + " ON CONFLICT DO NOTHING",
+    "upsert": RECORD.format(version=9, ids="(VALUES ('r1'), ('newest')) AS n (id)")
+    + " ON CONFLICT (tenant_id, collection, record_id) DO UPDATE SET version = record.version + 1",
+    "bulk": RECORD.format(version=1, ids="(SELECT 'bulk-' || i FROM generate_series(1, 2000) AS i) AS n (id)"),
+    "delete": "DELETE FROM draftline.draft WHERE tenant_id <> 't3'",
+    "delete in a statement that inserts": "WITH gone AS (DELETE FROM draftline.order_entry WHERE tenant_id = 't1' "
+    "RETURNING *), made AS (INSERT INTO draftline.order_entry SELECT tenant_id, collection, order_id, key || 'x', "
+    "record_id FROM gone) SELECT count(*) FROM gone",
+    "append": "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, records) "
+    "SELECT 't1', 1, '', 1 FROM generate_series(1, 3)",
+    "fold": "WITH gone AS (DELETE FROM draftline.tally WHERE tenant_id = 't1' AND NOT is_folded RETURNING *) "
+    "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, records, s1, is_folded) "
+    "SELECT tenant_id, statistic_id, user_id, k1, sum(records), sum(s1), true FROM gone GROUP BY 1, 2, 3, 4",
+    "remove one of equal rows": "DELETE FROM draftline.tally WHERE tenant_id = 't2' AND ctid = "
+    "(SELECT min(ctid) FROM draftline.tally WHERE tenant_id = 't2')",
+    "change rows without a key": "UPDATE draftline.tally SET records = records + 1 WHERE tenant_id = 't4'",
+    "move a unique value": "UPDATE draftline.sync_record SET remote_id = NULL WHERE record_id = 'r7'; "
+    "UPDATE draftline.sync_record SET remote_id = 'remote-r7' WHERE record_id = 'r14' AND tenant_id = 't0'",
+    "write as a replica": "SET session_replication_role = replica; UPDATE draftline.draft SET version = 5",
+}
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_url: str, template: str) -> Iterator[str]:
+    with cloned(postgres_url, template) as url:
+        asyncio.run(_filled(url))
+        yield urlsplit(url).path.removeprefix("/")
+
+
+async def _filled(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await fill(connection)
+    await connection.close()
+
+
+@pytest.fixture
+def url(postgres_url: str, filled: str) -> Iterator[str]:
+    with cloned(postgres_url, filled) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def copied(postgres_url: str, filled: str) -> Iterator[str]:
+    """The name of a database in phase COPIED, which is verified."""
+    with cloned(postgres_url, filled) as url:
+        asyncio.run(_copied(url))
+        yield urlsplit(url).path.removeprefix("/")
+
+
+async def _copied(url: str) -> None:
+    assert await start(url, tenants=("t1",)) is Phase.COPIED
+    assert (await verified(url)).is_ok
+
+
+@pytest.fixture
+def copied_url(postgres_url: str, copied: str) -> Iterator[str]:
+    with cloned(postgres_url, copied) as made:
+        yield made
+
+
+@pytest.fixture
+async def writer(request: pytest.FixtureRequest) -> AsyncIterator[asyncpg.Connection]:
+    name = "copied_url" if "copied_url" in request.fixturenames else "url"
+    url = request.getfixturevalue(name)
+    connection = await asyncpg.connect(url, server_settings={"application_name": "a writer"})
+    yield connection
+    await connection.close()
+
+
+async def definitions(connection: asyncpg.Connection) -> list[TableDefinition]:
+    return [await read_definition(connection, table) for table in TABLES]
+
+
+async def test_writes_of_each_kind_reach_the_other_copy_in_both_directions(
+    copied_url: str, writer: asyncpg.Connection
+) -> None:
+    for direction in (Switchover.switch, Switchover.rollback):
+        for name, statement in WRITES.items():
+            await writer.execute(
+                statement.replace("'new", f"'{direction.__name__}").replace("bulk-", direction.__name__)
+            )
+            await writer.execute("RESET session_replication_role")
+            assert name
+        result = await verified(copied_url)
+        assert result.is_ok, result.as_json()
+        await run(copied_url, direction)
+    result = await verified(copied_url)
+    assert result.is_ok, result.as_json()
+    assert "record_tenant_628b49d96dcde97a" in result.tables[0].partitions
+
+
+async def test_rollback_keeps_what_was_written_after_the_switch(copied_url: str, writer: asyncpg.Connection) -> None:
+    await run(copied_url, Switchover.switch)
+    assert await read_mode(writer) is Mode.PARTITIONED
+    await writer.execute("UPDATE draftline.record SET version = 77 WHERE record_id = 'r1'")
+    await writer.execute("DELETE FROM draftline.draft WHERE tenant_id = 't0'")
+    await run(copied_url, Switchover.rollback)
+    assert await read_mode(writer) is Mode.PLAIN
+    assert await writer.fetchval("SELECT version FROM draftline.record WHERE record_id = 'r1'") == 77
+    assert await writer.fetchval("SELECT count(*) FROM draftline.draft WHERE tenant_id = 't0'") == 0
+
+
+async def test_writers_beside_the_copy_lose_nothing(url: str, writer: asyncpg.Connection) -> None:
+    done = asyncio.Event()
+
+    async def write(seed: int) -> None:
+        choice = random.Random(seed)
+        connection = await asyncpg.connect(url)
+        while not done.is_set():
+            n = choice.randrange(300)
+            with suppress(asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                async with connection.transaction():
+                    await connection.execute("SELECT FROM draftline.record WHERE record_id = $1 FOR UPDATE", f"r{n}")
+                    await connection.execute(
+                        "UPDATE draftline.record SET version = version + 1 WHERE record_id = $1", f"r{n}"
+                    )
+                    await connection.execute("DELETE FROM draftline.draft WHERE record_id = $1", f"r{n}")
+                    await connection.execute(
+                        "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, records) VALUES ($1, 1, '', 1)",
+                        f"t{n % 7}",
+                    )
+                    await connection.execute(
+                        "WITH one AS MATERIALIZED (SELECT pg_advisory_xact_lock(1)) DELETE FROM draftline.tally WHERE "
+                        "tenant_id = $1 AND ctid = ANY (ARRAY(SELECT t.ctid FROM one, draftline.tally AS t "
+                        "WHERE t.tenant_id = $1 LIMIT 2))",
+                        f"t{n % 7}",
+                    )
+        await connection.close()
+
+    writers = [asyncio.create_task(write(seed)) for seed in range(3)]
+    async with switchover(url) as commands:
+        await commands.start((), 2, Pace(rest=0.5, rows=20, rows_per_s=4_000))
+    assert (await verified(url)).is_ok
+    await run(url, Switchover.switch)
+    await run(url, Switchover.rollback)
+    done.set()
+    await asyncio.gather(*writers)
+    result = await verified(url)
+    assert result.is_ok, result.as_json()
+
+
+async def test_draft_deleted_while_it_is_copied_does_not_come_back(url: str, writer: asyncpg.Connection) -> None:
+    async with switchover(url) as commands:
+        await commands.create([], 2)
+        await commands.sync()
+        (sync,) = (each for each in commands.forward if each.source == "draft")
+        copy = KeyedCopy(commands.session, sync, commands.types["draft"], Pace(), lambda *_: None)
+        transaction = commands.session.connection.transaction()
+        await transaction.start()
+        await copy._batch(None)
+        deletion = asyncio.create_task(writer.execute("DELETE FROM draftline.draft WHERE tenant_id = 't0'"))
+        waiting = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted"
+        while not await commands.session.connection.fetchval(waiting, writer.get_server_pid()):
+            assert not deletion.done(), "the deletion does not wait for the copy"
+        await transaction.commit()
+        await deletion
+        await commands.start((), 2, Pace(rest=0.0))
+        assert await writer.fetchval("SELECT count(*) FROM draftline.draft_new WHERE tenant_id = 't0'") == 0
+    assert (await verified(url)).is_ok
+
+
+async def test_interrupted_copy_resumes_at_its_stored_position(url: str, writer: asyncpg.Connection) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(table: str, rows: int) -> None:
+        if table == "order_entry" and rows > 50:
+            raise StoppedError
+
+    async with switchover(url) as commands:
+        commands.progress = stop
+        with pytest.raises(StoppedError):
+            await commands.start((), 2, Pace(rest=0.0, rows=60))
+    stored = await writer.fetchrow("SELECT phase, positions, copied FROM draftline.partition_switch")
+    assert stored["phase"] == "SYNCED"
+    assert '"record": "done"' in stored["positions"]
+    assert '"order_entry": ["t' in stored["positions"]
+    assert await start(url) is Phase.COPIED
+    assert (await verified(url)).is_ok
+
+
+async def test_properties_of_tables_are_the_same_after_switch_and_rollback(
+    url: str, writer: asyncpg.Connection
+) -> None:
+    await writer.execute(
+        "GRANT SELECT ON draftline.record TO pg_monitor; GRANT UPDATE (merged) ON draftline.draft TO pg_monitor; "
+        "ALTER TABLE draftline.record ALTER COLUMN content SET STATISTICS 250; "
+        "COMMENT ON INDEX draftline.record_deleted_idx IS 'deleted ones'"
+    )
+    before = await definitions(writer)
+    await start(url, tenants=("t1", "t2"))
+    await verified(url)
+    await run(url, Switchover.switch)
+    switched = await definitions(writer)
+    for plain, partitioned in zip(before, switched, strict=True):
+        assert partitioned.is_partitioned
+        for name in ("name", "owner", "comment", "indexes", "grants", "replica_identity"):
+            assert getattr(plain, name) == getattr(partitioned, name), (plain.name, name)
+        assert set(plain.options) == set(partitioned.options)
+        assert [(each.name, each.target) for each in plain.columns] == [
+            (each.name, each.target) for each in partitioned.columns
+        ]
+    await run(url, Switchover.rollback)
+    assert await definitions(writer) != switched
+    await run(url, Switchover.cleanup)
+    assert await definitions(writer) == before
+    assert await writer.fetchval(LEFT) == 0
+
+
+async def test_cleanup_after_the_switch_leaves_partitioned_tables_alone(
+    copied_url: str, writer: asyncpg.Connection
+) -> None:
+    await run(copied_url, Switchover.switch)
+    await run(copied_url, Switchover.cleanup)
+    found = await writer.fetchval(LEFT + " AND relname !~ '_rest'")
+    triggers = await writer.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal")
+    functions = await writer.fetchval("SELECT count(*) FROM pg_proc WHERE proname ~ '_to_(plain|partitions)_'")
+    assert (found, triggers, functions) == (0, 0, 0)
+    assert await writer.fetchval("SELECT phase FROM draftline.partition_switch") == "DONE"
+    with pytest.raises(PhaseError, match="not possible in phase DONE"):
+        await run(copied_url, Switchover.rollback)
+
+
+OBSTACLES = {
+    "publication films on record": "CREATE PUBLICATION films FOR TABLE draftline.record",
+    "publication everything on all tables": "CREATE PUBLICATION everything FOR ALL TABLES",
+    "foreign key note_fkey of public.note on record": "CREATE TABLE public.note "
+    '(a text COLLATE "C", b text COLLATE "C", c text COLLATE "C", '
+    "CONSTRAINT note_fkey FOREIGN KEY (a, b, c) REFERENCES draftline.record)",
+    "view public.films on record": "CREATE VIEW public.films AS SELECT * FROM draftline.record",
+    "materialized view public.drafts on draft": "CREATE MATERIALIZED VIEW public.drafts AS "
+    "SELECT * FROM draftline.draft",
+    "policy own on draft": "CREATE POLICY own ON draftline.draft USING (true)",
+    "trigger audit on tally": "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
+    "CREATE TRIGGER audit AFTER INSERT ON draftline.tally EXECUTE FUNCTION audit()",
+    "function public.films() on record": "CREATE FUNCTION public.films() RETURNS bigint LANGUAGE sql BEGIN ATOMIC "
+    "SELECT count(*) FROM draftline.record; END",
+    "function public.newest(draftline.record) on record": "CREATE FUNCTION public.newest(draftline.record) "
+    "RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "extended statistics more on record": "CREATE STATISTICS more ON version, position FROM draftline.record",
+    "child table public.child on record": "CREATE TABLE public.child () INHERITS (draftline.record)",
+    "table record_rest exists, and its name is needed": "CREATE TABLE draftline.record_rest ()",
+    "rule quiet on record": "CREATE RULE quiet AS ON DELETE TO draftline.record WHERE false DO NOTHING",
+}
+
+
+async def test_obstacles_are_named_before_anything_changes(url: str, writer: asyncpg.Connection) -> None:
+    for statement in OBSTACLES.values():
+        await writer.execute(statement)
+    before = await writer.fetch("SELECT oid, relname FROM pg_class ORDER BY oid")
+    with pytest.raises(ObstacleError) as raised:
+        await start(url)
+    for named in OBSTACLES:
+        assert f"{named}: " in str(raised.value)
+    assert len(raised.value.obstacles) == len(OBSTACLES)
+    assert await writer.fetch("SELECT oid, relname FROM pg_class ORDER BY oid") == before
+    assert await writer.fetchval("SELECT count(*) FROM draftline.partition_switch") == 0
+
+
+async def test_obstacle_that_appears_after_the_start_stops_the_switch(
+    copied_url: str, writer: asyncpg.Connection
+) -> None:
+    await writer.execute("GRANT SELECT ON draftline.draft TO pg_monitor")
+    with pytest.raises(ObstacleError, match="the grants of draft and draft_new differ"):
+        await run(copied_url, Switchover.switch)
+    await writer.execute("REVOKE SELECT ON draftline.draft FROM pg_monitor")
+    await writer.execute("ALTER TABLE draftline.draft DISABLE TRIGGER draft_to_partitions_delete")
+    with pytest.raises(ObstacleError, match="trigger draft_to_partitions_delete is missing or does not fire always"):
+        await run(copied_url, Switchover.switch)
+    assert await read_mode(writer) is Mode.PLAIN
+
+
+async def test_service_of_an_older_version_is_named(url: str, writer: asyncpg.Connection) -> None:
+    await writer.fetch("SELECT pg_advisory_lock_shared($1)", int(AdvisoryLock.SERVICE))
+    with pytest.raises(ObstacleError, match=f"service a writer at .*pid {writer.get_server_pid()}.*upgrade it first"):
+        await start(url)
+
+
+async def test_switch_names_the_session_that_holds_the_lock(copied_url: str, writer: asyncpg.Connection) -> None:
+    async with writer.transaction():
+        await writer.execute("SELECT FROM draftline.order_entry LIMIT 1")
+        with pytest.raises(
+            LockError, match=rf"SWITCHED needs a lock .*pid {writer.get_server_pid()} \(a writer, idle in"
+        ):
+            await run(copied_url, Switchover.switch, attempts=1)
+    assert await read_mode(writer) is Mode.PLAIN
+    await run(copied_url, Switchover.switch, attempts=20)
+
+
+async def test_switch_waits_for_snapshots_from_before_the_end_of_the_copy(url: str, writer: asyncpg.Connection) -> None:
+    async with writer.transaction(isolation="repeatable_read", readonly=True):
+        await writer.execute("SELECT FROM draftline.collection")
+        await start(url)
+        await verified(url)
+        with pytest.raises(LockError, match="began before the copy was complete"):
+            await run(url, Switchover.switch, attempts=1)
+    await run(url, Switchover.switch)
+
+
+async def test_second_command_at_the_same_time_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch_session, "TOOL_LOCK_S", 0.0)
+    async with switchover(url):
+        with pytest.raises(LockError, match="another `draftline partitions` command"):
+            await start(url)
+
+
+async def test_truncate_is_refused_while_a_copy_is_kept(copied_url: str, writer: asyncpg.Connection) -> None:
+    with pytest.raises(asyncpg.RaiseError, match="cannot be truncated"):
+        await writer.execute("TRUNCATE draftline.draft")
+
+
+async def test_migration_is_refused_while_a_switchover_is_under_way(copied_url: str) -> None:
+    with pytest.raises(migrate.MigrateError, match="a switchover to partitioned tables is under way"):
+        await asyncio.to_thread(migrate.go_to, copied_url, "0022")
+
+
+async def test_verification_finds_a_row_that_differs(copied_url: str, writer: asyncpg.Connection) -> None:
+    await writer.execute("UPDATE draftline.record_new SET content = '{\"n\": 1.0}' WHERE record_id = 'r1'")
+    await writer.execute("DELETE FROM draftline.tally_new WHERE ctid = (SELECT min(ctid) FROM draftline.tally_new)")
+    result = await verified(copied_url)
+    assert not result.is_ok
+    assert "record (t1,films,r1)" in [row for table in result.tables for row in table.differing_rows]
+    assert [table.table for table in result.tables if not table.is_equal] == ["record", "tally"]
+    with pytest.raises(LayoutError, match="not verified"):
+        await run(copied_url, Switchover.switch)
+
+
+def test_pace_rests_longer_while_calls_are_slow() -> None:
+    pace = Pace("http://127.0.0.1:1/metrics", max_p99_ms=100.0)
+    for p99_ms in (150.0, 300.0):
+        pace.adapt(p99_ms)
+    assert pace.rest == 4.0
+    pace.adapt(80.0)
+    assert pace.rest == 4.0
+    pace.adapt(20.0)
+    assert pace.rest < 4.0
