@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from draftline_server.store.query_stats import QueryTiming
 from draftline_server.store.statements import Statement
 from draftline_server.sync.breaker import Breaker
 from draftline_server.sync.worker import Connection
+from support.soak_scale import IS_SOAK, length
 from support.sync_worlds import UPSTREAM, SyncWorld, until
 from support.tenant_stores import COLLECTION
 from support.upstream_toy import ToyUpstream
@@ -224,6 +226,31 @@ async def test_page_that_was_read_before_a_push_undoes_nothing(world: SyncWorld,
         ["r000", "r001", "r002", "r003"], "IDLE"
     )
     assert (await world.value("r002"), await world.value("r003")) == (None, {"n": 9})
+
+
+@pytest.mark.parametrize("refuses_batches", [False, True], ids=["per item", "as a batch"])
+async def test_one_refused_record_leaves_all_others_synced(world: SyncWorld, refuses_batches: bool) -> None:
+    """Show one refusal with its reason and field, send all others, and do not repeat it until it changes."""
+    count = length("SYNC_REFUSED_OF", 50, soak=10_000)
+    world.system.capabilities = replace(world.system.capabilities, max_batch=100 if IS_SOAK else 10)
+    world.system.refused_words, world.system.refuses_batches = ("bad",), refuses_batches
+    await world.bind()
+    for index in range(count):
+        await world.create(f"p{index:05}", {"name": "bad" if index == count // 3 else f"good {index}"})
+    link = replace(world.link(), parallel=8)
+    await world.push(link)
+    states = await world.states()
+    (refused,) = [record_id for record_id, each in states.items() if each["state"] != "IDLE"]
+    error = json.loads(states[refused]["error_text"])
+    assert (refused, states[refused]["state"]) == (f"p{count // 3:05}", "FAILED")
+    assert (error["reason"], error["field"]) == ("INVALID_VALUE", "/name")
+    assert len(world.system.live()) == count - 1
+    requests = world.system.requests
+    await world.push(link)
+    assert world.system.requests == requests
+    await world.patch(refused, {"name": "good again"})
+    await world.push(link)
+    assert {each["state"] for each in (await world.states()).values()} == {"IDLE"}
 
 
 async def test_purged_record_is_deleted_upstream(world: SyncWorld) -> None:

@@ -99,13 +99,18 @@ CROSS JOIN LATERAL (
 -- upstream never held needs no attempt.
 WITH due AS MATERIALIZED (
     SELECT s.record_id, s.remote_id, s.remote_version, s.is_there, s.shadow, s.state, s.attempt_id, s.op, s.sent, s.tries,
-        s.seen_version, s.if_match, s.recheck, r.content, r.version, r.acked_version,
-        r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live
-    FROM draftline.sync_record AS s
-    LEFT JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
-    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = ANY (CAST(:record_ids AS text[]))
-      AND s.next_at <= CAST(:now AS timestamptz) AND s.state IN ('IDLE', 'DUE', 'SENDING')
+        s.seen_version, s.if_match, s.recheck, r.content, r.version, r.acked_version, r.log_xact,
+        r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live, a.attempt_id AS new_attempt_id
+    FROM unnest(CAST(:record_ids AS text[]), CAST(:attempt_ids AS uuid[])) AS a (record_id, attempt_id)
+    CROSS JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables, and however much is due
+        SELECT s.* FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = a.record_id
+        OFFSET 0) AS s
+    LEFT JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = a.record_id
+        OFFSET 0) AS r ON true
+    WHERE s.next_at <= CAST(:now AS timestamptz) AND s.state IN ('IDLE', 'DUE', 'SENDING')
       AND (s.attempt_id IS NOT NULL AND s.recheck IS DISTINCT FROM 'ATTEMPT' OR s.recheck IS NULL)
 ), based AS (
     SELECT d.*, draftline.sync_mapped(d.content, CAST(:fields AS jsonb)) AS mine,
@@ -121,22 +126,21 @@ WITH due AS MATERIALIZED (
     FROM based AS b
     OFFSET 0
 ), planned AS MATERIALIZED (
-    SELECT o.record_id, o.version, o.is_there, o.base, o.target, CASE
+    SELECT o.record_id, o.version, o.log_xact, o.is_there, o.base, o.target, CASE
         WHEN o.attempt_id IS NOT NULL THEN 'REPEAT'
         WHEN NOT o.is_live AND NOT o.is_there THEN 'ACKNOWLEDGE'
         WHEN NOT o.is_live THEN 'DELETE'
         WHEN NOT o.is_there THEN 'CREATE'
         WHEN o.base IS NULL THEN 'READ'
         WHEN o.base = o.target THEN 'ACKNOWLEDGE'
-        ELSE 'UPDATE' END AS step, a.attempt_id AS new_attempt_id
+        ELSE 'UPDATE' END AS step, o.new_attempt_id
     FROM outgoing AS o
-    JOIN unnest(CAST(:record_ids AS text[]), CAST(:attempt_ids AS uuid[])) AS a (record_id, attempt_id)
-        ON a.record_id = o.record_id
 ), acknowledged AS (
     UPDATE draftline.record AS r
     SET acked_version = r.version
     FROM planned AS p
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id AND p.step = 'ACKNOWLEDGE'
+      AND r.record_id = ANY (CAST(:record_ids AS text[]))
       AND r.acked_version IS DISTINCT FROM r.version
 ), stored AS (
     UPDATE draftline.sync_record AS s
@@ -156,18 +160,26 @@ WITH due AS MATERIALIZED (
         due_since = CASE WHEN p.step <> 'ACKNOWLEDGE' THEN coalesce(s.due_since, CAST(:now AS timestamptz)) END
     FROM planned AS p
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+      AND s.record_id = ANY (CAST(:record_ids AS text[]))
     RETURNING s.record_id, s.attempt_id, s.op, s.remote_id, s.if_match, s.sent, s.shadow, s.in_doubt, s.tries,
-        s.seen_version, p.step
+        s.seen_version, p.step, p.log_xact
 )
 SELECT s.record_id, s.attempt_id, s.op, s.remote_id, s.if_match, s.sent::text AS sent, s.shadow::text AS base, s.in_doubt,
-    s.tries, s.step, c.commit_id, c.user_id
+    s.tries, s.step, coalesce(c.commit_id, e.commit_id)::text AS commit_id, coalesce(c.user_id, e.user_id) AS user_id
 FROM stored AS s
+-- The change that is sent: by its transaction, which every index that the planner may choose leads to, or else by its version.
 LEFT JOIN LATERAL (
-    SELECT l.commit_id::text AS commit_id, l.user_id
+    SELECT l.commit_id, l.user_id
     FROM draftline.change AS l
-    WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = s.record_id
+    WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.log_xact = s.log_xact AND l.record_id = s.record_id
       AND l.version = s.seen_version AND l.kind <> 'DRAFT' AND s.attempt_id IS NOT NULL
     LIMIT 1) AS c ON true
+LEFT JOIN LATERAL (
+    SELECT l.commit_id, l.user_id
+    FROM draftline.change AS l
+    WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = s.record_id
+      AND l.version = s.seen_version AND l.kind <> 'DRAFT' AND s.attempt_id IS NOT NULL AND c.user_id IS NULL
+    LIMIT 1) AS e ON true
 ORDER BY s.record_id
 
 -- name: drop_rechecks
@@ -228,17 +240,21 @@ WITH mark AS MATERIALIZED (
         CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]), CAST(:errors AS jsonb[]),
         CAST(:next_ats AS timestamptz[]))
         AS o (of_record, attempt_id, outcome, remote_id, remote_version, error, next_at)
-    JOIN draftline.sync_record AS s
-        ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = o.of_record
-        AND s.attempt_id = o.attempt_id
-    LEFT JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+    CROSS JOIN LATERAL (
+        SELECT s.* FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = o.of_record
+        OFFSET 0) AS s
+    LEFT JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = o.of_record
+        OFFSET 0) AS r ON true
+    WHERE s.attempt_id = o.attempt_id
 ), acknowledged AS (
     UPDATE draftline.record AS r
     SET acked_version = greatest(r.acked_version, o.seen_version)
     FROM outcome AS o
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = o.record_id
-      AND o.effect = 'APPLIED' AND o.seen_version <= r.version
+      AND o.effect = 'APPLIED' AND o.seen_version <= r.version AND r.record_id = ANY (CAST(:record_ids AS text[]))
 ), stored AS (
     UPDATE draftline.sync_record AS s
     SET remote_id = CASE WHEN o.effect = 'APPLIED' AND o.op = 'DELETE' THEN NULL
@@ -274,6 +290,7 @@ WITH mark AS MATERIALIZED (
         known_at = CASE WHEN o.effect IN ('APPLIED', 'READ') THEN m.mark ELSE s.known_at END
     FROM outcome AS o, mark AS m
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = o.record_id
+      AND s.record_id = ANY (CAST(:record_ids AS text[]))
     RETURNING s.record_id, s.state, o.effect, o.error
 ), events AS (
     INSERT INTO draftline.sync_event (tenant_id, upstream, collection, record_id, kind, reason, message, detail, created_at)
