@@ -125,3 +125,36 @@ async def test_commands_declare_the_check_and_show_references_without_a_record(
         "state": "ready", "dangling": {"count": 1, "record_ids": ["aliens"]},
     }]  # fmt: skip
     assert (await client.get_collection("films")).relations[0].relation == DIRECTOR
+
+
+async def test_list_command_prints_related_records_below_theirs(
+    client: AsyncClient, server: Any, tenant_id: str
+) -> None:
+    await client.import_content("companies", {"fox": {"country": "US"}}.items())
+    await client.patch_content("people", "scott", {"company": "fox"})
+    await client.put_collection("people", relations=[DeclaredRelation("company", "/company", "companies")])
+    await client.put_collection("films", relations=[DIRECTOR])
+
+    def run(*arguments: str) -> str:
+        where = ("--address", server.address, "--tenant", tenant_id, "--expand", "director.company")
+        return CliRunner().invoke(main, ["list", "films", *where, *arguments]).stdout
+
+    alien, aliens = map(json.loads, (await asyncio.to_thread(run, "--json")).splitlines())
+    (scott,) = alien["related"]["director"]
+    assert (scott["record_id"], scott["related"]["company"][0]["content"]) == ("scott", {"country": "US"})
+    assert (aliens["related"], aliens["has_more"]) == ({"director": []}, [])
+    table = await asyncio.to_thread(run)
+    rows = [line.split("│")[1].rstrip() for line in table.splitlines() if line.startswith("│")]
+    assert rows == [" alien", "   director: scott", "     company: fox", " aliens"]
+
+
+async def test_list_command_ends_circles_at_the_length_of_the_path(
+    client: AsyncClient, server: Any, tenant_id: str
+) -> None:
+    await client.import_content("films", {"alien": {"next": "aliens"}, "aliens": {"next": "alien"}}.items())
+    await client.put_collection("films", relations=[DeclaredRelation("next", "/next", "films")])
+    where = ("--address", server.address, "--tenant", tenant_id, "--expand", "next.next", "--json")
+    result = await asyncio.to_thread(CliRunner().invoke, main, ["list", "films", *where])
+    alien = json.loads(result.stdout.splitlines()[0])
+    (again,) = alien["related"]["next"][0]["related"]["next"]
+    assert (again["record_id"], "related" in again) == ("alien", False)

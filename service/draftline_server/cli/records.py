@@ -16,12 +16,16 @@ from .client import with_client
 
 PAGE_RECORDS = 1_000
 
+Steps = dict[str, Any]  # relations by name, each with the relations of its records
+
 
 @click.command("list")
 @click.argument("collection")
 @click.option("--filter", "condition", default="", help="Only records that match, such as 'Genre = \"Drama\"'.")
 @click.option("--order", "order_by", default="", help="The order, such as 'Year desc, Title'. Default: by record id.")
 @click.option("--field", "fields", metavar="KEY", multiple=True, help="A top-level key to print. Default: all.")
+@click.option("--expand", metavar="PATH", multiple=True,
+              help="Relations whose records to print as well, such as author or author.company.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Records to print.")
 @click.option("--draft-user", default="", help="Apply the drafts of this user, which requires draft:admin.")
 @click.option("--drafts-only", is_flag=True, help="Print only records with a draft.")
@@ -30,13 +34,13 @@ PAGE_RECORDS = 1_000
 @reporting
 @with_client
 def list_command(
-    client: Client, *, collection: str, condition: str, order_by: str, fields: tuple[str, ...], limit: int,
-    draft_user: str, drafts_only: bool, strict_fields: bool, as_json: bool,
+    client: Client, *, collection: str, condition: str, order_by: str, fields: tuple[str, ...],
+    expand: tuple[str, ...], limit: int, draft_user: str, drafts_only: bool, strict_fields: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Print records with your drafts applied.
 
-    With --json, print one object per line. A field that the collection does not seem to have
-    is reported on standard error.
+    With --json, print one object per line; the related records are in `related`, by relation.
+    A field that the collection does not seem to have is reported on standard error.
     """
     records = _records(
         client,
@@ -45,18 +49,49 @@ def list_command(
         filter=condition,
         order_by=order_by,
         fields=fields,
+        expand=expand,
         strict_fields=strict_fields,
         draft_user=draft_user,
         view="drafts_only" if drafts_only else "merged",
     )
     if as_json:
         for each in records:
-            click.echo(encode({"record_id": each.record_id, "state": each.state, "content": each.content}))
+            click.echo(encode(_as_dict(each, _steps(expand))))
         return
     table = Table("record", "state", "content")
     for each in records:
         table.add_row(each.record_id, each.state, encode(each.content))
+        _add_related(table, each, _steps(expand))
     result_console().print(table)
+
+
+def _steps(expand: tuple[str, ...]) -> Steps:
+    """Return the relations of the paths as a tree, which ends also where records name each other in circles."""
+    steps: Steps = {}
+    for path in expand:
+        below = steps
+        for name in path.split("."):
+            below = below.setdefault(name, {})
+    return steps
+
+
+def _as_dict(record: MergedRecord, steps: Steps) -> dict[str, Any]:
+    shown: dict[str, Any] = {"record_id": record.record_id, "state": record.state, "content": record.content}
+    if steps:
+        relations = record.record.relations
+        shown["related"] = {name: [_as_dict(each, steps[name]) for each in record.related(name)] for name in steps}
+        shown["has_more"] = [name for name in steps if relations[name].has_more]
+    return shown
+
+
+def _add_related(table: Table, record: MergedRecord, steps: Steps, depth: int = 1) -> None:
+    """Add a row for each related record, below the record and indented by its depth."""
+    for name, below in steps.items():
+        for each in record.related(name):
+            table.add_row(f"{'  ' * depth}{name}: {each.record_id}", each.state, encode(each.content))
+            _add_related(table, each, below, depth + 1)
+        if record.record.relations[name].has_more:
+            table.add_row(f"{'  ' * depth}{name}: and more", "", "")
 
 
 def _records(client: Client, collection: str, limit: int, **query: Any) -> Iterator[MergedRecord]:
