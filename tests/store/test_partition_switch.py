@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from draftline_server.ops import migrate
 from draftline_server.partitions import switch_session
+from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.copying import KeyedCopy
 from draftline_server.partitions.definitions import LayoutError, TableDefinition, read_definition
 from draftline_server.partitions.layout import TABLES
@@ -346,6 +347,16 @@ async def test_second_command_at_the_same_time_is_refused(url: str, monkeypatch:
 async def test_truncate_is_refused_while_a_copy_is_kept(copied_url: str, writer: asyncpg.Connection) -> None:
     with pytest.raises(asyncpg.RaiseError, match="cannot be truncated"):
         await writer.execute("TRUNCATE draftline.draft")
+
+
+async def test_other_changes_of_partitions_are_refused_while_a_switchover_is_under_way(
+    copied_url: str, writer: asyncpg.Connection
+) -> None:
+    with pytest.raises(LayoutError, match=r"a switchover .* is under way \(phase COPIED\)"):
+        await partition_tables(writer)
+    await run(copied_url, Switchover.cleanup)
+    await partition_tables(writer, ["t1"], 2)
+    assert await read_mode(writer) is Mode.PARTITIONED
 
 
 async def test_migration_is_refused_while_a_switchover_is_under_way(copied_url: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from .definitions import TableDefinition, read_definition
 from .layout import MODULUS, TABLES, creation, qualified, quoted, renames, triggers
 from .mode import Mode, table_modes
+from .switch_state import check_no_switchover
 
 NEW = "_new"
 
@@ -18,8 +19,9 @@ NEW = "_new"
 async def partition_tables(connection: Any, tenants: Iterable[str] = (), modulus: int = MODULUS) -> list[str]:
     """Partition the plain tables of the layout in one transaction, and return the statements that ran.
 
-    The tables are locked until all rows are copied.
+    The tables are locked until all rows are copied. Raise LayoutError while a switchover is under way.
     """
+    await check_no_switchover(connection)
     tenants = list(tenants)
     ran: list[str] = []
     async with connection.transaction():

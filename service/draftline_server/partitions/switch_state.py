@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..store.statements import load
+from .definitions import LayoutError
 
 SQL = load("partition_switch")
 
@@ -82,6 +83,16 @@ async def read_state(connection: Any) -> State:
         started_at=row["started_at"],
         changed_at=row["changed_at"],
     )
+
+
+async def check_no_switchover(connection: Any) -> None:
+    """Raise LayoutError while a second copy of the tables exists, which other changes of partitions would not reach."""
+    phase = (await read_state(connection)).phase
+    if phase in UNDER_WAY:
+        raise LayoutError(
+            f"a switchover to partitioned tables is under way (phase {phase})",
+            "complete it or end it by `draftline partitions cleanup`, and run the command again",
+        )
 
 
 def phase_change(phase: Phase) -> str:
