@@ -160,7 +160,7 @@ def _content_service(shared: _Shared, statistics: StatisticsRefresh) -> ContentS
         content,
         reads,
         PatchStore(database, specs, _patch_applier(shared), limits),
-        ImportStore(database, specs, limits, shared.settings.limits.max_imports, statistics.request),
+        ImportStore(database, specs, limits, shared.settings.limits.max_imports, statistics.request_for),
         PurgeStore(),
         shared.pages,
         shared.responses,

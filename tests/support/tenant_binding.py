@@ -33,7 +33,7 @@ ALL_TENANTS = frozenset({
     *("unready_orders", "orders_being_built"),  # the job that builds entries serves every tenant
     *("unready_statistics", "unfolded_statistics", "ready_statistics"),  # so does the job that keeps tallies
     *("all_syncs", "sync_overview"),  # the workers share the syncs of all tenants; metrics and the doctor
-    "analyze_records",  # shows nothing
+    "analyzed_tables",  # shows names of partitions
     "list_tenants",  # for callers of all tenants, and the count of their use
     *("forget_tenants", "tenants_by_use"),  # the count of all tenants, and the quotas
     "check_drafts",  # the checker's, which no call reaches
@@ -43,7 +43,8 @@ ALL_TENANTS = frozenset({
     "forget_answers",  # drops what is old, whoever's it is
     *("missing_weeks", "add_partition", "drop_oldest"),  # the log is kept by whole weeks
 })  # fmt: skip
-INDEXING = (ast.IndexStmt, ast.DropStmt)  # so do those that make and drop indexes, which have no names
+# So do those that make and drop indexes, and that gather statistics, which have no names.
+INDEXING = (ast.IndexStmt, ast.DropStmt, ast.VacuumStmt)
 ASSIGNMENT = 3  # how PL/pgSQL reads `a := b`; 0: a statement, 2: an expression
 
 Known = Mapping[str, str]  # aliases of tenants' tables, with what each is bound to: `$1`, or a function's argument

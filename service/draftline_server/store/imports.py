@@ -6,7 +6,7 @@ The records are written in one transaction once the whole stream has arrived: a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -41,9 +41,10 @@ MANY = 1_000  # changed records from which on the planner's statistics are refre
 COLUMNS = ("record_id", "content", "parent_id", "position", "index", "source")
 
 
-async def analyze_records(connection: DedicatedConnection) -> None:
-    """Refresh the planner's statistics of the records."""
-    await connection.fetch(SQL["analyze_records"], {})
+async def analyze_records(connection: DedicatedConnection, tenant_ids: Collection[str]) -> None:
+    """Refresh the planner's statistics of the records of some tenants, and of others that share a table with them."""
+    for row in await connection.fetch(SQL["analyzed_tables"], {"tenant_ids": list(tenant_ids)}):
+        await connection.execute(f"ANALYZE {row['name']}")
 
 
 class ImportStore:
@@ -55,11 +56,11 @@ class ImportStore:
         specs: CollectionSpecs,
         limits: Limits,
         limit: int = 8,
-        changed_many: Callable[[], None] = lambda: None,
+        changed_many: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Run at most `limit` imports at once.
 
-        `changed_many`: called after an import that changed at least MANY records.
+        `changed_many`: called with the tenant after an import that changed at least MANY records.
         """
         self._changed_many = changed_many
         self._database = database
@@ -99,7 +100,7 @@ class ImportStore:
         finally:
             self._permits.release(actor.tenant_id)
         if counts.inserted + counts.updated + counts.deleted >= MANY:
-            self._changed_many()
+            self._changed_many(actor.tenant_id)
 
     @asynccontextmanager
     async def _load(

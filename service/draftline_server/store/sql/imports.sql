@@ -268,6 +268,16 @@ SELECT count(*) AS deleted, EXISTS (
       AND NOT EXISTS (SELECT FROM locked AS l WHERE l.record_id = r.record_id)) AS raced
 FROM deleted
 
--- name: analyze_records
--- Collect the planner's statistics after an import, so that it does not plan for the earlier contents.
-ANALYZE draftline.record
+-- name: analyzed_tables
+-- Return what to analyze after imports of some tenants, so that the planner does not plan for the earlier contents: the
+-- partitions of these tenants, or the plain table. The statistics of a partitioned table as a whole are gathered without
+-- reading each partition again, which PostgreSQL can do since 18; an earlier one keeps those that it has.
+SELECT DISTINCT format('draftline.%I', c.relname) AS name, 1 AS step
+FROM unnest(CAST(:tenant_ids AS text[])) AS t (tenant_id)
+CROSS JOIN LATERAL (SELECT r.tableoid FROM draftline.record AS r WHERE r.tenant_id = t.tenant_id LIMIT 1) AS r
+JOIN pg_class AS c ON c.oid = r.tableoid
+UNION ALL
+SELECT 'ONLY draftline.record', 2
+FROM pg_partitioned_table AS p
+WHERE p.partrelid = CAST('draftline.record' AS regclass) AND current_setting('server_version_num')::int >= 180000
+ORDER BY step, name
