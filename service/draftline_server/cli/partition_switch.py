@@ -24,6 +24,7 @@ from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
 from .partition_reports import plan_text, status_text, verification_text
+from .partition_tenants import drop_tenant_command, promote_command
 
 T = TypeVar("T")
 LOG_FILE = "draftline-partitions.log"
@@ -52,6 +53,8 @@ def partitions_group() -> None:
       draftline partitions switch                 use the copies: the tables change their names in milliseconds
       draftline partitions rollback               use the plain tables again, with all that was written since
       draftline partitions cleanup                drop the copy that is not in use
+      draftline partitions promote acme           give a tenant its own partitions, later
+      draftline partitions drop-tenant acme       remove a tenant with all its rows
 
     A command that was interrupted is run again, and resumes. docs/partitions.md is the runbook.
     """
@@ -310,3 +313,7 @@ def _confirm(settings: Settings) -> None:
     is_last = report["phase"] in (Phase.SWITCHED, Phase.DROPPING_OLD)
     question = "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?"
     click.confirm(question, abort=True, err=True)
+
+
+partitions_group.add_command(promote_command)
+partitions_group.add_command(drop_tenant_command)

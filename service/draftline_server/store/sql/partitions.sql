@@ -33,6 +33,7 @@ ORDER BY a.attnum
 
 -- name: indexes
 -- Return the valid indexes of a table, its primary key first. definition: what follows ON and the table, or the constraint.
+-- Indexes that earlier versions built for declared orders are left out: the service drops them.
 SELECT i.relname AS name, x.indisprimary AS is_primary, k.oid IS NOT NULL AS is_constraint, x.indisunique AS is_unique,
     obj_description(i.oid, 'pg_class') AS comment, CAST(coalesce(k.conname, '') AS text) AS constraint_name,
     coalesce(pg_get_constraintdef(k.oid), substr(pg_get_indexdef(i.oid), 1 + length(format('CREATE %sINDEX %I ON %s%I.%I',
@@ -46,6 +47,7 @@ JOIN pg_index AS x ON x.indrelid = t.oid
 JOIN pg_class AS i ON i.oid = x.indexrelid
 LEFT JOIN pg_constraint AS k ON k.conindid = i.oid AND k.contype IN ('p', 'u', 'x') AND k.conrelid = t.oid
 WHERE t.oid = CAST(format('draftline.%I', CAST(:name AS text)) AS regclass) AND x.indisvalid AND x.indisready
+  AND NOT (t.relname IN ('record', 'draft') AND i.relname ~ '^(record|draft)_order_')
 ORDER BY x.indisprimary DESC, i.relname
 
 -- name: grants
@@ -77,3 +79,28 @@ FROM pg_partition_tree(CAST(format('draftline.%I', CAST(:name AS text)) AS regcl
 JOIN pg_class AS c ON c.oid = p.relid
 WHERE p.isleaf AND p.level > 0
 ORDER BY c.relname
+
+-- name: tenant_tables
+-- Return every table of the service that has rows of tenants, partitions apart, with the tables that hold its rows.
+SELECT c.relname AS name,
+    coalesce((SELECT array_agg(l.relname ORDER BY l.relname) FROM pg_partition_tree(c.oid) AS p
+        JOIN pg_class AS l ON l.oid = p.relid WHERE p.isleaf), ARRAY[c.relname]) AS leaves
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+WHERE c.relnamespace = CAST('draftline' AS regnamespace) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+ORDER BY c.relname
+
+-- name: lock_tool
+-- Take the lock that migrations and changes of the partitions share, for the session.
+SELECT pg_try_advisory_lock(CAST(:tool_lock AS bigint)) AS locked
+
+-- name: lock_holders
+-- Return the sessions that have locks on tables, for a message. An autovacuum worker leaves when it is cancelled.
+SELECT DISTINCT a.pid, a.application_name AS application, a.state, a.backend_type = 'autovacuum worker' AS is_autovacuum
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.granted
+  AND l.relation IN (SELECT p.relid FROM unnest(CAST(:names AS text[])) AS n (name)
+      CROSS JOIN LATERAL pg_partition_tree(CAST(format('draftline.%I', n.name) AS regclass)) AS p)
+  AND l.pid <> pg_backend_pid()
+ORDER BY a.pid

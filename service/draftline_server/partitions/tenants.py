@@ -1,0 +1,195 @@
+"""Give a tenant its own partitions, and remove a tenant with all its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import asyncpg
+
+from .brief_locks import run_briefly
+from .definitions import LayoutError, TableDefinition, fetch, read_definition
+from .layout import TABLES, literal, qualified, tenant_creation, tenant_partition
+from .mode import Mode, read_mode
+
+BATCH = 5_000  # rows that one transaction deletes
+ROUNDS = 3  # after which rows that writes keep adding are reported
+LAST = ("record", "request", "change")  # the large ones, and what others refer to
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """The rows of a tenant in every table that has any."""
+
+    tenant_id: str
+    mode: Mode
+    rows: dict[str, int]
+    partitions: tuple[str, ...]  # those of its own
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The result of a command. `sql` holds the statements that it would run, if it only shows them."""
+
+    rows: dict[str, int]
+    locked_ms: float = 0.0
+    sql: list[str] = field(default_factory=list)
+
+
+async def read_tenant(connection: Any, tenant_id: str) -> Tenant:
+    """Count the rows of a tenant, in the tables that the catalogue lists."""
+    tables = await _tables(connection)
+    counts = {
+        row["name"]: await connection.fetchval(
+            f"SELECT count(*) FROM {qualified(row['name'])} WHERE tenant_id = $1",
+            tenant_id,
+        )
+        for row in tables
+    }
+    leaves = {leaf for row in tables for leaf in row["leaves"]}
+    own = [tenant_partition(table, tenant_id) for table in TABLES]
+    return Tenant(
+        tenant_id,
+        await read_mode(connection),
+        {name: count for name, count in counts.items() if count},
+        tuple(name for name in own if name in leaves),
+    )
+
+
+async def _tables(connection: Any) -> list[Any]:
+    """Return the tables with rows of tenants. Raise LayoutError during a switchover, which has two copies of some."""
+    rows = await fetch(connection, "tenant_tables")
+    copies = {f"{table}{suffix}" for table in TABLES for suffix in ("_new", "_old")}
+    found = sorted(copies & {row["name"] for row in rows})
+    if found:
+        raise LayoutError(f"there is a second copy of tables: {found[0]}", "run `draftline partitions cleanup` before")
+    return rows
+
+
+async def drop_tenant(
+    connection: Any, tenant: Tenant, max_lock_s: float, report: Callable[[str, int], None] = lambda _name, _rows: None
+) -> Outcome:
+    """Remove all rows of a tenant: its own partitions at once, the rest in batches.
+
+    Run again after an interruption. Raise LayoutError if the tenant still gets new rows at the end.
+    """
+    outcome = Outcome(dict(tenant.rows))
+    if tenant.partitions:
+        tables = [table for table in TABLES if tenant_partition(table, tenant.tenant_id) in tenant.partitions]
+
+        async def detach() -> None:
+            for statement in detachment(tenant):
+                await connection.execute(statement)
+
+        outcome.locked_ms = await run_briefly(connection, tables, detach, max_lock_s)
+    for _ in range(ROUNDS):
+        deleted = 0
+        for name, leaf in await _leaves(connection):
+            deleted += await _delete(connection, leaf, tenant.tenant_id, partial(report, name))
+        if not deleted:
+            return outcome
+    left = (await read_tenant(connection, tenant.tenant_id)).rows
+    if left:
+        message = f"tenant {tenant.tenant_id} gets new rows in {', '.join(left)}"
+        raise LayoutError(message, "take its tokens and service keys away, and run the command again")
+    return outcome
+
+
+def detachment(tenant: Tenant) -> list[str]:
+    """Return the statements that remove the partitions of a tenant."""
+    statements = []
+    for table in TABLES:
+        own = tenant_partition(table, tenant.tenant_id)
+        if own in tenant.partitions:
+            statements += [
+                f"ALTER TABLE {qualified(table)} DETACH PARTITION {qualified(own)}",
+                f"DROP TABLE {qualified(own)}",
+            ]
+    return statements
+
+
+async def drop_sql(connection: Any, tenant: Tenant) -> list[str]:
+    """Return the statements that `drop_tenant` would run."""
+    dropped = set(tenant.partitions)
+    rest = [leaf for name, leaf in await _leaves(connection) if name in tenant.rows and leaf not in dropped]
+    return [*detachment(tenant), *(_deletion(leaf, literal(tenant.tenant_id), str(BATCH)) for leaf in rest)]
+
+
+async def _leaves(connection: Any) -> list[tuple[str, str]]:
+    """Return the tables that hold rows, each with the table that it is part of, in the order of deletion.
+
+    Specs go first, so that the service keeps nothing up to date that is being deleted, and the records late.
+    """
+    rows = await _tables(connection)
+    places = {name: place for place, name in enumerate((*reversed(TABLES[1:]), *LAST), start=1)}
+    found = [(row["name"], leaf) for row in rows for leaf in row["leaves"]]
+    return sorted(found, key=lambda each: (places.get(each[0], 0), each))
+
+
+def _deletion(leaf: str, tenant: str, limit: str) -> str:
+    # Rows are found by their location, which is unique within one table but not across partitions.
+    table = f"ONLY {qualified(leaf)}"
+    return (
+        f"DELETE FROM {table} WHERE tenant_id = {tenant} AND ctid = ANY (ARRAY("
+        f"SELECT ctid FROM {table} WHERE tenant_id = {tenant} LIMIT {limit}))"
+    )
+
+
+async def _delete(connection: Any, leaf: str, tenant_id: str, report: Callable[[int], None]) -> int:
+    statement, total = _deletion(leaf, "$1", "$2"), 0
+    while True:
+        try:
+            deleted = int((await connection.execute(statement, tenant_id, BATCH)).split()[-1])
+        except asyncpg.DeadlockDetectedError:
+            continue
+        except asyncpg.UndefinedTableError:  # a week of the change log was dropped
+            return total
+        if not deleted:
+            return total
+        total += deleted
+        report(deleted)
+
+
+async def promotion(connection: Any, tenant_id: str) -> list[str]:
+    """Return the statements that move a tenant from the default partitions into its own.
+
+    Raise LayoutError if the tables are not partitioned, or if the tenant has its own partitions.
+    """
+    if await read_mode(connection) is not Mode.PARTITIONED:
+        raise LayoutError("the tables are not partitioned", "run `draftline partitions start`")
+    leaves = {leaf for row in await _tables(connection) for leaf in row["leaves"]}
+    definitions = [await read_definition(connection, table) for table in TABLES]
+    missing = [each for each in definitions if tenant_partition(each.name, tenant_id) not in leaves]
+    if not missing:
+        raise LayoutError(f"tenant {tenant_id} has its own partitions already")
+    return [statement for definition in missing for statement in _move(definition, tenant_id)]
+
+
+def _move(definition: TableDefinition, tenant_id: str) -> Sequence[str]:
+    """Return the statements that move the rows of a tenant in one table.
+
+    They wait in a temporary table, because a partition cannot be created while the default partition has its rows.
+    """
+    table, columns = qualified(definition.name), ", ".join(f'"{column.name}"' for column in definition.columns)
+    moved, of_tenant = f"moved_{definition.name}", f"tenant_id = {literal(tenant_id)}"
+    return [
+        f"CREATE TEMPORARY TABLE {moved} ON COMMIT DROP AS SELECT * FROM {table} WHERE {of_tenant}",
+        f"DELETE FROM {table} WHERE {of_tenant}",
+        *tenant_creation(definition, tenant_id),
+        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {moved}",
+        f"ANALYZE {qualified(tenant_partition(definition.name, tenant_id))}",
+    ]
+
+
+async def promote(connection: Any, tenant_id: str, max_lock_s: float) -> Outcome:
+    """Move a tenant into its own partitions, in one transaction that locks the tables."""
+    statements = await promotion(connection, tenant_id)
+    rows = {name: count for name, count in (await read_tenant(connection, tenant_id)).rows.items() if name in TABLES}
+
+    async def move() -> None:
+        for statement in statements:
+            await connection.execute(statement)
+
+    return Outcome(rows, await run_briefly(connection, TABLES, move, max_lock_s))

@@ -1,0 +1,179 @@
+"""A tenant is given its own partitions, and is removed from every table that the catalogue has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+from click.testing import CliRunner, Result
+from draftline_server.background.leader import run_once
+from draftline_server.background.statistics_refresh import StatisticsRefresh
+from draftline_server.cli import main
+from draftline_server.partitions.layout import TABLES, tenant_partition
+from draftline_server.store.leases import Leases
+from support.partitioned import partition_tables_at
+from support.servers import beside
+from support.tenant_stores import connected
+
+TENANT, OTHER = "o'brien\\ä", "other"
+TENANT_TABLES = """
+    SELECT c.relname FROM pg_class AS c
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+    WHERE c.relnamespace = 'draftline'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.relname
+"""
+REQUIRED = """
+    SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute AS a
+    WHERE a.attrelid = format('draftline.%I', $1::text)::regclass AND a.attnum > 0 AND NOT a.attisdropped
+      AND a.attnotnull AND (NOT a.atthasdef OR a.attname = 'state') ORDER BY a.attnum
+"""
+BY_TYPE = {"text": "n", "bigint": "n::bigint", "jsonb": "'{}'", "bytea": "n::bytea", "boolean": "true",
+           "timestamp with time zone": "now()", "uuid": "gen_random_uuid()", "text[]": "ARRAY[n]"}  # fmt: skip
+BY_NAME = {"tenant_id": "$1", "kind": "'CREATE'", "state": "'READY'", "version": "1"}
+
+
+async def fill(connection: asyncpg.Connection, tenant_id: str, count: int) -> list[str]:
+    """Insert rows of a tenant into every table that has a tenant, as the catalogue describes them."""
+    names = [
+        row["relname"]
+        for row in await connection.fetch(f"{TENANT_TABLES.replace('ORDER', 'AND NOT c.relispartition ORDER')}")
+    ]
+    for name in names:
+        columns = await connection.fetch(REQUIRED, name)
+        values = {row["name"]: BY_NAME.get(row["name"], BY_TYPE[row["type"]]) for row in columns}
+        if name == "sync_record":
+            values["state"] = "'IDLE'"
+        await connection.execute(
+            f"INSERT INTO draftline.{name} ({', '.join(values)}) SELECT {', '.join(values.values())} "
+            f"FROM (SELECT n::text FROM generate_series(1, {1 if list(values) == ['tenant_id'] else count}) AS n) AS g "
+            "ON CONFLICT DO NOTHING",
+            tenant_id,
+        )
+    return names
+
+
+async def tables_with(connection: asyncpg.Connection, tenant_id: str) -> list[str]:
+    """Return the tables, partitions included, that hold rows of a tenant."""
+    names = [row["relname"] for row in await connection.fetch(TENANT_TABLES)]
+    return [
+        name
+        for name in names
+        if await connection.fetchval(f'SELECT EXISTS (SELECT FROM draftline."{name}" WHERE tenant_id = $1)', tenant_id)
+    ]
+
+
+def partitions(url: str, *arguments: str) -> Result:
+    return beside(CliRunner().invoke, main, ["partitions", *arguments], None, {"DRAFTLINE_DATABASE_URL": url})
+
+
+def figures(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize("layout", ["plain", "shared", "own"])
+async def test_dropped_tenant_is_in_no_table_and_others_stay(
+    database_url: str, connection: asyncpg.Connection, layout: str
+) -> None:
+    if layout != "plain":
+        beside(partition_tables_at, database_url, [TENANT] if layout == "own" else [])
+    names = await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
+    assert set(names) <= set(await tables_with(connection, TENANT)), "every table has rows of the tenant"
+    others = await tables_with(connection, OTHER)
+
+    shown = figures(partitions(database_url, "drop-tenant", TENANT, "--dry-run", "--json"))
+    assert set(shown["rows"]) == set(names)
+    assert any("DETACH PARTITION" in statement for statement in shown["sql"]) == (layout == "own")
+    refused = partitions(database_url, "drop-tenant", TENANT)
+    assert refused.exit_code == 2
+    assert "record: 30 rows" in refused.stderr
+    assert "pass --yes" in refused.stderr
+    assert set(names) <= set(await tables_with(connection, TENANT)), "neither has changed anything"
+
+    dropped = figures(partitions(database_url, "drop-tenant", TENANT, "--yes", "--json"))
+    assert dropped["rows"]["record"] == 30
+    assert await tables_with(connection, TENANT) == []
+    assert await tables_with(connection, OTHER) == others
+    own = [
+        await connection.fetchval("SELECT to_regclass($1)", f"draftline.{tenant_partition(t, TENANT)}") for t in TABLES
+    ]
+    assert own == [None] * len(TABLES)
+    again = partitions(database_url, "drop-tenant", TENANT, "--yes")
+    assert again.exit_code == 0
+    assert "nothing is stored of tenant" in again.stdout
+
+
+async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    refused = partitions(database_url, "promote", TENANT)
+    assert refused.exit_code == 1
+    assert "the tables are not partitioned: run `draftline partitions start`" in refused.stderr
+    beside(partition_tables_at, database_url)
+    await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
+    before = [await connection.fetch(f"SELECT * FROM draftline.{table} ORDER BY {table}::text") for table in TABLES]
+
+    assert figures(partitions(database_url, "promote", TENANT, "--dry-run", "--json"))["dry_run"]
+    assert not [name for name in await tables_with(connection, TENANT) if "_tenant_" in name]
+    outcome = figures(partitions(database_url, "promote", TENANT, "--json"))
+
+    assert outcome["rows"] == dict.fromkeys(TABLES, 30)
+    after = [await connection.fetch(f"SELECT * FROM draftline.{table} ORDER BY {table}::text") for table in TABLES]
+    assert after == before
+    held = set(await tables_with(connection, TENANT))
+    for table in TABLES:
+        assert {tenant_partition(table, TENANT), table} <= held
+        assert not [name for name in held if name.startswith(f"{table}_rest")]
+    repeated = partitions(database_url, "promote", TENANT)
+    assert repeated.exit_code == 1
+    assert "has its own partitions already" in repeated.stderr
+
+
+async def test_promotion_that_gets_no_lock_names_the_holder_and_changes_nothing(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("draftline_server.partitions.brief_locks.ATTEMPTS", 2)
+    beside(partition_tables_at, database_url)
+    await connection.execute("SET application_name = 'a report'")
+    async with connection.transaction():
+        await connection.fetch("SELECT FROM draftline.record")
+        refused = partitions(database_url, "promote", TENANT)
+    assert refused.exit_code == 1
+    assert f"pid {connection.get_server_pid()} (a report" in refused.stderr
+    assert not [name for name in await tables_with(connection, TENANT) if "_tenant_" in name]
+
+
+@pytest.mark.parametrize("layout", ["plain", "partitioned"])
+async def test_import_refreshes_the_statistics_of_the_tenants_partition(
+    database_url: str, connection: asyncpg.Connection, layout: str
+) -> None:
+    if layout == "partitioned":
+        beside(partition_tables_at, database_url, [TENANT])
+    await fill(connection, TENANT, 30)
+    await fill(connection, OTHER, 30)
+    task = StatisticsRefresh()
+    task.request_for(TENANT)
+    async with connected(database_url) as database:
+        assert await run_once(Leases(database), task)
+    analyzed = await connection.fetch(
+        "SELECT relname, reltuples FROM pg_class WHERE relname ~ '^record' AND relkind = 'r' AND reltuples >= 0"
+    )
+    expected = {tenant_partition("record", TENANT): 30.0} if layout == "partitioned" else {"record": 60.0}
+    assert dict(analyzed) == expected
+    whole = "SELECT count(*) FROM pg_statistic WHERE starelid = 'draftline.record'::regclass"
+    assert await connection.fetchval(whole) > 0
+
+
+async def test_tenant_is_not_dropped_while_tables_have_a_second_copy(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await fill(connection, TENANT, 3)
+    await connection.execute("CREATE TABLE draftline.record_new (LIKE draftline.record)")
+    refused = partitions(database_url, "drop-tenant", TENANT, "--yes")
+    assert refused.exit_code == 1
+    assert "second copy of tables: record_new: run `draftline partitions cleanup`" in refused.stderr
+    assert await connection.fetchval("SELECT count(*) FROM draftline.record") == 3
