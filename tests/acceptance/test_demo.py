@@ -40,6 +40,18 @@ def test_demo_takes_every_step_and_leaves_nothing_behind(tmp_path: Path) -> None
     assert not (tmp_path / "unused").exists()
 
 
+def test_demo_of_a_sync_takes_every_step_and_leaves_nothing_behind() -> None:
+    """Send a commit, merge an edit, hold and decide a conflict, and retry a refused record."""
+    before = set(Path(tempfile.gettempdir()).glob("draftline-demo-*"))
+    done = draftline("demo", "--sync")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "merged, and sent: here" in done.stdout
+    assert "/rate was 3, is 5 here and 7 there" in done.stdout
+    assert "4 of 4" in done.stdout
+    assert "Done: 4 steps" in done.stdout
+    assert set(Path(tempfile.gettempdir()).glob("draftline-demo-*")) == before
+
+
 def test_demo_covers_every_rpc() -> None:
     assert {step.rpc for step in demo.STEPS} == {method.name for service in SERVICES for method in service.methods}
 

@@ -194,6 +194,61 @@ def test_statistics_that_are_not_built_invalid_or_not_folded_are_reported(url: s
         until(lambda: examined(database_url=url).wrong == [])
 
 
+def test_syncs_that_need_a_person_are_named(url: str, tmp_path: Path) -> None:
+    """Name syncs that are suspended, paused, without a worker or without an endpoint, and their records in error."""
+    upstreams = tmp_path / "upstreams.json"
+    endpoint = {"kind": "grpc", "address": "127.0.0.1:1", "tls": None, "networks": ["127.0.0.0/8"]}
+    upstreams.write_text(
+        json.dumps({"toy": {**endpoint, "tenants": ["acme"]}, "other": {**endpoint, "tenants": ["x"]}})
+    )
+    with serving(url) as server, Client(server.address, tenant_id="acme", user="ada") as client:
+        for name, endpoint_name in (("idle", "toy"), ("stopped", "toy"), ("lost", "none"), ("foreign", "other")):
+            client.put_sync(name, endpoint_name, [f"of-{name}"])
+        client.create_content("of-stopped", {"n": 1}, record_id="p")
+        client.link_record("of-stopped", "p", "r")
+        client.pause_sync("lost", push=True, pull=True)
+        client.pause_sync("foreign", push=True, pull=True)
+    run_sql(url, "UPDATE draftline.sync_record SET state = 'FAILED'")
+    run_sql(
+        url,
+        "UPDATE draftline.sync_upstream SET suspended_reason = 'WENT_BACK', "
+        "suspended_message = 'p is older than before' WHERE upstream = 'stopped'",
+    )
+    found = examined(database_url=url, upstreams_file=upstreams)
+    assert found.finding("upstreams")["state"] == "ok"
+    messages = {each["message"] for each in found.findings if each["check"] == "syncs"}
+    assert messages == {
+        "'stopped' of tenant acme is suspended, WENT_BACK: p is older than before",
+        "paused: 'foreign' of tenant acme, 'lost' of tenant acme",
+        "no process works on: 'idle' of tenant acme",
+        "1 records are in SYNC_ERROR: 'stopped' of tenant acme",
+        "'lost' of tenant acme uses endpoint 'none', which DRAFTLINE_UPSTREAMS_FILE does not define",
+        "'foreign' of tenant acme uses endpoint 'other', which DRAFTLINE_UPSTREAMS_FILE does not allow for this tenant",
+    }
+    assert all(each["fix"] for each in found.wrong)
+    run_sql(url, "UPDATE draftline.sync_upstream SET owner = 'w', lease_until = now() + interval '1 hour'")
+    run_sql(
+        url,
+        "UPDATE draftline.sync_record SET state = 'DUE', due_since = now() - interval '10 minutes'; "
+        "UPDATE draftline.sync_upstream SET suspended_reason = NULL",
+    )
+    assert "commits have waited for more than 5 minutes: 'stopped' of tenant acme" in {
+        each["message"] for each in examined(database_url=url).findings
+    }
+
+
+def test_secret_of_an_endpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Name the endpoint and the field, and not the secret."""
+    upstreams = tmp_path / "upstreams.json"
+    definition = {"kind": "erp", "secret_files": {"url": "url.txt"}, "tenants": ["acme"]}
+    upstreams.write_text(json.dumps({"pems": definition}))
+    found = [
+        each for each in examined(data_dir=tmp_path, upstreams_file=upstreams).wrong if each["check"] == "upstreams"
+    ]
+    assert [each["state"] for each in found] == ["fault"]
+    assert "endpoint 'pems': secret_files.url: the file cannot be read" in found[0]["message"]
+
+
 def test_values_that_do_not_fit_their_fields_are_named(url: str) -> None:
     with serving(url) as server, Client(server.address, tenant_id="acme") as client:
         client.import_content("films", [("odd 1", {"title": 1}), ("odd 2", {"title": []})])

@@ -28,6 +28,7 @@ from ..store.statements import load
 from ..store.transaction import Transaction
 from ..wiring import pool_settings
 from . import schema
+from . import syncs as doctor_syncs
 from .results import Finding, State, fault, ok, skipped, warning
 
 SQL = load("diagnosis")
@@ -48,6 +49,7 @@ DEPENDENT_CHECKS = (
     "log",
     "clock",
     "statistics",
+    "syncs",
     "values",
     "drafts",
 )
@@ -91,7 +93,7 @@ async def _examined(
     revision = await schema.revision(opened)
     yield revision
     if revision.state is not State.OK:
-        for check in ("privileges", "indexes", "log", "statistics", "values", "drafts"):
+        for check in ("privileges", "indexes", "log", "statistics", "syncs", "values", "drafts"):
             yield skipped(check, "the schema has another revision")
         return
     privileges = await schema.privileges(opened)
@@ -103,6 +105,8 @@ async def _examined(
     yield await _indexes(opened)
     yield await _log(opened, found["moment"])
     yield await _statistics(opened)
+    async for finding in doctor_syncs.syncs(opened, settings):
+        yield finding
     yield await _values(opened) if with_drafts else skipped("values", "not checked (--quick)")
     yield await _drafts(opened) if with_drafts else skipped("drafts", "not checked (--quick)")
 

@@ -12,6 +12,7 @@ from ..settings import Settings, renamed_settings, unknown_settings
 from . import database as doctor_database
 from . import files as doctor_files
 from . import ports as doctor_ports
+from . import syncs as doctor_syncs
 from .results import Finding, fault, ok, warning
 
 
@@ -34,6 +35,7 @@ async def examine(
         yield each
     for each in doctor_files.tls(settings, now()):
         yield each
+    yield await doctor_syncs.upstreams_file(settings)
     for each in doctor_files.data_folder(settings):
         yield each
     for each in doctor_ports.ports(settings, health):
