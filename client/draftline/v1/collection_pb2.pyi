@@ -818,7 +818,7 @@ class GetCollectionRequest(_message.Message):
     hundred thousand records.
     """
     include_dangling: _builtins.bool
-    """Returns `dangling` of each relation that is checked. This reads every reference: about a second per million."""
+    """Returns `dangling` of each relation that is checked. This reads every reference."""
     def __init__(
         self,
         *,

@@ -68,16 +68,16 @@ async def _look(
     statement, fixed = _statement(fields)
     values = {**fixed, "tenant_id": tenant_id, "collection": spec.collection}
     row = (await database.fetch(statement, values, idempotent=True))[0]
-    return {path: (row[f"count_{place}"], row[f"record_id_{place}"]) for place, (path, _) in enumerate(fields)}
+    return {path: (row[f"count_{index}"], row[f"record_id_{index}"]) for index, (path, _) in enumerate(fields)}
 
 
 @lru_cache(maxsize=128)
 def _statement(fields: tuple[tuple[Path, FieldType], ...]) -> tuple[Statement, Mapping[str, object]]:
     columns: list[Any] = []
-    for place, (path, type_) in enumerate(fields):
+    for index, (path, type_) in enumerate(fields):
         is_mistyped = mistyped(record.c.content, path, type_)
-        columns.append(func.count().filter(is_mistyped).label(f"count_{place}"))
-        columns.append(func.min(record.c.record_id).filter(is_mistyped).label(f"record_id_{place}"))
+        columns.append(func.count().filter(is_mistyped).label(f"count_{index}"))
+        columns.append(func.min(record.c.record_id).filter(is_mistyped).label(f"record_id_{index}"))
     return compiled(
         "count_mistyped",
         select(*columns).where(

@@ -83,7 +83,7 @@ def statistics_statement(
     """
     parts = parts_of(spec, condition)
     rows = text(fragment("statistics", source if parts is None else "range_rows")).columns(**TYPES).subquery("t")
-    places = {key.path: index for index, key in enumerate(spec.keys)}
+    indexes = {key.path: index for index, key in enumerate(spec.keys)}
     columns = rows.c
     kept = select(
         *(columns[f"k{number}"] for number in range(1, 4)),
@@ -91,7 +91,7 @@ def statistics_statement(
         *(columns[name].label(f"m_{name}") for name in ("records", *SUMS)),
     )
     if condition is not None:
-        kept = kept.where(_filter(condition, spec, places, columns, parts))
+        kept = kept.where(_filter(condition, spec, indexes, columns, parts))
     source_rows = kept.subquery("s")
     if any(measure.function in (Function.MIN, Function.MAX, Function.COUNT_DISTINCT) for measure in query.measures):
         keys = [source_rows.c[f"k{number}"] for number in range(1, 4)]
@@ -99,9 +99,9 @@ def statistics_statement(
         source_rows = (
             select(*keys, *(func.sum(source_rows.c[name]).label(name) for name in sums)).group_by(*keys).subquery("f")
         )
-    found = [_group_key(source_rows.c, places[key.path], spec, key.type) for key in groups]
+    found = [_group_key(source_rows.c, indexes[key.path], spec, key.type) for key in groups]
     values = [
-        _measure(measure, side, source_rows.c, spec, places).label(f"{side}_{index}")
+        _measure(measure, side, source_rows.c, spec, indexes).label(f"{side}_{index}")
         for index, measure in enumerate(query.measures, 1)
         for side in ("b", "m")
     ]
@@ -169,7 +169,7 @@ def _group_key(columns: Any, index: int, spec: StatisticSpec, type_: KeyType) ->
 
 
 def _measure(
-    measure: Measure, side: str, columns: Any, spec: StatisticSpec, places: Mapping[Any, int]
+    measure: Measure, side: str, columns: Any, spec: StatisticSpec, indexes: Mapping[Any, int]
 ) -> ColumnElement[Any]:
     records = columns[f"{side}_records"]
 
@@ -180,7 +180,7 @@ def _measure(
         number = spec.measures.index(measure.path) + 1
         count, amount = columns[f"{side}_c{number}"], columns[f"{side}_s{number}"]
     elif measure.path:
-        column = columns[f"k{places[measure.path] + 1}"]
+        column = columns[f"k{indexes[measure.path] + 1}"]
         count = case((column.is_not(None), records))
         amount = records * cast(column, Numeric)
     match measure.function:
@@ -191,8 +191,8 @@ def _measure(
         case Function.AVG:
             average = total(cast(amount, Numeric)) / func.nullif(total(count), 0)
             return func.trim_scale(cast(average, Numeric), type_=Numeric())
-    key = columns[f"k{places[measure.path] + 1}"]
-    if spec.keys[places[measure.path]].type is KeyType.NUMBER:
+    key = columns[f"k{indexes[measure.path] + 1}"]
+    if spec.keys[indexes[measure.path]].type is KeyType.NUMBER:
         key = cast(key, Numeric)
     if measure.function is Function.COUNT_DISTINCT:
         return func.count(distinct(key)).filter(records > 0)
@@ -201,17 +201,17 @@ def _measure(
 
 
 def _filter(
-    tree: Filter[Condition], spec: StatisticSpec, places: Mapping[Any, int], columns: Any, parts: Parts | None
+    tree: Filter[Condition], spec: StatisticSpec, indexes: Mapping[Any, int], columns: Any, parts: Parts | None
 ) -> ColumnElement[bool]:
     """Return a condition on the keys, which is never NULL."""
     if isinstance(tree, And):
-        return and_(*(_filter(term, spec, places, columns, parts) for term in tree.terms))
+        return and_(*(_filter(term, spec, indexes, columns, parts) for term in tree.terms))
     if isinstance(tree, Or):
-        return or_(*(_filter(term, spec, places, columns, parts) for term in tree.terms))
+        return or_(*(_filter(term, spec, indexes, columns, parts) for term in tree.terms))
     if isinstance(tree, Not):
-        return not_(_filter(tree.term, spec, places, columns, parts))
+        return not_(_filter(tree.term, spec, indexes, columns, parts))
     tree = cast_type("Comparison | StartsWith", tree)
-    index = places[tree.field.path]
+    index = indexes[tree.field.path]
     column, type_ = columns[f"k{index + 1}"], spec.keys[index].type
     if isinstance(tree, StartsWith):
         return func.coalesce(func.starts_with(column, literal(tree.prefix, Text)), False)
