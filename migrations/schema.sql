@@ -804,9 +804,19 @@ CREATE FUNCTION draftline.draft_order_entries(tenant text, of_user text, of_coll
 DECLARE
     most int := 4 * cardinality(record_ids);
 BEGIN
-    IF most < 40 OR most < (SELECT count(*) FROM (
-            SELECT FROM draftline.draft AS d WHERE d.tenant_id = tenant AND d.user_id = of_user AND d.collection = of_collection
-            LIMIT most + 1) AS d) THEN
+    IF most < 40 OR most < (
+            SELECT max(c.entries)
+            FROM draftline.collection_order AS o
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS entries
+                FROM (
+                    SELECT FROM draftline.draft_order_entry AS e
+                    WHERE e.tenant_id = tenant AND e.user_id = of_user AND e.collection = of_collection
+                      AND e.order_id = o.order_id
+                    LIMIT most + 1
+                ) AS e
+            ) AS c
+            WHERE o.tenant_id = tenant AND o.collection = of_collection AND o.state <> 'DELETING') THEN
         RETURN NULL;
     END IF;
     RETURN ARRAY(

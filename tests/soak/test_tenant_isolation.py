@@ -210,7 +210,7 @@ class World:
 def _mark(message: Any, tag: str) -> None:
     """Adds a member to every document that is an object."""
     for descriptor, value in message.ListFields():
-        if descriptor.message_type is None:
+        if descriptor.message_type is None or descriptor.message_type.GetOptions().map_entry:
             continue
         if descriptor.message_type.name == "Document":
             if value.json.startswith("{") and value.json.endswith("}") and value.json != "{}":

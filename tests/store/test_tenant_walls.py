@@ -13,7 +13,8 @@ from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from support.tenant_binding import ALL_TENANTS, FUNCTIONS, MAINTENANCE, TABLES, Sent, breaches, function_breaches
 
-NO_TENANTS = {"alembic_version", "change_log", "secret"}  # tables that belong to none
+# Tables that belong to none.
+NO_TENANTS = {"alembic_version", "change_log", "partition_switch", "partition_switch_log", "secret"}
 
 
 def fixed_statements() -> Iterator[Statement]:
