@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import draftline as client_package
-from draftline import Client, op
+from draftline import Client, Retry, op
 from support.server_process import invoked, is_left_running, served
 
 WRITERS = 8
@@ -39,7 +39,7 @@ def test_next_start_after_a_kill_has_every_acknowledged_write(data_dir: Path) ->
     enough = threading.Event()
 
     def write(writer: int, address: str) -> None:
-        with Client(address, tenant_id="acme") as client:
+        with Client(address, tenant_id="acme", retry=Retry(max_attempts=1)) as client:
             while True:
                 try:
                     client.patch_content(
