@@ -29,7 +29,7 @@ from support.server_process import Served, invoked, served
 from support.soak_scale import length
 
 WHOLE = 24_000
-CASES = length("HOSTILE_CASES", 1_200, soak=WHOLE)
+CASES = length("HOSTILE_CASES", 700, soak=WHOLE)
 AT_ONCE = 48
 SLOW_S = 5.0  # the longest that a good call may take beside hostile ones; the test prints how long it took
 GROWTH = 64 * 1024  # kB of memory that the server may grow by once it has been through all of it

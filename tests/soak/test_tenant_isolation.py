@@ -34,7 +34,7 @@ from support.soak_scale import length
 from support.tokens import RULES, SECRET, secret_token
 
 BY_NAME = {method.name: method for method in METHODS}
-EXAMPLES = length("ISOLATION_EXAMPLES", 20, soak=400)
+EXAMPLES = length("ISOLATION_EXAMPLES", 12, soak=400)
 MADE_UP = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TIMES = {"createTime", "updateTime", "deleteTime", "modifyTime"}
 TOKENS = {"nextPageToken", "resumeToken"}

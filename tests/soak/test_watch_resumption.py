@@ -18,7 +18,7 @@ from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare
 from support.soak_scale import length
 from support.tcp_proxy import Proxy, before
 
-WATCH_S = length("WATCH_S", 5.0, soak=60.0)
+WATCH_S = length("WATCH_S", 3.0, soak=60.0)
 KILLS = length("WATCH_KILLS", 2, soak=6)
 WRITERS = 10
 WATCHERS = 5
