@@ -134,14 +134,13 @@ async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
 
 
 async def test_promotion_that_gets_no_lock_names_the_holder_and_changes_nothing(
-    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    database_url: str, connection: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr("draftline_server.partitions.brief_locks.ATTEMPTS", 2)
     beside(partition_tables_at, database_url)
     await connection.execute("SET application_name = 'a report'")
     async with connection.transaction():
         await connection.fetch("SELECT FROM draftline.record")
-        refused = partitions(database_url, "promote", TENANT)
+        refused = partitions(database_url, "promote", TENANT, "--attempts", "2")
     assert refused.exit_code == 1
     assert f"pid {connection.get_server_pid()} (a report" in refused.stderr
     assert not [name for name in await tables_with(connection, TENANT) if "_tenant_" in name]

@@ -24,7 +24,7 @@ from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
 from .partition_reports import plan_text, status_text, verification_text
-from .partition_tenants import drop_tenant_command, promote_command
+from .partition_tenants import attempts_option, drop_tenant_command, promote_command
 
 T = TypeVar("T")
 LOG_FILE = "draftline-partitions.log"
@@ -34,10 +34,6 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL, an
 log_option = click.option(
     "--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), default=LOG_FILE, show_default=True,
     help="File that the steps are appended to, one JSON object per line.",
-)  # fmt: skip
-attempts_option = click.option(
-    "--attempts", type=click.IntRange(1), default=200, show_default=True,
-    help="How often a lock is tried, for 100 ms each, before the command gives up.",
 )  # fmt: skip
 
 

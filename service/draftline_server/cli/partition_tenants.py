@@ -6,11 +6,11 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
-from ..partitions.brief_locks import tool_connection
+from ..partitions.switch_session import Session, open_session
 from ..partitions.tenants import Outcome, Tenant, drop_sql, drop_tenant, promote, promotion, read_tenant
 from ..settings import Settings
 from .app import json_option, reporting
@@ -19,16 +19,20 @@ from .database_url import database_url
 T = TypeVar("T")
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
+attempts_option = click.option(
+    "--attempts", type=click.IntRange(1), default=200, show_default=True,
+    help="How often a lock is tried, for 100 ms each, before the command gives up.",
+)  # fmt: skip
 max_lock_option = click.option(
     "--max-lock-s", type=click.FloatRange(min=0.01), default=2.0, show_default=True,
     help="Give up, and change nothing, if the tables would be locked for longer.",
 )  # fmt: skip
 
 
-def _run(settings: Settings, step: Callable[[Any], Awaitable[T]]) -> T:
+def _run(settings: Settings, step: Callable[[Session], Awaitable[T]], attempts: int = 1) -> T:
     async def run(url: str) -> T:
-        async with tool_connection(url) as connection:
-            return await step(connection)
+        async with open_session(url, attempts=attempts) as session:
+            return await step(session)
 
     with database_url(settings, migrated=False, create=False) as url:
         return asyncio.run(run(url))
@@ -37,11 +41,14 @@ def _run(settings: Settings, step: Callable[[Any], Awaitable[T]]) -> T:
 @click.command("promote")
 @click.argument("tenant_id", metavar="TENANT")
 @max_lock_option
+@attempts_option
 @dry_run_option
 @json_option
 @click.pass_obj
 @reporting
-def promote_command(settings: Settings, *, tenant_id: str, max_lock_s: float, dry_run: bool, as_json: bool) -> None:
+def promote_command(
+    settings: Settings, *, tenant_id: str, max_lock_s: float, attempts: int, dry_run: bool, as_json: bool
+) -> None:
     """Move a tenant from the shared partitions into its own.
 
     One transaction moves the rows. Calls wait meanwhile, which takes as long as copying the tenant and reading the
@@ -53,9 +60,9 @@ def promote_command(settings: Settings, *, tenant_id: str, max_lock_s: float, dr
       draftline partitions promote acme --max-lock-s 10
     """
     if dry_run:
-        _print_sql(_run(settings, lambda connection: promotion(connection, tenant_id)), as_json=as_json)
+        _print_sql(_run(settings, lambda session: promotion(session.connection, tenant_id)), as_json=as_json)
         return
-    outcome = _run(settings, lambda connection: promote(connection, tenant_id, max_lock_s))
+    outcome = _run(settings, lambda session: promote(session, tenant_id, max_lock_s), attempts=attempts)
     _print(tenant_id, outcome, f"tenant {tenant_id} has its own partitions", as_json=as_json)
 
 
@@ -63,12 +70,13 @@ def promote_command(settings: Settings, *, tenant_id: str, max_lock_s: float, dr
 @click.argument("tenant_id", metavar="TENANT")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @max_lock_option
+@attempts_option
 @dry_run_option
 @json_option
 @click.pass_obj
 @reporting
 def drop_tenant_command(
-    settings: Settings, *, tenant_id: str, yes: bool, max_lock_s: float, dry_run: bool, as_json: bool
+    settings: Settings, *, tenant_id: str, yes: bool, max_lock_s: float, attempts: int, dry_run: bool, as_json: bool
 ) -> None:
     """Remove a tenant permanently: records, drafts, history, specs, syncs and all else that is stored of it.
 
@@ -80,11 +88,10 @@ def drop_tenant_command(
       draftline partitions drop-tenant acme --dry-run
       draftline partitions drop-tenant acme --yes --json
     """
-    tenant = _run(settings, lambda connection: read_tenant(connection, tenant_id))
+    tenant = _run(settings, lambda session: read_tenant(session.connection, tenant_id))
     if dry_run:
-        sql = (
-            _run(settings, lambda connection: drop_sql(connection, tenant)) if tenant.rows or tenant.partitions else []
-        )
+        has_any = tenant.rows or tenant.partitions
+        sql = _run(settings, lambda session: drop_sql(session.connection, tenant)) if has_any else []
         _print_sql(sql, as_json=as_json, rows=tenant.rows)
         return
     if not tenant.rows and not tenant.partitions:
@@ -92,7 +99,7 @@ def drop_tenant_command(
         return
     if not yes:
         _confirm(tenant)
-    outcome = _run(settings, lambda connection: drop_tenant(connection, tenant, max_lock_s))
+    outcome = _run(settings, lambda session: drop_tenant(session, tenant, max_lock_s), attempts=attempts)
     _print(tenant_id, outcome, f"tenant {tenant_id} is removed", as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""The connection of a switchover: it runs or collects statements, keeps the log, and takes exclusive locks briefly."""
+"""The connection of a command that changes partitions: it runs or collects statements, logs, and locks briefly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .switch_state import fetch
 
 CONNECT_S = 60.0
 LOCK_MS = 100  # other statements wait behind one that waits for a lock, so it gives up soon
-STATEMENT_MS = 5_000
+LOCKED_S = 5.0
 TOOL_LOCK_S = 10.0
 MOST_WAIT_S = 3.0
 NO_LOCK = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
@@ -69,40 +69,55 @@ class Session:
                 file.write(json.dumps(entry, default=str) + "\n")
 
     async def run_locked(
-        self, tables: Sequence[str], mode: str, statements: Sequence[str], event: str, **detail: object
-    ) -> None:
+        self,
+        tables: Sequence[str],
+        mode: str,
+        statements: Sequence[str],
+        event: str,
+        longest_s: float = LOCKED_S,
+        **detail: object,
+    ) -> float:
         """Run statements under a lock on tables, which is given up and tried again unless it is free at once.
 
-        Raise LockError, which names the sessions that hold it, after the last attempt.
+        Return for how many milliseconds it was held. Raise LockError, which names the sessions that hold it, after the
+        last attempt, or if the statements take longer than `longest_s`.
         """
         # ONLY: a statement locks the table that it names before its partitions.
         lock = f"LOCK TABLE {', '.join(f'ONLY {qualified(table)}' for table in tables)} IN {mode} MODE"
         if self.dry_run:
             self.sql += [f"SET LOCAL lock_timeout = {LOCK_MS}", lock, *statements]
-            return
+            return 0.0
         holder = "an unknown session"
         for attempt in range(1, self.attempts + 1):
             try:
-                held_ms = await self._locked(lock, statements)
+                held_ms = await self._locked(lock, statements, event, longest_s)
             except NO_LOCK:
                 holder = await self._holder(tables, mode)
                 self.report(f"{event}: no lock within {LOCK_MS} ms, attempt {attempt}; {holder}")
                 await asyncio.sleep(random.uniform(0.02, min(0.05 * 2 ** min(attempt, 6), MOST_WAIT_S)))  # noqa: S311
             else:
                 await self.log(event, attempts=attempt, locked_ms=round(held_ms, 1), **detail)
-                return
+                return held_ms
         message = (
             f"{event} needs a lock on {', '.join(tables)}, which was not free in {self.attempts} attempts: {holder}"
         )
         raise LockError(message, "nothing was changed; end that session, and run the command again")
 
-    async def _locked(self, lock: str, statements: Sequence[str]) -> float:
+    async def _locked(self, lock: str, statements: Sequence[str], event: str, longest_s: float) -> float:
         """Run a transaction and return for how many milliseconds it held the lock."""
         async with self.connection.transaction():
             limits = f"SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL statement_timeout = {2 * LOCK_MS}"
             await self.connection.execute(f"{limits}; {lock}")
             start = time.perf_counter()
-            await self.connection.execute(f"SET LOCAL statement_timeout = {STATEMENT_MS}; {'; '.join(statements)}")
+            limit = f"SET LOCAL statement_timeout = {max(1, round(longest_s * 1000))}"
+            try:
+                async with asyncio.timeout(longest_s):
+                    await self.connection.execute("; ".join([limit, *statements]))
+            except (asyncpg.QueryCanceledError, TimeoutError) as error:
+                raise LockError(
+                    f"{event} would lock the tables for longer than {longest_s:g} s",
+                    "nothing was changed; run the command at a quiet time",
+                ) from error
         return (time.perf_counter() - start) * 1000
 
     async def _holder(self, tables: Sequence[str], mode: str) -> str:

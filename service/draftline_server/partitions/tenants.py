@@ -9,11 +9,12 @@ from typing import Any
 
 import asyncpg
 
-from .brief_locks import run_briefly
 from .definitions import LayoutError, TableDefinition, fetch, read_definition
 from .layout import TABLES, literal, qualified, tenant_creation, tenant_partition
 from .mode import Mode, read_mode
+from .switch_session import Session
 
+EXCLUSIVE = "ACCESS EXCLUSIVE"
 BATCH = 5_000  # rows that one transaction deletes
 ROUNDS = 3  # after which rows that writes keep adding are reported
 LAST = ("record", "request", "change")  # the large ones, and what others refer to
@@ -69,21 +70,16 @@ async def _tables(connection: Any) -> list[Any]:
 
 
 async def drop_tenant(
-    connection: Any, tenant: Tenant, max_lock_s: float, report: Callable[[str, int], None] = lambda _name, _rows: None
+    session: Session, tenant: Tenant, max_lock_s: float, report: Callable[[str, int], None] = lambda _name, _rows: None
 ) -> Outcome:
     """Remove all rows of a tenant: its own partitions at once, the rest in batches.
 
     Run again after an interruption. Raise LayoutError if the tenant still gets new rows at the end.
     """
-    outcome = Outcome(dict(tenant.rows))
+    outcome, connection = Outcome(dict(tenant.rows)), session.connection
     if tenant.partitions:
         tables = [table for table in TABLES if tenant_partition(table, tenant.tenant_id) in tenant.partitions]
-
-        async def detach() -> None:
-            for statement in detachment(tenant):
-                await connection.execute(statement)
-
-        outcome.locked_ms = await run_briefly(connection, tables, detach, max_lock_s)
+        outcome.locked_ms = await session.run_locked(tables, EXCLUSIVE, detachment(tenant), "drop-tenant", max_lock_s)
     for _ in range(ROUNDS):
         deleted = 0
         for name, leaf in await _leaves(connection):
@@ -183,13 +179,9 @@ def _move(definition: TableDefinition, tenant_id: str) -> Sequence[str]:
     ]
 
 
-async def promote(connection: Any, tenant_id: str, max_lock_s: float) -> Outcome:
+async def promote(session: Session, tenant_id: str, max_lock_s: float) -> Outcome:
     """Move a tenant into its own partitions, in one transaction that locks the tables."""
-    statements = await promotion(connection, tenant_id)
-    rows = {name: count for name, count in (await read_tenant(connection, tenant_id)).rows.items() if name in TABLES}
-
-    async def move() -> None:
-        for statement in statements:
-            await connection.execute(statement)
-
-    return Outcome(rows, await run_briefly(connection, TABLES, move, max_lock_s))
+    statements = await promotion(session.connection, tenant_id)
+    stored = (await read_tenant(session.connection, tenant_id)).rows
+    rows = {name: count for name, count in stored.items() if name in TABLES}
+    return Outcome(rows, await session.run_locked(TABLES, EXCLUSIVE, statements, "promote", max_lock_s))

@@ -176,7 +176,7 @@ WHERE service.locktype = 'advisory' AND service.granted AND service.objsubid = 1
 ORDER BY service.pid
 
 -- name: holders
--- Return the sessions that hold locks on tables, the one with the oldest transaction first. writes: of those only the ones
+-- Return the sessions that hold locks on tables or their partitions, the one with the oldest transaction first. writes: of those only the ones
 -- whose lock excludes SHARE ROW EXCLUSIVE.
 SELECT a.pid, a.backend_type, coalesce(a.application_name, '') AS application, coalesce(a.state, '') AS state,
     left(regexp_replace(coalesce(a.query, ''), '\s+', ' ', 'g'), 60) AS query,
@@ -185,7 +185,13 @@ SELECT a.pid, a.backend_type, coalesce(a.application_name, '') AS application, c
 FROM pg_locks AS l
 LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.granted AND l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_backend_pid()
-  AND l.relation = ANY (ARRAY(SELECT to_regclass(format('draftline.%I', n)) FROM unnest(CAST(:names AS text[])) AS n))
+  AND l.relation = ANY (ARRAY(
+      SELECT t.relation FROM unnest(CAST(:names AS text[])) AS n (name)
+      CROSS JOIN LATERAL (
+          SELECT to_regclass(format('draftline.%I', n.name)) AS relation
+          UNION ALL
+          SELECT p.relid FROM pg_partition_tree(to_regclass(format('draftline.%I', n.name))) AS p
+      ) AS t))
   AND (NOT CAST(:writes AS boolean) OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
 GROUP BY a.pid, a.backend_type, a.application_name, a.state, a.query, a.xact_start
 ORDER BY a.xact_start NULLS FIRST

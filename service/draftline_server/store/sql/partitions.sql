@@ -89,18 +89,3 @@ FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
 WHERE c.relnamespace = CAST('draftline' AS regnamespace) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 ORDER BY c.relname
-
--- name: lock_tool
--- Take the lock that migrations and changes of the partitions share, for the session.
-SELECT pg_try_advisory_lock(CAST(:tool_lock AS bigint)) AS locked
-
--- name: lock_holders
--- Return the sessions that have locks on tables, for a message. An autovacuum worker leaves when it is cancelled.
-SELECT DISTINCT a.pid, a.application_name AS application, a.state, a.backend_type = 'autovacuum worker' AS is_autovacuum
-FROM pg_locks AS l
-JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.granted
-  AND l.relation IN (SELECT p.relid FROM unnest(CAST(:names AS text[])) AS n (name)
-      CROSS JOIN LATERAL pg_partition_tree(CAST(format('draftline.%I', n.name) AS regclass)) AS p)
-  AND l.pid <> pg_backend_pid()
-ORDER BY a.pid
