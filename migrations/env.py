@@ -2,8 +2,7 @@
 
 from alembic import context
 from draftline_server.store.schema_problems import support_comment
-from draftline_server.store.sync_tables import metadata
-from draftline_server.store.tables import SCHEMA
+from draftline_server.store.tables import SCHEMA, metadata
 
 report = context.config.attributes.get("report")
 

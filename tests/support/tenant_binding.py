@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from draftline_server.store.sync_tables import metadata
-from draftline_server.store.tables import SCHEMA
+from draftline_server.store.tables import SCHEMA, metadata
 from pglast import ast, parse_plpgsql, parse_sql
 from pglast.enums import A_Expr_Kind, BoolExprType, JoinType, OnConflictAction, SetOperation
 

@@ -26,8 +26,7 @@ from ..store.advisory_locks import AdvisoryLock
 from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
 from ..store.schema_problems import can_use, schema_problem, support_comment
-from ..store.sync_tables import metadata
-from ..store.tables import SCHEMA
+from ..store.tables import SCHEMA, metadata
 from .migrate_errors import rejection
 from .resources import shipped
 from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
@@ -80,7 +79,7 @@ def upgrade(url: str, revision: str = "head") -> str:
 
 
 def differences(url: str) -> list[object]:
-    """Return the differences between the migrated database and `store/tables.py`; empty if there are none."""
+    """Return the differences between the migrated database and `store/tables/`; empty if there are none."""
 
     found: list[object] = []
 
@@ -152,7 +151,7 @@ def existing(revision: str) -> str:
 
 
 def check_in_scratch(binaries: Path | None) -> list[object]:
-    """Migrate an empty database and return its differences from `store/tables.py`."""
+    """Migrate an empty database and return its differences from `store/tables/`."""
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedPostgres(Path(folder) / "pg", durable=False, binaries=binaries) as postgres,

@@ -7,7 +7,7 @@ from .database import Database
 from .driver_errors import UnforeseenError
 from .schema_problems import SchemaError, can_use, schema_problem
 from .statements import load
-from .sync_tables import metadata
+from .tables import metadata
 
 __all__ = [
     "SchemaError",

@@ -1,23 +1,19 @@
-"""The tables of syncs with systems of record, in the metadata of tables.py."""
+"""The tables of syncs with systems of record."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, Sequence, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
-from .partition_tables import metadata
-from .tables import key_column as _key
-from .tables import time_column as _time
-
-__all__ = ["metadata"]
+from .metadata import key_column, metadata, time_column
 
 sync_mark = Sequence("sync_mark", metadata=metadata)
 
 sync_upstream = Table(
     "sync_upstream",
     metadata,
-    _key("tenant_id"),
-    _key("upstream"),
+    key_column("tenant_id"),
+    key_column("upstream"),
     Column("endpoint", Text, nullable=False, comment="its name in the file of endpoints"),
     Column("config", JSONB, nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -25,9 +21,9 @@ sync_upstream = Table(
     Column("pull_paused", Boolean, nullable=False, server_default=text("false")),
     Column("suspended_reason", Text, comment="why the service stopped the sync; NULL: it runs"),
     Column("suspended_message", Text),
-    _time("suspended_at", nullable=True),
+    time_column("suspended_at", nullable=True),
     Column("owner", Text, comment="the worker that holds the lease until lease_until"),
-    _time("lease_until", nullable=True),
+    time_column("lease_until", nullable=True),
     Column(
         "log_xact",
         BigInteger,
@@ -36,7 +32,7 @@ sync_upstream = Table(
         comment="with change_id: how far the change log was read for new changes",
     ),
     Column("change_id", BigInteger, nullable=False, server_default=text("0")),
-    _time("swept_at", nullable=True, comment="when all records were last compared; NULL: do it now"),
+    time_column("swept_at", nullable=True, comment="when all records were last compared; NULL: do it now"),
     Column(
         "failures",
         Integer,
@@ -44,17 +40,17 @@ sync_upstream = Table(
         server_default=text("0"),
         comment="requests in a row that did not reach the upstream",
     ),
-    _time("open_until", nullable=True, comment="until when only one request may try the upstream"),
-    _time("created_at"),
-    _time("updated_at"),
+    time_column("open_until", nullable=True, comment="until when only one request may try the upstream"),
+    time_column("created_at"),
+    time_column("updated_at"),
     comment="The syncs of tenants: each of one system of record.",
 )
 
 sync_collection = Table(
     "sync_collection",
     metadata,
-    _key("tenant_id"),
-    _key("collection"),
+    key_column("tenant_id"),
+    key_column("collection"),
     Column("upstream", Text(collation="C"), nullable=False),
     Column(
         "config",
@@ -64,8 +60,8 @@ sync_collection = Table(
         '"policies": see draftline.sync_policy}',
     ),
     Column("cursor", Text, comment="of the upstream, after the last page of changes that was merged"),
-    _time("pulled_at", nullable=True),
-    _time("snapshot_at", nullable=True, comment="when a snapshot was last merged to its end; NULL: never"),
+    time_column("pulled_at", nullable=True),
+    time_column("snapshot_at", nullable=True, comment="when a snapshot was last merged to its end; NULL: never"),
     Column("requested", Text, comment="CHANGES or SNAPSHOT: pull it now; NULL: when it is due"),
     Column(
         "allowed_deletions",
@@ -74,16 +70,16 @@ sync_collection = Table(
         server_default=text("0"),
         comment="how many deletions the next snapshot may make above the limit",
     ),
-    _time("created_at"),
+    time_column("created_at"),
     comment="The collections of syncs.",
 )
 
 sync_record = Table(
     "sync_record",
     metadata,
-    _key("tenant_id"),
-    _key("collection"),
-    _key("record_id"),
+    key_column("tenant_id"),
+    key_column("collection"),
+    key_column("record_id"),
     Column("remote_id", Text(collation="C")),
     Column("remote_version", Text),
     Column("is_there", Boolean, nullable=False, server_default=text("false"), comment="the upstream holds it"),
@@ -109,8 +105,8 @@ sync_record = Table(
     ),
     Column("error", JSONB, comment='{"reason", "message", "field"}'),
     Column("tries", Integer, nullable=False, server_default=text("0")),
-    _time("next_at", nullable=True, comment="when a worker has to look at it; NULL: not before it changes"),
-    _time("due_since", nullable=True),
+    time_column("next_at", nullable=True, comment="when a worker has to look at it; NULL: not before it changes"),
+    time_column("due_since", nullable=True),
     Column(
         "recheck",
         Text,
@@ -175,7 +171,7 @@ sync_record = Table(
 sync_event = Table(
     "sync_event",
     metadata,
-    _key("tenant_id"),
+    key_column("tenant_id"),
     Column(
         "event_id",
         BigInteger,
@@ -190,7 +186,7 @@ sync_event = Table(
     Column("reason", Text),
     Column("message", Text),
     Column("detail", JSONB),
-    _time("created_at"),
+    time_column("created_at"),
     Index("sync_event_created_idx", "tenant_id", "created_at"),
     comment="What happened to syncs and their records.",
 )

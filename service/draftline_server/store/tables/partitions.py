@@ -1,14 +1,11 @@
-"""The tables of a switchover to partitioned tables, in the metadata of tables.py."""
+"""The tables of a switchover to partitioned tables."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from .tables import metadata
-from .tables import time_column as _time
-
-__all__ = ["metadata"]
+from .metadata import metadata, time_column
 
 _PHASES = "'CREATED', 'SYNCED', 'COPIED', 'SWITCHED', 'DROPPING_COPY', 'DROPPING_OLD', 'DONE'"
 
@@ -28,16 +25,16 @@ partition_switch = Table(
     Column("copied_xact", BigInteger, comment="the transaction that completed the copy"),
     Column("verified", JSONB,
            comment="rows and checksums by table at the last verification that succeeded; NULL: none in this phase"),
-    _time("verified_at", nullable=True),
-    _time("started_at"),
-    _time("changed_at"),
+    time_column("verified_at", nullable=True),
+    time_column("started_at"),
+    time_column("changed_at"),
     comment="The state of a switchover to partitioned tables; one row, none before it begins.",
 )  # fmt: skip
 
 partition_switch_log = Table(
     "partition_switch_log",
     metadata,
-    _time("logged_at"),
+    time_column("logged_at"),
     Column("event", Text, nullable=False),
     Column("detail", JSONB, nullable=False),
     comment="The steps of switchovers, with rows and checksums.",
