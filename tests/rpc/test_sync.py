@@ -205,3 +205,33 @@ async def test_linked_record_is_read_and_not_created_again(bound: Bound) -> None
     await bound.world.push()
     assert list(bound.world.system.live()) == ["r"]
     assert (await bound.state("p")).state in (RecordState.SYNCED, RecordState.PRISTINE)
+
+
+async def test_refused_sync_forgets_nothing_of_the_collection_of_another(bound: Bound) -> None:
+    """Keep states and links when another sync may not bind the collection, or the request is refused."""
+    bound.world.system.insert({"n": 5}, "r")
+    await bound.world.pull(snapshot=True)
+    before = await bound.state("r")
+    assert before.state == RecordState.PRISTINE
+    assert (known := await bound.world.states())
+    with pytest.raises(draftline.DraftlineError) as caught:
+        await bound.client.put_sync("another", "toy", [COLLECTION])
+    assert caught.value.reason == "COLLECTION_BOUND"
+    with pytest.raises(draftline.VersionMismatchError):
+        await bound.client.put_sync(UPSTREAM, "toy", [COLLECTION], expected_version=7)
+    assert await bound.state("r") == before
+    assert await bound.world.states() == known
+
+
+@pytest.mark.parametrize("call", ["link", "retry", "resolve"])
+async def test_decision_about_a_collection_without_a_sync_is_refused(bound: Bound, call: str) -> None:
+    """Refuse to link, retry and resolve records of a collection that no sync binds."""
+    await bound.client.create_content("unbound", {"n": 1}, record_id="p")
+    calls = {
+        "link": lambda: bound.client.link_record("unbound", "p", "r"),
+        "retry": lambda: bound.client.retry_sync("unbound", all=True),
+        "resolve": lambda: bound.client.resolve_sync("unbound", "p", theirs=[""]),
+    }
+    with pytest.raises(draftline.DraftlineError, match="collection 'unbound' belongs to no sync") as caught:
+        await calls[call]()
+    assert caught.value.reason == "SYNC_NOT_FOUND"

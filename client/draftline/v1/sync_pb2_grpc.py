@@ -189,7 +189,8 @@ class SyncServiceServicer(object):
 
     def LinkRecord(self, request, context):
         """Links a record to a record of the upstream, for example after a creation whose response was
-        lost. The next read merges both. Errors: FAILED_PRECONDITION if one of them is linked already.
+        lost. The next read merges both. Errors: FAILED_PRECONDITION if one of them is linked already;
+        NOT_FOUND if the collection belongs to no sync.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

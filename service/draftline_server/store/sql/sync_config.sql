@@ -71,10 +71,11 @@ WITH given AS (
 SELECT (SELECT count(*) FROM put) AS bound, ARRAY(SELECT r.collection FROM released AS r ORDER BY r.collection) AS released
 
 -- name: forget_acknowledged
--- Forget what is known of the next records of released collections, by record id. Return the last one.
+-- Forget what is known of the next records of a collection that no sync binds, by record id. Return how many were forgotten.
 WITH forgotten AS (
     SELECT s.record_id FROM draftline.sync_record AS s
-    WHERE s.tenant_id = :tenant_id AND s.collection = :collection
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND NOT EXISTS (
+        SELECT FROM draftline.sync_collection AS b WHERE b.tenant_id = :tenant_id AND b.collection = :collection)
     ORDER BY s.record_id
     LIMIT :limit
 ), deleted AS (
@@ -85,10 +86,12 @@ WITH forgotten AS (
 SELECT count(*) AS forgotten FROM forgotten
 
 -- name: reset_acknowledged
--- Reset the acknowledged versions of the next records of a collection. Return how many were reset.
+-- Reset the acknowledged versions of the next records of a collection that no sync binds. Return the last record.
 WITH known AS MATERIALIZED (
     SELECT r.record_id FROM draftline.record AS r
     WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id > :after AND r.acked_version IS NOT NULL
+      AND NOT EXISTS (
+        SELECT FROM draftline.sync_collection AS b WHERE b.tenant_id = :tenant_id AND b.collection = :collection)
     ORDER BY r.record_id
     LIMIT :limit
     FOR UPDATE

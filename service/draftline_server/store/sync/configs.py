@@ -38,21 +38,23 @@ class SyncConfigs:
         return [_sync(row) for row in await self._database.fetch(SQL["get_syncs"], values, idempotent=True)]
 
     async def prepare(self, tenant_id: str, spec: SyncSpec) -> None:
-        """Forget what an earlier sync knew of the collections that this one is about to bind."""
-        known = await self.page(tenant_id, "", 1, spec.upstream)
-        bound = {each.collection for sync in known for each in sync.spec.collections}
+        """Forget what earlier syncs knew of the collections that no sync binds now."""
         for each in spec.collections:
-            if each.collection not in bound:
-                await self._forget(tenant_id, each.collection)
+            values: dict[str, object] = {
+                "tenant_id": tenant_id, "collection": each.collection, "collections": [each.collection],
+                "spec_lock": LockFamily.COLLECTION_SPEC, "limit": FORGOTTEN,
+            }  # fmt: skip
+            while (await self._forget("forget_acknowledged", values))["forgotten"]:
+                pass
+            after: str | None = ""
+            while after is not None:
+                after = (await self._forget("reset_acknowledged", {**values, "after": after}))["last"]
 
-    async def _forget(self, tenant_id: str, collection: str) -> None:
-        values: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "limit": FORGOTTEN}
-        while (await self._database.fetch(SQL["forget_acknowledged"], values))[0]["forgotten"]:
-            pass
-        after: str | None = ""
-        while after is not None:
-            rows = await self._database.fetch(SQL["reset_acknowledged"], {**values, "after": after})
-            after = rows[0]["last"]
+    async def _forget(self, name: str, values: dict[str, object]) -> asyncpg.Record:
+        """Run one step of forgetting, while no other call can bind the collection."""
+        async with self._database.transaction() as transaction:
+            await transaction.fetch(SQL["lock_specs"], values)
+            return (await transaction.fetch(SQL[name], values))[0]
 
     async def put(self, transaction: Transaction, tenant_id: str, spec: SyncSpec, expected_version: int | None) -> Sync:
         """Create or replace a sync, and return it.

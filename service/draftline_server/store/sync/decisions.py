@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import asyncpg
+
 from ...domain.changes import ChangeSource
 from ...domain.content import Limits
 from ...domain.edits import parse_pointer
@@ -42,21 +44,27 @@ class SyncDecisions:
         self, transaction: Transaction, tenant_id: str, collection: str, record_ids: Sequence[str] | None,
         *, forgets_attempts: bool,
     ) -> Sequence[str]:  # fmt: skip
-        """Make refused records due again: those named, or all. Return their ids."""
+        """Make refused records due again: those named, or all. Return their ids. Raises SyncNotFoundError."""
         values: dict[str, object] = {
             "tenant_id": tenant_id, "collection": collection, "now": await transaction.now(), "limit": MAX_RETRIED,
             "record_ids": None if record_ids is None else sorted(record_ids), "forgets_attempts": forgets_attempts,
         }  # fmt: skip
+        await _sync_of(transaction, values)
         return [row["record_id"] for row in await transaction.fetch(SQL["retry"], values)]
 
     async def link(
         self, transaction: Transaction, tenant_id: str, collection: str, record_id: str, remote_id: str
     ) -> None:
-        """Link a record to one of the upstream. Raises SyncStateError if one of them is linked already."""
+        """Link a record to one of the upstream.
+
+        Raises SyncStateError if one of them is linked already, and SyncNotFoundError if the collection belongs to no
+        sync.
+        """
         values: dict[str, object] = {
             "tenant_id": tenant_id, "collection": collection, "record_id": record_id, "remote_id": remote_id,
             "now": await transaction.now(),
         }  # fmt: skip
+        await _sync_of(transaction, values)
         await lock(transaction, tenant_id, collection, [record_id])
         if not await transaction.fetch(SQL["link"], values):
             raise SyncStateError(
@@ -89,6 +97,7 @@ class SyncDecisions:
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id
         }  # fmt: skip
+        sync = await _sync_of(transaction, values)
         rows = await transaction.fetch(SQL["held"], values)
         if not rows:
             raise RecordNotFoundError(f"nothing is known of record {record_id!r} upstream", record_id=record_id)
@@ -112,11 +121,8 @@ class SyncDecisions:
         is_deleted = whole is not None and whole["kind"] == "DELETED"
         theirs = row["theirs"] if whole is None else row["first_theirs"]
         answer = Answer(row["remote_id"] or "", row["remote_version"], "", is_deleted, theirs or "{}", record_id)
-        found = await transaction.fetch(SQL["collection_of_sync"], values)
-        if not found:
-            raise SyncNotFoundError(f"collection {collection!r} belongs to no sync", collection=collection)
-        bound = collection_of(collection, found[0]["config"])
-        merges = Merges(self._database, self._specs, self._limits, actor.tenant_id, found[0]["upstream"])
+        bound = collection_of(collection, sync["config"])
+        merges = Merges(self._database, self._specs, self._limits, actor.tenant_id, sync["upstream"])
         await merges.merge_in(
             transaction,
             bound,
@@ -131,6 +137,17 @@ class SyncDecisions:
         )
         after = (await transaction.fetch(SQL["held"], values))[0]
         return after["version"], len(json.loads(after["conflicts"]))
+
+
+async def _sync_of(transaction: Transaction, values: dict[str, object]) -> asyncpg.Record:
+    """Return the sync that a collection belongs to. Raises SyncNotFoundError."""
+    found = await transaction.fetch(SQL["collection_of_sync"], values)
+    if not found:
+        raise SyncNotFoundError(
+            f"collection {values['collection']!r} belongs to no sync; bind it with PutSync first",
+            collection=str(values["collection"]),
+        )
+    return found[0]
 
 
 async def _puts(transaction: Transaction, conflicts: str, decisions: Sequence[Decision]) -> str | None:
