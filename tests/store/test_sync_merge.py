@@ -154,7 +154,8 @@ async def test_record_created_again_is_sent_after_an_attempt_of_a_purged_one(wor
     await world.delete("r")
     await purge(world, "r")
     await world.create("r", of(OURS))  # at the version that the attempt has sent
-    await attempts.settle(COLLECTION, [Settlement("r", attempt.attempt_id, Effect.APPLIED, "x", "1")])
+    applied = [Settlement("r", attempt.attempt_id, Effect.APPLIED, "x", "1")]
+    await world.database.transact(lambda transaction: attempts.settle(transaction, COLLECTION, applied))
     assert (await world.state("r"))["state"] == "DUE"
     (attempt,) = await attempts.prepare(world.bound, ["r"], 60.0)
     assert (attempt.op, json.loads(attempt.sent or "")) == ("UPDATE", of(OURS))

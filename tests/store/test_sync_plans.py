@@ -59,7 +59,7 @@ async def test_push_reads_the_rows_of_its_records_whatever_the_planner_knows(
         await database.fetch(FLUSH, {})
         prepared = await rows_read(observer) - before
         outcomes = [Settlement(each.record_id, each.attempt_id, Effect.APPLIED, each.remote_id, "2") for each in sent]
-        await attempts.settle(COLLECTION, outcomes, is_versioned=True)
+        await database.transact(lambda each: attempts.settle(each, COLLECTION, outcomes, is_versioned=True))
         await database.fetch(FLUSH, {})
         settled = await rows_read(observer) - before - prepared
     assert [each.user_id for each in sent] == ["sys"] * PUSHED

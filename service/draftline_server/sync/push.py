@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from draftline.upstreams import (
     Applied,
@@ -25,9 +26,11 @@ from ..domain.sync import Answer, Attempt, BoundCollection, Effect, MergeResult,
 from ..store.database import Database
 from ..store.sync.attempts import Attempts
 from ..store.sync.merges import Merges
+from ..store.transaction import Transaction
 from .breaker import Breaker, TokenBucket
 from .conversion import error_json, to_answer, to_item, to_settlement
 from .counters import SyncCounters
+from .ending import NOT_ANSWERED, NOT_SENT, Ending
 
 MAX_LOOKED_UP = 100  # records of one look-up
 
@@ -61,9 +64,17 @@ class Push:
         self._attempts = attempts
         self._merges = merges
         self._link = link
+        self._ending = Ending()
 
     async def push(self, bound: BoundCollection, capabilities: Capabilities) -> int:
-        """Send records of a collection that are due. Return how many there were; raises SuspendedError."""
+        """Send records of a collection that are due. Return how many there were; raises SuspendedError.
+
+        If the caller is cancelled, requests that are out may finish for a few seconds, and their outcomes are stored.
+        What was not sent is due at once, and so is the repetition of what was not answered.
+        """
+        return await self._ending.finish(self._push(bound, capabilities))
+
+    async def _push(self, bound: BoundCollection, capabilities: Capabilities) -> int:
         link, size = self._link, max(1, capabilities.max_batch)
         batches = 1 if link.breaker.is_open else link.parallel
         due = await self._attempts.due(bound.collection, 1 if link.breaker.is_open else size * batches)
@@ -93,20 +104,20 @@ class Push:
             suspended = SuspendedError("UNAUTHORIZED", str(error))
         now = await self._database.now()
         settlements = [
-            to_settlement(attempt, outcome, capabilities, now) for attempt, outcome in zip(batch, outcomes, strict=True)
+            _settlement(attempt, outcome, capabilities, now) for attempt, outcome in zip(batch, outcomes, strict=True)
         ]
-        settled = await self._settle(bound, settlements, capabilities)
-        await self._merge_stored(bound, batch, outcomes, settled, capabilities)
+        await self._settle(bound, settlements, capabilities, _stored(batch, outcomes))
         if suspended is not None:
             raise suspended
 
     async def _write(self, collection: str, batch: Sequence[Attempt]) -> Sequence[Outcome]:
         """Send a batch, and return one outcome for each attempt. Raises UnauthorizedError."""
         link = self._link
-        await link.bucket.take()
+        if not await self._ending.allows_request(link.bucket):
+            return [NOT_SENT] * len(batch)
         try:
             with link.counters.request("write"):
-                async with asyncio.timeout(link.timeout_s):
+                async with self._ending.time_limit(link.timeout_s):
                     outcomes = await link.upstream.write(collection, [to_item(each) for each in batch])
         except BatchRefusedError as error:
             link.breaker.succeeded()
@@ -120,6 +131,8 @@ class Push:
             link.breaker.failed()
             return [NotTaken(str(error), link.breaker.pause_s())] * len(batch)
         except Exception as error:  # of the connector: the request may have been sent
+            if self._ending.has_begun:
+                return [NOT_ANSWERED] * len(batch)
             link.breaker.failed()
             return [Unknown(type(error).__name__)] * len(batch)
         if len(outcomes) != len(batch):
@@ -141,39 +154,35 @@ class Push:
         return [*first, *await self._write(collection, batch[middle:])]
 
     async def _settle(
-        self, bound: BoundCollection, settlements: Sequence[Settlement], capabilities: Capabilities
-    ) -> tuple[Mapping[str, str], int]:
-        effects, mark = await self._attempts.settle(
-            bound.collection, settlements, is_versioned=capabilities.conditional_writes
-        )
-        for each in settlements:
-            self._link.counters.pushed(effects.get(each.record_id, "LATE"))
-        return effects, mark
-
-    async def _merge_stored(
         self,
         bound: BoundCollection,
-        batch: Sequence[Attempt],
-        outcomes: Sequence[Outcome],
-        settled: tuple[Mapping[str, str], int],
+        settlements: Sequence[Settlement],
         capabilities: Capabilities,
+        stored: Mapping[str, Answer] | None = None,
     ) -> None:
-        """Merge the representations that the upstream stored, where they were returned.
+        """Store outcomes, and in the same transaction merge the representations that the upstream stored.
 
-        `settled`: the effects, and a mark of when the outcomes were stored. A record of which something newer is known
-        since is read again.
+        `stored`: these, by record id. A record of which something newer is known since is read again.
         """
-        effects, mark = settled
-        answers = [
-            to_answer(outcome.stored, attempt.record_id)
-            for attempt, outcome in zip(batch, outcomes, strict=True)
-            if isinstance(outcome, Applied)
-            and outcome.stored is not None
-            and attempt.op is not Op.DELETE
-            and effects.get(attempt.record_id) == Effect.APPLIED
-        ]
-        if answers:
-            await self._merges.merge(bound, answers, mark, is_ordered=capabilities.ordered_versions, keeps_recheck=True)
+        stored = stored or {}
+        if stored:
+            await self._merges.load_spec(bound.collection)
+
+        async def work(transaction: Transaction) -> Mapping[str, str]:
+            if stored:
+                await self._merges.hold_declaration(transaction, bound.collection)
+            effects, mark = await self._attempts.settle(
+                transaction, bound.collection, settlements, is_versioned=capabilities.conditional_writes
+            )
+            answers = [each for record_id, each in stored.items() if effects.get(record_id) == Effect.APPLIED]
+            if answers:
+                ordered = capabilities.ordered_versions
+                await self._merges.merge_in(transaction, bound, answers, mark, is_ordered=ordered, keeps_recheck=True)
+            return effects
+
+        effects = await self._merges.transact(work)
+        for each in settlements:
+            self._link.counters.pushed(effects.get(each.record_id, "LATE"))
 
     async def recheck(self, bound: BoundCollection, capabilities: Capabilities) -> int:
         """Read records at the upstream that a pull or an attempt has left open, and merge them.
@@ -238,9 +247,24 @@ class Push:
         return mark, answers
 
 
+def _stored(batch: Sequence[Attempt], outcomes: Sequence[Outcome]) -> Mapping[str, Answer]:
+    """Return the representations that the upstream returned with its outcomes, by record id."""
+    return {
+        attempt.record_id: to_answer(outcome.stored, attempt.record_id)
+        for attempt, outcome in zip(batch, outcomes, strict=True)
+        if isinstance(outcome, Applied) and outcome.stored is not None and attempt.op is not Op.DELETE
+    }
+
+
+def _settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, now: datetime) -> Settlement:
+    """Return what an outcome changes. The next worker continues at once what this one could not end."""
+    settlement = to_settlement(attempt, outcome, capabilities, now)
+    return replace(settlement, next_at=now) if outcome in (NOT_SENT, NOT_ANSWERED) else settlement
+
+
 def _has_expired(attempt: Attempt, capabilities: Capabilities) -> bool:
-    """Return whether a repeat could have a second effect, because the upstream may have forgotten the key."""
-    if not attempt.in_doubt or not capabilities.idempotency_keys_s:
+    """Return whether a repeat could have a second effect, because the upstream may not know the key any more."""
+    if not attempt.in_doubt:
         return False
     is_safe = capabilities.client_reference if attempt.op is Op.CREATE else capabilities.conditional_writes
     return not is_safe and attempt.age_s > 0.9 * capabilities.idempotency_keys_s
@@ -248,7 +272,7 @@ def _has_expired(attempt: Attempt, capabilities: Capabilities) -> bool:
 
 def _expired_settlement(attempt: Attempt) -> Settlement:
     problem = error_json(
-        "OUTCOME_UNKNOWN", "the response was lost, and the upstream no longer knows the key of the write"
+        "OUTCOME_UNKNOWN", "the response was lost, and the upstream would not recognize a repetition of the write"
     )
     effect = Effect.LOST if attempt.op is Op.CREATE else Effect.READ
     return Settlement(attempt.record_id, attempt.attempt_id, effect, error=problem)

@@ -129,6 +129,8 @@ class SyncWorker:
     async def _run(self, work: SyncWork, link: Link) -> None:
         push = Push(self._stores.database, self._attempts, self._merges, link)
         pull = Pull(self.progress, self._merges, push, link)
+        for each in work.collections:
+            await self._attempts.take_over(each.bound.collection)
         async with asyncio.TaskGroup() as group:
             pulling = group.create_task(self._pull_loop(pull, link, work.version))
             try:

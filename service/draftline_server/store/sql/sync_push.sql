@@ -212,6 +212,23 @@ WITH waiting AS MATERIALIZED (
 )
 SELECT count(*) AS hurried FROM hurried
 
+-- name: take_over
+-- Make the attempts due that a worker left which was killed. A repetition has the same key, so that nothing is lost if that
+-- worker still runs. Return how many there were.
+WITH out AS MATERIALIZED (
+    SELECT s.record_id FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.state = 'SENDING'
+      AND s.next_at > CAST(:now AS timestamptz)
+    ORDER BY s.record_id
+    FOR UPDATE
+), taken AS (
+    UPDATE draftline.sync_record AS s SET next_at = CAST(:now AS timestamptz)
+    FROM out AS o
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = o.record_id
+    RETURNING s.record_id
+)
+SELECT count(*) AS taken FROM taken
+
 -- name: settle
 -- Store the outcomes of attempts, in parallel arrays. An outcome whose attempt is no longer out has no effect. `outcome`:
 --   APPLIED    the upstream holds what was sent

@@ -136,22 +136,23 @@ class Attempts:
         values = self._values(collection, now=await self._database.now())
         return int((await self._database.fetch(SQL["hurry"], values, idempotent=True))[0]["hurried"])
 
+    async def take_over(self, collection: str) -> int:
+        """Make the attempts due that an earlier worker left. Return how many there were."""
+        values = self._values(collection, now=await self._database.now())
+        return int((await self._database.fetch(SQL["take_over"], values, idempotent=True))[0]["taken"])
+
     async def settle(
-        self, collection: str, settlements: Collection[Settlement], *, is_versioned: bool = False
+        self,
+        transaction: Transaction,
+        collection: str,
+        settlements: Collection[Settlement],
+        *,
+        is_versioned: bool = False,
     ) -> tuple[dict[str, str], int]:
         """Store outcomes. Return the effect that each had, by record id, and a mark of when they were known.
 
         An outcome that came too late has no effect. `is_versioned`: the upstream has versions of records.
         """
-
-        async def work(transaction: Transaction) -> tuple[dict[str, str], int]:
-            return await self._settle(transaction, collection, settlements, is_versioned=is_versioned)
-
-        return await self._database.transact(work)
-
-    async def _settle(
-        self, transaction: Transaction, collection: str, settlements: Collection[Settlement], *, is_versioned: bool
-    ) -> tuple[dict[str, str], int]:
         ordered = sorted(settlements, key=lambda each: each.record_id)
         await lock(transaction, self.tenant_id, collection, [each.record_id for each in ordered])
         values = self._values(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import uuid_utils
 
@@ -31,6 +32,7 @@ IMPORTS = load("imports")
 MARK = load("sync_config")["next_mark"]
 NO_FENCE = None  # the mark of a merge without a request
 MAX_RACES = 5
+T = TypeVar("T")
 
 
 class CreationsOutError(Exception):
@@ -73,7 +75,7 @@ class Merges:
         creation is out, because an unknown record may be what it created. `keeps_recheck`: the answers are those of
         writes, so a record that is to be read again still is.
         """
-        await self._specs.load(self.tenant_id, [bound.collection])
+        await self.load_spec(bound.collection)
 
         async def work(transaction: Transaction) -> Sequence[MergeResult]:
             resolved = await self._resolved(transaction, bound.collection, answers)
@@ -89,6 +91,10 @@ class Merges:
                 await and_then(transaction)
             return results
 
+        return await self.transact(work)
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in a transaction, again if `merge_in` raised RacedError in it."""
         for left in reversed(range(MAX_RACES)):
             try:
                 return await self._database.transact(work)
@@ -96,6 +102,15 @@ class Merges:
                 if not left:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def load_spec(self, collection: str) -> None:
+        """Load the spec that `merge_in` reads. Call it before the transaction: it takes a connection of its own."""
+        await self._specs.load(self.tenant_id, [collection])
+
+    async def hold_declaration(self, transaction: Transaction, collection: str) -> None:
+        """Lock the spec of a collection against changes. Call it before records are locked."""
+        values: dict[str, object] = {"tenant_id": self.tenant_id, "collection": collection}
+        await transaction.fetch(IMPORTS["hold_declaration"], {**values, "spec_lock": LockFamily.COLLECTION_SPEC})
 
     async def _refuse_creations(self, transaction: Transaction, collection: str) -> None:
         values: dict[str, object] = {"tenant_id": self.tenant_id, "collection": collection}
@@ -149,7 +164,7 @@ class Merges:
         `puts`: values that a person chose, as [{"at": [names], "theirs": value, "value": value}].
         """
         identity: dict[str, object] = {"tenant_id": self.tenant_id, "collection": bound.collection}
-        await transaction.fetch(IMPORTS["hold_declaration"], {**identity, "spec_lock": LockFamily.COLLECTION_SPEC})
+        await self.hold_declaration(transaction, bound.collection)
         ordered = sorted(answers, key=lambda each: each.record_id)
         await lock(transaction, self.tenant_id, bound.collection, [each.record_id for each in ordered])
         values: dict[str, object] = {
