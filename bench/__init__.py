@@ -25,6 +25,7 @@ from . import (
     report,
     statistic_reads,
     statistic_writes,
+    sync,
     watch,
     workers,
 )
@@ -49,6 +50,7 @@ PARTS: dict[Part, Callable[[Environment, Sizes, Measurements], None]] = {
     Part.DECLARE: declare.measure,
     Part.STATISTICS: _statistics,
     Part.RELATIONS: relations.measure,
+    Part.SYNC: sync.measure,
     Part.PATCHES: patches.measure,
     Part.WATCH: watch.measure,
     Part.WORKERS: workers.measure,

@@ -20,7 +20,7 @@ Directory = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--only", "parts", type=click.Choice([part.value for part in Part]), multiple=True,
               help="Run this part; repeat for several. Default: all.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Fewer records and one short round: a rough impression, not a measurement.")
-@click.option("--records", type=click.IntRange(min=1), help="Records to patch, and in the longest list.")
+@click.option("--records", type=click.IntRange(min=1), help="Records to patch, in the longest list, and to sync.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Measure each figure this often; the median counts.")
 @click.option("--seconds", type=float, help="Measure each figure for this long in each round.")
 @click.option("--results", type=Writable, default="bench-results.json", show_default=True,
@@ -38,7 +38,7 @@ def main(
     PostgreSQL, the services and the load run in separate processes, all private to the benchmark. The full benchmark,
     with a million records and 105,000 drafts of them, takes a quarter of an hour; --quick takes less than two minutes.
     """
-    given = {"records": records, "rounds": rounds, "seconds": seconds}
+    given = {"records": records, "synced": records, "rounds": rounds, "seconds": seconds}
     sizes = Sizes.of(quick=quick, **{name: value for name, value in given.items() if value is not None})
     console = Console(highlight=False)
     if not console.is_terminal:

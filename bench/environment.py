@@ -15,7 +15,7 @@ from draftline_server.embedded_postgres.server import EmbeddedPostgres
 from draftline_server.ops import migrate
 
 from .load_generators import LoadGenerators, load_generators
-from .processes import Server, children_cpu_s, run_server
+from .processes import Server, children_cpu_s, run_server, run_sync_workers
 
 DAY_S = 86_400
 RULES = TokenRules("bench", "bench", max_lifetime_s=DAY_S)
@@ -50,6 +50,10 @@ class Environment:
     def start_server(self, **settings: object) -> AbstractContextManager[Server]:
         """Return a context manager that runs another server over the same database."""
         return run_server(self.home, self.url, **_authentication(self.secret_file), **settings)
+
+    def start_sync_workers(self, **settings: object) -> AbstractContextManager[Server]:
+        """Return a context manager that runs the workers of syncs over the same database."""
+        return run_sync_workers(self.home, self.url, **settings)
 
     def cpu_used_s(self, server: Server) -> Mapping[str, float]:
         """Return the processor time so far of the server and of PostgreSQL."""

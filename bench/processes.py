@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,20 +93,29 @@ def _memory_mib(process_id: int, name: str) -> float:
 @contextmanager
 def run_server(home: Path, url: str, **settings: object) -> Iterator[Server]:
     """Run a server with these settings, named as in the environment but in lower case and without the prefix."""
-    own = {
-        "database_url": url,
-        "port": 0,
-        "metrics_port": 0,
-        "access_log": "notable",
-        "log_format": "json",
-        "drain_timeout_s": 1,
-    }
-    given = {**own, **settings}
+    own = {"port": 0, "access_log": "notable", "drain_timeout_s": 1}
+    with _running(home, url, "serve", "serving", {**own, **settings}) as (process, started):
+        yield Server(str(started["address"]), process.pid)
+
+
+@contextmanager
+def run_sync_workers(home: Path, url: str, **settings: object) -> Iterator[Server]:
+    """Run a process of the workers of syncs; it has no address."""
+    with _running(home, url, "sync", "sync_workers_started", settings) as (process, _):
+        yield Server("", process.pid)
+
+
+@contextmanager
+def _running(
+    home: Path, url: str, command: str, event: str, settings: Mapping[str, object]
+) -> Iterator[tuple[subprocess.Popen[bytes], Mapping[str, object]]]:
+    """Run a command of the service, and yield its process and the log entry of this event, by which it has started."""
+    given = {"database_url": url, "metrics_port": 0, "log_format": "json", **settings}
     with tempfile.NamedTemporaryFile(dir=home, suffix=".log") as log:
         variables = [f"DRAFTLINE_{name.upper()}={value}" for name, value in given.items()]
-        process = start_process(home, log, *variables, sys.executable, "-m", "draftline_server", "serve")
+        process = start_process(home, log, *variables, sys.executable, "-m", "draftline_server", command)
         try:
-            yield Server(_address(process, Path(log.name)), process.pid)
+            yield process, _started(process, Path(log.name), event)
         finally:
             end_process(process)
 
@@ -127,12 +136,13 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _address(process: subprocess.Popen[bytes], log_path: Path) -> str:
+def _started(process: subprocess.Popen[bytes], log_path: Path, event: str) -> Mapping[str, object]:
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         lines = log_path.read_text().splitlines()
         for entry in (json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")):
-            if entry["event"] == "serving":
-                return str(entry["address"])
+            if entry["event"] == event:
+                found: Mapping[str, object] = entry
+                return found
         time.sleep(0.02)
-    raise BenchError(f"the server did not start:\n{last_lines(log_path.read_bytes())}")
+    raise BenchError(f"the process did not start:\n{last_lines(log_path.read_bytes())}")

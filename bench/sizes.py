@@ -16,6 +16,7 @@ class Part(Enum):
     PATCHES = "patches"
     RELATIONS = "relations"
     STATISTICS = "statistics"
+    SYNC = "sync"
     WATCH = "watch"
     WORKERS = "workers"
 
@@ -40,6 +41,9 @@ class Sizes:
     deep: int = 1_000  # number of the deep page; a quarter of the records match the filter
     page_rounds: int = 60  # short rounds, because bursts of other load last for seconds
     watchers: int = 1_000
+    synced: int = 100_000  # in the collection that is read from a system of record
+    pushed: int = 20_000  # at most; written to a system of record
+    commits: int = 200  # that are followed to a system of record
 
     @classmethod
     def of(cls, *, quick: bool, **given: Any) -> Sizes:
@@ -47,6 +51,7 @@ class Sizes:
         few = cls(
             records=100_000, imported=20_000, tallied=10_000, rounds=1, seconds=1.0, warm_up_s=0.3,
             concurrencies=(1, 16, 128), lists=(20_000,), other_drafts=10_000, deep=200, page_rounds=15, watchers=200,
+            synced=20_000, pushed=5_000, commits=50,
         )  # fmt: skip
         return replace(few if quick else cls(), **given)
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import declare, drafts, imports, merged, patches, relations, statistic_reads, statistic_writes, stream, workers
+from . import (
+    declare,
+    drafts,
+    imports,
+    merged,
+    patches,
+    relations,
+    statistic_reads,
+    statistic_writes,
+    stream,
+    sync,
+    sync_cost,
+    workers,
+)
 from .measurements import Measurements
 from .patches import at
 from .sizes import Part, Sizes
@@ -172,6 +185,28 @@ RATIOS = (
           _with_statistics(statistic_writes.IMPORT_NEW, "one"), at_least=0.7),
     Ratio(Part.STATISTICS, "import_changed_statistic_vs_none", "ImportContent of changed records, the same",
           _with_statistics(statistic_writes.IMPORT_CHANGED, "one"), at_least=0.85),
+    Ratio(Part.SYNC, "sync_first_byte_ms", "p99 from a commit to its request at the system of record, milliseconds",
+          lambda it, _: it.latency_ms(sync.FIRST_BYTE, 99), at_most=250),
+    Ratio(Part.SYNC, "sync_pushed_per_s", "records a second to a system that answers a hundred in 50 ms",
+          lambda it, _: it.value(sync.UPDATED), at_least=1_000),
+    Ratio(Part.SYNC, "sync_loaded_per_s", "records a second of a first snapshot",
+          lambda it, _: it.value(sync.LOADED), at_least=5_000),
+    Ratio(Part.SYNC, "sync_load_vs_import", "the same against ImportContent of the same records",
+          _values(sync.LOADED, sync.IMPORTED)),
+    Ratio(Part.SYNC, "sync_reconciled_per_s", "unchanged records a second of a snapshot: a million in three minutes",
+          lambda it, _: it.value(sync.RECONCILED), at_least=5_556),
+    Ratio(Part.SYNC, "sync_reconcile_mb", "peak memory of the workers meanwhile, MiB",
+          lambda it, _: it.value(sync.MEMORY), at_most=200),
+    Ratio(Part.SYNC, "sync_transaction_s", "the longest transaction meanwhile, seconds",
+          lambda it, _: it.value(sync.TRANSACTION), at_most=2),
+    Ratio(Part.SYNC, "sync_row_bytes", "a row of sync_record with its indexes, bytes",
+          lambda it, _: it.value(sync.ROW), at_most=300),
+    Ratio(Part.SYNC, "sync_page_vs_plain", "GetMerged of 100 records of a bound collection against another one",
+          _values(sync_cost.PAGE_BOUND, sync_cost.PAGE_PLAIN), at_most=1.25),
+    Ratio(Part.SYNC, "sync_patch_beside_vs_without", "PatchContent beside a sync against a tenant without, time",
+          _values(sync_cost.PATCH_BESIDE, sync_cost.PATCH_WITHOUT), at_most=1.03),
+    Ratio(Part.SYNC, "sync_statements_beside_vs_without", "the same, statements",
+          _values(sync_cost.STATEMENTS_BESIDE, sync_cost.STATEMENTS_WITHOUT), at_most=1),
     Ratio(Part.WORKERS, "patch_workers2_vs_1", "PatchContent with two workers against one, calls a second",
           _values(workers.of(patches.PATCH, 2), workers.of(patches.PATCH, 1))),
     Ratio(Part.WORKERS, "get_workers2_vs_1", "GetContent with two workers against one, calls a second",

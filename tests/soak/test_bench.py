@@ -20,11 +20,13 @@ NAMES = (
     "patch_vs_empty_rpc", "patch_grouped_vs_single", "patch_latency_vs_bare", "partial_update_latency_gain",
     "partial_update_statement_gain", "batch_rows_vs_pgbench", "merged_sql_vs_plain", "merged_page1000_vs_page1",
     "merged_drafts5000_vs_0", "merged_1m_vs_10k", "merged_call_vs_bare", "save_draft_vs_insert", "commit_vs_update",
-    "import_vs_copy", "stream_memory_mb", "declare_vs_create_index", "declare_patch_p99",
+    "import_vs_copy", "stream_memory_mb", "declare_vs_create_index", "declare_patch_p99", "sync_first_byte_ms",
+    "sync_pushed_per_s", "sync_loaded_per_s", "sync_reconciled_per_s", "sync_reconcile_mb", "sync_transaction_s",
+    "sync_row_bytes", "sync_page_vs_plain", "sync_patch_beside_vs_without", "sync_statements_beside_vs_without",
 )  # fmt: skip
 SIZES = bench.Sizes(
     records=22_000, imported=50, rounds=1, seconds=1.0, warm_up_s=0.2, concurrencies=(1, 2), lists=(1_000,),
-    own_drafts=(0, 5, 100), other_drafts=200, deep=3, page_rounds=2, watchers=10,
+    own_drafts=(0, 5, 100), other_drafts=200, deep=3, page_rounds=2, watchers=10, synced=1_500, pushed=200, commits=3,
 )  # fmt: skip
 
 
