@@ -10,11 +10,14 @@ SELECT p.index, coalesce(s.record_id, nullif(p.reference, ''), p.remote_id) AS r
         AND s.remote_version = p.remote_version AND EXISTS (
             SELECT FROM draftline.record AS r
             WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
-              AND r.version = r.acked_version), false) AS is_unchanged
+              AND r.version = r.acked_version
+            OFFSET 0), false) AS is_unchanged
 FROM unnest(CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]), CAST(:references AS text[]),
     CAST(:are_deleted AS boolean[])) WITH ORDINALITY AS p (remote_id, remote_version, reference, is_deleted, index)
-LEFT JOIN draftline.sync_record AS s
-    ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.remote_id = p.remote_id
+LEFT JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
+    SELECT s.* FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.remote_id = p.remote_id
+    OFFSET 0) AS s ON true
 ORDER BY p.index
 
 -- name: creations_out
@@ -64,10 +67,14 @@ incoming AS MATERIALIZED (
     FROM unnest(CAST(:record_ids AS text[]), CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]),
         CAST(:are_deleted AS boolean[]), CAST(:documents AS jsonb[]), CAST(:failures AS jsonb[]), CAST(:puts AS jsonb[]))
         AS p (record_id, remote_id, remote_version, is_deleted, document, failure, puts)
-    LEFT JOIN draftline.sync_record AS s
-        ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
-    LEFT JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    LEFT JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
+        SELECT s.* FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+        OFFSET 0) AS s ON true
+    LEFT JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        OFFSET 0) AS r ON true
 ), fenced AS (
     SELECT i.*, CASE
         WHEN i.known_at > CAST(:mark AS bigint) THEN 'NEWER_KNOWN'
@@ -217,7 +224,8 @@ WITH
         updated_by = CASE WHEN p.kind IS NULL THEN r.updated_by ELSE CAST(:user_id AS text) END,
         log_xact = CASE WHEN p.kind IS NULL THEN r.log_xact ELSE greatest(draftline.log_xact(), r.log_xact) END
     FROM planned AS p
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id AND p.is_stored
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+      AND r.record_id = ANY (CAST(:record_ids AS text[])) AND p.is_stored
       AND p.verdict NOT IN ('DEFER', 'DUPLICATE', 'IGNORE', 'REFUSE')
       AND (p.kind IS NOT NULL OR p.is_applied OR p.new_state = 'IDLE' AND r.acked_version IS DISTINCT FROM r.version)
 ), created AS (
@@ -265,7 +273,8 @@ WITH
              -- It is read again by this id, unless it is that of another record by now.
              ELSE coalesce(p.known_remote_id, CASE WHEN p.attempt_id IS NULL AND NOT EXISTS (
                 SELECT FROM draftline.sync_record AS t
-                WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = p.remote_id)
+                WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = p.remote_id
+                OFFSET 0)
                 THEN p.remote_id END) END,
         CASE WHEN p.verdict IN ('DELETE', 'GONE', 'RECREATE') THEN NULL
              WHEN p.verdict IN ('DEFER', 'REFUSE', 'HOLD_DELETED') THEN p.known_version ELSE p.remote_version END,
@@ -325,6 +334,7 @@ SELECT p.record_id, p.remote_id, p.verdict, p.deferral, p.kind, p.new_state, p.o
     p.kind = 'CREATE' AND p.record_id NOT IN (SELECT c.record_id FROM created AS c) OR p.verdict NOT IN ('DEFER', 'DUPLICATE')
         AND EXISTS (SELECT FROM draftline.sync_record AS t
             WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = p.remote_id
-              AND t.record_id <> p.record_id) AS is_raced
+              AND t.record_id <> p.record_id
+            OFFSET 0) AS is_raced
 FROM planned AS p
 CROSS JOIN refreshed

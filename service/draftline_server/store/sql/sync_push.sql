@@ -18,21 +18,27 @@ LIMIT :limit
 WITH behind AS MATERIALIZED (
     SELECT p.record_id, r.version
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
-    JOIN draftline.record AS r
-        ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    CROSS JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
+        SELECT r.version, r.acked_version FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        OFFSET 0) AS r
     WHERE r.version > coalesce(r.acked_version, 0)
     UNION ALL
     SELECT p.record_id, NULL
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
-    JOIN draftline.sync_record AS s
-        ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id AND s.is_there
-    WHERE NOT EXISTS (SELECT FROM draftline.record AS r
-        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id)
+    CROSS JOIN LATERAL (
+        SELECT s.is_there FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+        OFFSET 0) AS s
+    WHERE s.is_there AND NOT EXISTS (SELECT FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        OFFSET 0)
 ), locked AS MATERIALIZED (
     SELECT s.record_id, b.version
     FROM behind AS b
     JOIN draftline.sync_record AS s
         ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = b.record_id
+        AND s.record_id = ANY (CAST(:record_ids AS text[]))
     WHERE s.state = 'IDLE' OR s.state IN ('FAILED', 'HELD') AND (b.version IS NULL OR b.version > coalesce(s.seen_version, 0))
     ORDER BY s.record_id
     FOR UPDATE OF s
@@ -44,6 +50,7 @@ WITH behind AS MATERIALIZED (
         error = NULL, tries = 0, next_at = :now, due_since = coalesce(s.due_since, :now)
     FROM locked AS l
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = l.record_id
+      AND s.record_id = ANY (CAST(:record_ids AS text[]))
     RETURNING s.record_id
 ), added AS (
     INSERT INTO draftline.sync_record (tenant_id, collection, record_id, state, next_at, due_since)
@@ -195,6 +202,7 @@ UPDATE draftline.sync_record AS s
 SET recheck = NULL, next_at = CASE WHEN s.state = 'DUE' THEN CAST(:now AS timestamptz) END
 FROM unknown AS u
 WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = u.record_id
+  AND s.record_id = ANY (CAST(:record_ids AS text[]))
 
 -- name: hurry
 -- Make everything that waits for an upstream due, because it can be reached again. Return how much that is.
