@@ -24,8 +24,8 @@ from draftline import (
     op,
 )
 from draftline_server.domain.filters.ast import FieldType
-from draftline_server.domain.filters.conditions import with_types
 from draftline_server.domain.filters.parser import parse_filter
+from draftline_server.domain.filters.type_resolution import with_types
 from draftline_server.domain.statistics import Function, Grain, Measure, StatisticsQuery
 from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.collections.statistic_specs import from_json

@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 from draftline_server.domain.filters.ast import RECORD_ATTRIBUTES, Field, FieldType
-from draftline_server.domain.filters.conditions import to_json, with_types
+from draftline_server.domain.filters.conditions import to_json
 from draftline_server.domain.filters.parser import parse_filter
+from draftline_server.domain.filters.type_resolution import with_types
 from draftline_server.store.fields import typed_field
 from draftline_server.store.filters import FilterScope, compile_filter
 from hypothesis import HealthCheck, given, settings

@@ -14,7 +14,8 @@ import asyncpg
 import pytest
 from draftline_server.domain.collections import KEY_BYTES, MAX_KEY_BYTES, IndexKey
 from draftline_server.domain.filters.ast import Field, FieldType, Literal, LiteralKind, Operator, Path, SortKey
-from draftline_server.domain.filters.conditions import Comparison, StartsWith, with_types
+from draftline_server.domain.filters.conditions import Comparison, StartsWith
+from draftline_server.domain.filters.type_resolution import with_types
 from draftline_server.store.lists import order_keys
 from draftline_server.store.lists.order_keys import KeyRange
 from hypothesis import HealthCheck, given, settings

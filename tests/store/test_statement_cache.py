@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, Field, FieldType, Path, SortKey
-from draftline_server.domain.filters.conditions import with_types
 from draftline_server.domain.filters.parser import parse_filter
+from draftline_server.domain.filters.type_resolution import with_types
 from draftline_server.domain.merged import MergedQuery
 from draftline_server.store.filters import parameterize
 from draftline_server.store.lists.merged import _shape

@@ -9,8 +9,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from draftline_server.domain.filters.conditions import with_types
 from draftline_server.domain.filters.parser import parse_filter
+from draftline_server.domain.filters.type_resolution import with_types
 from draftline_server.domain.statistics import Function, Grain, Measure, StatisticsQuery
 from draftline_server.store.collections.statistic_specs import from_json
 from draftline_server.store.statements import load

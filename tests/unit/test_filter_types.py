@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, FilterError
-from draftline_server.domain.filters.conditions import with_types
 from draftline_server.domain.filters.parser import parse_filter
+from draftline_server.domain.filters.type_resolution import with_types
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from .changes import Change, ChangeKind, ChangeSource
 from .filters.ast import And, FieldType, Filter, FilterError, Literal, LiteralKind, Not, Operator, Or, Restriction
-from .filters.conditions import Condition, with_types
+from .filters.conditions import Condition
+from .filters.type_resolution import with_types
 
 CHANGE_ATTRIBUTES: Mapping[str, FieldType] = {
     "collection": FieldType.TEXT,

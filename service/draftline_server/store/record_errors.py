@@ -31,8 +31,9 @@ from ..domain.errors import (
     VersionMismatchError,
 )
 from ..domain.filters.ast import Filter, FilterError, Restriction
-from ..domain.filters.conditions import to_json, with_types
+from ..domain.filters.conditions import to_json
 from ..domain.filters.related import refuse_related
+from ..domain.filters.type_resolution import with_types
 from ..domain.filters.values import EXPECTED_STORED, FieldType
 from ..domain.relations import relations_of
 from .collections.cache import StaleCollectionSpecError

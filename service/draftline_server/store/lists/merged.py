@@ -10,8 +10,9 @@ import asyncpg
 from ...domain.drafts import DraftKind, MergedRecord
 from ...domain.errors import InvalidFieldError
 from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Filter, FilterError, Path, SortKey
-from ...domain.filters.conditions import Condition, type_of, with_types
+from ...domain.filters.conditions import Condition
 from ...domain.filters.related import RelatedFields
+from ...domain.filters.type_resolution import type_of, with_types
 from ...domain.merged import MergedPage, MergedQuery
 from ...domain.records import Actor, Record
 from ..collections.cache import CollectionSpecs

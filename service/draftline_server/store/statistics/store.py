@@ -12,7 +12,8 @@ import msgspec
 from ...domain.edits import format_pointer
 from ...domain.errors import ContentionError, InvalidFieldError, StatisticNotReadyError
 from ...domain.filters.ast import Filter, FilterError
-from ...domain.filters.conditions import Condition, with_types
+from ...domain.filters.conditions import Condition
+from ...domain.filters.type_resolution import with_types
 from ...domain.records import Actor
 from ...domain.statistics import (
     RANGES,
