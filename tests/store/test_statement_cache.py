@@ -11,7 +11,7 @@ from draftline_server.domain.filters.ast import MERGED_ATTRIBUTES, Field, FieldT
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.filters.type_resolution import with_types
 from draftline_server.domain.merged import MergedQuery
-from draftline_server.store.filters import parameterize
+from draftline_server.store.filter_templates import parameterize
 from draftline_server.store.lists.merged import _shape
 from draftline_server.store.lists.order import MAX_RANGED_KEYS
 from draftline_server.store.lists.query import count_statement, page_statement

@@ -35,7 +35,7 @@ from draftline_server.domain.filters.conditions import (
 from draftline_server.domain.filters.parser import parse_filter, parse_order_by
 from draftline_server.domain.filters.type_resolution import type_of, with_types
 from draftline_server.domain.filters.values import Value
-from draftline_server.store.filters import parameterize
+from draftline_server.store.filter_templates import parameterize
 
 DECLARED = {
     ("Title",): FieldType.TEXT,

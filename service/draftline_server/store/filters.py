@@ -4,17 +4,16 @@ A condition on a value that is missing or of another type is NULL, which WHERE t
 `(x) IS NOT TRUE` keeps the logic two-valued, and leaves conditions that are not negated plain, so that indexes on
 `typed_field` match them.
 
-Values are bound directly, or extracted from the filter first by `parameterize`: filters that differ only in values
-then share a template, and with it their statement.
+The values are bound directly, or, of a template (`filter_templates`), under the names that it has for them.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import Any, TypeAlias, cast
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
@@ -33,7 +32,6 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeEngine
 
 from ..domain.filters.ast import And, FieldType, Filter, Not, Operator, Or, Path
 from ..domain.filters.conditions import (
@@ -43,20 +41,14 @@ from ..domain.filters.conditions import (
     HasKey,
     Like,
     Mistyped,
-    Present,
     RelatedCondition,
     StartsWith,
     ValueCondition,
 )
-from ..domain.filters.values import value_text
 from ..domain.relations import Relation
 from .fields import TYPES, collated, mistyped, reached, text_field, text_literal, typed_field
+from .filter_templates import SENT_AS_TEXT, FilterTemplate, Parameterized, bound_type, condition_values
 
-# asyncpg would send the earliest and the latest date as infinity.
-_SENT_AS_TEXT: Mapping[FieldType, Callable[..., ColumnElement[Any]]] = {
-    FieldType.DATE: func.draftline.read_date,
-    FieldType.TIMESTAMP: func.draftline.read_instant,
-}
 _OPERATORS: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     Operator.EQ: operator.eq,
     Operator.LT: operator.lt,
@@ -64,8 +56,6 @@ _OPERATORS: Mapping[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     Operator.GT: operator.gt,
     Operator.GE: operator.ge,
 }
-_LAST_CODE_POINT = 0x10FFFF
-_SURROGATES = range(0xD800, 0xE000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,66 +83,6 @@ class Candidates:
         return Candidates(self.source, self.scope, [*self.conditions, condition])
 
 
-@dataclass(frozen=True, slots=True)
-class Parameterized:
-    """A condition without its values, and the names under which they are bound.
-
-    A prefix has two values, or one if no text sorts after all texts that start with it.
-    """
-
-    condition: Condition
-    names: tuple[str, ...]
-
-
-FilterTemplate: TypeAlias = Filter[Parameterized]
-
-
-def parameterize(tree: Filter[Condition]) -> tuple[FilterTemplate, dict[str, object]]:
-    """Return the filter's template, which does not depend on its values, and the values by their names in it."""
-    values: dict[str, object] = {}
-    return _parameterized(tree, values), values
-
-
-def _parameterized(tree: Filter[Condition], values: dict[str, object]) -> FilterTemplate:
-    if isinstance(tree, And):
-        return And(tuple(_parameterized(term, values) for term in tree.terms))
-    if isinstance(tree, Or):
-        return Or(tuple(_parameterized(term, values) for term in _padded(tree.terms)))
-    if isinstance(tree, Not):
-        return Not(_parameterized(tree.term, values))
-    if isinstance(tree, RelatedCondition):
-        return Parameterized(replace(tree, tree=_parameterized(tree.tree, values)), ())
-    own = {f"value_{index}": value for index, value in enumerate(_values(tree), len(values))}
-    values |= own
-    return Parameterized(_without_values(tree), tuple(own))
-
-
-def _padded(terms: tuple[Filter[Condition], ...]) -> tuple[Filter[Condition], ...]:
-    """Repeat the last value of an `in` until the number of values is a power of two.
-
-    So lists of 5 to 8 values share a statement, and lists of any length have 7 at most.
-    """
-    if len({_without_values(term) if isinstance(term, Comparison) else term for term in terms}) > 1:
-        return terms
-    return terms + terms[-1:] * ((1 << (len(terms) - 1).bit_length()) - len(terms))
-
-
-def _without_values(condition: Condition) -> Condition:
-    match condition:
-        case Comparison():
-            return replace(condition, value="")
-        case StartsWith():
-            return replace(condition, prefix="")
-        case Like():
-            return replace(condition, parts=())
-        case HasKey():
-            return replace(condition, key="")
-        case AnyValue():
-            return replace(condition, condition=cast(ValueCondition, _without_values(condition.condition)))
-        case Present() | Mistyped() | RelatedCondition():
-            return condition
-
-
 def compile_filter(tree: Filter[Condition] | FilterTemplate, scope: FilterScope) -> ColumnElement[bool]:
     """Compile the filter for the rows of a scope.
 
@@ -167,11 +97,11 @@ def compile_filter(tree: Filter[Condition] | FilterTemplate, scope: FilterScope)
     condition = tree.condition if isinstance(tree, Parameterized) else tree
     if isinstance(condition, RelatedCondition):
         return _compile_related(condition.relations, condition.tree, scope)
-    type_ = _bound_type(condition)
+    type_ = bound_type(condition)
     if isinstance(tree, Parameterized):
         bound = [bindparam(name, type_=type_, required=False) for name in tree.names]
     else:
-        bound = [bindparam(None, value, type_=type_, unique=True) for value in _values(tree)]
+        bound = [bindparam(None, value, type_=type_, unique=True) for value in condition_values(tree)]
     if isinstance(condition, Mistyped):
         return or_(false(), *(mistyped(scope.content, path, declared) for path, declared in condition.declared))
     if condition.field.of_record:
@@ -200,32 +130,6 @@ def _compile_related(
             for each in scope.follow(relations[0], scope)
         ),
     )
-
-
-def _values(condition: Condition) -> tuple[object, ...]:
-    """Return the values that a condition binds."""
-    match condition:
-        case Comparison(value=value):
-            return (value_text(value) if condition.type in _SENT_AS_TEXT else value,)
-        case StartsWith(prefix=prefix):
-            after = after_prefix(prefix)
-            return (prefix,) if after is None else (prefix, after)
-        case Like():
-            return (condition.pattern,)
-        case HasKey():
-            return (condition.key,)
-        case AnyValue():
-            return _values(condition.condition)
-        case Present() | Mistyped() | RelatedCondition():
-            return ()
-
-
-def _bound_type(condition: Condition) -> TypeEngine[Any]:
-    if isinstance(condition, AnyValue):
-        return _bound_type(condition.condition)
-    if isinstance(condition, Comparison) and condition.type not in _SENT_AS_TEXT:
-        return TYPES[condition.type]
-    return TYPES[FieldType.TEXT]
 
 
 def _compile_attribute(
@@ -275,7 +179,7 @@ def _content_field(content: ColumnElement[Any], path: Path, type_: FieldType, in
 
 
 def _compared(field: ColumnElement[Any], condition: Comparison, value: ColumnElement[Any]) -> ColumnElement[bool]:
-    read = _SENT_AS_TEXT.get(condition.type)
+    read = SENT_AS_TEXT.get(condition.type)
     compare = _OPERATORS[condition.operator]
     if condition.lowered:
         return compare(_lower(field), _lower(value))
@@ -298,12 +202,3 @@ def _starts_with(
     """Build a range, which can use an index in a generic plan too; LIKE can only if the planner knows its pattern."""
     lower = field >= prefix
     return lower if after is None else and_(lower, field < after)
-
-
-def after_prefix(prefix: str) -> str | None:
-    """Return the first text, in code point order, after all texts that start with the prefix; None if there is none."""
-    head = prefix.rstrip(chr(_LAST_CODE_POINT))
-    if not head:
-        return None
-    following = ord(head[-1]) + 1
-    return head[:-1] + chr(_SURROGATES.stop if following in _SURROGATES else following)

@@ -18,7 +18,7 @@ from ...domain.changes import AttributeChange, Change, ChangeKind, ChangeSource,
 from ...domain.edits import format_pointer
 from ...domain.records import Actor
 from ..database import Database
-from ..filters import parameterize
+from ..filter_templates import parameterize
 from ..page_tokens import PageTokens
 from .query import ChangeQueryKey, list_statement, pinned, weeks_of
 

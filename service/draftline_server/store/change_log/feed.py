@@ -20,7 +20,8 @@ from ...domain.errors import TokenExpiredError
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
 from ..database import Database
-from ..filters import FilterScope, FilterTemplate, compile_filter, parameterize
+from ..filter_templates import FilterTemplate, parameterize
+from ..filters import FilterScope, compile_filter
 from ..lists.order import bound
 from ..statements import Statement, compiled, load
 from ..tables import change, change_log

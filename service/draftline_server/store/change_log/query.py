@@ -33,7 +33,8 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from ...domain.filters.ast import And, Filter, Operator
 from ...domain.filters.conditions import Comparison, Condition
-from ..filters import FilterScope, FilterTemplate, compile_filter
+from ..filter_templates import FilterTemplate
+from ..filters import FilterScope, compile_filter
 from ..lists.order import bound
 from ..statements import Statement, compiled
 from ..tables import change

@@ -40,7 +40,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from ...domain.filters.ast import Filter
 from ...domain.filters.conditions import Condition
 from ...domain.merged import View
-from ..filters import FilterScope, FilterTemplate, compile_filter
+from ..filter_templates import FilterTemplate
+from ..filters import FilterScope, compile_filter
 from ..statements import fragment
 from ..tables import draft, draft_order_entry, order_entry, record
 from .attributes import attributes_of_draft, attributes_of_record

@@ -15,7 +15,7 @@ from ...domain.collections import KEY_BYTES, IndexKey, IndexOrder
 from ...domain.filters.ast import And, FieldType, Filter, Operator, Path
 from ...domain.filters.conditions import Comparison, Condition, StartsWith
 from ...domain.values import value_class
-from ..filters import parameterize
+from ..filter_templates import parameterize
 from . import order_keys
 from .branches import Entries, ListQueryKey
 from .order import OrderKey

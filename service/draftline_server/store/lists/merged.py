@@ -18,7 +18,7 @@ from ...domain.records import Actor, Record
 from ..collections.cache import CollectionSpecs
 from ..database import Database
 from ..drafts import conflicts_of
-from ..filters import after_prefix, parameterize
+from ..filter_templates import after_prefix, parameterize
 from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
 from ..relations.filter_relations import related_fields
