@@ -10,7 +10,8 @@ from functools import partial
 
 from ..domain.records import Actor, Record
 from ..domain.values import value_class
-from ..store.content import ContentStore, shown
+from ..store.content import ContentStore
+from ..store.record_rows import shown
 from .batcher import SIZE, Batcher, shared
 from .lanes import Call
 

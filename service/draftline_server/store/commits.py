@@ -17,11 +17,11 @@ from ..domain.drafts import CommitResult, Conflict, ConflictPolicy, Resolution, 
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor
 from .collections.cache import CollectionSpecs, StaleCollectionSpecError
-from .content import limit_values, record_of
 from .drafts import SQL as DRAFTS
 from .drafts import check_selection, check_versions, conflicts_of, identity, selected
 from .driver_errors import RacedError
 from .record_errors import conflict_error, content_error, raise_any, record_field
+from .record_rows import limit_values, record_of
 from .relations.references import Problems, ReferenceChecks, write_accepted
 from .resolutions import Judged, Resolutions, Settlement, judged, resolution_arrays, settle
 from .statements import load

@@ -17,38 +17,14 @@ from ..domain.records import Actor, NewRecord, Record
 from .collections.cache import CollectionSpecs
 from .database import Database
 from .driver_errors import RacedError
-from .record_errors import condition_json, deleted, error_of, exists_already, id_of_deleted, not_found, record_field
+from .record_errors import condition_json, error_of, exists_already, id_of_deleted, not_found, record_field
+from .record_rows import limit_values, record_of, shown
 from .relations.references import ReferenceChecks
 from .statements import load
 from .transaction import Transaction
 
 SQL = load("content")
 MAX_BATCH_BYTES = 16 * 1024 * 1024  # of stored contents that one call reads
-
-
-def limit_values(limits: Limits) -> dict[str, object]:
-    return {
-        "max_bytes": limits.max_bytes,
-        "max_depth": limits.max_depth,
-        "max_nodes": limits.max_nodes,
-        "max_indexed_text_bytes": limits.max_indexed_text_bytes,
-    }
-
-
-def record_of(row: asyncpg.Record) -> Record:
-    return Record(
-        row["collection"],
-        row["record_id"],
-        row["content"],
-        row["version"],
-        row["parent_id"],
-        row["position"],
-        row["created_at"],
-        row["created_by"],
-        row["updated_at"],
-        row["updated_by"],
-        row["deleted_at"],
-    )
 
 
 class ContentStore:
@@ -284,18 +260,6 @@ class ContentStore:
         keys = {"deleted" if rows[0].get("deleted_at") is not None else "written": [key]}
         for error in (await self._references.problems(transaction, actor.tenant_id, {}, **keys)).values():
             raise error
-
-
-def shown(record: Record | None, collection: str, record_id: str, *, show_deleted: bool) -> Record:
-    """Return the record that was found.
-
-    Raises RecordNotFoundError if it is None, and RecordDeletedError if it is deleted, unless `show_deleted`.
-    """
-    if record is None:
-        raise not_found(collection, record_id)
-    if record.deleted_at is not None and not show_deleted:
-        raise deleted(record_id)
-    return record
 
 
 def _written_by(actor: Actor, now: datetime, change_reason: str) -> dict[str, object]:

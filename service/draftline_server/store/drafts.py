@@ -28,10 +28,10 @@ from ..domain.drafts import (
 )
 from ..domain.errors import DraftNotFoundError, SelectionTooLargeError
 from ..domain.records import Actor, Record
-from .content import limit_values
 from .driver_errors import RacedError
 from .in_place_patches import step_json
 from .record_errors import draft_version_mismatch, error_of
+from .record_rows import limit_values
 from .statements import load
 from .transaction import Transaction
 

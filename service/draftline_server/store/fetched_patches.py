@@ -19,13 +19,13 @@ from ..domain.content import Limits, changed_fields, equal
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Operations, Patch, PatchResult, Record
 from .collections.cache import CollectionSpecs, StaleCollectionSpecError
-from .content import limit_values, record_of
 from .database import Database
 from .driver_errors import RacedError
 from .edited import edited, where_of
 from .idempotency import store_record_response
 from .in_place_patches import edit_of
 from .record_errors import condition_json, condition_not_met, deleted, error_of, not_found, version_mismatch
+from .record_rows import limit_values, record_of
 from .statements import load
 from .transaction import Transaction
 

@@ -26,10 +26,10 @@ from ..domain.errors import (
 from ..domain.records import Actor, ImportCounts, ImportMode, NewRecord
 from .advisory_locks import LockFamily
 from .collections.cache import CollectionSpecs
-from .content import limit_values
 from .database import Database
 from .driver_errors import RacedError
 from .record_errors import error_of, record_field
+from .record_rows import limit_values
 from .relations.imported_references import ImportedReferences
 from .retries import raise_translated
 from .statements import load

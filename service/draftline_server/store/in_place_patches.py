@@ -13,10 +13,10 @@ from ..domain.edits import Operation
 from ..domain.records import Delta, Operations, Patch, PatchResult, Record
 from ..domain.values import value_class
 from .collections.cache import CollectionSpecs
-from .content import limit_values
 from .database import Database
 from .edited import where_of
 from .record_errors import condition_json, error_of, not_found
+from .record_rows import limit_values
 from .statements import load
 from .transaction import Transaction
 

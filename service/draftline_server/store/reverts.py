@@ -17,10 +17,10 @@ from ..domain.drafts import Conflict, ConflictPolicy
 from ..domain.errors import ChangeNotFoundError, DraftlineError, HistoryNotKeptError, SelectionTooLargeError
 from ..domain.records import Actor
 from .collections.cache import CollectionSpecs, StaleCollectionSpecError
-from .content import limit_values, record_of
 from .drafts import SQL as DRAFTS
 from .drafts import conflicts_of
 from .record_errors import conflict_error, content_error, raise_any, record_field
+from .record_rows import limit_values, record_of
 from .relations.references import Key, Problems, ReferenceChecks, write_accepted
 from .statements import load
 from .transaction import Rows, Transaction

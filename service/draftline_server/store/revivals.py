@@ -11,10 +11,11 @@ from ..domain.content import Limits
 from ..domain.errors import DraftlineError, RecordDeletedError
 from ..domain.records import Patch, PatchResult
 from .collections.cache import CollectionSpecs
-from .content import SQL, limit_values, record_of
+from .content import SQL
 from .driver_errors import RacedError
 from .edited import edited, where_of
 from .record_errors import condition_not_met, deleted_counts_as_none, error_of, id_of_deleted
+from .record_rows import limit_values, record_of
 from .transaction import Transaction
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -19,9 +19,9 @@ from ...domain.content import Limits
 from ...domain.sync import Answer, BoundCollection, MergeResult, Policies, Verdict
 from ..advisory_locks import LockFamily
 from ..collections.cache import CollectionSpecs
-from ..content import limit_values
 from ..database import Database
 from ..driver_errors import RacedError
+from ..record_rows import limit_values
 from ..statements import load
 from ..transaction import Transaction
 from .attempts import lock

@@ -1,0 +1,46 @@
+"""Rows of records as values, and the limits of contents as the parameters of statements."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from ..domain.content import Limits
+from ..domain.records import Record
+from .record_errors import deleted, not_found
+
+
+def limit_values(limits: Limits) -> dict[str, object]:
+    return {
+        "max_bytes": limits.max_bytes,
+        "max_depth": limits.max_depth,
+        "max_nodes": limits.max_nodes,
+        "max_indexed_text_bytes": limits.max_indexed_text_bytes,
+    }
+
+
+def record_of(row: asyncpg.Record) -> Record:
+    return Record(
+        row["collection"],
+        row["record_id"],
+        row["content"],
+        row["version"],
+        row["parent_id"],
+        row["position"],
+        row["created_at"],
+        row["created_by"],
+        row["updated_at"],
+        row["updated_by"],
+        row["deleted_at"],
+    )
+
+
+def shown(record: Record | None, collection: str, record_id: str, *, show_deleted: bool) -> Record:
+    """Return the record that was found.
+
+    Raises RecordNotFoundError if it is None, and RecordDeletedError if it is deleted, unless `show_deleted`.
+    """
+    if record is None:
+        raise not_found(collection, record_id)
+    if record.deleted_at is not None and not show_deleted:
+        raise deleted(record_id)
+    return record
