@@ -12,7 +12,7 @@ import pytest
 from draftline import Client, DeclaredRelation, DraftEdit
 from draftline_server.background.draft_integrity import DraftCheck
 from draftline_server.background.leader import run_once
-from draftline_server.ops import migrate
+from draftline_server.ops import revisions
 from draftline_server.store.advisory_locks import AdvisoryLock
 from draftline_server.store.database import Database
 from draftline_server.store.draft_integrity import PAGE, DraftChecker, DraftDifference
@@ -208,7 +208,7 @@ def test_check_in_a_folder_without_data_makes_none(tmp_path: Path) -> None:
 
 def test_check_of_the_embedded_database(tmp_path: Path) -> None:
     migrated = invoked("migrate", "--json", data_dir=tmp_path)
-    assert (migrated.returncode, json.loads(migrated.stdout)) == (0, {"revision": migrate.head()})
+    assert (migrated.returncode, json.loads(migrated.stdout)) == (0, {"revision": revisions.head()})
     done = invoked("check", data_dir=tmp_path, log_level="error")
     assert (done.returncode, done.stdout) == (0, "0 drafts checked, 0 differ, 0 remain\n")
 

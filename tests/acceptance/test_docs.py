@@ -20,7 +20,7 @@ from draftline.v1 import draft_pb2, error_reason_pb2
 from draftline_server.cli import main
 from draftline_server.demo.steps import films
 from draftline_server.embedded_postgres.process import find_binaries
-from draftline_server.ops import migrate
+from draftline_server.ops import revisions
 from draftline_server.rpc.status import CODES
 from draftline_server.settings import SETTINGS
 from support import doc_examples
@@ -186,7 +186,7 @@ def test_every_conflict_kind_is_documented() -> None:
 
 
 def test_every_revision_can_be_gone_back_to_as_documented() -> None:
-    script = ScriptDirectory(str(migrate.FOLDER))
+    script = ScriptDirectory(str(revisions.FOLDER))
     known = [each.revision for each in script.walk_revisions()]
     assert [each[0] for each in rows("upgrading.md", r"`(\w+)`", "(.*?)")] == [*known[1:], "base"]
 

@@ -24,7 +24,7 @@ from draftline_server.doctor import database as doctor_database
 from draftline_server.doctor import examination as doctor
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from draftline_server.settings import Settings
 from draftline_server.store.statements import compiled
 from sqlalchemy import text
@@ -155,7 +155,7 @@ def test_old_schema_is_named(postgres_url: str, template: str) -> None:
     with cloned(postgres_url, template) as url:
         beside(migrate.go_to, url, "0002")
         found = examined(database_url=url).fault
-    assert found["message"] == f"the database is at revision 0002, this version needs {migrate.head()}"
+    assert found["message"] == f"the database is at revision 0002, this version needs {revisions.head()}"
     assert found["fix"] == "run `draftline migrate`"
 
 
@@ -457,7 +457,7 @@ def test_embedded_database_is_examined_while_its_service_runs_and_left_alone_whe
     with served(data_dir=data_dir) as service:
         found = examined(data_dir=data_dir, port=service.address.rpartition(":")[2])
         assert found.wrong == []
-        assert found.finding("schema")["message"] == f"revision {migrate.head()}"
+        assert found.finding("schema")["message"] == f"revision {revisions.head()}"
         assert service.stop(15) == 0
     before = contents(data_dir)
     assert examined(data_dir=data_dir).wrong == []

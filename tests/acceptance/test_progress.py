@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from alembic.script import ScriptDirectory
-from draftline_server.ops import migrate
+from draftline_server.ops import revisions
 from support.server_process import DRAFTLINE, environment, invoked
 from support.servers import cloned
 
@@ -58,7 +58,7 @@ def check_migration_and_check(quiet: dict[str, object]) -> None:
     output, shown = on_terminal("migrate", **quiet)
     assert output.startswith("the database is at revision ")
     steps = re.findall(r"(?m)(?:^|\r)(\d{4}) (\w.*?)\s*$", shown)  # "\r": after the spinner was drawn
-    known = ScriptDirectory(str(migrate.FOLDER)).walk_revisions()
+    known = ScriptDirectory(str(revisions.FOLDER)).walk_revisions()
     assert [number for number, _ in steps] == [each.revision for each in known][::-1]
     assert len(steps) >= 3
     output, shown = on_terminal("check", **quiet)

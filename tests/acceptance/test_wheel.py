@@ -44,7 +44,7 @@ def test_installed_service_migrates_without_a_clone(wheel: Path, tmp_path: Path)
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     settings = {**environment(data_dir=tmp_path / "data", log_level="error"), "PYTHONPATH": str(site)}
-    code = "import draftline_server.ops.migrate as m; print(m.FOLDER)"
+    code = "from draftline_server.ops.revisions import FOLDER; print(FOLDER)"
     run = {"cwd": tmp_path, "env": settings, "text": True, "timeout": 120}
     assert subprocess.check_output([sys.executable, "-c", code], **run).strip().startswith(str(site))
     told = subprocess.check_output([sys.executable, "-m", "draftline_server", "migrate"], **run)

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import draftline
 from draftline import DeclaredField
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from support.polling import until
 from support.servers import beside, cloned, run_sql, serving
 
@@ -73,7 +73,7 @@ def test_times_and_drafts_of_the_version_before_are_in_lists_and_indexes(postgre
         beside(migrate.go_to, url, OLD)
         run_sql(url, *BEFORE)
         before = stored(url)
-        assert beside(migrate.upgrade, url) == migrate.head()
+        assert beside(migrate.upgrade, url) == revisions.head()
         with serving(url) as server, draftline.Client(server.address, tenant_id="t", user="ada") as client:
             check_lists(client)
             client.put_collection(

@@ -16,7 +16,7 @@ import asyncpg
 import draftline
 import pytest
 from alembic.script import ScriptDirectory
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from draftline_server.store.advisory_locks import AdvisoryLock
 from support.servers import beside, on_database, run_sql, serving
 
@@ -60,25 +60,25 @@ def differences(url: str) -> str:
 
 def test_upgrade_downgrade_upgrade_ends_where_the_code_is(postgres_url: str) -> None:
     with blank(postgres_url) as url:
-        assert beside(migrate.upgrade, url) == migrate.head()
+        assert beside(migrate.upgrade, url) == revisions.head()
         assert differences(url) == "[]"
         there = ask(url, OURS)
         assert beside(migrate.go_to, url, "base") == "base"
         assert ask(url, OURS) == ""
-        assert beside(migrate.go_to, url, "head") == migrate.head()
+        assert beside(migrate.go_to, url, "head") == revisions.head()
         assert ask(url, OURS) == there
         assert differences(url) == "[]"
 
 
 def test_each_revision_can_be_gone_to_and_back(postgres_url: str) -> None:
-    script = ScriptDirectory(str(migrate.FOLDER))
-    revisions = [entry.revision for entry in script.walk_revisions("base", "heads")][::-1]
+    script = ScriptDirectory(str(revisions.FOLDER))
+    known = [entry.revision for entry in script.walk_revisions("base", "heads")][::-1]
     with blank(postgres_url) as url:
         made = []
-        for revision in revisions:
+        for revision in known:
             assert beside(migrate.go_to, url, revision) == revision
             made.append(ask(url, OURS))
-        for revision, objects in zip(revisions[-2::-1], made[-2::-1], strict=True):
+        for revision, objects in zip(known[-2::-1], made[-2::-1], strict=True):
             assert beside(migrate.go_to, url, revision) == revision
             assert ask(url, OURS) == objects
 
@@ -93,7 +93,7 @@ def test_unknown_revision_is_refused(postgres_url: str) -> None:
 
 def test_migrations_at_once_all_succeed(postgres_url: str) -> None:
     with blank(postgres_url) as url, ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(migrate.upgrade, [url] * 4)) == [migrate.head()] * 4
+        assert list(pool.map(migrate.upgrade, [url] * 4)) == [revisions.head()] * 4
         assert differences(url) == "[]"
 
 
@@ -106,7 +106,7 @@ async def test_migration_waits_for_the_lock(postgres_url: str) -> None:
             assert not migration.done()
         assert await holder.fetchval("SELECT to_regnamespace('draftline') IS NULL")
         await holder.close()
-        assert await asyncio.wrap_future(migration) == migrate.head()
+        assert await asyncio.wrap_future(migration) == revisions.head()
 
 
 def test_database_of_another_encoding_is_refused(postgres_url: str) -> None:
@@ -154,7 +154,7 @@ def test_schema_is_not_made_in_the_namesake_of_its_user(postgres_url: str) -> No
 
 def check_served(url: str) -> None:
     """Migrates, serves, and has texts sorted by code point whatever the database's own order."""
-    assert beside(migrate.upgrade, url) == migrate.head()
+    assert beside(migrate.upgrade, url) == revisions.head()
     assert differences(url) == "[]"
     with serving(url) as server, draftline.Client(server.address, tenant_id="acme") as client:
         client.put_collection("movies", fields={"/Title": "text", "/n": "number"})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from draftline import Client
 from draftline_server.embedded_postgres.process import find_binaries
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from draftline_server.rehearsal.report import read_report
 from support import sql
 from support.server_process import invoked
@@ -55,7 +55,7 @@ def test_ten_phases_of_the_guide_migrate_a_database(
             for line in commands.replace("DATABASE rehearsal", f"DATABASE {copy}").splitlines():
                 status, output = run(line, variables)
                 assert status == 0, f"phase {number}: {line}\n{output}"
-            at_head = [row["version_num"] for row in sql.fetch(database_url, REVISION)] == [migrate.head()]
+            at_head = [row["version_num"] for row in sql.fetch(database_url, REVISION)] == [revisions.head()]
             assert at_head == (number == "10"), number
     finally:
         run_sql(database_url, f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)")

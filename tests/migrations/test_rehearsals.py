@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from draftline import Client, DeclaredStatistic, SortKey
-from draftline_server.ops import migrate
+from draftline_server.ops import revisions
 from draftline_server.partitions.conversion import partition_tables
 from draftline_server.rehearsal.contents import read_contents
 from draftline_server.rehearsal.copying import copy_schema
@@ -35,7 +35,7 @@ from support.server_process import environment, invoked
 from support.servers import cloned, on_database, run_sql, serving
 from support.soak_scale import IS_SOAK
 
-NOW = migrate.head()
+NOW = revisions.head()
 NEXT = "9001"
 STEP = '''"""The next version."""
 from alembic import op
@@ -113,7 +113,7 @@ def unchanged(url: str) -> Iterator[None]:
 
 def migrations_with(folder: Path, *statements: str) -> Path:
     """Create a folder of migrations with one more step, which runs these statements."""
-    shutil.copytree(migrate.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(revisions.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     up = "\n".join(f"    op.execute({statement!r})" for statement in statements)
     (folder / "versions" / f"{NEXT}_next.py").write_text(STEP.format(next=NEXT, now=NOW, up=up))
     return folder
@@ -124,7 +124,7 @@ def next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Add a step to the migrations, which runs the statements that are passed."""
 
     def add(*statements: str) -> None:
-        monkeypatch.setattr(migrate, "FOLDER", migrations_with(tmp_path / "migrations", *statements))
+        monkeypatch.setattr(revisions, "FOLDER", migrations_with(tmp_path / "migrations", *statements))
 
     return add
 
@@ -151,7 +151,7 @@ def rehearsed(postgres_url: str, filled: str, tmp_path_factory: pytest.TempPathF
     folder = migrations_with(tmp_path_factory.mktemp("next") / "migrations", ADD)
     path = folder.parent / "report.json"
     with pytest.MonkeyPatch.context() as patched, cloned(postgres_url, filled) as url:
-        patched.setattr(migrate, "FOLDER", folder)
+        patched.setattr(revisions, "FOLDER", folder)
         with unchanged(url):
             done = rehearse(url, path, "--longest-lock", "60s")
         assert (done.returncode, done.stdout.splitlines()[-1]) == (
@@ -209,7 +209,7 @@ def test_completion_is_refused_unless_all_is_as_rehearsed(
     refused("is not a report of a rehearsal", changed)
     with cloned(postgres_url, filled) as other:
         refused("the rehearsal was of draftline_test_", at=other)
-    step = migrate.FOLDER / "versions" / f"{NEXT}_next.py"
+    step = revisions.FOLDER / "versions" / f"{NEXT}_next.py"
     text = step.read_text()
     step.write_text(f"{text}# another comment\n")
     refused("the migration files are not those that were rehearsed")
@@ -305,8 +305,8 @@ def test_ended_rehearsal_leaves_nothing(url: str, tmp_path: Path, number: signal
     sleep = "SELECT pg_sleep(60) FROM draftline.record LIMIT 1"
     folder = migrations_with(tmp_path / "migrations", sleep)
     program = (
-        "import pathlib, sys; from draftline_server.ops import migrate; "
-        "migrate.FOLDER = pathlib.Path(sys.argv.pop(1)); from draftline_server.cli import main; main()"
+        "import pathlib, sys; from draftline_server.ops import revisions; "
+        "revisions.FOLDER = pathlib.Path(sys.argv.pop(1)); from draftline_server.cli import main; main()"
     )
     sleeping = f"SELECT datname FROM pg_stat_activity WHERE query = '{sleep}' AND datname ~ '^draftline_rehearsal_'"
     command = [sys.executable, "-c", program, str(folder), "migrate", "--rehearse"]

@@ -14,7 +14,7 @@ import asyncpg
 import draftline
 import pytest
 from draftline import op
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from draftline_server.ops.running_services import ServicesRunningError
 from draftline_server.store.schema_problems import can_use, oldest_service, support_comment
 from support import sql
@@ -22,7 +22,7 @@ from support.polling import until
 from support.server_process import invoked
 from support.servers import beside, serving
 
-NOW = migrate.head()
+NOW = revisions.head()
 NEXT = "9001"
 WRITERS = 3
 # An expanding step of a next version: a column with a default, an index and a function that gets another body.
@@ -46,10 +46,10 @@ def downgrade():
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The migrations of a next version, whose last step expands the schema."""
     folder = tmp_path / "migrations"
-    shutil.copytree(migrate.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(revisions.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / f"{NEXT}_next.py").write_text(EXPAND)
     with monkeypatch.context() as patched:
-        patched.setattr(migrate, "FOLDER", folder)
+        patched.setattr(revisions, "FOLDER", folder)
         yield patched
 
 

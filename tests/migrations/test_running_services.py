@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from draftline import Client, UnavailableError
 from draftline_server.cli import main
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from draftline_server.ops.downgrade_losses import LOSSES, losses_of
 from draftline_server.rpc.health_client import ChannelSecurity, HealthState, check_health
 from support.polling import until
@@ -20,8 +20,8 @@ from support.server_process import invoked
 from support.servers import beside, run_sql, serving
 
 UPGRADING = (Path(__file__).parent.parent.parent / "docs" / "upgrading.md").read_text()
-HEAD = migrate.head()
-BEFORE = migrate.revisions()[1]
+HEAD = revisions.head()
+BEFORE = revisions.known()[1]
 
 
 def health(address: str) -> HealthState:
@@ -95,7 +95,7 @@ def test_downgrade_asks_and_lists_what_it_removes(database_url: str) -> None:
 
 
 def test_every_revision_has_an_entry_of_what_a_downgrade_removes() -> None:
-    assert list(LOSSES) == migrate.revisions()[::-1]
+    assert list(LOSSES) == revisions.known()[::-1]
     assert losses_of(["0003", "0002"]) == [LOSSES["0002"], LOSSES["0003"]]
 
 

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from draftline_server.domain.drafts import ConflictPolicy
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.records import Actor, Delta, Patch, Request
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from draftline_server.store.idempotency import Requests
 from support.servers import beside, cloned, run_sql
 from support.tenant_changes import LoggedWorld
@@ -51,7 +51,7 @@ async def test_records_and_drafts_from_before_the_log_are_kept_and_go_on(postgre
         beside(migrate.go_to, url, "0002")
         run_sql(url, *BEFORE)
         before = await rows(url)
-        assert beside(migrate.upgrade, url) == migrate.head()
+        assert beside(migrate.upgrade, url) == revisions.head()
         after = await rows(url)
         assert [row.pop("log_xact") for row in after["record"]] == [0, 0]
         assert [row.pop("history") for row in after["collection"]] == ["VALUES"]
@@ -178,7 +178,7 @@ async def test_kept_answers_are_those_of_both_releases_after_a_step_on_and_one_b
     postgres_url: str, template: str
 ) -> None:
     with cloned(postgres_url, template) as url:
-        before = ScriptDirectory(str(migrate.FOLDER)).get_revision("0010").down_revision
+        before = ScriptDirectory(str(revisions.FOLDER)).get_revision("0010").down_revision
         beside(migrate.go_to, url, before)
         run_sql(url, *BEFORE, REQUEST)
         beside(migrate.upgrade, url)

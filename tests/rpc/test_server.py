@@ -14,7 +14,7 @@ from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc, draft_pb
 from draftline_server import app
 from draftline_server.domain.errors import OutOfReachError
 from draftline_server.embedded_postgres.server import EmbeddedPostgres
-from draftline_server.ops import migrate
+from draftline_server.ops import migrate, revisions
 from draftline_server.settings import Settings
 from draftline_server.store.revision import SchemaError
 from google.protobuf import descriptor_pb2
@@ -122,7 +122,7 @@ def test_call_in_flight_ends_with_its_answer_while_the_server_drains(
     addresses: queue.Queue[str] = queue.Queue()
 
     async def serve() -> None:
-        async with app.running(Settings(port=0, drain_timeout_s=20), database_url, migrate.head()) as running:
+        async with app.running(Settings(port=0, drain_timeout_s=20), database_url, revisions.head()) as running:
             addresses.put(running.address)
             await asyncio.to_thread(stop.wait)
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import uvloop
 from draftline_server import app
-from draftline_server.ops import migrate
+from draftline_server.ops import revisions
 from draftline_server.settings import Settings
 from draftline_server.store.query_stats import call_queries
 
@@ -109,7 +109,7 @@ def serving(url: str, *, revision: str = "", **settings: object) -> Iterator[Run
                     }
                 ),
                 url,
-                revision or migrate.head(),
+                revision or revisions.head(),
             ) as running:
                 started.set_result(running)
                 await stop.wait()
@@ -133,7 +133,7 @@ def start(url: str, **settings: object) -> None:
     """Start a server and stop it; for settings with which it must not start."""
 
     async def serve() -> None:
-        async with app.running(Settings(**{"port": 0, "metrics_port": None, **settings}), url, migrate.head()):
+        async with app.running(Settings(**{"port": 0, "metrics_port": None, **settings}), url, revisions.head()):
             pass
 
     beside(asyncio.run, serve())

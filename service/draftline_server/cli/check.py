@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..ops import migrate
+from ..ops import revisions
 from ..ops.draft_check import (
     DanglingReference,
     DraftChecker,
@@ -74,7 +74,7 @@ def check_command(settings: Settings, repair: bool, as_json: bool) -> None:
 
 async def _check(settings: Settings, url: str, *, repair: bool, as_json: bool) -> Counts:
     counts = Counts()
-    async with open_checkers(settings, url, migrate.head()) as (checker, entries, tallies, references):
+    async with open_checkers(settings, url, revisions.head()) as (checker, entries, tallies, references):
         async with _progress(checker):
             async for each in checker.differences():
                 repaired = repair and await checker.repair(each)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from ..ops import migrate
+from ..ops import revisions
 from ..rehearsal.completion import complete, record_completion, verify_now
 from ..rehearsal.progress import Progress
 from ..rehearsal.report import Report, read_report, write_report
@@ -82,7 +82,7 @@ def complete_command(
 def downgrade_of(path: Path) -> tuple[str, list[str]]:
     """Return the target of a report, and the revisions that its migration undoes."""
     report = read_report(path)
-    return report.target, migrate.revisions_between(report.target, report.revision)
+    return report.target, revisions.between(report.target, report.revision)
 
 
 def drop_copies_command(settings: Settings, into: str | None, *, as_json: bool) -> None:

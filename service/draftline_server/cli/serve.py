@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..app import App
 from ..observability import logs
-from ..ops import migrate
+from ..ops import revisions
 from ..ops.signals import stop_with_parent
 from ..processes import run as supervised
 from ..processes import single
@@ -68,9 +68,9 @@ def serve_command(context: click.Context, temporary: bool, parent: int | None, f
         stop_with_parent(parent)
     with temporary_url(settings) if temporary else database_url(settings) as url:
         if settings.server.workers > 1:
-            uvloop.run(supervised.serve(settings, url, migrate.head()))
+            uvloop.run(supervised.serve(settings, url, revisions.head()))
         else:
-            uvloop.run(single.serve(settings, url, migrate.head(), serving=_tell))
+            uvloop.run(single.serve(settings, url, revisions.head(), serving=_tell))
 
 
 def _tell(running: App) -> None:

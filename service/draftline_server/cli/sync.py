@@ -13,7 +13,7 @@ from draftline.documents import decode
 from rich.table import Table
 
 from ..observability import logs
-from ..ops import migrate
+from ..ops import revisions
 from ..settings import Settings
 from .app import json_option, reporting, result_console
 from .client import with_client
@@ -41,7 +41,7 @@ def _run(settings: Settings) -> None:
 
     logs.configure_queued(settings.log.format, settings.log.level)
     with database_url(settings, create=False) as url:
-        uvloop.run(sync.run(settings, url, migrate.head(), started=_log_start))
+        uvloop.run(sync.run(settings, url, revisions.head(), started=_log_start))
 
 
 def _log_start(metrics_port: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..domain.errors import OutOfReachError
-from ..ops import migrate
+from ..ops import revisions
 from ..store.database import Database
 from ..store.revision import MISSING_FIX, PRIVILEGES_FIX, SchemaError, find_revision, missing_tables, privileges_problem
 from ..store.statements import load
@@ -17,7 +17,7 @@ async def revision(opened: Database) -> Finding:
         found = await find_revision(opened)
     except (SchemaError, OutOfReachError) as error:
         return fault("schema", str(error).removesuffix(f": {PRIVILEGES_FIX}"), PRIVILEGES_FIX)
-    needed = migrate.head()
+    needed = revisions.head()
     if found == needed:
         missing = await missing_tables(opened)
         if missing:
@@ -25,7 +25,7 @@ async def revision(opened: Database) -> Finding:
         return ok("schema", f"revision {found}")
     if found is None:
         return fault("schema", "the database has not been migrated", "run `draftline migrate`")
-    if found not in migrate.revisions():
+    if found not in revisions.known():
         message = f"the database is at revision {found}, which is newer than this version of Draftline"
         fix = f"run the newer version, or use it to downgrade: `draftline migrate --to {needed}`"
         return fault("schema", message, fix)

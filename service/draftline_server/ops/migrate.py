@@ -14,7 +14,6 @@ from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -25,15 +24,14 @@ from ..embedded_postgres.server import EmbeddedPostgres
 from ..store.advisory_locks import AdvisoryLock
 from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
-from ..store.schema_problems import can_use, schema_problem, support_comment
+from ..store.schema_problems import can_use, schema_problem
 from ..store.tables import SCHEMA, metadata
+from . import revisions
 from .migrate_errors import rejection
-from .resources import shipped
 from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
 
 Action = Callable[[Config, Connection], None]
 
-FOLDER = shipped("migrations")
 
 CONNECT_S = 60.0
 OLDEST_SERVER = 150_000  # as in server_version_num
@@ -62,19 +60,9 @@ class _Target:
     verify: Callable[[], Awaitable[None]] | None = None  # called under the lock of migrations, before the action
 
 
-def head() -> str:
-    """Return the revision that this version of the service needs."""
-    return str(ScriptDirectory(str(FOLDER)).get_current_head())
-
-
-def revisions() -> list[str]:
-    """Return the revisions that this version knows, the newest first."""
-    return [entry.revision for entry in ScriptDirectory(str(FOLDER)).walk_revisions("base", "heads")]
-
-
 def upgrade(url: str, revision: str = "head") -> str:
     """Upgrade the database at `url` to a revision. Return the revision that it has then."""
-    target = _Target(head() if revision == "head" else revision, accepts_newer=revision == "head")
+    target = _Target(revisions.head() if revision == "head" else revision, accepts_newer=revision == "head")
     return asyncio.run(_run(url, lambda config, _: command.upgrade(config, revision), target))
 
 
@@ -98,22 +86,16 @@ def undone_by(url: str, revision: str) -> list[str]:
 
     Raise ValueError if the revision does not exist, and MigrateError if the database is at an unknown one.
     """
-    revision = existing(revision)
+    revision = revisions.existing(revision)
     found: list[str] = []
 
     def read(_: Config, connection: Connection) -> None:
         current = _current(connection)
         if current is not None:
-            found.extend(revisions_between(revision, current))
+            found.extend(revisions.between(revision, current))
 
     asyncio.run(_run(url, read, _Target(None)))
     return found
-
-
-def revisions_between(older: str, newer: str) -> list[str]:
-    """Return the revisions after `older` up to `newer`, the newest first; empty if `older` is the newer one."""
-    known = revisions()
-    return known[known.index(newer) : len(known) if older == "base" else known.index(older)]
 
 
 def go_to(
@@ -130,7 +112,7 @@ def go_to(
     migration. Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
     ServicesRunningError if services use the database, unless `waits_for_services`.
     """
-    is_upgrade, known, revision = revision == "head", revisions(), existing(revision)
+    is_upgrade, known, revision = revision == "head", revisions.known(), revisions.existing(revision)
 
     def move(config: Config, connection: Connection) -> None:
         config.attributes["report"] = report
@@ -139,15 +121,6 @@ def go_to(
         (command.downgrade if back else command.upgrade)(config, revision)
 
     return asyncio.run(_run(url, move, _Target(revision, is_upgrade, waits_for_services, report, verify)))
-
-
-def existing(revision: str) -> str:
-    """Return the revision that `head` or another name means. Raise ValueError if it does not exist."""
-    known = revisions()
-    revision = known[0] if revision == "head" else revision
-    if revision != "base" and revision not in known:
-        raise ValueError(f"there is no revision {revision}; the revisions are {', '.join(reversed(known))}")
-    return revision
 
 
 def check_in_scratch(binaries: Path | None) -> list[object]:
@@ -162,7 +135,7 @@ def check_in_scratch(binaries: Path | None) -> list[object]:
 
 def run_script(name: str) -> None:
     """Run a file of migrations/sql, with any number of statements, in the migration's transaction."""
-    _run_in_migration((FOLDER / "sql" / name).read_text())
+    _run_in_migration((revisions.FOLDER / "sql" / name).read_text())
 
 
 def run_functions(*areas: str) -> None:
@@ -172,7 +145,7 @@ def run_functions(*areas: str) -> None:
     """
     for area in areas:
         _run_in_migration(
-            f"SET LOCAL check_function_bodies = off; {(FOLDER / 'functions' / f'{area}.sql').read_text()}"
+            f"SET LOCAL check_function_bodies = off; {(revisions.FOLDER / 'functions' / f'{area}.sql').read_text()}"
         )
 
 
@@ -249,7 +222,7 @@ async def _act(engine: AsyncEngine, action: Action, *, beside_services: bool) ->
 
 async def _is_newer_but_usable(connection: AsyncConnection, current: str, target: _Target) -> bool:
     """Return whether the schema is of a newer version that supports this one, so that there is nothing to upgrade."""
-    known = revisions()
+    known = revisions.known()
     comment = (await connection.execute(text(COMMENT))).scalar_one()
     return target.accepts_newer and current not in ("base", *known) and can_use(current, comment, known[0])
 
@@ -259,7 +232,7 @@ async def _prepare(connection: AsyncConnection, target: _Target, current: str) -
 
     Otherwise keep services away until the connection is closed.
     """
-    known = revisions()
+    known = revisions.known()
     if current != "base" and current not in known:
         raise MigrateError(schema_problem(current, known[0]))
     if target.revision is None or target.revision == current:
@@ -268,7 +241,7 @@ async def _prepare(connection: AsyncConnection, target: _Target, current: str) -
     reported = False
     while not await lock_out_services(connection):
         holders = await running_services(connection)
-        if holders and all(can_live_with(needed, current, target.revision) for _, needed in holders):
+        if holders and all(revisions.can_live_with(needed, current, target.revision) for _, needed in holders):
             return True
         if not target.waits_for_services:
             raise ServicesRunningError([pid for pid, _ in holders])
@@ -291,18 +264,6 @@ async def _check_partition_switch(connection: AsyncConnection) -> None:
         )
 
 
-def can_live_with(needed: str | None, current: str, target: str) -> bool:
-    """Return whether a service that needs a revision can use every schema on the way to the target."""
-    known = revisions()
-    if needed is None or "base" in (current, target):
-        return False
-    start, end = sorted((known.index(current), known.index(target)))
-    script = ScriptDirectory(str(FOLDER))
-    on_the_way = known[start : end + 1]
-    oldest = {each: getattr(script.get_revision(each).module, "oldest_service", each) for each in on_the_way}
-    return all(can_use(each, support_comment(each, oldest[each]), needed) for each in on_the_way)
-
-
 def _set_path(connection: Any, _: object) -> None:
     """Set the search path to public. Otherwise a user named like the schema would have it as the default schema.
 
@@ -323,7 +284,7 @@ async def _check_server(connection: AsyncConnection) -> None:
 
 def _call(connection: Connection, action: Action) -> None:
     config = Config()
-    config.set_main_option("script_location", str(FOLDER))
+    config.set_main_option("script_location", str(revisions.FOLDER))
     config.attributes["connection"] = connection
     action(config, connection)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from ..ops import migrate
+from ..ops import migrate, revisions
 from .report import Report, now, write_report
 from .run import describe
 from .schema import compare
@@ -57,7 +57,7 @@ async def verify(url: str, report: Report, max_age: timedelta) -> None:
         )
     async with session(url) as connection:
         try:
-            found = await describe(connection, migrate.existing(report.target))
+            found = await describe(connection, revisions.existing(report.target))
         except asyncpg.PostgresError as error:
             raise RehearsalError(f"the schema of the database cannot be read: {error}") from error
     differences = _differences(found, report)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from ..ops import migrate
+from ..ops import migrate, revisions
 from ..settings import Settings
 from ..store.poolers import is_pooled
 from ..store.schema_problems import schema_problem
@@ -94,7 +94,7 @@ async def rehearse(settings: Settings, url: str, options: Options, progress: Pro
     The database at `url` is only read. Raise RehearsalError if the rehearsal cannot be made; a migration that fails is
     reported.
     """
-    target = migrate.existing(options.revision)
+    target = revisions.existing(options.revision)
     await is_pooled(url, CONNECT_S)
     async with session(url) as source, rehearsal_lock(source):
         report = await describe(source, target)
@@ -121,7 +121,7 @@ async def describe(source: Any, target: str) -> Report:
             "the database was never migrated, so there is nothing to rehearse: run `draftline migrate`"
         )
     revision = await read_revision(source)
-    known = migrate.revisions()
+    known = revisions.known()
     if revision not in known:
         raise migrate.MigrateError(schema_problem(revision, known[0]))
     identity = dict(await fetch_row(source, "identity"))
@@ -132,11 +132,11 @@ async def describe(source: Any, target: str) -> Report:
         target=target,
         version=version("draftline-server"),
         started_at=now(),
-        scripts=scripts_digest(migrate.FOLDER),
+        scripts=scripts_digest(revisions.FOLDER),
         schema_digest=digest_of(found),
         schema=found,
     )
-    report.services_may_run = migrate.can_live_with(revision, revision, target)
+    report.services_may_run = revisions.can_live_with(revision, revision, target)
     not_owned = [row["name"] for row in await fetch(source, "relations") if not row["is_owned"]]
     if not_owned:
         report.problems.append(

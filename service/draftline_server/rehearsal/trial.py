@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..domain.errors import OperatorError
-from ..ops import migrate
+from ..ops import migrate, revisions
 from ..ops.draft_check import open_checkers
 from ..settings import Settings
 from .contents import REVISION_TABLE, Content, compare_contents, losses, read_contents
@@ -59,16 +59,16 @@ class Trial:
         self.progress.step("comparing the contents of the copy with those before the migration")
         comparisons = compare_contents(before.contents, await read_contents(self.copy))
         report.tables = [{**asdict(each), "is_same": each.is_same} for each in comparisons]
-        report.problems += losses(comparisons, is_upgrade=not migrate.revisions_between(report.target, report.revision))
+        report.problems += losses(comparisons, is_upgrade=not revisions.between(report.target, report.revision))
         await self._compare_schema()
-        if not report.differences and report.target == migrate.head():
+        if not report.differences and report.target == revisions.head():
             await self._check()
 
     async def _compare_schema(self) -> None:
         report = self.report
         if self.reference is None:
             return
-        with_functions = report.target == migrate.head()
+        with_functions = report.target == revisions.head()
         found = await read_declared_objects(self.copy)
         report.differences = drift(found, self.reference, with_functions=with_functions)
         if report.differences:
