@@ -36,7 +36,7 @@ WALL_CLOCK = {
     "observability/spans.py": "traces",
     "rpc/tls.py": "certificates",
     "auth/tokens.py": "tokens that are made for development",
-    "partitions/switch_session.py": "the times of lines in the log",
+    "partitions/session.py": "the times of lines in the log",
     "rehearsal/report.py": "the times of reports",
     "rehearsal/completion.py": "the age of a report",
     "store/clock.py": "what is compared with the database's",

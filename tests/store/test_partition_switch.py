@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from draftline_server.ops import migrate
-from draftline_server.partitions import switch_session
+from draftline_server.partitions import session
 from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.copying import KeyedCopy
 from draftline_server.partitions.definitions import LayoutError, TableDefinition, read_definition
@@ -19,7 +19,7 @@ from draftline_server.partitions.layout import TABLES
 from draftline_server.partitions.mode import Mode, read_mode
 from draftline_server.partitions.obstacles import ObstacleError
 from draftline_server.partitions.pace import Pace
-from draftline_server.partitions.switch_session import LockError
+from draftline_server.partitions.session import LockError
 from draftline_server.partitions.switch_state import Phase
 from draftline_server.partitions.switchover import PhaseError, Switchover
 from draftline_server.store.advisory_locks import AdvisoryLock
@@ -338,7 +338,7 @@ async def test_switch_waits_for_snapshots_from_before_the_end_of_the_copy(url: s
 
 
 async def test_second_command_at_the_same_time_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switch_session, "TOOL_LOCK_S", 0.0)
+    monkeypatch.setattr(session, "TOOL_LOCK_S", 0.0)
     async with switchover(url):
         with pytest.raises(LockError, match="another `draftline partitions` command"):
             await start(url)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from draftline_server.partitions.pace import Pace
-from draftline_server.partitions.switch_session import open_session
+from draftline_server.partitions.session import open_session
 from draftline_server.partitions.switch_state import Phase
 from draftline_server.partitions.switchover import Switchover
 from draftline_server.partitions.verification import Verification

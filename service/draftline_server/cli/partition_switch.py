@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ..partitions.layout import MODULUS
 from ..partitions.pace import Pace
-from ..partitions.switch_session import open_session
+from ..partitions.session import open_session
 from ..partitions.switch_state import Phase
 from ..partitions.switchover import Switchover
 from ..settings import Settings

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from ..partitions.switch_session import Session, open_session
+from ..partitions.session import Session, open_session
 from ..partitions.tenants import Outcome, Tenant, drop_sql, drop_tenant, promote, promotion, read_tenant
 from ..settings import Settings
 from .app import json_option, reporting

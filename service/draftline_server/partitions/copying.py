@@ -20,7 +20,7 @@ from ..store.connect_errors import connect
 from .definitions import LayoutError
 from .layout import qualified
 from .pace import Pace
-from .switch_session import CONNECT_S, LOCK_MS, Session
+from .session import CONNECT_S, LOCK_MS, Session
 from .switch_state import COPIED_ALL, State, fetch
 from .sync_triggers import Sync, unmatched
 

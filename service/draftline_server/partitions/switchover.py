@@ -16,7 +16,7 @@ from .layout import TABLES, creation, literal, qualified, renames
 from .mode import Mode, read_mode
 from .obstacles import ObstacleError, drift, names_in_use, obstacles
 from .pace import Pace
-from .switch_session import Session
+from .session import Session
 from .switch_state import COPIED_ALL, Phase, State, fetch, phase_change, read_state
 from .sync_triggers import (
     COPY,

@@ -12,7 +12,7 @@ import asyncpg
 from .definitions import LayoutError, TableDefinition, fetch, read_definition
 from .layout import TABLES, literal, qualified, tenant_creation, tenant_partition
 from .mode import Mode, read_mode
-from .switch_session import Session
+from .session import Session
 
 EXCLUSIVE = "ACCESS EXCLUSIVE"
 BATCH = 5_000  # rows that one transaction deletes
