@@ -14,7 +14,7 @@ main.add_section("Run the service", {
 })  # fmt: skip
 main.add_section("Maintain the data", {
     "check": "check:check_command",
-    "partitions": "partition_switch:partitions_group",
+    "partitions": "partitions:partitions_group",
 })  # fmt: skip
 main.add_section("Use a service", {
     "list": "records:list_command",

@@ -15,14 +15,10 @@ from ..partitions.tenants import Outcome, Tenant, drop_sql, drop_tenant, promote
 from ..settings import Settings
 from .app import json_option, reporting
 from .database_url import database_url
+from .partition_steps import attempts_option, dry_run_option, print_sql
 
 T = TypeVar("T")
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
-attempts_option = click.option(
-    "--attempts", type=click.IntRange(1), default=200, show_default=True,
-    help="How often a lock is tried, for 100 ms each, before the command gives up.",
-)  # fmt: skip
 max_lock_option = click.option(
     "--max-lock-s", type=click.FloatRange(min=0.01), default=2.0, show_default=True,
     help="Give up, and change nothing, if the tables would be locked for longer.",
@@ -60,7 +56,7 @@ def promote_command(
       draftline partitions promote acme --max-lock-s 10
     """
     if dry_run:
-        _print_sql(_run(settings, lambda session: promotion(session.connection, tenant_id)), as_json=as_json)
+        print_sql(_run(settings, lambda session: promotion(session.connection, tenant_id)), as_json=as_json)
         return
     outcome = _run(settings, lambda session: promote(session, tenant_id, max_lock_s), attempts=attempts)
     _print(tenant_id, outcome, f"tenant {tenant_id} has its own partitions", as_json=as_json)
@@ -92,7 +88,7 @@ def drop_tenant_command(
     if dry_run:
         has_any = tenant.rows or tenant.partitions
         sql = _run(settings, lambda session: drop_sql(session.connection, tenant)) if has_any else []
-        _print_sql(sql, as_json=as_json, rows=tenant.rows)
+        print_sql(sql, as_json=as_json, rows=tenant.rows)
         return
     if not tenant.rows and not tenant.partitions:
         _print(tenant_id, Outcome({}), f"nothing is stored of tenant {tenant_id}", as_json=as_json)
@@ -110,14 +106,6 @@ def _confirm(tenant: Tenant) -> None:
         raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
     question = f"Remove tenant {tenant.tenant_id} with all these rows? This cannot be undone."
     click.confirm(question, abort=True, err=True)
-
-
-def _print_sql(sql: list[str], *, as_json: bool, rows: dict[str, int] | None = None) -> None:
-    if as_json:
-        click.echo(json.dumps({"dry_run": True, "sql": sql} | ({"rows": rows} if rows is not None else {})))
-        return
-    counts = [f"-- {name}: {count:,} rows" for name, count in (rows or {}).items()]
-    click.echo("\n".join([*counts, *(f"{statement};" for statement in sql)]))
 
 
 def _print(tenant_id: str, outcome: Outcome, text: str, *, as_json: bool) -> None:

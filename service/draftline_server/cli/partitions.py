@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..partitions.layout import MODULUS
 from ..partitions.pace import Pace
-from ..partitions.session import open_session
 from ..partitions.switch_state import Phase
 from ..partitions.switchover import Switchover
 from ..settings import Settings
 from .app import json_option, reporting
-from .database_url import database_url
 from .partition_reports import plan_text, status_text, verification_text
-from .partition_tenants import attempts_option, drop_tenant_command, promote_command
-
-T = TypeVar("T")
-LOG_FILE = "draftline-partitions.log"
-Step = Callable[[Switchover], Awaitable[T]]
-
-dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
-log_option = click.option(
-    "--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), default=LOG_FILE, show_default=True,
-    help="File that the steps are appended to, one JSON object per line.",
-)  # fmt: skip
+from .partition_steps import Step, attempts_option, dry_run_option, log_option, print_phase, run_step
+from .partition_tenants import drop_tenant_command, promote_command
 
 
 @click.group("partitions")
@@ -56,66 +39,6 @@ def partitions_group() -> None:
     """
 
 
-def _run(
-    settings: Settings, step: Step[T], *, locks: bool = True, log_file: Path | None = None, dry_run: bool = False,
-    attempts: int = 200,
-) -> tuple[T, list[str]]:  # fmt: skip
-    """Run a step on the database of the settings. Return its result and, of a dry run, the SQL."""
-    if log_file is not None and not dry_run:
-        log_file.open("a").close()  # before anything is changed
-
-    async def run(url: str) -> tuple[T, list[str]]:
-        with _progress() as (report, show):
-            options = {"report": report, "log_file": log_file, "dry_run": dry_run, "attempts": attempts}
-            async with open_session(url, locks=locks and not dry_run, **options) as session:
-                switchover = Switchover(session, show)
-                await switchover.load()
-                if isinstance(show, _Bars):
-                    show.totals = {row["name"]: row["rows"] for row in await switchover.sizes()}
-                return await step(switchover), session.sql
-
-    with database_url(settings, migrated=False, create=False) as url:
-        return asyncio.run(run(url))
-
-
-class _Bars:
-    """A progress bar for each table that is copied or compared."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.totals: dict[str, int] = {}
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, table: str, rows: int) -> None:
-        if table not in self._tasks:
-            self._tasks[table] = self._progress.add_task(table, total=self.totals.get(table) or None)
-        total = max(self.totals.get(table, 0), rows) or None
-        self._progress.update(self._tasks[table], completed=rows, total=total)
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[str, int], None]]]:
-    """Yield functions that report a step and the rows of a table, on standard error; bars only on a terminal."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda text: click.echo(text, err=True), lambda _table, _rows: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield lambda text: console.print(text, markup=False), _Bars(progress)
-
-
-def _print_sql(sql: list[str], *, as_json: bool) -> None:
-    click.echo(json.dumps({"dry_run": True, "sql": sql}) if as_json else "\n".join(f"{each};" for each in sql))
-
-
-def _print_phase(phase: Phase, sql: list[str], *, dry_run: bool, as_json: bool, text: str) -> None:
-    if dry_run:
-        _print_sql(sql, as_json=as_json)
-    else:
-        click.echo(json.dumps({"phase": str(phase)}) if as_json else text)
-
-
 @partitions_group.command("plan")
 @json_option
 @click.pass_obj
@@ -130,7 +53,7 @@ def plan_command(settings: Settings, *, as_json: bool) -> None:
       draftline partitions plan
       draftline partitions plan --json | jq .obstacles
     """
-    report, _ = _run(settings, Switchover.plan, locks=False)
+    report, _ = run_step(settings, Switchover.plan, locks=False)
     click.echo(json.dumps(report, default=str) if as_json else plan_text(report))
     sys.exit(bool(report["obstacles"]))
 
@@ -147,7 +70,7 @@ def status_command(settings: Settings, *, as_json: bool) -> None:
       draftline partitions status
       draftline partitions status --json | jq -r .phase
     """
-    report, _ = _run(settings, Switchover.status, locks=False)
+    report, _ = run_step(settings, Switchover.status, locks=False)
     click.echo(json.dumps(report, default=str) if as_json else status_text(report))
     sys.exit(bool(report["triggers_off"]))
 
@@ -190,9 +113,9 @@ def start_command(
         await switchover.start(tenants, modulus, pace)
         return switchover.state.phase
 
-    phase, sql = _run(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
+    phase, sql = run_step(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
     text = "all rows are copied; next is `draftline partitions verify`"
-    _print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+    print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
 
 
 @partitions_group.command("verify")
@@ -211,7 +134,7 @@ def verify_command(settings: Settings, *, log_file: Path, as_json: bool) -> None
       draftline partitions verify
       draftline partitions verify --json | jq '.tables[] | {table, rows, checksum}'
     """
-    result, _ = _run(settings, Switchover.verify, log_file=log_file)
+    result, _ = run_step(settings, Switchover.verify, log_file=log_file)
     click.echo(json.dumps(result.as_json()) if as_json else verification_text(result))
     sys.exit(not result.is_ok)
 
@@ -230,8 +153,8 @@ def _swap_command(name: str, method: Step[None], text: str, help_text: str) -> N
             await method(switchover)
             return switchover.state.phase
 
-        phase, sql = _run(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
-        _print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+        phase, sql = run_step(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
+        print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
 
 
 _swap_command(
@@ -293,17 +216,17 @@ def cleanup_command(
         await switchover.cleanup()
         return switchover.state.phase
 
-    phase, sql = _run(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
+    phase, sql = run_step(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
     text = "the plain tables are dropped; the switchover is complete" if phase is Phase.DONE else (
         "the partitioned copies are dropped; the service uses the plain tables"
     )  # fmt: skip
-    _print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+    print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
 
 
 def _confirm(settings: Settings) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
-    report, _ = _run(settings, Switchover.status, locks=False)
+    report, _ = run_step(settings, Switchover.status, locks=False)
     for row in report["other_tables"]:
         click.echo(f"  {row['name']}: about {row['rows']:,} rows, {row['bytes'] / (1 << 20):,.0f} MiB", err=True)
     is_last = report["phase"] in (Phase.SWITCHED, Phase.DROPPING_OLD)
