@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any, TextIO
+from typing import TextIO
 
 import click
 from draftline import (
@@ -13,32 +12,21 @@ from draftline import (
     Client,
     Collection,
     CollectionIndex,
-    CollectionStatistic,
     DeadlineExceededError,
-    DeclaredField,
-    DeclaredStatistic,
-    FieldType,
     IndexState,
     NotFoundError,
     OnTypeMismatch,
-    SortKey,
-    StatisticKey,
 )
 from rich.table import Table
 
-from ..record_files.json_problems import load_json
 from .app import json_option, reporting, result_console
 from .client import with_client
 from .index_progress import put_status, wait_until_built
 from .inference import infer_command
-from .spec_relations import is_relation, relation_as_dict, relation_line, relation_of_dict, relation_of_text
+from .spec_json import sort_key_text, spec_as_json, spec_of_json, statistic_key_text
+from .spec_options import spec_of_options
+from .spec_relations import relation_line
 from .spec_removals import confirm_removal
-
-TYPES = [each.value for each in FieldType]
-
-# Keys of the `--json` output that are not part of the spec.
-OUTPUT_ONLY = {"collection", "version", "indexes", "mismatch_counts"}
-DECLARED = {"fields", "refuse", "orders", "json_schema", "history", "statistics", "relations"}
 
 
 @click.group("collections")
@@ -57,7 +45,7 @@ def list_command(client: Client, as_json: bool) -> None:
     """List the tenant's collections, with or without a spec."""
     found = list(client.list_collections())
     if as_json:
-        click.echo(json.dumps([_as_dict(each) for each in found], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([spec_as_json(each) for each in found], indent=2, ensure_ascii=False))
         return
     table = Table("collection", "version", "fields", "indexes ready")
     for each in found:
@@ -136,11 +124,10 @@ def put_command(
     """
     if declaration and (fields or refuse or orders or statistics or relations or schema or history):
         raise click.UsageError("--file contains the whole spec; remove the other options that set a part of it")
-    wanted = _read(declaration) if declaration else _from_options(fields, refuse, orders, schema, history)
-    if statistics:
-        wanted["statistics"] = [_statistic(each) for each in statistics]
-    if relations:
-        wanted["relations"] = [relation_of_text(each) for each in relations]
+    wanted = spec_of_json(declaration) if declaration else spec_of_options(
+        fields=fields, refuse=refuse, orders=orders, statistics=statistics, relations=relations, schema=schema,
+        history=history,
+    )  # fmt: skip
     if not yes and not validate_only:
         expected_version = confirm_removal(client, collection, wanted, expected_version)
     with put_status(validate_only=validate_only):
@@ -163,7 +150,7 @@ def _counted(client: Client, collection: str) -> Collection:
 
 def _show(collection: Collection, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_as_dict(collection), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(spec_as_json(collection), indent=2, ensure_ascii=False))
         return
     console = result_console()
     title = f"{collection.collection}, version {collection.version}"
@@ -172,11 +159,11 @@ def _show(collection: Collection, as_json: bool) -> None:
     for index in collection.indexes:
         keys = index.order.keys
         kinds = ", ".join(types.get(key.path, "") for key in keys)
-        table.add_row(", ".join(map(_key_text, keys)), kinds, _state_text(index))
+        table.add_row(", ".join(map(sort_key_text, keys)), kinds, _state_text(index))
     console.print(table)
     for each in collection.statistics:
         ranged = [f"range({each.statistic.range_by})"] if each.statistic.range_by else []
-        names = ", ".join([*ranged, *map(_statistic_key, each.statistic.group_by)])
+        names = ", ".join([*ranged, *map(statistic_key_text, each.statistic.group_by)])
         measures = ", ".join(each.statistic.measures)
         sums = f", with sums of {measures}" if measures else ""
         console.print(f"Statistic {each.statistic.name!r} by {names}{sums}: {each.state}.", markup=False)
@@ -199,150 +186,3 @@ def _state_text(index: CollectionIndex) -> str:
     if index.state is not IndexState.BUILDING or not index.record_total:
         return str(index.state)
     return f"{index.state}, {index.record_count:,} of {index.record_total:,} records"
-
-
-def _from_options(
-    fields: tuple[str, ...], refuse: tuple[str, ...], orders: tuple[str, ...], schema: TextIO | None,
-    history: str | None,
-) -> dict[str, Any]:  # fmt: skip
-    return {
-        "fields": _refusing(dict(map(_field, fields)), refuse, "--refuse"),
-        "orders": [[_key(key.strip()) for key in order.split(",")] for order in orders],
-        "json_schema": load_json(schema) if schema else None,
-        "history": history or ChangeHistory.VALUES,
-    }
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(each, str) for each in values)
-
-
-def _is_statistic(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("name"), str)
-        and _are_texts(value.get("group_by"))
-        and _are_texts(value.get("measures", []))
-        and isinstance(value.get("range_by", ""), str)
-    )
-
-
-_SHAPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("fields", lambda value: isinstance(value, dict) and _are_texts([*value.values()]), "an object of paths and types"),
-    ("refuse", _are_texts, "an array of paths"),
-    ("orders", lambda value: isinstance(value, list) and all(map(_are_texts, value)), "an array of arrays of keys"),
-    (
-        "statistics",
-        lambda value: isinstance(value, list) and all(map(_is_statistic, value)),
-        "an array of objects with name, group_by, measures and range_by",
-    ),
-    (
-        "relations",
-        lambda value: isinstance(value, list) and all(map(is_relation, value)),
-        "an array of objects with name, field, collection and inverse",
-    ),
-)
-
-
-def _read(declaration: TextIO) -> dict[str, Any]:
-    read = load_json(declaration)
-    if not isinstance(read, dict) or not read.keys() <= DECLARED | OUTPUT_ONLY:
-        raise ValueError(f"the spec must be an object of {', '.join(sorted(DECLARED))}")
-    for name, is_well, shape in _SHAPES:
-        if name in read and not is_well(read[name]):
-            raise ValueError(f"spec: {name} must be {shape}")
-    orders = [[_key(key) for key in order] for order in read.get("orders", [])]
-    rest = {name: read[name] for name in ("json_schema", "history") if name in read}
-    rest["statistics"] = [
-        DeclaredStatistic(
-            each["name"], tuple(each["group_by"]), tuple(each.get("measures", [])), each.get("range_by", "")
-        )
-        for each in read.get("statistics", [])
-    ]
-    rest["relations"] = [relation_of_dict(each) for each in read.get("relations", [])]
-    return {"fields": _refusing(read.get("fields", {}), read.get("refuse", []), "refuse"), "orders": orders, **rest}
-
-
-def _refusing(types: dict[str, str], refuse: Iterable[str], where: str) -> list[DeclaredField]:
-    """Return the declared fields; those in `refuse` reject values of another type.
-
-    Raise UsageError if one in `refuse` is not declared.
-    """
-    if unknown := sorted(set(refuse) - types.keys()):
-        raise click.UsageError(f"{where}: {unknown[0]!r} is not a declared field")
-    return [
-        DeclaredField(path, kind, OnTypeMismatch.REFUSE if path in refuse else OnTypeMismatch.ACCEPT)
-        for path, kind in types.items()
-    ]
-
-
-def _as_dict(collection: Collection) -> dict[str, Any]:
-    return {
-        "collection": collection.collection,
-        "version": collection.version,
-        "fields": {field.path: str(field.type) for field in collection.fields},
-        "refuse": [field.path for field in collection.fields if field.on_type_mismatch is OnTypeMismatch.REFUSE],
-        "orders": [_order(order.keys) for order in collection.orders],
-        "json_schema": collection.json_schema,
-        "history": str(collection.history),
-        "statistics": [_statistic_as_dict(each) for each in collection.statistics],
-        "relations": [relation_as_dict(each) for each in collection.relations],
-        "indexes": [{"order": _order(each.order.keys), "state": str(each.state)} for each in collection.indexes],
-        **({} if collection.mismatch_counts is None else {"mismatch_counts": collection.mismatch_counts}),
-    }
-
-
-def _statistic_as_dict(statistic: CollectionStatistic) -> dict[str, Any]:
-    declared = statistic.statistic
-    keys = [_statistic_key(key) for key in declared.group_by]
-    shown = {
-        "name": declared.name,
-        "group_by": keys,
-        "measures": list(declared.measures),
-        "state": str(statistic.state),
-    }
-    return {**shown, "range_by": declared.range_by} if declared.range_by else shown
-
-
-def _statistic_key(key: StatisticKey | str) -> str:
-    if isinstance(key, str):
-        return key
-    return key.path if key.grain is None else f"{key.grain}({key.path})"
-
-
-def _statistic(text: str) -> DeclaredStatistic:
-    name, separator, rest = text.partition("=")
-    keys, _, measures = rest.partition(":")
-    if not separator or not keys.strip():
-        raise click.UsageError(f"--statistic takes NAME=KEYS: MEASURES, not {text!r}")
-    by, sums = (tuple(each.strip() for each in part.split(",") if each.strip()) for part in (keys, measures))
-    ranges = [each for each in by if each.startswith("range(") and each.endswith(")")]
-    if len(ranges) > 1:
-        raise click.UsageError(f"--statistic takes at most one range, not {', '.join(ranges)}")
-    range_by = ranges[0].removeprefix("range(")[:-1] if ranges else ""
-    return DeclaredStatistic(name, tuple(each for each in by if each not in ranges), sums, range_by)
-
-
-def _order(keys: tuple[SortKey, ...]) -> list[str]:
-    return list(map(_key_text, keys))
-
-
-def _field(text: str) -> tuple[str, str]:
-    path, separator, kind = text.rpartition("=")
-    if not separator:
-        raise click.UsageError(f"--field takes PATH=TYPE, not {text!r}")
-    if not path.startswith("/"):
-        raise click.UsageError(f"--field takes a JSON Pointer, such as /{path}, not {path!r}")
-    kind = kind.strip().lower()
-    if kind not in TYPES:
-        raise click.UsageError(f"--field {path!r}: {kind!r} is not a type; use one of {', '.join(TYPES)}")
-    return path, kind
-
-
-def _key(text: str) -> SortKey:
-    path, _, direction = text.rpartition(" ")
-    return SortKey(path, descending=True) if direction == "desc" else SortKey(text)
-
-
-def _key_text(key: SortKey) -> str:
-    return f"{key.path} desc" if key.descending else key.path
