@@ -9,6 +9,7 @@ import draftline
 import grpc
 import pytest
 from draftline import errors
+from draftline._core import error_classes
 from draftline._core.status import error_of_call, error_of_status
 from draftline.v1 import error_reason_pb2, types_pb2
 from google.rpc import error_details_pb2
@@ -37,17 +38,17 @@ def error_of(code: grpc.StatusCode, *details: object) -> draftline.DraftlineErro
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 def test_every_code_has_its_error(code: grpc.StatusCode) -> None:
     error = error_of_call(Failed(code, "sorry"))
-    assert type(error) is errors.BY_CODE.get(code, draftline.DraftlineError)
+    assert type(error) is error_classes.BY_CODE.get(code, draftline.DraftlineError)
     assert (error.code, error.message, error.reason, error.metadata) == (code, "sorry", "", {})
 
 
 def test_every_reason_with_a_class_of_its_own_is_in_the_catalogue() -> None:
     names = {each.name.removeprefix("ERROR_REASON_") for each in error_reason_pb2.ErrorReason.DESCRIPTOR.values}
-    assert set(errors.BY_REASON) <= names
+    assert set(error_classes.BY_REASON) <= names
 
 
 def test_every_error_is_exported() -> None:
-    mapped = {*errors.BY_CODE.values(), *errors.BY_REASON.values()}
+    mapped = {*error_classes.BY_CODE.values(), *error_classes.BY_REASON.values()}
     assert {each.__name__ for each in mapped} <= set(draftline.__all__)
 
 

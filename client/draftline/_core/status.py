@@ -17,7 +17,8 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import DecodeError
 
 from draftline._core.conflicts import conflict_of
-from draftline.errors import BY_CODE, BY_REASON, ConflictError, DraftlineError, FieldViolation
+from draftline._core.error_classes import BY_CODE, BY_REASON
+from draftline.errors import ConflictError, DraftlineError, FieldViolation
 from draftline.models import Conflict, Resolution
 from draftline.v1 import draft_pb2, types_pb2
 

@@ -1,8 +1,8 @@
-"""Records whose declared fields hold values of the wrong type: their number, and one example."""
+"""Records that do not fit a spec: their number, one example, and the refusal of a spec that they do not fit."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..tables import record
 from .cache import collection_spec_of
 
 SQL = load("diagnosis")
+COLLECTIONS = load("collections")
 
 
 async def counts(database: Database, tenant_id: str, spec: CollectionSpec) -> Mapping[Path, int]:
@@ -44,7 +45,42 @@ async def all_counts(database: Database) -> AsyncIterator[tuple[str, str, str, i
                 yield row["tenant_id"], spec.collection, format_pointer(path), count
 
 
-async def refuse_stored(database: Database, tenant_id: str, spec: CollectionSpec) -> None:
+async def refuse_unfit(
+    database: Database, tenant_id: str, spec: CollectionSpec, current: CollectionSpec | None, max_text_bytes: int
+) -> None:
+    """Raise CollectionConflictError if records do not fit what the spec adds to the current one.
+
+    Writes have checked the rest. Each check reads all records.
+    """
+    declared = current or CollectionSpec(spec.collection)
+    checked = set(declared.indexed_text())
+    added = [path for path in spec.indexed_text() if path not in checked]
+    await _refuse_overlong_text(database, tenant_id, spec, added, max_text_bytes)
+    if any(path not in declared.refusing or spec.fields[path] != declared.fields[path] for path in spec.refusing):
+        await _refuse_mistyped(database, tenant_id, spec)
+
+
+async def _refuse_overlong_text(
+    database: Database, tenant_id: str, spec: CollectionSpec, paths: Iterable[Path], max_bytes: int
+) -> None:
+    for path in paths:
+        values: dict[str, object] = {
+            "tenant_id": tenant_id,
+            "collection": spec.collection,
+            "path": list(path),
+            "max_indexed_text_bytes": max_bytes,
+        }
+        rows = await database.fetch(COLLECTIONS["overlong_text"], values, idempotent=True)
+        if rows:
+            pointer, record_id = format_pointer(path), rows[0]["record_id"]
+            raise CollectionConflictError(
+                f"{pointer} cannot be declared as text: that of record {record_id!r} is over {max_bytes} bytes",
+                path=pointer,
+                record_id=record_id,
+            )
+
+
+async def _refuse_mistyped(database: Database, tenant_id: str, spec: CollectionSpec) -> None:
     """Raise CollectionConflictError if a record that is not deleted holds a value that the spec refuses."""
     for path, (count, record_id) in (await _look(database, tenant_id, spec, spec.refusing)).items():
         if count:

@@ -13,7 +13,6 @@ from ...concurrency.call_context import call_deadline, remaining_s
 from ...domain.changes import History
 from ...domain.collections import CollectionSpec
 from ...domain.content import Limits
-from ...domain.edits import format_pointer
 from ...domain.errors import (
     CollectionBoundError,
     CollectionConflictError,
@@ -33,7 +32,7 @@ from ..relations.dangling import Dangling, count_dangling
 from ..statements import load
 from ..transaction import Rows, Transaction
 from .cache import READ_AGE_S, CollectionSpecs, collection_spec_of
-from .mismatches import counts, refuse_stored
+from .mismatches import counts, refuse_unfit
 from .order_entries import OrderEntries
 from .spec_rows import as_json, count_fitting, decode_written, written_json
 from .states import StoredCollection, StoredIndex, states_of
@@ -102,7 +101,8 @@ class CollectionStore:
         is_new = True
         dangling: Mapping[str, Dangling] = {}
         try:
-            await self._refuse_stored(actor, spec)
+            current = (await self._specs.load(actor.tenant_id, [spec.collection])).get(spec.collection)
+            await refuse_unfit(self._database, actor.tenant_id, spec, current, self._limits.max_indexed_text_bytes)
             stored, is_new = await self._database.transact(work, idempotent=actor.request is not None)
         except (AnsweredBeforeError, DraftlineError):
             before = await self._stored_before(actor, spec)
@@ -250,36 +250,6 @@ class CollectionStore:
         """Wait until other processes no longer use the previous spec for the types of their reads."""
         if (await self._database.fetch(SQL["other_processes"], {}, idempotent=True))[0]["others"]:
             await asyncio.sleep(stored_at + READ_AGE_S - time.monotonic())
-
-    async def _refuse_stored(self, actor: Actor, spec: CollectionSpec) -> None:
-        """Raise CollectionConflictError if records do not fit what the spec adds to the current one.
-
-        Writes have checked the rest. Each check reads all records.
-        """
-        current = (await self._specs.load(actor.tenant_id, [spec.collection])).get(spec.collection)
-        declared = current or CollectionSpec(spec.collection)
-        checked = set(declared.indexed_text())
-        await self._refuse_overlong_text(actor, spec, [path for path in spec.indexed_text() if path not in checked])
-        if any(path not in declared.refusing or spec.fields[path] != declared.fields[path] for path in spec.refusing):
-            await refuse_stored(self._database, actor.tenant_id, spec)
-
-    async def _refuse_overlong_text(self, actor: Actor, spec: CollectionSpec, paths: Sequence[Path]) -> None:
-        for path in paths:
-            limit = self._limits.max_indexed_text_bytes
-            values: dict[str, object] = {
-                "tenant_id": actor.tenant_id,
-                "collection": spec.collection,
-                "path": list(path),
-                "max_indexed_text_bytes": limit,
-            }
-            rows = await self._database.fetch(SQL["overlong_text"], values, idempotent=True)
-            if rows:
-                pointer, record_id = format_pointer(path), rows[0]["record_id"]
-                raise CollectionConflictError(
-                    f"{pointer} cannot be declared as text: that of record {record_id!r} is over {limit} bytes",
-                    path=pointer,
-                    record_id=record_id,
-                )
 
     async def _with_states(self, actor: Actor, specs: Sequence[CollectionSpec]) -> list[StoredCollection]:
         """Return the specs with the states of their orders, relations and statistics."""
