@@ -8,7 +8,6 @@ from typing import Any
 import draftline
 import grpc
 import pytest
-from draftline import errors
 from draftline._core import error_classes
 from draftline._core.status import error_of_call, error_of_status
 from draftline.v1 import error_reason_pb2, types_pb2

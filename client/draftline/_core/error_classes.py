@@ -6,7 +6,36 @@ from collections.abc import Mapping
 
 import grpc
 
-from draftline.errors import (AbortedError, AlreadyExistsError, CallCancelledError, ConditionNotMetError, ConflictError, DeadlineExceededError, DraftDeletesRecordError, DraftInOtherSessionError, DraftNotFoundError, DraftVersionMismatchError, DraftlineError, FailedPreconditionError, HistoryNotKeptError, InternalError, InvalidArgumentError, InvalidFilterError, NotFoundError, OperationTestFailedError, PermissionDeniedError, QuotaExceededError, RecordReferencedError, ReferenceNotFoundError, ResourceExhaustedError, TokenExpiredError, UnauthenticatedError, UnavailableError, UnimplementedError, VersionMismatchError)
+from draftline.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    CallCancelledError,
+    ConditionNotMetError,
+    ConflictError,
+    DeadlineExceededError,
+    DraftDeletesRecordError,
+    DraftInOtherSessionError,
+    DraftlineError,
+    DraftNotFoundError,
+    DraftVersionMismatchError,
+    FailedPreconditionError,
+    HistoryNotKeptError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidFilterError,
+    NotFoundError,
+    OperationTestFailedError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RecordReferencedError,
+    ReferenceNotFoundError,
+    ResourceExhaustedError,
+    TokenExpiredError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    VersionMismatchError,
+)
 
 BY_CODE: Mapping[grpc.StatusCode, type[DraftlineError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
