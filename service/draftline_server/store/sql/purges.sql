@@ -90,11 +90,13 @@ WITH target AS MATERIALIZED (
 SELECT count(*) AS drafts FROM dropped CROSS JOIN draft_entries
 
 -- name: purge_synced
--- Forget what syncs store of purged records: of those that the upstream does not hold everything, of others the local values
--- in conflicts. A record that is created again begins at version 1, so no version counts as seen, nor as sent by an attempt
+-- Forget what syncs store of purged records: of those that the upstream never held everything; of those that it no longer
+-- holds all but that, because a read that began before must not create them again; of others the local values in conflicts.
+-- A record that is created again begins at version 1, so no version counts as seen, nor as sent by an attempt
 -- whose outcome is not known yet.
 WITH held AS MATERIALIZED (
-    SELECT s.record_id, NOT s.is_there AND s.remote_id IS NULL AND s.attempt_id IS NULL AS is_local
+    SELECT s.record_id, NOT s.is_there AND s.remote_id IS NULL AND s.attempt_id IS NULL AS is_local,
+        s.known_at > 0 AS was_known
     FROM draftline.sync_record AS s
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = ANY (CAST(:record_ids AS text[]))
     ORDER BY s.record_id
@@ -103,6 +105,14 @@ WITH held AS MATERIALIZED (
     DELETE FROM draftline.sync_record AS s
     USING held AS h
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = h.record_id AND h.is_local
+      AND NOT h.was_known
+), reset AS (
+    UPDATE draftline.sync_record AS s
+    SET state = 'IDLE', shadow = NULL, seen_version = NULL, error = NULL, conflicts = '[]', tries = 0, next_at = NULL,
+        due_since = NULL, recheck = NULL
+    FROM held AS h
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = h.record_id AND h.is_local
+      AND h.was_known
 ), emptied AS (
     UPDATE draftline.sync_record AS s
     SET seen_version = 0, error = NULL, conflicts = (

@@ -41,12 +41,21 @@ WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = 
 ORDER BY s.record_id
 FOR UPDATE
 
+-- name: keep_gone
+-- Remember that remote ids were deleted, after the records that had them no longer do. A read that began before `mark` may
+-- still contain such an id without a reference, and would resolve to a record of that name: the row makes it read the id again.
+INSERT INTO draftline.sync_record AS s (tenant_id, collection, record_id, known_at)
+SELECT :tenant_id, :collection, g.remote_id, CAST(:mark AS bigint)
+FROM unnest(CAST(:remote_ids AS text[])) AS g (remote_id)
+ORDER BY g.remote_id
+ON CONFLICT (tenant_id, collection, record_id) DO UPDATE SET known_at = greatest(s.known_at, excluded.known_at)
+
 -- fragment: planned
 -- The result for each answer. `verdict`:
 --   DEFER         a write or a newer read of the record is known, so this answer may be out of date: read it again
 --   DUPLICATE     the record is linked to another remote id
 --   REFUSE        the content is not allowed here
---   IGNORE        a deletion of what was never known
+--   IGNORE        a deletion of what was never known, or of what the record was linked to before
 --   GONE          deleted on both sides
 --   DELETE        deleted upstream, and not changed here
 --   RECREATE      deleted upstream; what is here is to be created there again
@@ -119,7 +128,8 @@ incoming AS MATERIALIZED (
 ), decided AS (
     SELECT c.*, CASE
         WHEN c.deferral IS NOT NULL THEN 'DEFER'
-        WHEN c.was_there AND c.known_remote_id <> c.remote_id THEN 'DUPLICATE'
+        WHEN c.was_there AND c.known_remote_id <> c.remote_id
+            THEN CASE WHEN c.is_deleted THEN 'IGNORE' ELSE 'DUPLICATE' END
         WHEN c.failure IS NOT NULL THEN 'REFUSE'
         WHEN c.is_deleted AND NOT c.is_known THEN 'IGNORE'
         WHEN c.is_deleted AND NOT c.is_live THEN 'GONE'

@@ -251,7 +251,8 @@ SELECT count(*) AS taken FROM taken
 WITH mark AS MATERIALIZED (
     SELECT nextval('draftline.sync_mark') AS mark
 ), outcome AS MATERIALIZED (
-    SELECT o.*, s.record_id, s.op, s.sent, s.seen_version, s.in_doubt AS was_in_doubt, r.version, r.acked_version,
+    SELECT o.*, s.record_id, s.remote_id AS known_remote_id, s.op, s.sent, s.seen_version, s.in_doubt AS was_in_doubt,
+        r.version, r.acked_version,
         r.record_id IS NOT NULL AS is_stored,
         CASE WHEN o.remote_id IS NOT NULL AND EXISTS (
                 SELECT FROM draftline.sync_record AS t
@@ -316,7 +317,8 @@ WITH mark AS MATERIALIZED (
     FROM outcome AS o, mark AS m
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = o.record_id
       AND s.record_id = ANY (CAST(:record_ids AS text[]))
-    RETURNING s.record_id, s.state, o.effect, o.error
+    RETURNING s.record_id, s.state, o.effect, o.error,
+        CASE WHEN o.effect = 'APPLIED' AND o.op = 'DELETE' THEN o.known_remote_id END AS gone_id
 ), events AS (
     INSERT INTO draftline.sync_event (tenant_id, upstream, collection, record_id, kind, reason, message, detail, created_at)
     SELECT :tenant_id, :upstream, :collection, s.record_id, CASE s.effect WHEN 'LOST' THEN 'IN_DOUBT' ELSE 'REFUSED' END,
@@ -324,4 +326,4 @@ WITH mark AS MATERIALIZED (
     FROM stored AS s
     WHERE s.effect IN ('REFUSED', 'LOST')
 )
-SELECT s.record_id, s.state, s.effect, m.mark FROM stored AS s, mark AS m ORDER BY s.record_id
+SELECT s.record_id, s.state, s.effect, s.gone_id, m.mark FROM stored AS s, mark AS m ORDER BY s.record_id

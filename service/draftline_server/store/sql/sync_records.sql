@@ -92,7 +92,8 @@ WITH chosen AS MATERIALIZED (
     SET state = 'DUE', error = NULL, tries = 0, next_at = CAST(:now AS timestamptz), attempt_id = NULL, op = NULL, sent = NULL,
         if_match = NULL, in_doubt = false,
         recheck = CASE WHEN s.remote_id IS NOT NULL THEN 'RECORD' END,
-        due_since = coalesce(s.due_since, CAST(:now AS timestamptz))
+        due_since = coalesce(s.due_since, CAST(:now AS timestamptz)),
+        known_at = nextval('draftline.sync_mark')  -- a read that began before is not merged in place of that look
     FROM chosen AS c
     WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = c.record_id
     RETURNING s.record_id
@@ -121,12 +122,13 @@ FROM unnest(CAST(:paths AS text[]), CAST(:values AS jsonb[])) AS p (path, value)
 JOIN jsonb_array_elements(CAST(:conflicts AS jsonb)) AS c ON c ->> 'path' = p.path
 
 -- name: link
--- Link a record to a record of the upstream, of which nothing is known yet, so that it is read. Return nothing if the record is
+-- Link a record to a record of the upstream, of which nothing is known yet, so that it is read; a read that began before is
+-- not merged. Return nothing if the record is
 -- linked already, or an attempt is out, or another record has the remote id.
 INSERT INTO draftline.sync_record AS s (tenant_id, collection, record_id, remote_id, is_there, shadow, state, recheck, next_at,
-    due_since)
+    due_since, known_at)
 SELECT :tenant_id, :collection, r.record_id, :remote_id, true, '{}', 'DUE', 'RECORD', CAST(:now AS timestamptz),
-    CAST(:now AS timestamptz)
+    CAST(:now AS timestamptz), nextval('draftline.sync_mark')
 FROM draftline.record AS r
 WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = :record_id AND NOT EXISTS (
     SELECT FROM draftline.sync_record AS t
@@ -134,6 +136,7 @@ WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = 
       AND t.record_id <> r.record_id)
 ON CONFLICT (tenant_id, collection, record_id) DO UPDATE
 SET remote_id = excluded.remote_id, remote_version = NULL, is_there = true, shadow = '{}', state = 'DUE', recheck = 'RECORD',
-    next_at = excluded.next_at, error = NULL, tries = 0, due_since = coalesce(s.due_since, excluded.due_since)
+    next_at = excluded.next_at, error = NULL, tries = 0, due_since = coalesce(s.due_since, excluded.due_since),
+    known_at = excluded.known_at
 WHERE NOT s.is_there AND s.attempt_id IS NULL
 RETURNING s.record_id

@@ -169,6 +169,8 @@ class Attempts:
             next_ats=[each.next_at for each in ordered],
         )
         rows = await transaction.fetch(SQL["settle"], values)
+        gone = [row["gone_id"] for row in rows if row["gone_id"] not in (None, row["record_id"])]
+        await keep_gone(transaction, self.tenant_id, collection, gone, rows[0]["mark"] if rows else 0)
         return {row["record_id"]: row["effect"] for row in rows}, rows[0]["mark"] if rows else 0
 
 
@@ -181,6 +183,17 @@ async def lock(transaction: Transaction, tenant_id: str, collection: str, record
     }
     await transaction.fetch(LOCKS["lock_records"], values)
     await transaction.fetch(LOCKS["lock_states"], values)
+
+
+async def keep_gone(
+    transaction: Transaction, tenant_id: str, collection: str, remote_ids: Collection[str], mark: int
+) -> None:
+    """Remember that the upstream does not hold these ids, for reads that began before `mark`."""
+    if remote_ids:
+        values: dict[str, object] = {
+            "tenant_id": tenant_id, "collection": collection, "remote_ids": sorted(remote_ids), "mark": mark
+        }  # fmt: skip
+        await transaction.fetch(LOCKS["keep_gone"], values)
 
 
 def _new_id(now: datetime) -> str:

@@ -24,7 +24,7 @@ from ..driver_errors import RacedError
 from ..record_rows import limit_values
 from ..statements import load
 from ..transaction import Transaction
-from .attempts import lock
+from .attempts import keep_gone, lock
 from .specs import fields_json, policies_json
 
 SQL = load("sync_merge")
@@ -32,6 +32,7 @@ IMPORTS = load("imports")
 MARK = load("sync_config")["next_mark"]
 NO_FENCE = None  # the mark of a merge without a request
 MAX_RACES = 5
+GONE = (Verdict.DELETE, Verdict.GONE, Verdict.RECREATE, Verdict.IGNORE)  # the upstream does not hold the remote id
 T = TypeVar("T")
 
 
@@ -197,6 +198,9 @@ class Merges:
         rows = await transaction.fetch(SQL["merge"], values)
         if any(row["is_raced"] for row in rows):
             raise RacedError
+        if gone := [row["remote_id"] for row in rows if row["verdict"] in GONE and row["remote_id"]]:
+            known_at = mark if mark is not None else (await transaction.fetch(MARK, {}))[0]["mark"]
+            await keep_gone(transaction, self.tenant_id, bound.collection, gone, known_at)
         return [
             MergeResult(
                 row["record_id"], row["remote_id"], Verdict(row["verdict"]), row["deferral"] or "", row["kind"] or "",
