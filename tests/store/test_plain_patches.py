@@ -1,4 +1,4 @@
-"""A plain patch has a statement of its own: it does exactly what the general one does, or leaves the patch to it."""
+"""Plain and lean patches have statements of their own: they do what the general one does, or leave the patch to it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from draftline_server.domain.content import Limits, equal
 from draftline_server.domain.edits import Operation, Strategy
 from draftline_server.domain.errors import DraftlineError
 from draftline_server.domain.records import Actor, Delta, NewRecord, Operations, Patch, PatchResult, Request
+from draftline_server.store.content import limit_values
 from draftline_server.store.database import Database
-from draftline_server.store.in_place_patches import WAITING, InPlacePatches, PatchEntry, Terms
+from draftline_server.store.in_place_patches import LEAN, WAITING, InPlacePatches, PatchEntry, Terms
 from draftline_server.store.patches import PatchStore
 from draftline_server.store.statements import Statement
 from hypothesis import HealthCheck, given, settings
@@ -50,9 +51,9 @@ class Step:
 
 
 class Counted(InPlacePatches):
-    """Counts the patches that the plain statement applies; without `plain`, it never gets any."""
+    """Counts the patches that the statements for plain patches apply; without `plain` or `lean`, one never gets any."""
 
-    plain = True
+    plain = lean = True
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -60,7 +61,7 @@ class Counted(InPlacePatches):
 
     def entry(self, *arguments: Any, **options: Any) -> PatchEntry:
         made = super().entry(*arguments, **options)
-        return made if self.plain else replace(made, is_plain=False)
+        return replace(made, is_plain=made.is_plain and self.plain, fields=made.fields if self.lean else None)
 
     async def rows(self, runner: Any, entries: Sequence[PatchEntry], terms: Terms = WAITING) -> Any:
         rows = await super().rows(runner, entries, terms)
@@ -70,12 +71,12 @@ class Counted(InPlacePatches):
 
 
 class Side(LoggedWorld):
-    """A tenant whose plain patches use their statement, or do not."""
+    """A tenant whose plain and lean patches use their statements, or do not."""
 
-    def __init__(self, database: Database, *, plain: bool = True) -> None:
+    def __init__(self, database: Database, *, plain: bool = True, lean: bool = True) -> None:
         super().__init__(database, f"plain-{next(_tenants)}", LIMITS)
         self.applier = Counted(self.specs, LIMITS)
-        self.applier.plain = plain
+        self.applier.plain, self.applier.lean = plain, lean
         self.patches = PatchStore(database, self.specs, self.applier)
         self.groups = PatchStore(database, self.specs, PatchBatcher(self.applier))
 
@@ -140,7 +141,7 @@ def steps(draw: st.DrawFn, stored: dict[str, Any]) -> Step:
 )
 @given(data=st.data())
 async def test_plain_statement_does_what_the_general_one_does(database: Database, data: st.DataObject) -> None:
-    sides = Side(database), Side(database, plain=False)
+    sides = Side(database, lean=data.draw(st.booleans())), Side(database, plain=False)
     history = data.draw(st.sampled_from(["VALUES", "VALUES", "PATHS"]))
     stored = {record_id: data.draw(contents) for record_id in data.draw(st.lists(st.sampled_from(IDS), unique=True))}
     drafted = data.draw(st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(IDS)), max_size=2, unique=True))
@@ -208,6 +209,80 @@ async def test_plain_statement_leaves_what_it_is_not_for(side: Side, together: s
     assert [result.get("reason") for result in results] == [None, "RECORD_DELETED", None, None, "RECORD_NOT_FOUND"]
     assert side.applier.applied == len(patches) - 1  # without the one with a draft
     assert await side.differences() == []
+
+
+LEAN_TEXTS = {statement.sql for statement in LEAN.values()}
+
+
+@pytest.mark.parametrize("together", ["batch", "group", "alone"])
+@pytest.mark.parametrize(
+    ("made", "is_lean"),
+    [
+        (Delta(to_text({"text": "y"}), Strategy.SHALLOW), True),
+        (Delta(to_text({"text": "y", "n": 2}), Strategy.SHALLOW), False),
+        (Delta('{"\\u006e": 2}', Strategy.SHALLOW), False),
+        (Delta(to_text({"text": "y"}), Strategy.DEEP), False),
+    ],
+    ids=["undeclared", "declared", "escaped", "deep"],
+)
+async def test_patch_is_lean_if_no_order_reads_its_fields(
+    side: Side, monkeypatch: pytest.MonkeyPatch, made: Delta, is_lean: bool, together: str
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(side.database.connections, "observers", [lambda sql, _: sent.append(sql)])
+    await side.run(Step([Patch(COLLECTION, "1", change=made)], [uuid.uuid4()], together))
+    assert bool(LEAN_TEXTS & set(sent)) is is_lean
+    assert (side.applier.statements, side.applier.applied) == (1, 1)
+    assert await side.differences() == []
+
+
+@pytest.mark.parametrize("together", ["batch", "group", "alone"])
+async def test_lean_statement_leaves_fields_that_an_order_being_dropped_reads(side: Side, together: str) -> None:
+    await side.declare()
+    patch = Patch(COLLECTION, "1", change=Delta(to_text({"n": 2}), Strategy.SHALLOW))
+    await side.run(Step([patch], [None], together))  # it reads the new spec
+    applied = side.applier.applied
+    patch = Patch(COLLECTION, "2", change=Delta(to_text({"n": 3}), Strategy.SHALLOW))
+    await side.run(Step([patch], [None], together))
+    assert side.applier.applied == applied
+    assert await side.differences() == []
+
+
+@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize(
+    ("limits", "record_id", "delta", "reason"),
+    [
+        (Limits(max_bytes=1024, max_nodes=4), "1", {f"k{n}": n for n in range(4)}, "DOCUMENT_TOO_LARGE"),
+        (Limits(max_bytes=1024), "1", {"text": "é" * 600}, "DOCUMENT_TOO_LARGE"),
+        (Limits(max_indexed_text_bytes=2), "long", {"text": 1}, "INDEXED_TEXT_TOO_LONG"),
+    ],
+    ids=["values", "bytes", "text"],
+)
+async def test_lean_statement_refuses_contents_over_a_limit(
+    side: Side, limits: Limits, record_id: str, delta: dict[str, Any], reason: str, lean: bool
+) -> None:
+    await side.declare(fields='[{"path": ["a"], "type": "TEXT"}]', indexed_text='[["a"]]')
+    await side.load({"long": {"a": "abc"}})
+    side.applier._limits, side.applier.lean = limit_values(limits), lean
+    patch = Patch(COLLECTION, record_id, change=Delta(to_text(delta), Strategy.SHALLOW))
+    (result,) = await side.run(Step([patch], [None], "alone"))
+    assert result["reason"] == reason
+
+
+async def test_content_takes_at_most_256_times_as_much_as_text(database: Database) -> None:
+    """The statement for lean patches measures no text of a small content."""
+    for value in (
+        Decimal("1E-1000"),
+        Decimal("1E+1000"),
+        [Decimal("1E-999")] * 50,
+        "\1" * 9,
+        [None, False, "", {}, []],
+    ):
+        statement = Statement(
+            "sizes", "SELECT octet_length(($1::jsonb)::text), pg_column_size($1::jsonb)", ("content",)
+        )
+        row = (await database.fetch(statement, {"content": to_text({"a": value, "": value})}))[0]
+        assert row[0] <= 256 * row[1]
 
 
 async def test_draft_saved_while_a_batch_waits_for_its_record_is_refreshed(races: Any) -> None:

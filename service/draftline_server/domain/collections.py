@@ -73,6 +73,13 @@ class CollectionSpec:
         wanted = [(IndexKey(path, type_),) for path, type_ in self.fields.items()]
         return list(dict.fromkeys([*wanted, *self.orders]))
 
+    def read_fields(self) -> frozenset[str]:
+        """Return the top-level fields that orders and statistics read."""
+        paths = [*self.fields, *(each.path for each in self.relations)]
+        for statistic in self.statistics:
+            paths += [*(key.path for key in statistic.keys), *statistic.measures]
+        return frozenset(path[0] for path in paths)
+
     def checked_relations(self) -> list[RelationSpec]:
         return [each for each in self.relations if each.integrity is Integrity.CHECK]
 

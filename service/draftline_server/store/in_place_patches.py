@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import asyncpg
 import msgspec
 
 from ..domain.changes import Write
+from ..domain.collections import CollectionSpec
 from ..domain.content import Limits
-from ..domain.edits import Operation
+from ..domain.edits import Operation, Strategy
 from ..domain.records import Delta, Operations, Patch, PatchResult, Record
 from ..domain.values import value_class
 from .collections.cache import CollectionSpecs
@@ -23,17 +24,20 @@ from .transaction import Transaction
 SQL = load("content")
 # By whether they wait for records that are locked. All have one name, that of what they do.
 PLAIN = {False: load("plain_patches")["patch_content"], True: load("plain_batches")["patch_content"]}
+LEAN = {False: load("lean_patches")["patch_content"], True: load("lean_batches")["patch_content"]}
 FOLDED = load("folded_patches")["patch_content"]
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @value_class
 class PatchEntry:
     """One patch as an argument of the statement: `values` holds its element of each of ARRAYS.
 
-    `is_plain`: the statement for plain patches may apply it; see plain_patches.sql. `folds`: it may share a statement
-    with other patches of its record; see folded_patches.sql.
+    `is_plain`: the statement for plain patches may apply it; see plain_patches.sql. `fields`: the top-level fields that
+    it changes, if the one for lean patches may; see lean_patches.sql. `folds`: it may share a statement with other
+    patches of its record; see folded_patches.sql.
     """
 
     write: Write
@@ -41,6 +45,12 @@ class PatchEntry:
     values: tuple[object, ...]
     is_plain: bool
     folds: bool
+    fields: Collection[str] | None = None
+
+    @property
+    def lane(self) -> tuple[object, object]:
+        """Return the collection and the version of its spec, which patches of one lean statement share."""
+        return self.values[0], self.values[7]
 
 
 @value_class
@@ -138,7 +148,8 @@ class InPlacePatches:
         )
         folds = self._is_short(patch)
         is_plain = folds and not patch.allow_missing and patch.condition is None
-        return PatchEntry(write, patch, values, is_plain, folds)
+        fields = _lean_fields(patch.change, spec) if is_plain else None
+        return PatchEntry(write, patch, values, is_plain, folds, fields)
 
     def _is_short(self, patch: Patch) -> bool:
         """Return whether a patch only changes the content, in few steps, and by values of little depth."""
@@ -169,6 +180,9 @@ class InPlacePatches:
             **self._limits,
         }
         statement = PLAIN[terms.waits] if terms.plain else FOLDED if terms.folded else SQL["patch_content"]
+        if terms.plain and (lean := _lean_values(entries)):
+            statement = LEAN[terms.waits]
+            values |= lean
         if isinstance(runner, Database):
             idempotent = all(entry.write.actor.request is not None for entry in entries)
             fetched = await runner.fetch(statement, values, idempotent=idempotent)
@@ -176,6 +190,25 @@ class InPlacePatches:
             fetched = await runner.fetch(statement, values)
         rows: dict[int, asyncpg.Record] = {row[0]: row for row in fetched}
         return [rows.get(index) for index in range(1, len(entries) + 1)]
+
+
+def _lean_fields(change: Delta | Operations | None, spec: CollectionSpec) -> Collection[str] | None:
+    """Return the top-level fields of a change that the statement for lean patches may apply; None: it may not."""
+    if not isinstance(change, Delta) or change.strategy is not Strategy.SHALLOW:
+        return None
+    fields = _decode_fields(change.json).keys()
+    return fields if spec.read_fields().isdisjoint(fields) else None
+
+
+def _lean_values(entries: Sequence[PatchEntry]) -> dict[str, object] | None:
+    """Return the values that the statement for lean patches has in addition; None: some of them are not lean."""
+    fields: set[str] = set()
+    for entry in entries:
+        if entry.fields is None or entry.lane != entries[0].lane:
+            return None
+        fields.update(entry.fields)
+    collection, definition_version = entries[0].lane
+    return {"collection": collection, "definition_version": definition_version, "fields": list(fields)}
 
 
 def result_of(entry: PatchEntry, row: asyncpg.Record | None) -> PatchResult:

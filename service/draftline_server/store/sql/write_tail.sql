@@ -58,6 +58,16 @@ tallied_records AS MATERIALIZED (
           AND (w.kind <> 'UPDATE' OR q.fields && w.changed_fields))
 )
 
+-- fragment: no_reader_of_fields
+-- True if no order and no statistic of a collection reads one of its top-level fields `fields`. Then a change of these fields
+-- only has to be logged: move_entries does nothing for it.
+NOT EXISTS (SELECT FROM draftline.collection_order AS o
+    WHERE o.tenant_id = :tenant_id AND o.collection = :collection AND o.state <> 'DELETING'
+      AND o.fields && CAST(:fields AS text[]))
+AND NOT EXISTS (SELECT FROM draftline.statistic AS q
+    WHERE q.tenant_id = :tenant_id AND q.collection = :collection AND q.state IN ('BUILDING', 'READY')
+      AND q.fields && CAST(:fields AS text[]))
+
 -- fragment: append_tally
 -- Append contributions to the statistics of one collection, as draftline.append_tally does; for statements with too many of
 -- them for arrays. A common table expression `contributions` precedes it: user_id, content and sign.
