@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from draftline_server.domain import changes as changes_domain
-from draftline_server.domain.changes import ChangeRef, ChangeSource
+from draftline_server.domain.changes import ChangeKind, ChangeRef, ChangeSource
 from draftline_server.domain.content import Limits
 from draftline_server.domain.drafts import ConflictKind, ConflictPolicy
 from draftline_server.domain.edits import Strategy
@@ -25,6 +25,8 @@ from draftline_server.domain.records import ImportMode, Patch
 from draftline_server.store import reverts as reverts_store
 from support.tenant_changes import LoggedWorld, conflicts_told, content_of, create_and_patch
 from support.tenant_stores import COLLECTION, change, creation, deletion
+
+from .test_order_entries import purge
 
 REJECT, KEEP_MINE, KEEP_THEIRS = ConflictPolicy
 
@@ -215,3 +217,26 @@ async def test_reverts_at_once_write_once(world: LoggedWorld) -> None:
     commit_id = await hundred(world)
     runs = await asyncio.gather(*(world.revert(commit_id, KEEP_MINE) for _ in range(4)))
     assert sorted(sum(each.written for each in run) for run in runs) == [0, 0, 0, 100]
+
+
+async def test_record_created_after_the_lock_is_not_reverted(world: LoggedWorld) -> None:
+    await world.create("1", {"n": 1})
+    await world.save_all("ada", [change("1", {"n": 2}), creation("2", {"n": 2})])
+    await world.commit("ada")
+    (commit_id,) = {each.commit_id for each in await world.all() if each.source is ChangeSource.COMMIT}
+    await world.delete("2")
+    await purge(world, "2")
+    other = LoggedWorld(world.database, world.tenant_id)
+    (purged,) = [each for each in await world.history("2") if each.kind is ChangeKind.PURGE]
+
+    class Interrupted(reverts_store.RevertStore):
+        async def _violations(self, *arguments: Any) -> Any:
+            await other.create("2", {"n": 9})
+            return await super()._violations(*arguments)
+
+    world.reverts = Interrupted(world.specs, Limits())
+    with pytest.raises(ChangeNotFoundError):
+        await world.revert_version("2", purged.version)
+    (reverted,) = await world.revert(commit_id)
+    assert (reverted.record_id, reverted.written) == ("1", True)
+    assert (await world.states())["2"][0] == {"n": 9}

@@ -26,6 +26,7 @@ from .statements import load
 from .transaction import Rows, Transaction
 
 SQL = load("reverts")
+NOT_FOUND = "the log has no such change or commit"
 
 
 class RevertStore:
@@ -60,7 +61,9 @@ class RevertStore:
             actor, ChangeSource.REVERT_CHANGE, await transaction.now(), change_reason, str(uuid_utils.uuid7())
         )
         values = {**self._values(write, target), "keep_theirs": policy is ConflictPolicy.KEEP_THEIRS}
-        collections = await self._lock(transaction, values)
+        locked = await self._lock(transaction, values)
+        values |= locked
+        collections = set(locked["locked_collections"])
         values["guarded"] = [name for name in collections if self._references.guards(actor.tenant_id, name)]
         judged = await self._fetch(transaction, values, self._with_schema(actor, collections))
         self._refuse_stale(actor, collections, judged)
@@ -69,6 +72,8 @@ class RevertStore:
             raise_any(results, "records were changed since; nothing was reverted")
         shown = list(collections) if with_content else []
         rows, problems = await self._write(transaction, actor, values, shown, results, allow_partial=allow_partial)
+        if len(rows) != len(results):  # the log has been shortened between the statements
+            raise ChangeNotFoundError(NOT_FOUND)
         await self._refresh_drafts(transaction, actor, rows)
         reverted = [_reverted(row, result, problems) for row, result in zip(rows, results, strict=True)]
         return reverted, write.commit_id if any(result.written for result in reverted) else ""
@@ -89,22 +94,27 @@ class RevertStore:
             **limit_values(self._limits),
         }
 
-    async def _lock(self, transaction: Transaction, values: dict[str, object]) -> set[str]:
-        """Lock the records of the target and return their collections.
+    async def _lock(self, transaction: Transaction, values: dict[str, object]) -> dict[str, list[str]]:
+        """Lock the records of the target, and return the locked ones as values of the statement `revert_changes`.
 
         Raises ChangeNotFoundError or SelectionTooLargeError.
         """
         rows = await transaction.fetch(SQL["select_reverted"], {**values, "limit": MAX_REVERTED + 1})
         if not rows:
-            raise ChangeNotFoundError("the log has no such change or commit")
+            raise ChangeNotFoundError(NOT_FOUND)
         if len(rows) > MAX_REVERTED:
             raise SelectionTooLargeError(
                 f"the commit holds more than {MAX_REVERTED} changes, which is the limit of one revert",
                 limit=MAX_REVERTED,
             )
         keys = {"collections": [row["collection"] for row in rows], "record_ids": [row["record_id"] for row in rows]}
-        await transaction.fetch(SQL["lock_reverted"], {**values, **keys})
-        return set(keys["collections"])
+        locked = await transaction.fetch(SQL["lock_reverted"], {**values, **keys})
+        if not locked:  # they were purged meanwhile
+            raise ChangeNotFoundError(NOT_FOUND)
+        return {
+            "locked_collections": [row["collection"] for row in locked],
+            "locked_ids": [row["record_id"] for row in locked],
+        }
 
     async def _write(
         self,

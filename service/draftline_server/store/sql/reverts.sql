@@ -11,8 +11,8 @@ WHERE c.tenant_id = :tenant_id AND c.collection = CAST(:collection AS text) AND 
 LIMIT :limit
 
 -- name: lock_reverted
--- Lock these records in primary-key order.
-SELECT r.record_id
+-- Lock those of these records that exist, in primary-key order, and return them.
+SELECT p.collection, r.record_id
 FROM (
     SELECT p.* FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
     ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
@@ -62,6 +62,10 @@ WITH target AS MATERIALIZED (
         OFFSET 0
     ) AS r
     LEFT JOIN draftline.collection AS c ON c.tenant_id = :tenant_id AND c.collection = t.collection
+    -- Not a record that another transaction has created since.
+    WHERE (t.collection, t.record_id) IN (
+        SELECT p.collection, p.record_id
+        FROM unnest(CAST(:locked_collections AS text[]), CAST(:locked_ids AS text[])) AS p (collection, record_id))
 ), restored AS MATERIALIZED (
     SELECT f.*, f.base IS NULL AND f.kind <> 'CREATE' AND NOT f.is_done AS is_lost,
         (f.old_content, f.old_parent_id, f.old_position) IS DISTINCT FROM (f.content, f.parent_id, f.position)
