@@ -12,6 +12,7 @@ import pytest
 from draftline_server.domain.errors import StatisticNotReadyError
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.statistics import Function, Grain, Measure, StatisticsQuery
+from support.statistics_oracle import groups_of
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import COLLECTION, change, creation, deletion
 
@@ -87,7 +88,7 @@ async def compare(world: LoggedWorld, query: StatisticsQuery) -> None:
     for user in ("ada", "eve"):
         found = await answer(world, user, query)
         assert found.statistic
-        assert problems(query, list(found.groups), expected(await lists(world, user), query)) == [], query.filter
+        assert problems(query, groups_of(found), expected(await lists(world, user), query)) == [], query.filter
 
 
 async def test_refusal_names_the_range_to_declare(world: LoggedWorld) -> None:

@@ -16,7 +16,6 @@ from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.domain.statistics import (
     Function,
     Grain,
-    Group,
     GroupCondition,
     GroupOrder,
     KeyType,
@@ -28,7 +27,7 @@ from draftline_server.domain.statistics import (
 from draftline_server.store.database import Database
 from draftline_server.store.statistics.store import StatisticsStore
 from support.filter_oracle import satisfies
-from support.statistics_oracle import grouped, read, value_of
+from support.statistics_oracle import Group, grouped, groups_of, read, value_of
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import COLLECTION, World, change, creation, deletion
 
@@ -140,7 +139,7 @@ async def wrong_answers(world: World) -> list[Any]:
                     assert not await statistics(world)
                     continue
                 assert bool(result.statistic) == bool(await statistics(world))
-                found += [(user, query, scan, each) for each in problems(query, list(result.groups), wanted)]
+                found += [(user, query, scan, each) for each in problems(query, groups_of(result), wanted)]
     return found
 
 
@@ -176,10 +175,10 @@ async def films(world: World) -> None:
 async def test_drafts_of_other_users_never_count(world: LoggedWorld) -> None:
     await films(world)
     query = StatisticsQuery(COLLECTION, ((EA, Grain.VALUE),), (COUNT, SUM))
-    found = (await answer(world, "ada", query)).groups
+    found = groups_of(await answer(world, "ada", query))
     assert [list(group.keys) for group in found] == [['"x"'], ['"y"'], ['"z"']]
     assert [list(group.difference) for group in found] == [["0", "0.25"], ["0", "0"], ["1", "4"]]
-    eve = (await answer(world, "eve", query)).groups
+    eve = groups_of(await answer(world, "eve", query))
     assert [(list(group.keys), list(group.difference)) for group in eve] == [
         (['"x"'], ["0", "0"]),
         (['"y"'], ["0", "0"]),
@@ -187,9 +186,12 @@ async def test_drafts_of_other_users_never_count(world: LoggedWorld) -> None:
     having = StatisticsQuery(
         COLLECTION, ((EA, Grain.VALUE),), (COUNT,), having=(GroupCondition(0, Side.DIFFERENCE, "!=", Decimal(0)),)
     )
-    assert [list(group.keys) for group in (await answer(world, "ada", having)).groups] == [['"z"']]
-    assert (await answer(world, "eve", having)).groups == []
-    assert [list(group.keys) for group in (await answer(world, "bob", having)).groups] == [['"secret of bob"'], ['"x"']]
+    assert [list(group.keys) for group in groups_of(await answer(world, "ada", having))] == [['"z"']]
+    assert groups_of(await answer(world, "eve", having)) == []
+    assert [list(group.keys) for group in groups_of(await answer(world, "bob", having))] == [
+        ['"secret of bob"'],
+        ['"x"'],
+    ]
 
 
 async def test_groups_come_in_the_requested_order_up_to_the_limit(world: LoggedWorld) -> None:
@@ -199,9 +201,9 @@ async def test_groups_come_in_the_requested_order_up_to_the_limit(world: LoggedW
         order=(GroupOrder(0, Side.BASELINE, descending=True), GroupOrder(0, None, descending=True)), limit=2,
     )  # fmt: skip
     found = await answer(world, "ada", query)
-    assert [list(group.keys) for group in found.groups] == [['"y"'], ['"x"']]
+    assert [list(group.keys) for group in groups_of(found)] == [['"y"'], ['"x"']]
     assert found.is_truncated
-    assert list(found.groups[0].merged) == [str(10**30)]
+    assert groups_of(found)[0].merged == [str(10**30)]
     all_of_them = await answer(world, "ada", StatisticsQuery(COLLECTION, ((EA, Grain.VALUE),), (SUM,), limit=3))
     assert not all_of_them.is_truncated
 

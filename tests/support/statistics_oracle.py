@@ -5,14 +5,32 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from draftline_server.domain.filters.ast import FieldType
-from draftline_server.domain.statistics import Function, KeyType, Measure
+from draftline_server.domain.statistics import Function, KeyType, Measure, StatisticsResult
 
 from .filter_oracle import MISSING, typed, value_at
+
+
+@dataclass(frozen=True)
+class Group:
+    """The JSON texts of a group: of its keys, and of its measures for each side."""
+
+    keys: list[str]
+    baseline: list[str]
+    merged: list[str]
+    difference: list[str]
+
+
+def groups_of(result: StatisticsResult) -> list[Group]:
+    """Return the columns of an answer as groups."""
+    sides = (result.keys, result.baseline, result.merged, result.difference)
+    return [Group(*([column[index] for column in side] for side in sides)) for index in range(result.size)]
+
 
 Contents = Sequence[dict[str, Any]]
 

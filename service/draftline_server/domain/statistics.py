@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from typing import TypeAlias
 
 from .edits import format_pointer
 from .errors import InvalidFieldError
@@ -126,21 +127,22 @@ class StatisticsQuery:
     allow_scan: bool = False
 
 
-@value_class
-class Group:
-    """A group: the JSON texts of its keys, and of its measures for each side; "null": there is no value."""
-
-    keys: Sequence[str]
-    baseline: Sequence[str]
-    merged: Sequence[str]
-    difference: Sequence[str]
+Columns: TypeAlias = Sequence[Sequence[str]]
 
 
 @value_class
 class StatisticsResult:
-    """The groups of a query. `statistic` is the name of the one that was read; empty: the records were scanned."""
+    """The groups of a query, as columns: of each key, and of each measure for each side.
 
-    groups: Sequence[Group]
+    The values are JSON texts; "null": there is no value. `statistic` is the name of the one that was read; empty: the
+    records were scanned.
+    """
+
+    size: int  # groups
+    keys: Columns
+    baseline: Columns
+    merged: Columns
+    difference: Columns
     is_truncated: bool
     statistic: str = ""
 

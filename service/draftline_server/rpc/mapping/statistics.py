@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 
-from draftline.v1 import collection_pb2, draft_pb2, types_pb2
+from draftline.v1 import collection_pb2, draft_pb2
 
 from ...domain.edits import Path, format_pointer, parse_pointer
 from ...domain.errors import InvalidFieldError
@@ -15,7 +15,6 @@ from ...domain.statistics import (
     RANGES,
     Function,
     Grain,
-    Group,
     GroupCondition,
     GroupOrder,
     KeyType,
@@ -28,7 +27,6 @@ from ...domain.statistics import (
 )
 from ...store.collections.statistic_specs import StoredStatistic
 from ...store.record_errors import invalid_filter
-from .documents import to_json_value
 
 GRAINS = {
     collection_pb2.GRAIN_UNSPECIFIED: Grain.VALUE,
@@ -113,18 +111,6 @@ def _measure(message: draft_pb2.StatisticMeasure, where: str) -> Measure:
     if not message.path and function is not Function.COUNT:
         raise InvalidFieldError.of(f"{where}.path", f"must be set for {function}")
     return Measure(function, parse_pointer(message.path, f"{where}.path") if message.path else ())
-
-
-def to_group(group: Group, encoding: int) -> draft_pb2.StatisticGroup:
-    def values(texts: Sequence[str]) -> list[types_pb2.JsonValue]:
-        return [value for text in texts if (value := to_json_value(text, encoding)) is not None]
-
-    return draft_pb2.StatisticGroup(
-        keys=values(group.keys),
-        baseline=values(group.baseline),
-        merged=values(group.merged),
-        difference=values(group.difference),
-    )
 
 
 def to_declared_statistics(

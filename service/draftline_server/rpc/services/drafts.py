@@ -18,11 +18,11 @@ from ...store.drafts import DraftStore
 from ...store.quotas import Quotas
 from ...store.statistics.store import StatisticsStore
 from ...store.transaction import Transaction
-from ..cooperative import yielding
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_resolutions
 from ..mapping.records import fill_record
-from ..mapping.statistics import to_group, to_statistics_query
-from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit, count_fitting
+from ..mapping.statistic_groups import to_response
+from ..mapping.statistics import to_statistics_query
+from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit
 from ..status import to_status
 from ..stored_responses import StoredResponses
 from .draft_owner import audit, draft_owner
@@ -96,14 +96,7 @@ class DraftService:
         self, request: draft_pb2.GetStatisticsRequest, actor: Actor
     ) -> draft_pb2.GetStatisticsResponse:
         result = await self.statistics.query(actor, to_statistics_query(request))
-        response = draft_pb2.GetStatisticsResponse(truncated=result.is_truncated, statistic=result.statistic)
-        async for group in yielding(result.groups):
-            response.groups.append(to_group(group, request.response_encoding))
-        fits = count_fitting(response, response.groups)
-        if fits < len(response.groups):
-            del response.groups[fits:]
-            response.truncated = True
-        return response
+        return await to_response(result, request.response_encoding)
 
     async def StreamMerged(  # noqa: N802
         self, request: draft_pb2.StreamMergedRequest, actor: Actor

@@ -7,7 +7,8 @@ sums by all keys of the statistic first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from typing import cast as cast_type
@@ -51,6 +52,7 @@ from ..statements import Statement, compiled, fragment
 from .needs import aligned
 from .ranges import Parts, parts_of
 
+ZERO: ColumnElement[Any] = literal_column("0")
 SUMS = [f"{kind}{number}" for number in range(1, 5) for kind in "cs"]
 TYPES: Mapping[str, Any] = {
     **{f"k{number}": Text(collation="C") for number in range(1, 4)},
@@ -78,49 +80,52 @@ def statistics_statement(
 ) -> tuple[Statement, Mapping[str, object]]:
     """Return the statement, and the values that it binds itself.
 
-    `source`: `tally_rows` (for a statistic of a range, `range_rows` instead) or `scanned_rows`. The rows have columns
-    `key_1` …, and `baseline_1`, `merged_1`, `difference_1` … for the measures, and `is_ready`.
+    `source`: `tally_rows` (for a statistic of a range, `range_rows` instead) or `scanned_rows`. The rows have the keys,
+    then for the baseline, the merged view and the difference the measures, all as texts, and `is_ready`. Where the
+    caller has no drafts, the merged value and the difference of counts and sums are NULL.
     """
     parts = parts_of(spec, condition)
     rows = text(fragment("statistics", source if parts is None else "range_rows")).columns(**TYPES).subquery("t")
     indexes = {key.path: index for index, key in enumerate(spec.keys)}
-    columns = rows.c
-    kept = select(
-        *(columns[f"k{number}"] for number in range(1, 4)),
-        *(case((not_(columns.is_own), columns[name])).label(f"b_{name}") for name in ("records", *SUMS)),
-        *(columns[name].label(f"m_{name}") for name in ("records", *SUMS)),
-    )
+    kept = select(rows)
     if condition is not None:
-        kept = kept.where(_filter(condition, spec, indexes, columns, parts))
-    source_rows = kept.subquery("s")
+        kept = kept.where(_filter(condition, spec, indexes, rows.c, parts))
+    if groups and {key.path: key.type for key in groups} == {key.path: key.type for key in spec.keys}:
+        # About as many groups as rows, for which a sort is faster than a hash table.
+        kept = kept.order_by(*(rows.c[f"k{indexes[key.path] + 1}"] for key in groups)).offset(ZERO)
+    sides = _Sides(kept.subquery("s").c)
     if any(measure.function in (Function.MIN, Function.MAX, Function.COUNT_DISTINCT) for measure in query.measures):
-        keys = [source_rows.c[f"k{number}"] for number in range(1, 4)]
-        sums = [name for name in source_rows.c.keys() if name[:2] in ("b_", "m_")]  # noqa: SIM118  not a dict
-        source_rows = (
-            select(*keys, *(func.sum(source_rows.c[name]).label(name) for name in sums)).group_by(*keys).subquery("f")
-        )
-    found = [_group_key(source_rows.c, indexes[key.path], spec, key.type) for key in groups]
+        sides = sides.by_key()
+    found = [_group_key(sides.columns, indexes[key.path], spec, key.type) for key in groups]
     values = [
-        _measure(measure, side, source_rows.c, spec, indexes).label(f"{side}_{index}")
+        value.label(f"{name}_{index}")
         for index, measure in enumerate(query.measures, 1)
-        for side in ("b", "m")
+        for name, value in zip(_names(measure), _measure(measure, sides, spec, indexes), strict=True)
     ]
     grouped = select(*(key.label(f"key_{index}") for index, key in enumerate(found, 1)), *values)
     is_ready: Any = true()
     if source == "tally_rows":
         is_ready = text(fragment("statistics", "is_ready")).columns(is_ready=Boolean()).scalar_subquery()
     if found:
-        has_records = or_(
-            func.coalesce(func.sum(source_rows.c.b_records), 0) != 0,
-            func.coalesce(func.sum(source_rows.c.m_records), 0) != 0,
+        grouped = grouped.group_by(*found).having(
+            or_(sides.sum("b", "records") != ZERO, sides.sum("o", "records") != ZERO)
         )
-        grouped = grouped.group_by(*found).having(has_records)
     else:
         grouped = grouped.add_columns(func.count().label("rows"))  # one row even without a measure
     statement, values_of_filter = compiled(
         "get_statistics", _ordered(query, grouped.subquery("g"), groups, spec, is_ready)
     )
     return statement, {**values_of_filter, **(parts.values() if parts is not None else {})}
+
+
+def is_sum(measure: Measure) -> bool:
+    """Return whether the merged value is the sum of the baseline and of what the caller's drafts add."""
+    return measure.function in (Function.COUNT, Function.SUM)
+
+
+def _names(measure: Measure) -> tuple[str, str]:
+    """Return the names of the values of a measure: of the baseline, and of the drafts or of the merged view."""
+    return ("b", "o") if is_sum(measure) else ("b", "m")
 
 
 def _ordered(
@@ -130,26 +135,44 @@ def _ordered(
     columns = grouped.c
 
     def value(index: int, side: Side) -> ColumnElement[Any]:
-        baseline, merged = columns[f"b_{index + 1}"], columns[f"m_{index + 1}"]
-        if side is Side.DIFFERENCE:
-            if not is_number(query.measures[index]):
-                return null()
-            return func.trim_scale(cast(cast(merged, Numeric) - cast(baseline, Numeric), Numeric), type_=Numeric())
-        found: ColumnElement[Any] = baseline if side is Side.BASELINE else merged
-        return found
+        measure = query.measures[index]
+        merged: ColumnElement[Any]
+        difference: ColumnElement[Any]
+        if is_sum(measure):
+            baseline, difference = (_or_zero(columns[f"{name}_{index + 1}"]) for name in "bo")
+            merged = baseline + difference
+        else:
+            baseline, merged = columns[f"b_{index + 1}"], columns[f"m_{index + 1}"]
+            difference = merged - baseline if is_number(measure) else null()
+        return {Side.BASELINE: baseline, Side.MERGED: merged, Side.DIFFERENCE: difference}[side]
 
     def is_number(measure: Measure) -> bool:
         types = {key.path: key.type for key in spec.keys}
         return measure.function not in (Function.MIN, Function.MAX) or types[measure.path] is KeyType.NUMBER
 
+    def shown(index: int, side: Side) -> ColumnElement[Any]:
+        measure, found = query.measures[index], value(index, side)
+        if not is_number(measure):
+            return found
+        if measure.function is not Function.COUNT:
+            found = func.trim_scale(found, type_=Numeric())
+        if side is Side.BASELINE or not is_sum(measure):
+            return cast(found, Text)
+        return case((columns[f"o_{index + 1}"].is_not(None), cast(found, Text)))
+
     def key(index: int) -> ColumnElement[Any]:
         column = columns[f"key_{index + 1}"]
         return cast(column, Numeric) if groups[index].type is KeyType.NUMBER else column
 
-    shown = [columns[f"key_{index}"] for index in range(1, len(groups) + 1)]
-    for index in range(len(query.measures)):
-        shown += [value(index, side).label(f"{side.lower()}_{index + 1}") for side in Side]
-    statement = select(*shown, is_ready.label("is_ready"))
+    statement = select(
+        *(columns[f"key_{index}"] for index in range(1, len(groups) + 1)),
+        *(
+            shown(index, side).label(f"{side.lower()}_{index + 1}")
+            for side in Side
+            for index in range(len(query.measures))
+        ),
+        is_ready.label("is_ready"),
+    )
     for each in query.having:
         statement = statement.where(
             COMPARISONS[each.operator](value(each.index, each.side), literal(each.value, Numeric))
@@ -168,36 +191,78 @@ def _group_key(columns: Any, index: int, spec: StatisticSpec, type_: KeyType) ->
     return column
 
 
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Rows of a tally with their sums of the baseline (`b`) and of the caller's drafts (`o`).
+
+    `is_by_key`: the rows have a column for each side, otherwise a row is of one side, by its column `is_own`.
+    """
+
+    columns: Any
+    is_by_key: bool = False
+
+    def by_key(self) -> _Sides:
+        """Return a row for each combination of keys."""
+        keys = [self.columns[f"k{number}"] for number in range(1, 4)]
+        sums = [self.sum(side, name).label(f"{side}_{name}") for name in ("records", *SUMS) for side in "bo"]
+        return _Sides(select(*keys, *sums).group_by(*keys).subquery("f").c, is_by_key=True)
+
+    def sum(self, side: str, name: str, of: Callable[[Any], Any] = lambda it: it) -> ColumnElement[Any]:
+        """Return the sum of a column of a side, or of what `of` returns for it; NULL if there is none."""
+        if self.is_by_key:
+            return func.sum(of(self.columns[f"{side}_{name}"]), type_=Numeric())
+        is_own = self.columns.is_own
+        return func.sum(of(self.columns[name]), type_=Numeric()).filter(is_own if side == "o" else not_(is_own))
+
+    def has_records(self, side: str) -> ColumnElement[bool]:
+        """Return whether a combination of keys has records, in the baseline or in the merged view (`m`)."""
+        baseline, own = self.columns.b_records, self.columns.o_records
+        return (baseline if side == "b" else _or_zero(baseline) + _or_zero(own)) > ZERO
+
+
+def _or_zero(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(column, ZERO, type_=Numeric())
+
+
 def _measure(
-    measure: Measure, side: str, columns: Any, spec: StatisticSpec, indexes: Mapping[Any, int]
-) -> ColumnElement[Any]:
-    records = columns[f"{side}_records"]
-
-    def total(column: ColumnElement[Any]) -> ColumnElement[Any]:
-        return func.coalesce(func.sum(column), 0)
-
+    measure: Measure, sides: _Sides, spec: StatisticSpec, indexes: Mapping[Any, int]
+) -> Sequence[ColumnElement[Any]]:
+    """Return the values of a measure that `_names` names."""
+    if measure.function in (Function.MIN, Function.MAX, Function.COUNT_DISTINCT):
+        return [_of_keys(measure, sides, side, spec, indexes) for side in "bm"]
     if measure.path in spec.measures:
         number = spec.measures.index(measure.path) + 1
-        count, amount = columns[f"{side}_c{number}"], columns[f"{side}_s{number}"]
+        counts, amounts = ([sides.sum(side, f"{kind}{number}") for side in "bo"] for kind in "cs")
     elif measure.path:
-        column = columns[f"k{indexes[measure.path] + 1}"]
-        count = case((column.is_not(None), records))
-        amount = records * cast(column, Numeric)
-    match measure.function:
-        case Function.COUNT:
-            return total(count if measure.path else records)
-        case Function.SUM:
-            return func.trim_scale(total(cast(amount, Numeric)), type_=Numeric())
-        case Function.AVG:
-            average = total(cast(amount, Numeric)) / func.nullif(total(count), 0)
-            return func.trim_scale(cast(average, Numeric), type_=Numeric())
-    key = columns[f"k{indexes[measure.path] + 1}"]
+        key = sides.columns[f"k{indexes[measure.path] + 1}"]
+        counts = [sides.sum(side, "records", lambda records: case((key.is_not(None), records))) for side in "bo"]
+        amounts = [sides.sum(side, "records", lambda records: records * cast(key, Numeric)) for side in "bo"]
+    else:
+        counts = [sides.sum(side, "records") for side in "bo"]
+    if measure.function is not Function.AVG:
+        return counts if measure.function is Function.COUNT else amounts
+    averages = []
+    for side in ("b", "bo"):
+        amount, count = (_total(each[: len(side)]) for each in (amounts, counts))
+        averages.append(amount / func.nullif(count, ZERO))
+    return averages
+
+
+def _total(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
+    first, *others = map(_or_zero, columns)
+    return first + others[0] if others else first
+
+
+def _of_keys(
+    measure: Measure, sides: _Sides, side: str, spec: StatisticSpec, indexes: Mapping[Any, int]
+) -> ColumnElement[Any]:
+    key = sides.columns[f"k{indexes[measure.path] + 1}"]
     if spec.keys[indexes[measure.path]].type is KeyType.NUMBER:
         key = cast(key, Numeric)
     if measure.function is Function.COUNT_DISTINCT:
-        return func.count(distinct(key)).filter(records > 0)
+        return func.count(distinct(key)).filter(sides.has_records(side))
     apply = func.min if measure.function is Function.MIN else func.max
-    return apply(key, type_=key.type).filter(records > 0)
+    return apply(key, type_=key.type).filter(sides.has_records(side))
 
 
 def _filter(

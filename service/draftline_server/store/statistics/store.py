@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -19,10 +19,7 @@ from ...domain.statistics import (
     RANGES,
     Function,
     Grain,
-    Group,
     KeyType,
-    Side,
-    StatisticKey,
     StatisticSpec,
     StatisticsQuery,
     StatisticsResult,
@@ -33,7 +30,7 @@ from ..database import Database
 from ..record_errors import invalid_filter
 from ..statements import Statement
 from .needs import Needs, needs_of
-from .query import statistics_statement
+from .query import is_sum, statistics_statement
 
 MAX_ATTEMPTS = 5  # while the statistics of the collection are being replaced
 _encode = msgspec.json.Encoder().encode
@@ -157,33 +154,31 @@ def as_json(spec: StatisticSpec) -> dict[str, object]:
 def _result(
     query: StatisticsQuery, needs: Needs, rows: Sequence[Mapping[str, Any]], spec: StatisticSpec, name: str
 ) -> StatisticsResult:
+    size, count = min(len(rows), query.limit), len(query.measures)
+    columns: list[Sequence[Any]] = [
+        list(map(itemgetter(index), rows[:size])) for index in range(len(needs.groups) + 3 * count)
+    ]
+    keys = [_key_column(texts, key.type) for texts, key in zip(columns, needs.groups, strict=False)]
+    baseline, merged, difference = (
+        columns[start : start + count] for start in range(len(keys), len(keys) + 3 * count, count)
+    )
     types = {key.path: key.type for key in spec.keys}
-    texts = [
-        measure.function in (Function.MIN, Function.MAX) and types[measure.path] is not KeyType.NUMBER
-        for measure in query.measures
-    ]
-    groups = [_group(row, needs.groups, texts) for row in rows[: query.limit]]
-    return StatisticsResult(groups, len(rows) > query.limit, name)
+    for index, measure in enumerate(query.measures):
+        if is_sum(measure):
+            pairs = zip(merged[index], baseline[index], strict=True)
+            merged[index] = [each if each is not None else before for each, before in pairs]
+            difference[index] = [each if each is not None else "0" for each in difference[index]]
+        else:
+            is_text = measure.function in (Function.MIN, Function.MAX)
+            type_ = types[measure.path] if is_text else KeyType.NUMBER
+            for side in (baseline, merged, difference):
+                side[index] = _key_column(side[index], type_)
+    return StatisticsResult(size, keys, baseline, merged, difference, len(rows) > query.limit, name)
 
 
-def _group(row: Mapping[str, Any], keys: Sequence[StatisticKey], texts: Sequence[bool]) -> Group:
-    found = [_key_json(row[f"key_{index}"], key.type) for index, key in enumerate(keys, 1)]
-    sides = [
-        [_json(row[f"{side.lower()}_{index}"], is_text=is_text) for index, is_text in enumerate(texts, 1)]
-        for side in Side
-    ]
-    return Group(found, *sides)
-
-
-def _key_json(text: str | None, type_: KeyType) -> str:
-    if text is None:
-        return "null"
-    return text if type_ in (KeyType.NUMBER, KeyType.BOOLEAN) else _encode(text).decode()
-
-
-def _json(value: Decimal | int | str | None, *, is_text: bool) -> str:
-    if value is None:
-        return "null"
-    if is_text:
-        return _encode(str(value)).decode()
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+def _key_column(texts: Sequence[str | None], type_: KeyType) -> Sequence[str]:
+    """Return the JSON texts of the values of a column."""
+    if type_ in (KeyType.NUMBER, KeyType.BOOLEAN):
+        return [text if text is not None else "null" for text in texts]
+    json_of = {text: _encode(text).decode() for text in set(texts)}
+    return [json_of[text] for text in texts]
