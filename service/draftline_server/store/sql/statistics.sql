@@ -239,24 +239,34 @@ WITH appended AS (
     FROM appended AS f
     CROSS JOIN LATERAL unnest(draftline.group_nodes(f.k1, CAST(:k1_type AS text))) AS n (k1)
     GROUP BY f.user_id, n.k1, f.k2, f.k3
+), stored AS (
+    SELECT o.*
+    FROM (SELECT DISTINCT n.user_id, n.k1 FROM nodes AS n) AS n
+    CROSS JOIN LATERAL (  -- by the index, whatever the planner knows of the table
+        SELECT t.ctid AS location, t.user_id, t.k1, t.k2, t.k3
+        FROM draftline.tally AS t
+        WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
+          AND t.user_id = n.user_id AND t.k1 = n.k1
+        UNION ALL
+        SELECT t.ctid, t.user_id, t.k1, t.k2, t.k3
+        FROM draftline.tally AS t
+        WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
+          AND t.user_id = n.user_id AND t.k1 IS NULL AND n.k1 IS NULL
+        OFFSET 0
+    ) AS o
 ), replaced AS (
     DELETE FROM draftline.tally AS t
     WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
-        SELECT o.location
-        FROM (SELECT DISTINCT n.user_id, n.k1 FROM nodes AS n) AS n
-        CROSS JOIN LATERAL (
-            SELECT t.ctid AS location, t.k2, t.k3
-            FROM draftline.tally AS t
-            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
-              AND t.user_id = n.user_id AND t.k1 = n.k1
+        -- The stored rows of the nodes: grouped and not joined, because the planner expects few nodes, and a nested loop over
+        -- thousands takes hours.
+        SELECT unnest(array_agg(o.location) FILTER (WHERE o.location IS NOT NULL))
+        FROM (
+            SELECT n.user_id, n.k1, n.k2, n.k3, CAST(NULL AS tid) AS location FROM nodes AS n
             UNION ALL
-            SELECT t.ctid, t.k2, t.k3
-            FROM draftline.tally AS t
-            WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.is_folded
-              AND t.user_id = n.user_id AND t.k1 IS NULL AND n.k1 IS NULL
+            SELECT s.user_id, s.k1, s.k2, s.k3, s.location FROM stored AS s
         ) AS o
-        -- Equal arrays may have NULLs.
-        WHERE ARRAY[n.user_id, n.k1, o.k2, o.k3] IN (SELECT ARRAY[m.user_id, m.k1, m.k2, m.k3] FROM nodes AS m)
+        GROUP BY o.user_id, o.k1, o.k2, o.k3
+        HAVING bool_or(o.location IS NULL)
     ))
     RETURNING t.*
 ), summed AS (
