@@ -70,6 +70,16 @@ WITH given AS (
 )
 SELECT (SELECT count(*) FROM put) AS bound, ARRAY(SELECT r.collection FROM released AS r ORDER BY r.collection) AS released
 
+-- name: known_unbound
+-- Return the collections that no sync binds, although something is known of their records upstream.
+SELECT p.collection
+FROM unnest(CAST(:collections AS text[])) AS p (collection)
+WHERE NOT EXISTS (
+    SELECT FROM draftline.sync_collection AS b WHERE b.tenant_id = :tenant_id AND b.collection = p.collection)
+  AND (EXISTS (SELECT FROM draftline.sync_record AS s WHERE s.tenant_id = :tenant_id AND s.collection = p.collection)
+    OR EXISTS (SELECT FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = p.collection AND r.acked_version IS NOT NULL))
+
 -- name: forget_acknowledged
 -- Forget what is known of the next records of a collection that no sync binds, by record id. Return how many were forgotten.
 WITH forgotten AS (

@@ -39,9 +39,11 @@ class SyncConfigs:
 
     async def prepare(self, tenant_id: str, spec: SyncSpec) -> None:
         """Forget what earlier syncs knew of the collections that no sync binds now."""
-        for each in spec.collections:
+        names = sorted(each.collection for each in spec.collections)
+        given: dict[str, object] = {"tenant_id": tenant_id, "collections": names}
+        for row in await self._database.fetch(SQL["known_unbound"], given, idempotent=True):
             values: dict[str, object] = {
-                "tenant_id": tenant_id, "collection": each.collection, "collections": [each.collection],
+                "tenant_id": tenant_id, "collection": row["collection"], "collections": [row["collection"]],
                 "spec_lock": LockFamily.COLLECTION_SPEC, "limit": FORGOTTEN,
             }  # fmt: skip
             while (await self._forget("forget_acknowledged", values))["forgotten"]:
