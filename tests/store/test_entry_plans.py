@@ -13,7 +13,7 @@ from draftline_server.domain.filters.ast import Field, FieldType, Path, SortKey
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
 from draftline_server.store.collections.order_entries import SQL
-from draftline_server.store.lists.branches import Entries
+from draftline_server.store.lists.branches import Entries, ListQueryKey, Pairs
 from draftline_server.store.lists.entries import EntryRange, choose, ranges_for
 from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _condition, _shape, _values
 from draftline_server.store.lists.query import count_statement, page_statement
@@ -238,3 +238,40 @@ async def test_building_the_entries_of_drafts_reads_one_batch_at_a_time(crowded:
         plan, rows = await explained(crowded, SQL["fill_drafts"], values)
         assert rows[0]["count"] >= 100
         assert rows_read(plan) < 1_000
+
+
+RELATED = """
+WITH entries AS (
+    INSERT INTO draftline.order_entry (tenant_id, collection, order_id, key, record_id)
+    SELECT tenant_id, collection, 99, convert_to(content ->> 'genre', 'UTF8'), record_id FROM draftline.record
+)
+INSERT INTO draftline.draft_order_entry (tenant_id, user_id, collection, order_id, key, record_id)
+SELECT tenant_id, user_id, collection, 99, convert_to(merged ->> 'genre', 'UTF8'), record_id FROM draftline.draft
+"""
+EACH = 10  # related records of a target at most
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_related_records_are_read_by_their_entries_and_keys_alone(crowded: asyncpg.Connection, mode: str) -> None:
+    transaction = crowded.transaction()
+    await transaction.start()
+    try:
+        await crowded.execute(RELATED)
+        await crowded.execute(f"SET plan_cache_mode = {mode}")
+        # The caller has drafts of all records of g1, which the statement must skip.
+        targets = {Pairs.INVERSE: [f"g{n}" for n in range(2, 20)], Pairs.NAMED: [f"{n:07}" for n in range(1, 360, 2)]}
+        for pairs, ids in targets.items():
+            shape = ListQueryKey("", None, (), View.MERGED, False, False, False, related=pairs)
+            statement, fixed = page_statement(shape)
+            values = {
+                **fixed, "tenant_id": TENANT, "user_id": USER, "collection": COLLECTION, "session_id": "",
+                "with_drafts": True, "show_deleted": False, "order_id": 99, "targets": ids, "related_limit": EACH,
+                "limit": len(ids) * EACH, "max_bytes": MAX_PAGE_BYTES,
+            }  # fmt: skip
+            plan, rows = await explained(crowded, statement, values)
+            assert len(rows) == 180
+            assert 0 < sum(row["draft_kind"] is not None for row in rows) < 180
+            assert problems(plan) == [], pairs
+            assert rows_read(plan) <= 5 * len(rows)
+    finally:
+        await transaction.rollback()

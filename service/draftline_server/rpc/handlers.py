@@ -41,7 +41,7 @@ from .write_stream import WriteStream
 
 WATCHES = {"draftline.v1.ChangeService.WatchChanges"}  # mostly idle, and limited separately
 
-UnaryMethod = Callable[[Any, Actor], Awaitable[Message]]
+UnaryMethod = Callable[[Any, Actor], Awaitable[Any]]
 
 
 def handlers(service: ServiceDescriptor, servicer: object, calls: CallTracker) -> grpc.GenericRpcHandler:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 
 from ..auth.permissions import Permission
 from ..concurrency.call_context import call_deadline, call_tenant, is_late
@@ -26,6 +25,7 @@ from ..domain.errors import (
 from ..domain.records import Actor
 from ..observability.telemetry import Call, Method
 from .call_tracker import CallTracker
+from .encoded_page import Response
 from .status import GoneError, abort, code_of, forget, internal_error
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -115,7 +115,7 @@ def set_deadline(context: Context, max_timeout_s: float | None = None) -> float 
     return timeout_s
 
 
-def serialize(response: Message, call: Call) -> bytes:
+def serialize(response: Response, call: Call) -> bytes:
     """Return the response as bytes, and count them for the call."""
     data = response.SerializeToString()
     call.sent_bytes += len(data)

@@ -142,13 +142,18 @@ def fill_document(message: types_pb2.Document, text: str, encoding: int, fields:
     Use a Struct unless the caller wants JSON, the text is too long, or a number would lose precision.
     """
     if fields:
-        members = _parse_members(text)
-        text = _encode({key: members[key] for key in fields if key in members}).decode()
+        text = selected_text(text, fields)
     if encoding != types_pb2.ENCODING_JSON and len(text) <= MAX_STRUCT_TEXT:
         with suppress(_InexactError):
             _fill_struct(message.struct, _parse(text))
             return
     message.json = text  # replaces a partly filled struct, since both are in one oneof
+
+
+def selected_text(text: str, fields: Sequence[str]) -> str:
+    """Return an object with only these keys, as JSON text."""
+    members = _parse_members(text)
+    return _encode({key: members[key] for key in fields if key in members}).decode()
 
 
 def to_json_value(text: str | None, encoding: int) -> types_pb2.JsonValue | None:

@@ -161,6 +161,11 @@ def fill_merged(
     """Fill an empty message in place with the record and its draft."""
     record = merged.record
     fill_record(message.record, record, actor.tenant_id, presentation, with_content=bool(record.content))
+    fill_merged_state(message, merged, presentation)
+
+
+def fill_merged_state(message: draft_pb2.MergedRecord, merged: MergedRecord, presentation: Presentation) -> None:
+    """Fill the fields of a message except its record."""
     if merged.sync is not None:
         fill_sync_info(message.sync, merged.sync, presentation.response_encoding)
     if merged.draft_kind is None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from draftline.v1 import collection_pb2, draft_pb2
+from draftline.v1 import collection_pb2
 
 from ...domain.edits import format_pointer, parse_pointer
 from ...domain.filters.ast import Path
-from ...domain.records import Actor
 from ...domain.relations import DEFAULT_LIMIT, MAX_LIMIT, Integrity, RelationSpec, parse_expand
 from ...domain.values import value_class
-from ...store.relations.expansions import Expansion, Related
-from ..response_size import Parts
-from .drafts import fill_merged
 
 INTEGRITIES = {
     collection_pb2.RELATION_INTEGRITY_UNSPECIFIED: Integrity.NONE,
@@ -51,21 +47,6 @@ class IncludedPresentation:
 def to_expand(request: Expanding) -> tuple[list[Path], int]:
     """Return the paths of relations and the limit of a request. Raise InvalidFieldError if a path is not valid."""
     return parse_expand(request.expand), min(request.expand_limit or DEFAULT_LIMIT, MAX_LIMIT)
-
-
-def fill_included(parts: Parts[draft_pb2.MergedRecord], expansion: Expansion, actor: Actor, request: Expanding) -> None:
-    presentation = IncludedPresentation(request.included_fields, request.response_encoding)
-    for key, merged in expansion.included.items():
-        message = parts.add()
-        fill_merged(message, merged, actor, presentation)
-        fill_related(message.related, expansion.from_included.get(key, {}))
-
-
-def fill_related(parts: Parts[draft_pb2.Related], related: Mapping[str, Related]) -> None:
-    for name, each in related.items():
-        message = parts.add()
-        message.relation, message.collection, message.has_more = name, each.collection, each.has_more
-        message.record_ids.extend(each.record_ids)
 
 
 def to_declared_relations(

@@ -25,6 +25,7 @@ from ...store.purges import PurgeStore
 from ...store.quotas import Quotas
 from ...store.transaction import Transaction
 from ..cooperative import yielding
+from ..encoded_page import EncodedPage
 from ..mapping.documents import document_text
 from ..mapping.imports import new_record
 from ..mapping.records import fill_record, to_condition, to_patch, to_purge
@@ -80,7 +81,7 @@ class ContentService:
 
     async def GetContent(  # noqa: N802
         self, request: content_pb2.GetContentRequest, actor: Actor
-    ) -> content_pb2.GetContentResponse:
+    ) -> content_pb2.GetContentResponse | EncodedPage:
         record = await self.reads.get(actor, request.collection, request.record_id, show_deleted=request.show_deleted)
         if request.expand:
             return await self.pages.related_to(request, record, actor)

@@ -18,6 +18,7 @@ from ...store.drafts import DraftStore
 from ...store.quotas import Quotas
 from ...store.statistics.store import StatisticsStore
 from ...store.transaction import Transaction
+from ..encoded_page import EncodedPage
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_resolutions
 from ..mapping.records import fill_record
 from ..mapping.statistic_groups import to_response
@@ -85,11 +86,11 @@ class DraftService:
 
     async def GetMerged(  # noqa: N802
         self, request: draft_pb2.GetMergedRequest, actor: Actor
-    ) -> draft_pb2.GetMergedResponse:
+    ) -> EncodedPage:
         page_size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         owner = draft_owner(request, actor)
         page = await self.pages.page(draft_pb2.GetMergedResponse, request, owner, page_size, request.page_token)
-        audit(request, actor, "GetMerged", sum(each.draft_version > 0 for each in page.records))
+        audit(request, actor, "GetMerged", page.draft_count)
         return page
 
     async def GetStatistics(  # noqa: N802
@@ -100,16 +101,16 @@ class DraftService:
 
     async def StreamMerged(  # noqa: N802
         self, request: draft_pb2.StreamMergedRequest, actor: Actor
-    ) -> AsyncIterator[draft_pb2.StreamMergedResponse]:
+    ) -> AsyncIterator[EncodedPage]:
         page_size, token = MAX_PAGE_SIZE, request.page_token
         while True:
-            response = await self.pages.page(draft_pb2.StreamMergedResponse, request, actor, page_size, token)
-            yield response
-            token = response.next_page_token
+            page = await self.pages.page(draft_pb2.StreamMergedResponse, request, actor, page_size, token)
+            yield page
+            token = page.next_page_token
             if not token:
                 return
-            page_size = len(response.records)
-            if 2 * response.ByteSize() < MAX_PAGE_MESSAGE_BYTES:  # the next page may hold more
+            page_size = len(page.records)
+            if 2 * page.size() < MAX_PAGE_MESSAGE_BYTES:  # the next page may hold more
                 page_size = min(2 * page_size, MAX_PAGE_SIZE)
 
     async def Commit(self, request: draft_pb2.CommitRequest, actor: Actor) -> draft_pb2.CommitResponse:  # noqa: N802

@@ -1,6 +1,6 @@
-"""The pages of a merged list as messages, with the related records that they include.
+"""The pages of a merged list as responses, with the related records that they include.
 
-A message has a limited size. A page that exceeds it is read again with fewer records, and a single record with fewer
+A response has a limited size. A page that exceeds it is read again with fewer records, and a single record with fewer
 related records.
 """
 
@@ -21,10 +21,12 @@ from ...store.lists.merged import MAX_PAGE_BYTES, MergedStore
 from ...store.relations.expansions import ExpandQuery, Expansion, Expansions, TooManyBytesError, query_of
 from ...store.relations.steps import Step
 from ..cooperative import yielding
-from ..mapping.drafts import fill_merged, to_field_warning, to_query
+from ..encoded_page import EncodedPage
+from ..mapping.drafts import to_field_warning, to_query
+from ..mapping.merged_bytes import MergedEncoder, fill_related, related_bytes
 from ..mapping.records import fill_record
-from ..mapping.relations import fill_included, fill_related, to_expand
-from ..response_size import MAX_PAGE_MESSAGE_BYTES, count_fitting
+from ..mapping.relations import Expanding, IncludedPresentation, to_expand
+from ..response_size import MAX_PAGE_MESSAGE_BYTES
 
 PageRequest: TypeAlias = draft_pb2.GetMergedRequest | draft_pb2.StreamMergedRequest
 PageResponse = TypeVar("PageResponse", draft_pb2.GetMergedResponse, draft_pb2.StreamMergedResponse)
@@ -37,13 +39,8 @@ class MergedPages:
     field_names: FieldNames
 
     async def page(
-        self,
-        response_type: type[PageResponse],
-        request: PageRequest,
-        actor: Actor,
-        page_size: int,
-        page_token: str,
-    ) -> PageResponse:
+        self, response_type: type[PageResponse], request: PageRequest, actor: Actor, page_size: int, page_token: str
+    ) -> EncodedPage:
         """Return a page of at most `page_size` records, which fits into one message.
 
         Raise AnswerTooLargeError if a single record with one related record for each relation does not fit.
@@ -53,44 +50,50 @@ class MergedPages:
             await self._check_fields(request, query, actor)
         with_total = isinstance(request, draft_pb2.GetMergedRequest) and request.include_total_size
         steps = await self.expansions.steps(actor, query_of(query, paths, limit)) if paths else {}
+        encoder = MergedEncoder(actor, request)
         while True:
             page = await self.merged.page(actor, query, page_size, page_token, include_total_size=with_total)
-            response = response_type(next_page_token=page.next_page_token)
-            if isinstance(response, draft_pb2.GetMergedResponse) and page.total_size is not None:
-                response.total_size = page.total_size
+            message = response_type(next_page_token=page.next_page_token)
+            if isinstance(message, draft_pb2.GetMergedResponse) and page.total_size is not None:
+                message.total_size = page.total_size
             if not page_token:
-                response.warnings.extend(await self._warnings(request, query, actor, page))
+                message.warnings.extend(await self._warnings(request, query, actor, page))
+            response = EncodedPage(message, page.next_page_token)
             async for merged in yielding(page.records):
-                fill_merged(response.records.add(), merged, actor, request)
-            page_size = count_fitting(response, response.records)
+                response.records.append(encoder.encode(merged))
+                response.draft_count += merged.draft_kind is not None
+            page_size = response.count_fitting()
             if page_size < len(response.records):
                 continue
             if not steps:
                 return response
             roots = [each.record for each in page.records]
             expansion = await self._expansion(actor, query_of(query, paths, limit), steps, roots)
-            if expansion is not None and _include(response, page, expansion, actor, request):
-                return response
+            if expansion is not None:
+                for index, root in enumerate(roots):
+                    response.records[index] += related_bytes(expansion.from_roots[root.collection, root.record_id])
+                response.included = await _included(expansion, actor, request)
+                if response.size() <= MAX_PAGE_MESSAGE_BYTES:
+                    return response
             page_size, limit = _fewer(len(page.records), limit)
 
-    async def related_to(
-        self, request: content_pb2.GetContentRequest, record: Record, actor: Actor
-    ) -> content_pb2.GetContentResponse:
+    async def related_to(self, request: content_pb2.GetContentRequest, record: Record, actor: Actor) -> EncodedPage:
         """Return a record of the baseline with its related records.
 
         Raise AnswerTooLargeError if it does not fit into one message with one related record for each relation.
         """
         paths, limit = to_expand(request)
         while True:
-            response = content_pb2.GetContentResponse()
-            fill_record(response.record, record, actor.tenant_id, request)
+            message = content_pb2.GetContentResponse()
+            response = EncodedPage(message)
             query = ExpandQuery(request.collection, paths, limit, View.BASELINE, show_deleted=request.show_deleted)
             steps = await self.expansions.steps(actor, query)
             expansion = await self._expansion(actor, query, steps, [record])
             if expansion is not None:
-                fill_related(response.related, expansion.from_roots[record.collection, record.record_id])
-                fill_included(response.included, expansion, actor, request)
-                if response.ByteSize() <= MAX_PAGE_MESSAGE_BYTES:
+                fill_record(message.record, record, actor.tenant_id, request)
+                fill_related(message.related, expansion.from_roots[record.collection, record.record_id])
+                response.included = await _included(expansion, actor, request)
+                if response.size() <= MAX_PAGE_MESSAGE_BYTES:
                     return response
             _, limit = _fewer(1, limit)
 
@@ -118,14 +121,14 @@ class MergedPages:
             return None
 
 
-def _include(
-    response: PageResponse, page: MergedPage, expansion: Expansion, actor: Actor, request: PageRequest
-) -> bool:
-    """Add the related records to a page. Return False if it is too large then."""
-    for message, merged in zip(response.records, page.records, strict=True):
-        fill_related(message.related, expansion.from_roots[merged.record.collection, merged.record.record_id])
-    fill_included(response.included, expansion, actor, request)
-    return response.ByteSize() <= MAX_PAGE_MESSAGE_BYTES
+async def _included(expansion: Expansion, actor: Actor, request: Expanding) -> list[bytes]:
+    """Return the encoded related records of a response."""
+    encoder = MergedEncoder(actor, IncludedPresentation(request.included_fields, request.response_encoding))
+    onward = expansion.from_included
+    return [
+        encoder.encode(merged) + related_bytes(onward.get(key))
+        async for key, merged in yielding(expansion.included.items())
+    ]
 
 
 def _fewer(page_size: int, limit: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     BindParameter,
+    Boolean,
     ColumnElement,
     DateTime,
     FromClause,
@@ -59,6 +60,7 @@ class Entries(Enum):
 class Pairs(StrEnum):
     """The relation by which a list is selected: a fragment of relations.sql."""
 
+    NAMED = "named"
     INVERSE = "inverse"
     INVERSE_WITH_DELETED = "inverse_with_deleted"
     CHILDREN = "children"
@@ -66,10 +68,11 @@ class Pairs(StrEnum):
 
 @lru_cache
 def pairs_of(related: Pairs) -> CTE:
-    """Return the pairs of a relation: target and record_id."""
+    """Return the pairs of a relation: target, record_id and is_draft."""
     pairs = text(fragment("relations", related))
     optional: list[BindParameter[Any]] = [bindparam(name, required=False) for name in pairs.compile().params]
-    return pairs.bindparams(*optional).columns(column("target", Text()), column("record_id", Text())).cte("pairs")
+    columns = column("target", Text()), column("record_id", Text()), column("is_draft", Boolean())
+    return pairs.bindparams(*optional).columns(*columns).cte("pairs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class ListQueryKey:
     """The inputs that determine the SQL text; `after` says for each sort key whether the token's value is null.
 
     With `entries`, the order and its collection are bound, so all orders share a statement; `collection` and, with
-    IN_ORDER, `order` are then empty. A filter whose values are not parameterized is accepted too, at the cost of a
-    separate statement.
+    IN_ORDER, `order` are then empty. With `related`, the collection is bound too, and empty here. A filter whose values
+    are not parameterized is accepted too, at the cost of a separate statement.
     """
 
     collection: str
@@ -135,11 +138,9 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
         conditions.append(r.deleted_at.is_(None))
     attributes = attributes_of_record(r, record_id)
     counted: FromClause = entry if shape.entries is not None and shape.filter is None else source
-    if shape.view is View.MERGED:
+    if shape.view is View.MERGED and shape.related is None:  # pairs tell the records from the drafts
         own = draft.alias("own")
-        if is_count or (
-            shape.entries is None and shape.related is None
-        ):  # of many rows, for which all drafts may be read at once
+        if is_count or shape.entries is None:  # of many rows, for which all drafts may be read at once
             equal = [own.c.tenant_id == _tenant(), own.c.user_id == _user(), own.c.collection == _collection(shape)]
             drafted = select(own.c.record_id).where(*equal, own.c.record_id == record_id, *_session(shape, own.c))
             conditions.append(~exists(drafted))
@@ -149,6 +150,7 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
             found = drafted.limit(literal_column("1")).lateral("own_draft")
             source = source.outerjoin(found, true())
             conditions.append(found.c.record_id.is_(None))
+    conditions += _paired(shape, record_id, is_draft=False)
     scope = FilterScope(r.content, attributes, _related_rows(shape).follow)
     columns = [
         record_id, *_contents(shape, r.content, is_draft=False), r.version, r.parent_id, r.position, r.created_at,
@@ -182,7 +184,7 @@ def _drafts(shape: ListQueryKey) -> Branch:
     if not shape.show_deleted and shape.view is View.MERGED:
         conditions.append(d.kind != literal_column("'DELETE'"))
     scope = FilterScope(d.merged, attributes, _related_rows(shape).follow)
-    conditions += [*_session(shape, d), *_filters(shape, scope)]
+    conditions += [*_paired(shape, record_id, is_draft=True), *_session(shape, d), *_filters(shape, scope)]
     columns = [
         record_id, *_contents(shape, d.merged, is_draft=True), attributes["version"].label("version"),
         attributes["parent_id"].label("parent_id"), attributes["position"].label("position"),
@@ -258,10 +260,16 @@ def _filters(shape: ListQueryKey, scope: FilterScope) -> list[ColumnElement[bool
     if shape.has_record_ids:
         ids = cast(bound("record_ids", type_=ARRAY(Text())), ARRAY(Text()))
         conditions.append(scope.attributes["record_id"] == func.any(ids))
-    if shape.related is not None:
-        related: Any = func.array(select(pairs_of(shape.related).c.record_id).scalar_subquery())
-        conditions.append(scope.attributes["record_id"] == func.any(related))
     return conditions
+
+
+def _paired(shape: ListQueryKey, record_id: ColumnElement[Any], *, is_draft: bool) -> list[ColumnElement[bool]]:
+    """Return the condition for the rows of the pairs, which are either records or drafts."""
+    if shape.related is None:
+        return []
+    pairs = pairs_of(shape.related).c
+    ids: Any = func.array(select(pairs.record_id).where(pairs.is_draft == is_draft).scalar_subquery())
+    return [record_id == func.any(ids)]
 
 
 def _related_rows(shape: ListQueryKey) -> RelatedRows:
@@ -281,7 +289,7 @@ def _user() -> ColumnElement[Any]:
 
 
 def _collection(shape: ListQueryKey) -> ColumnElement[Any]:
-    """Return a collection's name: bound for entries, else a literal, so that partial indexes match their predicates."""
-    if shape.entries is not None:
+    """Return a collection's name: bound, or a literal where partial indexes may match their predicates."""
+    if shape.entries is not None or shape.related is not None:
         return cast(bound("collection"), Text())
     return literal(shape.collection, Text(), literal_execute=True)

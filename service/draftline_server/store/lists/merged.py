@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import asyncpg
 
@@ -30,6 +32,7 @@ from .order import OrderKey
 from .query import count_statement, page_statement
 from .ranges import EntryRanges
 
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
 UNDECLARED = (FieldType.NUMBER, FieldType.TEXT, FieldType.BOOLEAN)  # numbers first, then texts, then booleans
 
@@ -258,21 +261,29 @@ def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> 
 
 def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
     """Return the record of a row of a list."""
+    (record_id, content, version, parent_id, position, created_at, created_by, updated_at, updated_by, deleted_at, kind
+     ) = row[:11]  # query.RECORD_COLUMNS  # fmt: skip
     record = Record(
-        collection, row["record_id"], row["content"], row["version"], row["parent_id"], row["position"],
-        row["created_at"], row["created_by"], row["updated_at"], row["updated_by"], row["deleted_at"],
+        collection, record_id, content, version, parent_id, position, _time(created_at), created_by, _time(updated_at),
+        updated_by, deleted_at,
     )  # fmt: skip
-    if row["draft_kind"] is None:
+    if kind is None:
         return MergedRecord(record)
     return MergedRecord(
         record,
-        DraftKind(row["draft_kind"]),
+        DraftKind(kind),
         row["draft_version"],
         row["modified_fields"],
         actor.user_id,
         row["draft_updated_at"],
         row["session_id"],
         row["change_reason"],
-        conflicts_of(collection, row["record_id"], row["version"], row["conflicts"]),
-        row["modified_attributes"],
+        conflicts_of(collection, record_id, version, row["conflicts"] or "[]"),
+        row["modified_attributes"] or (),
     )
+
+
+@lru_cache(maxsize=4096)  # the records of one write share their times
+def _time(binary: bytes) -> datetime:
+    """Return the time of PostgreSQL's binary form: microseconds since 2000."""
+    return _EPOCH + timedelta(microseconds=int.from_bytes(binary, "big", signed=True))

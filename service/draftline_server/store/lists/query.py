@@ -52,7 +52,15 @@ INNER = {
     "base",
     "attributes",
     "bytes_before",
+    "number",
 }  # columns that are not returned as they are
+
+# The first columns of a row. The times of writes, which records of one write share, are in PostgreSQL's binary form:
+# the driver would take as long to convert them as all the other columns (merged.merged_of).
+RECORD_COLUMNS = (
+    "record_id", "content", "version", "parent_id", "position", "created_at", "created_by", "updated_at", "updated_by",
+    "deleted_at", "draft_kind",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=512)
@@ -69,20 +77,20 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
     found = union.order_by(*_order_of(union.selected_columns, shape)).limit(limit).subquery("found")
     size = func.octet_length(_text_of(found, shape))
     so_far: dict[str, Any] = {"order_by": _order_of(found.c, shape), "rows": (None, 0)}
-    bytes_before = (func.sum(size).over(**so_far) - size).label("bytes_before")
-    page = select(found, bytes_before, func.row_number().over(**so_far).label("number")).subquery("page")
-    # The first two rows are always returned: one may fill the page, the other shows that there are more.
-    has_room = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
-    statement = (
-        select(*_answer(page, shape))
-        .where(or_(has_room, page.c.number == literal_column("2")))
-        .order_by(*_order_of(page.c, shape))
-    )
+    measured = [(func.sum(size).over(**so_far) - size).label("bytes_before")]
+    if shape.related is None:
+        measured.append(func.row_number().over(**so_far).label("number"))
+    page = select(found, *measured).subquery("page")
+    is_returned: ColumnElement[bool] = page.c.bytes_before <= bound("max_bytes", type_=BigInteger())
+    if shape.related is None:
+        # The first two rows are always returned: one may fill the page, the other shows that there are more.
+        is_returned = or_(is_returned, page.c.number == literal_column("2"))
+    statement = select(*_answer(page, shape)).where(is_returned).order_by(*_order_of(page.c, shape))
     if shape.entries is not None:
         answer = statement.subquery("answer")
         statement = select(answer).select_from(_ready_order().outerjoin(answer, true()))
     if shape.related is not None:
-        return compiled("get_related", _with_pairs(statement, shape.related))
+        return compiled("get_related", _with_pairs(statement, page, shape.related))
     return compiled("get_merged", statement)
 
 
@@ -124,16 +132,18 @@ def range_sizes_statement(ranges: int) -> tuple[Statement, Mapping[str, object]]
     return compiled("count_entries", select(*sizes))
 
 
-def _with_pairs(statement: Any, related: Pairs) -> Any:
-    """Return the statement of related records. Its first row has all pairs: a join might compare all with all."""
-    pairs, answer = pairs_of(related), statement.subquery("answer")
-    pair = func.array_cat(_texts(pairs.c.target), _texts(pairs.c.record_id))
-    every = select(func.array_agg(pair)).scalar_subquery()
-    return select(answer, case((answer.c.number == literal_column("1"), every)).label("pairs"))
+def _with_pairs(statement: Any, page: Any, related: Pairs) -> Any:
+    """Return the statement of related records. Its first row has all pairs: a join might compare all with all.
 
-
-def _texts(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.array_append(literal_column("CAST('{}' AS text[])"), value)
+    Named records have no pairs, because the caller knows their ids.
+    """
+    if related is Pairs.NAMED:
+        return statement
+    pairs, is_first = pairs_of(related).c, page.c.bytes_before == literal_column("0")
+    for column, name in ((pairs.target, "targets"), (pairs.record_id, "related_ids")):
+        all_pairs = select(func.array_agg(column)).scalar_subquery()
+        statement = statement.add_columns(case((is_first, all_pairs)).label(name))
+    return statement
 
 
 def _ready_order() -> Any:
@@ -193,6 +203,14 @@ def _text_of(rows: Any, shape: ListQueryKey) -> ColumnElement[Any]:
     return cast(rows.c.content, Text())
 
 
+def _record_column(page: Any, name: str, shape: ListQueryKey) -> Any:
+    if name == "content":
+        return _text_of(page, shape).label(name)
+    if name in ("created_at", "updated_at"):
+        return func.timestamptz_send(page.c[name]).label(name)
+    return page.c[name]
+
+
 def _answer(page: Any, shape: ListQueryKey) -> list[Any]:
     """Return the columns of a row: the record, its draft's changes and conflicts, and the sort keys for the token."""
     c = page.c
@@ -211,14 +229,13 @@ def _answer(page: Any, shape: ListQueryKey) -> list[Any]:
     ]
     if shape.entries is Entries.IN_ORDER:
         keys = [c.k0.label("entry_key")]
-    plain = [column for column in c if column.name not in INNER and not column.name.startswith(("k", "baseline"))]
+    inner = {*INNER, *RECORD_COLUMNS}
+    drafted = [column for column in c if column.name not in inner and not column.name.startswith(("k", "baseline"))]
     return [
-        *plain,
-        _text_of(page, shape).label("content"),
+        *(_record_column(page, name, shape) for name in RECORD_COLUMNS),
+        *drafted,
         case((c.draft_kind.is_not(None), modified)).label("modified_fields"),
-        case((c.attributes.is_not(None), attributes), else_=literal_column("CAST('{}' AS text[])")).label(
-            "modified_attributes"
-        ),
-        case((c.base_version != c.version, cast(conflicts, Text())), else_="[]").label("conflicts"),
+        case((c.attributes.is_not(None), attributes)).label("modified_attributes"),
+        case((c.base_version != c.version, cast(conflicts, Text()))).label("conflicts"),
         *keys,
     ]

@@ -117,12 +117,9 @@ class _Reader:
         named = {source.record_id: _ids_of(relation, source) for source in sources}
         limit = self._query.limit
         wanted = list(dict.fromkeys(each for ids in named.values() for each in ids[:limit]))
-        rows: Sequence[asyncpg.Record] = []
-        if wanted:
-            shape = self._shape(relation, has_record_ids=True)
-            rows = await self._fetch(relation, shape, {"record_ids": wanted, "limit": len(wanted) + 1})
-        self._include(relation, rows)
+        rows = await self._fetch(relation, Pairs.NAMED, wanted, len(wanted))
         present = {row["record_id"] for row in rows}
+        self._include(relation, rows)
         return {
             record_id: Related(relation.target, [each for each in ids[:limit] if each in present], len(ids) > limit)
             for record_id, ids in named.items()
@@ -133,45 +130,44 @@ class _Reader:
         if relation.direction is Direction.INVERSE:
             pairs = Pairs.INVERSE_WITH_DELETED if self._query.show_deleted else Pairs.INVERSE
         targets, limit = [source.record_id for source in sources], self._query.limit
-        rows: Sequence[asyncpg.Record] = []
-        if targets:
-            values: dict[str, object] = {
-                "targets": targets, "order_id": relation.order_id, "path": list(relation.path),
-                "with_drafts": self._query.view is not View.BASELINE, "show_deleted": self._query.show_deleted,
-                "related_limit": limit + 1, "limit": len(targets) * (limit + 1) + 1,
-            }  # fmt: skip
-            rows = await self._fetch(relation, self._shape(relation, related=pairs), values)
-        found: dict[str, list[asyncpg.Record]] = {target: [] for target in targets}
-        naming: dict[str, list[str]] = {}
-        for target, record_id in (pair for row in rows for pair in row["pairs"] or ()):
-            naming.setdefault(record_id, []).append(target)
-        for row in sorted(rows, key=_by_position if relation.direction is Direction.CHILDREN else _by_id):
-            for target in naming[row["record_id"]]:
-                found[target].append(row)
-        for related in found.values():
-            self._include(relation, related[:limit])
-        return {
-            target: Related(relation.target, [row["record_id"] for row in related[:limit]], len(related) > limit)
-            for target, related in found.items()
-        }
-
-    def _shape(self, relation: Relation, *, has_record_ids: bool = False, related: Pairs | None = None) -> ListQueryKey:
-        view = View.BASELINE if self._query.view is View.BASELINE else View.MERGED
-        has_session = bool(self._query.session_id)
-        return ListQueryKey(
-            relation.target, None, (), view, self._query.show_deleted, has_record_ids, has_session, related=related
-        )
+        rows = await self._fetch(relation, pairs, targets, len(targets) * (limit + 1))
+        by_id = {row["record_id"]: row for row in rows}
+        found: dict[str, list[str]] = {target: [] for target in targets}
+        if rows:
+            for target, record_id in zip(rows[0]["targets"], rows[0]["related_ids"], strict=True):
+                if record_id in by_id:
+                    found[target].append(record_id)
+        for ids in found.values():
+            if relation.direction is Direction.CHILDREN:
+                ids.sort(key=lambda each: _position(by_id[each]))
+            else:
+                ids.sort()
+        kept = dict.fromkeys(each for ids in found.values() for each in ids[:limit])
+        self._include(relation, [by_id[each] for each in kept])
+        return {target: Related(relation.target, ids[:limit], len(ids) > limit) for target, ids in found.items()}
 
     async def _fetch(
-        self, relation: Relation, shape: ListQueryKey, values: dict[str, object]
+        self, relation: Relation, pairs: Pairs, targets: Sequence[str], most: int
     ) -> Sequence[asyncpg.Record]:
+        """Return the rows of the related records of some targets, of which there are at most `most`.
+
+        Raise TooManyBytesError if they have more content than there is room for.
+        """
+        if not targets:
+            return []
+        query = self._query
+        has_drafts = query.view is not View.BASELINE
+        view = View.MERGED if has_drafts else View.BASELINE
+        shape = ListQueryKey("", None, (), view, query.show_deleted, False, bool(query.session_id), related=pairs)
         statement, fixed = page_statement(shape)
-        common = {
+        values: dict[str, object] = {
             "tenant_id": self._actor.tenant_id, "user_id": self._actor.user_id, "collection": relation.target,
-            "session_id": self._query.session_id, "max_bytes": self._bytes_left,
+            "session_id": query.session_id, "with_drafts": has_drafts, "show_deleted": query.show_deleted,
+            "order_id": relation.order_id, "path": list(relation.path), "targets": targets,
+            "related_limit": query.limit + 1, "limit": most + 1, "max_bytes": self._bytes_left,
         }  # fmt: skip
-        rows = await self._database.fetch(statement, {**fixed, **common, **values}, idempotent=True)
-        self._bytes_left -= sum(len(row["content"].encode()) for row in rows)
+        rows = await self._database.fetch(statement, {**fixed, **values}, idempotent=True)
+        self._bytes_left -= sum(map(_size, rows))
         if self._bytes_left < 0:  # the statement may have left out rows for the same reason
             raise TooManyBytesError
         return rows
@@ -189,14 +185,14 @@ def _ids_of(relation: Relation, source: Record) -> Sequence[str]:
     return related_ids(source.content, relation.path)
 
 
-def _by_id(row: asyncpg.Record) -> str:
-    record_id: str = row["record_id"]
-    return record_id
-
-
-def _by_position(row: asyncpg.Record) -> tuple[bool, int, str]:
+def _position(row: asyncpg.Record) -> tuple[bool, int, str]:
     position = row["position"]
     return position is None, position or 0, row["record_id"]
+
+
+def _size(row: asyncpg.Record) -> int:
+    content: str = row["content"]
+    return len(content) if content.isascii() else len(content.encode())
 
 
 def query_of(list_query: MergedQuery, paths: Sequence[Path], limit: int) -> ExpandQuery:

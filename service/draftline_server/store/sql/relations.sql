@@ -1,16 +1,22 @@
 -- The records to which relations lead, as pairs of the id that a relation starts from (target) and the record's id. Drafts of
 -- the caller count as in merged lists: `with_drafts`, `session_id` (empty: of all sessions) and `show_deleted`. For each
--- target the first `related_limit` records are returned.
+-- target the first `related_limit` records are returned. `is_draft`: the caller's draft of the record counts, not the record.
 
--- fragment: no_own_draft
--- The caller has no draft of the record `e`, whose merged values would count instead.
--- Comparisons of rows are served by the primary key only; with equalities, the drafts of all users might be read.
-(NOT CAST(:with_drafts AS boolean) OR NOT EXISTS (
+-- fragment: has_own_draft
+-- The caller has a draft of the record `e`, whose merged values count instead. Without any draft in the collection, none is
+-- looked up. Comparisons of rows are served by the primary key only; with equalities, the drafts of all users might be read.
+CAST(:with_drafts AS boolean) AND (
+    SELECT EXISTS (
+        SELECT FROM draftline.draft AS o
+        WHERE o.tenant_id = :tenant_id
+          AND (o.user_id, o.collection) >= (CAST(:user_id AS text), CAST(:collection AS text))
+          AND (o.user_id, o.collection) <= (CAST(:user_id AS text), CAST(:collection AS text)))
+) AND EXISTS (
     SELECT FROM draftline.draft AS o
     WHERE o.tenant_id = :tenant_id
       AND (o.user_id, o.collection, o.record_id) >= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
       AND (o.user_id, o.collection, o.record_id) <= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
-      AND (CAST(:session_id AS text) = '' OR o.session_id = CAST(:session_id AS text))))
+      AND (CAST(:session_id AS text) = '' OR o.session_id = CAST(:session_id AS text)))
 
 -- fragment: own_draft
 -- Conditions for the drafts `d` that count.
@@ -20,37 +26,44 @@ CAST(:with_drafts AS boolean) AND d.tenant_id = :tenant_id AND d.user_id = :user
 
 -- fragment: named_by_live
 -- The live records, and the caller's drafts, whose field names the target `t`, by the entries of the relation.
-(SELECT e.record_id
+(SELECT e.record_id, false AS is_draft
  FROM draftline.order_entry AS e
  WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.order_id = :order_id
-   AND e.key = convert_to(t.target, 'UTF8') AND
-   -- include: relations.no_own_draft
+   AND e.key = convert_to(t.target, 'UTF8') AND NOT (
+   -- include: relations.has_own_draft
+   )
  ORDER BY e.record_id
  LIMIT CAST(:related_limit AS bigint))
 UNION ALL
-(SELECT e.record_id
+(SELECT e.record_id, true AS is_draft
  FROM draftline.draft_order_entry AS e
- CROSS JOIN LATERAL (
-     SELECT d.kind
-     FROM draftline.draft AS d
-     WHERE d.tenant_id = :tenant_id
-       AND (d.user_id, d.collection, d.record_id) >= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
-       AND (d.user_id, d.collection, d.record_id) <= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
-       AND
-       -- include: relations.own_draft
-     LIMIT 1
- ) AS d
  WHERE e.tenant_id = :tenant_id AND e.user_id = :user_id AND e.collection = :collection AND e.order_id = :order_id
    AND e.key = convert_to(t.target, 'UTF8')
+   AND (  -- not a join, which would read all entries of the target and sort them
+       SELECT true
+       FROM draftline.draft AS d
+       WHERE d.tenant_id = :tenant_id
+         AND (d.user_id, d.collection, d.record_id) >= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
+         AND (d.user_id, d.collection, d.record_id) <= (CAST(:user_id AS text), CAST(:collection AS text), e.record_id)
+         AND
+         -- include: relations.own_draft
+       LIMIT 1)
  ORDER BY e.record_id
  LIMIT CAST(:related_limit AS bigint))
 
+-- fragment: named
+-- The records with the ids `targets`; whether they exist is not known yet.
+SELECT e.record_id AS target, e.record_id, (
+    -- include: relations.has_own_draft
+    ) AS is_draft
+FROM unnest(CAST(:targets AS text[])) AS e (record_id)
+
 -- fragment: inverse
 -- The records whose field names a target, sorted by id.
-SELECT t.target, k.record_id
+SELECT t.target, k.record_id, k.is_draft
 FROM unnest(CAST(:targets AS text[])) AS t (target)
 CROSS JOIN LATERAL (
-    SELECT u.record_id
+    SELECT u.record_id, u.is_draft
     FROM (
         -- include: relations.named_by_live
     ) AS u
@@ -65,17 +78,18 @@ WITH deleted AS MATERIALIZED (
     FROM draftline.record AS e
     CROSS JOIN LATERAL unnest(draftline.related_ids(e.content, CAST(:path AS text[]))) AS i (id)
     WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.deleted_at IS NOT NULL
-      AND i.id = ANY (CAST(:targets AS text[])) AND
-      -- include: relations.no_own_draft
+      AND i.id = ANY (CAST(:targets AS text[])) AND NOT (
+      -- include: relations.has_own_draft
+      )
 )
-SELECT t.target, k.record_id
+SELECT t.target, k.record_id, k.is_draft
 FROM unnest(CAST(:targets AS text[])) AS t (target)
 CROSS JOIN LATERAL (
-    SELECT u.record_id
+    SELECT u.record_id, u.is_draft
     FROM (
         -- include: relations.named_by_live
         UNION ALL
-        SELECT x.record_id FROM deleted AS x WHERE x.target = t.target
+        SELECT x.record_id, false FROM deleted AS x WHERE x.target = t.target
     ) AS u
     ORDER BY u.record_id
     LIMIT CAST(:related_limit AS bigint)
@@ -99,20 +113,21 @@ WITH drafted AS MATERIALIZED (
     WHERE
       -- include: relations.own_draft
 )
-SELECT t.target, k.record_id
+SELECT t.target, k.record_id, k.is_draft
 FROM unnest(CAST(:targets AS text[])) AS t (target)
 CROSS JOIN LATERAL (
-    SELECT u.record_id
+    SELECT u.record_id, u.is_draft
     FROM (
-        (SELECT e.record_id, e.position
+        (SELECT e.record_id, e.position, false AS is_draft
          FROM draftline.record AS e
          WHERE e.tenant_id = :tenant_id AND e.collection = :collection AND e.parent_id = t.target
-           AND (CAST(:show_deleted AS boolean) OR e.deleted_at IS NULL) AND
-           -- include: relations.no_own_draft
+           AND (CAST(:show_deleted AS boolean) OR e.deleted_at IS NULL) AND NOT (
+           -- include: relations.has_own_draft
+           )
          ORDER BY e.position, e.record_id
          LIMIT CAST(:related_limit AS bigint))
         UNION ALL
-        (SELECT d.record_id, d.position
+        (SELECT d.record_id, d.position, true AS is_draft
          FROM drafted AS d
          WHERE d.parent_id = t.target
          ORDER BY d.position, d.record_id

@@ -1,0 +1,172 @@
+"""The wire encoding of the records of a page.
+
+A response may have thousands of records. To build messages, compute their size and serialize them costs several times
+as much as to encode them here. Fields that few records have, such as those of drafts, are encoded by a message whose
+bytes follow; parsers merge both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from draftline.v1 import draft_pb2, types_pb2
+from google.protobuf.message import Message
+
+from ...domain.drafts import MergedRecord
+from ...domain.records import Actor, Record
+from ...store.relations.expansions import Related
+from .documents import selected_text
+from .drafts import fill_merged_state
+from .records import Presentation, fill_record, to_timestamp
+
+BYTES, VARINT = 2, 0  # wire types
+
+
+def _encode_varint(number: int) -> bytes:
+    number &= (1 << 64) - 1  # a negative int64 has ten bytes
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_SMALL = tuple(map(_encode_varint, range(4096)))
+
+
+def varint(number: int) -> bytes:
+    """Return the encoding of an int64."""
+    return _SMALL[number] if 0 <= number < len(_SMALL) else _encode_varint(number)
+
+
+def tag(message: type[Message], field: str, wire_type: int = BYTES) -> bytes:
+    """Return the bytes that precede the values of a field."""
+    return varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
+
+
+_TENANT, _COLLECTION, _ID = (tag(types_pb2.Record, name) for name in ("tenant_id", "collection", "record_id"))
+_CONTENT, _VERSION = tag(types_pb2.Record, "content"), tag(types_pb2.Record, "version", VARINT)
+_PARENT, _POSITION = tag(types_pb2.Record, "parent_id"), tag(types_pb2.Record, "position", VARINT)
+_CREATED, _CREATED_BY = tag(types_pb2.Record, "create_time"), tag(types_pb2.Record, "created_by")
+_UPDATED, _UPDATED_BY = tag(types_pb2.Record, "update_time"), tag(types_pb2.Record, "updated_by")
+_DELETED = tag(types_pb2.Record, "delete_time")
+_JSON = tag(types_pb2.Document, "json")
+_RECORD = tag(draft_pb2.MergedRecord, "record")
+_RELATED = tag(draft_pb2.MergedRecord, "related")
+_RELATION, _TARGET = tag(draft_pb2.Related, "relation"), tag(draft_pb2.Related, "collection")
+_RELATED_ID = tag(draft_pb2.Related, "record_ids")
+_HAS_MORE = draft_pb2.Related(has_more=True).SerializeToString()
+_PRISTINE = draft_pb2.MergedRecord(state=draft_pb2.RECORD_STATE_PRISTINE).SerializeToString()
+
+
+class MergedEncoder:
+    """Encodes the records of one response as messages MergedRecord."""
+
+    def __init__(self, actor: Actor, presentation: Presentation) -> None:
+        self._actor = actor
+        self._presentation = presentation
+        self._fields = presentation.fields
+        self._is_json = presentation.response_encoding == types_pb2.ENCODING_JSON
+        self._heads: dict[str, bytes] = {}  # tenant and collection, by collection
+
+    def encode(self, merged: MergedRecord) -> bytes:
+        """Return the bytes of a record with its draft. Those of `related_bytes` may follow."""
+        record = self._record(merged.record) if self._is_json else self._record_by_message(merged.record)
+        state = _PRISTINE
+        if merged.draft_kind is not None or merged.sync is not None:
+            message = draft_pb2.MergedRecord()
+            fill_merged_state(message, merged, self._presentation)
+            state = message.SerializeToString()
+        return _RECORD + varint(len(record)) + record + state
+
+    def _record(self, record: Record) -> bytes:
+        record_id = record.record_id.encode()
+        head = self._heads.get(record.collection) or self._head(record.collection)
+        parts = [head, varint(len(record_id)), record_id]
+        if record.content:
+            content = (selected_text(record.content, self._fields) if self._fields else record.content).encode()
+            size = varint(len(content))
+            parts += _CONTENT, varint(1 + len(size) + len(content)), _JSON, size, content
+        if record.version:
+            parts += _VERSION, varint(record.version)
+        if record.parent_id is not None:
+            parts += _PARENT, _text(record.parent_id)
+        if record.position is not None:
+            parts += _POSITION, varint(record.position)
+        parts.append(_times(record.created_at, record.created_by, record.updated_at, record.updated_by))
+        if record.deleted_at is not None:
+            parts.append(_time(_DELETED, record.deleted_at))
+        return b"".join(parts)
+
+    def _record_by_message(self, record: Record) -> bytes:
+        message = types_pb2.Record()
+        fill_record(message, record, self._actor.tenant_id, self._presentation, with_content=bool(record.content))
+        return message.SerializeToString()
+
+    def _head(self, collection: str) -> bytes:
+        """Return the encoding of the tenant and the collection, and the tag of the record's id."""
+        head = b"".join((_TENANT, _text(self._actor.tenant_id), _COLLECTION, _text(collection), _ID))
+        self._heads[collection] = head
+        return head
+
+
+def _text(text: str) -> bytes:
+    value = text.encode()
+    return varint(len(value)) + value
+
+
+@lru_cache(maxsize=1024)  # the records of one write share them
+def _times(created_at: datetime, created_by: str, updated_at: datetime, updated_by: str) -> bytes:
+    """Return the encoding of the times of a record, and of the users."""
+    return b"".join((
+        _time(_CREATED, created_at), _user(_CREATED_BY, created_by), _time(_UPDATED, updated_at),
+        _user(_UPDATED_BY, updated_by),
+    ))  # fmt: skip
+
+
+def _time(field: bytes, time: datetime) -> bytes:
+    value = to_timestamp(time).SerializeToString()
+    return field + varint(len(value)) + value
+
+
+def _user(field: bytes, user: str) -> bytes:
+    return field + _text(user) if user else b""
+
+
+def fill_related(parts: Any, related: Mapping[str, Related]) -> None:
+    """Add to a repeated field, for each relation, the ids of the records to which it leads."""
+    for name, each in related.items():
+        parts.add(relation=name, collection=each.collection, record_ids=each.record_ids, has_more=each.has_more)
+
+
+def related_bytes(related: Mapping[str, Related] | None) -> bytes:
+    """Return the bytes that add the related records to a MergedRecord."""
+    encoded: list[bytes] = []
+    for relation, each in (related or {}).items():
+        parts = [_relation(relation, each.collection)]
+        for record_id in each.record_ids:
+            value = record_id.encode()
+            parts += _RELATED_ID, varint(len(value)), value
+        if each.has_more:
+            parts.append(_HAS_MORE)
+        message = b"".join(parts)
+        encoded += _RELATED, varint(len(message)), message
+    return b"".join(encoded)
+
+
+@lru_cache(maxsize=1024)
+def _relation(name: str, collection: str) -> bytes:
+    """Return the encoding of the fields of Related that name the relation."""
+    return b"".join((_RELATION, _text(name), _TARGET, _text(collection)))
+
+
+def repeated(field: bytes, parts: Iterable[bytes]) -> bytes:
+    """Return the encoding of a repeated field, given its tag and its encoded messages."""
+    encoded: list[bytes] = []
+    for part in parts:
+        encoded += field, varint(len(part)), part
+    return b"".join(encoded)
