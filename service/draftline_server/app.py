@@ -22,6 +22,7 @@ from .background.statistics_refresh import StatisticsRefresh
 from .background.storage_watch import StorageWatch
 from .background.tallies import TalliesTask
 from .background.tenant_usage import QuotaWatch, TenantCount
+from .background.write_watch import WriteWatch
 from .domain.errors import DraftlineError
 from .gauges import gauges_of
 from .observability.access_log import AccessLog, Logged, slow_statements
@@ -86,7 +87,7 @@ async def running(
         clock, storage = ClockWatch(database.clock, settings.database.max_clock_skew_s), StorageWatch()
         database.runner.observers.append(storage.query_ended)
         leases, wakes, syncs = Leases(database), ChangeSignals(), SyncMetrics(SyncCounters(), SyncBacklog(database))
-        entries = OrderEntries(database)
+        writes, entries = WriteWatch(database), OrderEntries(database)
         tallies = Tallies(database, entries)
         tallies_task = TalliesTask(tallies)
         notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
@@ -117,7 +118,7 @@ async def running(
             telemetry,
             services,
             notifier=notifier,
-            warning=lambda: "; ".join(filter(None, (storage.warning, clock.warning))),
+            warning=lambda: "; ".join(filter(None, (writes.warning, storage.warning, clock.warning))),
             shares_port=worker > 0,
         )
         gauges = gauges_of(
@@ -129,6 +130,7 @@ async def running(
             tallies=tallies_task,
             clock=clock,
             storage=storage,
+            writes=writes,
             quotas=quota_watch,
             dropped_lines=dropped_lines,
         )
@@ -145,7 +147,7 @@ async def running(
                 works.append(_sync(settings, database, schemas, wakes, syncs.counters))
             if worker <= 1:  # one process is enough for these, and logs their warnings once
                 leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check, tenant_count]
-                works += [_warn_of_scarce_connections(settings, database), clock.run(), syncs.backlog.run()]
+                works += [_warn_of_scarce_connections(settings, database), *_watches(clock, writes, syncs)]
             works.append(Leader(leases, leader_tasks).run())
             async with _background(works):
                 try:
@@ -156,6 +158,10 @@ async def running(
     finally:
         await schemas.close()
         await database.close()
+
+
+def _watches(clock: ClockWatch, writes: WriteWatch, syncs: SyncMetrics) -> list[Coroutine[Any, Any, None]]:
+    return [clock.run(), writes.run(), syncs.backlog.run()]
 
 
 async def _sync(

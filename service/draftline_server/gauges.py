@@ -10,6 +10,7 @@ from .background.draft_integrity import DraftCheck
 from .background.storage_watch import StorageWatch
 from .background.tallies import TalliesTask
 from .background.tenant_usage import QuotaWatch
+from .background.write_watch import WriteWatch
 from .observability.metrics import Gauge
 from .rpc.server import Server
 from .rpc.services.watch import Watches
@@ -26,6 +27,7 @@ def gauges_of(
     tallies: TalliesTask,
     clock: ClockWatch,
     storage: StorageWatch,
+    writes: WriteWatch,
     quotas: QuotaWatch,
     dropped_lines: Callable[[], int],
 ) -> list[Gauge]:
@@ -71,6 +73,11 @@ def gauges_of(
             lambda: database.retries,
         ),
         Gauge("draftline_database_reachable", "1 while the database responds, else 0.", lambda: health.is_reachable),
+        Gauge(
+            "draftline_database_read_only",
+            "1 while the database takes no writes, as a standby, else 0.",
+            lambda: bool(writes.warning),
+        ),
         Gauge(
             "draftline_storage_full_total",
             "Statements that failed because the disk of the database is full.",

@@ -186,7 +186,7 @@ def test_check_of_a_database_that_was_never_migrated_is_refused(postgres_url: st
     with cloned(postgres_url, "template0") as empty:
         done = invoked("check", database_url=empty)
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: the database was never migrated")
+    assert done.stderr.startswith("Error: the database was never migrated, or its schema was dropped: ")
 
 
 def test_check_of_the_embedded_database_while_it_is_served(data_dir: Path) -> None:

@@ -111,7 +111,8 @@ async def test_migration_waits_for_the_lock(postgres_url: str) -> None:
 
 def test_database_of_another_encoding_is_refused(postgres_url: str) -> None:
     options = "ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C'"
-    with blank(postgres_url, options) as url, pytest.raises(ValueError, match="encoding is LATIN1"):
+    refused = pytest.raises(migrate.MigrateError, match="encoding of the database is LATIN1")
+    with blank(postgres_url, options) as url, refused:
         beside(migrate.upgrade, url)
 
 

@@ -24,6 +24,10 @@ EXPECTED = (OperatorError, EmbeddedPostgresError, OSError, ValueError, TypeError
 DOCTOR, SERVE = "doctor", "serve"
 CONFIG, SOURCES = "draftline.config", "draftline.sources"  # the settings file and the sources, in click's context
 NO_SERVICE = "{message}\nIs the service running there? `draftline serve` starts it."
+REJECTED = (
+    "the database rejects a statement: {message} (SQLSTATE {sqlstate}); `draftline doctor` finds the usual causes, and "
+    "PostgreSQL's log has the statement"
+)
 
 EXIT_STATUS = """\b
 Exit status:
@@ -164,11 +168,17 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except UnavailableError as error:
-            raise NotReachedError(NO_SERVICE.format(message=error)) from error
+        except UnavailableError as error:  # with a reason, it is the service that answered
+            raise NotReachedError(str(error) if error.reason else NO_SERVICE.format(message=error)) from error
         except OutOfReachError as error:
             raise NotReachedError(f"{error}; {error.fix}") from error
         except (*EXPECTED, DraftlineError) as error:
             raise click.ClickException(str(error)) from error
+        except Exception as error:  # of the driver, which is not imported here
+            sqlstate = getattr(error, "sqlstate", None)
+            if not sqlstate:
+                raise
+            message = str(error).partition("\n")[0]
+            raise click.ClickException(REJECTED.format(message=message, sqlstate=sqlstate)) from error
 
     return wrapped

@@ -121,7 +121,9 @@ def _migrate(settings: Settings, revision: str, *, wait: bool, yes: bool, as_jso
         if revision != "head" and not yes:
             _confirm(revision, migrate.undone_by(url, revision))
         with _progress() as report:
-            reached = migrate.go_to(url, revision, report, waits_for_services=wait)
+            reached = migrate.go_to(
+                url, revision, report, waits_for_services=wait, notice=lambda text: click.echo(text, err=True)
+            )
     click.echo(json.dumps({"revision": reached}) if as_json else f"the database is at revision {reached}")
 
 

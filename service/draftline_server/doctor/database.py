@@ -11,7 +11,6 @@ import asyncpg
 
 from ..domain.errors import DraftlineError, OutOfReachError, StorageFullError
 from ..embedded_postgres.socket_path import running_url
-from ..ops import migrate
 from ..settings import Settings
 from ..settings.database_url import described
 from ..store.change_log_maintenance import SQL as LOG
@@ -24,6 +23,7 @@ from ..store.driver_errors import UnforeseenError
 from ..store.pool import connections_of
 from ..store.poolers import PoolerError
 from ..store.revision import INSUFFICIENT_PRIVILEGE, PRIVILEGES_FIX, read_usable_connections
+from ..store.schema_problems import wrong_server
 from ..store.statements import load
 from ..store.transaction import Transaction
 from ..wiring import pool_settings
@@ -76,6 +76,10 @@ async def database(settings: Settings, now: Callable[[], datetime], *, with_draf
         yield fault("privileges", "the role of DRAFTLINE_DATABASE_URL may not read all tables", PRIVILEGES_FIX)
     except DraftlineError as error:
         yield fault("database", f"the examination failed: {error.message}", "correct that, and run the doctor again")
+    except OutOfReachError as error:
+        yield fault("database", str(error), error.fix)
+        for check in DEPENDENT_CHECKS:
+            yield skipped(check, "the database cannot be used")
     except PoolerError as error:
         yield fault("database", *str(error).split(": ", 1))
         for check in DEPENDENT_CHECKS:
@@ -140,12 +144,9 @@ async def _connection_problem(url: str) -> Finding | None:
 
 
 def _server(found: asyncpg.Record, name: str) -> Finding:
-    if found["version_number"] < migrate.OLDEST_SERVER:
-        fix = f"use PostgreSQL {migrate.OLDEST_SERVER // 10_000} or newer"
-        return fault("database", f"{name} is PostgreSQL {found['version']}", fix)
-    if found["encoding"] != "UTF8":
-        message = f"the encoding of {name} is {found['encoding']}"
-        return fault("database", message, "use a database created with ENCODING 'UTF8'")
+    problem = wrong_server(found["version_number"], found["version"], found["encoding"])
+    if problem:
+        return fault("database", *problem.replace("the database", name).replace("the server", name).split(": ", 1))
     if found["is_standby"]:
         message = f"{name} is a read-only standby"
         return fault("database", message, "point DRAFTLINE_DATABASE_URL at the primary")

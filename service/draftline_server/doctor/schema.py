@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from ..domain.errors import OutOfReachError
 from ..ops import revisions
+from ..ops.schema_functions import differing
 from ..store.database import Database
-from ..store.revision import MISSING_FIX, PRIVILEGES_FIX, SchemaError, find_revision, missing_tables, privileges_problem
+from ..store.revision import MISSING_FIX, PRIVILEGES_FIX, find_revision, privileges_problem
+from ..store.schema_parts import missing_indexes, missing_parts, some
+from ..store.schema_problems import NOT_MIGRATED, SchemaError
 from ..store.statements import load
 from .results import Finding, fault, ok, warning
 
@@ -15,16 +18,15 @@ SQL = load("diagnosis")
 async def revision(opened: Database) -> Finding:
     try:
         found = await find_revision(opened)
-    except (SchemaError, OutOfReachError) as error:
-        return fault("schema", str(error).removesuffix(f": {PRIVILEGES_FIX}"), PRIVILEGES_FIX)
+    except SchemaError as error:
+        return fault("schema", *str(error).split(": ", 1))
+    except OutOfReachError as error:
+        return fault("schema", str(error), error.fix)
     needed = revisions.head()
     if found == needed:
-        missing = await missing_tables(opened)
-        if missing:
-            return fault("schema", f"tables of revision {found} are missing: {missing}", MISSING_FIX)
-        return ok("schema", f"revision {found}")
+        return await _parts(opened, needed)
     if found is None:
-        return fault("schema", "the database has not been migrated", "run `draftline migrate`")
+        return fault("schema", *NOT_MIGRATED.split(": ", 1))
     if found not in revisions.known():
         message = f"the database is at revision {found}, which is newer than this version of Draftline"
         fix = f"run the newer version, or use it to downgrade: `draftline migrate --to {needed}`"
@@ -32,6 +34,23 @@ async def revision(opened: Database) -> Finding:
     return fault(
         "schema", f"the database is at revision {found}, this version needs {needed}", "run `draftline migrate`"
     )
+
+
+async def _parts(opened: Database, needed: str) -> Finding:
+    """Return a finding about tables, columns, indexes and functions of the current revision."""
+    missing = await missing_parts(opened)
+    if missing:
+        return fault("schema", f"parts of revision {needed} are missing: {missing}", MISSING_FIX)
+    indexes = await missing_indexes(opened)
+    if indexes:
+        message = f"indexes of revision {needed} are missing, so calls are slow: {some([*indexes])}"
+        return fault("schema", message, f"run `{next(iter(indexes.values()))}`, likewise for each")
+    rows = await opened.fetch(SQL["functions"], {})
+    changed = differing((row["name"], row["body"]) for row in rows)
+    if changed:
+        message = f"functions are not those of revision {needed}: {some(changed)}"
+        return fault("schema", message, "run `draftline migrate`, which creates them again")
+    return ok("schema", f"revision {needed}")
 
 
 async def privileges(opened: Database) -> Finding:

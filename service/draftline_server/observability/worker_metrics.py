@@ -24,6 +24,7 @@ TIMEOUT_S = 2.0  # timeout for the response of a worker
 COMBINED_BY = {
     "draftline_build_info": max,
     "draftline_clock_skew_seconds": max,
+    "draftline_database_read_only": max,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }

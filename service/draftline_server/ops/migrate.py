@@ -24,18 +24,17 @@ from ..embedded_postgres.server import EmbeddedPostgres
 from ..store.advisory_locks import AdvisoryLock
 from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
-from ..store.schema_problems import can_use, schema_problem
+from ..store.schema_problems import can_use, schema_problem, unknown_revision
 from ..store.tables import SCHEMA, metadata
-from . import revisions
+from . import revisions, schema_functions
 from .migrate_errors import rejection
 from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
+from .schema_checks import remains_problem, server_problem
 
 Action = Callable[[Config, Connection], None]
 
 
 CONNECT_S = 60.0
-OLDEST_SERVER = 150_000  # as in server_version_num
-
 
 POLL_S = 0.5  # between two attempts at the lock that services share
 COMMENT = "SELECT obj_description(to_regclass('draftline.alembic_version'), 'pg_class')"
@@ -57,6 +56,7 @@ class _Target:
     accepts_newer: bool = False  # do nothing if the schema is of a newer version that supports this one
     waits_for_services: bool = False
     report: Callable[[str], None] = lambda _: None
+    notice: Callable[[str], None] = lambda _: None  # called with what an operator should know
     verify: Callable[[], Awaitable[None]] | None = None  # called under the lock of migrations, before the action
 
 
@@ -104,10 +104,12 @@ def go_to(
     report: Callable[[str], None] = lambda _: None,
     *,
     waits_for_services: bool = False,
+    notice: Callable[[str], None] = lambda _: None,
     verify: Callable[[], Awaitable[None]] | None = None,
 ) -> str:
     """Migrate up or down to a revision, and return it. `report` is called with each completed step.
 
+    At the current revision, functions that are missing or were changed are created again, and `notice` names them.
     `verify` is called when no other migration can run and before anything is changed; what it raises ends the
     migration. Raise ValueError if the revision does not exist, MigrateError if the database is at an unknown one, and
     ServicesRunningError if services use the database, unless `waits_for_services`.
@@ -120,7 +122,7 @@ def go_to(
         back = revision == "base" or (current in known and known.index(current) < known.index(revision))
         (command.downgrade if back else command.upgrade)(config, revision)
 
-    return asyncio.run(_run(url, move, _Target(revision, is_upgrade, waits_for_services, report, verify)))
+    return asyncio.run(_run(url, move, _Target(revision, is_upgrade, waits_for_services, report, notice, verify)))
 
 
 def check_in_scratch(binaries: Path | None) -> list[object]:
@@ -185,7 +187,7 @@ async def _migrate(url: str, action: Action, target: _Target | None) -> str:
     try:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await _check_server(connection)
+            _raise_if(await server_problem(connection))
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": AdvisoryLock.MIGRATION})
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS draftline"))
             beside_services = False
@@ -196,7 +198,12 @@ async def _migrate(url: str, action: Action, target: _Target | None) -> str:
                 beside_services = await _prepare(connection, target, current)
                 if target.verify is not None:
                     await target.verify()
-            return await _act(engine, action, beside_services=beside_services)
+            reached = await _act(engine, action, beside_services=beside_services)
+            if target is not None and reached == target.revision == revisions.head():
+                repaired = await schema_functions.repair(engine)
+                if repaired:
+                    target.notice(f"functions created again, as they were missing or changed: {', '.join(repaired)}")
+            return reached
     finally:
         await engine.dispose()
 
@@ -235,6 +242,8 @@ async def _prepare(connection: AsyncConnection, target: _Target, current: str) -
     known = revisions.known()
     if current != "base" and current not in known:
         raise MigrateError(schema_problem(current, known[0]))
+    if current == "base":
+        _raise_if(await remains_problem(connection))
     if target.revision is None or target.revision == current:
         return False
     await _check_partition_switch(connection)
@@ -273,13 +282,9 @@ def _set_path(connection: Any, _: object) -> None:
     connection.run_async(lambda driver: driver.execute(SESSION))
 
 
-async def _check_server(connection: AsyncConnection) -> None:
-    found = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
-    version, encoding = (await connection.execute(text(found))).one()
-    if version < OLDEST_SERVER:
-        raise ValueError(f"this is PostgreSQL {version // 10_000}, Draftline needs {OLDEST_SERVER // 10_000} or newer")
-    if encoding != "UTF8":
-        raise ValueError(f"the database's encoding is {encoding}, Draftline needs one created with ENCODING 'UTF8'")
+def _raise_if(problem: str) -> None:
+    if problem:
+        raise MigrateError(problem)
 
 
 def _call(connection: Connection, action: Action) -> None:
@@ -294,4 +299,8 @@ async def _revision(connection: AsyncConnection) -> str:
 
 
 def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    heads = context.get_current_heads()
+    if len(heads) > 1:
+        raise MigrateError(unknown_revision(list(heads), connection.execute(text(COMMENT)).scalar_one()))
+    return heads[0] if heads else None

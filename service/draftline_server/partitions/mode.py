@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from ..store.schema_problems import NOT_MIGRATED
 from .definitions import LayoutError, fetch
 from .layout import TABLES
 
@@ -27,5 +28,5 @@ async def read_mode(connection: Any) -> Mode:
     """Return the mode of the database. Raise LayoutError if it was never migrated."""
     modes = set((await table_modes(connection)).values())
     if not modes:
-        raise LayoutError("the database was never migrated", "run `draftline migrate`")
+        raise LayoutError(NOT_MIGRATED)
     return modes.pop() if len(modes) == 1 else Mode.MIXED

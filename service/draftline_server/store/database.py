@@ -51,6 +51,11 @@ class Database:
         """The number of transactions and statements that were started again so far."""
         return self._retries.count
 
+    @property
+    def read_only_reason(self) -> str:
+        """The reason why the database takes no writes, as of the last `ping`; empty if it does, or if unknown."""
+        return self._ping.read_only_reason
+
     async def open(self, *, checked: bool = False) -> None:
         """Prepare the pool; see Connections.open."""
         await self.connections.open(checked=checked)

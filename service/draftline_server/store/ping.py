@@ -10,8 +10,14 @@ from .schema_problems import SchemaMovedError, can_use, schema_problem
 
 REGISTER = "/* register_service */ SELECT pg_try_advisory_lock_shared($1)"
 REGISTER_REVISION = "/* register_service */ SELECT pg_advisory_lock_shared($1::integer, $2::integer)"
-REVISION = """/* probe_revision */ SELECT version_num, obj_description(tableoid, 'pg_class') AS comment
+REVISION = """/* probe_revision */ SELECT version_num, obj_description(tableoid, 'pg_class') AS comment,
+    current_setting('transaction_read_only')::boolean AS is_read_only, pg_is_in_recovery() AS is_standby
 FROM draftline.alembic_version"""
+STANDBY = "the database is a standby, and writes fail: correct the host in DRAFTLINE_DATABASE_URL, or promote it"
+READ_ONLY = (
+    "transactions of the database are read-only by default, and writes fail: reset default_transaction_read_only of "
+    "the database, the role or postgresql.conf"
+)
 
 
 class Ping:
@@ -27,6 +33,7 @@ class Ping:
         self._clock = clock
         self._timeout_s = timeout_s
         self.needed_revision: str | None = None
+        self.read_only_reason = ""  # why the database takes no writes, as of the last probe; empty if it does
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
     async def send(self) -> None:
@@ -40,6 +47,8 @@ class Ping:
             await self._clock.read(self._connection, self._timeout_s)
             if self.needed_revision is not None:
                 await self._check_revision(self._connection, self.needed_revision)
+            if self.read_only_reason == READ_ONLY:  # a session keeps its defaults: the next probe needs a new one
+                self.close()
         except BaseException:
             self.close()
             raise
@@ -55,7 +64,9 @@ class Ping:
             found = await connection.fetchrow(REVISION, timeout=self._timeout_s)
         except asyncpg.UndefinedTableError:
             found = None
-        revision, comment = found if found else (None, None)
+        revision, comment = (found["version_num"], found["comment"]) if found else (None, None)
+        if found:
+            self.read_only_reason = STANDBY if found["is_standby"] else READ_ONLY if found["is_read_only"] else ""
         if not can_use(revision, comment, needed):
             raise SchemaMovedError(f"the schema changed while the service runs: {schema_problem(revision, needed)}")
 

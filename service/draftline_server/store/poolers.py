@@ -45,7 +45,10 @@ async def is_pooled(url: str, timeout_s: float) -> bool:
             process = await _process(connection, timeout_s)
         except asyncpg.QueryCanceledError as error:
             fix = "raise the statement_timeout of the role and the database"
-            raise OutOfReachError("the database canceled a query of no length (SQLSTATE 57014)", fix) from error
+            raise OutOfReachError("the database cancels queries at once (SQLSTATE 57014)", fix) from error
+        except asyncpg.InterfaceError as error:
+            fix = "raise transaction_timeout and idle_in_transaction_session_timeout of the role and the database"
+            raise OutOfReachError("the database ended the connection during a query", fix) from error
         except asyncpg.PostgresError as error:
             if await _answers(url, timeout_s):  # it answers but rejects transactions: pool_mode statement
                 raise PoolerError from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..domain.errors import DatabaseUnavailableError, DraftlineError, OutOfReachError
+from ..domain.errors import DatabaseUnavailableError, DraftlineError, OperatorError, OutOfReachError
 from .database import Database
 from .driver_errors import UnforeseenError
-from .schema_problems import SchemaError, can_use, schema_problem
+from .schema_parts import missing_indexes, missing_parts, some
+from .schema_problems import SchemaError, can_use, schema_problem, unknown_revision, wrong_server
 from .statements import load
 from .tables import metadata
 
@@ -14,7 +15,8 @@ __all__ = [
     "check_privileges",
     "check_revision",
     "find_revision",
-    "missing_tables",
+    "missing_indexes",
+    "missing_parts",
     "privileges_problem",
     "read_secret",
     "read_usable_connections",
@@ -24,18 +26,31 @@ SQL = load("database")
 UNDEFINED_TABLE = "42P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 PRIVILEGES_FIX = "serve and check as the role that migrated, or as a member of it"
-MISSING_FIX = "an incomplete restore may be the cause; restore a complete dump into an empty database"
-NAMED = 5  # tables or functions that a message names at most
+MISSING_FIX = (
+    "`draftline migrate` creates missing functions again; for the rest, restore a complete dump into an empty database"
+)
 
 
 async def check_revision(database: Database, needed: str) -> None:
     """Raise SchemaError unless the database is at the needed revision, or a newer one that supports it, in full."""
+    await check_server(database)
     revision, comment = await _find(database)
     if not can_use(revision, comment, needed):
         raise SchemaError(schema_problem(revision, needed))
-    missing = await missing_tables(database)
+    missing = await missing_parts(database)
     if missing:
-        raise SchemaError(f"the schema lacks tables of its revision ({missing}): {MISSING_FIX}")
+        raise SchemaError(f"the schema lacks parts of its revision ({missing}): {MISSING_FIX}")
+
+
+async def check_server(database: Database) -> None:
+    """Raise SchemaError unless the version and the encoding of the database are supported."""
+    try:
+        facts = (await database.fetch(SQL["server_facts"], {}, idempotent=True))[0]
+    except DraftlineError as error:
+        raise _unreadable("the database", error) from error
+    problem = wrong_server(facts["version"], facts["version_text"], facts["encoding"])
+    if problem:
+        raise SchemaError(problem)
 
 
 async def check_privileges(database: Database) -> None:
@@ -51,14 +66,7 @@ async def privileges_problem(database: Database) -> str:
     if not missing:
         return ""
     verb = "execute" if missing[0].endswith("()") else "read and write"
-    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-    return f"the role of DRAFTLINE_DATABASE_URL may not {verb} {', '.join(missing[:NAMED])}{more}"
-
-
-async def missing_tables(database: Database) -> str:
-    """Return the names of the service's tables that do not exist; empty if all do."""
-    names: dict[str, object] = {"names": [table.name for table in metadata.tables.values()]}
-    return ", ".join(row["name"] for row in await database.fetch(SQL["missing_tables"], names, idempotent=True))
+    return f"the role of DRAFTLINE_DATABASE_URL may not {verb} {some(missing)}"
 
 
 async def find_revision(database: Database) -> str | None:
@@ -75,16 +83,31 @@ async def _find(database: Database) -> tuple[str | None, str | None]:
         rows = await database.fetch(SQL["revision"], {}, idempotent=True)
     except UnforeseenError as error:
         if error.sqlstate == UNDEFINED_TABLE:
-            return None, None
+            return await _unversioned(database)
         if error.sqlstate == INSUFFICIENT_PRIVILEGE:
             message = "the role of DRAFTLINE_DATABASE_URL may not read the schema draftline"
             raise SchemaError(f"{message}: {PRIVILEGES_FIX}") from error
         raise
-    except DatabaseUnavailableError as error:
-        raise OutOfReachError(f"the schema cannot be read: {error.message}") from error
     except DraftlineError as error:
-        raise SchemaError(f"the schema cannot be read: {error.message}") from error
-    return (rows[0]["revision"], rows[0]["comment"]) if rows else (None, None)
+        raise _unreadable("the schema", error) from error
+    if len(rows) > 1:
+        raise SchemaError(unknown_revision([row["revision"] for row in rows], rows[0]["comment"]))
+    return (rows[0]["revision"], rows[0]["comment"]) if rows else await _unversioned(database)
+
+
+async def _unversioned(database: Database) -> tuple[None, None]:
+    """Return no revision if there are no tables either. Raise SchemaError if only the revision is missing."""
+    names: dict[str, object] = {"names": [table.name for table in metadata.tables.values()]}
+    remains = (await database.fetch(SQL["remains"], names, idempotent=True))[0]
+    if remains["tables"]:
+        raise SchemaError(unknown_revision([], remains["comment"]))
+    return None, None
+
+
+def _unreadable(what: str, error: DraftlineError) -> OperatorError:
+    if isinstance(error, DatabaseUnavailableError):
+        return OutOfReachError(f"{what} cannot be read: {error.message}")
+    return SchemaError(f"{what} cannot be read: {error.message}")
 
 
 async def read_secret(database: Database, name: str) -> bytes:

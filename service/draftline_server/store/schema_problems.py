@@ -15,6 +15,12 @@ class SchemaMovedError(OperatorError):
     """The schema is being migrated, or was migrated while the service runs."""
 
 
+OLDEST_SERVER = 150_000  # as in server_version_num
+NOT_MIGRATED = (
+    "the database was never migrated, or its schema was dropped: run `draftline migrate` for a new database, restore a "
+    "backup, or correct the name of the database in DRAFTLINE_DATABASE_URL"
+)
+
 # The comment on draftline.alembic_version names the oldest revision whose services can use the schema.
 _SUPPORT = re.compile(r"revision (\w+), for services of (\w+) and later")
 
@@ -44,10 +50,37 @@ def can_use(revision: str | None, comment: str | None, needed: str) -> bool:
 def schema_problem(revision: str | None, needed: str) -> str:
     """Return a sentence about a database at another revision than the needed one. None: it was never migrated."""
     if revision is None:
-        return f"the database was never migrated, this version needs {needed}: run `draftline migrate`"
+        return NOT_MIGRATED
     if revision > needed:
         return (
             f"the database is at revision {revision}, this version of Draftline knows revisions up to {needed}: run "
             f"the newer version, or use it to downgrade by `draftline migrate --to {needed}`"
         )
     return f"the database is at revision {revision}, this version needs {needed}: run `draftline migrate`"
+
+
+def wrong_server(version: int, name: str, encoding: str) -> str:
+    """Return a sentence about a server that cannot be used; empty if it can. `version` is server_version_num."""
+    if version < OLDEST_SERVER:
+        oldest = OLDEST_SERVER // 10_000
+        return f"the server is PostgreSQL {name}: use PostgreSQL {oldest} or newer; a dump of the database moves it"
+    if encoding != "UTF8":
+        return (
+            f"the encoding of the database is {encoding}: use a database created with ENCODING 'UTF8' and TEMPLATE "
+            "template0"
+        )
+    return ""
+
+
+def unknown_revision(revisions: list[str], comment: str | None) -> str:
+    """Return a sentence about a schema with tables, but without a revision or with several."""
+    found = _SUPPORT.fullmatch(comment or "")
+    if len(revisions) > 1:
+        names = ", ".join(sorted(revisions))
+        right = f"; its comment names {found[1]}" if found else ""
+        return f"draftline.alembic_version has several revisions ({names}): delete the wrong ones{right}"
+    hint = f", or insert '{found[1]}', which its comment names, if only the row was deleted" if found else ""
+    return (
+        "the schema has tables, but no revision in draftline.alembic_version, as after an incomplete restore: restore "
+        f"a complete dump into an empty database{hint}"
+    )

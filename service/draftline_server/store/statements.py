@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
 _HEADING = re.compile(r"^-- (name|fragment): *(\w+) *$", re.MULTILINE)
+_CALLED = re.compile(r"\bdraftline\.(\w+)\(")
 _INCLUDE = re.compile(r"^ *-- include: *(\w+)\.(\w+) *$", re.MULTILINE)
 
 
@@ -44,6 +45,13 @@ def load(file: str) -> dict[str, Statement]:
 
 
 @cache
+def called_functions() -> frozenset[str]:
+    """Return the names of the functions of the schema that fixed statements call."""
+    texts = (path.read_text() for path in (files(__package__) / "sql").iterdir() if path.name.endswith(".sql"))
+    return frozenset(name for source in texts for name in _CALLED.findall(_without_comments(source)))
+
+
+@cache
 def _sections(file: str) -> dict[tuple[str, str], str]:
     """Return the texts of a file's statements and fragments, by `name` or `fragment` and their name."""
     source = (files(__package__) / "sql" / f"{file}.sql").read_text()
@@ -54,7 +62,11 @@ def _sections(file: str) -> dict[tuple[str, str], str]:
 def _expanded(body: str) -> str:
     """Return the text without comments, with the fragments that it includes."""
     included = _INCLUDE.sub(lambda match: _expanded(_sections(match[1])["fragment", match[2]]), body)
-    return "\n".join(line for line in included.strip().splitlines() if not line.lstrip().startswith("--"))
+    return _without_comments(included.strip())
+
+
+def _without_comments(source: str) -> str:
+    return "\n".join(line for line in source.splitlines() if not line.lstrip().startswith("--"))
 
 
 def fragment(file: str, name: str) -> str:

@@ -24,6 +24,12 @@ WHERE i.relnamespace = CAST('draftline' AS regnamespace) AND NOT (x.indisvalid A
   AND i.relname !~ '^(record|draft)_order_'
 ORDER BY i.relname
 
+-- name: functions
+-- Return the name of each function of the schema, and the MD5 of its body.
+SELECT proname::text AS name, md5(prosrc) AS body
+FROM pg_proc
+WHERE pronamespace = CAST('draftline' AS regnamespace)
+
 -- name: is_served
 -- Return whether a process of the service is connected to this database.
 SELECT EXISTS (

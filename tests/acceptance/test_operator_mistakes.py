@@ -1,0 +1,130 @@
+"""Each mistake of an operator with a database is named by each command in one sentence, with what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support import sql
+from support.polling import until
+from support.server_process import invoked
+from support.servers import on_database, run_sql, serving
+
+NO_REVISION = "the schema has tables, but no revision in draftline.alembic_version, as after an incomplete restore"
+SEVERAL = "draftline.alembic_version has several revisions"
+PARTS = "the schema lacks parts of its revision"
+# By damage: the statement, the sentence of serve, and that of migrate; empty if migrate repairs it.
+DAMAGES = {
+    "schema dropped": ("DROP SCHEMA draftline CASCADE", "the database was never migrated, or its schema was dropped: ",
+                       ""),
+    "no row of the revision": (
+        "DELETE FROM draftline.alembic_version",
+        f"{NO_REVISION}: restore a complete dump into an empty database, or insert '{{head}}'", NO_REVISION,
+    ),
+    "no table of the revision": ("DROP TABLE draftline.alembic_version", NO_REVISION, NO_REVISION),
+    "two revisions": (
+        "INSERT INTO draftline.alembic_version VALUES ('0007')",
+        f"{SEVERAL} (0007, {{head}}): delete the wrong ones; its comment names {{head}}", SEVERAL,
+    ),
+    "no table": ("DROP TABLE draftline.tenant_usage", f"{PARTS} (table tenant_usage): `draftline migrate`", "-"),
+    "no column": (
+        "ALTER TABLE draftline.record DROP COLUMN position CASCADE", f"{PARTS} (column record.position): ", "-"
+    ),
+    "no key": ("ALTER TABLE draftline.draft DROP CONSTRAINT draft_pkey", f"{PARTS} (unique index draft_pkey): ", "-"),
+    "no function of a statement": ("DROP FUNCTION draftline.matches CASCADE", f"{PARTS} (function matches()): ", ""),
+    "no function of a function": (
+        "DROP FUNCTION draftline.array_subtract CASCADE", f"{PARTS} (function array_subtract()): ", "",
+    ),
+}  # fmt: skip
+
+
+def examined(url: str) -> dict[str, dict[str, Any]]:
+    done = invoked("doctor", "--quick", "--json", database_url=url, port=0)
+    return {each["check"]: each for each in map(json.loads, done.stdout.splitlines()) if "check" in each}
+
+
+@pytest.fixture
+def bare_url(postgres_url: str) -> Iterator[str]:
+    """An empty database whose encoding is not UTF8."""
+    name = f"draftline_test_{uuid4().hex}"
+    options = "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+    sql.fetch(postgres_url, f"CREATE DATABASE {name} {options}")
+    yield on_database(postgres_url, name)
+    sql.fetch(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize(("statement", "sentence", "of_migrate"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_schema_is_named_with_what_to_do(
+    database_url: str, statement: str, sentence: str, of_migrate: str
+) -> None:
+    (row,) = sql.fetch(database_url, "SELECT version_num FROM draftline.alembic_version")
+    run_sql(database_url, statement)
+    expected = sentence.format(head=row["version_num"])
+    refused = invoked("serve", database_url=database_url, port=0)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    assert refused.stderr.startswith(f"Error: {expected}")
+    schema = examined(database_url)["schema"]
+    assert schema["state"] == "fault"
+    assert schema["fix"]
+    migrated = invoked("migrate", database_url=database_url)
+    if of_migrate:
+        assert (migrated.returncode, migrated.stderr.count("\n")) == (0 if of_migrate == "-" else 1, of_migrate != "-")
+        assert of_migrate == "-" or migrated.stderr.startswith(f"Error: {of_migrate}")
+    else:
+        assert migrated.returncode == 0, migrated.stderr
+        assert examined(database_url)["schema"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "migrate"])
+def test_wrong_encoding_is_named_before_anything_else(bare_url: str, command: str) -> None:
+    refused = invoked(command, database_url=bare_url, port=0)
+    assert (refused.returncode, refused.stderr) == (
+        1, "Error: the encoding of the database is SQL_ASCII: use a database created with ENCODING 'UTF8' and TEMPLATE "
+        "template0\n",
+    )  # fmt: skip
+
+
+def test_function_changed_by_hand_is_found_by_doctor_and_repaired_by_migrate(database_url: str) -> None:
+    run_sql(
+        database_url, "CREATE OR REPLACE FUNCTION draftline.is_deeper(document jsonb, max_depth int) RETURNS boolean "
+        "LANGUAGE sql IMMUTABLE AS 'SELECT false'",
+    )  # fmt: skip
+    schema = examined(database_url)["schema"]
+    assert schema["message"].startswith("functions are not those of revision")
+    assert (schema["message"].endswith(": is_deeper"), schema["fix"][:23]) == (True, "run `draftline migrate`")
+    migrated = invoked("migrate", database_url=database_url)
+    assert migrated.stderr == "functions created again, as they were missing or changed: is_deeper\n"
+    assert invoked("migrate", database_url=database_url).stderr == ""
+    assert examined(database_url)["schema"]["state"] == "ok"
+
+
+def test_missing_index_is_named_with_the_statement_that_creates_it(database_url: str) -> None:
+    run_sql(database_url, "DROP INDEX draftline.draft_record_idx, draftline.record_children_idx")
+    for _ in range(2):
+        schema = examined(database_url)["schema"]
+        assert "indexes of revision" in schema["message"]
+        run_sql(database_url, schema["fix"].split("`")[1])
+    assert examined(database_url)["schema"]["state"] == "ok"
+
+
+def test_database_that_is_read_only_by_default_is_a_warning_of_health_until_it_is_not(
+    postgres_url: str, database_url: str, tmp_path: Path
+) -> None:
+    setting = f"ALTER DATABASE {database_url.partition('?')[0].rpartition('/')[2]} %s default_transaction_read_only"
+    run_sql(postgres_url, f"{setting % 'SET'} = on")
+    with serving(database_url, log_level="warning") as server:
+        warned = invoked("health", "--address", server.address)
+        assert (warned.returncode, warned.stdout) == (0, "SERVING\n")
+        assert "read-only by default, and writes fail: reset default_transaction_read_only" in warned.stderr
+        (tmp_path / "one.jsonl").write_text('{"id": "m-1"}\n')
+        arguments = ("--tenant", "acme", "--collection", "films", "--id-from", "id", "--address", server.address)
+        refused = invoked("import", str(tmp_path / "one.jsonl"), *arguments)
+        assert refused.returncode == 3
+        assert "the database takes no writes now" in refused.stderr
+        assert "Is the service running there?" not in refused.stderr
+        run_sql(postgres_url, setting % "RESET")
+        until(lambda: server.app.server.health.warning == "")
