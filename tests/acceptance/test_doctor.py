@@ -434,7 +434,12 @@ def test_database_that_is_read_only_by_default_is_named_by_doctor_and_migrate(ur
 
 def test_statement_timeout_of_the_database_does_not_end_a_migration(url: str) -> None:
     name = urlsplit(url).path.removeprefix("/")
-    run_sql(url, "DROP SCHEMA draftline CASCADE", f"ALTER DATABASE {name} SET statement_timeout = '10ms'")
+    run_sql(
+        url, "DROP SCHEMA draftline CASCADE",
+        "CREATE FUNCTION public.wait() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.35); END'",
+        "CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE SEQUENCE') EXECUTE FUNCTION public.wait()",
+        f"ALTER DATABASE {name} SET statement_timeout = '300ms'",
+    )  # fmt: skip
     assert invoked("migrate", database_url=url).returncode == 0
 
 
