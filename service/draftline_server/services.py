@@ -30,6 +30,7 @@ from .store.collections.tallies import Tallies
 from .store.commits import CommitStore
 from .store.content import ContentStore
 from .store.database import Database
+from .store.draft_users import DraftUsers
 from .store.drafts import DraftStore
 from .store.fetched_patches import FetchedPatches
 from .store.idempotency import Requests
@@ -118,6 +119,7 @@ async def build_services(
             CommitStore(specs, shared.limits),
             shared.pages,
             StatisticsStore(database, specs),
+            DraftUsers(database, page_tokens),
             shared.responses,
             shared.limits,
             quotas,

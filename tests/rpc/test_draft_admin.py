@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 
@@ -132,3 +133,54 @@ def test_command_lists_and_discards_drafts_of_a_user(server: Guarded, tenant: st
         assert invoked(*discard, "--yes", "--json").stdout == '{"discarded": 1}\n'
         assert invoked("discard", "films", *own).returncode == 2
         assert list(bob.get_merged("films")) == []
+
+
+def test_users_with_drafts_are_listed_in_pages_and_the_call_is_logged(server: Guarded, tenant: str) -> None:
+    with (
+        client(server, tenant, "bob", EDITOR) as bob,
+        client(server, tenant, "cid", EDITOR) as cid,
+        client(server, tenant, "root", "draft:admin") as root,
+    ):
+        assert list(root.list_draft_users()) == []
+        bob.save_draft("films", "1", create={"secret": 1})
+        first = bob.save_draft("books", "1", create={"secret": 1}).modify_time
+        bob.save_draft("films", "2", create={"secret": 1})
+        cid.save_draft("films", "1", create={"secret": 1})
+        last = bob.save_draft("films", "2", {"secret": 2}).modify_time
+        with logged() as events:
+            found = list(root.list_draft_users(page_size=1))
+        assert [(each.user_id, each.draft_count, each.collection_count) for each in found] == [
+            ("bob", 3, 2),
+            ("cid", 1, 1),
+        ]
+        assert found[0].oldest_create_time < first < found[0].newest_modify_time == last
+        films = [(each.user_id, each.draft_count) for each in root.list_draft_users(collection="films")]
+        assert films == [("bob", 2), ("cid", 1)]
+        assert [each.oldest_create_time for each in root.list_draft_users(collection="books")] == [first]
+        audit = [each for each in events if each["event"] == "draft_users_listed"]
+        assert [(each["tenant_id"], each["user_id"], each["users"]) for each in audit] == [(tenant, "root", 1)] * 2
+
+
+def test_list_of_users_needs_the_permission_in_the_tenant_and_shows_no_other(server: Guarded, tenant: str) -> None:
+    other = f"{tenant}-other"
+    with (
+        client(server, tenant, "bob", f"{EDITOR} content:purge change:read collection:admin") as bob,
+        client(server, tenant, "root", "draft:admin", granted=other) as root,
+    ):
+        bob.save_draft("films", "1", create={})
+        with pytest.raises(draftline.PermissionDeniedError):
+            next(bob.list_draft_users())
+        with pytest.raises(draftline.PermissionDeniedError, match="no access to this tenant"):
+            next(root.list_draft_users())
+        assert list(root.list_draft_users(tenant_id=other)) == []
+
+
+def test_command_lists_the_users_with_drafts(server: Guarded, tenant: str) -> None:
+    own = ["--tenant", tenant, "--address", server.running.address]
+    token = ISSUER.token(sub="root", organization_ids=[tenant], scope="draft:admin")
+    with client(server, tenant, "bob", EDITOR) as bob:
+        saved = bob.save_draft("films", "1", create={}).modify_time.isoformat()
+    listed = invoked("draft-users", "--json", *own, "--token", token)
+    times = {"oldest_create_time": saved, "newest_modify_time": saved}
+    assert json.loads(listed.stdout) == {"user_id": "bob", "draft_count": 1, "collection_count": 1, **times}
+    assert "bob" in invoked("draft-users", *own, "--token", token).stdout

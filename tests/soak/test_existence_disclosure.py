@@ -298,6 +298,8 @@ def reads(caller: Caller, _: Caller) -> Asked:
             content_pb2.BatchGetContentRequest(**collection, record_ids=["a", "new", "x"], allow_missing=True),
         ),
         *[("GetMerged", drafts.listing(**query)) for query in queries],
+        ("ListDraftUsers", draft_pb2.ListDraftUsersRequest(tenant_id=caller.tenant_id)),
+        ("ListDraftUsers", draft_pb2.ListDraftUsersRequest(**collection, page_size=1)),
         ("StreamMerged", draft_pb2.StreamMergedRequest(**collection, order_by="n")),
         ("GetCollection", collection_pb2.GetCollectionRequest(**collection)),
         (

@@ -9,6 +9,7 @@ from draftline._core.arguments import explained
 from draftline._core.draft_responses import (
     commit_results_of,
     discarded_of,
+    draft_users_of,
     merged_page_of,
     merged_records_of,
     save_results_of,
@@ -22,6 +23,7 @@ from draftline.models import (
     CommitResult,
     ConflictPolicy,
     DraftEdit,
+    DraftUser,
     MergedPage,
     MergedRecord,
     Resolution,
@@ -46,7 +48,11 @@ STREAM_MERGED = Method(
 COMMIT = Method(_SERVICE, "Commit", pb.CommitRequest, pb.CommitResponse, commit_results_of)
 DISCARD = Method(_SERVICE, "Discard", pb.DiscardRequest, pb.DiscardResponse, discarded_of)
 
-METHODS = (SAVE_DRAFT, GET_MERGED, STREAM_MERGED, COMMIT, DISCARD)
+LIST_DRAFT_USERS = Method(
+    _SERVICE, "ListDraftUsers", pb.ListDraftUsersRequest, pb.ListDraftUsersResponse, draft_users_of, is_read=True
+)
+
+METHODS = (SAVE_DRAFT, GET_MERGED, STREAM_MERGED, COMMIT, DISCARD, LIST_DRAFT_USERS)
 
 # The same rpc for a caller that fetches pages one by one, and so needs the page token.
 _GET_MERGED_PAGE = Method(
@@ -255,6 +261,15 @@ def _edit(edit: DraftEdit) -> pb.DraftEdit:
         clear_position=edit.position is None,
         allow_deleted=edit.allow_deleted,
     )
+
+
+@explained
+def list_draft_users(
+    tenant_id: str, *, collection: str, page_size: int
+) -> Call[pb.ListDraftUsersRequest, pb.ListDraftUsersResponse, list[DraftUser]]:
+    """Build the call for the first page."""
+    request = pb.ListDraftUsersRequest(tenant_id=tenant_id, collection=collection, page_size=page_size)
+    return Call(LIST_DRAFT_USERS, request)
 
 
 def keep_resolutions(error: ConflictError, resolutions: Sequence[Resolution]) -> None:

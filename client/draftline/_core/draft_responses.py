@@ -12,6 +12,7 @@ from draftline.errors import UnknownFieldWarning
 from draftline.models import (
     CommitResult,
     DraftKind,
+    DraftUser,
     FieldWarning,
     MergedPage,
     MergedRecord,
@@ -120,3 +121,16 @@ def commit_results_of(response: pb.CommitResponse) -> Results[CommitResult]:
 
 def discarded_of(response: pb.DiscardResponse) -> Results[MergedRecord]:
     return Results((merged_record_of(each) for each in response.records), "", response.selected_count)
+
+
+def draft_users_of(response: pb.ListDraftUsersResponse) -> list[DraftUser]:
+    return [
+        DraftUser(
+            user_id=each.user_id,
+            draft_count=each.draft_count,
+            collection_count=each.collection_count,
+            oldest_create_time=time_of(each.oldest_create_time),
+            newest_modify_time=time_of(each.newest_modify_time),
+        )
+        for each in response.users
+    ]

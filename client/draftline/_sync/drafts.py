@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from draftline._core import draft_calls
@@ -18,6 +18,7 @@ from draftline.models import (
     ConflictPolicy,
     ConflictPolicyName,
     DraftEdit,
+    DraftUser,
     MergedRecord,
     MergeStrategy,
     Resolution,
@@ -286,6 +287,28 @@ class DraftMethods(Transport):
             request_id=request_id,
         )
         return self._call(call, timeout)
+
+    def list_draft_users(
+        self,
+        *,
+        collection: str = "",
+        page_size: int = 0,
+        tenant_id: str | None = None,
+        timeout: float | Unset | None = UNSET,
+    ) -> Iterator[DraftUser]:
+        """Iterate over the users of the tenant that have drafts, sorted by id, with the number and times of these.
+
+            for user in client.list_draft_users():
+                print(user.user_id, user.draft_count, user.oldest_create_time)
+
+        Requires the permission `draft:admin`. Pages are fetched on demand, each with its own timeout and retries.
+
+        Args:
+            collection: counts only the drafts of this collection; empty: of all.
+            page_size: users per page; 0: 100; at most 1,000.
+        """
+        call = draft_calls.list_draft_users(self._tenant(tenant_id), collection=collection, page_size=page_size)
+        return self._pages(call, timeout)
 
     def session(
         self,

@@ -167,6 +167,24 @@ class MergedRecord:
 
 
 @dataclass(frozen=True)
+class DraftUser:
+    """A user that has drafts.
+
+    Attributes:
+        draft_count: the user's drafts; at least 1.
+        collection_count: collections with drafts of the user.
+        oldest_create_time: the time at which the oldest of these drafts was first saved.
+        newest_modify_time: the time at which one of these drafts was last saved.
+    """
+
+    user_id: str
+    draft_count: int
+    collection_count: int
+    oldest_create_time: datetime
+    newest_modify_time: datetime
+
+
+@dataclass(frozen=True)
 class FieldWarning:
     """A field that a list names although the collection does not seem to have it."""
 

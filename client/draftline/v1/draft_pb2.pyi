@@ -1874,3 +1874,111 @@ class GetStatisticsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class ListDraftUsersRequest(_message.Message):
+    """Request of ListDraftUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The id of the tenant: 1 to 128 characters, no control characters."""
+    collection: _builtins.str
+    """Counts only the drafts of this collection: up to 128 characters, no control characters. Empty: those
+    of all collections.
+    """
+    page_size: _builtins.int
+    """The maximum number of users to return. 0: 100. Values above 1,000 count as 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of a response. The other arguments, except `page_size`, must be the same as
+    in the call that returned it. Empty: the first page.
+    """
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDraftUsersRequest: _TypeAlias = ListDraftUsersRequest  # noqa: Y015
+
+@_typing.final
+class DraftUser(_message.Message):
+    """A user that has drafts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    DRAFT_COUNT_FIELD_NUMBER: _builtins.int
+    COLLECTION_COUNT_FIELD_NUMBER: _builtins.int
+    OLDEST_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    NEWEST_MODIFY_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The id of the user."""
+    draft_count: _builtins.int
+    """The number of the user's drafts: at least 1."""
+    collection_count: _builtins.int
+    """The number of collections with drafts of the user."""
+    @_builtins.property
+    def oldest_create_time(self) -> _timestamp_pb2.Timestamp:
+        """The time at which the oldest of these drafts was first saved."""
+
+    @_builtins.property
+    def newest_modify_time(self) -> _timestamp_pb2.Timestamp:
+        """The time at which one of these drafts was last saved."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        draft_count: _builtins.int = ...,
+        collection_count: _builtins.int = ...,
+        oldest_create_time: _timestamp_pb2.Timestamp | None = ...,
+        newest_modify_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["newest_modify_time", b"newest_modify_time", "oldest_create_time", b"oldest_create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_count", b"collection_count", "draft_count", b"draft_count", "newest_modify_time", b"newest_modify_time", "oldest_create_time", b"oldest_create_time", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftUser: _TypeAlias = DraftUser  # noqa: Y015
+
+@_typing.final
+class ListDraftUsersResponse(_message.Message):
+    """Response of ListDraftUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page. Empty: this is the last one."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___DraftUser]:
+        """The users, sorted by id in code point order."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___DraftUser] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDraftUsersResponse: _TypeAlias = ListDraftUsersResponse  # noqa: Y015

@@ -62,6 +62,11 @@ class DraftServiceStub(object):
                 request_serializer=draftline_dot_v1_dot_draft__pb2.DiscardRequest.SerializeToString,
                 response_deserializer=draftline_dot_v1_dot_draft__pb2.DiscardResponse.FromString,
                 _registered_method=True)
+        self.ListDraftUsers = channel.unary_unary(
+                '/draftline.v1.DraftService/ListDraftUsers',
+                request_serializer=draftline_dot_v1_dot_draft__pb2.ListDraftUsersRequest.SerializeToString,
+                response_deserializer=draftline_dot_v1_dot_draft__pb2.ListDraftUsersResponse.FromString,
+                _registered_method=True)
         self.GetStatistics = channel.unary_unary(
                 '/draftline.v1.DraftService/GetStatistics',
                 request_serializer=draftline_dot_v1_dot_draft__pb2.GetStatisticsRequest.SerializeToString,
@@ -120,6 +125,15 @@ class DraftServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDraftUsers(self, request, context):
+        """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
+        of their drafts and without their content. Requires the permission `draft:admin`; each call is
+        logged. A page costs as much as reading the drafts of its users once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatistics(self, request, context):
         """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
         baseline, of the caller's merged view, and the difference between them. It reads a statistic that
@@ -158,6 +172,11 @@ def add_DraftServiceServicer_to_server(servicer, server):
                     servicer.Discard,
                     request_deserializer=draftline_dot_v1_dot_draft__pb2.DiscardRequest.FromString,
                     response_serializer=draftline_dot_v1_dot_draft__pb2.DiscardResponse.SerializeToString,
+            ),
+            'ListDraftUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDraftUsers,
+                    request_deserializer=draftline_dot_v1_dot_draft__pb2.ListDraftUsersRequest.FromString,
+                    response_serializer=draftline_dot_v1_dot_draft__pb2.ListDraftUsersResponse.SerializeToString,
             ),
             'GetStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatistics,
@@ -303,6 +322,33 @@ class DraftService(object):
             '/draftline.v1.DraftService/Discard',
             draftline_dot_v1_dot_draft__pb2.DiscardRequest.SerializeToString,
             draftline_dot_v1_dot_draft__pb2.DiscardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDraftUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/draftline.v1.DraftService/ListDraftUsers',
+            draftline_dot_v1_dot_draft__pb2.ListDraftUsersRequest.SerializeToString,
+            draftline_dot_v1_dot_draft__pb2.ListDraftUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,11 @@ class DraftServiceStub:
     """
     Discard: _grpc.UnaryUnaryMultiCallable[_draft_pb2.DiscardRequest, _draft_pb2.DiscardResponse]
     """Discards drafts and returns them. The baseline is unchanged."""
+    ListDraftUsers: _grpc.UnaryUnaryMultiCallable[_draft_pb2.ListDraftUsersRequest, _draft_pb2.ListDraftUsersResponse]
+    """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
+    of their drafts and without their content. Requires the permission `draft:admin`; each call is
+    logged. A page costs as much as reading the drafts of its users once.
+    """
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_draft_pb2.GetStatisticsRequest, _draft_pb2.GetStatisticsResponse]
     """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
     baseline, of the caller's merged view, and the difference between them. It reads a statistic that
@@ -98,6 +103,11 @@ class DraftServiceAsyncStub(DraftServiceStub):
     """
     Discard: _aio.UnaryUnaryMultiCallable[_draft_pb2.DiscardRequest, _draft_pb2.DiscardResponse]  # type: ignore[assignment]
     """Discards drafts and returns them. The baseline is unchanged."""
+    ListDraftUsers: _aio.UnaryUnaryMultiCallable[_draft_pb2.ListDraftUsersRequest, _draft_pb2.ListDraftUsersResponse]  # type: ignore[assignment]
+    """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
+    of their drafts and without their content. Requires the permission `draft:admin`; each call is
+    logged. A page costs as much as reading the drafts of its users once.
+    """
     GetStatistics: _aio.UnaryUnaryMultiCallable[_draft_pb2.GetStatisticsRequest, _draft_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Returns counts, sums and so on of groups of records, exactly and from one snapshot: of the
     baseline, of the caller's merged view, and the difference between them. It reads a statistic that
@@ -164,6 +174,17 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_draft_pb2.DiscardResponse, _abc.Awaitable[_draft_pb2.DiscardResponse]]:
         """Discards drafts and returns them. The baseline is unchanged."""
+
+    @_abc_1.abstractmethod
+    def ListDraftUsers(
+        self,
+        request: _draft_pb2.ListDraftUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_draft_pb2.ListDraftUsersResponse, _abc.Awaitable[_draft_pb2.ListDraftUsersResponse]]:
+        """Lists the users of a tenant that have drafts, sorted by id (AIP-132), with the number and the times
+        of their drafts and without their content. Requires the permission `draft:admin`; each call is
+        logged. A page costs as much as reading the drafts of its users once.
+        """
 
     @_abc_1.abstractmethod
     def GetStatistics(

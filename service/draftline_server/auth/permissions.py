@@ -54,6 +54,7 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.DraftService.Commit": frozenset({Permission.DRAFT_WRITE, Permission.CONTENT_WRITE}),
     "draftline.v1.DraftService.Discard": frozenset({Permission.DRAFT_WRITE}),
     "draftline.v1.DraftService.GetStatistics": _READS,
+    "draftline.v1.DraftService.ListDraftUsers": frozenset({Permission.DRAFT_ADMIN}),
     "draftline.v1.ChangeService.ListChanges": _CHANGE_READS,
     "draftline.v1.ChangeService.RevertChange": _WRITES,
     "draftline.v1.ChangeService.WatchChanges": _CHANGE_READS,

@@ -19,6 +19,7 @@ main.add_section("Maintain the data", {
 main.add_section("Use a service", {
     "list": "records:list_command",
     "discard": "records:discard_command",
+    "draft-users": "draft_users:draft_users_command",
     "import": "imports:import_command",
     "update": "matching:update_command",
     "delete": "matching:delete_command",

@@ -194,6 +194,12 @@ def keep_theirs(ada: Client) -> Any:
     )
 
 
+@step("ListDraftUsers")
+def users(ada: Client) -> Any:
+    """List the users that have drafts, as an administrator does."""
+    return list(ada.list_draft_users())
+
+
 @step("Discard")
 def discard(ada: Client) -> Any:
     """Discard the remaining drafts: the creation and the deletion."""

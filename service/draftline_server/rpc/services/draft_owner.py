@@ -9,6 +9,7 @@ import structlog
 from draftline.v1 import draft_pb2
 
 from ...domain.records import Actor
+from ...store.draft_users import DraftUser
 
 OwnedRequest: TypeAlias = draft_pb2.GetMergedRequest | draft_pb2.DiscardRequest
 
@@ -26,3 +27,19 @@ def audit(request: OwnedRequest, actor: Actor, method: str, drafts: int) -> None
             draft_user_id=request.draft_user_id, collection=request.collection, drafts=drafts,
             validate_only=isinstance(request, draft_pb2.DiscardRequest) and request.validate_only,
         )  # fmt: skip
+
+
+def audit_list(request: draft_pb2.ListDraftUsersRequest, actor: Actor, users: int) -> None:
+    """Log a call that has listed the users with drafts."""
+    structlog.get_logger().info(
+        "draft_users_listed", tenant_id=actor.tenant_id, user_id=actor.user_id, collection=request.collection,
+        users=users,
+    )  # fmt: skip
+
+
+def to_draft_user(user: DraftUser) -> draft_pb2.DraftUser:
+    """Return the message of a user with drafts."""
+    message = draft_pb2.DraftUser(user_id=user.user_id, draft_count=user.drafts, collection_count=user.collections)
+    message.oldest_create_time.FromDatetime(user.oldest)
+    message.newest_modify_time.FromDatetime(user.newest)
+    return message

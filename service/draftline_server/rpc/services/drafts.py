@@ -14,6 +14,7 @@ from ...domain.errors import DraftlineError, DuplicateRecordError, InvalidFieldE
 from ...domain.merged import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from ...domain.records import Actor
 from ...store.commits import CommitStore
+from ...store.draft_users import DraftUsers
 from ...store.drafts import DraftStore
 from ...store.quotas import Quotas
 from ...store.statistics.store import StatisticsStore
@@ -26,7 +27,7 @@ from ..mapping.statistics import to_statistics_query
 from ..response_size import MAX_PAGE_MESSAGE_BYTES, append_within_limit
 from ..status import to_status
 from ..stored_responses import StoredResponses
-from .draft_owner import audit, draft_owner
+from .draft_owner import audit, audit_list, draft_owner, to_draft_user
 from .merged_pages import MergedPages
 from .partial_batch import PartialBatch
 
@@ -46,6 +47,7 @@ class DraftService:
     commits: CommitStore
     pages: MergedPages
     statistics: StatisticsStore
+    users: DraftUsers
     responses: StoredResponses
     limits: Limits
     quotas: Quotas
@@ -98,6 +100,14 @@ class DraftService:
     ) -> draft_pb2.GetStatisticsResponse:
         result = await self.statistics.query(actor, to_statistics_query(request))
         return await to_response(result, request.response_encoding)
+
+    async def ListDraftUsers(  # noqa: N802
+        self, request: draft_pb2.ListDraftUsersRequest, actor: Actor
+    ) -> draft_pb2.ListDraftUsersResponse:
+        page_size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        users, token = await self.users.page(actor.tenant_id, request.collection, page_size, request.page_token)
+        audit_list(request, actor, len(users))
+        return draft_pb2.ListDraftUsersResponse(users=map(to_draft_user, users), next_page_token=token)
 
     async def StreamMerged(  # noqa: N802
         self, request: draft_pb2.StreamMergedRequest, actor: Actor
