@@ -1000,7 +1000,8 @@ class SyncEvent(_message.Message):
     kind: _builtins.str
     """The kind: CONFLICT, OVERRULED (a policy gave up a value here; see `conflicts`), REFUSED (by the
     upstream), PULL_REFUSED (not allowed here), IN_DOUBT (an outcome is unknown, and the write is not
-    repeated), DUPLICATE (two records of the upstream are the same record here) or SUSPENDED.
+    repeated), DUPLICATE (two records of the upstream are the same record here), OSCILLATING (both
+    sides replace the value of the other one again and again) or SUSPENDED.
     """
     collection: _builtins.str
     """The collection. Empty: the event is of the whole sync."""

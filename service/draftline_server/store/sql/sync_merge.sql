@@ -72,7 +72,8 @@ incoming AS MATERIALIZED (
         s.recheck, s.attempt_id, s.op, s.sent, s.seen_version, s.if_match, coalesce(s.in_doubt, false) AS in_doubt,
         coalesce(s.known_at, 0) AS known_at,
         r.record_id IS NOT NULL AS is_stored, r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live,
-        r.content, r.version, r.acked_version, r.log_xact, r.parent_id, r.position
+        r.content, r.version, r.acked_version, r.log_xact, r.parent_id, r.position,
+        NOT starts_with(r.updated_by, 'sync:') AS was_written_here
     FROM unnest(CAST(:record_ids AS text[]), CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]),
         CAST(:are_deleted AS boolean[]), CAST(:documents AS jsonb[]), CAST(:failures AS jsonb[]), CAST(:puts AS jsonb[]))
         AS p (record_id, remote_id, remote_version, is_deleted, document, failure, puts)
@@ -188,6 +189,7 @@ incoming AS MATERIALIZED (
         WHEN 'RECREATE' THEN 'DUE'
         WHEN 'MERGE' THEN CASE
             WHEN (j.merge).conflicts <> '[]' THEN 'HELD'
+            WHEN j.state = 'FAILED' AND j.error ->> 'reason' = 'OSCILLATING' THEN 'FAILED'
             WHEN NOT j.is_pending THEN 'IDLE'
             WHEN j.state = 'FAILED' AND j.kind IS NULL AND j.seen_version = j.version AND (j.merge).base = j.base
                 THEN 'FAILED'
@@ -341,6 +343,7 @@ WITH
     ) AS e
 )
 SELECT p.record_id, p.remote_id, p.verdict, p.deferral, p.kind, p.new_state, p.overruled <> '[]' AS is_overruled,
+    p.kind IS NOT DISTINCT FROM 'UPDATE' AND p.was_written_here AS is_changed_back,
     p.kind = 'CREATE' AND p.record_id NOT IN (SELECT c.record_id FROM created AS c) OR p.verdict NOT IN ('DEFER', 'DUPLICATE')
         AND EXISTS (SELECT FROM draftline.sync_record AS t
             WHERE t.tenant_id = :tenant_id AND t.collection = :collection AND t.remote_id = p.remote_id
@@ -348,3 +351,34 @@ SELECT p.record_id, p.remote_id, p.verdict, p.deferral, p.kind, p.new_state, p.o
             OFFSET 0) AS is_raced
 FROM planned AS p
 CROSS JOIN refreshed
+
+-- name: repeated_pulls
+-- Return the changes that pulls made to records since a time, of records that have at least `turns` of them among their newest
+-- 100 changes.
+SELECT n.record_id, n.edit::text AS edit, n.base::text AS base
+FROM (
+    SELECT p.record_id, c.edit, c.base, count(*) OVER (PARTITION BY p.record_id) AS pulls
+    FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
+    CROSS JOIN LATERAL (
+        SELECT l.kind, l.source, l.edit, l.base, l.created_at FROM draftline.change AS l
+        WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = p.record_id
+        ORDER BY l.version DESC
+        LIMIT 100) AS c
+    WHERE c.kind = 'UPDATE' AND c.source = 'SYNC_PULL' AND c.created_at > CAST(:since AS timestamptz)
+      AND c.edit IS NOT NULL AND c.base IS NOT NULL) AS n
+WHERE n.pulls >= CAST(:turns AS int)
+
+-- name: stop_oscillating
+-- Stop records until a person retries them: nothing of them is sent.
+WITH stopped AS (
+    UPDATE draftline.sync_record AS s
+    SET state = 'FAILED', error = p.error, next_at = NULL, recheck = NULL, due_since = CAST(:now AS timestamptz)
+    FROM unnest(CAST(:record_ids AS text[]), CAST(:errors AS jsonb[])) AS p (record_id, error)
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id AND s.attempt_id IS NULL
+      AND s.state <> 'HELD'
+    RETURNING s.record_id, s.error
+)
+INSERT INTO draftline.sync_event (tenant_id, upstream, collection, record_id, kind, reason, message, detail, created_at)
+SELECT :tenant_id, :upstream, :collection, s.record_id, 'OSCILLATING', s.error ->> 'reason', s.error ->> 'message', s.error,
+    CAST(:now AS timestamptz)
+FROM stopped AS s

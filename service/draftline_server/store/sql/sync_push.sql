@@ -14,7 +14,8 @@ LIMIT :limit
 
 -- name: mark_due
 -- Mark records that differ from what the upstream is known to hold: those that were synced, and those that were refused or
--- held in conflict at an older version. Others are due already. Return how many were marked.
+-- held in conflict at an older version. Records that oscillate wait for a person; others are due already. Return how many
+-- were marked.
 WITH behind AS MATERIALIZED (
     SELECT p.record_id, r.version
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
@@ -40,6 +41,7 @@ WITH behind AS MATERIALIZED (
         ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = b.record_id
         AND s.record_id = ANY (CAST(:record_ids AS text[]))
     WHERE s.state = 'IDLE' OR s.state IN ('FAILED', 'HELD') AND (b.version IS NULL OR b.version > coalesce(s.seen_version, 0))
+        AND s.error ->> 'reason' IS DISTINCT FROM 'OSCILLATING'
     ORDER BY s.record_id
     FOR UPDATE OF s
 ), marked AS (

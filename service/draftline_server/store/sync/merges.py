@@ -25,6 +25,7 @@ from ..record_rows import limit_values
 from ..statements import load
 from ..transaction import Transaction
 from .attempts import keep_gone, lock
+from .oscillation import stop_oscillating
 from .specs import fields_json, policies_json
 
 SQL = load("sync_merge")
@@ -201,6 +202,8 @@ class Merges:
         if gone := [row["remote_id"] for row in rows if row["verdict"] in GONE and row["remote_id"]]:
             known_at = mark if mark is not None else (await transaction.fetch(MARK, {}))[0]["mark"]
             await keep_gone(transaction, self.tenant_id, bound.collection, gone, known_at)
+        if back := [row["record_id"] for row in rows if row["is_changed_back"] and source is ChangeSource.SYNC_PULL]:
+            await stop_oscillating(transaction, self.tenant_id, self.upstream, bound.collection, back)
         return [
             MergeResult(
                 row["record_id"], row["remote_id"], Verdict(row["verdict"]), row["deferral"] or "", row["kind"] or "",
