@@ -196,6 +196,22 @@ async def test_read_that_began_before_an_attempt_was_forgotten_hides_no_later_ch
     assert (await world.state("p"))["state"] == "HELD"
 
 
+@pytest.mark.parametrize("is_ordered", [False, True], ids=["unordered", "ordered"])
+async def test_read_that_overlaps_a_merged_one_is_left(world: SyncWorld, is_ordered: bool) -> None:
+    """Read a record again if another read of it was merged meanwhile: the first to begin may be the last to read."""
+    await world.bind()
+    remote_id = world.system.insert({"n": 1})
+    await world.pull(snapshot=True)
+    pull = await world.worker._merges.mark()
+    look_up = await Read.begin(world)
+    world.system.edit(remote_id, n=2)
+    await world.merge(answer(remote_id, {"n": 2}, 2), mark=pull, is_ordered=is_ordered)
+    results = await world.merge(*look_up._answers, mark=look_up._mark, is_ordered=is_ordered)
+    assert [each.deferral for each in results] == ["NEWER_KNOWN"]
+    await world.push()
+    assert await world.value(remote_id) == {"n": 2}
+
+
 STEPS = st.lists(
     st.sampled_from(["create", "patch", "delete", "undelete", "push", "insert", "edit", "remove", "begin", "merge"]),
     min_size=5,

@@ -275,7 +275,9 @@ WITH
 -- include: write_tail.orders_of_collection
 ,
 -- include: write_tail.move_locked_entries
-, kept AS (
+, known AS MATERIALIZED (
+    SELECT nextval('draftline.sync_mark') AS mark
+), kept AS (
     INSERT INTO draftline.sync_record AS s (tenant_id, collection, record_id, remote_id, remote_version, is_there, shadow,
         state, conflicts, error, tries, next_at, due_since, recheck, attempt_id, op, sent, seen_version, if_match,
         in_doubt, known_at)
@@ -313,9 +315,10 @@ WITH
         CASE WHEN p.verdict = 'DEFER' THEN p.seen_version WHEN p.new_state IN ('HELD', 'FAILED') THEN p.new_version END,
         CASE WHEN p.verdict = 'DEFER' THEN p.if_match END,
         CASE WHEN p.verdict = 'DEFER' THEN p.in_doubt ELSE false END,
-        -- What is read from now on is newer than the answer that was left, so it may be merged in its place.
-        CASE WHEN p.verdict = 'DEFER' THEN nextval('draftline.sync_mark') ELSE greatest(p.known_at, CAST(:mark AS bigint)) END
-    FROM planned AS p
+        -- Of two reads that overlap, the one that began first may have read later. So only what is read from now on is newer
+        -- than this answer, whether it was merged or left.
+        k.mark
+    FROM planned AS p, known AS k
     WHERE p.verdict NOT IN ('IGNORE', 'DUPLICATE')
     ORDER BY p.record_id
     ON CONFLICT (tenant_id, collection, record_id) DO UPDATE

@@ -1,8 +1,8 @@
 """Pull: merge what an upstream answered into the records.
 
 Invariants:
-- A mark is taken from one sequence before each request. An answer is merged only into a record of which nothing newer
-  is known than the mark; otherwise the record is read again.
+- A mark is taken from one sequence before each request, and another one when its answer is merged. An answer is merged
+  only into a record whose last answer was merged before the request began; otherwise the record is read again.
 - A merge never changes a path that was changed here and is not acknowledged, unless the policy of the path says so.
 """
 
@@ -200,7 +200,7 @@ class Merges:
         if any(row["is_raced"] for row in rows):
             raise RacedError
         if gone := [row["remote_id"] for row in rows if row["verdict"] in GONE and row["remote_id"]]:
-            known_at = mark if mark is not None else (await transaction.fetch(MARK, {}))[0]["mark"]
+            known_at = (await transaction.fetch(MARK, {}))[0]["mark"]
             await keep_gone(transaction, self.tenant_id, bound.collection, gone, known_at)
         if back := [row["record_id"] for row in rows if row["is_changed_back"] and source is ChangeSource.SYNC_PULL]:
             await stop_oscillating(transaction, self.tenant_id, self.upstream, bound.collection, back)
