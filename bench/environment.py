@@ -49,7 +49,11 @@ class Environment:
 
     def start_server(self, **settings: object) -> AbstractContextManager[Server]:
         """Return a context manager that runs another server over the same database."""
-        return run_server(self.home, self.url, **_authentication(self.secret_file), **settings)
+        return self.start_server_at(self.url, **settings)
+
+    def start_server_at(self, url: str, **settings: object) -> AbstractContextManager[Server]:
+        """Return a context manager that runs another server over another database."""
+        return run_server(self.home, url, **_authentication(self.secret_file), **settings)
 
     def start_sync_workers(self, **settings: object) -> AbstractContextManager[Server]:
         """Return a context manager that runs the workers of syncs over the same database."""

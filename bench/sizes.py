@@ -13,6 +13,7 @@ class Part(Enum):
     DECLARE = "declare"
     IMPORTS = "imports"
     MERGED = "merged"
+    PARTITIONS = "partitions"
     PATCHES = "patches"
     RELATIONS = "relations"
     STATISTICS = "statistics"

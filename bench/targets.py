@@ -10,6 +10,7 @@ from . import (
     drafts,
     imports,
     merged,
+    partitions,
     patches,
     relations,
     statistic_reads,
@@ -63,6 +64,10 @@ def _values(numerator: str, denominator: str) -> Compute:
     return lambda it, _: it.value(numerator) / it.value(denominator)
 
 
+def _value(name: str) -> Compute:
+    return lambda it, _: it.value(name)
+
+
 def _latency_against_baseline(it: Measurements, _: Sizes) -> float:
     least_ms = it.latency_ms(at(patches.EMPTY, 1)) + it.latency_ms(patches.BARE)
     return it.latency_ms(at(patches.PATCH, 1)) / least_ms
@@ -93,7 +98,39 @@ def _with_statistics(kind: str, count: str) -> Compute:
     return _values(statistic_writes.of(kind, count), statistic_writes.of(kind, "none"))
 
 
+def _partitioned(part: str, name: str, words: str, layout: str, **target: float) -> Ratio:
+    return Ratio(
+        Part.PARTITIONS, f"partitions_{part}", f"{words} on partitioned tables ({layout}) against plain ones",
+        _values(partitions.of(name, layout), partitions.of(name, partitions.PLAIN)), **target,
+    )  # fmt: skip
+
+
+def _partition_ratios() -> Iterator[Ratio]:
+    """Yield the ratios of each partitioned layout to plain tables, and those of a switchover."""
+    for short, layout in (("hash", partitions.HASH), ("list", partitions.LIST)):
+        for part, name, words, at_most in (
+            ("patch64", partitions.PATCH, "BatchPatchContent of 64 records", 1.1),
+            ("page", partitions.FIRST_PAGE, "GetMerged of a first page", 1.1),
+            ("next_page", partitions.NEXT_PAGE, "GetMerged of a next page", 1.1),
+            ("import_new", partitions.IMPORT_NEW, "ImportContent of 10,000 new records", 1.1),
+            ("import_changed", partitions.IMPORT_CHANGED, "ImportContent of 10,000 changed records", 1.1),
+            ("get", partitions.GET, "GetContent", 1.8),
+        ):
+            yield _partitioned(f"{short}_{part}", name, words, layout, at_most=at_most)
+        yield _partitioned(f"{short}_patches", partitions.RATE, "PatchContent a second", layout, at_least=0.9)
+        yield Ratio(
+            Part.PARTITIONS, f"partitions_{short}_first_plan_ms", f"the first GetMerged of a connection ({layout}), ms",
+            _value(partitions.of(partitions.PLANNED, layout)), at_most=100,
+        )  # fmt: skip
+    yield Ratio(
+        Part.PARTITIONS, "switchover_patch64", "BatchPatchContent of 64 records in a switchover against without",
+        _values(partitions.of(partitions.PATCH, partitions.SYNCED), partitions.of(partitions.PATCH, partitions.PLAIN)),
+        at_most=1.3,
+    )  # fmt: skip
+
+
 RATIOS = (
+    *_partition_ratios(),
     Ratio(Part.PATCHES, "patch_vs_empty_rpc", "PatchContent against the empty rpc, calls a second",
           _top(patches.PATCH, patches.EMPTY), at_least=0.65),
     Ratio(Part.PATCHES, "patch_grouped_vs_single", "the same against one statement per call",
