@@ -22,7 +22,7 @@ from draftline_server.ops import migrate
 from draftline_server.settings import Settings
 from draftline_server.store.connections import Connections
 from hypothesis import settings
-from support.partitioned import partition_tables_at
+from support.partitioned import IS_PARTITIONED, partition_tables_at
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
 from support.soak_scale import examples
 from support.tenant_binding import Sent
@@ -83,11 +83,11 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def template(postgres_url: str, worker_id: str) -> Iterator[str]:
-    """The name of a migrated, empty database; its tables are partitioned if DRAFTLINE_TEST_PARTITIONED is 1."""
+    """The name of a migrated, empty database; its tables are partitioned if the settings say so."""
     name = f"draftline_template_{worker_id}"
     run_sql(postgres_url, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name} TEMPLATE template0")
     beside(migrate.upgrade, on_database(postgres_url, name))
-    if os.environ.get("DRAFTLINE_TEST_PARTITIONED") == "1":
+    if IS_PARTITIONED:
         beside(partition_tables_at, on_database(postgres_url, name))
     yield name
     run_sql(postgres_url, f"DROP DATABASE {name}")

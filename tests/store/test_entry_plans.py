@@ -116,6 +116,17 @@ class Page:
         return plan, rows[PAGE - 1] if len(rows) > PAGE else None
 
 
+def index_of_look_up(node: Mapping[str, Any]) -> str | None:
+    """Return the index by which rows of a table are looked up; None if they are found in another way.
+
+    PostgreSQL may look one row of a partition up by a bitmap.
+    """
+    if node["Node Type"] == "Bitmap Heap Scan":
+        (bitmap,) = node["Plans"]
+        return bitmap.get("Index Name") if bitmap["Actual Rows"] <= 1 else None
+    return node["Index Name"] if node["Node Type"] in ("Index Scan", "Index Only Scan") else None
+
+
 def problems(plan: Mapping[str, Any]) -> list[str]:
     """Everything but index-only scans of entries, look-ups by primary key, and merges of ordered rows."""
     found = []
@@ -127,7 +138,7 @@ def problems(plan: Mapping[str, Any]) -> list[str]:
         elif relation == "collection_order":  # which has a few rows for a tenant
             continue
         elif relation is not None:
-            if kind not in ("Index Scan", "Index Only Scan") or node["Index Name"] != f"{relation}_pkey":
+            if index_of_look_up(node) != f"{relation}_pkey":
                 found.append(f"{kind} of {relation} by {node.get('Index Name')} {node.get('Alias')}")
         elif "Sort" in kind or "Hash" in kind:
             found.append(kind)

@@ -17,9 +17,12 @@ from draftline_server.store.lists.merged import MAX_PAGE_BYTES, _shape, _values
 from draftline_server.store.lists.query import page_statement
 from draftline_server.store.statements import load
 from support.old_indexes import build_old_indexes, orders_of
+from support.partitioned import plain_only
 from support.query_plans import explained, nodes, rows_out, rows_read
 from support.servers import cloned
 from support.tenant_stores import COLLECTION, World, connected
+
+pytestmark = plain_only("partitioned tables never have the indexes of versions before order entries")
 
 TENANT, USER, PAGE = "t", "ada", 50
 TYPES = {"title": "TEXT", "genre": "TEXT", "year": "NUMBER", "seen": "BOOLEAN", "released": "DATE"}

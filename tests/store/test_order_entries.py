@@ -294,8 +294,10 @@ UPDATED = COLUMNS.index("n_tup_upd")
 TOUCHED = Statement(
     "touched",
     f"""
-    SELECT relname::text AS name, array[{", ".join(f"coalesce({name}, 0)" for name in COLUMNS)}] AS counts
-    FROM pg_stat_xact_user_tables WHERE schemaname = 'draftline'
+    SELECT t.relname::text AS name,
+        array[{", ".join(f"coalesce(sum({name}), 0)::bigint" for name in COLUMNS)}] AS counts
+    FROM pg_stat_xact_user_tables AS s JOIN pg_class AS t ON t.oid = coalesce(pg_partition_root(s.relid), s.relid)
+    WHERE s.schemaname = 'draftline' GROUP BY t.relname
     """,
     (),
 )
@@ -339,7 +341,8 @@ async def test_patch_of_other_fields_is_a_heap_only_update(database_url: str) ->
             await world.patch(f"r{number}", {"u": number})
     connection = await asyncpg.connect(database_url)
     try:
-        counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'record'"
+        counts = """SELECT sum(n_tup_upd) AS n_tup_upd, sum(n_tup_hot_upd) AS n_tup_hot_upd
+            FROM pg_stat_user_tables WHERE coalesce(pg_partition_root(relid), relid) = 'draftline.record'::regclass"""
         # The connections of the pool report what they did when they end.
         while (found := await connection.fetchrow(counts))["n_tup_upd"] < 100:
             await connection.execute("SELECT pg_stat_clear_snapshot()")

@@ -12,6 +12,9 @@ from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.definitions import LayoutError, TableDefinition, read_definition
 from draftline_server.partitions.layout import MODULUS, TABLES, hash_partition, tenant_partition
 from draftline_server.partitions.mode import Mode, read_mode
+from support.partitioned import plain_only
+
+pytestmark = plain_only("they begin with plain tables")
 
 TENANTS = ("big", "o'brien\\ä", "a" * 200)
 CUSTOM = """

@@ -9,13 +9,25 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
+from draftline_server.partitions.layout import TABLES
 from draftline_server.store.statements import Statement
+
+PARENTS = """
+SELECT c.relname AS name, p.relname AS parent
+FROM pg_class AS c JOIN pg_class AS p ON p.oid = pg_partition_root(c.oid)
+LEFT JOIN pg_index AS i ON i.indexrelid = p.oid
+WHERE c.relispartition AND coalesce(i.indrelid, p.oid) = ANY (
+    SELECT to_regclass('draftline.' || name) FROM unnest($1::text[]) AS name)
+"""
 
 
 async def explained(
     connection: asyncpg.Connection, statement: Statement, values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[asyncpg.Record]]:
-    """The plan and the rows of a statement, prepared and planned as the session has it."""
+    """Return the plan and the rows of a statement, prepared and planned as the session has it.
+
+    Partitions of a tenant's rows and their indexes have the names of the partitioned tables and indexes.
+    """
     arguments = ", ".join(_literal(values[name]) for name in statement.names)
     execute = f"EXECUTE explained ({arguments})" if arguments else "EXECUTE explained"
     await connection.execute(f"PREPARE explained AS {statement.sql}")
@@ -24,7 +36,13 @@ async def explained(
         rows = await connection.fetch(execute)
     finally:
         await connection.execute("DEALLOCATE explained")
-    return json.loads(text)[0]["Plan"], rows
+    plan = json.loads(text)[0]["Plan"]
+    parents = {row["name"]: row["parent"] for row in await connection.fetch(PARENTS, list(TABLES))}
+    for node in nodes(plan):
+        for kind in ("Relation Name", "Index Name"):
+            if kind in node:
+                node[kind] = parents.get(node[kind], node[kind])
+    return plan, rows
 
 
 def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import structlog
 from ..embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from ..embedded_postgres.socket_path import running_url
 from ..ops import migrate
+from ..partitions.conversion import partition_if_empty
 from ..settings import Settings
 from ..store.pool import connections_of
 
@@ -44,7 +46,14 @@ def database_url(settings: Settings, *, migrated: bool = True, create: bool = Tr
             url = running
         if migrated:
             log.info("migrated", revision=migrate.upgrade(url))
+            apply_layout(settings, url)
         yield url
+
+
+def apply_layout(settings: Settings, url: str) -> None:
+    """Partition the tables of a migrated database if the settings say so and it is empty."""
+    if settings.database.use_partitioned_tables and asyncio.run(partition_if_empty(url)):
+        structlog.get_logger().info("tables_partitioned")
 
 
 @contextmanager
@@ -59,6 +68,7 @@ def temporary_url(settings: Settings) -> Iterator[str]:
         EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
     ):
         migrate.upgrade(postgres.url)
+        apply_layout(settings, postgres.url)
         yield postgres.url
 
 

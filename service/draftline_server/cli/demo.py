@@ -21,6 +21,7 @@ from ..ops import migrate
 from ..ops.background_loop import threaded
 from ..settings import AuthSettings, Settings, TlsSettings
 from .app import reporting
+from .database_url import apply_layout
 
 
 @click.command("demo")
@@ -72,5 +73,6 @@ def _service(settings: Settings, folder: Path, **others: Any) -> Iterator[str]:
     )
     with EmbeddedPostgres(folder, durable=False, binaries=settings.database.postgres_bin) as postgres:
         revision = migrate.upgrade(postgres.url)
+        apply_layout(own, postgres.url)
         with threaded(running(own, postgres.url, revision)) as app:
             yield app.address

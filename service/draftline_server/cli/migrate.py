@@ -13,12 +13,13 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from ..ops import migrate
+from ..ops import migrate, revisions
 from ..ops.downgrade_losses import losses_of
+from ..partitions.scratch_check import check_in_scratch
 from ..rehearsal.run import Options
 from ..settings import Settings
 from .app import json_option, reporting
-from .database_url import database_url
+from .database_url import apply_layout, database_url
 from .rehearsals import Duration, complete_command, downgrade_of, drop_copies_command, rehearse_command
 
 # The options that select what is done, and the parameters that each takes.
@@ -124,6 +125,8 @@ def _migrate(settings: Settings, revision: str, *, wait: bool, yes: bool, as_jso
             reached = migrate.go_to(
                 url, revision, report, waits_for_services=wait, notice=lambda text: click.echo(text, err=True)
             )
+            if reached == revisions.head():
+                apply_layout(settings, url)
     click.echo(json.dumps({"revision": reached}) if as_json else f"the database is at revision {reached}")
 
 
@@ -139,7 +142,8 @@ def _confirm(revision: str, undone: list[str]) -> None:
 
 
 def _check_migrations(settings: Settings, as_json: bool) -> NoReturn:
-    differences = [str(each) for each in migrate.check_in_scratch(settings.database.postgres_bin)]
+    found = check_in_scratch(settings.database.postgres_bin)
+    differences = [f"{mode} tables: {each}" for mode, all_of_mode in found.items() for each in all_of_mode]
     lines = [f"difference: {difference}" for difference in differences]
     lines.append("models and migrations differ" if differences else "models and migrations agree")
     click.echo(json.dumps({"differences": differences}) if as_json else "\n".join(lines))

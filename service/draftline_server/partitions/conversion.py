@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..store.advisory_locks import AdvisoryLock
+from ..store.connect_errors import connect
 from .definitions import TableDefinition, read_definition
 from .layout import MODULUS, TABLES, creation, qualified, quoted, renames, triggers
 from .mode import Mode, table_modes
 from .switch_state import check_no_switchover
 
 NEW = "_new"
+CONNECT_S = 60.0
+LOCK_TIMEOUT = "SET lock_timeout = '10s'"
 
 
 async def partition_tables(connection: Any, tenants: Iterable[str] = (), modulus: int = MODULUS) -> list[str]:
@@ -25,16 +29,43 @@ async def partition_tables(connection: Any, tenants: Iterable[str] = (), modulus
     tenants = list(tenants)
     ran: list[str] = []
     async with connection.transaction():
-        modes = await table_modes(connection)
-        plain = [table for table in TABLES if modes.get(table) is Mode.PLAIN]
-        for table in plain:
-            await connection.execute(f"LOCK TABLE {qualified(table)} IN ACCESS EXCLUSIVE MODE")
+        plain = await _lock_plain(connection)
         definitions = [await read_definition(connection, table) for table in plain]
         for definition in definitions:
             for statement in conversion(definition, tenants, modulus):
                 await connection.execute(statement)
                 ran.append(statement)
     return ran
+
+
+async def partition_if_empty(url: str) -> bool:
+    """Partition the tables of a migrated database in which all of them are plain and empty. Return whether it was done.
+
+    Must not be called for a database with an older schema. Several processes may call it at the same time.
+    """
+    connection = await connect(url, CONNECT_S)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", AdvisoryLock.MIGRATION)
+        await connection.execute(LOCK_TIMEOUT)
+        async with connection.transaction():
+            if await _lock_plain(connection) != list(TABLES):
+                return False
+            for table in TABLES:
+                if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {qualified(table)})"):
+                    return False
+            await partition_tables(connection)
+        return True
+    finally:
+        await connection.close(timeout=CONNECT_S)
+
+
+async def _lock_plain(connection: Any) -> list[str]:
+    """Lock the plain tables of the layout, and return their names."""
+    modes = await table_modes(connection)
+    plain = [table for table in TABLES if modes.get(table) is Mode.PLAIN]
+    for table in plain:
+        await connection.execute(f"LOCK TABLE {qualified(table)} IN ACCESS EXCLUSIVE MODE")
+    return plain
 
 
 def conversion(definition: TableDefinition, tenants: Iterable[str] = (), modulus: int = MODULUS) -> list[str]:

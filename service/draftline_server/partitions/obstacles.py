@@ -21,6 +21,7 @@ FIXES = {
     "trigger": "drop the trigger, and create it again after the switch",
     "function": "give the function a string body (AS $$...$$), or drop it until after the switch",
     "extended statistics": "drop the statistics object, and create it again after the switch",
+    "index of an earlier version": "wait until the service has built the entries of its order and drops it",
     "child table": "drop the child table or its inheritance",
 }
 

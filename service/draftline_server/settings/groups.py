@@ -106,6 +106,11 @@ class DatabaseSettings(Group):
         True,
         description="Merge a patch inside the UPDATE statement. If false, read, merge and replace the record.",
     )
+    use_partitioned_tables: bool = Field(
+        False,
+        description="Create partitioned tables when an empty database is migrated. Otherwise a database keeps the "
+        "layout that it has.",
+    )
 
     @field_validator("url")
     @classmethod

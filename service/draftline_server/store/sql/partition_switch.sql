@@ -139,6 +139,10 @@ JOIN pg_proc AS f ON f.oid = d.objid
 UNION ALL
 SELECT 'extended statistics', x.stxname, t.relname FROM tables AS t JOIN pg_statistic_ext AS x ON x.stxrelid = t.oid
 UNION ALL
+SELECT 'index of an earlier version', i.relname, t.relname
+FROM tables AS t JOIN pg_index AS x ON x.indrelid = t.oid JOIN pg_class AS i ON i.oid = x.indexrelid
+WHERE i.relname ~ '^(record|draft)_order_[0-9a-f]{32}$'
+UNION ALL
 SELECT 'child table', CAST(CAST(i.inhrelid AS regclass) AS text), t.relname
 FROM tables AS t
 JOIN pg_inherits AS i ON i.inhparent = t.oid
