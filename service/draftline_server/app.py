@@ -38,6 +38,7 @@ from .rpc.services.health import Health
 from .rpc.tls import Tls
 from .services import Services, build_services
 from .settings import Settings
+from .storage_metrics import StorageSizes
 from .store.collections.order_entries import OrderEntries
 from .store.collections.tallies import Tallies
 from .store.database import Database
@@ -87,11 +88,10 @@ async def running(
         clock, storage = ClockWatch(database.clock, settings.database.max_clock_skew_s), StorageWatch()
         database.runner.observers.append(storage.query_ended)
         leases, wakes, syncs = Leases(database), ChangeSignals(), SyncMetrics(SyncCounters(), SyncBacklog(database))
-        writes, entries = WriteWatch(database), OrderEntries(database)
+        writes, entries, sizes = WriteWatch(database), OrderEntries(database), StorageSizes(database)
         tallies = Tallies(database, entries)
-        tallies_task = TalliesTask(tallies)
+        tallies_task, statistics = TalliesTask(tallies), StatisticsRefresh()
         notifier = Notifier(Notifications(url, settings.database.pool_connect_timeout_s), wakes)
-        statistics = StatisticsRefresh()
         own = settings.maintenance
         maintenance = ChangeLogMaintenance(database, own.change_retention, own.interval_s)
         await maintenance.keep_order()
@@ -134,7 +134,7 @@ async def running(
             quotas=quota_watch,
             dropped_lines=dropped_lines,
         )
-        metrics = Metrics(telemetry, gauges, syncs.collect)
+        metrics = Metrics(telemetry, gauges, syncs.collect, sizes.collect)
         address = metrics_socket or metrics_address(settings.metrics)
         async with (
             exporting_spans(telemetry, settings.traces.endpoint, settings.traces.sample_ratio),
@@ -146,8 +146,9 @@ async def running(
             if worker <= 1 and runs_inline(settings):
                 works.append(_sync(settings, database, schemas, wakes, syncs.counters))
             if worker <= 1:  # one process is enough for these, and logs their warnings once
+                await sizes.read()
                 leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check, tenant_count]
-                works += [_warn_of_scarce_connections(settings, database), *_watches(clock, writes, syncs)]
+                works += [_warn_of_scarce_connections(settings, database), *_watches(clock, writes, syncs), sizes.run()]
             works.append(Leader(leases, leader_tasks).run())
             async with _background(works):
                 try:

@@ -31,7 +31,7 @@ ALL_TENANTS = frozenset({
     "every_definition",  # the doctor looks at all that is declared
     *("unready_orders", "orders_being_built"),  # the job that builds entries serves every tenant
     *("unready_statistics", "unfolded_statistics", "ready_statistics"),  # so does the job that keeps tallies
-    "biggest_tenants",  # `draftline partitions plan` shows them
+    *("biggest_tenants", "largest_tenants"),  # `draftline partitions plan`, the doctor and metrics show them
     *("all_syncs", "sync_overview"),  # the workers share the syncs of all tenants; metrics and the doctor
     "analyzed_tables",  # shows names of partitions
     "list_tenants",  # for callers of all tenants, and the count of their use

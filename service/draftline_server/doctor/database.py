@@ -28,6 +28,7 @@ from ..store.statements import load
 from ..store.transaction import Transaction
 from ..wiring import pool_settings
 from . import schema
+from . import storage as doctor_storage
 from . import syncs as doctor_syncs
 from .results import Finding, State, fault, ok, skipped, warning
 
@@ -49,10 +50,14 @@ DEPENDENT_CHECKS = (
     "log",
     "clock",
     "statistics",
+    "storage",
+    "tenants",
     "syncs",
     "values",
     "drafts",
 )
+
+AFTER_PRIVILEGES = DEPENDENT_CHECKS[DEPENDENT_CHECKS.index("indexes") :]
 
 
 async def database(settings: Settings, now: Callable[[], datetime], *, with_drafts: bool) -> AsyncIterator[Finding]:
@@ -97,18 +102,20 @@ async def _examined(
     revision = await schema.revision(opened)
     yield revision
     if revision.state is not State.OK:
-        for check in ("privileges", "indexes", "log", "statistics", "syncs", "values", "drafts"):
+        for check in ("privileges", *AFTER_PRIVILEGES):
             yield skipped(check, "the schema has another revision")
         return
     privileges = await schema.privileges(opened)
     yield privileges
     if privileges.state is State.FAULT:
-        for check in ("indexes", "log", "statistics", "values", "drafts"):
+        for check in AFTER_PRIVILEGES:
             yield skipped(check, "the role may not use the schema")
         return
     yield await _indexes(opened)
     yield await _log(opened, found["moment"])
     yield await _statistics(opened)
+    async for finding in doctor_storage.storage(opened):
+        yield finding
     async for finding in doctor_syncs.syncs(opened, settings):
         yield finding
     yield await _values(opened) if with_drafts else skipped("values", "not checked (--quick)")
