@@ -414,6 +414,16 @@ def test_database_that_was_never_migrated_has_nothing_to_rehearse(postgres_url: 
         run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def test_rehearsal_during_a_switchover_is_refused_by_its_phase(url: str, tmp_path: Path) -> None:
+    started = invoked("partitions", "start", "--log", str(tmp_path / "log"), database_url=url)
+    assert started.returncode == 0, started.stderr
+    with unchanged(url):
+        done = rehearse(url, tmp_path / "report")
+    assert done.returncode == 1
+    assert "a switchover to partitioned tables is under way (phase COPIED): complete it or end it" in done.stderr
+    assert not (tmp_path / "report").exists()
+
+
 def test_role_that_may_not_create_databases_is_pointed_to_into(url: str, postgres_url: str, tmp_path: Path) -> None:
     role = f"owner_{uuid.uuid4().hex[:8]}"
     run_sql(url, f"CREATE ROLE {role} LOGIN IN ROLE {urlsplit(url).username}")

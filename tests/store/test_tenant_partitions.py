@@ -11,11 +11,14 @@ from click.testing import CliRunner, Result
 from draftline_server.background.leader import run_once
 from draftline_server.background.statistics_refresh import StatisticsRefresh
 from draftline_server.cli import main
-from draftline_server.partitions.layout import TABLES, tenant_partition
+from draftline_server.partitions.layout import MODULUS, TABLES, tenant_partition
+from draftline_server.partitions.tenants import promotion
 from draftline_server.store.leases import Leases
-from support.partitioned import partition_tables_at
+from support.partitioned import partition_tables_at, plain_only
 from support.servers import beside
 from support.tenant_stores import connected
+
+pytestmark = plain_only("they begin with plain tables")
 
 TENANT, OTHER = "o'brien\\ä", "other"
 TENANT_TABLES = """
@@ -131,6 +134,31 @@ async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
     repeated = partitions(database_url, "promote", TENANT)
     assert repeated.exit_code == 1
     assert "has its own partitions already" in repeated.stderr
+
+
+async def test_promotion_reads_no_partition_of_others_under_its_lock(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """PostgreSQL reports for each partition of the rest whether it can skip the search for rows of the tenant."""
+    beside(partition_tables_at, database_url)
+    await fill(connection, TENANT, 30)
+    plan = await promotion(connection, TENANT)
+    assert len(plan.exclusions) == len(plan.validations) == len(TABLES) * (MODULUS - 1)
+    for statement in [*plan.exclusions, *plan.validations]:
+        await connection.execute(statement)
+    again = await promotion(connection, TENANT)
+    assert (again.exclusions, again.validations, again.moves) == ([], [], plan.moves)
+    await fill(connection, OTHER, 30)
+    skipped: list[str] = []
+    connection.add_log_listener(lambda _, message: skipped.append(str(message)))
+    async with connection.transaction():
+        await connection.execute("SET LOCAL client_min_messages = debug1")
+        await connection.execute("; ".join(plan.moves))
+    await connection.execute("SELECT 1")
+    found = {each for each in skipped if "is implied by existing constraints" in each}
+    assert len(found) == len(TABLES) * (MODULUS - 1)
+    assert await connection.fetchval("SELECT count(*) FROM pg_constraint WHERE conname ~ '^not_tenant_'") == 0
+    assert not [name for name in await tables_with(connection, TENANT) if "_rest_" in name]
 
 
 async def test_promotion_that_gets_no_lock_names_the_holder_and_changes_nothing(

@@ -48,7 +48,8 @@ def promote_command(
     """Move a tenant from the shared partitions into its own.
 
     One transaction moves the rows. Calls wait meanwhile, which takes as long as copying the tenant and reading the
-    shared partitions once; it is rolled back after --max-lock-s.
+    shared partitions that have its rows; it is rolled back after --max-lock-s. The other shared partitions are read
+    before, while calls go on.
 
     \b
     Examples:
@@ -56,7 +57,7 @@ def promote_command(
       draftline partitions promote acme --max-lock-s 10
     """
     if dry_run:
-        print_sql(_run(settings, lambda session: promotion(session.connection, tenant_id)), as_json=as_json)
+        print_sql(_run(settings, lambda session: promotion(session.connection, tenant_id)).sql, as_json=as_json)
         return
     outcome = _run(settings, lambda session: promote(session, tenant_id, max_lock_s), attempts=attempts)
     _print(tenant_id, outcome, f"tenant {tenant_id} has its own partitions", as_json=as_json)

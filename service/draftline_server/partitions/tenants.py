@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from .definitions import LayoutError, TableDefinition, fetch, read_definition
-from .layout import TABLES, literal, qualified, tenant_creation, tenant_partition
+from .layout import TABLES, literal, qualified, rest_of, tenant_creation, tenant_partition
 from .mode import Mode, read_mode
 from .session import Session
 
@@ -148,7 +148,24 @@ async def _delete(connection: Any, leaf: str, tenant_id: str, report: Callable[[
         report(deleted)
 
 
-async def promotion(connection: Any, tenant_id: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """The statements that give a tenant its own partitions.
+
+    `exclusions` declare that the partitions of other tenants have no row of this one, and `validations` check it, one
+    after another, while calls go on. PostgreSQL would otherwise read them all while `moves` locks the tables.
+    """
+
+    exclusions: list[str]
+    validations: list[str]
+    moves: list[str]
+
+    @property
+    def sql(self) -> list[str]:
+        return [*self.exclusions, *self.validations, *self.moves]
+
+
+async def promotion(connection: Any, tenant_id: str) -> Promotion:
     """Return the statements that move a tenant from the default partitions into its own.
 
     Raise LayoutError if the tables are not partitioned, or if the tenant has its own partitions.
@@ -160,7 +177,19 @@ async def promotion(connection: Any, tenant_id: str) -> list[str]:
     missing = [each for each in definitions if tenant_partition(each.name, tenant_id) not in leaves]
     if not missing:
         raise LayoutError(f"tenant {tenant_id} has its own partitions already")
-    return [statement for definition in missing for statement in _move(definition, tenant_id)]
+    plan = Promotion([], [], [statement for definition in missing for statement in _move(definition, tenant_id)])
+    for definition in missing:
+        name = tenant_partition("not", tenant_id)
+        rest = rest_of(definition.name)
+        for row in await fetch(connection, "other_leaves", rest=rest, constraint=name, tenant_id=tenant_id):
+            altered = f"ALTER TABLE {qualified(row['name'])}"
+            if not row["has_constraint"]:
+                check = f"CHECK (tenant_id <> {literal(tenant_id)}) NOT VALID"
+                plan.exclusions.append(f"{altered} ADD CONSTRAINT {name} {check}")
+            if not row["is_validated"]:
+                plan.validations.append(f"{altered} VALIDATE CONSTRAINT {name}")
+            plan.moves.append(f"{altered} DROP CONSTRAINT {name}")
+    return plan
 
 
 def _move(definition: TableDefinition, tenant_id: str) -> Sequence[str]:
@@ -180,8 +209,12 @@ def _move(definition: TableDefinition, tenant_id: str) -> Sequence[str]:
 
 
 async def promote(session: Session, tenant_id: str, max_lock_s: float) -> Outcome:
-    """Move a tenant into its own partitions, in one transaction that locks the tables."""
-    statements = await promotion(session.connection, tenant_id)
+    """Move a tenant into its own partitions. The tables are locked while its rows move, which is one transaction."""
+    plan = await promotion(session.connection, tenant_id)
     stored = (await read_tenant(session.connection, tenant_id)).rows
     rows = {name: count for name, count in stored.items() if name in TABLES}
-    return Outcome(rows, await session.run_locked(TABLES, EXCLUSIVE, statements, "promote", max_lock_s))
+    if plan.exclusions:
+        await session.run_locked(TABLES, EXCLUSIVE, plan.exclusions, "prepare promote", max_lock_s)
+    for statement in plan.validations:
+        await session.connection.execute(statement)
+    return Outcome(rows, await session.run_locked(TABLES, EXCLUSIVE, plan.moves, "promote", max_lock_s))

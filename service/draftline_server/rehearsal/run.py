@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from ..ops import migrate, revisions
+from ..partitions.switch_state import check_no_switchover
 from ..settings import Settings
 from ..store.poolers import is_pooled
 from ..store.schema_problems import schema_problem
@@ -124,6 +125,7 @@ async def describe(source: Any, target: str) -> Report:
     known = revisions.known()
     if revision not in known:
         raise migrate.MigrateError(schema_problem(revision, known[0]))
+    await check_no_switchover(source)  # `migrate` refuses then, too
     identity = dict(await fetch_row(source, "identity"))
     found = digests(await read_objects(source))
     report = Report(
