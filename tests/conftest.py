@@ -24,11 +24,12 @@ from draftline_server.store.connections import Connections
 from hypothesis import settings
 from support.partitioned import IS_PARTITIONED, partition_tables_at
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
-from support.soak_scale import examples
+from support.soak_scale import IS_SOAK, examples
 from support.tenant_binding import Sent
 
-# Without a deadline: how long an example takes depends on the machine.
-settings.register_profile("suite", max_examples=examples(60), deadline=None)
+# Without a deadline: how long an example takes depends on the machine. The suite tries the same examples in each run, so that
+# it fails for a change and not by chance; a soak run tries new ones.
+settings.register_profile("suite", max_examples=examples(60), deadline=None, derandomize=not IS_SOAK)
 settings.load_profile("suite")
 
 
@@ -66,8 +67,8 @@ def _walls(sent: Sent) -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one more worker than cores for `-n auto`: tests wait a third of their time."""
-    return (os.cpu_count() or 1) + 1
+    """Return two more workers than cores for `-n auto`: tests wait for half of their time."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(scope="session")
