@@ -67,18 +67,22 @@ class CollectionSpec:
     upstream: str = field(default="", compare=False)  # the sync that the collection belongs to; empty: none
     # True: checked relations of some collection lead here, so deletions have to be checked.
     is_referred_to: bool = field(default=False, compare=False)
+    _read_fields: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def read_fields(self) -> frozenset[str]:
+        """The top-level fields that orders and statistics read."""
+        if self._read_fields is None:
+            paths = [*self.fields, *(each.path for each in self.relations)]
+            for statistic in self.statistics:
+                paths += [*(key.path for key in statistic.keys), *statistic.measures]
+            object.__setattr__(self, "_read_fields", frozenset(path[0] for path in paths))
+        return self._read_fields or frozenset()
 
     def indexes(self) -> list[IndexOrder]:
         """Return the orders to index, without duplicates: each field ascending, then the declared orders."""
         wanted = [(IndexKey(path, type_),) for path, type_ in self.fields.items()]
         return list(dict.fromkeys([*wanted, *self.orders]))
-
-    def read_fields(self) -> frozenset[str]:
-        """Return the top-level fields that orders and statistics read."""
-        paths = [*self.fields, *(each.path for each in self.relations)]
-        for statistic in self.statistics:
-            paths += [*(key.path for key in statistic.keys), *statistic.measures]
-        return frozenset(path[0] for path in paths)
 
     def checked_relations(self) -> list[RelationSpec]:
         return [each for each in self.relations if each.integrity is Integrity.CHECK]

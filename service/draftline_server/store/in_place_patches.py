@@ -197,7 +197,7 @@ def _lean_fields(change: Delta | Operations | None, spec: CollectionSpec) -> Col
     if not isinstance(change, Delta) or change.strategy is not Strategy.SHALLOW:
         return None
     fields = _decode_fields(change.json).keys()
-    return fields if spec.read_fields().isdisjoint(fields) else None
+    return fields if spec.read_fields.isdisjoint(fields) else None
 
 
 def _lean_values(entries: Sequence[PatchEntry]) -> dict[str, object] | None:
