@@ -20,7 +20,7 @@ TABLES = ("record", "draft", "collection", "change", "request", "sync_upstream",
 # What no two runs have in common: times, places in the log, and what holds made ids or times.
 OWN = {
     "tenant_id", "created_at", "updated_at", "log_xact", "change_id", "response", "answer", "fingerprint", "due_since",
-    "next_at",
+    "next_at", "known_at",
 }  # fmt: skip
 MADE = {"commit_id", "deleted_at"}  # and of these, what they are
 
