@@ -27,8 +27,8 @@ from support.servers import RunningServer, beside, cloned, on_database, run_sql,
 from support.soak_scale import IS_SOAK, examples
 from support.tenant_binding import Sent
 
-# Without a deadline: how long an example takes depends on the machine. The suite tries the same examples in each run, so that
-# it fails for a change and not by chance; a soak run tries new ones.
+# Without a deadline: how long an example takes depends on the machine. The suite tries the same examples in each run,
+# so that it fails for a change and not by chance; a soak run tries new ones.
 settings.register_profile("suite", max_examples=examples(60), deadline=None, derandomize=not IS_SOAK)
 settings.load_profile("suite")
 
