@@ -35,6 +35,7 @@ NAMES = {
     "AsyncCachedReader": "CachedReader",
     "AsyncClient": "Client",
     "AsyncSession": "Session",
+    "AsyncTypedBulkWriter": "TypedBulkWriter",
     "AsyncTypedCollection": "TypedCollection",
     "AsyncWatch": "Watch",
 }
@@ -56,7 +57,7 @@ PATTERNS = (
     (re.compile(r"\basync (?=(?:with|for|def)\b)"), ""),
     (re.compile(r"\bawait "), ""),
     (re.compile(r"\banext\("), "next("),
-    (re.compile(r"\bAsync(?=(?:BulkWriter|CachedReader|Client|Session|TypedCollection|Watch)\b)"), ""),
+    (re.compile(r"\bAsync(?=(?:BulkWriter|CachedReader|Client|Session|TypedBulkWriter|TypedCollection|Watch)\b)"), ""),
 )
 
 

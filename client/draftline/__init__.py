@@ -16,13 +16,14 @@ from draftline._async.client import (
     AsyncCachedReader,
     AsyncClient,
     AsyncSession,
+    AsyncTypedBulkWriter,
     AsyncTypedCollection,
     AsyncWatch,
 )
 from draftline._core.cache import CacheStats
 from draftline._core.retries import Retry
 from draftline._core.version import __version__
-from draftline._sync.client import BulkWriter, CachedReader, Client, Session, TypedCollection, Watch
+from draftline._sync.client import BulkWriter, CachedReader, Client, Session, TypedBulkWriter, TypedCollection, Watch
 from draftline.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -136,6 +137,7 @@ from draftline.models import (
     SyncRun,
     SyncStatus,
     Tenant,
+    TypedChange,
     TypedPage,
     TypedRecord,
     TypedResult,
@@ -153,6 +155,7 @@ __all__ = [
     "AsyncCachedReader",
     "AsyncClient",
     "AsyncSession",
+    "AsyncTypedBulkWriter",
     "AsyncTypedCollection",
     "AsyncWatch",
     "AttributeChange",
@@ -264,6 +267,8 @@ __all__ = [
     "SyncStatus",
     "Tenant",
     "TokenExpiredError",
+    "TypedBulkWriter",
+    "TypedChange",
     "TypedCollection",
     "TypedPage",
     "TypedRecord",

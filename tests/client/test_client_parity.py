@@ -36,6 +36,7 @@ PAIRS = [
     (draftline.CachedReader, draftline.AsyncCachedReader),
     (draftline.BulkWriter, draftline.AsyncBulkWriter),
     (draftline.TypedCollection, draftline.AsyncTypedCollection),
+    (draftline.TypedBulkWriter, draftline.AsyncTypedBulkWriter),
 ]
 
 

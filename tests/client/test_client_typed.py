@@ -176,3 +176,68 @@ def operated(content: Any, step: dict[str, Any]) -> Any:
         return {**content, key: operated(content[key], {**step, "path": rest})}
     kept = {name: value for name, value in content.items() if name != key}
     return kept if step["op"] == "remove" else {**kept, key: step["value"]}
+
+
+@dataclass
+class Person:
+    name: str
+
+
+async def test_watch_delivers_models_and_goes_on_after_a_content_that_does_not_fit(client: Any) -> None:
+    films = client.collection("films", Film)
+    async with films.watch_merged() as watch, films.watch(filter="kind = CREATE") as log:
+        await films.create(Film("Alien"), record_id="a")
+        await client.create_content("films", {"Title": 1979}, record_id="b")
+        await client.delete_content("films", "a")
+        await client.create_content("others", {"Title": "Other"}, record_id="c")
+        await films.create(Film("Cube"), record_id="c")
+        seen: dict[str, draftline.TypedChange[Film]] = {}
+        while not (seen.keys() >= {"a", "b", "c"} and seen["a"].record is None):
+            change = await anext(watch)
+            seen[change.record_id] = change
+        assert [(await anext(log)).record_id for _ in range(3)] == ["a", "b", "c"]
+    assert (seen["a"].unwrap(), seen["c"].unwrap().model) == (None, Film("Cube"))
+    with pytest.raises(ModelMismatchError, match="record 'b'"):
+        seen["b"].unwrap()
+
+
+async def test_bulk_writer_takes_and_returns_models(client: Any) -> None:
+    films = client.collection("films", Film)
+    await films.import_models([("a", Film("Alien", 1)), ("b", Film("Brazil", 1)), ("c", Film("Cube"))])
+    found = await films.batch_get(["a", "b"])
+    await client.patch_content("films", "a", {"Title": 1979})
+    async with films.bulk_writer(on_error=lambda _: None) as writer:
+        for each in found.values():
+            each.model.votes = 2
+        unfit = await writer.patch(found["a"])
+        patched = await writer.patch(found["b"], expected_version=1)
+        created = await writer.create(Film("Dune"), record_id="d")
+        deleted = await writer.delete("c")
+        await writer.flush()
+        stale = await writer.patch(found["b"], Film("Brasil"), expected_version=1)
+    assert (patched.result().unwrap().model, patched.result().changed_fields) == (Film("Brazil", 2), ("votes",))
+    assert (created.result().unwrap().version, deleted.result().record_id) == (1, "c")
+    assert isinstance(unfit.result().error, ModelMismatchError)
+    assert (await client.get_content("films", "a")).content["votes"] == 2
+    assert isinstance(stale.exception(), draftline.VersionMismatchError)
+    assert writer.progress == draftline.BulkProgress(0, 4, 1)
+
+
+async def test_related_records_have_models_of_their_own_classes(client: Any) -> None:
+    relation = draftline.DeclaredRelation("author", "/author", "people", inverse="films")
+    await client.put_collection("films", relations=[relation])
+    await client.import_content("people", {"scott": {"name": "R"}}.items())
+    await client.import_content("films", {"alien": {"Title": "Alien", "author": "scott"}}.items())
+    films, people = client.collection("films", Film), client.collection("people", Person)
+    page = await films.page(expand=["author.parent"], expand_limit=5, included_fields=["name"])
+    listed = [each async for each in films.records(expand=["author.parent"])]
+    streamed = [each async for each in films.stream(expand=["author.parent"])]
+    for film in (page.records[0], listed[0], streamed[0], await films.get("alien", expand=["author.parent"])):
+        (author,) = film.related("author", Person)
+        assert (author.model, author.related("parent", Person)) == (Person("R"), [])
+    scott = await people.get("scott", expand=["films"])
+    assert [each.model.title for each in scott.related("films", Film)] == ["Alien"]
+    with pytest.raises(KeyError):
+        scott.related("author", Film)
+    with pytest.raises(ModelMismatchError, match="record 'alien'"):
+        scott.related("films", Person)

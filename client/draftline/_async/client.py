@@ -13,6 +13,7 @@ from draftline._async.session import AsyncSession
 from draftline._async.statistics import StatisticsMethods
 from draftline._async.sync import SyncMethods
 from draftline._async.tenants import TenantMethods
+from draftline._async.typed_bulk_writer import AsyncTypedBulkWriter
 from draftline._async.typed_collection import AsyncTypedCollection
 from draftline._async.watch import AsyncWatch
 from draftline._core.model_adapters import ModelT
@@ -67,4 +68,12 @@ class AsyncClient(
         return AsyncTypedCollection(self, collection, model, tenant_id)
 
 
-__all__ = ["AsyncBulkWriter", "AsyncCachedReader", "AsyncClient", "AsyncSession", "AsyncTypedCollection", "AsyncWatch"]
+__all__ = [
+    "AsyncBulkWriter",
+    "AsyncCachedReader",
+    "AsyncClient",
+    "AsyncSession",
+    "AsyncTypedBulkWriter",
+    "AsyncTypedCollection",
+    "AsyncWatch",
+]

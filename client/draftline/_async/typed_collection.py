@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from draftline._async.typed_bulk_writer import AsyncTypedBulkWriter
 from draftline._async.typed_drafts import TypedDrafts
 from draftline._core.model_adapters import ModelT
 from draftline.models import (
     UNSET,
+    BulkFailure,
     ImportMode,
     ImportModeName,
     ImportRecord,
@@ -125,7 +127,7 @@ class AsyncTypedCollection(TypedDrafts[ModelT]):
         """
         results = await self._client.batch_patch_content(
             self._collection,
-            [self._records.patch(each, check_version=check_versions) for each in records],
+            [self._records.patch(each, expected_version=each.version if check_versions else None) for each in records],
             allow_partial=allow_partial,
             validate_only=validate_only,
             change_reason=change_reason,
@@ -198,4 +200,31 @@ class AsyncTypedCollection(TypedDrafts[ModelT]):
             request_id=request_id,
             tenant_id=self._tenant_id,
             timeout=timeout,
+        )
+
+    def bulk_writer(
+        self,
+        *,
+        max_pending: int = 1_000,
+        max_pending_bytes: int = 8 << 20,
+        on_error: Callable[[BulkFailure], object] | None = None,
+    ) -> AsyncTypedBulkWriter[ModelT]:
+        """Write many models over one stream, without waiting for each outcome, as `bulk_writer` of the client.
+
+        from typing import TypedDict
+
+        Movie = TypedDict("Movie", {"Title": str})
+        async with client.collection("movies", Movie).bulk_writer() as writer:
+            future = await writer.create({"Title": "Brazil"}, record_id="m-3")
+            await writer.flush()
+        print(future.result().unwrap().model["Title"])  # Brazil
+        """
+        return AsyncTypedBulkWriter(
+            self._client,
+            self._collection,
+            self._records,
+            self._tenant_id,
+            max_pending=max_pending,
+            max_pending_bytes=max_pending_bytes,
+            on_error=on_error,
         )

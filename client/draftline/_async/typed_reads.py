@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Generic
 
+from draftline._async.watch import AsyncWatch
+from draftline._core import change_calls
+from draftline._core.methods import mapped
 from draftline._core.model_adapters import ModelT
 from draftline._core.typed_records import TypedRecords
+from draftline._core.watch_state import DEFAULT_SILENCE_S
 from draftline.models import (
     UNSET,
+    Change,
+    TypedChange,
     TypedPage,
     TypedRecord,
     Unset,
@@ -81,6 +87,8 @@ class TypedReads(Generic[ModelT]):
         show_deleted: bool = False,
         strict_fields: bool = False,
         expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
         timeout: float | Unset | None = UNSET,
     ) -> AsyncIterator[TypedRecord[ModelT]]:
         """Iterate over records with the caller's drafts applied, as `get_merged`."""
@@ -95,6 +103,8 @@ class TypedReads(Generic[ModelT]):
             show_deleted=show_deleted,
             strict_fields=strict_fields,
             expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
             tenant_id=self._tenant_id,
             timeout=timeout,
         )
@@ -110,9 +120,12 @@ class TypedReads(Generic[ModelT]):
         page_token: str = "",
         session_id: str = "",
         view: View | ViewName = View.MERGED,
+        show_deleted: bool = False,
         include_total_size: bool = False,
         strict_fields: bool = False,
         expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
         timeout: float | Unset | None = UNSET,
     ) -> TypedPage[ModelT]:
         """Fetch one page of the list, as `get_merged_page`."""
@@ -124,9 +137,12 @@ class TypedReads(Generic[ModelT]):
             page_token=page_token,
             session_id=session_id,
             view=view,
+            show_deleted=show_deleted,
             include_total_size=include_total_size,
             strict_fields=strict_fields,
             expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
             tenant_id=self._tenant_id,
             timeout=timeout,
         )
@@ -139,8 +155,11 @@ class TypedReads(Generic[ModelT]):
         order_by: str = "",
         session_id: str = "",
         view: View | ViewName = View.MERGED,
+        show_deleted: bool = False,
         strict_fields: bool = False,
         expand: Iterable[str] = (),
+        expand_limit: int = 0,
+        included_fields: Iterable[str] = (),
         timeout: float | None = None,
     ) -> AsyncIterator[TypedRecord[ModelT]]:
         """Iterate over the list in one streaming call, as `stream_merged`."""
@@ -150,10 +169,47 @@ class TypedReads(Generic[ModelT]):
             order_by=order_by,
             session_id=session_id,
             view=view,
+            show_deleted=show_deleted,
             strict_fields=strict_fields,
             expand=expand,
+            expand_limit=expand_limit,
+            included_fields=included_fields,
             tenant_id=self._tenant_id,
             timeout=timeout,
         )
         async for each in records:
             yield self._records.merged(each)
+
+    def watch(
+        self,
+        *,
+        filter: str = "",
+        resume_token: str = "",
+        omit_values: bool = False,
+        silence_s: float = DEFAULT_SILENCE_S,
+    ) -> AsyncWatch[Change]:
+        """Watch the changes of the collection, as `watch` of the client. Changes have paths and values, not models."""
+        return self._client.watch(
+            self._collection,
+            filter=filter,
+            resume_token=resume_token,
+            omit_values=omit_values,
+            silence_s=silence_s,
+            tenant_id=self._tenant_id,
+        )
+
+    def watch_merged(
+        self,
+        *,
+        filter: str = "",
+        resume_token: str = "",
+        silence_s: float = DEFAULT_SILENCE_S,
+    ) -> AsyncWatch[TypedChange[ModelT]]:
+        """Watch the records of the list with models, with the caller's drafts applied, as `watch_merged`.
+
+        A content that does not fit the model does not end the watch: the change has the `error`.
+        """
+        call = change_calls.watch_merged(
+            self._client._tenant(self._tenant_id), self._collection, filter=filter, resume_token=resume_token, fields=()
+        )
+        return AsyncWatch(self._client, mapped(call, self._records.changed), silence_s)

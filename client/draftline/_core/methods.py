@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
 ResultT = TypeVar("ResultT")
+OtherT = TypeVar("OtherT")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,17 @@ class Call(Generic[RequestT, ResponseT, ResultT]):
         Without a request id, the effect of an attempt that got no response is unknown.
         """
         return self.method.is_read or bool(getattr(self.request, "request_id", ""))
+
+
+def mapped(
+    call: Call[RequestT, ResponseT, ResultT], convert: Callable[[ResultT], OtherT]
+) -> Call[RequestT, ResponseT, OtherT]:
+    """Return the call with another result, converted from its own."""
+    it = call.method
+    method = Method(
+        it.service, it.name, it.request, it.response, lambda response: convert(it.parse(response)), it.is_read
+    )
+    return Call(method, call.request)
 
 
 def next_page(

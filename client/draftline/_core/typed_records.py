@@ -11,11 +11,14 @@ from draftline.models import (
     BatchResult,
     CommitResult,
     DraftEdit,
+    MergedChange,
     MergedPage,
     MergedRecord,
     Patch,
+    PatchResult,
     Record,
     SaveResult,
+    TypedChange,
     TypedPage,
     TypedRecord,
     TypedResult,
@@ -36,7 +39,7 @@ class TypedRecords(Generic[ModelT]):
         """Return a record with its model. Raise ModelMismatchError if the content does not fit."""
         model = self._adapter.decode(record.content, record.record_id)
         unknown = tuple(unknown_keys(record.content, self._adapter.encode(model)))
-        return TypedRecord(model, record, unknown, merged)
+        return TypedRecord(model, record, unknown, merged, _typed)
 
     def merged(self, merged: MergedRecord) -> TypedRecord[ModelT]:
         return self.record(merged.record, merged)
@@ -59,9 +62,16 @@ class TypedRecords(Generic[ModelT]):
             raise ModelMismatchError(record.record_id, self._adapter.name, str(error)) from error
         return edit_of(record.content, content)
 
-    def patch(self, record: TypedRecord[ModelT], *, check_version: bool) -> Patch:
-        expected = record.version if check_version else None
-        return Patch(record.record_id, **self.changes(record), expected_version=expected)
+    def patch(
+        self,
+        record: TypedRecord[ModelT],
+        model: ModelT | None = None,
+        *,
+        expected_version: int | None = None,
+        condition: str = "",
+    ) -> Patch:
+        changes = self.changes(record, model)
+        return Patch(record.record_id, **changes, expected_version=expected_version, condition=condition)
 
     def edit(self, record: TypedRecord[ModelT]) -> DraftEdit:
         return DraftEdit(record.record_id, **self.changes(record))
@@ -71,6 +81,26 @@ class TypedRecords(Generic[ModelT]):
             return TypedResult(error=result.error)
         return TypedResult(self.record(result.result.record), result.result.changed_fields)
 
+    def written(self, result: PatchResult | Record) -> TypedResult[ModelT]:
+        """Return the result of a write that has succeeded, also if the content does not fit the model."""
+        record, changed = (result, ()) if isinstance(result, Record) else (result.record, result.changed_fields)
+        try:
+            return TypedResult(self.record(record), changed)
+        except ModelMismatchError as error:
+            return TypedResult(changed_fields=changed, error=error)
+
+    def changed(self, changes: list[MergedChange]) -> list[TypedChange[ModelT]]:
+        """Return the changes that a watch received; those that do not fit the model have an error."""
+        return [self._changed(each) for each in changes]
+
+    def _changed(self, change: MergedChange) -> TypedChange[ModelT]:
+        if change.record is None:
+            return TypedChange(change.record_id)
+        try:
+            return TypedChange(change.record_id, self.merged(change.record))
+        except ModelMismatchError as error:
+            return TypedChange(change.record_id, error=error)
+
     def saved(self, result: SaveResult) -> TypedResult[ModelT]:
         return TypedResult(self.merged(result.record) if result.record else None, error=result.error)
 
@@ -78,3 +108,7 @@ class TypedRecords(Generic[ModelT]):
         """Return the result of a commit; a record that it deletes has its last content."""
         record = self.record(result.record) if result.record else None
         return TypedResult(record, result.changed_fields, result.error)
+
+
+def _typed(merged: MergedRecord, model: type[Any]) -> TypedRecord[Any]:
+    return TypedRecords(model).merged(merged)

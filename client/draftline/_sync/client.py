@@ -15,6 +15,7 @@ from draftline._sync.session import Session
 from draftline._sync.statistics import StatisticsMethods
 from draftline._sync.sync import SyncMethods
 from draftline._sync.tenants import TenantMethods
+from draftline._sync.typed_bulk_writer import TypedBulkWriter
 from draftline._sync.typed_collection import TypedCollection
 from draftline._sync.watch import Watch
 
@@ -68,4 +69,12 @@ class Client(
         return TypedCollection(self, collection, model, tenant_id)
 
 
-__all__ = ["BulkWriter", "CachedReader", "Client", "Session", "TypedCollection", "Watch"]
+__all__ = [
+    "BulkWriter",
+    "CachedReader",
+    "Client",
+    "Session",
+    "TypedBulkWriter",
+    "TypedCollection",
+    "Watch",
+]

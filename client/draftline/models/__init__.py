@@ -91,7 +91,7 @@ from draftline.models.sync import (
     SyncStatus,
 )
 from draftline.models.tenants import Tenant
-from draftline.models.typed import TypedPage, TypedRecord, TypedResult
+from draftline.models.typed import TypedChange, TypedPage, TypedRecord, TypedResult
 
 __all__ = [
     "UNSET",
@@ -172,6 +172,7 @@ __all__ = [
     "SyncRun",
     "SyncStatus",
     "Tenant",
+    "TypedChange",
     "TypedPage",
     "TypedRecord",
     "TypedResult",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +10,7 @@ from draftline.models.drafts import FieldWarning, MergedRecord
 from draftline.models.records import Record
 
 ModelT = TypeVar("ModelT")
+RelatedT = TypeVar("RelatedT")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class TypedRecord(Generic[ModelT]):
     record: Record
     unknown_keys: tuple[str, ...] = ()  # JSON Pointers to keys of the content that the model lacks
     merged: MergedRecord | None = field(default=None, repr=False)  # of lists and drafts: state, conflicts and so on
+    # Converts a related record to one with a model.
+    convert: Callable[[MergedRecord, type[Any]], TypedRecord[Any]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def record_id(self) -> str:
@@ -36,6 +41,44 @@ class TypedRecord(Generic[ModelT]):
     def content(self) -> dict[str, Any]:
         """The content as it was read."""
         return self.record.content
+
+    def related(self, relation: str, model: type[RelatedT]) -> list[TypedRecord[RelatedT]]:
+        """Return the records to which a relation leads, with models of another class, in the order of the relation.
+
+            from typing import TypedDict
+
+            Movie = TypedDict("Movie", {"Title": str})
+            film = client.collection("movies", Movie).get("m-1", expand=["children"])
+            print([each.model for each in film.related("children", Movie)])  # []
+
+        Args:
+            model: a class of models of the related collection, as for `client.collection`.
+
+        Raises:
+            KeyError: the call did not request the relation of this record by `expand`.
+            ModelMismatchError: the content of a related record does not fit the model.
+        """
+        if self.convert is None:
+            raise ValueError("the record was not read by a typed collection")
+        return [self.convert(each, model) for each in self.record.related(relation)]
+
+
+@dataclass(frozen=True)
+class TypedChange(Generic[ModelT]):
+    """A record whose merged form may have changed for the caller.
+
+    If both are None, the record is not, or no longer, in the view.
+    """
+
+    record_id: str
+    record: TypedRecord[ModelT] | None = None  # its current state
+    error: Exception | None = None  # the content does not fit the model
+
+    def unwrap(self) -> TypedRecord[ModelT] | None:
+        """Return the record, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.record
 
 
 @dataclass(frozen=True)
