@@ -128,3 +128,10 @@ def test_all_films_satisfy_the_schema_inferred_from_them(films: Any) -> None:
     assert sum(validator.is_valid(each) for each in contents) == len(contents) == 3_201
     assert [each.pointer for each in found.mixed] == ["/Title"]
     assert ((("/Major Genre", False), ("/Release Date", True))) in found.orders
+
+
+def test_paths_that_a_spec_does_not_accept_are_no_fields() -> None:
+    content = {"": 1, "a\nb": 2, "\x85": 3, "k" * 512: 4, "k" * 511: 5, "a": {"": 6}, "z": 7}
+    proposal = proposed(content)
+    assert [each.pointer for each in proposal.fields] == [f"/{'k' * 511}", "/a/", "/z"]
+    jsonschema_rs.validator_for(proposal.json_schema).validate(content)

@@ -8,7 +8,7 @@ import unicodedata
 
 # Attribute names that would hide a type or a method of the generated classes.
 _RESERVED = {
-    "bool", "construct", "copy", "dict", "field", "float", "from_orm", "int", "json", "list", "parse_file",
+    "bool", "construct", "copy", "dict", "field", "float", "from_orm", "int", "json", "list", "mro", "parse_file",
     "parse_obj", "parse_raw", "schema", "schema_json", "str", "update_forward_refs", "validate",
 }  # fmt: skip
 _RESERVED_CLASSES = {"Any", "BaseModel", "ConfigDict", "Field", "Literal", "NotRequired", "Struct", "TypedDict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from .shapes import KINDS, MAX_DISTINCT, SCALARS, Shape
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_FIELDS = 32  # each is an index, and a tenant has a limit on them
 MAX_ORDERS = 3
+MIN_POINTER, MAX_POINTER = 2, 512  # characters of the path of a field, as in collection.proto
 MAX_DEPTH = 4  # levels of objects that the table and the fields describe
 MAX_GROUPS = 50  # distinct values of a field by which an order groups
 MIN_SHARE = 0.95  # of the values of a proposed field that have its type
@@ -30,6 +32,12 @@ class Observed:
     @property
     def pointer(self) -> str:
         return format_pointer(self.path)
+
+    @property
+    def can_be_declared(self) -> bool:
+        """True if a spec accepts the path for a field: the contract limits its length and its characters."""
+        has_control = any(unicodedata.category(each) == "Cc" for each in self.pointer)
+        return MIN_POINTER <= len(self.pointer) <= MAX_POINTER and not has_control
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ def propose(root: Shape) -> Proposal:
     first. An order combines a field with few values and a number or a date, as lists by category do.
     """
     paths = list(observed(root))
-    typed = [(each, type_) for each in paths if (type_ := field_type(each.shape)) is not None]
+    typed = [(each, type_) for each in paths if (type_ := field_type(each.shape)) is not None and each.can_be_declared]
     typed.sort(key=lambda each: -_values(each[0].shape))
     chosen = {each.pointer: (each, type_) for each, type_ in typed[:MAX_FIELDS]}
     in_order = [each for each in paths if each.pointer in chosen]
