@@ -175,6 +175,7 @@ AMBIGUOUS = [
     ([DeclaredRelation("parent", "/a", "people")], r"relations\[0\].name.*must not be one of parent, children"),
     ([CAST, DeclaredRelation("cast", "/a", "people")], r"relations\[1\].name.*'cast' is also relations\[0\].name"),
     ([DeclaredRelation("boss", "/a", "films", inverse="boss")], r"relations\[0\].inverse.*is also"),
+    ([DeclaredRelation("age", "/n", "people")], r"relations\[0\].field.*/n is declared as NUMBER, but ids are texts"),
     ([DeclaredRelation("o", "/a", "people")], r"relations\[0\].name.*would hide the declared field /o/x"),
     (
         [DeclaredRelation("films", "/a", "people", inverse="company")],
@@ -188,7 +189,7 @@ AMBIGUOUS = [
 
 
 async def test_relations_with_ambiguous_names_are_refused(client: AsyncClient) -> None:
-    fields = [DeclaredField("/o/x", "text")]
+    fields = [DeclaredField("/o/x", "text"), DeclaredField("/n", "number")]
     await client.put_collection("people", relations=[COMPANY], fields=[DeclaredField("/o/y", "text")])
     for relations, problem in AMBIGUOUS:
         with pytest.raises(InvalidArgumentError, match=problem):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from .edits import format_pointer
 from .errors import InvalidFieldError
-from .filters.ast import Path
+from .filters.ast import FieldType, Path
 from .values import value_class
 
 MAX_DEPTH = 3  # relations in one path
@@ -79,16 +79,20 @@ def relations_of(
 
 
 def declare_relations(
-    collection: str, declared: Sequence[RelationSpec], fields: Mapping[Path, object]
+    collection: str, declared: Sequence[RelationSpec], fields: Mapping[Path, FieldType]
 ) -> tuple[RelationSpec, ...]:
     """Return the relations of a spec.
 
-    Raise InvalidFieldError if a name is not valid, reserved or used twice, or hides fields that are declared.
+    Raise InvalidFieldError if a name is not valid, reserved or used twice, or hides fields that are declared, or if a
+    field is declared with a type that no id has.
     """
     names: dict[str, str] = {}
     for index, each in enumerate(declared):
         where = f"relations[{index}]"
         _check_name(each.name, f"{where}.name", names, fields)
+        if fields.get(each.path) in (FieldType.NUMBER, FieldType.BOOLEAN):
+            problem = f"{format_pointer(each.path)} is declared as {fields[each.path]}, but ids are texts"
+            raise InvalidFieldError.of(f"{where}.field", f"{problem}: declare it as TEXT, or not at all")
         if each.inverse and each.collection == collection:
             _check_name(each.inverse, f"{where}.inverse", names, fields)
         elif each.inverse:
