@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import asyncpg
 import pytest
+from draftline_server.domain.merged import MergedQuery
 from draftline_server.domain.sync import Effect, Settlement
 from support.sync_worlds import SyncWorld, answer
 from support.tenant_stores import COLLECTION, connected
@@ -72,5 +73,8 @@ async def test_sync_reads_the_rows_of_its_records_whatever_the_planner_knows(dat
         outcomes = [Settlement(each.record_id, each.attempt_id, Effect.APPLIED, each.remote_id, "3") for each in sent]
         settled = database.transact(lambda each: attempts.settle(each, COLLECTION, outcomes, is_versioned=True))
         await counted("settle", settled)
+        await world.specs.load("acme", [COLLECTION])
+        page = await counted("page", world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), PUSHED, ""))
+    assert all(each.sync is not None for each in page.records)
     assert [each.user_id for each in sent] == ["sys"] * PUSHED
     assert max(read.values()) < READS * PUSHED, read

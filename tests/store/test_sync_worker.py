@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 from draftline.upstreams import Outcome, Page, ThrottledError, UnauthorizedError, WriteItem
-from draftline_server.domain.merged import MergedQuery
 from draftline_server.domain.sync import backoff_s, deletion_limit
 from draftline_server.store.database import Database
-from draftline_server.store.query_stats import QueryTiming
 from draftline_server.store.statements import Statement
 from draftline_server.sync.breaker import Breaker
 from draftline_server.sync.worker import Connection
@@ -260,28 +258,6 @@ async def test_purged_record_is_deleted_upstream(world: SyncWorld) -> None:
     await world.database.fetch(PURGE, {"tenant_id": world.tenant_id})
     await world.push()
     assert not world.system.live()
-
-
-async def test_page_of_an_unbound_collection_sends_no_further_statement(world: SyncWorld) -> None:
-    """Read the states of records only for a bound collection."""
-    sent: list[str] = []
-
-    def note(timing: QueryTiming) -> None:
-        sent.append(timing.name)
-
-    await world.create("p", {"n": 1})
-    world.database.runner.observers.append(note)
-    try:
-        await world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), 10, "")
-        unbound = list(sent)
-        await world.bind()
-        sent.clear()
-        await world.specs.load(world.tenant_id, [COLLECTION])
-        await world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), 10, "")
-    finally:
-        world.database.runner.observers.remove(note)
-    assert "states_of" not in unbound
-    assert "states_of" in sent
 
 
 def test_breaker_pauses_longer_with_each_failure_and_obeys_the_system() -> None:

@@ -31,7 +31,8 @@ DRAFTED = st.builds(
     MergedRecord, RECORDS, st.sampled_from(DraftKind), st.integers(1, 9), st.lists(TEXTS), TEXTS, TIMES, TEXTS, TEXTS
 )
 SYNC = SyncRecord("films", "a", SyncState.SYNC_ERROR, 2, 1, "", "", "BUSY", "m", "", (), 3, None, None, False)
-SYNCED = st.builds(MergedRecord, RECORDS, sync=st.just(SYNC))
+IN_STEP = [SyncRecord("films", "", each, 2, 2, "", "", "", "", "", (), 0, None, None, False) for each in SyncState]
+SYNCED = st.builds(MergedRecord, RECORDS, sync=st.sampled_from([SYNC, *IN_STEP]))
 RELATED = st.dictionaries(TEXTS, st.builds(Related, TEXTS, st.lists(TEXTS, max_size=3), st.booleans()), max_size=2)
 
 

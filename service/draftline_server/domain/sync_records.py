@@ -40,6 +40,11 @@ class SyncRecord:
     due_since: datetime | None
     in_doubt: bool
 
+    @property
+    def is_plain(self) -> bool:
+        """True if only the state and the acknowledged version are to be shown."""
+        return not (self.reason or self.conflicts or self.tries or self.next_at or self.due_since)
+
 
 @value_class
 class SyncEvent:

@@ -17,10 +17,12 @@ from google.protobuf.message import Message
 
 from ...domain.drafts import MergedRecord
 from ...domain.records import Actor, Record
+from ...domain.sync import SyncState
 from ...store.relations.expansions import Related
 from .documents import selected_text
 from .drafts import fill_merged_state
 from .records import Presentation, fill_record, to_timestamp
+from .sync import STATES
 
 BYTES, VARINT = 2, 0  # wire types
 
@@ -77,7 +79,9 @@ class MergedEncoder:
         """Return the bytes of a record with its draft. Those of `related_bytes` may follow."""
         record = self._record(merged.record) if self._is_json else self._record_by_message(merged.record)
         state = _PRISTINE
-        if merged.draft_kind is not None or merged.sync is not None:
+        if merged.draft_kind is None and merged.sync is not None and merged.sync.is_plain:
+            state = _plain_state(merged.sync.state, merged.sync.acked_version)
+        elif merged.draft_kind is not None or merged.sync is not None:
             message = draft_pb2.MergedRecord()
             fill_merged_state(message, merged, self._presentation)
             state = message.SerializeToString()
@@ -112,6 +116,13 @@ class MergedEncoder:
         head = b"".join((_TENANT, _text(self._actor.tenant_id), _COLLECTION, _text(collection), _ID))
         self._heads[collection] = head
         return head
+
+
+@lru_cache(maxsize=1024)  # most records of a page share their state
+def _plain_state(state: SyncState, acked_version: int) -> bytes:
+    """Return the encoding of a state with nothing else to show."""
+    sync = draft_pb2.SyncInfo(state=STATES[state], acknowledged_version=acked_version)
+    return draft_pb2.MergedRecord(state=sync.state, sync=sync).SerializeToString()
 
 
 def _text(text: str) -> bytes:

@@ -179,13 +179,16 @@ def to_decisions(messages: Sequence[sync_pb2.SyncDecision], limits: Limits) -> l
 def fill_sync_info(message: draft_pb2.SyncInfo, record: SyncRecord, encoding: int) -> None:
     """Fill an empty message in place."""
     message.state = STATES[record.state]
-    message.reason, message.message, message.field = record.reason, record.message, record.field
-    message.attempts = record.tries
     message.acknowledged_version = record.acked_version
-    message.conflicts.extend(
-        to_sync_conflict(each, record.collection, record.record_id, record.version, encoding)
-        for each in record.conflicts[:MAX_SHOWN_CONFLICTS]
-    )
+    if record.reason:
+        message.reason, message.message, message.field = record.reason, record.message, record.field
+    if record.tries:
+        message.attempts = record.tries
+    if record.conflicts:
+        message.conflicts.extend(
+            to_sync_conflict(each, record.collection, record.record_id, record.version, encoding)
+            for each in record.conflicts[:MAX_SHOWN_CONFLICTS]
+        )
     if record.next_at is not None:
         message.next_attempt_time.CopyFrom(to_timestamp(record.next_at))
     if record.due_since is not None:

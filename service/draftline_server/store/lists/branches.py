@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     cast,
     column,
     exists,
@@ -96,6 +97,7 @@ class ListQueryKey:
     entries: Entries | None = None
     is_ranged: bool = True  # split the rows after a position into ranges that an index of the order serves
     related: Pairs | None = None  # the list has the records of these pairs
+    with_sync: bool = False  # return the state of each record at the system of record of a bound collection
 
     @property
     def has_texts(self) -> bool:
@@ -128,12 +130,12 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
     source: FromClause = record
     r, key = record.c, None
     record_id: ColumnElement[Any] = record.c.record_id
-    conditions: list[ColumnElement[bool]] = [r.tenant_id == _tenant(), r.collection == _collection(shape)]
+    conditions: list[ColumnElement[bool]] = [r.tenant_id == tenant_of_list(), r.collection == collection_of_list(shape)]
     entry = order_entry.alias("entry")
     if shape.entries is not None:
         looked_up = _looked_up(record, shape, entry.c.record_id, "record_of_entry")
         source, r, key, record_id = entry.join(looked_up, true()), looked_up.c, entry.c.key, entry.c.record_id
-        conditions = [entry.c.tenant_id == _tenant(), *_in_range(entry.c, shape)]
+        conditions = [entry.c.tenant_id == tenant_of_list(), *_in_range(entry.c, shape)]
     elif not shape.show_deleted:  # deleted records have no entries
         conditions.append(r.deleted_at.is_(None))
     attributes = attributes_of_record(r, record_id)
@@ -141,7 +143,11 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
     if shape.view is View.MERGED and shape.related is None:  # pairs tell the records from the drafts
         own = draft.alias("own")
         if is_count or shape.entries is None:  # of many rows, for which all drafts may be read at once
-            equal = [own.c.tenant_id == _tenant(), own.c.user_id == _user(), own.c.collection == _collection(shape)]
+            equal = [
+                own.c.tenant_id == tenant_of_list(),
+                own.c.user_id == _user(),
+                own.c.collection == collection_of_list(shape),
+            ]
             drafted = select(own.c.record_id).where(*equal, own.c.record_id == record_id, *_session(shape, own.c))
             conditions.append(~exists(drafted))
         else:
@@ -161,7 +167,7 @@ def _records(shape: ListQueryKey, *, is_count: bool) -> Branch:
         cast(null(), JSONB()).label("base"), cast(null(), BigInteger()).label("base_version"),
         cast(null(), JSONB()).label("baseline"), cast(null(), JSONB()).label("attributes"),
         cast(null(), Text()).label("baseline_parent_id"), cast(null(), BigInteger()).label("baseline_position"),
-        cast(null(), DateTime(timezone=True)).label("baseline_deleted_at"),
+        cast(null(), DateTime(timezone=True)).label("baseline_deleted_at"), *_acknowledged(shape, r),
     ]  # fmt: skip
     return Branch(source, scope, [*conditions, *_filters(shape, scope)], columns, counted, key)
 
@@ -171,13 +177,13 @@ def _drafts(shape: ListQueryKey) -> Branch:
     d, key = draft.c, None
     record_id: ColumnElement[Any] = draft.c.record_id
     conditions: list[ColumnElement[bool]] = [
-        d.tenant_id == _tenant(), d.user_id == _user(), d.collection == _collection(shape)
+        d.tenant_id == tenant_of_list(), d.user_id == _user(), d.collection == collection_of_list(shape)
     ]  # fmt: skip
     if shape.entries is not None:
         entry = draft_order_entry.alias("draft_entry")
         own = _looked_up(draft, shape, entry.c.record_id, "draft_of_entry")
         source, d, key, record_id = entry.join(own, true()), own.c, entry.c.key, entry.c.record_id
-        conditions = [entry.c.tenant_id == _tenant(), entry.c.user_id == _user(), *_in_range(entry.c, shape)]
+        conditions = [entry.c.tenant_id == tenant_of_list(), entry.c.user_id == _user(), *_in_range(entry.c, shape)]
     baseline = _looked_up(record, shape, record_id, "baseline_record")
     source, r = source.outerjoin(baseline, true()), baseline.c
     attributes = attributes_of_draft(d, r, record_id)
@@ -193,9 +199,15 @@ def _drafts(shape: ListQueryKey) -> Branch:
         attributes["delete_time"].label("deleted_at"), d.kind.label("draft_kind"), d.version.label("draft_version"),
         d.updated_at.label("draft_updated_at"), d.session_id, d.change_reason, d.edit, d.base, d.base_version,
         r.content.label("baseline"), d.attributes, r.parent_id.label("baseline_parent_id"),
-        r.position.label("baseline_position"), r.deleted_at.label("baseline_deleted_at"),
+        r.position.label("baseline_position"), r.deleted_at.label("baseline_deleted_at"), *_acknowledged(shape, r),
     ]  # fmt: skip
     return Branch(source, scope, conditions, columns, source, key)
+
+
+def _acknowledged(shape: ListQueryKey, r: Any) -> list[ColumnElement[Any]]:
+    """Return the column of the acknowledged version, which is NULL if there is no record."""
+    version = case((r.version.is_not(None), func.coalesce(r.acked_version, 0)))
+    return [version.label("acked_version")] if shape.with_sync else []
 
 
 def _contents(shape: ListQueryKey, content: ColumnElement[Any], *, is_draft: bool) -> list[ColumnElement[Any]]:
@@ -215,9 +227,8 @@ def _looked_up(table: Table, shape: ListQueryKey, record_id: ColumnElement[Any],
 
     The LIMIT makes this one look-up for each row: a plain join may become a merge join over all rows of the table.
     """
-    conditions = [
-        table.c.tenant_id == _tenant(), table.c.collection == _collection(shape), table.c.record_id == record_id
-    ]  # fmt: skip
+    t, collection = table.c, collection_of_list(shape)
+    conditions = [t.tenant_id == tenant_of_list(), t.collection == collection, t.record_id == record_id]
     if table is draft:  # of an entry
         conditions = _own_draft(draft.c, shape, record_id)
     return select(table).where(*conditions).limit(literal_column("1")).lateral(name)
@@ -228,20 +239,20 @@ def _own_draft(d: Any, shape: ListQueryKey, record_id: ColumnElement[Any]) -> li
 
     With equalities the planner could take draft_record_idx as well, and read the drafts of all users.
     """
-    key, wanted = tuple_(d.user_id, d.collection, d.record_id), tuple_(_user(), _collection(shape), record_id)
-    return [d.tenant_id == _tenant(), key >= wanted, key <= wanted]
+    key, wanted = tuple_(d.user_id, d.collection, d.record_id), tuple_(_user(), collection_of_list(shape), record_id)
+    return [d.tenant_id == tenant_of_list(), key >= wanted, key <= wanted]
 
 
 def _has_drafts(shape: ListQueryKey) -> ColumnElement[bool]:
     """Return whether the caller has drafts in the collection: without any, no record is looked up among them."""
     d = draft.alias("any_own").c
-    key, wanted = tuple_(d.user_id, d.collection), tuple_(_user(), _collection(shape))
-    drafts: Any = select(literal_column("1")).where(d.tenant_id == _tenant(), key >= wanted, key <= wanted)
+    key, wanted = tuple_(d.user_id, d.collection), tuple_(_user(), collection_of_list(shape))
+    drafts: Any = select(literal_column("1")).where(d.tenant_id == tenant_of_list(), key >= wanted, key <= wanted)
     return select(exists(drafts)).scalar_subquery()
 
 
 def _in_range(entry: Any, shape: ListQueryKey) -> list[ColumnElement[bool]]:
-    return [entry.collection == _collection(shape), *range_of(entry)]
+    return [entry.collection == collection_of_list(shape), *range_of(entry)]
 
 
 def range_of(entry: Any, suffix: str = "") -> list[ColumnElement[bool]]:
@@ -280,7 +291,7 @@ def _session(shape: ListQueryKey, d: Any) -> list[ColumnElement[bool]]:
     return [d.session_id == cast(bound("session_id"), Text())] if shape.has_session else []
 
 
-def _tenant() -> ColumnElement[Any]:
+def tenant_of_list() -> ColumnElement[Any]:
     return cast(bound("tenant_id"), Text())
 
 
@@ -288,7 +299,7 @@ def _user() -> ColumnElement[Any]:
     return cast(bound("user_id"), Text())
 
 
-def _collection(shape: ListQueryKey) -> ColumnElement[Any]:
+def collection_of_list(shape: ListQueryKey) -> ColumnElement[Any]:
     """Return a collection's name: bound, or a literal where partial indexes may match their predicates."""
     if shape.entries is not None or shape.related is not None:
         return cast(bound("collection"), Text())

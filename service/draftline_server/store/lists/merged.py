@@ -24,13 +24,13 @@ from ..filter_templates import after_prefix, parameterize
 from ..page_tokens import PageTokens, Position
 from ..record_errors import invalid_filter
 from ..relations.filter_relations import related_fields
-from ..sync.states import SyncStates
 from .branches import ListQueryKey
 from .entries import EntryRange
 from .listing import Listing
 from .order import OrderKey
 from .query import count_statement, page_statement
 from .ranges import EntryRanges
+from .sync_states import sync_of
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_PAGE_BYTES = 4 * 1024 * 1024  # of content
@@ -45,7 +45,6 @@ class MergedStore:
         self._specs = specs
         self._cursors = cursors
         self._ranges = EntryRanges(database)
-        self._sync = SyncStates(database)
 
     async def page(
         self,
@@ -66,6 +65,7 @@ class MergedStore:
         related = await related_fields(self._specs, actor.tenant_id, spec, query.filter)
         condition = _condition(query, spec.fields, related)
         shape, values = _shape_of(query, condition, spec.fields)
+        shape = replace(shape, with_sync=bool(spec.upstream))
         listing = Listing(actor, query, spec, condition, shape, values)
         token_key = _bound(actor, query, shape)
         after = self._cursors.open(token_key, page_token) if page_token else None
@@ -81,16 +81,8 @@ class MergedStore:
         if len(rows) > len(kept):
             token = self._cursors.seal(token_key, _position(kept[-1], shape, entries))
         total = await self._count(listing) if include_total_size else None
-        records = [merged_of(row, actor, query.collection) for row in kept]
-        if spec.upstream and records:
-            await self._add_sync(actor, query.collection, records)
+        records = [merged_of(row, actor, query.collection, with_sync=shape.with_sync) for row in kept]
         return MergedPage(records, token, total)
-
-    async def _add_sync(self, actor: Actor, collection: str, records: list[MergedRecord]) -> None:
-        """Add the state at the system of record to each record of a bound collection."""
-        found = await self._sync.states(actor.tenant_id, collection, [each.record.record_id for each in records])
-        for index, each in enumerate(records):
-            records[index] = replace(each, sync=found.get(each.record.record_id))
 
     async def _page_of_entries(
         self, listing: Listing, entries: EntryRange, after: Position | None, limits: Mapping[str, object]
@@ -149,10 +141,10 @@ class MergedStore:
         entries = await self._ranges.for_count(listing)
         if entries is not None:
             shape, bound = entries.query_of(listing.shape, listing.condition)
-            statement, fixed = count_statement(replace(shape, order=()))
+            statement, fixed = count_statement(replace(shape, order=(), with_sync=False))
             rows = await self._database.fetch(statement, {**fixed, **bound, **values}, idempotent=True)
         if not rows:
-            statement, fixed = count_statement(replace(listing.shape, after=None, order=()))
+            statement, fixed = count_statement(replace(listing.shape, after=None, order=(), with_sync=False))
             rows = await self._database.fetch(statement, {**fixed, **listing.values, **values}, idempotent=True)
         total: int = rows[0]["total_size"]
         return total
@@ -259,16 +251,17 @@ def _fitting(rows: Sequence[asyncpg.Record], page_size: int, max_bytes: int) -> 
     return min(len(rows), page_size)
 
 
-def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecord:
-    """Return the record of a row of a list."""
+def merged_of(row: asyncpg.Record, actor: Actor, collection: str, *, with_sync: bool = False) -> MergedRecord:
+    """Return the record of a row of a list. `with_sync`: the row has its state at the system of record."""
     (record_id, content, version, parent_id, position, created_at, created_by, updated_at, updated_by, deleted_at, kind
      ) = row[:11]  # query.RECORD_COLUMNS  # fmt: skip
     record = Record(
         collection, record_id, content, version, parent_id, position, _time(created_at), created_by, _time(updated_at),
         updated_by, deleted_at,
     )  # fmt: skip
+    sync = sync_of(row, collection) if with_sync else None
     if kind is None:
-        return MergedRecord(record)
+        return MergedRecord(record, sync=sync)
     return MergedRecord(
         record,
         DraftKind(kind),
@@ -280,6 +273,7 @@ def merged_of(row: asyncpg.Record, actor: Actor, collection: str) -> MergedRecor
         row["change_reason"],
         conflicts_of(collection, record_id, version, row["conflicts"] or "[]"),
         row["modified_attributes"] or (),
+        sync,
     )
 
 

@@ -44,6 +44,7 @@ from ..statements import Statement, compiled
 from ..tables import collection_order, order_entry
 from .branches import Branch, Entries, ListQueryKey, Pairs, branches_of, pairs_of, range_of
 from .order import MAX_RANGED_KEYS, bound, conditions_after, sorted_by, token_columns
+from .sync_states import known_state, shown_state
 
 INNER = {
     "content",
@@ -85,7 +86,7 @@ def page_statement(shape: ListQueryKey) -> tuple[Statement, Mapping[str, object]
     if shape.related is None:
         # The first two rows are always returned: one may fill the page, the other shows that there are more.
         is_returned = or_(is_returned, page.c.number == literal_column("2"))
-    statement = select(*_answer(page, shape)).where(is_returned).order_by(*_order_of(page.c, shape))
+    statement = _answered(page, shape).where(is_returned).order_by(*_order_of(page.c, shape))
     if shape.entries is not None:
         answer = statement.subquery("answer")
         statement = select(answer).select_from(_ready_order().outerjoin(answer, true()))
@@ -209,6 +210,15 @@ def _record_column(page: Any, name: str, shape: ListQueryKey) -> Any:
     if name in ("created_at", "updated_at"):
         return func.timestamptz_send(page.c[name]).label(name)
     return page.c[name]
+
+
+def _answered(page: Any, shape: ListQueryKey) -> Any:
+    """Return the selection of the columns of a row, with its state at the system of record if the list has it."""
+    if not shape.with_sync:
+        return select(*_answer(page, shape))
+    state = known_state(shape, page.c.record_id)
+    columns = [*_answer(page, shape), *shown_state(page.c, state.c)]
+    return select(*columns).select_from(page.outerjoin(state, true()))
 
 
 def _answer(page: Any, shape: ListQueryKey) -> list[Any]:

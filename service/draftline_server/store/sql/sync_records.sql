@@ -8,18 +8,6 @@ CASE WHEN s.state IN ('FAILED', 'HELD') THEN 'SYNC_ERROR'
      WHEN starts_with(r.updated_by, 'sync:') THEN 'PRISTINE'
      ELSE 'SYNCED' END
 
--- name: states_of
--- Return the sync states of records of one collection.
-SELECT p.record_id,
-    -- include: sync_records.shown
-    AS shown, s.remote_id, s.remote_version, s.error::text AS error, s.conflicts::text AS conflicts, coalesce(s.tries, 0) AS tries,
-    s.next_at, s.due_since, coalesce(r.acked_version, 0) AS acked_version, r.version, coalesce(s.in_doubt, false) AS in_doubt
-FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
-LEFT JOIN draftline.record AS r ON r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-LEFT JOIN draftline.sync_record AS s
-    ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
-WHERE r.record_id IS NOT NULL OR s.record_id IS NOT NULL
-
 -- name: list_records
 -- Return the records of a collection that are not synced, by record id; of one shown state if one is given.
 SELECT s.record_id,

@@ -30,14 +30,6 @@ class SyncStates:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def states(self, tenant_id: str, collection: str, record_ids: Sequence[str]) -> dict[str, SyncRecord]:
-        """Return the states of records of a bound collection, by record id."""
-        values: dict[str, object] = {
-            "tenant_id": tenant_id, "collection": collection, "record_ids": list(record_ids)
-        }  # fmt: skip
-        rows = await self._database.fetch(SQL["states_of"], values, idempotent=True)
-        return {row["record_id"]: _record(collection, row) for row in rows}
-
     async def page(
         self, tenant_id: str, collection: str, state: SyncState | None, after: str, limit: int
     ) -> Sequence[SyncRecord]:
@@ -86,14 +78,14 @@ class SyncStates:
         return [
             SyncEvent(
                 row["event_id"], row["collection"] or "", row["record_id"] or "", row["kind"], row["reason"] or "",
-                row["message"] or "", _conflicts(row["detail"]), row["created_at"],
+                row["message"] or "", conflicts_of(row["detail"]), row["created_at"],
             )
             for row in await self._database.fetch(SQL["list_events"], values, idempotent=True)
         ]  # fmt: skip
 
 
 def _record(collection: str, row: asyncpg.Record) -> SyncRecord:
-    error: Mapping[str, Any] = json.loads(row["error"]) if row["error"] else {}
+    reason, message, field = error_of(row["error"], row["conflicts"])
     return SyncRecord(
         collection,
         row["record_id"],
@@ -102,10 +94,10 @@ def _record(collection: str, row: asyncpg.Record) -> SyncRecord:
         row["acked_version"],
         row["remote_id"] or "",
         row["remote_version"] or "",
-        str(error.get("reason") or ("CONFLICT" if row["conflicts"] not in (None, "[]") else "")),
-        str(error.get("message") or ""),
-        _field(error.get("field")),
-        _conflicts(row["conflicts"]),
+        reason,
+        message,
+        field,
+        conflicts_of(row["conflicts"]),
         row["tries"],
         row["next_at"],
         row["due_since"],
@@ -113,12 +105,24 @@ def _record(collection: str, row: asyncpg.Record) -> SyncRecord:
     )
 
 
+def error_of(error: str | None, conflicts: str | None) -> tuple[str, str, str]:
+    """Return the reason, the message and the field of a SYNC_ERROR, from the stored error and conflicts."""
+    if error is None:
+        return "CONFLICT" if conflicts not in (None, "[]") else "", "", ""
+    stored: Mapping[str, Any] = json.loads(error)
+    reason = str(stored.get("reason") or ("CONFLICT" if conflicts not in (None, "[]") else ""))
+    return reason, str(stored.get("message") or ""), _field(stored.get("field"))
+
+
 def _field(field: Any) -> str:
     return format_pointer(field) if isinstance(field, list) else str(field or "")
 
 
-def _conflicts(text: str | None) -> Sequence[SyncConflict]:
-    found = json.loads(text, parse_float=_Number, parse_int=_Number) if text else []
+def conflicts_of(text: str | None) -> Sequence[SyncConflict]:
+    """Return stored conflicts."""
+    if text in (None, "[]"):
+        return ()
+    found = json.loads(text or "[]", parse_float=_Number, parse_int=_Number)
     if not isinstance(found, list):
         return ()
     return [
