@@ -167,6 +167,18 @@ def test_alerts_that_the_dashboard_names_exist() -> None:
     assert named <= {rule["alert"] for rule in ALERTS}
 
 
+def test_alert_tests_expect_every_alert_and_feed_the_metrics_that_it_reads() -> None:
+    """Check the input of the tests of alerts, which run only where promtool is installed."""
+    tests = yaml.safe_load((PROMETHEUS / "draftline.rules.test.yaml").read_text())["tests"]
+    fed = [{re.split(r"[{]", series["series"])[0] for series in test["input_series"]} for test in tests]
+    expected = [set(re.findall(r'alertname="(\w+)"', str(test["promql_expr_test"]))) for test in tests]
+    assert set().union(*expected) == {rule["alert"] for rule in ALERTS}
+    for rule in ALERTS:
+        read = {selector.name for selector in selectors(parsed(rule["expr"]))}
+        for metrics, alerts in zip(fed, expected, strict=True):
+            assert rule["alert"] not in alerts or read <= metrics, rule["alert"]
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there")
 def test_alerts_fire_when_they_should() -> None:
     for arguments in (["check", "config", "prometheus.yaml"], ["test", "rules", "draftline.rules.test.yaml"]):
