@@ -11,6 +11,8 @@ import asyncpg
 import pytest
 from draftline_server.domain.merged import MergedQuery
 from draftline_server.domain.sync import Effect, Settlement
+from draftline_server.store.sync import attempts as attempts_module
+from draftline_server.store.sync import progress as progress_module
 from support.sync_worlds import SyncWorld, answer
 from support.tenant_stores import COLLECTION, connected
 
@@ -31,12 +33,19 @@ async def observing(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
+async def linked(world: SyncWorld) -> None:
+    found = [part async for part in world.worker.progress.linked(COLLECTION, await world.worker._merges.mark())]
+    assert sum(map(len, found)) > OTHERS
+
+
 async def rows_read(observer: asyncpg.Connection) -> int:
     return int(await observer.fetchval(READ))
 
 
 @pytest.mark.parametrize("known", ["planned late", "planned when empty", "analyzed when empty"])
-async def test_sync_reads_the_rows_of_its_records_whatever_the_planner_knows(database_url: str, known: str) -> None:
+async def test_sync_reads_the_rows_of_its_records_whatever_the_planner_knows(
+    database_url: str, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Mark, prepare, settle and merge by key, although the tables were analyzed when they were empty, or never."""
     async with connected(database_url, size=1) as database, observing(database_url) as observer:
         world = SyncWorld(database, "acme")
@@ -75,6 +84,11 @@ async def test_sync_reads_the_rows_of_its_records_whatever_the_planner_knows(dat
         await counted("settle", settled)
         await world.specs.load("acme", [COLLECTION])
         page = await counted("page", world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), PUSHED, ""))
+        for module, name in ((attempts_module, "SWEPT"), (progress_module, "LINKED")):
+            monkeypatch.setattr(module, name, PUSHED)
+        await counted("sweep", attempts.sweep(COLLECTION))
+        await counted("linked", linked(world))
     assert all(each.sync is not None for each in page.records)
+    assert max(read.pop("sweep"), read.pop("linked")) < 10 * OTHERS  # of many parts, each of a part of the records
     assert [each.user_id for each in sent] == ["sys"] * PUSHED
     assert max(read.values()) < READS * PUSHED, read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +19,8 @@ from .conversion import to_answer
 from .push import MAX_LOOKED_UP, Link, Push, SuspendedError
 
 CHUNK = 1_000  # records that one transaction merges
-HASH_MASK = 2**63 - 1
+HASH_MASK = 2**64 - 1
+BUCKETS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +71,18 @@ class Pull:
 
     async def snapshot(self, pulled: PulledCollection, capabilities: Capabilities) -> None:
         """Read all records, merge them, and delete here what does not exist there any more."""
-        bound, seen = pulled.bound, array("q")
+        bound, seen = pulled.bound, SeenIds()
         start = await self._merges.mark()
         cursor: str | None = None
         try:
             pages = self._link.upstream.snapshot(bound.collection, None)
             async for page, mark in self._marked(pages, capabilities, "snapshot"):
                 await self._merge_page(bound, page, mark, capabilities, None)
-                seen.extend(hash(each.remote_id) & HASH_MASK for each in page.records)
+                seen.add(each.remote_id for each in page.records)
                 cursor = page.changes_cursor or cursor
         except CreationsOutError:
             return
-        await self._delete_missing(pulled, capabilities, _Seen(seen), start)
+        await self._delete_missing(pulled, capabilities, seen, start)
         await self._progress.snapshot_read(bound.collection, cursor)
 
     async def _marked(
@@ -135,20 +136,16 @@ class Pull:
             self._link.counters.merged(results)
 
     async def _delete_missing(
-        self, pulled: PulledCollection, capabilities: Capabilities, seen: _Seen, start: int
+        self, pulled: PulledCollection, capabilities: Capabilities, seen: SeenIds, start: int
     ) -> None:
         """Look up the linked records that a snapshot did not contain, and delete those that are missing.
 
         Raises SuspendedError if they are more than the limit; none is deleted then.
         """
-        bound, known, missing, after = pulled.bound, 0, dict[str, str](), ""
-        while True:
-            linked = await self._progress.linked(bound.collection, after, start)
-            if not linked:
-                break
+        bound, known, missing = pulled.bound, 0, dict[str, str]()
+        async for linked in self._progress.linked(bound.collection, start):
             known += len(linked)
             missing |= {remote_id: record_id for record_id, remote_id in linked if remote_id not in seen}
-            after = linked[-1][0]
         limit = deletion_limit(known) + pulled.allowed_deletions
         if known and not len(seen) and len(missing) > pulled.allowed_deletions:
             raise SuspendedError(
@@ -173,19 +170,36 @@ class Pull:
             await self._push.look_up(bound, capabilities, part)
 
 
-class _Seen:
-    """The remote ids of a snapshot, as sorted hashes of 8 bytes. Two ids with one hash hide a deletion for once."""
+class SeenIds:
+    """Remote ids of a snapshot, as hashes of 8 bytes. Two ids with one hash hide a deletion once.
 
-    def __init__(self, hashes: array[int]) -> None:
-        self._hashes = array("q", sorted(hashes))
+    They are sorted in buckets when they are first searched, so that a million of them take little more than 8 MB.
+    """
+
+    def __init__(self) -> None:
+        self._buckets = [array("Q") for _ in range(BUCKETS)]
+        self._is_sorted = True
+
+    def add(self, remote_ids: Iterable[str]) -> None:
+        for value in map(_hash, remote_ids):
+            self._buckets[value % BUCKETS].append(value)
+        self._is_sorted = False
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return sum(map(len, self._buckets))
 
     def __contains__(self, remote_id: str) -> bool:
-        value = hash(remote_id) & HASH_MASK
-        index = bisect_left(self._hashes, value)
-        return index < len(self._hashes) and self._hashes[index] == value
+        if not self._is_sorted:
+            self._buckets = [array("Q", sorted(bucket)) for bucket in self._buckets]
+            self._is_sorted = True
+        value = _hash(remote_id)
+        bucket = self._buckets[value % BUCKETS]
+        index = bisect_left(bucket, value)
+        return index < len(bucket) and bucket[index] == value
+
+
+def _hash(remote_id: str) -> int:
+    return hash(remote_id) & HASH_MASK
 
 
 def _is_due(last: datetime | None, interval_s: float, now: datetime) -> bool:

@@ -74,12 +74,14 @@ ORDER BY r.record_id
 LIMIT :limit
 
 -- name: purged_records
--- Return records that were purged while the upstream is known to hold them.
-SELECT s.record_id
+-- Return the next records of a collection that are known upstream, by record id, and which of them were purged while the
+-- upstream is known to hold them.
+SELECT s.record_id, s.is_there AND s.state = 'IDLE' AND NOT EXISTS (
+    SELECT FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+    OFFSET 0) AS is_behind
 FROM draftline.sync_record AS s
-WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id > :after AND s.is_there AND s.state = 'IDLE'
-  AND NOT EXISTS (SELECT FROM draftline.record AS r
-      WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id)
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id > :after
 ORDER BY s.record_id
 LIMIT :limit
 

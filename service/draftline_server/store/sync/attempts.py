@@ -67,23 +67,18 @@ class Attempts:
 
     async def sweep(self, collection: str) -> int:
         """Compare every record of a collection, and mark those that are due. Return how many were marked."""
-        marked, after = 0, ""
-        while True:
-            values = self._values(collection, after=after, limit=SWEPT)
-            rows = await self._database.fetch(SQL["records_behind"], values, idempotent=True)
-            if behind := [row["record_id"] for row in rows if row["is_behind"]]:
-                marked += await self.mark(collection, behind)
-            if len(rows) < SWEPT:
-                break
-            after = rows[-1]["record_id"]
-        after = ""
-        while True:
-            values = self._values(collection, after=after, limit=SWEPT)
-            rows = await self._database.fetch(SQL["purged_records"], values, idempotent=True)
-            if not rows:
-                return marked
-            marked += await self.mark(collection, [row["record_id"] for row in rows])
-            after = rows[-1]["record_id"]
+        marked = 0
+        for name in ("records_behind", "purged_records"):
+            after = ""
+            while True:
+                values = self._values(collection, after=after, limit=SWEPT)
+                rows = await self._database.fetch(SQL[name], values, idempotent=True)
+                if behind := [row["record_id"] for row in rows if row["is_behind"]]:
+                    marked += await self.mark(collection, behind)
+                if len(rows) < SWEPT:
+                    break
+                after = rows[-1]["record_id"]
+        return marked
 
     async def due(self, collection: str, limit: int, *, rechecks: bool = False) -> Sequence[tuple[str, str | None]]:
         """Return the record ids and remote ids of records that are due to be sent, or to be read at the upstream."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 from ...domain.sync import BoundCollection, SyncSpec
@@ -124,8 +124,13 @@ class PullProgress:
     async def snapshot_read(self, collection: str, cursor: str | None) -> None:
         await self._run("store_snapshot", collection=collection, cursor=cursor, now=await self._database.now())
 
-    async def linked(self, collection: str, after: str, mark: int) -> Sequence[tuple[str, str]]:
-        """Return the next linked records of which nothing newer is known than `mark`, with their remote ids."""
-        values = self._values(collection=collection, after=after, mark=mark, limit=LINKED)
-        rows = await self._database.fetch(SQL["linked"], values, idempotent=True)
-        return [(row["record_id"], row["remote_id"]) for row in rows]
+    async def linked(self, collection: str, mark: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        """Yield the linked records of which nothing newer is known than `mark`, with their remote ids, in parts."""
+        after = ""
+        while True:
+            values = self._values(collection=collection, after=after, mark=mark, limit=LINKED)
+            rows = await self._database.fetch(SQL["linked"], values, idempotent=True)
+            yield [(row["record_id"], row["remote_id"]) for row in rows if row["is_linked"]]
+            if len(rows) < LINKED:
+                return
+            after = rows[-1]["record_id"]
