@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from draftline.upstreams import (
     Applied,
@@ -38,7 +39,7 @@ from draftline.upstreams import (
     Update,
     WriteItem,
 )
-from draftline_server.upstreams.http_json.urls import linked_next
+from draftline_server.upstreams.http_json.urls import follow, linked_next
 from draftline_server.upstreams.registry import Upstreams
 from support.log_capture import logged
 from support.scripted_http import CUT, Reply, ScriptedHttp, scripted
@@ -323,6 +324,32 @@ async def test_expired_cursor_asks_for_a_snapshot() -> None:
     async with opened([(410, {}, b"")]) as (upstream, _):
         with pytest.raises(CursorExpiredError):
             [page async for page in upstream.changes("parts", None)]
+
+
+BASE = "https://api.example.com/v2/"
+OTHER_ORIGINS = [
+    "http://api.example.com/x", "https://api.example.com:444/x", "https://api.example.com./x",
+    "https://api.example.com@evil.com/", "https://api.example.com:443@evil.com/", "https://evil.com\\@api.example.com/",
+    "https://api.example.com\\@evil.com/", "https://evil.com#@api.example.com/", "https://evil.com?@api.example.com/",
+    "https://evil.com;@api.example.com/", "https://u@evil.com@api.example.com/", "https://user:pw@api.example.com/x",
+    "https://[::1]@api.example.com/", "https://evil.com%23@api.example.com/", "https://api.example.com%2eevil.com/",
+    "https://api.example.com\t.evil.com/", "https://api.example.com\n@evil.com/", " https://evil.com/", "//evil.com/x",
+    "https://api.example\u3002com/", "https://\uff41pi.example.com/", "https://api.example.com:99999/", "javascript:1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(OTHER_ORIGINS)))
+def test_link_with_another_origin_or_a_user_is_refused(number: int) -> None:
+    with pytest.raises(UnreachableError):
+        follow(BASE, BASE, OTHER_ORIGINS[number])
+
+
+@pytest.mark.parametrize(
+    "link", ["?cursor=1", "/ok", "https://API.EXAMPLE.COM:443/x", "/\\evil.com/", "https:evil.com"]
+)
+def test_link_that_is_followed_has_the_same_host_for_the_client(link: str) -> None:
+    url = httpx.URL(follow(BASE, BASE, link))
+    assert (url.scheme, url.host, url.port, url.userinfo) == ("https", "api.example.com", None, b"")
 
 
 @pytest.mark.parametrize(

@@ -85,4 +85,6 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return ("", None, None)
+    if "@" in parts.netloc:  # a user in a link would replace the credentials of the endpoint
+        return ("", None, None)
     return (parts.scheme, parts.hostname, port)
