@@ -55,7 +55,10 @@ def _log_start(metrics_port: int | None) -> None:
 @reporting
 @with_client
 def status_command(client: Client, *, upstream: str | None, commit_id: str | None, as_json: bool) -> None:
-    """Print how many records of a sync, or of a commit, are in which state. Exit status 1 if any is refused."""
+    """Print how many records of a sync, or of a commit, are in which state.
+
+    Exit status 1 if any is refused or in conflict, or the sync is suspended.
+    """
     if (upstream is None) == (commit_id is None):
         raise click.UsageError("name a sync, or a commit with --commit")
     status = client.get_sync_status(upstream, commit_id=commit_id)
