@@ -8,8 +8,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import asyncpg
 import pytest
-from draftline_server.domain.errors import InvalidFieldError, InvalidFilterError, StatisticNotReadyError
+from draftline_server.domain.errors import (
+    DeadlineExceededError,
+    InvalidFieldError,
+    InvalidFilterError,
+    StatisticNotReadyError,
+)
 from draftline_server.domain.filters.ast import FieldType
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.merged import MergedQuery, View
@@ -27,9 +33,10 @@ from draftline_server.domain.statistics import (
 from draftline_server.store.database import Database
 from draftline_server.store.statistics.store import StatisticsStore
 from support.filter_oracle import satisfies
+from support.servers import cloned
 from support.statistics_oracle import Group, grouped, groups_of, read, value_of
 from support.tenant_changes import LoggedWorld
-from support.tenant_stores import COLLECTION, World, change, creation, deletion
+from support.tenant_stores import COLLECTION, World, change, connected, creation, deletion
 
 from .test_order_entries import USERS, random_writes
 from .test_tallies import declared, statistics, tallies_of, tally_rows
@@ -233,6 +240,9 @@ async def test_query_that_no_statistic_can_answer_is_refused(world: LoggedWorld)
         StatisticsQuery(COLLECTION, (), (Measure(Function.SUM, EA),)),
         StatisticsQuery(COLLECTION, (), (COUNT,), order=(GroupOrder(1, Side.MERGED, descending=False),)),
         StatisticsQuery(COLLECTION, (), (COUNT,), having=(GroupCondition(1, Side.MERGED, "=", Decimal(1)),)),
+        StatisticsQuery(
+            COLLECTION, (), (Measure(Function.MIN, EA),), having=(GroupCondition(0, Side.MERGED, "=", Decimal(1)),)
+        ),
     ):
         with pytest.raises(InvalidFieldError):
             await answer(world, "ada", wrong)
@@ -249,3 +259,40 @@ async def test_statistic_with_too_many_groups_is_not_used(world: LoggedWorld) ->
     assert await tally_rows(world) == 25  # of the dates alone, whose range has one group
     with pytest.raises(StatisticNotReadyError, match="is INVALID"):
         await answer(world, "ada", StatisticsQuery(COLLECTION, ((EA, Grain.VALUE),), (COUNT,)))
+
+
+async def test_least_and_greatest_values_follow_the_drafts_of_their_user(world: LoggedWorld) -> None:
+    await declared(world)
+    for number in range(4):
+        await world.create(str(number), {"ea": "x", "en": number // 2, "o": {"ed": f"2026-01-0{number + 1}"}})
+    await tallies_of(world.database).build(world.tenant_id, COLLECTION)
+    measures = tuple(Measure(function, path) for function in (Function.MIN, Function.MAX) for path in (EN, DAY))
+    queries = [StatisticsQuery(COLLECTION, (), measures[index::2]) for index in range(2)]
+
+    async def ends(user: str) -> list[str]:
+        answers = [groups_of(await answer(world, user, query)) for query in queries]
+        assert answers == [groups_of(await answer(world, user, query, scan=True)) for query in queries]
+        return [text for (group,) in answers for text in group.merged]
+
+    await world.save("ada", deletion("0"))
+    assert await ends("ada") == ["0", "1", '"2026-01-02"', '"2026-01-04"']  # another record has the least number
+    await world.save("ada", change("1", {"en": "none", "o": None}))
+    assert await ends("ada") == ["1", "1", '"2026-01-03"', '"2026-01-04"']
+    for record_id in ("2", "3"):
+        await world.save("ada", deletion(record_id))
+    assert await ends("ada") == ["null"] * 4
+    assert await ends("eve") == ["0", "1", '"2026-01-01"', '"2026-01-04"']
+
+
+async def test_scan_that_exceeds_the_statement_timeout_names_the_statistic_to_declare(
+    postgres_url: str, template: str
+) -> None:
+    with cloned(postgres_url, template) as url:
+        async with connected(url, statement_timeout_s=0.3) as database:
+            world = LoggedWorld(database, "scanned")
+            await declared(world, "[]")
+            holder = await asyncpg.connect(url)
+            await holder.execute("BEGIN; LOCK TABLE draftline.draft")
+            with pytest.raises(DeadlineExceededError, match=r'declare .*"measures": \["/en"\]'):
+                await answer(world, "ada", StatisticsQuery(COLLECTION, (), (SUM,)), scan=True)
+            await holder.close()

@@ -13,7 +13,7 @@ from typing import Any
 from draftline_server.domain.filters.ast import FieldType
 from draftline_server.domain.statistics import Function, KeyType, Measure, StatisticsResult
 
-from .filter_oracle import MISSING, typed, value_at
+from .filter_oracle import MISSING, _fits, typed, value_at
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def key_of(content: Any, path: Sequence[str], type_: KeyType) -> Any:
     is_date = type_ in (KeyType.DATE, KeyType.MONTH, KeyType.YEAR)
     value = typed(value_at(content, tuple(path)), FieldType.DATE if is_date else FieldType(type_))
     if value is MISSING or value is None:
+        return None
+    if (type_ is KeyType.NUMBER and not _fits(value)) or (type_ is KeyType.TEXT and len(value.encode()) > 800):
         return None
     sizes = {KeyType.DATE: 10, KeyType.MONTH: 7, KeyType.YEAR: 4}
     return value.date().isoformat()[: sizes[type_]] if is_date else value

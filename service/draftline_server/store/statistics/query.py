@@ -178,6 +178,8 @@ def _ordered(
             COMPARISONS[each.operator](value(each.index, each.side), literal(each.value, Numeric))
         )
     for order in query.order:
+        if order.side is Side.DIFFERENCE and not is_number(query.measures[order.index]):
+            continue  # all are null
         by = key(order.index) if order.side is None else value(order.index, order.side)
         statement = statement.order_by((by.desc() if order.descending else by.asc()).nulls_last())
     statement = statement.order_by(*(key(index).asc().nulls_last() for index in range(len(groups))))

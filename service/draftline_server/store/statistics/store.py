@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from ...domain.edits import format_pointer
-from ...domain.errors import ContentionError, InvalidFieldError, StatisticNotReadyError
-from ...domain.filters.ast import Filter, FilterError
+from ...domain.errors import ContentionError, DeadlineExceededError, InvalidFieldError, StatisticNotReadyError
+from ...domain.filters.ast import FieldType, Filter, FilterError, Path
 from ...domain.filters.conditions import Condition
 from ...domain.filters.type_resolution import with_types
 from ...domain.records import Actor
@@ -55,7 +55,7 @@ class StatisticsStore:
             needs = needs_of(query, condition, fields)
         except FilterError as error:
             raise invalid_filter("filter", error) from None
-        _check_indexes(query)
+        _check_indexes(query, fields)
         least = needs.spec()
         for _ in range(MAX_ATTEMPTS):
             found = await statistics_of(self._database, actor.tenant_id, [query.collection])
@@ -89,7 +89,11 @@ class StatisticsStore:
         spec: StatisticSpec,
     ) -> StatisticsResult:
         built = statistics_statement(query, condition, spec, needs.groups, "scanned_rows")
-        rows = await self._rows(actor, query.collection, built, scan_values(spec))
+        try:
+            rows = await self._rows(actor, query.collection, built, scan_values(spec))
+        except DeadlineExceededError as error:
+            wanted = json.dumps(as_json(needs.spec(has_range=True)), ensure_ascii=False)
+            raise DeadlineExceededError(f"{error}: declare {wanted} by PutCollection") from None
         return _result(query, needs, rows, spec, "")
 
     async def _rows(
@@ -111,7 +115,7 @@ def scan_values(spec: StatisticSpec) -> dict[str, object]:
     return values
 
 
-def _check_indexes(query: StatisticsQuery) -> None:
+def _check_indexes(query: StatisticsQuery, fields: Mapping[Path, FieldType]) -> None:
     for index, order in enumerate(query.order):
         size = len(query.group_by) if order.side is None else len(query.measures)
         if order.index >= size:
@@ -120,6 +124,10 @@ def _check_indexes(query: StatisticsQuery) -> None:
     for index, condition in enumerate(query.having):
         if condition.index >= len(query.measures):
             raise InvalidFieldError.of(f"having[{index}].measure", f"must be less than {len(query.measures)}")
+        measure = query.measures[condition.index]
+        if measure.function in (Function.MIN, Function.MAX) and fields[measure.path] is not FieldType.NUMBER:
+            problem = f"{measure.function} of {format_pointer(measure.path)} is not a number"
+            raise InvalidFieldError.of(f"having[{index}].measure", problem)
 
 
 def _not_ready(collection: str, least: StatisticSpec, covering: Sequence[StoredStatistic]) -> StatisticNotReadyError:
