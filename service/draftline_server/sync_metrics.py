@@ -18,7 +18,7 @@ from .sync.counters import SyncCounters
 
 READ_S = 15.0
 REST = 20  # a reading that took t seconds is followed by a pause of at least REST * t
-SUSPENSIONS = ("DELETIONS_HELD", "ENDPOINT_UNAVAILABLE", "UNAUTHORIZED", "UNSUITABLE", "WENT_BACK")
+SUSPENSIONS = ("DELETIONS_HELD", "ENDPOINT_UNAVAILABLE", "RESTORED", "UNAUTHORIZED", "UNSUITABLE", "WENT_BACK")
 OTHER = "OTHER"
 
 

@@ -119,4 +119,4 @@ def test_series_do_not_depend_on_tenants_or_reasons(world: SyncWorld) -> None:
     )  # fmt: skip
     backlog.conditions = [found]
     assert backlog.suspended()["OTHER"] == 1
-    assert len(backlog.suspended()) == 6
+    assert len(backlog.suspended()) == 7

@@ -338,8 +338,8 @@ class Sync(_message.Message):
     suspended_reason: _builtins.str
     """The reason why the service has stopped the sync until ResumeSync: UNAUTHORIZED,
     ENDPOINT_UNAVAILABLE, UNSUITABLE (the upstream does not offer what is needed), DELETIONS_HELD (a
-    snapshot lacks too many records) or WENT_BACK (the upstream has older versions than before, as
-    after a restore). Empty: it runs.
+    snapshot lacks too many records), WENT_BACK (the upstream has older versions than before, as
+    after a restore) or RESTORED (this database was restored, moved or copied). Empty: it runs.
     """
     suspended_message: _builtins.str
     """An explanation for a person. Empty: it runs."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -42,6 +42,7 @@ E = TypeVar("E", bound=BaseException)
 
 SWEEP_INTERVAL = timedelta(minutes=15)
 IDLE_S = 1.0  # the longest pause without a wake-up
+LOST_MARKS = 100  # at most, by a crash of the database right after they were given out
 FAILED_PAUSE_S = 1.0  # after an error of the database
 
 
@@ -69,6 +70,7 @@ class Stores:
     limits: Limits
     signals: ChangeSignals
     counters: SyncCounters
+    marks: dict[tuple[str, str], int] = field(default_factory=dict)  # the last one seen, by tenant and upstream
 
 
 class SyncWorker:
@@ -109,6 +111,7 @@ class SyncWorker:
         )
         suspended: SuspendedError | None = None
         try:
+            await self._refuse_restored(work)
             await self._run(work, link)
         except* SuspendedError as errors:
             suspended = _first(errors)
@@ -119,6 +122,25 @@ class SyncWorker:
                 await connection.upstream.close()
         if suspended is not None:
             await self._suspend(suspended.reason, suspended.message)
+
+    async def _refuse_restored(self, work: SyncWork) -> None:
+        """Raise SuspendedError if the database was restored from a backup, or is a copy of another one.
+
+        A copy has another identity, and a database that was restored gives out marks again that this process has seen.
+        """
+        key = self.tenant_id, self.upstream
+        went_back = self._has_gone_back(work)
+        self._stores.marks[key] = work.mark
+        if await self.progress.has_moved() or went_back:
+            await self.progress.begin_again()
+            raise SuspendedError(
+                "RESTORED",
+                "this database was restored from a backup, moved or copied, so the upstream may hold newer writes. "
+                "If it is the one to continue with, resume the sync: it reads a snapshot before it sends anything",
+            )
+
+    def _has_gone_back(self, work: SyncWork) -> bool:
+        return work.mark + LOST_MARKS < self._stores.marks.get((self.tenant_id, self.upstream), 0)
 
     async def _suspend(self, reason: str, message: str) -> None:
         structlog.get_logger().warning(
@@ -146,6 +168,9 @@ class SyncWorker:
                     work = await self.progress.work()
                     if work is None or work.version != version or work.is_suspended or not self._is_current():
                         return
+                    if self._has_gone_back(work):
+                        return  # the next worker suspends the sync
+                    self._stores.marks[self.tenant_id, self.upstream] = work.mark
                     pause_s = await self._push_once(push, link, work)
                 except UpstreamError as error:
                     if isinstance(error, UnauthorizedError):

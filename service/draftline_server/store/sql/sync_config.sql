@@ -171,8 +171,8 @@ UPDATE draftline.sync_upstream SET owner = NULL, lease_until = NULL
 WHERE tenant_id = :tenant_id AND upstream = :upstream AND owner = :owner
 
 -- name: work_of
--- Return a sync for the worker that has its lease.
-SELECT u.*, u.config::text AS config_text
+-- Return a sync for the worker that has its lease, and the last mark that was given out.
+SELECT u.*, u.config::text AS config_text, coalesce(pg_sequence_last_value('draftline.sync_mark'), 0) AS mark
 FROM draftline.sync_upstream AS u
 WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream
 
@@ -197,6 +197,29 @@ UPDATE draftline.sync_upstream SET swept_at = :now WHERE tenant_id = :tenant_id 
 -- Store how many requests in a row have failed, and until when only one may be tried.
 UPDATE draftline.sync_upstream SET failures = :failures, open_until = :open_until
 WHERE tenant_id = :tenant_id AND upstream = :upstream
+
+-- name: database_of
+-- Return the identity of this database, which a copy of it does not have, and the one that the workers of a sync saw last.
+SELECT concat_ws('/',
+    CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
+         THEN (SELECT c.system_identifier FROM pg_control_system() AS c) END,
+    (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())) AS database, u.config ->> 'database' AS seen
+FROM draftline.sync_upstream AS u
+WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream
+
+-- name: store_database
+-- Store the identity of the database that the workers of a sync saw, in its configuration.
+UPDATE draftline.sync_upstream AS u SET config = u.config || jsonb_build_object('database', CAST(:database AS text))
+WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream
+
+-- name: begin_again
+-- Have all collections of a sync read a snapshot before anything is sent, and compare every record.
+WITH begun AS (
+    UPDATE draftline.sync_collection AS c SET snapshot_at = NULL, requested = 'SNAPSHOT'
+    WHERE c.tenant_id = :tenant_id AND c.upstream = :upstream
+)
+UPDATE draftline.sync_upstream AS u SET swept_at = NULL
+WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream
 
 -- name: suspend
 -- Stop a sync until a person resumes it, and tell why.

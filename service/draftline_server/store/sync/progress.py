@@ -40,6 +40,7 @@ class SyncWork:
     is_suspended: bool
     position: tuple[int, int]
     swept_at: datetime | None
+    mark: int  # the last one that was given out
     collections: Sequence[PulledCollection]
 
 
@@ -79,6 +80,7 @@ class PullProgress:
             row["suspended_reason"] is not None,
             (row["log_xact"], row["change_id"]),
             row["swept_at"],
+            row["mark"],
             collections,
         )
 
@@ -111,6 +113,21 @@ class PullProgress:
     async def suspend(self, reason: str, message: str) -> None:
         """Stop the sync until a person resumes it."""
         await self._run("suspend", reason=reason, message=message, now=await self._database.now())
+
+    async def has_moved(self) -> bool:
+        """Return whether the database is another one than the workers of this sync have seen, such as a copy of it.
+
+        The identity is stored, so that a later call returns False.
+        """
+        rows = await self._database.fetch(SQL["database_of"], self._values(), idempotent=True)
+        if not rows or rows[0]["database"] == rows[0]["seen"]:
+            return False
+        await self._run("store_database", database=rows[0]["database"])
+        return rows[0]["seen"] is not None
+
+    async def begin_again(self) -> None:
+        """Have a snapshot read before anything is sent."""
+        await self._run("begin_again")
 
     async def store_cursor(self, transaction: Transaction, collection: str, cursor: str) -> None:
         await transaction.fetch(SQL["store_cursor"], self._values(collection=collection, cursor=cursor))
