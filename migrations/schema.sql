@@ -2720,7 +2720,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0025, for services of 0022 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0026, for services of 0025 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1
@@ -3327,6 +3327,18 @@ COMMENT ON COLUMN draftline.tally.s1 IS 'the sum of these numbers';
 
 COMMENT ON COLUMN draftline.tally.is_folded IS 'false: appended by a write, until the next fold; true: the sum of a group, or of a node of a range (group_nodes)';
 
+CREATE TABLE draftline.tenant_quota (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    records bigint,
+    bytes bigint,
+    drafts bigint,
+    changed_at timestamp with time zone NOT NULL,
+    changed_by text NOT NULL,
+    CONSTRAINT tenant_quota_limits_check CHECK ((LEAST(records, bytes, drafts) >= 0))
+);
+
+COMMENT ON TABLE draftline.tenant_quota IS 'The quotas of single tenants. NULL: that of the settings; 0: none.';
+
 CREATE TABLE draftline.tenant_usage (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
     collections bigint NOT NULL,
@@ -3403,6 +3415,9 @@ ALTER TABLE ONLY draftline.sync_record
 
 ALTER TABLE ONLY draftline.sync_upstream
     ADD CONSTRAINT sync_upstream_pkey PRIMARY KEY (tenant_id, upstream);
+
+ALTER TABLE ONLY draftline.tenant_quota
+    ADD CONSTRAINT tenant_quota_pkey PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY draftline.tenant_usage
     ADD CONSTRAINT tenant_usage_pkey PRIMARY KEY (tenant_id);

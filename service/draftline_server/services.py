@@ -52,7 +52,7 @@ from .store.sync.decisions import SyncDecisions
 from .store.sync.states import SyncStates
 from .store.tenants import Tenants
 from .store.write_transactions import WriteTransactions
-from .wiring import content_limits
+from .wiring import content_limits, quota_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ async def build_services(
             page_tokens,
             shared.limits,
         ),
-        "draftline.v1.TenantService": TenantService(Tenants(database, page_tokens)),
+        "draftline.v1.TenantService": TenantService(Tenants(database, page_tokens), quota_options(settings.limits)),
     }
     return Services(servicers, requests, watches)
 

@@ -11,6 +11,7 @@ from typing import Any
 import draftline
 import grpc
 import pytest
+from draftline.v1 import tenant_pb2
 from draftline_server.auth.keys import new_service_key
 from support.authenticated_server import ISSUER, METHODS, Guarded, guarded, request_of
 from support.log_capture import logged
@@ -21,9 +22,10 @@ from support.servers import cloned
 OPERATOR, OPERATOR_ENTRY = new_service_key("operator", [], ["tenants:read"], all_tenants=True)
 BACKUP, BACKUP_ENTRY = new_service_key("backup", [], ["content:read"], all_tenants=True)
 NAMED, NAMED_ENTRY = new_service_key("named", ["acme"], ["tenants:read"])
-ENTRIES = (OPERATOR_ENTRY, BACKUP_ENTRY, NAMED_ENTRY)
+SALES, SALES_ENTRY = new_service_key("sales", [], ["tenants:write"], all_tenants=True)
+ENTRIES = (OPERATOR_ENTRY, BACKUP_ENTRY, NAMED_ENTRY, SALES_ENTRY)
 SCOPE = "content:read content:write content:purge draft:write collection:admin"
-LIST = next(method for method in METHODS if method.name == "ListTenants")
+LIST, SET = (next(each for each in METHODS if each.name == name) for name in ("ListTenants", "SetTenantQuotas"))
 MAX_RECORDS, MAX_DRAFTS = 4, 3
 
 
@@ -213,3 +215,86 @@ def test_quotas_send_no_statements_with_writes(server: Guarded, tenant: str) -> 
             caller.commit("films", all=True)
         assert seen
         assert not [each for each in seen if "tenant_usage" in each]
+
+
+def set_quotas(server: Guarded, tenant: str, **quotas: int | None) -> draftline.TenantQuotas:
+    with draftline.Client(server.running.address, token=SALES) as sales:
+        return sales.set_tenant_quotas(tenant, **quotas)
+
+
+def test_quotas_of_one_tenant_override_those_of_the_settings_until_they_are_reset(server: Guarded, tenant: str) -> None:
+    other = f"other-{tenant}"
+    with logged() as events, client(server, tenant) as caller, client(server, other) as neighbour:
+        for each in (caller, neighbour):
+            each.import_content("films", [(str(number), {}) for number in range(MAX_RECORDS)])
+        create = partial(caller.create_content, "films", {}, validate_only=True)
+        await_quota(create)
+        found = set_quotas(server, tenant, max_record_count=MAX_RECORDS + 1, max_draft_count=0)
+        assert found == draftline.TenantQuotas(MAX_RECORDS + 1, 0, 0, ("max_record_count", "max_draft_count"))
+        until(lambda: _succeeds(create))
+        caller.create_content("films", {}, record_id="one-more")
+        error = await_quota(create)
+        assert (error.quota, error.limit, error.use) == ("records", MAX_RECORDS + 1, MAX_RECORDS + 1)
+        for number in range(MAX_DRAFTS + 1):  # the quota of drafts is lifted
+            caller.save_draft("films", str(number), {"n": 1})
+        until(lambda: counts(server, tenant) == (1, MAX_RECORDS + 1, MAX_DRAFTS + 1))
+        caller.save_draft("films", "one-more", {"n": 1})
+        assert await_quota(partial(neighbour.create_content, "films", {}, validate_only=True)).limit == MAX_RECORDS
+
+        listed_quotas = {name: each.quotas for name, each in listed(server).items()}
+        assert listed_quotas[tenant] == found
+        assert listed_quotas[other] == draftline.TenantQuotas(MAX_RECORDS, 0, MAX_DRAFTS, ())
+        assert set_quotas(server, tenant, max_record_count=0).max_record_count == 0  # the other quota stays
+        until(lambda: _succeeds(create))
+        assert set_quotas(server, tenant, max_record_count=-1, max_draft_count=-1) == listed_quotas[other]
+        assert await_quota(create).limit == MAX_RECORDS
+    audit = [each for each in events if each["event"] == "tenant_quotas_set" and each["tenant_id"] == tenant]
+    assert [(each["user_id"], each.get("max_record_count")) for each in audit] == [
+        ("service:sales", MAX_RECORDS + 1), ("service:sales", 0), ("service:sales", -1)
+    ]  # fmt: skip
+
+
+def test_quota_may_be_set_before_the_first_write_of_a_tenant(server: Guarded, tenant: str) -> None:
+    set_quotas(server, tenant, max_record_count=1)
+    assert listed(server)[tenant].quotas.overridden == ("max_record_count",)
+    set_quotas(server, tenant, max_record_count=-1)
+    assert tenant not in listed(server)  # nothing is left of it
+    set_quotas(server, tenant, max_record_count=1)
+    with client(server, tenant) as caller:
+        assert await_quota(lambda: caller.import_content("films", [(str(uuid.uuid4()), {}) for _ in "12"])).limit == 1
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        OPERATOR,
+        NAMED,
+        ISSUER.token(organization_ids=["acme", ""], scope="tenants:write"),
+        ISSUER.token(organization_ids=["*"], scope="tenants:write tenants:read"),
+        None,
+    ],
+    ids=["may_only_read", "named", "no_tenant", "any_tenant", "anonymous"],
+)
+def test_quotas_are_set_by_keys_of_all_tenants_with_the_permission_alone(server: Guarded, token: str | None) -> None:
+    request = tenant_pb2.SetTenantQuotasRequest(quota_tenant_id="acme", max_record_count=0)
+    with server.running.statements_of_calls() as seen:
+        refusal = server.refusal(SET, token, request)
+    assert refusal is not None
+    assert refusal.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+    assert seen == []
+    assert server.refusal(LIST, SALES, request_of(LIST, "")) is not None
+
+
+def test_command_sets_quotas_and_names_wrong_ones(server: Guarded, tenant: str) -> None:
+    own = ("--address", server.running.address, "--token", SALES)
+    done = invoked("tenant-quotas", tenant, "--records", "5,000,000", "--drafts", "none", *own)
+    assert done.stdout == f"{tenant}: 5,000,000 records (own), unlimited drafts (own)\n"
+    shown = invoked("tenants", "--address", server.running.address, "--token", OPERATOR).stdout
+    assert "5,000,000 records (own), unlimited drafts (own)" in shown
+    reset = invoked("tenant-quotas", tenant, "--records", "default", "--drafts", "default", "--json", *own)
+    assert json.loads(reset.stdout)["overridden"] == []
+    wrong = invoked("tenant-quotas", tenant, "--records", "-5", *own)
+    assert (wrong.returncode, "is not a number from 1, none (no limit) or default" in wrong.stderr) == (2, True)
+    assert invoked("tenant-quotas", tenant, *own).returncode == 2
+    with pytest.raises(draftline.InvalidArgumentError, match="set at least one of max_record_count"):
+        set_quotas(server, tenant)

@@ -20,7 +20,8 @@ from support.servers import RunningServer, serving
 from support.tokens import RULES, SECRET, Issuer, key_file
 
 METHODS = [method for service in SERVICES for method in service.methods]
-TENANT_METHODS = [method for method in METHODS if method.name != "ListTenants"]  # whose requests name a tenant
+OPERATOR_METHODS = {"ListTenants", "SetTenantQuotas"}  # of TenantService, for callers of all tenants
+TENANT_METHODS = [method for method in METHODS if method.name not in OPERATOR_METHODS]
 ISSUER = Issuer.of()
 
 

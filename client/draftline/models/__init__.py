@@ -90,7 +90,7 @@ from draftline.models.sync import (
     SyncRun,
     SyncStatus,
 )
-from draftline.models.tenants import Tenant
+from draftline.models.tenants import Tenant, TenantQuotas
 from draftline.models.typed import TypedChange, TypedPage, TypedRecord, TypedResult
 
 __all__ = [
@@ -172,6 +172,7 @@ __all__ = [
     "SyncRun",
     "SyncStatus",
     "Tenant",
+    "TenantQuotas",
     "TypedChange",
     "TypedPage",
     "TypedRecord",

@@ -7,6 +7,23 @@ from datetime import datetime
 
 
 @dataclass(frozen=True)
+class TenantQuotas:
+    """The quotas that apply to a tenant; 0: no limit.
+
+    Attributes:
+        max_record_count: the maximum number of records.
+        max_content_bytes: the maximum of the bytes of their contents, as stored.
+        max_draft_count: the maximum number of drafts of all users.
+        overridden: the names of the quotas above that are set for this tenant; the others are those of the settings.
+    """
+
+    max_record_count: int
+    max_content_bytes: int
+    max_draft_count: int
+    overridden: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Tenant:
     """A tenant, and what it used at the last count. The figures are 0 if it was not counted yet.
 
@@ -16,6 +33,7 @@ class Tenant:
         content_bytes: bytes of their contents in the database, after compression.
         draft_count: drafts of all users.
         count_time: the time of the count; None: not counted yet.
+        quotas: the quotas that apply to it.
     """
 
     tenant_id: str
@@ -24,3 +42,4 @@ class Tenant:
     content_bytes: int
     draft_count: int
     count_time: datetime | None
+    quotas: TenantQuotas

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64raftline/v1/tenant.proto\x12\x0c\x64raftline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x01\n\x06Tenant\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12)\n\x10\x63ollection_count\x18\x02 \x01(\x03R\x0f\x63ollectionCount\x12!\n\x0crecord_count\x18\x03 \x01(\x03R\x0brecordCount\x12#\n\rcontent_bytes\x18\x04 \x01(\x03R\x0c\x63ontentBytes\x12\x1f\n\x0b\x64raft_count\x18\x05 \x01(\x03R\ndraftCount\x12\x39\n\ncount_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcountTime\"f\n\x12ListTenantsRequest\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"m\n\x13ListTenantsResponse\x12.\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.draftline.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2c\n\rTenantService\x12R\n\x0bListTenants\x12 .draftline.v1.ListTenantsRequest\x1a!.draftline.v1.ListTenantsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64raftline/v1/tenant.proto\x12\x0c\x64raftline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x02\n\x06Tenant\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12)\n\x10\x63ollection_count\x18\x02 \x01(\x03R\x0f\x63ollectionCount\x12!\n\x0crecord_count\x18\x03 \x01(\x03R\x0brecordCount\x12#\n\rcontent_bytes\x18\x04 \x01(\x03R\x0c\x63ontentBytes\x12\x1f\n\x0b\x64raft_count\x18\x05 \x01(\x03R\ndraftCount\x12\x39\n\ncount_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcountTime\x12\x32\n\x06quotas\x18\x07 \x01(\x0b\x32\x1a.draftline.v1.TenantQuotasR\x06quotas\"\xac\x01\n\x0cTenantQuotas\x12(\n\x10max_record_count\x18\x01 \x01(\x03R\x0emaxRecordCount\x12*\n\x11max_content_bytes\x18\x02 \x01(\x03R\x0fmaxContentBytes\x12&\n\x0fmax_draft_count\x18\x03 \x01(\x03R\rmaxDraftCount\x12\x1e\n\noverridden\x18\x04 \x03(\tR\noverridden\"f\n\x12ListTenantsRequest\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"m\n\x13ListTenantsResponse\x12.\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.draftline.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd9\x02\n\x16SetTenantQuotasRequest\x12=\n\x0fquota_tenant_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x10\x01\x18\x80\x01\x32\t^\\P{Cc}*$R\rquotaTenantId\x12?\n\x10max_record_count\x18\x02 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x00R\x0emaxRecordCount\x88\x01\x01\x12\x41\n\x11max_content_bytes\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x01R\x0fmaxContentBytes\x88\x01\x01\x12=\n\x0fmax_draft_count\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x02R\rmaxDraftCount\x88\x01\x01\x42\x13\n\x11_max_record_countB\x14\n\x12_max_content_bytesB\x12\n\x10_max_draft_count\"M\n\x17SetTenantQuotasResponse\x12\x32\n\x06quotas\x18\x01 \x01(\x0b\x32\x1a.draftline.v1.TenantQuotasR\x06quotas2\xc3\x01\n\rTenantService\x12R\n\x0bListTenants\x12 .draftline.v1.ListTenantsRequest\x1a!.draftline.v1.ListTenantsResponse\x12^\n\x0fSetTenantQuotas\x12$.draftline.v1.SetTenantQuotasRequest\x1a%.draftline.v1.SetTenantQuotasResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['quota_tenant_id']._loaded_options = None
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['quota_tenant_id']._serialized_options = b'\272H\022r\020\020\001\030\200\0012\t^\\P{Cc}*$'
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['max_record_count']._loaded_options = None
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['max_record_count']._serialized_options = b'\272H\r\"\013(\377\377\377\377\377\377\377\377\377\001'
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['max_content_bytes']._loaded_options = None
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['max_content_bytes']._serialized_options = b'\272H\r\"\013(\377\377\377\377\377\377\377\377\377\001'
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['max_draft_count']._loaded_options = None
+  _globals['_SETTENANTQUOTASREQUEST'].fields_by_name['max_draft_count']._serialized_options = b'\272H\r\"\013(\377\377\377\377\377\377\377\377\377\001'
   _globals['_TENANT']._serialized_start=77
-  _globals['_TENANT']._serialized_end=321
-  _globals['_LISTTENANTSREQUEST']._serialized_start=323
-  _globals['_LISTTENANTSREQUEST']._serialized_end=425
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=427
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=536
-  _globals['_TENANTSERVICE']._serialized_start=538
-  _globals['_TENANTSERVICE']._serialized_end=637
+  _globals['_TENANT']._serialized_end=373
+  _globals['_TENANTQUOTAS']._serialized_start=376
+  _globals['_TENANTQUOTAS']._serialized_end=548
+  _globals['_LISTTENANTSREQUEST']._serialized_start=550
+  _globals['_LISTTENANTSREQUEST']._serialized_end=652
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=654
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=763
+  _globals['_SETTENANTQUOTASREQUEST']._serialized_start=766
+  _globals['_SETTENANTQUOTASREQUEST']._serialized_end=1111
+  _globals['_SETTENANTQUOTASRESPONSE']._serialized_start=1113
+  _globals['_SETTENANTQUOTASRESPONSE']._serialized_end=1190
+  _globals['_TENANTSERVICE']._serialized_start=1193
+  _globals['_TENANTSERVICE']._serialized_end=1388
 # @@protoc_insertion_point(module_scope)

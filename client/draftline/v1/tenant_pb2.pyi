@@ -33,6 +33,7 @@ class Tenant(_message.Message):
     CONTENT_BYTES_FIELD_NUMBER: _builtins.int
     DRAFT_COUNT_FIELD_NUMBER: _builtins.int
     COUNT_TIME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The id of the tenant."""
     collection_count: _builtins.int
@@ -49,6 +50,10 @@ class Tenant(_message.Message):
     def count_time(self) -> _timestamp_pb2.Timestamp:
         """The time of the count. Absent: the tenant was not counted yet."""
 
+    @_builtins.property
+    def quotas(self) -> Global___TenantQuotas:
+        """The quotas that apply to the tenant."""
+
     def __init__(
         self,
         *,
@@ -58,14 +63,55 @@ class Tenant(_message.Message):
         content_bytes: _builtins.int = ...,
         draft_count: _builtins.int = ...,
         count_time: _timestamp_pb2.Timestamp | None = ...,
+        quotas: Global___TenantQuotas | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count_time", b"count_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count_time", b"count_time", "quotas", b"quotas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_count", b"collection_count", "content_bytes", b"content_bytes", "count_time", b"count_time", "draft_count", b"draft_count", "record_count", b"record_count", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_count", b"collection_count", "content_bytes", b"content_bytes", "count_time", b"count_time", "draft_count", b"draft_count", "quotas", b"quotas", "record_count", b"record_count", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class TenantQuotas(_message.Message):
+    """The quotas that apply to a tenant. Writes that would add more are rejected with RESOURCE_EXHAUSTED,
+    reason QUOTA_EXCEEDED.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    MAX_CONTENT_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_DRAFT_COUNT_FIELD_NUMBER: _builtins.int
+    OVERRIDDEN_FIELD_NUMBER: _builtins.int
+    max_record_count: _builtins.int
+    """The maximum of `record_count`. 0: no limit."""
+    max_content_bytes: _builtins.int
+    """The maximum of `content_bytes`. 0: no limit."""
+    max_draft_count: _builtins.int
+    """The maximum of `draft_count`. 0: no limit."""
+    @_builtins.property
+    def overridden(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the fields above that are set for this tenant, such as `max_record_count`. The others are
+        those of the settings of the service.
+        """
+
+    def __init__(
+        self,
+        *,
+        max_record_count: _builtins.int = ...,
+        max_content_bytes: _builtins.int = ...,
+        max_draft_count: _builtins.int = ...,
+        overridden: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_content_bytes", b"max_content_bytes", "max_draft_count", b"max_draft_count", "max_record_count", b"max_record_count", "overridden", b"overridden"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantQuotas: _TypeAlias = TenantQuotas  # noqa: Y015
 
 @_typing.final
 class ListTenantsRequest(_message.Message):
@@ -120,3 +166,72 @@ class ListTenantsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTenantsResponse: _TypeAlias = ListTenantsResponse  # noqa: Y015
+
+@_typing.final
+class SetTenantQuotasRequest(_message.Message):
+    """Request of SetTenantQuotas. At least one quota must be present; the absent ones stay as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_TENANT_ID_FIELD_NUMBER: _builtins.int
+    MAX_RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    MAX_CONTENT_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_DRAFT_COUNT_FIELD_NUMBER: _builtins.int
+    quota_tenant_id: _builtins.str
+    """The id of the tenant whose quotas are set: 1 to 128 characters, no control characters."""
+    max_record_count: _builtins.int
+    """The maximum number of records. 0: no limit. -1: that of the settings of the service."""
+    max_content_bytes: _builtins.int
+    """The maximum of the bytes of contents. 0: no limit. -1: that of the settings of the service."""
+    max_draft_count: _builtins.int
+    """The maximum number of drafts of all users. 0: no limit. -1: that of the settings of the service."""
+    def __init__(
+        self,
+        *,
+        quota_tenant_id: _builtins.str = ...,
+        max_record_count: _builtins.int | None = ...,
+        max_content_bytes: _builtins.int | None = ...,
+        max_draft_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_content_bytes", b"_max_content_bytes", "_max_draft_count", b"_max_draft_count", "_max_record_count", b"_max_record_count", "max_content_bytes", b"max_content_bytes", "max_draft_count", b"max_draft_count", "max_record_count", b"max_record_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_content_bytes", b"_max_content_bytes", "_max_draft_count", b"_max_draft_count", "_max_record_count", b"_max_record_count", "max_content_bytes", b"max_content_bytes", "max_draft_count", b"max_draft_count", "max_record_count", b"max_record_count", "quota_tenant_id", b"quota_tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_content_bytes: _TypeAlias = _typing.Literal["max_content_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_content_bytes: _TypeAlias = _typing.Literal["_max_content_bytes", b"_max_content_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__max_draft_count: _TypeAlias = _typing.Literal["max_draft_count"]  # noqa: Y015
+    _WhichOneofArgType__max_draft_count: _TypeAlias = _typing.Literal["_max_draft_count", b"_max_draft_count"]  # noqa: Y015
+    _WhichOneofReturnType__max_record_count: _TypeAlias = _typing.Literal["max_record_count"]  # noqa: Y015
+    _WhichOneofArgType__max_record_count: _TypeAlias = _typing.Literal["_max_record_count", b"_max_record_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_content_bytes) -> _WhichOneofReturnType__max_content_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_draft_count) -> _WhichOneofReturnType__max_draft_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_record_count) -> _WhichOneofReturnType__max_record_count | None: ...
+
+Global___SetTenantQuotasRequest: _TypeAlias = SetTenantQuotasRequest  # noqa: Y015
+
+@_typing.final
+class SetTenantQuotasResponse(_message.Message):
+    """Response of SetTenantQuotas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quotas(self) -> Global___TenantQuotas:
+        """The quotas that apply to the tenant now."""
+
+    def __init__(
+        self,
+        *,
+        quotas: Global___TenantQuotas | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantQuotasResponse: _TypeAlias = SetTenantQuotasResponse  # noqa: Y015

@@ -41,6 +41,11 @@ class TenantServiceStub(object):
                 request_serializer=draftline_dot_v1_dot_tenant__pb2.ListTenantsRequest.SerializeToString,
                 response_deserializer=draftline_dot_v1_dot_tenant__pb2.ListTenantsResponse.FromString,
                 _registered_method=True)
+        self.SetTenantQuotas = channel.unary_unary(
+                '/draftline.v1.TenantService/SetTenantQuotas',
+                request_serializer=draftline_dot_v1_dot_tenant__pb2.SetTenantQuotasRequest.SerializeToString,
+                response_deserializer=draftline_dot_v1_dot_tenant__pb2.SetTenantQuotasResponse.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer(object):
@@ -49,9 +54,18 @@ class TenantServiceServicer(object):
     """
 
     def ListTenants(self, request, context):
-        """Lists the tenants that have a collection spec, a record or a draft, sorted by id (AIP-132), with
+        """Lists the tenants that have a collection spec, a record, a draft or quotas of their own, sorted by id (AIP-132), with
         what they use. Requires the permission `tenants:read` in all tenants, which only a service key
         with `all_tenants` can have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantQuotas(self, request, context):
+        """Sets quotas of one tenant, which override those of the settings of the service. They apply within
+        ten seconds in every process. The tenant need not exist yet. Each call is logged. Requires the
+        permission `tenants:write` in all tenants, which only a service key with `all_tenants` can have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,6 +78,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.ListTenants,
                     request_deserializer=draftline_dot_v1_dot_tenant__pb2.ListTenantsRequest.FromString,
                     response_serializer=draftline_dot_v1_dot_tenant__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'SetTenantQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantQuotas,
+                    request_deserializer=draftline_dot_v1_dot_tenant__pb2.SetTenantQuotasRequest.FromString,
+                    response_serializer=draftline_dot_v1_dot_tenant__pb2.SetTenantQuotasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -95,6 +114,33 @@ class TenantService(object):
             '/draftline.v1.TenantService/ListTenants',
             draftline_dot_v1_dot_tenant__pb2.ListTenantsRequest.SerializeToString,
             draftline_dot_v1_dot_tenant__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/draftline.v1.TenantService/SetTenantQuotas',
+            draftline_dot_v1_dot_tenant__pb2.SetTenantQuotasRequest.SerializeToString,
+            draftline_dot_v1_dot_tenant__pb2.SetTenantQuotasResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,9 +36,14 @@ class TenantServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TenantServiceAsyncStub: ...
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.ListTenantsRequest, _tenant_pb2.ListTenantsResponse]
-    """Lists the tenants that have a collection spec, a record or a draft, sorted by id (AIP-132), with
+    """Lists the tenants that have a collection spec, a record, a draft or quotas of their own, sorted by id (AIP-132), with
     what they use. Requires the permission `tenants:read` in all tenants, which only a service key
     with `all_tenants` can have.
+    """
+    SetTenantQuotas: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.SetTenantQuotasRequest, _tenant_pb2.SetTenantQuotasResponse]
+    """Sets quotas of one tenant, which override those of the settings of the service. They apply within
+    ten seconds in every process. The tenant need not exist yet. Each call is logged. Requires the
+    permission `tenants:write` in all tenants, which only a service key with `all_tenants` can have.
     """
 
 @_typing.type_check_only
@@ -49,9 +54,14 @@ class TenantServiceAsyncStub(TenantServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_pb2.ListTenantsRequest, _tenant_pb2.ListTenantsResponse]  # type: ignore[assignment]
-    """Lists the tenants that have a collection spec, a record or a draft, sorted by id (AIP-132), with
+    """Lists the tenants that have a collection spec, a record, a draft or quotas of their own, sorted by id (AIP-132), with
     what they use. Requires the permission `tenants:read` in all tenants, which only a service key
     with `all_tenants` can have.
+    """
+    SetTenantQuotas: _aio.UnaryUnaryMultiCallable[_tenant_pb2.SetTenantQuotasRequest, _tenant_pb2.SetTenantQuotasResponse]  # type: ignore[assignment]
+    """Sets quotas of one tenant, which override those of the settings of the service. They apply within
+    ten seconds in every process. The tenant need not exist yet. Each call is logged. Requires the
+    permission `tenants:write` in all tenants, which only a service key with `all_tenants` can have.
     """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,9 +75,20 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_pb2.ListTenantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_pb2.ListTenantsResponse, _abc.Awaitable[_tenant_pb2.ListTenantsResponse]]:
-        """Lists the tenants that have a collection spec, a record or a draft, sorted by id (AIP-132), with
+        """Lists the tenants that have a collection spec, a record, a draft or quotas of their own, sorted by id (AIP-132), with
         what they use. Requires the permission `tenants:read` in all tenants, which only a service key
         with `all_tenants` can have.
+        """
+
+    @_abc_1.abstractmethod
+    def SetTenantQuotas(
+        self,
+        request: _tenant_pb2.SetTenantQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_pb2.SetTenantQuotasResponse, _abc.Awaitable[_tenant_pb2.SetTenantQuotasResponse]]:
+        """Sets quotas of one tenant, which override those of the settings of the service. They apply within
+        ten seconds in every process. The tenant need not exist yet. Each call is logged. Requires the
+        permission `tenants:write` in all tenants, which only a service key with `all_tenants` can have.
         """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

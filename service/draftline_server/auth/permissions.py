@@ -21,6 +21,7 @@ class Permission(StrEnum):
     SYNC_WRITE = "sync:write"
     SYNC_ADMIN = "sync:admin"
     TENANTS_READ = "tenants:read"
+    TENANTS_WRITE = "tenants:write"
 
 
 ALL = frozenset(Permission)
@@ -71,8 +72,10 @@ NEEDED: Mapping[str, frozenset[Permission]] = {
     "draftline.v1.SyncService.RetrySync": _SYNC_WRITES,
     "draftline.v1.SyncService.ResolveSync": _SYNC_WRITES,
     "draftline.v1.SyncService.LinkRecord": _SYNC_WRITES,
-    # Its requests name no tenant, so they are authorized in the tenant "". Only callers of all tenants have access.
+    # Their requests have no tenant_id, so they are authorized in the tenant "". Only callers of all tenants have
+    # access.
     "draftline.v1.TenantService.ListTenants": frozenset({Permission.TENANTS_READ}),
+    "draftline.v1.TenantService.SetTenantQuotas": frozenset({Permission.TENANTS_WRITE}),
 }
 
 # Request flags that include content in the response: if any is set, CONTENT_READ is required as well.
@@ -84,7 +87,9 @@ CONTENT_FLAGS: Mapping[str, tuple[str, ...]] = {
 
 
 # Permissions that are granted only by name, because what they allow is not for ordinary callers.
-NAMED_ONLY = frozenset({Permission.CONTENT_PURGE, Permission.DRAFT_ADMIN, Permission.TENANTS_READ})
+NAMED_ONLY = frozenset(
+    {Permission.CONTENT_PURGE, Permission.DRAFT_ADMIN, Permission.TENANTS_READ, Permission.TENANTS_WRITE}
+)
 
 
 def needed_by(method: str, message: Any) -> frozenset[Permission]:

@@ -55,8 +55,8 @@ class QuotaWatch:
         return len({each.tenant_id for each in self._near})
 
     async def run(self) -> None:
-        """Run until cancelled. Without quotas, return at once."""
-        while self._quotas.limits:
+        """Run until cancelled."""
+        while True:
             try:
                 await self._quotas.refresh()
             except DraftlineError as error:  # the last known use stays in effect
@@ -72,6 +72,6 @@ class QuotaWatch:
         for each in sorted(set(near) - set(self._near)):
             structlog.get_logger().warning(
                 "tenant_near_quota", tenant_id=each.tenant_id, quota=each.quota, use=near[each],
-                limit=self._quotas.limits[each.quota],
+                limit=self._quotas.limit(each.tenant_id, each.quota),
             )  # fmt: skip
         self._near = near

@@ -30,6 +30,7 @@ main.add_section("Use a service", {
     "purge": "purge:purge_command",
     "sync": "sync:sync_group",
     "tenants": "tenants:tenants_command",
+    "tenant-quotas": "tenants:tenant_quotas_command",
 })  # fmt: skip
 main.add_section("Issue credentials", {"token": "keys:token_command", "service-key": "keys:service_key_command"})
 main.add_section("Try it", {"demo": "demo:demo_command"})

@@ -91,3 +91,9 @@ def release(client: Client) -> Any:
 def tenants(client: Client) -> Any:
     """List the tenants, as an operator. Their use is counted every few minutes."""
     return list(client.list_tenants())
+
+
+@step("SetTenantQuotas")
+def quotas(client: Client) -> Any:
+    """Limit the records of a tenant, as an operator. Its other quotas are those of the settings."""
+    return client.set_tenant_quotas("acme-trial", max_record_count=100_000)

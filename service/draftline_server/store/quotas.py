@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+
+import asyncpg
 
 from ..domain.errors import DraftlineError, QuotaExceededError, RecordDeletedError, RecordNotFoundError
-from ..domain.quotas import QuotaOptions
+from ..domain.quotas import QUOTAS, Quota, QuotaOptions
 from ..domain.records import Patch
 from .database import Database
 from .statements import load
@@ -18,12 +19,16 @@ from .statements import load
 SQL = load("tenants")
 NEAR = 0.9  # of a quota
 
-Quota = Literal["records", "bytes", "drafts"]
 FREED_BY: Mapping[Quota, str] = {
     "records": "purge deleted records",
     "bytes": "purge deleted records",
     "drafts": "commit or discard drafts",
 }
+
+
+def own_quotas(row: asyncpg.Record) -> dict[Quota, int]:
+    """Return the quotas of a row that a tenant has of its own."""
+    return {quota: row[f"max_{quota}"] for quota in QUOTAS if row[f"max_{quota}"] is not None}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,17 +44,22 @@ class Quotas:
 
     def __init__(self, database: Database, options: QuotaOptions) -> None:
         self._database = database
-        limits: Mapping[Quota, int] = {"records": options.records, "bytes": options.bytes, "drafts": options.drafts}
-        self.limits = {quota: limit for quota, limit in limits.items() if limit}
+        self._options = options
         self._used: dict[str, dict[Quota, int]] = {}
+        self._own_limits: dict[str, dict[Quota, int]] = {}  # of tenants with quotas of their own
 
     async def refresh(self) -> None:
-        """Read the use of tenants at the last count."""
-        values: dict[str, object] = {
-            f"max_{quota}": self.limits.get(quota, 0) for quota in ("records", "bytes", "drafts")
-        }
+        """Read the use of tenants at the last count, and the quotas of tenants that have their own."""
+        values: dict[str, object] = {f"max_{quota}": limit for quota, limit in self._options.limits({}).items()}
         rows = await self._database.fetch(SQL["tenants_by_use"], values, idempotent=True)
-        self._used = {row["tenant_id"]: {quota: row[quota] for quota in self.limits} for row in rows}
+        self._used = {row["tenant_id"]: {quota: row[quota] for quota in QUOTAS} for row in rows}
+        own = {row["tenant_id"]: own_quotas(row) for row in rows}
+        self._own_limits = {tenant: self._options.limits(each) for tenant, each in own.items() if each}
+
+    def limit(self, tenant_id: str, quota: Quota) -> int:
+        """Return a quota of a tenant; 0: none."""
+        limits = self._own_limits.get(tenant_id)
+        return (self._options.limits({}) if limits is None else limits)[quota]
 
     def near(self) -> dict[Near, int]:
         """Return the use of tenants that are near a quota or have reached it."""
@@ -57,7 +67,7 @@ class Quotas:
             Near(tenant_id, quota): use
             for tenant_id, used in self._used.items()
             for quota, use in used.items()
-            if use >= self.limits[quota] * NEAR
+            if 0 < self.limit(tenant_id, quota) * NEAR <= use
         }
 
     def check_new_records(self, tenant_id: str, added: int) -> None:
@@ -82,8 +92,8 @@ class Quotas:
             self._check(tenant_id, "drafts", added)
 
     def _check(self, tenant_id: str, quota: Quota, added: int) -> None:
-        limit = self.limits.get(quota)
-        if limit is None:
+        limit = self.limit(tenant_id, quota)
+        if limit == 0:
             return
         use = self._used.get(tenant_id, {}).get(quota, 0)
         if use + added > limit:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
 
+from ..domain.quotas import QUOTAS, Quota
 from .database import Database
 from .page_tokens import PageTokens
+from .quotas import own_quotas
 from .statements import Statement, load
-from .transaction import DedicatedConnection, Rows
+from .transaction import DedicatedConnection, Rows, Transaction
 
 SQL = load("tenants")
 PAGE = 1_000  # tenants in one statement
@@ -31,6 +33,7 @@ class TenantUsage:
     bytes: int
     drafts: int
     counted_at: datetime | None
+    own_quotas: Mapping[Quota, int]
 
 
 class Tenants:
@@ -48,6 +51,18 @@ class Tenants:
         found = [_usage_of(row) for row in rows[:size]]
         more = len(rows) > size
         return found, self._page_tokens.seal(LIST, [found[-1].tenant_id]) if more else ""
+
+    async def set_quotas(self, tenant_id: str, changes: Mapping[Quota, int], user_id: str) -> dict[Quota, int]:
+        """Set quotas of a tenant, and return those that it has of its own now. -1: that of the settings."""
+        values: dict[str, object] = {quota: changes.get(quota) for quota in QUOTAS}
+        values |= {"tenant_id": tenant_id, "user_id": user_id}
+
+        async def write(transaction: Transaction) -> dict[Quota, int]:
+            rows = await transaction.fetch(SQL["set_tenant_quota"], values)
+            await transaction.fetch(SQL["forget_tenant_quota"], {"tenant_id": tenant_id})
+            return own_quotas(rows[0])
+
+        return await self._database.transact(write)
 
 
 async def count_tenants(connection: DedicatedConnection) -> int:
@@ -103,4 +118,5 @@ def _usage_of(row: asyncpg.Record) -> TenantUsage:
         bytes=row["bytes"] or 0,
         drafts=row["drafts"] or 0,
         counted_at=row["counted_at"],
+        own_quotas=own_quotas(row),
     )

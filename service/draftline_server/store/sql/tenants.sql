@@ -7,13 +7,16 @@ WITH RECURSIVE tenants AS (
     SELECT least(
         (SELECT r.tenant_id FROM draftline.record AS r WHERE r.tenant_id > t.tenant_id ORDER BY r.tenant_id LIMIT 1),
         (SELECT d.tenant_id FROM draftline.draft AS d WHERE d.tenant_id > t.tenant_id ORDER BY d.tenant_id LIMIT 1),
-        (SELECT c.tenant_id FROM draftline.collection AS c WHERE c.tenant_id > t.tenant_id ORDER BY c.tenant_id LIMIT 1))
+        (SELECT c.tenant_id FROM draftline.collection AS c WHERE c.tenant_id > t.tenant_id ORDER BY c.tenant_id LIMIT 1),
+        (SELECT q.tenant_id FROM draftline.tenant_quota AS q WHERE q.tenant_id > t.tenant_id ORDER BY q.tenant_id LIMIT 1))
     FROM tenants AS t
     WHERE t.tenant_id IS NOT NULL
 )
-SELECT p.tenant_id, u.collections, u.records, u.bytes, u.drafts, u.counted_at
+SELECT p.tenant_id, u.collections, u.records, u.bytes, u.drafts, u.counted_at, q.records AS max_records,
+    q.bytes AS max_bytes, q.drafts AS max_drafts
 FROM (SELECT t.tenant_id FROM tenants AS t LIMIT :limit OFFSET 1) AS p
 LEFT JOIN draftline.tenant_usage AS u ON u.tenant_id = p.tenant_id
+LEFT JOIN draftline.tenant_quota AS q ON q.tenant_id = p.tenant_id
 WHERE p.tenant_id IS NOT NULL
 ORDER BY p.tenant_id
 
@@ -65,9 +68,30 @@ ON CONFLICT (tenant_id) DO UPDATE SET collections = excluded.collections, record
 DELETE FROM draftline.tenant_usage AS u WHERE u.counted_at < :since
 
 -- name: tenants_by_use
--- The tenants that use a tenth of a quota or more. A quota of 0 is none.
-SELECT u.tenant_id, u.records, u.bytes, u.drafts
+-- The use and the own quotas of tenants that use a tenth of a quota of the settings or more, or have quotas of their own.
+-- A quota of 0 is none.
+SELECT coalesce(u.tenant_id, q.tenant_id) AS tenant_id, coalesce(u.records, 0) AS records, coalesce(u.bytes, 0) AS bytes,
+    coalesce(u.drafts, 0) AS drafts, q.records AS max_records, q.bytes AS max_bytes, q.drafts AS max_drafts
 FROM draftline.tenant_usage AS u
-WHERE (CAST(:max_records AS bigint) > 0 AND u.records >= :max_records / 10)
+FULL JOIN draftline.tenant_quota AS q ON q.tenant_id = u.tenant_id
+WHERE q.tenant_id IS NOT NULL
+   OR (CAST(:max_records AS bigint) > 0 AND u.records >= :max_records / 10)
    OR (CAST(:max_bytes AS bigint) > 0 AND u.bytes >= :max_bytes / 10)
    OR (CAST(:max_drafts AS bigint) > 0 AND u.drafts >= :max_drafts / 10)
+
+-- name: set_tenant_quota
+-- Set quotas of a tenant: NULL leaves one as it is, and -1 makes it that of the settings. Return them.
+INSERT INTO draftline.tenant_quota AS q (tenant_id, records, bytes, drafts, changed_at, changed_by)
+VALUES (:tenant_id, nullif(CAST(:records AS bigint), -1), nullif(CAST(:bytes AS bigint), -1),
+    nullif(CAST(:drafts AS bigint), -1), statement_timestamp(), :user_id)
+ON CONFLICT (tenant_id) DO UPDATE SET
+    records = CASE WHEN CAST(:records AS bigint) IS NULL THEN q.records ELSE excluded.records END,
+    bytes = CASE WHEN CAST(:bytes AS bigint) IS NULL THEN q.bytes ELSE excluded.bytes END,
+    drafts = CASE WHEN CAST(:drafts AS bigint) IS NULL THEN q.drafts ELSE excluded.drafts END,
+    changed_at = excluded.changed_at, changed_by = excluded.changed_by
+RETURNING records AS max_records, bytes AS max_bytes, drafts AS max_drafts
+
+-- name: forget_tenant_quota
+-- Remove the row of a tenant that has no quota of its own left.
+DELETE FROM draftline.tenant_quota AS q
+WHERE q.tenant_id = :tenant_id AND q.records IS NULL AND q.bytes IS NULL AND q.drafts IS NULL

@@ -1,8 +1,8 @@
-"""The table of the use of tenants."""
+"""The tables of the use and the quotas of tenants."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table
+from sqlalchemy import BigInteger, CheckConstraint, Column, Table, Text
 
 from .metadata import key_column, metadata, time_column
 
@@ -16,4 +16,17 @@ tenant_usage = Table(
     Column("drafts", BigInteger, nullable=False),
     time_column("counted_at"),
     comment="The use of each tenant at its last count.",
+)
+
+tenant_quota = Table(
+    "tenant_quota",
+    metadata,
+    key_column("tenant_id"),
+    Column("records", BigInteger),
+    Column("bytes", BigInteger),
+    Column("drafts", BigInteger),
+    time_column("changed_at"),
+    Column("changed_by", Text, nullable=False),
+    CheckConstraint("least(records, bytes, drafts) >= 0", name="limits"),
+    comment="The quotas of single tenants. NULL: that of the settings; 0: none.",
 )
