@@ -169,6 +169,30 @@ def test_changed_content_is_the_new_encoding_if_the_model_knows_every_key(before
     assert same(changed_content(before, before, after), after)
 
 
+@given(st.permutations([1, 2, 3, 4]), st.integers(1, 4), st.lists(st.integers(1, 6), max_size=2))
+def test_element_of_a_list_keeps_its_own_unknown_keys(order: list[int], count: int, added: list[int]) -> None:
+    content = [{"id": number, "hidden": number} for number in range(1, 5)]
+    before = [{"id": number} for number in range(1, 5)]
+    after = [{"id": number} for number in dict.fromkeys([*order[:count], *added])]
+    try:
+        changed = changed_content(content, before, after)
+    except ValueError:
+        assert any(each["id"] > 4 for each in after), "without a new element, it is known which are which"
+        return
+    assert [each["id"] for each in changed] == [each["id"] for each in after]
+    assert all(each.get("hidden") == each["id"] for each in changed if each["id"] <= 4)
+
+
+def test_elements_that_were_moved_and_edited_at_once_are_refused() -> None:
+    content = [{"id": number, "hidden": number} for number in (1, 2, 3)]
+    before = [{"id": 1}, {"id": 2}, {"id": 3}]
+    assert changed_content(content, before, [{"id": 3}, {"id": 2}, {"id": 1}]) == content[::-1]
+    edited = changed_content(content, before, [{"id": 9}, {"id": 2}, {"id": 3}])
+    assert edited == [{"id": 9, "hidden": 1}, *content[1:]]
+    with pytest.raises(ValueError, match="not known to which"):
+        changed_content(content, before, [{"id": 2}, {"id": 9}, {"id": 3}])
+
+
 def operated(content: Any, step: dict[str, Any]) -> Any:
     key, *below = [each.replace("~1", "/") for each in step["path"].split("/")[1:]]
     if below:

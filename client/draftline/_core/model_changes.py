@@ -27,7 +27,7 @@ def changed_content(content: Json, before: Json, after: Json, path: str = "") ->
     """Return the content with the changes between two encodings of its model: `before` as read, `after` as edited.
 
     Raises:
-        ValueError: a list was edited so that the unknown keys of its elements belong to none of the new elements.
+        ValueError: a list was edited so that it is not known to which of its elements unknown keys belong.
     """
     if same(before, after):
         return content
@@ -45,22 +45,31 @@ def changed_content(content: Json, before: Json, after: Json, path: str = "") ->
 
 
 def _changed_list(content: list[Json], before: list[Json], after: list[Json], path: str) -> list[Json]:
-    if len(content) == len(before) == len(after):
-        rows = zip(content, before, after, strict=True)
-        return [changed_content(*row, f"{path}/{index}") for index, row in enumerate(rows)]
-    left = list(zip(content, before, strict=False))
-    found: list[Json] = []
-    unmatched = 0
-    for value in after:
-        index = next((index for index, (_, each) in enumerate(left) if same(each, value)), None)
-        unmatched += index is None
-        found.append(value if index is None else left.pop(index)[0])
-    if unmatched and any(not same(raw, each) for raw, each in left):
+    """Return the content of an edited list, in which each element that was kept or moved has its own unknown keys.
+
+    An element that equals one of `before` is that one, preferably at the same index. If the others are at the indexes
+    of those that are left, they were edited where they are.
+    """
+    left = dict(enumerate(zip(content, before, strict=False)))
+    found: dict[int, Json] = {}
+    for index, value in enumerate(after):
+        if index in left and same(left[index][1], value):
+            found[index] = left.pop(index)[0]
+    for index, value in enumerate(after):
+        if index not in found:
+            origin = next((each for each, (_, encoded) in left.items() if same(encoded, value)), None)
+            if origin is not None:
+                found[index] = left.pop(origin)[0]
+    changed = [index for index in range(len(after)) if index not in found]
+    if len(before) == len(after) and changed == sorted(left):
+        for index in changed:
+            found[index] = changed_content(*left[index], after[index], f"{path}/{index}")
+    elif changed and any(not same(raw, encoded) for raw, encoded in left.values()):
         raise ValueError(
-            f"{path}: an element was edited and the length changed, so the keys that the model lacks cannot be kept; "
-            "patch them in two steps, or by operations"
+            f"{path}: elements were edited while others were added, removed or moved, so it is not known to which of "
+            "them the keys belong that the model lacks; patch in two steps, or by operations"
         )
-    return found
+    return [found.get(index, value) for index, value in enumerate(after)]
 
 
 def unknown_keys(content: Json, encoded: Json, path: str = "") -> list[str]:
