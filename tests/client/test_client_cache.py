@@ -93,6 +93,16 @@ def test_fetch_that_includes_the_delivered_change_is_cached() -> None:
     assert cache.find(KEYS[0], 0) == record_of(version=2)
 
 
+def test_fetch_from_before_a_purge_is_neither_shared_nor_cached() -> None:
+    cache = filled()
+    fetch = cache.begin(KEYS[0], None)
+    deleted = change_of(2, kind=ChangeKind.DELETE)
+    cache.apply_changes([deleted, change_of(0, kind=ChangeKind.PURGE), change_of(1, kind=ChangeKind.CREATE)])
+    assert cache.running_fetch(KEYS[0], 0) is None
+    cache.end(fetch, record_of(version=1))
+    assert cache.find(KEYS[0], 0) is None
+
+
 def test_cache_answers_for_a_while_after_the_watch_disconnects() -> None:
     now = 0.0
     cache: Cache[None] = Cache(10, MAX_LOST_S, clock=lambda: now)

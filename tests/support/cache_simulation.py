@@ -40,8 +40,8 @@ def change_of(version: int, *paths: tuple[str, Any], key: Key = KEYS[0], **field
 @dataclass(eq=False)
 class Fetching:
     fetch: Fetch[None]
-    leasts: list[int]  # the least version that will do, for each who waits for it
-    version: int = 0  # that it found; 0: it has not read yet
+    leasts: list[int]  # the index of the oldest state that will do, for each who waits for it
+    index: int | None = None  # of the state that it found; None: it has not read yet
     record: Record | None = None  # None: it is deleted
 
 
@@ -52,7 +52,9 @@ class World:
         self.is_simple = is_simple
         self.now = 0.0
         self.cache: Cache[None] = Cache(len(keys), MAX_LOST_S, clock=lambda: self.now)
-        self.history: dict[Key, list[Record]] = {key: [record_of(key, a=0)] for key in keys}
+        # The states of each record: the first one, and one after each change of the log. After a purge they begin again
+        # at version 1, in another life.
+        self.history: dict[Key, list[Record]] = {key: [record_of(key, a=0, life=0)] for key in keys}
         self.deleted: set[Key] = set()
         self.log: list[Change] = []
         self.place = 0  # in the log, of the watch
@@ -65,10 +67,10 @@ class World:
         of_each: list[Callable[[Key], None]] = [self.write, self.ask, self.ask_own]
         if not self.is_simple:
             steps += [self.lose_shortly, self.lose_for_long]
-            of_each += [self.write_untold, self.bury]
+            of_each += [self.write_untold, self.bury, self.rebirth]
         steps += [partial(step, key) for key in self.history for step in of_each]
         for each in self.fetching:
-            steps.append(partial(self.end if each.version else self.read, each))
+            steps.append(partial(self.read if each.index is None else self.end, each))
         return steps
 
     def write(self, key: Key, *, is_told: bool = True) -> None:
@@ -76,7 +78,7 @@ class World:
         if key not in self.deleted:
             change = change_of(last.version + 1, ("/a", last.version), key=key, values_omitted=not is_told)
             self.log.append(change)
-            content = {"a": last.version}
+            content = {**last.content, "a": last.version}
             self._keep(replace(last, content=content, update_time=change.create_time, updated_by="bob"))
 
     def write_untold(self, key: Key) -> None:
@@ -89,6 +91,17 @@ class World:
         self.log.append(change_of(last.version + 1, key=key, kind=kind))
         self.deleted ^= {key}
         self._keep(last)
+
+    def rebirth(self, key: Key) -> None:
+        """Purge a deleted record, and create it again."""
+        if key not in self.deleted:
+            return
+        last = self.history[key][-1]
+        self.log.append(change_of(0, key=key, kind=ChangeKind.PURGE))
+        self.history[key].append(replace(last, version=0))
+        self.log.append(change_of(1, key=key, kind=ChangeKind.CREATE))
+        self.history[key].append(record_of(key, a=0, life=last.content["life"] + 1))
+        self.deleted.discard(key)
 
     def _keep(self, record: Record) -> None:
         key = (record.collection, record.record_id)
@@ -115,11 +128,12 @@ class World:
 
     def ask(self, key: Key) -> None:
         """While it watches, what was delivered will do, else only what is there now."""
-        self._ask(key, self._delivered(key) if self.cache.is_watching else self.history[key][-1].version, 0)
+        self._ask(key, self._delivered(key) if self.cache.is_watching else self._newest(key), 0)
 
     def ask_own(self, key: Key) -> None:
-        newest = self.history[key][-1].version
-        self._ask(key, newest, newest)
+        """Ask for what the caller wrote. A version names a state only until the record is purged."""
+        if self.history[key][-1].content["life"] == 0:
+            self._ask(key, self._newest(key), self.history[key][-1].version)
 
     def _ask(self, key: Key, least: int, min_version: int) -> None:
         record = self.cache.find(key, min_version)
@@ -132,14 +146,14 @@ class World:
             its.leasts.append(least)
 
     def read(self, its: Fetching) -> None:
-        last = self.history[its.fetch.key][-1]
-        its.version = last.version
-        its.record = None if its.fetch.key in self.deleted else last
+        its.index = self._newest(its.fetch.key)
+        its.record = None if its.fetch.key in self.deleted else self.history[its.fetch.key][-1]
 
     def end(self, its: Fetching) -> None:
         self.fetching.remove(its)
         self.cache.end(its.fetch, its.record)
-        assert its.version >= max(its.leasts)
+        assert its.index is not None
+        assert its.index >= max(its.leasts)
 
     def check(self) -> None:
         """Check what the cache would return from memory."""
@@ -149,12 +163,14 @@ class World:
                 self._check(record, key, self._delivered(key))
 
     def _check(self, record: Record, key: Key, least: int) -> None:
-        assert record.version >= least
-        assert record == self.history[key][record.version - 1]
+        assert record in self.history[key][least:]
+
+    def _newest(self, key: Key) -> int:
+        return len(self.history[key]) - 1
 
     def _delivered(self, key: Key) -> int:
-        versions = (it.version for it in self.log[: self.place] if (it.collection, it.record_id) == key)
-        return max(versions, default=1)
+        """Return the index of the state after the changes that were delivered."""
+        return sum((each.collection, each.record_id) == key for each in self.log[: self.place])
 
 
 def happened(choices: Iterable[int], world: World) -> World:

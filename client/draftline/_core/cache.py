@@ -9,6 +9,7 @@ delivered in the order of its versions, without gaps. Therefore:
   shared with callers that arrive after a change of its record was delivered (`newest`).
 * A fetched record is cached only if it is at least as new as everything that was delivered
   during the fetch. Later changes update it version by version, or evict it.
+* Versions start again at 1 after a purge, so a fetch that began before it is neither shared nor cached.
 * When a watch ends, the cache is cleared, and running fetches are not cached (`stop`). The next
   watch delivers everything that happens after its first message.
 
@@ -129,9 +130,13 @@ class Cache(Generic[FutureT]):
 
     def _deliver(self, change: Change) -> None:
         key = (change.collection, change.record_id)
+        if change.kind is ChangeKind.PURGE:  # versions start again at 1, so a fetch that began before says nothing
+            self._fetches.pop(key, None)
+            self._records.pop(key, None)
+            return
         fetch = self._fetches.get(key)
         if fetch is not None:
-            fetch.newest = change.version
+            fetch.newest = max(fetch.newest, change.version)
         record = self._records.get(key)
         if record is None or record.version >= change.version:
             return
