@@ -145,3 +145,27 @@ def test_commands_ask_before_they_write(server_address: str) -> None:
         assert "5 would be deleted" in invoked(*delete, "--dry-run").stdout
         assert '"changed": 5' in invoked(*delete, "--yes", "--json").stdout
         assert len(list(client.get_merged("films"))) == 5
+
+
+def test_command_writes_no_more_records_than_were_confirmed(
+    server_address: str, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["--address", server_address, "--tenant", tenant_id, "--user", "ada"]
+    with draftline.Client(server_address, tenant_id=tenant_id, user="ada") as client:
+        client.import_content("films", FILMS[:2])
+
+        def confirm_late(*_: Any, **__: Any) -> bool:
+            client.create_content("films", {"genre": "drama", "n": 5}, record_id="late")
+            return True
+
+        monkeypatch.setattr("click.confirm", confirm_late)
+        for command in (["update", "--delta", '{"genre": "new"}'], ["delete"]):
+            refused = invoked(command[0], "films", "--filter", 'genre = "drama"', *command[1:], *own)
+            assert (refused.returncode, "more than the 1 records that were confirmed" in refused.stderr) == (1, True)
+            assert client.get_content("films", "m-0001").content["genre"] == "drama"
+            client.delete_content("films", "late")
+            client.purge_content("films", ["late"])
+        nothing = invoked("update", "films", "--filter", "n > 100", "--delta", "{}", *own)
+        assert (nothing.returncode, "0 patched" in nothing.stdout) == (0, True)
+        with pytest.raises(draftline.NotFoundError):
+            client.get_content("films", "late")

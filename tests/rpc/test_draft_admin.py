@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import draftline
 import pytest
@@ -184,3 +185,26 @@ def test_command_lists_the_users_with_drafts(server: Guarded, tenant: str) -> No
     times = {"oldest_create_time": saved, "newest_modify_time": saved}
     assert json.loads(listed.stdout) == {"user_id": "bob", "draft_count": 1, "collection_count": 1, **times}
     assert "bob" in invoked("draft-users", *own, "--token", token).stdout
+
+
+def test_command_discards_only_the_drafts_that_were_confirmed(
+    server: Guarded, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = ISSUER.token(sub="root", organization_ids=[tenant], scope=ADMIN)
+    own = ["--tenant", tenant, "--address", server.running.address, "--token", token]
+    discard = ["discard", "films", "--all", "--draft-user", "bob", "--json", *own]
+    with client(server, tenant, "bob", EDITOR) as bob:
+        bob.save_draft("films", "1", create={"n": 1})
+        late: list[Any] = [lambda: bob.save_draft("films", "2", create={"n": 2})]
+
+        def confirm_late(*_: Any, **__: Any) -> bool:
+            late.pop()()
+            return True
+
+        monkeypatch.setattr("click.confirm", confirm_late)
+        assert invoked(*discard).stdout == '{"discarded": 1}\n'
+        assert [each.record_id for each in bob.get_merged("films")] == ["2"]
+        late.append(lambda: bob.save_draft("films", "2", {"n": 3}))
+        refused = invoked(*discard)
+        assert (refused.returncode, "DRAFT_VERSION_MISMATCH" in refused.stderr) == (1, True)
+        assert next(iter(bob.get_merged("films"))).content == {"n": 3}

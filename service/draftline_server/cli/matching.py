@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -48,10 +50,11 @@ def update_command(
     arguments: dict[str, Any] = {
         "filter": condition, "delta": _delta(delta), "strategy": strategy, "max_records": max_records,
     }  # fmt: skip
-    preview = client.patch_matching(collection, **arguments, validate_only=True)
-    if not dry_run:
-        _confirm(preview, "Patch", yes=yes)
-    done = preview if dry_run else client.patch_matching(collection, **arguments, change_reason=reason)
+    preview = done = client.patch_matching(collection, **arguments, validate_only=True)
+    if not dry_run and preview.matched_count:
+        with _confirmed(preview, "Patch", max_records, yes=yes) as limit:
+            arguments |= {"max_records": limit, "change_reason": reason}
+            done = client.patch_matching(collection, **arguments)
     _report(done, "would be patched" if dry_run else "patched", as_json=as_json)
 
 
@@ -74,10 +77,11 @@ def delete_command(
     Each record is deleted only if it still matches.
     """
     arguments: dict[str, Any] = {"filter": condition, "max_records": max_records}
-    preview = client.delete_matching(collection, **arguments, validate_only=True)
-    if not dry_run:
-        _confirm(preview, "Delete", yes=yes)
-    done = preview if dry_run else client.delete_matching(collection, **arguments, change_reason=reason)
+    preview = done = client.delete_matching(collection, **arguments, validate_only=True)
+    if not dry_run and preview.matched_count:
+        with _confirmed(preview, "Delete", max_records, yes=yes) as limit:
+            arguments |= {"max_records": limit, "change_reason": reason}
+            done = client.delete_matching(collection, **arguments)
     _report(done, "would be deleted" if dry_run else "deleted", as_json=as_json)
 
 
@@ -91,10 +95,21 @@ def _delta(text: str) -> dict[str, Any]:
     return delta
 
 
-def _confirm(preview: MatchResult, verb: str, *, yes: bool) -> None:
-    if preview.matched_count and not yes:
-        ids = ", ".join(preview.record_ids[:SHOWN]) + (", ..." if preview.matched_count > SHOWN else "")
-        click.confirm(f"{verb} {preview.matched_count:,} records ({ids})?", abort=True, err=True)
+@contextmanager
+def _confirmed(preview: MatchResult, verb: str, max_records: int, *, yes: bool) -> Iterator[int]:
+    """Ask, and yield how many records may be written: as many as were confirmed, although others may match by then."""
+    if yes:
+        yield max_records
+        return
+    ids = ", ".join(preview.record_ids[:SHOWN]) + (", ..." if preview.matched_count > SHOWN else "")
+    click.confirm(f"{verb} {preview.matched_count:,} records ({ids})?", abort=True, err=True)
+    try:
+        yield preview.matched_count
+    except ValueError as error:
+        raise click.ClickException(
+            f"more than the {preview.matched_count:,} records that were confirmed match by now: nothing was written; "
+            "run the command again"
+        ) from error
 
 
 def _report(done: MatchResult, verb: str, *, as_json: bool) -> None:

@@ -129,7 +129,11 @@ def discard_command(
     selection: dict[str, Any] = {"all": True} if all_drafts else {"record_ids": record_ids}
     selection |= {"draft_user": draft_user}
     if not yes:
-        count = client.discard(collection, **selection, validate_only=True).selected_count
+        found = client.discard(collection, **selection, validate_only=True)
+        count = found.selected_count
         click.confirm(f"Discard {count:,} drafts of {draft_user or 'your user'}?", abort=True, err=True)
+        if found:  # exactly those: drafts that are saved meanwhile were not confirmed
+            versions = {each.record_id: each.draft_version for each in found}
+            selection = {"record_ids": versions, "draft_user": draft_user}
     done = client.discard(collection, **selection)
     click.echo(json.dumps({"discarded": done.selected_count}) if as_json else f"{done.selected_count:,} discarded")
