@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import draftline
 import pytest
 from draftline import RecordState, SyncCollection, SyncPolicy
+from draftline_server.store.statements import Statement, load
 from support.sync_worlds import UPSTREAM, SyncWorld
 from support.tenant_stores import COLLECTION, connected
+
+STORE_STATE = Statement(
+    "store_state",
+    f"""WITH done AS (
+        UPDATE draftline.record SET acked_version = version
+        WHERE tenant_id = $1 AND collection = '{COLLECTION}' AND record_id = $2 AND $3 = 'IDLE')
+    INSERT INTO draftline.sync_record (tenant_id, collection, record_id, state, conflicts, due_since)
+    VALUES ($1, '{COLLECTION}', $2, $3, CASE $3 WHEN 'HELD' THEN '[{{"kind": "VALUE"}}]' ELSE '[]' END::jsonb,
+        CASE $3 WHEN 'IDLE' THEN NULL WHEN 'DUE' THEN timestamptz '2026-11-20Z' ELSE timestamptz '2026-11-21Z' END)""",
+    ("tenant_id", "record_id", "state"),
+)
 
 
 class Bound:
@@ -51,6 +64,23 @@ async def test_commit_is_shown_as_committed_and_then_synced(bound: Bound) -> Non
     assert (status.committed, status.synced) == (0, 1)
     assert (await bound.state("p")).state == RecordState.SYNCED
     assert [row.document for row in bound.world.system.rows.values()] == [{"n": 1}]
+
+
+async def test_commit_is_counted_by_the_states_of_its_records(bound: Bound) -> None:
+    """Count in the database, because an import or a commit may have written any number of records."""
+    states = {"due": "DUE", "sent": "SENDING", "refused": "FAILED", "held": "HELD", "done": "IDLE", "unmarked": None}
+    edits = [draftline.DraftEdit(each, create={"n": 1}) for each in states]
+    await bound.client.save_drafts(COLLECTION, edits)
+    committed = await bound.client.commit(COLLECTION, all=True)
+    tenant_id, database = bound.world.tenant_id, bound.world.database
+    for record_id, state in states.items():
+        if state is not None:
+            await database.fetch(STORE_STATE, {"tenant_id": tenant_id, "record_id": record_id, "state": state})
+    status = await bound.client.get_sync_status(commit_id=committed.commit_id)
+    assert (status.committed, status.syncing, status.failed, status.conflicts, status.synced) == (2, 1, 1, 1, 1)
+    assert status.due_since == datetime(2026, 11, 20, tzinfo=UTC)
+    values = {"tenant_id": tenant_id, "commit_id": committed.commit_id}
+    assert len(await database.fetch(load("sync_records")["count_commit"], values)) == 1
 
 
 async def test_record_that_the_upstream_brought_is_pristine(bound: Bound) -> None:

@@ -74,6 +74,18 @@ class CollectionCounts:
 
 
 @value_class
+class CommitCounts:
+    """The records of a commit, by their state. `due_since`: since when the oldest of them waits."""
+
+    committed: int
+    syncing: int
+    failed: int
+    conflicts: int
+    synced: int
+    due_since: datetime | None
+
+
+@value_class
 class Decision:
     """The decision of a conflict: one side, or a JSON text. `takes_theirs` is None if there is a value."""
 

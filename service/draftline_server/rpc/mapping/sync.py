@@ -24,7 +24,7 @@ from ...domain.sync import (
     SyncState,
     paths_overlap,
 )
-from ...domain.sync_records import CollectionCounts, Decision, SyncConflict, SyncEvent, SyncRecord
+from ...domain.sync_records import CollectionCounts, CommitCounts, Decision, SyncConflict, SyncEvent, SyncRecord
 from .documents import json_value, to_json_value
 from .records import to_timestamp
 
@@ -253,21 +253,15 @@ def to_status(counts: Sequence[CollectionCounts]) -> sync_pb2.GetSyncStatusRespo
     return response
 
 
-def to_commit_status(records: Sequence[SyncRecord]) -> sync_pb2.GetSyncStatusResponse:
+def to_commit_status(counts: CommitCounts) -> sync_pb2.GetSyncStatusResponse:
     """Return the status of the records of one commit."""
-    response = sync_pb2.GetSyncStatusResponse()
-    for each in records:
-        if each.state is SyncState.COMMITTED:
-            response.committed += 1
-        elif each.state is SyncState.SYNCING:
-            response.syncing += 1
-        elif each.state is SyncState.SYNC_ERROR and each.conflicts:
-            response.conflicts += 1
-        elif each.state is SyncState.SYNC_ERROR:
-            response.failed += 1
-        else:
-            response.synced += 1
-    due = [each.due_since for each in records if each.due_since is not None and each.state is not SyncState.SYNCED]
-    if due:
-        response.due_since.CopyFrom(to_timestamp(min(due)))
+    response = sync_pb2.GetSyncStatusResponse(
+        committed=counts.committed,
+        syncing=counts.syncing,
+        failed=counts.failed,
+        conflicts=counts.conflicts,
+        synced=counts.synced,
+    )
+    if counts.due_since is not None:
+        response.due_since.CopyFrom(to_timestamp(counts.due_since))
     return response

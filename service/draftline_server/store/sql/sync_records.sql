@@ -21,25 +21,32 @@ WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.state <> 'ID
 ORDER BY s.record_id
 LIMIT :limit
 
--- name: list_commit
--- Return the records of a commit, by collection and record id, with their states.
-SELECT c.collection, c.record_id,
-    CASE WHEN s.state IN ('FAILED', 'HELD') THEN 'SYNC_ERROR'
-         WHEN r.record_id IS NULL AND NOT coalesce(s.is_there, false) THEN 'SYNCED'
-         WHEN c.version <= coalesce(r.acked_version, 0) THEN 'SYNCED'
-         WHEN s.state = 'SENDING' THEN 'SYNCING'
-         ELSE 'COMMITTED' END AS shown,
-    s.remote_id, s.remote_version, s.error::text AS error, coalesce(s.conflicts::text, '[]') AS conflicts,
-    coalesce(s.tries, 0) AS tries, s.next_at, s.due_since, coalesce(r.acked_version, 0) AS acked_version,
-    c.version, coalesce(s.in_doubt, false) AS in_doubt
-FROM draftline.change AS c
-JOIN draftline.sync_collection AS b ON b.tenant_id = :tenant_id AND b.collection = c.collection
-LEFT JOIN draftline.record AS r
-    ON r.tenant_id = :tenant_id AND r.collection = c.collection AND r.record_id = c.record_id
-LEFT JOIN draftline.sync_record AS s
-    ON s.tenant_id = :tenant_id AND s.collection = c.collection AND s.record_id = c.record_id
-WHERE c.tenant_id = :tenant_id AND c.commit_id = CAST(:commit_id AS uuid) AND c.kind NOT IN ('DRAFT', 'PURGE')
-ORDER BY c.collection, c.record_id
+-- name: count_commit
+-- Return how many records of bound collections that a commit wrote are in each state, and since when the oldest waits. A
+-- commit may have written any number of records, and each is looked up by key.
+SELECT count(*) FILTER (WHERE o.shown = 'COMMITTED') AS committed, count(*) FILTER (WHERE o.shown = 'SYNCING') AS syncing,
+    count(*) FILTER (WHERE o.shown = 'SYNC_ERROR' AND NOT o.is_held) AS failed,
+    count(*) FILTER (WHERE o.shown = 'SYNC_ERROR' AND o.is_held) AS conflicts,
+    count(*) FILTER (WHERE o.shown = 'SYNCED') AS synced, min(o.due_since) FILTER (WHERE o.shown <> 'SYNCED') AS due_since
+FROM (
+    SELECT s.due_since, coalesce(s.conflicts <> '[]', false) AS is_held,
+        CASE WHEN s.state IN ('FAILED', 'HELD') THEN 'SYNC_ERROR'
+             WHEN r.record_id IS NULL AND NOT coalesce(s.is_there, false) THEN 'SYNCED'
+             WHEN c.version <= coalesce(r.acked_version, 0) THEN 'SYNCED'
+             WHEN s.state = 'SENDING' THEN 'SYNCING'
+             ELSE 'COMMITTED' END AS shown
+    FROM draftline.change AS c
+    JOIN draftline.sync_collection AS b ON b.tenant_id = :tenant_id AND b.collection = c.collection
+    LEFT JOIN LATERAL (
+        SELECT r.record_id, r.acked_version FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = c.collection AND r.record_id = c.record_id
+        LIMIT 1) AS r ON true
+    LEFT JOIN LATERAL (
+        SELECT s.state, s.is_there, s.conflicts, s.due_since FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = c.collection AND s.record_id = c.record_id
+        LIMIT 1) AS s ON true
+    WHERE c.tenant_id = :tenant_id AND c.commit_id = CAST(:commit_id AS uuid) AND c.kind NOT IN ('DRAFT', 'PURGE')
+) AS o
 
 -- name: count_states
 -- Return how many records of a sync's collections are in each state, and since when the oldest is due.

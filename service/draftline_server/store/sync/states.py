@@ -10,7 +10,7 @@ import asyncpg
 
 from ...domain.edits import format_pointer
 from ...domain.sync import SyncState
-from ...domain.sync_records import CollectionCounts, SyncConflict, SyncEvent, SyncRecord
+from ...domain.sync_records import CollectionCounts, CommitCounts, SyncConflict, SyncEvent, SyncRecord
 from ..database import Database
 from ..statements import load
 
@@ -42,11 +42,10 @@ class SyncStates:
             _record(collection, row) for row in await self._database.fetch(SQL["list_records"], values, idempotent=True)
         ]
 
-    async def of_commit(self, tenant_id: str, commit_id: str) -> Sequence[SyncRecord]:
-        """Return the records of bound collections that a commit wrote. One is SYNCED if its change has arrived."""
+    async def of_commit(self, tenant_id: str, commit_id: str) -> CommitCounts:
+        """Count the records of bound collections that a commit wrote. One is synced if its change has arrived."""
         values: dict[str, object] = {"tenant_id": tenant_id, "commit_id": commit_id}
-        rows = await self._database.fetch(SQL["list_commit"], values, idempotent=True)
-        return [_record(row["collection"], row) for row in rows]
+        return CommitCounts(*(await self._database.fetch(SQL["count_commit"], values, idempotent=True))[0])
 
     async def counts(self, tenant_id: str, upstream: str) -> Sequence[CollectionCounts]:
         values: dict[str, object] = {"tenant_id": tenant_id, "upstream": upstream}
