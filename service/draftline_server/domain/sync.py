@@ -7,6 +7,8 @@ from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
+from unicodedata import category
+from uuid import NAMESPACE_OID, uuid5
 
 from .values import value_class
 
@@ -15,6 +17,7 @@ DEFAULT_SNAPSHOT_INTERVAL_S = 86_400
 MAX_DELETIONS = 50  # of one snapshot, or DELETED_SHARE of the records if that is more
 DELETED_SHARE = 0.05
 MAX_BACKOFF_S = 600.0
+MAX_ID_LENGTH = 128  # characters of the id of a record
 
 
 class Policy(StrEnum):
@@ -160,7 +163,10 @@ class Settlement:
 
 @value_class
 class Answer:
-    """A record as the upstream answered it. `document`: the JSON text of the mapped fields, empty if it is deleted."""
+    """A record as the upstream answered it. `document`: the JSON text of the mapped fields, empty if it is deleted.
+
+    `is_storable`: false if the document is not one that may be stored here; `document` is then empty.
+    """
 
     remote_id: str
     remote_version: str | None
@@ -168,6 +174,7 @@ class Answer:
     is_deleted: bool
     document: str = "{}"
     record_id: str = ""  # of the record here, if it is known
+    is_storable: bool = True
 
 
 class Verdict(StrEnum):
@@ -198,6 +205,13 @@ class MergeResult:
     deferral: str
     kind: str  # of the change that was written; empty: none
     is_overruled: bool
+
+
+def new_record_id(proposed: str, remote_id: str) -> str:
+    """Return the id of a new record: the proposed one, or one made of the remote id if no call could name that."""
+    has_control = not proposed.isprintable() and any(category(each) == "Cc" for each in proposed)
+    can_be_named = 0 < len(proposed) <= MAX_ID_LENGTH and not has_control
+    return proposed if can_be_named else str(uuid5(NAMESPACE_OID, remote_id))
 
 
 def backoff_s(tries: int, first_s: float = 1.0, most_s: float = MAX_BACKOFF_S) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,9 +30,14 @@ from draftline.upstreams import (
     WriteItem,
 )
 
+from ..domain.content import Limits, check_value
 from ..domain.edits import format_pointer
+from ..domain.errors import DraftlineError
 from ..domain.sync import Answer, Attempt, BoundCollection, Effect, Op, Settlement, backoff_s
 
+# What a document may contain that the database cannot store: NUL, and numbers with very many digits.
+_SUSPECT = re.compile(r"\\u0000|[0-9][eE][+-]?[0-9]{3}|[0-9]{1000}")
+_UNLIMITED = Limits(max_depth=documents.MAX_DEPTH, max_nodes=2**62)  # the merge checks sizes
 MAX_MESSAGE = 1_000  # characters of a message of the upstream that are stored
 
 
@@ -88,14 +94,27 @@ def edits_between(old: Mapping[str, Any], new: Mapping[str, Any], at: tuple[str,
 
 
 def to_answer(remote: RemoteRecord, record_id: str = "") -> Answer:
+    text = "{}" if remote.deleted else _document_text(remote.document)
     return Answer(
         remote.remote_id,
-        remote.remote_version or None,
-        remote.record_id,
+        remote.remote_version.replace("\0", "") or None,
+        remote.record_id.replace("\0", ""),
         remote.deleted,
-        "{}" if remote.deleted else documents.encode_object(remote.document),
+        text or "{}",
         record_id,
+        is_storable=text is not None,
     )
+
+
+def _document_text(document: Mapping[str, Any]) -> str | None:
+    """Return the JSON text of a document; None if the database cannot store one of its values."""
+    try:
+        text = documents.encode_object(document)
+        if _SUSPECT.search(text):
+            check_value(documents.decode(text), _UNLIMITED, "document")
+    except (TypeError, ValueError, DraftlineError):
+        return None
+    return text
 
 
 def error_json(reason: str, message: str, field: str = "") -> str:

@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from draftline.upstreams import Capabilities, CursorExpiredError, Page, ThrottledError, UpstreamError
+from draftline.upstreams import Capabilities, CursorExpiredError, Page, ThrottledError, UnreachableError, UpstreamError
 
 from ..domain.sync import Answer, BoundCollection, deletion_limit
 from ..store.sync.merges import CreationsOutError, Merges
 from ..store.sync.progress import PulledCollection, PullProgress
 from ..store.transaction import Transaction
 from .conversion import to_answer
-from .push import MAX_LOOKED_UP, Link, Push, SuspendedError
+from .push import MAX_LOOKED_UP, Link, Push, SuspendedError, unexpected
 
 CHUNK = 1_000  # records that one transaction merges
 HASH_MASK = 2**64 - 1
@@ -107,6 +107,9 @@ class Pull:
             except UpstreamError as error:
                 link.breaker.failed(error.after_s if isinstance(error, ThrottledError) else None)
                 raise
+            except Exception as error:
+                link.breaker.failed()
+                raise unexpected(error, self._progress.tenant_id, self._progress.upstream) from error
             if link.breaker.succeeded():
                 await self._progress.reached()
             if page is None:
@@ -122,6 +125,8 @@ class Pull:
             if cursor is not None:
                 await self._progress.store_cursor(transaction, bound.collection, cursor)
 
+        if any("\0" in each.remote_id for each in page.records):
+            raise UnreachableError("a record has an id with a NUL character, which cannot be stored")
         answers = [to_answer(each) for each in page.records]
         chunks = [answers[start : start + CHUNK] for start in range(0, len(answers), CHUNK)] or [[]]
         for number, chunk in enumerate(chunks, 1):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
 from draftline.upstreams import (
     Applied,
     BatchRefusedError,
@@ -239,6 +240,9 @@ class Push:
         except UpstreamError as error:
             link.breaker.failed(error.after_s if isinstance(error, ThrottledError) else None)
             raise
+        except Exception as error:
+            link.breaker.failed()
+            raise unexpected(error, self._attempts.tenant_id, self._attempts.upstream) from error
         if link.breaker.succeeded():
             await self._attempts.hurry(bound.collection)
         answers = [to_answer(each, known[each.remote_id]) for each in found if each.remote_id in known]
@@ -247,13 +251,24 @@ class Push:
         return mark, answers
 
 
+def unexpected(error: Exception, tenant_id: str, upstream: str) -> UnreachableError:
+    """Log an error that a connector should not raise in a read, and return the one to raise in its stead."""
+    reason = type(error).__name__  # its message may hold content
+    structlog.get_logger().warning("sync_failed", tenant_id=tenant_id, upstream=upstream, reason=reason)
+    return UnreachableError(f"the connector failed ({reason})")
+
+
 def _stored(batch: Sequence[Attempt], outcomes: Sequence[Outcome]) -> Mapping[str, Answer]:
-    """Return the representations that the upstream returned with its outcomes, by record id."""
-    return {
+    """Return the representations that the upstream returned with its outcomes, by record id.
+
+    One that cannot be stored here is left out: the next read of the record reports it.
+    """
+    stored = {
         attempt.record_id: to_answer(outcome.stored, attempt.record_id)
         for attempt, outcome in zip(batch, outcomes, strict=True)
         if isinstance(outcome, Applied) and outcome.stored is not None and attempt.op is not Op.DELETE
     }
+    return {record_id: answer for record_id, answer in stored.items() if answer.is_storable}
 
 
 def _settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, now: datetime) -> Settlement:

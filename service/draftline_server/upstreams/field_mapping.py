@@ -9,8 +9,9 @@ from typing import Any
 
 from draftline.upstreams import Direction, FieldMapping, FieldProblem, PathEdit, Refused
 
+from ..domain.content import check_number
 from ..domain.edits import MISSING, Path, format_pointer, parse_pointer, resolve
-from ..domain.errors import InvalidFieldError
+from ..domain.errors import InvalidDocumentError, InvalidFieldError
 
 TYPES = ("", "date", "number", "enum")
 
@@ -135,10 +136,11 @@ class _Field:
                     return datetime.strptime(value, self._mapping.format).date().isoformat()
                 case "number" if isinstance(value, str):
                     number = Decimal(value)
+                    check_number(number, "")
                     return int(number) if number == number.to_integral_value() and "." not in value else number
                 case "enum":
                     return next((ours for ours, theirs in self._mapping.values.items() if theirs == value), value)
-        except (TypeError, ValueError, InvalidOperation):
+        except (TypeError, ValueError, InvalidOperation, InvalidDocumentError):
             pass
         return value
 

@@ -43,11 +43,12 @@ FOR UPDATE
 
 -- name: keep_gone
 -- Remember that remote ids were deleted, after the records that had them no longer do. A read that began before `mark` may
--- still contain such an id without a reference, and would resolve to a record of that name: the row makes it read the id again.
+-- still contain such an id without a reference, and would resolve to the record that it would create: the row makes it read
+-- the id again.
 INSERT INTO draftline.sync_record AS s (tenant_id, collection, record_id, known_at)
-SELECT :tenant_id, :collection, g.remote_id, CAST(:mark AS bigint)
-FROM unnest(CAST(:remote_ids AS text[])) AS g (remote_id)
-ORDER BY g.remote_id
+SELECT :tenant_id, :collection, g.record_id, CAST(:mark AS bigint)
+FROM unnest(CAST(:record_ids AS text[])) AS g (record_id)
+ORDER BY g.record_id
 ON CONFLICT (tenant_id, collection, record_id) DO UPDATE SET known_at = greatest(s.known_at, excluded.known_at)
 
 -- fragment: planned

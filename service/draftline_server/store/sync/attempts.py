@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import uuid_utils
 
-from ...domain.sync import Attempt, BoundCollection, Op, Settlement
+from ...domain.sync import Attempt, BoundCollection, Op, Settlement, new_record_id
 from ..database import Database
 from ..statements import load
 from ..transaction import Transaction
@@ -186,7 +186,8 @@ async def keep_gone(
     """Remember that the upstream does not hold these ids, for reads that began before `mark`."""
     if remote_ids:
         values: dict[str, object] = {
-            "tenant_id": tenant_id, "collection": collection, "remote_ids": sorted(remote_ids), "mark": mark
+            "tenant_id": tenant_id, "collection": collection, "mark": mark,
+            "record_ids": sorted({new_record_id(each, each) for each in remote_ids}),
         }  # fmt: skip
         await transaction.fetch(LOCKS["keep_gone"], values)
 

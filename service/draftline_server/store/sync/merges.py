@@ -16,7 +16,7 @@ import uuid_utils
 
 from ...domain.changes import ChangeSource
 from ...domain.content import Limits
-from ...domain.sync import Answer, BoundCollection, MergeResult, Policies, Verdict
+from ...domain.sync import Answer, BoundCollection, MergeResult, Policies, Verdict, new_record_id
 from ..advisory_locks import LockFamily
 from ..collections.cache import CollectionSpecs
 from ..database import Database
@@ -34,6 +34,7 @@ MARK = load("sync_config")["next_mark"]
 NO_FENCE = None  # the mark of a merge without a request
 MAX_RACES = 5
 GONE = (Verdict.DELETE, Verdict.GONE, Verdict.RECREATE, Verdict.IGNORE)  # the upstream does not hold the remote id
+UNSTORABLE, VIOLATION = '{"reason": "INVALID_DOCUMENT"}', '{"reason": "SCHEMA_VIOLATION"}'
 T = TypeVar("T")
 
 
@@ -140,9 +141,10 @@ class Merges:
         }
         rows = await transaction.fetch(SQL["resolve"], values)
         for answer, row in zip(unresolved, rows, strict=True):
-            found.pop(row["record_id"], None)
+            record_id = row["record_id"] if row["is_linked"] else new_record_id(row["record_id"], answer.remote_id)
+            found.pop(record_id, None)
             if not row["is_unchanged"]:
-                found[row["record_id"]] = replace(answer, record_id=row["record_id"]), row["is_linked"]
+                found[record_id] = replace(answer, record_id=record_id), row["is_linked"]
         return list(found.values())
 
     async def merge_in(
@@ -183,7 +185,7 @@ class Merges:
             "remote_versions": [each.remote_version for each in ordered],
             "are_deleted": [each.is_deleted for each in ordered],
             "documents": [each.document for each in ordered],
-            "failures": [None] * len(ordered),
+            "failures": [None if each.is_storable else UNSTORABLE for each in ordered],
             "puts": [puts] * len(ordered),
             "now": await transaction.now(),
             "user_id": user_id or f"sync:{self.upstream}",
@@ -193,9 +195,7 @@ class Merges:
             "request_id": request_id,
         }
         if self._specs.known(self.tenant_id, bound.collection).json_schema:
-            values["failures"] = await self._violations(
-                transaction, bound.collection, values, [each.record_id for each in ordered]
-            )
+            values["failures"] = await self._violations(transaction, bound.collection, values, ordered)
         rows = await transaction.fetch(SQL["merge"], values)
         if any(row["is_raced"] for row in rows):
             raise RacedError
@@ -213,11 +213,13 @@ class Merges:
         ]  # fmt: skip
 
     async def _violations(
-        self, transaction: Transaction, collection: str, values: Mapping[str, object], record_ids: Sequence[str]
+        self, transaction: Transaction, collection: str, values: Mapping[str, object], ordered: Sequence[Answer]
     ) -> list[str | None]:
-        """Return a failure for each answer that would leave a content that violates the JSON Schema."""
+        """Return a failure for each answer that cannot be stored, or whose result would violate the JSON Schema."""
         rows = await transaction.fetch(SQL["preview"], dict(values))
         contents = [(collection, row["content"] or "{}", row["record_id"]) for row in rows]
         found = await self._specs.violations(self.tenant_id, contents)
         refused = {row["record_id"] for row, error in zip(rows, found, strict=True) if error is not None}
-        return ['{"reason": "SCHEMA_VIOLATION"}' if each in refused else None for each in record_ids]
+        return [
+            UNSTORABLE if not each.is_storable else VIOLATION if each.record_id in refused else None for each in ordered
+        ]

@@ -1,0 +1,102 @@
+"""Records of a system of record that cannot be stored here, and connectors that fail: the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from draftline.upstreams import FieldMapping, Page, RemoteRecord, UnreachableError
+from draftline_server.sync.push import Push
+from draftline_server.upstreams.field_mapping import FieldTranslator
+from support.sync_worlds import SyncWorld
+from support.tenant_stores import connected
+from support.upstream_toy import ToyUpstream
+
+UNSTORABLE = {
+    "NUL in a text": {"n": "a\0b"},
+    "NUL in a key": {"a\0b": 1},
+    "lone surrogate": {"n": "\ud800"},
+    "NaN": {"n": Decimal("NaN")},
+    "infinity": {"n": float("inf")},
+    "number over the limit": {"n": Decimal("1E+200000")},
+    "integer over the limit": {"n": 10**2000},
+    "too deep": {"n": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]},
+    "not JSON": {"n": b"bytes"},
+}
+
+
+@pytest.mark.parametrize("schema", ["", '{"type": "object"}'], ids=["no schema", "schema"])
+async def test_record_that_cannot_be_stored_is_refused_and_others_are_pulled(database_url: str, schema: str) -> None:
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        if schema:
+            await world.declare(schema)
+        for index, document in enumerate(UNSTORABLE.values()):
+            world.system.insert(document, f"bad-{index}")
+        world.system.insert({"n": 1}, "good")
+        await world.pull(snapshot=True)
+        assert await world.value("good") == {"n": 1}
+        states = await world.states()
+        bad = {each: states[each]["state"] for each in states if each != "good"}
+        assert bad == {f"bad-{index}": "FAILED" for index in range(len(UNSTORABLE))}
+        events = await world.events()
+        assert {each["record_id"] for each in events if each["kind"] == "PULL_REFUSED"} == bad.keys()
+        world.system.edit("bad-0", n=2)
+        await world.pull()
+        assert (await world.value("bad-0"), (await world.state("bad-0"))["state"]) == ({"n": 2}, "IDLE")
+
+
+async def test_remote_id_that_no_call_could_name_gets_a_record_with_another_id(database_url: str) -> None:
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        for remote_id in ("x" * 200, "a\nb", "plain"):
+            world.system.insert({"n": 1}, remote_id)
+        await world.pull(snapshot=True)
+        named = {state["remote_id"]: record_id for record_id, state in (await world.states()).items()}
+        assert named["plain"] == "plain"
+        assert all(len(record_id) <= 128 and record_id.isprintable() for record_id in named.values())
+        world.system.edit("x" * 200, n=2)
+        await world.pull()
+        assert await world.value(named["x" * 200]) == {"n": 2}
+        assert len(await world.states()) == 3
+        await world.patch(named["x" * 200], {"n": 3})
+        await world.push()
+        assert world.system.rows["x" * 200].document == {"n": 3}
+
+
+class Broken(ToyUpstream):
+    """A connector with a mistake in its reads."""
+
+    async def changes(self, collection: str, cursor: str | None) -> AsyncIterator[Page]:
+        raise KeyError(collection)
+        yield Page([], cursor)
+
+    async def lookup(self, collection: str, remote_ids: Sequence[str]) -> Sequence[RemoteRecord]:
+        raise KeyError(collection)
+
+
+async def test_mistake_of_a_connector_in_a_read_counts_as_unreachable(database_url: str) -> None:
+    """The other loop of the worker goes on: a pull that cannot be made does not stop the push."""
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        broken = Broken(world.system)
+        with pytest.raises(UnreachableError, match="KeyError"):
+            await world.pull(upstream=broken)
+        await world.create("r", {"n": 1})
+        link = replace(world.link(), upstream=broken)
+        push = Push(database, world.worker._attempts, world.worker._merges, link)
+        with pytest.raises(UnreachableError, match="KeyError"):
+            await push.look_up(world.bound, world.system.capabilities, {"r1": "r"})
+        assert link.breaker.failures == 1
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "-Infinity", "1E+999999999", "1E-999999999", "one"])
+def test_text_that_is_no_storable_number_is_returned_unchanged(text: str) -> None:
+    fields = FieldTranslator([FieldMapping(local="/rate", remote="/rate", type="number")])
+    assert fields.document_in({"rate": text}) == {"rate": text}
+    assert fields.document_in({"rate": "-1.50"}) == {"rate": Decimal("-1.50")}
