@@ -57,6 +57,19 @@ async def test_session_that_raises_discards_its_edits_alone(films: Any) -> None:
     assert await contents(films) == {"m-1": {"n": 1}, "m-2": {"n": 2}, "m-3": {"n": 3}}
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_session_with_a_used_label_discards_only_its_own_drafts(films: Any, is_refused: bool) -> None:
+    """Keep an earlier draft of the same label, also if the session ends by an edit that was refused."""
+    await films.save_draft("movies", "m-2", {"mine": "before"}, session_id="evening")
+    with pytest.raises((OSError, draftline.InvalidArgumentError)):  # noqa: PT012  how a session ends is what is tested
+        async with films.session("movies", session_id="evening") as session:
+            await session.edit("m-1", {"a": 1})
+            await session.edit("m-3", {"a": 1})
+            await session.edit("m-3", operations=[op.remove("/none")] if is_refused else [op.remove("/a")])
+            raise OSError("disk")
+    assert await contents(films, "drafts_only") == {"m-2": {"n": 2, "mine": "before"}}
+
+
 async def test_session_whose_edit_is_refused_discards_the_others(films: Any) -> None:
     with pytest.raises(draftline.NotFoundError):  # noqa: PT012  how a session ends is what is tested
         async with films.session("movies") as session:

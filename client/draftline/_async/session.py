@@ -127,12 +127,21 @@ class AsyncSession:
             await self._commit()
         elif self._drafts.may_have_drafts:
             with suppress(Exception):  # the exception of the block must not be masked
-                await self._client.discard(
-                    self._drafts.collection,
-                    session_id=self.session_id,
-                    tenant_id=self._tenant_id,
-                    timeout=self._timeout,
-                )
+                await self._discard()
+
+    async def _discard(self) -> None:
+        """Discard the drafts of the session, but no earlier ones that have its label."""
+        if not self._drafts.is_label_shared:
+            await self._client.discard(
+                self._drafts.collection, session_id=self.session_id, tenant_id=self._tenant_id, timeout=self._timeout
+            )
+        elif self._drafts.versions:
+            await self._client.discard(
+                self._drafts.collection,
+                record_ids=self._drafts.discarded(),
+                tenant_id=self._tenant_id,
+                timeout=self._timeout,
+            )
 
     async def _commit(self) -> None:
         if self._drafts.versions:

@@ -31,10 +31,14 @@ class SessionDrafts:
     versions: dict[str, int] = field(default_factory=dict)
     results: Results[CommitResult] = field(default_factory=lambda: Results([], ""))
     may_have_drafts: bool = False
+    is_label_shared: bool = False  # other drafts may have the session's id, because the caller chose it
+    _unconfirmed: set[str] = field(default_factory=set)  # the records of saves whose outcome is not known
 
     def expecting(self, edits: Iterable[DraftEdit]) -> list[DraftEdit]:
         """Return the edits, with the draft version that the session expects filled in where it is not given."""
         self.may_have_drafts = True
+        edits = list(edits)
+        self._unconfirmed |= {edit.record_id for edit in edits}
         return [
             replace(edit, expected_draft_version=self.versions.get(edit.record_id, 0))
             if edit.expected_draft_version is None
@@ -49,7 +53,15 @@ class SessionDrafts:
     def note(self, edits: Sequence[DraftEdit], results: Sequence[SaveResult]) -> None:
         """Record the new draft versions; a deleted creation leaves no draft."""
         for edit, result in zip(edits, results, strict=True):
+            self._unconfirmed.discard(edit.record_id)
             if result.record is not None:
                 self.versions[edit.record_id] = result.record.draft_version
             else:
                 self.versions.pop(edit.record_id, None)
+
+    def discarded(self) -> dict[str, int | None]:
+        """Return the records whose drafts to discard, with the version that each must have; None: any."""
+        return {
+            record_id: None if record_id in self._unconfirmed else version
+            for record_id, version in self.versions.items()
+        }

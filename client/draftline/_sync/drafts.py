@@ -331,13 +331,13 @@ class DraftMethods(Transport):
         commit raises (for example `ConflictError`), the drafts are retained: inspect the
         conflicts, then `commit` with another policy or `discard`, by `session.session_id`.
 
-        A session does not touch your other drafts: an edit of a record that you already have a
-        draft of raises `DraftVersionMismatchError`.
+        A session does not touch your other drafts, not even those with the same label: an edit of a
+        record that you already have a draft of raises `DraftVersionMismatchError`.
 
         Args:
             session_id: the label of the drafts; None: a new one.
         """
         drafts = SessionDrafts(collection, change_reason=change_reason, conflict_policy=ConflictPolicy(conflict_policy))
         if session_id is not None:
-            drafts.session_id = session_id
+            drafts.session_id, drafts.is_label_shared = session_id, True
         return Session(self, drafts, tenant_id, timeout)

@@ -128,12 +128,21 @@ class Session:
             self._commit()
         elif self._drafts.may_have_drafts:
             with suppress(Exception):  # the exception of the block must not be masked
-                self._client.discard(
-                    self._drafts.collection,
-                    session_id=self.session_id,
-                    tenant_id=self._tenant_id,
-                    timeout=self._timeout,
-                )
+                self._discard()
+
+    def _discard(self) -> None:
+        """Discard the drafts of the session, but no earlier ones that have its label."""
+        if not self._drafts.is_label_shared:
+            self._client.discard(
+                self._drafts.collection, session_id=self.session_id, tenant_id=self._tenant_id, timeout=self._timeout
+            )
+        elif self._drafts.versions:
+            self._client.discard(
+                self._drafts.collection,
+                record_ids=self._drafts.discarded(),
+                tenant_id=self._tenant_id,
+                timeout=self._timeout,
+            )
 
     def _commit(self) -> None:
         if self._drafts.versions:
