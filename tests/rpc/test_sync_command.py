@@ -53,6 +53,9 @@ def test_decision_without_a_conflict_fails(server_address: str, tenant: str) -> 
     refused = run(server_address, tenant, "resolve", "parts", "p-1", "--mine", "/rate")
     assert (refused.exit_code, "no conflict" in refused.output) == (1, True)
     assert run(server_address, tenant, "resolve", "parts", "p-1").exit_code == 2
+    for value, message in (("/rate", "takes PATH=JSON"), ("/rate=high", "--value /rate: the text after = is not JSON")):
+        wrong = run(server_address, tenant, "resolve", "parts", "p-1", "--value", value)
+        assert (wrong.exit_code, message in wrong.output) == (2, True)
     assert run(server_address, tenant, "link", "parts", "p-1", "r-2").exit_code == 1
 
 

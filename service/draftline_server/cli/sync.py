@@ -192,12 +192,22 @@ def resolve_command(
     values: tuple[str, ...], reason: str,
 ) -> None:  # fmt: skip
     """Decide conflicts of a record with the upstream, by path."""
-    chosen = dict(each.partition("=")[::2] for each in values)
-    if not (mine or theirs or chosen):
+    if not (mine or theirs or values):
         raise click.UsageError("set --mine, --theirs or --value")
-    decoded = {path: decode(text) for path, text in chosen.items()}
+    decoded = dict(map(_chosen, values))
     left = client.resolve_sync(collection, record_id, mine=mine, theirs=theirs, values=decoded, change_reason=reason)
     click.echo(f"{left} conflicts are left.", err=True)
+
+
+def _chosen(text: str) -> tuple[str, Any]:
+    """Return the path and the value of a `--value` option."""
+    path, separator, value = text.partition("=")
+    try:
+        if separator:
+            return path, decode(value)
+    except ValueError as error:
+        raise click.UsageError(f"--value {path}: the text after = is not JSON: {error}") from None
+    raise click.UsageError(f"--value takes PATH=JSON, not {text!r}")
 
 
 @sync_group.command("link")
