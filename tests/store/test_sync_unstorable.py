@@ -7,11 +7,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from draftline.upstreams import FieldMapping, Page, RemoteRecord, UnreachableError
+from draftline.upstreams import Applied, Exists, FieldMapping, Page, RemoteRecord, UnreachableError
+from draftline_server.sync.conversion import to_settlement
 from draftline_server.sync.push import Push
 from draftline_server.upstreams.field_mapping import FieldTranslator
 from support.sync_worlds import SyncWorld
-from support.tenant_stores import connected
+from support.tenant_stores import COLLECTION, connected
 from support.upstream_toy import ToyUpstream
 
 UNSTORABLE = {
@@ -93,6 +94,24 @@ async def test_mistake_of_a_connector_in_a_read_counts_as_unreachable(database_u
         with pytest.raises(UnreachableError, match="KeyError"):
             await push.look_up(world.bound, world.system.capabilities, {"r1": "r"})
         assert link.breaker.failures == 1
+
+
+async def test_id_that_cannot_be_stored_counts_as_none(database_url: str) -> None:
+    """A returned id with a NUL makes only its own outcome unknown, and not that of the whole batch."""
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        for record_id in ("bad", "good", "found"):
+            await world.create(record_id, {"n": 1})
+        await world.worker._attempts.sweep(COLLECTION)
+        attempts = await world.worker._attempts.prepare(world.bound, ["bad", "found", "good"], 60.0)
+        outcomes = [Applied("a\0b"), Exists(RemoteRecord(remote_id="c\0d")), Applied("r-1", "1\0")]
+        now, capabilities = await database.now(), world.system.capabilities
+        settlements = [to_settlement(*each, capabilities, now) for each in zip(attempts, outcomes, strict=True)]
+        await database.transact(lambda each: world.worker._attempts.settle(each, COLLECTION, settlements))
+        states = await world.states()
+        assert {each: states[each]["state"] for each in states} == {"bad": "FAILED", "found": "FAILED", "good": "IDLE"}
+        assert (states["good"]["remote_id"], states["good"]["remote_version"]) == ("r-1", "1")
 
 
 @pytest.mark.parametrize("text", ["NaN", "sNaN", "-Infinity", "1E+999999999", "1E-999999999", "one"])

@@ -123,21 +123,26 @@ def error_json(reason: str, message: str, field: str = "") -> str:
     return json.dumps(dict(zip(("reason", "message", "field"), clean, strict=True)))
 
 
+def _is_storable_id(remote_id: str) -> bool:
+    return bool(remote_id) and "\0" not in remote_id
+
+
 def to_settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, now: datetime) -> Settlement:
     """Return what the outcome of an attempt changes. `now`: the time by the database's clock."""
     match outcome:
-        case Applied(remote_id=""):
-            problem = error_json("OUTCOME_UNKNOWN", "the upstream applied the write, but returned no id")
+        case Applied() if not _is_storable_id(outcome.remote_id):
+            problem = error_json("OUTCOME_UNKNOWN", "the upstream applied the write, but returned no valid id")
             return Settlement(attempt.record_id, attempt.attempt_id, Effect.LOST, error=problem)
         case Applied():
-            version = outcome.remote_version or None
+            version = outcome.remote_version.replace("\0", "") or None
             return Settlement(
                 attempt.record_id, attempt.attempt_id, Effect.APPLIED, outcome.remote_id, remote_version=version
             )
         case Exists():
-            remote_id = outcome.record.remote_id if outcome.record is not None else None
+            found = outcome.record.remote_id if outcome.record is not None else ""
+            remote_id = found if _is_storable_id(found) else None
             problem = error_json("EXISTS", "the upstream has such a record already, and did not return its id")
-            return Settlement(attempt.record_id, attempt.attempt_id, Effect.READ, remote_id or None, error=problem)
+            return Settlement(attempt.record_id, attempt.attempt_id, Effect.READ, remote_id, error=problem)
         case Stale() | Gone():
             return Settlement(attempt.record_id, attempt.attempt_id, Effect.READ)
         case Refused():
