@@ -22,6 +22,7 @@ from draftline_server.store.collections.cache import CollectionSpecs
 from draftline_server.store.database import Database
 from draftline_server.store.in_place_patches import InPlacePatches
 from draftline_server.store.statements import Statement, load
+from support.partitioned import IS_PARTITIONED
 from support.sent_statements import sent
 from support.tenant_stores import SCHEMAS
 
@@ -237,7 +238,7 @@ async def crowded(postgres_url: str, template: str) -> AsyncIterator[asyncpg.Con
 
 def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The nodes of a plan that read the table of records."""
-    if node.get("Relation Name") == "record" and node["Node Type"] != "ModifyTable":
+    if re.fullmatch(r"record(_rest_\d+)?", node.get("Relation Name", "")) and node["Node Type"] != "ModifyTable":
         yield node
     for below in node.get("Plans", ()):
         yield from scans(below)
@@ -251,6 +252,8 @@ async def test_patch_content_finds_records_by_primary_key(crowded: asyncpg.Conne
     patches = [
         Patch("films", str(50 * n), changes[n % 2], condition=condition, allow_missing=n % 3 == 0) for n in range(count)
     ]
+    if IS_PARTITIONED:  # as the service: generic plans show partitions without rows too
+        await crowded.execute("SET enable_seqscan = off")
     capture = Capture("")
     await InPlacePatches(CollectionSpecs(capture, SCHEMAS), Limits()).apply(
         capture,
@@ -267,5 +270,5 @@ async def test_patch_content_finds_records_by_primary_key(crowded: asyncpg.Conne
     assert found
     for node in found:
         assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
-        assert node["Index Name"] == "record_pkey", node
+        assert re.fullmatch(r"record(_rest_\d+)?_pkey", node["Index Name"]), node
         assert all(key in node["Index Cond"] for key in ("tenant_id", "collection", "record_id"))
