@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
 import draftline
 import pytest
 from draftline import RecordState, SyncCollection, SyncPolicy
 from draftline_server.store.statements import Statement, load
+from support.polling import BLOCKED, eventually
 from support.sync_worlds import UPSTREAM, SyncWorld
 from support.tenant_stores import COLLECTION, connected
 
@@ -235,6 +237,29 @@ async def test_linked_record_is_read_and_not_created_again(bound: Bound) -> None
     await bound.world.push()
     assert list(bound.world.system.live()) == ["r"]
     assert (await bound.state("p")).state in (RecordState.SYNCED, RecordState.PRISTINE)
+
+
+async def test_remote_id_that_another_record_gets_at_the_same_moment_is_refused(bound: Bound, server: Any) -> None:
+    """Refuse the second of two links to one remote id, after it waited for the first."""
+    for record_id in "pq":
+        await bound.client.create_content(COLLECTION, {"n": 1}, record_id=record_id)
+    link = (
+        "INSERT INTO draftline.sync_record (tenant_id, collection, record_id, remote_id, is_there, shadow, state) "
+        "VALUES ($1, $2, 'q', 'r', true, '{}', 'IDLE')"
+    )
+    other = await asyncpg.connect(server.url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute(link, bound.world.tenant_id, COLLECTION)
+        linking = asyncio.create_task(bound.client.link_record(COLLECTION, "p", "r"))
+        await eventually(lambda: other.fetch(BLOCKED))
+        await transaction.commit()
+        with pytest.raises(draftline.DraftlineError) as caught:
+            await linking
+    finally:
+        await other.close()
+    assert caught.value.reason == "SYNC_STATE_MISMATCH"
 
 
 async def test_refused_sync_forgets_nothing_of_the_collection_of_another(bound: Bound) -> None:

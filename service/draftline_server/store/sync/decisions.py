@@ -23,7 +23,7 @@ from ...domain.sync_records import Decision
 from ..collections.cache import CollectionSpecs
 from ..database import Database
 from ..statements import load
-from ..transaction import Transaction
+from ..transaction import Rows, Transaction
 from .attempts import lock
 from .merges import NO_FENCE, Merges
 from .specs import collection_of
@@ -66,7 +66,12 @@ class SyncDecisions:
         }  # fmt: skip
         await _sync_of(transaction, values)
         await lock(transaction, tenant_id, collection, [record_id])
-        if not await transaction.fetch(SQL["link"], values):
+
+        async def write() -> Rows:
+            return await transaction.fetch(SQL["link"], values)
+
+        # Another record may get the same remote id at the same moment; the repetition sees it.
+        if not await transaction.retry_part(write, asyncpg.UniqueViolationError):
             raise SyncStateError(
                 f"record {record_id!r} does not exist, or it or {remote_id!r} is linked already, or a write of it "
                 "is out",
