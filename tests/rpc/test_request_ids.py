@@ -29,6 +29,7 @@ from support.mutating_calls import (
 from support.responses import INVALID, content_of, struct
 
 READS = ("Get", "BatchGet", "List", "Stream", "Watch")
+SETS_VALUES = {"SetTenantQuotas"}  # a repetition changes nothing, with and without an id
 NEEDS_CONFLICT = {"ResolveSync"}  # which only a worker makes: see test_sync.py
 # The responses of these are built again from the record as it was; those of other methods are stored as they were sent.
 OF_A_RECORD = ("CreateContent", "PatchContent", "DeleteContent", "UndeleteContent")
@@ -76,7 +77,7 @@ def stored(server: Any) -> Stored:
 
 def test_every_rpc_that_writes_is_tried() -> None:
     methods = {method.name: method.input_type for service in SERVICES for method in service.methods}
-    writing = {name for name in methods if not name.startswith(READS)}
+    writing = {name for name in methods if not name.startswith(READS)} - SETS_VALUES
     assert {mutation.method for mutation in MUTATIONS} == writing - NEEDS_CONFLICT
     for name in writing:
         header = methods[name].fields_by_name.get("header")
