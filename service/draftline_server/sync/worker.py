@@ -128,16 +128,17 @@ class SyncWorker:
 
         A copy has another identity, and a database that was restored gives out marks again that this process has seen.
         """
-        key = self.tenant_id, self.upstream
-        went_back = self._has_gone_back(work)
-        self._stores.marks[key] = work.mark
-        if await self.progress.has_moved() or went_back:
-            await self.progress.begin_again()
-            raise SuspendedError(
-                "RESTORED",
-                "this database was restored from a backup, moved or copied, so the upstream may hold newer writes. "
-                "If it is the one to continue with, resume the sync: it reads a snapshot before it sends anything",
-            )
+        moved_to = await self.progress.moved_to()
+        restored = SuspendedError(
+            "RESTORED",
+            "this database was restored from a backup, moved or copied, so the upstream may hold newer writes. "
+            "If it is the one to continue with, resume the sync: it reads a snapshot before it sends anything",
+        )
+        if is_restored := bool(moved_to) or self._has_gone_back(work):
+            await self.progress.suspend_restored(restored.reason, restored.message, moved_to)
+        self._stores.marks[self.tenant_id, self.upstream] = work.mark
+        if is_restored:
+            raise restored
 
     def _has_gone_back(self, work: SyncWork) -> bool:
         return work.mark + LOST_MARKS < self._stores.marks.get((self.tenant_id, self.upstream), 0)

@@ -15,7 +15,10 @@ FOR UPDATE
 INSERT INTO draftline.sync_upstream AS u (tenant_id, upstream, endpoint, config, version, created_at, updated_at)
 VALUES (:tenant_id, :upstream, :endpoint, CAST(:config AS jsonb), 1, :now, :now)
 ON CONFLICT (tenant_id, upstream) DO UPDATE
-SET endpoint = excluded.endpoint, config = excluded.config, version = u.version + 1, updated_at = excluded.updated_at,
+SET endpoint = excluded.endpoint, version = u.version + 1, updated_at = excluded.updated_at,
+    -- The identity of the database stays, see database_of.
+    config = excluded.config || CASE WHEN u.config ? 'database' THEN jsonb_build_object('database', u.config -> 'database')
+        ELSE '{}' END,
     suspended_reason = NULL, suspended_message = NULL, suspended_at = NULL, swept_at = NULL, failures = 0, open_until = NULL
 RETURNING version
 
@@ -198,12 +201,18 @@ UPDATE draftline.sync_upstream SET swept_at = :now WHERE tenant_id = :tenant_id 
 UPDATE draftline.sync_upstream SET failures = :failures, open_until = :open_until
 WHERE tenant_id = :tenant_id AND upstream = :upstream
 
+-- name: may_identify_server
+-- Return whether the role may call the function of `server_identifier`, which some providers of PostgreSQL do not allow.
+SELECT has_function_privilege('pg_control_system()', 'EXECUTE') AS is_allowed
+
+-- name: server_identifier
+-- Return the identity of the server, which standbys share.
+SELECT s.system_identifier::text AS server FROM pg_control_system() AS s
+
 -- name: database_of
--- Return the identity of this database, which a copy of it does not have, and the one that the workers of a sync saw last.
-SELECT concat_ws('/',
-    CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
-         THEN (SELECT c.system_identifier FROM pg_control_system() AS c) END,
-    (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())) AS database, u.config ->> 'database' AS seen
+-- Return the id of this database in its server, and the identity of the database that the workers of a sync saw last: the
+-- server, which is empty if it is not known, a slash, and this id.
+SELECT (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())::text AS oid, u.config ->> 'database' AS seen
 FROM draftline.sync_upstream AS u
 WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream
 

@@ -114,20 +114,40 @@ class PullProgress:
         """Stop the sync until a person resumes it."""
         await self._run("suspend", reason=reason, message=message, now=await self._database.now())
 
-    async def has_moved(self) -> bool:
-        """Return whether the database is another one than the workers of this sync have seen, such as a copy of it.
+    async def moved_to(self) -> str:
+        """Return the identity of the database if the workers of this sync have seen another one, else an empty text.
 
-        The identity is stored, so that a later call returns False.
+        A copy of a database has another identity. The first one that is seen is stored.
         """
         rows = await self._database.fetch(SQL["database_of"], self._values(), idempotent=True)
-        if not rows or rows[0]["database"] == rows[0]["seen"]:
-            return False
-        await self._run("store_database", database=rows[0]["database"])
-        return rows[0]["seen"] is not None
+        if not rows:
+            return ""
+        found, seen = f"{await self._server()}/{rows[0]['oid']}", rows[0]["seen"]
+        if seen is None:
+            await self._run("store_database", database=found)
+        return found if seen is not None and _differ(seen, found) else ""
 
-    async def begin_again(self) -> None:
-        """Have a snapshot read before anything is sent."""
-        await self._run("begin_again")
+    async def _server(self) -> str:
+        """Return the identity of the server; empty if this role may not read it."""
+        if not (await self._database.fetch(SQL["may_identify_server"], {}, idempotent=True))[0]["is_allowed"]:
+            return ""
+        return str((await self._database.fetch(SQL["server_identifier"], {}, idempotent=True))[0]["server"])
+
+    async def suspend_restored(self, reason: str, message: str, identity: str) -> None:
+        """Stop the sync until a person resumes it, and have a snapshot read before anything is sent.
+
+        `identity`: that of the database, if it is another one than before. It is stored only together with the
+        suspension, so that a failure of this call leaves the sync to be stopped by the next worker.
+        """
+        values = self._values(reason=reason, message=message, now=await self._database.now(), database=identity)
+
+        async def write(transaction: Transaction) -> None:
+            await transaction.fetch(SQL["begin_again"], values)
+            await transaction.fetch(SQL["suspend"], values)
+            if identity:
+                await transaction.fetch(SQL["store_database"], values)
+
+        await self._database.transact(write, idempotent=True)
 
     async def store_cursor(self, transaction: Transaction, collection: str, cursor: str) -> None:
         await transaction.fetch(SQL["store_cursor"], self._values(collection=collection, cursor=cursor))
@@ -151,3 +171,10 @@ class PullProgress:
             if len(rows) < LINKED:
                 return
             after = rows[-1]["record_id"]
+
+
+def _differ(seen: str, found: str) -> bool:
+    """Return whether two identities are of different databases. A server that is not known may be any."""
+    *old_server, old_id = seen.split("/")
+    *new_server, new_id = found.split("/")
+    return old_id != new_id or bool(any(old_server) and any(new_server) and old_server != new_server)
