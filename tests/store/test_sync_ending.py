@@ -152,3 +152,24 @@ async def test_worker_that_ends_after_an_outcome_leaves_both_sides_alike(
     assert await world.value("p") == {"name": "a"}
     assert list(world.system.live().values()) == [{"name": "a"}]
     assert set(world.system.effects.values()) == {1}
+
+
+async def test_worker_can_end_while_a_time_limit_expires() -> None:
+    """The request that runs into its limit still releases its resources, and the end waits for it."""
+    ends, has_expired, may_go_on = ending.Ending(), asyncio.Event(), asyncio.Event()
+
+    async def request() -> None:
+        async with ends.time_limit(0.0):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                has_expired.set()
+                await may_go_on.wait()
+
+    task = asyncio.create_task(ends.finish(request()))
+    await has_expired.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task

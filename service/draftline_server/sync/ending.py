@@ -48,7 +48,8 @@ class Ending:
         self._begun.set()
         end = asyncio.get_running_loop().time() + FINISH_S
         for limit in self._limits:
-            limit.reschedule(min(limit.when() or end, end))
+            if not limit.expired():
+                limit.reschedule(min(limit.when() or end, end))
 
     @asynccontextmanager
     async def time_limit(self, timeout_s: float) -> AsyncIterator[None]:
