@@ -146,7 +146,6 @@ async def running(
             if worker <= 1 and runs_inline(settings):
                 works.append(_sync(settings, database, schemas, wakes, syncs.counters))
             if worker <= 1:  # one process is enough for these, and logs their warnings once
-                await sizes.read()
                 leader_tasks += [OrderEntriesTask(entries), tallies_task, maintenance, draft_check, tenant_count]
                 works += [_warn_of_scarce_connections(settings, database), *_watches(clock, writes, syncs), sizes.run()]
             works.append(Leader(leases, leader_tasks).run())

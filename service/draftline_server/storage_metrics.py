@@ -28,13 +28,11 @@ class StorageSizes:
         self.tenants: Sequence[LargeTenant] = ()
 
     async def run(self) -> None:
-        """Read the sizes again and again, until cancelled. The first reading is the caller's."""
-        pause_s = READ_S
+        """Read the sizes at once and then again and again, until cancelled."""
         while True:
-            await asyncio.sleep(pause_s)
             started = time.monotonic()
             await self.read()
-            pause_s = max(READ_S, REST * (time.monotonic() - started))
+            await asyncio.sleep(max(READ_S, REST * (time.monotonic() - started)))
 
     async def read(self) -> None:
         """Read the sizes. If that fails, the last ones stay."""

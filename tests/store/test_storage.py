@@ -14,8 +14,10 @@ from draftline_server.partitions.layout import TABLES, tenant_partition
 from draftline_server.storage_metrics import StorageSizes
 from draftline_server.store.database import Database
 from draftline_server.store.storage import read_table_parts
+from support.log_capture import logged
 from support.partition_switch import fill
 from support.partitioned import plain_only
+from support.servers import serving
 from support.tenant_stores import connected
 
 pytestmark = plain_only("they begin with plain tables")
@@ -134,3 +136,11 @@ async def test_doctor_suggests_no_partitions_where_tables_are_plain(
     assert "`VACUUM FULL draftline.record`, which locks it" in sizes.fix
     assert tenants.state == "ok"
     assert tenants.message.startswith("the largest: t0 (100 records, 0.0 MiB), t1")
+
+
+async def test_server_starts_while_a_table_is_locked(database_url: str, connection: asyncpg.Connection) -> None:
+    """VACUUM FULL of a table locks it, for which the reading of its size waits."""
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE draftline.sync_event IN ACCESS EXCLUSIVE MODE")
+        with logged() as events, serving(database_url):
+            assert "storage_sizes_failed" not in [each["event"] for each in events]
