@@ -49,6 +49,7 @@ from .store.revision import read_secret
 from .store.statistics.store import StatisticsStore
 from .store.sync.configs import SyncConfigs
 from .store.sync.decisions import SyncDecisions
+from .store.sync.previews import SyncPreviews
 from .store.sync.states import SyncStates
 from .store.tenants import Tenants
 from .store.write_transactions import WriteTransactions
@@ -134,6 +135,7 @@ async def build_services(
             SyncConfigs(database),
             SyncStates(database),
             SyncDecisions(database, specs, shared.limits),
+            SyncPreviews(database),
             shared.responses,
             page_tokens,
             shared.limits,

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import draftline
 import pytest
-from draftline import RecordState, SyncCollection, SyncPolicy
+from draftline import RecordState, SyncCollection, SyncPolicy, SyncPreviewKind
 from draftline_server.store.statements import Statement, load
 from support.polling import BLOCKED, eventually
 from support.sync_worlds import UPSTREAM, SyncWorld
@@ -208,6 +208,21 @@ async def test_sync_is_read_replaced_paused_and_released(bound: Bound) -> None:
     await client.put_sync("other", "toy", [COLLECTION])
     with pytest.raises(draftline.NotFoundError):
         await client.get_sync("missing")
+
+
+async def test_preview_of_a_push_counts_its_records_and_that_of_a_pull_is_refused(bound: Bound) -> None:
+    """Return counts and examples, send nothing, and name the field for other runs and unknown syncs."""
+    await bound.client.create_content(COLLECTION, {"n": 1}, record_id="p")
+    (preview,) = await bound.client.run_sync(UPSTREAM, "push", validate_only=True)
+    assert (preview.collection, preview.created, preview.updated, preview.deleted) == (COLLECTION, 1, 0, 0)
+    assert [(each.record_id, each.kind) for each in preview.examples] == [("p", SyncPreviewKind.CREATE)]
+    assert (await bound.world.states(), bound.world.system.requests) == ({}, 0)
+    assert await bound.client.run_sync(UPSTREAM, "push") == []
+    for run in ("changes", "snapshot"):
+        with pytest.raises(draftline.InvalidArgumentError, match="validate_only"):
+            await bound.client.run_sync(UPSTREAM, run, validate_only=True)
+    with pytest.raises(draftline.NotFoundError):
+        await bound.client.run_sync("missing", "push", validate_only=True)
 
 
 async def test_paused_sync_sends_nothing(bound: Bound) -> None:

@@ -48,6 +48,18 @@ def test_sync_is_paused_resumed_and_run(server_address: str, tenant: str) -> Non
     assert run(server_address, tenant, "retry", "parts").exit_code == 2
 
 
+def test_dry_run_prints_what_a_push_would_send(server_address: str, tenant: str) -> None:
+    """Print the counts and some records of a preview, and refuse a preview of a pull."""
+    with Client(server_address, tenant_id=tenant, user="ada") as client:
+        client.create_content("parts", {"rate": 2}, record_id="p-2")
+    (told,) = json.loads(run(server_address, tenant, "run", "pems", "--push", "--dry-run", "--json").stdout)
+    assert (told["collection"], told["created"], told["read"], told["awaits_snapshot"]) == ("parts", 1, 1, True)
+    assert told["examples"] == [{"record_id": "p-2", "kind": "create"}, {"record_id": "p-1", "kind": "read"}]
+    printed = run(server_address, tenant, "run", "pems", "--push", "--dry-run")
+    assert ("parts: create p-2" in printed.stdout, "no snapshot" in printed.stderr) == (True, True)
+    assert run(server_address, tenant, "run", "pems", "--snapshot", "--dry-run").exit_code == 2
+
+
 def test_decision_without_a_conflict_fails(server_address: str, tenant: str) -> None:
     """Report a decision at a path without a conflict, and a record that is linked already."""
     refused = run(server_address, tenant, "resolve", "parts", "p-1", "--mine", "/rate")

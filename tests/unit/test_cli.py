@@ -18,7 +18,7 @@ from support.cli_commands import leaves
 COMMANDS = list(main.commands)
 WITHOUT_DATA = {
     "serve", "demo", "generate",  # these go on for long, or show what is for people
-    "sync", "sync run", "sync retry", "sync resolve", "sync link", "sync pause", "sync resume",  # these return nothing
+    "sync", "sync retry", "sync resolve", "sync link", "sync pause", "sync resume",  # these return nothing
 }  # fmt: skip
 IMPORT = ["--tenant", "t", "--collection", "c", "--address", "127.0.0.1:1"]
 

@@ -11,6 +11,7 @@ from draftline._core.requests import names, request_id_of
 from draftline._core.sync_responses import (
     conflicts_left_of,
     nothing_of,
+    previews_of,
     retried_of,
     sync_events_of,
     sync_of,
@@ -27,6 +28,7 @@ from draftline.models import (
     SyncEvent,
     SyncField,
     SyncPolicy,
+    SyncPushPreview,
     SyncRecord,
     SyncRun,
     SyncStatus,
@@ -42,7 +44,7 @@ GET_SYNC = Method(_SERVICE, "GetSync", pb.GetSyncRequest, pb.GetSyncResponse, sy
 LIST_SYNCS = Method(_SERVICE, "ListSyncs", pb.ListSyncsRequest, pb.ListSyncsResponse, syncs_of, is_read=True)
 PAUSE_SYNC = Method(_SERVICE, "PauseSync", pb.PauseSyncRequest, pb.PauseSyncResponse, sync_of)
 RESUME_SYNC = Method(_SERVICE, "ResumeSync", pb.ResumeSyncRequest, pb.ResumeSyncResponse, sync_of)
-RUN_SYNC = Method(_SERVICE, "RunSync", pb.RunSyncRequest, pb.RunSyncResponse, nothing_of)
+RUN_SYNC = Method(_SERVICE, "RunSync", pb.RunSyncRequest, pb.RunSyncResponse, previews_of)
 GET_SYNC_STATUS = Method(
     _SERVICE, "GetSyncStatus", pb.GetSyncStatusRequest, pb.GetSyncStatusResponse, sync_status_of, is_read=True
 )
@@ -164,13 +166,20 @@ def resume_sync(
 
 @explained
 def run_sync(
-    tenant_id: str, upstream: str, run: SyncRun | str, *, allow_deletions: int, request_id: str | None
-) -> Call[pb.RunSyncRequest, pb.RunSyncResponse, None]:
+    tenant_id: str,
+    upstream: str,
+    run: SyncRun | str,
+    *,
+    allow_deletions: int,
+    validate_only: bool,
+    request_id: str | None,
+) -> Call[pb.RunSyncRequest, pb.RunSyncResponse, list[SyncPushPreview]]:
     request = pb.RunSyncRequest(
         tenant_id=tenant_id,
         upstream=upstream,
         run=pb.SyncRun.Value(f"SYNC_RUN_{SyncRun(run).name}"),
         allow_deletions=allow_deletions,
+        validate_only=validate_only,
         request_id=request_id_of(request_id),
     )
     return Call(RUN_SYNC, request)

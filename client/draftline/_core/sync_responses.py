@@ -13,6 +13,9 @@ from draftline.models import (
     SyncEvent,
     SyncField,
     SyncPolicy,
+    SyncPreviewKind,
+    SyncPreviewRecord,
+    SyncPushPreview,
     SyncRecord,
     SyncStatus,
 )
@@ -30,8 +33,30 @@ def syncs_of(response: pb.ListSyncsResponse) -> list[Sync]:
     return [_sync_of(each) for each in response.syncs]
 
 
-def nothing_of(response: pb.RunSyncResponse | pb.LinkRecordResponse) -> None:
+def nothing_of(response: pb.LinkRecordResponse) -> None:
     del response
+
+
+def previews_of(response: pb.RunSyncResponse) -> list[SyncPushPreview]:
+    return [
+        SyncPushPreview(
+            collection=each.collection,
+            created=each.created,
+            updated=each.updated,
+            deleted=each.deleted,
+            repeated_writes=each.repeated_writes,
+            read=each.read,
+            conflicts=each.conflicts,
+            failed=each.failed,
+            awaits_snapshot=each.awaits_snapshot,
+            is_stopped=each.is_stopped,
+            examples=tuple(
+                SyncPreviewRecord(example.record_id, member_of(SyncPreviewKind, pb.SyncPreviewKind, example.kind))
+                for example in each.examples
+            ),
+        )
+        for each in response.previews
+    ]
 
 
 def retried_of(response: pb.RetrySyncResponse) -> int:

@@ -15,6 +15,7 @@ from draftline.models import (
     Sync,
     SyncCollection,
     SyncEvent,
+    SyncPushPreview,
     SyncRecord,
     SyncRun,
     SyncStatus,
@@ -146,20 +147,33 @@ class SyncMethods(Transport):
         run: SyncRun | str,
         *,
         allow_deletions: int = 0,
+        validate_only: bool = False,
         request_id: str | None = None,
         tenant_id: str | None = None,
         timeout: float | Unset | None = UNSET,
-    ) -> None:
-        """Have the workers push, read changes, or read a snapshot now.
+    ) -> list[SyncPushPreview]:
+        """Have the workers push, read changes, or read a snapshot now. Return what a push would do if `validate_only`.
 
             client.run_sync("pems", "snapshot")
+            for preview in client.run_sync("pems", "push", validate_only=True):
+                print(preview.collection, preview.created, preview.updated, preview.deleted)
 
         Args:
             run: "push", "changes" or "snapshot".
             allow_deletions: how many deletions a snapshot may make above the limit.
+            validate_only: only count what a push would do with the records of each collection, and change nothing.
+                Allowed with "push" only. The result is empty otherwise.
+
+        Raises:
+            NotFoundError: there is no such sync.
         """
         call = sync_calls.run_sync(
-            self._tenant(tenant_id), upstream, run, allow_deletions=allow_deletions, request_id=request_id
+            self._tenant(tenant_id),
+            upstream,
+            run,
+            allow_deletions=allow_deletions,
+            validate_only=validate_only,
+            request_id=request_id,
         )
         return self._call(call, timeout)
 

@@ -104,6 +104,43 @@ class SyncEvent:
     event_time: datetime
 
 
+class SyncPreviewKind(StrEnum):
+    """The effect that a push would have on a record."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    REPEAT = "repeat"  # a write was sent before, and its outcome is not known yet
+    READ = "read"  # it is read at the upstream first
+    CONFLICT = "conflict"  # not sent
+    FAILED = "failed"  # refused, and not sent until it changes
+
+
+@dataclass(frozen=True)
+class SyncPreviewRecord:
+    """A record of a preview."""
+
+    record_id: str
+    kind: SyncPreviewKind
+
+
+@dataclass(frozen=True)
+class SyncPushPreview:
+    """The numbers of records of a collection by what a push would do with them, with a few examples of each."""
+
+    collection: str
+    created: int
+    updated: int
+    deleted: int
+    repeated_writes: int  # sent before; the outcome is not known yet
+    read: int  # read at the upstream before anything is sent
+    conflicts: int  # not sent
+    failed: int  # refused, and not sent until they change
+    awaits_snapshot: bool  # what exists upstream is linked first, in place of being created
+    is_stopped: bool  # nothing is sent: paused, suspended, or not part of the sync
+    examples: tuple[SyncPreviewRecord, ...] = ()
+
+
 @dataclass(frozen=True)
 class SyncCollectionStatus:
     """The numbers of records of a collection that differ from the upstream, and when it was last read."""

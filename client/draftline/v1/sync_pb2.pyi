@@ -106,6 +106,50 @@ SYNC_RUN_SNAPSHOT: SyncRun.ValueType  # 3
 """Reads all records of the upstream, and deletes here what does not exist there."""
 Global___SyncRun: _TypeAlias = SyncRun  # noqa: Y015
 
+class _SyncPreviewKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SyncPreviewKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncPreviewKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SYNC_PREVIEW_KIND_UNSPECIFIED: _SyncPreviewKind.ValueType  # 0
+    """Not used."""
+    SYNC_PREVIEW_KIND_CREATE: _SyncPreviewKind.ValueType  # 1
+    """It would be created at the upstream."""
+    SYNC_PREVIEW_KIND_UPDATE: _SyncPreviewKind.ValueType  # 2
+    """It would be updated at the upstream."""
+    SYNC_PREVIEW_KIND_DELETE: _SyncPreviewKind.ValueType  # 3
+    """It would be deleted at the upstream."""
+    SYNC_PREVIEW_KIND_REPEAT: _SyncPreviewKind.ValueType  # 4
+    """A write was sent before, and its outcome is not known yet."""
+    SYNC_PREVIEW_KIND_READ: _SyncPreviewKind.ValueType  # 5
+    """It would be read at the upstream first."""
+    SYNC_PREVIEW_KIND_CONFLICT: _SyncPreviewKind.ValueType  # 6
+    """It is in conflict, and would not be sent."""
+    SYNC_PREVIEW_KIND_FAILED: _SyncPreviewKind.ValueType  # 7
+    """It was refused, and would not be sent."""
+
+class SyncPreviewKind(_SyncPreviewKind, metaclass=_SyncPreviewKindEnumTypeWrapper):
+    """What a push would do with a record."""
+
+SYNC_PREVIEW_KIND_UNSPECIFIED: SyncPreviewKind.ValueType  # 0
+"""Not used."""
+SYNC_PREVIEW_KIND_CREATE: SyncPreviewKind.ValueType  # 1
+"""It would be created at the upstream."""
+SYNC_PREVIEW_KIND_UPDATE: SyncPreviewKind.ValueType  # 2
+"""It would be updated at the upstream."""
+SYNC_PREVIEW_KIND_DELETE: SyncPreviewKind.ValueType  # 3
+"""It would be deleted at the upstream."""
+SYNC_PREVIEW_KIND_REPEAT: SyncPreviewKind.ValueType  # 4
+"""A write was sent before, and its outcome is not known yet."""
+SYNC_PREVIEW_KIND_READ: SyncPreviewKind.ValueType  # 5
+"""It would be read at the upstream first."""
+SYNC_PREVIEW_KIND_CONFLICT: SyncPreviewKind.ValueType  # 6
+"""It is in conflict, and would not be sent."""
+SYNC_PREVIEW_KIND_FAILED: SyncPreviewKind.ValueType  # 7
+"""It was refused, and would not be sent."""
+Global___SyncPreviewKind: _TypeAlias = SyncPreviewKind  # noqa: Y015
+
 @_typing.final
 class SyncField(_message.Message):
     """A field that is synchronized."""
@@ -688,6 +732,7 @@ class RunSyncRequest(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     ALLOW_DELETIONS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     upstream: _builtins.str
@@ -700,6 +745,10 @@ class RunSyncRequest(_message.Message):
     """
     request_id: _builtins.str
     """A UUID that makes the call idempotent: a repetition returns the same response. Empty: none."""
+    validate_only: _builtins.bool
+    """Returns what a push would send, without sending or writing anything (AIP-163). Allowed with
+    SYNC_RUN_PUSH only: what a read would change is known only to the upstream.
+    """
     def __init__(
         self,
         *,
@@ -708,10 +757,11 @@ class RunSyncRequest(_message.Message):
         run: Global___SyncRun.ValueType = ...,
         allow_deletions: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_deletions", b"allow_deletions", "request_id", b"request_id", "run", b"run", "tenant_id", b"tenant_id", "upstream", b"upstream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_deletions", b"allow_deletions", "request_id", b"request_id", "run", b"run", "tenant_id", b"tenant_id", "upstream", b"upstream", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -723,16 +773,125 @@ class RunSyncResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PREVIEWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def previews(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncPushPreview]:
+        """With `validate_only`: what the push would do, for each collection of the sync, by name. Empty
+        otherwise.
+        """
+
     def __init__(
         self,
+        *,
+        previews: _abc.Iterable[Global___SyncPushPreview] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previews", b"previews"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunSyncResponse: _TypeAlias = RunSyncResponse  # noqa: Y015
+
+@_typing.final
+class SyncPushPreview(_message.Message):
+    """The records of a collection by what a push would do with them, as far as it is known here. They are
+    counted in several steps, so what is written meanwhile may be missing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    REPEATED_WRITES_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    AWAITS_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    IS_STOPPED_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    created: _builtins.int
+    """The number of records that would be created at the upstream."""
+    updated: _builtins.int
+    """The number of records that would be updated at the upstream."""
+    deleted: _builtins.int
+    """The number of records that would be deleted at the upstream."""
+    repeated_writes: _builtins.int
+    """The number of writes that were sent before, and whose outcome is not known yet. They are repeated
+    with the same key, or read.
+    """
+    read: _builtins.int
+    """The number of records that would be read at the upstream first, because it is not known what it
+    holds.
+    """
+    conflicts: _builtins.int
+    """The number of records that are in conflict with the upstream. Nothing of them would be sent."""
+    failed: _builtins.int
+    """The number of records that were refused, as in SYNC_ERROR without a conflict, and that have not
+    changed since. Nothing of them would be sent.
+    """
+    awaits_snapshot: _builtins.bool
+    """No snapshot has been read yet. If the upstream has snapshots, the worker reads one before it sends
+    anything, and records that exist there are linked and merged in place of being created.
+    """
+    is_stopped: _builtins.bool
+    """Sending is paused, suspended, or not part of the sync: nothing is sent until that changes."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncPreviewRecord]:
+        """The first records of each kind, by id: at most 10 of each."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        created: _builtins.int = ...,
+        updated: _builtins.int = ...,
+        deleted: _builtins.int = ...,
+        repeated_writes: _builtins.int = ...,
+        read: _builtins.int = ...,
+        conflicts: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        awaits_snapshot: _builtins.bool = ...,
+        is_stopped: _builtins.bool = ...,
+        examples: _abc.Iterable[Global___SyncPreviewRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits_snapshot", b"awaits_snapshot", "collection", b"collection", "conflicts", b"conflicts", "created", b"created", "deleted", b"deleted", "examples", b"examples", "failed", b"failed", "is_stopped", b"is_stopped", "read", b"read", "repeated_writes", b"repeated_writes", "updated", b"updated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncPushPreview: _TypeAlias = SyncPushPreview  # noqa: Y015
+
+@_typing.final
+class SyncPreviewRecord(_message.Message):
+    """A record of a preview."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """The record."""
+    kind: Global___SyncPreviewKind.ValueType
+    """What a push would do with it."""
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        kind: Global___SyncPreviewKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "record_id", b"record_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncPreviewRecord: _TypeAlias = SyncPreviewRecord  # noqa: Y015
 
 @_typing.final
 class GetSyncStatusRequest(_message.Message):

@@ -144,7 +144,8 @@ class SyncServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RunSync(self, request, context):
-        """Has the workers push or pull now. Returns at once.
+        """Has the workers push or pull now. Returns at once. With `validate_only`, counts what a push would
+        send, and changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

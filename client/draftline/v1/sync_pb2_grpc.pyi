@@ -51,7 +51,9 @@ class SyncServiceStub:
     ResumeSync: _grpc.UnaryUnaryMultiCallable[_sync_pb2.ResumeSyncRequest, _sync_pb2.ResumeSyncResponse]
     """Resumes a paused sync, or one that the service has suspended."""
     RunSync: _grpc.UnaryUnaryMultiCallable[_sync_pb2.RunSyncRequest, _sync_pb2.RunSyncResponse]
-    """Has the workers push or pull now. Returns at once."""
+    """Has the workers push or pull now. Returns at once. With `validate_only`, counts what a push would
+    send, and changes nothing.
+    """
     GetSyncStatus: _grpc.UnaryUnaryMultiCallable[_sync_pb2.GetSyncStatusRequest, _sync_pb2.GetSyncStatusResponse]
     """Returns how many records are in which state: of a sync, or of a commit. Errors: NOT_FOUND if
     there is no such sync.
@@ -95,7 +97,9 @@ class SyncServiceAsyncStub(SyncServiceStub):
     ResumeSync: _aio.UnaryUnaryMultiCallable[_sync_pb2.ResumeSyncRequest, _sync_pb2.ResumeSyncResponse]  # type: ignore[assignment]
     """Resumes a paused sync, or one that the service has suspended."""
     RunSync: _aio.UnaryUnaryMultiCallable[_sync_pb2.RunSyncRequest, _sync_pb2.RunSyncResponse]  # type: ignore[assignment]
-    """Has the workers push or pull now. Returns at once."""
+    """Has the workers push or pull now. Returns at once. With `validate_only`, counts what a push would
+    send, and changes nothing.
+    """
     GetSyncStatus: _aio.UnaryUnaryMultiCallable[_sync_pb2.GetSyncStatusRequest, _sync_pb2.GetSyncStatusResponse]  # type: ignore[assignment]
     """Returns how many records are in which state: of a sync, or of a commit. Errors: NOT_FOUND if
     there is no such sync.
@@ -172,7 +176,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_pb2.RunSyncRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_pb2.RunSyncResponse, _abc.Awaitable[_sync_pb2.RunSyncResponse]]:
-        """Has the workers push or pull now. Returns at once."""
+        """Has the workers push or pull now. Returns at once. With `validate_only`, counts what a push would
+        send, and changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def GetSyncStatus(

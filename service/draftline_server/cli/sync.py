@@ -18,6 +18,7 @@ from ..settings import Settings
 from .app import json_option, reporting, result_console
 from .client import with_client
 from .database_url import database_url
+from .sync_previews import print_previews
 
 
 @click.group("sync", invoke_without_command=True)
@@ -99,13 +100,23 @@ def _print(status: SyncStatus) -> None:
 @click.option("--changes", "run", flag_value="changes", help="Read what changed at the upstream.")
 @click.option("--snapshot", "run", flag_value="snapshot", help="Read all records of the upstream.")
 @click.option("--allow-deletions", type=click.IntRange(0), default=0, help="Deletions of a snapshot above the limit.")
+@click.option("--dry-run", is_flag=True, help="Print what --push would send, and change nothing.")
+@json_option
 @reporting
 @with_client
-def run_command(client: Client, *, upstream: str, run: str | None, allow_deletions: int) -> None:
+def run_command(
+    client: Client, *, upstream: str, run: str | None, allow_deletions: int, dry_run: bool, as_json: bool
+) -> None:
     """Have the workers push or pull now."""
     if run is None:
         raise click.UsageError("set --push, --changes or --snapshot")
-    client.run_sync(upstream, run, allow_deletions=allow_deletions)
+    if dry_run and run != "push":
+        raise click.UsageError("--dry-run needs --push: only a worker can read what the upstream would answer")
+    if as_json and not dry_run:
+        raise click.UsageError("--json needs --dry-run")
+    previews = client.run_sync(upstream, run, allow_deletions=allow_deletions, validate_only=dry_run)
+    if dry_run:
+        print_previews(previews, as_json=as_json)
 
 
 @sync_group.command("records")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from .sync import SyncState
@@ -71,6 +71,20 @@ class CollectionCounts:
     oldest: datetime | None
     pulled_at: datetime | None
     snapshot_at: datetime | None
+
+
+@value_class
+class PushPreview:
+    """The effect of a push on the records of a collection: their numbers and first ids, by kind.
+
+    The kinds are those of the statement `preview` in store/sql/sync_push.sql.
+    """
+
+    collection: str
+    counts: Mapping[str, int]
+    record_ids: Mapping[str, Sequence[str]]
+    awaits_snapshot: bool
+    is_stopped: bool
 
 
 @value_class

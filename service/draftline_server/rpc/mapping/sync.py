@@ -24,7 +24,15 @@ from ...domain.sync import (
     SyncState,
     paths_overlap,
 )
-from ...domain.sync_records import CollectionCounts, CommitCounts, Decision, SyncConflict, SyncEvent, SyncRecord
+from ...domain.sync_records import (
+    CollectionCounts,
+    CommitCounts,
+    Decision,
+    PushPreview,
+    SyncConflict,
+    SyncEvent,
+    SyncRecord,
+)
 from .documents import json_value, to_json_value
 from .records import to_timestamp
 
@@ -59,6 +67,15 @@ CONFLICT_KINDS = {
     "VALUE": draft_pb2.CONFLICT_KIND_VALUE,
     "DELETED": draft_pb2.CONFLICT_KIND_DELETED,
     "CHANGED": draft_pb2.CONFLICT_KIND_CHANGED,
+}
+PREVIEW_KINDS = {
+    "CREATE": sync_pb2.SYNC_PREVIEW_KIND_CREATE,
+    "UPDATE": sync_pb2.SYNC_PREVIEW_KIND_UPDATE,
+    "DELETE": sync_pb2.SYNC_PREVIEW_KIND_DELETE,
+    "REPEAT": sync_pb2.SYNC_PREVIEW_KIND_REPEAT,
+    "READ": sync_pb2.SYNC_PREVIEW_KIND_READ,
+    "CONFLICT": sync_pb2.SYNC_PREVIEW_KIND_CONFLICT,
+    "FAILED": sync_pb2.SYNC_PREVIEW_KIND_FAILED,
 }
 MAX_SHOWN_CONFLICTS = 100
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -265,3 +282,24 @@ def to_commit_status(counts: CommitCounts) -> sync_pb2.GetSyncStatusResponse:
     if counts.due_since is not None:
         response.due_since.CopyFrom(to_timestamp(counts.due_since))
     return response
+
+
+def to_push_preview(preview: PushPreview) -> sync_pb2.SyncPushPreview:
+    counts = preview.counts
+    return sync_pb2.SyncPushPreview(
+        collection=preview.collection,
+        created=counts.get("CREATE", 0),
+        updated=counts.get("UPDATE", 0),
+        deleted=counts.get("DELETE", 0),
+        repeated_writes=counts.get("REPEAT", 0),
+        read=counts.get("READ", 0),
+        conflicts=counts.get("CONFLICT", 0),
+        failed=counts.get("FAILED", 0),
+        awaits_snapshot=preview.awaits_snapshot,
+        is_stopped=preview.is_stopped,
+        examples=[
+            sync_pb2.SyncPreviewRecord(record_id=record_id, kind=value)
+            for kind, value in PREVIEW_KINDS.items()
+            for record_id in preview.record_ids.get(kind, ())
+        ],
+    )

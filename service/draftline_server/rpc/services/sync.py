@@ -16,6 +16,7 @@ from ...domain.sync_records import SyncEvent, SyncRecord
 from ...store.page_tokens import PageTokens
 from ...store.sync.configs import SyncConfigs
 from ...store.sync.decisions import SyncDecisions
+from ...store.sync.previews import SyncPreviews
 from ...store.sync.states import SyncStates
 from ...store.transaction import Transaction
 from ..mapping.sync import (
@@ -25,6 +26,7 @@ from ..mapping.sync import (
     fill_sync_record,
     to_commit_status,
     to_decisions,
+    to_push_preview,
     to_spec,
     to_status,
     to_sync,
@@ -42,6 +44,7 @@ class SyncService:
     configs: SyncConfigs
     states: SyncStates
     decisions: SyncDecisions
+    previews: SyncPreviews
     responses: StoredResponses
     page_tokens: PageTokens
     limits: Limits
@@ -96,6 +99,11 @@ class SyncService:
     async def RunSync(self, request: sync_pb2.RunSyncRequest, actor: Actor) -> sync_pb2.RunSyncResponse:  # noqa: N802
         if request.allow_deletions and request.run != sync_pb2.SYNC_RUN_SNAPSHOT:
             raise InvalidFieldError.of("allow_deletions", "may be set only with SYNC_RUN_SNAPSHOT")
+        if request.validate_only:
+            if request.run != sync_pb2.SYNC_RUN_PUSH:
+                raise InvalidFieldError.of("validate_only", "may be set only with SYNC_RUN_PUSH")
+            previews = await self.previews.push(actor.tenant_id, request.upstream)
+            return sync_pb2.RunSyncResponse(previews=map(to_push_preview, previews))
 
         async def write(transaction: Transaction) -> sync_pb2.RunSyncResponse:
             await self.configs.request(

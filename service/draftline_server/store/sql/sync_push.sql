@@ -103,27 +103,9 @@ CROSS JOIN LATERAL (
     WHERE s.tenant_id = :tenant_id AND s.collection = c.collection AND s.next_at IS NOT NULL
     ORDER BY s.next_at LIMIT 1) AS n
 
--- name: prepare
--- Store an attempt for each due record that differs from what the upstream holds, and return the attempts. An attempt that
--- is out already is returned as it was stored, and from now on may have been applied. Records that do not differ are
--- acknowledged. `attempt_ids`: the key of each record's attempt, if it becomes one. A record whose base is not known is to be read at the upstream first. A deletion of a record that the
--- upstream never held needs no attempt.
-WITH due AS MATERIALIZED (
-    SELECT s.record_id, s.remote_id, s.remote_version, s.is_there, s.shadow, s.state, s.attempt_id, s.op, s.sent, s.tries,
-        s.seen_version, s.if_match, s.recheck, r.content, r.version, r.acked_version, r.log_xact,
-        r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live, a.attempt_id AS new_attempt_id
-    FROM unnest(CAST(:record_ids AS text[]), CAST(:attempt_ids AS uuid[])) AS a (record_id, attempt_id)
-    CROSS JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables, and however much is due
-        SELECT s.* FROM draftline.sync_record AS s
-        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = a.record_id
-        OFFSET 0) AS s
-    LEFT JOIN LATERAL (
-        SELECT r.* FROM draftline.record AS r
-        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = a.record_id
-        OFFSET 0) AS r ON true
-    WHERE s.next_at <= CAST(:now AS timestamptz) AND s.state IN ('IDLE', 'DUE', 'SENDING')
-      AND (s.attempt_id IS NOT NULL AND s.recheck IS DISTINCT FROM 'ATTEMPT' OR s.recheck IS NULL)
-), based AS (
+-- fragment: steps
+-- The step that each record of `due` needs at the upstream. `READ`: its base is not known. `kind`: of a preview.
+based AS (
     SELECT d.*, draftline.sync_mapped(d.content, CAST(:fields AS jsonb)) AS mine,
         CASE WHEN NOT d.is_there OR d.attempt_id IS NOT NULL THEN NULL
              WHEN d.shadow IS NOT NULL THEN d.shadow
@@ -144,9 +126,34 @@ WITH due AS MATERIALIZED (
         WHEN NOT o.is_there THEN 'CREATE'
         WHEN o.base IS NULL THEN 'READ'
         WHEN o.base = o.target THEN 'ACKNOWLEDGE'
-        ELSE 'UPDATE' END AS step, o.new_attempt_id
+        ELSE 'UPDATE' END AS step, o.new_attempt_id, o.kind
     FROM outgoing AS o
-), acknowledged AS (
+)
+
+-- name: prepare
+-- Store an attempt for each due record that differs from what the upstream holds, and return the attempts. An attempt that
+-- is out already is returned as it was stored, and from now on may have been applied. Records that do not differ are
+-- acknowledged. `attempt_ids`: the key of each record's attempt, if it becomes one. A record whose base is not known is to be read at the upstream first. A deletion of a record that the
+-- upstream never held needs no attempt.
+WITH due AS MATERIALIZED (
+    SELECT s.record_id, s.remote_id, s.remote_version, s.is_there, s.shadow, s.state, s.attempt_id, s.op, s.sent, s.tries,
+        s.seen_version, s.if_match, s.recheck, r.content, r.version, r.acked_version, r.log_xact,
+        r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live, a.attempt_id AS new_attempt_id,
+        CAST(NULL AS text) AS kind
+    FROM unnest(CAST(:record_ids AS text[]), CAST(:attempt_ids AS uuid[])) AS a (record_id, attempt_id)
+    CROSS JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables, and however much is due
+        SELECT s.* FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = a.record_id
+        OFFSET 0) AS s
+    LEFT JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = a.record_id
+        OFFSET 0) AS r ON true
+    WHERE s.next_at <= CAST(:now AS timestamptz) AND s.state IN ('IDLE', 'DUE', 'SENDING')
+      AND (s.attempt_id IS NOT NULL AND s.recheck IS DISTINCT FROM 'ATTEMPT' OR s.recheck IS NULL)
+),
+-- include: sync_push.steps
+, acknowledged AS (
     UPDATE draftline.record AS r
     SET acked_version = r.version
     FROM planned AS p
@@ -331,3 +338,51 @@ WITH mark AS MATERIALIZED (
     WHERE s.effect IN ('REFUSED', 'LOST')
 )
 SELECT s.record_id, s.state, s.effect, s.gone_id, m.mark FROM stored AS s, mark AS m ORDER BY s.record_id
+
+-- name: known_records
+-- Return the next records of a collection that are known upstream, by record id, and which of them no comparison of records
+-- finds: those that were purged here, and those that are not synced although their versions are equal.
+SELECT s.record_id, CASE WHEN r.record_id IS NULL THEN s.is_there OR s.state <> 'IDLE'
+    ELSE s.state <> 'IDLE' AND r.version <= coalesce(r.acked_version, 0) END AS is_behind
+FROM draftline.sync_record AS s
+LEFT JOIN LATERAL (
+    SELECT r.record_id, r.version, r.acked_version FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
+    OFFSET 0) AS r ON true
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id > :after
+ORDER BY s.record_id
+LIMIT :limit
+
+-- name: preview
+-- Count records by what a push would do with each, after all were compared, and return the first ids of each kind. Nothing is
+-- locked and nothing is written. `kind`: a step of an attempt, or
+--   REPEAT    a write is out, and its outcome is not known yet
+--   CONFLICT  the record is held until its conflict is decided
+--   FAILED    the record was refused, and has not changed since
+WITH due AS MATERIALIZED (
+    SELECT p.record_id, coalesce(s.is_there, false) AS is_there, s.shadow, s.attempt_id,
+        r.content, r.version, r.acked_version, r.log_xact, r.record_id IS NOT NULL AND r.deleted_at IS NULL AS is_live,
+        CAST(NULL AS uuid) AS new_attempt_id, CASE
+            WHEN s.attempt_id IS NOT NULL THEN 'REPEAT'
+            WHEN s.state = 'HELD' THEN 'CONFLICT'
+            WHEN s.state = 'FAILED' AND (s.error ->> 'reason' IS NOT DISTINCT FROM 'OSCILLATING'
+                OR r.version <= coalesce(s.seen_version, 0) OR r.version IS NULL AND NOT s.is_there) THEN 'FAILED'
+            WHEN s.recheck IS NOT NULL THEN 'READ' END AS kind
+    FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
+    LEFT JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
+        SELECT s.* FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+        OFFSET 0) AS s ON true
+    LEFT JOIN LATERAL (
+        SELECT r.* FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        OFFSET 0) AS r ON true
+),
+-- include: sync_push.steps
+, kinds AS (
+    SELECT p.record_id, coalesce(p.kind, p.step) AS kind FROM planned AS p
+)
+SELECT k.kind, count(*) AS count, (array_agg(k.record_id ORDER BY k.record_id))[1:CAST(:limit AS int)] AS record_ids
+FROM kinds AS k
+WHERE k.kind <> 'ACKNOWLEDGE'
+GROUP BY k.kind
