@@ -99,6 +99,17 @@ async def test_session_in_conflict_keeps_its_drafts(films: Any, others: Any) -> 
     assert (await contents(films))["m-1"] == {"n": "mine"}
 
 
+async def test_session_with_a_label_discards_what_other_calls_left_unchanged(films: Any) -> None:
+    with pytest.raises(OSError, match="disk"):  # noqa: PT012  how a session ends is what is tested
+        async with films.session("movies", session_id="mine") as session:
+            for record_id in ("m-1", "m-2", "m-3"):
+                await session.edit(record_id, {"a": 1})
+            await films.discard("movies", record_ids=["m-1"])
+            await films.save_draft("movies", "m-2", {"b": 2}, session_id="mine")
+            raise OSError("disk")
+    assert await contents(films, "drafts_only") == {"m-2": {"n": 2, "a": 1, "b": 2}}
+
+
 async def test_session_takes_a_policy_and_a_label(films: Any, others: Any) -> None:
     async with films.session("movies", session_id="evening", conflict_policy="keep_theirs") as session:
         await session.edit("m-1", {"n": "mine", "a": 1})

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from draftline._core.session_drafts import SessionDrafts
+from draftline.errors import DraftNotFoundError, DraftVersionMismatchError
 from draftline.models import (
     UNSET,
     CommitResult,
@@ -130,18 +131,21 @@ class AsyncSession:
                 await self._discard()
 
     async def _discard(self) -> None:
-        """Discard the drafts of the session, but no earlier ones that have its label."""
+        """Discard the drafts of the session, but not earlier ones of its label, nor those that other calls changed."""
         if not self._drafts.is_label_shared:
             await self._client.discard(
                 self._drafts.collection, session_id=self.session_id, tenant_id=self._tenant_id, timeout=self._timeout
             )
-        elif self._drafts.versions:
-            await self._client.discard(
-                self._drafts.collection,
-                record_ids=self._drafts.discarded(),
-                tenant_id=self._tenant_id,
-                timeout=self._timeout,
-            )
+            return
+        while left := self._drafts.discarded():
+            try:
+                await self._client.discard(
+                    self._drafts.collection, record_ids=left, tenant_id=self._tenant_id, timeout=self._timeout
+                )
+            except (DraftNotFoundError, DraftVersionMismatchError) as error:
+                self._drafts.versions.pop(error.record_id)
+            else:
+                break
 
     async def _commit(self) -> None:
         if self._drafts.versions:
