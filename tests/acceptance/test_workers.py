@@ -26,9 +26,9 @@ from support.servers import cloned
 from support.worker_pool import client_of_each, workers
 
 WORKERS = 2
-WRITERS = 24
+WRITERS = 12
 CONNECTIONS = 8
-WRITES = 120  # before a fault, and after it
+WRITES = 60  # before a fault, and after it
 SCHEMA = {"maxProperties": 1}
 CREATED = 'grpc_server_call_started_total{grpc_method="draftline.v1.ContentService/CreateContent"}'
 WAITING = """FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'draftline'

@@ -30,7 +30,7 @@ from support.servers import serving
 from support.soak_scale import length
 from support.tcp_proxy import Fate, Judge, Way, before_postgres
 
-CUTS = length("CUTS", 80, soak=400)
+CUTS = length("CUTS", 40, soak=400)
 CUT_ONE_IN = 25  # pieces of what is sent
 PATCHERS = 4  # of one record
 

@@ -22,10 +22,10 @@ from support.soak_scale import length
 DRAINS = length("DRAINS", 1, soak=20)
 DRAIN_TIMEOUT_S = 2.0
 CLOSING_S = 10.0  # what it may take to end what is left then
-WRITERS = 16
+WRITERS = length("DRAIN_WRITERS", 6, soak=16)
 BLIND = 4
 WATCHERS = 3
-LISTED = 3_000  # records of the list that is streamed
+LISTED = length("DRAIN_LISTED", 1_500, soak=3_000)  # records of the list that is streamed
 PAUSE_S = 0.02
 TENANT, OTHER = "acme", "umbrella"
 

@@ -14,11 +14,11 @@ from support.polling import eventually
 from support.retrying_writers import CHANNEL_OPTIONS, Writer, prepare
 from support.soak_scale import IS_SOAK, length
 
-KILLS = length("KILLS", 3, soak=20)  # of the server and of backends of PostgreSQL
+KILLS = length("KILLS", 2, soak=20)  # of the server and of backends of PostgreSQL
 RESTARTS = length("RESTARTS", 1, soak=5)  # of PostgreSQL
 WRITES = length("WRITES", 0, soak=200_000)  # calls acknowledged at least, over all faults
 STEADY_S = length("STEADY_S", 0.5, soak=5.0)  # between two faults
-WRITERS = length("WRITERS", 12, soak=64)
+WRITERS = length("WRITERS", 6, soak=64)
 BLIND = 4  # more, who have no request ids
 PATIENCE_S = 30.0
 LONG_S = 3_600.0

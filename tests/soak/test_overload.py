@@ -21,14 +21,14 @@ from support.server_process import Served, served
 from support.soak_scale import IS_SOAK, length
 from support.tcp_proxy import before_postgres
 
-OVERLOAD_S = length("OVERLOAD_S", 3.0, soak=60.0)
-ALONE_S = length("ALONE_S", 1.0, soak=30.0)  # of the other tenant, for what it takes usually
+OVERLOAD_S = length("OVERLOAD_S", 2.0, soak=60.0)
+ALONE_S = length("ALONE_S", 0.5, soak=30.0)  # of the other tenant, for what it takes usually
 POOL = 10  # connections
 # What the network takes there and back again, each. In the short form four times as much, and so there is a quarter of
 # the calls, for this machine is not the test's alone.
 DELAY_S = length("OVERLOAD_DELAY_S", 0.2, soak=0.05)
 MAX_IN_FLIGHT, QUEUE_LIMIT = 32, 64
-MEASURED_S = 2.0
+MEASURED_S = 1.0
 MOST_GROWTH_BYTES = 48 * 1024 * 1024
 
 
