@@ -1,7 +1,7 @@
 """Whatever is sent to it, the service answers, stores all of it or nothing, and goes on as before.
 
-At least CASES calls: from WHOLE on the whole corpus among them, and of fewer a part of it for some methods; the rest is made
-at random.
+At least CASES calls: from WHOLE on the whole corpus among them, and of fewer a part of it for some methods. The rest is
+made at random.
 """
 
 from __future__ import annotations
