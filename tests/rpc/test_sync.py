@@ -195,6 +195,9 @@ async def test_sync_is_read_replaced_paused_and_released(bound: Bound) -> None:
     with pytest.raises(draftline.VersionMismatchError):
         await client.put_sync(UPSTREAM, "toy", [policies], expected_version=1)
     assert (await client.get_sync(UPSTREAM)).collections == (policies,)
+    assert not (await client.get_sync(UPSTREAM)).batch_by_commit
+    assert (await client.put_sync(UPSTREAM, "toy", [policies], batch_by_commit=True)).batch_by_commit
+    assert (await client.get_sync(UPSTREAM)).batch_by_commit
     with pytest.raises(draftline.DraftlineError) as caught:
         await client.put_sync("other", "toy", [COLLECTION])
     assert caught.value.reason == "COLLECTION_BOUND"

@@ -59,6 +59,7 @@ class SyncWorld(World):
         self.counters = SyncCounters()
         self.stores = Stores(database, self.specs, Limits(), ChangeSignals(), self.counters)
         self.bound = BoundCollection(COLLECTION)
+        self.by_commit = False
         self.worker = self.new_worker()
 
     def new_worker(self) -> SyncWorker:
@@ -69,6 +70,7 @@ class SyncWorld(World):
 
     async def bind(self, bound: BoundCollection | None = None, **options: Any) -> None:
         self.bound = bound or self.bound
+        self.by_commit = bool(options.get("batch_by_commit"))
         spec = SyncSpec(UPSTREAM, "toy", (self.bound,), **options)
         await self.configs.prepare(self.tenant_id, spec)
         await self.database.transact(lambda t: self.configs.put(t, self.tenant_id, spec, None))
@@ -85,7 +87,7 @@ class SyncWorld(World):
         await attempts.sweep(COLLECTION)
         for _ in range(20):
             moved = await push.recheck(self.bound, self.system.capabilities)
-            moved += await push.push(self.bound, self.system.capabilities)
+            moved += await push.push(self.bound, self.system.capabilities, by_commit=self.by_commit)
             if not moved:
                 return
         raise AssertionError("the push does not end")

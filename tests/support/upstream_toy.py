@@ -90,6 +90,7 @@ class ToySystem:
     normalises: bool = False
     page: int = 50
     pending: set[asyncio.Task[None]] = field(default_factory=set)
+    atomic_batches: list[list[str]] = field(default_factory=list)  # the records of those that were applied
     is_down: bool = False
 
     # What others do in the system itself
@@ -144,6 +145,19 @@ class ToySystem:
         if isinstance(outcome, Applied | Refused):
             self.applied[item.idempotency_key] = outcome
         return outcome
+
+    def apply_all(self, items: Sequence[WriteItem]) -> Sequence[Outcome]:
+        """Apply all items of a batch or none."""
+        names = "rows", "applied", "effects", "overwritten", "history", "log", "ids"
+        before = {name: deepcopy(getattr(self, name)) for name in names}
+        outcomes = [self.apply(item) for item in items]
+        if all(isinstance(each, Applied) for each in outcomes):
+            self.atomic_batches.append([item.record_id for item in items])
+            return outcomes
+        for name, value in before.items():
+            setattr(self, name, value)
+        aborted = Refused("ABORTED", "another item of the batch was not applied")
+        return [aborted if isinstance(each, Applied) else each for each in outcomes]
 
     def _apply(self, item: WriteItem) -> Outcome:
         if any(word in json.dumps(_contents(item)) for word in self.refused_words):
@@ -201,7 +215,7 @@ class ToyUpstream:
         return self.system.random.random() < probability
 
     async def write(self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False) -> Sequence[Outcome]:
-        del collection, atomic
+        del collection
         system, faults = self.system, self.system.faults
         system.requests += 1
         await asyncio.sleep(0)
@@ -216,6 +230,8 @@ class ToyUpstream:
         ):
             raise BatchRefusedError(Refused("BATCH", "some item is not allowed"))
         outcomes: list[Outcome] = []
+        if atomic:
+            return self._write_all(items)
         for item in items:
             if self._happens(faults.lost_before):
                 outcomes.append(Unknown("lost"))
@@ -230,10 +246,24 @@ class ToyUpstream:
                 outcomes.append(Unknown("lost") if lost else outcome)
         return outcomes
 
-    def _later(self, item: WriteItem) -> None:
+    def _write_all(self, items: Sequence[WriteItem]) -> Sequence[Outcome]:
+        """Apply all items or none."""
+        faults = self.system.faults
+        if self._happens(faults.lost_before):
+            return [Unknown("lost")] * len(items)
+        if self._happens(faults.late):
+            self._later(*items)
+            return [Unknown("late")] * len(items)
+        outcomes = self.system.apply_all(items)
+        if self._happens(faults.doubled):
+            self._later(*items)
+        lost = self._happens(faults.lost_after) or self._happens(faults.unavailable_after)
+        return [Unknown("lost")] * len(items) if lost else outcomes
+
+    def _later(self, *items: WriteItem) -> None:
         async def arrive() -> None:
             await asyncio.sleep(self.system.random.uniform(0.02, 0.15))
-            self.system.apply(item)
+            self.system.apply_all(items) if len(items) > 1 else self.system.apply(items[0])
 
         task = asyncio.create_task(arrive())
         self.system.pending.add(task)

@@ -37,6 +37,7 @@ class SyncMethods(Transport):
         push: bool = True,
         pull: bool = True,
         accept_overwrites: bool = False,
+        batch_by_commit: bool = False,
         expected_version: int | None = None,
         request_id: str | None = None,
         tenant_id: str | None = None,
@@ -56,6 +57,7 @@ class SyncMethods(Transport):
             push: False: nothing is sent.
             pull: False: nothing is read.
             accept_overwrites: accepts a system that has neither idempotency keys nor conditional writes.
+            batch_by_commit: sends the records of a commit in one atomic batch, if the system has such batches.
             expected_version: writes only if the sync has this version; 0: only if it does not exist.
 
         Raises:
@@ -71,6 +73,7 @@ class SyncMethods(Transport):
             push=push,
             pull=pull,
             accept_overwrites=accept_overwrites,
+            batch_by_commit=batch_by_commit,
             expected_version=expected_version,
             request_id=request_id,
         )

@@ -76,6 +76,7 @@ def put_sync(
     push: bool,
     pull: bool,
     accept_overwrites: bool,
+    batch_by_commit: bool,
     expected_version: int | None,
     request_id: str | None,
 ) -> Call[pb.PutSyncRequest, pb.PutSyncResponse, Sync]:
@@ -90,6 +91,7 @@ def put_sync(
             no_push=not push,
             no_pull=not pull,
             accept_overwrites=accept_overwrites,
+            batch_by_commit=batch_by_commit,
         ),
         request_id=request_id_of(request_id),
     )

@@ -131,6 +131,7 @@ def _sync_of(message: pb.Sync) -> Sync:
         push=not spec.no_push,
         pull=not spec.no_pull,
         accept_overwrites=spec.accept_overwrites,
+        batch_by_commit=spec.batch_by_commit,
         version=message.version,
         push_paused=message.push_paused,
         pull_paused=message.pull_paused,

@@ -70,6 +70,7 @@ class Sync:
     push: bool
     pull: bool
     accept_overwrites: bool
+    batch_by_commit: bool
     version: int
     push_paused: bool
     pull_paused: bool

@@ -310,6 +310,7 @@ class SyncSpec(_message.Message):
     NO_PUSH_FIELD_NUMBER: _builtins.int
     NO_PULL_FIELD_NUMBER: _builtins.int
     ACCEPT_OVERWRITES_FIELD_NUMBER: _builtins.int
+    BATCH_BY_COMMIT_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """The name of the endpoint in the operator's file of upstreams, which must allow the tenant: 1 to
     128 characters.
@@ -328,6 +329,12 @@ class SyncSpec(_message.Message):
     """Accept an upstream that has neither idempotency keys nor conditional writes: a repeated write
     may then overwrite a later change of others.
     """
+    batch_by_commit: _builtins.bool
+    """Sends the records of a commit, in each collection, in one atomic batch, if the upstream claims
+    `atomic_batch`; otherwise records are sent as usual. All of them wait while one of them is refused
+    or in conflict. A commit of more records than `max_batch` is sent in several batches, and an event
+    COMMIT_SPLIT names it.
+    """
     @_builtins.property
     def collections(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncCollection]:
         """The collections: at most 100. A collection belongs to at most one sync. One that is no longer
@@ -344,10 +351,11 @@ class SyncSpec(_message.Message):
         no_push: _builtins.bool = ...,
         no_pull: _builtins.bool = ...,
         accept_overwrites: _builtins.bool = ...,
+        batch_by_commit: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_overwrites", b"accept_overwrites", "collections", b"collections", "endpoint", b"endpoint", "no_pull", b"no_pull", "no_push", b"no_push", "pull_interval_s", b"pull_interval_s", "snapshot_interval_s", b"snapshot_interval_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_overwrites", b"accept_overwrites", "batch_by_commit", b"batch_by_commit", "collections", b"collections", "endpoint", b"endpoint", "no_pull", b"no_pull", "no_push", b"no_push", "pull_interval_s", b"pull_interval_s", "snapshot_interval_s", b"snapshot_interval_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1160,7 +1168,8 @@ class SyncEvent(_message.Message):
     """The kind: CONFLICT, OVERRULED (a policy gave up a value here; see `conflicts`), REFUSED (by the
     upstream), PULL_REFUSED (not allowed here), IN_DOUBT (an outcome is unknown, and the write is not
     repeated), DUPLICATE (two records of the upstream are the same record here), OSCILLATING (both
-    sides replace the value of the other one again and again) or SUSPENDED.
+    sides replace the value of the other one again and again), COMMIT_SPLIT (a commit does not fit into
+    one batch, see `batch_by_commit`) or SUSPENDED.
     """
     collection: _builtins.str
     """The collection. Empty: the event is of the whole sync."""

@@ -93,6 +93,7 @@ class SyncSpec:
     push: bool = True
     pull: bool = True
     accept_overwrites: bool = False
+    batch_by_commit: bool = False
 
 
 @value_class

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from draftline.upstreams import (
@@ -26,14 +27,19 @@ from draftline.upstreams import (
 from ..domain.sync import Answer, Attempt, BoundCollection, Effect, MergeResult, Op, Settlement
 from ..store.database import Database
 from ..store.sync.attempts import Attempts
+from ..store.sync.commits import SyncCommits
 from ..store.sync.merges import Merges
 from ..store.transaction import Transaction
 from .breaker import Breaker, TokenBucket
+from .commit_batches import Batch, CommitBatches, plain_batches
 from .conversion import error_json, to_answer, to_item, to_settlement
 from .counters import SyncCounters
 from .ending import NOT_ANSWERED, NOT_SENT, Ending
 
 MAX_LOOKED_UP = 100  # records of one look-up
+COMMIT_WAIT = timedelta(seconds=60)  # until a commit is tried again of which a record cannot be sent
+COMMIT_WAITS = error_json("COMMIT_WAITS", "another record of the commit is refused, in conflict or being read")
+ABORTED = "ABORTED"  # the reason of connectors for items that were not applied because of another one
 
 
 class SuspendedError(Exception):
@@ -66,40 +72,58 @@ class Push:
         self._merges = merges
         self._link = link
         self._ending = Ending()
+        self._commits = CommitBatches(SyncCommits(database, attempts))
 
-    async def push(self, bound: BoundCollection, capabilities: Capabilities) -> int:
+    async def push(self, bound: BoundCollection, capabilities: Capabilities, *, by_commit: bool = False) -> int:
         """Send records of a collection that are due. Return how many there were; raises SuspendedError.
 
+        `by_commit`: send the records of a commit in one atomic batch, if the upstream has such batches.
         If the caller is cancelled, requests that are out may finish for a few seconds, and their outcomes are stored.
         What was not sent is due at once, and so is the repetition of what was not answered.
         """
-        return await self._ending.finish(self._push(bound, capabilities))
+        by_commit = by_commit and capabilities.atomic_batch and capabilities.max_batch > 1
+        return await self._ending.finish(self._push(bound, capabilities, by_commit))
 
-    async def _push(self, bound: BoundCollection, capabilities: Capabilities) -> int:
+    async def _push(self, bound: BoundCollection, capabilities: Capabilities, by_commit: bool) -> int:
         link, size = self._link, max(1, capabilities.max_batch)
-        batches = 1 if link.breaker.is_open else link.parallel
-        due = await self._attempts.due(bound.collection, 1 if link.breaker.is_open else size * batches)
+        limit = 1 if link.breaker.is_open else size * link.parallel
+        due = await self._attempts.due(bound.collection, limit)
         if not due:
             return 0
-        record_ids = [record_id for record_id, _ in due]
+        record_ids: Sequence[str] = [record_id for record_id, _ in due]
+        if by_commit:
+            record_ids = await self._commits.gather(bound.collection, record_ids, size, limit)
         prepared = await self._attempts.prepare(bound, record_ids, 2 * link.timeout_s)
         expired = [each for each in prepared if _has_expired(each, capabilities)]
         if expired:
             await self._settle(bound, [_expired_settlement(each) for each in expired], capabilities)
         sent = [each for each in prepared if each not in expired]
+        batches: Sequence[Batch] = plain_batches(sent, size)
+        if by_commit:
+            plan = await self._commits.plan(bound.collection, sent, size)
+            batches = plan.batches
+            if plan.waiting:
+                await self._settle(bound, await self._waiting(plan.waiting), capabilities)
         results = await asyncio.gather(
-            *(self._send(bound, capabilities, sent[start : start + size]) for start in range(0, len(sent), size)),
-            return_exceptions=True,
+            *(self._send(bound, capabilities, each) for each in batches), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return len(due)
 
-    async def _send(self, bound: BoundCollection, capabilities: Capabilities, batch: Sequence[Attempt]) -> None:
+    async def _waiting(self, attempts: Sequence[Attempt]) -> Sequence[Settlement]:
+        next_at = await self._database.now() + COMMIT_WAIT
+        return [
+            Settlement(each.record_id, each.attempt_id, Effect.NOT_TAKEN, error=COMMIT_WAITS, next_at=next_at)
+            for each in attempts
+        ]
+
+    async def _send(self, bound: BoundCollection, capabilities: Capabilities, sent: Batch) -> None:
         suspended: SuspendedError | None = None
+        batch = sent.attempts
         try:
-            outcomes = await self._write(bound.collection, batch)
+            outcomes = await self._write(bound.collection, batch, atomic=sent.atomic)
         except UnauthorizedError as error:
             outcomes = [NotTaken(str(error))] * len(batch)
             suspended = SuspendedError("UNAUTHORIZED", str(error))
@@ -107,11 +131,13 @@ class Push:
         settlements = [
             _settlement(attempt, outcome, capabilities, now) for attempt, outcome in zip(batch, outcomes, strict=True)
         ]
+        if sent.atomic:
+            settlements = [_aborted(each, attempt, now) for each, attempt in zip(settlements, batch, strict=True)]
         await self._settle(bound, settlements, capabilities, _stored(batch, outcomes))
         if suspended is not None:
             raise suspended
 
-    async def _write(self, collection: str, batch: Sequence[Attempt]) -> Sequence[Outcome]:
+    async def _write(self, collection: str, batch: Sequence[Attempt], *, atomic: bool = False) -> Sequence[Outcome]:
         """Send a batch, and return one outcome for each attempt. Raises UnauthorizedError."""
         link = self._link
         if not await self._ending.allows_request(link.bucket):
@@ -119,9 +145,13 @@ class Push:
         try:
             with link.counters.request("write"):
                 async with self._ending.time_limit(link.timeout_s):
-                    outcomes = await link.upstream.write(collection, [to_item(each) for each in batch])
+                    # Only connectors that claim atomic batches have to know the argument.
+                    options = {"atomic": True} if atomic else {}
+                    outcomes = await link.upstream.write(collection, [to_item(each) for each in batch], **options)
         except BatchRefusedError as error:
             link.breaker.succeeded()
+            if atomic:
+                return [error.refused] * len(batch)
             return await self._halved(collection, batch, error.refused)
         except ThrottledError as error:
             link.breaker.failed(error.after_s or 1.0)
@@ -275,6 +305,14 @@ def _settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, 
     """Return what an outcome changes. The next worker continues at once what this one could not end."""
     settlement = to_settlement(attempt, outcome, capabilities, now)
     return replace(settlement, next_at=now) if outcome in (NOT_SENT, NOT_ANSWERED) else settlement
+
+
+def _aborted(settlement: Settlement, attempt: Attempt, now: datetime) -> Settlement:
+    """Return what the outcome of an item of an atomic batch changes: it waits if only another item was at fault."""
+    is_aborted = settlement.effect is Effect.REFUSED and json.loads(settlement.error or "{}").get("reason") == ABORTED
+    if not is_aborted or attempt.in_doubt:
+        return settlement
+    return replace(settlement, effect=Effect.NOT_TAKEN, error=COMMIT_WAITS, next_at=now + COMMIT_WAIT)
 
 
 def _has_expired(attempt: Attempt, capabilities: Capabilities) -> bool:

@@ -196,7 +196,7 @@ class SyncWorker:
             capabilities = await self._capabilities(link, each.bound, work)
             moved += await push.recheck(each.bound, capabilities)
             if self._may_push(each, capabilities, work):
-                moved += await push.push(each.bound, capabilities)
+                moved += await push.push(each.bound, capabilities, by_commit=work.spec.batch_by_commit)
         if moved:
             return 0.0
         next_due = await self._attempts.next_due([each.bound.collection for each in work.collections])

@@ -96,6 +96,7 @@ def to_spec(upstream: str, message: sync_pb2.SyncSpec) -> SyncSpec:
         not message.no_push,
         not message.no_pull,
         message.accept_overwrites,
+        message.batch_by_commit,
     )
 
 
@@ -142,6 +143,7 @@ def to_sync(sync: Sync, tenant_id: str) -> sync_pb2.Sync:
             no_push=not spec.push,
             no_pull=not spec.pull,
             accept_overwrites=spec.accept_overwrites,
+            batch_by_commit=spec.batch_by_commit,
         ),
         version=sync.version,
         push_paused=sync.push_paused,

@@ -27,7 +27,7 @@ def policies_json(policies: Policies) -> str:
 def config_of_spec(spec: SyncSpec) -> str:
     return json.dumps({
         "pull_interval_s": spec.pull_interval_s, "snapshot_interval_s": spec.snapshot_interval_s, "push": spec.push,
-        "pull": spec.pull, "accept_overwrites": spec.accept_overwrites,
+        "pull": spec.pull, "accept_overwrites": spec.accept_overwrites, "batch_by_commit": spec.batch_by_commit,
     })  # fmt: skip
 
 
@@ -76,4 +76,5 @@ def spec_of(upstream: str, endpoint: str, config: str, collections: Sequence[Bou
         stored["push"],
         stored["pull"],
         stored["accept_overwrites"],
+        stored.get("batch_by_commit", False),
     )

@@ -1,0 +1,70 @@
+-- The records of commits, for a sync that sends a commit as one batch.
+
+-- name: members
+-- Return the records of a collection that wait with the given ones, because the same commit changed them last: for each record
+-- its commit, and whether the commit changed more than `size` records of the collection. Commits are in the order in which
+-- their first record is given. Changes by pulls do not count, and a record with an attempt belongs to the commit that the
+-- attempt sends.
+WITH given AS MATERIALIZED (
+    SELECT p.index, c.commit_id
+    FROM unnest(CAST(:record_ids AS text[])) WITH ORDINALITY AS p (record_id, index)
+    CROSS JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
+        SELECT s.attempt_id, s.seen_version FROM draftline.sync_record AS s
+        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+        OFFSET 0) AS s
+    LEFT JOIN LATERAL (
+        SELECT r.version FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        OFFSET 0) AS r ON true
+    CROSS JOIN LATERAL (
+        SELECT l.commit_id FROM draftline.change AS l
+        WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = p.record_id
+          AND l.version <= CASE WHEN s.attempt_id IS NULL THEN r.version ELSE s.seen_version END
+          AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL'
+        ORDER BY l.version DESC
+        LIMIT 1) AS c
+    WHERE c.commit_id IS NOT NULL
+), commits AS MATERIALIZED (
+    SELECT g.commit_id, min(g.index) AS index FROM given AS g GROUP BY g.commit_id
+), written AS MATERIALIZED (
+    SELECT k.commit_id, k.index, l.record_id, l.version, count(*) OVER (PARTITION BY k.commit_id) > CAST(:size AS int) AS is_large
+    FROM commits AS k
+    CROSS JOIN LATERAL (
+        SELECT l.record_id, l.version FROM draftline.change AS l
+        WHERE l.tenant_id = :tenant_id AND l.commit_id = k.commit_id AND l.collection = :collection
+          AND l.kind NOT IN ('DRAFT', 'PURGE')
+        LIMIT CAST(:size AS int) + 1) AS l
+)
+SELECT w.commit_id::text AS commit_id, w.record_id, w.is_large
+FROM written AS w
+LEFT JOIN LATERAL (
+    SELECT s.attempt_id, s.seen_version FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = w.record_id
+    OFFSET 0) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT r.version, r.acked_version FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = w.record_id
+    OFFSET 0) AS r ON true
+CROSS JOIN LATERAL (
+    SELECT l.version FROM draftline.change AS l
+    WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = w.record_id
+      AND l.version <= CASE WHEN s.attempt_id IS NULL THEN r.version ELSE s.seen_version END
+      AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL'
+    ORDER BY l.version DESC
+    LIMIT 1) AS c
+WHERE w.version = c.version AND (s.attempt_id IS NOT NULL OR r.version > coalesce(r.acked_version, 0))
+ORDER BY w.index, w.record_id
+
+-- name: hasten
+-- Make records due that wait for others of their commit, or whose attempt is to be repeated later.
+WITH waiting AS MATERIALIZED (
+    SELECT s.record_id FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = ANY (CAST(:record_ids AS text[]))
+      AND s.next_at > CAST(:now AS timestamptz) AND (s.state = 'DUE' OR s.state = 'SENDING' AND s.in_doubt)
+    ORDER BY s.record_id
+    FOR UPDATE
+)
+UPDATE draftline.sync_record AS s SET next_at = CAST(:now AS timestamptz)
+FROM waiting AS w
+WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = w.record_id
+  AND s.record_id = ANY (CAST(:record_ids AS text[]))
