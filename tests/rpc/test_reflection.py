@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import grpc
 import pytest
+from draftline import v1
 from draftline_server.rpc.public_services import REFLECTION
-from draftline_server.rpc.reflection import CONTRACT
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
 from support.responses import TIMEOUT_S
 from support.servers import RunningServer
 
 Request = reflection_pb2.ServerReflectionRequest
+CONTRACT = [
+    import_module(f"draftline.v1.{each.name}")
+    for each in pkgutil.iter_modules(v1.__path__)
+    if each.name.endswith("_pb2")
+]
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 VERSIONS = pytest.mark.parametrize("service", REFLECTION)
 
@@ -66,12 +73,14 @@ def test_every_symbol_of_every_file_is_found(server: RunningServer, service: str
     listed = asked(server, service, [Request(list_services="")])[0].list_services_response.service
     asking = [Request(file_containing_symbol=each.name) for each in listed]
     asking += [Request(file_by_filename=module.DESCRIPTOR.name) for module in CONTRACT]
-    files = {file.name: file for answer in asked(server, service, asking) for file in files_in(answer)}
+    found = asked(server, service, asking)
+    assert [answer.error_response.error_message for answer in found if answer.HasField("error_response")] == []
+    files = {file.name: file for answer in found for file in files_in(answer)}
     expected = [(symbol, file.name) for file in files.values() for symbol in symbols(file)]
     answers = asked(server, service, [Request(file_containing_symbol=symbol) for symbol, _ in expected])
-    found = [(answer.original_request.file_containing_symbol, next(iter(files_in(answer)), FileDescriptorProto()).name)
+    homes = [(answer.original_request.file_containing_symbol, next(iter(files_in(answer)), FileDescriptorProto()).name)
              for answer in answers]  # fmt: skip
-    assert found == expected
+    assert homes == expected
     for symbol in ("draftline.v1.ContentService.PatchContent", "draftline.v1.ErrorReason",
                    "draftline.v1.ErrorReason.ERROR_REASON_INTERNAL", f"{service}.ServerReflectionInfo",
                    "google.rpc.RetryInfo.retry_delay", "grpc.health.v1.Health.Check"):  # fmt: skip

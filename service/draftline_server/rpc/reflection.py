@@ -12,7 +12,10 @@ from draftline.v1 import (
     content_pb2,
     draft_pb2,
     error_reason_pb2,
+    sync_pb2,
+    tenant_pb2,
     types_pb2,
+    upstream_pb2,
 )
 from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
@@ -22,7 +25,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-CONTRACT = (change_pb2, collection_pb2, content_pb2, draft_pb2, error_reason_pb2, types_pb2)
+CONTRACT = (
+    change_pb2, collection_pb2, content_pb2, draft_pb2, error_reason_pb2, sync_pb2, tenant_pb2, types_pb2, upstream_pb2
+)  # fmt: skip
 OTHER_FILES = (error_details_pb2, health_pb2, reflection_pb2)  # error_details: the details of errors
 REFLECTION_V1 = "grpc/reflection/v1/reflection.proto"
 
