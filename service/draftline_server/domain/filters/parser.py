@@ -217,7 +217,7 @@ class _Builder(Transformer[Token, Any]):
         return _one_of(path, values, lowered=True)
 
     def bare(self, path: Token) -> Restriction:
-        hint = f'write a comparison, such as {path} = "..."'
+        hint = f'write a comparison, such as {path} = "..." or {path} in ("...", "...")'
         if path[0] not in "\"'":
             hint += "; a name or a value with spaces goes in quotes"
         if path.upper() in _KEYWORDS:
