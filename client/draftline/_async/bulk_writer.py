@@ -11,6 +11,7 @@ from draftline._aio.background_task import BackgroundTask
 from draftline._aio.write_queue import WriteFuture, WriteQueue, new_future
 from draftline._async.transport import Transport
 from draftline._core import content_calls
+from draftline._core.arguments import checked_callback, checked_count
 from draftline._core.bulk_state import BulkState, PendingWrite
 from draftline._core.methods import Call
 from draftline._core.retries import Attempts, is_interrupted
@@ -61,8 +62,9 @@ class AsyncBulkWriter:
         max_pending_bytes: int,
         on_error: Callable[[BulkFailure], object] | None,
     ) -> None:
-        if max_pending < 1 or max_pending_bytes < 1:
-            raise ValueError("max_pending and max_pending_bytes must be at least 1")
+        checked_count("max_pending", max_pending)
+        checked_count("max_pending_bytes", max_pending_bytes)
+        checked_callback("on_error", on_error)
         self._client = client
         self._tenant_id = tenant_id
         self._on_error = on_error

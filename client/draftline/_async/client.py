@@ -16,6 +16,7 @@ from draftline._async.tenants import TenantMethods
 from draftline._async.typed_bulk_writer import AsyncTypedBulkWriter
 from draftline._async.typed_collection import AsyncTypedCollection
 from draftline._async.watch import AsyncWatch
+from draftline._core.arguments import checked_value
 from draftline._core.model_adapters import ModelT
 
 
@@ -65,6 +66,8 @@ class AsyncClient(
                 `draftline generate` writes. A dataclass may set the key of an attribute by
                 `field(metadata={"key": "US Gross"})`; other keys are the names of the attributes.
         """
+        checked_value("collection", collection, str)
+        checked_value("tenant_id", tenant_id, str | None)
         return AsyncTypedCollection(self, collection, model, tenant_id)
 
 

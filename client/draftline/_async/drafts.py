@@ -8,8 +8,9 @@ from typing import Any
 from draftline._async.session import AsyncSession
 from draftline._async.transport import Transport
 from draftline._core import draft_calls
+from draftline._core.arguments import check_timeout, checked_value
 from draftline._core.draft_calls import RecordIds
-from draftline._core.session_drafts import SessionDrafts
+from draftline._core.session_drafts import new_session
 from draftline.errors import ConflictError
 from draftline.models import (
     UNSET,
@@ -222,7 +223,7 @@ class DraftMethods(Transport):
             DraftNotFoundError: you have no draft of a named record.
             DraftVersionMismatchError: a draft is not at the given version.
         """
-        decided = list(resolutions)
+        decided: list[Resolution] = checked_value("resolutions", resolutions, Iterable[Resolution])
         call = draft_calls.commit(
             self._tenant(tenant_id),
             collection,
@@ -336,7 +337,10 @@ class DraftMethods(Transport):
         Args:
             session_id: the label of the drafts; None: a new one.
         """
-        drafts = SessionDrafts(collection, change_reason=change_reason, conflict_policy=ConflictPolicy(conflict_policy))
-        if session_id is not None:
-            drafts.session_id, drafts.is_label_shared = session_id, True
+        self._tenant(tenant_id)  # raises an error without one
+        if not isinstance(timeout, Unset):
+            check_timeout(timeout)
+        drafts = new_session(
+            collection, session_id=session_id, change_reason=change_reason, conflict_policy=conflict_policy
+        )
         return AsyncSession(self, drafts, tenant_id, timeout)

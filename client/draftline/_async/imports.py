@@ -5,7 +5,7 @@ from __future__ import annotations
 from draftline._aio.import_stream import Records, send_import
 from draftline._async.transport import Transport
 from draftline._core import content_calls
-from draftline._core.imports import ImportCall, max_message_bytes, may_repeat
+from draftline._core.imports import ImportCall, check_records, max_message_bytes, may_repeat
 from draftline._core.retries import Attempts
 from draftline.errors import DraftlineError
 from draftline.models import (
@@ -52,6 +52,7 @@ class ImportMethods(Transport):
             ValueError, TypeError: a record cannot be sent; the message begins with its `source` or index.
             FailedPreconditionError: the snapshot is empty, and `allow_empty` is not set.
         """
+        check_records(records)
         call = content_calls.import_content(
             self._tenant(tenant_id),
             collection,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ class AsyncSession:
 
     async def save(self, edits: Iterable[DraftEdit]) -> list[SaveResult]:
         """Draft 1 to 1,000 edits of different records, all or none."""
-        edits = list(edits)
+        edits = list(edits) if isinstance(edits, Iterator) else edits
         sent = self._drafts.expecting(edits)
         results = await self._client.save_drafts(
             self._drafts.collection,

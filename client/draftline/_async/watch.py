@@ -8,6 +8,7 @@ from typing import Generic
 
 from draftline._aio.message_reader import READ_FAILURES, MessageReader
 from draftline._async.transport import Transport
+from draftline._core.arguments import checked_duration
 from draftline._core.watch_state import ItemT, WatchCall, WatchState
 from draftline.errors import DraftlineError
 from draftline.v1 import change_pb2 as pb
@@ -40,7 +41,7 @@ class AsyncWatch(Generic[ItemT]):
         self._state = WatchState(client._parsing(call), client._retry, may_renew=client._may_renew)
         self._on_lost = on_lost
         self._closed = asyncio.Event()
-        self._reader = MessageReader(silence_s)
+        self._reader = MessageReader(checked_duration("silence_s", silence_s))
 
     @property
     def resume_token(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import grpc
 
+from draftline._core.arguments import check_timeout, checked_callback
 from draftline.errors import DeadlineExceededError
 from draftline.models import UNSET, Unset
 
@@ -15,7 +17,9 @@ _FIRST_S, _LONGEST_S = 0.05, 0.5
 class BuildWaits:
     """The pauses of one `wait_until_built`: they grow from 50 to 500 milliseconds."""
 
-    def __init__(self, collection: str, timeout: float | None) -> None:
+    def __init__(self, collection: str, timeout: float | None, on_progress: Any = None) -> None:
+        checked_callback("on_progress", on_progress)
+        check_timeout(timeout)
         self._collection = collection
         self._until = None if timeout is None else time.monotonic() + timeout
         self._next_s = _FIRST_S

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from draftline._core.arguments import checked_count
 from draftline.models import UNSET, Change, ChangeKind, Record
 
 Key = tuple[str, str]  # collection and record id
@@ -52,9 +53,7 @@ class Cache(Generic[FutureT]):
     """An LRU cache of at most `max_records` records."""
 
     def __init__(self, max_records: int, max_lost_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        if max_records < 1:
-            raise ValueError(f"max_records must be at least 1, not {max_records}")
-        self._max_records = max_records
+        self._max_records = checked_count("max_records", max_records)
         self._max_lost_s = max_lost_s
         self._clock = clock
         self._records: OrderedDict[Key, Record] = OrderedDict()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from draftline._core.arguments import ArgumentTypeError, explained
+from draftline._core.arguments import checked
 from draftline._core.change_responses import changes_of, merged_changes_of, revert_results_of
 from draftline._core.methods import Call, Method
-from draftline._core.requests import conflict_policy_of, names, request_id_of
+from draftline._core.requests import conflict_policy_of, request_id_of
 from draftline.models import Change, ConflictPolicy, MergedChange, Results, RevertResult
 from draftline.v1 import change_pb2 as pb
 from draftline.v1.types_pb2 import ENCODING_JSON
@@ -31,7 +31,7 @@ _WATCH_MERGED = Method(
 )
 
 
-@explained
+@checked
 def list_changes(
     tenant_id: str,
     collection: str | None,
@@ -56,7 +56,7 @@ def list_changes(
     return Call(LIST_CHANGES, request)
 
 
-@explained
+@checked
 def revert_change(
     tenant_id: str,
     change: ChangeLike | None,
@@ -79,7 +79,7 @@ def revert_change(
         validate_only=validate_only,
         allow_partial=allow_partial,
         include_content=include_content,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
         change_reason=change_reason,
         request_id=request_id_of(request_id),
@@ -89,7 +89,7 @@ def revert_change(
     return Call(REVERT_CHANGE, request)
 
 
-@explained
+@checked
 def watch_changes(
     tenant_id: str, collection: str | None, *, filter: str, resume_token: str, omit_values: bool
 ) -> Call[pb.WatchChangesRequest, pb.WatchChangesResponse, list[Change]]:
@@ -105,7 +105,7 @@ def watch_changes(
     return Call(WATCH_CHANGES, request)
 
 
-@explained
+@checked
 def watch_merged(
     tenant_id: str, collection: str, *, filter: str, resume_token: str, fields: Iterable[str]
 ) -> Call[pb.WatchChangesRequest, pb.WatchChangesResponse, list[MergedChange]]:
@@ -115,7 +115,7 @@ def watch_merged(
         view=pb.WATCH_VIEW_MERGED,
         filter=filter,
         resume_token=resume_token,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
     )
     return Call(_WATCH_MERGED, request)
@@ -125,8 +125,8 @@ def _change_ref(change: ChangeLike) -> pb.ChangeRef:
     if isinstance(change, Change):
         change = (change.collection, change.record_id, change.version)
     if not isinstance(change, tuple) or len(change) != CHANGE_REF_PARTS:
-        raise ArgumentTypeError(
-            f"change must be a Change, or a tuple of collection, record id and version, not {change!r}; "
+        raise TypeError(
+            f"change must be a Change, or a tuple of collection, record id and version, not {change!r:.100}; "
             "for all changes of a commit, write revert(commit_id=...)"
         )
     collection, record_id, version = change

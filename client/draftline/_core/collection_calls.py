@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from draftline._core.arguments import ArgumentTypeError, explained
+from draftline._core.arguments import checked
 from draftline._core.content_responses import collection_of, counted_collection_of
 from draftline._core.methods import Call, Method
-from draftline._core.requests import OrderLike, declared_fields, declared_order, request_id_of
+from draftline._core.requests import OrderLike, declared_fields, declared_order, json_of, request_id_of
 from draftline._core.statistic_calls import declared_statistic
-from draftline.documents import encode
 from draftline.models import (
     ChangeHistory,
     Collection,
@@ -51,7 +50,7 @@ LIST_COLLECTIONS = Method(
 METHODS = (PUT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS)
 
 
-@explained
+@checked
 def put_collection(
     tenant_id: str,
     collection: str,
@@ -66,14 +65,12 @@ def put_collection(
     validate_only: bool,
     request_id: str | None,
 ) -> Call[pb.PutCollectionRequest, pb.PutCollectionResponse, Collection]:
-    if isinstance(orders, str):
-        raise ArgumentTypeError(f"expected a list of orders, not the string {orders!r}")
     request = pb.PutCollectionRequest(
         tenant_id=tenant_id,
         collection=collection,
         fields=declared_fields(fields),
         orders=[declared_order(order) for order in orders],
-        json_schema="" if json_schema is None else encode(json_schema),
+        json_schema="" if json_schema is None else json_of("json_schema", json_schema),
         history=pb.ChangeHistory.Value(f"CHANGE_HISTORY_{ChangeHistory(history).name}"),
         statistics=[declared_statistic(each) for each in statistics],
         relations=[
@@ -93,7 +90,7 @@ def put_collection(
     return Call(PUT_COLLECTION, request)
 
 
-@explained
+@checked
 def get_collection(
     tenant_id: str, collection: str, *, include_mismatch_counts: bool, include_dangling: bool
 ) -> Call[pb.GetCollectionRequest, pb.GetCollectionResponse, Collection]:
@@ -106,7 +103,7 @@ def get_collection(
     return Call(GET_COLLECTION, request)
 
 
-@explained
+@checked
 def list_collections(
     tenant_id: str, *, page_size: int
 ) -> Call[pb.ListCollectionsRequest, pb.ListCollectionsResponse, list[Collection]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from draftline._core import (
     sync_calls,
     tenant_calls,
 )
+from draftline._core.arguments import check_timeout, checked_value
 from draftline._core.methods import Call, Method, RequestT, ResponseT, ResultT
 from draftline._core.retries import Attempts, Retry
 from draftline._core.status import error_of_call
@@ -87,14 +87,6 @@ def check_token(token: str) -> None:
                 f"the token has {kind} at index {position}, but only printable ASCII without spaces can be sent"
                 + ("; strip the text that was read from a file" if character.isspace() else "")
             )
-
-
-def check_timeout(timeout: object) -> None:
-    """Raise TypeError or ValueError unless the timeout is a number of seconds or None."""
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
-        raise TypeError(f"timeout must be a number of seconds, or None for no limit, not {timeout!r}")
-    if isinstance(timeout, float) and math.isnan(timeout):
-        raise ValueError("timeout must be a number of seconds, or None for no limit, not nan")
 
 
 def _check_types(*, target: object, token: object, credentials: object, retry: object) -> None:
@@ -165,6 +157,8 @@ class Connection(ABC):
         """
         _check_types(target=target, token=token, credentials=credentials, retry=retry)
         check_timeout(timeout)
+        checked_value("tenant_id", tenant_id, str | None)
+        checked_value("user", user, str | None)
         if isinstance(token, str):
             check_token(token)
         if numbers not in ("exact", "decimal"):
@@ -198,6 +192,7 @@ class Connection(ABC):
 
     def _tenant(self, tenant_id: str | None) -> str:
         tenant_id = self._tenant_id if tenant_id is None else tenant_id
+        checked_value("tenant_id", tenant_id, str | None)
         if not tenant_id:
             raise ValueError("no tenant_id: pass it to the client or to the method")
         return tenant_id
@@ -218,7 +213,8 @@ class Connection(ABC):
             metadata.append(("x-draftline-user", self._user))
         if token is not None:
             if not isinstance(token, str):
-                raise TypeError(f"the token must be a string, not {type(token).__name__}")
+                hint = ": an async function needs draftline.AsyncClient" if isinstance(token, Awaitable) else ""
+                raise TypeError(f"the token must be a string, not {type(token).__name__}{hint}")
             check_token(token)
             metadata.append(("authorization", f"Bearer {token}"))
         return tuple(metadata)

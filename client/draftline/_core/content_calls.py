@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from draftline._core.arguments import explained
+from draftline._core.arguments import checked
 from draftline._core.content_responses import (
     batch_results_of,
     import_result_of,
@@ -17,8 +17,7 @@ from draftline._core.content_responses import (
 from draftline._core.draft_responses import record_with_related_of
 from draftline._core.imports import ImportCall
 from draftline._core.methods import Call, Method
-from draftline._core.requests import merge_strategy, names, operation_list, request_id_of
-from draftline.documents import document
+from draftline._core.requests import document_of, merge_strategy, operation_list, request_id_of
 from draftline.models import UNSET, BatchResult, ImportMode, Patch, PatchResult, PurgeResult, Record, Results
 from draftline.v1 import content_pb2 as pb
 from draftline.v1.types_pb2 import ENCODING_JSON
@@ -79,7 +78,7 @@ METHODS = (
 )
 
 
-@explained
+@checked
 def create_content(
     tenant_id: str,
     collection: str,
@@ -94,16 +93,18 @@ def create_content(
     change_reason: str,
     request_id: str | None,
 ) -> Call[pb.CreateContentRequest, pb.CreateContentResponse, Record]:
+    if record_id == "":
+        raise ValueError("record_id must not be empty; None generates one")
     request = pb.CreateContentRequest(
         tenant_id=tenant_id,
         collection=collection,
-        record_id=record_id or "",
-        content=document(content),
+        record_id="" if record_id is None else record_id,
+        content=document_of("content", content),
         parent_id=parent_id,
         position=position,
         allow_deleted=allow_deleted,
         validate_only=validate_only,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
         change_reason=change_reason,
         request_id=request_id_of(request_id),
@@ -111,7 +112,7 @@ def create_content(
     return Call(CREATE_CONTENT, request)
 
 
-@explained
+@checked
 def get_content(
     tenant_id: str,
     collection: str,
@@ -127,17 +128,17 @@ def get_content(
         tenant_id=tenant_id,
         collection=collection,
         record_id=record_id,
-        fields=names(fields),
+        fields=fields,
         show_deleted=show_deleted,
         response_encoding=ENCODING_JSON,
-        expand=names(expand),
+        expand=expand,
         expand_limit=expand_limit,
-        included_fields=names(included_fields),
+        included_fields=included_fields,
     )
     return Call(GET_CONTENT, request)
 
 
-@explained
+@checked
 def batch_get_content(
     tenant_id: str,
     collection: str,
@@ -150,8 +151,8 @@ def batch_get_content(
     request = pb.BatchGetContentRequest(
         tenant_id=tenant_id,
         collection=collection,
-        record_ids=names(record_ids),
-        fields=names(fields),
+        record_ids=record_ids,
+        fields=fields,
         show_deleted=show_deleted,
         allow_missing=allow_missing,
         response_encoding=ENCODING_JSON,
@@ -159,7 +160,7 @@ def batch_get_content(
     return Call(BATCH_GET_CONTENT, request)
 
 
-@explained
+@checked
 def patch_content(
     tenant_id: str,
     collection: str,
@@ -176,7 +177,7 @@ def patch_content(
     return Call(PATCH_CONTENT, request)
 
 
-@explained
+@checked
 def batch_patch_content(
     tenant_id: str,
     collection: str,
@@ -198,7 +199,7 @@ def batch_patch_content(
     return Call(BATCH_PATCH_CONTENT, request)
 
 
-@explained
+@checked
 def delete_content(
     tenant_id: str,
     collection: str,
@@ -220,7 +221,7 @@ def delete_content(
         condition=condition,
         allow_missing=allow_missing,
         validate_only=validate_only,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
         change_reason=change_reason,
         request_id=request_id_of(request_id),
@@ -228,7 +229,7 @@ def delete_content(
     return Call(DELETE_CONTENT, request)
 
 
-@explained
+@checked
 def undelete_content(
     tenant_id: str,
     collection: str,
@@ -246,7 +247,7 @@ def undelete_content(
         record_id=record_id,
         expected_version=expected_version,
         validate_only=validate_only,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
         change_reason=change_reason,
         request_id=request_id_of(request_id),
@@ -254,7 +255,7 @@ def undelete_content(
     return Call(UNDELETE_CONTENT, request)
 
 
-@explained
+@checked
 def purge_content(
     tenant_id: str,
     collection: str,
@@ -269,7 +270,7 @@ def purge_content(
     request = pb.PurgeContentRequest(
         tenant_id=tenant_id,
         collection=collection,
-        record_ids=names(record_ids),
+        record_ids=record_ids,
         limit=limit,
         validate_only=validate_only,
         change_reason=change_reason,
@@ -282,7 +283,7 @@ def purge_content(
     return Call(PURGE_CONTENT, request)
 
 
-@explained
+@checked
 def import_content(
     tenant_id: str,
     collection: str,
@@ -311,7 +312,7 @@ def _patch_request(tenant_id: str, collection: str, patch: Patch) -> pb.PatchCon
         tenant_id=tenant_id,
         collection=collection if patch.collection is None else patch.collection,
         record_id=patch.record_id,
-        delta=None if patch.delta is None else document(patch.delta),
+        delta=None if patch.delta is None else document_of("delta", patch.delta),
         operations=None if patch.operations is None else operation_list(patch.operations),
         strategy=merge_strategy(patch.strategy),
         depth=patch.depth,
@@ -322,6 +323,6 @@ def _patch_request(tenant_id: str, collection: str, patch: Patch) -> pb.PatchCon
         # None removes the parent, which is the empty string on the wire.
         parent_id=None if patch.parent_id is UNSET else patch.parent_id or "",
         position=patch.position,
-        fields=names(patch.fields),
+        fields=patch.fields,
         response_encoding=ENCODING_JSON,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from draftline._core.arguments import explained
+from draftline._core.arguments import checked
 from draftline._core.draft_responses import (
     commit_results_of,
     discarded_of,
@@ -15,8 +15,14 @@ from draftline._core.draft_responses import (
     save_results_of,
 )
 from draftline._core.methods import Call, Method
-from draftline._core.requests import conflict_policy_of, merge_strategy, names, operation_list, request_id_of
-from draftline.documents import document, encode
+from draftline._core.requests import (
+    conflict_policy_of,
+    document_of,
+    json_of,
+    merge_strategy,
+    operation_list,
+    request_id_of,
+)
 from draftline.errors import ConflictError
 from draftline.models import (
     UNSET,
@@ -60,7 +66,7 @@ _GET_MERGED_PAGE = Method(
 )
 
 
-@explained
+@checked
 def save_draft(
     tenant_id: str,
     collection: str,
@@ -83,14 +89,14 @@ def save_draft(
         change_reason=change_reason,
         allow_partial=allow_partial,
         omit_content=omit_content,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
         request_id=request_id_of(request_id),
     )
     return Call(SAVE_DRAFT, request)
 
 
-@explained
+@checked
 def get_merged(
     tenant_id: str,
     collection: str,
@@ -116,21 +122,22 @@ def get_merged(
         filter=filter,
         order_by=order_by,
         page_size=page_size,
-        record_ids=names(record_ids),
+        record_ids=record_ids,
         session_id=session_id,
         view=_view(view),
         show_deleted=show_deleted,
-        fields=names(fields),
+        fields=fields,
         strict_fields=strict_fields,
         draft_user_id=draft_user,
         response_encoding=ENCODING_JSON,
-        expand=names(expand),
+        expand=expand,
         expand_limit=expand_limit,
-        included_fields=names(included_fields),
+        included_fields=included_fields,
     )
     return Call(GET_MERGED, request)
 
 
+@checked
 def get_merged_page(
     first: Call[pb.GetMergedRequest, pb.GetMergedResponse, list[MergedRecord]],
     *,
@@ -143,7 +150,7 @@ def get_merged_page(
     return Call(_GET_MERGED_PAGE, first.request)
 
 
-@explained
+@checked
 def stream_merged(
     tenant_id: str,
     collection: str,
@@ -167,17 +174,17 @@ def stream_merged(
         session_id=session_id,
         view=_view(view),
         show_deleted=show_deleted,
-        fields=names(fields),
+        fields=fields,
         strict_fields=strict_fields,
         response_encoding=ENCODING_JSON,
-        expand=names(expand),
+        expand=expand,
         expand_limit=expand_limit,
-        included_fields=names(included_fields),
+        included_fields=included_fields,
     )
     return Call(STREAM_MERGED, request)
 
 
-@explained
+@checked
 def commit(
     tenant_id: str,
     collection: str,
@@ -201,7 +208,7 @@ def commit(
         validate_only=validate_only,
         allow_partial=allow_partial,
         include_content=include_content,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
         change_reason=change_reason,
         resolutions=[_resolution(each) for each in resolutions],
@@ -210,7 +217,7 @@ def commit(
     return Call(COMMIT, _selecting(request, session_id, record_ids, all))
 
 
-@explained
+@checked
 def discard(
     tenant_id: str,
     collection: str,
@@ -230,7 +237,7 @@ def discard(
         validate_only=validate_only,
         include_content=include_content,
         draft_user_id=draft_user,
-        fields=names(fields),
+        fields=fields,
         response_encoding=ENCODING_JSON,
         request_id=request_id_of(request_id),
     )
@@ -247,9 +254,9 @@ def _edit(edit: DraftEdit) -> pb.DraftEdit:
         )
     return pb.DraftEdit(
         record_id=edit.record_id,
-        delta=None if edit.delta is None else document(edit.delta),
+        delta=None if edit.delta is None else document_of("delta", edit.delta),
         operations=None if edit.operations is None else operation_list(edit.operations),
-        create=None if edit.create is None else document(edit.create),
+        create=None if edit.create is None else document_of("create", edit.create),
         delete=pb.DeleteMark() if edit.delete else None,
         strategy=merge_strategy(edit.strategy),
         depth=edit.depth,
@@ -263,7 +270,7 @@ def _edit(edit: DraftEdit) -> pb.DraftEdit:
     )
 
 
-@explained
+@checked
 def list_draft_users(
     tenant_id: str, *, collection: str, page_size: int
 ) -> Call[pb.ListDraftUsersRequest, pb.ListDraftUsersResponse, list[DraftUser]]:
@@ -281,7 +288,7 @@ def keep_resolutions(error: ConflictError, resolutions: Sequence[Resolution]) ->
 def _resolution(each: Resolution) -> pb.Resolution:
     message = pb.Resolution(record_id=each.record_id, path=each.path, version=each.version)
     if each.side is None:
-        message.value.json = encode(each.value)
+        message.value.json = json_of(f"the value of the resolution of {each.record_id!r}", each.value)
     else:
         message.side = pb.Side.Value(f"SIDE_{Side(each.side).name}")
     return message
@@ -300,7 +307,7 @@ def _selecting(
         versions = record_ids if isinstance(record_ids, Mapping) else {}
         request.drafts.drafts.extend(
             pb.SelectedDraft(record_id=record_id, expected_draft_version=versions.get(record_id))
-            for record_id in names(record_ids)
+            for record_id in record_ids
         )
         request.drafts.SetInParent()  # keeps an empty list present, so that the service rejects it
     elif session_id is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from draftline._core.arguments import checked_value
 from draftline._core.methods import Call
 from draftline.documents import encode_object
 from draftline.models import ImportRecord, ImportResult
@@ -29,6 +30,14 @@ def may_repeat(call: ImportCall, records: Iterable[RecordLike] | AsyncIterable[R
     An iterable that is not a collection, such as a cursor, may yield fewer records the second time.
     """
     return bool(call.request.header.request_id) and isinstance(records, Collection)
+
+
+def check_records(records: Any) -> None:
+    """Raise TypeError for records that are not a list. Each record is examined when it is read."""
+    if isinstance(records, Mapping):
+        raise TypeError("records must be a list of pairs of id and content, not a dict: write records.items()")
+    if not isinstance(records, (Iterable, AsyncIterable)) or isinstance(records, (str, bytes, bytearray)):
+        raise TypeError(f"records must be a list of pairs of id and content, not {records!r:.100}")
 
 
 class Chunker:
@@ -124,6 +133,7 @@ def _add_record(records: Any, record: RecordLike, index: int) -> pb.ImportRecord
             raise TypeError(f"records[{index}]: {problem}")
         record = ImportRecord(*record)
     try:
+        checked_value("record", record, ImportRecord)
         added: pb.ImportRecord = records.add(
             record_id=record.record_id,
             content={"json": encode_object(record.content)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from draftline._core.arguments import checked_count, checked_value
 from draftline.errors import ConditionNotMetError, NotFoundError
 from draftline.models import BatchResult, BulkFailure, MatchResult, Results
 
@@ -17,12 +18,10 @@ _SKIPPED = (ConditionNotMetError, NotFoundError)
 
 def check_filter(filter: str, max_records: int) -> None:
     """Raise ValueError for an empty filter, which would match every record, and for a limit below 1."""
-    if not isinstance(filter, str):
-        raise TypeError(f"filter must be a string, not {filter!r}")
+    checked_value("filter", filter, str)
     if not filter.strip():
         raise ValueError("the filter is empty and would match every record; write record.version > 0 to mean that")
-    if max_records < 1:
-        raise ValueError(f"max_records must be at least 1, not {max_records}")
+    checked_count("max_records", max_records)
 
 
 class Matched:

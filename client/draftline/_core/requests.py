@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from draftline._core.arguments import ArgumentTypeError
+from draftline._core.arguments import checked_value
 from draftline.documents import encode
 from draftline.models import (
     ConflictPolicy,
@@ -25,11 +26,19 @@ _WITH_SOURCE = {"move", "copy"}
 OrderLike = DeclaredOrder | SortKey | str | Iterable[SortKey | str]
 
 
-def names(values: Iterable[str]) -> Iterable[str]:
-    """Return the values. Raise TypeError for a single string, which would be taken for a list of its characters."""
-    if isinstance(values, str):
-        raise ArgumentTypeError(f"expected a list of strings, not the string {values!r}")
-    return values
+def json_of(name: str, value: object) -> str:
+    """Return the JSON text of an argument. Raise TypeError or ValueError, naming it, if it cannot be encoded."""
+    try:
+        return encode(value)
+    except (TypeError, ValueError) as error:
+        separator = " " if str(error).startswith("at /") else ": "
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}{separator}{error}") from None
+
+
+def document_of(name: str, content: Mapping[str, Any]) -> types_pb2.Document:
+    """Return the message for an object. Raise TypeError or ValueError, naming it, if it cannot be encoded."""
+    return types_pb2.Document(json=json_of(name, content))
 
 
 def request_id_of(request_id: str | None) -> str:
@@ -49,20 +58,16 @@ def conflict_policy_of(policy: ConflictPolicy | str) -> draft_pb2.ConflictPolicy
 
 def checked_operations(operations: Iterable[Operation]) -> list[Operation]:
     """Return the operations as a list that can be sent several times. Raise TypeError or ValueError if it cannot."""
-    listed = operations if isinstance(operations, (str, Mapping)) else list(operations)
+    listed: list[Operation] = checked_value("operations", operations, Iterable[Operation])
     operation_list(listed)
-    return list(listed)
+    return listed
 
 
 def operation_list(operations: Iterable[Operation]) -> types_pb2.OperationList:
-    if isinstance(operations, (str, Mapping)) or not isinstance(operations, Iterable):
-        raise ArgumentTypeError(f'operations must be a list, such as [op.add("/a", 1)], not {operations!r}')
     return types_pb2.OperationList(operations=[_operation(index, each) for index, each in enumerate(operations)])
 
 
 def _operation(index: int, operation: Operation) -> types_pb2.Operation:
-    if not isinstance(operation, Mapping):
-        raise ArgumentTypeError(f'operations[{index}] must be a dict, such as op.add("/a", 1), not {operation!r}')
     # A missing path must not be sent as "", which is the whole document.
     missing = [member for member in ("op", "path") if not isinstance(operation.get(member), str)]
     if missing:
@@ -72,7 +77,7 @@ def _operation(index: int, operation: Operation) -> types_pb2.Operation:
     if message.op in _WITH_SOURCE and "from" in operation:
         setattr(message, "from", operation["from"])
     if message.op not in _WITHOUT_VALUE and "value" in operation:
-        message.value.json = encode(operation["value"])
+        message.value.json = json_of(f"the value of operations[{index}]", operation["value"])
     return message
 
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from draftline._core.arguments import checked, checked_value
 from draftline.models import CommitResult, ConflictPolicy, DraftEdit, Results, SaveResult
 
 
@@ -36,8 +37,8 @@ class SessionDrafts:
 
     def expecting(self, edits: Iterable[DraftEdit]) -> list[DraftEdit]:
         """Return the edits, with the draft version that the session expects filled in where it is not given."""
+        edits = checked_value("edits", edits, Iterable[DraftEdit])
         self.may_have_drafts = True
-        edits = list(edits)
         self._unconfirmed |= {edit.record_id for edit in edits}
         return [
             replace(edit, expected_draft_version=self.versions.get(edit.record_id, 0))
@@ -65,3 +66,14 @@ class SessionDrafts:
             record_id: None if record_id in self._unconfirmed else version
             for record_id, version in self.versions.items()
         }
+
+
+@checked
+def new_session(
+    collection: str, *, session_id: str | None, change_reason: str, conflict_policy: ConflictPolicy | str
+) -> SessionDrafts:
+    """Return the state of a session before its first edit. Raise TypeError or ValueError for a wrong argument."""
+    drafts = SessionDrafts(collection, change_reason=change_reason, conflict_policy=ConflictPolicy(conflict_policy))
+    if session_id is not None:
+        drafts.session_id, drafts.is_label_shared = session_id, True
+    return drafts

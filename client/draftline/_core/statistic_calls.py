@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from draftline._core.arguments import ArgumentTypeError, explained
+from draftline._core.arguments import checked
 from draftline._core.methods import Call, Method
-from draftline._core.requests import names
 from draftline.documents import json_value_of
 from draftline.models import (
     CollectionStatistic,
@@ -39,7 +38,7 @@ _MEASURE = re.compile(r"(\w+)(?:\((/.*)\))?", re.DOTALL)
 _DATE_KEY = re.compile(r"(day|month|year)\((/.*)\)", re.DOTALL)
 
 
-@explained
+@checked
 def get_statistics(
     tenant_id: str,
     collection: str,
@@ -52,9 +51,7 @@ def get_statistics(
     limit: int,
     allow_scan: bool,
 ) -> Call[pb.GetStatisticsRequest, pb.GetStatisticsResponse, Statistics]:
-    if isinstance(group_by, str) or isinstance(order_by, str):
-        raise ArgumentTypeError("expected a list of keys, not a string")
-    measure_names = list(names(measures))
+    measure_names = list(measures)
     keys = [_key(each) for each in group_by]
     key_names = [_key_name(each) for each in keys]
     request = pb.GetStatisticsRequest(
@@ -156,12 +153,10 @@ def _reader(keys: Sequence[str], measures: Sequence[str]) -> Callable[[pb.GetSta
 
 
 def declared_statistic(statistic: DeclaredStatistic) -> collection_pb2.DeclaredStatistic:
-    if isinstance(statistic.group_by, str):
-        raise ArgumentTypeError(f"expected a list of keys, not the string {statistic.group_by!r}")
     return collection_pb2.DeclaredStatistic(
         name=statistic.name,
         group_by=[_key_message(_key(each)) for each in statistic.group_by],
-        measures=names(statistic.measures),
+        measures=statistic.measures,
         range_by=statistic.range_by,
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from draftline._core.arguments import ArgumentTypeError, explained
+from draftline._core.arguments import checked
 from draftline._core.methods import Call, Method
-from draftline._core.requests import names, request_id_of
+from draftline._core.requests import json_of, request_id_of
 from draftline._core.sync_responses import (
     conflicts_left_of,
     nothing_of,
@@ -19,7 +19,6 @@ from draftline._core.sync_responses import (
     sync_status_of,
     syncs_of,
 )
-from draftline.documents import encode
 from draftline.models import (
     RecordState,
     Sync,
@@ -64,7 +63,7 @@ METHODS: tuple[Method[Any, Any, Any], ...] = (
 )  # fmt: skip
 
 
-@explained
+@checked
 def put_sync(
     tenant_id: str,
     upstream: str,
@@ -85,7 +84,7 @@ def put_sync(
         upstream=upstream,
         spec=pb.SyncSpec(
             endpoint=endpoint,
-            collections=[_collection(each) for each in _listed(collections)],
+            collections=[_collection(each) for each in collections],
             pull_interval_s=pull_interval_s,
             snapshot_interval_s=snapshot_interval_s,
             no_push=not push,
@@ -98,14 +97,6 @@ def put_sync(
     if expected_version is not None:
         request.expected_version = expected_version
     return Call(PUT_SYNC, request)
-
-
-def _listed(collections: Iterable[SyncCollection | str]) -> list[SyncCollection | str]:
-    if isinstance(collections, str):
-        raise ArgumentTypeError(
-            f"collections must be a list, such as [{collections!r}], not the string {collections!r}"
-        )
-    return list(collections)
 
 
 def _collection(collection: SyncCollection | str) -> pb.SyncCollection:
@@ -135,18 +126,18 @@ def _policy(policy: SyncPolicy | str) -> pb.SyncPolicy.ValueType:
     return pb.SyncPolicy.Value(f"SYNC_POLICY_{SyncPolicy(policy).name}")
 
 
-@explained
+@checked
 def get_sync(tenant_id: str, upstream: str) -> Call[pb.GetSyncRequest, pb.GetSyncResponse, Sync]:
     return Call(GET_SYNC, pb.GetSyncRequest(tenant_id=tenant_id, upstream=upstream))
 
 
-@explained
+@checked
 def list_syncs(tenant_id: str, *, page_size: int) -> Call[pb.ListSyncsRequest, pb.ListSyncsResponse, list[Sync]]:
     """Build the call for the first page."""
     return Call(LIST_SYNCS, pb.ListSyncsRequest(tenant_id=tenant_id, page_size=page_size))
 
 
-@explained
+@checked
 def pause_sync(
     tenant_id: str, upstream: str, *, push: bool, pull: bool, request_id: str | None
 ) -> Call[pb.PauseSyncRequest, pb.PauseSyncResponse, Sync]:
@@ -156,7 +147,7 @@ def pause_sync(
     return Call(PAUSE_SYNC, request)
 
 
-@explained
+@checked
 def resume_sync(
     tenant_id: str, upstream: str, *, push: bool, pull: bool, request_id: str | None
 ) -> Call[pb.ResumeSyncRequest, pb.ResumeSyncResponse, Sync]:
@@ -166,7 +157,7 @@ def resume_sync(
     return Call(RESUME_SYNC, request)
 
 
-@explained
+@checked
 def run_sync(
     tenant_id: str,
     upstream: str,
@@ -187,7 +178,7 @@ def run_sync(
     return Call(RUN_SYNC, request)
 
 
-@explained
+@checked
 def get_sync_status(
     tenant_id: str, upstream: str | None, commit_id: str | None
 ) -> Call[pb.GetSyncStatusRequest, pb.GetSyncStatusResponse, SyncStatus]:
@@ -201,7 +192,7 @@ def get_sync_status(
     return Call(GET_SYNC_STATUS, request)
 
 
-@explained
+@checked
 def list_sync_records(
     tenant_id: str, collection: str, *, state: RecordState | str | None, page_size: int
 ) -> Call[pb.ListSyncRecordsRequest, pb.ListSyncRecordsResponse, list[SyncRecord]]:
@@ -217,7 +208,7 @@ def list_sync_records(
     return Call(LIST_SYNC_RECORDS, request)
 
 
-@explained
+@checked
 def list_sync_events(
     tenant_id: str, upstream: str, *, collection: str, record_id: str, page_size: int
 ) -> Call[pb.ListSyncEventsRequest, pb.ListSyncEventsResponse, list[SyncEvent]]:
@@ -233,7 +224,7 @@ def list_sync_events(
     return Call(LIST_SYNC_EVENTS, request)
 
 
-@explained
+@checked
 def retry_sync(
     tenant_id: str,
     collection: str,
@@ -246,7 +237,7 @@ def retry_sync(
     request = pb.RetrySyncRequest(
         tenant_id=tenant_id,
         collection=collection,
-        record_ids=names(record_ids),
+        record_ids=record_ids,
         all=all,
         forget_attempts=forget_attempts,
         request_id=request_id_of(request_id),
@@ -254,7 +245,7 @@ def retry_sync(
     return Call(RETRY_SYNC, request)
 
 
-@explained
+@checked
 def resolve_sync(
     tenant_id: str,
     collection: str,
@@ -262,16 +253,16 @@ def resolve_sync(
     *,
     mine: Iterable[str],
     theirs: Iterable[str],
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     expected_version: int | None,
     change_reason: str,
     request_id: str | None,
 ) -> Call[pb.ResolveSyncRequest, pb.ResolveSyncResponse, int]:
-    decisions = [pb.SyncDecision(path=path, side=draft_pb2.SIDE_MINE) for path in names(mine)]
-    decisions += [pb.SyncDecision(path=path, side=draft_pb2.SIDE_THEIRS) for path in names(theirs)]
-    decisions += [
-        pb.SyncDecision(path=path, value=types_pb2.JsonValue(json=encode(value))) for path, value in values.items()
-    ]
+    decisions = [pb.SyncDecision(path=path, side=draft_pb2.SIDE_MINE) for path in mine]
+    decisions += [pb.SyncDecision(path=path, side=draft_pb2.SIDE_THEIRS) for path in theirs]
+    for path, value in values.items():
+        text = json_of(f"values[{path!r}]", value)
+        decisions.append(pb.SyncDecision(path=path, value=types_pb2.JsonValue(json=text)))
     request = pb.ResolveSyncRequest(
         tenant_id=tenant_id,
         collection=collection,
@@ -285,7 +276,7 @@ def resolve_sync(
     return Call(RESOLVE_SYNC, request)
 
 
-@explained
+@checked
 def link_record(
     tenant_id: str, collection: str, record_id: str, remote_id: str, *, request_id: str | None
 ) -> Call[pb.LinkRecordRequest, pb.LinkRecordResponse, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from draftline._core.arguments import explained
+from draftline._core.arguments import checked
 from draftline._core.content_responses import time_of
 from draftline._core.methods import Call, Method
 from draftline.models import Tenant, TenantQuotas
@@ -51,13 +51,13 @@ SET_TENANT_QUOTAS = Method(
 METHODS = (LIST_TENANTS, SET_TENANT_QUOTAS)
 
 
-@explained
+@checked
 def list_tenants(*, page_size: int) -> Call[pb.ListTenantsRequest, pb.ListTenantsResponse, list[Tenant]]:
     """Build the call for the first page."""
     return Call(LIST_TENANTS, pb.ListTenantsRequest(page_size=page_size))
 
 
-@explained
+@checked
 def set_tenant_quotas(
     tenant_id: str, *, max_record_count: int | None, max_content_bytes: int | None, max_draft_count: int | None
 ) -> Call[pb.SetTenantQuotasRequest, pb.SetTenantQuotasResponse, TenantQuotas]:

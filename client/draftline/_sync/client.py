@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from draftline._core.arguments import checked_value
 from draftline._core.model_adapters import ModelT
 from draftline._sync.bulk_writer import BulkWriter
 from draftline._sync.changes import ChangeMethods
@@ -66,6 +67,8 @@ class Client(
                 `draftline generate` writes. A dataclass may set the key of an attribute by
                 `field(metadata={"key": "US Gross"})`; other keys are the names of the attributes.
         """
+        checked_value("collection", collection, str)
+        checked_value("tenant_id", tenant_id, str | None)
         return TypedCollection(self, collection, model, tenant_id)
 
 

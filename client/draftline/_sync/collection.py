@@ -136,7 +136,7 @@ class CollectionMethods(Transport):
             NotFoundError: the collection has no spec.
             DeadlineExceededError: the timeout expired first.
         """
-        waits = BuildWaits(collection, timeout)
+        waits = BuildWaits(collection, timeout, on_progress)
         while True:
             found = self.get_collection(collection, tenant_id=tenant_id, timeout=waits.call_timeout())
             if on_progress is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from draftline._core import content_calls
+from draftline._core.arguments import checked_value
 from draftline._core.matching import BATCH_RECORDS, MAX_RECORDS, PAGE_RECORDS, Matched, check_filter
 from draftline._core.requests import checked_operations
 from draftline._sync.content import ContentMethods
@@ -103,8 +104,17 @@ class MatchingMethods(ContentMethods, MergedMethods):
             InvalidFilterError: the filter does not parse; the error has the position.
             InvalidArgumentError: the filter names a field that the collection does not have.
         """
-        matched = self._matching(collection, filter, max_records, tenant_id, timeout)
         operations = None if operations is None else checked_operations(operations)
+        example = Patch("any", delta, operations=operations, strategy=strategy, depth=depth)
+        content_calls.patch_content(  # so that a wrong argument is found before the records are read
+            self._tenant(tenant_id),
+            collection,
+            example,
+            validate_only=validate_only,
+            change_reason=change_reason,
+            request_id="",
+        )
+        matched = self._matching(collection, filter, max_records, tenant_id, timeout)
         for record_ids in matched.batches(BATCH_RECORDS):
             patches = [
                 Patch(
@@ -152,6 +162,8 @@ class MatchingMethods(ContentMethods, MergedMethods):
         Args:
             validate_only: returns the records that match, without deleting them.
         """
+        checked_value("validate_only", validate_only, bool)
+        checked_value("change_reason", change_reason, str)
         matched = self._matching(collection, filter, max_records, tenant_id, timeout)
         if validate_only:
             return matched.result()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 
 from draftline._core import change_calls
+from draftline._core.arguments import checked_duration, checked_value
 from draftline._core.cache import CacheStats, Key
 from draftline._core.watch_state import DEFAULT_SILENCE_S, rewatch_delay_s
 from draftline._sync.content import ContentMethods
@@ -56,6 +57,9 @@ class CachedReader:
             max_lost_s: seconds that the cache may answer while the watch is disconnected.
             silence_s: as in `Client.watch`.
         """
+        checked_value("collection", collection, str | None)
+        checked_duration("max_lost_s", max_lost_s)
+        checked_duration("silence_s", silence_s)
         self._client = client
         self._collection = collection
         self._tenant_id = client._tenant(tenant_id)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from draftline._core import sync_calls
+from draftline._core.arguments import checked_duration
 from draftline._sync.transport import Transport
 from draftline.models import (
     UNSET,
@@ -218,7 +219,7 @@ class SyncMethods(Transport):
             wait_s: the seconds to wait at most. The status then still counts what waits.
             timeout: of each call in between.
         """
-        end, pause_s = time.monotonic() + wait_s, POLL_S
+        end, pause_s = time.monotonic() + checked_duration("wait_s", wait_s), POLL_S
         while True:
             status = self.get_sync_status(commit_id=commit_id, tenant_id=tenant_id, timeout=timeout)
             left_s = end - time.monotonic()
@@ -339,7 +340,7 @@ class SyncMethods(Transport):
             record_id,
             mine=mine,
             theirs=theirs,
-            values=values or {},
+            values={} if values is None else values,
             expected_version=expected_version,
             change_reason=change_reason,
             request_id=request_id,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Generic
 
+from draftline._core.arguments import checked_duration
 from draftline._core.watch_state import ItemT, WatchCall, WatchState
 from draftline._sync.transport import Transport
 from draftline._threads.message_reader import READ_FAILURES, MessageReader
@@ -41,7 +42,7 @@ class Watch(Generic[ItemT]):
         self._state = WatchState(client._parsing(call), client._retry, may_renew=client._may_renew)
         self._on_lost = on_lost
         self._closed = threading.Event()
-        self._reader = MessageReader(silence_s)
+        self._reader = MessageReader(checked_duration("silence_s", silence_s))
 
     @property
     def resume_token(self) -> str:

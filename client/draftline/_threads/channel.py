@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ class ChannelConnection(Connection):
     """A connection that opens its channel at once."""
 
     def _open(self) -> None:
+        self._process_id = os.getpid()
         if self._credentials is None:
             channel = grpc.insecure_channel(self._target, self._options)
         else:
@@ -21,6 +23,14 @@ class ChannelConnection(Connection):
         self._reconnect_wait = ReconnectWait(channel)
         interceptors: Any = self._interceptors
         self._channel = grpc.intercept_channel(channel, *interceptors)
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if os.getpid() != self._process_id:  # the threads of gRPC did not survive the fork
+            raise RuntimeError(
+                f"the client was created in process {self._process_id}, from which this one was forked: "
+                "create a client in each process, after the fork"
+            )
 
     def _close_channel(self) -> None:
         self._reconnect_wait.close()

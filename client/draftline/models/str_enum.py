@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
@@ -18,8 +19,10 @@ class StrEnum(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> StrEnum:
-        allowed = ", ".join(repr(each.value) for each in cls)
-        raise ValueError(f"{value!r} is not a {cls.__name__}; use one of {allowed}")
+        values = [str(each.value) for each in cls]
+        similar = get_close_matches(str(value).lower().replace("-", "_"), values, n=1)
+        suggestion = f"; did you mean {similar[0]!r}?" if similar else ""
+        raise ValueError(f"{value!r} is not a {cls.__name__}; use one of {', '.join(map(repr, values))}{suggestion}")
 
 
 def member_of(choice: type[EnumT], enum: Any, number: int) -> EnumT:
