@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from draftline.upstreams import Applied, Exists, FieldMapping, Page, RemoteRecord, UnreachableError
+from draftline.upstreams import Applied, Exists, FieldMapping, Page, Refused, RemoteRecord, UnreachableError
 from draftline_server.sync.conversion import to_settlement
 from draftline_server.sync.push import Push
 from draftline_server.upstreams.field_mapping import FieldTranslator
-from support.sync_worlds import SyncWorld
+from support.log_capture import logged
+from support.sync_worlds import UPSTREAM, SyncWorld
 from support.tenant_stores import COLLECTION, connected
 from support.upstream_toy import ToyUpstream
 
@@ -96,22 +98,54 @@ async def test_mistake_of_a_connector_in_a_read_counts_as_unreachable(database_u
         assert link.breaker.failures == 1
 
 
-async def test_id_that_cannot_be_stored_counts_as_none(database_url: str) -> None:
-    """A returned id with a NUL makes only its own outcome unknown, and not that of the whole batch."""
+CHARACTERS = pytest.mark.parametrize("character", ["\0", "\ud800"], ids=["NUL", "surrogate"])
+
+
+@CHARACTERS
+async def test_text_of_an_outcome_that_cannot_be_stored_harms_no_other_outcome(
+    database_url: str, character: str
+) -> None:
+    """A returned id makes only its own outcome unknown; other texts are stored without the character."""
     async with connected(database_url) as database:
         world = SyncWorld(database, "acme")
         await world.bind()
-        for record_id in ("bad", "good", "found"):
+        for record_id in ("bad", "good", "found", "no"):
             await world.create(record_id, {"n": 1})
         await world.worker._attempts.sweep(COLLECTION)
-        attempts = await world.worker._attempts.prepare(world.bound, ["bad", "found", "good"], 60.0)
-        outcomes = [Applied("a\0b"), Exists(RemoteRecord(remote_id="c\0d")), Applied("r-1", "1\0")]
+        attempts = await world.worker._attempts.prepare(world.bound, ["bad", "found", "good", "no"], 60.0)
+        outcomes = [
+            Applied(f"a{character}b"), Exists(RemoteRecord(remote_id=f"c{character}d")),
+            Applied("r-1", f"1{character}"), Refused(f"NO{character}", f"not{character} now"),
+        ]  # fmt: skip
         now, capabilities = await database.now(), world.system.capabilities
         settlements = [to_settlement(*each, capabilities, now) for each in zip(attempts, outcomes, strict=True)]
         await database.transact(lambda each: world.worker._attempts.settle(each, COLLECTION, settlements))
         states = await world.states()
-        assert {each: states[each]["state"] for each in states} == {"bad": "FAILED", "found": "FAILED", "good": "IDLE"}
+        failed = {each for each in states if states[each]["state"] == "FAILED"}
+        assert (failed, states["good"]["state"]) == ({"bad", "found", "no"}, "IDLE")
         assert (states["good"]["remote_id"], states["good"]["remote_version"]) == ("r-1", "1")
+        error = json.loads(states["no"]["error_text"])
+        assert (error["reason"], error["message"]) == ("NO", "not now")
+
+
+@CHARACTERS
+async def test_page_with_an_id_that_cannot_be_stored_is_logged(database_url: str, character: str) -> None:
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        world.system.insert({"n": 1}, f"a{character}b")
+        with logged() as events, pytest.raises(UnreachableError, match="UnstorableIdError"):
+            await world.pull(snapshot=True)
+        assert [each["reason"] for each in events if each["event"] == "sync_failed"] == ["UnstorableIdError"]
+
+
+@CHARACTERS
+async def test_sync_is_suspended_by_a_message_that_cannot_be_stored(database_url: str, character: str) -> None:
+    async with connected(database_url) as database:
+        world = SyncWorld(database, "acme")
+        await world.bind()
+        await world.worker._suspend("UNAUTHORIZED", f"no{character} access")
+        assert (await world.configs.get("acme", UPSTREAM)).suspended_message == "no access"
 
 
 @pytest.mark.parametrize("text", ["NaN", "sNaN", "-Infinity", "1E+999999999", "1E-999999999", "one"])

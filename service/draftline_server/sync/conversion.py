@@ -97,8 +97,8 @@ def to_answer(remote: RemoteRecord, record_id: str = "") -> Answer:
     text = "{}" if remote.deleted else _document_text(remote.document)
     return Answer(
         remote.remote_id,
-        remote.remote_version.replace("\0", "") or None,
-        remote.record_id.replace("\0", ""),
+        storable(remote.remote_version) or None,
+        storable(remote.record_id),
         remote.deleted,
         text or "{}",
         record_id,
@@ -119,12 +119,17 @@ def _document_text(document: Mapping[str, Any]) -> str | None:
 
 def error_json(reason: str, message: str, field: str = "") -> str:
     """Return the error of a record as it is stored, without characters that the database cannot store."""
-    clean = [text.replace("\0", "")[:MAX_MESSAGE] for text in (reason, message, field)]
+    clean = [storable(text)[:MAX_MESSAGE] for text in (reason, message, field)]
     return json.dumps(dict(zip(("reason", "message", "field"), clean, strict=True)))
 
 
+def storable(text: str) -> str:
+    """Return a text without the characters that the database cannot store: NUL and lone surrogates."""
+    return text.replace("\0", "").encode(errors="ignore").decode()
+
+
 def _is_storable_id(remote_id: str) -> bool:
-    return bool(remote_id) and "\0" not in remote_id
+    return bool(remote_id) and remote_id == storable(remote_id)
 
 
 def to_settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, now: datetime) -> Settlement:
@@ -134,7 +139,7 @@ def to_settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities
             problem = error_json("OUTCOME_UNKNOWN", "the upstream applied the write, but returned no valid id")
             return Settlement(attempt.record_id, attempt.attempt_id, Effect.LOST, error=problem)
         case Applied():
-            version = outcome.remote_version.replace("\0", "") or None
+            version = storable(outcome.remote_version) or None
             return Settlement(
                 attempt.record_id, attempt.attempt_id, Effect.APPLIED, outcome.remote_id, remote_version=version
             )

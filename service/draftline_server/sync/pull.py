@@ -9,18 +9,22 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from draftline.upstreams import Capabilities, CursorExpiredError, Page, ThrottledError, UnreachableError, UpstreamError
+from draftline.upstreams import Capabilities, CursorExpiredError, Page, ThrottledError, UpstreamError
 
 from ..domain.sync import Answer, BoundCollection, deletion_limit
 from ..store.sync.merges import CreationsOutError, Merges
 from ..store.sync.progress import PulledCollection, PullProgress
 from ..store.transaction import Transaction
-from .conversion import to_answer
+from .conversion import storable, to_answer
 from .push import MAX_LOOKED_UP, Link, Push, SuspendedError, unexpected
 
 CHUNK = 1_000  # records that one transaction merges
 HASH_MASK = 2**64 - 1
 BUCKETS = 256
+
+
+class UnstorableIdError(Exception):
+    """A record of the upstream has an id with a NUL or a lone surrogate, which the database cannot store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +129,8 @@ class Pull:
             if cursor is not None:
                 await self._progress.store_cursor(transaction, bound.collection, cursor)
 
-        if any("\0" in each.remote_id for each in page.records):
-            raise UnreachableError("a record has an id with a NUL character, which cannot be stored")
+        if any(each.remote_id != storable(each.remote_id) for each in page.records):
+            raise unexpected(UnstorableIdError(), self._progress.tenant_id, self._progress.upstream)
         answers = [to_answer(each) for each in page.records]
         chunks = [answers[start : start + CHUNK] for start in range(0, len(answers), CHUNK)] or [[]]
         for number, chunk in enumerate(chunks, 1):

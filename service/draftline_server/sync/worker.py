@@ -33,7 +33,7 @@ from ..store.sync.attempts import Attempts
 from ..store.sync.merges import Merges
 from ..store.sync.progress import PulledCollection, PullProgress, SyncWork
 from .breaker import Breaker, TokenBucket
-from .conversion import to_binding
+from .conversion import storable, to_binding
 from .counters import SyncCounters
 from .pull import Intervals, Pull
 from .push import Link, Push, SuspendedError
@@ -147,7 +147,7 @@ class SyncWorker:
         structlog.get_logger().warning(
             "sync_suspended", tenant_id=self.tenant_id, upstream=self.upstream, reason=reason
         )
-        await self.progress.suspend(reason, message)
+        await self.progress.suspend(reason, storable(message))
 
     async def _run(self, work: SyncWork, link: Link) -> None:
         push = Push(self._stores.database, self._attempts, self._merges, link)
