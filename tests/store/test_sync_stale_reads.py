@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
 import pytest
 from draftline_server.domain.sync import Answer, BoundCollection, Policies, Policy
 from draftline_server.store.database import Database
+from draftline_server.store.sync import progress as progress_module
 from draftline_server.store.sync.decisions import SyncDecisions
-from draftline_server.store.sync.merges import CreationsOutError
+from draftline_server.store.sync.merges import CreationsOutError, ReadExpiredError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.soak_scale import examples
@@ -145,6 +147,49 @@ async def test_read_that_began_before_the_deletion_of_an_unknown_record_creates_
     await world.pull()
     await read.merge()
     await assert_alike(world, 0)
+
+
+async def test_deleted_ids_are_forgotten_and_older_reads_still_create_no_record(
+    world: SyncWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Delete the row of a remote id only when every read from before its deletion is refused."""
+    progress = world.worker.progress
+    monkeypatch.setattr(progress_module, "GONE_INTERVAL", timedelta(0))
+    remote_id = await pushed(world)
+    await world.create("live", {"n": 1})
+    await world.push()
+    before = await Read.begin(world)
+    world.system.remove(remote_id)
+    await world.pull(snapshot=True)
+    await purge(world, "p")
+    assert set(await world.states()) == {"p", "live", remote_id}
+    await progress.forget_gone([COLLECTION])
+    await before.merge()  # the row makes it read the id again
+    assert set(await live(world)) == {"live"}
+    for _ in range(2):
+        await progress.forget_gone([COLLECTION])
+        with pytest.raises(ReadExpiredError):
+            await before.merge()
+    await progress.forget_gone([COLLECTION])
+    assert set(await world.states()) == {"live"}
+    with pytest.raises(ReadExpiredError):
+        await before.merge()
+    assert set(await live(world)) == {"live"}
+    await world.bind(world.bound)  # keeps the limit
+    with pytest.raises(ReadExpiredError):
+        await before.merge()
+    await (await Read.begin(world)).merge()
+    assert set(await live(world)) == {"live"}
+
+
+async def test_deleted_ids_are_kept_for_a_day_at_least(world: SyncWorld) -> None:
+    """Forget nothing before the interval has passed."""
+    remote_id = await pushed(world)
+    world.system.remove(remote_id)
+    await world.pull()
+    for _ in range(5):
+        await world.worker.progress.forget_gone([COLLECTION])
+    assert remote_id in await world.states()
 
 
 async def test_record_that_the_system_restored_is_created_by_an_older_read_as_well(world: SyncWorld) -> None:

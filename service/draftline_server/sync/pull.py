@@ -12,7 +12,7 @@ from datetime import datetime
 from draftline.upstreams import Capabilities, CursorExpiredError, Page, ThrottledError, UpstreamError
 
 from ..domain.sync import Answer, BoundCollection, deletion_limit
-from ..store.sync.merges import CreationsOutError, Merges
+from ..store.sync.merges import CreationsOutError, Merges, ReadExpiredError
 from ..store.sync.progress import PulledCollection, PullProgress
 from ..store.transaction import Transaction
 from .conversion import storable, to_answer
@@ -69,8 +69,8 @@ class Pull:
         except CursorExpiredError:
             await self._progress.forget_cursor(bound.collection)
             return
-        except CreationsOutError:
-            return  # the page is read again when the creations have ended
+        except (CreationsOutError, ReadExpiredError):
+            return  # the page is read again: when the creations have ended, or by a new read
         await self._progress.changes_read(bound.collection)
 
     async def snapshot(self, pulled: PulledCollection, capabilities: Capabilities) -> None:
@@ -84,7 +84,7 @@ class Pull:
                 await self._merge_page(bound, page, mark, capabilities, None)
                 seen.add(each.remote_id for each in page.records)
                 cursor = page.changes_cursor or cursor
-        except CreationsOutError:
+        except (CreationsOutError, ReadExpiredError):
             return
         await self._delete_missing(pulled, capabilities, seen, start)
         await self._progress.snapshot_read(bound.collection, cursor)

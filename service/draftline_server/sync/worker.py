@@ -212,6 +212,7 @@ class SyncWorker:
         if work.swept_at is None or now - work.swept_at >= SWEEP_INTERVAL:
             for name in names:
                 await self._attempts.sweep(name)
+            await self.progress.forget_gone(names)
             await self.progress.swept()
         position, more = work.position, True
         while more:

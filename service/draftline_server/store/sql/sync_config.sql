@@ -16,9 +16,9 @@ INSERT INTO draftline.sync_upstream AS u (tenant_id, upstream, endpoint, config,
 VALUES (:tenant_id, :upstream, :endpoint, CAST(:config AS jsonb), 1, :now, :now)
 ON CONFLICT (tenant_id, upstream) DO UPDATE
 SET endpoint = excluded.endpoint, version = u.version + 1, updated_at = excluded.updated_at,
-    -- The identity of the database stays, see database_of.
+    -- The identity of the database stays, see database_of, and so do the marks of advance_gone.
     config = excluded.config || CASE WHEN u.config ? 'database' THEN jsonb_build_object('database', u.config -> 'database')
-        ELSE '{}' END,
+        ELSE '{}' END || CASE WHEN u.config ? 'gone' THEN jsonb_build_object('gone', u.config -> 'gone') ELSE '{}' END,
     suspended_reason = NULL, suspended_message = NULL, suspended_at = NULL, swept_at = NULL, failures = 0, open_until = NULL
 RETURNING version
 
@@ -276,6 +276,52 @@ LIMIT :limit
 -- name: drop_events
 -- Drop old events of a tenant.
 DELETE FROM draftline.sync_event WHERE tenant_id = :tenant_id AND created_at < CAST(:before AS timestamptz)
+
+-- name: advance_gone
+-- Advance the marks below which deleted remote ids are forgotten, if they were stored before a time: `read_since` is the mark
+-- that reads must have begun after from now on, and what is known since before the last one can be forgotten. Return that
+-- one; nothing if it is too early. The config has {"gone": {"mark", "at", "read_since"}}.
+UPDATE draftline.sync_upstream AS u
+SET config = u.config || jsonb_build_object('gone', jsonb_build_object(
+    'mark', coalesce(pg_sequence_last_value('draftline.sync_mark'), 0), 'at', CAST(:now AS timestamptz),
+    'read_since', coalesce((u.config -> 'gone' ->> 'mark')::bigint, 0)))
+FROM (
+    SELECT coalesce((o.config -> 'gone' ->> 'read_since')::bigint, 0) AS known_before FROM draftline.sync_upstream AS o
+    WHERE o.tenant_id = :tenant_id AND o.upstream = :upstream
+    FOR UPDATE) AS o
+WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream
+  AND (u.config -> 'gone' IS NULL OR (u.config -> 'gone' ->> 'at')::timestamptz <= CAST(:before AS timestamptz))
+RETURNING o.known_before
+
+-- name: forget_gone
+-- Delete the next rows of a collection, by record id, that only say since when the upstream does not hold a remote id, if they
+-- are not newer than a mark. Return the last record that was looked at, and how many those were.
+WITH page AS MATERIALIZED (
+    SELECT s.record_id FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id > :after
+    ORDER BY s.record_id
+    LIMIT :limit
+), locked AS MATERIALIZED (
+    SELECT s.record_id
+    FROM page AS p
+    JOIN draftline.sync_record AS s
+        ON s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+        AND s.record_id > :after AND s.record_id <= (SELECT max(e.record_id) FROM page AS e)
+    WHERE NOT s.is_there AND s.state = 'IDLE' AND s.remote_id IS NULL AND s.attempt_id IS NULL AND s.next_at IS NULL
+      AND s.recheck IS NULL AND s.conflicts = '[]' AND s.known_at <= CAST(:known_before AS bigint)
+      AND NOT EXISTS (
+        SELECT FROM draftline.record AS r
+        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+        OFFSET 0)
+    ORDER BY s.record_id
+    FOR UPDATE OF s
+), forgotten AS (
+    DELETE FROM draftline.sync_record AS s
+    USING locked AS l
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = l.record_id
+      AND s.record_id > :after AND s.record_id <= (SELECT max(e.record_id) FROM page AS e)
+)
+SELECT max(p.record_id) AS last, count(*) AS seen FROM page AS p
 
 -- name: add_event
 -- Add an event.

@@ -4,14 +4,17 @@
 
 -- name: resolve
 -- Return the record of each answer, in parallel arrays: the linked one, or that of the reference that the upstream keeps, or
--- the one whose id is the remote id. `is_unchanged`: it is synced, and the version is the known one.
+-- the one whose id is the remote id. `is_unchanged`: it is synced, and the version is the known one. `is_expired`: the read
+-- began so long ago that deletions since then may have been forgotten.
 SELECT p.index, coalesce(s.record_id, nullif(p.reference, ''), p.remote_id) AS record_id, s.record_id IS NOT NULL AS is_linked,
     coalesce(s.is_there AND s.state = 'IDLE' AND s.shadow IS NULL AND s.next_at IS NULL AND NOT p.is_deleted
         AND s.remote_version = p.remote_version AND EXISTS (
             SELECT FROM draftline.record AS r
             WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = s.record_id
               AND r.version = r.acked_version
-            OFFSET 0), false) AS is_unchanged
+            OFFSET 0), false) AS is_unchanged,
+    coalesce(CAST(:mark AS bigint) < (SELECT (u.config -> 'gone' ->> 'read_since')::bigint FROM draftline.sync_upstream AS u
+        WHERE u.tenant_id = :tenant_id AND u.upstream = :upstream), false) AS is_expired
 FROM unnest(CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]), CAST(:references AS text[]),
     CAST(:are_deleted AS boolean[])) WITH ORDINALITY AS p (remote_id, remote_version, reference, is_deleted, index)
 LEFT JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables

@@ -42,6 +42,10 @@ class CreationsOutError(Exception):
     """A creation is out, and what was read may be what it created; nothing was merged."""
 
 
+class ReadExpiredError(Exception):
+    """A read began so long ago that deletions since then may have been forgotten; nothing was merged."""
+
+
 InTransaction = Callable[[Transaction], Awaitable[None]]
 
 
@@ -76,12 +80,12 @@ class Merges:
 
         `needs_references`: the upstream does not return the reference of a creation. Raises CreationsOutError while a
         creation is out, because an unknown record may be what it created. `keeps_recheck`: the answers are those of
-        writes, so a record that is to be read again still is.
+        writes, so a record that is to be read again still is. Raises ReadExpiredError if the read takes too long.
         """
         await self.load_spec(bound.collection)
 
         async def work(transaction: Transaction) -> Sequence[MergeResult]:
-            resolved = await self._resolved(transaction, bound.collection, answers)
+            resolved = await self._resolved(transaction, bound.collection, answers, mark)
             if needs_references and any(not is_linked for _, is_linked in resolved):
                 await self._refuse_creations(transaction, bound.collection)
             results: Sequence[MergeResult] = []
@@ -121,11 +125,12 @@ class Merges:
             raise CreationsOutError
 
     async def _resolved(
-        self, transaction: Transaction, collection: str, answers: Sequence[Answer]
+        self, transaction: Transaction, collection: str, answers: Sequence[Answer], mark: int | None
     ) -> Sequence[tuple[Answer, bool]]:
         """Return those answers that may change something, with their records, and whether each is linked.
 
         An answer that names its record is returned as it is. Of several answers for one record, the last is returned.
+        Raises ReadExpiredError.
         """
         found = {each.record_id: (each, True) for each in answers if each.record_id}
         unresolved = [each for each in answers if not each.record_id]
@@ -134,12 +139,16 @@ class Merges:
         values: dict[str, object] = {
             "tenant_id": self.tenant_id,
             "collection": collection,
+            "upstream": self.upstream,
+            "mark": mark,
             "remote_ids": [each.remote_id for each in unresolved],
             "remote_versions": [each.remote_version for each in unresolved],
             "references": [each.reference for each in unresolved],
             "are_deleted": [each.is_deleted for each in unresolved],
         }
         rows = await transaction.fetch(SQL["resolve"], values)
+        if rows[0]["is_expired"]:
+            raise ReadExpiredError
         for answer, row in zip(unresolved, rows, strict=True):
             record_id = row["record_id"] if row["is_linked"] else new_record_id(row["record_id"], answer.remote_id)
             found.pop(record_id, None)

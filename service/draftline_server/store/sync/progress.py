@@ -15,6 +15,7 @@ from .specs import collection_of, spec_of
 SQL = load("sync_config")
 LINKED = 5_000  # records that one statement reads
 EVENT_RETENTION = timedelta(days=30)
+GONE_INTERVAL = timedelta(days=1)  # longer than any read; see PullProgress.forget_gone
 
 
 @value_class
@@ -101,6 +102,26 @@ class PullProgress:
         now = await self._database.now()
         await self._run("store_swept", now=now)
         await self._run("drop_events", before=now - EVENT_RETENTION)
+
+    async def forget_gone(self, collections: Sequence[str]) -> None:
+        """Forget remote ids that the upstream deleted so long ago that no read from before is merged any more.
+
+        What can be forgotten is known from marks that are stored once in GONE_INTERVAL: a read that began before the
+        last one is not merged from then on, and one interval later the ids of that time are forgotten.
+        """
+        now = await self._database.now()
+        values = self._values(now=now, before=now - GONE_INTERVAL)
+        rows = await self._database.fetch(SQL["advance_gone"], values, idempotent=True)
+        if not rows or not rows[0]["known_before"]:
+            return
+        for collection in collections:
+            seen, after = LINKED, ""
+            while seen == LINKED:
+                page = self._values(
+                    collection=collection, after=after, known_before=rows[0]["known_before"], limit=LINKED
+                )
+                row = (await self._database.fetch(SQL["forget_gone"], page, idempotent=True))[0]
+                seen, after = row["seen"], row["last"]
 
     async def store_breaker(self, failures: int, open_for_s: float) -> None:
         open_until = await self._database.now() + timedelta(seconds=open_for_s) if open_for_s else None
