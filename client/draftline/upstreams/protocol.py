@@ -58,7 +58,8 @@ class Upstream(Protocol):
 
         If the response is lost after the request may have been sent, the outcome is `Unknown`. An exception that is not
         an UpstreamError also counts as `Unknown` for every item. With `atomic`, all items are applied or none; needs
-        `atomic_batch`.
+        `atomic_batch`. The outcome of an item that was not applied only because of another one is `Refused` with the
+        reason ABORTED.
 
         Raises:
             ThrottledError, UnreachableError, UnauthorizedError, BatchRefusedError: nothing was applied by this request.

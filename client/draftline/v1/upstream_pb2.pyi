@@ -278,7 +278,9 @@ class WriteRequest(_message.Message):
     resource: _builtins.str
     """The resource."""
     atomic: _builtins.bool
-    """All items must be applied, or none. Set only if `atomic_batch` is claimed."""
+    """All items must be applied, or none. Set only if `atomic_batch` is claimed. The outcome of an item
+    that was not applied only because of another one is `refused` with the reason ABORTED.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___WriteItem]:
         """Items of different records, at most `max_batch`."""
