@@ -30,7 +30,7 @@ class FieldViolation:
 
 
 class UnknownFieldWarning(UserWarning):
-    """A filter, an order or `fields` names a field that the collection does not seem to have.
+    """A filter, an order, `fields` or a condition names a field that the collection does not seem to have.
 
     To raise it as an error in tests, run `python -W error::draftline.UnknownFieldWarning`.
     """

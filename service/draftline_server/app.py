@@ -32,6 +32,7 @@ from .observability.logs import dropped_lines
 from .observability.metrics import Metrics
 from .observability.telemetry import Telemetry
 from .observability.tracing import exporting_spans
+from .rpc.condition_warnings import ConditionWarnings
 from .rpc.idempotency import IdempotencyLayer
 from .rpc.server import SERVICES, Server
 from .rpc.services.health import Health
@@ -211,6 +212,7 @@ def _server(
         authenticator=authenticator(settings.auth),
         tls=Tls(files) if (files := tls_files(settings.tls)) else None,
         telemetry=telemetry,
+        conditions=ConditionWarnings(services.field_names),
     )
 
 

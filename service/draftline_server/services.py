@@ -63,6 +63,7 @@ class Services:
     servicers: Mapping[str, object]
     requests: Requests
     watches: Watches
+    field_names: FieldNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ async def build_services(
         ),
         "draftline.v1.TenantService": TenantService(Tenants(database, page_tokens), quota_options(settings.limits)),
     }
-    return Services(servicers, requests, watches)
+    return Services(servicers, requests, watches, shared.pages.field_names)
 
 
 def _watches(shared: _Shared, wakes: ChangeSignals) -> Watches:

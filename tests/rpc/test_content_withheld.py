@@ -167,3 +167,20 @@ def test_schema_violation_does_not_quote_the_record_to_a_writer(arranged: Guarde
         assert SECRET.encode() not in answer
     finally:
         call(arranged, "PatchContent", {**PATCH, "delta": {"json": '{"loose": 1}'}})
+
+
+@pytest.mark.parametrize("condition", ["secre = 1", "NOT secre = 1"], ids=["fails", "holds"])
+def test_condition_suggests_no_name_of_the_content_to_a_writer(arranged: Guarded, condition: str) -> None:
+    (patch, batch) = (each for each in METHODS if each.name in ("PatchContent", "BatchPatchContent"))
+    one = message_factory.GetMessageClass(patch.input_type)(**PATCH, condition=condition)
+    several = {"tenant_id": "acme", "requests": [{**PATCH, "condition": condition}], "allow_partial": True}
+    many = message_factory.GetMessageClass(batch.input_type)(**several)
+    for token, is_suggested in ((ISSUER.token(scope="content:write"), False), (ADMIN, True)):
+        refusal = arranged.refusal(patch, token, one)
+        if refusal is None:
+            (answer,) = arranged.call(patch, token, one)
+            assert (b"did you mean secret" in answer) is is_suggested
+        else:
+            assert ("did you mean secret" in refusal.message) is is_suggested
+        (answer,) = arranged.call(batch, token, many)
+        assert (b"did you mean secret" in answer) is is_suggested

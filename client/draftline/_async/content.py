@@ -152,7 +152,8 @@ class ContentMethods(Transport):
             strategy: "shallow" (the default), "deep", "merge_patch" or "replace".
             depth: for "deep": the number of object levels to merge; 0: all.
             expected_version: the version that the record must have; None: any.
-            condition: a filter that the stored record must satisfy (AIP-160).
+            condition: a filter that the stored record must satisfy (AIP-160). An `UnknownFieldWarning` names
+                a field in it that the collection does not seem to have, as do the `warnings` of the result.
             allow_missing: creates the record if it does not exist.
             allow_deleted: with `allow_missing`, a deleted record counts as missing: it is overwritten at its
                 next version with the patch applied to an empty object.

@@ -9,6 +9,7 @@ from typing import Any
 from draftline._core.arguments import checked
 from draftline._core.content_responses import (
     batch_results_of,
+    deleted_record_of,
     import_result_of,
     patch_result_of,
     purge_result_of,
@@ -52,7 +53,7 @@ DELETE_CONTENT = Method(
     "DeleteContent",
     pb.DeleteContentRequest,
     pb.DeleteContentResponse,
-    lambda it: record_of(it.record) if it.HasField("record") else None,
+    deleted_record_of,
 )
 UNDELETE_CONTENT = Method(
     _SERVICE, "UndeleteContent", pb.UndeleteContentRequest, pb.UndeleteContentResponse, lambda it: record_of(it.record)

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from draftline._core.field_warnings import FieldWarnings, field_warnings_of, warn_of_fields
 from draftline._core.statistic_calls import statistic_of
 from draftline._core.status import error_of_status
 from draftline.documents import content_of, decode
@@ -69,7 +70,17 @@ def record_of(
 
 
 def patch_result_of(message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult) -> PatchResult:
-    return PatchResult(record_of(message.record), tuple(message.changed_fields))
+    return PatchResult(record_of(message.record), tuple(message.changed_fields), _warnings_of(message))
+
+
+def deleted_record_of(response: content_pb2.DeleteContentResponse) -> Record | None:
+    warn_of_fields(response)
+    return record_of(response.record) if response.HasField("record") else None
+
+
+def _warnings_of(message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult) -> FieldWarnings:
+    warn_of_fields(message)
+    return field_warnings_of(message)
 
 
 def purge_result_of(response: content_pb2.PurgeContentResponse) -> PurgeResult:
@@ -78,9 +89,9 @@ def purge_result_of(response: content_pb2.PurgeContentResponse) -> PurgeResult:
 
 def batch_results_of(response: content_pb2.BatchPatchContentResponse) -> Results[BatchResult]:
     results = (
-        BatchResult(error=error_of_status(each.status))
+        BatchResult(error=error_of_status(each.status), warnings=_warnings_of(each))
         if each.status.code
-        else BatchResult(result=patch_result_of(each))
+        else BatchResult(result=patch_result_of(each), warnings=field_warnings_of(each))
         for each in response.results
     )
     return Results(results, response.commit_id)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 from draftline._core.conflicts import conflict_of
 from draftline._core.content_responses import record_of, time_of
+from draftline._core.field_warnings import field_warnings_of, warn_of_fields
 from draftline._core.status import error_of_status
-from draftline.errors import UnknownFieldWarning
 from draftline.models import (
     CommitResult,
     DraftKind,
     DraftUser,
-    FieldWarning,
     MergedPage,
     MergedRecord,
     Record,
@@ -70,8 +68,7 @@ def included_of(messages: Iterable[pb.MergedRecord]) -> Included:
 
 def merged_records_of(response: pb.GetMergedResponse | pb.StreamMergedResponse) -> list[MergedRecord]:
     """Return the records of a list, and warn of fields that its collection does not have."""
-    for each in response.warnings:
-        warnings.warn(f"{each.argument}: {each.message}", UnknownFieldWarning, stacklevel=2)
+    warn_of_fields(response)
     included = included_of(response.included)
     return [merged_record_of(each, included) for each in response.records]
 
@@ -82,9 +79,7 @@ def merged_page_of(response: pb.GetMergedResponse) -> MergedPage:
         records=tuple(merged_record_of(each, included) for each in response.records),
         next_page_token=response.next_page_token,
         total_size=response.total_size if response.HasField("total_size") else None,
-        warnings=tuple(
-            FieldWarning(each.argument, each.name, each.suggestion, each.message) for each in response.warnings
-        ),
+        warnings=field_warnings_of(response),
         included=included,
     )
 

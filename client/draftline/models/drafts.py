@@ -186,9 +186,9 @@ class DraftUser:
 
 @dataclass(frozen=True)
 class FieldWarning:
-    """A field that a list names although the collection does not seem to have it."""
+    """A field that a list or a condition names although the collection does not seem to have it."""
 
-    argument: str  # "filter", "order_by" or "fields"
+    argument: str  # "filter", "order_by", "fields" or "condition"
     name: str  # as a filter writes it
     suggestion: str  # the most similar known field; empty: none is similar
     message: str

@@ -14,7 +14,7 @@ from draftline.models.str_enum import StrEnum
 from draftline.operations import Operation
 
 if TYPE_CHECKING:
-    from draftline.models.drafts import MergedRecord
+    from draftline.models.drafts import FieldWarning, MergedRecord
 
 ResultT = TypeVar("ResultT")
 
@@ -128,6 +128,7 @@ class PatchResult:
 
     record: Record
     changed_fields: tuple[str, ...]  # top-level keys whose values differ, in code point order
+    warnings: tuple[FieldWarning, ...] = ()  # fields in `condition` that the collection does not seem to have
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class BatchResult:
 
     result: PatchResult | None = None
     error: Exception | None = None
+    warnings: tuple[FieldWarning, ...] = ()  # those of the result; also where the condition was not met
 
     def unwrap(self) -> PatchResult:
         """Return the result, or raise the error."""

@@ -504,6 +504,7 @@ class PatchContentResponse(_message.Message):
 
     RECORD_FIELD_NUMBER: _builtins.int
     CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> _types_pb2.Record:
         """The record after the patch."""
@@ -512,15 +513,22 @@ class PatchContentResponse(_message.Message):
     def changed_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys of the content whose values differ from before, in code point order."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.FieldWarning]:
+        """Fields in `condition` that the collection does not seem to have. Such a condition holds, or fails,
+        for every record. Empty for callers who may not read the collection.
+        """
+
     def __init__(
         self,
         *,
         record: _types_pb2.Record | None = ...,
         changed_fields: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_draft_pb2.FieldWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "record", b"record", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -620,6 +628,7 @@ class BatchPatchContentResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def status(self) -> _types_pb2.Status:
         """Code 0 (OK), or the error of this patch, with the same details as the error of a PatchContent
@@ -634,16 +643,24 @@ class BatchPatchContentResult(_message.Message):
     def changed_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys of the content whose values differ from before, in code point order."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.FieldWarning]:
+        """Fields in `condition` that the collection does not seem to have. Such a condition holds, or fails,
+        for every record. Also set where the condition was not met. Empty for callers who may not read the
+        collection.
+        """
+
     def __init__(
         self,
         *,
         status: _types_pb2.Status | None = ...,
         record: _types_pb2.Record | None = ...,
         changed_fields: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_draft_pb2.FieldWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "record", b"record", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "record", b"record", "status", b"status", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -747,6 +764,7 @@ class StreamPatchesResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The index of the write in the stream: 0 for the first write, counted over all messages."""
     @_builtins.property
@@ -765,6 +783,12 @@ class StreamPatchesResult(_message.Message):
         patches only.
         """
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.FieldWarning]:
+        """Fields in the write's `condition` that the collection does not seem to have. Such a condition
+        holds, or fails, for every record. Empty for callers who may not read the collection.
+        """
+
     def __init__(
         self,
         *,
@@ -772,10 +796,11 @@ class StreamPatchesResult(_message.Message):
         status: _types_pb2.Status | None = ...,
         record: _types_pb2.Record | None = ...,
         changed_fields: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_draft_pb2.FieldWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "index", b"index", "record", b"record", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "index", b"index", "record", b"record", "status", b"status", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -867,20 +892,28 @@ class DeleteContentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORD_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> _types_pb2.Record:
         """The record as stored, with its `delete_time`. Absent: the record does not exist, and
         `allow_missing` was set.
         """
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.FieldWarning]:
+        """Fields in `condition` that the collection does not seem to have. Such a condition holds, or fails,
+        for every record. Empty for callers who may not read the collection.
+        """
+
     def __init__(
         self,
         *,
         record: _types_pb2.Record | None = ...,
+        warnings: _abc.Iterable[_draft_pb2.FieldWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

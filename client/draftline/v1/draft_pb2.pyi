@@ -1080,7 +1080,7 @@ class FieldWarning(_message.Message):
     SUGGESTION_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     argument: _builtins.str
-    """The argument that names the field: `filter`, `order_by` or `fields`."""
+    """The argument that names the field: `filter`, `order_by`, `fields` or `condition`."""
     name: _builtins.str
     """The field as a filter writes it, such as `cast."Ash Ley"`."""
     suggestion: _builtins.str

@@ -77,7 +77,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     its version. Metadata: `current_version`.
     """
     ERROR_REASON_CONDITION_NOT_MET: _ErrorReason.ValueType  # 15
-    """FAILED_PRECONDITION. The stored record does not satisfy `condition`."""
+    """FAILED_PRECONDITION. The stored record does not satisfy `condition`. The message names a field in it
+    that the collection does not seem to have.
+    """
     ERROR_REASON_TEST_FAILED: _ErrorReason.ValueType  # 16
     """FAILED_PRECONDITION. A `test` operation failed. Metadata: `operation` (index, from 0), `path`."""
     ERROR_REASON_COLLECTION_NOT_FOUND: _ErrorReason.ValueType  # 17
@@ -284,7 +286,9 @@ ERROR_REASON_VERSION_MISMATCH: ErrorReason.ValueType  # 14
 its version. Metadata: `current_version`.
 """
 ERROR_REASON_CONDITION_NOT_MET: ErrorReason.ValueType  # 15
-"""FAILED_PRECONDITION. The stored record does not satisfy `condition`."""
+"""FAILED_PRECONDITION. The stored record does not satisfy `condition`. The message names a field in it
+that the collection does not seem to have.
+"""
 ERROR_REASON_TEST_FAILED: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION. A `test` operation failed. Metadata: `operation` (index, from 0), `path`."""
 ERROR_REASON_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 17

@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import click
-from draftline import BulkWriter, Client, DraftlineError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from draftline import (
+    BulkWriter,
+    Client,
+    DraftlineError,
+    FieldWarning,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnknownFieldWarning,
+)
 
 from ..record_files.patch_lines import FilePatch, PatchLine, patch_lines, patch_of
 from ..record_files.readers import RecordFileError
@@ -63,6 +73,7 @@ class PatchRun:
         self._lock = threading.Lock()
         self.succeeded = self.failed = 0
         self.shown: list[Failure] = []
+        self._warned: set[str] = set()
         self.stopped_by: Exception | None = None
 
     def add(self, writer: BulkWriter, line: PatchLine) -> None:
@@ -85,8 +96,16 @@ class PatchRun:
         if error is None:
             with self._lock:
                 self.succeeded += 1
+                self._report_warnings(line, future.result().warnings)
         elif isinstance(error, Exception):
             self._failed(Failure(line, patch, error))
+
+    def _report_warnings(self, line: PatchLine, warned: Iterable[FieldWarning]) -> None:
+        """Print each warning once, with the first line that it is about."""
+        for each in warned:
+            if each.message not in self._warned:
+                self._warned.add(each.message)
+                click.echo(f"Warning: line {line.number}: {each.argument}: {each.message}", err=True)
 
     def _failed(self, failure: Failure) -> None:
         with self._lock:
@@ -148,6 +167,8 @@ def patch_command(
     """
     run_id = run_id or uuid.uuid4().hex
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", UnknownFieldWarning)  # the run reports them with their lines
         failures = stack.enter_context(_opened(failures_path, file)) if failures_path else None
         run = PatchRun(collection, run_id, failures, dry_run=dry_run)
         if not dry_run:

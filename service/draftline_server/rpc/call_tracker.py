@@ -16,6 +16,7 @@ from ..concurrency.fair_shares import Shares
 from ..domain.errors import DeadlineExceededError, DrainingError, OverloadedError, UndecodableRequestError
 from ..observability.telemetry import Call, Method, Telemetry
 from .admission import Admission
+from .condition_warnings import ConditionWarnings
 from .connections import Connections
 from .idempotency import IdempotencyLayer
 from .import_pace import PaceOptions
@@ -52,6 +53,7 @@ class CallTracker:
         options: CallOptions,
         *,
         idempotency: IdempotencyLayer,
+        conditions: ConditionWarnings,
         authenticator: Authenticator,
         admission: Admission,
         receive_buffer: ReceiveBuffer,
@@ -63,6 +65,7 @@ class CallTracker:
         """Call `on_write` with the tenant of each call that may have written."""
         self._options = options
         self.idempotency = idempotency
+        self.conditions = conditions
         self.authenticator = authenticator
         self.admission = admission
         self.connections = connections

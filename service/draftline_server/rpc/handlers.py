@@ -99,6 +99,8 @@ def _unary(method: MethodDescriptor, behavior: UnaryMethod, calls: CallTracker) 
                 try:
                     if not shows_content(needed) and not call.identity.may_read(actor.tenant_id):
                         response = redacted(response)
+                    else:
+                        response = calls.conditions.add(message, actor, response)
                     return serialize(await response, call)
                 finally:
                     calls.on_write(actor.tenant_id)

@@ -17,6 +17,7 @@ from ..auth.authentication import Authenticator
 from ..observability.telemetry import Telemetry
 from .admission import Admission
 from .call_tracker import SETTLE_S, CallOptions, CallTracker
+from .condition_warnings import ConditionWarnings
 from .connections import Connections
 from .handlers import handlers
 from .idempotency import IdempotencyLayer
@@ -60,6 +61,7 @@ class Server:
         *,
         authenticator: Authenticator,
         tls: Tls | None,
+        conditions: ConditionWarnings,
         telemetry: Telemetry,
     ) -> None:
         self._options = options
@@ -73,6 +75,7 @@ class Server:
         self.calls = CallTracker(
             _call_options(options),
             idempotency=idempotency,
+            conditions=conditions,
             authenticator=authenticator,
             admission=Admission(options.admission),
             receive_buffer=receive_buffer,

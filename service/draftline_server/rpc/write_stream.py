@@ -214,6 +214,7 @@ class WriteStream:
             if response.HasField("record"):
                 result.record.CopyFrom(response.record)
             result.changed_fields.extend(getattr(response, "changed_fields", ()))
+            result.warnings.extend(getattr(response, "warnings", ()))
         self._end(outcome, write.size_bytes)
 
     async def _applied(self, streamed: StreamedWrite) -> Any:
@@ -231,7 +232,9 @@ class WriteStream:
             if request is not None:
                 actor = Actor(actor.tenant_id, actor.user_id, request)
             applied = self._calls.idempotency.call(self._apply, write, actor, response_type)
-            return await (applied if self._may_read else redacted(applied))
+            if not self._may_read:
+                return await redacted(applied)
+            return await self._calls.conditions.add(write, actor, applied)
 
     def _end(self, outcome: content_pb2.StreamPatchesResponse, request_bytes: int) -> None:
         """Queue the outcome of a write. It is serialized only here: messages of a stream are concatenations of it."""

@@ -75,7 +75,7 @@ class FieldNames:
             return []
         spec = await self._specs.current(actor.tenant_id, collection)
         open_fields = [each for each in named if not _is_specified(spec, each.path)]
-        open_fields = [each for each in open_fields if not _is_in(contents, each.path)]
+        open_fields = [each for each in open_fields if not is_in(contents, each.path)]
         if not open_fields:
             return []
         sampled = await self._sampled(actor, collection, {each.path for each in open_fields}, spec)
@@ -139,18 +139,20 @@ def _schema_names(schema: str) -> SchemaNames:
     return SchemaNames(json.loads(schema))
 
 
-def _is_in(contents: Sequence[str], path: Path) -> bool:
+def is_in(contents: Sequence[str], path: Path) -> bool:
+    """Return True if one of the first contents has a value at the path."""
     # A name that is not in the text at all, which is usual for a wrong one, needs no parsing.
     last = json.dumps(path[-1], ensure_ascii=False)
-    return any(_has(json.loads(text), path) for text in contents[:PAGE_RECORDS] if last in text)
+    return any(has_path(json.loads(text), path) for text in contents[:PAGE_RECORDS] if last in text)
 
 
-def _has(value: Any, path: Path) -> bool:
+def has_path(value: Any, path: Path) -> bool:
+    """Return True if a JSON value has a value at the path, through objects and arrays."""
     if not path:
         return True
     if isinstance(value, list):
-        return any(isinstance(each, dict) and _has(each, path) for each in value)
-    return isinstance(value, dict) and path[0] in value and _has(value[path[0]], path[1:])
+        return any(isinstance(each, dict) and has_path(each, path) for each in value)
+    return isinstance(value, dict) and path[0] in value and has_path(value[path[0]], path[1:])
 
 
 def _suggestion(spec: CollectionSpec, path: Path, siblings: Sequence[str]) -> str:
