@@ -100,3 +100,12 @@ def test_command_prints_warnings_with_their_lines(
     assert done.stderr.count("Warning: line 1: condition: no field onwer") == 1
     assert done.stderr.count("Warning") == 1
     assert done.stderr.count("did you mean owner?") == 2  # the third line fails, and its error says so
+
+
+def test_invalid_condition_fails_its_patch_of_a_partial_batch_alone(client: draftline.Client) -> None:
+    client.create_content("films", {"owner": "ada"}, record_id="2")
+    patches = [Patch("1", {"n": 1}, condition="onwer ="), Patch("2", {"n": 2}, condition='owner = "ada"')]
+    invalid, done = client.batch_patch_content("films", patches, allow_partial=True)
+    assert isinstance(invalid.error, draftline.InvalidArgumentError)
+    assert done.error is None
+    assert client.get_content("films", "2").content["n"] == 2

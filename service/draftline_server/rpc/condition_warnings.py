@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,7 +19,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from ..domain.errors import ConditionNotMetError, DraftlineError
-from ..domain.filters.ast import Path
+from ..domain.filters.ast import FilterError, Path
 from ..domain.filters.named_fields import NamedField, fields_of_filter
 from ..domain.filters.parser import parse_filter
 from ..domain.records import Actor
@@ -84,7 +84,7 @@ class ConditionWarnings:
         key = actor.tenant_id, actor.user_id, item.collection
         paths = [
             path
-            for path in dict.fromkeys(fields_of_filter(parse_filter(item.condition)))
+            for path in dict.fromkeys(_fields_of(item.condition))
             if not self._is_known((*key, path))
             and not self._learn((*key, path), content is not None and has_field(content, path))
         ]
@@ -106,6 +106,14 @@ class ConditionWarnings:
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
         return is_known
+
+
+def _fields_of(condition: str) -> Sequence[Path]:
+    """Return the fields of a condition; none of an invalid one, which is the error of its patch in a partial batch."""
+    try:
+        return list(fields_of_filter(parse_filter(condition)))
+    except FilterError:
+        return []
 
 
 def has_field(content: types_pb2.Document, path: Path) -> bool:
