@@ -90,17 +90,25 @@ async def walk(world: World) -> None:
 async def test_collections_that_are_not_bound_send_the_same_statements_beside_a_sync(
     database: Database, tenant_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compare the texts of all statements with those of a tenant without syncs, and find no table of syncs in them."""
-    beside = SyncWorld(database, tenant_id)
-    await beside.bind(BoundCollection("bound"))
+    """Compare the texts of all statements with those of a tenant without syncs, and find no table of syncs in them.
+
+    A connection that the pool opens meanwhile sends statements too, so one of three comparisons must hold: a statement
+    that a sync costs is in all of them.
+    """
     await walk(World(database, f"{tenant_id}-warm-up"))  # connections prepare themselves once
-    with sent(monkeypatch) as without_sync:
-        await walk(World(database, f"{tenant_id}-without"))
-    with sent(monkeypatch) as beside_sync:
-        await walk(beside)
+    pairs: list[tuple[list[str], list[str]]] = []
+    while len(pairs) < 3 and not any(beside_sync == without_sync for beside_sync, without_sync in pairs):
+        beside = SyncWorld(database, f"{tenant_id}-beside-{len(pairs)}")
+        await beside.bind(BoundCollection("bound"))
+        with sent(monkeypatch) as without_sync:
+            await walk(World(database, f"{tenant_id}-without-{len(pairs)}"))
+        with sent(monkeypatch) as beside_sync:
+            await walk(beside)
+        assert len(beside_sync) > 20
+        assert [text for text in beside_sync if "draftline.sync_" in text] == []
+        pairs.append((beside_sync, without_sync))
+    beside_sync, without_sync = pairs[-1]
     assert beside_sync == without_sync
-    assert len(beside_sync) > 20
-    assert [text for text in beside_sync if "draftline.sync_" in text] == []
 
 
 async def test_page_of_a_bound_collection_sends_no_further_statement(
@@ -114,9 +122,11 @@ async def test_page_of_a_bound_collection_sends_no_further_statement(
         await world.specs.load(world.tenant_id, [COLLECTION])
         with sent(monkeypatch) as texts:
             page = await world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), 10, "")
-        counts.append((len(texts), page.records[0].sync is not None))
+        named = [text for text in texts if text.startswith("/*")]  # not those of a connection that the pool opens
+        counts.append((len(named), page.records[0].sync is not None))
         await world.bind()
     assert counts == [(counts[0][0], False), (counts[0][0], True)]
+    assert counts[0][0] > 0
 
 
 @pytest.mark.parametrize("stored", [STATES, SYNCED], ids=["all states", "all synced"])
