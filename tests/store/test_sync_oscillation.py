@@ -48,6 +48,13 @@ async def test_record_whose_value_both_sides_rewrite_is_stopped_until_a_retry(wo
     await world.push()
     assert (await world.state("r"))["state"] == "IDLE"
     assert world.system.live()["r"]["a"] == {"b": "ours"}
+    for number in range(TURNS):  # a retry begins the count again
+        assert (await world.state("r"))["state"] == "IDLE"
+        world.system.edit("r", a={"b": "theirs"}, n=100 + number)
+        await world.pull()
+        await world.patch("r", {"a": {"b": "ours"}})
+        await world.push()
+    assert (await world.state("r"))["state"] == "FAILED"
 
 
 async def test_record_that_both_sides_change_often_is_not_stopped(world: SyncWorld) -> None:

@@ -1,5 +1,24 @@
 -- The records of commits, for a sync that sends a commit as one batch.
 
+-- fragment: last_sent
+-- For the record of each `p`: its row of sync_record `s`, the record `r`, and `c`, the last change that the sync sends. Look-ups
+-- by key, whatever the planner knows of the tables.
+LEFT JOIN LATERAL (
+    SELECT s.attempt_id, s.seen_version FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+    OFFSET 0) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT r.version, r.acked_version FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    OFFSET 0) AS r ON true
+CROSS JOIN LATERAL (
+    SELECT l.commit_id, l.version FROM draftline.change AS l
+    WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = p.record_id
+      AND l.version <= CASE WHEN s.attempt_id IS NULL THEN r.version ELSE s.seen_version END
+      AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL'
+    ORDER BY l.version DESC
+    LIMIT 1) AS c
+
 -- name: members
 -- Return the records of a collection that wait with the given ones, because the same commit changed them last: for each record
 -- its commit, and whether the commit changed more than `size` records of the collection. Commits are in the order in which
@@ -8,21 +27,7 @@
 WITH given AS MATERIALIZED (
     SELECT p.index, c.commit_id
     FROM unnest(CAST(:record_ids AS text[])) WITH ORDINALITY AS p (record_id, index)
-    CROSS JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
-        SELECT s.attempt_id, s.seen_version FROM draftline.sync_record AS s
-        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
-        OFFSET 0) AS s
-    LEFT JOIN LATERAL (
-        SELECT r.version FROM draftline.record AS r
-        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-        OFFSET 0) AS r ON true
-    CROSS JOIN LATERAL (
-        SELECT l.commit_id FROM draftline.change AS l
-        WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = p.record_id
-          AND l.version <= CASE WHEN s.attempt_id IS NULL THEN r.version ELSE s.seen_version END
-          AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL'
-        ORDER BY l.version DESC
-        LIMIT 1) AS c
+    -- include: sync_commits.last_sent
     WHERE c.commit_id IS NOT NULL
 ), commits AS MATERIALIZED (
     SELECT g.commit_id, min(g.index) AS index FROM given AS g GROUP BY g.commit_id
@@ -35,25 +40,11 @@ WITH given AS MATERIALIZED (
           AND l.kind NOT IN ('DRAFT', 'PURGE')
         LIMIT CAST(:size AS int) + 1) AS l
 )
-SELECT w.commit_id::text AS commit_id, w.record_id, w.is_large
-FROM written AS w
-LEFT JOIN LATERAL (
-    SELECT s.attempt_id, s.seen_version FROM draftline.sync_record AS s
-    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = w.record_id
-    OFFSET 0) AS s ON true
-LEFT JOIN LATERAL (
-    SELECT r.version, r.acked_version FROM draftline.record AS r
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = w.record_id
-    OFFSET 0) AS r ON true
-CROSS JOIN LATERAL (
-    SELECT l.version FROM draftline.change AS l
-    WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = w.record_id
-      AND l.version <= CASE WHEN s.attempt_id IS NULL THEN r.version ELSE s.seen_version END
-      AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL'
-    ORDER BY l.version DESC
-    LIMIT 1) AS c
-WHERE w.version = c.version AND (s.attempt_id IS NOT NULL OR r.version > coalesce(r.acked_version, 0))
-ORDER BY w.index, w.record_id
+SELECT p.commit_id::text AS commit_id, p.record_id, p.is_large
+FROM written AS p
+-- include: sync_commits.last_sent
+WHERE p.version = c.version AND (s.attempt_id IS NOT NULL OR r.version > coalesce(r.acked_version, 0))
+ORDER BY p.index, p.record_id
 
 -- name: hasten
 -- Make records due that wait for others of their commit, or whose attempt is to be repeated later.

@@ -54,6 +54,17 @@ FROM unnest(CAST(:record_ids AS text[])) AS g (record_id)
 ORDER BY g.record_id
 ON CONFLICT (tenant_id, collection, record_id) DO UPDATE SET known_at = greatest(s.known_at, excluded.known_at)
 
+-- fragment: looked_up
+-- The row of sync_record `s` and the record `r` of each `p`. Look-ups by key, whatever the planner knows of the tables.
+LEFT JOIN LATERAL (
+    SELECT s.* FROM draftline.sync_record AS s
+    WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
+    OFFSET 0) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT r.* FROM draftline.record AS r
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
+    OFFSET 0) AS r ON true
+
 -- fragment: planned
 -- The result for each answer. `verdict`:
 --   DEFER         a write or a newer read of the record is known, so this answer may be out of date: read it again
@@ -81,14 +92,7 @@ incoming AS MATERIALIZED (
     FROM unnest(CAST(:record_ids AS text[]), CAST(:remote_ids AS text[]), CAST(:remote_versions AS text[]),
         CAST(:are_deleted AS boolean[]), CAST(:documents AS jsonb[]), CAST(:failures AS jsonb[]), CAST(:puts AS jsonb[]))
         AS p (record_id, remote_id, remote_version, is_deleted, document, failure, puts)
-    LEFT JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
-        SELECT s.* FROM draftline.sync_record AS s
-        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
-        OFFSET 0) AS s ON true
-    LEFT JOIN LATERAL (
-        SELECT r.* FROM draftline.record AS r
-        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-        OFFSET 0) AS r ON true
+    -- include: sync_merge.looked_up
 ), fenced AS (
     SELECT i.*, CASE
         WHEN i.known_at > CAST(:mark AS bigint) THEN 'NEWER_KNOWN'
@@ -362,9 +366,9 @@ CROSS JOIN refreshed
 -- name: repeated_pulls
 -- Return the changes that pulls made to records since a time, of records that have at least `turns` of them among their newest
 -- 100 changes.
-SELECT n.record_id, n.edit::text AS edit, n.base::text AS base
+SELECT n.record_id, n.created_at, n.edit::text AS edit, n.base::text AS base
 FROM (
-    SELECT p.record_id, c.edit, c.base, count(*) OVER (PARTITION BY p.record_id) AS pulls
+    SELECT p.record_id, c.created_at, c.edit, c.base, count(*) OVER (PARTITION BY p.record_id) AS pulls
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
     CROSS JOIN LATERAL (
         SELECT l.kind, l.source, l.edit, l.base, l.created_at FROM draftline.change AS l
@@ -374,6 +378,14 @@ FROM (
     WHERE c.kind = 'UPDATE' AND c.source = 'SYNC_PULL' AND c.created_at > CAST(:since AS timestamptz)
       AND c.edit IS NOT NULL AND c.base IS NOT NULL) AS n
 WHERE n.pulls >= CAST(:turns AS int)
+
+-- name: last_stops
+-- Return when records were last stopped since a time, because both sides rewrote the value of the other one.
+SELECT e.record_id, max(e.created_at) AS stopped_at
+FROM draftline.sync_event AS e
+WHERE e.tenant_id = :tenant_id AND e.created_at > CAST(:since AS timestamptz) AND e.kind = 'OSCILLATING'
+  AND e.collection = :collection AND e.record_id = ANY (CAST(:record_ids AS text[]))
+GROUP BY e.record_id
 
 -- name: stop_oscillating
 -- Stop records until a person retries them: nothing of them is sent.

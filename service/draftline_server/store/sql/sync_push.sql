@@ -369,14 +369,7 @@ WITH due AS MATERIALIZED (
                 OR r.version <= coalesce(s.seen_version, 0) OR r.version IS NULL AND NOT s.is_there) THEN 'FAILED'
             WHEN s.recheck IS NOT NULL THEN 'READ' END AS kind
     FROM unnest(CAST(:record_ids AS text[])) AS p (record_id)
-    LEFT JOIN LATERAL (  -- look-ups by key, whatever the planner knows of the tables
-        SELECT s.* FROM draftline.sync_record AS s
-        WHERE s.tenant_id = :tenant_id AND s.collection = :collection AND s.record_id = p.record_id
-        OFFSET 0) AS s ON true
-    LEFT JOIN LATERAL (
-        SELECT r.* FROM draftline.record AS r
-        WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = p.record_id
-        OFFSET 0) AS r ON true
+    -- include: sync_merge.looked_up
 ),
 -- include: sync_push.steps
 , kinds AS (

@@ -98,11 +98,13 @@ class SyncDecisions:
         Raises SyncStateError if a path is not in conflict, RecordNotFoundError, VersionMismatchError, and
         SyncNotFoundError if the collection belongs to no sync.
         """
-        await lock(transaction, actor.tenant_id, collection, [record_id])
         values: dict[str, object] = {
             "tenant_id": actor.tenant_id, "collection": collection, "record_id": record_id
         }  # fmt: skip
         sync = await _sync_of(transaction, values)
+        merges = Merges(self._database, self._specs, self._limits, actor.tenant_id, sync["upstream"])
+        await merges.hold_declaration(transaction, collection)
+        await lock(transaction, actor.tenant_id, collection, [record_id])
         rows = await transaction.fetch(SQL["held"], values)
         if not rows:
             raise RecordNotFoundError(f"nothing is known of record {record_id!r} upstream", record_id=record_id)
@@ -127,7 +129,6 @@ class SyncDecisions:
         theirs = row["theirs"] if whole is None else row["first_theirs"]
         answer = Answer(row["remote_id"] or "", row["remote_version"], "", is_deleted, theirs or "{}", record_id)
         bound = collection_of(collection, sync["config"])
-        merges = Merges(self._database, self._specs, self._limits, actor.tenant_id, sync["upstream"])
         await merges.merge_in(
             transaction,
             bound,

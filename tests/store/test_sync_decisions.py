@@ -1,0 +1,55 @@
+"""Decisions about records beside other writers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from draftline_server.domain.sync_records import Decision
+from draftline_server.store.database import Database
+from draftline_server.store.statements import Statement
+from draftline_server.store.sync.attempts import lock
+from draftline_server.store.sync.decisions import SyncDecisions
+from support.sync_worlds import SyncWorld, until
+from support.tenant_stores import COLLECTION
+
+SPEC_LOCKS_OF_BLOCKED = Statement(
+    "spec_locks_of_blocked",
+    """SELECT a.pid, EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.granted)
+        AS holds_spec
+    FROM pg_stat_activity AS a
+    WHERE a.datname = current_database() AND cardinality(pg_blocking_pids(a.pid)) > 0""",
+    (),
+)
+
+
+async def test_resolution_locks_the_spec_before_the_record(database: Database, tenant_id: str) -> None:
+    """Take locks in the order of all writers; otherwise a change of the spec at the same moment is a deadlock."""
+    world = SyncWorld(database, tenant_id)
+    await world.bind()
+    world.system.insert({"n": 0}, "r")
+    await world.pull(snapshot=True)
+    await world.patch("r", {"n": 1})
+    world.system.edit("r", n=2)
+    await world.pull()
+    decisions = SyncDecisions(database, world.specs, world.stores.limits)
+    await decisions.load_spec(tenant_id, COLLECTION)
+
+    async def resolve() -> tuple[int, int]:
+        return await database.transact(
+            lambda transaction: decisions.resolve(
+                transaction, world.actor("ada"), COLLECTION, "r", [Decision("/n", takes_theirs=True)],
+                expected_version=None, change_reason="",
+            )
+        )  # fmt: skip
+
+    async def is_blocked() -> bool:
+        return bool(await database.fetch(SPEC_LOCKS_OF_BLOCKED, {}))
+
+    async with database.transaction() as writer:
+        await lock(writer, tenant_id, COLLECTION, ["r"])
+        resolving = asyncio.create_task(resolve())
+        await until(is_blocked)
+        (blocked,) = await database.fetch(SPEC_LOCKS_OF_BLOCKED, {})
+        assert blocked["holds_spec"]
+    assert (await resolving)[1] == 0
+    assert await world.value("r") == {"n": 2}
