@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from draftline.upstreams import Outcome, UpstreamError, WriteItem
+from draftline.upstreams import BatchRefusedError, Outcome, Refused, UnauthorizedError, UpstreamError, WriteItem
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
 from support.sync_worlds import SyncWorld
@@ -127,6 +127,46 @@ async def test_upstream_without_atomic_batches_gets_records_as_usual(world: Sync
     await commit(world, {"a": {"n": 1}, "b": {"n": "bad"}}, new=True)
     await world.push()
     assert live(world) == {"a": 1}
+
+
+class Whole(ToyUpstream):
+    """A connection to a system that applies every batch as a whole or not at all."""
+
+    async def write(self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False) -> Sequence[Outcome]:
+        del atomic
+        return await super().write(collection, items, atomic=True)
+
+
+async def test_system_whose_batches_are_always_atomic_gets_all_others_of_a_refused_record(world: SyncWorld) -> None:
+    """Send those again that a plain batch left out, without the refused one."""
+    world.system.refused_words = ("bad",)
+    for name in "abcd":
+        await world.create(name, {"n": "bad" if name == "b" else name})
+    await world.push(replace(world.link(), upstream=Whole(world.system)))
+    assert live(world) == {"a": "a", "c": "c", "d": "d"}
+    states = {name: each["state"] for name, each in (await world.states()).items()}
+    assert states == {"a": "IDLE", "b": "FAILED", "c": "IDLE", "d": "IDLE"}
+
+
+class Expiring(ToyUpstream):
+    """A connection that refuses the first batch as a whole, and whose credentials expire before the third request."""
+
+    async def write(self, collection: str, items: Sequence[WriteItem], *, atomic: bool = False) -> Sequence[Outcome]:
+        self.system.requests += 1
+        if self.system.requests == 1:
+            raise BatchRefusedError(Refused("BATCH", "some item is not allowed"))
+        if self.system.requests >= 3:
+            raise UnauthorizedError("the token has expired")
+        return [self.system.apply(item) for item in items]
+
+
+async def test_half_of_a_batch_that_was_applied_is_kept_if_the_other_is_unauthorized(world: SyncWorld) -> None:
+    """Store what was applied before the credentials expired; it would be sent again with another key."""
+    for name in "ab":
+        await world.create(name, {"n": name})
+    await world.push(replace(world.link(), upstream=Expiring(world.system)))
+    assert {name: each["state"] for name, each in (await world.states()).items()} == {"a": "IDLE", "b": "DUE"}
+    assert live(world) == {"a": "a"}
 
 
 class Checking(ToyUpstream):

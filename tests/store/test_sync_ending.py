@@ -13,7 +13,8 @@ from draftline.upstreams import Outcome, WriteItem
 from draftline_server.store.database import Database
 from draftline_server.sync import ending
 from draftline_server.sync.breaker import TokenBucket
-from draftline_server.sync.push import Link, Push
+from draftline_server.sync.push import Push
+from draftline_server.sync.sending import Link
 from support.sync_worlds import SyncWorld, until
 from support.tenant_stores import COLLECTION
 from support.upstream_toy import ToySystem, ToyUpstream

@@ -12,7 +12,7 @@ from typing import Any
 
 from draftline_server.__main__ import main
 from draftline_server.store.sync.merges import Merges
-from draftline_server.sync import conversion, push
+from draftline_server.sync import conversion, sending
 
 to_item, merge = conversion.to_item, Merges.merge
 
@@ -37,7 +37,7 @@ def mutate(name: str) -> None:
     """Remove a protection."""
     items = {"new key": new_key, "no condition": no_condition, "neither": neither_key_nor_condition}
     if name in items:
-        push.to_item = items[name]  # type: ignore[attr-defined]
+        sending.to_item = items[name]  # type: ignore[attr-defined]
     elif name == "no fence":
         Merges.merge = unfenced  # type: ignore[method-assign]
     else:

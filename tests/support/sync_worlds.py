@@ -21,7 +21,8 @@ from draftline_server.store.sync.merges import NO_FENCE
 from draftline_server.sync.breaker import Breaker, TokenBucket
 from draftline_server.sync.counters import SyncCounters
 from draftline_server.sync.pull import Intervals, Pull
-from draftline_server.sync.push import Link, Push
+from draftline_server.sync.push import Push
+from draftline_server.sync.sending import Link
 from draftline_server.sync.worker import Connection, Stores, SyncWorker
 
 from .tenant_stores import COLLECTION, World

@@ -266,10 +266,14 @@ BATCH = {"batch": {"url": "parts:batch"}}
 
 
 async def test_results_of_a_batch_are_outcomes_of_its_items() -> None:
-    results = [{"status": 200, "record": PART}, {"status": 412}, {"status": 429}, {"status": 401}, {"no": 1}]
+    results = [
+        {"status": 200, "record": PART}, {"status": 412}, {"status": 429}, {"status": 401}, {"no": 1}, {"status": 424},
+    ]  # fmt: skip
     async with opened([(207, {}, {"results": results})], resource=BATCH) as (upstream, server):
-        outcomes = await upstream.write("parts", [CREATE, UPDATE, DELETE, UPDATE, UPDATE])
-    assert [type(each) for each in outcomes] == [Applied, Stale, NotTaken, NotTaken, Unknown]
+        outcomes = await upstream.write("parts", [CREATE, UPDATE, DELETE, UPDATE, UPDATE, UPDATE])
+    assert [type(each) for each in outcomes] == [Applied, Stale, NotTaken, NotTaken, Unknown, Refused]
+    assert isinstance(outcomes[-1], Refused)
+    assert outcomes[-1].reason == "ABORTED"
     assert [each["operation"] for each in server.requests[0].json["items"][:3]] == ["create", "update", "delete"]
 
 

@@ -16,7 +16,8 @@ from ..store.sync.merges import CreationsOutError, Merges, ReadExpiredError
 from ..store.sync.progress import PulledCollection, PullProgress
 from ..store.transaction import Transaction
 from .conversion import storable, to_answer
-from .push import MAX_LOOKED_UP, Link, Push, SuspendedError, unexpected
+from .push import MAX_LOOKED_UP, Push, SuspendedError, unexpected
+from .sending import Link
 
 CHUNK = 1_000  # records that one transaction merges
 HASH_MASK = 2**64 - 1

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 from draftline.upstreams import (
     Applied,
-    BatchRefusedError,
     Capabilities,
     NotTaken,
     Outcome,
-    Refused,
     ThrottledError,
     UnauthorizedError,
-    Unknown,
     UnreachableError,
-    Upstream,
     UpstreamError,
 )
 
@@ -30,16 +26,14 @@ from ..store.sync.attempts import Attempts
 from ..store.sync.commits import SyncCommits
 from ..store.sync.merges import Merges
 from ..store.transaction import Transaction
-from .breaker import Breaker, TokenBucket
 from .commit_batches import Batch, CommitBatches, plain_batches
-from .conversion import error_json, to_answer, to_item, to_settlement
-from .counters import SyncCounters
+from .conversion import error_json, to_answer, to_settlement
 from .ending import NOT_ANSWERED, NOT_SENT, Ending
+from .sending import ABORTED, Link, Sender
 
 MAX_LOOKED_UP = 100  # records of one look-up
 COMMIT_WAIT = timedelta(seconds=60)  # until a commit is tried again of which a record cannot be sent
 COMMIT_WAITS = error_json("COMMIT_WAITS", "another record of the commit is refused, in conflict or being read")
-ABORTED = "ABORTED"  # the reason of connectors for items that were not applied because of another one
 
 
 class SuspendedError(Exception):
@@ -51,18 +45,6 @@ class SuspendedError(Exception):
         self.message = message
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The upstream of a sync, with the limits of requests to it."""
-
-    upstream: Upstream
-    breaker: Breaker
-    bucket: TokenBucket
-    counters: SyncCounters
-    parallel: int = 8
-    timeout_s: float = 30.0
-
-
 class Push:
     """Sends the attempts of one sync."""
 
@@ -72,6 +54,7 @@ class Push:
         self._merges = merges
         self._link = link
         self._ending = Ending()
+        self._sender = Sender(link, self._ending, attempts)
         self._commits = CommitBatches(SyncCommits(database, attempts))
 
     async def push(self, bound: BoundCollection, capabilities: Capabilities, *, by_commit: bool = False) -> int:
@@ -123,7 +106,7 @@ class Push:
         suspended: SuspendedError | None = None
         batch = sent.attempts
         try:
-            outcomes = await self._write(bound.collection, batch, atomic=sent.atomic)
+            outcomes = await self._sender.write(bound.collection, batch, atomic=sent.atomic)
         except UnauthorizedError as error:
             outcomes = [NotTaken(str(error))] * len(batch)
             suspended = SuspendedError("UNAUTHORIZED", str(error))
@@ -136,53 +119,6 @@ class Push:
         await self._settle(bound, settlements, capabilities, _stored(batch, outcomes))
         if suspended is not None:
             raise suspended
-
-    async def _write(self, collection: str, batch: Sequence[Attempt], *, atomic: bool = False) -> Sequence[Outcome]:
-        """Send a batch, and return one outcome for each attempt. Raises UnauthorizedError."""
-        link = self._link
-        if not await self._ending.allows_request(link.bucket):
-            return [NOT_SENT] * len(batch)
-        try:
-            with link.counters.request("write"):
-                async with self._ending.time_limit(link.timeout_s):
-                    # Only connectors that claim atomic batches have to know the argument.
-                    options = {"atomic": True} if atomic else {}
-                    outcomes = await link.upstream.write(collection, [to_item(each) for each in batch], **options)
-        except BatchRefusedError as error:
-            link.breaker.succeeded()
-            if atomic:
-                return [error.refused] * len(batch)
-            return await self._halved(collection, batch, error.refused)
-        except ThrottledError as error:
-            link.breaker.failed(error.after_s or 1.0)
-            return [NotTaken(str(error), max(error.after_s or 0.0, link.breaker.pause_s()))] * len(batch)
-        except UnauthorizedError:
-            raise
-        except UpstreamError as error:
-            link.breaker.failed()
-            return [NotTaken(str(error), link.breaker.pause_s())] * len(batch)
-        except Exception as error:  # of the connector: the request may have been sent
-            if self._ending.has_begun:
-                return [NOT_ANSWERED] * len(batch)
-            link.breaker.failed()
-            return [Unknown(type(error).__name__)] * len(batch)
-        if len(outcomes) != len(batch):
-            return [Unknown("the connector returned another number of outcomes")] * len(batch)
-        if all(isinstance(each, Unknown) for each in outcomes):
-            link.breaker.failed()
-        elif throttled := [each.after_s for each in outcomes if isinstance(each, NotTaken)]:
-            link.breaker.failed(max((each or 0.0 for each in throttled), default=1.0) or 1.0)
-        elif link.breaker.succeeded():
-            await self._attempts.hurry(collection)
-        return outcomes
-
-    async def _halved(self, collection: str, batch: Sequence[Attempt], refused: Refused) -> Sequence[Outcome]:
-        """Send the halves of a refused batch, until what is refused is alone."""
-        if len(batch) == 1:
-            return [refused]
-        middle = len(batch) // 2
-        first = await self._write(collection, batch[:middle])
-        return [*first, *await self._write(collection, batch[middle:])]
 
     async def _settle(
         self,
@@ -309,8 +245,8 @@ def _settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, 
 
 def _aborted(settlement: Settlement, attempt: Attempt, now: datetime) -> Settlement:
     """Return what the outcome of an item of an atomic batch changes: it waits if only another item was at fault."""
-    is_aborted = settlement.effect is Effect.REFUSED and json.loads(settlement.error or "{}").get("reason") == ABORTED
-    if not is_aborted or attempt.in_doubt:
+    was_aborted = settlement.effect is Effect.REFUSED and json.loads(settlement.error or "{}").get("reason") == ABORTED
+    if not was_aborted or attempt.in_doubt:
         return settlement
     return replace(settlement, effect=Effect.NOT_TAKEN, error=COMMIT_WAITS, next_at=now + COMMIT_WAIT)
 

@@ -36,7 +36,8 @@ from .breaker import Breaker, TokenBucket
 from .conversion import storable, to_binding
 from .counters import SyncCounters
 from .pull import Intervals, Pull
-from .push import Link, Push, SuspendedError
+from .push import Push, SuspendedError
+from .sending import Link
 
 E = TypeVar("E", bound=BaseException)
 

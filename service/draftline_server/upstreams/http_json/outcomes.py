@@ -53,6 +53,8 @@ class Outcomes:
             return Applied(item.remote_id) if isinstance(item.write, Delete) else Gone()
         if status in (425, 429):
             return NotTaken(f"status {status}", retry_after_s(response))
+        if status == 424:  # Failed Dependency (RFC 4918): another item of the batch was not applied
+            return Refused("ABORTED", "another item of the batch was not applied")
         if status in (409, 412):
             return self._conflict(item, status, body, self._record(response, body, wrapped))
         return self.hidden(self._representation.refused(status, body))
