@@ -110,6 +110,15 @@ async def test_session_with_a_label_discards_what_other_calls_left_unchanged(fil
     assert await contents(films, "drafts_only") == {"m-2": {"n": 2, "a": 1, "b": 2}}
 
 
+async def test_session_with_a_label_keeps_a_draft_whose_change_refused_its_edit(films: Any) -> None:
+    with pytest.raises(draftline.DraftVersionMismatchError):  # noqa: PT012  how a session ends is what is tested
+        async with films.session("movies", session_id="mine") as session:
+            await session.edit("m-1", {"a": 1})
+            await films.save_draft("movies", "m-1", {"b": 2}, session_id="mine")
+            await session.edit("m-1", {"a": 3})
+    assert await contents(films, "drafts_only") == {"m-1": {"n": 1, "a": 1, "b": 2}}
+
+
 async def test_session_takes_a_policy_and_a_label(films: Any, others: Any) -> None:
     async with films.session("movies", session_id="evening", conflict_policy="keep_theirs") as session:
         await session.edit("m-1", {"n": "mine", "a": 1})

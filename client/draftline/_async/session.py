@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from draftline._core.session_drafts import SessionDrafts
-from draftline.errors import DraftNotFoundError, DraftVersionMismatchError
+from draftline.errors import DraftlineError, DraftNotFoundError, DraftVersionMismatchError
 from draftline.models import (
     UNSET,
     CommitResult,
@@ -104,15 +104,19 @@ class AsyncSession:
         """Draft 1 to 1,000 edits of different records, all or none."""
         edits = list(edits) if isinstance(edits, Iterator) else edits
         sent = self._drafts.expecting(edits)
-        results = await self._client.save_drafts(
-            self._drafts.collection,
-            sent,
-            session_id=self.session_id,
-            move_to_session=self._drafts.takes_over(edits),
-            change_reason=self._drafts.change_reason,
-            tenant_id=self._tenant_id,
-            timeout=self._timeout,
-        )
+        try:
+            results = await self._client.save_drafts(
+                self._drafts.collection,
+                sent,
+                session_id=self.session_id,
+                move_to_session=self._drafts.takes_over(edits),
+                change_reason=self._drafts.change_reason,
+                tenant_id=self._tenant_id,
+                timeout=self._timeout,
+            )
+        except DraftlineError as error:
+            self._drafts.note_error(sent, error)
+            raise
         self._drafts.note(sent, results)
         return results
 

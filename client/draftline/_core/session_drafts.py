@@ -13,8 +13,20 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import grpc
+
 from draftline._core.arguments import checked, checked_value
+from draftline.errors import DraftlineError
 from draftline.models import CommitResult, ConflictPolicy, DraftEdit, Results, SaveResult
+
+# A call that ends with one of these has written nothing, nor has an earlier attempt of it.
+_NOT_WRITTEN = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.ABORTED,
+}
 
 
 @dataclass
@@ -59,6 +71,11 @@ class SessionDrafts:
                 self.versions[edit.record_id] = result.record.draft_version
             else:
                 self.versions.pop(edit.record_id, None)
+
+    def note_error(self, edits: Sequence[DraftEdit], error: DraftlineError) -> None:
+        """Record that edits were refused; the outcome of a call that failed otherwise is not known."""
+        if error.code in _NOT_WRITTEN:
+            self._unconfirmed -= {edit.record_id for edit in edits}
 
     def discarded(self) -> dict[str, int | None]:
         """Return the records whose drafts to discard, with the version that each must have; None: any."""
