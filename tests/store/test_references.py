@@ -206,6 +206,30 @@ async def test_write_waits_for_a_deletion_of_the_record_that_it_names(races: Rac
     assert await dangling(races.world) == set()
 
 
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["live", "deleted"])
+async def test_batch_locks_its_records_in_primary_key_order_whichever_name_others(
+    races: Races, is_deleted: bool
+) -> None:
+    await two_records(races)
+    for record_id in ("r-1", "r-2"):
+        await races.world.create(record_id, {})
+    plain, naming, other = (
+        Patch(collection, record_id, Delta(text, Strategy.DEEP), allow_missing=True)
+        for collection, record_id, text in (
+            (COLLECTION, "r-1", '{"n": 1}'), (COLLECTION, "r-2", '{"maker": "b"}'), ("others", "r", '{"n": 1}'),
+        )
+    )  # fmt: skip
+    await races.world.patch_all([other])
+    if is_deleted:
+        await races.world.delete("r-1")
+    async with races.behind(races.holding.undelete("r-1") if is_deleted else races.holding.patch_all([plain])):
+        batch = await races.waiting(races.world.patch_all([naming, other, plain]))
+        await races.connection.execute(
+            "SELECT FROM draftline.record WHERE tenant_id = 't' AND record_id = 'r-2' FOR UPDATE NOWAIT"
+        )
+    assert [result.error for result in await batch] == [None, None, None]
+
+
 async def test_process_with_an_outdated_spec_checks_references_and_deletions(
     database: Database, tenant_id: str
 ) -> None:
@@ -221,6 +245,9 @@ async def test_process_with_an_outdated_spec_checks_references_and_deletions(
     for work in (outdated[1].delete("b"), outdated[2].commit("ada")):
         with pytest.raises(RecordReferencedError):
             await work
+    await World(database, tenant_id).declare(relations="[]")
+    (result,) = await outdated[0].patch_all([Patch(COLLECTION, "b", Delta('{"maker": "none"}', Strategy.DEEP))])
+    assert result.error is None
 
 
 async def test_references_from_before_the_check_stay_and_are_counted(world: World) -> None:

@@ -139,9 +139,13 @@ class PatchStore:
         return await self._revivals.complete(transaction, write, patches, applied, stores_responses=False)
 
     async def _named(self, transaction: Transaction, actor: Actor, patches: Sequence[Patch]) -> Named:
-        """Lock the records of patches that may change references, and return the ids that they name."""
-        touching = [patch for patch in patches if self._references.touches(actor.tenant_id, patch)]
-        keys = [(patch.collection, patch.record_id) for patch in touching]
+        """Lock the records of patches if one may change references, and return the ids that the records name.
+
+        All of them are locked at once, because the others would be locked later than in primary-key order.
+        """
+        if not any(self._references.touches(actor.tenant_id, patch) for patch in patches):
+            return {}
+        keys = [(patch.collection, patch.record_id) for patch in patches]
         return await self._references.lock_named(transaction, actor.tenant_id, keys)
 
     async def _broken(

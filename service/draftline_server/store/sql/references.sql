@@ -33,10 +33,12 @@ FROM (
 ) AS k
 
 -- name: lock_named
--- Lock records in primary-key order before a write. Return the ids that they name by checked relations.
+-- Lock records in primary-key order before a write, deleted ones too, because the write locks them as well. Return the ids
+-- that the live ones name by checked relations; no name: the collection has none.
 WITH
 -- include: references.checked_relations
-SELECT r.collection, r.record_id, x.name, draftline.related_ids(r.content, x.path) AS ids
+SELECT r.collection, r.record_id, x.name,
+    CASE WHEN x.path IS NULL OR r.deleted_at IS NOT NULL THEN '{}' ELSE draftline.related_ids(r.content, x.path) END AS ids
 FROM (
     SELECT p.* FROM unnest(CAST(:collections AS text[]), CAST(:record_ids AS text[])) AS p (collection, record_id)
     ORDER BY p.collection COLLATE "C", p.record_id COLLATE "C"
@@ -47,7 +49,6 @@ CROSS JOIN LATERAL (
     FOR UPDATE
 ) AS r
 LEFT JOIN checked_relations AS x ON x.collection = r.collection
-WHERE r.deleted_at IS NULL
 
 -- name: lock_references
 -- Lock the ids that records name by checked relations in share mode, and those of deleted records exclusively.
