@@ -11,7 +11,7 @@ import msgspec
 
 from ...domain.edits import format_pointer
 from ...domain.errors import ContentionError, DeadlineExceededError, InvalidFieldError, StatisticNotReadyError
-from ...domain.filters.ast import FieldType, Filter, FilterError, Path
+from ...domain.filters.ast import MERGED_ATTRIBUTES, FieldType, Filter, FilterError, Path
 from ...domain.filters.conditions import Condition
 from ...domain.filters.type_resolution import with_types
 from ...domain.records import Actor
@@ -51,7 +51,7 @@ class StatisticsStore:
         """
         fields = (await self._specs.current(actor.tenant_id, query.collection)).fields
         try:
-            condition = with_types(query.filter, fields, {}) if query.filter is not None else None
+            condition = with_types(query.filter, fields, MERGED_ATTRIBUTES) if query.filter is not None else None
             needs = needs_of(query, condition, fields)
         except FilterError as error:
             raise invalid_filter("filter", error) from None
