@@ -37,7 +37,11 @@ RULES, REPEATED, MAX_ITEMS = 1159, 18, 2
 # Regular expressions in the contract, and the error messages for them.
 PATTERN_PROBLEMS = {
     r"^\P{Cc}*$": "must not contain control characters",
+    r"^[^\x00]*$": "must not contain U+0000",
     "^/": "must start with / (a JSON Pointer, RFC 6901)",
+    "^(/|$)": "must be empty or start with / (a JSON Pointer, RFC 6901)",
+    "^[A-Za-z_][A-Za-z0-9_]*$": "must consist of letters, digits and underscores, and must not start with a digit",
+    "^-?[0-9]{1,100}([.][0-9]{1,100})?$": "must be a number of at most 100 digits before and after the point",
 }
 
 
