@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from draftline import Client
 from draftline_server.ops import migrate
+from draftline_server.partitions import pace as pace_module
 from draftline_server.partitions import session
 from draftline_server.partitions.conversion import partition_tables
 from draftline_server.partitions.copying import KeyedCopy
@@ -18,14 +20,14 @@ from draftline_server.partitions.definitions import LayoutError, TableDefinition
 from draftline_server.partitions.layout import TABLES
 from draftline_server.partitions.mode import Mode, read_mode
 from draftline_server.partitions.obstacles import ObstacleError
-from draftline_server.partitions.pace import Pace
+from draftline_server.partitions.pace import REST, Pace
 from draftline_server.partitions.session import LockError
 from draftline_server.partitions.switch_state import Phase
 from draftline_server.partitions.switchover import PhaseError, Switchover
 from draftline_server.store.advisory_locks import AdvisoryLock
 from support.partition_switch import fill, run, start, switchover, verified
 from support.partitioned import plain_only
-from support.servers import cloned
+from support.servers import cloned, on_database, serving
 
 pytestmark = plain_only("they begin with plain tables")
 
@@ -37,29 +39,68 @@ RECORD = (
     "INSERT INTO draftline.record (tenant_id, collection, record_id, content, version, created_at, created_by, "
     "updated_at, updated_by) SELECT 't1', 'films', id, '{{}}', {version}, now(), 'u', now(), 'u' FROM {ids}"
 )
+INSERT, REPEAT = "(VALUES ('new')) AS n (id)", "(VALUES ('r1'), ('newer')) AS n (id)"
 WRITES = {
-    "insert": RECORD.format(version=1, ids="(VALUES ('new')) AS n (id)"),
-    "update": "UPDATE draftline.record SET content = '{\"a\": 1.00}', version = version + 1 "
-    "WHERE tenant_id IN ('t1', 't2')",
-    "insert again": RECORD.format(version=9, ids="(VALUES ('r1'), ('newer')) AS n (id)") + " ON CONFLICT DO NOTHING",
-    "upsert": RECORD.format(version=9, ids="(VALUES ('r1'), ('newest')) AS n (id)")
-    + " ON CONFLICT (tenant_id, collection, record_id) DO UPDATE SET version = record.version + 1",
-    "bulk": RECORD.format(version=1, ids="(SELECT 'bulk-' || i FROM generate_series(1, 2000) AS i) AS n (id)"),
-    "delete": "DELETE FROM draftline.draft WHERE tenant_id <> 't3'",
-    "delete in a statement that inserts": "WITH gone AS (DELETE FROM draftline.order_entry WHERE tenant_id = 't1' "
-    "RETURNING *), made AS (INSERT INTO draftline.order_entry SELECT tenant_id, collection, order_id, key || 'x', "
-    "record_id FROM gone) SELECT count(*) FROM gone",
-    "append": "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, records) "
-    "SELECT 't1', 1, '', 1 FROM generate_series(1, 3)",
-    "fold": "WITH gone AS (DELETE FROM draftline.tally WHERE tenant_id = 't1' AND NOT is_folded RETURNING *) "
-    "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, records, s1, is_folded) "
-    "SELECT tenant_id, statistic_id, user_id, k1, sum(records), sum(s1), true FROM gone GROUP BY 1, 2, 3, 4",
-    "remove one of equal rows": "DELETE FROM draftline.tally WHERE tenant_id = 't2' AND ctid = "
-    "(SELECT min(ctid) FROM draftline.tally WHERE tenant_id = 't2')",
-    "change rows without a key": "UPDATE draftline.tally SET records = records + 1 WHERE tenant_id = 't4'",
-    "move a unique value": "UPDATE draftline.sync_record SET remote_id = NULL WHERE record_id = 'r7'; "
-    "UPDATE draftline.sync_record SET remote_id = 'remote-r7' WHERE record_id = 'r14' AND tenant_id = 't0'",
-    "write as a replica": "SET session_replication_role = replica; UPDATE draftline.draft SET version = 5",
+    "insert": ("record", RECORD.format(version=1, ids=INSERT)),
+    "update": (
+        "record",
+        "UPDATE draftline.record SET content = '{\"a\": 1.00}', version = version + 1 WHERE tenant_id IN ('t1', 't2')",
+    ),
+    "delete": ("record", "DELETE FROM draftline.record WHERE tenant_id = 't5'"),
+    "duplicate insert": ("record", RECORD.format(version=9, ids=REPEAT) + " ON CONFLICT DO NOTHING"),
+    "duplicate insert that updates": (
+        "record",
+        RECORD.format(version=9, ids=REPEAT)
+        + " ON CONFLICT (tenant_id, collection, record_id) DO UPDATE SET version = record.version + 1",
+    ),
+    "bulk": (
+        "record",
+        RECORD.format(version=1, ids="(SELECT 'bulk-' || i FROM generate_series(1, 2000) AS i) AS n (id)"),
+    ),
+    "merge": (
+        "record",
+        "MERGE INTO draftline.record AS r USING (VALUES ('t1', 'r1'), ('t1', 'r8'), ('t1', 'r1000')) AS n (t, id) "
+        "ON r.tenant_id = n.t AND r.record_id = n.id "
+        "WHEN MATCHED AND n.id = 'r8' THEN DELETE WHEN MATCHED THEN UPDATE SET version = r.version + 1 "
+        "WHEN NOT MATCHED THEN INSERT (tenant_id, collection, record_id, content, version, created_at, created_by, "
+        "updated_at, updated_by) VALUES (n.t, 'films', n.id, '{}', 1, now(), 'u', now(), 'u')",
+    ),
+    "delete in a statement that inserts": (
+        "order_entry",
+        "WITH gone AS (DELETE FROM draftline.order_entry WHERE tenant_id = 't1' RETURNING *), made AS ("
+        "INSERT INTO draftline.order_entry SELECT tenant_id, collection, order_id, key || 'x', record_id FROM gone) "
+        "SELECT count(*) FROM gone",
+    ),
+    "append of rows without a key": (
+        "tally",
+        "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, records) SELECT 't1', 1, '', 1 "
+        "FROM generate_series(1, 3)",
+    ),
+    "fold of rows without a key": (
+        "tally",
+        "WITH gone AS (DELETE FROM draftline.tally WHERE tenant_id = 't1' AND NOT is_folded RETURNING *) "
+        "INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, records, s1, is_folded) "
+        "SELECT tenant_id, statistic_id, user_id, k1, sum(records), sum(s1), true FROM gone GROUP BY 1, 2, 3, 4",
+    ),
+    "delete of one of equal rows": (
+        "tally",
+        "DELETE FROM draftline.tally WHERE tenant_id = 't2' AND ctid = "
+        "(SELECT min(ctid) FROM draftline.tally WHERE tenant_id = 't2')",
+    ),
+    "update of rows without a key": (
+        "tally",
+        "UPDATE draftline.tally SET records = records + 1 WHERE tenant_id = 't4'",
+    ),
+    "move of a unique value": (
+        "sync_record",
+        "UPDATE draftline.sync_record SET remote_id = NULL WHERE record_id = 'r7'; "
+        "UPDATE draftline.sync_record SET remote_id = 'remote-r7' WHERE record_id = 'r14' AND tenant_id = 't0'",
+    ),
+    "write as a replica": (
+        "draft",
+        "SET LOCAL session_replication_role = replica; UPDATE draftline.draft SET version = 5; "
+        "DELETE FROM draftline.draft WHERE tenant_id <> 't3'",
+    ),
 }
 
 
@@ -114,19 +155,45 @@ async def definitions(connection: asyncpg.Connection) -> list[TableDefinition]:
     return [await read_definition(connection, table) for table in TABLES]
 
 
-async def test_writes_of_each_kind_reach_the_other_copy_in_both_directions(
-    copied_url: str, writer: asyncpg.Connection
-) -> None:
-    for direction in (Switchover.switch, Switchover.rollback):
-        for name, statement in WRITES.items():
-            await writer.execute(
-                statement.replace("'new", f"'{direction.__name__}").replace("bulk-", direction.__name__)
-            )
-            await writer.execute("RESET session_replication_role")
-            assert name
-        result = await verified(copied_url)
-        assert result.is_ok, result.as_json()
-        await run(copied_url, direction)
+@pytest.fixture(scope="module")
+def switched(postgres_url: str, copied: str) -> Iterator[str]:
+    """The name of a database in phase SWITCHED."""
+    with cloned(postgres_url, copied) as url:
+        asyncio.run(run(url, Switchover.switch))
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture(params=[("copied", "_new"), ("switched", "_old")], ids=["before the switch", "after the switch"])
+def synced(request: pytest.FixtureRequest, postgres_url: str) -> tuple[str, str]:
+    """A database that the tests of this module share, and the suffix of the tables that the triggers write to."""
+    name, other = request.param
+    return on_database(postgres_url, request.getfixturevalue(name)), other
+
+
+@pytest.mark.parametrize("kind", WRITES)
+async def test_write_reaches_the_other_copy(synced: tuple[str, str], kind: str) -> None:
+    """In both directions: to the partitioned copy before the switch, and to the plain one after it."""
+    table, statement = WRITES[kind]
+    url, other = synced
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        before = await connection.fetch(f"SELECT * FROM draftline.{table} AS t ORDER BY t::text")
+        await connection.execute(statement)
+        after = await connection.fetch(f"SELECT * FROM draftline.{table} AS t ORDER BY t::text")
+        assert after != before
+        assert await connection.fetch(f"SELECT * FROM draftline.{table}{other} AS t ORDER BY t::text") == after
+        assert not await connection.fetchval(UNMATCHED)
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
+UNMATCHED = "SELECT count(*) FROM draftline.tally_unmatched"
+
+
+async def test_tenants_that_are_named_have_partitions_of_their_own(copied_url: str) -> None:
     result = await verified(copied_url)
     assert result.is_ok, result.as_json()
     assert "record_tenant_628b49d96dcde97a" in result.tables[0].partitions
@@ -143,7 +210,9 @@ async def test_rollback_keeps_what_was_written_after_the_switch(copied_url: str,
     assert await writer.fetchval("SELECT count(*) FROM draftline.draft WHERE tenant_id = 't0'") == 0
 
 
-async def test_writers_beside_the_copy_lose_nothing(url: str, writer: asyncpg.Connection) -> None:
+async def test_concurrent_writers_lose_nothing_on_either_side_of_the_switch(
+    url: str, writer: asyncpg.Connection
+) -> None:
     done = asyncio.Event()
 
     async def write(seed: int) -> None:
@@ -302,6 +371,23 @@ async def test_obstacles_are_named_before_anything_changes(url: str, writer: asy
     assert await writer.fetchval("SELECT count(*) FROM draftline.partition_switch") == 0
 
 
+async def test_subscription_is_named(url: str, writer: asyncpg.Connection) -> None:
+    """Its row in the catalogue is inserted: PostgreSQL does so itself only when it has connected to a publisher."""
+    await writer.execute(
+        "CREATE SUBSCRIPTION away CONNECTION 'dbname=away' PUBLICATION films WITH (connect = false, slot_name = NONE)"
+    )
+    try:
+        await writer.execute(
+            "SET allow_system_table_mods = on; INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) "
+            "SELECT oid, 'draftline.tally'::regclass, 'r' FROM pg_subscription WHERE subname = 'away'"
+        )
+        with pytest.raises(ObstacleError, match=r"subscription away on tally: .*drop the subscription"):
+            await start(url)
+        assert await writer.fetchval("SELECT count(*) FROM draftline.partition_switch") == 0
+    finally:
+        await writer.execute("DROP SUBSCRIPTION away")
+
+
 async def test_obstacle_that_appears_after_the_start_stops_the_switch(
     copied_url: str, writer: asyncpg.Connection
 ) -> None:
@@ -354,6 +440,26 @@ async def test_truncate_is_refused_while_a_copy_is_kept(copied_url: str, writer:
         await writer.execute("TRUNCATE draftline.draft")
 
 
+@pytest.mark.parametrize("command", [None, Switchover.switch], ids=["copied", "switched"])
+async def test_update_of_a_primary_key_is_refused_while_a_copy_is_kept(
+    copied_url: str, writer: asyncpg.Connection, command: Callable[[Switchover], Awaitable[None]] | None
+) -> None:
+    """The triggers find rows of the copy by their key, so the copy would keep the row with the earlier one."""
+    if command is not None:
+        await run(copied_url, command)
+    with pytest.raises(asyncpg.RaiseError, match=r"primary key in draftline\.record cannot be updated") as raised:
+        await writer.execute("UPDATE draftline.record SET record_id = 'x' WHERE record_id = 'r1'")
+    assert raised.value.hint is not None
+    assert raised.value.hint.startswith("delete the rows and insert them again")
+    with pytest.raises(asyncpg.RaiseError, match=r"draftline\.order_entry cannot be updated"):
+        await writer.execute(
+            "MERGE INTO draftline.order_entry AS e USING (VALUES ('r1')) AS n (id) ON e.record_id = n.id "
+            "WHEN MATCHED THEN UPDATE SET key = 'x'"
+        )
+    await writer.execute("UPDATE draftline.tally SET tenant_id = 't2' WHERE tenant_id = 't1'")  # has no key
+    assert (await verified(copied_url)).is_ok
+
+
 async def test_other_changes_of_partitions_are_refused_while_a_switchover_is_under_way(
     copied_url: str, writer: asyncpg.Connection
 ) -> None:
@@ -378,6 +484,33 @@ async def test_verification_finds_a_row_that_differs(copied_url: str, writer: as
     assert [table.table for table in result.tables if not table.is_equal] == ["record", "tally"]
     with pytest.raises(LayoutError, match="not verified"):
         await run(copied_url, Switchover.switch)
+
+
+async def test_pace_follows_the_latency_of_the_service(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[str] = []
+    monkeypatch.setattr(pace_module, "SCRAPE_S", 0.0)
+    with serving(url, metrics_port=0) as server, Client(server.address, tenant_id="t1", user="u") as client:
+        metrics_url = f"http://127.0.0.1:{server.app.metrics_port}/metrics"
+        for limit_ms, is_slow in ((0.001, True), (1e6, False)):
+            pace = Pace(metrics_url, max_p99_ms=limit_ms)
+            await pace.begin(reports.append)
+            await asyncio.to_thread(client.get_content, "films", "r1")
+            await pace.after(0, 0.0)
+            assert pace.p99_ms is not None
+            assert (pace.rest > REST, pace.rest < REST) == (is_slow, not is_slow)
+        (text,) = reports
+        assert text.startswith("copying more slowly: the p99 of calls is ")
+    await pace.after(0, 0.0)
+    await pace.after(0, 0.0)
+    assert pace.rest >= 4 * REST
+    (_, text) = reports
+    assert text.startswith("copying slowly, because the metrics of the service cannot be read: ")
+    async with switchover(url) as commands:
+        with pytest.raises(
+            LayoutError, match=r"--metrics cannot be read: .*: correct the URL, or leave the option out"
+        ):
+            await commands.start((), 2, Pace(metrics_url))
+        assert commands.state.phase is Phase.NONE
 
 
 def test_pace_rests_longer_while_calls_are_slow() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..ops.metrics_client import DURATION, Between, Scrape, ScrapeError, quantile, scrape
+from .definitions import LayoutError
 
 BATCH_S = 0.05  # an open transaction that writes holds up watchers
 MIN_ROWS, MAX_ROWS, FIRST_ROWS = 20, 5_000, 500
@@ -31,8 +33,16 @@ class Pace:
     rest: float = REST
     p99_ms: float | None = None  # of the last interval
     problem: str | None = None  # why the metrics could not be read
+    report: Callable[[str], None] = lambda _: None
     _before: Scrape | None = None
     _next_scrape_s: float = field(default_factory=time.monotonic)
+
+    async def begin(self, report: Callable[[str], None]) -> None:
+        """Read the metrics for the first time. Raise LayoutError if they cannot be read."""
+        self.report = report
+        await self._look_at_service()
+        if self.problem is not None:
+            raise LayoutError(f"--metrics cannot be read: {self.problem}", "correct the URL, or leave the option out")
 
     def locked(self) -> None:
         """Make the next batch smaller, because a row of this one was locked."""
@@ -55,6 +65,8 @@ class Pace:
         try:
             now = await asyncio.to_thread(scrape, self.metrics_url)
         except ScrapeError as error:  # without figures, as carefully as if the service were slow
+            if self.problem is None:
+                self.report(f"copying slowly, because the metrics of the service cannot be read: {error}")
             self.problem, self._before, self.rest = str(error), None, max(self.rest, 4 * REST)
             return
         self.problem = None
@@ -67,6 +79,7 @@ class Pace:
         self.p99_ms = p99_ms
         if p99_ms is not None and p99_ms > self.max_p99_ms:
             self.rest = min(MAX_REST, max(self.rest, 0.5) * 2)
+            self.report(f"copying more slowly: the p99 of calls is {p99_ms:,.0f} ms, the limit {self.max_p99_ms:g} ms")
         elif p99_ms is None or p99_ms < self.max_p99_ms / 2:
             self.rest = max(0.25, self.rest * 0.8)
 

@@ -90,6 +90,8 @@ class Switchover:
 
     async def start(self, tenants: Iterable[str], modulus: int, pace: Pace) -> None:
         """Create the copies, keep them in sync by triggers, and copy all rows. Resume after an interruption."""
+        if not self.session.dry_run:
+            await pace.begin(self.session.report)
         if self.state.phase is Phase.NONE:
             await self.create(list(dict.fromkeys(tenants)), modulus)
         if self.state.phase is Phase.CREATED:
@@ -132,7 +134,11 @@ class Switchover:
         await self.session.run(prepared)
         statements = [statement for sync in self.forward for statement in trigger_creation(sync)]
         await self.session.run_locked(
-            TABLES, WRITES, [*statements, phase_change(Phase.SYNCED)], Phase.SYNCED, triggers=4 * len(TABLES)
+            TABLES,
+            WRITES,
+            [*statements, phase_change(Phase.SYNCED)],
+            Phase.SYNCED,
+            triggers=sum(len(sync.triggers) for sync in self.forward),
         )
         self.state.phase = Phase.SYNCED
 

@@ -1,8 +1,9 @@
 """The triggers that keep a copy of a table in sync with it, as SQL text.
 
 They are statement triggers with transition tables, which fire always, also for a session that replicates. Rows are
-written to the copy by their primary key. A table without one is a multiset: a row that is removed takes one equal row
-of the copy with it; if that is not copied yet, it waits in `<table>_unmatched` until it is.
+written to the copy by their primary key, so an update of a primary key is refused, as TRUNCATE is. A table without one
+is a multiset: a row that is removed takes one equal row of the copy with it; if that is not copied yet, it waits in
+`<table>_unmatched` until it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .layout import qualified, quoted
 
 COPY, OLD = "_new", "_old"
 EVENTS = ("insert", "update", "delete", "truncate")
+KEY_EVENT = "key"  # an update of the primary key
 _FUNCTION = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 _BY_INDEX = "SET enable_seqscan = off"
 _BY_KEY = "SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off"
@@ -32,7 +34,7 @@ class Sync:
 
     @property
     def triggers(self) -> list[str]:
-        return [f"{self.name}_{event}" for event in EVENTS]
+        return [f"{self.name}_{event}" for event in (*EVENTS, *([KEY_EVENT] if self.key else []))]
 
     @property
     def columns(self) -> list[str]:
@@ -62,17 +64,28 @@ def functions(sync: Sync) -> list[str]:
     write = _upsert(sync) if sync.key else _append(sync)
     remove = _remove_by_key(sync) if sync.key else _remove_equal(sync)
     update = write if sync.key else f"{remove}\n    {write}"
-    refusal = f"draftline.{sync.source} cannot be truncated while a partitioned copy of it is kept"
+    refusals = {"truncate": "draftline.{} cannot be truncated while a partitioned copy of it is kept"}
+    if sync.key:
+        refusals[KEY_EVENT] = "the primary key in draftline.{} cannot be updated while a partitioned copy of it is kept"
     return [
         _function(f"{sync.name}_insert", write, ""),
         _function(f"{sync.name}_update", update, "" if sync.key else _BY_INDEX, declares=not sync.key),
         _function(f"{sync.name}_delete", remove, _BY_KEY if sync.key else _BY_INDEX, declares=not sync.key),
-        _function(
-            f"{sync.name}_truncate",
-            f"RAISE EXCEPTION '{refusal}' USING HINT = 'complete it, or run draftline partitions cleanup';",
-            "",
+        *(
+            _function(
+                f"{sync.name}_{event}",
+                f"RAISE EXCEPTION '{text.format(sync.source)}' USING HINT = '{HINTS[event]}';",
+                "",
+            )
+            for event, text in refusals.items()
         ),
     ]
+
+
+HINTS = {
+    "truncate": "complete it, or run draftline partitions cleanup",
+    KEY_EVENT: "delete the rows and insert them again, or complete it, or run draftline partitions cleanup",
+}
 
 
 def creation(sync: Sync, table: str | None = None) -> list[str]:
@@ -85,13 +98,15 @@ def creation(sync: Sync, table: str | None = None) -> list[str]:
         "delete": "AFTER DELETE ON {} REFERENCING OLD TABLE AS gone",
         "truncate": "BEFORE TRUNCATE ON {}",
     }
-    names = {event: f"{sync.name}_{event}" for event in EVENTS}
+    if sync.key:
+        clauses[KEY_EVENT] = f"BEFORE UPDATE OF {', '.join(sync.key)} ON {{}}"
+    names = {event: f"{sync.name}_{event}" for event in clauses}
     created = [
         f"CREATE TRIGGER {names[event]} {clause.format(table)} FOR EACH STATEMENT "
         f"EXECUTE FUNCTION draftline.{names[event]}()"
         for event, clause in clauses.items()
     ]
-    always = ", ".join(f"ENABLE ALWAYS TRIGGER {names[event]}" for event in EVENTS)
+    always = ", ".join(f"ENABLE ALWAYS TRIGGER {name}" for name in names.values())
     return [*created, f"ALTER TABLE ONLY {table} {always}"]
 
 
