@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -78,8 +79,9 @@ def p99_ms(latencies: list[float]) -> float:
 
 
 def test_large_tenant_is_removed_beside_calls_of_another(
-    postgres_url: str, template: str, report: Callable[[str], None]
+    postgres_url: str, template: str, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
+    log = str(tmp_path / "log")
     with cloned(postgres_url, template) as url:
         beside(partition_tables_at, url, ["big"])
         run_sql(url, FILL, "VACUUM ANALYZE")
@@ -89,7 +91,7 @@ def test_large_tenant_is_removed_beside_calls_of_another(
             with calling(server.address) as latencies:
                 time.sleep(BEFORE_S)
                 before = len(latencies)
-                done = invoked("partitions", "drop-tenant", "big", "--yes", "--json", database_url=url)
+                done = invoked("partitions", "drop-tenant", "big", "--yes", "--json", "--log", log, database_url=url)
                 assert done.returncode == 0, done.stderr
                 time.sleep(1)
             removed = json.loads(done.stdout)

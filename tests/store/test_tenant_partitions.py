@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,8 @@ from click.testing import CliRunner, Result
 from draftline_server.background.leader import run_once
 from draftline_server.background.statistics_refresh import StatisticsRefresh
 from draftline_server.cli import main
-from draftline_server.partitions.layout import MODULUS, TABLES, tenant_partition
+from draftline_server.partitions.definitions import read_definition
+from draftline_server.partitions.layout import MODULUS, TABLES, hash_partition, tenant_partition
 from draftline_server.partitions.tenants import promotion
 from draftline_server.store.leases import Leases
 from support.partitioned import partition_tables_at, plain_only
@@ -66,6 +68,30 @@ async def tables_with(connection: asyncpg.Connection, tenant_id: str) -> list[st
     ]
 
 
+async def named_in(connection: asyncpg.Connection, tenant_id: str) -> list[str]:
+    """Return the tables, with or without a column for the tenant, that have its name in any value, and its comments."""
+    names = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'draftline'::regnamespace AND relkind IN ('r', 'p')"
+    )
+    query = (
+        'SELECT EXISTS (SELECT FROM draftline."{}" AS t, jsonb_each_text(to_jsonb(t)) AS c '
+        "WHERE strpos(c.value, $1) > 0)"
+    )
+    found = [row["relname"] for row in names if await connection.fetchval(query.format(row["relname"]), tenant_id)]
+    comments = "SELECT count(*) FROM pg_description WHERE strpos(description, $1) > 0"
+    return found + ["comment"] * await connection.fetchval(comments, tenant_id)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands append to a log file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "draftline-partitions.log").read_text().splitlines()]
+
+
 def partitions(url: str, *arguments: str) -> Result:
     return beside(CliRunner().invoke, main, ["partitions", *arguments], None, {"DRAFTLINE_DATABASE_URL": url})
 
@@ -100,10 +126,15 @@ async def test_dropped_tenant_is_in_no_table_and_others_stay(
     assert dropped["rows"]["record"] == 30
     assert await tables_with(connection, TENANT) == []
     assert await tables_with(connection, OTHER) == others
+    assert await named_in(connection, TENANT) == []
     own = [
         await connection.fetchval("SELECT to_regclass($1)", f"draftline.{tenant_partition(t, TENANT)}") for t in TABLES
     ]
     assert own == [None] * len(TABLES)
+    (event,) = [each for each in logged(Path()) if each["event"] == "tenant removed"]
+    assert event["rows"] == dropped["rows"]
+    stored = await connection.fetch("SELECT detail FROM draftline.partition_switch_log WHERE event = 'tenant removed'")
+    assert [json.loads(row["detail"])["rows"] for row in stored] == [event["rows"]]
     again = partitions(database_url, "drop-tenant", TENANT, "--yes")
     assert again.exit_code == 0
     assert "nothing is stored of tenant" in again.stdout
@@ -125,8 +156,18 @@ async def test_promoted_tenant_has_its_rows_in_its_own_partitions(
     outcome = figures(partitions(database_url, "promote", TENANT, "--json"))
 
     assert outcome["rows"] == dict.fromkeys(TABLES, 30)
+    assert [event["rows"] for event in logged(Path()) if event["event"] == "promote"] == [outcome["rows"]]
     after = [await connection.fetch(f"SELECT * FROM draftline.{table} ORDER BY {table}::text") for table in TABLES]
     assert after == before
+    for table in TABLES:
+        own = await read_definition(connection, tenant_partition(table, TENANT))
+        other = await read_definition(connection, hash_partition(table, 0))
+        assert (own.columns, own.options, own.grants, own.owner) == (
+            other.columns, other.options, other.grants, other.owner,
+        )  # fmt: skip
+        assert sorted(index.definition for index in own.indexes) == sorted(index.definition for index in other.indexes)
+    checks = "SELECT count(*) FROM pg_constraint WHERE conname IN ('rows_of_one_tenant') OR conname ~ '^not_tenant_'"
+    assert await connection.fetchval(checks) == 0
     held = set(await tables_with(connection, TENANT))
     for table in TABLES:
         assert {tenant_partition(table, TENANT), table} <= held
@@ -155,8 +196,10 @@ async def test_promotion_reads_no_partition_of_others_under_its_lock(
         await connection.execute("SET LOCAL client_min_messages = debug1")
         await connection.execute("; ".join(plan.moves))
     await connection.execute("SELECT 1")
-    found = {each for each in skipped if "is implied by existing constraints" in each}
-    assert len(found) == len(TABLES) * (MODULUS - 1)
+    implied = {each for each in skipped if "is implied by existing constraints" in each}
+    of_others = {each for each in implied if "default partition" in each}
+    assert len(of_others) == len(TABLES) * (MODULUS - 1)
+    assert len(implied - of_others) == len(TABLES), "nor does it read the rows of the tenant again"
     assert await connection.fetchval("SELECT count(*) FROM pg_constraint WHERE conname ~ '^not_tenant_'") == 0
     assert not [name for name in await tables_with(connection, TENANT) if "_rest_" in name]
 

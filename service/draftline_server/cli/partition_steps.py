@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from ..partitions.session import open_session
+from ..partitions.session import Session, open_session
 from ..partitions.switch_state import Phase
 from ..partitions.switchover import Switchover
 from ..settings import Settings
+from .app import json_option, reporting
 from .database_url import database_url
 
 T = TypeVar("T")
 LOG_FILE = "draftline-partitions.log"
+ATTEMPTS = 200
 Step = Callable[[Switchover], Awaitable[T]]
+SessionStep = Callable[[Session, "Bars | None"], Awaitable[T]]
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
 attempts_option = click.option(
-    "--attempts", type=click.IntRange(1), default=200, show_default=True,
+    "--attempts", type=click.IntRange(1), default=ATTEMPTS, show_default=True,
     help="How often a lock is tried, for 100 ms each, before the command gives up.",
 )  # fmt: skip
 log_option = click.option(
@@ -34,30 +40,79 @@ log_option = click.option(
 )  # fmt: skip
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """The options that all commands have which change tables."""
+
+    dry_run: bool = False
+    attempts: int = ATTEMPTS
+    log_file: Path | None = None
+    as_json: bool = False
+
+
+def step_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of StepOptions to a command, which is called with the settings, these options, and its own."""
+
+    @wraps(command)
+    def run(settings: Settings, *, dry_run: bool, attempts: int, log_file: Path, as_json: bool, **own: Any) -> None:
+        command(settings, StepOptions(dry_run, attempts, log_file, as_json), **own)
+
+    decorated = click.pass_obj(reporting(run))
+    for option in (json_option, log_option, attempts_option, dry_run_option):
+        decorated = option(decorated)
+    return decorated
+
+
+def confirm(counts: Iterable[str], question: str) -> None:
+    """Print what is about to be removed, and ask. Raise UsageError without a terminal, Abort without consent."""
+    for line in counts:
+        click.echo(f"  {line}", err=True)
+    if not sys.stdin.isatty():
+        raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
+    click.confirm(question, abort=True, err=True)
+
+
 def run_step(
-    settings: Settings, step: Step[T], *, locks: bool = True, log_file: Path | None = None, dry_run: bool = False,
-    attempts: int = 200,
-) -> tuple[T, list[str]]:  # fmt: skip
-    """Run a step on the database of the settings. Return its result and, of a dry run, the SQL."""
-    if log_file is not None and not dry_run:
+    settings: Settings, step: Step[T], options: StepOptions | None = None, *, locks: bool = True
+) -> tuple[T, list[str]]:
+    """Run a step of a switchover on the database of the settings. Return its result and, of a dry run, the SQL."""
+
+    async def run(session: Session, bars: Bars | None) -> T:
+        switchover = Switchover(session, bars) if bars is not None else Switchover(session)
+        await switchover.load()
+        if bars is not None:
+            bars.totals = {row["name"]: row["rows"] for row in await switchover.sizes()}
+        return await step(switchover)
+
+    return run_session(settings, run, options, locks=locks)
+
+
+def run_session(
+    settings: Settings, step: SessionStep[T], options: StepOptions | None = None, *, locks: bool = True
+) -> tuple[T, list[str]]:
+    """Run a step on a session, with progress bars on a terminal. Return its result and, of a dry run, the SQL."""
+    options = options or StepOptions()
+    log_file = None if options.dry_run else options.log_file
+    if log_file is not None:
         log_file.open("a").close()  # before anything is changed
 
     async def run(url: str) -> tuple[T, list[str]]:
-        with _progress() as (report, show):
-            options = {"report": report, "log_file": log_file, "dry_run": dry_run, "attempts": attempts}
-            async with open_session(url, locks=locks and not dry_run, **options) as session:
-                switchover = Switchover(session, show)
-                await switchover.load()
-                if isinstance(show, _Bars):
-                    show.totals = {row["name"]: row["rows"] for row in await switchover.sizes()}
-                return await step(switchover), session.sql
+        with _progress() as (report, bars):
+            async with open_session(
+                url, locks=locks and not options.dry_run, report=report, log_file=log_file, dry_run=options.dry_run,
+                attempts=options.attempts,
+            ) as session:  # fmt: skip
+                return await step(session, bars), session.sql
 
     with database_url(settings, migrated=False, create=False) as url:
         return asyncio.run(run(url))
 
 
-class _Bars:
-    """A progress bar for each table that is copied or compared."""
+class Bars:
+    """A progress bar for each table that is copied, compared or emptied. `totals`: the rows that are expected."""
 
     def __init__(self, progress: Progress) -> None:
         self.totals: dict[str, int] = {}
@@ -72,15 +127,15 @@ class _Bars:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[str, int], None]]]:
-    """Yield functions that report a step and the rows of a table, on standard error; bars only on a terminal."""
+def _progress() -> Iterator[tuple[Callable[[str], None], Bars | None]]:
+    """Yield what reports a step and the rows of a table, on standard error; bars only on a terminal."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda text: click.echo(text, err=True), lambda _table, _rows: None
+        yield lambda text: click.echo(text, err=True), None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        yield lambda text: console.print(text, markup=False), _Bars(progress)
+        yield lambda text: console.print(text, markup=False), Bars(progress)
 
 
 def print_sql(sql: list[str], *, as_json: bool, rows: dict[str, int] | None = None) -> None:
@@ -92,8 +147,8 @@ def print_sql(sql: list[str], *, as_json: bool, rows: dict[str, int] | None = No
     click.echo("\n".join([*counts, *(f"{statement};" for statement in sql)]))
 
 
-def print_phase(phase: Phase, sql: list[str], *, dry_run: bool, as_json: bool, text: str) -> None:
-    if dry_run:
-        print_sql(sql, as_json=as_json)
+def print_phase(phase: Phase, sql: list[str], options: StepOptions, text: str) -> None:
+    if options.dry_run:
+        print_sql(sql, as_json=options.as_json)
     else:
-        click.echo(json.dumps({"phase": str(phase)}) if as_json else text)
+        click.echo(json.dumps({"phase": str(phase)}) if options.as_json else text)

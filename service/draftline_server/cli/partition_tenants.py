@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import click
 
-from ..partitions.session import Session, open_session
+from ..partitions.session import Session
 from ..partitions.tenants import Outcome, Tenant, drop_sql, drop_tenant, promote, promotion, read_tenant
 from ..settings import Settings
-from .app import json_option, reporting
-from .database_url import database_url
-from .partition_steps import attempts_option, dry_run_option, print_sql
-
-T = TypeVar("T")
+from .partition_steps import Bars, StepOptions, confirm, print_sql, run_session, step_command, yes_option
 
 max_lock_option = click.option(
     "--max-lock-s", type=click.FloatRange(min=0.01), default=2.0, show_default=True,
@@ -25,26 +17,11 @@ max_lock_option = click.option(
 )  # fmt: skip
 
 
-def _run(settings: Settings, step: Callable[[Session], Awaitable[T]], attempts: int = 1) -> T:
-    async def run(url: str) -> T:
-        async with open_session(url, attempts=attempts) as session:
-            return await step(session)
-
-    with database_url(settings, migrated=False, create=False) as url:
-        return asyncio.run(run(url))
-
-
 @click.command("promote")
 @click.argument("tenant_id", metavar="TENANT")
 @max_lock_option
-@attempts_option
-@dry_run_option
-@json_option
-@click.pass_obj
-@reporting
-def promote_command(
-    settings: Settings, *, tenant_id: str, max_lock_s: float, attempts: int, dry_run: bool, as_json: bool
-) -> None:
+@step_command
+def promote_command(settings: Settings, options: StepOptions, *, tenant_id: str, max_lock_s: float) -> None:
     """Move a tenant from the shared partitions into its own.
 
     One transaction moves the rows. Calls wait meanwhile, which takes as long as copying the tenant and reading the
@@ -56,24 +33,26 @@ def promote_command(
       draftline partitions promote acme --dry-run
       draftline partitions promote acme --max-lock-s 10
     """
-    if dry_run:
-        print_sql(_run(settings, lambda session: promotion(session.connection, tenant_id)).sql, as_json=as_json)
-        return
-    outcome = _run(settings, lambda session: promote(session, tenant_id, max_lock_s), attempts=attempts)
-    _print(tenant_id, outcome, f"tenant {tenant_id} has its own partitions", as_json=as_json)
+
+    async def step(session: Session, _: Bars | None) -> Outcome:
+        if options.dry_run:
+            return Outcome({}, sql=(await promotion(session.connection, tenant_id)).sql)
+        return await promote(session, tenant_id, max_lock_s)
+
+    outcome, _ = run_session(settings, step, options)
+    if options.dry_run:
+        print_sql(outcome.sql, as_json=options.as_json)
+    else:
+        _print(tenant_id, outcome, f"tenant {tenant_id} has its own partitions", as_json=options.as_json)
 
 
 @click.command("drop-tenant")
 @click.argument("tenant_id", metavar="TENANT")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @max_lock_option
-@attempts_option
-@dry_run_option
-@json_option
-@click.pass_obj
-@reporting
+@step_command
 def drop_tenant_command(
-    settings: Settings, *, tenant_id: str, yes: bool, max_lock_s: float, attempts: int, dry_run: bool, as_json: bool
+    settings: Settings, options: StepOptions, *, tenant_id: str, yes: bool, max_lock_s: float
 ) -> None:
     """Remove a tenant permanently: records, drafts, history, specs, syncs and all else that is stored of it.
 
@@ -85,28 +64,29 @@ def drop_tenant_command(
       draftline partitions drop-tenant acme --dry-run
       draftline partitions drop-tenant acme --yes --json
     """
-    tenant = _run(settings, lambda session: read_tenant(session.connection, tenant_id))
-    if dry_run:
-        has_any = tenant.rows or tenant.partitions
-        sql = _run(settings, lambda session: drop_sql(session.connection, tenant)) if has_any else []
-        print_sql(sql, as_json=as_json, rows=tenant.rows)
+
+    async def read(session: Session, _: Bars | None) -> tuple[Tenant, list[str]]:
+        tenant = await read_tenant(session.connection, tenant_id)
+        return tenant, await drop_sql(session.connection, tenant) if options.dry_run and tenant.is_stored else []
+
+    async def drop(session: Session, bars: Bars | None) -> Outcome:
+        if bars is None:
+            return await drop_tenant(session, tenant, max_lock_s)
+        bars.totals = tenant.rows
+        return await drop_tenant(session, tenant, max_lock_s, bars)
+
+    (tenant, sql), _ = run_session(settings, read, locks=False)
+    if options.dry_run:
+        print_sql(sql, as_json=options.as_json, rows=tenant.rows)
         return
-    if not tenant.rows and not tenant.partitions:
-        _print(tenant_id, Outcome({}), f"nothing is stored of tenant {tenant_id}", as_json=as_json)
+    if not tenant.is_stored:
+        _print(tenant_id, Outcome({}), f"nothing is stored of tenant {tenant_id}", as_json=options.as_json)
         return
     if not yes:
-        _confirm(tenant)
-    outcome = _run(settings, lambda session: drop_tenant(session, tenant, max_lock_s), attempts=attempts)
-    _print(tenant_id, outcome, f"tenant {tenant_id} is removed", as_json=as_json)
-
-
-def _confirm(tenant: Tenant) -> None:
-    for name, count in tenant.rows.items():
-        click.echo(f"  {name}: {count:,} rows", err=True)
-    if not sys.stdin.isatty():
-        raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
-    question = f"Remove tenant {tenant.tenant_id} with all these rows? This cannot be undone."
-    click.confirm(question, abort=True, err=True)
+        question = f"Remove tenant {tenant_id} with all these rows? This cannot be undone."
+        confirm((f"{name}: {count:,} rows" for name, count in tenant.rows.items()), question)
+    outcome, _ = run_session(settings, drop, options)
+    _print(tenant_id, outcome, f"tenant {tenant_id} is removed", as_json=options.as_json)
 
 
 def _print(tenant_id: str, outcome: Outcome, text: str, *, as_json: bool) -> None:

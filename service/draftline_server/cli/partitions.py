@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import wraps
 from pathlib import Path
 
 import click
@@ -16,7 +15,16 @@ from ..partitions.switchover import Switchover
 from ..settings import Settings
 from .app import json_option, reporting
 from .partition_reports import plan_text, status_text, verification_text
-from .partition_steps import Step, attempts_option, dry_run_option, log_option, print_phase, run_step
+from .partition_steps import (
+    Step,
+    StepOptions,
+    confirm,
+    log_option,
+    print_phase,
+    run_step,
+    step_command,
+    yes_option,
+)
 from .partition_tenants import drop_tenant_command, promote_command
 
 
@@ -85,15 +93,10 @@ def status_command(settings: Settings, *, as_json: bool) -> None:
 @click.option("--max-p99", "max_p99_ms", type=click.FloatRange(min=1), default=250.0, show_default=True,
               help="Milliseconds: copy slowly while the p99 of calls is above; with --metrics.")  # fmt: skip
 @click.option("--rows-per-second", type=click.FloatRange(min=1), help="Copy no more rows than this per second.")
-@dry_run_option
-@attempts_option
-@log_option
-@json_option
-@click.pass_obj
-@reporting
+@step_command
 def start_command(
-    settings: Settings, *, tenants: tuple[str, ...], modulus: int, metrics_url: str | None, max_p99_ms: float,
-    rows_per_second: float | None, dry_run: bool, attempts: int, log_file: Path, as_json: bool,
+    settings: Settings, options: StepOptions, *, tenants: tuple[str, ...], modulus: int, metrics_url: str | None,
+    max_p99_ms: float, rows_per_second: float | None,
 ) -> None:  # fmt: skip
     """Create partitioned copies of the tables, and copy all rows.
 
@@ -113,9 +116,8 @@ def start_command(
         await switchover.start(tenants, modulus, pace)
         return switchover.state.phase
 
-    phase, sql = run_step(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
-    text = "all rows are copied; next is `draftline partitions verify`"
-    print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+    phase, sql = run_step(settings, step, options)
+    print_phase(phase, sql, options, "all rows are copied; next is `draftline partitions verify`")
 
 
 @partitions_group.command("verify")
@@ -134,27 +136,21 @@ def verify_command(settings: Settings, *, log_file: Path, as_json: bool) -> None
       draftline partitions verify
       draftline partitions verify --json | jq '.tables[] | {table, rows, checksum}'
     """
-    result, _ = run_step(settings, Switchover.verify, log_file=log_file)
+    result, _ = run_step(settings, Switchover.verify, StepOptions(log_file=log_file))
     click.echo(json.dumps(result.as_json()) if as_json else verification_text(result))
     sys.exit(not result.is_ok)
 
 
 def _swap_command(name: str, method: Step[None], text: str, help_text: str) -> None:
     @partitions_group.command(name, help=help_text)
-    @dry_run_option
-    @attempts_option
-    @log_option
-    @json_option
-    @click.pass_obj
-    @reporting
-    @wraps(method)
-    def command(settings: Settings, *, dry_run: bool, attempts: int, log_file: Path, as_json: bool) -> None:
+    @step_command
+    def command(settings: Settings, options: StepOptions) -> None:
         async def step(switchover: Switchover) -> Phase:
             await method(switchover)
             return switchover.state.phase
 
-        phase, sql = run_step(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
-        print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+        phase, sql = run_step(settings, step, options)
+        print_phase(phase, sql, options, text)
 
 
 _swap_command(
@@ -189,16 +185,9 @@ _swap_command(
 
 
 @partitions_group.command("cleanup")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@dry_run_option
-@attempts_option
-@log_option
-@json_option
-@click.pass_obj
-@reporting
-def cleanup_command(
-    settings: Settings, *, yes: bool, dry_run: bool, attempts: int, log_file: Path, as_json: bool
-) -> None:
+@yes_option
+@step_command
+def cleanup_command(settings: Settings, options: StepOptions, *, yes: bool) -> None:
     """Drop the copy that is not in use, and the triggers.
 
     After a switch, these are the plain tables: there is no way back then. Before it, these are the partitioned copies,
@@ -209,29 +198,28 @@ def cleanup_command(
       draftline partitions cleanup --dry-run
       draftline partitions cleanup --yes
     """
-    if not yes and not dry_run:
+    if not yes and not options.dry_run:
         _confirm(settings)
 
     async def step(switchover: Switchover) -> Phase:
         await switchover.cleanup()
         return switchover.state.phase
 
-    phase, sql = run_step(settings, step, log_file=log_file, dry_run=dry_run, attempts=attempts)
+    phase, sql = run_step(settings, step, options)
     text = "the plain tables are dropped; the switchover is complete" if phase is Phase.DONE else (
         "the partitioned copies are dropped; the service uses the plain tables"
     )  # fmt: skip
-    print_phase(phase, sql, dry_run=dry_run, as_json=as_json, text=text)
+    print_phase(phase, sql, options, text)
 
 
 def _confirm(settings: Settings) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("Standard input is not a terminal; pass --yes to confirm, or --dry-run.")
     report, _ = run_step(settings, Switchover.status, locks=False)
-    for row in report["other_tables"]:
-        click.echo(f"  {row['name']}: about {row['rows']:,} rows, {row['bytes'] / (1 << 20):,.0f} MiB", err=True)
+    rows = report["other_tables"]
     is_last = report["phase"] in (Phase.SWITCHED, Phase.DROPPING_OLD)
-    question = "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?"
-    click.confirm(question, abort=True, err=True)
+    confirm(
+        (f"{row['name']}: about {row['rows']:,} rows, {row['bytes'] / (1 << 20):,.0f} MiB" for row in rows),
+        "Drop these plain tables? There is no rollback afterwards." if is_last else "Drop these copies?",
+    )
 
 
 partitions_group.add_command(promote_command)

@@ -116,19 +116,29 @@ def _rest_creation(definition: TableDefinition, parent: str, modulus: int) -> li
     return created
 
 
-def tenant_creation(definition: TableDefinition, tenant_id: str, parent: str | None = None) -> list[str]:
-    """Return the statements that create the partition of a tenant.
+def tenant_creation(definition: TableDefinition, tenant_id: str, parent: str) -> list[str]:
+    """Return the statements that create the partition of a tenant, of which the default partition has no rows."""
+    name = tenant_partition(definition.name, tenant_id)
+    created = f"PARTITION OF {qualified(parent)} FOR VALUES IN ({literal(tenant_id)})"
+    return [f"CREATE TABLE {qualified(name)} {created}{_storage(definition)}", *_of_tenant(definition, tenant_id)]
 
-    The default partition must not hold rows of the tenant, and is locked and read to be sure of that if it holds any
-    row; see promotion.py for a tenant that has rows.
+
+def tenant_table_creation(definition: TableDefinition, tenant_id: str, constraint: str) -> list[str]:
+    """Return the statements that create a table without indexes which can become the partition of a tenant.
+
+    `constraint` is the name of a constraint that its rows are of this tenant.
     """
-    table, name = definition.name, tenant_partition(definition.name, tenant_id)
-    return [
-        f"CREATE TABLE {qualified(name)} PARTITION OF {qualified(parent or table)}"
-        f" FOR VALUES IN ({literal(tenant_id)}){_storage(definition)}",
-        f"COMMENT ON TABLE {qualified(name)} IS {literal(TENANT_COMMENT + tenant_id)}",
-        *properties(definition, name, None, is_parent=False),
-    ]
+    name = tenant_partition(definition.name, tenant_id)
+    like = f"LIKE {qualified(definition.name)} INCLUDING ALL EXCLUDING INDEXES"
+    check = f"CONSTRAINT {quoted(constraint)} CHECK (tenant_id = {literal(tenant_id)})"
+    created = f"CREATE TABLE {qualified(name)} ({like}, {check}){_storage(definition)}"
+    return [created, *_of_tenant(definition, tenant_id)]
+
+
+def _of_tenant(definition: TableDefinition, tenant_id: str) -> list[str]:
+    name = tenant_partition(definition.name, tenant_id)
+    comment = f"COMMENT ON TABLE {qualified(name)} IS {literal(TENANT_COMMENT + tenant_id)}"
+    return [comment, *properties(definition, name, None, is_parent=False)]
 
 
 TENANT_COMMENT = "tenant "

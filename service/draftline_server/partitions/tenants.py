@@ -10,12 +10,13 @@ from typing import Any
 import asyncpg
 
 from .definitions import LayoutError, TableDefinition, fetch, read_definition
-from .layout import TABLES, literal, qualified, rest_of, tenant_creation, tenant_partition
+from .layout import TABLES, literal, qualified, quoted, rest_of, tenant_partition, tenant_table_creation
 from .mode import Mode, read_mode
 from .session import Session
 
 EXCLUSIVE = "ACCESS EXCLUSIVE"
 BATCH = 5_000  # rows that one transaction deletes
+CHECKED = "rows_of_one_tenant"  # the constraint that spares PostgreSQL reading a partition to attach it
 ROUNDS = 3  # after which rows that writes keep adding are reported
 LAST = ("record", "request", "change")  # the large ones, and what others refer to
 
@@ -28,6 +29,10 @@ class Tenant:
     mode: Mode
     rows: dict[str, int]
     partitions: tuple[str, ...]  # those of its own
+
+    @property
+    def is_stored(self) -> bool:
+        return bool(self.rows or self.partitions)
 
 
 @dataclass(slots=True)
@@ -77,14 +82,21 @@ async def drop_tenant(
     Run again after an interruption. Raise LayoutError if the tenant still gets new rows at the end.
     """
     outcome, connection = Outcome(dict(tenant.rows)), session.connection
+    removed = dict.fromkeys(tenant.rows, 0)
+
+    def add(name: str, rows: int) -> None:
+        removed[name] = removed.get(name, 0) + rows
+        report(name, removed[name])
+
     if tenant.partitions:
         tables = [table for table in TABLES if tenant_partition(table, tenant.tenant_id) in tenant.partitions]
         outcome.locked_ms = await session.run_locked(tables, EXCLUSIVE, detachment(tenant), "drop-tenant", max_lock_s)
     for _ in range(ROUNDS):
         deleted = 0
         for name, leaf in await _leaves(connection):
-            deleted += await _delete(connection, leaf, tenant.tenant_id, partial(report, name))
+            deleted += await _delete(connection, leaf, tenant.tenant_id, partial(add, name))
         if not deleted:
+            await session.log("tenant removed", rows=outcome.rows)  # the log keeps no name of a removed tenant
             return outcome
     left = (await read_tenant(connection, tenant.tenant_id)).rows
     if left:
@@ -159,10 +171,11 @@ class Promotion:
     exclusions: list[str]
     validations: list[str]
     moves: list[str]
+    analyses: list[str]
 
     @property
     def sql(self) -> list[str]:
-        return [*self.exclusions, *self.validations, *self.moves]
+        return [*self.exclusions, *self.validations, *self.moves, *self.analyses]
 
 
 async def promotion(connection: Any, tenant_id: str) -> Promotion:
@@ -177,7 +190,12 @@ async def promotion(connection: Any, tenant_id: str) -> Promotion:
     missing = [each for each in definitions if tenant_partition(each.name, tenant_id) not in leaves]
     if not missing:
         raise LayoutError(f"tenant {tenant_id} has its own partitions already")
-    plan = Promotion([], [], [statement for definition in missing for statement in _move(definition, tenant_id)])
+    plan = Promotion(
+        [],
+        [],
+        [statement for definition in missing for statement in _move(definition, tenant_id)],
+        [f"ANALYZE {qualified(tenant_partition(definition.name, tenant_id))}" for definition in missing],
+    )
     for definition in missing:
         name = tenant_partition("not", tenant_id)
         rest = rest_of(definition.name)
@@ -195,16 +213,19 @@ async def promotion(connection: Any, tenant_id: str) -> Promotion:
 def _move(definition: TableDefinition, tenant_id: str) -> Sequence[str]:
     """Return the statements that move the rows of a tenant in one table.
 
-    They wait in a temporary table, because a partition cannot be created while the default partition has its rows.
+    The partition is filled before it is attached, because it cannot belong to the table while the default partition has
+    rows of the tenant. It gets its indexes when it is attached, which is faster than keeping them up to date.
     """
-    table, columns = qualified(definition.name), ", ".join(f'"{column.name}"' for column in definition.columns)
-    moved, of_tenant = f"moved_{definition.name}", f"tenant_id = {literal(tenant_id)}"
+    table, own = qualified(definition.name), tenant_partition(definition.name, tenant_id)
+    columns = ", ".join(quoted(column.name) for column in definition.columns)
+    of_tenant = f"tenant_id = {literal(tenant_id)}"
+    order = f" ORDER BY {', '.join(map(quoted, definition.key))}" if definition.key else ""
     return [
-        f"CREATE TEMPORARY TABLE {moved} ON COMMIT DROP AS SELECT * FROM {table} WHERE {of_tenant}",
+        *tenant_table_creation(definition, tenant_id, CHECKED),
+        f"INSERT INTO {qualified(own)} ({columns}) SELECT {columns} FROM {table} WHERE {of_tenant}{order}",
         f"DELETE FROM {table} WHERE {of_tenant}",
-        *tenant_creation(definition, tenant_id),
-        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {moved}",
-        f"ANALYZE {qualified(tenant_partition(definition.name, tenant_id))}",
+        f"ALTER TABLE {table} ATTACH PARTITION {qualified(own)} FOR VALUES IN ({literal(tenant_id)})",
+        f"ALTER TABLE {qualified(own)} DROP CONSTRAINT {CHECKED}",
     ]
 
 
@@ -217,4 +238,7 @@ async def promote(session: Session, tenant_id: str, max_lock_s: float) -> Outcom
         await session.run_locked(TABLES, EXCLUSIVE, plan.exclusions, "prepare promote", max_lock_s)
     for statement in plan.validations:
         await session.connection.execute(statement)
-    return Outcome(rows, await session.run_locked(TABLES, EXCLUSIVE, plan.moves, "promote", max_lock_s))
+    locked_ms = await session.run_locked(TABLES, EXCLUSIVE, plan.moves, "promote", max_lock_s, rows=rows)
+    for statement in plan.analyses:
+        await session.connection.execute(statement)
+    return Outcome(rows, locked_ms)
