@@ -106,6 +106,7 @@ async def test_metrics_have_a_bounded_number_of_series_and_name_no_tenant(
 async def test_doctor_shows_partitions_and_the_largest_tenants(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doctor, "LOCKS", 1)
     sizes, tenants = await findings(database)
     assert (sizes.state, tenants.state) == ("ok", "ok")
     assert "in 102 partitions by tenant; the largest: " in sizes.message
@@ -120,9 +121,20 @@ async def test_doctor_shows_partitions_and_the_largest_tenants(
     assert tenants.fix == "run `draftline partitions promote t0`, likewise for each"
 
 
+async def test_doctor_warns_of_too_few_locks_for_partitions(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "LOCKS", 1_000_000)
+    locks, _ = await findings(database)
+    assert locks.state == "warning"
+    assert locks.message.startswith("statements lock all 102 partitions by tenant, and max_locks_per_transaction is ")
+    assert locks.fix == "set max_locks_per_transaction to 1000000 or more in postgresql.conf, and restart PostgreSQL"
+
+
 async def test_doctor_suggests_no_partitions_where_tables_are_plain(
     database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doctor, "LOCKS", 1_000_000)  # of partitioned tables only
     monkeypatch.setattr(doctor, "LARGE_RECORDS", 100)
     monkeypatch.setattr(doctor, "UNUSED_BYTES", 0)
     async with connected(database_url) as opened:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from ..store.database import Database
-from ..store.storage import LargeTenant, TablePart, read_largest_tenants, read_table_parts
+from ..store.storage import LargeTenant, TablePart, read_largest_tenants, read_lock_limit, read_table_parts
 from .results import Finding, ok, warning
 
 CHECK = "storage"
@@ -14,13 +14,14 @@ LISTED = 5
 MIB = 1 << 20
 DEAD_ROWS, DEAD_SHARE = 50_000, 0.3  # above both, vacuum does not keep up
 UNUSED_BYTES, UNUSED_SHARE = 256 * MIB, 0.5  # above both, a table is worth being rewritten
+LOCKS = 256  # max_locks_per_transaction from which a backend has room for the locks of a statement on partitions
 LARGE_RECORDS, LARGE_SHARE = 100_000, 0.1  # from both on, a tenant is worth its own partitions
 
 
 async def storage(opened: Database) -> AsyncIterator[Finding]:
     """Yield the findings on the sizes of tables and of tenants."""
     parts = await read_table_parts(opened)
-    problems = [*_unvacuumed(parts), *_bloated(parts)]
+    problems = [*_unvacuumed(parts), *_bloated(parts), *_few_locks(parts, await read_lock_limit(opened))]
     for problem in problems:
         yield problem
     if not problems:
@@ -66,6 +67,15 @@ def _bloated(parts: Sequence[TablePart]) -> list[Finding]:
         f"`VACUUM FULL draftline.{found[0].name}`, which locks it"
     )
     return [warning(CHECK, f"more than half unused: {_listed(found)}", fix)]
+
+
+def _few_locks(parts: Sequence[TablePart], limit: int) -> list[Finding]:
+    partitions = sum(bool(each.part) and each.table != "change" for each in parts)
+    if not partitions or limit >= LOCKS:
+        return []
+    message = f"statements lock all {partitions} partitions by tenant, and max_locks_per_transaction is {limit}"
+    fix = f"set max_locks_per_transaction to {LOCKS} or more in postgresql.conf, and restart PostgreSQL"
+    return [warning(CHECK, message, fix)]
 
 
 def _listed(parts: Sequence[TablePart]) -> str:

@@ -39,6 +39,7 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    "max_locks_per_transaction": "256",  # statements on partitioned tables lock all partitions
     # The binaries only have pglz, which after each checkpoint took longer than the patches themselves.
     "wal_compression": "off",
     "shared_preload_libraries": "",

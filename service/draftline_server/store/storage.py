@@ -61,6 +61,13 @@ async def read_table_parts(database: Database) -> list[TablePart]:
     ]
 
 
+async def read_lock_limit(database: Database) -> int:
+    """Return max_locks_per_transaction of PostgreSQL."""
+    rows = await database.fetch(SQL["lock_limit"], {}, idempotent=True)
+    limit: int = rows[0]["lock_limit"]
+    return limit
+
+
 async def read_largest_tenants(database: Database, limit: int) -> list[LargeTenant]:
     """Return the tenants with the most records at their last count."""
     rows = await database.fetch(SQL["largest_tenants"], {"limit": limit}, idempotent=True)

@@ -19,6 +19,10 @@ LEFT JOIN LATERAL (
 WHERE c.relnamespace = CAST('draftline' AS regnamespace) AND c.relkind = 'r'
 ORDER BY bytes DESC, c.relname
 
+-- name: lock_limit
+-- Return how many locks on tables PostgreSQL has room for, on average in each transaction.
+SELECT CAST(current_setting('max_locks_per_transaction') AS int) AS lock_limit
+
 -- name: largest_tenants
 -- Return the tenants with the most records at their last count.
 SELECT u.tenant_id, u.records, u.bytes, u.counted_at
