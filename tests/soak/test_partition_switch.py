@@ -25,6 +25,8 @@ from support.servers import cloned, serving
 from support.soak_scale import IS_SOAK, length
 
 KILLS = length("PARTITION_KILLS", 200, soak=200)
+SEED = length("PARTITION_SEED", 7, soak=7)
+KILLS_OF_STEP = 10
 RECORDS = length("PARTITION_RECORDS", 200_000, soak=1_000_000)
 READER_S = length("PARTITION_READER_S", 12.0, soak=12.0)
 CALLS_PER_S = 100
@@ -162,7 +164,7 @@ STEPS: list[tuple[tuple[str, ...], Phase]] = [
 def test_killed_commands_lose_nothing(
     postgres_url: str, template: str, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
-    choice, kills, phases, cycles = random.Random(7), 0, set(), 0
+    choice, kills, phases, cycles = random.Random(SEED), 0, set(), 0
     with cloned(postgres_url, template) as url, serving(url) as server:
         with writing(server.address) as writers:
             while kills < KILLS:
@@ -171,7 +173,7 @@ def test_killed_commands_lose_nothing(
                     if command == ("switch",):
                         kills += killed(url, tmp_path, choice.randint(5, 30), "verify")
                         assert asyncio.run(verified(url)).is_ok
-                    for _ in range(max(2, KILLS // 20)):
+                    for _ in range(KILLS_OF_STEP):
                         if phase(url) is target:
                             break
                         kills += killed(url, tmp_path, choice.randint(3, 120), *command)
