@@ -31,7 +31,11 @@ LARGE = {
 
 @pytest.fixture(scope="module")
 def filled(server: RunningServer) -> Iterator[RunningServer]:
-    with serving(server.url, log_level="info") as running, grpc.insecure_channel(running.address) as channel:
+    never_slow = {"slow_call_s": 600, "slow_statement_s": 600}  # which would be logged as a warning
+    with (
+        serving(server.url, log_level="info", **never_slow) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
         records = Records(content_pb2_grpc.ContentServiceStub(channel), "acme")
         for number in range(COUNT):
             records.create(f"m-{number}", {"text": TEXT})
