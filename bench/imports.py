@@ -1,4 +1,4 @@
-"""Measure imports against their limit: a direct COPY of the same rows into the same table."""
+"""Measure imports against their limit: a direct COPY of the same rows, and of the entries of their orders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-from draftline import Client
+from draftline import Client, SortKey
 from draftline.documents import encode
 
 from .environment import Environment
@@ -19,41 +19,47 @@ from .sizes import Sizes
 
 TENANT, COLLECTION = "bench", "imported"
 DECLARED = {"/Major Genre": "text", "/Worldwide Gross": "number", "/Release Date": "date"}
-IMPORT, COPY = "ImportContent", "COPY into the same table"
+# With one for each field, there are four.
+ORDERS: list[list[SortKey | str]] = [["/Major Genre", SortKey("/Worldwide Gross", descending=True)]]
+IMPORT, COPY = "ImportContent", "COPY into the same tables"
 UNIT = "records/s"
 COLUMNS = (
     "tenant_id", "collection", "record_id", "content", "version", "created_at", "created_by", "updated_at", "updated_by"
 )  # fmt: skip
+ENTRY_COLUMNS = ("tenant_id", "collection", "order_id", "key", "record_id")
+ENTRIES = f"""SELECT {", ".join(ENTRY_COLUMNS)} FROM draftline.order_entry
+    WHERE tenant_id = $1 AND collection = $2 ORDER BY order_id, key, record_id"""  # noqa: S608
 
 
 def measure(environment: Environment, sizes: Sizes, measurements: Measurements) -> None:
     token = environment.token([TENANT])
     with Client(environment.address, tenant_id=TENANT, token=token) as client:
-        client.put_collection(COLLECTION, fields=DECLARED)
+        client.put_collection(COLLECTION, fields=DECLARED, orders=ORDERS)
     load = Load("import", environment.address, environment.url, token, TENANT, COLLECTION, sizes.imported)
     for _ in range(sizes.rounds):
         for name, kind, limit in ((IMPORT, "import", COPY), (COPY, "copy", "")):
-            asyncio.run(_empty(environment.url))
+            if kind == "import":
+                asyncio.run(empty(environment.url, TENANT, COLLECTION))
             outcome = environment.load_generators.run_once(load.of_kind(kind))
             measurements.add(name, UNIT, outcome["rate"], limit=limit)
-    asyncio.run(_empty(environment.url))
+    asyncio.run(empty(environment.url, TENANT, COLLECTION))
 
 
-async def _empty(url: str) -> None:
-    """Delete the records and vacuum the table, so that each import starts from the same state."""
+async def empty(url: str, tenant_id: str, collection: str) -> None:
+    """Delete the records and their entries, and vacuum the tables, so that each load starts from the same state."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(
-            "DELETE FROM draftline.record WHERE tenant_id = $1 AND collection = $2", TENANT, COLLECTION
-        )
-        await connection.execute("VACUUM ANALYZE draftline.record")
+        for table in ("record", "order_entry"):
+            condition = "WHERE tenant_id = $1 AND collection = $2"
+            await connection.execute(f"DELETE FROM draftline.{table} {condition}", tenant_id, collection)  # noqa: S608
+            await connection.execute(f"VACUUM ANALYZE draftline.{table}")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
 
 
 async def copied(url: str, tenant_id: str, collection: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> float:
-    """Copy the records by asyncpg, and return the records per second."""
+    """Copy records, and the entries that an import of the same records made, and return the records per second."""
     now = datetime.now(UTC)
     rows = [
         (tenant_id, collection, record_id, encode(content), 1, now, "bench", now, "bench")
@@ -61,8 +67,12 @@ async def copied(url: str, tenant_id: str, collection: str, records: Sequence[tu
     ]
     connection = await asyncpg.connect(url)
     try:
+        entries = [tuple(entry) for entry in await connection.fetch(ENTRIES, tenant_id, collection)]
+        await empty(url, tenant_id, collection)
         began = time.perf_counter()
-        await connection.copy_records_to_table("record", schema_name="draftline", columns=COLUMNS, records=rows)
+        copy = connection.copy_records_to_table
+        await copy("record", schema_name="draftline", columns=COLUMNS, records=rows)
+        await copy("order_entry", schema_name="draftline", columns=ENTRY_COLUMNS, records=entries)
         return len(rows) / (time.perf_counter() - began)
     finally:
         await connection.close()
