@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from ..concurrency.call_context import call_deadline, call_tenant
 from ..store.query_stats import CallQueries, call_queries
-from .lanes import Call, Group, Lane
+from .lanes import Call, Group, Lane, Submission
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -61,28 +61,69 @@ class Batcher(Generic[E, R]):
         `alone`: the reason to send it by itself from the start; empty if it may share a statement. `folds`: it may
         share one with calls of the same ordering key too.
         """
-        lane: Lane[E, R] = self._lanes.setdefault(partition_key, Lane())
-        call: Call[E, R] = Call(
-            item,
-            ordering_key,
-            asyncio.get_running_loop().create_future(),
-            call_deadline.get(),
-            call_queries.get(),
-            alone=alone,
-            folds=folds and not alone and self._send_folded is not None and self._size > 1,
-        )
-        if ordering_key in lane.waiting_by_key:
-            lane.waiting_by_key[ordering_key].append(call)
-        else:
-            lane.waiting_by_key[ordering_key] = deque()
-            lane.ready.append(call)
-            self._start(partition_key, lane)
+        call = self._add(partition_key, Submission(ordering_key, item, alone, folds))
+        self._start(partition_key, self._lanes[partition_key])
         try:
             return await call.result
         except asyncio.CancelledError:
             if call.group is not None:
                 call.group.cancel_if_abandoned()
             raise
+
+    async def submit_all(
+        self,
+        partition_key: tuple[str, ...],
+        submissions: Sequence[Submission[E]],
+        ended: Callable[[int, R | BaseException], None],
+    ) -> None:
+        """Submit calls to one lane, and return when all have ended.
+
+        `ended` is called with the index and the result or the error of each as soon as it is known. It must not raise.
+        """
+        left, all_ended = len(submissions), asyncio.get_running_loop().create_future()
+
+        def note_end(index: int, result: asyncio.Future[R]) -> None:
+            nonlocal left
+            left -= 1
+            if not left and not all_ended.done():
+                all_ended.set_result(None)
+            if not result.cancelled():
+                ended(index, result.exception() or result.result())
+            elif not all_ended.cancelled():
+                ended(index, RuntimeError("a call of a group ended without a result"))
+
+        calls = [self._add(partition_key, each) for each in submissions]
+        for index, call in enumerate(calls):
+            call.result.add_done_callback(partial(note_end, index))
+        self._start(partition_key, self._lanes[partition_key])
+        try:
+            await all_ended
+        except asyncio.CancelledError:
+            for call in calls:
+                call.result.cancel()
+            for group in {call.group for call in calls if call.group is not None}:
+                group.cancel_if_abandoned()
+            raise
+
+    def _add(self, partition_key: tuple[str, ...], submission: Submission[E]) -> Call[E, R]:
+        """Add a call to its lane, which the caller starts after that."""
+        lane: Lane[E, R] = self._lanes.setdefault(partition_key, Lane())
+        ordering_key, alone = submission.ordering_key, submission.alone
+        call: Call[E, R] = Call(
+            submission.item,
+            ordering_key,
+            asyncio.get_running_loop().create_future(),
+            call_deadline.get(),
+            call_queries.get(),
+            alone=alone,
+            folds=submission.folds and not alone and self._send_folded is not None and self._size > 1,
+        )
+        if ordering_key in lane.waiting_by_key:
+            lane.waiting_by_key[ordering_key].append(call)
+        else:
+            lane.waiting_by_key[ordering_key] = deque()
+            lane.ready.append(call)
+        return call
 
     def _start(self, key: tuple[str, ...], lane: Lane[E, R]) -> None:
         """Start the next groups, as many as the lane has room for, unless the next one waits for more calls."""

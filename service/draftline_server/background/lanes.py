@@ -22,6 +22,16 @@ GATHER_S = 0.01  # the maximum of this time
 
 
 @dataclass(eq=False, slots=True)
+class Submission(Generic[E]):
+    """A call for its lane; see Batcher.submit."""
+
+    ordering_key: Hashable
+    item: E
+    alone: str = ""
+    folds: bool = False
+
+
+@dataclass(eq=False, slots=True)
 class Call(Generic[E, R]):
     """A call that waits for its result from a shared statement; `item` is its part of the statement."""
 

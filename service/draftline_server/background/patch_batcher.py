@@ -28,7 +28,7 @@ from ..store.in_place_patches import WAITING, InPlacePatches, PatchEntry, Terms,
 from ..store.pool_settings import PoolSettings
 from ..store.transaction import Transaction
 from .batcher import SIZE, Batcher, shared
-from .lanes import Call
+from .lanes import Call, Submission
 
 
 @dataclass(eq=False, slots=True)
@@ -81,12 +81,27 @@ class PatchBatcher:
         if isinstance(runner, Transaction) or len(patches) != 1:
             return await self._applier.apply(runner, write, patches, stores_responses=stores_responses)
         (patch,) = patches
-        entry = self._applier.entry(write, patch, stores_responses=stores_responses)
         lane = (write.actor.tenant_id, patch.collection)
+        own = self._submission(runner, write, patch, stores_responses=stores_responses)
+        return [await self._groups.submit(lane, own.ordering_key, own.item, own.alone, folds=own.folds)]
+
+    async def apply_each(
+        self,
+        database: Database,
+        patches: Sequence[tuple[Write, Patch]],
+        ended: Callable[[int, PatchResult | BaseException], None],
+    ) -> None:
+        """Apply patches of one collection as SharingApplier defines it."""
+        write, first = patches[0]
+        submissions = [self._submission(database, write, patch, stores_responses=True) for write, patch in patches]
+        await self._groups.submit_all((write.actor.tenant_id, first.collection), submissions, ended)
+
+    def _submission(
+        self, database: Database, write: Write, patch: Patch, *, stores_responses: bool
+    ) -> Submission[_Patch]:
+        entry = self._applier.entry(write, patch, stores_responses=stores_responses)
         is_long = size_of(entry) > MAX_SIZE or steps_of(patch.change) > MAX_STEPS
-        call = _Patch(runner, entry)
-        alone = EXPENSIVE if is_long else ""
-        return [await self._groups.submit(lane, patch.record_id, call, alone, folds=entry.folds)]
+        return Submission(patch.record_id, _Patch(database, entry), EXPENSIVE if is_long else "", entry.folds)
 
     async def _apply(self, group: _Calls) -> None:
         plain = [call for call in group if call.item.entry.is_plain]

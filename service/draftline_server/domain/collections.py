@@ -68,6 +68,7 @@ class CollectionSpec:
     # True: checked relations of some collection lead here, so deletions have to be checked.
     is_referred_to: bool = field(default=False, compare=False)
     _read_fields: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
+    _checked_fields: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def read_fields(self) -> frozenset[str]:
@@ -78,6 +79,14 @@ class CollectionSpec:
                 paths += [*(key.path for key in statistic.keys), *statistic.measures]
             object.__setattr__(self, "_read_fields", frozenset(path[0] for path in paths))
         return self._read_fields or frozenset()
+
+    @property
+    def checked_fields(self) -> frozenset[str]:
+        """The top-level fields of checked relations."""
+        if self._checked_fields is None:
+            checked = frozenset(each.path[0] for each in self.checked_relations())
+            object.__setattr__(self, "_checked_fields", checked)
+        return self._checked_fields or frozenset()
 
     def indexes(self) -> list[IndexOrder]:
         """Return the orders to index, without duplicates: each field ascending, then the declared orders."""

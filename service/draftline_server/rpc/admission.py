@@ -71,6 +71,22 @@ class Admission:
         """
         return Slot(self._slots, tenant_id, lambda: self._wait_to_continue(tenant_id, turn))
 
+    async def acquire_slots(self, tenant_id: str, limit: int, turn: asyncio.Lock) -> int:
+        """Acquire free slots for an admitted call that continues, as `next_slot` does; at least one.
+
+        Return their number. Each must be released.
+        """
+        acquired = 0
+        while acquired < limit and self._slots.try_acquire(tenant_id):
+            acquired += 1
+        if not acquired:
+            await self._wait_to_continue(tenant_id, turn)
+        return max(1, acquired)
+
+    def release_slot(self, tenant_id: str) -> None:
+        """Release one of the acquired slots."""
+        self._slots.release(tenant_id)
+
     def drain(self) -> None:
         """Reject all waiting calls, and from now on every call that would have to wait."""
         self._draining = True

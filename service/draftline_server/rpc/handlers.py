@@ -46,17 +46,16 @@ UnaryMethod = Callable[[Any, Actor], Awaitable[Any]]
 
 def handlers(service: ServiceDescriptor, servicer: object, calls: CallTracker) -> grpc.GenericRpcHandler:
     """Return a handler for all methods of the service, each wrapped in the pipeline."""
-    methods = {method.name: _handler(method, getattr(servicer, method.name), calls)
-               for method in service.methods}  # fmt: skip
+    methods = {method.name: _handler(method, servicer, calls) for method in service.methods}
     return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
-def _handler(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> grpc.RpcMethodHandler[Any, Any]:
-    behavior = count_outcomes(method.full_name, behavior, calls.telemetry)
+def _handler(method: MethodDescriptor, servicer: object, calls: CallTracker) -> grpc.RpcMethodHandler[Any, Any]:
+    behavior = count_outcomes(method.full_name, getattr(servicer, method.name), calls.telemetry)
     # All handlers read messages themselves: grpc.aio would keep a unary call open forever if its message never comes.
     make: Any = grpc.stream_unary_rpc_method_handler
     if method.client_streaming and method.server_streaming:
-        make, wrapped = grpc.stream_stream_rpc_method_handler, _bidirectional(method, behavior, calls)
+        make, wrapped = grpc.stream_stream_rpc_method_handler, _bidirectional(method, servicer, calls)
     elif method.client_streaming:
         wrapped = _client_streaming(method, behavior, calls)
     elif method.server_streaming:
@@ -190,11 +189,11 @@ def _client_streaming(method: MethodDescriptor, behavior: Any, calls: CallTracke
     return answering(_counts(method, calls), calls, answer)
 
 
-def _bidirectional(method: MethodDescriptor, behavior: Any, calls: CallTracker) -> Any:
+def _bidirectional(method: MethodDescriptor, servicer: object, calls: CallTracker) -> Any:
     needed = NEEDED[method.full_name]
 
     async def answer(context: Context, call: Call) -> None:
-        await WriteStream(calls, context, call, behavior, needed).run()
+        await WriteStream(calls, context, call, servicer, needed).run()
 
     return answering(_counts(method, calls), calls, answer)
 

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 from draftline.v1 import content_pb2
-from google.protobuf.message import DecodeError
 
 from ..auth.permissions import Permission
 from ..auth.revocation import cancel_when_revoked
@@ -30,61 +29,51 @@ from ..domain.errors import (
     DraftlineError,
     DrainingError,
     InvalidFieldError,
-    UndecodableRequestError,
 )
 from ..domain.records import Actor
 from ..observability.telemetry import Call
 from .call_tracker import CallTracker
 from .idempotency import request_of
 from .ordered_runner import OrderedRunner, StreamedWrite
+from .patch_groups import PatchGroups
 from .pipeline import Context, authorize, send, set_deadline
 from .redaction import redacted
 from .status import forget, internal_error, to_status
-from .validation import check, fields_of, parser
+from .stream_items import UNARY, Item, is_plain_patch, items_of, parse_item, write_of
+from .validation import check
 
-Item = content_pb2.StreamPatchesItem
-Apply = Callable[[Any, Actor], Awaitable[Any]]
-
-# A write of a stream is the same request as a call of this method, which has this response.
-UNARY: Mapping[str, tuple[str, Any]] = {
-    "patch": ("draftline.v1.ContentService.PatchContent", content_pb2.PatchContentResponse),
-    "create": ("draftline.v1.ContentService.CreateContent", content_pb2.CreateContentResponse),
-    "delete": ("draftline.v1.ContentService.DeleteContent", content_pb2.DeleteContentResponse),
-}
 MAX_IN_PROGRESS = 256  # writes of one stream that run or whose outcomes are not sent yet
 # The outcomes of one stream that are not sent yet, estimated before they are known, and separately the requests and
 # the known outcomes of writes whose outcomes are not sent yet.
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 MAX_MESSAGE_BYTES = 1024 * 1024  # of several outcomes
 CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
-ITEMS, MAX_ITEMS = content_pb2.StreamPatchesRequest.ITEMS_FIELD_NUMBER, 1_000  # in one message, by the contract
-
-_parse_item = parser(Item)
 
 
 class WriteStream:
     """One call of StreamPatches."""
 
     def __init__(
-        self, calls: CallTracker, context: Context, call: Call, apply: Apply, needed: frozenset[Permission]
+        self, calls: CallTracker, context: Context, call: Call, service: Any, needed: frozenset[Permission]
     ) -> None:
-        """Create the stream of a call that has sent nothing yet. `apply` applies one write."""
+        """Create the stream of a call that has sent nothing yet. `service` is the ContentService."""
         self._calls = calls
         self._context = context
         self._call = call
-        self._apply = apply
+        self._service = service
         self._needed = needed
         self._actor: Actor  # of the first write, set before it starts
         self._may_read = False  # the caller may see content
         self._deadline: float | None = None
         self._runner: OrderedRunner
+        self._groups: PatchGroups
         self._count = 0  # writes received
         self._results: deque[tuple[int, bytes]] = deque()  # the outcomes to send, with the bytes of their requests
         self._unsent = 0  # writes that run or whose outcomes are not sent yet
         self._request_bytes = 0  # of these writes
         self._unsent_bytes = 0  # of the known outcomes
         self._expected_bytes = MAX_UNSENT_BYTES // 16  # of the next outcome: an estimate, high until some are known
-        self._applying = 0  # writes that run, except those that wait until outcomes are sent
+        self.applying = 0  # writes that run, except those that wait until outcomes are sent
         self._turn = asyncio.Lock()  # of the write that waits for an admission slot
         self._has_room, self._has_results = asyncio.Event(), asyncio.Event()
         self._is_read = False  # no further write will start
@@ -93,9 +82,9 @@ class WriteStream:
         """Apply the writes until the caller has sent all and read their outcomes."""
         timeout_s = set_deadline(self._context)
         self._deadline = call_deadline.get() if timeout_s is not None else None
-        first = _items(await self._calls.first_message(self._context, self._call))
+        first = items_of(await self._calls.first_message(self._context, self._call))
         opening: Any = Item.FromString(first[0]) if isinstance(first[0], bytes) else first[0]
-        self._actor = actor = authorize(self._calls, _write_of(opening), self._needed, self._call)
+        self._actor = actor = authorize(self._calls, write_of(opening), self._needed, self._call)
         self._may_read = self._call.identity.may_read(actor.tenant_id)
 
         async def check_caller() -> None:
@@ -105,7 +94,9 @@ class WriteStream:
 
         try:
             async with cancel_when_revoked(self._call.identity, check_caller), asyncio.TaskGroup() as group:
-                self._runner = OrderedRunner(self._run, self._calls.call_timeout_s, self._deadline, group)
+                limit_s = self._calls.call_timeout_s
+                self._runner = runner = OrderedRunner(self._run, self._run_together, limit_s, self._deadline, group)
+                self._groups = PatchGroups(self._service, self, self._calls.admission, runner, actor)
                 sender = group.create_task(self._send_results(), name="stream results")
                 limits = group.create_task(self._runner.cancel_late(), name="stream time limits")
                 try:
@@ -129,7 +120,7 @@ class WriteStream:
                 data = await self._next_message(draining)
                 if data is grpc.aio.EOF:
                     return
-                items = _items(data)
+                items = items_of(data)
         except DraftlineError:
             await self._wait_for_room(lambda: not self._unsent)
             raise
@@ -170,15 +161,16 @@ class WriteStream:
         self._unsent += 1
         self._request_bytes += size
         try:
-            message: Any = _parse_item(item) if isinstance(item, bytes) else item
+            message: Any = parse_item(item) if isinstance(item, bytes) else item
         except DraftlineError as error:
             outcome = content_pb2.StreamPatchesResponse()
             outcome.results.add(index=index, status=to_status(error))
             self._end(outcome, size)
             return
-        write = _write_of(message)
+        write = write_of(message)
         key = (write.collection, write.record_id) if write.record_id else None  # without an id, it is a new record
-        self._runner.add(StreamedWrite(index, message, size, key))
+        is_shared = self._may_read and is_plain_patch(message, self._actor.tenant_id)
+        self._runner.add(StreamedWrite(index, message, size, key, is_shared=is_shared))
 
     def _may_start(self) -> bool:
         has_memory = self._request_bytes + self._unsent_bytes < MAX_UNSENT_BYTES
@@ -186,25 +178,50 @@ class WriteStream:
 
     def _may_apply(self) -> bool:
         """Return whether the outcomes that are not sent leave room for those that are being made and another one."""
-        return self._unsent_bytes + self._applying * self._expected_bytes < MAX_UNSENT_BYTES
+        return self._unsent_bytes + self.applying * self._expected_bytes < MAX_UNSENT_BYTES
+
+    async def room_for(self, count: int) -> int:
+        """Return how many of so many writes may be applied now; wait until it is at least one."""
+        await self._wait_for_room(self._may_apply)
+        free = MAX_UNSENT_BYTES - self._unsent_bytes - self.applying * self._expected_bytes
+        return max(1, min(count, free // self._expected_bytes))
+
+    async def _run_together(self, writes: Sequence[StreamedWrite]) -> None:
+        await self._groups.run(writes)
+
+    def complete(self, write: StreamedWrite, outcome: content_pb2.StreamPatchesResponse) -> None:
+        """Queue the outcome of a write."""
+        self._end(outcome, write.size_bytes)
+
+    def complete_late(self, write: StreamedWrite) -> None:
+        """Queue the outcome of a write that exceeded its time limit."""
+        outcome = content_pb2.StreamPatchesResponse()
+        outcome.results.add(index=write.index).status.CopyFrom(to_status(self._late_error()))
+        self._end(outcome, write.size_bytes)
+
+    def _late_error(self) -> DraftlineError:
+        problem = f"the write took longer than {self._calls.call_timeout_s:g} s; {WRITE_IS_UNKNOWN}"
+        return DeadlineExceededError(problem)
 
     async def _run(self, write: StreamedWrite) -> None:
         """Run a write and queue its outcome."""
         outcome = content_pb2.StreamPatchesResponse()
         result = outcome.results.add(index=write.index)
+        if write.is_late:  # while it waited to run by itself
+            self.complete_late(write)
+            return
         try:
             if not self._may_apply():
                 await self._wait_for_room(self._may_apply)
-            self._applying += 1
+            self.applying += 1
             try:
                 response = await self._applied(write)
             finally:
-                self._applying -= 1
+                self.applying -= 1
         except asyncio.CancelledError:
             if not write.is_late or write.task is None or write.task.uncancel():
                 raise
-            problem = f"the write took longer than {self._calls.call_timeout_s:g} s; {WRITE_IS_UNKNOWN}"
-            result.status.CopyFrom(to_status(DeadlineExceededError(problem)))
+            result.status.CopyFrom(to_status(self._late_error()))
         except Exception as error:
             reported = error if isinstance(error, DraftlineError) else internal_error(error, self._call.method.name)
             result.status.CopyFrom(to_status(reported))
@@ -231,7 +248,8 @@ class WriteStream:
             request = request_of(write, method)
             if request is not None:
                 actor = Actor(actor.tenant_id, actor.user_id, request)
-            applied = self._calls.idempotency.call(self._apply, write, actor, response_type)
+            apply = self._service.StreamPatches if streamed.error is None else _raising(streamed.error)
+            applied = self._calls.idempotency.call(apply, write, actor, response_type)
             if not self._may_read:
                 return await redacted(applied)
             return await self._calls.conditions.add(write, actor, applied)
@@ -277,23 +295,10 @@ class WriteStream:
         return taken
 
 
-def _write_of(item: Any) -> Any:
-    """Return the write of an item; an empty one if none is set."""
-    return getattr(item, item.WhichOneof("write") or "patch")
+def _raising(error: Exception) -> Callable[[Any, Actor], Awaitable[Any]]:
+    """Return a function that reports the error of a patch which was applied together with others."""
 
+    async def apply(_: Any, __: Actor) -> Any:
+        raise error
 
-def _items(data: Any) -> Sequence[Any]:
-    """Return the writes of a message: parsed, or as bytes if some of them may be malformed.
-
-    Raises UndecodableRequestError or InvalidFieldError if the message as a whole is wrong.
-    """
-    try:
-        message = content_pb2.StreamPatchesRequest.FromString(data)
-    except DecodeError:
-        name = content_pb2.StreamPatchesRequest.DESCRIPTOR.full_name
-        raise UndecodableRequestError(f"the request is not a valid {name}") from None
-    if not 1 <= len(message.items) <= MAX_ITEMS:
-        raise InvalidFieldError.of("items", f"must contain 1 to {MAX_ITEMS} writes in each message")
-    if message.ByteSize() == len(data):  # canonical encoding, which no caller's mistake breaks
-        return message.items
-    return [payload for number, payload in fields_of(data) if number == ITEMS]
+    return apply

@@ -85,6 +85,7 @@ ARRAYS = (
     "allow_missings", "sets_parents", "parent_ids", "positions",
     "user_ids", "change_reasons", "request_ids", "fingerprints", "weights",
 )  # fmt: skip
+EDIT, CONDITION = ARRAYS.index("edits"), ARRAYS.index("conditions")
 
 
 class InPlacePatches:
@@ -249,8 +250,7 @@ def steps_of(change: Delta | Operations | None) -> int:
 
 def size_of(entry: PatchEntry) -> int:
     """Return the number of characters of a patch's change and condition, as they are sent."""
-    sent = dict(zip(ARRAYS, entry.values, strict=True))
-    return sum(len(text) for text in (sent["edits"], sent["conditions"]) if isinstance(text, str))
+    return sum(len(text) for text in (entry.values[EDIT], entry.values[CONDITION]) if isinstance(text, str))
 
 
 def step_json(step: Operation) -> dict[str, object]:

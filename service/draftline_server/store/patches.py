@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import uuid_utils
 
@@ -13,8 +13,9 @@ from ..domain.changes import ChangeSource, Write
 from ..domain.content import Limits
 from ..domain.errors import DraftlineError
 from ..domain.records import Actor, Patch, PatchResult
-from .collections.cache import CollectionSpecs
+from .collections.cache import CollectionSpecs, StaleCollectionSpecError
 from .database import Database
+from .driver_errors import RacedError
 from .edited import where_of
 from .relations.references import Key, Named, ReferenceChecks
 from .revivals import Revivals, explained
@@ -34,6 +35,24 @@ class PatchApplier(Protocol):
         """
 
 
+@runtime_checkable
+class SharingApplier(PatchApplier, Protocol):
+    """An applier that lets single patches share statements."""
+
+    async def apply_each(
+        self,
+        database: Database,
+        patches: Sequence[tuple[Write, Patch]],
+        ended: Callable[[int, PatchResult | BaseException], None],
+    ) -> None:
+        """Apply patches of one tenant and one collection, each as if it was applied by itself.
+
+        `ended` is called with the index and the outcome of each as soon as it is known. The response of each is stored
+        under its request id.
+        """
+        ...
+
+
 class _RejectedError(Exception):
     """Some of the patches that were applied since the savepoint are rejected."""
 
@@ -47,6 +66,7 @@ class PatchStore:
         self._database = database
         self._specs = specs
         self._applier = applier
+        self._sharing = applier if isinstance(applier, SharingApplier) else None
         self._references = ReferenceChecks(specs)
         self._revivals = Revivals(specs, limits or Limits())
 
@@ -65,6 +85,32 @@ class PatchStore:
         if result.error is not None:
             raise result.error
         return result
+
+    def is_shared(self, actor: Actor, patch: Patch) -> bool:
+        """Return whether `patch_each` applies the patch."""
+        is_plain = not patch.allow_missing and patch.condition is None
+        return self._sharing is not None and is_plain and not self._is_checked(actor, patch)
+
+    async def patch_each(
+        self,
+        patches: Sequence[tuple[Actor, Patch, str]],
+        ended: Callable[[int, PatchResult | BaseException | None], None],
+    ) -> None:
+        """Apply shared patches of one tenant and one collection with their change reasons, each as `patch` does.
+
+        `ended` is called with the index and the outcome of each as soon as it is known; None: nothing was done, and
+        `patch` has to apply it.
+        """
+        if self._sharing is None:
+            raise TypeError("the applier shares no statements")
+        now = await self._database.now()
+        writes = [(Write(actor, ChangeSource.PATCH_CONTENT, now, reason), patch) for actor, patch, reason in patches]
+
+        def note_end(index: int, outcome: PatchResult | BaseException) -> None:
+            is_undone = isinstance(outcome, StaleCollectionSpecError | RacedError)
+            ended(index, None if is_undone else outcome)
+
+        await self._sharing.apply_each(self._database, writes, note_end)
 
     async def _checked_one(
         self, write: Write, patch: Patch, validate_only: bool, transaction: Transaction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,7 +12,6 @@ from ...background.read_batcher import ReadBatcher
 from ...domain.content import Limits
 from ...domain.errors import (
     DraftlineError,
-    DuplicateRecordError,
     InvalidFieldError,
     RecordDeletedError,
     RecordNotFoundError,
@@ -32,6 +31,7 @@ from ..mapping.records import fill_record, to_condition, to_patch, to_purge
 from ..response_size import append_within_limit
 from ..status import to_status
 from ..stored_responses import StoredResponses
+from .batch_checks import check_batch, check_duplicate_ids
 from .merged_pages import MergedPages
 from .partial_batch import PartialBatch
 
@@ -92,7 +92,7 @@ class ContentService:
     async def BatchGetContent(  # noqa: N802
         self, request: content_pb2.BatchGetContentRequest, actor: Actor
     ) -> content_pb2.BatchGetContentResponse:
-        _check_duplicate_ids(request.record_ids)
+        check_duplicate_ids(request.record_ids)
         found = await self.content.get_all(
             actor, request.collection, request.record_ids,
             show_deleted=request.show_deleted, allow_missing=request.allow_missing,
@@ -120,7 +120,7 @@ class ContentService:
     async def BatchPatchContent(  # noqa: N802
         self, request: content_pb2.BatchPatchContentRequest, actor: Actor
     ) -> content_pb2.BatchPatchContentResponse:
-        _check_batch(request)
+        check_batch(request)
         batch: PartialBatch[Patch] = PartialBatch("requests", allow_partial=request.allow_partial)
         await batch.convert(request.requests, lambda item: to_patch(item, self.limits))
         limited = self.quotas.limit_patches(actor.tenant_id, batch.items)
@@ -163,6 +163,29 @@ class ContentService:
         if isinstance(request, content_pb2.CreateContentRequest):
             return await self.CreateContent(request, actor)
         return await self.DeleteContent(request, actor)
+
+    def shared_patch(self, request: content_pb2.PatchContentRequest, actor: Actor) -> Patch | None:
+        """Return the patch of a request if `patch_each` applies it. Raises the errors of its conversion."""
+        patch = to_patch(request, self.limits)
+        return patch if self.patches.is_shared(actor, patch) else None
+
+    async def patch_each(
+        self,
+        patches: Sequence[tuple[Actor, Patch, str]],
+        ended: Callable[[int, PatchResult | BaseException | None], None],
+    ) -> None:
+        """Apply patches of a stream together; see PatchStore.patch_each."""
+        await self.patches.patch_each(patches, ended)
+
+    @staticmethod
+    def fill_streamed(
+        message: content_pb2.StreamPatchesResult,
+        result: PatchResult,
+        actor: Actor,
+        request: content_pb2.PatchContentRequest,
+    ) -> None:
+        """Fill the outcome of a patch that `patch_each` has applied."""
+        _fill_patched(message, result, actor, request)
 
     async def DeleteContent(  # noqa: N802
         self, request: content_pb2.DeleteContentRequest, actor: Actor
@@ -262,7 +285,7 @@ class ContentService:
 
 
 def _fill_patched(
-    message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult,
+    message: content_pb2.PatchContentResponse | content_pb2.BatchPatchContentResult | content_pb2.StreamPatchesResult,
     result: PatchResult,
     actor: Actor,
     request: content_pb2.PatchContentRequest,
@@ -270,28 +293,3 @@ def _fill_patched(
     message.changed_fields.extend(result.changed_fields)
     if result.record is not None:
         fill_record(message.record, result.record, actor.tenant_id, request)
-
-
-def _check_duplicate_ids(record_ids: Sequence[str]) -> None:
-    """Raise DuplicateRecordError if an id appears twice."""
-    seen: dict[str, int] = {}
-    for index, record_id in enumerate(record_ids):
-        first = seen.setdefault(record_id, index)
-        if first != index:
-            field, problem = f"record_ids[{index}]", f"duplicate record_id (also in record_ids[{first}])"
-            raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=record_id)
-
-
-def _check_batch(request: content_pb2.BatchPatchContentRequest) -> None:
-    seen: dict[tuple[str, str], int] = {}
-    for index, item in enumerate(request.requests):
-        if item.tenant_id != request.tenant_id:
-            raise InvalidFieldError.of(f"requests[{index}].tenant_id", "must equal the tenant_id of the batch")
-        for name in ("validate_only", "change_reason", "request_id"):
-            if getattr(item, name):
-                raise InvalidFieldError.of(f"requests[{index}].{name}", "must be set on the batch, not on an item")
-        first = seen.setdefault((item.collection, item.record_id), index)
-        if first != index:
-            problem = f"duplicate record_id (also in requests[{first}])"
-            field = f"requests[{index}].record_id"
-            raise DuplicateRecordError(f"{field}: {problem}", fields=[(field, problem)], record_id=item.record_id)

@@ -11,6 +11,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -43,6 +44,11 @@ class StaleCollectionSpecError(Exception):
         self.collections = collections
 
 
+@lru_cache(maxsize=1_000)
+def _empty_spec(collection: str) -> CollectionSpec:
+    return CollectionSpec(collection)
+
+
 class CollectionSpecs:
     """The cached specs of this process, by tenant and collection."""
 
@@ -54,7 +60,7 @@ class CollectionSpecs:
 
     def known(self, tenant_id: str, collection: str) -> CollectionSpec:
         """Return the cached spec, or the empty one if none is cached."""
-        return self._kept.get((tenant_id, collection)) or CollectionSpec(collection)
+        return self._kept.get((tenant_id, collection)) or _empty_spec(collection)
 
     async def current(self, tenant_id: str, collection: str) -> CollectionSpec:
         """Return the spec for a read, at most READ_AGE_S old."""

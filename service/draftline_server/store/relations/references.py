@@ -74,8 +74,8 @@ class ReferenceChecks:
             return roots or any(path[:1] and path[0] in fields for path in paths)
         return False
 
-    def _fields(self, tenant_id: str, collection: str) -> set[str]:
-        return {each.path[0] for each in self._specs.known(tenant_id, collection).checked_relations()}
+    def _fields(self, tenant_id: str, collection: str) -> frozenset[str]:
+        return self._specs.known(tenant_id, collection).checked_fields
 
     async def lock_named(self, transaction: Transaction, tenant_id: str, keys: Collection[Key]) -> Named:
         """Lock records before a write, and return the ids that they name by checked relations."""
