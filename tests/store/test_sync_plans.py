@@ -91,4 +91,5 @@ async def test_sync_reads_the_rows_of_its_records_whatever_the_planner_knows(
     assert all(each.sync is not None for each in page.records)
     assert max(read.pop("sweep"), read.pop("linked")) < 10 * OTHERS  # of many parts, each of a part of the records
     assert [each.user_id for each in sent] == ["sys"] * PUSHED
+    assert read["settle"] < 15 * PUSHED, read  # each record once, and not all for each
     assert max(read.values()) < READS * PUSHED, read

@@ -286,12 +286,15 @@ WITH mark AS MATERIALIZED (
         WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = o.of_record
         OFFSET 0) AS r ON true
     WHERE s.attempt_id = o.attempt_id
+), applied AS MATERIALIZED (
+    SELECT jsonb_object_agg(o.record_id, o.seen_version) FILTER (WHERE o.effect = 'APPLIED') AS versions FROM outcome AS o
 ), acknowledged AS (
+    -- One row is joined: of a join by record the planner may read all records of the outcomes for each of them.
     UPDATE draftline.record AS r
-    SET acked_version = greatest(r.acked_version, o.seen_version)
-    FROM outcome AS o
-    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = o.record_id
-      AND o.effect = 'APPLIED' AND o.seen_version <= r.version AND r.record_id = ANY (CAST(:record_ids AS text[]))
+    SET acked_version = greatest(r.acked_version, CAST(a.versions ->> r.record_id AS bigint))
+    FROM applied AS a
+    WHERE r.tenant_id = :tenant_id AND r.collection = :collection AND r.record_id = ANY (CAST(:record_ids AS text[]))
+      AND CAST(a.versions ->> r.record_id AS bigint) <= r.version
 ), stored AS (
     UPDATE draftline.sync_record AS s
     SET remote_id = CASE WHEN o.effect = 'APPLIED' AND o.op = 'DELETE' THEN NULL
