@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager
 
-import structlog
-
-from ..embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, InUseError
-from ..embedded_postgres.socket_path import running_url
-from ..ops import migrate
-from ..partitions.conversion import partition_if_empty
 from ..settings import Settings
-from ..store.pool import connections_of
-
-OTHERS = 20  # connections that the embedded PostgreSQL keeps for other clients and the superuser
 
 
 @contextmanager
@@ -27,50 +15,10 @@ def database_url(settings: Settings, *, migrated: bool = True, create: bool = Tr
     With `create`, the embedded PostgreSQL is created if it is missing. Without it, raise EmbeddedPostgresError if it is
     missing, and use the running server if a service has started it.
     """
-    own = settings.database
-    if own.url:
-        yield own.url
+    if settings.database.url:
+        yield settings.database.url
         return
-    log = structlog.get_logger()
-    embedded = EmbeddedPostgres(own.data_dir, binaries=own.postgres_bin, connections=_connections(settings))
-    if not create and not embedded.exists:
-        raise EmbeddedPostgresError(f"there is no database in {own.data_dir}; `draftline serve` creates one")
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(embedded).url
-            log.info("postgres_started", data_dir=str(own.data_dir))
-        except InUseError:
-            running = None if create else running_url(own.data_dir)
-            if running is None:
-                raise
-            url = running
-        if migrated:
-            log.info("migrated", revision=migrate.upgrade(url))
-            apply_layout(settings, url)
+    from .embedded_database import embedded_url  # noqa: PLC0415  slow, and not needed with a PostgreSQL of the user's
+
+    with embedded_url(settings, migrated=migrated, create=create) as url:
         yield url
-
-
-def apply_layout(settings: Settings, url: str) -> None:
-    """Partition the tables of a migrated database if the settings say so and it is empty."""
-    if settings.database.use_partitioned_tables and asyncio.run(partition_if_empty(url)):
-        structlog.get_logger().info("tables_partitioned")
-
-
-@contextmanager
-def temporary_url(settings: Settings) -> Iterator[str]:
-    """Start a new embedded PostgreSQL, migrate it and yield its URL; delete its data at the end.
-
-    It is not durable: a crash of the machine loses its data, which a test does not miss.
-    """
-    connections, binaries = _connections(settings), settings.database.postgres_bin
-    with (
-        TemporaryDirectory(prefix="draftline-") as folder,
-        EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
-    ):
-        migrate.upgrade(postgres.url)
-        apply_layout(settings, postgres.url)
-        yield postgres.url
-
-
-def _connections(settings: Settings) -> int:
-    return max(100, settings.server.workers * connections_of(settings.database.pool_size) + OTHERS)

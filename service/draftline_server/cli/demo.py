@@ -21,7 +21,7 @@ from ..ops import migrate
 from ..ops.background_loop import threaded
 from ..settings import AuthSettings, Settings, TlsSettings
 from .app import reporting
-from .database_url import apply_layout
+from .embedded_database import apply_layout
 
 
 @click.command("demo")

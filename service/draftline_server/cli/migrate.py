@@ -19,7 +19,8 @@ from ..partitions.scratch_check import check_in_scratch
 from ..rehearsal.run import Options
 from ..settings import Settings
 from .app import json_option, reporting
-from .database_url import apply_layout, database_url
+from .database_url import database_url
+from .embedded_database import apply_layout
 from .rehearsals import Duration, complete_command, downgrade_of, drop_copies_command, rehearse_command
 
 # The options that select what is done, and the parameters that each takes.

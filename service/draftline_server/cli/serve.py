@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
 import uvloop
 from pydantic import ValidationError
 
-from ..app import App
 from ..observability import logs
 from ..ops import revisions
 from ..ops.signals import stop_with_parent
 from ..processes import run as supervised
-from ..processes import single
 from ..settings import PREFIX, SETTINGS, Settings, SettingsFileError
 from .app import CONFIG, SettingsError, reporting, settings_error, warn_of_names
-from .database_url import database_url, temporary_url
+from .database_url import database_url
 from .tls_files import check_setting_files
+
+if TYPE_CHECKING:
+    from ..app import App
 
 
 def _setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,11 +68,19 @@ def serve_command(context: click.Context, temporary: bool, parent: int | None, f
     check_setting_files(settings)
     if parent is not None:
         stop_with_parent(parent)
-    with temporary_url(settings) if temporary else database_url(settings) as url:
+    with _temporary_url(settings) if temporary else database_url(settings) as url:
         if settings.server.workers > 1:
             uvloop.run(supervised.serve(settings, url, revisions.head()))
         else:
+            from ..processes import single  # noqa: PLC0415  slow, and not needed to supervise workers
+
             uvloop.run(single.serve(settings, url, revisions.head(), serving=_tell))
+
+
+def _temporary_url(settings: Settings) -> AbstractContextManager[str]:
+    from .embedded_database import temporary_url  # noqa: PLC0415  slow, and not needed by a service of a PostgreSQL
+
+    return temporary_url(settings)
 
 
 def _tell(running: App) -> None:

@@ -18,7 +18,7 @@ from ..settings import Settings
 from ..wiring import metrics_address
 from .shared_port import shared_port
 from .supervisor import supervise
-from .worker import config_line
+from .worker_config import config_line
 
 LONGEST_SOCKET_NAME = "draftline-12345678/worker-256.1000000.sock"  # relative to the temporary directory
 

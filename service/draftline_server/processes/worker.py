@@ -10,7 +10,6 @@ import threading
 from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
@@ -18,40 +17,15 @@ from ..domain.errors import OperatorError, OutOfReachError
 from ..observability import logs
 from ..settings import Settings
 from .single import serve
+from .worker_config import READ_BYTES, read_config
 from .worker_process import BEAT_S
 
-READ_BYTES = 64 * 1024
 EXPECTED = (OperatorError, OSError, ValueError)
-
-
-def config_line(settings: Settings, url: str, revision: str, worker: int, metrics_socket: Path | None) -> bytes:
-    """Return the configuration of a worker as one line.
-
-    It is sent over standard input, because other users may be able to read environments and arguments.
-    """
-    config = {
-        "settings": settings.model_dump(mode="json"),
-        "url": url,
-        "revision": revision,
-        "worker": worker,
-        "metrics_socket": None if metrics_socket is None else str(metrics_socket),
-    }
-    return json.dumps(config).encode()
 
 
 def _report(**message: str) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
-
-
-def _read_config() -> dict[str, Any]:
-    line = b""
-    while not line.endswith(b"\n"):
-        line += os.read(0, READ_BYTES) or sys.exit(
-            "this program is started by `draftline serve --workers`; do not run it directly"
-        )
-    config: dict[str, Any] = json.loads(line)
-    return config
 
 
 def _end_with_supervisor() -> None:
@@ -78,7 +52,7 @@ async def _beat() -> None:
 
 
 def main() -> None:
-    config = _read_config()
+    config = read_config()
     threading.Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
     settings, worker = Settings(**config["settings"]), config["worker"]
     socket = None if config["metrics_socket"] is None else Path(config["metrics_socket"])

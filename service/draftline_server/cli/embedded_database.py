@@ -1,0 +1,69 @@
+"""The embedded PostgreSQL of a command: with the data of `draftline serve`, or a temporary one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+
+from ..embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, InUseError
+from ..embedded_postgres.socket_path import running_url
+from ..ops import migrate
+from ..partitions.conversion import partition_if_empty
+from ..settings import Settings
+from ..store.pool import connections_of
+
+OTHERS = 20  # connections that the embedded PostgreSQL keeps for other clients and the superuser
+
+
+@contextmanager
+def embedded_url(settings: Settings, *, migrated: bool, create: bool) -> Iterator[str]:
+    """Start the embedded PostgreSQL, or use the running one, and yield its URL; see `database_url`."""
+    own = settings.database
+    log = structlog.get_logger()
+    embedded = EmbeddedPostgres(own.data_dir, binaries=own.postgres_bin, connections=_connections(settings))
+    if not create and not embedded.exists:
+        raise EmbeddedPostgresError(f"there is no database in {own.data_dir}; `draftline serve` creates one")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(embedded).url
+            log.info("postgres_started", data_dir=str(own.data_dir))
+        except InUseError:
+            running = None if create else running_url(own.data_dir)
+            if running is None:
+                raise
+            url = running
+        if migrated:
+            log.info("migrated", revision=migrate.upgrade(url))
+            apply_layout(settings, url)
+        yield url
+
+
+def apply_layout(settings: Settings, url: str) -> None:
+    """Partition the tables of a migrated database if the settings say so and it is empty."""
+    if settings.database.use_partitioned_tables and asyncio.run(partition_if_empty(url)):
+        structlog.get_logger().info("tables_partitioned")
+
+
+@contextmanager
+def temporary_url(settings: Settings) -> Iterator[str]:
+    """Start a new embedded PostgreSQL, migrate it and yield its URL; delete its data at the end.
+
+    It is not durable: a crash of the machine loses its data, which a test does not miss.
+    """
+    connections, binaries = _connections(settings), settings.database.postgres_bin
+    with (
+        TemporaryDirectory(prefix="draftline-") as folder,
+        EmbeddedPostgres(Path(folder), durable=False, binaries=binaries, connections=connections) as postgres,
+    ):
+        migrate.upgrade(postgres.url)
+        apply_layout(settings, postgres.url)
+        yield postgres.url
+
+
+def _connections(settings: Settings) -> int:
+    return max(100, settings.server.workers * connections_of(settings.database.pool_size) + OTHERS)
