@@ -22,8 +22,8 @@ bench: $(VENV)/.server ## measure performance as ratios to the limits of the mac
 test: $(VENV)/.dev ## run the test suite on all cores, on private PostgreSQL servers
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-# `make test` runs a short form of most of tests/soak, and a tenth of the examples of the property tests. On partitioned
-# tables it runs tests/partitioned only.
+# `make test` runs a short form of most of tests/soak, and a twentieth of the examples of the property tests. On
+# partitioned tables it runs tests/partitioned only.
 soak: $(VENV)/.dev ## run tests/soak and the property tests at length, and list their figures: about an hour
 	DRAFTLINE_SOAK=1 $(BIN)/python -m pytest -m "soak or hypothesis"
 	DRAFTLINE_USE_PARTITIONED_TABLES=true $(BIN)/python -m pytest tests/store tests/rpc

@@ -5,6 +5,7 @@ Under pytest-xdist each worker has its own PostgreSQL, or its own template in a 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -26,6 +27,9 @@ from support.partitioned import IS_PARTITIONED, partition_tables_at
 from support.servers import RunningServer, beside, cloned, on_database, run_sql, serving
 from support.soak_scale import IS_SOAK, examples
 from support.tenant_binding import Sent
+
+# Importing and collecting the tests makes many objects and no garbage.
+gc.disable()
 
 # Without a deadline: how long an example takes depends on the machine. The suite tries the same examples in each run,
 # so that it fails for a change and not by chance; a soak run tries new ones.
@@ -64,6 +68,12 @@ def _walls(sent: Sent) -> Iterator[None]:
     """Fail a test during which a statement was sent that is not bound to one tenant."""
     yield
     sent.check()
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what was collected from garbage collection, which would scan it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:

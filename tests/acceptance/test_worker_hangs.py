@@ -126,9 +126,3 @@ def test_worker_that_never_starts_ends_the_service_with_a_message(database_url: 
         assert process.returncode == 1
         assert told.splitlines()[-1].endswith(" ended by SIGKILL; see its log for the reason")
         assert told.splitlines()[-1].startswith("Error: worker ")
-
-
-def test_killed_worker_leaves_the_service_ready(database_url: str) -> None:
-    with served(database_url=database_url, workers=WORKERS, metrics_port=0) as service:
-        workers(service)[0].kill()
-        assert page(service, "/readyz")[0] == HTTPStatus.OK

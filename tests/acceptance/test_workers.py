@@ -44,7 +44,7 @@ def module_database(postgres_url: str, template: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def service(module_database: str) -> Iterator[Served]:
     # Nobody is found by a heartbeat here: what is seen elsewhere was told there.
-    with served(database_url=module_database, workers=WORKERS, watch_heartbeat_s=600) as running:
+    with served(database_url=module_database, workers=WORKERS, watch_heartbeat_s=600, metrics_port=0) as running:
         yield running
 
 
@@ -145,10 +145,15 @@ def test_worker_that_is_asked_to_stop_is_replaced(service: Served) -> None:
     assert survivor in after
 
 
-async def test_all_drain_together_and_answer_what_they_are_at(database_url: str) -> None:
+async def test_all_drain_together_answer_what_they_are_at_and_log_their_numbers(database_url: str) -> None:
     loop = asyncio.get_running_loop()
     locking = await asyncpg.connect(database_url)
-    with served(database_url=database_url, workers=WORKERS) as service, client_of_each(service, tenant_id="a") as pair:
+    with (
+        # The pools could open more connections than PostgreSQL allows.
+        served(database_url=database_url, workers=WORKERS, pool_size=60) as service,
+        client_of_each(service, tenant_id="a") as pair,
+    ):
+        until(lambda: "connection_limit_too_low" in str(service.log))
         pair[0].create_content("films", {"n": 0}, record_id="m-1")
         with ThreadPoolExecutor() as threads:
             async with locking.transaction():
@@ -164,9 +169,16 @@ async def test_all_drain_together_and_answer_what_they_are_at(database_url: str)
         assert await asyncio.to_thread(service.process.wait, STOP_S) == 0
     await locking.close()
     assert sorted(answer.record.version for answer in answers) == [2, 2]  # the second changes nothing
+    assert [entry["workers"] for entry in service.log if entry["event"] == "serving"] == [WORKERS]
+    # Each process writes its own lines, so those of a worker may follow the supervisor's.
+    lines = [json.loads(entry["event"]) if entry["event"].startswith("{") else entry for entry in service.log]
+    for event in ("health_changed", "draining"):
+        assert sorted(entry["worker"] for entry in lines if entry["event"] == event) == [1, 2]
+    (low,) = [str(entry) for entry in lines if entry["event"] == "connection_limit_too_low"]
+    assert "124" in low
 
 
-def test_embedded_postgres_has_room_for_all_and_keeps_their_data(data_dir: Path) -> None:
+def test_embedded_postgres_has_room_for_all_and_keeps_their_data_after_a_killed_supervisor(data_dir: Path) -> None:
     with served(data_dir=data_dir, workers=WORKERS, pool_size=60) as service:
         with client_of_each(service, tenant_id="acme") as clients:
             for client in clients:
@@ -174,17 +186,14 @@ def test_embedded_postgres_has_room_for_all_and_keeps_their_data(data_dir: Path)
         assert service.stop(signal.SIGTERM) == 0
     assert "connection_limit_too_low" not in str(service.log)
     assert not is_left_running(data_dir)
-    with served(data_dir=data_dir, workers=WORKERS) as service, Client(service.address, tenant_id="acme") as client:
-        assert len(list(client.get_merged("films"))) == WORKERS
-
-
-def test_workers_of_a_killed_supervisor_end(data_dir: Path) -> None:
     with served(data_dir=data_dir, workers=WORKERS) as service:
         crew, port = workers(service), service.address.rpartition(":")[2]
         service.stop(signal.SIGKILL)
         assert psutil.wait_procs(crew, timeout=30)[1] == []
-    with served(data_dir=data_dir, workers=WORKERS, port=port) as again:
-        assert len(workers(again)) == WORKERS
+    with served(data_dir=data_dir, workers=WORKERS, port=port) as service:
+        assert len(workers(service)) == WORKERS
+        with Client(service.address, tenant_id="acme") as client:
+            assert len(list(client.get_merged("films"))) == WORKERS
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -217,35 +226,27 @@ def test_worker_that_cannot_start_ends_the_service_with_its_message(postgres_url
     assert refused.stderr.count("\n") == 1
 
 
-def test_log_has_the_worker_of_each_event_and_reports_a_low_limit_of_connections_once(database_url: str) -> None:
-    with served(database_url=database_url, workers=WORKERS, pool_size=60) as service:
-        assert [entry["workers"] for entry in service.log if entry["event"] == "serving"] == [WORKERS]
-        until(lambda: "connection_limit_too_low" in str(service.log))
-        assert service.stop(signal.SIGINT) == 0
-    # Each process writes its own lines, so those of a worker may follow the supervisor's.
-    lines = [json.loads(entry["event"]) if entry["event"].startswith("{") else entry for entry in service.log]
-    for event, told in (("health_changed", [1, 2]), ("draining", [1, 2])):
-        assert sorted(entry["worker"] for entry in lines if entry["event"] == event) == told
-    (low,) = [str(entry) for entry in service.log if "connection_limit_too_low" in str(entry)]
-    assert "124" in low
+def test_metrics_of_all_are_one_and_a_killed_worker_is_replaced_without_a_gap(service: Served, tenant_id: str) -> None:
+    created, ended = told(service, CREATED), told(service, "draftline_workers_ended_total")
+    with client_of_each(service, tenant_id=tenant_id) as clients:
+        for client in clients:
+            client.create_content("films", {})
+    assert told(service, CREATED) == created + WORKERS
+    assert told(service, "draftline_workers") == WORKERS
+    workers(service)[0].kill()
+    assert asked(service, "/readyz") == "ok\n"
+    until(lambda: told(service, "draftline_workers_ended_total") == ended + 1)
+    until(lambda: told(service, "draftline_workers") == WORKERS)
+    assert told(service, CREATED) == created + WORKERS
 
 
-def test_metrics_of_all_are_told_as_those_of_one_and_outlive_a_worker(database_url: str) -> None:
-    with served(database_url=database_url, workers=WORKERS, metrics_port=0) as service:
-        with client_of_each(service, tenant_id="acme") as clients:
-            for client in clients:
-                client.create_content("films", {})
-        assert told(service, CREATED) == WORKERS
-        assert told(service, "draftline_workers") == WORKERS
-        victim, _ = workers(service)
-        victim.kill()
-        until(lambda: told(service, "draftline_workers_ended_total") == 1 and told(service, "draftline_workers") == 2)
-        assert told(service, CREATED) == WORKERS
+def asked(service: Served, path: str) -> str:
+    (port,) = [entry["metrics_port"] for entry in service.log if "metrics_port" in entry]
+    with urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        return str(answer.read().decode())
 
 
 def told(service: Served, sample: str) -> float:
     """The value of a sample, by its name and labels as they are written."""
-    (port,) = [entry["metrics_port"] for entry in service.log if "metrics_port" in entry]
-    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        lines = [line for line in answer.read().decode().splitlines() if line.startswith(f"{sample} ")]
+    lines = [line for line in asked(service, "/metrics").splitlines() if line.startswith(f"{sample} ")]
     return sum(float(line.split()[-1]) for line in lines)

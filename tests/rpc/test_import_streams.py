@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from draftline.v1 import collection_pb2, content_pb2, content_pb2_grpc
 from support.polling import until
 from support.responses import TIMEOUT_S, Records, document, refusal_of, steps
@@ -216,6 +217,7 @@ with serving({url!r}) as running, grpc.insecure_channel(running.address) as chan
 """
 
 
+@pytest.mark.soak
 def test_long_import_takes_no_more_memory_than_a_short_one(database_url: str) -> None:
     tests = Path(__file__).parents[1]
     code = MEASURE.format(paths=[str(tests)], url=database_url, count=LONG)

@@ -229,6 +229,7 @@ async def wrong(world: LoggedWorld, user: str, query: StatisticsQuery, *, scan: 
     return problems
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", range(2))
 async def test_values_of_every_kind_are_counted_as_the_merged_list_has_them(
     database: Database, tenant_id: str, seed: int

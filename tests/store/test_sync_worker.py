@@ -226,6 +226,7 @@ async def test_page_that_was_read_before_a_push_undoes_nothing(world: SyncWorld,
     assert (await world.value("r002"), await world.value("r003")) == (None, {"n": 9})
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("refuses_batches", [False, True], ids=["per item", "as a batch"])
 async def test_one_refused_record_leaves_all_others_synced(world: SyncWorld, refuses_batches: bool) -> None:
     """Show one refusal with its reason and field, send all others, and do not repeat it until it changes."""

@@ -15,6 +15,7 @@ from draftline_server.store.collections.tallies import Tallies
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement, load
 from support.races import Races
+from support.soak_scale import length
 from support.tenant_changes import LoggedWorld
 from support.tenant_stores import COLLECTION, World, change, creation, deletion
 
@@ -22,6 +23,7 @@ from .test_folded_patches import Hot, Sent
 from .test_order_entries import FIELDS, random_writes
 
 SQL = load("statistics")
+SEEDS = length("TALLY_SEEDS", 1, soak=10)
 STATISTICS = json.dumps([
     {"name": "text", "keys": [{"path": ["ea"], "type": "TEXT"}], "measures": [["en"]]},
     {"name": "day", "keys": [{"path": ["o", "ed"], "type": "DATE"}, {"path": ["ea"], "type": "TEXT"}],
@@ -65,7 +67,8 @@ async def tally_rows(world: World) -> int:
 
 
 @pytest.mark.parametrize("partial_updates", [True, False], ids=["in place", "fetched"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(SEEDS))
 async def test_tallies_are_exact_after_any_writes_and_folds(
     database: Database, tenant_id: str, seed: int, partial_updates: bool
 ) -> None:
@@ -86,7 +89,8 @@ async def test_tallies_are_exact_after_any_writes_and_folds(
     assert await tally_rows(world) > 0
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(SEEDS))
 async def test_tallies_are_exact_after_concurrent_writes_with_builds_and_folds_among_them(
     database: Database, tenant_id: str, seed: int
 ) -> None:
