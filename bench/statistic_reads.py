@@ -41,6 +41,7 @@ FOLD_S = 60.0
 
 LIVE = "the live aggregate of two sums by genre, SQL"
 SHELF = f"GetStatistics, {SHELVES:,} group rows"
+GROUPS = f"GetStatistics, {SHELVES:,} groups as columns"
 RANGES = "GetStatistics, a range of gross"
 BEFORE_FOLD, AFTER_FOLD = "GetStatistics, before a fold", f"GetStatistics, {FOLDED:,} rows folded, old snapshot"
 BUILD_TEXT, BUILD_DATE, BUILD_RANGE = (f"PostgreSQL CPU, the build by {key}" for key in ("text", "date", "range"))
@@ -203,26 +204,32 @@ async def _calls(environment: Environment, channel: grpc.aio.Channel, sizes: Siz
     calls[SHELF] = await _call(
         environment, channel, sizes.records, "ada", statistic="shelf", condition='Shelf != "another"'
     )
+    calls[GROUPS] = await _call(
+        environment, channel, sizes.records, "ada", statistic="shelf", group_by="/Shelf", as_columns=True
+    )
     calls[RANGES] = await _call(environment, channel, sizes.records, "ada", statistic="range", condition=RANGE)
     return calls
 
 
 async def _call(
-    environment: Environment, channel: grpc.aio.Channel, count: int, user: str, *, statistic: str, condition: str = ""
-) -> Call:
-    """Return a call of the sums by genre. Raise BenchError if another statistic answers it."""
+    environment: Environment, channel: grpc.aio.Channel, count: int, user: str, *, statistic: str, condition: str = "",
+    group_by: str = GENRE, as_columns: bool = False,
+) -> Call:  # fmt: skip
+    """Return a call of the sums by group. Raise BenchError if another statistic answers it."""
     request = draft_pb2.GetStatisticsRequest(
-        tenant_id=tenant_of(count), collection=COLLECTION, filter=condition, response_encoding=types_pb2.ENCODING_JSON
-    )
-    request.group_by.add(path=GENRE)
+        tenant_id=tenant_of(count), collection=COLLECTION, filter=condition, limit=10_000,
+        response_encoding=types_pb2.ENCODING_JSON, as_columns=as_columns,
+    )  # fmt: skip
+    request.group_by.add(path=group_by)
     request.measures.add(function=draft_pb2.STATISTIC_FUNCTION_COUNT)
     for path in (GROSS, BUDGET):
         request.measures.add(function=draft_pb2.STATISTIC_FUNCTION_SUM, path=path)
     rpc: Any = channel.unary_unary("/draftline.v1.DraftService/GetStatistics")
     metadata = (("authorization", f"Bearer {environment.token([tenant_of(count)], user)}"),)
     answer = draft_pb2.GetStatisticsResponse.FromString(await rpc(request.SerializeToString(), metadata=metadata))
-    if answer.statistic != statistic or len(answer.groups) < 10:
-        raise BenchError(f"{answer.statistic!r} answered with {len(answer.groups)} groups, not {statistic!r}")
+    groups = answer.columns.group_count if as_columns else len(answer.groups)
+    if answer.statistic != statistic or groups < 10:
+        raise BenchError(f"{answer.statistic!r} answered with {groups} groups, not {statistic!r}")
     return lambda: rpc(request.SerializeToString(), metadata=metadata)
 
 

@@ -188,6 +188,8 @@ RATIOS = (
               statistic_reads.read_of(sizes.lengths[0], max(sizes.own_drafts))), at_most=1.3),
     Ratio(Part.STATISTICS, "statistics_10k_rows_ms", "GetStatistics over 9,603 group rows, milliseconds",
           lambda it, _: it.value(statistic_reads.SHELF), at_most=15),
+    Ratio(Part.STATISTICS, "statistics_10k_groups_ms", "GetStatistics that returns 9,604 groups, milliseconds",
+          lambda it, _: it.value(statistic_reads.GROUPS)),
     Ratio(Part.STATISTICS, "statistics_range_ms", "GetStatistics of a range of a number, milliseconds",
           lambda it, _: it.value(statistic_reads.RANGES)),
     Ratio(Part.STATISTICS, "statistics_live_vs_tally", "the live aggregate against GetStatistics, time",

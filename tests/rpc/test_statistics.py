@@ -19,6 +19,7 @@ from draftline import (
     StatisticState,
     documents,
 )
+from draftline._core import statistic_calls
 from draftline.v1 import draft_pb2, draft_pb2_grpc
 from draftline_server.cli import main
 
@@ -126,6 +127,40 @@ async def test_command_prints_rows_as_exact_json_and_as_a_table(
     assert "Drama" in shown
     assert "1,000,000,000,000,000,000,000,000,000,000.25" in shown
     assert "+0.25" in shown
+    by_count = [*options, "--measure", "count", "--order", "count desc"]
+    bars = (await asyncio.to_thread(CliRunner().invoke, main, ["stats", "films", *by_count])).stdout
+    lengths = {line.split()[1]: line.count("\u2588") for line in bars.splitlines() if "\u2588" in line}
+    assert lengths == {"Drama": 24, "(none)": 12}
+
+
+async def test_groups_are_read_as_rows_and_as_columns(
+    client: AsyncClient, grpc_channel: grpc.Channel, tenant_id: str
+) -> None:
+    """Read them alike from the columns of this service, and from the groups of one that does not know columns."""
+    await client.save_draft("films", "2", {"Gross": Decimal("1000000000000000000000000000000.25"), "Genre": '"a, b"'})
+    query = {"measures": [GROSS, "count", "avg(/Gross)"], "group_by": ["/Genre", "year(/Day)"]}
+    found = await client.statistics("films", **query)
+    rows, columns = found.rows(), found.columns()
+    assert rows == [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    assert columns["/Genre"] == ['"a, b"', "Drama", "Drama", None]
+    assert columns[GROSS] == [Decimal("1000000000000000000000000000000.25"), 0.1, 0.2, 0]
+    assert columns[f"{GROSS} baseline"] == [0, 0.1, 0.2, 10**30]
+    assert (len(found.groups), found.groups[-1], found.groups[1:3]) == (4, found.groups[3], tuple(found.groups)[1:3])
+    with pytest.raises(IndexError):
+        found.groups[4]
+    unused = {"filter": "", "order_by": (), "having": (), "limit": 0, "allow_scan": False}
+    call = statistic_calls.get_statistics(tenant_id, "films", **query, **unused)
+    request = draft_pb2.GetStatisticsRequest.FromString(call.request.SerializeToString())
+    request.as_columns = False
+    response = draft_pb2_grpc.DraftServiceStub(grpc_channel).GetStatistics(
+        request, metadata=(("x-draftline-user", "ada"),), timeout=10
+    )
+    assert response.groups
+    older = call.method.parse(response)
+    assert older == found
+    assert (older.rows(), older.columns()) == (rows, columns)
+    none = await client.statistics("films", **query, having=[StatisticCondition("count", ">", 9)])
+    assert (none.rows(), none.columns()) == ([], {name: [] for name in columns})
 
 
 @pytest.mark.usefixtures("client")

@@ -10,10 +10,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 from draftline_server.domain.filters.ast import FieldType
 from draftline_server.domain.statistics import Function, KeyType, Measure, StatisticsResult
 
 from .filter_oracle import MISSING, _fits, typed, value_at
+
+_decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,11 @@ class Group:
 
 def groups_of(result: StatisticsResult) -> list[Group]:
     """Return the columns of an answer as groups."""
-    sides = (result.keys, result.baseline, result.merged, result.difference)
+    sides = [
+        [[bytes(each).decode() for each in _decode(column)] for column in side]
+        for side in (result.keys, result.baseline, result.merged, result.difference)
+    ]
+    assert {len(column) for side in sides for column in side} <= {result.size}
     return [Group(*([column[index] for column in side] for side in sides)) for index in range(result.size)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from draftline._core.arguments import checked
 from draftline._core.methods import Call, Method
-from draftline.documents import json_value_of
+from draftline.documents import decode, json_value_of
 from draftline.models import (
     CollectionStatistic,
     DeclaredStatistic,
@@ -18,6 +18,7 @@ from draftline.models import (
     StatisticCondition,
     StatisticFunction,
     StatisticGroup,
+    StatisticGroups,
     StatisticKey,
     StatisticOrder,
     Statistics,
@@ -25,7 +26,7 @@ from draftline.models import (
     StatisticState,
 )
 from draftline.models.str_enum import member_of
-from draftline.v1 import collection_pb2, types_pb2
+from draftline.v1 import collection_pb2
 from draftline.v1 import draft_pb2 as pb
 from draftline.v1.types_pb2 import ENCODING_JSON
 
@@ -64,7 +65,8 @@ def get_statistics(
         having=[_condition(each, measure_names) for each in having],
         limit=limit,
         allow_scan=allow_scan,
-        response_encoding=ENCODING_JSON,
+        response_encoding=ENCODING_JSON,  # of a service that does not know columns
+        as_columns=True,
     )
     method = Method(
         GET_STATISTICS.service,
@@ -134,22 +136,37 @@ def _condition(condition: StatisticCondition, measures: Sequence[str]) -> pb.Sta
 
 
 def _reader(keys: Sequence[str], measures: Sequence[str]) -> Callable[[pb.GetStatisticsResponse], Statistics]:
-    def named(titles: Sequence[str], values: Iterable[types_pb2.JsonValue]) -> dict[str, Any]:
-        return dict(zip(titles, map(json_value_of, values), strict=True))
+    def named(titles: Sequence[str], columns: Iterable[str]) -> dict[str, Sequence[Any]]:
+        return {title: decode(column) for title, column in zip(titles, columns, strict=True)}
 
     def read(response: pb.GetStatisticsResponse) -> Statistics:
-        groups = tuple(
-            StatisticGroup(
-                named(keys, each.keys),
-                named(measures, each.baseline),
-                named(measures, each.merged),
-                named(measures, each.difference),
-            )
-            for each in response.groups
+        found = response.columns
+        groups = StatisticGroups(
+            found.group_count,
+            named(keys, found.keys),
+            named(measures, found.baseline),
+            named(measures, found.merged),
+            named(measures, found.difference),
         )
         return Statistics(groups, response.truncated, response.statistic)
 
-    return read
+    def read_groups(response: pb.GetStatisticsResponse) -> Statistics:
+        """Read the response of a service that does not know columns."""
+        groups = tuple(
+            StatisticGroup(
+                *(
+                    dict(zip(titles, map(json_value_of, values), strict=True))
+                    for titles, values in (
+                        (keys, each.keys), (measures, each.baseline), (measures, each.merged),
+                        (measures, each.difference),
+                    )
+                )
+            )
+            for each in response.groups
+        )  # fmt: skip
+        return Statistics(groups, response.truncated, response.statistic)
+
+    return lambda response: (read if response.HasField("columns") else read_groups)(response)
 
 
 def declared_statistic(statistic: DeclaredStatistic) -> collection_pb2.DeclaredStatistic:

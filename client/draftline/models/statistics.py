@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, overload
 
 from draftline.models.str_enum import StrEnum
 
@@ -112,11 +112,63 @@ class StatisticGroup:
     difference: Mapping[str, Any]
 
 
+class StatisticGroups(Sequence[StatisticGroup]):
+    """Groups that are stored as columns by the names of keys and measures; each is created when it is read."""
+
+    __slots__ = ("_sides", "_size")
+
+    def __init__(
+        self,
+        size: int,
+        keys: Mapping[str, Sequence[Any]],
+        baseline: Mapping[str, Sequence[Any]],
+        merged: Mapping[str, Sequence[Any]],
+        difference: Mapping[str, Sequence[Any]],
+    ) -> None:
+        self._size = size
+        self._sides = (keys, baseline, merged, difference)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> StatisticGroup: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[StatisticGroup, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> StatisticGroup | tuple[StatisticGroup, ...]:
+        if isinstance(index, slice):
+            return tuple(self[each] for each in range(*index.indices(self._size)))
+        if not -self._size <= index < self._size:
+            raise IndexError(f"there are {self._size:,} groups")
+        return StatisticGroup(*({name: column[index] for name, column in side.items()} for side in self._sides))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the columns, as `Statistics.columns` does."""
+        keys, baseline, merged, difference = self._sides
+        named = {
+            **keys,
+            **merged,
+            **{f"{name} baseline": column for name, column in baseline.items()},
+            **{f"{name} difference": column for name, column in difference.items()},
+        }
+        return {name: list(column) for name, column in named.items()}
+
+
 @dataclass(frozen=True)
 class Statistics:
     """Groups of records, with exact numbers: int, and float or Decimal as in the content of records."""
 
-    groups: tuple[StatisticGroup, ...]
+    groups: Sequence[StatisticGroup]
     truncated: bool = False  # there are more groups
     statistic: str = ""  # the name of the statistic that was read; empty: all records were read
 
@@ -126,6 +178,9 @@ class Statistics:
         A measure has three entries: `sum(/Gross)` of the merged records, `sum(/Gross) baseline` and
         `sum(/Gross) difference`.
         """
+        if isinstance(self.groups, StatisticGroups):
+            columns = self.groups.columns()
+            return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         return [
             {
                 **each.keys,
@@ -135,3 +190,13 @@ class Statistics:
             }
             for each in self.groups
         ]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return a list of values for each entry of `rows()`, also for `pandas.DataFrame`.
+
+        It is faster than `rows()` for thousands of groups. Without groups, it still has the columns.
+        """
+        if isinstance(self.groups, StatisticGroups):
+            return self.groups.columns()
+        rows = self.rows()
+        return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}

@@ -1736,6 +1736,7 @@ class GetStatisticsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     ALLOW_SCAN_FIELD_NUMBER: _builtins.int
     RESPONSE_ENCODING_FIELD_NUMBER: _builtins.int
+    AS_COLUMNS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that owns the data: 1 to 128 characters, no control characters."""
     collection: _builtins.str
@@ -1757,6 +1758,10 @@ class GetStatisticsRequest(_message.Message):
     response_encoding: _types_pb2.Encoding.ValueType
     """The encoding of values in the response. Unspecified: ENCODING_STRUCT, except for numbers that a
     double cannot represent exactly, which are JSON text.
+    """
+    as_columns: _builtins.bool
+    """Returns the groups as `columns`, which takes a fraction of the time if there are thousands of
+    groups. `response_encoding` is then not used.
     """
     @_builtins.property
     def group_by(self) -> _containers.RepeatedCompositeFieldContainer[_collection_pb2.StatisticKey]:
@@ -1789,14 +1794,63 @@ class GetStatisticsRequest(_message.Message):
         limit: _builtins.int = ...,
         allow_scan: _builtins.bool = ...,
         response_encoding: _types_pb2.Encoding.ValueType = ...,
+        as_columns: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_scan", b"allow_scan", "collection", b"collection", "filter", b"filter", "group_by", b"group_by", "having", b"having", "limit", b"limit", "measures", b"measures", "order_by", b"order_by", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_scan", b"allow_scan", "as_columns", b"as_columns", "collection", b"collection", "filter", b"filter", "group_by", b"group_by", "having", b"having", "limit", b"limit", "measures", b"measures", "order_by", b"order_by", "response_encoding", b"response_encoding", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsRequest: _TypeAlias = GetStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class StatisticColumns(_message.Message):
+    """Groups of records as columns. Each column is a JSON array (RFC 8259) with a value for each group, in
+    the order of the groups, as StatisticGroup describes the values. Numbers are exact.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    MERGED_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    group_count: _builtins.int
+    """The number of groups, and of values in each column."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A column for each key, in the order of `group_by`."""
+
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A column for each measure of the records without drafts, in the order of `measures`."""
+
+    @_builtins.property
+    def merged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same of the records with the caller's drafts applied."""
+
+    @_builtins.property
+    def difference(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same of `merged` less `baseline`."""
+
+    def __init__(
+        self,
+        *,
+        group_count: _builtins.int = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        baseline: _abc.Iterable[_builtins.str] | None = ...,
+        merged: _abc.Iterable[_builtins.str] | None = ...,
+        difference: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "difference", b"difference", "group_count", b"group_count", "keys", b"keys", "merged", b"merged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatisticColumns: _TypeAlias = StatisticColumns  # noqa: Y015
 
 @_typing.final
 class StatisticGroup(_message.Message):
@@ -1852,13 +1906,20 @@ class GetStatisticsResponse(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     STATISTIC_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """There are more groups than `limit`, or than fit into the response."""
     statistic: _builtins.str
     """The name of the statistic that was read. Empty: all records were read (`allow_scan`)."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticGroup]:
-        """The groups, in the requested order. Without `group_by`, exactly one, unless `having` excludes it."""
+        """The groups, in the requested order. Without `group_by`, exactly one, unless `having` excludes it.
+        Empty with `as_columns`.
+        """
+
+    @_builtins.property
+    def columns(self) -> Global___StatisticColumns:
+        """The groups, if the request has `as_columns`. Unset: it has not."""
 
     def __init__(
         self,
@@ -1866,10 +1927,11 @@ class GetStatisticsResponse(_message.Message):
         groups: _abc.Iterable[Global___StatisticGroup] | None = ...,
         truncated: _builtins.bool = ...,
         statistic: _builtins.str = ...,
+        columns: Global___StatisticColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "statistic", b"statistic", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "groups", b"groups", "statistic", b"statistic", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

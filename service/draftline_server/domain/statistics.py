@@ -127,15 +127,14 @@ class StatisticsQuery:
     allow_scan: bool = False
 
 
-Columns: TypeAlias = Sequence[Sequence[str]]
+Columns: TypeAlias = Sequence[str]  # JSON arrays of texts, numbers, booleans and null
 
 
 @value_class
 class StatisticsResult:
     """The groups of a query, as columns: of each key, and of each measure for each side.
 
-    The values are JSON texts; "null": there is no value. `statistic` is the name of the one that was read; empty: the
-    records were scanned.
+    `statistic` is the name of the one that was read; empty: the records were scanned.
     """
 
     size: int  # groups

@@ -1,4 +1,7 @@
-"""Responses with many records, which are encoded one by one instead of as messages (mapping/merged_bytes.py)."""
+"""Responses with many records or groups, which are encoded one by one instead of as messages.
+
+See mapping/merged_bytes.py and mapping/statistic_groups.py.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from .response_size import MAX_PAGE_MESSAGE_BYTES, TAG_BYTES
 
 
 class Response(Protocol):
-    """A response that can be sent: a message, or an EncodedPage."""
+    """A response that can be sent: a message, an EncodedPage or EncodedGroups."""
 
     def SerializeToString(self) -> bytes: ...  # noqa: N802
 
@@ -48,6 +51,18 @@ class EncodedPage:
             if records:
                 parts.append(repeated(tag(type(self.message), name), records))
         return b"".join(parts)
+
+
+@dataclass(slots=True)
+class EncodedGroups:
+    """A response with encoded fields of groups: `message` has its other fields."""
+
+    message: Message
+    groups: list[bytes]
+
+    def SerializeToString(self) -> bytes:  # noqa: N802
+        """Return the response as bytes."""
+        return b"".join((*self.groups, self.message.SerializeToString()))
 
 
 def _size(parts: Sequence[bytes]) -> int:

@@ -1,7 +1,7 @@
-"""Groups of statistics as the bytes of their messages.
+"""The groups of statistics as a response: as columns, or as the bytes of their messages.
 
 An answer may have 10,000 groups with a hundred thousand values, and a message object for each would take a quarter of a
-second. So the bytes of a column of values are made at once, and parsed as one message.
+second. So the bytes of a column of values are made at once.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from functools import cache
 from operator import add
 from struct import pack
 
+import msgspec
 from draftline.v1 import draft_pb2, types_pb2
 from google.protobuf import struct_pb2
 
 from ...domain.statistics import StatisticsResult
 from ..cooperative import yielding
+from ..encoded_page import EncodedGroups
 from ..response_size import MAX_PAGE_MESSAGE_BYTES
 from .documents import to_json_value
 
+_COLUMNS_BYTES = 16 * 1024  # more than the other fields and the heads of all columns
+_decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 CHUNK = 500  # groups that are converted at once
 # Numbers of at most 15 characters are the shortest decimal forms of their doubles.
 MAX_EXACT_TEXT = 15
@@ -31,8 +35,51 @@ _VALUE = types_pb2.JsonValue.DESCRIPTOR.fields_by_name["value"].number
 _STRING = struct_pb2.Value.DESCRIPTOR.fields_by_name["string_value"].number
 
 
-async def to_response(result: StatisticsResult, encoding: int) -> draft_pb2.GetStatisticsResponse:
+async def to_response(
+    result: StatisticsResult, request: draft_pb2.GetStatisticsRequest
+) -> draft_pb2.GetStatisticsResponse | EncodedGroups:
     """Return the groups that fit into one message."""
+    if request.as_columns:
+        return _as_columns(result)
+    return await _as_groups(result, request.response_encoding)
+
+
+def _as_columns(result: StatisticsResult) -> draft_pb2.GetStatisticsResponse:
+    sides = [result.keys, result.baseline, result.merged, result.difference]
+    size = result.size
+    if sum(len(column.encode()) for side in sides for column in side) > MAX_PAGE_MESSAGE_BYTES - _COLUMNS_BYTES:
+        texts = [[_texts(column) for column in side] for side in sides]
+        size = _count_fitting([column for side in texts for column in side])
+        sides = [[f"[{','.join(column[:size])}]" for column in side] for side in texts]
+    response = draft_pb2.GetStatisticsResponse(
+        truncated=result.is_truncated or size < result.size, statistic=result.statistic
+    )
+    keys, baseline, merged, difference = sides
+    columns = draft_pb2.StatisticColumns(
+        group_count=size, keys=keys, baseline=baseline, merged=merged, difference=difference
+    )
+    response.columns.CopyFrom(columns)
+    return response
+
+
+def _count_fitting(columns: Sequence[Sequence[str]]) -> int:
+    """Return how many groups fit into one message: at least one."""
+    size = _COLUMNS_BYTES
+    for index, group in enumerate(zip(*columns, strict=True)):
+        size += sum(len(text.encode()) + 1 for text in group)
+        if index and size > MAX_PAGE_MESSAGE_BYTES:
+            return index
+    return len(columns[0])
+
+
+def _texts(column: str) -> Sequence[str]:
+    """Return the JSON texts of the values of a column."""
+    if '"' not in column:
+        return column[1:-1].split(",") if column != "[]" else []
+    return [str(memoryview(raw), "utf-8") for raw in _decode(column)]
+
+
+async def _as_groups(result: StatisticsResult, encoding: int) -> EncodedGroups:
     parts: list[bytes] = []
     size, truncated = 0, result.is_truncated
     async for groups in yielding(_chunks(result, encoding)):
@@ -48,15 +95,13 @@ async def to_response(result: StatisticsResult, encoding: int) -> draft_pb2.GetS
             parts.append(group)
         truncated = True
         break
-    response = draft_pb2.GetStatisticsResponse.FromString(b"".join(parts))
-    response.truncated, response.statistic = truncated, result.statistic
-    return response
+    return EncodedGroups(draft_pb2.GetStatisticsResponse(truncated=truncated, statistic=result.statistic), parts)
 
 
 def _chunks(result: StatisticsResult, encoding: int) -> Iterator[Sequence[bytes]]:
     """Yield the fields `groups` of a response, some at a time."""
     columns = [
-        (side, column)
+        (side, _texts(column))
         for side, columns in zip(_SIDES, (result.keys, result.baseline, result.merged, result.difference), strict=True)
         for column in columns
     ]

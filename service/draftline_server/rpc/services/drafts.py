@@ -19,7 +19,7 @@ from ...store.drafts import DraftStore
 from ...store.quotas import Quotas
 from ...store.statistics.store import StatisticsStore
 from ...store.transaction import Transaction
-from ..encoded_page import EncodedPage
+from ..encoded_page import EncodedGroups, EncodedPage
 from ..mapping.drafts import fill_merged, to_conflict, to_draft_edit, to_resolutions
 from ..mapping.records import fill_record
 from ..mapping.statistic_groups import to_response
@@ -97,9 +97,9 @@ class DraftService:
 
     async def GetStatistics(  # noqa: N802
         self, request: draft_pb2.GetStatisticsRequest, actor: Actor
-    ) -> draft_pb2.GetStatisticsResponse:
+    ) -> draft_pb2.GetStatisticsResponse | EncodedGroups:
         result = await self.statistics.query(actor, to_statistics_query(request))
-        return await to_response(result, request.response_encoding)
+        return await to_response(result, request)
 
     async def ListDraftUsers(  # noqa: N802
         self, request: draft_pb2.ListDraftUsersRequest, actor: Actor

@@ -11,16 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from typing import cast as cast_type
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Boolean,
     ColumnElement,
     Numeric,
     Text,
-    and_,
     case,
     cast,
     distinct,
@@ -35,11 +32,10 @@ from sqlalchemy import (
     true,
 )
 
-from ...domain.filters.ast import And, Filter, Not, Operator, Or
-from ...domain.filters.conditions import Comparison, Condition, StartsWith
+from ...domain.filters.ast import Filter
+from ...domain.filters.conditions import Condition
 from ...domain.statistics import (
     DATE_SIZES,
-    RANGES,
     Function,
     KeyType,
     Measure,
@@ -49,8 +45,8 @@ from ...domain.statistics import (
     StatisticsQuery,
 )
 from ..statements import Statement, compiled, fragment
-from .needs import aligned
-from .ranges import Parts, parts_of
+from .key_conditions import COMPARISONS, key_condition
+from .ranges import parts_of
 
 ZERO: ColumnElement[Any] = literal_column("0")
 SUMS = [f"{kind}{number}" for number in range(1, 5) for kind in "cs"]
@@ -59,14 +55,6 @@ TYPES: Mapping[str, Any] = {
     "is_own": Boolean(),
     "records": BigInteger(),
     **{name: BigInteger() if name.startswith("c") else Numeric() for name in SUMS},
-}
-COMPARISONS = {
-    "=": lambda left, right: left == right,
-    "!=": lambda left, right: left != right,
-    "<": lambda left, right: left < right,
-    "<=": lambda left, right: left <= right,
-    ">": lambda left, right: left > right,
-    ">=": lambda left, right: left >= right,
 }
 
 
@@ -80,16 +68,18 @@ def statistics_statement(
 ) -> tuple[Statement, Mapping[str, object]]:
     """Return the statement, and the values that it binds itself.
 
-    `source`: `tally_rows` (for a statistic of a range, `range_rows` instead) or `scanned_rows`. The rows have the keys,
-    then for the baseline, the merged view and the difference the measures, all as texts, and `is_ready`. Where the
-    caller has no drafts, the merged value and the difference of counts and sums are NULL.
+    `source`: `tally_rows` (for a statistic of a range, `range_rows` instead) or `scanned_rows`. Its one row has the
+    `size`, the number of groups up to one more than the limit, `is_ready`, and columns of the groups in their order:
+    `key_1` and so on, then for the baseline, the merged view and the difference `baseline_1` and so on. A column of
+    numbers is a text with commas, in which `null` stands for no value; others are arrays of texts. Columns of no groups
+    are NULL.
     """
     parts = parts_of(spec, condition)
     rows = text(fragment("statistics", source if parts is None else "range_rows")).columns(**TYPES).subquery("t")
     indexes = {key.path: index for index, key in enumerate(spec.keys)}
     kept = select(rows)
     if condition is not None:
-        kept = kept.where(_filter(condition, spec, indexes, rows.c, parts))
+        kept = kept.where(key_condition(condition, spec, indexes, rows.c, parts))
     if groups and {key.path: key.type for key in groups} == {key.path: key.type for key in spec.keys}:
         # About as many groups as rows, for which a sort is faster than a hash table.
         kept = kept.order_by(*(rows.c[f"k{indexes[key.path] + 1}"] for key in groups)).offset(ZERO)
@@ -112,9 +102,8 @@ def statistics_statement(
         )
     else:
         grouped = grouped.add_columns(func.count().label("rows"))  # one row even without a measure
-    statement, values_of_filter = compiled(
-        "get_statistics", _ordered(query, grouped.subquery("g"), groups, spec, is_ready)
-    )
+    ordered = _ordered(query, grouped.subquery("g"), groups, spec).subquery("x")
+    statement, values_of_filter = compiled("get_statistics", _columns(query, ordered.c, groups, spec, is_ready))
     return statement, {**values_of_filter, **(parts.values() if parts is not None else {})}
 
 
@@ -123,15 +112,41 @@ def is_sum(measure: Measure) -> bool:
     return measure.function in (Function.COUNT, Function.SUM)
 
 
+def is_number(measure: Measure, spec: StatisticSpec) -> bool:
+    """Return whether the values of a measure are numbers, or else texts or dates."""
+    types = {key.path: key.type for key in spec.keys}
+    return measure.function not in (Function.MIN, Function.MAX) or types[measure.path] is KeyType.NUMBER
+
+
 def _names(measure: Measure) -> tuple[str, str]:
     """Return the names of the values of a measure: of the baseline, and of the drafts or of the merged view."""
     return ("b", "o") if is_sum(measure) else ("b", "m")
 
 
-def _ordered(
-    query: StatisticsQuery, grouped: Any, groups: tuple[StatisticKey, ...], spec: StatisticSpec, is_ready: Any
+def _columns(
+    query: StatisticsQuery, ordered: Any, groups: tuple[StatisticKey, ...], spec: StatisticSpec, is_ready: Any
 ) -> Any:
-    """Return the select of the groups that satisfy the conditions, in order."""
+    """Return the select of the columns. A row for each of thousands of groups would take several times as long."""
+    found = [func.array_agg(ordered[f"key_{index}"]).label(f"key_{index}") for index in range(1, len(groups) + 1)]
+    for side in Side:
+        for index, measure in enumerate(query.measures, 1):
+            value = ordered[f"{side.lower()}_{index}"]
+            if side is Side.MERGED and is_sum(measure):
+                value = func.coalesce(value, ordered[f"baseline_{index}"])
+            if is_number(measure, spec):
+                missing = "0" if is_sum(measure) else "null"
+                column = func.string_agg(func.coalesce(value, literal_column(f"'{missing}'")), literal_column("','"))
+            else:
+                column = func.array_agg(value)
+            found.append(column.label(f"{side.lower()}_{index}"))
+    return select(func.count().label("size"), is_ready.label("is_ready"), *found)
+
+
+def _ordered(query: StatisticsQuery, grouped: Any, groups: tuple[StatisticKey, ...], spec: StatisticSpec) -> Any:
+    """Return the select of the groups that satisfy the conditions, in order.
+
+    Where the caller has no drafts, the merged value and the difference of counts and sums are NULL.
+    """
     columns = grouped.c
 
     def value(index: int, side: Side) -> ColumnElement[Any]:
@@ -143,16 +158,12 @@ def _ordered(
             merged = baseline + difference
         else:
             baseline, merged = columns[f"b_{index + 1}"], columns[f"m_{index + 1}"]
-            difference = merged - baseline if is_number(measure) else null()
+            difference = merged - baseline if is_number(measure, spec) else null()
         return {Side.BASELINE: baseline, Side.MERGED: merged, Side.DIFFERENCE: difference}[side]
-
-    def is_number(measure: Measure) -> bool:
-        types = {key.path: key.type for key in spec.keys}
-        return measure.function not in (Function.MIN, Function.MAX) or types[measure.path] is KeyType.NUMBER
 
     def shown(index: int, side: Side) -> ColumnElement[Any]:
         measure, found = query.measures[index], value(index, side)
-        if not is_number(measure):
+        if not is_number(measure, spec):
             return found
         if measure.function is not Function.COUNT:
             found = func.trim_scale(found, type_=Numeric())
@@ -171,14 +182,13 @@ def _ordered(
             for side in Side
             for index in range(len(query.measures))
         ),
-        is_ready.label("is_ready"),
     )
     for each in query.having:
         statement = statement.where(
             COMPARISONS[each.operator](value(each.index, each.side), literal(each.value, Numeric))
         )
     for order in query.order:
-        if order.side is Side.DIFFERENCE and not is_number(query.measures[order.index]):
+        if order.side is Side.DIFFERENCE and not is_number(query.measures[order.index], spec):
             continue  # all are null
         by = key(order.index) if order.side is None else value(order.index, order.side)
         statement = statement.order_by((by.desc() if order.descending else by.asc()).nulls_last())
@@ -265,31 +275,3 @@ def _of_keys(
         return func.count(distinct(key)).filter(sides.has_records(side))
     apply = func.min if measure.function is Function.MIN else func.max
     return apply(key, type_=key.type).filter(sides.has_records(side))
-
-
-def _filter(
-    tree: Filter[Condition], spec: StatisticSpec, indexes: Mapping[Any, int], columns: Any, parts: Parts | None
-) -> ColumnElement[bool]:
-    """Return a condition on the keys, which is never NULL."""
-    if isinstance(tree, And):
-        return and_(*(_filter(term, spec, indexes, columns, parts) for term in tree.terms))
-    if isinstance(tree, Or):
-        return or_(*(_filter(term, spec, indexes, columns, parts) for term in tree.terms))
-    if isinstance(tree, Not):
-        return not_(_filter(tree.term, spec, indexes, columns, parts))
-    tree = cast_type("Comparison | StartsWith", tree)
-    index = indexes[tree.field.path]
-    column, type_ = columns[f"k{index + 1}"], spec.keys[index].type
-    if isinstance(tree, StartsWith):
-        return func.coalesce(func.starts_with(column, literal(tree.prefix, Text)), False)
-    if parts is not None and type_ in RANGES:
-        return func.coalesce(column == func.any(literal(parts.of(tree), ARRAY(Text))), False)
-    operator: Operator = tree.operator
-    value: object = tree.value
-    if type_ is KeyType.NUMBER:
-        return func.coalesce(COMPARISONS[operator](cast(column, Numeric), literal(value, Numeric)), False)
-    if type_ is KeyType.BOOLEAN:
-        value = "true" if value else "false"
-    elif type_ in DATE_SIZES:
-        operator, value = aligned(tree, type_) or (operator, "")  # the statistic covers the query
-    return func.coalesce(COMPARISONS[operator](column, literal(value, Text(collation="C"))), False)

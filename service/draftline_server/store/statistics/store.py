@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from ...domain.statistics import (
     Function,
     Grain,
     KeyType,
+    Side,
     StatisticSpec,
     StatisticsQuery,
     StatisticsResult,
@@ -30,7 +30,7 @@ from ..database import Database
 from ..record_errors import invalid_filter
 from ..statements import Statement
 from .needs import Needs, needs_of
-from .query import is_sum, statistics_statement
+from .query import is_number, statistics_statement
 
 MAX_ATTEMPTS = 5  # while the statistics of the collection are being replaced
 _encode = msgspec.json.Encoder().encode
@@ -68,17 +68,10 @@ class StatisticsStore:
             chosen = min(ready, key=lambda each: (each.has_range, each.group_count))
             values: dict[str, object] = {"statistic_id": chosen.statistic_id}
             built = statistics_statement(query, condition, chosen.spec, needs.groups, "tally_rows")
-            rows = await self._rows(actor, query.collection, built, values)
-            if (rows and rows[0]["is_ready"]) or (not rows and await self._is_ready(actor, query, chosen)):
-                return _result(query, needs, rows, chosen.spec, chosen.spec.name)
+            row = await self._row(actor, query.collection, built, values)
+            if row["is_ready"]:
+                return _result(query, needs, row, chosen.spec, chosen.spec.name)
         raise ContentionError("the statistics of the collection are being replaced; try again")
-
-    async def _is_ready(self, actor: Actor, query: StatisticsQuery, chosen: StoredStatistic) -> bool:
-        """Return whether a statistic is still ready; it was so before, because it never becomes ready again."""
-        found = await statistics_of(self._database, actor.tenant_id, [query.collection])
-        return any(
-            each.statistic_id == chosen.statistic_id and each.is_ready for each in found.get(query.collection, [])
-        )
 
     async def _scan(
         self,
@@ -90,18 +83,20 @@ class StatisticsStore:
     ) -> StatisticsResult:
         built = statistics_statement(query, condition, spec, needs.groups, "scanned_rows")
         try:
-            rows = await self._rows(actor, query.collection, built, scan_values(spec))
+            row = await self._row(actor, query.collection, built, scan_values(spec))
         except DeadlineExceededError as error:
             wanted = json.dumps(as_json(needs.spec(has_range=True)), ensure_ascii=False)
             raise DeadlineExceededError(f"{error}: declare {wanted} by PutCollection") from None
-        return _result(query, needs, rows, spec, "")
+        return _result(query, needs, row, spec, "")
 
-    async def _rows(
+    async def _row(
         self, actor: Actor, collection: str, built: tuple[Statement, Mapping[str, object]], values: Mapping[str, object]
-    ) -> Sequence[Mapping[str, Any]]:
+    ) -> Mapping[str, Any]:
         statement, fixed = built
         own = {"tenant_id": actor.tenant_id, "user_id": actor.user_id, "collection": collection}
-        return await self._database.fetch(statement, {**fixed, **values, **own}, idempotent=True)
+        rows = await self._database.fetch(statement, {**fixed, **values, **own}, idempotent=True)
+        row: Mapping[str, Any] = rows[0]
+        return row
 
 
 def scan_values(spec: StatisticSpec) -> dict[str, object]:
@@ -160,33 +155,33 @@ def as_json(spec: StatisticSpec) -> dict[str, object]:
 
 
 def _result(
-    query: StatisticsQuery, needs: Needs, rows: Sequence[Mapping[str, Any]], spec: StatisticSpec, name: str
+    query: StatisticsQuery, needs: Needs, row: Mapping[str, Any], spec: StatisticSpec, name: str
 ) -> StatisticsResult:
-    size, count = min(len(rows), query.limit), len(query.measures)
-    columns: list[Sequence[Any]] = [
-        list(map(itemgetter(index), rows[:size])) for index in range(len(needs.groups) + 3 * count)
-    ]
-    keys = [_key_column(texts, key.type) for texts, key in zip(columns, needs.groups, strict=False)]
+    """Return the groups of a row of columns, without the one beyond the limit."""
+    size = min(row["size"], query.limit)
+    is_truncated = row["size"] > size
+    numbers = [index for index, measure in enumerate(query.measures, 1) if is_number(measure, spec)]
+
+    def column(name: str, *, are_numbers: bool) -> str:
+        if not size:
+            return "[]"
+        if are_numbers:
+            text: str = row[name]
+            return f"[{text.rpartition(',')[0] if is_truncated else text}]"
+        return _encode(row[name][:size]).decode()
+
+    keys = [
+        _unquoted(row[f"key_{index}"], size) if key.type in (KeyType.NUMBER, KeyType.BOOLEAN)
+        else column(f"key_{index}", are_numbers=False)
+        for index, key in enumerate(needs.groups, 1)
+    ]  # fmt: skip
     baseline, merged, difference = (
-        columns[start : start + count] for start in range(len(keys), len(keys) + 3 * count, count)
+        [column(f"{side.lower()}_{index}", are_numbers=index in numbers) for index in range(1, len(query.measures) + 1)]
+        for side in Side
     )
-    types = {key.path: key.type for key in spec.keys}
-    for index, measure in enumerate(query.measures):
-        if is_sum(measure):
-            pairs = zip(merged[index], baseline[index], strict=True)
-            merged[index] = [each if each is not None else before for each, before in pairs]
-            difference[index] = [each if each is not None else "0" for each in difference[index]]
-        else:
-            is_text = measure.function in (Function.MIN, Function.MAX)
-            type_ = types[measure.path] if is_text else KeyType.NUMBER
-            for side in (baseline, merged, difference):
-                side[index] = _key_column(side[index], type_)
-    return StatisticsResult(size, keys, baseline, merged, difference, len(rows) > query.limit, name)
+    return StatisticsResult(size, keys, baseline, merged, difference, is_truncated, name)
 
 
-def _key_column(texts: Sequence[str | None], type_: KeyType) -> Sequence[str]:
-    """Return the JSON texts of the values of a column."""
-    if type_ in (KeyType.NUMBER, KeyType.BOOLEAN):
-        return [text if text is not None else "null" for text in texts]
-    json_of = {text: _encode(text).decode() for text in set(texts)}
-    return [json_of[text] for text in texts]
+def _unquoted(texts: Sequence[str | None] | None, size: int) -> str:
+    """Return an array of the first numbers or booleans."""
+    return f"[{','.join('null' if text is None else text for text in (texts or ())[:size])}]"
