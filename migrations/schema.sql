@@ -725,6 +725,18 @@ BEGIN
     DELETE FROM draftline.order_entry AS e WHERE e.tenant_id = tenant AND e.ctid = ANY (entries);
 END $$;
 
+CREATE FUNCTION draftline.delete_tally_rows(tenant text, statistic bigint, locations tid[]) RETURNS TABLE(user_id text, k1 text, k2 text, k3 text, records bigint, c1 bigint, s1 numeric, c2 bigint, s2 numeric, c3 bigint, s3 numeric, c4 bigint, s4 numeric)
+    LANGUAGE plpgsql
+    SET enable_indexscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    RETURN QUERY DELETE FROM draftline.tally AS t
+    WHERE t.tenant_id = tenant AND t.statistic_id = statistic AND t.ctid = ANY (locations)
+    RETURNING t.user_id, t.k1, t.k2, t.k3, t.records, t.c1, t.s1, t.c2, t.s2, t.c3, t.s3, t.c4, t.s4;
+END $$;
+
 CREATE FUNCTION draftline.differ(base jsonb, mine jsonb, theirs jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -2720,7 +2732,7 @@ CREATE TABLE draftline.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-COMMENT ON TABLE draftline.alembic_version IS 'revision 0026, for services of 0025 and later';
+COMMENT ON TABLE draftline.alembic_version IS 'revision 0027, for services of 0025 and later';
 
 CREATE SEQUENCE draftline.change_id
     START WITH 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -130,6 +131,30 @@ async def test_fold_of_many_groups_looks_up_each_once(postgres_url: str, templat
         sql = "SELECT count(*), min(records), max(records) FROM draftline.tally WHERE is_folded"
         assert tuple(await connection.fetchrow(sql)) == (300, 2, 2)
         assert max(node["Actual Loops"] for node in nodes(plan)) <= 300
+        await connection.close()
+
+
+async def test_rows_of_a_tally_are_deleted_by_their_locations_alone(postgres_url: str, template: str) -> None:
+    """Without the settings of the function, an index whose rows are compared with all locations looks cheaper."""
+    with cloned(postgres_url, template) as url:
+        connection = await asyncpg.connect(url, statement_cache_size=0)
+        await connection.execute(
+            f"""INSERT INTO draftline.tally (tenant_id, statistic_id, user_id, k1, records)
+            SELECT '{TENANT}', 9, '', 'g' || n, 1 FROM generate_series(1, 300) AS n"""
+        )
+        locations = await connection.fetchval("SELECT array_agg(ctid)::text FROM draftline.tally WHERE k1 < 'g2'")
+        found = await connection.fetchrow("SELECT prosrc, proconfig FROM pg_proc WHERE proname = 'delete_tally_rows'")
+        (body,) = re.findall(r"DELETE FROM.*?(?=;)", found["prosrc"], re.DOTALL)
+        for number, name in enumerate(("tenant", "statistic", "locations"), 1):
+            body = re.sub(rf"(= |\(){name}\b", rf"\g<1>${number}", body)
+        await connection.execute(f"PREPARE deletion (text, bigint, tid[]) AS {body}")
+        for setting in found["proconfig"]:
+            await connection.execute("SELECT set_config($1, $2, false)", *setting.split("="))
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await connection.execute(f"SET plan_cache_mode = {mode}")
+            execute = f"EXECUTE deletion ('{TENANT}', 9, '{locations}')"
+            plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {execute}"))[0]["Plan"]
+            assert {node["Node Type"] for node in nodes(plan) if "Scan" in node["Node Type"]} == {"Tid Scan"}
         await connection.close()
 
 

@@ -148,6 +148,7 @@ class Tallies:
         key: dict[str, object] = {"tenant_id": tenant_id, "collection": collection, "statistic_id": statistic_id}
 
         async def work(transaction: Transaction) -> int:
+            await transaction.fetch(SQL["use_indexes"], {})
             locked = await transaction.fetch(SQL["lock_statistic"], key)
             if not locked or locked[0]["state"] != "READY":
                 return 0

@@ -188,6 +188,11 @@ HAVING sum(f.records) <> 0 OR sum(f.c1) <> 0 OR sum(f.s1) <> 0 OR sum(f.c2) <> 0
 -- Let the statements of the transaction sort and hash a million groups in memory.
 SELECT set_config('work_mem', '64MB', true)
 
+-- name: use_indexes
+-- Plan the statements of the transaction without sequential scans, which look cheap for a table that was small or has not been
+-- analyzed.
+SELECT set_config('enable_seqscan', 'off', true)
+
 -- name: finish_statistic
 -- Store that a statistic, which the transaction has locked, is built.
 UPDATE draftline.statistic AS q
@@ -227,12 +232,11 @@ LIMIT :limit
 -- Add some of the rows that writes have appended to the tally of a statistic, which the transaction has locked, to the sums of
 -- their groups. Readers see either the rows or the sums. Return how many rows that were. The sums are read by their index: a
 -- tally may have many, of many users and of the nodes of a range.
-WITH appended AS (
-    DELETE FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
+WITH appended AS MATERIALIZED (
+    SELECT d.*
+    FROM draftline.delete_tally_rows(:tenant_id, CAST(:statistic_id AS bigint), ARRAY(
         SELECT u.ctid FROM draftline.tally AS u
-        WHERE u.tenant_id = :tenant_id AND u.statistic_id = :statistic_id AND NOT u.is_folded LIMIT :limit))
-    RETURNING t.*
+        WHERE u.tenant_id = :tenant_id AND u.statistic_id = :statistic_id AND NOT u.is_folded LIMIT :limit)) AS d
 ), nodes AS MATERIALIZED (
     SELECT f.user_id, n.k1 COLLATE "C" AS k1, f.k2, f.k3,
         -- include: statistics.sums
@@ -254,9 +258,9 @@ WITH appended AS (
           AND t.user_id = n.user_id AND t.k1 IS NULL AND n.k1 IS NULL
         OFFSET 0
     ) AS o
-), replaced AS (
-    DELETE FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
+), replaced AS MATERIALIZED (
+    SELECT d.*
+    FROM draftline.delete_tally_rows(:tenant_id, CAST(:statistic_id AS bigint), ARRAY(
         -- The stored rows of the nodes: grouped and not joined, because the planner expects few nodes, and a nested loop over
         -- thousands takes hours.
         SELECT unnest(array_agg(o.location) FILTER (WHERE o.location IS NOT NULL))
@@ -267,8 +271,7 @@ WITH appended AS (
         ) AS o
         GROUP BY o.user_id, o.k1, o.k2, o.k3
         HAVING bool_or(o.location IS NULL)
-    ))
-    RETURNING t.*
+    )) AS d
 ), summed AS (
     INSERT INTO draftline.tally (tenant_id, statistic_id, is_folded, user_id, k1, k2, k3, records, c1, s1, c2, s2, c3, s3,
         c4, s4)
@@ -277,7 +280,7 @@ WITH appended AS (
     FROM (
         SELECT * FROM nodes
         UNION ALL
-        SELECT r.user_id, r.k1, r.k2, r.k3, r.records, r.c1, r.s1, r.c2, r.s2, r.c3, r.s3, r.c4, r.s4 FROM replaced AS r
+        SELECT * FROM replaced
     ) AS f
     GROUP BY f.user_id, f.k1, f.k2, f.k3
     -- include: statistics.having_sums
@@ -309,14 +312,10 @@ ORDER BY q.tenant_id, q.collection, q.statistic_id
 
 -- name: delete_tally
 -- Delete some rows of a statistic's tally. Return how many.
-WITH deleted AS (
-    DELETE FROM draftline.tally AS t
-    WHERE t.tenant_id = :tenant_id AND t.statistic_id = :statistic_id AND t.ctid = ANY (ARRAY(
-        SELECT u.ctid FROM draftline.tally AS u
-        WHERE u.tenant_id = :tenant_id AND u.statistic_id = :statistic_id LIMIT :limit))
-    RETURNING 1
-)
-SELECT count(*) AS count FROM deleted
+SELECT count(*) AS count
+FROM draftline.delete_tally_rows(:tenant_id, CAST(:statistic_id AS bigint), ARRAY(
+    SELECT u.ctid FROM draftline.tally AS u
+    WHERE u.tenant_id = :tenant_id AND u.statistic_id = :statistic_id LIMIT :limit)) AS d
 
 -- name: delete_statistic
 -- Delete a statistic whose tally is deleted.
