@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import structlog
 
 from ..store.advisory_locks import AdvisoryLock
@@ -22,11 +25,34 @@ class TalliesTask(LeaderTask):
     def __init__(self, tallies: Tallies) -> None:
         super().__init__(INTERVAL_S)
         self._tallies = tallies
-        self.unfolded = Unfolded()  # after the last run of this process
+        self._measured = Unfolded()
+        self._measured_at = 0.0
+        self._is_running = False
 
     async def run(self, connection: DedicatedConnection) -> None:
-        await self._tallies.work_off(connection)
-        self.unfolded = await self._tallies.unfolded(connection)
+        self._is_running = True
+        try:
+            await self._measure(connection)
+            await self._tallies.work_off(connection)
+            await self._measure(connection)
+        finally:
+            self._is_running = False
+
+    async def _measure(self, connection: DedicatedConnection) -> None:
+        self._measured = await self._tallies.unfolded(connection)
+        self._measured_at = time.monotonic()
+
+    @property
+    def unfolded(self) -> Unfolded:
+        """Return what is to be folded, as this process measured it, also while a run fails or waits.
+
+        Nothing, once another process has the lease.
+        """
+        elapsed_s = time.monotonic() - self._measured_at
+        if not self._is_running and elapsed_s > 2 * INTERVAL_S:
+            return Unfolded()
+        measured = self._measured
+        return replace(measured, age_s=measured.age_s + elapsed_s) if measured.age_s else measured
 
     @property
     def built(self) -> int:

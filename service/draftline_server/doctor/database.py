@@ -233,9 +233,6 @@ async def _statistics(opened: Database) -> Finding:
     invalid = [_statistic_name(row) for row in rows if row["state"] == "INVALID"]
     grown = [_statistic_name(row) for row in rows if row["state"] == "READY" and row["group_count"] > MAX_GROUPS]
     unfolded = [_statistic_name(row) for row in rows if row["rows"] > FOLD_ROWS and row["age_s"] > UNFOLDED_S]
-    if invalid:
-        fix = "declare coarser groups, such as months instead of days, or range_by; until then they are not in use"
-        return warning("statistics", f"of more than {MAX_GROUPS:,} groups: {_some(invalid)}", fix)
     is_served = not (building or unfolded) or (await opened.fetch(SQL["is_served"], {}))[0]["served"]
     if building:
         message = f"statistics are being built: {_some(building)}"
@@ -247,6 +244,9 @@ async def _statistics(opened: Database) -> Finding:
         message = f"rows are not folded, so answers are exact but slower: {_some(unfolded)}"
         fix = "look for tallies_failed in the log" if is_served else "start the service, which folds them"
         return warning("statistics", message, fix)
+    if invalid:
+        fix = "declare coarser groups, such as months instead of days, or range_by; until then they are not in use"
+        return warning("statistics", f"of more than {MAX_GROUPS:,} groups: {_some(invalid)}", fix)
     if grown:
         message = f"of more than {MAX_GROUPS:,} groups since they were built: {_some(grown)}"
         return warning("statistics", message, "declare coarser groups or range_by; answers are exact, but slower")
