@@ -23,6 +23,7 @@ from draftline import (
     Patch,
     op,
 )
+from draftline_server.domain.errors import DraftlineError as DomainError
 from draftline_server.domain.filters.ast import FieldType
 from draftline_server.domain.filters.parser import parse_filter
 from draftline_server.domain.filters.type_resolution import with_types
@@ -31,12 +32,14 @@ from draftline_server.store.collections.order_entries import OrderEntries
 from draftline_server.store.collections.statistic_specs import from_json
 from draftline_server.store.collections.tallies import Tallies
 from draftline_server.store.database import Database
+from draftline_server.store.driver_errors import RacedError
 from draftline_server.store.statements import load
 from draftline_server.store.statistics.needs import needs_of
 from draftline_server.store.statistics.query import statistics_statement
 from draftline_server.store.statistics.store import scan_values
 from support.servers import cloned, serving
 from support.soak_scale import length
+from support.sync_worlds import SyncWorld, answer
 from support.tenant_stores import connected
 
 CALLERS = length("STATISTICS_CALLERS", 8, soak=24)
@@ -45,7 +48,13 @@ USERS = 4
 IDS = [f"r-{number:02}" for number in range(40)]
 HOT = IDS[:2]
 DELAYED = IDS[:8]  # not imported, because no collection is declared while it is imported
-FIRST = ["hot_discard", "hot", "commit", "save", "load"]  # the first action of each caller, in turn
+FIRST = [
+    "hot_discard",
+    "hot",
+    "commit",
+    "save",
+    "load",
+]  # the first action of each caller, in turn; then its share of all
 TENANT, COLLECTION = "acme", "films"
 FIELDS = {"/Genre": "text", "/Gross": "number", "/Day": "date", "/Votes": "number"}
 STATISTICS = [
@@ -72,21 +81,22 @@ class Caller:
 
     def __init__(self, client: AsyncClient, seed: int) -> None:
         self._client = client
-        self._first = FIRST[seed % len(FIRST)]
         self._random = random.Random(seed)
         self.done: Counter[str] = Counter()
         self._actions: dict[Callable[[], Any], int] = {
             self.create: 3, self.patch: 6, self.hot: 8, self.upsert: 3, self.preview: 2, self.batch: 3, self.stream: 2,
             self.load: 2, self.snapshot: 1, self.delete: 3, self.undelete: 3, self.purge: 1, self.save: 8,
             self.save_many: 2, self.discard: 2, self.discard_some: 2, self.commit: 4, self.preview_commit: 1,
-            self.revert: 2, self.hot_discard: 4,
+            self.revert: 2, self.hot_discard: 4, self.discard_of_other: 1,
         }  # fmt: skip
+        self.names = [action.__name__ for action in self._actions]
+        self._first = [FIRST[seed % len(FIRST)], *self.names[seed % CALLERS :: CALLERS]]
 
     async def work(self, until: float) -> None:
-        while time.monotonic() < until:
+        while self._first or time.monotonic() < until:
             action = self._random.choices(list(self._actions), list(self._actions.values()))[0]
-            if not self.done:
-                action = getattr(self, self._first)
+            if self._first:
+                action = getattr(self, self._first.pop(0))
             name: str = action.__name__
             try:
                 await action()
@@ -199,6 +209,10 @@ class Caller:
     async def discard_some(self) -> None:
         await self._client.discard(COLLECTION, session_id="s")
 
+    async def discard_of_other(self) -> None:
+        """Discard drafts of another user, as an administrator does."""
+        await self._client.discard(COLLECTION, all=True, draft_user=f"u{self._random.randrange(USERS)}")
+
     async def commit(self) -> None:
         policy = self._random.choice(["reject", "keep_mine", "keep_theirs"])
         await self._client.commit(
@@ -222,6 +236,7 @@ class Checker:
 
     url: str
     answers: int = 0
+    groups: int = 0  # of these answers
     wrong: list[Any] = field(default_factory=list)
 
     async def check(self) -> None:
@@ -251,10 +266,11 @@ class Checker:
                 found = []
                 for statistic, source in ((spec, "tally_rows"), (least, "scanned_rows")):
                     statement, fixed = statistics_statement(query, condition, statistic, needs.groups, source)
-                    own = {**values, **fixed, "user_id": user, **(scan_values(least) if statistic is least else {})}
+                    own = {**fixed, **values, "user_id": user, **(scan_values(least) if statistic is least else {})}
                     rows = await connection.fetch(statement.sql, *statement.arguments(own))
                     found.append([tuple(each.values()) for each in rows])
                 self.answers += 1
+                self.groups += rows[0]["size"]
                 if found[0] != found[1]:
                     self.wrong.append((row["name"], user, query, found))
 
@@ -269,17 +285,20 @@ async def test_answers_equal_a_live_aggregate_of_the_same_snapshot_during_all_ki
             until = time.monotonic() + SOAK_S
             writes = asyncio.gather(*(each.work(until) for each in working))
             keeping = asyncio.create_task(keep(declarer, database, until))
-            while not (writes.done() and keeping.done()):
+            syncing = asyncio.create_task(sync(database, until - SOAK_S / 2, until))
+            while not (writes.done() and keeping.done() and syncing.done()):
                 await checker.check()
             await asyncio.gather(writes, keeping)
             await checker.check()
             await compare_with_lists(addresses[0], checker)
             await declarer.close()
-        done = sum((each.done for each in working), Counter())
-    report(f"{checker.answers} answers compared, {len(checker.wrong)} wrong, during {done.total()} calls: {dict(done)}")
+        done = sum((each.done for each in working), await syncing)
+    compared = f"{checker.answers} answers with {checker.groups} groups"
+    report(f"{compared} compared, {len(checker.wrong)} wrong, during {done.total()} calls: {dict(done)}")
     assert checker.wrong == []
     assert checker.answers > 20
-    assert {name.split()[0] for name in done} >= set(FIRST)
+    assert checker.groups > checker.answers
+    assert {name.split()[0] for name in done} >= {*working[0].names, "sync"}
 
 
 @contextmanager
@@ -355,6 +374,26 @@ async def keep(client: AsyncClient, database: Database, until: float) -> None:
         if time.monotonic() > until:
             return
         await client.put_collection(COLLECTION, fields=FIELDS, statistics=[])
+
+
+async def sync(database: Database, start: float, until: float) -> Counter[str]:
+    """Merge random answers of an upstream into the records. From then on, imports are refused."""
+    await asyncio.sleep(max(0.0, start - time.monotonic()))
+    world, dice, done, version = SyncWorld(database, TENANT), random.Random(2), Counter[str](), 0
+    await world.bind()
+    while not done or time.monotonic() < until:
+        await asyncio.sleep(dice.random() / 10)
+        answers = []
+        for record_id in dice.sample(IDS, 6):
+            version += 1
+            film = {"Genre": dice.choice(["Drama", "Horror"]), "Votes": dice.randrange(9), "Gross": dice.randrange(99)}
+            answers.append(answer(record_id, film if dice.random() < 0.8 else None, version, record_id))
+        try:
+            await world.merge(*answers)
+            done["sync"] += 1
+        except (DomainError, RacedError) as error:
+            done[f"sync {type(error).__name__}"] += 1
+    return done
 
 
 async def compare_with_lists(address: str, checker: Checker) -> None:
