@@ -12,8 +12,10 @@ import pytest
 from draftline.upstreams import BatchRefusedError, Outcome, Refused, UnauthorizedError, UpstreamError, WriteItem
 from draftline_server.store.database import Database
 from draftline_server.store.statements import Statement
+from draftline_server.sync import push as push_module
+from draftline_server.sync.push import Push
 from support.sync_worlds import SyncWorld
-from support.tenant_stores import change, creation
+from support.tenant_stores import COLLECTION, change, creation
 from support.upstream_toy import Faults, ToySystem, ToyUpstream
 
 DUE = Statement(
@@ -108,6 +110,32 @@ async def test_commit_stays_whole_if_one_of_its_records_is_merged_first(world: S
     assert (await world.value("a"), live(world)) == ({"n": 1, "m": 7}, {"a": 0, "b": 0})
     await world.push()
     assert (world.system.atomic_batches[-1], live(world)) == (["a", "b"], {"a": 1, "b": 1})
+
+
+async def test_commit_waits_while_an_earlier_write_of_one_of_its_records_is_out(
+    world: SyncWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Send no record of a commit while the outcome of another one's write for an earlier commit is not known."""
+    monkeypatch.setattr(push_module, "MAX_LOOKED_UP", 1)
+    await commit(world, {name: {"n": 0} for name in "ab"}, new=True)
+    await world.push()
+    await commit(world, {name: {"n": 1} for name in "ab"})
+    await world.worker._attempts.sweep(COLLECTION)
+    world.system.faults = Faults(lost_before=1.0)
+    push = Push(world.database, world.worker._attempts, world.worker._merges, world.link())
+    await push.push(world.bound, world.system.capabilities, by_commit=True)
+    world.system.faults = Faults()
+    world.system.edit("r1", m=7)
+    await world.database.fetch(DUE, {"tenant_id": world.tenant_id})
+    await push.push(world.bound, world.system.capabilities, by_commit=True)  # both are to be read now
+    await commit(world, {name: {"n": 2} for name in "ab"})
+    await push.recheck(world.bound, world.system.capabilities)  # one of them
+    await push.push(world.bound, world.system.capabilities, by_commit=True)
+    assert live(world) == {"a": 0, "b": 0}
+    await push.recheck(world.bound, world.system.capabilities)
+    await push.push(world.bound, world.system.capabilities, by_commit=True)
+    assert live(world) == {"a": 2, "b": 2}
+    assert world.system.atomic_batches == [["a", "b"]] * 2
 
 
 async def test_commit_that_does_not_fit_into_a_batch_is_split_and_reported(world: SyncWorld) -> None:

@@ -1,7 +1,7 @@
 """Batches of whole commits: all records of a commit in one atomic batch, or none of them.
 
-A commit waits while one of its records is refused, in conflict or being read. A record that a later commit changed
-belongs to that one.
+A commit waits while one of its records is refused, in conflict or being read, or while the outcome of an earlier write
+of one is not known. A record that a later commit changed belongs to that one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class CommitBatches:
         waiting: list[Attempt] = []
         commits = await self._commits.waiting(collection, list(given), size)
         for commit in commits:
-            members = [given.pop(record_id) for record_id in sorted(commit.record_ids) if record_id in given]
+            own = commit.record_ids - commit.blocked
+            members = [given.pop(record_id) for record_id in sorted(own) if record_id in given]
             if commit.is_large:
                 batches += plain_batches(members, size)
             elif len(members) < len(commit.record_ids):

@@ -246,7 +246,7 @@ def _settlement(attempt: Attempt, outcome: Outcome, capabilities: Capabilities, 
 def _aborted(settlement: Settlement, attempt: Attempt, now: datetime) -> Settlement:
     """Return what the outcome of an item of an atomic batch changes: it waits if only another item was at fault."""
     was_aborted = settlement.effect is Effect.REFUSED and json.loads(settlement.error or "{}").get("reason") == ABORTED
-    if not was_aborted or attempt.in_doubt:
+    if not was_aborted or (attempt.in_doubt and attempt.remote_id):  # a look at the record shows what became of it
         return settlement
     return replace(settlement, effect=Effect.NOT_TAKEN, error=COMMIT_WAITS, next_at=now + COMMIT_WAIT)
 

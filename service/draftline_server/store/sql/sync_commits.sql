@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
 -- Return the records of a collection that wait with the given ones, because the same commit changed them last: for each record
 -- its commit, and whether the commit changed more than `size` records of the collection. Commits are in the order in which
 -- their first record is given. Changes by pulls do not count, and a record with an attempt belongs to the commit that the
--- attempt sends.
+-- attempt sends. `is_blocked`: the commit changed the record last, and an attempt for an earlier one is out.
 WITH given AS MATERIALIZED (
     SELECT p.index, c.commit_id
     FROM unnest(CAST(:record_ids AS text[])) WITH ORDINALITY AS p (record_id, index)
@@ -40,10 +40,14 @@ WITH given AS MATERIALIZED (
           AND l.kind NOT IN ('DRAFT', 'PURGE')
         LIMIT CAST(:size AS int) + 1) AS l
 )
-SELECT p.commit_id::text AS commit_id, p.record_id, p.is_large
+SELECT p.commit_id::text AS commit_id, p.record_id, p.is_large, p.version > c.version AS is_blocked
 FROM written AS p
 -- include: sync_commits.last_sent
 WHERE p.version = c.version AND (s.attempt_id IS NOT NULL OR r.version > coalesce(r.acked_version, 0))
+   OR s.attempt_id IS NOT NULL AND p.version > c.version AND NOT EXISTS (
+        SELECT FROM draftline.change AS l
+        WHERE l.tenant_id = :tenant_id AND l.collection = :collection AND l.record_id = p.record_id
+          AND l.version > p.version AND l.version <= r.version AND l.kind <> 'DRAFT' AND l.source <> 'SYNC_PULL')
 ORDER BY p.index, p.record_id
 
 -- name: hasten

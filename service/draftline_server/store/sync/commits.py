@@ -17,12 +17,14 @@ EVENTS = load("sync_config")
 class WaitingCommit:
     """A commit, and those of its records in a collection that wait for the upstream.
 
-    `is_large`: it changed more records of the collection than fit into one batch.
+    `is_large`: it changed more records of the collection than fit into one batch. `blocked`: those of the records of
+    which a write for an earlier commit is out.
     """
 
     commit_id: str
     record_ids: frozenset[str]
     is_large: bool
+    blocked: frozenset[str]
 
 
 class SyncCommits:
@@ -38,10 +40,18 @@ class SyncCommits:
             "tenant_id": self._attempts.tenant_id, "collection": collection, "record_ids": list(record_ids),
             "size": size,
         }  # fmt: skip
-        found: dict[tuple[str, bool], set[str]] = {}
+        found: dict[tuple[str, bool], dict[str, bool]] = {}
         for row in await self._database.fetch(SQL["members"], values, idempotent=True):
-            found.setdefault((row["commit_id"], row["is_large"]), set()).add(row["record_id"])
-        return [WaitingCommit(commit_id, frozenset(ids), is_large) for (commit_id, is_large), ids in found.items()]
+            found.setdefault((row["commit_id"], row["is_large"]), {})[row["record_id"]] = row["is_blocked"]
+        return [
+            WaitingCommit(
+                commit_id,
+                frozenset(members),
+                is_large,
+                frozenset(record_id for record_id, is_blocked in members.items() if is_blocked),
+            )
+            for (commit_id, is_large), members in found.items()
+        ]
 
     async def hasten(self, collection: str, record_ids: Collection[str]) -> None:
         """Mark the records of commits that are due, and make those due that wait."""
