@@ -44,6 +44,7 @@ PAGE_SIZE = 100
 MAX_BATCH = 100
 KEYS_S = 86_400.0
 LATE_S = 1.0
+ABORTED = {"code": "ABORTED", "message": "another item of the batch was not applied", "fields": []}
 
 
 @dataclass
@@ -69,6 +70,19 @@ class LostResponseError(Exception):
     """The caller is to see no response."""
 
 
+@dataclass(frozen=True)
+class PartWrite:
+    """A write: `create`, `update` or `delete`. `expected`: the version that the part must have; None: any."""
+
+    kind: str
+    key: str
+    part_id: str = ""
+    reference: str = ""
+    content: dict[str, Any] | None = None
+    edits: list[tuple[str, bool, Any]] | None = None
+    expected: str | None = None
+
+
 @dataclass
 class System:
     """The system itself: all that both protocols share. Methods may be called from any thread."""
@@ -79,6 +93,7 @@ class System:
     referenced: dict[str, Part] = field(default_factory=dict)  # by reference
     log: list[str] = field(default_factory=list)  # the id of each change; a part's version is its position
     keys: dict[str, tuple[Part | RefusedError, float]] = field(default_factory=dict)
+    retry_after_s: int = 1  # the time that a throttled caller is asked to wait
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -109,64 +124,90 @@ class System:
         if self.happens("slow"):
             time.sleep(LATE_S)
 
-    def write(
-        self,
-        kind: str,
-        key: str,
-        part_id: str = "",
-        *,
-        reference: str = "",
-        content: dict[str, Any] | None = None,
-        edits: list[tuple[str, bool, Any]] | None = None,
-        expected: str | None = None,
-    ) -> Part:
+    def write(self, kind: str, key: str, part_id: str = "", **arguments: Any) -> Part:
         """Apply a write, once for a key, and return the part. Raise RefusedError if it is not applied."""
         with self.lock:
-            known = self.keys.get(key) if key else None
-            if known is not None and time.monotonic() < known[1]:
-                if isinstance(known[0], RefusedError):
-                    raise known[0]
-                return known[0]
-            if self.happens("refuse"):
-                fields = [{"path": "/rate", "message": "is not allowed"}]
-                refused = RefusedError(422, error={"code": "INVALID", "message": "it is refused", "fields": fields})
-                if key:
-                    self.keys[key] = (refused, time.monotonic() + KEYS_S)
-                raise refused
-            part = self._new(reference) if kind == "create" else self._existing(kind, part_id, expected)
-            if kind == "create":
-                part.content = dict(content or {})
-            elif kind == "update":
-                part.content = edited(part.content, edits or [])
-            changes_something = kind != "delete" or not part.deleted
-            part.deleted = kind == "delete"
-            if changes_something:
-                self.log.append(part.id)
-                part.version = len(self.log)
-            copy = Part(part.id, part.reference, dict(part.content), part.version, part.deleted)
-            if key:
-                self.keys[key] = (copy, time.monotonic() + KEYS_S)
-            return copy
+            write = PartWrite(kind, key, part_id, **arguments)
+            self.check(write)
+            return self.apply(write)
 
-    def _new(self, reference: str) -> Part:
+    def write_all(self, writes: list[PartWrite]) -> list[Part | RefusedError]:
+        """Apply writes of different parts, all or none. Return each part, or why none was applied."""
+        with self.lock:
+            refusals: list[RefusedError | None] = []
+            for write in writes:
+                try:
+                    self.check(write)
+                    refusals.append(None)
+                except RefusedError as refusal:
+                    refusals.append(refusal)
+            if any(refusals):
+                return [each or RefusedError(424, error=ABORTED) for each in refusals]
+            return [self.apply(each) for each in writes]
+
+    def check(self, write: PartWrite) -> None:
+        """Raise RefusedError if a write cannot be applied."""
+        known = self._known(write)
+        if isinstance(known, RefusedError):
+            raise known
+        if known is not None:
+            return
+        if self.happens("refuse"):
+            fields = [{"path": "/rate", "message": "is not allowed"}]
+            refused = RefusedError(422, error={"code": "INVALID", "message": "it is refused", "fields": fields})
+            if write.key:
+                self.keys[write.key] = (refused, time.monotonic() + KEYS_S)
+            raise refused
+        if write.kind == "create":
+            self.check_reference(write.reference)
+            return
+        part = self.parts.get(write.part_id)
+        if part is None or part.deleted:
+            if write.kind == "update":
+                raise RefusedError(404)
+        elif write.expected is not None and write.expected != str(part.version):
+            raise RefusedError(412, part)
+
+    def check_reference(self, reference: str) -> None:
+        """Raise RefusedError if there is a part with this reference."""
         existing = self.referenced.get(reference)
         if existing is not None and not existing.deleted:
             raise RefusedError(409, existing)
+
+    def apply(self, write: PartWrite) -> Part:
+        """Apply a write that was checked, once for a key, and return the part."""
+        known = self._known(write)
+        if isinstance(known, Part):
+            return known
+        part = self._new(write.reference) if write.kind == "create" else self._existing(write.part_id)
+        if write.kind == "create":
+            part.content = dict(write.content or {})
+        elif write.kind == "update":
+            part.content = edited(part.content, write.edits or [])
+        changes_something = write.kind != "delete" or not part.deleted
+        part.deleted = write.kind == "delete"
+        if changes_something:
+            self.log.append(part.id)
+            part.version = len(self.log)
+        copy = Part(part.id, part.reference, dict(part.content), part.version, part.deleted)
+        if write.key:
+            self.keys[write.key] = (copy, time.monotonic() + KEYS_S)
+        return copy
+
+    def _known(self, write: PartWrite) -> Part | RefusedError | None:
+        """Return the outcome of an earlier write with the same key; None if there is none."""
+        known = self.keys.get(write.key) if write.key else None
+        return known[0] if known is not None and time.monotonic() < known[1] else None
+
+    def _new(self, reference: str) -> Part:
         part = Part(f"part-{len(self.parts) + 1}", reference, {})
         self.parts[part.id] = part
         if reference:
             self.referenced[reference] = part
         return part
 
-    def _existing(self, kind: str, part_id: str, expected: str | None) -> Part:
-        part = self.parts.get(part_id)
-        if part is None or part.deleted:
-            if kind == "delete":
-                return part or Part(part_id, "", {}, deleted=True)
-            raise RefusedError(404)
-        if expected is not None and expected != str(part.version):
-            raise RefusedError(412, part)
-        return part
+    def _existing(self, part_id: str) -> Part:
+        return self.parts.get(part_id) or Part(part_id, "", {}, deleted=True)
 
     def changes(self, cursor: int) -> tuple[list[Part], int]:
         """Return a page of what changed after a cursor, deletions included, and the next cursor."""
@@ -232,7 +273,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServiceServicer):
         return upstream_pb2.DescribeResponse(
             idempotency_keys_s=KEYS_S, conditional_writes=True, client_reference=True, ordered_versions=True,
             returns_stored=True, changes=True, deletions_in_changes=True, snapshots=True, lookups=True,
-            max_batch=MAX_BATCH,
+            max_batch=MAX_BATCH, atomic_batch=True,
         )  # fmt: skip
 
     def Write(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
@@ -276,13 +317,19 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServiceServicer):
 
     def _throttle(self, context: grpc.ServicerContext) -> None:
         if self._system.happens("throttle"):
-            context.set_trailing_metadata((("retry-after", "1"),))
+            context.set_trailing_metadata((("retry-after", str(self._system.retry_after_s)),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests")
 
     def _written(self, request: Any) -> upstream_pb2.WriteResponse:
-        return upstream_pb2.WriteResponse(outcomes=map(self._outcome, request.items))
+        writes = map(self._write, request.items)
+        results = self._system.write_all(list(writes)) if request.atomic else map(self._result, writes)
+        return upstream_pb2.WriteResponse(outcomes=map(self._outcome, results))
 
-    def _outcome(self, item: Any) -> upstream_pb2.WriteOutcome:
+    def _result(self, write: PartWrite) -> Part | RefusedError:
+        (result,) = self._system.write_all([write])
+        return result
+
+    def _write(self, item: Any) -> PartWrite:
         kind = item.WhichOneof("write")
         expected = item.expected_remote_version if item.HasField("expected_remote_version") else None
         edits = [
@@ -294,21 +341,14 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServiceServicer):
             for each in item.update.edits
         ]
         content = documents.content_of(item.create) if kind == "create" else None
-        try:
-            part = self._system.write(
-                kind,
-                item.idempotency_key,
-                item.remote_id,
-                reference=item.record_id,
-                content=content,
-                edits=edits,
-                expected=expected,
-            )
-        except RefusedError as refusal:
-            return self._refused(refusal)
-        applied = upstream_pb2.Applied(remote_id=part.id, remote_version=str(part.version))
-        if not part.deleted:
-            applied.stored.CopyFrom(record(part))
+        return PartWrite(kind, item.idempotency_key, item.remote_id, item.record_id, content, edits, expected)
+
+    def _outcome(self, result: Part | RefusedError) -> upstream_pb2.WriteOutcome:
+        if isinstance(result, RefusedError):
+            return self._refused(result)
+        applied = upstream_pb2.Applied(remote_id=result.id, remote_version=str(result.version))
+        if not result.deleted:
+            applied.stored.CopyFrom(record(result))
         return upstream_pb2.WriteOutcome(applied=applied)
 
     def _refused(self, refusal: RefusedError) -> upstream_pb2.WriteOutcome:
@@ -419,7 +459,11 @@ class Handler(BaseHTTPRequestHandler):
     def _is_throttled(self) -> bool:
         throttled = self.system.happens("throttle")
         if throttled:
-            self._send(429, {"code": "THROTTLED", "message": "too many requests"}, headers={"retry-after": "1"})
+            self._send(
+                429,
+                {"code": "THROTTLED", "message": "too many requests"},
+                headers={"retry-after": str(self.system.retry_after_s)},
+            )
         return throttled
 
     def _deliver(self, write: Callable[[], tuple[int, Any, Part | None]]) -> None:

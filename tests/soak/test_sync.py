@@ -26,6 +26,7 @@ SAFE = {
     "without_keys": replace(FULL, idempotency_keys_s=0.0),
     "without_order": replace(FULL, ordered_versions=False),
     "without_references": replace(FULL, client_reference=False),
+    "lagging_reads": replace(FULL, ordered_versions=False, read_lag_s=0.2),
 }
 
 
@@ -36,6 +37,7 @@ def system_of(capabilities: Capabilities) -> ToySystem:
         honours_keys=capabilities.idempotency_keys_s > 0,
         honours_references=capabilities.client_reference,
         honours_versions=capabilities.conditional_writes,
+        lag_s=capabilities.read_lag_s,
     )
 
 
@@ -87,11 +89,24 @@ def unversioned(database_url: str, monkeypatch: pytest.MonkeyPatch, system: ToyS
     system.honours_versions = False
 
 
+def unheld(database_url: str, monkeypatch: pytest.MonkeyPatch, system: ToySystem) -> None:
+    """Take unknown records at once, although they may be what a creation that is out has created."""
+    del database_url
+    system.capabilities, system.honours_references = replace(system.capabilities, client_reference=False), False
+    merge = Merges.merge
+
+    async def merging(self: Merges, *arguments: Any, **options: Any) -> Any:
+        return await merge(self, *arguments, **{**options, "needs_references": False})
+
+    monkeypatch.setattr(Merges, "merge", merging)
+
+
 MUTATIONS: dict[str, tuple[Callable[[str, pytest.MonkeyPatch, ToySystem], None], set[str]]] = {
     "pull_overwrites": (overwrite, {"clobbered"}),
     "no_fence": (unfenced, {"reverted", "different", "clobbered"}),
     "no_keys": (unkeyed, {"doubled"}),
     "no_versions": (unversioned, {"unseen", "overwritten"}),
+    "no_wait_for_creations": (unheld, {"doubled", "lost", "different"}),
 }
 
 
@@ -118,4 +133,5 @@ def system_like(system: ToySystem) -> ToySystem:
         honours_keys=system.honours_keys,
         honours_references=system.honours_references,
         honours_versions=system.honours_versions,
+        lag_s=system.lag_s,
     )

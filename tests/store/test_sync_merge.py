@@ -27,7 +27,7 @@ from draftline_server.domain.sync import (
 from draftline_server.store.database import Database
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.soak_scale import examples
+from support.soak_scale import IS_SOAK, examples
 from support.sync_merge_oracle import ABSENT, merge
 from support.sync_worlds import SyncWorld, answer
 from support.tenant_stores import COLLECTION
@@ -325,8 +325,8 @@ ORDER BY c.index
 """
 
 
-@given(cases=st.lists(CASES, min_size=1, max_size=60))
-@settings(max_examples=examples(8))
+@given(cases=st.lists(CASES, min_size=40 if IS_SOAK else 1, max_size=60))
+@settings(max_examples=250 if IS_SOAK else examples(8))  # at least 10,000 cases in a soak run
 def test_merge_equals_the_oracle(cases: list[Any], sync_connection: Any) -> None:
     """Compare the merge in SQL with the oracle, and check its laws."""
     policies = [{"default": default, "rules": found} for *_, default, found in cases]

@@ -13,8 +13,9 @@ from draftline_server.domain.merged import MergedQuery
 from draftline_server.domain.sync import Effect, Settlement
 from draftline_server.store.sync import attempts as attempts_module
 from draftline_server.store.sync import progress as progress_module
+from draftline_server.store.sync.commits import SyncCommits
 from support.sync_worlds import SyncWorld, answer
-from support.tenant_stores import COLLECTION, connected
+from support.tenant_stores import COLLECTION, change, connected
 
 from .test_unknown_sizes import FLUSH, READ
 
@@ -82,6 +83,11 @@ async def test_sync_reads_the_rows_of_its_records_whatever_the_planner_knows(
         outcomes = [Settlement(each.record_id, each.attempt_id, Effect.APPLIED, each.remote_id, "3") for each in sent]
         settled = database.transact(lambda each: attempts.settle(each, COLLECTION, outcomes, is_versioned=True))
         await counted("settle", settled)
+        await world.save_all("ada", [change(each, {"n": -3}) for each in due])
+        await world.commit("ada")
+        commits = SyncCommits(database, attempts)
+        (waiting,) = await counted("waiting", commits.waiting(COLLECTION, due[:5], PUSHED))
+        await counted("hasten", commits.hasten(COLLECTION, due))
         await world.specs.load("acme", [COLLECTION])
         page = await counted("page", world.merged.page(world.actor("ada"), MergedQuery(COLLECTION), PUSHED, ""))
         for module, name in ((attempts_module, "SWEPT"), (progress_module, "LINKED")):
@@ -90,6 +96,7 @@ async def test_sync_reads_the_rows_of_its_records_whatever_the_planner_knows(
         await counted("linked", linked(world))
     assert all(each.sync is not None for each in page.records)
     assert max(read.pop("sweep"), read.pop("linked")) < 10 * OTHERS  # of many parts, each of a part of the records
+    assert waiting.record_ids == set(due)
     assert [each.user_id for each in sent] == ["sys"] * PUSHED
     assert read["settle"] < 15 * PUSHED, read  # each record once, and not all for each
     assert max(read.values()) < READS * PUSHED, read

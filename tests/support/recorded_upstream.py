@@ -5,13 +5,20 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from support.toy_upstream import toy
 
 OURS = "draftline"
 MISSING = object()
+FAMILY_SIZE = 3
+FAMILY_FIELDS = ("a", "b")
+
+
+def tidy(value: Any) -> Any:
+    """Return a value as the system stores it: texts without spaces at their ends."""
+    return value.strip() if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -25,39 +32,64 @@ class Written:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     key: str = ""
+    batch: int = 0  # writes that were applied together have the same number
 
 
 class RecordedSystem(toy.System):  # type: ignore[misc, name-defined]
-    """The toy. `broken` names what it claims and does not keep: `keys`, `versions`, `references`."""
+    """The toy, which removes spaces at the ends of texts.
+
+    `broken` names what it claims and does not keep: `keys`, `versions`, `references`.
+    """
 
     def __init__(self, rates: dict[str, float], seed: int, broken: frozenset[str] = frozenset()) -> None:
         super().__init__(rates, seed)
         self.broken = broken
         self.history: list[Written] = []
+        self.actor = OURS
+        self.batch = 0  # the number of the last batch
         self.undecided = 0  # the length of the history when the first conflict was decided
 
     def write(self, kind: str, key: str, part_id: str = "", **arguments: Any) -> Any:
         with self.lock:
-            actor, sent_key = arguments.pop("actor", OURS), key
-            if "keys" in self.broken:
-                key = ""
-            if "versions" in self.broken:
-                arguments["expected"] = None
-            known = self.parts.get(part_id)
-            before, count = dict(known.content) if known is not None else {}, len(self.log)
-            part = super().write(kind, key, part_id, **arguments)
-            if len(self.log) > count:
-                after = {} if part.deleted else part.content
-                record_id = part.reference or part.id
-                self.history.append(Written(actor, part.id, record_id, kind, before, dict(after), sent_key))
-            return part
+            self.actor, before = arguments.pop("actor", OURS), self.actor
+            try:
+                return super().write(kind, key, part_id, **arguments)
+            finally:
+                self.actor = before
 
-    def _new(self, reference: str) -> Any:
+    def write_all(self, writes: list[Any]) -> Any:
+        with self.lock:
+            self.batch += 1
+            return super().write_all(writes)
+
+    def check(self, write: Any) -> None:
+        super().check(self._as_kept(write))
+
+    def check_reference(self, reference: str) -> None:
         if "references" not in self.broken:
-            return super()._new(reference)
-        part = toy.Part(f"part-{len(self.parts) + 1}", reference, {})
-        self.parts[part.id] = part
+            super().check_reference(reference)
+
+    def apply(self, write: Any) -> Any:
+        known, count = self.parts.get(write.part_id), len(self.log)
+        before = dict(known.content) if known is not None else {}
+        part = super().apply(self._as_kept(write))
+        if len(self.log) > count:
+            after = {} if part.deleted else part.content
+            self.history.append(
+                Written(
+                    self.actor, part.id, part.reference or part.id, write.kind, before, dict(after), write.key,
+                    self.batch,
+                )
+            )  # fmt: skip
         return part
+
+    def _as_kept(self, write: Any) -> Any:
+        """Return a write without what the system only claims to honour, and with the values that it stores."""
+        content = {name: tidy(value) for name, value in (write.content or {}).items()}
+        edits = [(path, removed, tidy(value)) for path, removed, value in write.edits or ()]
+        key = "" if "keys" in self.broken else write.key
+        expected = None if "versions" in self.broken else write.expected
+        return replace(write, key=key, expected=expected, content=content, edits=edits)
 
     def living(self) -> list[Any]:
         """Return the parts that are not deleted."""
@@ -89,6 +121,9 @@ class LocalWrites:
     unknown: set[str] = field(default_factory=set)  # values whose write was not acknowledged
     deleted: set[str] = field(default_factory=set)
     created: set[str] = field(default_factory=set)
+    decided: set[tuple[str, str, str]] = field(default_factory=set)  # a person preferred the value of the system
+    replaced: set[str] = field(default_factory=set)  # records that a person took from the system as a whole
+    families: dict[str, str] = field(default_factory=dict)  # of records whose FAMILY_FIELDS each commit sets alike
 
     def acknowledged(self, record_id: str, name: str, value: str, version: int) -> None:
         """Note a value and the version of the record that it made."""
@@ -115,7 +150,7 @@ class LoggedValue:
 def trace(system: RecordedSystem, log: list[LoggedValue], record_id: str) -> str:
     """Return what happened to a record on both sides, for the message of a failed test."""
     there = [
-        f"  there, {each.actor} {each.kind}: {each.before} -> {each.after} ({each.key})"
+        f"  there, {each.actor} {each.kind}: {each.before} -> {each.after} ({each.key}, batch {each.batch})"
         for each in system.history
         if each.record_id == record_id
     ]
@@ -130,13 +165,14 @@ def trace(system: RecordedSystem, log: list[LoggedValue], record_id: str) -> str
 def problems(
     system: RecordedSystem, writes: LocalWrites, local: Mapping[str, Mapping[str, Any]], log: list[LoggedValue]
 ) -> Iterator[str]:
-    """Yield what breaks a law: lost, clobbered, reverted, doubled, overwritten unseen, different at the end."""
+    """Yield what breaks a law: lost, clobbered, reverted, doubled, overwritten unseen, torn, different at the end."""
     yield from _doubled(system, local)
     yield from _reverted(system, writes)
     yield from _reverted_here(writes, log)
     yield from _lost(system, writes, local)
     yield from _clobbered(system, writes, log)
     yield from _unseen(system, log)
+    yield from _torn(system, writes)
     remote = {part.reference or part.id: part.content for part in system.living()}
     for record_id in sorted(remote.keys() | local.keys()):
         if remote.get(record_id) != local.get(record_id):
@@ -174,7 +210,8 @@ def _reverted_here(writes: LocalWrites, log: list[LoggedValue]) -> Iterator[str]
     for each in log:
         order = writes.order.get((each.record_id, each.name), {})
         old, new = order.get(str(each.old)), order.get(str(each.new))
-        if each.is_pull and old is not None and new is not None and new < old:
+        is_reverted = each.is_pull and old is not None and new is not None and new < old
+        if is_reverted and each.record_id not in writes.replaced:
             yield f"reverted: {each.record_id} {each.name} here from {each.old} to {each.new} by a pull"
 
 
@@ -187,7 +224,8 @@ def _lost(system: RecordedSystem, writes: LocalWrites, local: Mapping[str, Mappi
     for (record_id, name), values in writes.order.items():
         last = max(values, key=lambda value: values[value])
         final = local.get(record_id, {}).get(name)
-        if record_id in gone or last in arrived[record_id, name] or final in writes.unknown:
+        is_decided = (record_id, name, last) in writes.decided
+        if record_id in gone or last in arrived[record_id, name] or final in writes.unknown or is_decided:
             continue
         yield f"lost: {record_id} {name} {last}, it is {final!r}"
     for record_id in writes.created - gone:
@@ -197,8 +235,10 @@ def _lost(system: RecordedSystem, writes: LocalWrites, local: Mapping[str, Mappi
 
 def _clobbered(system: RecordedSystem, writes: LocalWrites, log: list[LoggedValue]) -> Iterator[str]:
     arrived = {(each.record_id, name, str(value)) for each in system.history for name, value in each.after.items()}
+    arrived |= writes.decided
     for each in log:
         ours = str(each.old) in writes.order.get((each.record_id, each.name), {})
+        ours = ours and each.record_id not in writes.replaced
         if each.is_pull and ours and (each.record_id, each.name, str(each.old)) not in arrived:
             yield f"clobbered: {each.record_id} {each.name} {each.old} by {each.new}"
 
@@ -219,3 +259,21 @@ def _unseen(system: RecordedSystem, log: list[LoggedValue]) -> Iterator[str]:
             path = each.record_id, name, str(value)
             if each.after.get(name, MISSING) != value and path in theirs and path not in seen and each.kind == "update":
                 yield f"overwritten unseen: {path} by {each.after.get(name)}"
+
+
+def _torn(system: RecordedSystem, writes: LocalWrites) -> Iterator[str]:
+    """Yield the batches after which the system had a part of a commit, unless others deleted a record of it."""
+    members: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    left_out = {writes.families.get(each.record_id) for each in system.history if each.kind == "delete"}
+    for index, each in enumerate(system.history):
+        family = writes.families.get(each.record_id)
+        if family is None or family in left_out:
+            continue
+        members[family][each.record_id] = each.after
+        following = system.history[index + 1 : index + 2]
+        if each.actor != OURS or any(after.batch == each.batch for after in following):
+            continue
+        for name in FAMILY_FIELDS:
+            values = {str(content.get(name)) for content in members[family].values()}
+            if len(values) > 1 or len(members[family]) < FAMILY_SIZE:
+                yield f"torn: {family} has {name} {sorted(values)} in {len(members[family])} records"

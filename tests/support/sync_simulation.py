@@ -67,6 +67,7 @@ class Simulation:
         await world.bind(pull_interval_s=0)
         for index in range(RECORDS):
             world.system.insert({name: f"start-{index}-{name}" for name in FIELDS}, f"u{index:02}")
+        await asyncio.sleep(world.system.lag_s)
         async with world.working():
             await until(self._is_linked)
         world.system.faults = Faults.all(self.probability)

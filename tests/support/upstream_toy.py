@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from draftline.upstreams import (
@@ -92,6 +93,8 @@ class ToySystem:
     pending: set[asyncio.Task[None]] = field(default_factory=set)
     atomic_batches: list[list[str]] = field(default_factory=list)  # the records of those that were applied
     is_down: bool = False
+    lag_s: float = 0.0  # of reads behind writes
+    versions: dict[str, list[tuple[float, Row]]] = field(default_factory=dict)  # of each row, and since when
 
     # What others do in the system itself
 
@@ -121,9 +124,22 @@ class ToySystem:
         row.author = author
         self.rows[remote_id] = row
         self.history.setdefault(remote_id, []).append(deepcopy(document))
+        if self.lag_s:
+            self.versions.setdefault(remote_id, []).append((time.monotonic(), replace(row)))
+
+    def readable(self) -> dict[str, Row]:
+        """Return the rows as reads show them."""
+        if not self.lag_s:
+            return self.rows
+        until = time.monotonic() - self.lag_s
+        found = {key: [row for at, row in versions if at <= until] for key, versions in self.versions.items()}
+        return {key: rows[-1] for key, rows in found.items() if rows}
 
     def remote(self, remote_id: str) -> RemoteRecord:
-        row = self.rows.get(remote_id)
+        """Return a row as it is."""
+        return self.remote_of(remote_id, self.rows.get(remote_id))
+
+    def remote_of(self, remote_id: str, row: Row | None) -> RemoteRecord:
         if row is None or row.deleted:
             return RemoteRecord(remote_id=remote_id, deleted=True, remote_version=str(row.version) if row else "")
         return RemoteRecord(
@@ -148,7 +164,7 @@ class ToySystem:
 
     def apply_all(self, items: Sequence[WriteItem]) -> Sequence[Outcome]:
         """Apply all items of a batch or none."""
-        names = "rows", "applied", "effects", "overwritten", "history", "log", "ids"
+        names = "rows", "applied", "effects", "overwritten", "history", "log", "ids", "versions"
         before = {name: deepcopy(getattr(self, name)) for name in names}
         outcomes = [self.apply(item) for item in items]
         if all(isinstance(each, Applied) for each in outcomes):
@@ -284,12 +300,11 @@ class ToyUpstream:
         at = int(cursor or 0)
         while True:
             await self._read()
-            found = sorted((row.at, remote_id) for remote_id, row in self.system.rows.items() if row.at > at)[
-                : self.system.page
-            ]
+            rows = self.system.readable()
+            found = sorted((row.at, remote_id) for remote_id, row in rows.items() if row.at > at)[: self.system.page]
             if not found:
                 return
-            records = [self.system.remote(remote_id) for _, remote_id in found]
+            records = [self.system.remote_of(remote_id, rows[remote_id]) for _, remote_id in found]
             at = found[-1][0]
             await self._answered()
             yield Page(records, str(at))
@@ -299,9 +314,9 @@ class ToyUpstream:
         start, after = self.system.log, ""
         while True:
             await self._read()
-            found = sorted(key for key, row in self.system.rows.items() if key > after and not row.deleted)
-            found = found[: self.system.page]
-            records = [self.system.remote(remote_id) for remote_id in found]
+            rows = self.system.readable()
+            found = sorted(key for key, row in rows.items() if key > after and not row.deleted)[: self.system.page]
+            records = [self.system.remote_of(remote_id, rows[remote_id]) for remote_id in found]
             is_last = len(found) < self.system.page
             await self._answered()
             yield Page(records, None, str(start) if is_last else None)
@@ -312,7 +327,8 @@ class ToyUpstream:
     async def lookup(self, collection: str, remote_ids: Sequence[str]) -> Sequence[RemoteRecord]:
         del collection
         await self._read()
-        found = [self.system.remote(remote_id) for remote_id in remote_ids]
+        rows = self.system.readable()
+        found = [self.system.remote_of(remote_id, rows.get(remote_id)) for remote_id in remote_ids]
         await self._answered()
         return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.recorded_upstream import LocalWrites, LoggedValue, RecordedSystem, problems
+from support.toy_upstream import toy
 
 VALUES = {"u1": 1, "u2": 2}
 
@@ -71,6 +72,11 @@ def overwritten_unseen(case: Case) -> None:
     case.sets("u2")
 
 
+def torn(case: Case) -> None:
+    case.writes.families = dict.fromkeys(("r", "r2", "r3"), "family")
+    case.system.write("create", "k2", reference="r2", content={"a": "u2"})
+
+
 def different(case: Case) -> None:
     case.local["r"] = {"a": "u1"}
 
@@ -86,6 +92,7 @@ def different(case: Case) -> None:
         (lost_record, "lost"),
         (clobbered, "clobbered"),
         (overwritten_unseen, "overwritten unseen"),
+        (torn, "torn"),
         (different, "different"),
     ],
 )
@@ -101,4 +108,14 @@ def test_value_of_others_that_was_pulled_before_may_be_overwritten() -> None:
     case.sets("t1", actor="other")
     case.pulled("u2", "t1")
     case.sets("u2")
+    assert case.found() == []
+
+
+def test_commit_that_was_applied_in_one_batch_is_whole() -> None:
+    case = Case()
+    case.system = RecordedSystem({}, 0)
+    case.writes.families = dict.fromkeys(("r", "r2", "r3"), "family")
+    writes = [toy.PartWrite("create", name, reference=name, content={"a": "u2"}) for name in case.writes.families]
+    case.system.write_all(writes)
+    case.local = {name: {"a": "u2"} for name in case.writes.families}
     assert case.found() == []

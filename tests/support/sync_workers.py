@@ -1,0 +1,42 @@
+"""Processes of sync workers, which can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from support.server_process import DRAFTLINE, environment
+
+MUTATED = str(Path(__file__).parent / "mutated_worker.py")
+
+
+class Workers:
+    """Processes that run `draftline sync`."""
+
+    def __init__(self, mutation: str = "", **settings: object) -> None:
+        self._environment = environment(**settings)
+        self._command = [sys.executable, MUTATED, mutation, "sync"] if mutation else [DRAFTLINE, "sync"]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.kills = 0
+
+    def start(self) -> None:
+        self._processes.append(subprocess.Popen(self._command, env=self._environment, stderr=subprocess.DEVNULL))
+
+    async def kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+        self._processes.remove(process)
+
+    async def kill_one(self) -> None:
+        """Kill a worker with SIGKILL and start another."""
+        self.kills += 1
+        await self.kill(random.choice(self._processes))
+        self.start()
+
+    async def stop(self) -> None:
+        for process in list(self._processes):
+            await self.kill(process)
