@@ -211,7 +211,8 @@ def _reverted_here(writes: LocalWrites, log: list[LoggedValue]) -> Iterator[str]
         order = writes.order.get((each.record_id, each.name), {})
         old, new = order.get(str(each.old)), order.get(str(each.new))
         is_reverted = each.is_pull and old is not None and new is not None and new < old
-        if is_reverted and each.record_id not in writes.replaced:
+        is_decided = each.record_id in writes.replaced or (each.record_id, each.name, str(each.old)) in writes.decided
+        if is_reverted and not is_decided:
             yield f"reverted: {each.record_id} {each.name} here from {each.old} to {each.new} by a pull"
 
 
