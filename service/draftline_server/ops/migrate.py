@@ -19,10 +19,10 @@ from sqlalchemy.pool import NullPool
 
 from ..domain.errors import OperatorError, OutOfReachError
 from ..store.advisory_locks import AdvisoryLock
-from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
 from ..store.schema_problems import can_use, schema_problem, unknown_revision
 from ..store.tables import SCHEMA, metadata
+from ..store.time_limits import connect_unlimited
 from . import revisions, schema_functions
 from .migrate_errors import rejection
 from .running_services import ServicesRunningError, lock_out_services, processes_text, running_services
@@ -168,7 +168,7 @@ async def _migrate(url: str, action: Action, target: _Target | None) -> str:
     await is_pooled(url, CONNECT_S)  # raises PoolerError if a pooler provides no sessions
     # The driver parses the URL, as in the service; SQLAlchemy would read some of its parameters otherwise.
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: connect(url, CONNECT_S), poolclass=NullPool
+        "postgresql+asyncpg://", async_creator=lambda: connect_unlimited(url, CONNECT_S), poolclass=NullPool
     )
     event.listen(engine.sync_engine, "connect", _set_path, insert=True)  # before SQLAlchemy queries the default schema
     try:

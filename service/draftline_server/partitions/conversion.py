@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..store.advisory_locks import AdvisoryLock
-from ..store.connect_errors import connect
+from ..store.time_limits import connect_unlimited
 from .definitions import TableDefinition, read_definition
 from .layout import MODULUS, TABLES, creation, qualified, quoted, renames, triggers
 from .mode import Mode, table_modes
@@ -43,7 +43,7 @@ async def partition_if_empty(url: str) -> bool:
 
     Must not be called for a database with an older schema. Several processes may call it at the same time.
     """
-    connection = await connect(url, CONNECT_S)
+    connection = await connect_unlimited(url, CONNECT_S)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", AdvisoryLock.MIGRATION)
         await connection.execute(LOCK_TIMEOUT)

@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 
-from ..store.connect_errors import connect
+from ..store.time_limits import connect_unlimited
 from .definitions import LayoutError
 from .layout import qualified
 from .pace import Pace
@@ -120,7 +120,7 @@ class SnapshotCopy:
         name = self.sync.definition.name
         if state.positions.get(name) == COPIED_ALL:
             return
-        holder = await connect(self.session.url, CONNECT_S)
+        holder = await connect_unlimited(self.session.url, CONNECT_S)
         try:
             snapshot, filenode, blocks = await self._begin(holder)
             copied = 0

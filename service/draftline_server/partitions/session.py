@@ -16,8 +16,8 @@ from typing import Any
 import asyncpg
 
 from ..store.advisory_locks import AdvisoryLock
-from ..store.connect_errors import connect
 from ..store.poolers import is_pooled
+from ..store.time_limits import connect_unlimited
 from .definitions import LayoutError
 from .layout import qualified
 from .switch_state import fetch
@@ -164,7 +164,7 @@ def _session_text(row: Any) -> str:
 async def open_session(url: str, *, locks: bool = True, **options: Any) -> AsyncIterator[Session]:
     """Yield a session on the database. Raise LockError if another command or a migration runs, unless not `locks`."""
     await is_pooled(url, CONNECT_S)  # raises PoolerError if a pooler provides no sessions
-    connection = await connect(url, CONNECT_S)
+    connection = await connect_unlimited(url, CONNECT_S)
     try:
         await fetch(connection, "set_session")
         session = Session(connection, url, **options)

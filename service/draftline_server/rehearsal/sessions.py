@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from ..domain.errors import OperatorError
-from ..store.connect_errors import connect
 from ..store.statements import load
+from ..store.time_limits import connect_unlimited
 
 SQL = load("rehearsal")
 CONNECT_S = 60.0
@@ -31,7 +31,7 @@ class RehearsalError(OperatorError):
 @asynccontextmanager
 async def session(url: str) -> AsyncIterator[Any]:
     """Yield a connection to the database at `url`, without timeouts except for locks."""
-    connection = await connect(url, CONNECT_S, statement_cache_size=0)
+    connection = await connect_unlimited(url, CONNECT_S, statement_cache_size=0)
     try:
         await connection.execute(SETTINGS)
         yield connection

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 import asyncpg
 
 from .statements import load
+from .time_limits import without_limits
 
 SQL = load("notifications")
 CHANNEL = "draftline_change"
@@ -29,6 +30,7 @@ class Notifications:
             self._url, timeout=self._timeout_s, server_settings={"application_name": "draftline watch"}
         )
         self._connection = connection
+        await without_limits(connection)
         own = connection.get_server_pid()
         connection.add_termination_listener(lambda _: on_lost())
 

@@ -7,6 +7,7 @@ import asyncpg
 from .advisory_locks import AdvisoryLock, LockFamily
 from .clock import DatabaseClock
 from .schema_problems import SchemaMovedError, can_use, schema_problem
+from .time_limits import without_limits
 
 REGISTER = "/* register_service */ SELECT pg_try_advisory_lock_shared($1)"
 REGISTER_REVISION = "/* register_service */ SELECT pg_advisory_lock_shared($1::integer, $2::integer)"
@@ -42,6 +43,7 @@ class Ping:
             if self._connection is None or self._connection.is_closed():
                 settings = {"application_name": "draftline health"}
                 self._connection = await asyncpg.connect(self._url, timeout=self._timeout_s, server_settings=settings)
+                await without_limits(self._connection)
                 if self.needed_revision is not None:
                     await self._register(self._connection, self.needed_revision)
             await self._clock.read(self._connection, self._timeout_s)

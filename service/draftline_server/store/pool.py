@@ -10,6 +10,7 @@ import asyncpg
 from . import prepared
 from .pool_settings import PoolSettings
 from .poolers import set_settings
+from .time_limits import IDLE, without_transaction_limit
 
 STATEMENTS = 128  # more than there are in sql/: those are prepared on each connection that runs them
 GRACE_S = 5.0  # how long after PostgreSQL's own timeout we end a statement that has no deadline
@@ -21,6 +22,16 @@ CLIENT_CHECK = {
     "tcp_keepalives_interval": "10s",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "60s",
+}
+# What the role, the database or `options` may set otherwise, and the statements and the pool depend on.
+INDEPENDENT = {
+    "default_transaction_isolation": "read committed",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    **IDLE,
 }
 NAME = "draftline"
 UNPOOLED = 2  # connections of a process outside its pool: to listen, and to check whether the database answers
@@ -48,6 +59,7 @@ async def make_pool(
     async def prepare(connection: Any) -> None:
         if is_pooled:
             await set_settings(connection, session)
+        await without_transaction_limit(connection)
         await init(connection)
 
     return await asyncpg.create_pool(
@@ -73,6 +85,7 @@ def _session(settings: PoolSettings) -> dict[str, str]:
         "statement_timeout": _ms(settings.statement_timeout_s),
         "lock_timeout": _ms(settings.lock_timeout_s),
         **CLIENT_CHECK,
+        **INDEPENDENT,
         "timezone": "UTC",
         "jit": "off",
         # Statements are planned once per connection: planning a merged page takes 2.5 ms, running it 1 ms.
@@ -100,5 +113,6 @@ def _resetting(session: dict[str, str], *, is_pooled: bool) -> Callable[[Any], A
             await connection.reset()  # to the settings that it started with
             if is_pooled:
                 await set_settings(connection, session)
+            await without_transaction_limit(connection)
 
     return reset
